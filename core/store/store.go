@@ -93,6 +93,9 @@ type Record struct {
 	Position Position
 	// Entries are those queues of the dispatch set that this record carries, with the record's offset in each.
 	Entries []Entry
+	// Partial is true where the dispatch set did not fit this record: records with the same ID, stored elsewhere before it,
+	// carry the other entries.
+	Partial bool
 }
 
 // Offset returns the record's offset in queue.
