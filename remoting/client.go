@@ -1,0 +1,183 @@
+package remoting
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	DefaultDialTimeout    = 3 * time.Second
+	DefaultRequestTimeout = 3 * time.Second
+	DefaultMaxFrame       = 64 << 20
+)
+
+// Config configures a Client. The zero value is usable.
+type Config struct {
+	Credentials Credentials
+	// TLS turns on TLS on every connection; nil for plain TCP. ServerName is filled in from each address when it is empty.
+	TLS *tls.Config
+	// DialTimeout bounds opening a connection, TLS handshake included; 0 for DefaultDialTimeout.
+	DialTimeout time.Duration
+	// RequestTimeout bounds each call besides its context, so that a peer that never answers is found out; long polls add
+	// the time they ask the peer to wait. 0 for DefaultRequestTimeout.
+	RequestTimeout time.Duration
+	// MaxFrame is the largest frame that is accepted or sent, in bytes; 0 for DefaultMaxFrame. A peer that announces more
+	// loses the connection.
+	MaxFrame int
+	// Log gets debug lines about connections; nil for none.
+	Log *slog.Logger
+}
+
+// Client calls RocketMQ servers. Lifecycle: New -> use -> Close. All methods are safe for concurrent use.
+type Client struct {
+	cfg    Config
+	opaque atomic.Int32
+
+	// base ends when the client is closed; dials and connections hang on it.
+	base context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[string]*conn
+	closed bool
+}
+
+// New makes a client. It opens no connection.
+func New(cfg Config) *Client {
+	if cfg.DialTimeout <= 0 {
+		cfg.DialTimeout = DefaultDialTimeout
+	}
+	if cfg.RequestTimeout <= 0 {
+		cfg.RequestTimeout = DefaultRequestTimeout
+	}
+	if cfg.MaxFrame <= 0 {
+		cfg.MaxFrame = DefaultMaxFrame
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{cfg: cfg, conns: make(map[string]*conn)}
+	c.base, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// Close fails all calls in flight with ErrClosed, closes the connections and waits for their goroutines.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	conns := make([]*conn, 0, len(c.conns))
+	for _, cn := range c.conns {
+		conns = append(conns, cn)
+	}
+	c.mu.Unlock()
+	c.stop()
+	for _, cn := range conns {
+		cn.fail(ErrClosed)
+	}
+	c.wg.Wait()
+	return nil
+}
+
+// Invoke sends a request to addr ("host:port") and returns the answer, whatever its code is. Opaque, version and signature
+// are set by the client. It fails with the context's error when ctx ends, with an error wrapping ErrConnection when the
+// peer cannot be reached or does not answer within Config.RequestTimeout, and with ErrClosed.
+func (c *Client) Invoke(ctx context.Context, addr string, req *Command) (*Command, error) {
+	return c.invoke(ctx, addr, req, c.cfg.RequestTimeout)
+}
+
+func (c *Client) invoke(ctx context.Context, addr string, req *Command, timeout time.Duration) (*Command, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	req.Version, req.Opaque, req.Flag = clientVersion, c.opaque.Add(1), 0
+	c.cfg.Credentials.sign(req)
+	frame, err := req.AppendFrame(nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(frame) > c.cfg.MaxFrame {
+		return nil, fmt.Errorf("request %d has %d bytes, more than the limit of %d", req.Code, len(frame), c.cfg.MaxFrame)
+	}
+	cn, err := c.connection(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	return cn.call(ctx, req, frame, timer.C)
+}
+
+// do is Invoke for requests whose only good answers have one of the codes; any other becomes an *Error.
+func (c *Client) do(ctx context.Context, addr string, req *Command, good ...int) (*Command, error) {
+	resp, err := c.Invoke(ctx, addr, req)
+	if err != nil {
+		return nil, err
+	}
+	return resp, check(addr, req, resp, good...)
+}
+
+func check(addr string, req, resp *Command, good ...int) error {
+	if resp.Code == Success {
+		return nil
+	}
+	for _, g := range good {
+		if resp.Code == g {
+			return nil
+		}
+	}
+	return &Error{Addr: addr, Request: req.Code, Code: resp.Code, Remark: resp.Remark}
+}
+
+// connection returns the open connection to addr, opening one when there is none. Callers that come while it is being
+// opened wait for the same attempt.
+func (c *Client) connection(ctx context.Context, addr string) (*conn, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
+	cn := c.conns[addr]
+	if cn == nil {
+		cn = newConn(c, addr)
+		c.conns[addr] = cn
+		c.wg.Add(1)
+		go func() {
+			defer c.wg.Done()
+			cn.run()
+		}()
+	}
+	c.mu.Unlock()
+	select {
+	case <-cn.opened:
+		return cn, nil
+	case <-cn.done:
+		return nil, cn.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// forget takes a dead connection out, so that the next call opens a new one.
+func (c *Client) forget(cn *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns[cn.addr] == cn {
+		delete(c.conns, cn.addr)
+	}
+}
+
+// connectionError wraps err as ErrConnection, unless it is the end of the client.
+func connectionError(addr string, err error) error {
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %s: %w", ErrConnection, addr, err)
+}

@@ -1,0 +1,150 @@
+package remoting
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+)
+
+// Serialization types of a command's header, in the top byte of the header length.
+const (
+	serializeJSON   = 0
+	serializeBinary = 1
+)
+
+// Flags of a command.
+const (
+	flagResponse = 1
+	flagOneway   = 2
+)
+
+// clientVersion is the MQVersion ordinal that requests carry (V4_9_4): old enough that every
+// supported server knows it, new enough that namesrvs answer routes in standard JSON.
+const clientVersion = 401
+
+// Command is one request or answer.
+type Command struct {
+	Code    int
+	Version int
+	Opaque  int32
+	Flag    int32
+	Remark  string
+	// Ext are the header's named fields; their values are strings whatever their type.
+	Ext  map[string]string
+	Body []byte
+}
+
+// header is the JSON form of a command's header.
+type header struct {
+	Code     int               `json:"code"`
+	Language string            `json:"language"`
+	Version  int               `json:"version"`
+	Opaque   int32             `json:"opaque"`
+	Flag     int32             `json:"flag"`
+	Remark   string            `json:"remark,omitempty"`
+	Ext      map[string]string `json:"extFields,omitempty"`
+}
+
+// answerHeader is what is read of an answer. Fields that are no strings, from servers that are not Java's, are taken as
+// they stand.
+type answerHeader struct {
+	Code    int              `json:"code"`
+	Version int              `json:"version"`
+	Opaque  int32            `json:"opaque"`
+	Flag    int32            `json:"flag"`
+	Remark  string           `json:"remark"`
+	Ext     map[string]value `json:"extFields"`
+}
+
+// value is a string, or any other JSON value's text.
+type value string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *value) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, (*string)(v))
+	}
+	*v = value(b)
+	return nil
+}
+
+// AppendFrame appends the command as a whole frame (length, header, body) to dst.
+func (c *Command) AppendFrame(dst []byte) ([]byte, error) {
+	h, err := json.Marshal(header{
+		Code: c.Code, Language: "GO", Version: c.Version, Opaque: c.Opaque, Flag: c.Flag, Remark: c.Remark, Ext: c.Ext,
+	})
+	if err != nil {
+		return dst, fmt.Errorf("encode header of request %d: %w", c.Code, err)
+	}
+	if len(h) > 0xFFFFFF {
+		return dst, fmt.Errorf("header of request %d has %d bytes, more than the protocol's %d", c.Code, len(h), 0xFFFFFF)
+	}
+	dst = binary.BigEndian.AppendUint32(dst, uint32(4+len(h)+len(c.Body)))
+	dst = binary.BigEndian.AppendUint32(dst, serializeJSON<<24|uint32(len(h)))
+	dst = append(dst, h...)
+	return append(dst, c.Body...), nil
+}
+
+// DecodeFrame reads a command from a frame without its leading length. The body is not copied.
+func DecodeFrame(frame []byte) (*Command, error) {
+	if len(frame) < 4 {
+		return nil, fmt.Errorf("%w: frame of %d bytes", ErrMalformed, len(frame))
+	}
+	mark := binary.BigEndian.Uint32(frame)
+	n := int(mark & 0xFFFFFF)
+	if n > len(frame)-4 {
+		return nil, fmt.Errorf("%w: header of %d bytes in a frame of %d", ErrMalformed, n, len(frame))
+	}
+	raw, body := frame[4:4+n], frame[4+n:]
+	c := &Command{}
+	switch mark >> 24 {
+	case serializeJSON:
+		var h answerHeader
+		if err := json.Unmarshal(raw, &h); err != nil {
+			return nil, fmt.Errorf("%w: header: %w", ErrMalformed, err)
+		}
+		c.Code, c.Version, c.Opaque, c.Flag, c.Remark = h.Code, h.Version, h.Opaque, h.Flag, h.Remark
+		if len(h.Ext) > 0 {
+			c.Ext = make(map[string]string, len(h.Ext))
+			for k, v := range h.Ext {
+				c.Ext[k] = string(v)
+			}
+		}
+	case serializeBinary:
+		if err := decodeBinaryHeader(c, raw); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("%w: unknown serialization type %d", ErrMalformed, mark>>24)
+	}
+	c.Body = body
+	return c, nil
+}
+
+// decodeBinaryHeader reads RocketMQ's own header form: code(2) language(1) version(2) opaque(4) flag(4) remark(4+n)
+// fields(4+n), each field key(2+n) value(4+n).
+func decodeBinaryHeader(c *Command, raw []byte) error {
+	r := reader{b: raw}
+	c.Code = int(int16(r.uint16()))
+	r.skip(1)
+	c.Version = int(int16(r.uint16()))
+	c.Opaque = int32(r.uint32())
+	c.Flag = int32(r.uint32())
+	c.Remark = string(r.bytes(int(int32(r.uint32()))))
+	fields := reader{b: r.bytes(int(int32(r.uint32())))}
+	if r.bad {
+		return fmt.Errorf("%w: binary header of %d bytes", ErrMalformed, len(raw))
+	}
+	for len(fields.b) > 0 {
+		k := fields.bytes(int(fields.uint16()))
+		v := fields.bytes(int(int32(fields.uint32())))
+		if fields.bad {
+			return fmt.Errorf("%w: fields of a binary header", ErrMalformed)
+		}
+		if c.Ext == nil {
+			c.Ext = make(map[string]string)
+		}
+		c.Ext[string(k)] = string(v)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package remoting
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// writeTimeout is how long a peer may refuse to take bytes before its connection is given up.
+const writeTimeout = 10 * time.Second
+
+// conn is one connection. Its goroutine (run) opens it and writes, a second one reads; both end when fail was called,
+// which any of the two, a caller that was not answered in time, or Client.Close may do.
+type conn struct {
+	client *Client
+	addr   string
+
+	opened chan struct{} // closed when calls may be made
+	done   chan struct{} // closed by fail, after err was set
+	err    error
+
+	frames chan []byte
+	// reads counts the frames that arrived, to tell a dead connection from a slow answer.
+	reads atomic.Int64
+
+	mu      sync.Mutex
+	nc      net.Conn
+	failed  bool
+	pending map[int32]chan *Command
+}
+
+func newConn(c *Client, addr string) *conn {
+	return &conn{
+		client: c, addr: addr,
+		opened: make(chan struct{}), done: make(chan struct{}),
+		frames: make(chan []byte, 64), pending: make(map[int32]chan *Command),
+	}
+}
+
+// run opens the connection, starts the reader and writes until the connection fails.
+func (cn *conn) run() {
+	nc, err := cn.dial()
+	if err != nil {
+		cn.fail(err)
+		return
+	}
+	cn.mu.Lock()
+	if cn.failed {
+		cn.mu.Unlock()
+		_ = nc.Close()
+		return
+	}
+	cn.nc = nc
+	cn.mu.Unlock()
+	cn.client.cfg.Log.Debug("remoting connection opened", "address", cn.addr)
+	cn.client.wg.Add(1)
+	go func() {
+		defer cn.client.wg.Done()
+		cn.fail(cn.read(nc))
+	}()
+	close(cn.opened)
+	cn.fail(cn.write(nc))
+}
+
+func (cn *conn) dial() (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(cn.client.base, cn.client.cfg.DialTimeout)
+	defer cancel()
+	d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	if cn.client.cfg.TLS == nil {
+		return d.DialContext(ctx, "tcp", cn.addr)
+	}
+	return (&tls.Dialer{NetDialer: d, Config: cn.client.cfg.TLS}).DialContext(ctx, "tcp", cn.addr)
+}
+
+// fail ends the connection once; later calls change nothing.
+func (cn *conn) fail(err error) {
+	cn.mu.Lock()
+	if cn.failed {
+		cn.mu.Unlock()
+		return
+	}
+	cn.failed = true
+	cn.err = connectionError(cn.addr, err)
+	nc := cn.nc
+	cn.pending = nil
+	cn.mu.Unlock()
+	cn.client.forget(cn) // before anyone hears of the failure, so that who tries again gets a new connection
+	close(cn.done)
+	if nc != nil {
+		_ = nc.Close()
+	}
+	cn.client.cfg.Log.Debug("remoting connection closed", "address", cn.addr, "error", cn.err)
+}
+
+// write sends frames, as many as are waiting in one system call.
+func (cn *conn) write(nc net.Conn) error {
+	w := bufio.NewWriterSize(nc, 64<<10)
+	for {
+		select {
+		case f := <-cn.frames:
+			if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+				return err
+			}
+			if _, err := w.Write(f); err != nil {
+				return err
+			}
+		case <-cn.done:
+			return cn.err
+		}
+		for more := true; more; {
+			select {
+			case f := <-cn.frames:
+				if _, err := w.Write(f); err != nil {
+					return err
+				}
+			default:
+				more = false
+			}
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// read hands answers to their callers until the connection breaks.
+func (cn *conn) read(nc net.Conn) error {
+	r := bufio.NewReaderSize(nc, 64<<10)
+	for {
+		frame, err := readFrame(r, cn.client.cfg.MaxFrame)
+		if err != nil {
+			return err
+		}
+		cmd, err := DecodeFrame(frame)
+		if err != nil {
+			return err
+		}
+		cn.reads.Add(1)
+		if cmd.Flag&flagResponse == 0 {
+			continue // a server's own request, such as a change of a consumer group: nothing here serves it
+		}
+		cn.mu.Lock()
+		answer := cn.pending[cmd.Opaque]
+		delete(cn.pending, cmd.Opaque)
+		cn.mu.Unlock()
+		if answer != nil {
+			answer <- cmd
+		}
+	}
+}
+
+// readFrame reads one frame without its length. Memory grows with what really arrives, so that a false length costs nothing.
+func readFrame(r io.Reader, limit int) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	n := int(int32(binary.BigEndian.Uint32(head[:])))
+	if n < 4 || n > limit {
+		return nil, fmt.Errorf("%w: frame of %d bytes, the limit is %d", ErrMalformed, n, limit)
+	}
+	const step = 1 << 20
+	frame := make([]byte, min(n, step))
+	for have := 0; ; {
+		if _, err := io.ReadFull(r, frame[have:]); err != nil {
+			return nil, err
+		}
+		have = len(frame)
+		if have == n {
+			return frame, nil
+		}
+		grown := make([]byte, min(n, have*2))
+		copy(grown, frame)
+		frame = grown
+	}
+}
+
+// call sends a frame and waits for the answer to it.
+func (cn *conn) call(ctx context.Context, req *Command, frame []byte, timeout <-chan time.Time) (*Command, error) {
+	answer := make(chan *Command, 1)
+	cn.mu.Lock()
+	if cn.failed {
+		cn.mu.Unlock()
+		return nil, cn.err
+	}
+	cn.pending[req.Opaque] = answer
+	cn.mu.Unlock()
+	defer func() {
+		cn.mu.Lock()
+		delete(cn.pending, req.Opaque)
+		cn.mu.Unlock()
+	}()
+	before := cn.reads.Load()
+	select {
+	case cn.frames <- frame:
+	case <-cn.done:
+		return nil, cn.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timeout:
+		return nil, cn.unanswered(req, before)
+	}
+	select {
+	case resp := <-answer:
+		return resp, nil
+	case <-cn.done:
+		return nil, cn.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timeout:
+		return nil, cn.unanswered(req, before)
+	}
+}
+
+var errNoAnswer = errors.New("no answer in time")
+
+// unanswered is the error of a call that got no answer in time. A connection on which nothing at all arrived since the call
+// began is taken for dead: peers that vanish without closing would keep it for many minutes.
+func (cn *conn) unanswered(req *Command, before int64) error {
+	err := fmt.Errorf("request %d: %w", req.Code, errNoAnswer)
+	if cn.reads.Load() == before {
+		cn.fail(err)
+	}
+	return connectionError(cn.addr, err)
+}

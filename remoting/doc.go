@@ -1,0 +1,15 @@
+// Package remoting speaks RocketMQ's remoting protocol: the commands that a gateway needs and that
+// rocketmq-client-go does not export (namesrv configuration, routes with addresses, pulls that can be cancelled, offsets of
+// any consumer group), and the codecs for commands, messages and message properties.
+//
+// A [Client] keeps one TCP connection to each address and multiplexes all calls on it; a connection that breaks is
+// opened anew by the next call. Every call takes a context and returns soon after it ends. The typed methods are thin:
+// one request, one answer, no retries and no cached routes; who calls decides where to ask and how often.
+//
+// All bytes that come from the network are bounded and checked: a peer can make a call fail, never panic or
+// take memory without bound ([Config.MaxFrame], [MaxBody]).
+//
+// The package never starts anything by itself and depends on nothing else of lmqgate, so plugins import it too.
+//
+// Main types: [Client], [Command], [Error], [Message], [Route].
+package remoting

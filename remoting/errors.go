@@ -1,0 +1,53 @@
+package remoting
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of the connection, as opposed to answers of the peer ([Error]).
+var (
+	// ErrClosed: the client is closed.
+	ErrClosed = errors.New("remoting client closed")
+	// ErrConnection: the peer cannot be reached, or the connection broke before the answer came. Whether the peer carried
+	// out the request is unknown.
+	ErrConnection = errors.New("remoting connection failed")
+	// ErrMalformed: the peer sent bytes that are not of the protocol.
+	ErrMalformed = errors.New("malformed remoting data")
+)
+
+// Error is an answer of the peer that says the request failed.
+type Error struct {
+	// Addr is the peer, Request the request's code, Code the answer's.
+	Addr    string
+	Request int
+	Code    int
+	// Remark is what the peer says about it; it can be long and hold Java exception names.
+	Remark string
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s answered request %d with code %d: %s", e.Addr, e.Request, e.Code, clip(e.Remark, 200))
+}
+
+// IsCode reports whether err is, or wraps, an answer with one of the codes.
+func IsCode(err error, codes ...int) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, c := range codes {
+		if e.Code == c {
+			return true
+		}
+	}
+	return false
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
