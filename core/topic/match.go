@@ -1,0 +1,61 @@
+package topic
+
+import "strings"
+
+// Match reports whether a topic name matches a filter (MQTT 5.0, 4.7): "+" stands for one level, "#" for any number of
+// levels including none (the parent), empty levels are levels, and a name that starts with "$" is not matched by a filter
+// that starts with a wildcard. Both must be valid.
+func Match(filter, name string) bool {
+	if strings.HasPrefix(name, "$") && rootWildcard(filter) {
+		return false
+	}
+	for {
+		if filter == "#" {
+			return true
+		}
+		f, filterRest, filterMore := cut(filter)
+		n, nameRest, nameMore := cut(name)
+		if f != "+" && f != n {
+			return false
+		}
+		switch {
+		case !nameMore && !filterMore:
+			return true
+		case !nameMore:
+			return filterRest == "#" // the parent level
+		case !filterMore:
+			return false
+		}
+		filter, name = filterRest, nameRest
+	}
+}
+
+// First returns the first-level topic of a name or filter: the text before the first "/", where one leading "/" is
+// skipped. It can be empty ("//x"), and "+" or "#" for filters whose first level is a wildcard.
+func First(nameOrFilter string) string {
+	first, _, _ := cut(strings.TrimPrefix(nameOrFilter, "/"))
+	return first
+}
+
+// IsWildcard reports whether a filter contains a wildcard.
+func IsWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") }
+
+// HasWildcardFirst reports whether the first-level topic of a filter is a wildcard ("#", "+/x", "/+/x", "/#"): such a
+// filter belongs to every first-level topic.
+func HasWildcardFirst(filter string) bool {
+	first := First(filter)
+	return first == "+" || first == "#"
+}
+
+// rootWildcard reports whether a filter starts with a wildcard character, which hides "$"-names from it (MQTT 5.0, 4.7.2).
+func rootWildcard(filter string) bool {
+	return filter != "" && (filter[0] == '+' || filter[0] == '#')
+}
+
+// cut splits s at its first "/": the first level, what follows it, and whether anything does.
+func cut(s string) (level, rest string, more bool) {
+	if i := strings.IndexByte(s, '/'); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
+}

@@ -1,0 +1,53 @@
+package topic
+
+import "strings"
+
+// P2PBuckets is the number of buckets that P2PBucket spreads client ids over. It is part of what nodes of one cluster agree
+// on and never changes.
+const P2PBuckets = 64
+
+// P2PQueue returns the queue of messages sent to one client, "/p2p/{clientId}/" in the words of Apache RocketMQ MQTT. No
+// topic name or filter has this queue.
+func P2PQueue(clientID string) string { return own("/p2p/", clientID) }
+
+// RetryQueue returns the queue in which Apache RocketMQ MQTT keeps what a client has not acknowledged, "/retry/{clientId}/".
+// No topic name or filter has this queue.
+func RetryQueue(clientID string) string { return own("/retry/", clientID) }
+
+func own(prefix, clientID string) string {
+	name := prefix + clientID + "/"
+	if plain(clientID) {
+		return fit(replaced(name), First(name))
+	}
+	return fit(escape(name, suffixOwn), First(name))
+}
+
+// P2PTarget returns the client that a point-to-point topic name, "{first}/p2p/{clientId}", addresses. The client id is
+// everything after "p2p/", so it may contain "/"; one "/" at the end is not part of it, because the name is normalised as
+// Apache RocketMQ MQTT does it (a client whose id ends in "/" is reached with one more). A leading "/" before the
+// first-level topic is skipped. An empty client id is no target.
+func P2PTarget(name string) (clientID string, ok bool) {
+	_, rest, more := cut(strings.TrimPrefix(name, "/"))
+	if !more {
+		return "", false
+	}
+	clientID, ok = strings.CutPrefix(rest, "p2p/")
+	if !ok {
+		return "", false
+	}
+	clientID = strings.TrimSuffix(clientID, "/")
+	return clientID, clientID != ""
+}
+
+// P2PBucket returns the queue of the client's bucket: point-to-point messages to any of the clients in it have an entry
+// there, and nodes that such clients are connected to tail it.
+func P2PBucket(clientID string) string {
+	// FNV-1a: any fixed spread would do; it is written out because every node must agree for ever.
+	h := uint32(2166136261)
+	for i := 0; i < len(clientID); i++ {
+		h ^= uint32(clientID[i])
+		h *= 16777619
+	}
+	n := h % P2PBuckets
+	return "p2pbucket%" + string([]byte{'0' + byte(n/10), '0' + byte(n%10)}) + suffixBucket
+}
