@@ -1,0 +1,220 @@
+package config
+
+import "time"
+
+// Config is the whole configuration. The yaml tag of a field is its key; the
+// comment of a field is its entry in docs/configuration.md, which a test keeps
+// in step.
+type Config struct {
+	// This gateway process among the others.
+	Node Node `yaml:"node"`
+	// Where MQTT clients connect; at least one. A list replaces the default list.
+	Listeners []Listener `yaml:"listeners"`
+	// Limits of the MQTT protocol side.
+	MQTT MQTT `yaml:"mqtt"`
+	// Who may connect, publish and subscribe: the auth plugin.
+	Auth Auth `yaml:"auth"`
+	// Where metadata is kept: the meta plugin.
+	Meta Meta `yaml:"meta"`
+	// Where messages are kept.
+	Store Store `yaml:"store"`
+	// First-level topics and the filters below them.
+	Topics Topics `yaml:"topics"`
+	// The HTTP side: health, metrics, API, dashboard.
+	Admin Admin `yaml:"admin"`
+	// Where plugin executables are, and which of them are trusted.
+	Plugins Plugins `yaml:"plugins"`
+	// The log, which goes to standard error.
+	Log Log `yaml:"log"`
+
+	// Path is the file that this configuration was read from; empty without one.
+	Path string `yaml:"-"`
+	// Dir is the absolute directory that relative paths are relative to: that
+	// of the configuration file, or the working directory without a file.
+	Dir string `yaml:"-"`
+
+	demoAuth bool // auth.config is the default's demonstration user
+}
+
+// Node identifies this gateway process and says where it keeps its files.
+type Node struct {
+	// Name of this node in the cluster: unique, 1 to 64 of letters, digits, `.`, `_` and `-`. Empty: made from the host name and kept in `data_dir`.
+	ID string `yaml:"id"`
+	// Directory for what this node keeps on disk: its generated id, the local store, and files of plugins. Created when missing.
+	DataDir string `yaml:"data_dir"`
+}
+
+// ListenerType says how MQTT is carried on a listener.
+type ListenerType string
+
+// The listener types.
+const (
+	ListenerTCP ListenerType = "tcp"
+	ListenerTLS ListenerType = "tls"
+	ListenerWS  ListenerType = "ws"
+	ListenerWSS ListenerType = "wss"
+)
+
+// Encrypted reports whether the listener speaks TLS.
+func (t ListenerType) Encrypted() bool { return t == ListenerTLS || t == ListenerWSS }
+
+// WebSocket reports whether the listener carries MQTT in WebSocket frames.
+func (t ListenerType) WebSocket() bool { return t == ListenerWS || t == ListenerWSS }
+
+// Listener is one address where MQTT clients connect.
+type Listener struct {
+	// How MQTT is carried: `tcp`, `tls`, `ws` (WebSocket) or `wss` (WebSocket over TLS). Required.
+	Type ListenerType `yaml:"type"`
+	// Address to listen on, `host:port`. An empty host is every interface; port 0 takes a free port, which the ready line prints. Required.
+	Address string `yaml:"address"`
+	// HTTP path of a WebSocket listener, beginning with `/`. Only for `ws` and `wss`, where it defaults to `/mqtt`.
+	Path string `yaml:"path"`
+	// File with the server's certificate chain, PEM. Required for `tls` and `wss`, refused for others.
+	CertFile string `yaml:"cert_file"`
+	// File with the private key of the certificate, PEM. Required for `tls` and `wss`, refused for others.
+	KeyFile string `yaml:"key_file"`
+	// File with the authorities that client certificates must be signed by, PEM. When set, a client without such a certificate is refused. Only for `tls` and `wss`.
+	ClientCAFile string `yaml:"client_ca_file"`
+}
+
+// MQTT holds the limits of the protocol side.
+type MQTT struct {
+	// Largest packet that a client may send; 64 bytes to 268435460 bytes (the protocol's limit). A client that sends a larger one is disconnected.
+	MaxPacketSize Size `yaml:"max_packet_size"`
+	// Unacknowledged QoS 1 and 2 messages that the gateway takes from one client at a time; 1 to 65535. MQTT 5 clients are told; a 3.1.1 client that has more in flight is not read until some are acknowledged.
+	ReceiveMaximum int `yaml:"receive_maximum"`
+	// Longest keep-alive, a duration of at most 65535s; 0 is no limit. An MQTT 5 client that asks for more, or for none, is told this one; a 3.1.1 client is held to it.
+	MaxKeepAlive time.Duration `yaml:"max_keep_alive"`
+	// Longest time that the session of a disconnected client is kept, a duration of at least 1s; 0 is no limit. It also ends sleeping 3.1.1 sessions.
+	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
+	// Connections that this node takes at a time; 0 is no limit.
+	MaxConnections int `yaml:"max_connections"`
+}
+
+// AuthNone is the auth.plugin that lets every client in. It must be written
+// out: no default leads to it.
+const AuthNone = "none"
+
+// Auth names the auth plugin and carries its configuration.
+type Auth struct {
+	// File name of the auth plugin in `plugins.dir`, or `none` to let every client do everything.
+	Plugin string `yaml:"plugin"`
+	// Configuration of the auth plugin, passed to it as it is; see the plugin's README for its keys.
+	Config PluginConfig `yaml:"config"`
+}
+
+// Anonymous reports whether every client is let in.
+func (a Auth) Anonymous() bool { return a.Plugin == AuthNone }
+
+// Meta names the meta plugin and carries its configuration.
+type Meta struct {
+	// File name of the meta plugin in `plugins.dir`.
+	Plugin string `yaml:"plugin"`
+	// Configuration of the meta plugin, passed to it as it is; see the plugin's README for its keys.
+	Config PluginConfig `yaml:"config"`
+}
+
+// The store types.
+const (
+	StoreRocketMQ = "rocketmq"
+	StoreLocal    = "local"
+)
+
+// Store says where messages are kept.
+type Store struct {
+	// `rocketmq`: Apache RocketMQ. `local`: files of this process; one node, no services.
+	Type string `yaml:"type"`
+	// The RocketMQ store; used when `store.type` is `rocketmq`.
+	RocketMQ RocketMQ `yaml:"rocketmq"`
+	// The local store; used when `store.type` is `local`.
+	Local Local `yaml:"local"`
+}
+
+// The values of store.rocketmq.dispatch.
+const (
+	DispatchAuto       = "auto"
+	DispatchCompatible = "compatible"
+	DispatchLean       = "lean"
+)
+
+// RocketMQ is the store on Apache RocketMQ.
+type RocketMQ struct {
+	// Name servers, each `host:port`; at least one.
+	Namesrv []string `yaml:"namesrv"`
+	// Access key of RocketMQ's ACL; empty when the brokers ask for none.
+	AccessKey string `yaml:"access_key"`
+	// Secret key that belongs to the access key.
+	SecretKey Secret `yaml:"secret_key"`
+	// Token of temporary credentials, sent beside the access key.
+	SecurityToken Secret `yaml:"security_token"`
+	// TLS on every connection to name servers and brokers.
+	TLS TLS `yaml:"tls"`
+	// Which topics get a queue. `compatible`: each, as Apache RocketMQ MQTT's own gateways expect. `lean`: only those that something durable reads. `auto`: compatible while such gateways are registered in the metadata, else lean.
+	Dispatch string `yaml:"dispatch"`
+}
+
+// Local is the store in files of this process.
+type Local struct {
+	// Directory of the messages. Empty: `store` in `node.data_dir`.
+	Path string `yaml:"path"`
+	// `always`: a message is acknowledged when it is on disk. An interval, such as `1s`: written to disk that often; a machine that loses power loses what came since. 1ms to 1h.
+	Sync Sync `yaml:"sync"`
+	// How long messages are kept, a duration of at least 1s; 0 keeps them for ever.
+	Retention time.Duration `yaml:"retention"`
+}
+
+// TLS says how to talk TLS to a server.
+type TLS struct {
+	// Whether to use TLS.
+	Enabled bool `yaml:"enabled"`
+	// File with the authorities that the server's certificate must be signed by, PEM. Empty: those of the system.
+	CAFile string `yaml:"ca_file"`
+	// File with the client certificate, PEM; together with `key_file`.
+	CertFile string `yaml:"cert_file"`
+	// File with the private key of the client certificate, PEM.
+	KeyFile string `yaml:"key_file"`
+	// Takes any server certificate. Only for tests: it gives up the protection against a man in the middle.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+}
+
+// Topics governs first-level topics and the filters below them.
+type Topics struct {
+	// Whether a first-level topic that does not exist is created on first use. Default: `true` on the local store, `false` on RocketMQ, where `lmqgate topic create` does it.
+	AutoCreate bool `yaml:"auto_create"`
+	// Queues for each broker of a RocketMQ topic that the gateway creates; 1 to 1024.
+	Queues int `yaml:"queues"`
+	// Filters with a queue of their own for each first-level topic; at least 1. Past it SUBSCRIBE is refused.
+	MaxFilters int `yaml:"max_filters"`
+	// RocketMQ topic for first levels that are no valid RocketMQ topic name (`sensor.1`, `$x`). Empty: they are refused. The local store takes any first level.
+	Fallback string `yaml:"fallback"`
+}
+
+// Admin is the HTTP side.
+type Admin struct {
+	// Address to listen on, `host:port`; port 0 takes a free port, which the ready line prints.
+	Address string `yaml:"address"`
+	// Token that requests to `/api/` carry as `Authorization: Bearer TOKEN`. Empty asks for none, which is allowed on a loopback address only.
+	Token Secret `yaml:"token"`
+}
+
+// Plugins says where plugin executables are and which are trusted.
+type Plugins struct {
+	// Directory of the plugin executables. Default: `plugins` beside the lmqgate binary.
+	Dir string `yaml:"dir"`
+	// SHA-256 checksums that plugins must have, as `name: "sha256:HEX"`. A plugin without an entry is not checked.
+	Checksums map[string]string `yaml:"checksums"`
+}
+
+// The log formats.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// Log is the log on standard error.
+type Log struct {
+	// Least level that is written: `debug`, `info`, `warn` or `error`.
+	Level string `yaml:"level"`
+	// `text` (key=value) or `json` (one object a line).
+	Format string `yaml:"format"`
+}

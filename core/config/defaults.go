@@ -1,0 +1,86 @@
+package config
+
+import "time"
+
+// The plugins that are used when the configuration names none.
+const (
+	DefaultAuthPlugin = "auth-hmac"
+	DefaultMetaPlugin = "meta-namesrv"
+)
+
+// DefaultWSPath is the path of a WebSocket listener that names none.
+const DefaultWSPath = "/mqtt"
+
+// Default returns the configuration of an empty file, before paths are made
+// absolute. Each call returns a value of its own.
+func Default() *Config {
+	return &Config{
+		Node: Node{DataDir: "data"},
+		Listeners: []Listener{
+			{Type: ListenerTCP, Address: "127.0.0.1:1883"},
+			{Type: ListenerWS, Address: "127.0.0.1:8083", Path: DefaultWSPath},
+		},
+		MQTT: MQTT{
+			MaxPacketSize:    1 << 20,
+			ReceiveMaximum:   1024,
+			SessionExpiryMax: 72 * time.Hour,
+		},
+		Auth: Auth{Plugin: DefaultAuthPlugin},
+		Meta: Meta{Plugin: DefaultMetaPlugin},
+		Store: Store{
+			Type:     StoreRocketMQ,
+			RocketMQ: RocketMQ{Namesrv: []string{"127.0.0.1:9876"}, Dispatch: DispatchAuto},
+			Local:    Local{Retention: 72 * time.Hour},
+		},
+		Topics:  Topics{Queues: 4, MaxFilters: 100_000},
+		Admin:   Admin{Address: "127.0.0.1:8080"},
+		Plugins: Plugins{},
+		Log:     Log{Level: "info", Format: LogText},
+	}
+}
+
+// applyDerived fills in the defaults that depend on other values. isSet tells
+// whether a key was given.
+func (c *Config) applyDerived(isSet func(key string) bool) {
+	if !isSet("topics.auto_create") {
+		c.Topics.AutoCreate = c.Store.Type == StoreLocal
+	}
+	for i := range c.Listeners {
+		if l := &c.Listeners[i]; l.Type.WebSocket() && l.Path == "" {
+			l.Path = DefaultWSPath
+		}
+	}
+	if c.Auth.Anonymous() {
+		c.Auth.Config = nil
+	}
+	// The demonstration user is for loopback only (validate), so a listener that
+	// is opened to others never comes with a password that everybody knows.
+	if c.Auth.Plugin == DefaultAuthPlugin && !isSet("auth.config") {
+		c.Auth.Config = demoUser()
+		c.demoAuth = true
+	}
+	// The metadata is on the same RocketMQ as the messages unless said otherwise.
+	if c.Meta.Plugin == DefaultMetaPlugin && c.Meta.Config["namesrv"] == nil {
+		merged := PluginConfig{"namesrv": anySlice(c.Store.RocketMQ.Namesrv)}
+		for k, v := range c.Meta.Config {
+			if k != "namesrv" {
+				merged[k] = v
+			}
+		}
+		c.Meta.Config = merged
+	}
+}
+
+func demoUser() PluginConfig {
+	return PluginConfig{"users": []any{
+		map[string]any{"username": "demo", "secret_key": "demo-secret"},
+	}}
+}
+
+func anySlice(in []string) []any {
+	out := make([]any, len(in))
+	for i, s := range in {
+		out[i] = s
+	}
+	return out
+}

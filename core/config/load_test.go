@@ -1,0 +1,122 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// loadText loads a configuration file with the given text.
+func loadText(t *testing.T, text string, sets, environ []string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lmqgate.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return Load(path, sets, environ)
+}
+
+func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
+	for _, text := range []string{"", "# only a comment\n", "---\n", "null\n", "mqtt:\nlog:\n"} {
+		c, err := loadText(t, text, nil, nil)
+		require.NoError(t, err, "%q", text)
+		require.Equal(t, Default().Listeners, c.Listeners)
+		require.Equal(t, Default().MQTT, c.MQTT)
+		require.Equal(t, "auth-hmac", c.Auth.Plugin)
+		require.Equal(t, "meta-namesrv", c.Meta.Plugin)
+		require.Equal(t, PluginConfig{"namesrv": []any{"127.0.0.1:9876"}}, c.Meta.Config)
+		require.Equal(t, "rocketmq", c.Store.Type)
+		require.Equal(t, []string{"127.0.0.1:9876"}, c.Store.RocketMQ.Namesrv)
+		require.False(t, c.Topics.AutoCreate)
+		require.Equal(t, "127.0.0.1:8080", c.Admin.Address)
+	}
+}
+
+func TestALoadWithoutAFileUsesTheWorkingDirectory(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	c, err := Load("", nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dir, "data"), c.Node.DataDir)
+	require.Equal(t, filepath.Join(dir, "data", "store"), c.Store.Local.Path)
+}
+
+func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
+	c, err := loadText(t, `
+node: {id: gw-1, data_dir: var}
+listeners:
+  - {type: tcp, address: "127.0.0.1:0"}
+  - {type: ws, address: "127.0.0.1:8083", path: /m}
+mqtt: {max_packet_size: 64KiB, receive_maximum: 10, max_keep_alive: 120s, session_expiry_max: 0, max_connections: 5}
+auth: {plugin: auth-hmac, config: {users: [{username: u, secret_key: k, rules: [{effect: allow, action: all, topic: "cmd/%c/#"}]}]}}
+meta: {plugin: meta-etcd, config: {endpoints: ["127.0.0.1:2379"], prefix: /lmqgate}}
+store:
+  type: local
+  rocketmq: {namesrv: ["a:1", "b:2"], access_key: ak, secret_key: sk, security_token: st, dispatch: lean, tls: {enabled: true, ca_file: ca.pem, insecure_skip_verify: true}}
+  local: {path: msgs, sync: 1s, retention: 24h}
+topics: {queues: 8, max_filters: 7, fallback: fb}
+admin: {address: "0.0.0.0:8080", token: tok}
+plugins: {dir: pl, checksums: {auth-hmac: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}}
+log: {level: debug, format: json}
+`, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "gw-1", c.Node.ID)
+	require.Equal(t, filepath.Join(c.Dir, "var"), c.Node.DataDir)
+	require.Equal(t, []Listener{
+		{Type: ListenerTCP, Address: "127.0.0.1:0"},
+		{Type: ListenerWS, Address: "127.0.0.1:8083", Path: "/m"},
+	}, c.Listeners)
+	require.Equal(t, MQTT{MaxPacketSize: 65536, ReceiveMaximum: 10, MaxKeepAlive: 2 * time.Minute, MaxConnections: 5}, c.MQTT)
+	require.Equal(t, PluginConfig{"endpoints": []any{"127.0.0.1:2379"}, "prefix": "/lmqgate"}, c.Meta.Config)
+	require.Equal(t, RocketMQ{
+		Namesrv: []string{"a:1", "b:2"}, AccessKey: "ak", SecretKey: "sk", SecurityToken: "st", Dispatch: "lean",
+		TLS: TLS{Enabled: true, CAFile: filepath.Join(c.Dir, "ca.pem"), InsecureSkipVerify: true},
+	}, c.Store.RocketMQ)
+	require.Equal(t, Local{Path: filepath.Join(c.Dir, "msgs"), Sync: Sync(time.Second), Retention: 24 * time.Hour}, c.Store.Local)
+	require.Equal(t, Topics{AutoCreate: true, Queues: 8, MaxFilters: 7, Fallback: "fb"}, c.Topics)
+	require.Equal(t, "tok", c.Admin.Token.Reveal())
+	require.Equal(t, filepath.Join(c.Dir, "pl"), c.Plugins.Dir)
+	require.Equal(t, Log{Level: "debug", Format: "json"}, c.Log)
+}
+
+func TestTheEnvironmentOverridesTheFileAndSetOverridesBoth(t *testing.T) {
+	c, err := loadText(t, "topics: {queues: 2, max_filters: 3, fallback: x}\n",
+		[]string{"topics.fallback=fromset", "node.id=1", "store.rocketmq.namesrv=[a:1, b:2]", "auth.config.users=[{username: u, secret_key: k}]"},
+		[]string{
+			"LMQGATE_TOPICS__MAX_FILTERS=9", "LMQGATE_TOPICS__FALLBACK=fromenv", "LMQGATE_TOPICS__AUTO_CREATE=true",
+			"LMQGATE_STORE__ROCKETMQ__ACCESS_KEY=123", "LMQGATE_STORE__ROCKETMQ__SECRET_KEY=456",
+			`LMQGATE_META__CONFIG__NAMESRV=["n:1"]`, "LMQGATE_META__CONFIG__ACCESS_KEY=007",
+			"LMQGATE_MQTT__SESSION_EXPIRY_MAX=1h", "LMQGATE_MQTT__MAX_PACKET_SIZE=2MiB",
+			`LMQGATE_LISTENERS=[{"type":"tcp","address":":0"}]`,
+			"LMQGATE_PORT=tcp://10.0.0.1:1883", "LMQGATE_SERVICE_HOST=10.0.0.1", "OTHER=1",
+		})
+	require.NoError(t, err)
+	require.Equal(t, Topics{AutoCreate: true, Queues: 2, MaxFilters: 9, Fallback: "fromset"}, c.Topics)
+	require.Equal(t, "1", c.Node.ID)
+	require.Equal(t, []string{"a:1", "b:2"}, c.Store.RocketMQ.Namesrv)
+	require.Equal(t, "123", c.Store.RocketMQ.AccessKey)
+	require.Equal(t, PluginConfig{"namesrv": []any{"n:1"}, "access_key": "007"}, c.Meta.Config)
+	require.Equal(t, time.Hour, c.MQTT.SessionExpiryMax)
+	require.Equal(t, Size(2<<20), c.MQTT.MaxPacketSize)
+	require.Equal(t, []Listener{{Type: ListenerTCP, Address: ":0"}}, c.Listeners)
+}
+
+func TestALocalStoreCreatesTopicsUnlessToldNotTo(t *testing.T) {
+	c, err := loadText(t, "store: {type: local}\n", nil, nil)
+	require.NoError(t, err)
+	require.True(t, c.Topics.AutoCreate)
+	c, err = loadText(t, "store: {type: local}\ntopics: {auto_create: false}\n", nil, nil)
+	require.NoError(t, err)
+	require.False(t, c.Topics.AutoCreate)
+}
+
+func TestMetadataIsOnTheNameServersOfTheStoreUnlessSaidOtherwise(t *testing.T) {
+	c, err := loadText(t, "store: {rocketmq: {namesrv: [\"mq:9876\"]}}\nmeta: {config: {access_key: a}}\n", nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, PluginConfig{"namesrv": []any{"mq:9876"}, "access_key": "a"}, c.Meta.Config)
+
+	c, err = loadText(t, "meta: {plugin: meta-local}\n", nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, c.Meta.Config, "another plugin gets none of the default plugin's keys")
+}

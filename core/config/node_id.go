@@ -1,0 +1,84 @@
+package config
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// nodeIDFile keeps a generated node id, in node.data_dir.
+const nodeIDFile = "node-id"
+
+// NodeID returns the id of the node that owns dataDir, for a configuration with
+// an empty node.id. The first call makes one from the host name and a random
+// part and keeps it in dataDir, which is created when missing; later calls,
+// also by other processes, return the same.
+func NodeID(dataDir string) (string, error) {
+	path := filepath.Join(dataDir, nodeIDFile)
+	if id, err := readNodeID(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	if err := os.MkdirAll(dataDir, 0o750); err != nil {
+		return "", fmt.Errorf("create node.data_dir: %w", err)
+	}
+	random := make([]byte, 4)
+	_, _ = rand.Read(random) // crypto/rand.Read never fails
+	id := hostPart() + "-" + hex.EncodeToString(random)
+
+	// Written aside and linked into place: a crash leaves a whole file or none,
+	// and of two processes that start at once one id wins.
+	tmp, err := os.CreateTemp(dataDir, nodeIDFile+".*")
+	if err != nil {
+		return "", fmt.Errorf("keep the node id: %w", err)
+	}
+	defer os.Remove(tmp.Name()) //nolint:errcheck // the link stays
+	_, err = tmp.WriteString(id + "\n")
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if closeErr := tmp.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Link(tmp.Name(), path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("keep the node id: %w", err)
+	}
+	return readNodeID(path)
+}
+
+func readNodeID(path string) (string, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // in the operator's data directory
+	if err != nil {
+		return "", fmt.Errorf("read the node id: %w", err)
+	}
+	id := strings.TrimSpace(string(data))
+	if !nodeIDPattern.MatchString(id) {
+		return "", fmt.Errorf("%s holds %s, which is no node id: delete the file or set node.id", path, quote(id))
+	}
+	return id, nil
+}
+
+// hostPart makes the host name fit a node id.
+func hostPart() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = ""
+	}
+	host = strings.Map(func(r rune) rune {
+		if r < 0x80 && nodeIDPattern.MatchString(string(r)) {
+			return r
+		}
+		return -1
+	}, host)
+	if host == "" {
+		host = "node"
+	}
+	return host[:min(len(host), 48)]
+}

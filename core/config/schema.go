@@ -1,0 +1,89 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"time"
+)
+
+var (
+	sizeType         = reflect.TypeFor[Size]()
+	syncType         = reflect.TypeFor[Sync]()
+	durationType     = reflect.TypeFor[time.Duration]()
+	secretType       = reflect.TypeFor[Secret]()
+	pluginConfigType = reflect.TypeFor[PluginConfig]()
+)
+
+// Keys returns every key of the schema in the order of the structs. Sections
+// come before what they hold, and the keys of a list's elements are written
+// "listeners[].type".
+func Keys() []string {
+	return appendKeys(nil, "", reflect.TypeFor[Config]())
+}
+
+func appendKeys(keys []string, prefix string, t reflect.Type) []string {
+	for i := range t.NumField() {
+		name := keyOf(t.Field(i))
+		if name == "" {
+			continue
+		}
+		key := join(prefix, name)
+		keys = append(keys, key)
+		switch ft := t.Field(i).Type; {
+		case ft.Kind() == reflect.Struct:
+			keys = appendKeys(keys, key, ft)
+		case ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct:
+			keys = appendKeys(keys, key+"[]", ft.Elem())
+		}
+	}
+	return keys
+}
+
+// keyOf returns the key of a field, empty for fields that are no key.
+func keyOf(f reflect.StructField) string {
+	if name := f.Tag.Get("yaml"); name != "-" {
+		return name
+	}
+	return ""
+}
+
+func fieldByKey(t reflect.Type, name string) (reflect.StructField, bool) {
+	for i := range t.NumField() {
+		if f := t.Field(i); name != "" && keyOf(f) == name {
+			return f, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// typeAt returns the type of the value at a path; nil when the schema has none
+// there, which includes everything inside a plugin's block.
+func typeAt(path []string) reflect.Type {
+	t := reflect.TypeFor[Config]()
+	for _, name := range path {
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		f, ok := fieldByKey(t, name)
+		if !ok {
+			return nil
+		}
+		t = f.Type
+	}
+	return t
+}
+
+func join(prefix, name string) string {
+	if prefix == "" {
+		return name
+	}
+	return prefix + "." + name
+}
+
+// parent returns the key one level up: "a[0].b" -> "a[0]" -> "a" -> "".
+func parent(key string) string {
+	if i := strings.LastIndexAny(key, ".["); i >= 0 {
+		return key[:i]
+	}
+	return ""
+}

@@ -1,0 +1,298 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	nodeIDPattern     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	pluginNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	topicPattern      = regexp.MustCompile(`^[%|a-zA-Z0-9_-]{1,127}$`)
+	checksumPattern   = regexp.MustCompile(`^sha256:[0-9a-fA-F]{64}$`)
+)
+
+// maxPacket is the largest MQTT packet there can be: a remaining length of
+// 268,435,455 bytes and its five bytes of header (MQTT 2.2.3).
+const maxPacket = 268_435_460
+
+// Validate reports what is wrong with c as an *Error. Load has already called
+// it; it is for configurations made in code.
+func (c *Config) Validate() error {
+	var p problems
+	c.validate(&p)
+	return p.err()
+}
+
+func (c *Config) validate(p *problems) {
+	if c.Node.ID != "" && !nodeIDPattern.MatchString(c.Node.ID) {
+		p.add("node.id", "%s wants 1 to 64 of letters, digits, '.', '_' and '-'", quote(c.Node.ID))
+	}
+	if c.Node.DataDir == "" {
+		p.add("node.data_dir", "wants a directory")
+	}
+	c.validateListeners(p)
+	c.validateMQTT(p)
+	c.validatePlugins(p)
+	c.validateStore(p)
+	c.validateTopics(p)
+	c.validateAdmin(p)
+	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf(p, "log.format", c.Log.Format, LogText, LogJSON)
+}
+
+func (c *Config) validateListeners(p *problems) {
+	if len(c.Listeners) == 0 {
+		p.add("listeners", "wants at least one listener")
+	}
+	for i, l := range c.Listeners {
+		at := "listeners[" + strconv.Itoa(i) + "]"
+		known := oneOf(p, at+".type", string(l.Type),
+			string(ListenerTCP), string(ListenerTLS), string(ListenerWS), string(ListenerWSS))
+		listenAddress(p, at+".address", l.Address)
+		for j := range i {
+			if sameAddress(l.Address, c.Listeners[j].Address) {
+				p.add(at+".address", "%s is taken by listeners[%d]", quote(l.Address), j)
+			}
+		}
+		if !known {
+			continue
+		}
+		c.validateListenerTLS(p, at, l)
+		switch {
+		case !l.Type.WebSocket() && l.Path != "":
+			p.add(at+".path", "is for ws and wss only; a %s listener has no path", l.Type)
+		case l.Type.WebSocket() && l.Path != "" && !validHTTPPath(l.Path):
+			p.add(at+".path", "%s wants an HTTP path, such as /mqtt", quote(l.Path))
+		}
+	}
+	if !c.demoAuth {
+		return
+	}
+	for i, l := range c.Listeners {
+		if _, _, err := net.SplitHostPort(l.Address); err == nil && !loopback(l.Address) {
+			p.add("auth.config.users", "wants your users, because listeners[%d] (%s) is open to other machines and the default user is known to everybody; or write auth.plugin: none", i, l.Address)
+			return
+		}
+	}
+}
+
+func (c *Config) validateListenerTLS(p *problems, at string, l Listener) {
+	files := []struct {
+		key, value string
+		required   bool
+	}{{"cert_file", l.CertFile, true}, {"key_file", l.KeyFile, true}, {"client_ca_file", l.ClientCAFile, false}}
+	for _, f := range files {
+		switch {
+		case l.Type.Encrypted() && f.required && f.value == "":
+			p.add(at+"."+f.key, "wants a PEM file, because the listener's type is %s", l.Type)
+		case !l.Type.Encrypted() && f.value != "":
+			p.add(at+"."+f.key, "is for tls and wss only; the listener's type is %s", l.Type)
+		}
+	}
+}
+
+func (c *Config) validateMQTT(p *problems) {
+	between(p, "mqtt.max_packet_size", int64(c.MQTT.MaxPacketSize), 64, maxPacket)
+	between(p, "mqtt.receive_maximum", int64(c.MQTT.ReceiveMaximum), 1, 65535)
+	between(p, "mqtt.max_connections", int64(c.MQTT.MaxConnections), 0, 1<<31-1)
+	duration(p, "mqtt.max_keep_alive", c.MQTT.MaxKeepAlive, time.Second, 65535*time.Second)
+	duration(p, "mqtt.session_expiry_max", c.MQTT.SessionExpiryMax, time.Second, 0)
+}
+
+func (c *Config) validatePlugins(p *problems) {
+	pluginName(p, "auth.plugin", c.Auth.Plugin)
+	pluginName(p, "meta.plugin", c.Meta.Plugin)
+	if c.Meta.Plugin == AuthNone {
+		p.add("meta.plugin", "wants a meta plugin; only auth.plugin can be none")
+	}
+	for _, name := range sortedKeys(c.Plugins.Checksums) {
+		key := "plugins.checksums." + name
+		pluginName(p, key, name)
+		if sum := c.Plugins.Checksums[name]; !checksumPattern.MatchString(sum) {
+			p.add(key, "%s wants sha256: and 64 hexadecimal digits", quote(sum))
+		}
+	}
+}
+
+func (c *Config) validateStore(p *problems) {
+	oneOf(p, "store.type", c.Store.Type, StoreRocketMQ, StoreLocal)
+	r := c.Store.RocketMQ
+	if len(r.Namesrv) == 0 && c.Store.Type == StoreRocketMQ {
+		p.add("store.rocketmq.namesrv", `wants at least one name server, such as ["127.0.0.1:9876"]`)
+	}
+	for i, address := range r.Namesrv {
+		key := "store.rocketmq.namesrv[" + strconv.Itoa(i) + "]"
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || host == "" || !validPort(port) || port == "0" {
+			p.add(key, "%s wants host:port, such as 127.0.0.1:9876", quote(address))
+		}
+	}
+	if (r.AccessKey == "") != (r.SecretKey == "") {
+		p.add("store.rocketmq.access_key", "access_key and secret_key go together: set both or none")
+	}
+	if r.SecurityToken != "" && r.AccessKey == "" {
+		p.add("store.rocketmq.security_token", "goes with access_key and secret_key, which are not set")
+	}
+	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
+		p.add("store.rocketmq.tls.cert_file", "cert_file and key_file go together: set both or none")
+	}
+	oneOf(p, "store.rocketmq.dispatch", r.Dispatch, DispatchAuto, DispatchCompatible, DispatchLean)
+	duration(p, "store.local.sync", c.Store.Local.Sync.Interval(), time.Millisecond, time.Hour)
+	duration(p, "store.local.retention", c.Store.Local.Retention, time.Second, 0)
+}
+
+func (c *Config) validateTopics(p *problems) {
+	between(p, "topics.queues", int64(c.Topics.Queues), 1, 1024)
+	between(p, "topics.max_filters", int64(c.Topics.MaxFilters), 1, 1<<31-1)
+	if f := c.Topics.Fallback; f != "" && (!topicPattern.MatchString(f) || strings.HasPrefix(f, "%")) {
+		p.add("topics.fallback", "%s wants a RocketMQ topic: 1 to 127 of letters, digits, '_' and '-'", quote(f))
+	}
+}
+
+func (c *Config) validateAdmin(p *problems) {
+	listenAddress(p, "admin.address", c.Admin.Address)
+	for i, l := range c.Listeners {
+		if sameAddress(l.Address, c.Admin.Address) {
+			p.add("admin.address", "%s is taken by listeners[%d]", quote(c.Admin.Address), i)
+		}
+	}
+	if c.Admin.Token == "" && !loopback(c.Admin.Address) {
+		p.add("admin.token", "wants a token, because admin.address %s is not a loopback address", quote(c.Admin.Address))
+	}
+	if strings.ContainsFunc(string(c.Admin.Token), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		p.add("admin.token", "wants printable ASCII without spaces, because it travels in an HTTP header")
+	}
+}
+
+// checkFiles reports files that are named but cannot be read, so that a
+// mistyped path is an error of its key and not of a TLS library.
+func (c *Config) checkFiles(p *problems) {
+	check := func(key, path string) {
+		if path == "" {
+			return
+		}
+		f, err := os.Open(filepath.Clean(path))
+		if err != nil {
+			p.add(key, "%s", err)
+			return
+		}
+		_ = f.Close()
+	}
+	for i, l := range c.Listeners {
+		if !l.Type.Encrypted() {
+			continue
+		}
+		at := "listeners[" + strconv.Itoa(i) + "]."
+		check(at+"cert_file", l.CertFile)
+		check(at+"key_file", l.KeyFile)
+		check(at+"client_ca_file", l.ClientCAFile)
+	}
+	if t := c.Store.RocketMQ.TLS; c.Store.Type == StoreRocketMQ && t.Enabled {
+		check("store.rocketmq.tls.ca_file", t.CAFile)
+		check("store.rocketmq.tls.cert_file", t.CertFile)
+		check("store.rocketmq.tls.key_file", t.KeyFile)
+	}
+}
+
+func oneOf(p *problems, key, value string, allowed ...string) bool {
+	for _, a := range allowed {
+		if value == a {
+			return true
+		}
+	}
+	last := len(allowed) - 1
+	p.add(key, "%s wants %s or %s", describeText(value), strings.Join(allowed[:last], ", "), allowed[last])
+	return false
+}
+
+func describeText(s string) string {
+	if s == "" {
+		return "it is empty and"
+	}
+	return quote(s)
+}
+
+func between(p *problems, key string, n, low, high int64) {
+	if n < low || n > high {
+		p.add(key, "%d is out of range; it wants %d to %d", n, low, high)
+	}
+}
+
+// duration accepts 0 and low to high; a high of 0 is no upper limit.
+func duration(p *problems, key string, d, low, high time.Duration) {
+	switch {
+	case d == 0:
+	case high == 0 && d < low:
+		p.add(key, "%s is too short; it wants at least %s, or 0", formatDuration(d), formatDuration(low))
+	case high != 0 && (d < low || d > high):
+		p.add(key, "%s is out of range; it wants %s to %s, or 0", formatDuration(d), formatDuration(low), formatDuration(high))
+	}
+}
+
+// pluginName refuses anything that could lead out of plugins.dir.
+func pluginName(p *problems, key, name string) {
+	if !pluginNamePattern.MatchString(name) {
+		p.add(key, "%s wants the file name of a plugin, such as %s", describeText(name), DefaultAuthPlugin)
+	}
+}
+
+func listenAddress(p *problems, key, address string) {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case address == "":
+		p.add(key, "wants an address to listen on, such as 127.0.0.1:1883")
+	case err != nil || strings.ContainsAny(host, " \t\r\n/"):
+		p.add(key, "%s wants host:port, such as 127.0.0.1:1883 or :1883", quote(address))
+	case !validPort(port):
+		p.add(key, "%s wants a port from 0 to 65535", quote(address))
+	}
+}
+
+func validPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// validHTTPPath accepts what a client can send as the path of a request.
+func validHTTPPath(path string) bool {
+	return strings.HasPrefix(path, "/") && !strings.ContainsFunc(path, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '?' || r == '#' || r == '{' || r == '}'
+	})
+}
+
+// sameAddress reports whether two listeners could not both listen. Port 0
+// never collides.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	return hostA == hostB || everyInterface(hostA) || everyInterface(hostB)
+}
+
+func everyInterface(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || (err == nil && ip.IsUnspecified())
+}
+
+// loopback reports whether only this machine can reach an address. A name
+// other than localhost may resolve to anything, so it is not.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
+}
+
+var _ fmt.Stringer = Problem{}
