@@ -1,0 +1,82 @@
+package remoting
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// Bits of a pull's sysFlag: wait at the broker when there is nothing; the request brings its own subscription, so
+// that the broker wants no heartbeat of the group.
+const (
+	pullSuspend      = 2
+	pullSubscription = 4
+)
+
+// suspendSlack is how much longer than asked for a broker may hold a pull: it looks every five seconds.
+const suspendSlack = 10 * time.Second
+
+// PullRequest asks for the messages of one queue on one broker.
+type PullRequest struct {
+	// Group is the consumer group; the pull commits nothing for it.
+	Group string
+	Topic string
+	Queue int32
+	// Offset is the first that is wanted, Max how many; brokers send at most 32 messages and 256 KiB unless configured otherwise.
+	Offset int64
+	Max    int
+	// Suspend is how long the broker may hold the request when there is nothing at Offset; 0 answers at once.
+	Suspend time.Duration
+}
+
+// PullResult is a broker's answer.
+type PullResult struct {
+	// Code is Success when there are messages, PullNotFound, PullRetry (ask again at Next), or PullOffsetMoved (the offset
+	// lies outside the queue).
+	Code int
+	// Next is where the broker would go on; Min and Max are the first offset of the queue and the one after its last.
+	Next, Min, Max int64
+	Messages       []Message
+}
+
+// PullMessage pulls messages. Canceling ctx returns at once, also from a pull that the broker holds.
+func (c *Client) PullMessage(ctx context.Context, broker string, p PullRequest) (*PullResult, error) {
+	req := &Command{Code: CodePullMessage, Ext: queueFields(p.Topic, p.Queue)}
+	flag := pullSubscription
+	if p.Suspend > 0 {
+		flag |= pullSuspend
+	}
+	req.Ext["consumerGroup"] = p.Group
+	req.Ext["queueOffset"] = strconv.FormatInt(p.Offset, 10)
+	req.Ext["maxMsgNums"] = strconv.Itoa(p.Max)
+	req.Ext["sysFlag"] = strconv.Itoa(flag)
+	req.Ext["commitOffset"] = "0"
+	req.Ext["suspendTimeoutMillis"] = strconv.FormatInt(p.Suspend.Milliseconds(), 10)
+	req.Ext["subscription"] = "*"
+	req.Ext["subVersion"] = "0"
+	req.Ext["expressionType"] = "TAG"
+
+	timeout := c.cfg.RequestTimeout
+	if p.Suspend > 0 {
+		timeout += p.Suspend + suspendSlack
+	}
+	resp, err := c.invoke(ctx, broker, req, timeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(broker, req, resp, PullNotFound, PullRetry, PullOffsetMoved); err != nil {
+		return nil, err
+	}
+	r := &PullResult{Code: resp.Code}
+	for name, to := range map[string]*int64{"nextBeginOffset": &r.Next, "minOffset": &r.Min, "maxOffset": &r.Max} {
+		if *to, err = field(resp, broker, name); err != nil {
+			return nil, err
+		}
+	}
+	if r.Code == Success {
+		if r.Messages, err = DecodeMessages(resp.Body); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}

@@ -1,0 +1,69 @@
+package remoting
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// SendRequest stores one message in one queue of a topic on a broker's master.
+type SendRequest struct {
+	// Group is the producer group.
+	Group string
+	Topic string
+	Queue int32
+	// Properties are encoded; see AppendProperty.
+	Properties string
+	Body       []byte
+}
+
+// SendResult says where the message is. Its ID holds the broker's address and the commit log offset.
+type SendResult struct {
+	ID          string
+	Queue       int32
+	QueueOffset int64
+}
+
+// SendMessage stores a message and returns when the broker has answered. Answers that say the message is stored but not yet
+// flushed or replicated as the broker is configured to are errors with the codes FlushDiskTimeout, FlushSlaveTimeout and
+// SlaveNotAvailable.
+func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) (*SendResult, error) {
+	req := &Command{Code: CodeSendMessage, Ext: queueFields(s.Topic, s.Queue), Body: s.Body}
+	req.Ext["producerGroup"] = s.Group
+	req.Ext["defaultTopic"] = "TBW102"
+	req.Ext["defaultTopicQueueNums"] = "4"
+	req.Ext["sysFlag"] = "0"
+	req.Ext["bornTimestamp"] = strconv.FormatInt(time.Now().UnixMilli(), 10)
+	req.Ext["flag"] = "0"
+	req.Ext["properties"] = s.Properties
+	req.Ext["reconsumeTimes"] = "0"
+	req.Ext["unitMode"] = "false"
+	req.Ext["batch"] = "false"
+	resp, err := c.do(ctx, broker, req)
+	if err != nil {
+		return nil, err
+	}
+	r := &SendResult{ID: resp.Ext["msgId"]}
+	queue, err := field(resp, broker, "queueId")
+	if err != nil {
+		return nil, err
+	}
+	r.Queue = int32(queue)
+	if r.QueueOffset, err = field(resp, broker, "queueOffset"); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// LogOffset reads the commit log offset from a message id that a broker made: address, port and offset in hexadecimal.
+func LogOffset(id string) (int64, error) {
+	if len(id) != 32 && len(id) != 56 {
+		return 0, fmt.Errorf("%w: message id %q", ErrMalformed, clip(id, 60))
+	}
+	n, err := strconv.ParseUint(id[len(id)-16:], 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: message id %q", ErrMalformed, id)
+	}
+	return int64(n), nil
+}

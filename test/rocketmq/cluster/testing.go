@@ -1,0 +1,51 @@
+package cluster
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// Environment variables of RocketMQ tests.
+const (
+	// EnvVersion turns RocketMQ tests on; its value is the version, such as 5.4.0.
+	EnvVersion = "LMQGATE_ROCKETMQ"
+	// EnvRequire makes RocketMQ tests that would be skipped fail, when it is 1.
+	EnvRequire = "LMQGATE_REQUIRE_ROCKETMQ"
+)
+
+// Wanted returns the version of RocketMQ to test with. Where no version is set, or java is missing, it skips the test,
+// or fails it when EnvRequire is 1.
+func Wanted(t testing.TB) string {
+	t.Helper()
+	skip := t.Skipf
+	if os.Getenv(EnvRequire) == "1" {
+		skip = t.Fatalf
+	}
+	version := os.Getenv(EnvVersion)
+	if version == "" {
+		skip("a RocketMQ test: set %s to a version (%s) to run it", EnvVersion, Versions[0])
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		skip("a RocketMQ test: %v; install a JDK 17 or later", err)
+	}
+	return version
+}
+
+// ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. See Wanted for when it skips.
+func ForTest(t testing.TB, o Options) *Cluster {
+	t.Helper()
+	if o.Version == "" {
+		o.Version = Wanted(t)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, err := Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	return c
+}
