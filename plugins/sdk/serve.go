@@ -1,0 +1,107 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
+)
+
+// leaveTimeout is how long a plugin whose gateway is gone may take to release what it holds.
+const leaveTimeout = 2 * time.Second
+
+// stderr is the process's real standard error: go-plugin replaces os.Stderr while it serves.
+var stderr = os.Stderr
+
+// ServeAuth serves an auth plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
+func ServeAuth(p AuthPlugin) { serve(newAuthServer(p, newLogger(stderr))) }
+
+// ServeMeta serves a meta plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
+func ServeMeta(p MetaPlugin) { serve(newMetaServer(p, newLogger(stderr))) }
+
+// Log returns a logger whose lines reach the gateway's log with the plugin's name. Setup.Log is the same.
+func Log() *slog.Logger { return newLogger(stderr) }
+
+func serve(s *server) {
+	if os.Getenv(handshake.CookieKey) != handshake.CookieValue {
+		fmt.Fprintln(os.Stderr, byHand(s.plugin.Info()))
+		os.Exit(1)
+	}
+	slog.SetDefault(s.log)
+	// Before anything else: a gateway that dies while this plugin is still starting must not leave it behind.
+	go leaveAtEndOf(os.Stdin, s)
+
+	versions := make(map[int]plugin.PluginSet)
+	for _, v := range handshake.Versions() {
+		versions[v] = plugin.PluginSet{handshake.PluginName: &grpcPlugin{server: s}}
+	}
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			MagicCookieKey:   handshake.CookieKey,
+			MagicCookieValue: handshake.CookieValue,
+		},
+		VersionedPlugins: versions,
+		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(opts, s.options()...)...)
+		},
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: stderr, JSONFormat: true}),
+	})
+	s.leave()
+	os.Exit(0)
+}
+
+// byHand is what a person sees who starts a plugin as if it were a command.
+func byHand(info Info) string {
+	return fmt.Sprintf("%s %s is a plugin of lmqgate and does nothing by itself: put it in plugins.dir, name it in the "+
+		"gateway's configuration, and start `lmqgate serve`", info.Name, strings.TrimPrefix(info.Version, "v"))
+}
+
+// leaveAtEndOf ends the process when in ends: the gateway holds the other end and is gone, or wants the plugin to go.
+func leaveAtEndOf(in io.Reader, s *server) {
+	_, _ = io.Copy(io.Discard, in)
+	s.leave()
+	os.Exit(0)
+}
+
+// leave releases what the plugin holds, within leaveTimeout.
+func (s *server) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.deactivate(ctx); err != nil {
+			s.log.Warn("plugin could not release what it held", "error", err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// grpcPlugin registers the server with go-plugin.
+type grpcPlugin struct {
+	plugin.NetRPCUnsupportedPlugin
+	server *server
+}
+
+var _ plugin.GRPCPlugin = (*grpcPlugin)(nil)
+
+func (p *grpcPlugin) GRPCServer(_ *plugin.GRPCBroker, g *grpc.Server) error {
+	p.server.register(g)
+	return nil
+}
+
+func (p *grpcPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, fmt.Errorf("a plugin is no client")
+}
