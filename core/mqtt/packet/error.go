@@ -1,0 +1,22 @@
+package packet
+
+import "fmt"
+
+// Error says that the peer sent what the protocol forbids. Every failure to decode is an *Error; after one the stream has no known
+// position, so the connection can only be closed.
+type Error struct {
+	Code      Code    // what to answer where an answer is possible: MalformedPacket, ProtocolError, PacketTooLarge, ...
+	Reason    string  // what is wrong, with the packet's type and the value; holds no payload and no secret
+	Statement string  // the normative statement that was broken, such as "MQTT-2.2.1-3"; "" where the text has no number
+	Version   Version // the form in which an answer can be encoded; 0: the peer's version is unknown, close without a word
+}
+
+// Error returns the code's name, the reason and the statement.
+func (e *Error) Error() string {
+	if e.Statement == "" {
+		return fmt.Sprintf("%s (0x%02x): %s", e.Code, byte(e.Code), e.Reason)
+	}
+	return fmt.Sprintf("%s (0x%02x): %s [%s]", e.Code, byte(e.Code), e.Reason, e.Statement)
+}
+
+var _ error = (*Error)(nil)

@@ -1,0 +1,192 @@
+package packet
+
+import (
+	"io"
+	"sync"
+)
+
+const (
+	ownBuffer   = 512   // what an idle connection costs
+	chunkSize   = 16384 // a pooled buffer, the link of the list included
+	maxNoReads  = 100   // reads of 0 bytes without an error before the source counts as broken
+	growthLimit = 4     // a body's memory is allocated once a quarter of it has arrived
+)
+
+// chunk is a pooled buffer. It can be linked to others while a large body arrives.
+type chunk struct {
+	b    [chunkSize - 8]byte
+	next *chunk
+}
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// input buffers what a connection sends. Between packets it holds its small buffer only; while more comes than fits, a pooled one.
+type input struct {
+	src   io.Reader
+	err   error  // of the last read; what came with it is served first
+	small []byte // its own
+	big   *chunk // the pooled one, nil while small is in use
+	buf   []byte // small or big's
+	r, w  int    // buf[r:w] has arrived and is not used yet
+	full  bool   // the last read filled the buffer: more is probably there
+}
+
+func newInput(src io.Reader) input {
+	small := make([]byte, ownBuffer)
+	return input{src: src, small: small, buf: small}
+}
+
+func (in *input) buffered() int { return in.w - in.r }
+
+func (in *input) peek(i int) byte { return in.buf[in.r+i] }
+
+func (in *input) skip(n int) { in.r += n }
+
+// settle gives the pooled buffer back when all of it is used and nothing says that more is coming.
+func (in *input) settle() {
+	if in.r != in.w {
+		return
+	}
+	in.r, in.w = 0, 0
+	if in.big != nil && !in.full {
+		in.giveBack()
+	}
+}
+
+func (in *input) giveBack() {
+	chunks.Put(in.big)
+	in.big, in.buf = nil, in.small
+}
+
+func (in *input) release() {
+	in.r, in.w, in.full = 0, 0, false
+	if in.big != nil {
+		in.giveBack()
+	}
+}
+
+// fill waits until n bytes, at most a chunk, are in the buffer.
+func (in *input) fill(n int) error {
+	for in.w-in.r < n {
+		in.makeRoom(n)
+		if err := in.read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeRoom prepares the buffer for n bytes from r on. It takes a pooled buffer when they do not fit or the source is busy.
+func (in *input) makeRoom(n int) {
+	switch {
+	case in.big == nil && (n > len(in.small) || in.full):
+		in.big = chunks.Get().(*chunk)
+		in.w = copy(in.big.b[:], in.buf[in.r:in.w])
+		in.r, in.buf = 0, in.big.b[:]
+	case in.r == in.w:
+		in.r, in.w = 0, 0
+	case in.r+n > len(in.buf) || in.w == len(in.buf):
+		in.w = copy(in.buf, in.buf[in.r:in.w])
+		in.r = 0
+	}
+}
+
+// read reads once behind what is in the buffer.
+func (in *input) read() error {
+	n, err := in.readInto(in.buf[in.w:])
+	in.w += n
+	in.full = in.w == len(in.buf)
+	return err
+}
+
+// readInto reads at least one byte, or returns an error and none.
+func (in *input) readInto(b []byte) (int, error) {
+	if in.err != nil {
+		return 0, in.err
+	}
+	for range maxNoReads {
+		n, err := in.src.Read(b)
+		in.err = err
+		if n > 0 {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	in.err = io.ErrNoProgress
+	return 0, in.err
+}
+
+// readFull fills b.
+func (in *input) readFull(b []byte) error {
+	for len(b) > 0 {
+		n, err := in.readInto(b)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// view returns the next n bytes, in a buffer that the next packet may reuse where they fit into one.
+func (in *input) view(n int) ([]byte, error) {
+	if n > len(chunk{}.b) {
+		return in.large(n)
+	}
+	if err := in.fill(n); err != nil {
+		return nil, err
+	}
+	b := in.buf[in.r : in.r+n]
+	in.r += n
+	return b, nil
+}
+
+// own returns the next n bytes in memory of exactly that size that nobody else uses.
+func (in *input) own(n int) ([]byte, error) {
+	if n > len(chunk{}.b) {
+		return in.large(n)
+	}
+	b, err := in.view(n)
+	if err != nil {
+		return nil, err
+	}
+	return append(make([]byte, 0, n), b...), nil
+}
+
+// large reads n bytes that do not fit into one buffer. What a header announces costs nothing until it comes: the first quarter waits
+// in pooled chunks, and then the body is allocated once, in its exact size.
+func (in *input) large(n int) ([]byte, error) {
+	var first, last *chunk
+	defer func() {
+		for c := first; c != nil; {
+			next := c.next
+			c.next = nil
+			chunks.Put(c)
+			c = next
+		}
+	}()
+	have := in.buffered()
+	for have < n/growthLimit {
+		c := chunks.Get().(*chunk)
+		if last == nil {
+			first = c
+		} else {
+			last.next = c
+		}
+		last = c
+		// A body over a chunk's size has more than a chunk to come while less than a quarter is there, unless it is the last.
+		if err := in.readFull(c.b[:min(len(c.b), n-have)]); err != nil {
+			return nil, err
+		}
+		have += min(len(c.b), n-have)
+	}
+	body := make([]byte, n)
+	at := copy(body, in.buf[in.r:in.w])
+	in.r, in.w, in.full = 0, 0, false
+	for c := first; c != nil; c = c.next {
+		at += copy(body[at:have], c.b[:])
+	}
+	return body, in.readFull(body[have:])
+}

@@ -1,0 +1,201 @@
+package packet
+
+import (
+	"errors"
+	"io"
+)
+
+// Reader decodes the packets of one connection. One goroutine at a time may use it. Every error is final: the Reader returns it
+// again.
+type Reader struct {
+	// Client makes the Reader accept what servers send and refuse what clients send; false is the server's side. Set it, and the
+	// version, before the first packet.
+	Client bool
+
+	in        input
+	max       uint32
+	version   Version
+	connected bool // a CONNECT came
+	err       error
+}
+
+// NewReader returns a Reader of the server's side that knows no version yet: the first packet must be CONNECT. maxPacketSize is in
+// bytes and counts the whole packet, fixed header included; 0 means no limit.
+func NewReader(r io.Reader, maxPacketSize uint32) *Reader {
+	return &Reader{in: newInput(r), max: maxPacketSize}
+}
+
+// SetVersion tells the version of the packets to come. A CONNECT sets it, too.
+func (r *Reader) SetVersion(v Version) { r.version = v }
+
+// Version returns the version of the connection, 0 while it is not known.
+func (r *Reader) Version() Version { return r.version }
+
+// SetMaxPacketSize changes the limit for the packets to come.
+func (r *Reader) SetMaxPacketSize(n uint32) { r.max = n }
+
+// Buffered returns how many bytes have arrived and are not yet decoded: 0 means that the next ReadPacket has to wait for the peer.
+func (r *Reader) Buffered() int { return r.in.buffered() }
+
+// Release gives pooled memory back, for when the connection is over. What was read and not decoded is lost.
+func (r *Reader) Release() { r.in.release() }
+
+// ReadPacket waits for the next packet and decodes it. Failures to decode are *Error. Errors of the connection come back as they
+// are: io.EOF only between two packets, io.ErrUnexpectedEOF within one.
+func (r *Reader) ReadPacket() (Packet, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	p, err := r.readPacket()
+	if err != nil {
+		r.err = err
+		return nil, err
+	}
+	r.in.settle()
+	return p, nil
+}
+
+func (r *Reader) readPacket() (Packet, error) {
+	h, err := r.readHeader()
+	if err != nil {
+		return nil, err
+	}
+	d := decoder{t: Type(h.first >> 4), v: r.version, client: r.Client}
+	if d.t == PUBLISH {
+		// Topic, payload and properties point into the body, so it is the packet's own.
+		d.alias = true
+		d.b, err = r.in.own(h.remaining)
+	} else {
+		d.b, err = r.in.view(h.remaining)
+	}
+	if err != nil {
+		return nil, unexpected(err)
+	}
+	p := d.packet(h.first & 15)
+	if d.t == CONNECT && d.v == V5 && h.padded {
+		d.fail(MalformedPacket, "", "MQTT-1.5.5-1", "the remaining length is not in its shortest form")
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	if d.t == CONNECT {
+		r.version, r.connected = d.v, true
+	}
+	return p, nil
+}
+
+// packet decodes one body. The result means nothing when d.err is set.
+func (d *decoder) packet(flags byte) Packet {
+	switch d.t {
+	case CONNECT:
+		return decodeConnect(d)
+	case CONNACK:
+		return decodeConnack(d)
+	case PUBLISH:
+		return decodePublish(d, flags)
+	case PUBACK, PUBREC, PUBREL, PUBCOMP:
+		return decodeAck(d)
+	case SUBSCRIBE:
+		return decodeSubscribe(d)
+	case SUBACK:
+		return decodeSuback(d)
+	case UNSUBSCRIBE:
+		return decodeUnsubscribe(d)
+	case UNSUBACK:
+		return decodeUnsuback(d)
+	case PINGREQ:
+		d.end()
+		return &Pingreq{}
+	case PINGRESP:
+		d.end()
+		return &Pingresp{}
+	case DISCONNECT:
+		return decodeDisconnect(d)
+	default:
+		return decodeAuth(d)
+	}
+}
+
+// header is a fixed header (MQTT 5, 2.1.1).
+type header struct {
+	first     byte
+	remaining int
+	padded    bool // the length is longer than it need be, which 3.1.1 does not forbid
+}
+
+// readHeader reads the fixed header and refuses what needs no body to be refused, as early as it can.
+func (r *Reader) readHeader() (h header, err error) {
+	if err := r.in.fill(1); err != nil {
+		return h, err // io.EOF here is a clean end
+	}
+	h.first = r.in.peek(0)
+	if e := r.checkFirstByte(h.first); e != nil {
+		return h, e
+	}
+	t := Type(h.first >> 4)
+	for i := 1; ; i++ {
+		if err := r.in.fill(i + 1); err != nil {
+			return h, unexpected(err)
+		}
+		b := r.in.peek(i)
+		h.remaining |= int(b&0x7f) << (7 * (i - 1))
+		if b&0x80 == 0 {
+			h.padded = b == 0 && i > 1
+			r.in.skip(i + 1)
+			if r.max > 0 && uint32(h.remaining+i+1) > r.max {
+				return h, newError(t, r.version, PacketTooLarge, "", "MQTT-3.2.2-15", "%d bytes, the most is %d", h.remaining+i+1, r.max)
+			}
+			break
+		}
+		if i == 4 {
+			return h, newError(t, r.version, MalformedPacket, "", "MQTT-1.5.5-1", "the remaining length is longer than 4 bytes")
+		}
+	}
+	if h.padded && r.version == V5 {
+		return h, newError(t, r.version, MalformedPacket, "", "MQTT-1.5.5-1", "the remaining length is not in its shortest form")
+	}
+	return h, nil
+}
+
+// checkFirstByte checks the type and the flags.
+func (r *Reader) checkFirstByte(b byte) error {
+	t, flags := Type(b>>4), b&15
+	fail := func(code Code, v3, v5, reason string) error {
+		return newError(t, r.version, code, v3, v5, "%s", reason)
+	}
+	switch {
+	case t == 0:
+		return fail(MalformedPacket, "MQTT-4.8.0-1", "MQTT-4.13.1-1", "packet type 0")
+	case r.version == 0 && t != CONNECT:
+		return fail(ProtocolError, "MQTT-3.1.0-1", "MQTT-3.1.0-1", "the first packet is not CONNECT")
+	case t == CONNECT && r.connected:
+		return fail(ProtocolError, "MQTT-3.1.0-2", "MQTT-3.1.0-2", "a second CONNECT")
+	case t == AUTH && r.version != V5:
+		return fail(ProtocolError, "MQTT-4.8.0-1", "", "MQTT 3 has no packet type 15")
+	case !r.Client && t.fromServerOnly():
+		return fail(ProtocolError, "MQTT-4.8.0-1", "MQTT-4.13.1-1", "only a server sends it")
+	case r.Client && t.fromClientOnly(r.version):
+		return fail(ProtocolError, "MQTT-4.8.0-1", "MQTT-4.13.1-1", "only a client sends it")
+	case t == PUBLISH:
+		if e := checkPublishFlags(flags, r.version); e != nil {
+			return e
+		}
+		return nil
+	}
+	want := t.fixedFlags()
+	if r.version == V31 && want != 0 {
+		flags &^= 8 // MQTT 3.1 marks a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again with DUP
+	}
+	if flags != want {
+		return fail(MalformedPacket, "MQTT-2.2.2-2", "MQTT-2.1.3-1", "reserved flags in the first byte")
+	}
+	return nil
+}
+
+// unexpected turns the end of the connection within a packet into io.ErrUnexpectedEOF.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
