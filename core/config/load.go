@@ -208,7 +208,7 @@ func (l *layers) addEnviron(environ []string) {
 				l.problems.list = append(l.problems.list, Problem{Where: name, Key: strings.Join(path, "."), Message: err.Error()})
 				return "", nil
 			}
-			at[strings.Join(path, ".")] = name
+			note(at, strings.Join(path, "."), name)
 			return strings.Join(path, noDelimiter), v
 		},
 	})
@@ -281,8 +281,15 @@ func (l *layers) addSets(sets []string) {
 				v = text
 			}
 		}
-		at[key] = "--set"
+		note(at, key, "--set")
 		l.merge(path, v)
+	}
+}
+
+// note records the source of a key and of the sections that it made.
+func note(at map[string]string, key, source string) {
+	for ; key != ""; key = parent(key) {
+		at[key] = source
 	}
 }
 

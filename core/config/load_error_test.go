@@ -1,0 +1,97 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
+	cases := []struct {
+		name, text string
+		sets, env  []string
+		want       string // after "FILE", when it begins with ":"
+	}{
+		{"unknown key", "mqtt:\n  max_packetsize: 1MiB\n", nil, nil, ":2: mqtt.max_packetsize: unknown key; the nearest known key is mqtt.max_packet_size"},
+		{"unknown section", "stor: {}\n", nil, nil, ":1: stor: unknown key; the nearest known key is store"},
+		{"key one level too high", "auto_create: true\n", nil, nil, ":1: auto_create: unknown key; the nearest known key is topics.auto_create"},
+		{"unknown key in a list", "listeners:\n  - type: tcp\n    adress: \":1\"\n", nil, nil, ":3: listeners[0].adress: unknown key; the nearest known key is listeners[].address"},
+		{"number wanted", "mqtt: {receive_maximum: many}", nil, nil, `:1: mqtt.receive_maximum: wants a whole number, not "many"`},
+		{"fraction", "topics: {queues: 1.5}", nil, nil, ":1: topics.queues: wants a whole number, not 1.5"},
+		{"list wanted", "listeners: tcp", nil, nil, `:1: listeners: wants a list, not "tcp"`},
+		{"section wanted", "mqtt: 5", nil, nil, ":1: mqtt: wants keys and values, not 5"},
+		{"text wanted", "node: {id: 7}", nil, nil, ":1: node.id: wants text, not 7; put it in quotes"},
+		{"secret not shown", "admin: {token: 1234}", nil, nil, ":1: admin.token: wants text; put the value in quotes"},
+		{"boolean wanted", "topics: {auto_create: \"yes\"}", nil, nil, `:1: topics.auto_create: wants true or false, not "yes"`},
+		{"size", "mqtt: {max_packet_size: 1 lot}", nil, nil, `:1: mqtt.max_packet_size: "1 lot" is no size: write bytes, or a whole number with KiB, MiB or GiB, such as 1MiB`},
+		{"size range", "mqtt: {max_packet_size: 1GiB}", nil, nil, ":1: mqtt.max_packet_size: 1073741824 is out of range; it wants 64 to 268435460"},
+		{"duration", "mqtt: {session_expiry_max: 3 days}", nil, nil, `:1: mqtt.session_expiry_max: "3 days" is no duration: write a number with ms, s, m or h, such as 90s or 72h`},
+		{"duration range", "mqtt: {max_keep_alive: 48h}", nil, nil, ":1: mqtt.max_keep_alive: 48h is out of range; it wants 1s to 18h12m15s, or 0"},
+		{"listener type", "listeners: [{type: quic, address: \":1\"}]", nil, nil, `:1: listeners[0].type: "quic" wants tcp, tls, ws or wss`},
+		{"listener without type", "listeners:\n  - address: \":1\"", nil, nil, ":2: listeners[0].type: it is empty and wants tcp, tls, ws or wss"},
+		{"no listener", "listeners: []", nil, nil, ":1: listeners: wants at least one listener"},
+		{"empty element", "listeners: [null]", nil, nil, ":1: listeners[0]: is empty"},
+		{"address", "listeners: [{type: tcp, address: localhost}]", nil, nil, `:1: listeners[0].address: "localhost" wants host:port, such as 127.0.0.1:1883 or :1883`},
+		{"port", "listeners: [{type: tcp, address: \":70000\"}]", nil, nil, `:1: listeners[0].address: ":70000" wants a port from 0 to 65535`},
+		{"no certificate", "listeners: [{type: tls, address: \":1\", key_file: k}]", nil, nil, ":1: listeners[0].cert_file: wants a PEM file, because the listener's type is tls"},
+		{"certificate on tcp", "listeners: [{type: tcp, address: \":1\", cert_file: k}]", nil, nil, ":1: listeners[0].cert_file: is for tls and wss only; the listener's type is tcp"},
+		{"path on tcp", "listeners: [{type: tcp, address: \":1\", path: /m}]", nil, nil, ":1: listeners[0].path: is for ws and wss only; a tcp listener has no path"},
+		{"path", "listeners: [{type: ws, address: \":1\", path: mqtt}]", nil, nil, `:1: listeners[0].path: "mqtt" wants an HTTP path, such as /mqtt`},
+		{"address twice", "listeners: [{type: tcp, address: \"127.0.0.1:1\"}, {type: ws, address: \":1\"}]", nil, nil, `:1: listeners[1].address: ":1" is taken by listeners[0]`},
+		{"admin on a listener", "admin: {address: \"127.0.0.1:1883\"}", nil, nil, `:1: admin.address: "127.0.0.1:1883" is taken by listeners[0]`},
+		{"open admin without token", "admin: {address: \":8080\"}", nil, nil, `:1: admin.token: wants a token, because admin.address ":8080" is not a loopback address`},
+		{"open listener with the default user", "listeners: [{type: tcp, address: \":1883\"}]", nil, nil, ": auth.config.users: wants your users, because listeners[0] (:1883) is open to other machines and the default user is known to everybody; or write auth.plugin: none"},
+		{"plugin path", "auth: {plugin: ../sh}", nil, nil, `:1: auth.plugin: "../sh" wants the file name of a plugin, such as auth-hmac`},
+		{"plugin block", "auth: {config: [1]}", nil, nil, ":1: auth.config: wants keys and values for the plugin, not a list"},
+		{"no meta", "meta: {plugin: none}", nil, nil, ":1: meta.plugin: wants a meta plugin; only auth.plugin can be none"},
+		{"checksum", "plugins: {checksums: {auth-hmac: abc}}", nil, nil, `:1: plugins.checksums.auth-hmac: "abc" wants sha256: and 64 hexadecimal digits`},
+		{"store", "store: {type: kafka}", nil, nil, `:1: store.type: "kafka" wants rocketmq or local`},
+		{"sync", "store: {local: {sync: sometimes}}", nil, nil, `:1: store.local.sync: "sometimes" is neither always nor an interval such as 1s`},
+		{"half a credential", "store: {rocketmq: {access_key: a}}", nil, nil, ":1: store.rocketmq.access_key: access_key and secret_key go together: set both or none"},
+		{"name server", "store: {rocketmq: {namesrv: [mq]}}", nil, nil, `:1: store.rocketmq.namesrv[0]: "mq" wants host:port, such as 127.0.0.1:9876`},
+		{"fallback", "topics: {fallback: a.b}", nil, nil, `:1: topics.fallback: "a.b" wants a RocketMQ topic: 1 to 127 of letters, digits, '_' and '-'`},
+		{"missing file", "listeners: [{type: tls, address: \":0\", cert_file: /nowhere/c, key_file: /dev/null}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].cert_file: open /nowhere/c: no such file or directory"},
+		{"not a map", "- a", nil, nil, `: line 1: the file wants keys and values, such as "node:"`},
+		{"two documents", "log: {}\n---\nlog: {}\n", nil, nil, ": line 2: a second document begins; a configuration file holds one"},
+		{"broken YAML", "log: {level: [", nil, nil, ": line 1: did not find expected node content"},
+		{"key twice", "log: {}\nlog: {}\n", nil, nil, `: unmarshal errors:   line 2: mapping key "log" already defined at line 1`},
+		{"set without value", "", []string{"log.level"}, nil, `--set "log.level": wants key=value, such as log.level=debug`},
+		{"set of an unknown key", "", []string{"log.lvl=debug"}, nil, "--set: log.lvl: unknown key; the nearest known key is log.level"},
+		{"set of a wrong type", "", []string{"listeners.0.address=:1"}, nil, "--set: listeners: wants a list, not keys and values"},
+		{"set that is not YAML", "", []string{"log.level=["}, nil, "--set: log.level: the value is not YAML; put it in quotes"},
+		{"variable of an unknown key", "", nil, []string{"LMQGATE_LOG__LEVL=debug"}, "LMQGATE_LOG__LEVL: log.levl: unknown key; the nearest known key is log.level"},
+		{"variable of a wrong type", "", nil, []string{"LMQGATE_TOPICS__QUEUES=few"}, `LMQGATE_TOPICS__QUEUES: topics.queues: wants a whole number, not "few"`},
+		{"variable that is not JSON", "", nil, []string{"LMQGATE_STORE__ROCKETMQ__NAMESRV=a:1;b:1"}, `LMQGATE_STORE__ROCKETMQ__NAMESRV: store.rocketmq.namesrv: wants JSON, such as ["a","b"] for a list`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "c.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(c.text), 0o600))
+			_, err := Load(path, c.sets, c.env)
+			require.Error(t, err)
+			list := Problems(err)
+			require.NotEmpty(t, list, "%v", err)
+			require.Equal(t, c.want, strings.TrimPrefix(list[0].String(), path))
+		})
+	}
+}
+
+func TestAllProblemsAreReportedEachOnce(t *testing.T) {
+	_, err := loadText(t, "mqtt: {receive_maximum: x, nope: 1}\nlog: {level: loud}\nstore: {type: 5}\n", nil, nil)
+	require.Error(t, err)
+	require.Len(t, Problems(err), 4, "%v", err)
+	require.Len(t, strings.Split(err.Error(), "\n"), 4)
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Contains(t, e.Summary(), "(and 3 more)")
+	require.NotContains(t, e.Summary(), "\n")
+}
+
+func TestAMissingFileIsAnErrorWithItsName(t *testing.T) {
+	_, err := Load("/nowhere/lmqgate.yaml", nil, nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "/nowhere/lmqgate.yaml")
+}
