@@ -1,0 +1,50 @@
+package auth
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// epochBuckets is the number of counters for each field that a revocation can name. A revocation of one client drops the
+// decisions about the clients in its bucket, one in a thousand, instead of keeping a register of all principals.
+const epochBuckets = 1024
+
+const (
+	byClientID = iota
+	byUsername
+	byIdentity
+)
+
+// epochs counts revocations. A decision is good while the epoch of its principal is the one under which it was asked for.
+type epochs struct {
+	all     atomic.Uint64
+	buckets [3][epochBuckets]atomic.Uint64
+}
+
+var epochSeed = maphash.MakeSeed()
+
+func bucketOf(field int, value string) uint32 {
+	return uint32((maphash.String(epochSeed, value) + uint64(field)) % epochBuckets)
+}
+
+// of is the epoch of a principal. Each counter only grows, so the sum changes with any of them.
+func (e *epochs) of(p *Principal) uint64 {
+	return e.all.Load() +
+		e.buckets[byClientID][p.buckets[byClientID]].Load() +
+		e.buckets[byUsername][p.buckets[byUsername]].Load() +
+		e.buckets[byIdentity][p.buckets[byIdentity]].Load()
+}
+
+// revoke begins a new epoch for everybody whom the revocation may concern.
+func (e *epochs) revoke(r Revocation) {
+	switch {
+	case r.ClientID != "":
+		e.buckets[byClientID][bucketOf(byClientID, r.ClientID)].Add(1)
+	case r.Identity != "":
+		e.buckets[byIdentity][bucketOf(byIdentity, r.Identity)].Add(1)
+	case r.Username != "":
+		e.buckets[byUsername][bucketOf(byUsername, r.Username)].Add(1)
+	default:
+		e.all.Add(1)
+	}
+}

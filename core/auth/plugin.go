@@ -1,0 +1,281 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+const (
+	// askAgain is how long after a failed question expired decisions are used without asking first, so that a plugin that
+	// hangs does not make each publish wait.
+	askAgain = time.Second
+	// batchActions bounds the actions in one question.
+	batchActions = 256
+)
+
+// ErrUnavailable is what Authorize's errors wrap when the plugin could not decide.
+var ErrUnavailable = errors.New("the auth plugin cannot decide now")
+
+// Options are what New needs.
+type Options struct {
+	// Client reaches the plugin, with a deadline on each call.
+	Client Client
+	// PluginName is the name of the plugin that answers now; it is recorded in the Principals. May change after a swap.
+	PluginName func() string
+	// Traits is what the plugin's Describe says of it; nil means that it has no revocations. May change after a swap.
+	Traits func() *pluginv1.AuthTraits
+	// StaleAllowance overrides the constant of that name; 0 keeps it, negative means none.
+	StaleAllowance time.Duration
+	// Log takes denials and outages; nil discards them.
+	Log *slog.Logger
+	// Registerer takes the metrics; nil leaves them unregistered.
+	Registerer prometheus.Registerer
+}
+
+// Auth is an Authority over an auth plugin.
+type Auth struct {
+	opts    Options
+	metrics *metrics
+	start   time.Time
+	epochs  epochs
+	// downUntil is on the monotonic clock: until then expired decisions are used without asking.
+	downUntil atomic.Int64
+
+	// revokeMu guards onRevoke.
+	revokeMu sync.RWMutex
+	onRevoke []func(Revocation)
+}
+
+var _ Authority = (*Auth)(nil)
+
+// New returns an Authority over a plugin. It starts nothing; see Run.
+func New(opts Options) *Auth {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.PluginName == nil {
+		opts.PluginName = func() string { return "" }
+	}
+	if opts.Traits == nil {
+		opts.Traits = func() *pluginv1.AuthTraits { return nil }
+	}
+	switch {
+	case opts.StaleAllowance == 0:
+		opts.StaleAllowance = StaleAllowance
+	case opts.StaleAllowance < 0:
+		opts.StaleAllowance = 0
+	}
+	return &Auth{opts: opts, metrics: newMetrics(opts.Registerer), start: time.Now()}
+}
+
+// now is a clock that never jumps, in nanoseconds.
+func (a *Auth) now() int64 { return int64(time.Since(a.start)) }
+
+// Authenticate implements Authority.
+func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error) {
+	in := &pluginv1.AuthenticateRequest{
+		Connection: connectionOf(req), HasPassword: req.HasPassword, Password: req.Password,
+	}
+	// Asked before the call: after a swap in the middle of it, the new plugin treats the client as one of the old one's.
+	name := a.opts.PluginName()
+	resp, err := a.opts.Client.Authenticate(ctx, in)
+	if err != nil {
+		a.metrics.refuse(Unavailable)
+		a.opts.Log.Warn("client refused", "client", quoted(req.ClientID), "user", quoted(req.Username),
+			"remote", req.RemoteAddr, "reason", Unavailable.String(), "plugin", name, "error", err)
+		return nil, &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
+	}
+	if reason := reasonOf(resp.GetReason()); reason != OK {
+		a.metrics.refuse(reason)
+		denied := &Denied{Reason: reason, Detail: resp.GetDetail()}
+		a.opts.Log.Warn("client refused", "client", quoted(req.ClientID), "user", quoted(req.Username),
+			"remote", req.RemoteAddr, "reason", reason.String(), "detail", resp.GetDetail())
+		return nil, denied
+	}
+	p := newPrincipal(req, resp, name)
+	if !p.expiresAt.IsZero() && !time.Now().Before(p.expiresAt) {
+		a.metrics.refuse(NotAuthorized)
+		a.opts.Log.Warn("client refused", "client", quoted(req.ClientID), "user", quoted(req.Username),
+			"remote", req.RemoteAddr, "reason", NotAuthorized.String(), "detail", "the admission has expired already")
+		return nil, &Denied{Reason: NotAuthorized, Detail: "the admission has expired already"}
+	}
+	a.metrics.admitted.Inc()
+	return p, nil
+}
+
+// Authorize implements Authority. An answer from the cache costs no allocation.
+func (a *Auth) Authorize(ctx context.Context, p *Principal, action Action) (bool, error) {
+	if p.expired() {
+		return false, nil
+	}
+	epoch, now := a.epochs.of(p), a.now()
+	d, found := p.cache.get(action, epoch)
+	if found && a.usable(d, now) {
+		a.metrics.hits.Inc()
+		return d.allow, nil
+	}
+	return a.askOne(ctx, p, action, epoch)
+}
+
+// askOne is apart from Authorize so that the cached path does not allocate the slices.
+func (a *Auth) askOne(ctx context.Context, p *Principal, action Action, epoch uint64) (bool, error) {
+	allowed := make([]bool, 1)
+	err := a.ask(ctx, p, []Action{action}, []int{0}, allowed, epoch)
+	return err == nil && allowed[0], err
+}
+
+// AuthorizeAll implements Authority.
+func (a *Auth) AuthorizeAll(ctx context.Context, p *Principal, actions []Action) ([]bool, error) {
+	allowed := make([]bool, len(actions))
+	if p.expired() {
+		return allowed, nil
+	}
+	epoch, now := a.epochs.of(p), a.now()
+	var open []int
+	for i, action := range actions {
+		if d, found := p.cache.get(action, epoch); found && a.usable(d, now) {
+			a.metrics.hits.Inc()
+			allowed[i] = d.allow
+		} else {
+			open = append(open, i)
+		}
+	}
+	for len(open) > 0 {
+		n := min(len(open), batchActions)
+		if err := a.ask(ctx, p, actions, open[:n], allowed, epoch); err != nil {
+			return make([]bool, len(actions)), err
+		}
+		open = open[n:]
+	}
+	return allowed, nil
+}
+
+// usable says whether a cached decision answers without asking.
+func (a *Auth) usable(d cached, now int64) bool {
+	if now < d.expires {
+		return true
+	}
+	return now < a.downUntil.Load() && a.stale(d, now)
+}
+
+// stale says whether an expired decision may still be used because the plugin is away.
+func (a *Auth) stale(d cached, now int64) bool {
+	return now < d.expires+int64(a.opts.StaleAllowance)
+}
+
+func (p *Principal) expired() bool { return !p.expiresAt.IsZero() && !time.Now().Before(p.expiresAt) }
+
+// ask asks the plugin about actions[which...] and fills in allowed.
+func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []int, allowed []bool, epoch uint64) error {
+	a.metrics.misses.Add(float64(len(which)))
+	req := &pluginv1.AuthorizeRequest{Client: p.client, Actions: make([]*pluginv1.Action, len(which))}
+	for n, i := range which {
+		req.Actions[n] = actionOf(actions[i])
+	}
+	resp, err := a.opts.Client.Authorize(ctx, req)
+	if err == nil && len(resp.GetDecisions()) != len(which) {
+		err = fmt.Errorf("it answered %d decisions to %d actions", len(resp.GetDecisions()), len(which))
+	}
+	now := a.now()
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return a.unanswered(p, actions, which, allowed, epoch, now, err)
+	}
+	for n, i := range which {
+		d := resp.GetDecisions()[n]
+		allowed[i] = d.GetAllow()
+		if ms := d.GetCacheMs(); ms > 0 {
+			keep := cached{allow: d.GetAllow(), expires: now + jittered(ms)}
+			p.cache.put(actions[i], d.GetDependsOnQosRetain(), keep, epoch, now)
+		}
+		if !d.GetAllow() {
+			a.denied(p, actions[i], d.GetDetail())
+		}
+	}
+	return nil
+}
+
+// unanswered falls back on expired decisions, all or nothing.
+func (a *Auth) unanswered(p *Principal, actions []Action, which []int, allowed []bool, epoch uint64, now int64, cause error) error {
+	before := a.downUntil.Swap(now + int64(askAgain))
+	if before < now { // once for each outage and second, not once for each packet
+		a.opts.Log.Warn("auth plugin did not answer; expired decisions are used for a while", "plugin", a.opts.PluginName(),
+			"client", quoted(p.ClientID()), "error", cause)
+	}
+	for _, i := range which {
+		d, found := p.cache.get(actions[i], epoch)
+		if !found || !a.stale(d, now) {
+			a.metrics.undecided.Inc()
+			return fmt.Errorf("%s of %q by client %q: %w: %w", actions[i].Kind, actions[i].Topic, p.ClientID(), ErrUnavailable, cause)
+		}
+		allowed[i] = d.allow
+		a.metrics.stale.Inc()
+	}
+	return nil
+}
+
+func (a *Auth) denied(p *Principal, action Action, detail string) {
+	a.metrics.denied.WithLabelValues(action.Kind.String()).Inc()
+	a.opts.Log.Warn("action denied", "client", quoted(p.ClientID()), "user", quoted(p.Username()),
+		"action", action.Kind.String(), "topic", quoted(action.Topic), "detail", detail)
+}
+
+// Drop forgets every cached decision, as after a swap of the plugin.
+func (a *Auth) Drop() { a.epochs.revoke(Revocation{}) }
+
+// jittered shortens a time to live by up to a tenth, so that the decisions of clients that connected together do not
+// expire together. The result is in nanoseconds, at most a day, which also keeps the sum from overflowing.
+func jittered(ms int64) int64 {
+	ttl := int64(24 * time.Hour)
+	if ms < ttl/int64(time.Millisecond) {
+		ttl = ms * int64(time.Millisecond)
+	}
+	return ttl - rand.Int64N(ttl/10+1)
+}
+
+func actionOf(a Action) *pluginv1.Action {
+	kind := pluginv1.ActionKind_ACTION_KIND_UNSPECIFIED
+	switch a.Kind {
+	case Publish:
+		kind = pluginv1.ActionKind_ACTION_KIND_PUBLISH
+	case Subscribe:
+		kind = pluginv1.ActionKind_ACTION_KIND_SUBSCRIBE
+	}
+	return &pluginv1.Action{Kind: kind, Topic: a.Topic, Qos: uint32(a.QoS), Retain: a.Retain, ShareGroup: a.ShareGroup}
+}
+
+// reasonOf translates the plugin's reason; one that a newer contract added refuses without saying more.
+func reasonOf(r pluginv1.Reason) Reason {
+	switch r {
+	case pluginv1.Reason_REASON_OK:
+		return OK
+	case pluginv1.Reason_REASON_BAD_CREDENTIALS:
+		return BadCredentials
+	case pluginv1.Reason_REASON_BAD_CLIENT_ID:
+		return BadClientID
+	case pluginv1.Reason_REASON_BANNED:
+		return Banned
+	case pluginv1.Reason_REASON_UNAVAILABLE:
+		return Unavailable
+	}
+	return NotAuthorized
+}
+
+// quoted makes text from a client safe to read in a log line of any format.
+type quoted string
+
+// LogValue implements slog.LogValuer, so that the work is done only where the line is written.
+func (q quoted) LogValue() slog.Value { return slog.StringValue(`"` + strings.ToValidUTF8(string(q), "?") + `"`) }

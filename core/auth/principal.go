@@ -1,0 +1,109 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Principal is an admitted client: who it is, who admitted it, until when, and what has been decided about it. There is
+// one for each connection; it needs no closing. Its identity never changes.
+type Principal struct {
+	client    *pluginv1.Client
+	expiresAt time.Time
+	cache     cache
+	// buckets of the revocation epochs that end this principal's cached decisions.
+	buckets [3]uint32
+}
+
+func newPrincipal(req Request, resp *pluginv1.AuthenticateResponse, admittedBy string) *Principal {
+	conn := connectionOf(req)
+	if cert := conn.GetPeerCertificate(); cert != nil {
+		// The chain can be kilobytes, is kept as long as the connection, and has been judged: Authorize goes by the names.
+		cert.Chain = nil
+	}
+	p := &Principal{client: &pluginv1.Client{
+		Connection: conn,
+		Identity:   resp.GetIdentity(),
+		Attributes: resp.GetAttributes(),
+		AdmittedBy: admittedBy,
+	}}
+	if p.client.Identity == "" {
+		p.client.Identity = req.Username
+	}
+	if ms := resp.GetExpiresAtMs(); ms > 0 {
+		p.expiresAt = time.UnixMilli(ms)
+	}
+	p.buckets = [3]uint32{
+		bucketOf(byClientID, req.ClientID), bucketOf(byUsername, req.Username), bucketOf(byIdentity, p.client.Identity),
+	}
+	return p
+}
+
+// ClientID is the MQTT client identifier that was admitted.
+func (p *Principal) ClientID() string { return p.client.GetConnection().GetClientId() }
+
+// Username is the user name of the CONNECT; empty where there was none.
+func (p *Principal) Username() string { return p.client.GetConnection().GetUsername() }
+
+// Identity is who the plugin says the client is; the user name where it says nothing.
+func (p *Principal) Identity() string { return p.client.GetIdentity() }
+
+// Attributes are what the plugin attached to the client. The map must not be changed.
+func (p *Principal) Attributes() map[string]string { return p.client.GetAttributes() }
+
+// AdmittedBy is the name of the plugin that admitted the client; empty for anonymous access.
+func (p *Principal) AdmittedBy() string { return p.client.GetAdmittedBy() }
+
+// ExpiresAt is when the admission ends and the connection must be closed; the zero time for never.
+func (p *Principal) ExpiresAt() time.Time { return p.expiresAt }
+
+// Matches says whether a revocation is about this client.
+func (p *Principal) Matches(r Revocation) bool {
+	return (r.ClientID == "" || r.ClientID == p.ClientID()) &&
+		(r.Username == "" || r.Username == p.Username()) &&
+		(r.Identity == "" || r.Identity == p.Identity())
+}
+
+// connectionOf says in the plugin's words what is known of a connection.
+func connectionOf(req Request) *pluginv1.Connection {
+	return &pluginv1.Connection{
+		ClientId:        req.ClientID,
+		HasUsername:     req.HasUsername,
+		Username:        req.Username,
+		MqttVersion:     uint32(req.Version),
+		Listener:        req.Listener,
+		RemoteAddress:   req.RemoteAddr,
+		PeerCertificate: certificateOf(req.PeerCertificates),
+	}
+}
+
+func certificateOf(chain []*x509.Certificate) *pluginv1.PeerCertificate {
+	if len(chain) == 0 {
+		return nil
+	}
+	leaf := chain[0]
+	sum := sha256.Sum256(leaf.Raw)
+	cert := &pluginv1.PeerCertificate{
+		Subject:    validUTF8(leaf.Subject.String()),
+		CommonName: validUTF8(leaf.Subject.CommonName),
+		Sha256:     hex.EncodeToString(sum[:]),
+	}
+	for _, c := range chain {
+		cert.Chain = append(cert.Chain, c.Raw)
+	}
+	for _, name := range leaf.DNSNames {
+		cert.DnsNames = append(cert.DnsNames, validUTF8(name))
+	}
+	for _, uri := range leaf.URIs {
+		cert.Uris = append(cert.Uris, validUTF8(uri.String()))
+	}
+	return cert
+}
+
+// validUTF8 keeps a certificate with odd names from making the question unsendable.
+func validUTF8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -1,0 +1,85 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+const (
+	reopenFirst = 200 * time.Millisecond
+	reopenLast  = 5 * time.Second
+)
+
+// OnRevoke implements Authority.
+func (a *Auth) OnRevoke(fn func(Revocation)) {
+	a.revokeMu.Lock()
+	defer a.revokeMu.Unlock()
+	a.onRevoke = append(a.onRevoke, fn)
+}
+
+// Run follows the plugin's revocations until ctx ends. The caller owns the goroutine that it runs in. Where the plugin has
+// no revocations it looks again now and then, because a swap may bring one that has.
+func (a *Auth) Run(ctx context.Context) {
+	wait := reopenFirst
+	for ctx.Err() == nil {
+		if a.opts.Traits().GetRevocations() {
+			began := a.now()
+			if err := a.follow(ctx); err != nil && ctx.Err() == nil {
+				a.opts.Log.Warn("the stream of revocations ended; it is opened again", "plugin", a.opts.PluginName(), "error", err)
+			}
+			if a.now()-began > int64(reopenLast) {
+				wait = reopenFirst
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		}
+		wait = min(2*wait, reopenLast)
+	}
+}
+
+// follow reads one stream to its end. What was revoked while there was none is unknown, so every cached decision is
+// dropped when the stream is there: at once, and again when the plugin has begun to answer it.
+func (a *Auth) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := a.opts.Client.Revocations(ctx, &pluginv1.RevocationsRequest{})
+	if err != nil {
+		return err
+	}
+	a.Drop()
+	if _, err := stream.Header(); err != nil {
+		return err
+	}
+	a.Drop()
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		a.revoke(Revocation{
+			ClientID: r.GetClientId(), Username: r.GetUsername(), Identity: r.GetIdentity(),
+			Disconnect: r.GetDisconnect(), Detail: r.GetDetail(),
+		})
+	}
+}
+
+func (a *Auth) revoke(r Revocation) {
+	a.epochs.revoke(r)
+	a.opts.Log.Info("trust revoked", "client", quoted(r.ClientID), "user", quoted(r.Username), "identity", quoted(r.Identity),
+		"disconnect", r.Disconnect, "detail", r.Detail)
+	a.revokeMu.RLock()
+	defer a.revokeMu.RUnlock()
+	for _, fn := range a.onRevoke {
+		fn(r)
+	}
+}
