@@ -99,7 +99,7 @@ const AuthNone = "none"
 type Auth struct {
 	// File name of the auth plugin in `plugins.dir`, or `none` to let every client do everything.
 	Plugin string `yaml:"plugin"`
-	// Configuration of the auth plugin, passed to it as it is; see the plugin's README for its keys.
+	// Configuration of the auth plugin, passed to it as it is; see the plugin's README for its keys. Default for `auth-hmac`: one user `demo` with the secret key `demo-secret`, which is refused while a listener is open to other machines.
 	Config PluginConfig `yaml:"config"`
 }
 
@@ -110,7 +110,7 @@ func (a Auth) Anonymous() bool { return a.Plugin == AuthNone }
 type Meta struct {
 	// File name of the meta plugin in `plugins.dir`.
 	Plugin string `yaml:"plugin"`
-	// Configuration of the meta plugin, passed to it as it is; see the plugin's README for its keys.
+	// Configuration of the meta plugin, passed to it as it is; see the plugin's README for its keys. For `meta-namesrv`, `namesrv` defaults to `store.rocketmq.namesrv`.
 	Config PluginConfig `yaml:"config"`
 }
 
