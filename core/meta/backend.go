@@ -1,0 +1,171 @@
+package meta
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Pauses between tries, in growing order; the last one repeats.
+var backoff = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second}
+
+// pause waits for the try-th pause, jittered by half, or until ctx ends.
+func pause(ctx context.Context, try int) error {
+	d := backoff[min(try, len(backoff)-1)]
+	t := time.NewTimer(d/2 + rand.N(d))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// backend calls the plugin, with deadlines, retries and counters.
+type backend struct {
+	client       pluginv1.MetaClient
+	callTimeout  time.Duration
+	writeTimeout time.Duration
+	metrics      *metrics
+	// cas bounds the conditional writes that are under way, which cannot share a batch.
+	cas chan struct{}
+}
+
+// retry calls f until it succeeds, fails for good, or the write time-out ends.
+func (b *backend) retry(ctx context.Context, operation, what string, f func(context.Context, int) error) error {
+	ctx, cancel := context.WithTimeout(ctx, b.writeTimeout)
+	defer cancel()
+	for try := 0; ; try++ {
+		callCtx, cancel := context.WithTimeout(ctx, b.callTimeout)
+		err := f(callCtx, try)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		b.metrics.errors.WithLabelValues(operation).Inc()
+		if !transient(err) || pause(ctx, try) != nil {
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return fmt.Errorf("%s: %w", what, ctx.Err())
+			}
+			return backendError(what, err)
+		}
+	}
+}
+
+// get reads one entry; nil if there is none.
+func (b *backend) get(ctx context.Context, ns, key string) (*pluginv1.Entry, error) {
+	var out *pluginv1.Entry
+	err := b.retry(ctx, "get", fmt.Sprintf("read %s %q", ns, key), func(ctx context.Context, _ int) error {
+		resp, err := b.client.Get(ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
+		if err != nil {
+			return err
+		}
+		out = nil
+		if resp.GetFound() {
+			out = resp.GetEntry()
+		}
+		return nil
+	})
+	return out, err
+}
+
+// list streams a namespace to page; it does not retry. A page that does not come within the call time-out ends it.
+func (b *backend) list(ctx context.Context, ns, prefix string, page func([]*pluginv1.Entry) error) (revision int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	fail := func(err error) (int64, error) {
+		b.metrics.errors.WithLabelValues("list").Inc()
+		if ctx.Err() != nil && !transient(err) {
+			err = context.DeadlineExceeded
+		}
+		return 0, backendError("list "+ns, err)
+	}
+	watchdog := time.AfterFunc(b.callTimeout, cancel)
+	defer watchdog.Stop()
+	stream, err := b.client.List(ctx, &pluginv1.ListRequest{Namespace: ns, Prefix: prefix})
+	if err != nil {
+		return fail(err)
+	}
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return revision, nil
+		}
+		if err != nil {
+			return fail(err)
+		}
+		watchdog.Stop()
+		if err := page(resp.GetEntries()); err != nil {
+			return 0, err
+		}
+		revision = resp.GetRevision()
+		watchdog.Reset(b.callTimeout)
+	}
+}
+
+// outcome of a conditional write.
+type outcome struct {
+	done     bool
+	revision int64
+	current  *pluginv1.Entry
+}
+
+// putIf writes key if its revision is still expect (0: if it is absent). A try whose answer was lost may have been applied:
+// then the next finds the same value there, and that counts as done.
+func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expect int64, ttl time.Duration) (outcome, error) {
+	if err := b.enter(ctx); err != nil {
+		return outcome{}, err
+	}
+	defer b.leave()
+	var out outcome
+	err := b.retry(ctx, "put", fmt.Sprintf("write %s %q", ns, key), func(ctx context.Context, try int) error {
+		resp, err := b.client.Put(ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: value,
+			Expect: &pluginv1.Expect{Revision: expect}, TtlMs: ttl.Milliseconds()})
+		if err != nil {
+			return err
+		}
+		out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent()}
+		if try > 0 && !out.done && out.current != nil && bytes.Equal(out.current.GetValue(), value) {
+			out = outcome{true, out.current.GetRevision(), nil}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// deleteIf removes key if its revision is still expect. As with putIf, finding it absent after a lost answer counts as done.
+func (b *backend) deleteIf(ctx context.Context, ns, key string, expect int64) (outcome, error) {
+	if err := b.enter(ctx); err != nil {
+		return outcome{}, err
+	}
+	defer b.leave()
+	var out outcome
+	err := b.retry(ctx, "delete", fmt.Sprintf("remove %s %q", ns, key), func(ctx context.Context, try int) error {
+		resp, err := b.client.Delete(ctx, &pluginv1.DeleteRequest{Namespace: ns, Key: key,
+			Expect: &pluginv1.Expect{Revision: expect}})
+		if err == nil {
+			out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent()}
+			out.done = out.done || try > 0 && out.current == nil
+		}
+		return err
+	})
+	return out, err
+}
+
+func (b *backend) enter(ctx context.Context) error {
+	select {
+	case b.cas <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *backend) leave() { <-b.cas }

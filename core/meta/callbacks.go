@@ -1,0 +1,89 @@
+package meta
+
+import (
+	"context"
+	"sync"
+)
+
+// callbacks runs what users of the package asked to be told, one after another in a goroutine of its own (run), so that a
+// callback may call the package again and never holds up a write or a watch.
+type callbacks struct {
+	m    *Meta
+	wake chan struct{}
+
+	mu            sync.Mutex
+	topicsChanged []func()
+	filterLost    []func(string)
+	nodeLost      []func(string)
+	lostNodes     []string
+}
+
+func newCallbacks(m *Meta) *callbacks { return &callbacks{m: m, wake: make(chan struct{}, 1)} }
+
+func (c *callbacks) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *callbacks) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+		topics := c.m.topics.takeChanged()
+		filters := c.m.filters.takeLost()
+		c.mu.Lock()
+		nodes := c.lostNodes
+		c.lostNodes = nil
+		onTopics, onFilter, onNode := c.topicsChanged, c.filterLost, c.nodeLost
+		c.mu.Unlock()
+		if topics {
+			for _, f := range onTopics {
+				f()
+			}
+		}
+		for _, filter := range filters {
+			if c.m.HasFilter(filter) {
+				continue
+			}
+			for _, f := range onFilter {
+				f(filter)
+			}
+			if c.m.opts.InUse != nil && c.m.opts.InUse(filter) {
+				c.m.retired.restore(filter)
+			}
+		}
+		for _, node := range nodes {
+			for _, f := range onNode {
+				f(node)
+			}
+		}
+	}
+}
+
+// OnTopicsChanged has f called after the set of first-level topics changed. Several changes may be told at once.
+func (m *Meta) OnTopicsChanged(f func()) {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	m.calls.topicsChanged = append(m.calls.topicsChanged, f)
+}
+
+// OnFilterLost has f called after a registered filter vanished: it was retired, or removed by an operator. Options.InUse brings
+// back what this node needs without it.
+func (m *Meta) OnFilterLost(f func(filter string)) {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	m.calls.filterLost = append(m.calls.filterLost, f)
+}
+
+// OnNodeLost has f called with the id of each node that was not heard of for Options.LostAfter; not for one that left in good
+// order. Every live node is told, about once for each loss.
+func (m *Meta) OnNodeLost(f func(node string)) {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	m.calls.nodeLost = append(m.calls.nodeLost, f)
+}

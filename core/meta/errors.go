@@ -1,0 +1,62 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Errors that callers decide on. They are wrapped with what failed.
+var (
+	// ErrUnavailable: the metadata cannot be reached now, or was never loaded; trying again may help.
+	ErrUnavailable = errors.New("metadata unavailable")
+	// ErrLimit: the backend is full. Nothing was written; `lmqgate meta migrate` to a larger backend (etcd) helps.
+	ErrLimit = errors.New("metadata limit reached")
+	// ErrConflict: somebody else changed the item since it was read.
+	ErrConflict = errors.New("metadata was changed by another writer")
+	// ErrTooManyFilters: the first-level topic has as many filters with a queue as topics.max_filters allows.
+	ErrTooManyFilters = errors.New("too many filters with a queue")
+	// ErrClosed: the Meta is closed.
+	ErrClosed = errors.New("metadata closed")
+)
+
+// backendError turns a plugin's gRPC error into one of the package's.
+func backendError(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("%s: %w: no answer in time", what, ErrUnavailable)
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	switch st.Code() {
+	case codes.ResourceExhausted:
+		return fmt.Errorf("%s: %w: %s", what, ErrLimit, st.Message())
+	case codes.InvalidArgument, codes.Unimplemented, codes.OutOfRange, codes.PermissionDenied, codes.Unauthenticated:
+		return fmt.Errorf("%s: the meta plugin refused it: %w", what, err)
+	case codes.Canceled:
+		return fmt.Errorf("%s: %w", what, context.Canceled)
+	default:
+		return fmt.Errorf("%s: %w: %s (%s)", what, ErrUnavailable, st.Message(), st.Code())
+	}
+}
+
+// transient reports whether trying the same call again can help.
+func transient(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	switch status.Code(err) {
+	case codes.ResourceExhausted, codes.InvalidArgument, codes.Unimplemented, codes.OutOfRange, codes.PermissionDenied,
+		codes.Unauthenticated, codes.Canceled:
+		return false
+	default:
+		return true
+	}
+}

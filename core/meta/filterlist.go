@@ -1,0 +1,146 @@
+package meta
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// lists writes registered filters to LMQ/{topic} as well, for upstream's gateways, while a first-level topic has few of
+// them. It runs behind RegisterFilters: the record is what counts, and upstream reads the list every five seconds only.
+type lists struct {
+	m *Meta
+	// editing is held over a read-change-write of any list by this node.
+	editing sync.Mutex
+	wake    chan struct{}
+
+	mu    sync.Mutex
+	dirty map[string]struct{}
+}
+
+// Pauses of run: after a touch, so that a burst becomes one write, and after a failure.
+const (
+	listDelay = 100 * time.Millisecond
+	listRetry = 5 * time.Second
+)
+
+func newLists(m *Meta) *lists {
+	return &lists{m: m, wake: make(chan struct{}, 1), dirty: map[string]struct{}{}}
+}
+
+// listableFilter reports whether a filter belongs in LMQ/{topic}. Plain topics do not: upstream sends to their queue anyway.
+func listableFilter(name string) bool {
+	return topic.IsWildcard(name) && !topic.HasWildcardFirst(name) && listableTopic(topic.First(name)) &&
+		!strings.HasPrefix(name, "/") && !strings.Contains(name, ",") && name == strings.TrimSpace(name)
+}
+
+// touch says that filters of a first-level topic changed.
+func (l *lists) touch(first string) {
+	if !listableTopic(first) {
+		return
+	}
+	l.mu.Lock()
+	l.dirty[first] = struct{}{}
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes lists until ctx ends.
+func (l *lists) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		}
+		delay := listDelay
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(delay):
+			}
+			l.mu.Lock()
+			dirty := l.dirty
+			l.dirty = map[string]struct{}{}
+			l.mu.Unlock()
+			if len(dirty) == 0 {
+				break
+			}
+			delay = listDelay
+			for first := range dirty {
+				if err := l.fill(ctx, first); err != nil && ctx.Err() == nil {
+					l.m.log.Warn("filters not written for upstream's gateways; will be tried again", "key", "LMQ/"+first, "error", err)
+					delay = listRetry
+					l.touch(first)
+				}
+			}
+		}
+	}
+}
+
+// missing returns the filters of first that have a record and room in the list, but are not in it.
+func (l *lists) missing(first string) []string {
+	f := l.m.filters
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	room := l.m.opts.ListedFilters - len(f.listed[first])
+	var names []string
+	for name, st := range f.byFirst[first] {
+		if len(names) >= room {
+			break
+		}
+		if st.recorded && st.lists == 0 && listableFilter(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// fill adds to LMQ/{first} what it should hold. Backends that only one node uses have no upstream gateways beside it.
+func (l *lists) fill(ctx context.Context, first string) error {
+	if !l.m.opts.Traits().GetShared() {
+		return nil
+	}
+	names := l.missing(first)
+	if len(names) == 0 {
+		return nil
+	}
+	return l.m.editList(ctx, first, func(items []string) []string {
+		for _, name := range names {
+			if len(items) < l.m.opts.ListedFilters && !slices.Contains(items, name) {
+				items = append(items, name)
+			}
+		}
+		return items
+	})
+}
+
+// drop takes filters out of LMQ/{first}.
+func (l *lists) drop(ctx context.Context, first string, names []string) error {
+	return l.m.editList(ctx, first, func(items []string) []string {
+		return slices.DeleteFunc(items, func(item string) bool { return slices.Contains(names, item) })
+	})
+}
+
+// refill touches every first-level topic, so that what was registered while a list could not be written is made good.
+func (l *lists) refill() {
+	f := l.m.filters
+	f.mu.RLock()
+	firsts := make([]string, 0, len(f.byFirst))
+	for first := range f.byFirst {
+		firsts = append(firsts, first)
+	}
+	f.mu.RUnlock()
+	for _, first := range firsts {
+		l.touch(first)
+	}
+}

@@ -1,0 +1,282 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/topic"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// filters holds the filters that have a queue. A filter is registered by a record of its own in NamespaceFilters, by being
+// listed in LMQ/{topic}, or both. Listed without a record means that an operator registered it.
+type filters struct {
+	m *Meta
+	// trie finds the queues of a topic name. It has its own lock and holds exactly the filters of byFirst.
+	trie *topic.Trie[string]
+
+	mu      sync.RWMutex
+	byFirst map[string]map[string]*filter
+	// listed is what each key of LMQ registers.
+	listed map[string]map[string]struct{}
+	// reserved are registrations under way that count against MaxFilters.
+	reserved map[string]int
+	lost     []string
+}
+
+// filter is the state of one registered filter.
+type filter struct {
+	recorded  bool
+	pinned    bool
+	refreshed time.Time
+	// lists is how many keys of LMQ name it (one, unless an operator was careless).
+	lists int
+}
+
+type filterRecord struct {
+	header
+	Pinned bool `json:"pinned,omitempty"`
+	// Refreshed is when somebody last asked for the filter, give or take; the sweep goes by it.
+	Refreshed int64  `json:"refreshed_ms"`
+	Node      string `json:"node,omitempty"`
+}
+
+func newFilters(m *Meta) *filters {
+	return &filters{m: m, trie: topic.NewTrie[string](), byFirst: map[string]map[string]*filter{},
+		listed: map[string]map[string]struct{}{}, reserved: map[string]int{}}
+}
+
+func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
+
+// edit changes a filter's state and keeps the index and the trie in step. It is called under mu.
+func (f *filters) edit(name string, change func(*filter)) {
+	first := topic.First(name)
+	st := f.byFirst[first][name]
+	had := st != nil
+	if !had {
+		st = &filter{}
+	}
+	change(st)
+	has := st.recorded || st.lists > 0
+	switch {
+	case has && !had:
+		if f.byFirst[first] == nil {
+			f.byFirst[first] = map[string]*filter{}
+		}
+		f.byFirst[first][name] = st
+		f.trie.Add(name, topic.Queue(name))
+	case had && !has:
+		delete(f.byFirst[first], name)
+		if len(f.byFirst[first]) == 0 {
+			delete(f.byFirst, first)
+		}
+		f.trie.Remove(name, topic.Queue(name))
+		f.lost = append(f.lost, name)
+	}
+}
+
+// applyKey takes over one key of NamespaceFilters.
+func (f *filters) applyKey(key string, e *pluginv1.Entry) {
+	var r filterRecord
+	if e != nil {
+		if err := topic.ValidateFilter(key); err != nil {
+			f.m.invalid(NamespaceFilters, key, fmt.Errorf("the key is no topic filter: %w; remove it", err))
+			return
+		}
+		if err := decode(NamespaceFilters, key, e.GetValue(), &r); err != nil {
+			f.m.invalid(NamespaceFilters, key, err)
+			r = filterRecord{Pinned: true} // somebody wanted it: better a queue too many than messages lost
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.edit(key, func(st *filter) {
+		st.recorded, st.pinned, st.refreshed = e != nil, r.Pinned, fromMillis(r.Refreshed)
+	})
+}
+
+// setListed takes over what LMQ/{first} names.
+func (f *filters) setListed(first string, items []string) {
+	next := map[string]struct{}{}
+	for _, item := range items {
+		for _, name := range listedFilter(item) {
+			err := topic.ValidateFilter(name)
+			if err == nil && topic.First(name) != first {
+				err = fmt.Errorf("its first level is %q", topic.First(name))
+			}
+			if err != nil {
+				f.m.invalid(NamespaceUpstream, first, fmt.Errorf(
+					"LMQ/%s lists %q, which is no topic filter below it (%w); correct it with mqadmin updateKvConfig", first, item, err))
+				continue
+			}
+			next[name] = struct{}{}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.listed[first]
+	if f.listed[first] = next; len(next) == 0 {
+		delete(f.listed, first)
+	}
+	for name := range next {
+		if _, had := before[name]; !had {
+			f.edit(name, func(st *filter) { st.lists++ })
+		}
+	}
+	for name := range before {
+		if _, has := next[name]; !has {
+			f.edit(name, func(st *filter) { st.lists-- })
+		}
+	}
+}
+
+// listedFilter returns the filters that an item of LMQ/{topic} means. Upstream ends every name with "/", so an operator may
+// have written "t/+/" or "t/#/" for "t/+" and "t/#"; the queue is the same.
+func listedFilter(item string) []string {
+	short, slash := strings.CutSuffix(item, "/")
+	switch {
+	case !slash || short == "":
+		return []string{item}
+	case strings.HasSuffix(short, "#"):
+		return []string{short}
+	default:
+		return []string{item, short}
+	}
+}
+
+func (f *filters) takeLost() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lost := f.lost
+	f.lost = nil
+	return lost
+}
+
+// HasFilter reports whether a filter is registered, as far as this node knows.
+func (m *Meta) HasFilter(filter string) bool {
+	m.filters.mu.RLock()
+	defer m.filters.mu.RUnlock()
+	return m.filters.get(filter) != nil
+}
+
+// FilterCount returns how many filters of a first-level topic are registered.
+func (m *Meta) FilterCount(first string) int {
+	m.filters.mu.RLock()
+	defer m.filters.mu.RUnlock()
+	return len(m.filters.byFirst[first])
+}
+
+// MatchFilters calls f with the queue of every registered filter that matches a topic name, each queue once: filters that share
+// a queue ("t/+" and "t/+/") differ in their number of levels, so they never match the same name. It allocates nothing.
+func (m *Meta) MatchFilters(name string, f func(queue string)) { m.filters.trie.Match(name, f) }
+
+// RegisterFilters makes sure that filters have a queue: durable when it returns, and seen by MatchFilters on this node. Other
+// nodes learn of it by the next event or poll, or at once by LearnFilters. It costs nothing where all are registered already and
+// were asked for lately; else it also puts off their retirement by Options.FilterGrace.
+//
+// ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and
+// ErrUnavailable: some may have been.
+func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
+	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceFilters)); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := topic.ValidateFilter(name); err != nil {
+			return fmt.Errorf("register filter %q: %w", name, err)
+		}
+	}
+	f := m.filters
+	var ops []*pluginv1.Operation
+	reserved := map[string]int{}
+	f.mu.Lock()
+	for _, name := range names {
+		st := f.get(name)
+		switch {
+		case st == nil:
+			first := topic.First(name)
+			if len(f.byFirst[first])+f.reserved[first]+reserved[first] >= m.opts.MaxFilters {
+				f.mu.Unlock()
+				return fmt.Errorf("register filter %q: %w: first-level topic %q has %d, topics.max_filters allows no more",
+					name, ErrTooManyFilters, first, m.opts.MaxFilters)
+			}
+			reserved[first]++
+			ops = append(ops, m.filterPut(name, false))
+		case st.recorded && !st.pinned && time.Since(st.refreshed).Abs() > m.opts.FilterGrace/2:
+			ops = append(ops, m.filterPut(name, false))
+		}
+	}
+	for first, n := range reserved {
+		f.reserved[first] += n
+	}
+	f.mu.Unlock()
+	if len(ops) == 0 {
+		return nil
+	}
+	_, err := m.writer.write(ctx, ops...)
+	f.mu.Lock()
+	for first, n := range reserved {
+		if f.reserved[first] -= n; f.reserved[first] == 0 {
+			delete(f.reserved, first)
+		}
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("register filters: %w", err)
+	}
+	for first := range reserved {
+		m.lists.touch(first)
+	}
+	return nil
+}
+
+func (m *Meta) filterPut(name string, pinned bool) *pluginv1.Operation {
+	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, time.Now().UnixMilli(), m.opts.NodeID}), 0)
+}
+
+// LearnFilters makes sure that filters which another node says it registered are known here: those that are not are read from
+// the backend. After it returns nil, MatchFilters on this node finds them, or they are not registered any more.
+func (m *Meta) LearnFilters(ctx context.Context, names ...string) error {
+	if err := m.loaded(NamespaceFilters); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if m.HasFilter(name) {
+			continue
+		}
+		e, err := m.backend.get(ctx, NamespaceFilters, name)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			m.mirrors[NamespaceFilters].learned(e)
+		}
+	}
+	return nil
+}
+
+// PinFilter registers a filter for good: it is never retired.
+func (m *Meta) PinFilter(ctx context.Context, name string) error { return m.setPinned(ctx, name, true) }
+
+// UnpinFilter takes the pin away: the filter is retired once nothing durable uses it. That goes for one that an operator put
+// into LMQ/{topic} as well.
+func (m *Meta) UnpinFilter(ctx context.Context, name string) error {
+	return m.setPinned(ctx, name, false)
+}
+
+func (m *Meta) setPinned(ctx context.Context, name string, pinned bool) error {
+	if err := topic.ValidateFilter(name); err != nil {
+		return fmt.Errorf("register filter %q: %w", name, err)
+	}
+	if err := m.loaded(NamespaceFilters); err != nil {
+		return err
+	}
+	if _, err := m.writer.write(ctx, m.filterPut(name, pinned)); err != nil {
+		return err
+	}
+	m.lists.touch(topic.First(name))
+	return nil
+}

@@ -1,0 +1,279 @@
+package meta
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// The namespaces. NamespaceUpstream is Apache RocketMQ MQTT's; the others are ours, an item a key.
+const (
+	NamespaceUpstream = "LMQ"
+	NamespaceTopics   = "lmqgate.topics"
+	NamespaceFilters  = "lmqgate.filters"
+	NamespaceSessions = "lmqgate.sessions"
+	NamespaceRetained = "lmqgate.retained"
+	NamespaceWills    = "lmqgate.wills"
+	NamespaceNodes    = "lmqgate.nodes"
+	// NamespaceChanges holds, for each node, how often it changed which namespace; backends without Watch only.
+	NamespaceChanges = "lmqgate.changes"
+)
+
+// Meta is the gateway's metadata.
+//
+// Lifecycle: New -> Start (loads in the background, for ever if need be) -> use -> Close. Before the first snapshot is loaded
+// Ready says why, reads find nothing, and writes that depend on the snapshot fail with ErrUnavailable. All methods are safe for
+// concurrent use.
+type Meta struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+	backend *backend
+	writer  *writer
+	// instance tells this run of the node from earlier ones.
+	instance string
+
+	mirrors  map[string]*mirror
+	topics   *topics
+	filters  *filters
+	lists    *lists
+	retired  *sweep
+	retained *retained
+	nodes    *nodes
+	changes  *changes
+	complain *complaints
+	calls    *callbacks
+
+	startOnce, closeOnce sync.Once
+	cancel               context.CancelFunc
+	stop                 chan struct{} // closed when Close begins
+	done                 chan struct{} // closed when all goroutines have ended
+	wg                   sync.WaitGroup
+	writing              sync.WaitGroup
+}
+
+// New makes a Meta; it neither calls the plugin nor waits.
+func New(o Options) (*Meta, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	mt, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("meta: register metrics: %w", err)
+	}
+	m := &Meta{opts: o, log: o.Log, metrics: mt, instance: rand.Text(), stop: make(chan struct{}), done: make(chan struct{})}
+	m.backend = &backend{client: o.Client, callTimeout: o.CallTimeout, writeTimeout: o.WriteTimeout, metrics: mt,
+		cas: make(chan struct{}, 64)}
+	m.writer = newWriter(m)
+	m.complain = &complaints{said: map[string]string{}}
+	m.calls = newCallbacks(m)
+	m.topics = newTopics(m)
+	m.filters = newFilters(m)
+	m.lists = newLists(m)
+	m.retired = newSweep(m)
+	m.retained = newRetained(m)
+	m.nodes = newNodes(m)
+	m.changes = newChanges(m)
+	m.mirrors = map[string]*mirror{}
+	for _, r := range []*mirror{
+		newMirror(m, NamespaceUpstream, o.UpstreamPollInterval, m.applyUpstream, m.calls.wakeUp),
+		newMirror(m, NamespaceTopics, o.ResyncInterval, m.topics.applyKey, m.calls.wakeUp),
+		newMirror(m, NamespaceFilters, o.ResyncInterval, m.filters.applyKey, m.calls.wakeUp),
+		newMirror(m, NamespaceRetained, o.ResyncInterval, m.retained.applyKey, nil),
+		newMirror(m, NamespaceNodes, o.HeartbeatInterval, m.nodes.applyKey, nil),
+	} {
+		m.mirrors[r.namespace] = r
+	}
+	return m, nil
+}
+
+// Start begins to load and to keep up to date, and returns at once. ctx bounds nothing that goes on afterwards: Close ends it.
+func (m *Meta) Start(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.startOnce.Do(func() {
+		run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		m.cancel = cancel
+		m.writing.Go(func() { m.writer.run(run) })
+		for _, r := range m.mirrors {
+			m.wg.Go(func() { r.run(run) })
+		}
+		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run, m.calls.run} {
+			m.wg.Go(func() { f(run) })
+		}
+	})
+	return nil
+}
+
+// Ready returns nil once everything that is held in memory was loaded, else why not, wrapping ErrUnavailable. It stays nil in
+// an outage: the last snapshot serves. See Healthy.
+func (m *Meta) Ready() error {
+	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes} {
+		if err := m.loaded(ns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Healthy returns nil while the backend answers, else the last error.
+func (m *Meta) Healthy() error {
+	if err := m.Ready(); err != nil {
+		return err
+	}
+	for _, r := range m.mirrors {
+		if err := r.lastError(); err != nil {
+			return err
+		}
+	}
+	return m.nodes.lastError()
+}
+
+// Resync reads everything that is held in memory again, soon. For callers that swapped the plugin.
+func (m *Meta) Resync() {
+	for _, r := range m.mirrors {
+		r.resync()
+	}
+}
+
+func (m *Meta) loaded(ns string) error {
+	r := m.mirrors[ns]
+	if r.loaded.Load() {
+		return nil
+	}
+	if err := r.lastError(); err != nil {
+		return fmt.Errorf("%w: namespace %s is not loaded yet: %w", ErrUnavailable, ns, err)
+	}
+	return fmt.Errorf("%w: namespace %s is not loaded yet", ErrUnavailable, ns)
+}
+
+// Close tells the other nodes that this one leaves, finishes queued writes and stops everything. Calls that come later fail.
+func (m *Meta) Close() error {
+	m.closeOnce.Do(func() {
+		m.startOnce.Do(func() {}) // a Meta that was never started cannot be any more
+		if m.cancel == nil {
+			close(m.stop)
+			close(m.done)
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), m.opts.CallTimeout)
+		m.nodes.leave(ctx)
+		cancel()
+		close(m.stop)
+		finished := make(chan struct{})
+		go func() { m.writing.Wait(); close(finished) }()
+		select {
+		case <-finished:
+		case <-time.After(m.opts.WriteTimeout):
+		}
+		m.cancel()
+		m.writing.Wait()
+		m.wg.Wait()
+		close(m.done)
+	})
+	<-m.done
+	return nil
+}
+
+// applied shows an own write to the mirror of its namespace, if it has one.
+func (m *Meta) applied(op *pluginv1.Operation, revision int64) {
+	id := target(op)
+	r := m.mirrors[id.ns]
+	if r == nil {
+		return
+	}
+	if p := op.GetPut(); p != nil {
+		r.wrote(id.key, &pluginv1.Entry{Namespace: id.ns, Key: id.key, Value: p.GetValue(), Revision: revision}, revision)
+		return
+	}
+	r.wrote(id.key, nil, revision)
+}
+
+// replace writes a value if the key's revision is still revision (0: absent) and returns the new one, or ErrConflict. Without
+// compare-and-set the revision is looked at before the write.
+func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, revision int64) (int64, error) {
+	begin := time.Now()
+	conflict := fmt.Errorf("write %s %q: %w", ns, key, ErrConflict)
+	if m.opts.Traits().GetCompareAndSet() {
+		out, err := m.backend.putIf(ctx, ns, key, value, revision, 0)
+		if err != nil {
+			return 0, err
+		}
+		if !out.done {
+			return 0, conflict
+		}
+		m.metrics.writes.Observe(time.Since(begin).Seconds())
+		op := put(ns, key, value, 0)
+		m.applied(op, out.revision)
+		return out.revision, m.announce(ctx, op)
+	}
+	e, err := m.backend.get(ctx, ns, key)
+	if err != nil {
+		return 0, err
+	}
+	if e.GetRevision() != revision {
+		return 0, conflict
+	}
+	return m.writer.write(ctx, put(ns, key, value, 0))
+}
+
+// removeIf removes a key if its revision is still revision and reports whether it did, with the same reservation as replace.
+func (m *Meta) removeIf(ctx context.Context, ns, key string, revision int64) (bool, error) {
+	if m.opts.Traits().GetCompareAndSet() {
+		out, err := m.backend.deleteIf(ctx, ns, key, revision)
+		if err != nil || !out.done {
+			return false, err
+		}
+		op := remove(ns, key)
+		m.applied(op, out.revision)
+		return true, m.announce(ctx, op)
+	}
+	e, err := m.backend.get(ctx, ns, key)
+	if err != nil || e == nil || e.GetRevision() != revision {
+		return false, err
+	}
+	_, err = m.writer.write(ctx, remove(ns, key))
+	return err == nil, err
+}
+
+// announce tells polling nodes of a conditional write; batches carry the announcement with them.
+func (m *Meta) announce(ctx context.Context, op *pluginv1.Operation) error {
+	if bump := m.bump([]*pluginv1.Operation{op}); bump != nil {
+		_, err := m.writer.write(ctx, bump)
+		return err
+	}
+	return nil
+}
+
+// invalid says once a value that something is wrong with it.
+func (m *Meta) invalid(ns, key string, err error) {
+	if m.complain.first(ns+"\x00"+key, err.Error()) {
+		m.metrics.invalid.WithLabelValues(ns).Inc()
+		m.log.Warn("metadata value passed over", "namespace", ns, "key", fmt.Sprintf("%q", key), "error", err)
+	}
+}
+
+// complaints remembers what was said, so that a listing every few seconds does not say it again.
+type complaints struct {
+	mu   sync.Mutex
+	said map[string]string
+}
+
+func (c *complaints) first(about, what string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said[about] == what {
+		return false
+	}
+	if len(c.said) > 1000 {
+		clear(c.said)
+	}
+	c.said[about] = what
+	return true
+}

@@ -1,0 +1,256 @@
+package meta
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Node is a gateway that is alive, as far as is known here.
+type Node struct {
+	ID string
+	// Instance tells the runs of one node apart.
+	Instance string
+	Started  time.Time
+	Info     map[string]string
+	// Self is true for this node.
+	Self bool
+}
+
+// nodes tells the others that this node lives and notices when one of them does not.
+//
+// Liveness is judged by this node's clock alone: a node lives while its record goes on changing. Time in which the metadata
+// could not be read does not count, so an outage of the backend costs nobody.
+type nodes struct {
+	m       *Meta
+	started time.Time
+
+	mu    sync.Mutex
+	peers map[string]*peer
+	// beat is when the last own heartbeat was known to be durable, measured from before it was sent.
+	beat    time.Time
+	err     error
+	warned  bool
+	leaving bool
+	// unread is since when the records could not be read; zero while they can.
+	unread time.Time
+}
+
+type peer struct {
+	record nodeRecord
+	// heard is when the record last changed; the clock starts again after an outage.
+	heard time.Time
+	// absent is true where the record disappeared (its lease ended) while it was not marked as left.
+	absent bool
+	lost   bool
+}
+
+type nodeRecord struct {
+	header
+	Instance string            `json:"instance"`
+	Started  int64             `json:"started_ms"`
+	Beat     int64             `json:"beat_ms"`
+	Left     bool              `json:"left,omitempty"`
+	Info     map[string]string `json:"info,omitempty"`
+}
+
+func newNodes(m *Meta) *nodes {
+	return &nodes{m: m, started: time.Now(), peers: map[string]*peer{}}
+}
+
+// applyKey takes over one key of NamespaceNodes.
+func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.peers[key]
+	if e == nil {
+		switch {
+		case p == nil:
+		case p.record.Left || p.lost || key == n.m.opts.NodeID:
+			delete(n.peers, key)
+		default:
+			p.absent = true
+		}
+		return
+	}
+	var r nodeRecord
+	if err := decode(NamespaceNodes, key, e.GetValue(), &r); err != nil {
+		n.m.invalid(NamespaceNodes, key, err)
+		return
+	}
+	if key == n.m.opts.NodeID && r.Instance != n.m.instance && !r.Left && r.Started > n.started.UnixMilli() && !n.warned {
+		n.warned = true
+		n.m.log.Error("another gateway runs with this node's id; give each a node.id of its own", "node", key)
+	}
+	if p == nil {
+		p = &peer{}
+		n.peers[key] = p
+	}
+	p.record, p.heard, p.absent, p.lost = r, time.Now(), false, false
+}
+
+// run sends heartbeats and looks for lost nodes until ctx ends.
+func (n *nodes) run(ctx context.Context) {
+	n.heartbeat(ctx)
+	beat := time.NewTicker(n.m.opts.HeartbeatInterval)
+	defer beat.Stop()
+	look := time.NewTicker(n.m.opts.HeartbeatInterval / 4)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			n.heartbeat(ctx)
+		case <-look.C:
+			n.look(ctx, time.Now())
+		}
+	}
+}
+
+func (n *nodes) heartbeat(ctx context.Context) {
+	n.mu.Lock()
+	leaving := n.leaving
+	n.mu.Unlock()
+	if leaving {
+		return
+	}
+	begin := time.Now()
+	err := n.write(ctx, false)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		n.beat = begin
+	}
+	n.err = err
+}
+
+func (n *nodes) write(ctx context.Context, left bool) error {
+	o := &n.m.opts
+	value := encode(&nodeRecord{header{recordVersion}, n.m.instance, n.started.UnixMilli(), time.Now().UnixMilli(), left, o.NodeInfo})
+	_, err := n.m.writer.write(ctx, put(NamespaceNodes, o.NodeID, value, o.LostAfter))
+	return err
+}
+
+// leave marks this node as gone in good order.
+func (n *nodes) leave(ctx context.Context) {
+	n.mu.Lock()
+	n.leaving = true
+	never := n.beat.IsZero()
+	n.mu.Unlock()
+	if never {
+		return
+	}
+	if err := n.write(ctx, true); err != nil {
+		n.m.log.Warn("the other nodes could not be told that this one leaves", "error", err)
+	}
+}
+
+func (n *nodes) lastError() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// look finds nodes that are lost, and removes the records of those that are long gone.
+func (n *nodes) look(ctx context.Context, now time.Time) {
+	mirror := n.m.mirrors[NamespaceNodes]
+	readable := mirror.loaded.Load() && mirror.lastError() == nil && n.lastError() == nil
+	var lost, clean []string
+	n.mu.Lock()
+	if !readable {
+		if n.unread.IsZero() {
+			n.unread = now
+		}
+		n.mu.Unlock()
+		return
+	}
+	if !n.unread.IsZero() { // after an outage everyone gets the whole time again
+		n.unread = time.Time{}
+		for _, p := range n.peers {
+			p.heard = now
+		}
+	}
+	for id, p := range n.peers {
+		if id == n.m.opts.NodeID {
+			continue
+		}
+		silent := now.Sub(p.heard)
+		switch {
+		case p.record.Left && silent > n.m.opts.LostAfter:
+			clean = append(clean, id)
+		case p.record.Left || p.lost:
+			if p.lost && silent > 3*n.m.opts.LostAfter {
+				clean = append(clean, id)
+			}
+		case silent > n.m.opts.LostAfter || p.absent && silent > n.m.opts.LostAfter/2:
+			p.lost = true
+			lost = append(lost, id)
+		}
+	}
+	n.mu.Unlock()
+	if len(lost) > 0 {
+		slices.Sort(lost)
+		n.m.log.Warn("nodes lost", "nodes", lost)
+		n.m.calls.mu.Lock()
+		n.m.calls.lostNodes = append(n.m.calls.lostNodes, lost...)
+		n.m.calls.mu.Unlock()
+		n.m.calls.wakeUp()
+	}
+	if len(clean) == 0 || !n.leads() {
+		return
+	}
+	for _, id := range clean {
+		if err := n.forget(ctx, id); err != nil {
+			n.m.log.Warn("record of a node that is gone not removed; will be tried again", "node", id, "error", err)
+			return
+		}
+	}
+}
+
+// forget removes what a node that is gone left behind.
+func (n *nodes) forget(ctx context.Context, id string) error {
+	ops := []*pluginv1.Operation{remove(NamespaceNodes, id)}
+	if !n.m.opts.Traits().GetWatch() {
+		ops = append(ops, remove(NamespaceChanges, id))
+	}
+	if _, err := n.m.writer.write(ctx, ops...); err != nil {
+		return fmt.Errorf("forget node %q: %w", id, err)
+	}
+	n.mu.Lock()
+	delete(n.peers, id)
+	n.mu.Unlock()
+	return nil
+}
+
+func (n *nodes) live() []Node {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	live := []Node{{ID: n.m.opts.NodeID, Instance: n.m.instance, Started: n.started, Info: n.m.opts.NodeInfo, Self: true}}
+	for id, p := range n.peers {
+		if id != n.m.opts.NodeID && !p.record.Left && !p.lost {
+			live = append(live, Node{ID: id, Instance: p.record.Instance, Started: fromMillis(p.record.Started), Info: p.record.Info})
+		}
+	}
+	slices.SortFunc(live, func(a, b Node) int { return strings.Compare(a.ID, b.ID) })
+	return live
+}
+
+// leads reports whether this node does what one node has to do: it is the first by id of those alive.
+func (n *nodes) leads() bool { return n.live()[0].Self && n.m.LeaseValid() }
+
+// Nodes returns the nodes that are alive, this one among them, sorted by id.
+func (m *Meta) Nodes() []Node { return m.nodes.live() }
+
+// LeaseValid reports whether the other nodes have reason to believe that this one is alive: it wrote a heartbeat within the last
+// Options.LostAfter.
+func (m *Meta) LeaseValid() bool {
+	m.nodes.mu.Lock()
+	defer m.nodes.mu.Unlock()
+	return !m.nodes.beat.IsZero() && time.Since(m.nodes.beat) < m.opts.LostAfter
+}

@@ -1,0 +1,83 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Options configure a Meta. Client, Traits and NodeID are required; durations left zero get the defaults named here.
+type Options struct {
+	// Client calls the meta plugin. It must stay usable across restarts and swaps of the plugin.
+	Client pluginv1.MetaClient
+	// Traits returns what the present plugin can do. It is asked again before each use, because a swap may change it.
+	Traits func() *pluginv1.MetaTraits
+	// NodeID is this node's id, unique in the cluster.
+	NodeID string
+	// NodeInfo is shown to the other nodes (version, addresses).
+	NodeInfo map[string]string
+	// MaxFilters bounds the filters with a queue of one first-level topic; 0 means 100,000.
+	MaxFilters int
+	// InUse tells whether something on this node needs a registered filter although no session record names it (a shared
+	// group of clean sessions), or needs it back when it vanishes. It is called without locks and must be quick. May be nil.
+	InUse func(filter string) bool
+
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+
+	// CallTimeout bounds one call of the plugin (3 s), and WriteTimeout one write with its retries (5 s).
+	CallTimeout, WriteTimeout time.Duration
+	// PollInterval is how often a backend without Watch is asked what changed (1 s); UpstreamPollInterval how often its
+	// namespace LMQ is read, which mqadmin changes without telling (5 s); ResyncInterval how often everything held in memory is
+	// read again whether or not it is said to have changed (60 s).
+	PollInterval, UpstreamPollInterval, ResyncInterval time.Duration
+	// HeartbeatInterval is how often this node says that it is alive (5 s). A node that was not heard of for LostAfter (20 s)
+	// is lost.
+	HeartbeatInterval, LostAfter time.Duration
+	// FilterGrace is how long a filter must have been unused before it is retired (1 h); at most every half of it the sweep runs.
+	FilterGrace time.Duration
+	// TombstoneTTL is how long a removed retained message is remembered, so that an older value which arrives late does not
+	// bring it back (10 min).
+	TombstoneTTL time.Duration
+	// ListedFilters is how many filters of a first-level topic are also written to LMQ/{topic} (1,000).
+	ListedFilters int
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// check fills in defaults and says what is missing.
+func (o *Options) check() error {
+	switch {
+	case o.Client == nil:
+		return errors.New("meta: Options.Client is missing")
+	case o.Traits == nil:
+		return errors.New("meta: Options.Traits is missing")
+	case o.NodeID == "" || !utf8.ValidString(o.NodeID):
+		return fmt.Errorf("meta: node id %q: it must be UTF-8 text and not empty", o.NodeID)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.MaxFilters, 100_000)
+	setDefault(&o.CallTimeout, 3*time.Second)
+	setDefault(&o.WriteTimeout, 5*time.Second)
+	setDefault(&o.PollInterval, time.Second)
+	setDefault(&o.UpstreamPollInterval, 5*time.Second)
+	setDefault(&o.ResyncInterval, time.Minute)
+	setDefault(&o.HeartbeatInterval, 5*time.Second)
+	setDefault(&o.LostAfter, 4*o.HeartbeatInterval)
+	setDefault(&o.FilterGrace, time.Hour)
+	setDefault(&o.TombstoneTTL, 10*time.Minute)
+	setDefault(&o.ListedFilters, 1000)
+	return nil
+}

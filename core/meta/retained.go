@@ -1,0 +1,312 @@
+package meta
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Retained is the retained message of a topic and where its record lies. Of two, the one with the later position holds.
+type Retained struct {
+	Message  *store.Message
+	Position store.Position
+}
+
+// retained holds every retained message, and the removals of the last while.
+type retained struct {
+	m *Meta
+
+	mu    sync.RWMutex
+	index retainedIndex
+	gone  map[string]tombstone
+	// own are values that this node wrote to a backend without compare-and-set: another node's older value may overwrite one, and
+	// then it is written again.
+	own    map[string]ownRetained
+	repair map[string]struct{}
+	wake   chan struct{}
+}
+
+// tombstone is a removed message, remembered so that an older value that arrives late does not bring it back.
+type tombstone struct {
+	position store.Position
+	at       time.Time
+}
+
+type ownRetained struct {
+	record *retainedRecord
+	at     time.Time
+}
+
+type retainedRecord struct {
+	header
+	Message  *messageRecord `json:"message,omitempty"`
+	Position positionRecord `json:"position"`
+	Removed  int64          `json:"removed_ms,omitempty"`
+}
+
+type positionRecord struct {
+	Broker    string `json:"broker,omitempty"`
+	Partition int32  `json:"partition,omitempty"`
+	Offset    int64  `json:"offset,omitempty"`
+	Log       int64  `json:"log"`
+	Time      int64  `json:"time_ms"`
+}
+
+func newRetained(m *Meta) *retained {
+	return &retained{m: m, gone: map[string]tombstone{}, own: map[string]ownRetained{}, repair: map[string]struct{}{},
+		wake: make(chan struct{}, 1)}
+}
+
+func (r *retainedRecord) position() store.Position { return store.Position(r.Position) }
+
+// ttl is how long the backend needs to keep the record; 0 for ever.
+func (r *retainedRecord) ttl(m *Meta) time.Duration {
+	switch {
+	case r.Removed != 0:
+		return m.opts.TombstoneTTL
+	case r.Message != nil && r.Message.Expires != 0:
+		// A little longer than the message, so that the clocks need not agree; at least a moment.
+		return max(time.Until(fromMillis(r.Message.Expires)), 0) + time.Minute
+	default:
+		return 0
+	}
+}
+
+// held returns the position of what is held for a topic.
+func (r *retained) held(name string) (store.Position, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if v := r.index.get(name); v != nil {
+		return v.Position, true
+	}
+	if g, ok := r.gone[name]; ok {
+		return g.position, true
+	}
+	return store.Position{}, false
+}
+
+// applyKey takes over one key of NamespaceRetained.
+func (r *retained) applyKey(key string, e *pluginv1.Entry) {
+	var rec retainedRecord
+	if e != nil {
+		if err := decode(NamespaceRetained, key, e.GetValue(), &rec); err != nil {
+			r.m.invalid(NamespaceRetained, key, err)
+			return
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Without compare-and-set an older value may have been written over a later one of ours.
+	if own, ok := r.own[key]; ok && e != nil {
+		if rec.position().Before(own.record.position()) {
+			r.repair[key] = struct{}{}
+			select {
+			case r.wake <- struct{}{}:
+			default:
+			}
+			return
+		}
+		if own.record.position().Before(rec.position()) {
+			delete(r.own, key)
+		}
+	}
+	switch {
+	case e == nil:
+		r.index.remove(key)
+		delete(r.gone, key)
+	case rec.Removed != 0 || rec.Message == nil:
+		r.index.remove(key)
+		r.gone[key] = tombstone{rec.position(), time.Now()}
+	default:
+		delete(r.gone, key)
+		rec.Message.Topic = key
+		r.index.set(key, &Retained{Message: rec.Message.message(), Position: rec.position()})
+	}
+}
+
+// SetRetained makes a message the retained one of its topic; an empty payload removes the retained message (MQTT 3.1.1,
+// 3.3.1.3). It is durable and seen by MatchRetained when it returns nil. Where a later position is there already, that stays and
+// nil is returned. ErrUnavailable, ErrLimit.
+func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
+	name := v.Message.Topic
+	if err := m.loaded(NamespaceRetained); err != nil {
+		return err
+	}
+	rec := &retainedRecord{header: header{recordVersion}, Position: positionRecord(v.Position)}
+	if len(v.Message.Payload) == 0 {
+		rec.Removed = time.Now().UnixMilli()
+	} else {
+		rec.Message = toMessageRecord(v.Message)
+	}
+	value, ttl := encode(rec), rec.ttl(m)
+	if !m.opts.Traits().GetCompareAndSet() {
+		return m.setRetainedBlind(ctx, name, rec, value, ttl)
+	}
+	if p, ok := m.retained.held(name); ok && !p.Before(v.Position) {
+		return nil
+	}
+	expect := m.mirrors[NamespaceRetained].revision(name)
+	for {
+		out, err := m.backend.putIf(ctx, NamespaceRetained, name, value, expect, ttl)
+		if err != nil {
+			return fmt.Errorf("retain on topic %q: %w", name, err)
+		}
+		if out.done {
+			op := put(NamespaceRetained, name, value, ttl)
+			m.applied(op, out.revision)
+			return m.announce(ctx, op)
+		}
+		if expect = out.current.GetRevision(); expect == 0 {
+			continue
+		}
+		var have retainedRecord
+		if err := decode(NamespaceRetained, name, out.current.GetValue(), &have); err != nil {
+			m.invalid(NamespaceRetained, name, err)
+			continue // what cannot be read is overwritten
+		}
+		m.mirrors[NamespaceRetained].learned(out.current)
+		if !have.position().Before(v.Position) {
+			return nil
+		}
+	}
+}
+
+// setRetainedBlind writes without compare-and-set. The value is remembered until something later was seen, and written again if
+// an older one took its place.
+func (m *Meta) setRetainedBlind(ctx context.Context, name string, rec *retainedRecord, value []byte, ttl time.Duration) error {
+	r := m.retained
+	r.mu.Lock()
+	p, ok := store.Position{}, false
+	if have := r.index.get(name); have != nil {
+		p, ok = have.Position, true
+	} else if g, is := r.gone[name]; is {
+		p, ok = g.position, true
+	}
+	if own, is := r.own[name]; is && (!ok || p.Before(own.record.position())) {
+		p, ok = own.record.position(), true
+	}
+	if ok && !p.Before(rec.position()) {
+		r.mu.Unlock()
+		return nil
+	}
+	r.own[name] = ownRetained{rec, time.Now()}
+	r.mu.Unlock()
+	if _, err := m.writer.write(ctx, put(NamespaceRetained, name, value, ttl)); err != nil {
+		r.mu.Lock()
+		if r.own[name].record == rec {
+			delete(r.own, name)
+		}
+		r.mu.Unlock()
+		return fmt.Errorf("retain on topic %q: %w", name, err)
+	}
+	return nil
+}
+
+// MatchRetained calls f for the retained message of every topic that matches a filter, in no particular order, until f returns
+// false. Expired messages are left out. No lock is held while f runs.
+func (m *Meta) MatchRetained(filter string, f func(*Retained) bool) {
+	r := m.retained
+	var found []*Retained
+	r.mu.RLock()
+	if topic.IsWildcard(filter) {
+		found = r.index.match(filter)
+	} else if v := r.index.get(filter); v != nil {
+		found = []*Retained{v}
+	}
+	r.mu.RUnlock()
+	now := time.Now()
+	for _, v := range found {
+		if e := v.Message.Expires; !e.IsZero() && !now.Before(e) {
+			continue
+		}
+		if !f(v) {
+			return
+		}
+	}
+}
+
+// RetainedCount returns how many topics have a retained message; expired ones count until they are swept.
+func (m *Meta) RetainedCount() int {
+	m.retained.mu.RLock()
+	defer m.retained.mu.RUnlock()
+	return m.retained.index.len()
+}
+
+// run writes again what was overwritten, and sweeps, until ctx ends.
+func (r *retained) run(ctx context.Context) {
+	t := time.NewTicker(r.m.opts.TombstoneTTL / 2)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+			r.rewrite(ctx)
+		case <-t.C:
+			r.rewrite(ctx)
+			r.sweep(ctx, time.Now())
+		}
+	}
+}
+
+func (r *retained) rewrite(ctx context.Context) {
+	r.mu.Lock()
+	var ops []*pluginv1.Operation
+	for name := range r.repair {
+		if own, ok := r.own[name]; ok {
+			ops = append(ops, put(NamespaceRetained, name, encode(own.record), own.record.ttl(r.m)))
+		}
+	}
+	clear(r.repair)
+	r.mu.Unlock()
+	for _, op := range ops {
+		if _, err := r.m.writer.write(ctx, op); err != nil {
+			r.m.log.Warn("a retained message was overwritten by an older one and could not be restored yet",
+				"topic", fmt.Sprintf("%q", target(op).key), "error", err)
+			r.mu.Lock()
+			r.repair[target(op).key] = struct{}{}
+			r.mu.Unlock()
+		}
+	}
+}
+
+// sweep forgets own values that are settled, and, on the leading node, removes tombstones and expired messages that the backend
+// does not expire by itself.
+func (r *retained) sweep(ctx context.Context, now time.Time) {
+	r.mu.Lock()
+	for name, own := range r.own {
+		if now.Sub(own.at) > r.m.opts.TombstoneTTL {
+			delete(r.own, name)
+		}
+	}
+	var over []string
+	for name, g := range r.gone {
+		if now.Sub(g.at) > r.m.opts.TombstoneTTL {
+			over = append(over, name)
+		}
+	}
+	r.index.each(func(v *Retained) {
+		if e := v.Message.Expires; !e.IsZero() && now.Sub(e) > r.m.opts.TombstoneTTL {
+			over = append(over, v.Message.Topic)
+		}
+	})
+	r.mu.Unlock()
+	if !r.m.nodes.leads() {
+		return
+	}
+	for _, name := range over {
+		revision := r.m.mirrors[NamespaceRetained].revision(name)
+		if revision == 0 {
+			continue
+		}
+		if _, err := r.m.removeIf(ctx, NamespaceRetained, name, revision); err != nil {
+			r.m.log.Warn("expired retained messages not removed; will be tried again", "error", err)
+			return
+		}
+	}
+}

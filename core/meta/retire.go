@@ -1,0 +1,216 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// sweep retires filters that nothing durable uses, keeps those alive that this node needs, and removes what has outlived its
+// use (tombstones, expired retained messages).
+//
+// One node, the first by id, looks for unused filters. A filter goes when two passes at least FilterGrace apart found it unused
+// and nobody asked for it in between: asking writes its record anew (RegisterFilters), and each node does so for what
+// Options.InUse names. Removing compares the revision, so whoever asks at the last moment wins.
+type sweep struct {
+	m    *Meta
+	wake chan struct{}
+
+	mu       sync.Mutex
+	vanished []string
+
+	// unused is what earlier passes found. Touched by run only.
+	unused map[string]unusedFilter
+}
+
+type unusedFilter struct {
+	revision int64
+	since    time.Time
+}
+
+func newSweep(m *Meta) *sweep {
+	return &sweep{m: m, wake: make(chan struct{}, 1), unused: map[string]unusedFilter{}}
+}
+
+// restore has a filter registered again that vanished while in use here.
+func (s *sweep) restore(filter string) {
+	s.mu.Lock()
+	s.vanished = append(s.vanished, filter)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sweeps every half FilterGrace until ctx ends.
+func (s *sweep) run(ctx context.Context) {
+	t := time.NewTicker(s.m.opts.FilterGrace / 2)
+	defer t.Stop()
+	keep := time.NewTicker(s.m.opts.FilterGrace / 4)
+	defer keep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+			s.refill(ctx)
+		case <-keep.C:
+			s.keepAlive(ctx)
+		case <-t.C:
+			s.m.lists.refill()
+			if !s.m.nodes.leads() {
+				clear(s.unused)
+				continue
+			}
+			if err := s.pass(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				s.m.log.Warn("unused filters not looked for; will be tried again", "error", err)
+			}
+		}
+	}
+}
+
+// refill registers again what vanished.
+func (s *sweep) refill(ctx context.Context) {
+	s.mu.Lock()
+	names := s.vanished
+	s.vanished = nil
+	s.mu.Unlock()
+	for chunk := range slices.Chunk(names, maxBatchOperations) {
+		if err := s.m.RegisterFilters(ctx, chunk...); err != nil {
+			s.m.log.Error("filters in use here vanished and could not be registered again", "count", len(chunk),
+				"first", fmt.Sprintf("%q", chunk[0]), "error", err)
+			if errors.Is(err, ErrUnavailable) {
+				s.mu.Lock()
+				s.vanished = append(s.vanished, chunk...)
+				s.mu.Unlock()
+			}
+			continue
+		}
+		s.m.metrics.refilled.Add(float64(len(chunk)))
+		s.m.log.Warn("filters in use here had vanished and were registered again", "count", len(chunk),
+			"first", fmt.Sprintf("%q", chunk[0]))
+	}
+}
+
+// keepAlive writes the records of filters that this node uses anew before they look forgotten, and tries again to restore.
+func (s *sweep) keepAlive(ctx context.Context) {
+	s.refill(ctx)
+	if s.m.opts.InUse == nil {
+		return
+	}
+	for chunk := range slices.Chunk(s.unpinned(s.m.opts.FilterGrace/4), maxBatchOperations) {
+		ops := chunk[:0]
+		for _, name := range chunk {
+			if s.m.opts.InUse(name) {
+				ops = append(ops, name)
+			}
+		}
+		if len(ops) == 0 {
+			continue
+		}
+		if err := s.m.refresh(ctx, ops); err != nil {
+			s.m.log.Warn("filters in use here not kept alive; will be tried again", "error", err)
+			return
+		}
+	}
+}
+
+func (m *Meta) refresh(ctx context.Context, names []string) error {
+	for _, name := range names {
+		if _, err := m.writer.write(ctx, m.filterPut(name, false)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpinned returns the filters that could be retired and that nobody asked for lately.
+func (s *sweep) unpinned(age time.Duration) []string {
+	f := s.m.filters
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var names []string
+	for _, of := range f.byFirst {
+		for name, st := range of {
+			if st.recorded && !st.pinned && time.Since(st.refreshed).Abs() > age {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// pass looks for unused filters and retires those that were unused in an earlier pass, FilterGrace ago, as well.
+func (s *sweep) pass(ctx context.Context, now time.Time) error {
+	candidates := map[string]int64{}
+	for _, name := range s.unpinned(s.m.opts.FilterGrace / 2) {
+		if s.m.opts.InUse == nil || !s.m.opts.InUse(name) {
+			candidates[name] = s.m.mirrors[NamespaceFilters].revision(name)
+		}
+	}
+	if len(candidates) > 0 {
+		err := s.m.EachSession(ctx, func(session *Session) error {
+			for i := range session.Subscriptions {
+				filter := session.Subscriptions[i].Filter
+				if _, inner, shared, err := topic.ParseShared(filter); err == nil && shared {
+					filter = inner
+				}
+				delete(candidates, filter)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	due := map[string][]string{}
+	before := s.unused
+	s.unused = map[string]unusedFilter{}
+	for name, revision := range candidates {
+		u, known := before[name]
+		if !known || u.revision != revision {
+			u = unusedFilter{revision, now}
+		}
+		s.unused[name] = u
+		if now.Sub(u.since) >= s.m.opts.FilterGrace {
+			due[topic.First(name)] = append(due[topic.First(name)], name)
+		}
+	}
+	for first, names := range due {
+		if err := s.retire(ctx, first, names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retire takes filters out of the list first: a list entry without a record would look like an operator's.
+func (s *sweep) retire(ctx context.Context, first string, names []string) error {
+	if listableTopic(first) {
+		if err := s.m.lists.drop(ctx, first, names); err != nil {
+			return err
+		}
+	}
+	retired := 0
+	for _, name := range names {
+		done, err := s.m.removeIf(ctx, NamespaceFilters, name, s.unused[name].revision)
+		if err != nil {
+			return err
+		}
+		delete(s.unused, name)
+		if done {
+			retired++
+		} else {
+			s.m.lists.touch(first)
+		}
+	}
+	s.m.metrics.retired.Add(float64(retired))
+	s.m.log.Info("unused filters retired", "topic", fmt.Sprintf("%q", first), "count", retired)
+	return nil
+}
