@@ -62,7 +62,7 @@ func (a *Ack) size(v Version) int {
 	if v != V5 {
 		return 2
 	}
-	if set := a.Properties.present() & answerProperties; set != 0 {
+	if set := a.Properties.present(answerProperties); set != 0 {
 		n := propertiesSize(a.Properties, set)
 		return 3 + varintSize(n) + n
 	}
@@ -77,7 +77,7 @@ func (a *Ack) encode(dst []byte, v Version) []byte {
 	if v != V5 {
 		return dst
 	}
-	hasProperties := a.Properties.present()&answerProperties != 0
+	hasProperties := a.Properties.present(answerProperties) != 0
 	if a.Code != Success || hasProperties {
 		dst = append(dst, byte(a.Code))
 	}

@@ -48,7 +48,7 @@ func (p *Auth) check(v Version) error {
 }
 
 func (p *Auth) size(Version) int {
-	set := p.Properties.present() & authProperties
+	set := p.Properties.present(authProperties)
 	if p.Code == Success && set == 0 {
 		return 0
 	}

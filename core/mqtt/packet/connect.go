@@ -66,7 +66,7 @@ func decodeConnect(d *decoder) *Connect {
 		c.HasPassword = false
 	}
 	if c.HasPassword {
-		c.Password = d.binary("the password")
+		c.Password = d.blob("the password")
 	}
 	d.end()
 	return c
@@ -89,7 +89,7 @@ func (d *decoder) protocol() {
 		d.fail(UnsupportedProtocolVersion, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "protocol %s with level %d", name, level)
 	default:
 		d.v = V311
-		d.fail(UnsupportedProtocolVersion, "MQTT-3.1.2-1", "MQTT-3.1.2-1", "protocol name %.16q", name)
+		d.fail(UnsupportedProtocolVersion, "MQTT-3.1.2-1", "MQTT-3.1.2-1", "protocol name %.16q, not MQTT", name)
 	}
 }
 
@@ -123,7 +123,7 @@ func (d *decoder) will(flags byte) *Will {
 		w.Properties = d.properties(willProperties)
 	}
 	w.Topic = d.topicName("the will topic")
-	w.Payload = d.binary("the will payload")
+	w.Payload = d.blob("the will payload")
 	return w
 }
 

@@ -42,14 +42,23 @@ func newError(t Type, v Version, code Code, v3, v5, format string, args ...any) 
 
 // truncated records that the body ends inside a field.
 func (d *decoder) truncated(field string) {
-	d.fail(MalformedPacket, "MQTT-4.8.0-1", "MQTT-4.13.1-1", "the packet ends inside %s", field)
+	d.misfit("the packet ends inside %s", field)
 }
 
 // end checks that the whole body was used: bytes behind the last field belong to nothing.
 func (d *decoder) end() {
 	if len(d.b) > 0 {
-		d.fail(MalformedPacket, "MQTT-4.8.0-1", "MQTT-4.13.1-1", "%d bytes behind the last field", len(d.b))
+		d.misfit("%d bytes behind the last field", len(d.b))
 	}
+}
+
+// misfit records that the body has not the packet's layout.
+func (d *decoder) misfit(format string, args ...any) {
+	v3, v5 := "MQTT-4.8.0-1", "MQTT-4.13.1-1"
+	if d.t == CONNECT {
+		v3, v5 = "MQTT-3.1.4-1", "MQTT-3.1.4-1"
+	}
+	d.fail(MalformedPacket, v3, v5, format, args...)
 }
 
 func (d *decoder) byte(field string) byte {
@@ -143,29 +152,50 @@ func (d *decoder) binary(field string) []byte {
 	return append(make([]byte, 0, len(x)), x...)
 }
 
+// blob reads Binary Data whose presence something else tells; nil when empty.
+func (d *decoder) blob(field string) []byte {
+	if x := d.binary(field); len(x) > 0 {
+		return x
+	}
+	return nil
+}
+
 // packetID reads a Packet Identifier, which is never 0.
 func (d *decoder) packetID() uint16 {
 	id := d.uint16("the packet identifier")
-	if id == 0 {
-		d.fail(ProtocolError, "MQTT-2.3.1-1", "MQTT-2.2.1-3", "packet identifier 0")
+	if id != 0 {
+		return id
 	}
-	return id
+	v3, v5 := "MQTT-2.3.1-1", "MQTT-2.2.1-3"
+	switch d.t {
+	case PUBLISH:
+		if d.client {
+			v5 = "MQTT-2.2.1-4"
+		}
+	case PUBACK, PUBREC, PUBREL, PUBCOMP:
+		v3, v5 = "MQTT-2.3.1-6", "MQTT-2.2.1-5"
+	case SUBACK, UNSUBACK:
+		v3, v5 = "MQTT-2.3.1-7", "MQTT-2.2.1-6"
+	}
+	d.fail(ProtocolError, v3, v5, "packet identifier 0")
+	return 0
 }
 
-// topicName reads a Topic Name that must not be empty.
+// topicName reads the topic of a will, which no alias can stand for.
 func (d *decoder) topicName(field string) string {
 	name := d.text(field)
 	if name == "" {
 		d.fail(ProtocolError, "MQTT-4.7.3-1", "MQTT-4.7.3-1", "%s is empty", field)
 	}
-	d.noWildcards(name, field, TopicNameInvalid)
+	d.noWildcards(name, field, "MQTT-4.7.1-1", "MQTT-4.7.0-1")
 	return name
 }
 
-func (d *decoder) noWildcards(name, field string, code Code) {
+// noWildcards checks a Topic Name.
+func (d *decoder) noWildcards(name, field, v3, v5 string) {
 	for i := range len(name) {
 		if name[i] == '+' || name[i] == '#' {
-			d.fail(code, "MQTT-3.3.2-2", "MQTT-3.3.2-2", "%s %q holds a wildcard", field, name)
+			d.fail(TopicNameInvalid, v3, v5, "%s %.64q holds a wildcard", field, name)
 			return
 		}
 	}

@@ -44,7 +44,7 @@ func (p *Disconnect) size(v Version) int {
 	if v != V5 {
 		return 0
 	}
-	if set := p.Properties.present() & disconnectProperties; set != 0 {
+	if set := p.Properties.present(disconnectProperties); set != 0 {
 		n := propertiesSize(p.Properties, set)
 		return 1 + varintSize(n) + n
 	}

@@ -42,24 +42,20 @@ func (in *input) peek(i int) byte { return in.buf[in.r+i] }
 
 func (in *input) skip(n int) { in.r += n }
 
-// settle gives the pooled buffer back when all of it is used and nothing says that more is coming.
+// settle gives the pooled buffer back when all of it is used. A busy source leaves the start of a packet behind and so keeps it.
 func (in *input) settle() {
-	if in.r != in.w {
-		return
-	}
-	in.r, in.w = 0, 0
-	if in.big != nil && !in.full {
+	if in.r == in.w && in.big != nil {
 		in.giveBack()
 	}
 }
 
 func (in *input) giveBack() {
 	chunks.Put(in.big)
-	in.big, in.buf = nil, in.small
+	in.big, in.buf, in.r, in.w = nil, in.small, 0, 0
 }
 
 func (in *input) release() {
-	in.r, in.w, in.full = 0, 0, false
+	in.r, in.w = 0, 0
 	if in.big != nil {
 		in.giveBack()
 	}
@@ -76,10 +72,11 @@ func (in *input) fill(n int) error {
 	return nil
 }
 
-// makeRoom prepares the buffer for n bytes from r on. It takes a pooled buffer when they do not fit or the source is busy.
+// makeRoom prepares the buffer for n bytes from r on. It takes a pooled buffer when they do not fit, or when the source is busy:
+// the last read brought all that it could and ended inside a packet.
 func (in *input) makeRoom(n int) {
 	switch {
-	case in.big == nil && (n > len(in.small) || in.full):
+	case in.big == nil && (n > len(in.small) || in.full && in.r < in.w):
 		in.big = chunks.Get().(*chunk)
 		in.w = copy(in.big.b[:], in.buf[in.r:in.w])
 		in.r, in.buf = 0, in.big.b[:]
@@ -176,15 +173,15 @@ func (in *input) large(n int) ([]byte, error) {
 			last.next = c
 		}
 		last = c
-		// A body over a chunk's size has more than a chunk to come while less than a quarter is there, unless it is the last.
-		if err := in.readFull(c.b[:min(len(c.b), n-have)]); err != nil {
+		want := min(len(c.b), n-have)
+		if err := in.readFull(c.b[:want]); err != nil {
 			return nil, err
 		}
-		have += min(len(c.b), n-have)
+		have += want
 	}
 	body := make([]byte, n)
 	at := copy(body, in.buf[in.r:in.w])
-	in.r, in.w, in.full = 0, 0, false
+	in.r, in.w = 0, 0
 	for c := first; c != nil; c = c.next {
 		at += copy(body[at:have], c.b[:])
 	}

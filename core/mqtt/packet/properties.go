@@ -165,17 +165,20 @@ var (
 	authProperties        = answerProperties | props(idAuthenticationMethod, idAuthenticationData)
 )
 
-// present returns the properties that are set.
-func (p *Properties) present() (s propertySet) {
+// anyProperty holds every identifier.
+var anyProperty = willProperties | connectProperties | connackProperties | publishProperties
+
+// present returns those of the candidates that are set.
+func (p *Properties) present(candidates propertySet) (set propertySet) {
 	if p == nil {
 		return 0
 	}
-	for id := range properties {
-		if p.has(id) {
-			s |= 1 << id
+	for candidates != 0 {
+		if id := candidates.next(); p.has(id) {
+			set |= 1 << id
 		}
 	}
-	return s
+	return set
 }
 
 // has reports whether one property is set.

@@ -152,6 +152,6 @@ func (d *decoder) responseTopic(name string) {
 		d.fail(ProtocolError, "", "MQTT-4.7.3-1", "Response Topic is empty")
 	}
 	if strings.ContainsAny(name, "+#") {
-		d.fail(ProtocolError, "", "MQTT-3.3.2-14", "Response Topic %q holds a wildcard", name)
+		d.fail(ProtocolError, "", "MQTT-3.3.2-14", "Response Topic %.64q holds a wildcard", name)
 	}
 }

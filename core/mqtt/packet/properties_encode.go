@@ -7,7 +7,7 @@ import (
 
 // check reports properties that do not belong into the packet or cannot be encoded.
 func (p *Properties) check(allowed propertySet) error {
-	set := p.present()
+	set := p.present(anyProperty)
 	if wrong := set &^ allowed; wrong != 0 {
 		return fmt.Errorf("property %s does not belong into this packet", properties[wrong.next()].name)
 	}
@@ -77,13 +77,13 @@ func propertiesSize(p *Properties, set propertySet) (n int) {
 
 // blockSize returns the bytes of the property length and the properties that may stand in the packet.
 func blockSize(p *Properties, allowed propertySet) int {
-	n := propertiesSize(p, p.present()&allowed)
+	n := propertiesSize(p, p.present(allowed))
 	return varintSize(n) + n
 }
 
 // appendBlock appends the property length and the properties that may stand in the packet.
 func appendBlock(dst []byte, p *Properties, allowed propertySet) []byte {
-	set := p.present() & allowed
+	set := p.present(allowed)
 	dst = appendVarint(dst, uint32(propertiesSize(p, set)))
 	return appendProperties(dst, p, set)
 }

@@ -36,7 +36,7 @@ func checkPublishFlags(flags byte, v Version) *Error {
 func decodePublish(d *decoder, flags byte) *Publish {
 	p := &Publish{Dup: flags&8 != 0, QoS: flags >> 1 & 3, Retain: flags&1 != 0}
 	p.Topic = d.text("the topic name")
-	d.noWildcards(p.Topic, "the topic name", TopicNameInvalid)
+	d.noWildcards(p.Topic, "the topic name", "MQTT-3.3.2-2", "MQTT-3.3.2-2")
 	if p.QoS > 0 {
 		p.PacketID = d.packetID()
 	}
@@ -86,7 +86,7 @@ func (p *Publish) layout(v Version) (remaining int, set propertySet, propertyByt
 		remaining += 2
 	}
 	if v == V5 {
-		set = p.Properties.present() & publishProperties
+		set = p.Properties.present(publishProperties)
 		propertyBytes = propertiesSize(p.Properties, set)
 		remaining += varintSize(propertyBytes) + propertyBytes
 	}

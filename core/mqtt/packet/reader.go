@@ -143,7 +143,7 @@ func (r *Reader) readHeader() (h header, err error) {
 			h.padded = b == 0 && i > 1
 			r.in.skip(i + 1)
 			if r.max > 0 && uint32(h.remaining+i+1) > r.max {
-				return h, newError(t, r.version, PacketTooLarge, "", "MQTT-3.2.2-15", "%d bytes, the most is %d", h.remaining+i+1, r.max)
+				return h, newError(t, r.version, PacketTooLarge, "", r.sizeStatement(), "%d bytes, the most is %d", h.remaining+i+1, r.max)
 			}
 			break
 		}
@@ -187,9 +187,36 @@ func (r *Reader) checkFirstByte(b byte) error {
 		flags &^= 8 // MQTT 3.1 marks a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again with DUP
 	}
 	if flags != want {
-		return fail(MalformedPacket, "MQTT-2.2.2-2", "MQTT-2.1.3-1", "reserved flags in the first byte")
+		v3, v5 := flagsStatements(t)
+		return fail(MalformedPacket, v3, v5, "reserved flags in the first byte")
 	}
 	return nil
+}
+
+// flagsStatements returns the statements that fix the lower half of a packet's first byte.
+func flagsStatements(t Type) (v3, v5 string) {
+	switch t {
+	case PUBREL:
+		return "MQTT-3.6.1-1", "MQTT-3.6.1-1"
+	case SUBSCRIBE:
+		return "MQTT-3.8.1-1", "MQTT-3.8.1-1"
+	case UNSUBSCRIBE:
+		return "MQTT-3.10.1-1", "MQTT-3.10.1-1"
+	case DISCONNECT:
+		return "MQTT-3.14.1-1", "MQTT-3.14.1-1"
+	case AUTH:
+		return "", "MQTT-3.15.1-1"
+	default:
+		return "MQTT-2.2.2-2", "MQTT-2.1.3-1"
+	}
+}
+
+// sizeStatement returns the statement of MQTT 5 that lets the reader limit the size of packets.
+func (r *Reader) sizeStatement() string {
+	if r.Client {
+		return "MQTT-3.1.2-24"
+	}
+	return "MQTT-3.2.2-15"
 }
 
 // unexpected turns the end of the connection within a packet into io.ErrUnexpectedEOF.

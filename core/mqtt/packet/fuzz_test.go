@@ -1,0 +1,87 @@
+package packet
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func fuzzSeeds(f *testing.F) {
+	for _, c := range good {
+		f.Add(c.bytes, byte(c.v), c.client)
+	}
+	for _, c := range refusals {
+		f.Add(c.bytes, byte(c.v), c.client)
+	}
+	for _, v := range []Version{V31, V311, V5} {
+		for _, p := range samples(v) {
+			b, err := Append(nil, p, v)
+			require.NoError(f, err)
+			f.Add(b, byte(v), readerFor(nil, p, v).Client)
+		}
+	}
+}
+
+// FuzzReadPacket: whatever comes, reading ends in packets or an error of the promised kind, and what was read is written and read
+// again as the same packet.
+func FuzzReadPacket(f *testing.F) {
+	fuzzSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte, v byte, client bool) {
+		r := NewReader(bytes.NewReader(data), 1<<20)
+		defer r.Release()
+		if v >= 3 && v <= 5 {
+			r.SetVersion(Version(v))
+		}
+		r.Client = client
+		for {
+			p, err := r.ReadPacket()
+			if err != nil {
+				require.Nil(t, p)
+				var e *Error
+				if !errors.As(err, &e) && err != io.EOF && err != io.ErrUnexpectedEOF {
+					t.Fatalf("unexpected error %v", err)
+				}
+				return
+			}
+			b, err := Append(nil, p, r.Version())
+			require.NoError(t, err, "%#v", p)
+			require.Len(t, b, Size(p, r.Version()))
+			again := NewReader(bytes.NewReader(b), 0)
+			again.SetVersion(r.Version())
+			again.Client = client
+			q, err := again.ReadPacket()
+			require.NoError(t, err, "% x", b)
+			require.Equal(t, p, q)
+			c, err := Append(nil, q, r.Version())
+			require.NoError(t, err)
+			require.Equal(t, b, c)
+		}
+	})
+}
+
+// FuzzArrival: how the bytes are cut makes no difference.
+func FuzzArrival(f *testing.F) {
+	fuzzSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte, v byte, client bool) {
+		whole := NewReader(bytes.NewReader(data), 1<<20)
+		cut := NewReader(&slow{bytes.NewReader(data), 1 + len(data)%7}, 1<<20)
+		for _, r := range []*Reader{whole, cut} {
+			r.Client = client
+			if v >= 3 && v <= 5 {
+				r.SetVersion(Version(v))
+			}
+		}
+		for {
+			p, err := whole.ReadPacket()
+			q, err2 := cut.ReadPacket()
+			require.Equal(t, err, err2)
+			require.Equal(t, p, q)
+			if err != nil {
+				return
+			}
+		}
+	})
+}
