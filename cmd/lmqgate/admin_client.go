@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// adminFlags are the flags of commands that talk to a running gateway: --config
+// for its address and token, or --admin and --token.
+type adminFlags struct {
+	config configFlags
+	url    string
+	token  string
+}
+
+func (f *adminFlags) register(cmd *cobra.Command, app *app) {
+	f.config.app = app
+	f.config.register(cmd)
+	cmd.Flags().StringVar(&f.url, "admin", "", "`URL` of the gateway's HTTP side, instead of --config (default http://127.0.0.1:8080)")
+	cmd.Flags().StringVar(&f.token, "token", "", "admin `TOKEN` of the gateway")
+}
+
+// client returns a client for the gateway that the flags name.
+func (f *adminFlags) client() (*adminClient, error) {
+	c := &adminClient{base: "http://127.0.0.1:8080", token: f.token}
+	if f.config.given() {
+		conf, err := f.config.load()
+		if err != nil {
+			return nil, err
+		}
+		if c.token == "" {
+			c.token = conf.Admin.Token.Reveal()
+		}
+		host, port, err := reachable(conf.Admin.Address)
+		if err != nil && f.url == "" {
+			return nil, fmt.Errorf("admin.address: %w; give --admin with the address of the ready line", err)
+		}
+		c.base = "http://" + net.JoinHostPort(host, port)
+	}
+	if f.url != "" {
+		u, err := url.Parse(f.url)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return nil, usagef("--admin wants a URL such as http://127.0.0.1:8080, not %q", f.url)
+		}
+		c.base = strings.TrimRight(f.url, "/")
+	}
+	return c, nil
+}
+
+// reachable turns an address to listen on into one to connect to.
+func reachable(address string) (host, port string, err error) {
+	host, port, err = net.SplitHostPort(address)
+	if err != nil {
+		return "", "", err
+	}
+	if port == "0" {
+		return "", "", fmt.Errorf("%s has port 0, so the port is known only to the running gateway", address)
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	return host, port, nil
+}
+
+// adminClient calls the admin API.
+type adminClient struct {
+	base, token string
+}
+
+const (
+	adminTimeout  = 30 * time.Second
+	adminMaxReply = 64 << 20 // bytes
+)
+
+// call sends one request. A body is sent as JSON; the reply is decoded into
+// reply unless that is nil.
+func (c *adminClient) call(ctx context.Context, method, path string, body, reply any) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	var payload io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		payload = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.base, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.base, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return c.refused(resp, data)
+	}
+	if reply == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, reply); err != nil {
+		return fmt.Errorf("%s answered no JSON (%w): is it an lmqgate admin address?", c.base, err)
+	}
+	return nil
+}
+
+func (c *adminClient) refused(resp *http.Response, data []byte) error {
+	var e struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(data, &e) == nil && e.Error != "" {
+		return errors.New(e.Error)
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("%s refuses the token: give --token, or --config with admin.token", c.base)
+	}
+	return fmt.Errorf("%s answered %s: is it an lmqgate admin address?", c.base, resp.Status)
+}

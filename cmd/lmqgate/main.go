@@ -1,0 +1,172 @@
+// Command lmqgate is an MQTT gateway on Apache RocketMQ, and the tools around
+// it. Each subcommand has a file of its own; the gateway itself begins in
+// serve.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/config"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1 // what was asked for did not work
+	exitUsage  = 2 // the command line is wrong
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}, os.Environ()))
+}
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run executes one command line and returns its exit status. Every error is
+// one line on standard error.
+func run(ctx context.Context, args []string, std stdio, environ []string) int {
+	root := newRoot(std, environ)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(std.err, "lmqgate: "+errorLine(err)) //nolint:errcheck // nowhere left to tell
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot(std stdio, environ []string) *cobra.Command {
+	root := group(&cobra.Command{
+		Use:           "lmqgate",
+		Short:         "An MQTT gateway on Apache RocketMQ",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		CompletionOptions: cobra.CompletionOptions{
+			HiddenDefaultCmd: true,
+		},
+	})
+	root.SetIn(std.in)
+	root.SetOut(std.out)
+	root.SetErr(std.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s; see %s --help", err, cmd.CommandPath())
+	})
+	app := &app{environ: environ}
+	root.AddCommand(
+		newConfigCommand(app),
+		newTopicCommand(app),
+		newCredentialsCommand(app),
+		newPubCommand(app),
+		newSubCommand(app),
+		newPluginCommand(app),
+		newVersionCommand(),
+	)
+	return root
+}
+
+// app is what the commands share.
+type app struct {
+	environ []string
+}
+
+// configFlags are the flags of commands that read a configuration.
+type configFlags struct {
+	app  *app
+	path string
+	sets []string
+}
+
+func (f *configFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.path, "config", "", "configuration `FILE`")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "override one key, `KEY=VALUE` with a value in YAML (repeatable)")
+}
+
+func (f *configFlags) load() (*config.Config, error) {
+	return config.Load(f.path, f.sets, f.app.environ)
+}
+
+// given reports whether the command line names a configuration.
+func (f *configFlags) given() bool { return f.path != "" || len(f.sets) > 0 }
+
+// usageError is a wrong command line, as opposed to a command that failed.
+type usageError struct{ message string }
+
+func (e usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Sprintf(format, args...)}
+}
+
+// group makes a command that only holds others.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("%s has no command %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.HasParent() {
+			return usagef("%s wants a command: %s", cmd.CommandPath(), strings.Join(commandNames(cmd), ", "))
+		}
+		return cmd.Help()
+	}
+	return cmd
+}
+
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}
+
+// wantArgs takes exactly the named arguments.
+func wantArgs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usagef("%s wants %s", cmd.CommandPath(), strings.Join(names[len(args):], " "))
+		case len(args) > len(names):
+			return usagef("%s does not know what to do with %q", cmd.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}
+
+// errorLine makes one line of an error: of a configuration with several
+// problems the first, and how many more there are.
+func errorLine(err error) string {
+	var wrong *config.Error
+	if errors.As(err, &wrong) {
+		return wrong.Summary()
+	}
+	return oneLine(err.Error())
+}
+
+// oneLine keeps text from elsewhere from breaking the line or the terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(s))
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// result is what one command line did.
+type result struct {
+	status   int
+	out, err string
+}
+
+// runCommand runs one command line in this process.
+func runCommand(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	status := run(t.Context(), args, stdio{strings.NewReader(stdin), &out, &errOut}, nil)
+	return result{status, out.String(), errOut.String()}
+}
+
+// writeFile writes a file of the test's own directory and returns its path.
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// requireOneErrorLine checks the form that every error has.
+func requireOneErrorLine(t *testing.T, r result) {
+	t.Helper()
+	require.NotZero(t, r.status)
+	require.Equal(t, 1, strings.Count(r.err, "\n"), "%q", r.err)
+	require.True(t, strings.HasPrefix(r.err, "lmqgate: "), "%q", r.err)
+}
+
+func TestAWrongCommandLineIsOneLineAndStatusTwo(t *testing.T) {
+	cases := map[string][]string{
+		`lmqgate has no command "serv"; see lmqgate --help`:                            {"serv"},
+		"lmqgate topic wants a command: create, delete, list":                          {"topic"},
+		`lmqgate topic has no command "make"; see lmqgate topic --help`:                {"topic", "make"},
+		"lmqgate topic create wants NAME":                                              {"topic", "create"},
+		`lmqgate topic create does not know what to do with "b"`:                       {"topic", "create", "a", "b"},
+		"unknown flag: --nope; see lmqgate version --help":                             {"version", "--nope"},
+		"lmqgate pub wants a topic: -t TOPIC":                                          {"pub"},
+		"-q wants 0, 1 or 2, not 3":                                                    {"pub", "-t", "a", "-m", "b", "-q", "3"},
+		"lmqgate sub wants a topic filter: -t FILTER":                                  {"sub"},
+		"--persistent wants a client identifier: -i CLIENT-ID":                         {"sub", "-t", "a", "--persistent"},
+		"lmqgate credentials wants a client identifier: --client-id ID":                {"credentials"},
+		"lmqgate config import wants --service FILE and --connect FILE":                {"config", "import"},
+		`--admin wants a URL such as http://127.0.0.1:8080, not "somewhere"`:           {"topic", "list", "--admin", "somewhere"},
+		`--url wants mqtt, mqtts, ws or wss, not "http"`:                               {"pub", "-t", "a", "-m", "b", "--url", "http://x"},
+		"-n wants 1 or more, not 0":                                                    {"pub", "-t", "a", "-m", "b", "-n", "0"},
+		`invalid argument "x" for "-q, --qos" flag: strconv.ParseInt: parsing "x": in`: {"pub", "-q", "x"},
+	}
+	for want, args := range cases {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			r := runCommand(t, "", args...)
+			requireOneErrorLine(t, r)
+			require.Equal(t, exitUsage, r.status)
+			require.Contains(t, r.err, want)
+		})
+	}
+}
+
+func TestTheCommandAloneHelps(t *testing.T) {
+	r := runCommand(t, "")
+	require.Zero(t, r.status)
+	require.Contains(t, r.out, "credentials")
+	require.Empty(t, r.err)
+}
+
+func TestVersionIsOneLine(t *testing.T) {
+	r := runCommand(t, "", "version")
+	require.Zero(t, r.status)
+	require.Regexp(t, `^lmqgate \S+ commit \S+ go1\S* \w+/\w+\n$`, r.out)
+}
+
+func TestConfigCheckTellsEveryProblemOnALine(t *testing.T) {
+	good := writeFile(t, "good.yaml", "log: {level: debug}\n")
+	r := runCommand(t, "", "config", "check", good)
+	require.Equal(t, result{0, good + ": ok\n", ""}, r)
+
+	bad := writeFile(t, "bad.yaml", "log: {level: loud}\nmqt: {}\n")
+	r = runCommand(t, "", "config", "check", bad)
+	require.Equal(t, exitFailed, r.status)
+	require.Equal(t, "lmqgate: "+bad+":2: mqt: unknown key; the nearest known key is mqtt\n"+
+		"lmqgate: "+bad+":1: log.level: \"loud\" wants debug, info, warn or error\n", r.err)
+
+	r = runCommand(t, "", "config", "check", "/nowhere.yaml")
+	requireOneErrorLine(t, r)
+	require.Equal(t, exitFailed, r.status)
+
+	r = runCommand(t, "", "config", "check", good, "--show", "--set", "admin.token=xyzzy")
+	require.Zero(t, r.status)
+	require.Contains(t, r.out, "level: debug")
+	require.NotContains(t, r.out, "xyzzy")
+}
+
+func TestCredentialsAreThoseOfAuthHMAC(t *testing.T) {
+	conf := writeFile(t, "c.yaml", "auth: {plugin: auth-hmac, config: {users: [{username: a, secret_key: ka}, {username: b, secret_key: kb}]}}\n")
+	r := runCommand(t, "", "credentials", "--config", conf, "--client-id", "device-1")
+	// printf device-1 | openssl dgst -sha1 -hmac ka -binary | base64
+	require.Equal(t, result{0, "username=a\npassword=vtkRElk3lFiYc1/1sfgC64Bqkb0=\n", ""}, r)
+
+	other := runCommand(t, "", "credentials", "--config", conf, "--client-id", "device-1", "-u", "b")
+	require.Zero(t, other.status)
+	require.Contains(t, other.out, "username=b\n")
+	require.NotEqual(t, r.out, other.out)
+
+	r = runCommand(t, "", "credentials", "--config", conf, "--client-id", "x", "-u", "c")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, `auth.config.users has no user "c" with a secret_key`)
+
+	r = runCommand(t, "", "credentials", "--config", conf, "--client-id", "x", "--set", "auth.plugin=none")
+	requireOneErrorLine(t, r)
+}
+
+func TestACancelledContextEndsACommand(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out bytes.Buffer
+	status := run(ctx, []string{"topic", "list", "--admin", "http://127.0.0.1:1"}, stdio{strings.NewReader(""), &out, &out}, nil)
+	require.Equal(t, exitFailed, status)
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newPluginCommand(app *app) *cobra.Command {
+	cmd := group(&cobra.Command{Use: "plugin", Short: "Show the plugins of a running gateway"})
+	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app))
+	return cmd
+}
+
+// pluginEntry is a plugin as the admin API has it.
+type pluginEntry struct {
+	Name          string  `json:"name"`
+	Kind          string  `json:"kind"`
+	Version       string  `json:"version"`
+	Protocol      int     `json:"protocol"`
+	Path          string  `json:"path"`
+	Checksum      string  `json:"checksum"`
+	PID           int     `json:"pid"`
+	State         string  `json:"state"`
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	Restarts      int64   `json:"restarts"`
+	LastError     string  `json:"last_error"`
+}
+
+func (p pluginEntry) uptime() time.Duration {
+	return time.Duration(p.UptimeSeconds) * time.Second
+}
+
+func (f *adminFlags) plugins(cmd *cobra.Command) ([]pluginEntry, error) {
+	c, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	var reply struct {
+		Plugins []pluginEntry `json:"plugins"`
+	}
+	if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/plugins", nil, &reply); err != nil {
+		return nil, fmt.Errorf("list plugins: %w", err)
+	}
+	return reply.Plugins, nil
+}
+
+func newPluginListCommand(app *app) *cobra.Command {
+	var admin adminFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the plugins that run",
+		Args:  wantArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := admin.plugins(cmd)
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS"}}
+			for _, p := range list {
+				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(p.State), p.PID, p.uptime(), p.Restarts})
+			}
+			for _, r := range rows {
+				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {
+					return err
+				}
+			}
+			return w.Flush()
+		},
+	}
+	admin.register(cmd, app)
+	return cmd
+}
+
+func newPluginInfoCommand(app *app) *cobra.Command {
+	var admin adminFlags
+	cmd := &cobra.Command{
+		Use:   "info NAME",
+		Short: "Show one plugin",
+		Args:  wantArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := admin.plugins(cmd)
+			if err != nil {
+				return err
+			}
+			for _, p := range list {
+				if p.Name == args[0] {
+					return printPlugin(cmd, p)
+				}
+			}
+			return fmt.Errorf("the gateway runs no plugin %q; see lmqgate plugin list", args[0])
+		},
+	}
+	admin.register(cmd, app)
+	return cmd
+}
+
+func printPlugin(cmd *cobra.Command, p pluginEntry) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+	for _, row := range []struct {
+		key   string
+		value any
+	}{
+		{"name", p.Name},
+		{"kind", p.Kind},
+		{"version", p.Version},
+		{"protocol", p.Protocol},
+		{"path", p.Path},
+		{"checksum", p.Checksum},
+		{"pid", p.PID},
+		{"state", p.State},
+		{"uptime", p.uptime()},
+		{"restarts", p.Restarts},
+		{"last error", p.LastError},
+	} {
+		if _, err := fmt.Fprintf(w, "%s:\t%s\n", row.key, oneLine(fmt.Sprint(row.value))); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}

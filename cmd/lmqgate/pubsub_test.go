@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/plugins/auth-hmac/credential"
+)
+
+const testSecret = "test-secret"
+
+// broker is an MQTT broker of another make, so that pub and sub are tested
+// against the protocol and not against this project's reading of it.
+type broker struct {
+	url  string
+	port string
+}
+
+// hmacHook admits user u with the password that auth-hmac wants, and lets
+// nobody near the topic "closed".
+type hmacHook struct{ mochi.HookBase }
+
+func (*hmacHook) ID() string { return "hmac" }
+
+func (*hmacHook) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+
+func (*hmacHook) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
+	return string(pk.Connect.Username) == "u" && string(pk.Connect.Password) == credential.Password(testSecret, cl.ID)
+}
+
+func (*hmacHook) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool { return topic != "closed" }
+
+func startBroker(t *testing.T) broker {
+	t.Helper()
+	server := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, server.AddHook(new(hmacHook), nil))
+	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
+	require.NoError(t, server.AddListener(l))
+	require.NoError(t, server.Serve())
+	t.Cleanup(func() { _ = server.Close() })
+	_, port, _ := strings.Cut(l.Address(), ":")
+	return broker{url: "mqtt://" + l.Address(), port: port}
+}
+
+func (b broker) config(t *testing.T) string {
+	t.Helper()
+	return writeFile(t, "c.yaml", "listeners: [{type: ws, address: \":0\"}, {type: tcp, address: \":"+b.port+"\"}]\n"+
+		"auth: {config: {users: [{username: u, secret_key: "+testSecret+"}]}}\n")
+}
+
+// lockedBuffer is written by the client's goroutine and read by the test's.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestSubPrintsWhatPubPublishes(t *testing.T) {
+	b := startBroker(t)
+	conf := b.config(t)
+	for _, args := range [][]string{
+		{"-m", "kept", "-r", "-q", "1"}, // retained, so the subscriber needs no head start
+		{"-m", "", "-r", "-q", "2"},     // removed again
+		{"-r", "-q", "2"},               // from standard input
+	} {
+		r := runCommand(t, "kept from stdin", append([]string{"pub", "--config", conf, "-t", "a/b"}, args...)...)
+		require.Equal(t, result{}, r, args)
+	}
+	r := runCommand(t, "", "sub", "--config", conf, "-t", "a/#", "-q", "1", "-n", "1")
+	require.Equal(t, result{0, "kept from stdin\n", ""}, r)
+	r = runCommand(t, "", "sub", "--config", conf, "-t", "a/#", "-n", "1", "-v")
+	require.Equal(t, result{0, "a/b kept from stdin\n", ""}, r)
+}
+
+func TestSubEndsCleanlyWhenInterrupted(t *testing.T) {
+	b := startBroker(t)
+	conf := b.config(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var out lockedBuffer
+	status := make(chan int, 1)
+	go func() {
+		status <- run(ctx, []string{"sub", "--config", conf, "-t", "x", "-q", "1"}, stdio{strings.NewReader(""), &out, io.Discard}, nil)
+	}()
+	require.Eventually(t, func() bool {
+		r := runCommand(t, "", "pub", "--config", conf, "-t", "x", "-m", "m", "-q", "1")
+		return r.status == 0 && strings.HasPrefix(out.String(), "m\n")
+	}, 10*time.Second, 10*time.Millisecond)
+	cancel()
+	require.Zero(t, <-status)
+}
+
+func TestAPersistentSessionKeepsWhatWasNotPrinted(t *testing.T) {
+	b := startBroker(t)
+	conf := b.config(t)
+	sub := func(n string) result {
+		return runCommand(t, "", "sub", "--config", conf, "-t", "p", "-q", "1", "-i", "sleeper", "--persistent", "-n", n)
+	}
+	require.Zero(t, runCommand(t, "", "pub", "--config", conf, "-t", "p", "-m", "0", "-r", "-q", "1").status)
+	require.Equal(t, result{0, "0\n", ""}, sub("1"))
+	require.Zero(t, runCommand(t, "", "pub", "--config", conf, "-t", "p", "-m", "same", "-q", "1", "-n", "3").status)
+	require.Equal(t, "same\nsame\n", sub("2").out)
+	require.Equal(t, "same\n", sub("1").out[:5])
+}
+
+func TestARefusedClientIsToldWhy(t *testing.T) {
+	b := startBroker(t)
+	r := runCommand(t, "", "pub", "--url", b.url, "-t", "a", "-m", "b", "-u", "u", "-P", "wrong", "-i", "me")
+	requireOneErrorLine(t, r)
+	require.Equal(t, exitFailed, r.status)
+	require.Contains(t, r.err, `connect to `+b.url+` as "me": not Authorized; give --config`)
+
+	r = runCommand(t, "", "sub", "--config", b.config(t), "-t", "closed", "-n", "1")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, `subscription to "closed" refused`)
+
+	r = runCommand(t, "", "pub", "--port", "1", "-t", "a", "-m", "b")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, "connection refused; is the gateway running?")
+}
