@@ -1,0 +1,497 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ErrClosed: the hub is closed.
+var ErrClosed = errors.New("delivery is closed")
+
+// Options configure a Hub.
+type Options struct {
+	Store store.Store
+	// Topics lists the first-level topics that filters with a wildcard first level belong to.
+	Topics func() []string
+	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps
+	// store.ErrUnknownTopic where there is none.
+	Resolve func(first string) (string, error)
+	Log     *slog.Logger
+	// Registerer may be nil.
+	Registerer prometheus.Registerer
+	// MaxBuffered bounds the memory of all windows together, in bytes; 0: 64 MiB.
+	MaxBuffered int64
+	// MaxBehind bounds how many records a live reader may be behind by; 0: 100,000.
+	MaxBehind int64
+	// Linger is how long a tail outlives its last source; 0: 30 s.
+	Linger time.Duration
+	// Verify is how often an idle queue's end is compared with the store's; 0: 60 s.
+	Verify time.Duration
+}
+
+// tailKey names one tail: of a first-level topic, or of a light message queue.
+type tailKey struct {
+	name  string
+	queue bool
+}
+
+// tail is one running (or starting) tail, shared by sources. Guarded by Hub.mu.
+type tail struct {
+	refs  int
+	ready chan struct{} // closed once started or failed
+	err   error
+	t     store.Tail
+	timer *time.Timer
+}
+
+// Hub routes what the tails bring to the sources of this node. It owns the tails and its background goroutines; Close stops
+// them all.
+type Hub struct {
+	store     store.Store
+	topics    func() []string
+	resolve   func(string) (string, error)
+	log       *slog.Logger
+	metrics   *metrics
+	budget    int64
+	maxBehind int64
+	linger    time.Duration
+	verify    time.Duration
+	buffered  atomic.Int64
+	filters   *topic.Trie[*source]
+
+	ctx    context.Context //nolint:containedctx // ends the hub's own goroutines
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	sources map[string]*source // by filter; point-to-point sources by "\x00" + client id
+	tails   map[tailKey]*tail
+}
+
+// New makes a Hub. It does nothing until it is read from.
+func New(o Options) *Hub {
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &Hub{
+		store: o.Store, topics: o.Topics, resolve: o.Resolve, log: o.Log,
+		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify,
+		filters: topic.NewTrie[*source](),
+		ctx:     ctx, cancel: cancel,
+		sources: make(map[string]*source),
+		tails:   make(map[tailKey]*tail),
+	}
+	setDefault(&h.budget, 64<<20)
+	setDefault(&h.maxBehind, 100_000)
+	setDefault(&h.linger, 30*time.Second)
+	setDefault(&h.verify, time.Minute)
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.metrics = newMetrics(o.Registerer, h)
+	h.wg.Add(1)
+	go h.sweep()
+	return h
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Close stops all tails and background work. Readers that are still open stay silent.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
+	h.closed = true
+	tails := make([]*tail, 0, len(h.tails))
+	for _, t := range h.tails {
+		if t.timer != nil {
+			t.timer.Stop()
+		}
+		tails = append(tails, t)
+	}
+	h.mu.Unlock()
+	h.cancel()
+	for _, t := range tails {
+		<-t.ready
+		if t.t != nil {
+			t.t.Close()
+		}
+	}
+	h.wg.Wait()
+}
+
+func (h *Hub) overBudget() bool { return h.buffered.Load() > h.budget }
+
+// Live opens a reader at the present end of what matches a filter: every record stored after Live returns reaches it.
+func (h *Hub) Live(ctx context.Context, filter string, owner Owner) (*LiveReader, error) {
+	return h.openTail(ctx, filter, "", owner, false)
+}
+
+// Loose opens a reader like Live, but only of records that lack the filter's queue.
+func (h *Hub) Loose(ctx context.Context, filter string, owner Owner) (*LiveReader, error) {
+	return h.openTail(ctx, filter, "", owner, true)
+}
+
+// LiveP2P opens a reader like Live of what is sent to a client point to point.
+func (h *Hub) LiveP2P(ctx context.Context, client string, owner Owner) (*LiveReader, error) {
+	return h.openTail(ctx, "", client, owner, false)
+}
+
+func (h *Hub) openTail(ctx context.Context, filter, client string, owner Owner, loose bool) (*LiveReader, error) {
+	s, err := h.source(ctx, filter, client)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := &s.live
+	if loose {
+		v = &s.loose
+	}
+	r := &LiveReader{src: s, view: v, owner: owner, loose: loose, seq: v.end()}
+	v.readers = append(v.readers, r)
+	return r, nil
+}
+
+// Queue opens a reader of a filter's queue on one broker. The subscription began at offset start, and the reader begins at
+// offset.
+func (h *Hub) Queue(ctx context.Context, filter, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
+	return h.openQueue(ctx, filter, "", broker, start, offset, owner)
+}
+
+// QueueP2P opens a reader like Queue of a client's point-to-point queue.
+func (h *Hub) QueueP2P(ctx context.Context, client, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
+	return h.openQueue(ctx, "", client, broker, start, offset, owner)
+}
+
+func (h *Hub) openQueue(ctx context.Context, filter, client, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
+	s, err := h.source(ctx, filter, client)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.queues[broker]
+	if v == nil {
+		v = &queueView{src: s, ref: store.QueueRef{Queue: s.queue, Broker: broker}}
+		if s.queues == nil {
+			s.queues = make(map[string]*queueView, 1)
+		}
+		s.queues[broker] = v
+	}
+	r := &QueueReader{view: v, owner: owner, start: start, offset: offset}
+	v.readers = append(v.readers, r)
+	return r, nil
+}
+
+// source returns the source of a filter or client with one more reference, its tails running.
+func (h *Hub) source(ctx context.Context, filter, client string) (*source, error) {
+	key := filter
+	if filter == "" {
+		key = "\x00" + client
+	}
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil, ErrClosed
+	}
+	s := h.sources[key]
+	if s == nil {
+		s = &source{hub: h, filter: filter, client: client}
+		if filter == "" {
+			s.queue = topic.P2PQueue(client)
+		} else {
+			s.queue = topic.Queue(filter)
+			h.filters.Add(filter, s)
+		}
+		h.sources[key] = s
+	}
+	s.refs++
+	h.mu.Unlock()
+	if err := h.ensure(ctx, s); err != nil {
+		h.release(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// release drops one reference of a source; the last one ends it.
+func (h *Hub) release(s *source) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.refs--
+	if s.refs > 0 || s.closed {
+		return
+	}
+	s.closed = true
+	if s.filter == "" {
+		delete(h.sources, "\x00"+s.client)
+	} else {
+		delete(h.sources, s.filter)
+		h.filters.Remove(s.filter, s)
+	}
+	for _, k := range s.tails {
+		h.unref(k)
+	}
+	s.tails = nil
+}
+
+// wanted lists the tails that a source needs now.
+func (h *Hub) wanted(s *source) ([]tailKey, error) {
+	if s.filter == "" {
+		return []tailKey{{name: topic.P2PBucket(s.client), queue: true}}, nil
+	}
+	if !topic.HasWildcardFirst(s.filter) {
+		name, err := h.resolve(topic.First(s.filter))
+		if err != nil {
+			return nil, err
+		}
+		return []tailKey{{name: name}}, nil
+	}
+	var keys []tailKey
+	for _, first := range h.topics() {
+		if name, err := h.resolve(first); err == nil && !slices.Contains(keys, tailKey{name: name}) {
+			keys = append(keys, tailKey{name: name})
+		}
+	}
+	return keys, nil
+}
+
+// ensure starts the tails that a source lacks and waits until they run.
+func (h *Hub) ensure(ctx context.Context, s *source) error {
+	keys, err := h.wanted(s)
+	if err != nil {
+		return err
+	}
+	var waits []*tail
+	h.mu.Lock()
+	for _, k := range keys {
+		t := h.tails[k]
+		if t == nil {
+			t = h.start(k)
+		}
+		if !slices.Contains(s.tails, k) {
+			s.tails = append(s.tails, k)
+			t.refs++
+			if t.timer != nil {
+				t.timer.Stop()
+				t.timer = nil
+			}
+		}
+		waits = append(waits, t)
+	}
+	h.mu.Unlock()
+	for i, t := range waits {
+		select {
+		case <-t.ready:
+			if t.err != nil {
+				h.drop(s, keys[i], t)
+				return t.err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the tail of %q: %w", keys[i].name, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// drop forgets a tail that failed to start, so that the next one who needs it tries again.
+func (h *Hub) drop(s *source, k tailKey, t *tail) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.tails = slices.DeleteFunc(s.tails, func(have tailKey) bool { return have == k })
+	if h.tails[k] == t {
+		delete(h.tails, k)
+	}
+}
+
+// start begins a tail. Called with mu held.
+func (h *Hub) start(k tailKey) *tail {
+	t := &tail{ready: make(chan struct{})}
+	h.tails[k] = t
+	if h.closed {
+		t.err = ErrClosed
+		close(t.ready)
+		return t
+	}
+	h.wg.Add(1)
+	go func() {
+		defer h.wg.Done()
+		defer close(t.ready)
+		ctx, cancel := context.WithTimeout(h.ctx, startTimeout)
+		defer cancel()
+		if k.queue {
+			t.t, t.err = h.store.TailQueue(ctx, k.name, h.routeP2P)
+		} else {
+			t.t, t.err = h.store.Tail(ctx, k.name, func(p store.Partition, recs []*store.Record) { h.route(k.name, p, recs) })
+		}
+	}()
+	return t
+}
+
+// startTimeout bounds how long a tail may take to find its start.
+const startTimeout = 10 * time.Second
+
+// unref drops one reference of a tail; the last one stops it after a while. Called with mu held.
+func (h *Hub) unref(k tailKey) {
+	t := h.tails[k]
+	if t == nil {
+		return
+	}
+	t.refs--
+	if t.refs > 0 || h.closed {
+		return
+	}
+	t.timer = time.AfterFunc(h.linger, func() {
+		h.mu.Lock()
+		if h.closed || t.refs > 0 || h.tails[k] != t {
+			h.mu.Unlock()
+			return
+		}
+		delete(h.tails, k)
+		h.wg.Add(1)
+		h.mu.Unlock()
+		defer h.wg.Done()
+		<-t.ready
+		if t.t != nil {
+			t.t.Close()
+		}
+	})
+}
+
+// TopicsChanged tells the hub that the list of first-level topics changed: sources with a wildcard first level then tail the
+// new ones as well. It returns when those tails run, or with the first error.
+func (h *Hub) TopicsChanged(ctx context.Context) error {
+	h.mu.Lock()
+	var roots []*source
+	for _, s := range h.sources {
+		if s.filter != "" && topic.HasWildcardFirst(s.filter) {
+			s.refs++
+			roots = append(roots, s)
+		}
+	}
+	h.mu.Unlock()
+	var first error
+	for _, s := range roots {
+		if err := h.ensure(ctx, s); err != nil && first == nil {
+			first = err
+		}
+		h.release(s)
+	}
+	return first
+}
+
+// route hands records of a first-level topic to the sources whose filters match.
+func (h *Hub) route(name string, p store.Partition, recs []*store.Record) {
+	for _, rec := range recs {
+		if _, p2p := topic.P2PTarget(rec.Topic); p2p {
+			continue // comes through its bucket
+		}
+		from := origin{topic: name, partition: p, offset: rec.Position.Offset}
+		h.filters.Match(rec.Topic, func(s *source) { s.feed(from, rec) })
+	}
+	h.metrics.tailed.Add(float64(len(recs)))
+}
+
+// routeP2P hands records of a bucket to the clients that they are for.
+func (h *Hub) routeP2P(p store.Partition, recs []*store.Record) {
+	for _, rec := range recs {
+		client, ok := topic.P2PTarget(rec.Topic)
+		if !ok {
+			continue
+		}
+		h.mu.Lock()
+		s := h.sources["\x00"+client]
+		h.mu.Unlock()
+		if s != nil {
+			s.feed(origin{partition: p}, rec)
+		}
+	}
+	h.metrics.tailed.Add(float64(len(recs)))
+}
+
+// after runs f in a goroutine of the hub's after a delay.
+func (h *Hub) after(d time.Duration, f func(ctx context.Context)) {
+	time.AfterFunc(d, func() {
+		h.mu.Lock()
+		if h.closed {
+			h.mu.Unlock()
+			return
+		}
+		h.wg.Add(1)
+		h.mu.Unlock()
+		defer h.wg.Done()
+		f(h.ctx)
+	})
+}
+
+// verifySoon compares a view's end with the store's once, a moment after it was first believed.
+func (h *Hub) verifySoon(v *queueView) {
+	if v.filling {
+		return
+	}
+	v.filling = true
+	h.after(time.Second, v.fill)
+}
+
+// sweep now and then compares the end of each queue view with the store's, so that no lost wake-up lasts.
+func (h *Hub) sweep() {
+	defer h.wg.Done()
+	last := make(map[*queueView]int64)
+	for sleep(h.ctx, h.verify) == nil {
+		views := make(map[*queueView]int64)
+		h.mu.Lock()
+		all := make([]*source, 0, len(h.sources))
+		for _, s := range h.sources {
+			all = append(all, s)
+		}
+		h.mu.Unlock()
+		for _, s := range all {
+			s.mu.Lock()
+			for _, v := range s.queues {
+				if v.known {
+					views[v] = v.next
+				}
+			}
+			s.mu.Unlock()
+		}
+		for v, next := range views {
+			if before, ok := last[v]; !ok || before != next {
+				continue
+			}
+			v.src.mu.Lock()
+			idle := !v.filling && v.known && v.next == next
+			if idle {
+				v.filling = true
+			}
+			v.src.mu.Unlock()
+			if idle {
+				v.fill(h.ctx)
+			}
+		}
+		last = views
+	}
+}
+
+// lost counts and logs records that retention removed before a durable subscription read them.
+func (h *Hub) lost(ref store.QueueRef, from, first int64) {
+	h.metrics.expired.Add(float64(first - from))
+	h.log.Warn("records expired before a durable subscription read them; store.local.retention or the broker's fileReservedTime is too short for it",
+		"queue", ref.Queue, "broker", ref.Broker, "offset", from, "first", first, "lost", first-from)
+}

@@ -1,0 +1,198 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// tailView is a window on the records that the tail brought, with its readers. It is guarded by its source's mutex.
+type tailView struct {
+	window
+	readers []*LiveReader
+}
+
+func (v *tailView) used() bool { return len(v.readers) > 0 }
+
+// add appends a record for all readers and tells those that wait.
+func (v *tailView) add(h *Hub, e entry) {
+	e.refs = int32(len(v.readers))
+	v.push(e)
+	h.buffered.Add(int64(e.rec.Size()))
+	if v.len() > maxEntries || v.bytes > maxBytes || h.overBudget() {
+		v.shrink(h)
+	}
+	for _, r := range v.readers {
+		if r.idle {
+			r.idle = false
+			r.owner.ReaderReady(r)
+		}
+	}
+}
+
+// shrink drops the older half. Readers that have not read it remember what they missed, and read it from the store.
+func (v *tailView) shrink(h *Hub) {
+	drop := (v.len() + 1) / 2
+	for _, r := range v.readers {
+		for seq := max(r.seq, v.base); seq < v.base+uint64(drop); seq++ {
+			r.miss(v.at(seq).from)
+		}
+		r.seq = max(r.seq, v.base+uint64(drop))
+	}
+	for range drop {
+		h.buffered.Add(-v.pop())
+	}
+}
+
+// trim drops what every reader has read.
+func (v *tailView) trim(h *Hub) {
+	for v.len() > 0 && v.first().refs <= 0 {
+		h.buffered.Add(-v.pop())
+	}
+}
+
+// span is a range of offsets, both included, that a reader missed.
+type span struct{ lo, hi int64 }
+
+// LiveReader reads a source's tail window. What has fallen out of it is read again from where the records lie.
+type LiveReader struct {
+	src   *source
+	view  *tailView
+	owner Owner
+	loose bool
+	// Guarded by src.mu.
+	seq    uint64
+	idle   bool
+	closed bool
+	missed map[origin]span
+}
+
+// Filter implements Reader.
+func (r *LiveReader) Filter() string { return r.src.filter }
+
+func (r *LiveReader) miss(o origin) {
+	if r.missed == nil {
+		r.missed = make(map[origin]span)
+	}
+	s, ok := r.missed[o.key()]
+	if !ok {
+		s.lo = o.offset
+		s.hi = o.offset
+	}
+	s.lo, s.hi = min(s.lo, o.offset), max(s.hi, o.offset)
+	r.missed[o.key()] = s
+}
+
+// Next implements Reader.
+func (r *LiveReader) Next(limit int, out []Item) ([]Item, State) {
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	if r.closed {
+		return out, Idle
+	}
+	if len(r.missed) > 0 {
+		return out, Behind
+	}
+	v := r.view
+	r.seq = max(r.seq, v.base)
+	for ; limit > 0 && r.seq < v.end(); limit-- {
+		e := v.at(r.seq)
+		e.refs--
+		out = append(out, Item{Record: e.rec})
+		r.seq++
+	}
+	v.trim(r.src.hub)
+	if r.seq < v.end() {
+		return out, Ready
+	}
+	r.idle = true
+	return out, Idle
+}
+
+// Fetch implements Reader. The error wraps ErrTooFarBehind when the backlog is over Options.MaxBehind records.
+func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, error) {
+	r.src.mu.Lock()
+	var from origin
+	var s span
+	var total int64
+	for o, m := range r.missed {
+		from, s = o, m
+		total += m.hi - m.lo + 1
+	}
+	r.src.mu.Unlock()
+	if total == 0 {
+		return out, nil
+	}
+	if total > r.src.hub.maxBehind {
+		return out, ErrTooFarBehind
+	}
+	batch, err := r.read(ctx, from, s.lo, limit)
+	if err != nil {
+		return out, err
+	}
+	for i, rec := range batch.Records {
+		if batch.Offsets[i] > s.hi {
+			break
+		}
+		if r.src.accepts(rec) && (!r.loose || r.src.lacksQueue(rec)) {
+			out = append(out, Item{Record: rec})
+		}
+	}
+	r.src.hub.metrics.refetched.Add(float64(len(batch.Records)))
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	now, ok := r.missed[from]
+	switch {
+	case !ok:
+	case len(batch.Records) == 0 || batch.Next <= s.lo || batch.Next > now.hi:
+		delete(r.missed, from)
+	default:
+		r.missed[from] = span{lo: batch.Next, hi: now.hi}
+	}
+	return out, nil
+}
+
+func (r *LiveReader) read(ctx context.Context, from origin, offset int64, limit int) (store.Batch, error) {
+	st := r.src.hub.store
+	if from.queue != "" {
+		return st.Read(ctx, store.QueueRef{Queue: from.queue, Broker: from.partition.Broker}, offset, limit)
+	}
+	return st.ReadPartition(ctx, from.topic, from.partition, offset, limit)
+}
+
+// Skip implements Reader.
+func (r *LiveReader) Skip() int64 {
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	var n int64
+	for _, s := range r.missed {
+		n += s.hi - s.lo + 1
+	}
+	r.missed = nil
+	return n
+}
+
+// Close implements Reader.
+func (r *LiveReader) Close() {
+	s := r.src
+	s.mu.Lock()
+	if r.closed {
+		s.mu.Unlock()
+		return
+	}
+	r.closed = true
+	v := r.view
+	for seq := max(r.seq, v.base); seq < v.end(); seq++ {
+		v.at(seq).refs--
+	}
+	if i := slices.Index(v.readers, r); i >= 0 {
+		last := len(v.readers) - 1
+		v.readers[i] = v.readers[last]
+		v.readers[last] = nil
+		v.readers = v.readers[:last]
+	}
+	v.trim(s.hub)
+	s.mu.Unlock()
+	s.hub.release(s)
+}

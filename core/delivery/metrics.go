@@ -1,0 +1,31 @@
+package delivery
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of delivery; see docs/metrics.md for their meaning.
+type metrics struct {
+	tailed, refetched, gaps, repeated, expired prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, h *Hub) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "delivery", Name: name, Help: help})
+	}
+	m := &metrics{
+		tailed:    counter("tailed_records_total", "Records that the tails brought."),
+		refetched: counter("refetched_records_total", "Records read again from the store for readers that were behind."),
+		gaps:      counter("offset_gaps_total", "Offsets of queues that turned out not to exist."),
+		repeated:  counter("offset_repeats_total", "Records that came at an offset that another record has."),
+		expired:   counter("expired_records_total", "Records that retention removed before a durable subscription read them."),
+	}
+	if r != nil {
+		gauge := func(name, help string, f func() float64) prometheus.Collector {
+			return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "delivery", Name: name, Help: help}, f)
+		}
+		r.MustRegister(m.tailed, m.refetched, m.gaps, m.repeated, m.expired,
+			gauge("buffered_bytes", "Approximate size of the records held in windows.", func() float64 { return float64(h.buffered.Load()) }),
+			gauge("sources", "Filters in use on this node.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.sources)) }),
+			gauge("tails", "Tails that run.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.tails)) }))
+	}
+	return m
+}

@@ -1,0 +1,276 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+const (
+	// gapDelay is how long a missing offset may stay missing before the store is asked: records of one queue come through
+	// several physical queues, so a little disorder is ordinary.
+	gapDelay = 30 * time.Millisecond
+	// gapRetries is how often the store is asked for a missing offset before it counts as skipped.
+	gapRetries = 6
+	// maxPending bounds the records that wait for a missing offset.
+	maxPending = 4096
+)
+
+// queueView is a node's ordered window on one queue of one broker, shared by all its readers. It is guarded by its
+// source's mutex.
+type queueView struct {
+	window
+	src     *source
+	ref     store.QueueRef
+	readers []*QueueReader
+	live    int // readers that read the window
+	// next is the offset after the last one in the window; it has a meaning once known is true.
+	next  int64
+	known bool
+	// fedFrom is the first offset that came by the tail: an offset below it was read from the store instead.
+	fedFrom int64
+	// pending holds records past next, by offset.
+	pending []entry
+	// filled holds the ids, by offset, of records that were read from the store because the tail had not brought them yet.
+	filled   map[int64]string
+	filling  bool
+	attempts int
+}
+
+// add takes a record of the queue from a tail, in any order.
+func (v *queueView) add(rec *store.Record, offset int64) {
+	if len(v.readers) == 0 {
+		return
+	}
+	if !v.known {
+		v.known, v.next, v.fedFrom = true, offset, offset
+	}
+	switch {
+	case offset == v.next:
+		v.take(entry{rec: rec, offset: offset})
+		v.drain()
+	case offset > v.next:
+		v.postpone(entry{rec: rec, offset: offset})
+	case v.filled[offset] == rec.ID:
+		delete(v.filled, offset)
+	case offset >= v.fedFrom:
+		// The same offset twice, for different messages: the index holds one of them, the tail brings both.
+		v.src.hub.metrics.repeated.Inc()
+		v.take(entry{rec: rec, offset: offset, late: true})
+	}
+	v.wake()
+}
+
+// take appends a record to the window.
+func (v *queueView) take(e entry) {
+	e.refs = int32(v.live)
+	if !e.late {
+		v.next = e.offset + 1
+	}
+	h := v.src.hub
+	v.push(e)
+	h.buffered.Add(int64(e.rec.Size()))
+	if v.len() > maxEntries || v.bytes > maxBytes || h.overBudget() {
+		v.shrink()
+	}
+	v.trim()
+}
+
+// shrink drops the older half; readers that have not read it go on from the store.
+func (v *queueView) shrink() {
+	drop := (v.len() + 1) / 2
+	for _, r := range v.readers {
+		if r.live && r.seq < v.base+uint64(drop) {
+			v.part(r)
+		}
+	}
+	for range drop {
+		v.src.hub.buffered.Add(-v.pop())
+	}
+}
+
+// part makes a reader read from the store.
+func (v *queueView) part(r *QueueReader) {
+	for seq := max(r.seq, v.base); seq < v.end(); seq++ {
+		v.at(seq).refs--
+	}
+	r.live = false
+	v.live--
+}
+
+func (v *queueView) trim() {
+	linger := 0
+	if v.live < len(v.readers) && !v.src.hub.overBudget() {
+		linger = lingerEntries
+	}
+	for v.len() > linger && v.first().refs <= 0 {
+		v.src.hub.buffered.Add(-v.pop())
+	}
+}
+
+// join makes a reader that has caught up read the window, and reports whether it could.
+func (v *queueView) join(r *QueueReader) bool {
+	seq := v.end()
+	switch {
+	case !v.known:
+		return false
+	case r.offset >= v.next:
+	default:
+		i := v.head
+		for i < len(v.entries) && v.entries[i].late {
+			i++
+		}
+		if i == len(v.entries) || v.entries[i].offset > r.offset {
+			return false
+		}
+		for seq = v.base; seq < v.end() && (v.at(seq).late || v.at(seq).offset < r.offset); seq++ {
+		}
+	}
+	for s := seq; s < v.end(); s++ {
+		v.at(s).refs++
+	}
+	r.seq, r.live = seq, true
+	v.live++
+	return true
+}
+
+// postpone keeps a record until what is missing before it has come, or is known not to exist.
+func (v *queueView) postpone(e entry) {
+	i, found := slices.BinarySearchFunc(v.pending, e.offset, func(p entry, o int64) int { return int(p.offset - o) })
+	if found {
+		return
+	}
+	if len(v.pending) >= maxPending {
+		v.forget()
+		return
+	}
+	v.pending = slices.Insert(v.pending, i, e)
+	v.look()
+}
+
+// drain moves pending records that are due into the window.
+func (v *queueView) drain() {
+	n := 0
+	for n < len(v.pending) && v.pending[n].offset <= v.next {
+		if v.pending[n].offset == v.next {
+			v.take(v.pending[n])
+		}
+		n++
+	}
+	if n > 0 {
+		v.pending = slices.Delete(v.pending, 0, n)
+		v.attempts = 0
+	}
+	if len(v.pending) == 0 {
+		v.pending = nil
+	}
+}
+
+// forget gives the window up: every reader goes on from the store, and the window begins anew.
+func (v *queueView) forget() {
+	for _, r := range v.readers {
+		if r.live {
+			v.part(r)
+		}
+	}
+	for v.len() > 0 {
+		v.src.hub.buffered.Add(-v.pop())
+	}
+	v.begin()
+	v.wake()
+}
+
+// begin makes the view ready for its first record.
+func (v *queueView) begin() {
+	v.pending, v.filled, v.known, v.attempts = nil, nil, false, 0
+}
+
+// wake tells the readers that wait and have something to do.
+func (v *queueView) wake() {
+	for _, r := range v.readers {
+		if r.idle && (!r.live || r.seq < v.end()) {
+			r.idle = false
+			r.owner.ReaderReady(r)
+		}
+	}
+}
+
+// look asks the store, after a moment, for what the tail has not brought.
+func (v *queueView) look() {
+	if v.filling || len(v.readers) == 0 {
+		return
+	}
+	v.filling = true
+	v.src.hub.after(gapDelay, v.fill)
+}
+
+// fill reads the queue from where the window ends until nothing is missing before the pending records.
+func (v *queueView) fill(ctx context.Context) {
+	for {
+		v.src.mu.Lock()
+		from, known := v.next, v.known
+		if len(v.readers) == 0 || !known {
+			v.filling = false
+			v.src.mu.Unlock()
+			return
+		}
+		v.src.mu.Unlock()
+		batch, err := v.src.hub.store.Read(ctx, v.ref, from, fetchLimit)
+		v.src.mu.Lock()
+		if !v.merge(from, batch, err) {
+			again := len(v.pending) > 0 && ctx.Err() == nil
+			v.filling = again
+			if again {
+				v.src.hub.after(gapDelay*time.Duration(1+v.attempts), v.fill)
+			}
+			v.src.mu.Unlock()
+			return
+		}
+		v.src.mu.Unlock()
+	}
+}
+
+// merge takes what fill read, and reports whether to read on at once.
+func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
+	switch {
+	case err != nil || !v.known || len(v.readers) == 0:
+		return false
+	case v.next != from:
+		return len(v.pending) > 0
+	case batch.Next < from: // the queue began anew
+		v.forget()
+		return false
+	case len(batch.Records) == 0:
+		if len(v.pending) == 0 {
+			return false
+		}
+		v.attempts++
+		if v.attempts >= gapRetries {
+			v.src.hub.metrics.gaps.Inc()
+			v.next = v.pending[0].offset
+			v.drain()
+			v.wake()
+		}
+		return false
+	}
+	v.attempts = 0
+	for i, rec := range batch.Records {
+		if offset := batch.Offsets[i]; offset >= v.next {
+			if len(v.filled) >= maxPending {
+				v.filled = nil
+			}
+			if v.filled == nil {
+				v.filled = make(map[int64]string)
+			}
+			v.filled[offset] = rec.ID
+			v.take(entry{rec: rec, offset: offset})
+			v.drain()
+		}
+	}
+	v.next = max(v.next, batch.Next)
+	v.drain()
+	v.wake()
+	return true
+}

@@ -1,0 +1,190 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// fetchLimit is how many records one read of the store asks for (RocketMQ answers 32 at most).
+const fetchLimit = 32
+
+// QueueReader reads one queue on one broker at an offset.
+type QueueReader struct {
+	view  *queueView
+	owner Owner
+	// start and offset belong to the goroutine that uses the reader.
+	start  int64 // first offset of the subscription
+	offset int64 // next offset to hand out
+	// Guarded by the source's mutex.
+	seq    uint64
+	live   bool
+	idle   bool
+	closed bool
+
+	empty int // fetches in a row that found nothing
+}
+
+// Filter implements Reader.
+func (r *QueueReader) Filter() string { return r.view.src.filter }
+
+// Ref names the queue that the reader reads.
+func (r *QueueReader) Ref() store.QueueRef { return r.view.ref }
+
+// Offset is the next offset that the reader hands out.
+func (r *QueueReader) Offset() int64 { return r.offset }
+
+// Passed reports whether the reader has handed a record out already, seen from the record's entries.
+func (r *QueueReader) Passed(rec *store.Record) bool {
+	if rec.Position.Broker != r.view.ref.Broker {
+		return false
+	}
+	offset, ok := rec.Offset(r.view.ref.Queue)
+	return ok && offset >= r.start && offset < r.offset
+}
+
+// Covers reports whether the reader has handed out or will hand out a record, seen from the record's entries.
+func (r *QueueReader) Covers(rec *store.Record) bool {
+	if rec.Position.Broker != r.view.ref.Broker {
+		return false
+	}
+	offset, ok := rec.Offset(r.view.ref.Queue)
+	return ok && offset >= r.start
+}
+
+// Next implements Reader.
+func (r *QueueReader) Next(limit int, out []Item) ([]Item, State) {
+	v := r.view
+	v.src.mu.Lock()
+	defer v.src.mu.Unlock()
+	if r.closed {
+		return out, Idle
+	}
+	if !r.live && !v.join(r) {
+		return out, Behind
+	}
+	for ; limit > 0 && r.seq < v.end(); r.seq++ {
+		e := v.at(r.seq)
+		e.refs--
+		if !e.late {
+			if e.offset < r.offset {
+				continue
+			}
+			r.offset = e.offset + 1
+		}
+		if v.src.accepts(e.rec) {
+			out = append(out, Item{Record: e.rec, Next: r.offset})
+			limit--
+		}
+	}
+	v.trim()
+	if r.seq < v.end() {
+		return out, Ready
+	}
+	r.idle = true
+	return out, Idle
+}
+
+// Fetch implements Reader.
+func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, error) {
+	v := r.view
+	hub := v.src.hub
+	if r.empty > 1 {
+		// The window is ahead of what the store's index shows as yet.
+		if err := sleep(ctx, time.Duration(min(r.empty, 20))*5*time.Millisecond); err != nil {
+			return out, err
+		}
+	}
+	from := r.offset
+	batch, err := hub.store.Read(ctx, v.ref, from, min(limit, fetchLimit))
+	if err != nil {
+		return out, err
+	}
+	if batch.Min > from {
+		hub.lost(v.ref, from, batch.Min)
+	}
+	for i, rec := range batch.Records {
+		r.offset = batch.Offsets[i] + 1
+		if v.src.accepts(rec) {
+			out = append(out, Item{Record: rec, Next: r.offset})
+		}
+	}
+	hub.metrics.refetched.Add(float64(len(batch.Records)))
+	r.offset = batch.Next
+	if batch.Next < from {
+		r.start = batch.Next
+		hub.log.Warn("queue began anew; going on from its first record", "queue", v.ref.Queue, "broker", v.ref.Broker,
+			"offset", from, "first", batch.Next)
+	}
+	if len(batch.Records) > 0 || batch.Next != from {
+		r.empty = 0
+		return out, nil
+	}
+	r.empty++
+	r.drained()
+	return out, nil
+}
+
+// drained is called when the store has nothing more at the cursor.
+func (r *QueueReader) drained() {
+	v := r.view
+	v.src.mu.Lock()
+	defer v.src.mu.Unlock()
+	switch {
+	case !v.known:
+		v.known, v.next, v.fedFrom = true, r.offset, r.offset
+		// A record may lie between the end as the store told it and the first one that the tail brings.
+		v.src.hub.verifySoon(v)
+	case v.next > r.offset && r.empty > gapRetries && v.len() > 0 && v.first().offset > r.offset:
+		// The store has nothing before the window: the offsets between were skipped.
+		v.src.hub.metrics.gaps.Inc()
+		r.offset = v.first().offset
+	case v.next > r.offset && r.empty > gapRetries && v.len() == 0:
+		v.next = r.offset
+	}
+}
+
+// Skip implements Reader. A queue is never skipped.
+func (r *QueueReader) Skip() int64 { return 0 }
+
+// Close implements Reader.
+func (r *QueueReader) Close() {
+	v := r.view
+	s := v.src
+	s.mu.Lock()
+	if r.closed {
+		s.mu.Unlock()
+		return
+	}
+	r.closed = true
+	if r.live {
+		v.part(r)
+	}
+	if i := slices.Index(v.readers, r); i >= 0 {
+		v.readers = slices.Delete(v.readers, i, i+1)
+	}
+	if len(v.readers) == 0 {
+		for v.len() > 0 {
+			s.hub.buffered.Add(-v.pop())
+		}
+		v.begin()
+		delete(s.queues, v.ref.Broker)
+	} else {
+		v.trim()
+	}
+	s.mu.Unlock()
+	s.hub.release(s)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

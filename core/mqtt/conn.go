@@ -1,0 +1,233 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/session"
+)
+
+// conn is one client's connection.
+type conn struct {
+	srv      *Server
+	nc       net.Conn
+	listener string
+	remote   string
+	log      *slog.Logger
+	reader   *packet.Reader
+	out      outbox
+	acks     acks
+
+	// Set by the handshake, constant afterwards.
+	version   packet.Version
+	clientID  string
+	principal *auth.Principal
+	session   *session.Session
+	keepAlive time.Duration
+	maxSize   uint32 // of packets to the client; 0: no limit
+	reasons   bool   // the client wants reason strings (MQTT 5, 3.1.2.11.7)
+
+	aliasesIn map[uint16]string // by the reader only
+	aliasMu   sync.Mutex
+	aliasMax  uint16
+	aliases   map[string]uint16 // to the client; guarded by aliasMu
+
+	ending  session.Ending // by the reader only
+	expiry  *time.Timer
+	counted bool // towards mqtt.max_connections; guarded by Server.mu
+
+	causeMu sync.Mutex
+	cause   string // why the server closed the connection
+}
+
+// errEnded ends a connection without a word; what had to be said was said.
+var errEnded = errors.New("connection ended")
+
+// serve runs a connection to its end.
+func (c *conn) serve(ctx context.Context) {
+	c.out.init(c.nc)
+	c.acks.room.L = &c.acks.mu
+	c.reader = packet.NewReader(c.nc, c.srv.o.MaxPacketSize)
+	err := c.run(ctx)
+	c.acks.stop()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	c.out.close()
+	c.reader.Release()
+	if c.session == nil {
+		c.log.Debug("connection closed before it was admitted", "error", err)
+		return
+	}
+	c.session.Detach(c, c.ending)
+	c.causeMu.Lock()
+	cause := c.cause
+	c.causeMu.Unlock()
+	if cause == "" && err != nil && !errors.Is(err, errEnded) {
+		cause = err.Error()
+	}
+	c.log.Debug("client disconnected", "client", c.clientID, "graceful", c.ending.Graceful, "cause", cause)
+}
+
+// run reads and handles packets until the connection ends. A panic ends this connection only.
+func (c *conn) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("handling a packet failed; this is a bug in lmqgate, please report it", "client", c.clientID, "panic", p,
+				"stack", string(debug.Stack()))
+			err = errEnded
+		}
+	}()
+	if err := c.handshake(ctx); err != nil {
+		return err
+	}
+	for {
+		c.out.waitRoom()
+		if err := c.deadline(); err != nil {
+			return err
+		}
+		p, err := c.reader.ReadPacket()
+		if err != nil {
+			return c.readFailed(err)
+		}
+		if err := c.handle(ctx, p); err != nil {
+			return err
+		}
+	}
+}
+
+// deadline gives the client one and a half times its keep alive for the next packet [MQTT-3.1.2-22].
+func (c *conn) deadline() error {
+	if c.keepAlive == 0 {
+		return nil
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(c.keepAlive + c.keepAlive/2))
+}
+
+// readFailed answers what can be answered before the connection closes.
+func (c *conn) readFailed(err error) error {
+	var bad *packet.Error
+	switch {
+	case errors.As(err, &bad):
+		c.srv.metrics.malformed.Inc()
+		c.log.Warn("client sent what the protocol forbids; closing its connection", "client", c.clientID, "remote", c.remote, "error", bad)
+		c.Close(bad.Code, bad.Reason)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Close(packet.KeepAliveTimeout, "nothing was received within one and a half times the keep alive")
+	case errors.Is(err, io.EOF):
+	}
+	return err
+}
+
+// fail closes the connection with a reason and returns what ends the reader.
+func (c *conn) fail(code packet.Code, reason string) error {
+	c.Close(code, reason)
+	return errEnded
+}
+
+// Close implements session.Conn.
+func (c *conn) Close(code packet.Code, reason string) {
+	c.causeMu.Lock()
+	if c.cause == "" {
+		c.cause = reason
+	}
+	c.causeMu.Unlock()
+	if c.version == packet.V5 {
+		d := &packet.Disconnect{Code: code}
+		if reason != "" && c.reasons {
+			d.Properties = &packet.Properties{ReasonString: &reason}
+		}
+		if c.tooLarge(d) {
+			d.Properties = nil
+		}
+		c.write(d)
+	}
+	c.out.close()
+}
+
+func (c *conn) tooLarge(p packet.Packet) bool {
+	return c.maxSize > 0 && packet.Size(p, c.version) > int(c.maxSize)
+}
+
+// write puts a packet into the outbox.
+func (c *conn) write(p packet.Packet) {
+	c.out.add(func(b []byte) []byte {
+		out, err := packet.Append(b, p, c.version)
+		if err != nil {
+			c.log.Error("encoding a packet failed; this is a bug in lmqgate, please report it", "type", p.Type(), "error", err)
+			return b
+		}
+		return out
+	})
+}
+
+// SendAck implements session.Conn.
+func (c *conn) SendAck(kind packet.Type, id uint16, code packet.Code) {
+	c.out.add(func(b []byte) []byte { return packet.AppendAck(b, kind, id, code, c.version) })
+}
+
+// SendPublish implements session.Conn.
+func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
+	if c.tooLarge(p) {
+		c.srv.metrics.tooLarge.Inc()
+		c.log.Debug("message is larger than the client takes; not sent", "client", c.clientID, "topic", p.Topic, "limit", c.maxSize)
+		return session.TooLarge
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.aliasMax > 0 {
+		p = c.alias(p)
+	}
+	size, ok := c.out.addLocked(func(b []byte) []byte { return packet.AppendPublish(b, c.version, p) })
+	switch {
+	case !ok:
+		return session.Gone
+	case size >= highWater:
+		return session.SentFull
+	default:
+		return session.Sent
+	}
+}
+
+// alias replaces the topic by an alias where the client takes one and that saves bytes (MQTT 5, 3.3.2.3.4).
+func (c *conn) alias(p *packet.Publish) *packet.Publish {
+	if len(p.Topic) < minAliasTopic {
+		return p
+	}
+	a, known := c.aliases[p.Topic]
+	if !known {
+		if len(c.aliases) >= int(c.aliasMax) {
+			return p
+		}
+		if c.aliases == nil {
+			c.aliases = make(map[string]uint16)
+		}
+		a = uint16(len(c.aliases) + 1) //nolint:gosec // at most aliasMax
+		c.aliases[p.Topic] = a
+	}
+	out := *p
+	props := packet.Properties{}
+	if p.Properties != nil {
+		props = *p.Properties
+	}
+	props.TopicAlias = &a
+	out.Properties = &props
+	if known {
+		out.Topic = ""
+	}
+	return &out
+}
+
+// minAliasTopic is the length from which on an alias saves bytes.
+const minAliasTopic = 5
+
+var _ session.Conn = (*conn)(nil)

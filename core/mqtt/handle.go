@@ -1,0 +1,208 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// handle acts on one packet of an admitted client. An error ends the connection.
+func (c *conn) handle(ctx context.Context, p packet.Packet) error {
+	switch p := p.(type) {
+	case *packet.Publish:
+		return c.publish(ctx, p)
+	case *packet.Ack:
+		c.acknowledged(p)
+		return nil
+	case *packet.Subscribe:
+		return c.subscribe(ctx, p)
+	case *packet.Unsubscribe:
+		return c.unsubscribe(ctx, p)
+	case *packet.Pingreq:
+		c.out.add(packet.AppendPingresp)
+		return nil
+	case *packet.Disconnect:
+		return c.disconnect(p)
+	default:
+		return c.fail(packet.ProtocolError, "unexpected "+p.Type().String())
+	}
+}
+
+// publish stores a message and answers it once it is stored.
+func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
+	if err := c.resolveAlias(p); err != nil {
+		return err
+	}
+	if err := topic.ValidateName(p.Topic); err != nil {
+		return c.fail(packet.TopicNameInvalid, err.Error())
+	}
+	if p.QoS > 0 && c.version == packet.V5 && !c.acks.admit(c.srv.o.ReceiveMaximum) {
+		return c.fail(packet.ReceiveMaximumExceeded, "more messages in flight than the receive maximum")
+	}
+	c.srv.metrics.received[p.QoS].Inc()
+	k := c.acks.begin(p.QoS, p.PacketID, c.srv.o.ReceiveMaximum)
+	if pr := p.Properties; pr != nil && pr.PayloadFormat != nil && *pr.PayloadFormat == 1 && !utf8.Valid(p.Payload) {
+		c.refusePublish(k, p.Topic, packet.PayloadFormatInvalid, "the payload is not UTF-8, as its format indicator says it is")
+		return nil
+	}
+	ok, err := c.srv.o.Authority.Authorize(ctx, c.principal, auth.Action{Kind: auth.Publish, Topic: p.Topic, QoS: p.QoS, Retain: p.Retain})
+	switch {
+	case err != nil:
+		c.refusePublish(k, p.Topic, packet.ImplementationSpecificError, "it could not be judged: "+err.Error())
+		return nil
+	case !ok:
+		c.refusePublish(k, p.Topic, packet.NotAuthorized, "its rules do not allow it")
+		return nil
+	}
+	m := message(p, c.clientID)
+	c.session.Publish(m, p.PacketID, func(err error) { c.published(k, m, err) })
+	return nil
+}
+
+// resolveAlias replaces a topic alias by its topic (MQTT 5, 3.3.2.3.4).
+func (c *conn) resolveAlias(p *packet.Publish) error {
+	if p.Properties == nil || p.Properties.TopicAlias == nil {
+		return nil
+	}
+	a := *p.Properties.TopicAlias
+	switch {
+	case a == 0 || a > topicAliasMaximum:
+		return c.fail(packet.TopicAliasInvalid, "the topic alias is 0 or over the maximum")
+	case p.Topic != "":
+		if c.aliasesIn == nil {
+			c.aliasesIn = make(map[uint16]string)
+		}
+		c.aliasesIn[a] = p.Topic
+	case c.aliasesIn[a] == "":
+		return c.fail(packet.ProtocolError, "the topic alias is not known")
+	default:
+		p.Topic = c.aliasesIn[a]
+	}
+	return nil
+}
+
+// published answers a message once its fate is known. It is called from any goroutine.
+func (c *conn) published(k *ack, m *store.Message, err error) {
+	switch {
+	case err == nil:
+		c.acks.end(k, packet.Success, c.sendPublishAck)
+	case errors.Is(err, store.ErrTooLarge):
+		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error())
+	case publish.Refused(err):
+		c.refusePublish(k, m.Topic, packet.TopicNameInvalid, err.Error())
+	default:
+		c.refusePublish(k, m.Topic, packet.ImplementationSpecificError, err.Error())
+	}
+}
+
+// refusePublish answers a message that is not stored: MQTT 5 has a code for it, earlier versions can only be disconnected.
+func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string) {
+	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", why)
+	if c.version == packet.V5 {
+		c.acks.end(k, code, c.sendPublishAck)
+		return
+	}
+	c.Close(code, why)
+	// Nothing is sent after it; the count is kept right.
+	c.acks.end(nil, code, nil)
+}
+
+func (c *conn) sendPublishAck(k *ack) { c.SendAck(k.kind, k.id, k.code) }
+
+// acknowledged takes an answer to a message of ours, or the release of one of the client's.
+func (c *conn) acknowledged(p *packet.Ack) {
+	if p.Kind != packet.PUBREL {
+		c.session.Ack(p.Kind, p.PacketID, p.Code)
+		return
+	}
+	code := packet.Success
+	if c.session.Release(p.PacketID) {
+		c.acks.finish()
+	} else {
+		code = packet.PacketIdentifierNotFound
+	}
+	c.SendAck(packet.PUBCOMP, p.PacketID, code)
+}
+
+// subscribe answers SUBSCRIBE once the subscriptions are recorded.
+func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
+	codes := make([]packet.Code, len(p.Filters))
+	var list []session.Subscription
+	var actions []auth.Action
+	var index []int
+	var id uint32
+	if p.Properties != nil && len(p.Properties.SubscriptionIdentifiers) > 0 {
+		id = p.Properties.SubscriptionIdentifiers[0]
+	}
+	for i, f := range p.Filters {
+		switch {
+		case strings.HasPrefix(f.Filter, "$share/"):
+			c.log.Warn("subscription refused: shared subscriptions are not available", "client", c.clientID, "filter", f.Filter)
+			codes[i] = packet.SharedSubscriptionsNotSupported
+		case topic.ValidateFilter(f.Filter) != nil:
+			c.log.Warn("subscription refused", "client", c.clientID, "filter", f.Filter, "error", topic.ValidateFilter(f.Filter))
+			codes[i] = packet.TopicFilterInvalid
+		default:
+			list = append(list, session.Subscription{Subscription: f, ID: id})
+			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: f.Filter, QoS: f.QoS})
+			index = append(index, i)
+		}
+	}
+	allowed, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
+	granted := list[:0]
+	var at []int
+	for j, s := range list {
+		switch {
+		case err != nil:
+			c.log.Warn("subscription refused: it could not be judged", "client", c.clientID, "filter", s.Filter, "error", err)
+			codes[index[j]] = packet.UnspecifiedError
+		case !allowed[j]:
+			codes[index[j]] = packet.NotAuthorized
+		default:
+			granted, at = append(granted, s), append(at, index[j])
+		}
+	}
+	after := func() {}
+	if len(granted) > 0 {
+		var result []packet.Code
+		result, after = c.session.Subscribe(ctx, granted)
+		for j, code := range result {
+			codes[at[j]] = code
+		}
+	}
+	c.write(&packet.Suback{PacketID: p.PacketID, Codes: codes})
+	after()
+	return nil
+}
+
+func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
+	codes := c.session.Unsubscribe(ctx, p.Filters)
+	c.write(&packet.Unsuback{PacketID: p.PacketID, Codes: codes})
+	return nil
+}
+
+// disconnect ends the connection as the client wishes.
+func (c *conn) disconnect(p *packet.Disconnect) error {
+	c.ending.Graceful = p.Code != packet.DisconnectWithWill
+	if p.Properties != nil && p.Properties.SessionExpiryInterval != nil {
+		asked := expiryOf(*p.Properties.SessionExpiryInterval)
+		if !c.session.Durable() && asked > 0 {
+			// [MQTT-3.14.2-3]: it cannot be raised from zero.
+			c.ending.Graceful = false
+			return c.fail(packet.ProtocolError, "the session expiry cannot be raised from 0")
+		}
+		if limit := c.srv.o.SessionExpiryMax; limit > 0 {
+			asked = min(asked, limit)
+		}
+		c.ending.Expiry = &asked
+	}
+	return errEnded
+}

@@ -1,0 +1,294 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+const (
+	// connectTimeout is how long a client may take to send CONNECT, a TLS or WebSocket handshake included.
+	connectTimeout = 10 * time.Second
+	// attachTimeout bounds what CONNECT asks of plugins, metadata and the store.
+	attachTimeout = 15 * time.Second
+	// topicAliasMaximum is how many aliases a client may use towards the server.
+	topicAliasMaximum = 64
+	// window3 bounds the messages in flight to a client that has no way to say what it takes (3.1.1).
+	window3 = 128
+	// windowMax bounds the messages in flight to an MQTT 5 client, whatever it takes.
+	windowMax = 1024
+)
+
+// handshake reads CONNECT, admits the client and attaches its session.
+func (c *conn) handshake(ctx context.Context) error {
+	if err := c.nc.SetReadDeadline(time.Now().Add(connectTimeout)); err != nil {
+		return err
+	}
+	p, err := c.reader.ReadPacket()
+	if err != nil {
+		var bad *packet.Error
+		if errors.As(err, &bad) && bad.Version != 0 {
+			c.srv.metrics.malformed.Inc()
+			c.version = bad.Version
+			c.refuse(bad.Code, bad.Reason)
+		}
+		return err
+	}
+	cn, ok := p.(*packet.Connect)
+	if !ok {
+		return errEnded // the reader lets nothing else through
+	}
+	c.version = cn.Version
+	props := cn.Properties
+	if props == nil {
+		props = &packet.Properties{}
+	}
+	c.reasons = c.version == packet.V5 && (props.RequestProblemInformation == nil || *props.RequestProblemInformation == 1)
+	if props.MaximumPacketSize != nil {
+		c.maxSize = *props.MaximumPacketSize
+	}
+	if props.TopicAliasMaximum != nil {
+		c.aliasMax = *props.TopicAliasMaximum
+	}
+	if err := c.admit(ctx, cn, props); err != nil {
+		return err
+	}
+	return c.attach(ctx, cn, props)
+}
+
+// refuse answers CONNECT with a failure and closes the connection.
+func (c *conn) refuse(code packet.Code, reason string) error {
+	c.srv.metrics.refused.WithLabelValues(code.String()).Inc()
+	a := &packet.Connack{Code: code}
+	if c.version == packet.V5 && c.reasons && reason != "" {
+		a.Properties = &packet.Properties{ReasonString: &reason}
+		if c.tooLarge(a) {
+			a.Properties = nil
+		}
+	}
+	c.write(a)
+	c.out.close()
+	return errEnded
+}
+
+// admit checks CONNECT and asks who the client is.
+func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
+	c.clientID = cn.ClientID
+	switch {
+	case !c.srv.admitConnection(c):
+		c.log.Warn("connection refused: mqtt.max_connections is reached", "remote", c.remote, "limit", c.srv.o.MaxConnections)
+		if c.version != packet.V5 {
+			return c.refuse(packet.ServerUnavailable, "")
+		}
+		return c.refuse(packet.ServerBusy, "too many connections")
+	case cn.ClientID == "" && (c.version == packet.V31 || c.version == packet.V311 && !cn.CleanStart):
+		// [MQTT-3.1.3-8]
+		return c.refuse(packet.ClientIdentifierNotValid, "a session that is kept needs a client id")
+	case props.AuthenticationMethod != nil:
+		return c.refuse(packet.BadAuthenticationMethod, "no such authentication method: "+*props.AuthenticationMethod)
+	}
+	if cn.ClientID == "" {
+		var id [12]byte
+		_, _ = rand.Read(id[:])
+		c.clientID = "auto-" + hex.EncodeToString(id[:])
+	}
+	req := auth.Request{ClientID: c.clientID, Username: cn.Username, HasUsername: cn.HasUsername, Password: cn.Password,
+		HasPassword: cn.HasPassword, Version: byte(cn.Version), Listener: c.listener, RemoteAddr: c.remote}
+	switch t := c.nc.(type) {
+	case *tls.Conn:
+		req.PeerCertificates = t.ConnectionState().PeerCertificates
+	case *wsConn:
+		if t.tls != nil {
+			req.PeerCertificates = t.tls.PeerCertificates
+		}
+	}
+	principal, err := c.srv.o.Authority.Authenticate(ctx, req)
+	if err != nil {
+		code := packet.ServerUnavailable
+		var denied *auth.Denied
+		if errors.As(err, &denied) {
+			code = reasonCode(denied.Reason)
+		}
+		c.log.Debug("client not admitted", "client", c.clientID, "remote", c.remote, "error", err)
+		return c.refuse(code, code.String())
+	}
+	c.principal = principal
+	if w := cn.Will; w != nil {
+		if err := topic.ValidateName(w.Topic); err != nil {
+			return c.refuse(packet.TopicNameInvalid, err.Error())
+		}
+		ok, err := c.srv.o.Authority.Authorize(ctx, principal, auth.Action{Kind: auth.Publish, Topic: w.Topic, QoS: w.QoS, Retain: w.Retain})
+		if err != nil {
+			return c.refuse(packet.ServerUnavailable, "the will could not be judged")
+		}
+		if !ok {
+			return c.refuse(packet.NotAuthorized, "the client may not publish its will")
+		}
+	}
+	return nil
+}
+
+// reasonCode is the CONNACK code for a denial.
+func reasonCode(r auth.Reason) packet.Code {
+	switch r {
+	case auth.BadCredentials:
+		return packet.BadUserNameOrPassword
+	case auth.NotAuthorized:
+		return packet.NotAuthorized
+	case auth.BadClientID:
+		return packet.ClientIdentifierNotValid
+	case auth.Banned:
+		return packet.Banned
+	default:
+		return packet.ServerUnavailable
+	}
+}
+
+// attach gives the connection its session and answers CONNECT.
+func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
+	answer := &packet.Properties{}
+	r := session.Request{ClientID: c.clientID, Username: cn.Username, Version: c.version, CleanStart: cn.CleanStart,
+		Expiry: c.sessionExpiry(cn, props, answer), ReceiveMaximum: window3, Conn: c, RemoteAddr: c.remote, Listener: c.listener}
+	if c.version == packet.V5 {
+		r.ReceiveMaximum = windowMax
+	}
+	if props.ReceiveMaximum != nil {
+		r.ReceiveMaximum = min(windowMax, int(*props.ReceiveMaximum))
+	}
+	if cn.Will != nil {
+		r.Will = c.will(cn.Will)
+	}
+	c.setKeepAlive(cn.KeepAlive, answer)
+	attachCtx, cancel := context.WithTimeout(ctx, attachTimeout)
+	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)
+	cancel()
+	if err != nil {
+		c.log.Warn("client refused because its session is not available now", "client", c.clientID, "error", err)
+		return c.refuse(packet.ServerUnavailable, "the session is not available now")
+	}
+	c.session = s
+	c.out.mu.Lock()
+	c.out.writable = s.Writable
+	c.out.mu.Unlock()
+	ack := &packet.Connack{SessionPresent: present && !cn.CleanStart}
+	if c.version == packet.V5 {
+		c.describe(cn, answer)
+		ack.Properties = answer
+	}
+	if c.tooLarge(ack) {
+		return c.fail(packet.PacketTooLarge, "")
+	}
+	c.srv.metrics.connects.Inc()
+	c.log.Debug("client connected", "client", c.clientID, "remote", c.remote, "version", c.version.String(), "session_present", ack.SessionPresent)
+	c.write(ack)
+	if at := c.principal.ExpiresAt(); !at.IsZero() {
+		c.expiry = time.AfterFunc(time.Until(at), func() { c.Close(packet.NotAuthorized, "the client's admission has expired") })
+	}
+	s.Start()
+	if c.keepAlive == 0 {
+		return c.nc.SetReadDeadline(time.Time{})
+	}
+	return nil
+}
+
+// describe fills in what the server does and takes (MQTT 5, 3.2.2.3).
+func (c *conn) describe(cn *packet.Connect, p *packet.Properties) {
+	p.ReceiveMaximum = ptr(uint16(c.srv.o.ReceiveMaximum)) //nolint:gosec // at most 65,535 by validation
+	p.MaximumPacketSize = ptr(c.srv.o.MaxPacketSize)
+	p.TopicAliasMaximum = ptr(uint16(topicAliasMaximum))
+	p.SharedSubscriptionAvailable = ptr(byte(0))
+	if cn.ClientID == "" {
+		p.AssignedClientIdentifier = &c.clientID
+	}
+}
+
+// sessionExpiry is how long the session outlives the connection; what differs from what the client asked for is answered.
+func (c *conn) sessionExpiry(cn *packet.Connect, props, answer *packet.Properties) time.Duration {
+	limit := c.srv.o.SessionExpiryMax
+	if c.version != packet.V5 {
+		switch {
+		case cn.CleanStart:
+			return 0
+		case limit == 0:
+			return meta.NeverExpires
+		default:
+			return limit
+		}
+	}
+	if props.SessionExpiryInterval == nil {
+		return 0
+	}
+	asked := expiryOf(*props.SessionExpiryInterval)
+	if limit > 0 && asked > limit {
+		answer.SessionExpiryInterval = ptr(uint32(limit / time.Second)) //nolint:gosec // below what was asked for
+		return limit
+	}
+	return asked
+}
+
+// expiryOf reads a Session Expiry Interval; 0xFFFFFFFF means never.
+func expiryOf(seconds uint32) time.Duration {
+	if seconds == 0xFFFFFFFF {
+		return meta.NeverExpires
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+func (c *conn) setKeepAlive(asked uint16, answer *packet.Properties) {
+	c.keepAlive = time.Duration(asked) * time.Second
+	if limit := c.srv.o.MaxKeepAlive; limit > 0 && (c.keepAlive == 0 || c.keepAlive > limit) {
+		c.keepAlive = limit
+		answer.ServerKeepAlive = ptr(uint16(limit / time.Second)) //nolint:gosec // at most 65,535 s by validation
+	}
+}
+
+func (c *conn) will(w *packet.Will) *session.Will {
+	m := message(&packet.Publish{QoS: w.QoS, Retain: w.Retain, Topic: w.Topic, Properties: w.Properties, Payload: w.Payload}, c.clientID)
+	out := &session.Will{Message: m}
+	if w.Properties != nil && w.Properties.WillDelayInterval != nil {
+		out.Delay = time.Duration(*w.Properties.WillDelayInterval) * time.Second
+	}
+	return out
+}
+
+// message makes the message of a PUBLISH.
+func message(p *packet.Publish, publisher string) *store.Message {
+	m := &store.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Publisher: publisher, Created: time.Now()}
+	in := p.Properties
+	if in == nil {
+		return m
+	}
+	if in.MessageExpiryInterval != nil {
+		m.Expires = m.Created.Add(time.Duration(*in.MessageExpiryInterval) * time.Second)
+	}
+	if in.PayloadFormat == nil && in.ContentType == nil && in.ResponseTopic == nil && in.CorrelationData == nil && len(in.User) == 0 {
+		return m
+	}
+	out := &store.Properties{CorrelationData: in.CorrelationData}
+	if in.PayloadFormat != nil {
+		out.HasFormat, out.PayloadFormat = true, *in.PayloadFormat
+	}
+	if in.ContentType != nil {
+		out.ContentType = *in.ContentType
+	}
+	if in.ResponseTopic != nil {
+		out.ResponseTopic = *in.ResponseTopic
+	}
+	for _, u := range in.User {
+		out.User = append(out.User, store.UserProperty{Key: u.Key, Value: u.Value})
+	}
+	m.Properties = out
+	return m
+}
+
+func ptr[T any](v T) *T { return &v }

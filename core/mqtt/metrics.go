@@ -1,0 +1,32 @@
+package mqtt
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of the protocol side; see docs/metrics.md for their meaning.
+type metrics struct {
+	received                      [3]prometheus.Counter
+	refused                       *prometheus.CounterVec
+	connects, malformed, tooLarge prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, s *Server) *metrics {
+	opts := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "mqtt", Name: name, Help: help}
+	}
+	received := prometheus.NewCounterVec(opts("received_messages_total", "Messages received from clients, by QoS."), []string{"qos"})
+	m := &metrics{
+		refused:   prometheus.NewCounterVec(opts("refused_connects_total", "Connections refused by CONNACK, by reason."), []string{"reason"}),
+		connects:  prometheus.NewCounter(opts("connects_total", "Clients admitted.")),
+		malformed: prometheus.NewCounter(opts("malformed_packets_total", "Connections closed because of a packet that the protocol forbids.")),
+		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
+	}
+	for i, q := range []string{"0", "1", "2"} {
+		m.received[i] = received.WithLabelValues(q)
+	}
+	if r != nil {
+		r.MustRegister(received, m.refused, m.connects, m.malformed, m.tooLarge, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
+		}, func() float64 { return float64(s.Connections()) }))
+	}
+	return m
+}

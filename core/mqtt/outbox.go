@@ -1,0 +1,153 @@
+package mqtt
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// highWater is the size of a connection's buffer at which its session stops sending, and lowWater the one at which it
+	// goes on. Acknowledgements may go above it; at stopReading the client is not read further.
+	highWater   = 64 << 10
+	lowWater    = 32 << 10
+	stopReading = 256 << 10
+	// keepBuffer is the largest buffer that goes back to the pool.
+	keepBuffer = 128 << 10
+	// lingerClose bounds how long a connection that is being closed may take to write what is left.
+	lingerClose = 2 * time.Second
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// outbox is the write side of a connection. A goroutine writes while there is something to write, so an idle connection has
+// neither a writer nor a buffer.
+type outbox struct {
+	nc net.Conn
+
+	mu       sync.Mutex
+	writable func()    // called without locks when a full outbox has room again
+	room     sync.Cond // signalled when the buffer shrinks, and at the end
+	buf      *[]byte   // nil when empty
+	flushing bool
+	full     bool
+	closing  bool // nothing may be added any more; the socket is closed once the buffer is written
+}
+
+func (o *outbox) init(nc net.Conn) {
+	o.nc = nc
+	o.room.L = &o.mu
+}
+
+// add appends what f encodes, and reports the buffer's size; ok is false when the connection is closing.
+func (o *outbox) add(f func(b []byte) []byte) (size int, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.addLocked(f)
+}
+
+func (o *outbox) addLocked(f func(b []byte) []byte) (size int, ok bool) {
+	if o.closing {
+		return 0, false
+	}
+	if o.buf == nil {
+		o.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	}
+	*o.buf = f(*o.buf)
+	size = len(*o.buf)
+	if size >= highWater {
+		o.full = true
+	}
+	if !o.flushing && size > 0 {
+		o.flushing = true
+		go o.flush()
+	}
+	return size, true
+}
+
+// close writes what is left, and then closes the socket. Nothing is added after it.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing {
+		return
+	}
+	o.closing = true
+	o.room.Broadcast()
+	if o.flushing {
+		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
+		return
+	}
+	_ = o.nc.Close()
+}
+
+// abort closes the socket at once.
+func (o *outbox) abort() {
+	o.mu.Lock()
+	o.closing = true
+	o.room.Broadcast()
+	o.mu.Unlock()
+	_ = o.nc.Close()
+}
+
+// flush writes until the buffer is empty.
+func (o *outbox) flush() {
+	for {
+		o.mu.Lock()
+		if o.buf == nil || len(*o.buf) == 0 {
+			o.flushing = false
+			if o.buf != nil {
+				buffers.Put(o.buf)
+				o.buf = nil
+			}
+			if o.closing {
+				_ = o.nc.Close()
+			}
+			o.mu.Unlock()
+			return
+		}
+		b := o.buf
+		o.buf = nil
+		o.mu.Unlock()
+		_, err := o.nc.Write(*b)
+		if cap(*b) <= keepBuffer {
+			*b = (*b)[:0]
+			buffers.Put(b)
+		}
+		if err != nil {
+			o.abort()
+		}
+		o.wrote(err)
+	}
+}
+
+// wrote tells those who wait for room.
+func (o *outbox) wrote(err error) {
+	o.mu.Lock()
+	if err != nil && o.buf != nil {
+		*o.buf = (*o.buf)[:0]
+	}
+	size := 0
+	if o.buf != nil {
+		size = len(*o.buf)
+	}
+	tell := o.full && size < lowWater
+	if tell {
+		o.full = false
+	}
+	o.room.Broadcast()
+	writable := o.writable
+	o.mu.Unlock()
+	if tell && writable != nil {
+		writable()
+	}
+}
+
+// waitRoom blocks while the client does not read what it was sent.
+func (o *outbox) waitRoom() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for !o.closing && o.buf != nil && len(*o.buf) >= stopReading {
+		o.room.Wait()
+	}
+}

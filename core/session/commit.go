@@ -1,0 +1,103 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// commits is the set of sessions with progress to commit.
+type commits struct {
+	mu  sync.Mutex
+	set map[*Session]struct{}
+}
+
+func (c *commits) add(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.set == nil {
+		c.set = make(map[*Session]struct{})
+	}
+	c.set[s] = struct{}{}
+}
+
+func (c *commits) remove(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.set, s)
+}
+
+// take empties the set and returns what was in it.
+func (c *commits) take() map[*Session]struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	set := c.set
+	c.set = nil
+	return set
+}
+
+// commitParallel bounds the commits under way.
+const commitParallel = 16
+
+// commitLoop commits progress now and then until the manager closes.
+func (m *Manager) commitLoop() {
+	defer m.wg.Done()
+	limit := make(chan struct{}, commitParallel)
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-time.After(m.o.CommitInterval):
+		}
+		var wg sync.WaitGroup
+		for s := range m.commits.take() {
+			limit <- struct{}{}
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				defer func() { <-limit }()
+				ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+				defer cancel()
+				if err := s.commit(ctx); err != nil && m.ctx.Err() == nil {
+					m.log.Warn("committing a session's progress failed; trying again", "client", s.id, "error", err)
+					m.commits.add(s)
+				}
+			}()
+		}
+		wg.Wait()
+	}
+}
+
+// commit commits the session's progress. A session that another node has taken over loses its connection.
+func (s *Session) commit(ctx context.Context) error {
+	s.saveMu.Lock()
+	defer s.saveMu.Unlock()
+	s.mu.Lock()
+	if !s.durable {
+		s.mu.Unlock()
+		return nil
+	}
+	offsets, committed := s.uncommitted()
+	epoch := s.epoch
+	s.mu.Unlock()
+	if len(offsets) == 0 {
+		return nil
+	}
+	err := s.m.o.Store.Commit(ctx, s.id, epoch, offsets)
+	if errors.Is(err, store.ErrStaleEpoch) {
+		s.mu.Lock()
+		if s.conn != nil {
+			s.conn.Close(packet.SessionTakenOver, "another connection uses this client id")
+		}
+		s.mu.Unlock()
+		return nil
+	}
+	if err == nil {
+		committed()
+	}
+	return err
+}

@@ -1,0 +1,293 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Connect attaches a connection to its session: an older connection of the client id is closed first, then the session is
+// resumed or begun. It returns whether a session was present. An error means that the client must be refused as "server
+// unavailable".
+func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error) {
+	unlock, err := m.lock(ctx, r.ClientID)
+	if err != nil {
+		return nil, false, fmt.Errorf("waiting for the older connection of client %q: %w", r.ClientID, err)
+	}
+	defer unlock()
+	m.cancelWill(r.ClientID)
+	old := m.session(r.ClientID)
+	if old != nil {
+		old.takeOver(ctx)
+		old = m.session(r.ClientID) // it may have ended
+	}
+	rec, err := m.o.Meta.LoadSession(ctx, r.ClientID)
+	switch {
+	case err != nil && (r.Expiry > 0 || old != nil && old.durable):
+		return nil, false, err
+	case err != nil:
+		m.log.Warn("reading the session failed; going on without, because none is wanted", "client", r.ClientID, "error", err)
+	case rec != nil && (r.CleanStart || m.due(rec)):
+		if err := m.end(ctx, rec); err != nil && r.Expiry > 0 {
+			return nil, false, err
+		}
+		rec = nil
+	}
+	if r.CleanStart || rec == nil || old != nil && old.epoch != rec.Epoch {
+		if old != nil {
+			old.discard()
+		}
+		old = nil
+	}
+	s := old
+	if s == nil {
+		s = &Session{m: m, id: r.ClientID, lanes: m.o.Publisher.Lanes(r.ClientID)}
+	}
+	present := rec != nil
+	if err := s.attach(ctx, r, rec); err != nil {
+		s.discard()
+		return nil, false, err
+	}
+	return s, present, nil
+}
+
+// due reports whether a session's time is over.
+func (m *Manager) due(rec *meta.Session) bool {
+	at := rec.ExpiresAt()
+	return !at.IsZero() && !time.Now().Before(at)
+}
+
+// attach gives the session its connection. rec is its record where it is resumed.
+func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) error {
+	s.mu.Lock()
+	s.username, s.version, s.remoteAddr, s.listener = r.Username, r.Version, r.RemoteAddr, r.Listener
+	s.connected = time.Now()
+	s.conn, s.started, s.full = r.Conn, false, false
+	s.generation++
+	s.expiry, s.will, s.window = r.Expiry, r.Will, r.ReceiveMaximum
+	fresh := rec == nil
+	resumed := s.rec != nil
+	s.durable = rec != nil || r.Expiry > 0
+	if s.expire != nil {
+		s.expire.Stop()
+		s.expire = nil
+	}
+	if s.durable {
+		if fresh {
+			rec = &meta.Session{ClientID: s.id, Created: s.connected}
+		}
+		s.epoch = max(rec.Epoch+1, s.connected.UnixMilli())
+		s.rec = rec
+		rec.Disconnected = time.Time{}
+	}
+	s.mu.Unlock()
+	switch {
+	case s.durable && !fresh && !resumed:
+		if err := s.restore(ctx, rec); err != nil {
+			return err
+		}
+	case s.durable && fresh:
+		if err := s.begin(ctx); err != nil {
+			return err
+		}
+	}
+	if s.durable {
+		if err := s.save(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.saveWill(ctx); err != nil {
+		return err
+	}
+	s.m.mu.Lock()
+	if s.m.closed {
+		s.m.mu.Unlock()
+		return ErrClosed
+	}
+	s.m.sessions[s.id] = s
+	s.m.online++
+	s.m.mu.Unlock()
+	s.openFeeds()
+	return nil
+}
+
+// begin makes the point-to-point feeds of a new durable session, from now on, and commits where they start.
+func (s *Session) begin(ctx context.Context) error {
+	brokers, err := s.m.o.Store.Brokers(ctx, "")
+	if err != nil {
+		return fmt.Errorf("beginning a session: %w", err)
+	}
+	for _, broker := range brokers {
+		ref := store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}
+		b, err := s.m.o.Store.Bounds(ctx, ref)
+		if err != nil {
+			return fmt.Errorf("beginning a session: %w", err)
+		}
+		s.p2p = append(s.p2p, &feed{s: s, ref: ref, start: b.Max, cursor: b.Max, acked: b.Max, committed: b.Max})
+	}
+	return nil
+}
+
+// restore makes the subscriptions of a recorded session, with their cursors where they were committed.
+func (s *Session) restore(ctx context.Context, rec *meta.Session) error {
+	var refs []store.QueueRef
+	add := func(sub *subscription, queue, broker string, start int64) *feed {
+		ref := store.QueueRef{Queue: queue, Broker: broker}
+		refs = append(refs, ref)
+		// Until a commit says otherwise: a known subscription without one begins at its start.
+		return &feed{s: s, sub: sub, ref: ref, start: start, cursor: start, acked: start, committed: start}
+	}
+	s.subs, s.matcher, s.p2p = nil, nil, nil
+	for broker, start := range p2pStarts(rec) {
+		s.p2p = append(s.p2p, add(nil, topic.P2PQueue(s.id), broker, start))
+	}
+	for _, rs := range rec.Subscriptions {
+		sub := &subscription{filter: rs.Filter, qos: rs.QoS, id: rs.ID, created: rs.Created, starts: rs.Start,
+			options: packet.Subscription{Filter: rs.Filter, QoS: rs.QoS, NoLocal: rs.NoLocal, RetainAsPublished: rs.RetainAsPublished,
+				RetainHandling: rs.RetainHandling}}
+		for broker, start := range rs.Start {
+			sub.feeds = append(sub.feeds, add(sub, topic.Queue(rs.Filter), broker, start))
+		}
+		s.addSubscription(sub)
+	}
+	offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
+	if err != nil {
+		return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
+	}
+	at := make(map[store.QueueRef]int64, len(offsets))
+	for _, o := range offsets {
+		at[o.QueueRef] = o.Next
+	}
+	s.eachFeed(func(f *feed) {
+		if next, ok := at[f.ref]; ok {
+			f.cursor, f.acked, f.committed = next, next, next
+		}
+	})
+	// Packet ids of an earlier process may still mean something to the client: begin elsewhere.
+	s.out.last = uint16(s.epoch * 8191) //nolint:gosec // any value will do
+	return nil
+}
+
+// openFeeds opens the feeds of a connection that was just attached: what is ready at once now, the rest as soon as the store
+// allows.
+func (s *Session) openFeeds() {
+	s.mu.Lock()
+	generation := s.generation
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(s.m.ctx, openTimeout)
+	err := s.tryOpen(ctx, generation)
+	cancel()
+	if err != nil {
+		s.m.log.Warn("opening a session's queues failed; trying again", "client", s.id, "error", err)
+		s.m.run(func() { s.keepOpening(generation) })
+	}
+}
+
+// openTimeout is how long CONNECT waits for the store before it goes on without.
+const openTimeout = 2 * time.Second
+
+func (s *Session) keepOpening(generation uint64) {
+	for wait := retryDelay; ; wait = min(2*wait, 10*time.Second) {
+		select {
+		case <-s.m.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		ctx, cancel := context.WithTimeout(s.m.ctx, 5*openTimeout)
+		err := s.tryOpen(ctx, generation)
+		cancel()
+		if err == nil {
+			return
+		}
+	}
+}
+
+// tryOpen opens what is not open yet. It returns nil as well when the connection is another one now.
+func (s *Session) tryOpen(ctx context.Context, generation uint64) error {
+	s.mu.Lock()
+	if s.generation != generation || s.conn == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	var queues []*feed
+	var tails []*subscription
+	s.eachFeed(func(f *feed) {
+		if f.reader == nil && f.ref.Queue != "" {
+			queues = append(queues, f)
+		}
+	})
+	for _, sub := range s.subs {
+		if !sub.hasTail() {
+			tails = append(tails, sub)
+		}
+	}
+	p2p := !s.durable && len(s.p2p) == 0
+	s.mu.Unlock()
+	if p2p {
+		f := &feed{s: s}
+		r, err := s.m.o.Hub.LiveP2P(ctx, s.id, f)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if s.generation != generation {
+			s.mu.Unlock()
+			r.Close()
+			return nil
+		}
+		f.reader = r
+		s.p2p = append(s.p2p, f)
+		s.mu.Unlock()
+		s.feedReady(f)
+	}
+	var errs []error
+	for _, sub := range tails {
+		if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
+			errs = append(errs, fmt.Errorf("filter %q: %w", sub.filter, err))
+		}
+	}
+	for _, f := range queues {
+		if err := s.openQueueFeed(ctx, f); err != nil {
+			errs = append(errs, fmt.Errorf("queue %q on %q: %w", f.ref.Queue, f.ref.Broker, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (sub *subscription) hasTail() bool {
+	for _, f := range sub.feeds {
+		if f.ref.Queue == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// p2pStartsKey is the attribute of a session's record that holds where its point-to-point queue begins, by broker.
+const p2pStartsKey = "p2p_start"
+
+func setP2PStarts(r *meta.Session, starts map[string]int64) {
+	b, err := json.Marshal(starts)
+	if err != nil {
+		return // a map of numbers can always be marshalled
+	}
+	if r.Attributes == nil {
+		r.Attributes = make(map[string]string, 1)
+	}
+	r.Attributes[p2pStartsKey] = string(b)
+}
+
+func p2pStarts(r *meta.Session) map[string]int64 {
+	var starts map[string]int64
+	if json.Unmarshal([]byte(r.Attributes[p2pStartsKey]), &starts) != nil {
+		return nil
+	}
+	return starts
+}

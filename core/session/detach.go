@@ -1,0 +1,211 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Ending says how a connection ended.
+type Ending struct {
+	// Graceful: the client sent DISCONNECT, so its will is dropped.
+	Graceful bool
+	// Expiry replaces the session expiry (MQTT 5, 3.14.2.2.2); nil keeps it.
+	Expiry *time.Duration
+}
+
+// Detach ends a connection of the session: progress is committed, the will is published or dropped, and the session sleeps or
+// ends. It does nothing where another connection has taken over.
+func (s *Session) Detach(c Conn, e Ending) {
+	ctx, cancel := context.WithTimeout(context.Background(), detachTimeout)
+	defer cancel()
+	unlock, err := s.m.lock(ctx, s.id)
+	if err != nil {
+		return // the node ends, or a takeover that has done it takes long
+	}
+	defer unlock()
+	s.detach(ctx, c, e)
+}
+
+// detachTimeout bounds the store and metadata calls of one detachment.
+const detachTimeout = 10 * time.Second
+
+// takeOver closes the session's connection because a newer one came. Called with the client's lock held.
+func (s *Session) takeOver(ctx context.Context) {
+	s.mu.Lock()
+	c := s.conn
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	s.m.metrics.takeovers.Inc()
+	s.m.log.Info("client connected again; closing its older connection", "client", s.id)
+	c.Close(packet.SessionTakenOver, "another connection uses this client id")
+	s.detach(ctx, c, Ending{})
+}
+
+// shutdown detaches the session because the node stops.
+func (s *Session) shutdown(ctx context.Context) {
+	unlock, err := s.m.lock(ctx, s.id)
+	if err != nil {
+		return
+	}
+	defer unlock()
+	s.mu.Lock()
+	c := s.conn
+	s.mu.Unlock()
+	if c != nil {
+		c.Close(packet.ServerShuttingDown, "server is shutting down")
+	}
+	s.detach(ctx, c, Ending{})
+}
+
+// detach is Detach with the client's lock held.
+func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
+	s.mu.Lock()
+	if c == nil || s.conn != c {
+		s.mu.Unlock()
+		return
+	}
+	s.conn, s.started = nil, false
+	s.generation++
+	if e.Expiry != nil && s.durable {
+		s.expiry = *e.Expiry
+	}
+	s.rewind()
+	will := s.will
+	s.will = nil
+	ends := s.expiry == 0
+	rec := s.rec
+	s.mu.Unlock()
+	s.m.mu.Lock()
+	s.m.online--
+	closing := s.m.closed
+	s.m.mu.Unlock()
+
+	if s.durable && !ends {
+		if err := s.commit(ctx); err != nil {
+			s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
+		}
+		s.mu.Lock()
+		rec.Disconnected = time.Now()
+		s.mu.Unlock()
+		if err := s.save(ctx); err != nil {
+			s.m.log.Warn("recording a disconnection failed", "client", s.id, "error", err)
+		}
+	}
+	switch {
+	case will == nil:
+	case e.Graceful:
+		s.m.dropWill(ctx, s.id)
+	case closing: // another node, or this one when it is back, publishes it
+	default:
+		s.m.willDue(s.id, will, s.expiry)
+	}
+	if ends {
+		if rec != nil {
+			if err := s.m.end(ctx, rec); err != nil {
+				s.m.log.Warn("removing a session's record failed", "client", s.id, "error", err)
+			}
+		}
+		s.discard()
+		return
+	}
+	s.sleep()
+}
+
+// rewind closes the readers and sets the cursors to the first record that was not given to the client. Called with mu held.
+func (s *Session) rewind() {
+	first := make(map[*feed]int64)
+	for _, h := range s.held {
+		if _, ok := first[h.f]; !ok {
+			first[h.f] = h.item.Next - 1
+		}
+	}
+	s.held = nil
+	s.eachFeed(func(f *feed) {
+		if f.queue != nil {
+			f.cursor = f.queue.Offset()
+			if n, ok := first[f]; ok {
+				f.cursor = min(f.cursor, n)
+			}
+		}
+		s.closeFeed(f)
+	})
+	if !s.durable {
+		return
+	}
+	for _, sub := range s.subs {
+		feeds := sub.feeds[:0]
+		for _, f := range sub.feeds {
+			if f.ref.Queue == "" {
+				f.closed = true
+				continue
+			}
+			feeds = append(feeds, f)
+		}
+		sub.feeds = feeds
+	}
+}
+
+// sleep keeps what must be kept of a durable session whose client is away, and arms its end.
+func (s *Session) sleep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = seenSet{}
+	if len(s.out.byID) == 0 && len(s.inbound) == 0 && len(s.retained) == 0 {
+		// Everything is in the record and the committed offsets.
+		s.m.forget(s)
+	}
+	if s.expiry < expireTimerMax {
+		id, epoch := s.id, s.epoch
+		s.expire = time.AfterFunc(s.expiry+expireSlack, func() { s.m.expireOne(id, epoch) })
+	}
+}
+
+// discard drops the session from memory.
+func (s *Session) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.eachFeed(func(f *feed) { s.closeFeed(f); f.closed = true })
+	s.conn = nil
+	s.generation++
+	if s.expire != nil {
+		s.expire.Stop()
+	}
+	s.m.forget(s)
+}
+
+func (m *Manager) forget(s *Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sessions[s.id] == s {
+		delete(m.sessions, s.id)
+	}
+	m.commits.remove(s)
+}
+
+// end removes a session for good: its record, and its committed offsets. Called with the client's lock held.
+func (m *Manager) end(ctx context.Context, rec *meta.Session) error {
+	if err := m.o.Meta.DeleteSession(ctx, rec.ClientID); err != nil {
+		return err
+	}
+	var refs []store.QueueRef
+	for broker := range p2pStarts(rec) {
+		refs = append(refs, store.QueueRef{Queue: topic.P2PQueue(rec.ClientID), Broker: broker})
+	}
+	for _, sub := range rec.Subscriptions {
+		for broker := range sub.Start {
+			refs = append(refs, store.QueueRef{Queue: topic.Queue(sub.Filter), Broker: broker})
+		}
+	}
+	if err := m.o.Store.Forget(ctx, rec.ClientID, refs); err != nil && !errors.Is(err, context.Canceled) {
+		m.log.Debug("removing committed offsets failed", "client", rec.ClientID, "error", err)
+	}
+	return nil
+}

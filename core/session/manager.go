@@ -1,0 +1,307 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metadata is what sessions need of the metadata; see package meta for the contracts.
+type Metadata interface {
+	LoadSession(ctx context.Context, clientID string) (*meta.Session, error)
+	SaveSession(ctx context.Context, s *meta.Session) error
+	DeleteSession(ctx context.Context, clientID string) error
+	EachSession(ctx context.Context, f func(*meta.Session) error) error
+	RegisterFilters(ctx context.Context, filters ...string) error
+	MatchRetained(filter string, f func(*meta.Retained) bool)
+	SaveWill(ctx context.Context, w *meta.Will) error
+	DeleteWill(ctx context.Context, clientID string) error
+	LoadWill(ctx context.Context, clientID string) (*meta.Will, error)
+	TakeThisWill(ctx context.Context, w *meta.Will) (bool, error)
+	EachWill(ctx context.Context, f func(*meta.Will) error) error
+}
+
+// Options configure a Manager.
+type Options struct {
+	NodeID    string
+	Store     store.Store
+	Hub       *delivery.Hub
+	Publisher *publish.Publisher
+	Meta      Metadata
+	// ExpiryMax bounds how long sessions outlive their connections; 0: no bound.
+	ExpiryMax time.Duration
+	// CommitInterval is how often progress is committed; 0: 1 s. What was acknowledged since is delivered again after a crash.
+	CommitInterval time.Duration
+	// SubscribeTimeout bounds one SUBSCRIBE; 0: 10 s.
+	SubscribeTimeout time.Duration
+	// WillGrace is how long clients have to come back after a restart before their wills are published; 0: 30 s.
+	WillGrace  time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// ErrClosed: the manager is closed.
+var ErrClosed = errors.New("sessions are closed")
+
+// Manager holds the sessions of a node.
+type Manager struct {
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+	commits commits
+	fetches chan struct{} // bounds reads of the store for readers that are behind
+
+	ctx    context.Context //nolint:containedctx // ends the manager's own goroutines
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*Session // connected, or away with something in flight
+	locks    map[string]*clientLock
+	wills    map[string]*time.Timer // delayed wills by client id
+	online   int
+}
+
+type clientLock struct {
+	held chan struct{}
+	refs int
+}
+
+// maxFetches bounds how many readers read the store at a time.
+const maxFetches = 128
+
+// NewManager makes a Manager; Start begins its background work.
+func NewManager(o Options) *Manager {
+	setDefault(&o.CommitInterval, time.Second)
+	setDefault(&o.SubscribeTimeout, 10*time.Second)
+	setDefault(&o.WillGrace, 30*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
+		locks: make(map[string]*clientLock), wills: make(map[string]*time.Timer)}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.metrics = newMetrics(o.Registerer, m)
+	return m
+}
+
+func setDefault(d *time.Duration, v time.Duration) {
+	if *d == 0 {
+		*d = v
+	}
+}
+
+// Start begins committing progress, expiring sessions and publishing wills that a crash left behind.
+func (m *Manager) Start() {
+	m.wg.Add(4)
+	go m.commitLoop()
+	go m.expireLoop()
+	go m.recoverWills()
+	go m.watchBrokers()
+}
+
+// Close ends every session's connection, hands wills over (none is published), commits progress and stops background work.
+func (m *Manager) Close(ctx context.Context) {
+	m.mu.Lock()
+	m.closed = true
+	all := make([]*Session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		all = append(all, s)
+	}
+	for _, t := range m.wills {
+		t.Stop()
+	}
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, 64)
+	for _, s := range all {
+		limit <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer func() { <-limit }()
+			s.shutdown(ctx)
+		}()
+	}
+	wg.Wait()
+	m.cancel()
+	m.wg.Wait()
+}
+
+// run starts f in a goroutine of the manager's.
+func (m *Manager) run(f func()) {
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		f()
+	}()
+}
+
+// fetch reads from the store for a reader that is behind, with a bound on how many do.
+func (m *Manager) fetch(r delivery.Reader, buf []delivery.Item) ([]delivery.Item, error) {
+	select {
+	case m.fetches <- struct{}{}:
+	case <-m.ctx.Done():
+		return nil, m.ctx.Err()
+	}
+	defer func() { <-m.fetches }()
+	ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
+	defer cancel()
+	return r.Fetch(ctx, pumpBatch, buf)
+}
+
+const fetchTimeout = 10 * time.Second
+
+// lock waits for the lock of a client id, so that connections of one client are attached and detached one at a time.
+func (m *Manager) lock(ctx context.Context, id string) (unlock func(), err error) {
+	m.mu.Lock()
+	l := m.locks[id]
+	if l == nil {
+		l = &clientLock{held: make(chan struct{}, 1)}
+		m.locks[id] = l
+	}
+	l.refs++
+	m.mu.Unlock()
+	release := func() {
+		m.mu.Lock()
+		l.refs--
+		if l.refs == 0 {
+			delete(m.locks, id)
+		}
+		m.mu.Unlock()
+	}
+	select {
+	case l.held <- struct{}{}:
+		return func() { <-l.held; release() }, nil
+	case <-ctx.Done():
+		release()
+		return nil, ctx.Err()
+	}
+}
+
+// session returns a session that is in memory, or nil.
+func (m *Manager) session(id string) *Session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sessions[id]
+}
+
+// brokers lists the brokers that can hold records of a filter's queue.
+func (m *Manager) brokers(ctx context.Context, filter string) ([]string, error) {
+	if topic.HasWildcardFirst(filter) {
+		return m.o.Store.Brokers(ctx, "")
+	}
+	physical, err := m.o.Publisher.Ensure(ctx, topic.First(filter))
+	if err != nil {
+		return nil, err
+	}
+	return m.o.Store.Brokers(ctx, physical)
+}
+
+// Client describes a connected client to operators.
+type Client struct {
+	ClientID      string    `json:"client_id"`
+	Username      string    `json:"username,omitempty"`
+	Version       string    `json:"protocol"`
+	RemoteAddr    string    `json:"remote_address"`
+	Listener      string    `json:"listener"`
+	Connected     time.Time `json:"connected"`
+	Durable       bool      `json:"durable"`
+	Subscriptions int       `json:"subscriptions"`
+	InFlight      int       `json:"in_flight"`
+	Delivered     uint64    `json:"delivered"`
+}
+
+// Clients describes the connected clients, in no order.
+func (m *Manager) Clients() []Client {
+	m.mu.Lock()
+	all := make([]*Session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		all = append(all, s)
+	}
+	m.mu.Unlock()
+	out := make([]Client, 0, len(all))
+	for _, s := range all {
+		s.mu.Lock()
+		if s.conn != nil {
+			out = append(out, Client{ClientID: s.id, Username: s.username, Version: s.version.String(), RemoteAddr: s.remoteAddr,
+				Listener: s.listener, Connected: s.connected, Durable: s.durable, Subscriptions: len(s.subs),
+				InFlight: len(s.out.byID), Delivered: s.delivered.Load()})
+		}
+		s.mu.Unlock()
+	}
+	return out
+}
+
+// SubscriptionInfo describes one subscription of a connected client to operators.
+type SubscriptionInfo struct {
+	ClientID string `json:"client_id"`
+	Filter   string `json:"filter"`
+	QoS      byte   `json:"qos"`
+}
+
+// Subscriptions describes the subscriptions of the connected clients, in no order.
+func (m *Manager) Subscriptions() []SubscriptionInfo {
+	m.mu.Lock()
+	all := make([]*Session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		all = append(all, s)
+	}
+	m.mu.Unlock()
+	var out []SubscriptionInfo
+	for _, s := range all {
+		s.mu.Lock()
+		if s.conn != nil {
+			for _, sub := range s.subs {
+				out = append(out, SubscriptionInfo{s.id, sub.filter, sub.qos})
+			}
+		}
+		s.mu.Unlock()
+	}
+	return out
+}
+
+// Kick closes a client's connection; it returns false if it is not connected here. The session stays.
+func (m *Manager) Kick(id string) bool {
+	s := m.session(id)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return false
+	}
+	s.conn.Close(packet.AdministrativeAction, "closed by an operator")
+	return true
+}
+
+// InUse reports whether a session on this node reads a filter's queue.
+func (m *Manager) InUse(filter string) bool {
+	m.mu.Lock()
+	all := make([]*Session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		all = append(all, s)
+	}
+	m.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		used := s.durable && s.subs[filter] != nil
+		s.mu.Unlock()
+		if used {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,31 @@
+package session
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of sessions; see docs/metrics.md for their meaning.
+type metrics struct {
+	sent                               [3]prometheus.Counter
+	dropped, takeovers, expired, wills prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
+	opts := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: name, Help: help}
+	}
+	sent := prometheus.NewCounterVec(opts("delivered_messages_total", "Messages sent to clients, by delivered QoS."), []string{"qos"})
+	out := &metrics{
+		dropped:   prometheus.NewCounter(opts("dropped_records_total", "Records that slow QoS 0 subscriptions without a queue did not get, at most.")),
+		takeovers: prometheus.NewCounter(opts("takeovers_total", "Connections closed because their client connected again.")),
+		expired:   prometheus.NewCounter(opts("expired_total", "Sessions that ended because their client stayed away.")),
+		wills:     prometheus.NewCounter(opts("wills_published_total", "Wills published.")),
+	}
+	for i, q := range []string{"0", "1", "2"} {
+		out.sent[i] = sent.WithLabelValues(q)
+	}
+	if r != nil {
+		connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "connected",
+			Help: "Clients connected to this node."}, func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
+		r.MustRegister(sent, out.dropped, out.takeovers, out.expired, out.wills, connected)
+	}
+	return out
+}

@@ -1,0 +1,137 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// outMessage is a QoS 1 or 2 message in flight to the client.
+type outMessage struct {
+	id       uint16
+	qos      byte
+	retain   bool
+	released bool // PUBREC came, PUBREL was sent
+	done     bool
+	seq      uint64
+	m        *store.Message // nil once released
+	subIDs   []uint32
+	recordID string // empty for retained messages
+	feeds    []*feed
+}
+
+// outbound holds the messages in flight to the client, by packet id and by record. Guarded by Session.mu.
+type outbound struct {
+	byID     map[uint16]*outMessage
+	byRecord map[string]*outMessage
+	last     uint16
+	seq      uint64
+}
+
+// add gives a message a packet id. There is always a free one: the window is smaller than the number of ids.
+func (o *outbound) add(d *outMessage) {
+	if o.byID == nil {
+		o.byID = make(map[uint16]*outMessage, 4)
+		o.byRecord = make(map[string]*outMessage, 4)
+	}
+	for {
+		o.last++
+		if o.last == 0 {
+			continue
+		}
+		if _, used := o.byID[o.last]; !used {
+			break
+		}
+	}
+	o.seq++
+	d.id, d.seq = o.last, o.seq
+	o.byID[d.id] = d
+	if d.recordID != "" {
+		o.byRecord[d.recordID] = d
+	}
+}
+
+func (o *outbound) remove(d *outMessage) {
+	delete(o.byID, d.id)
+	if o.byRecord[d.recordID] == d {
+		delete(o.byRecord, d.recordID)
+	}
+	if len(o.byID) == 0 {
+		o.byID, o.byRecord = nil, nil // idle sessions cost nothing
+	}
+}
+
+// inOrder returns the messages in the order in which they were first sent.
+func (o *outbound) inOrder() []*outMessage {
+	all := make([]*outMessage, 0, len(o.byID))
+	for _, d := range o.byID {
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b *outMessage) int {
+		if a.seq < b.seq {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// Ack takes a PUBACK, PUBREC or PUBCOMP of the client. It returns false for a packet id that is not in flight.
+func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.out.byID[id]
+	switch {
+	case kind == packet.PUBREC && d == nil:
+		// [MQTT-4.3.3-8]: the client must be able to go on; an unknown id is answered, not ignored.
+		s.sendRelease(id, packet.PacketIdentifierNotFound)
+		return false
+	case d == nil:
+		return false
+	case kind == packet.PUBACK && d.qos == 1, kind == packet.PUBCOMP && d.qos == 2 && d.released:
+		s.complete(d)
+	case kind == packet.PUBREC && d.qos == 2 && code >= packet.UnspecifiedError:
+		s.complete(d)
+	case kind == packet.PUBREC && d.qos == 2:
+		d.released, d.m = true, nil
+		s.sendRelease(id, packet.Success)
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *Session) sendRelease(id uint16, code packet.Code) {
+	if s.conn != nil {
+		s.conn.SendAck(packet.PUBREL, id, code)
+	}
+}
+
+// complete ends a message in flight. Called with mu held.
+func (s *Session) complete(d *outMessage) {
+	d.done = true
+	s.out.remove(d)
+	for _, f := range d.feeds {
+		f.advance()
+	}
+	d.feeds, d.m = nil, nil
+	s.wake()
+}
+
+// resend sends again what was in flight when the last connection ended [MQTT-4.4.0-1]. Called with mu held.
+func (s *Session) resend() {
+	for _, d := range s.out.inOrder() {
+		if d.released {
+			s.conn.SendAck(packet.PUBREL, d.id, packet.Success)
+			continue
+		}
+		if expired(d.m) {
+			s.complete(d)
+			continue
+		}
+		if s.send(d.m, d.qos, d.retain, true, d.id, d.subIDs) == TooLarge {
+			s.complete(d)
+		}
+	}
+}

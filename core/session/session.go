@@ -1,0 +1,204 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Session is one client's session on this node.
+type Session struct {
+	m     *Manager
+	id    string
+	lanes *publish.Lanes
+
+	// Set when a connection is attached, constant until the next.
+	username   string
+	version    packet.Version
+	remoteAddr string
+	listener   string
+	connected  time.Time
+
+	saveMu sync.Mutex // orders writes of the record; taken before mu
+
+	mu   sync.Mutex
+	conn Conn // nil while the client is away
+	// generation counts attachments and detachments, so that work begun for one connection is not finished for another.
+	generation uint64
+	started    bool
+	durable    bool // the session is recorded
+	expiry     time.Duration
+	epoch      int64
+	rec        *meta.Session // the record; durable sessions only
+	will       *Will
+	window     int
+	full       bool // the connection's buffer is full
+
+	subs    map[string]*subscription
+	matcher *topic.Trie[*subscription] // made when there are many subscriptions
+	p2p     []*feed
+
+	out      outbound
+	inbound  map[uint16]*inbound
+	seen     seenSet
+	retained []retainedItem
+	held     []heldItem
+
+	wakeTimer *time.Timer // retries of opening feeds
+	expire    *time.Timer
+	delivered atomic.Uint64
+
+	readyMu sync.Mutex
+	ready   []*feed
+	running bool
+	again   bool
+}
+
+// subscription is one filter of the session, with the feeds that bring its records.
+type subscription struct {
+	filter  string
+	qos     byte
+	options packet.Subscription
+	id      uint32
+	created time.Time
+	starts  map[string]int64 // durable: first offset by broker
+	feeds   []*feed
+}
+
+// heldItem is a record that was taken from a feed and could not be sent yet.
+type heldItem struct {
+	f    *feed
+	item delivery.Item
+}
+
+type retainedItem struct {
+	m   *store.Message
+	qos byte
+	id  uint32
+}
+
+// ClientID returns the session's client id.
+func (s *Session) ClientID() string { return s.id }
+
+// wake makes the pump run.
+func (s *Session) wake() {
+	s.readyMu.Lock()
+	start := !s.running
+	s.running, s.again = true, true
+	s.readyMu.Unlock()
+	if start {
+		s.m.run(s.pump)
+	}
+}
+
+// feedReady makes the pump read a feed. It is called with locks of package delivery held.
+func (s *Session) feedReady(f *feed) {
+	s.readyMu.Lock()
+	if !f.queued {
+		f.queued = true
+		s.ready = append(s.ready, f)
+	}
+	start := !s.running
+	s.running, s.again = true, true
+	s.readyMu.Unlock()
+	if start {
+		s.m.run(s.pump)
+	}
+}
+
+// nextFeed takes the first ready feed.
+func (s *Session) nextFeed() *feed {
+	s.readyMu.Lock()
+	defer s.readyMu.Unlock()
+	if len(s.ready) == 0 {
+		s.ready = nil
+		return nil
+	}
+	f := s.ready[0]
+	s.ready[0] = nil
+	s.ready = s.ready[1:]
+	f.queued = false
+	return f
+}
+
+// Writable is called by the connection when its buffer has room again.
+func (s *Session) Writable() {
+	s.mu.Lock()
+	s.full = false
+	s.mu.Unlock()
+	s.wake()
+}
+
+// Start lets messages flow to the client. It is called once CONNACK is in the connection's buffer.
+func (s *Session) Start() {
+	s.mu.Lock()
+	s.started = true
+	s.resend()
+	s.mu.Unlock()
+	s.wake()
+}
+
+// matching calls f for each subscription of the session that matches a topic name. Called with mu held.
+func (s *Session) matching(name string, f func(*subscription)) {
+	if s.matcher != nil {
+		s.matcher.Match(name, f)
+		return
+	}
+	for filter, sub := range s.subs {
+		if topic.Match(filter, name) {
+			f(sub)
+		}
+	}
+}
+
+// manySubscriptions is from when on a session looks its subscriptions up in a trie.
+const manySubscriptions = 16
+
+func (s *Session) addSubscription(sub *subscription) {
+	if s.subs == nil {
+		s.subs = make(map[string]*subscription, 1)
+	}
+	s.subs[sub.filter] = sub
+	switch {
+	case s.matcher != nil:
+		s.matcher.Add(sub.filter, sub)
+	case len(s.subs) >= manySubscriptions:
+		s.matcher = topic.NewTrie[*subscription]()
+		for filter, sub := range s.subs {
+			s.matcher.Add(filter, sub)
+		}
+	}
+}
+
+func (s *Session) removeSubscription(sub *subscription) {
+	delete(s.subs, sub.filter)
+	if s.matcher != nil {
+		s.matcher.Remove(sub.filter, sub)
+	}
+}
+
+// eachFeed calls f for every feed. Called with mu held.
+func (s *Session) eachFeed(f func(*feed)) {
+	for _, fd := range s.p2p {
+		f(fd)
+	}
+	for _, sub := range s.subs {
+		for _, fd := range sub.feeds {
+			f(fd)
+		}
+	}
+}
+
+// Durable reports whether the session outlives its connection.
+func (s *Session) Durable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiry > 0
+}

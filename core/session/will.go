@@ -1,0 +1,152 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// saveWill records the will of the connection that is being attached, or removes the one that an earlier connection left.
+func (s *Session) saveWill(ctx context.Context) error {
+	if s.will == nil {
+		w, err := s.m.o.Meta.LoadWill(ctx, s.id)
+		if err == nil && w != nil {
+			s.m.dropWill(ctx, s.id)
+		}
+		return nil
+	}
+	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry}
+	err := s.m.o.Meta.SaveWill(ctx, w)
+	if err != nil && !s.durable {
+		s.m.log.Warn("recording a will failed; it is lost if this node is", "client", s.id, "error", err)
+		return nil
+	}
+	return err
+}
+
+func (m *Manager) dropWill(ctx context.Context, id string) {
+	if err := m.o.Meta.DeleteWill(ctx, id); err != nil {
+		m.log.Warn("removing a will failed; it may be published after a restart", "client", id, "error", err)
+	}
+}
+
+// willDue publishes a will now, or after its delay, or when the session ends, whichever is first (MQTT 5, 3.1.3.2.2).
+func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
+	delay := min(w.Delay, expiry)
+	if delay <= 0 {
+		m.run(func() { m.publishWill(id, w.Message) })
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wills[id] = time.AfterFunc(delay, func() {
+		m.mu.Lock()
+		delete(m.wills, id)
+		closed := m.closed
+		if !closed {
+			m.wg.Add(1)
+		}
+		m.mu.Unlock()
+		if !closed {
+			defer m.wg.Done()
+			m.publishWill(id, w.Message)
+		}
+	})
+}
+
+// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9].
+func (m *Manager) cancelWill(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t := m.wills[id]; t != nil {
+		t.Stop()
+		delete(m.wills, id)
+	}
+}
+
+// publishWill publishes a will and then removes its record, so that it is published at least once.
+func (m *Manager) publishWill(id string, msg *store.Message) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
+	defer cancel()
+	out := *msg
+	out.Created = time.Now()
+	if !msg.Expires.IsZero() { // the interval runs from now
+		out.Expires = out.Created.Add(msg.Expires.Sub(msg.Created))
+	}
+	if err := m.o.Publisher.One(ctx, id, &out); err != nil {
+		m.log.Warn("publishing a will failed", "client", id, "topic", msg.Topic, "error", err)
+		return
+	}
+	m.metrics.wills.Inc()
+	// A connection that came meanwhile has recorded a will of its own.
+	w, err := m.o.Meta.LoadWill(ctx, id)
+	if err != nil || w == nil || w.Message.Created.UnixMilli() != msg.Created.UnixMilli() {
+		return
+	}
+	if _, err := m.o.Meta.TakeThisWill(ctx, w); err != nil {
+		m.log.Warn("removing a published will failed; it may come again after a restart", "client", id, "error", err)
+	}
+}
+
+// willTimeout bounds the publication of one will.
+const willTimeout = 20 * time.Second
+
+// recoverWills publishes the wills that an earlier process of this node left, of clients that do not come back in time.
+func (m *Manager) recoverWills() {
+	defer m.wg.Done()
+	started := time.Now()
+	select {
+	case <-m.ctx.Done():
+		return
+	case <-time.After(m.o.WillGrace):
+	}
+	m.publishWillsOf(func(w *meta.Will) bool {
+		return w.Node == m.o.NodeID && w.Message.Created.Before(started)
+	})
+}
+
+// NodeLost publishes the wills of a node that is gone.
+func (m *Manager) NodeLost(node string) {
+	if node == m.o.NodeID {
+		return
+	}
+	m.run(func() { m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node }) })
+}
+
+func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
+	var due []*meta.Will
+	for {
+		due = due[:0]
+		err := m.o.Meta.EachWill(m.ctx, func(w *meta.Will) error {
+			if match(w) {
+				due = append(due, w)
+			}
+			return nil
+		})
+		if err == nil {
+			break
+		}
+		m.log.Warn("listing wills failed; trying again", "error", err)
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-time.After(5 * time.Second):
+		}
+	}
+	for _, w := range due {
+		if s := m.session(w.ClientID); s != nil {
+			s.mu.Lock()
+			back := s.conn != nil
+			s.mu.Unlock()
+			if back {
+				continue
+			}
+		}
+		if m.ctx.Err() != nil {
+			return
+		}
+		m.publishWill(w.ClientID, w.Message)
+	}
+}
