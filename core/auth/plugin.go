@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,21 +91,21 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 	resp, err := a.opts.Client.Authenticate(ctx, in)
 	if err != nil {
 		a.metrics.refuse(Unavailable)
-		a.opts.Log.Warn("client refused", "client", quoted(req.ClientID), "user", quoted(req.Username),
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
 			"remote", req.RemoteAddr, "reason", Unavailable.String(), "plugin", name, "error", err)
 		return nil, &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
 	}
 	if reason := reasonOf(resp.GetReason()); reason != OK {
 		a.metrics.refuse(reason)
 		denied := &Denied{Reason: reason, Detail: resp.GetDetail()}
-		a.opts.Log.Warn("client refused", "client", quoted(req.ClientID), "user", quoted(req.Username),
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
 			"remote", req.RemoteAddr, "reason", reason.String(), "detail", resp.GetDetail())
 		return nil, denied
 	}
 	p := newPrincipal(req, resp, name)
 	if !p.expiresAt.IsZero() && !time.Now().Before(p.expiresAt) {
 		a.metrics.refuse(NotAuthorized)
-		a.opts.Log.Warn("client refused", "client", quoted(req.ClientID), "user", quoted(req.Username),
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
 			"remote", req.RemoteAddr, "reason", NotAuthorized.String(), "detail", "the admission has expired already")
 		return nil, &Denied{Reason: NotAuthorized, Detail: "the admission has expired already"}
 	}
@@ -213,7 +212,7 @@ func (a *Auth) unanswered(p *Principal, actions []Action, which []int, allowed [
 	before := a.downUntil.Swap(now + int64(askAgain))
 	if before < now { // once for each outage and second, not once for each packet
 		a.opts.Log.Warn("auth plugin did not answer; expired decisions are used for a while", "plugin", a.opts.PluginName(),
-			"client", quoted(p.ClientID()), "error", cause)
+			"client", p.ClientID(), "error", cause)
 	}
 	for _, i := range which {
 		d, found := p.cache.get(actions[i], epoch)
@@ -229,8 +228,8 @@ func (a *Auth) unanswered(p *Principal, actions []Action, which []int, allowed [
 
 func (a *Auth) denied(p *Principal, action Action, detail string) {
 	a.metrics.denied.WithLabelValues(action.Kind.String()).Inc()
-	a.opts.Log.Warn("action denied", "client", quoted(p.ClientID()), "user", quoted(p.Username()),
-		"action", action.Kind.String(), "topic", quoted(action.Topic), "detail", detail)
+	a.opts.Log.Warn("action denied", "client", p.ClientID(), "user", p.Username(),
+		"action", action.Kind.String(), "topic", action.Topic, "detail", detail)
 }
 
 // Drop forgets every cached decision, as after a swap of the plugin.
@@ -273,9 +272,3 @@ func reasonOf(r pluginv1.Reason) Reason {
 	}
 	return NotAuthorized
 }
-
-// quoted makes text from a client safe to read in a log line of any format.
-type quoted string
-
-// LogValue implements slog.LogValuer, so that the work is done only where the line is written.
-func (q quoted) LogValue() slog.Value { return slog.StringValue(`"` + strings.ToValidUTF8(string(q), "?") + `"`) }

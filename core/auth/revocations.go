@@ -75,7 +75,7 @@ func (a *Auth) follow(ctx context.Context) error {
 
 func (a *Auth) revoke(r Revocation) {
 	a.epochs.revoke(r)
-	a.opts.Log.Info("trust revoked", "client", quoted(r.ClientID), "user", quoted(r.Username), "identity", quoted(r.Identity),
+	a.opts.Log.Info("trust revoked", "client", r.ClientID, "user", r.Username, "identity", r.Identity,
 		"disconnect", r.Disconnect, "detail", r.Detail)
 	a.revokeMu.RLock()
 	defer a.revokeMu.RUnlock()

@@ -1,0 +1,70 @@
+package pluginhost
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// breakerFailures is how many calls in a row may run into their deadline before calls are suspended.
+	breakerFailures = 5
+	// breakerLongest bounds the suspension.
+	breakerLongest = 10 * time.Second
+)
+
+// breaker suspends the calls to a plugin that hangs, so that callers fail at once instead of piling up. After a while one
+// call is let through; its outcome closes the breaker or keeps it open for twice the time.
+type breaker struct {
+	first time.Duration
+
+	mu       sync.Mutex
+	failures int
+	open     time.Duration
+	until    time.Time
+	probing  bool
+}
+
+func newBreaker(first time.Duration) *breaker { return &breaker{first: first, open: first} }
+
+// allow says whether a call may go. Every allowed call must be followed by success, failure or neutral.
+func (b *breaker) allow() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failures < breakerFailures {
+		return true
+	}
+	if b.probing || time.Now().Before(b.until) {
+		return false
+	}
+	b.probing = true
+	return true
+}
+
+func (b *breaker) success() { b.reset() }
+
+// neutral is an outcome that says nothing about whether the plugin hangs.
+func (b *breaker) neutral() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing = false
+}
+
+func (b *breaker) failure() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failures++
+	if b.failures < breakerFailures {
+		return
+	}
+	if b.probing {
+		b.open = min(2*b.open, breakerLongest)
+	}
+	b.probing = false
+	b.until = time.Now().Add(b.open)
+}
+
+func (b *breaker) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failures, b.open, b.probing = 0, b.first, false
+}

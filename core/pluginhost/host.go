@@ -1,0 +1,193 @@
+package pluginhost
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// StartupTimeout bounds Start as a whole; handshakeTimeout the time until the process says where it listens.
+const (
+	StartupTimeout   = 9 * time.Second
+	handshakeTimeout = 5 * time.Second
+)
+
+// Options are what New needs.
+type Options struct {
+	// Dir is the directory that the executables are in; their names are the plugins' names.
+	Dir string
+	// Checksums pins executables: plugin name to "sha256:HEX". Plugins without an entry are not pinned.
+	Checksums map[string]string
+	// NodeID, DataDir and ConfigDir are handed to each plugin's Configure. The paths are made absolute.
+	NodeID, DataDir, ConfigDir string
+	// Log takes the host's and the plugins' lines; nil discards them.
+	Log *slog.Logger
+	// Registerer takes the metrics; nil leaves them unregistered.
+	Registerer prometheus.Registerer
+
+	// timing is shortened in tests of this package.
+	timing timing
+}
+
+// Host owns the plugins of one gateway.
+type Host struct {
+	opts    Options
+	metrics *metrics
+	sockets *socketDir
+	spawner *spawner
+	// ctx ends with Close; each Plugin's supervisor ends with it.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// mu guards the fields below.
+	mu     sync.Mutex
+	closed bool
+	// starts counts the starts under way; it grows only while closed is false.
+	starts  sync.WaitGroup
+	plugins []*Plugin
+}
+
+// ErrClosed is the error of a Host that was closed.
+var ErrClosed = errors.New("the plugin host is closed")
+
+// New makes a Host. It checks the options and starts no plugin.
+func New(opts Options) (*Host, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	opts.timing = opts.timing.orDefaults()
+	for _, p := range []*string{&opts.Dir, &opts.DataDir, &opts.ConfigDir} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return nil, fmt.Errorf("plugin host: %w", err)
+		}
+		*p = abs
+	}
+	for name, sum := range opts.Checksums {
+		if _, err := parseChecksum(sum); err != nil {
+			return nil, fmt.Errorf("plugins.checksums.%s: %w", name, err)
+		}
+	}
+	sockets, err := newSocketDir()
+	if err != nil {
+		return nil, fmt.Errorf("plugin host: private directory for plugin sockets: %w", err)
+	}
+	h := &Host{opts: opts, metrics: newMetrics(opts.Registerer), sockets: sockets, spawner: newSpawner()}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	return h, nil
+}
+
+// Start starts a plugin and returns when it is ready for calls; from then on it is supervised until Close. config is the
+// plugin's configuration block. An error is one line that names the plugin and what to do, and comes within StartupTimeout.
+func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, config map[string]any) (*Plugin, error) {
+	if config == nil {
+		config = map[string]any{}
+	}
+	block, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %q: its configuration cannot be written as JSON: %w", name, err)
+	}
+	if !h.begin() {
+		return nil, ErrClosed
+	}
+	defer h.starts.Done()
+	p := newPlugin(h, spec{name: name, kind: kind, config: block, checksum: h.opts.Checksums[name]})
+	ctx, cancel := context.WithTimeout(ctx, StartupTimeout)
+	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
+	inst, err := p.launch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %q: %w", name, err)
+	}
+	p.adopt(inst)
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// Where Close has begun, the supervisor stops the plugin at once.
+	h.plugins = append(h.plugins, p)
+	p.supervised.Add(1)
+	go p.supervise(h.ctx, inst)
+	return p, nil
+}
+
+// begin counts a start in, which Close waits for; false when the host is closed.
+func (h *Host) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.starts.Add(1)
+	}
+	return !h.closed
+}
+
+// Plugins lists the started plugins in the order of their start.
+func (h *Host) Plugins() []*Plugin {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]*Plugin(nil), h.plugins...)
+}
+
+// Close stops every plugin, the last started first, and waits for their processes to end. It takes a few seconds at most
+// for each that does not go by itself.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	h.mu.Unlock()
+
+	h.cancel()
+	h.starts.Wait()
+	plugins := h.Plugins()
+	for i := len(plugins) - 1; i >= 0; i-- {
+		plugins[i].supervised.Wait()
+	}
+	h.spawner.close()
+	return h.sockets.close()
+}
+
+// timing holds the durations that tests shorten.
+type timing struct {
+	healthEvery, healthTimeout time.Duration
+	// firstPause and lastPause bound the pause before a restart; stableAfter of uptime resets it.
+	firstPause, lastPause, stableAfter time.Duration
+	// waitLive is how long after a plugin went down calls still wait for it.
+	waitLive time.Duration
+	// callAuth and callMeta are the deadlines of calls.
+	callAuth, callMeta time.Duration
+	// deactivate and exit bound the steps of a stop.
+	deactivate, exit time.Duration
+	// breakerOpen is how long the breaker stays open at first.
+	breakerOpen time.Duration
+}
+
+func (t timing) orDefaults() timing {
+	or := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	or(&t.healthEvery, 3*time.Second)
+	or(&t.healthTimeout, 2*time.Second)
+	or(&t.firstPause, 100*time.Millisecond)
+	or(&t.lastPause, 15*time.Second)
+	or(&t.stableAfter, time.Minute)
+	or(&t.waitLive, 3*time.Second)
+	or(&t.callAuth, 3*time.Second)
+	or(&t.callMeta, 10*time.Second)
+	or(&t.deactivate, 5*time.Second)
+	or(&t.exit, 3*time.Second)
+	or(&t.breakerOpen, time.Second)
+	return t
+}

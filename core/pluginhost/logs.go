@@ -1,0 +1,173 @@
+package pluginhost
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+const (
+	// maxLogLine bounds one line of a plugin's output; the rest of a longer line is dropped.
+	maxLogLine = 64 << 10
+	// maxLastLine bounds the line that an error message repeats.
+	maxLastLine = 300
+)
+
+// lineLog merges a plugin's output into the gateway's log: JSON lines as go-hclog writes them with their level and
+// attributes, all others as text. Nothing that a plugin writes can do more than add lines.
+type lineLog struct {
+	log *slog.Logger
+
+	mu sync.Mutex
+	// last is the newest line that was not a plain notice, for errors that say why a plugin ended.
+	last string
+	// panicking is set from the first line of a Go panic on; what follows is its stack.
+	panicking bool
+}
+
+// read logs every line of r until it ends.
+func (l *lineLog) read(r io.Reader) {
+	buffered := bufio.NewReaderSize(r, maxLogLine)
+	for {
+		line, err := buffered.ReadSlice('\n')
+		if text := bytes.TrimSpace(line); len(text) > 0 {
+			l.line(text)
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = buffered.ReadSlice('\n')
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (l *lineLog) line(line []byte) {
+	if level, msg, attrs, ok := parseLine(line); ok {
+		if level >= slog.LevelWarn {
+			l.remember(msg, attrs)
+		}
+		l.log.LogAttrs(context.Background(), level, msg, attrs...)
+		return
+	}
+	text := strings.ToValidUTF8(string(line), "?")
+	level := slog.LevelInfo
+	l.mu.Lock()
+	if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") {
+		l.panicking = true
+		l.last = clip(text)
+	}
+	if l.panicking {
+		level = slog.LevelError
+	} else {
+		l.last = clip(text)
+	}
+	l.mu.Unlock()
+	l.log.Log(context.Background(), level, text)
+}
+
+func (l *lineLog) remember(msg string, attrs []slog.Attr) {
+	for _, a := range attrs {
+		if a.Key == "error" {
+			msg += ": " + a.Value.String()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.panicking {
+		l.last = clip(msg)
+	}
+}
+
+// lastLine is what the plugin last said that may explain its end; "" for nothing.
+func (l *lineLog) lastLine() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+func clip(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxLastLine {
+		s = strings.ToValidUTF8(s[:maxLastLine], "") + "..."
+	}
+	return s
+}
+
+// parseLine reads a line as go-hclog writes it with JSONFormat.
+func parseLine(line []byte) (level slog.Level, msg string, attrs []slog.Attr, ok bool) {
+	if line[0] != '{' {
+		return 0, "", nil, false
+	}
+	var raw map[string]any
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.UseNumber()
+	if dec.Decode(&raw) != nil {
+		return 0, "", nil, false
+	}
+	msg, ok = raw["@message"].(string)
+	if !ok {
+		return 0, "", nil, false
+	}
+	name, _ := raw["@level"].(string)
+	switch name {
+	case "trace", "debug":
+		level = slog.LevelDebug
+	case "warn":
+		level = slog.LevelWarn
+	case "error":
+		level = slog.LevelError
+	default:
+		level = slog.LevelInfo
+	}
+	keys := make([]string, 0, len(raw))
+	for k := range raw {
+		// The host says which plugin it is and when; a plugin cannot speak for another.
+		if !strings.HasPrefix(k, "@") && k != "plugin" {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		switch v := raw[k].(type) {
+		case string:
+			attrs = append(attrs, slog.String(k, v))
+		default:
+			attrs = append(attrs, slog.Any(k, v))
+		}
+	}
+	return level, msg, attrs, true
+}
+
+// quiet is what go-plugin logs to: its notes are for whoever debugs the host; what matters comes back as errors.
+type quiet struct {
+	hclog.Logger
+	log *slog.Logger
+}
+
+func quietLogger(log *slog.Logger) hclog.Logger {
+	return quiet{Logger: hclog.NewNullLogger(), log: log}
+}
+
+func (q quiet) write(msg string, args []any) {
+	q.log.Debug("go-plugin: "+msg, "details", fmt.Sprint(args...))
+}
+
+func (q quiet) Log(_ hclog.Level, msg string, args ...any) { q.write(msg, args) }
+func (q quiet) Debug(msg string, args ...any)              { q.write(msg, args) }
+func (q quiet) Info(msg string, args ...any)               { q.write(msg, args) }
+func (q quiet) Warn(msg string, args ...any)               { q.write(msg, args) }
+func (q quiet) Error(msg string, args ...any)              { q.write(msg, args) }
+func (q quiet) With(...any) hclog.Logger                   { return q }
+func (q quiet) Named(string) hclog.Logger                  { return q }
+func (q quiet) ResetNamed(string) hclog.Logger             { return q }

@@ -1,0 +1,58 @@
+package pluginhost
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+)
+
+// The test binary is its own set of plugins: copied under a name that begins with "plug-" it serves as that plugin. So the
+// plugins are real processes, are built with the same flags as the tests, and cost no extra build.
+func TestMain(m *testing.M) {
+	name := filepath.Base(os.Args[0])
+	if strings.HasPrefix(name, "plug-") {
+		servePlugin(name)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func servePlugin(name string) {
+	switch name {
+	case "plug-exits":
+		fmt.Fprintln(os.Stderr, "cannot find my library")
+		os.Exit(3)
+	case "plug-silent":
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		time.Sleep(time.Hour)
+	case "plug-babbles":
+		fmt.Println("hello, I am a program")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "plug-future":
+		fmt.Println("1|99|unix|/tmp/none|grpc")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "plug-netrpc":
+		fmt.Println("1|1|unix|/tmp/none|netrpc")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "plug-afar":
+		fmt.Println("1|1|tcp|192.0.2.1:80|grpc")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "plug-plain":
+		os.Unsetenv("PLUGIN_CLIENT_CERT") // so that go-plugin serves without TLS, as other languages may
+		sdk.ServeAuth(&testAuth{name: name})
+	case "plug-liar":
+		sdk.ServeAuth(&testAuth{name: "somebody-else"})
+	case "plug-meta":
+		sdk.ServeMeta(&testMeta{})
+	default:
+		sdk.ServeAuth(&testAuth{name: name})
+	}
+}

@@ -1,0 +1,45 @@
+package pluginhost
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/status"
+)
+
+// metrics are the counters of all plugins of a host.
+type metrics struct {
+	up       *prometheus.GaugeVec
+	restarts *prometheus.CounterVec
+	calls    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "lmqgate_plugin_up", Help: "1 while the plugin's process runs and answers calls.",
+		}, []string{"plugin"}),
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lmqgate_plugin_restarts_total", Help: "Restarts of the plugin after a crash or a hang.",
+		}, []string{"plugin"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lmqgate_plugin_calls_total", Help: "Calls of the plugin, by method and gRPC status code.",
+		}, []string{"plugin", "method", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lmqgate_plugin_call_seconds", Help: "Duration of calls of the plugin, in seconds.",
+			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"plugin", "method"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.up, m.restarts, m.calls, m.seconds)
+	}
+	return m
+}
+
+func (m *metrics) call(plugin, method string, err error, took time.Duration) {
+	m.calls.WithLabelValues(plugin, method, status.Code(err).String()).Inc()
+	if took > 0 {
+		m.seconds.WithLabelValues(plugin, method).Observe(took.Seconds())
+	}
+}

@@ -1,0 +1,169 @@
+package pluginhost
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// State is where a plugin is in its life.
+type State string
+
+// The states.
+const (
+	StateStarting   State = "starting"
+	StateRunning    State = "running"
+	StateRestarting State = "restarting"
+	StateStopped    State = "stopped"
+)
+
+// Info is what operators are told about a plugin.
+type Info struct {
+	Name     string        `json:"name"`
+	Kind     string        `json:"kind"` // "auth" or "meta"
+	Path     string        `json:"path"`
+	Version  string        `json:"version"`
+	Checksum string        `json:"checksum"` // "sha256:HEX" of the executable that runs
+	Pinned   bool          `json:"pinned"`
+	PID      int           `json:"pid"` // 0 while there is no process
+	State    State         `json:"state"`
+	Uptime   time.Duration `json:"uptime"` // of the process
+	Restarts int           `json:"restarts"`
+	// LastError is why the plugin ended or was unwell last; it stays after a recovery.
+	LastError string `json:"last_error,omitempty"`
+	// Contract is the version of plugins/proto that is spoken; Secure is false where the plugin does without TLS.
+	Contract int  `json:"contract"`
+	Secure   bool `json:"secure"`
+}
+
+// Plugin is one supervised plugin.
+type Plugin struct {
+	host  *Host
+	spec  spec
+	log   *slog.Logger
+	route *route
+	auth  pluginv1.AuthClient
+	meta  pluginv1.MetaClient
+	// supervised is held by the goroutine that supervise runs in.
+	supervised sync.WaitGroup
+
+	// mu guards the fields below.
+	mu sync.Mutex
+	// live is the process that answers calls; nil while there is none.
+	live *instance
+	// last is the newest process that was ever live, for Describe and Info.
+	last      *instance
+	state     State
+	downSince time.Time
+	restarts  int
+	lastError error
+	unwell    error
+	// changed is closed and replaced whenever live changes.
+	changed   chan struct{}
+	onRestart []func()
+}
+
+func newPlugin(h *Host, s spec) *Plugin {
+	p := &Plugin{
+		host: h, spec: s, state: StateStarting, changed: make(chan struct{}), downSince: time.Now(),
+		log: h.opts.Log.With("plugin", s.name),
+	}
+	deadline := h.opts.timing.callMeta
+	if s.kind == pluginv1.Kind_KIND_AUTH {
+		deadline = h.opts.timing.callAuth
+	}
+	p.route = newRoute(p, deadline)
+	p.auth, p.meta = pluginv1.NewAuthClient(p.route), pluginv1.NewMetaClient(p.route)
+	return p
+}
+
+// Name is the plugin's name in the configuration.
+func (p *Plugin) Name() string { return p.spec.name }
+
+// Auth reaches the plugin as an auth plugin, whatever process serves it at the moment. The client stays good for ever.
+// Calls fail with UNAVAILABLE where the plugin is away, and with DEADLINE_EXCEEDED where it does not answer in time.
+func (p *Plugin) Auth() pluginv1.AuthClient { return p.auth }
+
+// Meta reaches the plugin as a meta plugin; see Auth. Streams end with the process that serves them.
+func (p *Plugin) Meta() pluginv1.MetaClient { return p.meta }
+
+// Describe is what the plugin said of itself when it was started last. It must not be changed.
+func (p *Plugin) Describe() *pluginv1.DescribeResponse {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == nil {
+		return &pluginv1.DescribeResponse{Name: p.spec.name, Kind: p.spec.kind}
+	}
+	return p.last.describe
+}
+
+// Info says how the plugin is.
+func (p *Plugin) Info() Info {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info := Info{
+		Name: p.spec.name, Kind: map[pluginv1.Kind]string{pluginv1.Kind_KIND_AUTH: "auth", pluginv1.Kind_KIND_META: "meta"}[p.spec.kind],
+		Pinned: p.spec.checksum != "", State: p.state, Restarts: p.restarts,
+	}
+	if p.last != nil {
+		info.Path, info.Checksum = p.last.file.path, p.last.file.sum
+		info.Version, info.Contract, info.Secure = p.last.describe.GetVersion(), p.last.version, p.last.secure
+	}
+	if p.live != nil {
+		info.PID, info.Uptime = p.live.process.pid(), time.Since(p.live.started)
+	}
+	if p.lastError != nil {
+		info.LastError = p.lastError.Error()
+	}
+	return info
+}
+
+// Healthy is nil while the plugin runs and says that it can do its work.
+func (p *Plugin) Healthy() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live == nil {
+		return errors.Join(errors.New("plugin "+p.spec.name+" is "+string(p.state)), p.lastError)
+	}
+	return p.unwell
+}
+
+// OnRestart registers a function that is called each time after a new process has taken over. It must not block.
+func (p *Plugin) OnRestart(fn func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onRestart = append(p.onRestart, fn)
+}
+
+// adopt makes a process the one that answers calls.
+func (p *Plugin) adopt(inst *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live, p.last, p.state, p.unwell = inst, inst, StateRunning, nil
+	p.announce()
+	p.route.breaker.reset()
+	p.host.metrics.up.WithLabelValues(p.spec.name).Set(1)
+}
+
+// lose takes the live process out of service.
+func (p *Plugin) lose(state State, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live != nil {
+		p.downSince = time.Now()
+	}
+	p.live, p.state = nil, state
+	if why != nil {
+		p.lastError = why
+	}
+	p.announce()
+	p.host.metrics.up.WithLabelValues(p.spec.name).Set(0)
+}
+
+func (p *Plugin) announce() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}

@@ -1,0 +1,171 @@
+package pluginhost
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+const (
+	// callsUnderWay bounds the calls to one plugin at a time; further ones wait within their deadline.
+	callsUnderWay = 256
+	// deathNotice is how long after a broken connection the process's end is awaited before the failure is the caller's.
+	deathNotice = 250 * time.Millisecond
+)
+
+// route is the connection that a plugin's stable clients call over. It brings each call to the process that lives now.
+type route struct {
+	plugin   *Plugin
+	deadline time.Duration
+	slots    chan struct{}
+	breaker  *breaker
+}
+
+var _ grpc.ClientConnInterface = (*route)(nil)
+
+func newRoute(p *Plugin, deadline time.Duration) *route {
+	return &route{
+		plugin: p, deadline: deadline, slots: make(chan struct{}, callsUnderWay),
+		breaker: newBreaker(p.host.opts.timing.breakerOpen),
+	}
+}
+
+// Invoke implements grpc.ClientConnInterface for calls with one answer.
+func (r *route) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	began := time.Now()
+	err := r.invoke(ctx, method, args, reply, opts)
+	r.plugin.host.metrics.call(r.plugin.spec.name, shortName(method), err, time.Since(began))
+	return err
+}
+
+func (r *route) invoke(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
+	if !r.breaker.allow() {
+		return status.Errorf(codes.Unavailable, "plugin %s does not answer; calls to it are suspended for a moment", r.plugin.spec.name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.deadline)
+	defer cancel()
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		r.breaker.neutral()
+		return status.Errorf(codes.Unavailable, "plugin %s has %d calls under way already", r.plugin.spec.name, callsUnderWay)
+	}
+	began := time.Now()
+	err := r.once(ctx, method, args, reply, opts)
+	switch {
+	case err == nil:
+		r.breaker.success()
+	case status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= r.deadline*9/10:
+		// The deadline was this route's, not a short one of the caller's: the plugin hangs.
+		r.breaker.failure()
+	case status.Code(err) == codes.DeadlineExceeded, status.Code(err) == codes.Canceled, status.Code(err) == codes.Unavailable:
+		r.breaker.neutral()
+	default:
+		r.breaker.success()
+	}
+	return err
+}
+
+// once makes the call, and makes it again where the process died under it and doing it twice is harmless.
+func (r *route) once(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
+	inst, err := r.live(ctx)
+	if err != nil {
+		return err
+	}
+	err = tooLarge(inst.conn.Invoke(ctx, method, args, reply, opts...))
+	if status.Code(err) != codes.Unavailable || !repeatable[method] || !r.died(ctx, inst) {
+		return err
+	}
+	if inst, err = r.live(ctx); err != nil {
+		return err
+	}
+	return tooLarge(inst.conn.Invoke(ctx, method, args, reply, opts...))
+}
+
+// NewStream implements grpc.ClientConnInterface. A stream has the caller's deadline only, and ends with the process.
+func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	inst, err := r.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := inst.conn.NewStream(ctx, desc, method, opts...)
+	if err != nil {
+		r.plugin.host.metrics.call(r.plugin.spec.name, shortName(method), err, 0)
+	}
+	return stream, err
+}
+
+// live is the process to call; where there is none it waits until one is there, a short time after the last went.
+func (r *route) live(ctx context.Context) (*instance, error) {
+	var timer <-chan time.Time
+	for {
+		inst, changed, state, until := r.plugin.current()
+		if inst != nil {
+			return inst, nil
+		}
+		if state == StateStopped {
+			return nil, status.Errorf(codes.Unavailable, "plugin %s is stopped", r.plugin.spec.name)
+		}
+		if timer == nil {
+			timer = time.After(time.Until(until))
+		}
+		select {
+		case <-changed:
+		case <-timer:
+			return nil, status.Errorf(codes.Unavailable, "plugin %s is down and being started again", r.plugin.spec.name)
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+}
+
+// current is the live process; changed is closed when that changes, and until is how long calls wait for one.
+func (p *Plugin) current() (inst *instance, changed <-chan struct{}, state State, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.live, p.changed, p.state, p.downSince.Add(p.host.opts.timing.waitLive)
+}
+
+// died says whether a broken call was the end of the process, and waits until another cannot be taken for it.
+func (r *route) died(ctx context.Context, inst *instance) bool {
+	timer := time.NewTimer(deathNotice)
+	defer timer.Stop()
+	for {
+		now, changed, _, _ := r.plugin.current()
+		if now != inst {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// repeatable are the calls that change nothing, so that a second one is harmless.
+var repeatable = map[string]bool{
+	pluginv1.Auth_Authenticate_FullMethodName: true,
+	pluginv1.Auth_Authorize_FullMethodName:    true,
+	pluginv1.Meta_Get_FullMethodName:          true,
+}
+
+// tooLarge keeps gRPC's own RESOURCE_EXHAUSTED, for a message over the size limit, apart from a backend's.
+func tooLarge(err error) error {
+	if s, ok := status.FromError(err); ok && s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message") {
+		return status.Error(codes.Internal, "the plugin's answer is too large: "+s.Message())
+	}
+	return err
+}
+
+// shortName is the method without its service, as the metrics' label.
+func shortName(method string) string { return method[strings.LastIndexByte(method, '/')+1:] }

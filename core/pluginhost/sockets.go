@@ -1,0 +1,75 @@
+package pluginhost
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The plugins' unix sockets are in a directory that only this user can enter. A gateway that is killed leaves it behind, so
+// each directory holds a file that its owner keeps locked, and a starting gateway removes the directories whose lock is free.
+const (
+	socketPrefix = "lmqgate-plugins-"
+	lockName     = "lock"
+	// maxTempPath keeps a socket's path below the 104 to 108 bytes that systems allow.
+	maxTempPath = 40
+)
+
+type socketDir struct {
+	path string
+	lock *os.File
+}
+
+func newSocketDir() (*socketDir, error) {
+	temp := os.TempDir()
+	if len(temp) > maxTempPath {
+		temp = "/tmp"
+	}
+	removeAbandoned(temp)
+	path, err := os.MkdirTemp(temp, socketPrefix)
+	if err != nil {
+		return nil, err
+	}
+	// The lock appears under its name only once it is held.
+	lock, err := os.Create(filepath.Join(path, lockName+".new"))
+	if err == nil {
+		if !tryLock(lock) {
+			err = os.ErrPermission
+		} else {
+			err = os.Rename(lock.Name(), filepath.Join(path, lockName))
+		}
+	}
+	if err != nil {
+		_ = os.RemoveAll(path)
+		return nil, err
+	}
+	return &socketDir{path: path, lock: lock}, nil
+}
+
+func (d *socketDir) close() error {
+	err := os.RemoveAll(d.path)
+	_ = d.lock.Close()
+	return err
+}
+
+// removeAbandoned removes the directories of gateways that are gone. What cannot be removed is somebody else's and stays.
+func removeAbandoned(temp string) {
+	entries, err := os.ReadDir(temp)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), socketPrefix) || !e.IsDir() {
+			continue
+		}
+		path := filepath.Join(temp, e.Name())
+		lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		if tryLock(lock) {
+			_ = os.RemoveAll(path)
+		}
+		_ = lock.Close()
+	}
+}
