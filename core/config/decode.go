@@ -162,7 +162,7 @@ func wholeNumber(raw any) (int64, bool) {
 	case int64:
 		return n, true
 	case uint64:
-		return int64(n), n <= math.MaxInt64 //nolint:gosec // the caller drops the number when it is out of range
+		return int64(n), n <= math.MaxInt64
 	case float64:
 		return int64(n), n == math.Trunc(n) && math.Abs(n) < 1<<53
 	}

@@ -37,7 +37,7 @@ func TestTheDocumentDescribesEveryKey(t *testing.T) {
 
 	want := head + generatedBegin + reference(t) + generatedEnd + tail
 	if *update {
-		require.NoError(t, os.WriteFile(document, []byte(want), 0o644)) //nolint:gosec // a document
+		require.NoError(t, os.WriteFile(document, []byte(want), 0o644))
 		return
 	}
 	require.Equal(t, want, string(data), "run: go generate ./core/config")

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,11 +45,11 @@ func Load(path string, sets []string, environ []string) (*Config, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration file: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("configuration file: %w", err)
@@ -123,8 +123,8 @@ func newLayers(path string) *layers {
 // nearest section around it.
 func (l *layers) where(key string) string {
 	for ; key != ""; key = parent(key) {
-		for i := len(l.sources) - 1; i >= 0; i-- {
-			if at, ok := l.sources[i][key]; ok {
+		for _, source := range slices.Backward(l.sources) {
+			if at, ok := source[key]; ok {
 				return at
 			}
 		}
@@ -294,8 +294,8 @@ func note(at map[string]string, key, source string) {
 }
 
 func (l *layers) merge(path []string, v any) {
-	for i := len(path) - 1; i >= 0; i-- {
-		v = map[string]any{path[i]: v}
+	for _, name := range slices.Backward(path) {
+		v = map[string]any{name: v}
 	}
 	m, _ := v.(map[string]any)
 	if err := l.koanf.Load(confmap.Provider(m, ""), nil); err != nil {
@@ -307,53 +307,3 @@ var indexPattern = regexp.MustCompile(`\[\d+\]`)
 
 // generic writes "listeners[3].type" as the schema does: "listeners[].type".
 func generic(key string) string { return indexPattern.ReplaceAllString(key, "[]") }
-
-// resolvePaths makes every path absolute: against the configuration file's
-// directory, or the working directory without a file.
-func (c *Config) resolvePaths(path string) error {
-	dir := "."
-	if path != "" {
-		c.Path = path
-		dir = filepath.Dir(path)
-	}
-	var err error
-	if c.Dir, err = filepath.Abs(dir); err != nil {
-		return fmt.Errorf("find the directory of the configuration: %w", err)
-	}
-	abs := func(p *string) {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(c.Dir, *p)
-		}
-	}
-	abs(&c.Node.DataDir)
-	for i := range c.Listeners {
-		abs(&c.Listeners[i].CertFile)
-		abs(&c.Listeners[i].KeyFile)
-		abs(&c.Listeners[i].ClientCAFile)
-	}
-	abs(&c.Store.RocketMQ.TLS.CAFile)
-	abs(&c.Store.RocketMQ.TLS.CertFile)
-	abs(&c.Store.RocketMQ.TLS.KeyFile)
-	if c.Store.Local.Path == "" {
-		c.Store.Local.Path = filepath.Join(c.Node.DataDir, "store")
-	}
-	abs(&c.Store.Local.Path)
-	if c.Plugins.Dir == "" {
-		if c.Plugins.Dir, err = besideBinary("plugins"); err != nil {
-			return err
-		}
-	}
-	abs(&c.Plugins.Dir)
-	return nil
-}
-
-func besideBinary(name string) (string, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find the lmqgate binary for plugins.dir (set plugins.dir): %w", err)
-	}
-	if real, err := filepath.EvalSymlinks(exe); err == nil {
-		exe = real
-	}
-	return filepath.Join(filepath.Dir(exe), name), nil
-}

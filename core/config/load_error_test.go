@@ -18,7 +18,7 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"unknown key", "mqtt:\n  max_packetsize: 1MiB\n", nil, nil, ":2: mqtt.max_packetsize: unknown key; the nearest known key is mqtt.max_packet_size"},
 		{"unknown section", "stor: {}\n", nil, nil, ":1: stor: unknown key; the nearest known key is store"},
 		{"key one level too high", "auto_create: true\n", nil, nil, ":1: auto_create: unknown key; the nearest known key is topics.auto_create"},
-		{"unknown key in a list", "listeners:\n  - type: tcp\n    adress: \":1\"\n", nil, nil, ":3: listeners[0].adress: unknown key; the nearest known key is listeners[].address"},
+		{"unknown key in a list", "listeners:\n  - type: tcp\n    addr: \":1\"\n", nil, nil, ":3: listeners[0].addr: unknown key; the nearest known key is listeners[].address"},
 		{"number wanted", "mqtt: {receive_maximum: many}", nil, nil, `:1: mqtt.receive_maximum: wants a whole number, not "many"`},
 		{"fraction", "topics: {queues: 1.5}", nil, nil, ":1: topics.queues: wants a whole number, not 1.5"},
 		{"list wanted", "listeners: tcp", nil, nil, `:1: listeners: wants a list, not "tcp"`},

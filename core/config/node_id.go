@@ -54,7 +54,7 @@ func NodeID(dataDir string) (string, error) {
 }
 
 func readNodeID(path string) (string, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // in the operator's data directory
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read the node id: %w", err)
 	}

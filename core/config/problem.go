@@ -61,8 +61,7 @@ func (e *Error) Summary() string {
 // Problems returns what is wrong according to err: the problems of an *Error,
 // nil for any other error.
 func Problems(err error) []Problem {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Problems
 	}
 	return nil

@@ -47,7 +47,7 @@ func render(v reflect.Value) *goyaml.Node {
 		return n
 	case reflect.Map:
 		n := &goyaml.Node{Kind: goyaml.MappingNode}
-		m, _ := v.Interface().(map[string]string)
+		m, _ := reflect.TypeAssert[map[string]string](v)
 		for _, k := range sortedKeys(m) {
 			n.Content = append(n.Content, scalar(k, ""), scalar(m[k], "!!str"))
 		}

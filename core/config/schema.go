@@ -22,14 +22,14 @@ func Keys() []string {
 }
 
 func appendKeys(keys []string, prefix string, t reflect.Type) []string {
-	for i := range t.NumField() {
-		name := keyOf(t.Field(i))
+	for f := range t.Fields() {
+		name := keyOf(f)
 		if name == "" {
 			continue
 		}
 		key := join(prefix, name)
 		keys = append(keys, key)
-		switch ft := t.Field(i).Type; {
+		switch ft := f.Type; {
 		case ft.Kind() == reflect.Struct:
 			keys = appendKeys(keys, key, ft)
 		case ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct:
@@ -48,8 +48,8 @@ func keyOf(f reflect.StructField) string {
 }
 
 func fieldByKey(t reflect.Type, name string) (reflect.StructField, bool) {
-	for i := range t.NumField() {
-		if f := t.Field(i); name != "" && keyOf(f) == name {
+	for f := range t.Fields() {
+		if name != "" && keyOf(f) == name {
 			return f, true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -203,10 +204,8 @@ func (c *Config) checkFiles(p *problems) {
 }
 
 func oneOf(p *problems, key, value string, allowed ...string) bool {
-	for _, a := range allowed {
-		if value == a {
-			return true
-		}
+	if slices.Contains(allowed, value) {
+		return true
 	}
 	last := len(allowed) - 1
 	p.add(key, "%s wants %s or %s", describeText(value), strings.Join(allowed[:last], ", "), allowed[last])
