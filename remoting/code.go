@@ -8,8 +8,10 @@ const (
 	CodeUpdateConsumerOffset = 15
 	CodeCreateTopic          = 17
 	CodeBrokerRuntimeInfo    = 28
+	CodeSearchOffset         = 29
 	CodeMaxOffset            = 30
 	CodeMinOffset            = 31
+	CodeViewMessage          = 33
 	CodePutKVConfig          = 100
 	CodeGetKVConfig          = 101
 	CodeDeleteKVConfig       = 102

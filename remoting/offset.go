@@ -59,3 +59,11 @@ func field(resp *Command, addr, name string) (int64, error) {
 	}
 	return n, nil
 }
+
+// SearchOffset returns the first offset of a queue whose message was stored at or after a time (milliseconds since the
+// epoch), as near as the broker can tell.
+func (c *Client) SearchOffset(ctx context.Context, broker, topic string, queue int32, millis int64) (int64, error) {
+	req := &Command{Code: CodeSearchOffset, Ext: queueFields(topic, queue)}
+	req.Ext["timestamp"] = strconv.FormatInt(millis, 10)
+	return c.offset(ctx, broker, req)
+}

@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -79,4 +80,23 @@ func (c *Client) PullMessage(ctx context.Context, broker string, p PullRequest) 
 		}
 	}
 	return r, nil
+}
+
+// ViewMessage reads one message by its place in a broker's commit log. It needs no queue, so it also finds a message
+// that was stored this moment.
+func (c *Client) ViewMessage(ctx context.Context, broker, topic string, logOffset int64) (*Message, error) {
+	resp, err := c.do(ctx, broker, &Command{Code: CodeViewMessage, Ext: map[string]string{
+		"topic": topic, "offset": strconv.FormatInt(logOffset, 10),
+	}})
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := DecodeMessages(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if len(msgs) != 1 {
+		return nil, fmt.Errorf("%w: %d messages at one place of %s", ErrMalformed, len(msgs), broker)
+	}
+	return &msgs[0], nil
 }

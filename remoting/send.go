@@ -23,11 +23,12 @@ type SendResult struct {
 	ID          string
 	Queue       int32
 	QueueOffset int64
+	// Unsynced: the broker is to wait for a slave, and has none now.
+	Unsynced bool
 }
 
 // SendMessage stores a message and returns when the broker has answered. Answers that say the message is stored but not yet
-// flushed or replicated as the broker is configured to are errors with the codes FlushDiskTimeout, FlushSlaveTimeout and
-// SlaveNotAvailable.
+// flushed or replicated as the broker is configured to are errors with the codes FlushDiskTimeout and FlushSlaveTimeout.
 func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) (*SendResult, error) {
 	req := &Command{Code: CodeSendMessage, Ext: queueFields(s.Topic, s.Queue), Body: s.Body}
 	req.Ext["producerGroup"] = s.Group
@@ -40,11 +41,11 @@ func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) 
 	req.Ext["reconsumeTimes"] = "0"
 	req.Ext["unitMode"] = "false"
 	req.Ext["batch"] = "false"
-	resp, err := c.do(ctx, broker, req)
+	resp, err := c.do(ctx, broker, req, SlaveNotAvailable)
 	if err != nil {
 		return nil, err
 	}
-	r := &SendResult{ID: resp.Ext["msgId"]}
+	r := &SendResult{ID: resp.Ext["msgId"], Unsynced: resp.Code == SlaveNotAvailable}
 	queue, err := field(resp, broker, "queueId")
 	if err != nil {
 		return nil, err

@@ -158,8 +158,7 @@ func (c *Cluster) newBroker(i int) (*node, error) {
 		"autoCreateTopicEnable": "false", "autoCreateSubscriptionGroup": "true",
 		// A shared, slow or nearly full machine must not look like a broken broker.
 		"diskMaxUsedSpaceRatio": "99", "waitTimeMillsInSendQueue": "2000", "osPageCacheBusyTimeOutMills": "2000",
-		// Not needed, and slow to start.
-		"timerWheelEnable": "false", "messageIndexEnable": "false",
+		"messageIndexEnable": "false",
 		"registerNameServerPeriod": "10000",
 	}, c.opts.Broker)
 	if err != nil {

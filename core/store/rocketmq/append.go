@@ -1,0 +1,332 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+const (
+	// firstBackoff and lastBackoff bound the wait before an append is tried again.
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = 2 * time.Second
+	// unknownAfter is how long an append to a topic that never had a route here is tried: a topic that was only just
+	// created has none for a moment.
+	unknownAfter = 3 * time.Second
+	// suspectFor is how long a broker that failed gets no appends while there are others.
+	suspectFor = 5 * time.Second
+)
+
+// operation is one append, until done was called. One goroutine at a time works on it.
+type operation struct {
+	s      *Store
+	ctx    context.Context
+	cancel func()
+	caller context.Context
+	append store.Append
+	// records are sent from the last to the first: the main record only when all follow-ups are stored.
+	records []record
+	left    int
+	tries   int
+	began   time.Time
+	done    func(store.Position, error)
+}
+
+// Append implements store.Store.
+func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
+	if err := s.begin(); err != nil {
+		done(store.Position{}, err)
+		return
+	}
+	records, err := encode(s.ids.next(), &a)
+	if err == nil {
+		err = s.slot(ctx)
+	}
+	if err != nil {
+		s.end()
+		done(store.Position{}, fmt.Errorf("append to %q: %w", clip(a.Topic), err))
+		return
+	}
+	s.metrics.inFlight.Inc()
+	both, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(s.base, cancel)
+	op := &operation{
+		s: s, ctx: both, cancel: func() { unhook(); cancel() }, caller: ctx, append: a,
+		records: records, left: len(records), began: time.Now(), done: done,
+	}
+	op.attempt()
+}
+
+// slot takes one of the places for appends in flight.
+func (s *Store) slot(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.base.Done():
+		return store.ErrClosed
+	}
+}
+
+// attempt sends the next record. It does not wait, except for the route of a topic that is used for the first time.
+func (op *operation) attempt() {
+	if op.ctx.Err() != nil {
+		op.finish(store.Position{}, op.ctx.Err())
+		return
+	}
+	rt := op.s.routes.known(op.append.Topic)
+	if rt == nil || time.Since(rt.at) > routeAge {
+		var err error
+		if rt, err = op.s.routes.topic(op.ctx, op.append.Topic); err != nil {
+			go op.retry(err, "")
+			return
+		}
+	}
+	t, ok := op.s.choose(rt, op.append.Topic, op.append.Key)
+	if !ok {
+		go op.retry(fmt.Errorf("%w: topic %q has no writable queue", store.ErrUnavailable, op.append.Topic), "")
+		return
+	}
+	i := op.left - 1
+	if i > 0 {
+		go op.followUp(i, t)
+		return
+	}
+	op.s.sender.send(op.ctx, t, op.records[0], func(res sent, err error) {
+		if err != nil {
+			op.retry(err, t.Broker)
+			return
+		}
+		op.s.suspect.clear(t.Broker)
+		if res.unsynced {
+			op.s.metrics.unsynced.Inc()
+		}
+		op.finish(op.position(t, res), nil)
+	})
+}
+
+// followUp sends a follow-up record to the broker where the main record will go: readers look for a queue only on the brokers
+// of the first-level topic.
+func (op *operation) followUp(i int, t target) {
+	t, err := op.s.followUpTarget(op.ctx, t, op.append.Key)
+	if err != nil {
+		op.retry(err, "")
+		return
+	}
+	op.s.sender.send(op.ctx, t, op.records[i], func(_ sent, err error) {
+		if err != nil {
+			op.retry(err, t.Broker)
+			return
+		}
+		op.s.metrics.followUps.Inc()
+		op.left, op.tries = i, 0
+		op.attempt()
+	})
+}
+
+// followUpTarget returns where on t's broker a follow-up goes, creating its topic there when it is missing.
+func (s *Store) followUpTarget(ctx context.Context, t target, key string) (target, error) {
+	st, err := s.routes.current(ctx, 3*routeAge)
+	if err != nil {
+		return t, err
+	}
+	if st.singleFeeder(t.Broker) {
+		return t, nil // the queues of the dispatch set are fed by t only
+	}
+	find := func(rt *topicRoute) (target, bool) {
+		var on []store.Partition
+		for _, p := range rt.writable {
+			if p.Broker == t.Broker {
+				on = append(on, p)
+			}
+		}
+		if len(on) == 0 {
+			return target{}, false
+		}
+		return target{topic: followUpTopic, Partition: on[hash(key)%uint32(len(on))], addr: rt.addrs[t.Broker]}, true
+	}
+	if rt, err := s.routes.topic(ctx, followUpTopic); err == nil {
+		if f, ok := find(rt); ok {
+			return f, nil
+		}
+	}
+	if err := s.createOn(ctx, t.addr, followUpTopic, followUpQueues); err != nil {
+		return t, fmt.Errorf("create the topic %q for follow-up records: %w", followUpTopic, err)
+	}
+	rt, err := s.routes.refreshTopic(ctx, followUpTopic)
+	if err != nil {
+		return t, err
+	}
+	if f, ok := find(rt); ok {
+		return f, nil
+	}
+	return t, fmt.Errorf("%w: topic %q has no route to %q yet", store.ErrUnavailable, followUpTopic, t.Broker)
+}
+
+// followUpQueues is the number of queues of the follow-up topic on each broker.
+const followUpQueues = 8
+
+// choose returns the physical queue of a key. Brokers that failed a moment ago are left out while there are others.
+func (s *Store) choose(rt *topicRoute, topic, key string) (target, bool) {
+	if len(rt.writable) == 0 {
+		return target{}, false
+	}
+	h := hash(key)
+	p := rt.writable[h%uint32(len(rt.writable))]
+	if s.suspect.has(p.Broker) {
+		var others []store.Partition
+		for _, q := range rt.writable {
+			if !s.suspect.has(q.Broker) {
+				others = append(others, q)
+			}
+		}
+		if len(others) > 0 {
+			p = others[h%uint32(len(others))]
+		}
+	}
+	return target{topic: topic, Partition: p, addr: rt.addrs[p.Broker]}, true
+}
+
+func hash(key string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key))
+	return h.Sum32()
+}
+
+// retry decides what a failure means: the end of the append, or another attempt after a moment. It blocks for that moment.
+func (op *operation) retry(err error, broker string) {
+	s := op.s
+	if op.ctx.Err() != nil {
+		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", op.ctx.Err(), err))
+		return
+	}
+	var refused *sendError
+	switch {
+	case errors.As(err, &refused) && refused.code == remoting.MessageIllegal:
+		op.finish(store.Position{}, fmt.Errorf("%w: %w", store.ErrTooLarge, err))
+		return
+	case errors.As(err, &refused) && refused.code == remoting.TopicNotExist, remoting.IsCode(err, remoting.TopicNotExist):
+		if final := op.missing(); final != nil {
+			op.finish(store.Position{}, final)
+			return
+		}
+	case broker != "" && refused == nil:
+		s.suspect.add(broker)
+	}
+	if op.tries == 0 {
+		s.log.Debug("append failed, trying again", "topic", op.append.Topic, "broker", broker, "error", err)
+	}
+	s.metrics.retries.Inc()
+	wait := min(firstBackoff<<min(op.tries, 10), lastBackoff)
+	op.tries++
+	timer := time.NewTimer(wait/2 + rand.N(wait/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-op.ctx.Done():
+		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", op.ctx.Err(), err))
+		return
+	}
+	op.attempt()
+}
+
+// missing returns the final error of an append whose topic has no route, or nil to try on.
+func (op *operation) missing() error {
+	r := op.s.routes
+	if r.known(op.append.Topic) == nil && time.Since(op.began) < unknownAfter {
+		return nil
+	}
+	if _, err := r.refreshTopic(op.ctx, op.append.Topic); err == nil || !remoting.IsCode(err, remoting.TopicNotExist) {
+		return nil
+	}
+	if err := r.missing(op.ctx, op.append.Topic); errors.Is(err, store.ErrUnknownTopic) {
+		return err
+	}
+	return nil
+}
+
+// finish ends the append.
+func (op *operation) finish(p store.Position, err error) {
+	s := op.s
+	switch {
+	case err == nil:
+		s.metrics.appends.WithLabelValues("stored").Inc()
+		s.metrics.seconds.Observe(time.Since(op.began).Seconds())
+	case op.caller.Err() == nil && s.base.Err() != nil:
+		err = fmt.Errorf("append to %q: %w", clip(op.append.Topic), store.ErrClosed)
+	case op.caller.Err() != nil:
+		err = fmt.Errorf("append to %q: %w: %w", clip(op.append.Topic), store.ErrUnavailable, err)
+	default:
+		err = fmt.Errorf("append to %q: %w", clip(op.append.Topic), err)
+	}
+	if err != nil {
+		s.metrics.appends.WithLabelValues("failed").Inc()
+	}
+	s.metrics.inFlight.Dec()
+	<-s.slots
+	op.cancel()
+	op.done(p, err)
+	s.end()
+}
+
+// position is where the main record is. Brokers do not say when they stored it; only retained values, which are put in order
+// by it on all nodes, are worth a question.
+func (op *operation) position(t target, res sent) store.Position {
+	p := store.Position{Broker: t.Broker, Partition: res.queue, Offset: res.offset, Log: res.log, Time: time.Now().UnixMilli()}
+	if op.append.Message.Retain && res.log >= 0 {
+		if m, err := op.s.client.ViewMessage(op.ctx, t.addr, t.topic, res.log); err == nil {
+			p.Time = m.StoreTime
+		} else {
+			op.s.log.Warn("the time of a retained message is this node's, the broker did not tell its own",
+				"topic", op.append.Topic, "broker", t.Broker, "error", err)
+		}
+	}
+	return p
+}
+
+// suspects are the brokers that failed a moment ago.
+type suspects struct {
+	mu    sync.RWMutex
+	until map[string]time.Time
+}
+
+func (s *suspects) add(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.until == nil {
+		s.until = make(map[string]time.Time)
+	}
+	s.until[name] = time.Now().Add(suspectFor)
+}
+
+func (s *suspects) has(name string) bool {
+	s.mu.RLock()
+	until, ok := s.until[name]
+	s.mu.RUnlock()
+	return ok && time.Now().Before(until)
+}
+
+func (s *suspects) clear(name string) {
+	s.mu.RLock()
+	_, ok := s.until[name]
+	s.mu.RUnlock()
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	delete(s.until, name)
+	s.mu.Unlock()
+}

@@ -1,0 +1,210 @@
+package rocketmq
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// defaultQoS is the QoS of messages whose producer gave none.
+const defaultQoS = 1
+
+// decode makes a record of a message of any origin. followUp is true for records that only carry entries.
+func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool) {
+	r = &store.Record{Position: store.Position{
+		Broker: broker, Partition: m.Queue, Offset: m.QueueOffset, Log: m.LogOffset, Time: m.StoreTime,
+	}}
+	r.QoS = defaultQoS
+	created := m.BornTime
+	var empty bool
+	var dispatch, offsets, ext, topic, user string
+	props := func() *store.Properties {
+		if r.Properties == nil {
+			r.Properties = &store.Properties{}
+		}
+		return r.Properties
+	}
+	qos := false
+	remoting.EachProperty(m.Properties, func(name, v string) bool {
+		switch name {
+		case propID:
+			r.ID = v
+		case propDispatch:
+			dispatch = v
+		case propOffsets:
+			offsets = v
+		case propTopic:
+			topic = v
+		case propTopic + base64Suffix:
+			topic = plainText(v)
+		case propEmpty:
+			empty = v == "true"
+		case propQoS:
+			if len(v) == 1 && v[0] >= '0' && v[0] <= '2' {
+				r.QoS, qos = v[0]-'0', true
+			}
+		case propExt:
+			ext = v
+		case propPublisher:
+			r.Publisher = v
+		case propPublisher + base64Suffix:
+			r.Publisher = plainText(v)
+		case propRetain:
+			r.Retain = v == "1"
+		case propCreated:
+			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+				created = n
+			}
+		case propExpires:
+			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+				r.Expires = time.UnixMilli(n)
+			}
+		case propFormat:
+			if v == "0" || v == "1" {
+				props().PayloadFormat, props().HasFormat = v[0]-'0', true
+			}
+		case propContentType:
+			props().ContentType = v
+		case propContentType + base64Suffix:
+			props().ContentType = plainText(v)
+		case propResponseTopic:
+			props().ResponseTopic = v
+		case propResponseTopic + base64Suffix:
+			props().ResponseTopic = plainText(v)
+		case propCorrelation:
+			if b, err := base64.StdEncoding.DecodeString(v); err == nil {
+				props().CorrelationData = b
+			}
+		case propUser:
+			user = v
+		case propPartial:
+			r.Partial = v == "1"
+		case propFollowUp:
+			followUp = v == "1"
+		}
+		return true
+	})
+	r.Created = time.UnixMilli(created)
+	if r.ID == "" {
+		r.ID = broker + "@" + strconv.FormatInt(m.LogOffset, 10)
+	}
+	if user != "" {
+		if u := userProperties(user); u != nil {
+			props().User = u
+		}
+	}
+	if !empty || string(m.Body) != emptyBody {
+		r.Payload = bytes.Clone(m.Body) // not a part of the pull's buffer, which would live as long as the record
+	}
+	r.Entries = entries(dispatch, offsets)
+	extTopic, extQoS := extData(ext)
+	if !qos && extQoS >= 0 {
+		r.QoS = byte(extQoS)
+	}
+	for _, t := range [...]string{extTopic, topic, dispatchTopic(m.Topic, dispatch)} {
+		if validTopicName(t) {
+			r.Topic = t
+			break
+		}
+	}
+	if r.Topic == "" {
+		r.Topic = m.Topic
+	}
+	return r, followUp
+}
+
+func plainText(encoded string) string {
+	b, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+func userProperties(text string) []store.UserProperty {
+	var pairs [][2]string
+	if json.Unmarshal([]byte(text), &pairs) != nil || len(pairs) == 0 {
+		return nil
+	}
+	out := make([]store.UserProperty, len(pairs))
+	for i, p := range pairs {
+		out[i] = store.UserProperty{Key: p[0], Value: p[1]}
+	}
+	return out
+}
+
+// extData reads what matters of the extData property; qos is -1 where there is none.
+func extData(ext string) (topic string, qos int) {
+	if ext == "" {
+		return "", -1
+	}
+	for i, v := range extValues { // what we write ourselves
+		if ext == v {
+			return "", i
+		}
+	}
+	var data struct {
+		Topic string `json:"mqttRealTopic"`
+		QoS   string `json:"qosLevel"`
+	}
+	_ = json.Unmarshal([]byte(ext), &data) // fields of other types stay empty
+	if len(data.QoS) == 1 && data.QoS[0] >= '0' && data.QoS[0] <= '2' {
+		return data.Topic, int(data.QoS[0] - '0')
+	}
+	return data.Topic, -1
+}
+
+// entries pairs the dispatch set with the broker's offsets. Names that are no light message queues have none.
+func entries(dispatch, offsets string) []store.Entry {
+	if dispatch == "" || offsets == "" {
+		return nil
+	}
+	out := make([]store.Entry, 0, 1+strings.Count(dispatch, ","))
+	for dispatch != "" && offsets != "" {
+		var name, text string
+		name, dispatch, _ = strings.Cut(dispatch, ",")
+		text, offsets, _ = strings.Cut(offsets, ",")
+		queue, ok := strings.CutPrefix(name, lmqPrefix)
+		if !ok {
+			continue
+		}
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
+			out = append(out, store.Entry{Queue: queue, Offset: n})
+		}
+	}
+	return out
+}
+
+// dispatchTopic is the MQTT topic that a RocketMQ producer meant who only set the dispatch set: its last entry that is no
+// wildcard filter. The queues of T/a and T/a/ have one name; the former is meant far more often.
+func dispatchTopic(rocketmqTopic, dispatch string) string {
+	for dispatch != "" {
+		name := dispatch
+		if i := strings.LastIndexByte(dispatch, ','); i >= 0 {
+			name, dispatch = dispatch[i+1:], dispatch[:i]
+		} else {
+			dispatch = ""
+		}
+		queue, ok := strings.CutPrefix(name, lmqPrefix)
+		if !ok || queue == "" || strings.ContainsAny(queue, "+#") {
+			continue
+		}
+		if client, ok := strings.CutPrefix(queue, "%p2p%"); ok {
+			return rocketmqTopic + "/p2p/" + strings.TrimSuffix(client, "%")
+		}
+		return strings.TrimSuffix(strings.ReplaceAll(queue, "%", "/"), "/")
+	}
+	return ""
+}
+
+// validTopicName reports whether a PUBLISH may carry the name; what other producers wrote need not be one.
+func validTopicName(t string) bool {
+	return t != "" && len(t) <= 65535 && !strings.ContainsAny(t, "+#\x00") && utf8.ValidString(t)
+}

@@ -1,0 +1,34 @@
+package rocketmq
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// ids makes message identities in the form of RocketMQ's clients: 16 bytes as upper-case hexadecimal, with the time (in
+// milliseconds since the month's start) in bytes 10 to 13, where mqadmin looks for it. The first ten bytes, an address and a process id
+// in other clients, are random: containers share both.
+type ids struct {
+	prefix  [10]byte
+	counter atomic.Uint32
+}
+
+func newIDs() *ids {
+	g := &ids{}
+	_, _ = rand.Read(g.prefix[:]) // never fails
+	return g
+}
+
+func (g *ids) next() string {
+	var b [16]byte
+	copy(b[:], g.prefix[:])
+	now := time.Now()
+	month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, now.Location())
+	binary.BigEndian.PutUint32(b[10:], uint32(now.Sub(month).Milliseconds()))
+	binary.BigEndian.PutUint16(b[14:], uint16(g.counter.Add(1)))
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}

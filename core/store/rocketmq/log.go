@@ -1,0 +1,60 @@
+package rocketmq
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+)
+
+// clientLog carries rocketmq-client-go's log to slog, a level lower: it says a lot, and errors that matter come back as
+// errors anyway.
+type clientLog struct {
+	mu  sync.Mutex
+	log *slog.Logger
+}
+
+var (
+	_ rlog.Logger = (*clientLog)(nil)
+	// theClientLog is one for the process, as rocketmq-client-go's logger is; the last store that was made gets the lines.
+	theClientLog    clientLog
+	setClientLogger sync.Once
+)
+
+func bridgeLog(log *slog.Logger) {
+	theClientLog.mu.Lock()
+	theClientLog.log = log
+	theClientLog.mu.Unlock()
+	setClientLogger.Do(func() { rlog.SetLogger(&theClientLog) })
+}
+
+func (l *clientLog) write(level slog.Level, msg string, fields map[string]interface{}) {
+	l.mu.Lock()
+	log := l.log
+	l.mu.Unlock()
+	if log == nil || !log.Enabled(context.Background(), level) {
+		return
+	}
+	args := make([]any, 0, 2*len(fields)+2)
+	args = append(args, "from", "rocketmq-client-go")
+	for k, v := range fields {
+		args = append(args, k, v)
+	}
+	log.Log(context.Background(), level, msg, args...)
+}
+
+// below debug: shown by nobody who did not ask for it in code.
+const levelTrace = slog.LevelDebug - 4
+
+func (l *clientLog) Debug(msg string, f map[string]interface{})   { l.write(levelTrace, msg, f) }
+func (l *clientLog) Info(msg string, f map[string]interface{})    { l.write(levelTrace, msg, f) }
+func (l *clientLog) Warning(msg string, f map[string]interface{}) { l.write(slog.LevelDebug, msg, f) }
+func (l *clientLog) Error(msg string, f map[string]interface{})   { l.write(slog.LevelDebug, msg, f) }
+func (l *clientLog) Fatal(msg string, f map[string]interface{})   { l.write(slog.LevelError, msg, f) }
+
+// Level and OutputPath are for configuration by rocketmq-client-go's own means, which slog replaces.
+func (l *clientLog) Level(string) {}
+
+// OutputPath does nothing; see Level.
+func (l *clientLog) OutputPath(string) error { return nil }

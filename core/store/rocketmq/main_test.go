@@ -1,0 +1,168 @@
+package rocketmq
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+// shared is the cluster of the tests that do not harm it; the first that wants it starts it.
+var shared struct {
+	once sync.Once
+	c    *cluster.Cluster
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	shared.c.Stop()
+	if code == 0 {
+		if err := goleak.Find(producerLeaks...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// producerLeaks are goroutines that rocketmq-client-go's producer leaves for some seconds after its shutdown, or for ever
+// (connections to name servers, caches of the package).
+var producerLeaks = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/primitive.WithRecover"),
+	goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
+}
+
+// sharedCluster is one broker of the wanted version.
+func sharedCluster(t testing.TB) *cluster.Cluster {
+	t.Helper()
+	version := cluster.Wanted(t)
+	shared.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		shared.c, shared.err = cluster.Start(ctx, cluster.Options{Version: version})
+	})
+	require.NoError(t, shared.err)
+	return shared.c
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	level := slog.LevelInfo
+	if os.Getenv("LMQGATE_TEST_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
+}
+
+// open starts a store on a cluster and waits until it is ready.
+func open(t testing.TB, c *cluster.Cluster) *Store {
+	t.Helper()
+	return openWith(t, Options{Namesrv: c.Namesrv()})
+}
+
+func openWith(t testing.TB, o Options) *Store {
+	t.Helper()
+	o.NodeID, o.Log = "test", testLog(t)
+	s, err := New(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.NoError(t, s.Start(t.Context()))
+	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, 30*time.Second, 20*time.Millisecond)
+	return s
+}
+
+var topicNumber atomic.Int64
+
+// newTopic creates a topic that no other test has.
+func newTopic(t testing.TB, s *Store, queues int) string {
+	t.Helper()
+	name := fmt.Sprintf("t%d_%d", time.Now().UnixNano(), topicNumber.Add(1))
+	require.NoError(t, s.CreateTopic(t.Context(), name, queues))
+	return name
+}
+
+// appendOne stores a message and waits.
+func appendOne(t testing.TB, s *Store, a store.Append) store.Position {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p, err := appendWait(ctx, s, a)
+	require.NoError(t, err)
+	return p
+}
+
+func appendWait(ctx context.Context, s *Store, a store.Append) (store.Position, error) {
+	type answer struct {
+		p   store.Position
+		err error
+	}
+	done := make(chan answer, 1)
+	s.Append(ctx, a, func(p store.Position, err error) { done <- answer{p, err} })
+	got := <-done
+	return got.p, got.err
+}
+
+// readAll reads a queue on all brokers from the beginning until it has n records.
+func readAll(t testing.TB, s *Store, queue string, n int) []*store.Record {
+	t.Helper()
+	var out []*store.Record
+	require.Eventually(t, func() bool {
+		out = out[:0]
+		brokers, err := s.Brokers(t.Context(), "")
+		if err != nil {
+			return false
+		}
+		for _, b := range brokers {
+			for next := int64(0); ; {
+				batch, err := s.Read(t.Context(), store.QueueRef{Queue: queue, Broker: b}, next, 100)
+				if err != nil || len(batch.Records) == 0 && batch.Next == next {
+					break
+				}
+				out = append(out, batch.Records...)
+				next = batch.Next
+			}
+		}
+		return len(out) >= n
+	}, 30*time.Second, 20*time.Millisecond, "queue %q: %d of %d records", queue, len(out), n)
+	return out
+}
+
+// collector gathers what a tail brings.
+type collector struct {
+	mu      sync.Mutex
+	records []*store.Record
+}
+
+func (c *collector) take(_ store.Partition, records []*store.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.records = append(c.records, records...)
+}
+
+func (c *collector) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.records)
+}
+
+func (c *collector) await(t testing.TB, n int) []*store.Record {
+	t.Helper()
+	require.Eventually(t, func() bool { return c.len() >= n }, 60*time.Second, 10*time.Millisecond, "want %d records", n)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]*store.Record(nil), c.records...)
+}
+
+func message(topic, payload string) *store.Message {
+	return &store.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Created: time.Now()}
+}

@@ -1,0 +1,146 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// maxPull is how many messages are asked for at once; brokers send at most 32 unless configured otherwise.
+const maxPull = 256
+
+// Read implements store.Store.
+func (s *Store) Read(ctx context.Context, q store.QueueRef, offset int64, max int) (store.Batch, error) {
+	b, err := s.read(ctx, q.Broker, lmqPrefix+q.Queue, 0, q.Queue, offset, max)
+	if err != nil {
+		return store.Batch{}, fmt.Errorf("read queue %q on %q at %d: %w", clip(q.Queue), q.Broker, offset, err)
+	}
+	return b, nil
+}
+
+// ReadPartition implements store.Store.
+func (s *Store) ReadPartition(ctx context.Context, topic string, p store.Partition, offset int64, max int) (store.Batch, error) {
+	b, err := s.read(ctx, p.Broker, topic, p.ID, "", offset, max)
+	if err != nil {
+		return store.Batch{}, fmt.Errorf("read topic %q, queue %d on %q at %d: %w", clip(topic), p.ID, p.Broker, offset, err)
+	}
+	return b, nil
+}
+
+// read pulls once. queue is the light message queue's name, or empty for a physical queue.
+func (s *Store) read(ctx context.Context, name, topic string, id int32, queue string, offset int64, limit int) (store.Batch, error) {
+	if err := s.begin(); err != nil {
+		return store.Batch{}, err
+	}
+	defer s.end()
+	pull, err := s.pull(ctx, name, remoting.PullRequest{
+		Group: pullGroup, Topic: topic, Queue: id, Offset: offset, Max: min(max(limit, 1), maxPull),
+	})
+	if err != nil {
+		return store.Batch{}, err
+	}
+	b := store.Batch{Next: max(pull.Next, offset), Min: pull.Min, Max: pull.Max}
+	if pull.Code == remoting.PullOffsetMoved {
+		if offset > pull.Max {
+			s.metrics.resets.Inc()
+			b.Next = pull.Min
+		}
+		return b, nil
+	}
+	b.Records, b.Offsets = s.records(name, queue, offset, pull, true)
+	s.metrics.read.WithLabelValues("read").Add(float64(len(b.Records)))
+	return b, nil
+}
+
+// pull asks a broker's master, and once more at its new address when it has moved.
+func (s *Store) pull(ctx context.Context, name string, p remoting.PullRequest) (*remoting.PullResult, error) {
+	var res *remoting.PullResult
+	err := s.atBroker(ctx, name, func(addr string) (err error) {
+		res, err = s.client.PullMessage(ctx, addr, p)
+		return err
+	})
+	return res, err
+}
+
+// atBroker calls f with the address of a broker's master. A connection that was dead already is no failure yet: f is called once
+// more, with the address that the namesrvs give then.
+func (s *Store) atBroker(ctx context.Context, name string, f func(addr string) error) error {
+	addr, err := s.routes.address(ctx, name)
+	if err != nil {
+		return unavailable("find broker "+name, err)
+	}
+	err = f(addr)
+	if !errors.Is(err, remoting.ErrConnection) || ctx.Err() != nil {
+		return unavailable("ask broker "+name, err)
+	}
+	if st, rerr := s.routes.current(ctx, time.Second); rerr == nil {
+		if b, ok := st.brokers[name]; ok {
+			addr = b.addr
+		}
+	}
+	return unavailable("ask broker "+name, f(addr))
+}
+
+// records decodes what a pull brought, with each record's offset in the queue that was pulled. Follow-ups are left out where they
+// are not wanted.
+func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) ([]*store.Record, []int64) {
+	records := make([]*store.Record, 0, len(pull.Messages))
+	offsets := make([]int64, 0, len(pull.Messages))
+	dense := pull.Next-offset == int64(len(pull.Messages))
+	for i := range pull.Messages {
+		m := &pull.Messages[i]
+		if m.Err != nil {
+			s.metrics.broken.Inc()
+			s.log.Error("a record cannot be read and is skipped", "topic", clip(m.Topic), "broker", name, "log offset", m.LogOffset, "error", m.Err)
+			continue
+		}
+		r, followUp := decode(name, m)
+		if followUp && !followUps {
+			continue
+		}
+		at := m.QueueOffset
+		if queue != "" {
+			// The record's own entry says where it is in the queue. Where it has none, or a wrong one, its place in the pull does.
+			own, ok := r.Offset(queue)
+			switch {
+			case ok && own >= offset && own < pull.Next:
+				at = own
+			case dense:
+				at = offset + int64(i)
+			case len(offsets) > 0:
+				at = offsets[len(offsets)-1] + 1
+			default:
+				at = offset
+			}
+		}
+		records = append(records, r)
+		offsets = append(offsets, at)
+	}
+	return records, offsets
+}
+
+// Bounds implements store.Store.
+func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, error) {
+	if err := s.begin(); err != nil {
+		return store.Bounds{}, err
+	}
+	defer s.end()
+	var b store.Bounds
+	err := s.atBroker(ctx, q.Broker, func(addr string) (err error) {
+		if b.Max, err = s.client.MaxOffset(ctx, addr, lmqPrefix+q.Queue, 0); err != nil || b.Max == 0 {
+			b.Min = 0
+			return err
+		}
+		b.Min, err = s.client.MinOffset(ctx, addr, lmqPrefix+q.Queue, 0)
+		return err
+	})
+	if err != nil {
+		return store.Bounds{}, fmt.Errorf("bounds of queue %q on %q: %w", clip(q.Queue), q.Broker, err)
+	}
+	b.Min = min(max(b.Min, 0), b.Max)
+	return b, nil
+}

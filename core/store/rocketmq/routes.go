@@ -1,0 +1,293 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// routeAge is how old a route may be before it is asked for again.
+const routeAge = 10 * time.Second
+
+// broker is one master.
+type broker struct {
+	addr    string
+	cluster string
+	version int // 0 until it answered once
+}
+
+// clusterState is what the namesrvs said last about all brokers. It is never changed.
+type clusterState struct {
+	brokers map[string]broker
+	names   []string // of brokers, sorted
+	at      time.Time
+}
+
+// topicRoute is what the namesrvs said last about a topic. It is never changed.
+type topicRoute struct {
+	readable []store.Partition // sorted
+	writable []store.Partition // sorted; only queue 0 of brokers that want a single feeder
+	queues   int               // most readable queues on a broker
+	brokers  []string          // with readable queues, sorted
+	addrs    map[string]string // masters' addresses
+	at       time.Time
+}
+
+// routes knows where brokers and topics are. It asks the namesrvs when something is wanted that it does not know, or knows for
+// too long; the first namesrv that answers is asked first the next time.
+type routes struct {
+	client   *remoting.Client
+	namesrvs []string
+	log      *slog.Logger
+	base     context.Context // ends when the store is closed
+
+	first   atomic.Int32 // index of the namesrv that answered last
+	flight  singleflight.Group
+	cluster atomic.Pointer[clusterState]
+	topics  sync.Map // name -> *atomic.Pointer[topicRoute]
+}
+
+// ask calls f with one namesrv after the other until one succeeds. A namesrv that knows no route may have been restarted this
+// moment, so others are asked as well.
+func (r *routes) ask(ctx context.Context, f func(addr string) error) error {
+	var errs []error
+	start := int(r.first.Load())
+	for i := range r.namesrvs {
+		n := (start + i) % len(r.namesrvs)
+		err := f(r.namesrvs[n])
+		if err == nil {
+			r.first.Store(int32(n))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		errs = append(errs, err)
+	}
+	for _, err := range errs { // an answer says more than a failure to reach another
+		if remoting.IsCode(err, remoting.TopicNotExist) {
+			return err
+		}
+	}
+	return unavailable("ask the namesrvs "+strings.Join(r.namesrvs, ", "), errors.Join(errs...))
+}
+
+// refreshCluster asks for all brokers, and for the versions of those that are new or were away.
+func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
+	ch := r.flight.DoChan("cluster", func() (any, error) {
+		ctx := r.base
+		var info *remoting.ClusterInfo
+		if err := r.ask(ctx, func(addr string) (err error) {
+			info, err = r.client.ClusterInfo(ctx, addr)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		old := r.cluster.Load()
+		st := &clusterState{brokers: make(map[string]broker), at: time.Now()}
+		for name, b := range info.Brokers {
+			if addr := b.Addresses[remoting.MasterID]; addr != "" {
+				st.brokers[name] = broker{addr: addr, cluster: b.Cluster}
+				st.names = append(st.names, name)
+			}
+		}
+		slices.Sort(st.names)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for _, name := range st.names {
+			wg.Go(func() {
+				v, err := r.client.ServerVersion(ctx, info.Brokers[name].Addresses[remoting.MasterID])
+				mu.Lock()
+				defer mu.Unlock()
+				b := st.brokers[name]
+				b.version = v
+				if err != nil && old != nil {
+					b.version = old.brokers[name].version
+				}
+				st.brokers[name] = b
+			})
+		}
+		wg.Wait()
+		r.cluster.Store(st)
+		return st, nil
+	})
+	select {
+	case res := <-ch:
+		if res.Err != nil {
+			return nil, res.Err
+		}
+		return res.Val.(*clusterState), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// current returns the state of the cluster, at most as old as age.
+func (r *routes) current(ctx context.Context, age time.Duration) (*clusterState, error) {
+	if st := r.cluster.Load(); st != nil && time.Since(st.at) < age {
+		return st, nil
+	}
+	return r.refreshCluster(ctx)
+}
+
+// address returns where a broker's master is.
+func (r *routes) address(ctx context.Context, name string) (string, error) {
+	st := r.cluster.Load()
+	if st == nil || st.brokers[name].addr == "" {
+		var err error
+		if st, err = r.current(ctx, time.Second); err != nil {
+			return "", err
+		}
+	}
+	if b := st.brokers[name]; b.addr != "" {
+		return b.addr, nil
+	}
+	return "", fmt.Errorf("%w: no broker %q is registered", store.ErrUnavailable, name)
+}
+
+// topic returns a topic's route, from memory when it is there: when it is old it is asked for in the background.
+func (r *routes) topic(ctx context.Context, name string) (*topicRoute, error) {
+	if p, ok := r.topics.Load(name); ok {
+		rt := p.(*atomic.Pointer[topicRoute]).Load()
+		if time.Since(rt.at) > routeAge {
+			r.flight.DoChan("topic "+name, func() (any, error) { return r.fetch(name) })
+		}
+		return rt, nil
+	}
+	return r.refreshTopic(ctx, name)
+}
+
+// refreshTopic asks for a topic's route now.
+func (r *routes) refreshTopic(ctx context.Context, name string) (*topicRoute, error) {
+	ch := r.flight.DoChan("topic "+name, func() (any, error) { return r.fetch(name) })
+	select {
+	case res := <-ch:
+		if res.Err != nil {
+			return nil, res.Err
+		}
+		return res.Val.(*topicRoute), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *routes) fetch(name string) (*topicRoute, error) {
+	ctx := r.base
+	var route *remoting.Route
+	if err := r.ask(ctx, func(addr string) (err error) {
+		route, err = r.client.TopicRoute(ctx, addr, name)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	st, err := r.current(ctx, 3*routeAge)
+	if err != nil {
+		return nil, err
+	}
+	rt := &topicRoute{addrs: make(map[string]string), at: time.Now()}
+	for _, q := range route.Queues {
+		addr := route.Master(q.BrokerName)
+		if addr == "" {
+			continue
+		}
+		rt.addrs[q.BrokerName] = addr
+		if q.Readable() && q.ReadQueues > 0 {
+			rt.brokers = append(rt.brokers, q.BrokerName)
+			rt.queues = max(rt.queues, q.ReadQueues)
+			for i := range q.ReadQueues {
+				rt.readable = append(rt.readable, store.Partition{Broker: q.BrokerName, ID: int32(i)})
+			}
+		}
+		if q.Writable() {
+			n := q.WriteQueues
+			if st.singleFeeder(q.BrokerName) {
+				n = min(n, 1)
+			}
+			for i := range n {
+				rt.writable = append(rt.writable, store.Partition{Broker: q.BrokerName, ID: int32(i)})
+			}
+		}
+	}
+	slices.Sort(rt.brokers)
+	slices.SortFunc(rt.readable, comparePartitions)
+	slices.SortFunc(rt.writable, comparePartitions)
+	p, loaded := r.topics.LoadOrStore(name, newPointer(rt))
+	if loaded {
+		p.(*atomic.Pointer[topicRoute]).Store(rt)
+	}
+	return rt, nil
+}
+
+func newPointer(rt *topicRoute) *atomic.Pointer[topicRoute] {
+	p := &atomic.Pointer[topicRoute]{}
+	p.Store(rt)
+	return p
+}
+
+func comparePartitions(a, b store.Partition) int {
+	if c := strings.Compare(a.Broker, b.Broker); c != 0 {
+		return c
+	}
+	return int(a.ID - b.ID)
+}
+
+// known returns a topic's last route, also one that has gone since; nil when it never had any here.
+func (r *routes) known(name string) *topicRoute {
+	if p, ok := r.topics.Load(name); ok {
+		return p.(*atomic.Pointer[topicRoute]).Load()
+	}
+	return nil
+}
+
+// forget drops a topic that was deleted.
+func (r *routes) forget(name string) { r.topics.Delete(name) }
+
+// missing decides what it means that the namesrvs have no route of a topic. They drop the routes of a broker that is down, so
+// a topic whose brokers are not all there is unavailable; else it does not exist.
+func (r *routes) missing(ctx context.Context, name string) error {
+	st, err := r.current(ctx, time.Second)
+	if err != nil {
+		return err
+	}
+	if len(st.names) == 0 {
+		return fmt.Errorf("%w: no broker is registered", store.ErrUnavailable)
+	}
+	if rt := r.known(name); rt != nil {
+		for _, b := range rt.brokers {
+			if _, there := st.brokers[b]; !there {
+				return fmt.Errorf("%w: topic %q is on broker %q, which is not registered", store.ErrUnavailable, name, b)
+			}
+		}
+	}
+	return fmt.Errorf("%w: %q", store.ErrUnknownTopic, clip(name))
+}
+
+// singleFeeder reports whether a broker loses queue entries when several physical queues feed an LMQ; a broker that has
+// not told its version is taken for one.
+func (st *clusterState) singleFeeder(name string) bool {
+	return st.brokers[name].version < remoting.Version5_2_0
+}
+
+// unavailable wraps a failure of the connection or of the server; the ends of contexts and the store stay what they are.
+func unavailable(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable):
+		return fmt.Errorf("%s: %w", what, err)
+	case errors.Is(err, remoting.ErrClosed):
+		return fmt.Errorf("%s: %w", what, store.ErrClosed)
+	}
+	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
+}

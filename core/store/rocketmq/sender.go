@@ -1,0 +1,178 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	rocketmq "github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// target is where one record is sent to.
+type target struct {
+	topic string
+	store.Partition
+	addr string
+}
+
+// sent is what a broker said.
+type sent struct {
+	queue  int32
+	offset int64
+	log    int64
+	// unsynced: the record is stored, but the broker's slave was away.
+	unsynced bool
+}
+
+// sender sends one record once, and calls done exactly once, from any goroutine; done may block. Refusals of the broker are
+// *sendError. There are two: rocketmq-client-go's producer, and package remoting for what that cannot do (TLS with
+// verification and client certificates; signatures that include a security token).
+type sender interface {
+	start() error
+	send(ctx context.Context, t target, r record, done func(sent, error))
+	close()
+}
+
+// sendError is a broker's refusal.
+type sendError struct {
+	code   int
+	remark string
+}
+
+func (e *sendError) Error() string {
+	return fmt.Sprintf("the broker answered %d: %s", e.code, e.remark)
+}
+
+func newSender(o Options, c *remoting.Client) (sender, error) {
+	if o.TLS != nil || o.SecurityToken != "" {
+		return &remotingSender{client: c, timeout: o.SendTimeout}, nil
+	}
+	return newClientGo(o)
+}
+
+// clientGo sends with rocketmq-client-go's producer.
+type clientGo struct {
+	producer rocketmq.Producer
+}
+
+func newClientGo(o Options) (*clientGo, error) {
+	bridgeLog(o.Log)
+	addrs := make([]string, len(o.Namesrv))
+	for i, a := range o.Namesrv {
+		addrs[i] = "http://" + a // without it, the producer takes IP addresses only
+	}
+	opts := []producer.Option{
+		producer.WithNsResolver(primitive.NewPassthroughResolver(addrs)),
+		producer.WithGroupName(producerGroup),
+		// The client is shared in the process by this name; a name of its own gives each store its own.
+		producer.WithInstanceName(o.NodeID + "#" + strconv.FormatInt(time.Now().UnixNano(), 36)),
+		producer.WithRetry(0),
+		producer.WithSendMsgTimeout(o.SendTimeout),
+		producer.WithQueueSelector(producer.NewManualQueueSelector()),
+		producer.WithCompressMsgBodyOverHowmuch(math.MaxInt), // payloads are small, and processor time is short
+	}
+	if o.AccessKey != "" {
+		opts = append(opts, producer.WithCredentials(primitive.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey}))
+	}
+	p, err := rocketmq.NewProducer(opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &clientGo{producer: p}, nil
+}
+
+func (c *clientGo) start() error { return c.producer.Start() }
+
+func (c *clientGo) close() { _ = c.producer.Shutdown() }
+
+func (c *clientGo) send(ctx context.Context, t target, r record, done func(sent, error)) {
+	props := make(map[string]string, len(r.props))
+	for _, p := range r.props {
+		props[p.name] = p.value
+	}
+	m := primitive.NewMessage(t.topic, r.body)
+	m.WithProperties(props)
+	m.Queue = &primitive.MessageQueue{Topic: t.topic, BrokerName: t.Broker, QueueId: int(t.ID)}
+	err := c.producer.SendAsync(ctx, func(_ context.Context, res *primitive.SendResult, err error) {
+		if err != nil {
+			done(sent{}, refusal(err))
+			return
+		}
+		done(result(res))
+	}, m)
+	if err != nil {
+		go done(sent{}, err)
+	}
+}
+
+func result(res *primitive.SendResult) (sent, error) {
+	s := sent{queue: int32(res.MessageQueue.QueueId), offset: res.QueueOffset, log: -1}
+	if n, err := remoting.LogOffset(res.OffsetMsgID); err == nil {
+		s.log = n
+	}
+	switch res.Status {
+	case primitive.SendOK:
+		return s, nil
+	case primitive.SendSlaveNotAvailable:
+		s.unsynced = true
+		return s, nil
+	case primitive.SendFlushDiskTimeout:
+		return s, &sendError{code: remoting.FlushDiskTimeout, remark: "stored, but not flushed to disk in time"}
+	case primitive.SendFlushSlaveTimeout:
+		return s, &sendError{code: remoting.FlushSlaveTimeout, remark: "stored, but not replicated in time"}
+	}
+	return s, fmt.Errorf("unknown send status %d", res.Status)
+}
+
+// refusal finds the broker's code in the producer's error, which has it as text.
+func refusal(err error) error {
+	var code int
+	if n, _ := fmt.Sscanf(err.Error(), "CODE: %d", &code); n == 1 {
+		return &sendError{code: code, remark: clip(err.Error())}
+	}
+	return err
+}
+
+// remotingSender sends with package remoting.
+type remotingSender struct {
+	client  *remoting.Client
+	timeout time.Duration
+}
+
+func (*remotingSender) start() error { return nil }
+func (*remotingSender) close()       {}
+
+func (s *remotingSender) send(ctx context.Context, t target, r record, done func(sent, error)) {
+	var props []byte
+	for _, p := range r.props {
+		props = remoting.AppendProperty(props, p.name, p.value)
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		res, err := s.client.SendMessage(ctx, t.addr, remoting.SendRequest{
+			Group: producerGroup, Topic: t.topic, Queue: t.ID, Properties: string(props), Body: r.body,
+		})
+		var refused *remoting.Error
+		if errors.As(err, &refused) {
+			err = &sendError{code: refused.Code, remark: refused.Remark}
+		}
+		if err != nil {
+			done(sent{}, err)
+			return
+		}
+		out := sent{queue: res.Queue, offset: res.QueueOffset, log: -1, unsynced: res.Unsynced}
+		if n, err := remoting.LogOffset(res.ID); err == nil {
+			out.log = n
+		}
+		done(out, nil)
+	}()
+}

@@ -1,0 +1,242 @@
+package rocketmq
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// Options configure a Store.
+type Options struct {
+	// Namesrv are the name servers' addresses, host:port; at least one.
+	Namesrv []string
+	// AccessKey, SecretKey and SecurityToken sign every request, where the cluster has RocketMQ's ACL; empty for none.
+	AccessKey, SecretKey, SecurityToken string
+	// TLS turns on TLS on every connection; nil for none.
+	TLS *tls.Config
+	// NodeID names this node to the brokers.
+	NodeID string
+	// MaxInFlight bounds appends in flight; 0 for 1024. RocketMQ refuses far more.
+	MaxInFlight int
+	// SendTimeout bounds one attempt to send; 0 for 3 s.
+	SendTimeout time.Duration
+	Log         *slog.Logger
+	Registerer  prometheus.Registerer
+}
+
+// Store keeps messages in RocketMQ.
+type Store struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+	client  *remoting.Client
+	routes  *routes
+	sender  sender
+	ids     *ids
+	epochs  epochs
+	suspect suspects
+
+	// slots holds one token for each append in flight.
+	slots chan struct{}
+
+	// base ends when the store is closed: appends, tails and the watcher hang on it.
+	base context.Context
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	started bool
+	closed  bool
+	wg      sync.WaitGroup // appends in flight, tails, the watcher
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New makes a store. It connects to nothing.
+func New(o Options) (*Store, error) {
+	if len(o.Namesrv) == 0 {
+		return nil, errors.New("store.rocketmq.namesrv is empty: name at least one name server, host:port")
+	}
+	if (o.AccessKey == "") != (o.SecretKey == "") {
+		return nil, errors.New("store.rocketmq: access_key and secret_key are only good together: set both or none")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxInFlight <= 0 {
+		o.MaxInFlight = 1024
+	}
+	if o.SendTimeout <= 0 {
+		o.SendTimeout = 3 * time.Second
+	}
+	s := &Store{
+		opts: o, log: o.Log, metrics: newMetrics(o.Registerer), ids: newIDs(),
+		slots: make(chan struct{}, o.MaxInFlight),
+	}
+	s.base, s.stop = context.WithCancel(context.Background())
+	s.client = remoting.New(remoting.Config{
+		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
+		TLS:         o.TLS, Log: o.Log,
+	})
+	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base}
+	var err error
+	if s.sender, err = newSender(o, s.client); err != nil {
+		s.stop()
+		_ = s.client.Close()
+		return nil, fmt.Errorf("make the RocketMQ producer: %w", err)
+	}
+	return s, nil
+}
+
+// Start implements store.Store.
+func (s *Store) Start(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	if s.started {
+		return errors.New("the RocketMQ store is already started")
+	}
+	if err := s.sender.start(); err != nil {
+		return fmt.Errorf("start the RocketMQ producer: %w", err)
+	}
+	s.started = true
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		s.watch()
+	}()
+	return nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	started := s.started
+	s.mu.Unlock()
+	s.stop()
+	s.wg.Wait()
+	if started {
+		s.sender.close()
+	}
+	return s.client.Close()
+}
+
+// begin counts one more user of the store, unless it is closed or not started; end counts it off.
+func (s *Store) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return store.ErrClosed
+	case !s.started:
+		return fmt.Errorf("%w: the store is not started", store.ErrUnavailable)
+	}
+	s.wg.Add(1)
+	return nil
+}
+
+func (s *Store) end() { s.wg.Done() }
+
+// watch keeps the state of the cluster fresh, and says when it comes and goes and what its brokers cannot do.
+func (s *Store) watch() {
+	reachable, warned := true, false
+	for {
+		st, err := s.routes.refreshCluster(s.base)
+		switch {
+		case s.base.Err() != nil:
+			return
+		case err != nil && reachable:
+			s.log.Warn("RocketMQ cannot be reached, trying on", "namesrv", s.opts.Namesrv, "error", err)
+		case err == nil && len(st.names) == 0 && reachable:
+			s.log.Warn("no RocketMQ broker is registered, trying on", "namesrv", s.opts.Namesrv)
+		case err == nil && len(st.names) > 0 && !reachable:
+			s.log.Info("RocketMQ can be reached again", "brokers", st.names)
+		}
+		reachable = err == nil && len(st.names) > 0
+		if reachable && !warned && s.Limits().SingleFeeder && st.versionsKnown() {
+			warned = true
+			s.warnSingleFeeder(st)
+		}
+		wait := routeAge
+		if !reachable {
+			wait = time.Second
+		}
+		select {
+		case <-s.base.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// warnSingleFeeder says what a broker below 5.2.0 means, and which topics other producers may harm.
+func (s *Store) warnSingleFeeder(st *clusterState) {
+	var several []string
+	if topics, err := s.Topics(s.base); err == nil {
+		for _, t := range topics {
+			if t.Queues > 1 {
+				several = append(several, t.Name)
+			}
+		}
+	}
+	s.log.Warn("RocketMQ below 5.2.0 loses queue entries when several physical queues feed one light message queue "+
+		"(apache/rocketmq #7511): messages of a topic go to one queue a broker; upgrade to 5.2.0 or later",
+		"brokers", st.names, "topics with several queues, unsafe for other producers", several)
+}
+
+func (st *clusterState) versionsKnown() bool {
+	for _, b := range st.brokers {
+		if b.version == 0 {
+			return false
+		}
+	}
+	return len(st.brokers) > 0
+}
+
+// Ready implements store.Store.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.end()
+	st, err := s.routes.current(ctx, 2*time.Second)
+	switch {
+	case err != nil:
+		return unavailable("RocketMQ is not ready", err)
+	case len(st.names) == 0:
+		return fmt.Errorf("RocketMQ is not ready: %w: no broker is registered", store.ErrUnavailable)
+	}
+	for _, b := range st.brokers {
+		if b.version != 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("RocketMQ is not ready: %w: no broker answers", store.ErrUnavailable)
+}
+
+// Limits implements store.Store. Before the brokers are known it is cautious.
+func (s *Store) Limits() store.Limits {
+	l := store.Limits{SingleFeeder: true, DirectoryPerQueue: true}
+	if st := s.routes.cluster.Load(); st != nil && len(st.names) > 0 {
+		l.SingleFeeder = false
+		for _, name := range st.names {
+			l.SingleFeeder = l.SingleFeeder || st.singleFeeder(name)
+		}
+	}
+	return l
+}

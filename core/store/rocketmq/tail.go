@@ -1,0 +1,285 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+const (
+	// tailSuspend is how long a broker may hold a tail's pull.
+	tailSuspend = 15 * time.Second
+	// startPatience is how long Tail tries to learn the end of a partition whose broker does not answer. After that the
+	// partition is one that appears later.
+	startPatience = 3 * time.Second
+	// clockSkew is how far the clocks of brokers and gateways may be apart: a partition that appears later is read
+	// from the records stored this long before the tail began. What a broker stored before that, while it was away, is not the
+	// tail's.
+	clockSkew = time.Minute
+)
+
+// unknownOffset says that a partition's start must be looked up.
+const unknownOffset = -1
+
+// tail follows all partitions of a topic, or one light message queue on all brokers. Its goroutines: one that looks for new
+// partitions, and one a partition that pulls; Close and the end of the store stop them.
+type tail struct {
+	s     *Store
+	topic string // the RocketMQ name
+	queue string // the light message queue's name; empty for a topic
+	f     store.TailFunc
+	began time.Time
+
+	ctx  context.Context
+	stop func()
+	wg   sync.WaitGroup
+
+	mu    sync.Mutex
+	known map[store.Partition]bool
+	// look wakes the search for new partitions; one token is enough.
+	look chan struct{}
+}
+
+// Tail implements store.Store.
+func (s *Store) Tail(ctx context.Context, topic string, f store.TailFunc) (store.Tail, error) {
+	return s.tail(ctx, topic, "", f)
+}
+
+// TailQueue implements store.Store.
+func (s *Store) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
+	return s.tail(ctx, lmqPrefix+queue, queue, f)
+}
+
+func (s *Store) tail(ctx context.Context, topic, queue string, f store.TailFunc) (store.Tail, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	t := &tail{
+		s: s, topic: topic, queue: queue, f: f, began: time.Now(),
+		known: make(map[store.Partition]bool), look: make(chan struct{}, 1),
+	}
+	run, cancel := context.WithCancel(s.base)
+	t.ctx, t.stop = run, cancel
+	starts, err := t.starts(ctx)
+	if err != nil {
+		cancel()
+		s.end()
+		return nil, fmt.Errorf("tail %q: %w", clip(topic), err)
+	}
+	for p, offset := range starts {
+		t.follow(p, offset)
+	}
+	t.wg.Add(1)
+	go func() {
+		defer t.wg.Done()
+		t.search()
+	}()
+	go func() {
+		t.wg.Wait()
+		s.end()
+	}()
+	return t, nil
+}
+
+// Close implements store.Tail.
+func (t *tail) Close() {
+	t.stop()
+	t.wg.Wait()
+}
+
+// partitions returns what there is to follow now.
+func (t *tail) partitions(ctx context.Context) ([]store.Partition, error) {
+	if t.queue == "" {
+		rt, err := t.s.routes.refreshTopic(ctx, t.topic)
+		if remoting.IsCode(err, remoting.TopicNotExist) {
+			return nil, t.s.routes.missing(ctx, t.topic)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return rt.readable, nil
+	}
+	st, err := t.s.routes.current(ctx, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	ps := make([]store.Partition, len(st.names))
+	for i, name := range st.names {
+		ps[i] = store.Partition{Broker: name}
+	}
+	return ps, nil
+}
+
+// starts returns the partitions and their present ends.
+func (t *tail) starts(ctx context.Context) (map[store.Partition]int64, error) {
+	ps, err := t.partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	starts := make(map[store.Partition]int64, len(ps))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	patience, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for _, p := range ps {
+		wg.Go(func() {
+			end := int64(unknownOffset)
+			err := t.s.atBroker(patience, p.Broker, func(addr string) (err error) {
+				end, err = t.s.client.MaxOffset(patience, addr, t.topic, p.ID)
+				return err
+			})
+			if err != nil {
+				end = unknownOffset
+				t.s.log.Warn("a broker does not tell the end of a queue; what it stores from now on is read when it is back",
+					"topic", t.topic, "broker", p.Broker, "queue", p.ID, "error", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			starts[p] = end
+		})
+	}
+	wg.Wait()
+	return starts, ctx.Err()
+}
+
+// follow starts the goroutine of a partition, unless it has one.
+func (t *tail) follow(p store.Partition, offset int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known[p] {
+		return
+	}
+	t.known[p] = true
+	t.wg.Add(1)
+	go func() {
+		defer t.wg.Done()
+		t.run(p, offset)
+	}()
+}
+
+// search looks for new partitions now and then, and soon when a pull failed.
+func (t *tail) search() {
+	timer := time.NewTimer(routeAge)
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case <-timer.C:
+		case <-t.look:
+			// Not at every failed pull.
+			select {
+			case <-t.ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+		if ps, err := t.partitions(t.ctx); err == nil {
+			for _, p := range ps {
+				t.follow(p, unknownOffset)
+			}
+		}
+		timer.Reset(routeAge)
+	}
+}
+
+// run pulls one partition until the tail ends.
+func (t *tail) run(p store.Partition, offset int64) {
+	fails := 0
+	var seen int64 // the newest store time, to find the way after a reset
+	for t.ctx.Err() == nil {
+		if offset == unknownOffset {
+			from := t.began.Add(-clockSkew).UnixMilli()
+			if seen > 0 {
+				from = seen
+			}
+			start, err := t.lookup(p, from)
+			if err != nil {
+				t.pause(p, &fails, err)
+				continue
+			}
+			offset = start
+		}
+		pull, err := t.s.pull(t.ctx, p.Broker, remoting.PullRequest{
+			Group: pullGroup, Topic: t.topic, Queue: p.ID, Offset: offset, Max: maxPull, Suspend: tailSuspend,
+		})
+		if err != nil {
+			t.pause(p, &fails, err)
+			continue
+		}
+		if fails > 1 {
+			t.s.log.Info("a tail goes on", "topic", t.topic, "broker", p.Broker, "queue", p.ID, "offset", offset)
+		}
+		fails = 0
+		switch {
+		case pull.Code == remoting.PullOffsetMoved && offset > pull.Max:
+			t.s.metrics.resets.Inc()
+			t.s.log.Warn("a queue has begun anew, going on with its new records", "topic", t.topic, "broker", p.Broker,
+				"queue", p.ID, "offset", offset, "end", pull.Max)
+			offset = pull.Min
+			if seen > 0 {
+				offset = unknownOffset
+			}
+			if pull.Max == 0 {
+				offset = 0
+			}
+			continue
+		case pull.Code == remoting.PullOffsetMoved && pull.Next > offset:
+			t.s.metrics.lost.Add(float64(pull.Next - offset))
+			t.s.log.Error("records were removed before they were read from the tail", "topic", t.topic, "broker", p.Broker,
+				"queue", p.ID, "from", offset, "to", pull.Next)
+		}
+		for i := range pull.Messages {
+			seen = max(seen, pull.Messages[i].StoreTime)
+		}
+		records, _ := t.s.records(p.Broker, t.queue, offset, pull, t.queue != "")
+		offset = max(pull.Next, offset)
+		if len(records) == 0 {
+			if pull.Code == remoting.PullOffsetMoved || pull.Code == remoting.PullRetry {
+				t.wait(firstBackoff)
+			}
+			continue
+		}
+		t.s.metrics.read.WithLabelValues("tail").Add(float64(len(records)))
+		if t.ctx.Err() == nil {
+			t.f(p, records)
+		}
+	}
+}
+
+// lookup finds where a partition goes on that has no known offset.
+func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
+	var offset int64
+	err := t.s.atBroker(t.ctx, p.Broker, func(addr string) (err error) {
+		offset, err = t.s.client.SearchOffset(t.ctx, addr, t.topic, p.ID, millis)
+		return err
+	})
+	return max(offset, 0), err
+}
+
+// pause waits after a failed pull, longer each time, and has the routes looked at.
+func (t *tail) pause(p store.Partition, fails *int, err error) {
+	if t.ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+		return
+	}
+	if *fails++; *fails == 2 {
+		t.s.log.Warn("a tail is interrupted, trying on", "topic", t.topic, "broker", p.Broker, "queue", p.ID, "error", err)
+	}
+	select {
+	case t.look <- struct{}{}:
+	default:
+	}
+	t.wait(min(firstBackoff<<min(*fails, 10), lastBackoff))
+}
+
+func (t *tail) wait(d time.Duration) {
+	select {
+	case <-t.ctx.Done():
+	case <-time.After(d):
+	}
+}
