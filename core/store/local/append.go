@@ -1,0 +1,166 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// appendOp is one append on its way. An op without a topic is a barrier: its callback runs when all before it are through.
+type appendOp struct {
+	topic  *topicState
+	msg    *store.Message
+	queues []string
+	done   func(store.Position, error)
+	size   int   // estimate of the encoded size, in bytes
+	weight int64 // what it holds of the budget
+
+	record *store.Record // set by the committer
+}
+
+var appendOps = sync.Pool{New: func() any { return new(appendOp) }}
+
+// opOverhead is what an append in flight costs beside its bytes.
+const opOverhead = 1024
+
+// Append stores a message. See store.Store. Callbacks run on the publisher goroutine, in the order of the log; those of
+// appends that are refused at once run in Append itself.
+func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
+	op, err := s.prepare(ctx, a, done)
+	if err != nil {
+		s.metrics.refused.Inc()
+		done(store.Position{}, err)
+		return
+	}
+	if !s.append.push(op) {
+		s.finish(op, store.Position{}, store.ErrClosed)
+	}
+}
+
+func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Position, error)) (*appendOp, error) {
+	if s.closed.Load() {
+		return nil, store.ErrClosed
+	}
+	if !s.started.Load() {
+		return nil, notStarted()
+	}
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	t := s.lookupTopic(a.Topic)
+	if t == nil {
+		return nil, unknownTopic(a.Topic)
+	}
+	size := encodedSize(&a)
+	if size > s.opts.MaxRecord {
+		return nil, fmt.Errorf("local store: record for topic %q has %d bytes, the limit is %d: %w",
+			a.Message.Topic, size, s.opts.MaxRecord, store.ErrTooLarge)
+	}
+	weight := min(int64(size+opOverhead), inFlightBytes)
+	if err := s.budget.Acquire(ctx, weight); err != nil {
+		return nil, err
+	}
+	op := appendOps.Get().(*appendOp)
+	*op = appendOp{topic: t, msg: a.Message, queues: a.Queues, done: done, size: size, weight: weight}
+	return op, nil
+}
+
+// finish gives back what the op holds and calls back.
+func (s *Store) finish(op *appendOp, p store.Position, err error) {
+	if op.topic != nil {
+		if err != nil {
+			s.metrics.refused.Inc()
+		}
+		s.budget.Release(op.weight)
+	}
+	done := op.done
+	*op = appendOp{}
+	appendOps.Put(op)
+	done(p, err)
+}
+
+// encodedSize is an upper estimate of the record's size on disk, before compression.
+func encodedSize(a *store.Append) int {
+	m := a.Message
+	n := headSize + 64 + len(m.Topic) + len(m.Publisher) + len(m.Payload)
+	for _, q := range a.Queues {
+		n += len(q) + 12
+	}
+	if p := m.Properties; p != nil {
+		n += 32 + len(p.ContentType) + len(p.ResponseTopic) + len(p.CorrelationData)
+		for _, u := range p.User {
+			n += len(u.Key) + len(u.Value) + 10
+		}
+	}
+	return n
+}
+
+// appendQueue holds the appends that wait for the committer. Its length is bounded by the store's budget.
+type appendQueue struct {
+	mu     sync.Mutex
+	ops    []*appendOp
+	closed bool
+	wake   chan struct{} // one token: there is something new
+}
+
+// push adds an op, or returns false when the queue is closed.
+func (q *appendQueue) push(op *appendOp) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	q.ops = append(q.ops, op)
+	first := len(q.ops) == 1
+	q.mu.Unlock()
+	if first {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// take exchanges spare, which must be empty, for all that waits. It blocks until there is something, and returns false once
+// the queue is closed.
+func (q *appendQueue) take(spare []*appendOp) ([]*appendOp, bool) {
+	for {
+		q.mu.Lock()
+		if q.closed {
+			q.mu.Unlock()
+			return spare, false
+		}
+		if len(q.ops) > 0 {
+			ops := q.ops
+			q.ops = spare
+			q.mu.Unlock()
+			return ops, true
+		}
+		q.mu.Unlock()
+		<-q.wake
+	}
+}
+
+func (q *appendQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// drain fails what waits in a closed queue.
+func (q *appendQueue) drain(s *Store) {
+	q.mu.Lock()
+	ops := q.ops
+	q.ops = nil
+	q.mu.Unlock()
+	for _, op := range ops {
+		s.finish(op, store.Position{}, store.ErrClosed)
+	}
+}

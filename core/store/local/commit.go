@@ -1,0 +1,222 @@
+package local
+
+import (
+	"encoding/binary"
+	"strconv"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+const (
+	// A group commit ends at this many bytes or appends.
+	commitBytes = 2 << 20
+	commitOps   = 4096
+	// queueCache is how many queues' ids and next offsets the committer remembers, at least; at most twice as many.
+	queueCache = 32 << 10
+)
+
+// committer is the state of the committer goroutine; nobody else touches it after load.
+type committer struct {
+	nextLog   int64
+	lastTime  int64
+	lastQueue uint64 // the highest queue id given out
+
+	// queues that were used lately, in two generations: when young is full it becomes old, and what was old is forgotten.
+	young, old map[string]*queueState
+
+	entries []store.Entry // scratch
+	value   []byte        // scratch
+	key     []byte        // scratch
+}
+
+// queueState is what an append needs to know of a queue.
+type queueState struct {
+	id   uint64
+	next int64
+}
+
+// sealedBatch is a batch that was handed to pebble, and the appends in it.
+type sealedBatch struct {
+	batch *pebble.Batch // nil: nothing was written
+	ops   []*appendOp
+	err   error
+}
+
+func (c *committer) load(s *Store, nextLog int64) error {
+	c.nextLog = nextLog
+	c.young = map[string]*queueState{}
+	last, _, err := s.getNumber(keyLastQueue)
+	c.lastQueue = last
+	if err != nil || nextLog == 0 {
+		return err
+	}
+	value, err := s.get(appendNumber(nil, kindRecord, uint64(nextLog-1)))
+	if err == nil && value != nil {
+		h, err := decodeHead(value)
+		c.lastTime = h.time
+		return err
+	}
+	return err
+}
+
+// commitLoop gathers appends and commits them until the queue is closed; then it fails the rest.
+func (s *Store) commitLoop() {
+	defer close(s.sealed)
+	var spare []*appendOp
+	for {
+		ops, ok := s.append.take(spare[:0])
+		if !ok {
+			return
+		}
+		for rest := ops; len(rest) > 0; {
+			n := groupSize(rest)
+			// The publisher owns its slice; ours is used again for gathering.
+			b := &sealedBatch{ops: append([]*appendOp(nil), rest[:n]...)}
+			rest = rest[n:]
+			b.err = s.seal(b)
+			s.sealed <- b
+		}
+		clear(ops)
+		spare = ops
+	}
+}
+
+// groupSize returns how many of ops make one batch.
+func groupSize(ops []*appendOp) int {
+	bytes := 0
+	for i, op := range ops {
+		bytes += op.size
+		if i > 0 && (bytes > commitBytes || i == commitOps) {
+			return i
+		}
+	}
+	return len(ops)
+}
+
+// seal gives the appends their places and offsets and hands them to pebble in one batch.
+func (s *Store) seal(b *sealedBatch) error {
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
+	}
+	c := &s.commits
+	c.lastTime = max(c.lastTime, s.opts.now().UnixMilli())
+	batch := s.db.NewBatch()
+	b.batch = batch
+	queues := c.lastQueue
+	for _, op := range b.ops {
+		if op.topic == nil || op.topic.deleted.Load() {
+			continue
+		}
+		if err := c.add(s, batch, op); err != nil {
+			return s.writableAfter(err)
+		}
+	}
+	if c.lastQueue != queues {
+		_ = batch.Set(keyLastQueue, binary.BigEndian.AppendUint64(nil, c.lastQueue), nil)
+	}
+	var err error
+	if s.opts.Sync == SyncAlways {
+		err = s.db.ApplyNoSyncWait(batch, pebble.Sync)
+	} else {
+		err = s.db.Apply(batch, pebble.NoSync)
+	}
+	if len(c.young) > queueCache { // only here: what is in no batch yet could not be loaded again
+		c.old, c.young = c.young, make(map[string]*queueState, queueCache)
+	}
+	return s.writableAfter(err)
+}
+
+// add puts one record and its index entries in the batch.
+func (c *committer) add(s *Store, batch *pebble.Batch, op *appendOp) error {
+	partition, err := c.queue(s, batch, op.topic.partition)
+	if err != nil {
+		return err
+	}
+	entries := make([]store.Entry, len(op.queues))
+	logPlace := c.nextLog
+	for i, name := range op.queues {
+		q, err := c.queue(s, batch, name)
+		if err != nil {
+			return err
+		}
+		entries[i] = store.Entry{Queue: name, Offset: q.next}
+		c.index(batch, q, logPlace)
+	}
+	offset := partition.next
+	c.index(batch, partition, logPlace)
+	c.nextLog++
+
+	c.value = appendHead(c.value[:0], head{time: c.lastTime, partition: partition.id, offset: offset})
+	c.value = appendEntries(c.value, entries)
+	c.value = appendMessage(c.value, op.msg)
+	c.key = appendNumber(c.key[:0], kindRecord, uint64(logPlace))
+	if err := batch.Set(c.key, c.value, nil); err != nil {
+		return err
+	}
+	if cap(c.value) > commitBytes {
+		c.value = nil // a rare large record must not be kept for ever
+	}
+
+	r := &store.Record{Message: *op.msg, Entries: entries}
+	r.Created, r.Expires = millis(r.Created), millis(r.Expires) // as a reader from disk sees them
+	r.Position.Offset, r.Position.Time = offset, c.lastTime
+	s.place(r, logPlace)
+	op.record = r
+	return nil
+}
+
+// place sets those fields of a record that follow from its place in the log.
+func (s *Store) place(r *store.Record, logPlace int64) {
+	var buf [32]byte
+	r.ID = string(strconv.AppendInt(append(append(buf[:0], s.id...), '-'), logPlace, 36))
+	r.Position.Broker = Broker
+	r.Position.Log = logPlace
+}
+
+// index adds the entry of one record to a queue.
+func (c *committer) index(batch *pebble.Batch, q *queueState, logPlace int64) {
+	op := batch.SetDeferred(17, 8)
+	key := appendIndex(op.Key[:0], q.id, q.next)
+	op.Key = key[:17]
+	binary.BigEndian.PutUint64(op.Value, uint64(logPlace))
+	_ = op.Finish()
+	q.next++
+}
+
+// queue returns a queue's state, loaded or made where needed.
+func (c *committer) queue(s *Store, batch *pebble.Batch, name string) (*queueState, error) {
+	if q := c.young[name]; q != nil {
+		return q, nil
+	}
+	q := c.old[name]
+	if q == nil {
+		c.key = appendName(c.key[:0], kindName, name)
+		id, found, err := s.getNumber(c.key)
+		if err != nil {
+			return nil, err
+		}
+		q = &queueState{id: id}
+		if found {
+			if q.next, err = s.nextOffset(id); err != nil {
+				return nil, err
+			}
+		} else {
+			c.lastQueue++
+			q.id = c.lastQueue
+			if err := batch.Set(c.key, binary.BigEndian.AppendUint64(nil, q.id), nil); err != nil {
+				return nil, err
+			}
+		}
+	}
+	c.young[name] = q
+	return q, nil
+}
+
+func millis(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMilli(t.UnixMilli())
+}

@@ -1,0 +1,72 @@
+package local
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/store/storetest"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// start opens and starts a store, which ends with the test.
+func start(t testing.TB, o Options) *Store {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = t.TempDir()
+	}
+	s, err := New(o)
+	require.NoError(t, err)
+	require.NoError(t, s.Start(context.Background()))
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func TestLocalStoreConforms(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, factory(SyncAlways))
+}
+
+func TestLocalStoreWithIntervalSyncConforms(t *testing.T) {
+	t.Parallel()
+	f := factory(SyncInterval)
+	f.OpenCrashable = nil // it may lose what the interval has not synced
+	storetest.Run(t, f)
+}
+
+func factory(mode SyncMode) storetest.Factory {
+	return storetest.Factory{
+		Open: func(t *testing.T) store.Store { return start(t, Options{Path: "mem", Sync: mode, fs: vfs.NewMem()}) },
+		OpenCrashable: func(t *testing.T) (store.Store, func(*testing.T) store.Store) {
+			fs := vfs.NewCrashableMem()
+			s := start(t, Options{Path: "mem", Sync: mode, fs: fs})
+			return s, func(t *testing.T) store.Store {
+				// What was not synced is gone. The old store runs on, on a file system that nobody looks at any more.
+				return start(t, Options{Path: "mem", Sync: mode, fs: fs.CrashClone(vfs.CrashCloneCfg{})})
+			}
+		},
+		OpenExpiring: func(t *testing.T) (store.Store, func(*testing.T)) {
+			var skew atomic.Int64
+			s := start(t, Options{
+				Path: "mem", Sync: mode, fs: vfs.NewMem(), Retention: time.Hour,
+				now: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) },
+			})
+			return s, func(t *testing.T) {
+				skew.Add(int64(2 * time.Hour))
+				require.NoError(t, s.expire())
+			}
+		},
+		MaxPayload:   DefaultMaxRecord - 4096,
+		TooLarge:     DefaultMaxRecord,
+		InvalidTopic: "a+b",
+		Epochs:       true,
+	}
+}

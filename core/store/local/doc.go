@@ -1,0 +1,33 @@
+// Package local is the embedded message store: one process, one directory, no services. It implements store.Store on
+// cockroachdb/pebble.
+//
+// There is one broker, named "local", and each first-level topic has one partition, 0. Every record is written once, under
+// its place in one log for the whole store; a queue (light message queue, or the partition of a topic, which is kept as a
+// queue too) is an index from its offsets to places in the log. Offsets never restart and never repeat.
+//
+// # Goroutines
+//
+// Start begins three goroutines, Close ends them:
+//
+//   - the committer owns the assignment of offsets. It gathers the appends that wait into one pebble batch and hands it to
+//     pebble's log. While that batch is synced to disk it gathers the next one.
+//   - the publisher waits until a batch is durable, makes its records visible to readers, wakes tails, and calls back.
+//   - the retention removes records that are too old or take too much space.
+//
+// Each tail has a goroutine of its own, which its Close (or the store's) ends.
+//
+// # Durability
+//
+// With SyncAlways a callback means that the record is on stable storage (fsync of the write-ahead log). With SyncInterval a
+// crash of the process or machine may lose appends that were acknowledged within the last interval, never older ones; what
+// is left is always a prefix of the log. Readers and tails see a record only when its append is acknowledged.
+//
+// When pebble reports an error of the disk that it cannot continue from, the store refuses every further write with
+// store.ErrUnavailable and acknowledges nothing more; Ready says why. Records that are readable stay readable. A restart
+// recovers everything that was acknowledged. Short of that, the store stops accepting appends while the disk has less free
+// space than Options.MinFree, and goes on by itself when there is space again.
+//
+// # What it never does
+//
+// It does not replicate, and no other process can read its directory while it runs.
+package local

@@ -1,0 +1,54 @@
+package local
+
+import "encoding/binary"
+
+// The first byte of a key is its kind. Numbers in keys are big-endian, so that keys sort as the numbers do.
+const (
+	kindMeta   = 'm' // m{name}                                  facts about the store
+	kindTopic  = 't' // t{first-level topic}                     -> when it was created, number of queues
+	kindName   = 'q' // q{queue name}                            -> queue id
+	kindNext   = 'n' // n{queue id}                              -> lower bound of the next offset, where entries were removed
+	kindIndex  = 'x' // x{queue id}{offset}                      -> place in the log
+	kindRecord = 'r' // r{place in the log}                      -> record
+	kindCommit = 'c' // c{length of client}{client}{queue name}  -> next offset
+	kindEpoch  = 'e' // e{client}                                -> epoch
+)
+
+var (
+	keyFormat    = []byte("mformat")
+	keyStoreID   = []byte("mid")
+	keyLastQueue = []byte("mqueues") // the highest queue id given out
+	keyNextLog   = []byte("mlog")    // lower bound of the next place in the log, where records were removed
+)
+
+// partitionQueue is the name under which the partition of a first-level topic is kept. Queue names made by package topic
+// contain no control characters, so it is not one of them.
+func partitionQueue(topic string) string { return "\x00" + topic }
+
+func appendName(b []byte, kind byte, name string) []byte {
+	return append(append(b, kind), name...)
+}
+
+func appendNumber(b []byte, kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, kind), n)
+}
+
+func appendIndex(b []byte, queue uint64, offset int64) []byte {
+	return binary.BigEndian.AppendUint64(appendNumber(b, kindIndex, queue), uint64(offset))
+}
+
+func indexOffset(key []byte) int64 { return int64(binary.BigEndian.Uint64(key[9:17])) }
+
+func recordLog(key []byte) int64 { return int64(binary.BigEndian.Uint64(key[1:9])) }
+
+func appendCommitPrefix(b []byte, client string) []byte {
+	b = binary.AppendUvarint(append(b, kindCommit), uint64(len(client)))
+	return append(b, client...)
+}
+
+func number(value []byte) (uint64, bool) {
+	if len(value) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(value), true
+}

@@ -1,0 +1,319 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/lmqgate/lmqgate/core/store"
+	"golang.org/x/sync/semaphore"
+)
+
+// Broker is the name of the one broker.
+const Broker = "local"
+
+const (
+	formatVersion = 1
+	cacheBytes    = 8 << 20
+	memTableBytes = 8 << 20
+	// inFlightBytes bounds what appends that are not yet acknowledged may hold in memory.
+	inFlightBytes = 64 << 20
+)
+
+// Store is the embedded message store. See the package comment.
+//
+// Order of locks: life, then adminMu, then removeMu, then an epoch lock, then tails.mu, then topicsMu, then append.mu; pebble's own last.
+type Store struct {
+	opts    Options
+	metrics *metrics
+	db      *pebble.DB
+	lock    *pebble.Lock
+	id      string // prefix of record ids, made once for a directory
+
+	// life is held shared by every use of db, and exclusively to close it.
+	life    sync.RWMutex
+	started atomic.Bool
+	closed  atomic.Bool
+	failure atomic.Pointer[error]
+	full    atomic.Bool // too little free disk space
+
+	append  appendQueue
+	budget  *semaphore.Weighted
+	commits committer
+	sealed  chan *sealedBatch
+	visible atomic.Int64 // records below this place in the log are durable, and readers see them
+	recent  recent
+	tails   tails
+
+	adminMu  sync.Mutex // one creation or deletion of a topic at a time
+	topicsMu sync.RWMutex
+	topics   map[string]*topicState
+	removeMu sync.Mutex // one removal of records at a time
+	epochs   [64]sync.Mutex
+
+	stop chan struct{}
+	work sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New opens the store in opts.Path, or makes one there. An error names the path and what to do about it; in particular when
+// another process has the directory open.
+func New(opts Options) (*Store, error) {
+	if err := opts.complete(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("local store: register metrics: %w", err)
+	}
+	s := &Store{
+		opts:    opts,
+		metrics: m,
+		budget:  semaphore.NewWeighted(inFlightBytes),
+		sealed:  make(chan *sealedBatch, 1),
+		topics:  map[string]*topicState{},
+		stop:    make(chan struct{}),
+	}
+	s.append.wake = make(chan struct{}, 1)
+	s.tails.init()
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	o, path := &s.opts, s.opts.Path
+	if err := o.fs.MkdirAll(path, 0o750); err != nil {
+		return fmt.Errorf("local store: make directory %q: %w", path, err)
+	}
+	lock, err := pebble.LockDirectory(path, o.fs)
+	if err != nil {
+		return fmt.Errorf("local store: directory %q is in use by another process, or cannot be locked; "+
+			"stop the other process or set store.local.path to a directory of its own: %w", path, err)
+	}
+	l := &logger{log: o.Log, fail: s.fail}
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref() // the database holds it from now on
+	options := &pebble.Options{
+		FS:                          o.fs,
+		Lock:                        lock,
+		Cache:                       cache,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                256,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      l,
+		EventListener:               l.events(),
+		// Retention deletes ranges; their space should come back without waiting for more writes.
+		FlushDelayDeleteRange: 10 * time.Second,
+	}
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(path, options)
+	if err != nil {
+		return errors.Join(fmt.Errorf("local store: open %q: %w", path, err), lock.Close())
+	}
+	s.db, s.lock = db, lock
+	return nil
+}
+
+// load reads what the store keeps in memory: its id, the end of the log, the topics.
+func (s *Store) load() error {
+	if err := s.loadFormat(); err != nil {
+		return err
+	}
+	next, err := s.endOfLog()
+	if err != nil {
+		return err
+	}
+	s.visible.Store(next)
+	s.recent.base = next
+	if err := s.commits.load(s, next); err != nil {
+		return err
+	}
+	return s.loadTopics()
+}
+
+func (s *Store) loadFormat() error {
+	format, found, err := s.getNumber(keyFormat)
+	if err != nil {
+		return err
+	}
+	if !found {
+		s.id = strings.ToLower(rand.Text()[:10])
+		b := s.db.NewBatch()
+		defer func() { _ = b.Close() }()
+		_ = b.Set(keyFormat, binary.BigEndian.AppendUint64(nil, formatVersion), nil)
+		_ = b.Set(keyStoreID, []byte(s.id), nil)
+		return s.apply(b, pebble.Sync)
+	}
+	if format != formatVersion {
+		return fmt.Errorf("local store: %q has format %d, this version reads %d; use the version that wrote it",
+			s.opts.Path, format, formatVersion)
+	}
+	id, err := s.get(keyStoreID)
+	s.id = string(id)
+	return err
+}
+
+// Start begins the work in the background. The context bounds nothing: starting waits for nothing.
+func (s *Store) Start(context.Context) error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed.Load() {
+		return store.ErrClosed
+	}
+	if !s.started.CompareAndSwap(false, true) {
+		return errors.New("local store: already started")
+	}
+	s.checkSpace()
+	s.work.Go(s.commitLoop)
+	s.work.Go(s.publishLoop)
+	s.work.Go(s.retentionLoop)
+	if s.opts.Sync == SyncInterval {
+		s.work.Go(s.syncLoop)
+	}
+	return nil
+}
+
+// Close fails appends that are not yet written with store.ErrClosed, waits for the others, for readers, and for tails.
+func (s *Store) Close() error {
+	if !s.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	close(s.stop)
+	s.append.close()
+	s.work.Wait() // before life: the committer and publisher need the database to the end
+	s.append.drain(s)
+	s.tails.close()
+	s.life.Lock()
+	defer s.life.Unlock()
+	var err error
+	if s.failure.Load() == nil && s.opts.Sync == SyncInterval {
+		err = s.db.LogData(nil, pebble.Sync)
+	}
+	if err = errors.Join(err, s.db.Close(), s.lock.Close()); err != nil {
+		return fmt.Errorf("local store: close %q: %w", s.opts.Path, err)
+	}
+	return nil
+}
+
+// Ready returns nil while the store accepts appends.
+func (s *Store) Ready(context.Context) error {
+	switch {
+	case s.closed.Load():
+		return store.ErrClosed
+	case !s.started.Load():
+		return notStarted()
+	}
+	return s.writable()
+}
+
+func notStarted() error {
+	return fmt.Errorf("local store: not started: %w", store.ErrUnavailable)
+}
+
+// writable returns why nothing can be written now, or nil.
+func (s *Store) writable() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	if s.full.Load() {
+		return fmt.Errorf("local store: less than %d bytes are free on the disk of %q; free some: %w",
+			s.opts.MinFree, s.opts.Path, store.ErrUnavailable)
+	}
+	return nil
+}
+
+// fail records the first error that writing cannot go on from.
+func (s *Store) fail(cause error) {
+	err := fmt.Errorf("local store: writing to %q failed (%w); check the disk and restart: %w", s.opts.Path, cause, store.ErrUnavailable)
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.opts.Log.Error("local store failed and refuses all writes until restart; check the disk", "path", s.opts.Path, "error", cause)
+	}
+}
+
+// enter admits a use of the database; the caller calls s.life.RUnlock when it returned nil.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.life.RLock()
+	if s.closed.Load() {
+		s.life.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+// apply writes a batch. Pebble reports a failure of its log through the logger and returns nil, hence the second look.
+func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) error {
+	return s.writableAfter(s.db.Apply(b, o))
+}
+
+func (s *Store) writableAfter(err error) error {
+	if err != nil {
+		s.fail(err)
+	}
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
+	}
+	return nil
+}
+
+// writeOptions are those of writes that must be as durable as an append.
+func (s *Store) writeOptions() *pebble.WriteOptions {
+	if s.opts.Sync == SyncAlways {
+		return pebble.Sync
+	}
+	return pebble.NoSync
+}
+
+// get returns a copy of a value, nil if there is none.
+func (s *Store) get(key []byte) ([]byte, error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	out := append([]byte{}, value...)
+	return out, closer.Close()
+}
+
+func (s *Store) getNumber(key []byte) (n uint64, found bool, err error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, s.readError(err)
+	}
+	n, found = number(value)
+	if err := closer.Close(); err != nil {
+		return 0, false, s.readError(err)
+	}
+	if !found {
+		return 0, false, s.readError(fmt.Errorf("key %q: %w", key, errCorrupt))
+	}
+	return n, true, nil
+}
+
+func (s *Store) readError(err error) error {
+	return fmt.Errorf("local store: read %q: %w: %w", s.opts.Path, store.ErrUnavailable, err)
+}

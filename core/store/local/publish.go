@@ -1,0 +1,84 @@
+package local
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// publishLoop waits for each batch to be durable, shows its records to readers, and calls back.
+func (s *Store) publishLoop() {
+	for b := range s.sealed {
+		s.publish(b)
+	}
+}
+
+func (s *Store) publish(b *sealedBatch) {
+	err := b.err
+	if b.batch != nil {
+		if err == nil && s.opts.Sync == SyncAlways {
+			err = s.writableAfter(b.batch.SyncWait())
+		}
+		if err == nil {
+			_ = b.batch.Close()
+		}
+	}
+	if err == nil {
+		s.metrics.batches.Inc()
+		s.show(b.ops)
+	}
+	for _, op := range b.ops {
+		switch {
+		case op.topic == nil:
+			s.finish(op, store.Position{}, err)
+		case err != nil:
+			s.finish(op, store.Position{}, err)
+		case op.record == nil:
+			s.finish(op, store.Position{}, unknownTopic(op.topic.name))
+		default:
+			s.metrics.appends.Inc()
+			s.finish(op, op.record.Position, nil)
+		}
+	}
+}
+
+// show makes durable records visible: to readers, in memory, and to tails.
+func (s *Store) show(ops []*appendOp) {
+	s.tails.mu.Lock()
+	defer s.tails.mu.Unlock()
+	for _, op := range ops {
+		r := op.record
+		if r == nil {
+			continue
+		}
+		s.recent.add(r)
+		s.visible.Store(r.Position.Log + 1)
+		op.topic.end = r.Position.Offset + 1
+		s.tails.offer(op.topic.name, r)
+	}
+}
+
+// syncLoop syncs the log of an interval-mode store.
+func (s *Store) syncLoop() {
+	tick := time.NewTicker(s.opts.SyncInterval)
+	defer tick.Stop()
+	var synced int64
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if end := s.visible.Load(); end != synced && s.failure.Load() == nil {
+			if s.writableAfter(s.db.LogData(nil, pebble.Sync)) == nil {
+				synced = end
+			}
+		}
+	}
+}
+
+func unknownTopic(name string) error {
+	return fmt.Errorf("local store: topic %q: %w", name, store.ErrUnknownTopic)
+}

@@ -1,0 +1,296 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+const (
+	// readBytes ends a read early, so that a batch of large records stays small. One record is always read.
+	readBytes = 4 << 20
+	// readDefault is how many records are read where the caller names no number.
+	readDefault = 32
+)
+
+// Read reads a queue. See store.Store.
+func (s *Store) Read(ctx context.Context, q store.QueueRef, offset int64, n int) (store.Batch, error) {
+	if err := s.checkBroker(q.Broker, 0); err != nil {
+		return store.Batch{}, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return store.Batch{}, err
+	}
+	defer s.life.RUnlock()
+	id, found, err := s.queueID(q.Queue)
+	if err != nil || !found {
+		return store.Batch{}, err // all zero: an offset above 0 reads as a reset
+	}
+	return s.readQueue(ctx, id, offset, n)
+}
+
+// ReadPartition reads a first-level topic in the order of appends. See store.Store.
+func (s *Store) ReadPartition(ctx context.Context, topic string, p store.Partition, offset int64, n int) (store.Batch, error) {
+	if err := s.checkBroker(p.Broker, p.ID); err != nil {
+		return store.Batch{}, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return store.Batch{}, err
+	}
+	defer s.life.RUnlock()
+	t := s.lookupTopic(topic)
+	if t == nil {
+		return store.Batch{}, unknownTopic(topic)
+	}
+	return s.readPartition(ctx, t, offset, n)
+}
+
+func (s *Store) readPartition(ctx context.Context, t *topicState, offset int64, n int) (store.Batch, error) {
+	id, found, err := s.queueID(t.partition)
+	if err != nil || !found {
+		return store.Batch{}, err
+	}
+	return s.readQueue(ctx, id, offset, n)
+}
+
+// Bounds returns a queue's bounds. See store.Store.
+func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, error) {
+	if err := s.checkBroker(q.Broker, 0); err != nil {
+		return store.Bounds{}, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return store.Bounds{}, err
+	}
+	defer s.life.RUnlock()
+	return s.bounds(q.Queue)
+}
+
+func (s *Store) bounds(queue string) (store.Bounds, error) {
+	id, found, err := s.queueID(queue)
+	if err != nil || !found {
+		return store.Bounds{}, err
+	}
+	it, err := s.indexIter(id)
+	if err != nil {
+		return store.Bounds{}, err
+	}
+	b, err := s.iterBounds(it, id, s.visible.Load())
+	if closeErr := it.Close(); err == nil && closeErr != nil {
+		err = s.readError(closeErr)
+	}
+	return b, err
+}
+
+func (s *Store) checkBroker(broker string, partition int32) error {
+	if broker != Broker || partition != 0 {
+		return fmt.Errorf("local store: there is no queue %d on broker %q; the only broker is %q, with queue 0", partition, broker, Broker)
+	}
+	return nil
+}
+
+func (s *Store) queueID(name string) (id uint64, found bool, err error) {
+	var buf [64]byte
+	return s.getNumber(appendName(buf[:0], kindName, name))
+}
+
+// indexIter returns an iterator over a queue's entries.
+func (s *Store) indexIter(id uint64) (*pebble.Iterator, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendNumber(nil, kindIndex, id),
+		UpperBound: appendNumber(nil, kindIndex, id+1),
+	})
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	return it, nil
+}
+
+// iterBounds finds a queue's visible bounds.
+func (s *Store) iterBounds(it *pebble.Iterator, id uint64, visible int64) (store.Bounds, error) {
+	if !it.First() {
+		if err := it.Error(); err != nil {
+			return store.Bounds{}, s.readError(err)
+		}
+		// Only now, after the iterator: a removal of the last entries has written this number with it.
+		next, _, err := s.getNumber(appendNumber(nil, kindNext, id))
+		return store.Bounds{Min: int64(next), Max: int64(next)}, err
+	}
+	b := store.Bounds{Min: indexOffset(it.Key())}
+	b.Max = b.Min
+	for ok := it.Last(); ok; ok = it.Prev() {
+		logPlace, err := s.indexLog(it)
+		if err != nil {
+			return store.Bounds{}, err
+		}
+		if logPlace < visible {
+			b.Max = indexOffset(it.Key()) + 1
+			break
+		}
+	}
+	if err := it.Error(); err != nil {
+		return store.Bounds{}, s.readError(err)
+	}
+	return b, nil
+}
+
+func (s *Store) indexLog(it *pebble.Iterator) (int64, error) {
+	value, err := it.ValueAndErr()
+	if err != nil {
+		return 0, s.readError(err)
+	}
+	n, ok := number(value)
+	if !ok {
+		return 0, s.readError(fmt.Errorf("index entry %x: %w", it.Key(), errCorrupt))
+	}
+	return int64(n), nil
+}
+
+// nextOffset returns the offset after a queue's last entry, visible or not. For the committer.
+func (s *Store) nextOffset(id uint64) (int64, error) {
+	it, err := s.indexIter(id)
+	if err != nil {
+		return 0, err
+	}
+	var last int64
+	if it.Last() {
+		last = indexOffset(it.Key()) + 1
+	}
+	if err := it.Close(); err != nil {
+		return 0, s.readError(err)
+	}
+	next, _, err := s.getNumber(appendNumber(nil, kindNext, id)) // after the iterator, as in iterBounds
+	return max(last, int64(next)), err
+}
+
+func (s *Store) readQueue(ctx context.Context, id uint64, offset int64, n int) (batch store.Batch, err error) {
+	if n <= 0 {
+		n = readDefault
+	}
+	visible := s.visible.Load()
+	it, err := s.indexIter(id)
+	if err != nil {
+		return store.Batch{}, err
+	}
+	reader := recordReader{s: s}
+	defer func() {
+		if closeErr := it.Close(); err == nil && closeErr != nil {
+			err = s.readError(closeErr)
+		}
+		reader.close()
+	}()
+	b, err := s.iterBounds(it, id, visible)
+	if err != nil {
+		return store.Batch{}, err
+	}
+	batch.Min, batch.Max = b.Min, b.Max
+	if offset > b.Max {
+		batch.Next = b.Min
+		return batch, nil
+	}
+	batch.Next = max(offset, b.Min)
+	if batch.Next >= b.Max {
+		return batch, nil
+	}
+	size := 0
+	for ok := it.SeekGE(appendIndex(nil, id, batch.Next)); ok; ok = it.Next() {
+		logPlace, err := s.indexLog(it)
+		if err != nil {
+			return store.Batch{}, err
+		}
+		if logPlace >= visible {
+			break
+		}
+		if len(batch.Records) == n || size >= readBytes {
+			return batch, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return store.Batch{}, err
+		}
+		r, err := reader.read(logPlace)
+		if err != nil {
+			return store.Batch{}, err
+		}
+		at := indexOffset(it.Key())
+		batch.Next = at + 1
+		if r == nil {
+			continue // removed by retention a moment ago
+		}
+		if batch.Records == nil {
+			room := min(int64(n), b.Max-at)
+			batch.Records = make([]*store.Record, 0, room)
+			batch.Offsets = make([]int64, 0, room)
+		}
+		batch.Records = append(batch.Records, r)
+		batch.Offsets = append(batch.Offsets, at)
+		size += len(r.Payload) + len(r.Topic)
+	}
+	if err := it.Error(); err != nil {
+		return store.Batch{}, s.readError(err)
+	}
+	batch.Next = max(batch.Next, batch.Max)
+	return batch, nil
+}
+
+// recordReader reads records by their place in the log, in memory where they are recent.
+type recordReader struct {
+	s   *Store
+	it  *pebble.Iterator
+	key []byte
+}
+
+// read returns a record, nil if it was removed.
+func (r *recordReader) read(logPlace int64) (*store.Record, error) {
+	if rec := r.s.recent.get(logPlace); rec != nil {
+		return rec, nil
+	}
+	if r.it == nil {
+		it, err := r.s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindRecord}, UpperBound: []byte{kindRecord + 1}})
+		if err != nil {
+			return nil, r.s.readError(err)
+		}
+		r.it = it
+	}
+	r.key = appendNumber(r.key[:0], kindRecord, uint64(logPlace))
+	if !r.it.SeekGE(r.key) || !bytes.Equal(r.it.Key(), r.key) {
+		if err := r.it.Error(); err != nil {
+			return nil, r.s.readError(err)
+		}
+		return nil, nil
+	}
+	value, err := r.it.ValueAndErr()
+	if err != nil {
+		return nil, r.s.readError(err)
+	}
+	rec, _, err := decodeRecord(bytes.Clone(value))
+	if err != nil {
+		return nil, r.s.readError(fmt.Errorf("record %d: %w", logPlace, err))
+	}
+	r.s.place(rec, logPlace)
+	return rec, nil
+}
+
+func (r *recordReader) close() {
+	if r.it != nil {
+		_ = r.it.Close()
+	}
+}
+
+// endOfLog returns the place in the log that the next record takes.
+func (s *Store) endOfLog() (int64, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindRecord}, UpperBound: []byte{kindRecord + 1}})
+	if err != nil {
+		return 0, s.readError(err)
+	}
+	var end int64
+	if it.Last() {
+		end = recordLog(it.Key()) + 1
+	}
+	if err := it.Close(); err != nil {
+		return 0, s.readError(err)
+	}
+	floor, _, err := s.getNumber(keyNextLog)
+	return max(end, int64(floor)), err
+}

@@ -1,0 +1,155 @@
+package storetest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/stretchr/testify/require"
+)
+
+// lifeCases need stores of their own, because they end them or change what they hold.
+var lifeCases = []testCase{
+	{"what was acknowledged survives a crash, with its queues, offsets and topics", crash},
+	{"a crash in the middle of appends loses nothing acknowledged", crashUnderLoad},
+	{"expired records leave the queues from the front", retention},
+}
+
+func crash(t *testing.T, s *suite) {
+	if s.OpenCrashable == nil {
+		t.Skip("the factory cannot crash the store")
+	}
+	st, crash := s.OpenCrashable(t)
+	s.Store = st
+	first := s.newTopic(t)
+	who, queue := client(), topic.Queue(first+"/x")
+	s.numbered(t, first+"/x", 5)
+	ref := store.QueueRef{Queue: queue, Broker: s.brokers(t, first)[0]}
+	require.NoError(t, s.Commit(s.ctx, who, 4, []store.Offset{{QueueRef: ref, Next: 3}}))
+	before := s.drain(t, first, queue, 5, 32)
+
+	s.Store = crash(t)
+	after := s.drain(t, first, queue, 5, 2)
+	for i := range before {
+		require.Equal(t, before[i].ID, after[i].ID)
+		require.Equal(t, before[i].Position, after[i].Position)
+		require.Equal(t, before[i].Entries, after[i].Entries)
+		requireMessage(t, &before[i].Message, &after[i].Message)
+	}
+	s.requireCommitted(t, who, []store.QueueRef{ref}, []store.Offset{{QueueRef: ref, Next: 3}})
+	if s.Epochs {
+		require.ErrorIs(t, s.Commit(s.ctx, who, 3, nil), store.ErrStaleEpoch)
+	}
+	c := s.tail(t, first)
+	s.put(t, appendTo(message(first+"/x", "5")))
+	require.Equal(t, []string{"5"}, payloads(c.wait(t, s, 1)))
+	require.Equal(t, numbers(6), payloads(s.drain(t, first, queue, 6, 32)))
+}
+
+func crashUnderLoad(t *testing.T, s *suite) {
+	if s.OpenCrashable == nil {
+		t.Skip("the factory cannot crash the store")
+	}
+	st, crash := s.OpenCrashable(t)
+	s.Store = st
+	first := s.newTopic(t)
+	const publishers = 8
+	var mu sync.Mutex
+	acked := make([]int, publishers)
+	enough := make(chan struct{})
+	var once sync.Once
+	var wg sync.WaitGroup
+	down := make(chan struct{})
+	for p := range publishers {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				m := message(first+"/l", fmt.Sprintf("%d %d", p, i))
+				m.Publisher = fmt.Sprint(p)
+				if _, err := put(s.ctx, st, appendTo(m)); err != nil {
+					return
+				}
+				select {
+				case <-down: // acknowledged by a store that is no more: not counted
+					return
+				default:
+				}
+				mu.Lock()
+				acked[p] = i + 1
+				mu.Unlock()
+				if i == 100 {
+					once.Do(func() { close(enough) })
+				}
+			}
+		})
+	}
+	select {
+	case <-enough:
+	case <-time.After(s.Patience):
+		t.Fatal("no progress")
+	}
+	mu.Lock()
+	want := append([]int(nil), acked...)
+	mu.Unlock()
+	s.Store = crash(t)
+	close(down)
+	wg.Wait()
+
+	next := make([]int, publishers)
+	var offset int64
+	ref := store.QueueRef{Queue: topic.Queue(first + "/l"), Broker: s.brokers(t, first)[0]}
+	for {
+		b, err := s.Read(s.ctx, ref, offset, 100)
+		require.NoError(t, err)
+		for _, r := range b.Records {
+			var p, i int
+			_, err := fmt.Sscanf(string(r.Payload), "%d %d", &p, &i)
+			require.NoError(t, err)
+			require.LessOrEqual(t, i, next[p], "a gap of publisher %d", p)
+			next[p] = max(next[p], i+1)
+		}
+		if offset = b.Next; offset >= b.Max {
+			break
+		}
+	}
+	for p := range publishers {
+		require.GreaterOrEqual(t, next[p], want[p], "publisher %d", p)
+	}
+}
+
+func retention(t *testing.T, s *suite) {
+	if s.OpenExpiring == nil {
+		t.Skip("the factory cannot make records expire")
+	}
+	st, expire := s.OpenExpiring(t)
+	s.Store = st
+	first := s.newTopic(t)
+	name := first + "/x"
+	queue, wild := topic.Queue(name), topic.Queue(first+"/#")
+	s.numbered(t, name, 40, queue, wild)
+	ref := store.QueueRef{Queue: queue, Broker: s.brokers(t, first)[0]}
+	expire(t)
+
+	b, err := s.Read(s.ctx, ref, 0, 32)
+	require.NoError(t, err)
+	require.Empty(t, b.Records)
+	require.Equal(t, b.Min, b.Max)
+	if !s.OffsetsRestart {
+		require.Equal(t, store.Batch{Next: 40, Min: 40, Max: 40}, bare(b))
+	}
+	for i := range 3 {
+		s.put(t, appendTo(message(name, fmt.Sprint(40+i)), queue, wild))
+	}
+	for _, q := range []string{queue, wild} {
+		b, err = s.Read(s.ctx, store.QueueRef{Queue: q, Broker: ref.Broker}, 0, 32)
+		require.NoError(t, err)
+		require.Equal(t, []string{"40", "41", "42"}, payloads(b.Records))
+		if !s.OffsetsRestart {
+			require.Equal(t, []int64{40, 41, 42}, b.Offsets)
+			require.Equal(t, int64(40), b.Min)
+			require.Equal(t, int64(43), b.Next)
+		}
+	}
+}

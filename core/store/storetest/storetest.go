@@ -1,0 +1,98 @@
+// Package storetest is the conformance suite of store.Store: what the gateway relies on, whichever store is configured.
+//
+// A store's tests call Run with a Factory. Every case makes first-level topics and queues of its own, so all cases may use
+// one running store. What a store shows with a delay (a remote queue index) is waited for, up to Factory.Patience.
+//
+// The package also has doubles for faults that cannot be produced with a real store at will: see Faulty.
+package storetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// Factory says how to get the store under test and what it can do. Only Open is required.
+type Factory struct {
+	// Open returns a started, ready store. The factory registers what ends it (t.Cleanup); it may return the same store
+	// every time.
+	Open func(t *testing.T) store.Store
+	// OpenCrashable returns a started store and a function that ends it as a power cut or kill -9 would, without Close, and
+	// returns the store that was started again on what is left. Nil: the cases about crashes are skipped.
+	OpenCrashable func(t *testing.T) (s store.Store, crash func(t *testing.T) store.Store)
+	// OpenExpiring returns a started store and a function that makes all records expire that were stored before the call,
+	// and returns when they are gone. Nil: the cases about retention are skipped.
+	OpenExpiring func(t *testing.T) (s store.Store, expire func(t *testing.T))
+	// Skip names cases that the store cannot pass, with the reason.
+	Skip map[string]string
+	// Patience is how long to wait for what a store shows with a delay; 0: 15 s.
+	Patience time.Duration
+	// MaxPayload is the largest payload in bytes that must be stored, TooLarge one that must be refused; 0: not tested.
+	MaxPayload, TooLarge int
+	// InvalidTopic is a first-level topic name that the store cannot hold; "": not tested.
+	InvalidTopic string
+	// Epochs says that the store knows the epoch of a client's last commit.
+	Epochs bool
+	// OffsetsRestart says that offsets of a queue may begin again at 0 when all its records are gone.
+	OffsetsRestart bool
+	// Load scales the cases that store many records; 0: 1. A slow store uses less.
+	Load float64
+}
+
+// suite is one case's view of the factory and the store.
+type suite struct {
+	Factory
+	store.Store
+	ctx context.Context
+}
+
+type testCase struct {
+	name string
+	run  func(t *testing.T, s *suite)
+}
+
+func cases() []testCase {
+	var all []testCase
+	all = append(all, appendCases...)
+	all = append(all, readCases...)
+	all = append(all, tailCases...)
+	all = append(all, offsetCases...)
+	all = append(all, topicCases...)
+	return append(all, lifeCases...)
+}
+
+// Run runs every case against the factory's store.
+func Run(t *testing.T, f Factory) {
+	if f.Patience == 0 {
+		f.Patience = 15 * time.Second
+	}
+	if f.Load == 0 {
+		f.Load = 1
+	}
+	for _, c := range cases() {
+		t.Run(c.name, func(t *testing.T) {
+			if reason := f.Skip[c.name]; reason != "" {
+				t.Skip(reason)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 4*f.Patience)
+			defer cancel()
+			s := &suite{Factory: f, ctx: ctx}
+			if !c.opens() {
+				s.Store = f.Open(t)
+			}
+			c.run(t, s)
+		})
+	}
+}
+
+// opens says that the case opens the store in a way of its own.
+func (c testCase) opens() bool {
+	for _, life := range lifeCases {
+		if life.name == c.name {
+			return true
+		}
+	}
+	return false
+}
