@@ -1,0 +1,267 @@
+package admin
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Errors that a Backend wraps to choose the status of an answer.
+var (
+	// ErrInvalid: the request cannot be right (400).
+	ErrInvalid = errors.New("invalid request")
+	// ErrNotFound: there is no such thing (404).
+	ErrNotFound = errors.New("not found")
+)
+
+// Topic is a first-level topic.
+type Topic struct {
+	Name    string   `json:"name"`
+	Queues  int      `json:"queues"`
+	Brokers []string `json:"brokers,omitempty"`
+}
+
+// Info describes the node.
+type Info struct {
+	Node        string    `json:"node"`
+	Version     string    `json:"version"`
+	Started     time.Time `json:"started"`
+	Uptime      string    `json:"uptime"`
+	Connections int       `json:"connections"`
+	Store       string    `json:"store"`
+	Auth        string    `json:"auth"`
+	Meta        string    `json:"meta"`
+}
+
+// Backend is the node, as the API sees it. What is returned as any is written as JSON.
+type Backend interface {
+	Topics(ctx context.Context) ([]Topic, error)
+	CreateTopic(ctx context.Context, name string, queues int) (Topic, error)
+	DeleteTopic(ctx context.Context, name string) error
+	Clients() any
+	Subscriptions() any
+	Kick(clientID string) bool
+	Plugins() any
+	Nodes() any
+	Info() Info
+}
+
+// Options configure a Server.
+type Options struct {
+	Address  string
+	Token    string
+	Gatherer prometheus.Gatherer
+	Backend  Backend
+	Log      *slog.Logger
+}
+
+// Server is the admin HTTP server. Life: New, Start, Close.
+type Server struct {
+	o    Options
+	ln   net.Listener
+	http *http.Server
+	done chan struct{}
+
+	mu    sync.Mutex
+	ready func() error
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	s := &Server{o: o, done: make(chan struct{}), ready: func() error { return errors.New("starting") }}
+	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	return s
+}
+
+// Start binds the address and serves in the background.
+func (s *Server) Start() error {
+	ln, err := net.Listen("tcp", s.o.Address)
+	if err != nil {
+		return fmt.Errorf("admin.address %s: %w; choose a free address", s.o.Address, err)
+	}
+	s.ln = ln
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.o.Log.Warn("admin HTTP server ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// Addr is the address that is served.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// SetReady sets what /readyz asks.
+func (s *Server) SetReady(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = f
+}
+
+// Close stops the server.
+func (s *Server) Close() {
+	if s.ln == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+	<-s.done
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		ready := s.ready
+		s.mu.Unlock()
+		if err := ready(); err != nil {
+			text(w, http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", "; "))
+			return
+		}
+		text(w, http.StatusOK, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{}))
+	api := http.NewServeMux()
+	s.routes(api)
+	mux.Handle("/api/", s.guard(api))
+	return mux
+}
+
+func (s *Server) routes(api *http.ServeMux) {
+	b := s.o.Backend
+	api.HandleFunc("GET /api/v1/info", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, b.Info()) })
+	api.HandleFunc("GET /api/v1/topics", func(w http.ResponseWriter, r *http.Request) {
+		topics, err := b.Topics(r.Context())
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		if topics == nil {
+			topics = []Topic{}
+		}
+		answer(w, http.StatusOK, map[string]any{"topics": topics})
+	})
+	api.HandleFunc("POST /api/v1/topics", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Name   string `json:"name"`
+			Queues int    `json:"queues"`
+		}
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&in); err != nil {
+			fail(w, fmt.Errorf("%w: the body must be JSON like {\"name\": \"sensors\", \"queues\": 4}: %w", ErrInvalid, err))
+			return
+		}
+		if in.Queues < 0 || in.Queues > 1024 {
+			fail(w, fmt.Errorf("%w: queues is %d; choose 1 to 1024, or 0 for topics.queues", ErrInvalid, in.Queues))
+			return
+		}
+		t, err := b.CreateTopic(r.Context(), in.Name, in.Queues)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		answer(w, http.StatusCreated, t)
+	})
+	api.HandleFunc("DELETE /api/v1/topics/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.DeleteTopic(r.Context(), r.PathValue("name")); err != nil {
+			fail(w, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	list := func(pattern, key string, f func() any) {
+		api.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{key: f()}) })
+	}
+	list("GET /api/v1/plugins", "plugins", b.Plugins)
+	list("GET /api/v1/clients", "clients", b.Clients)
+	list("GET /api/v1/subscriptions", "subscriptions", b.Subscriptions)
+	list("GET /api/v1/nodes", "nodes", b.Nodes)
+	api.HandleFunc("POST /api/v1/clients/{id}/kick", func(w http.ResponseWriter, r *http.Request) {
+		if !b.Kick(r.PathValue("id")) {
+			fail(w, fmt.Errorf("%w: client %q is not connected to this node", ErrNotFound, r.PathValue("id")))
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	api.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, fmt.Errorf("%w: %s %s", ErrNotFound, r.Method, r.URL.Path))
+	})
+}
+
+// guard lets requests with the token through. Without a token it refuses what a browser sends for a foreign page: a foreign
+// Origin, or a host name that is not the loopback's (DNS rebinding).
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.o.Token != "" {
+			given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			if !ok || subtle.ConstantTimeCompare([]byte(given), []byte(s.o.Token)) != 1 {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				answer(w, http.StatusUnauthorized, map[string]string{"error": "the request needs admin.token, as Authorization: Bearer TOKEN"})
+				return
+			}
+		} else if !local(r.Host) {
+			answer(w, http.StatusForbidden, map[string]string{"error": "without admin.token the API answers on loopback host names only"})
+			return
+		}
+		if o := r.Header.Get("Origin"); o != "" {
+			if u, err := url.Parse(o); err != nil || u.Host != r.Host {
+				answer(w, http.StatusForbidden, map[string]string{"error": "requests from other origins are refused"})
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// local reports whether a Host header names the loopback.
+func local(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, body)
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+}
+
+func fail(w http.ResponseWriter, err error) {
+	status := http.StatusServiceUnavailable
+	switch {
+	case errors.Is(err, ErrInvalid):
+		status = http.StatusBadRequest
+	case errors.Is(err, ErrNotFound):
+		status = http.StatusNotFound
+	}
+	answer(w, status, map[string]string{"error": err.Error()})
+}

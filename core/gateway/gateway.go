@@ -1,0 +1,336 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt"
+	"github.com/lmqgate/lmqgate/core/pluginhost"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/store"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Options are what the configuration file does not say.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+}
+
+// Gateway is one node. Life: New, Start, Close.
+type Gateway struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	version  string
+	id       string
+	registry *prometheus.Registry
+	started  time.Time
+
+	host      *pluginhost.Host
+	authority auth.Authority
+	meta      *meta.Meta
+	store     store.Store
+	hub       *delivery.Hub
+	publisher *publish.Publisher
+	sessions  *session.Manager
+	mqtt      *mqtt.Server
+	admin     *admin.Server
+
+	addrs  []net.Addr
+	stops  []func(ctx context.Context) // in the order of the start
+	ready  bool
+	cancel context.CancelFunc
+}
+
+// New makes a node. Nothing is started or opened but the data directory, for the node's id.
+func New(cfg *config.Config, o Options) (*Gateway, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{cfg: cfg, log: o.Log, version: o.Version, id: cfg.Node.ID, registry: prometheus.NewRegistry()}
+	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if g.id == "" {
+		id, err := config.NodeID(cfg.Node.DataDir)
+		if err != nil {
+			return nil, err
+		}
+		g.id = id
+	}
+	return g, nil
+}
+
+// startTimeout bounds the start of the plugins, so that what is wrong with one is said soon.
+const startTimeout = 10 * time.Second
+
+// Start starts the node and returns when it accepts clients. It waits for services that do not answer until ctx ends; what is
+// wrong with the configuration or a plugin is an error at once. After an error, Close releases what was started.
+func (g *Gateway) Start(ctx context.Context) error {
+	g.started = time.Now()
+	if err := g.startPlugins(ctx); err != nil {
+		return err
+	}
+	if err := g.build(); err != nil {
+		return err
+	}
+	if err := g.listen(); err != nil {
+		return err
+	}
+	if err := g.await(ctx); err != nil {
+		return err
+	}
+	g.sessions.Start()
+	g.push(func(ctx context.Context) { g.sessions.Close(ctx) })
+	g.mqtt.Serve()
+	g.push(func(context.Context) { g.mqtt.StopAccepting() })
+	g.ready = true
+	g.admin.SetReady(g.healthy)
+	return nil
+}
+
+// push notes how to undo a step of the start.
+func (g *Gateway) push(stop func(ctx context.Context)) { g.stops = append(g.stops, stop) }
+
+// Close stops the node. It returns when everything has stopped; ctx bounds how long sessions may take to be put away.
+func (g *Gateway) Close(ctx context.Context) error {
+	if g.admin != nil {
+		g.admin.SetReady(func() error { return errors.New("shutting down") })
+	}
+	for i := len(g.stops) - 1; i >= 0; i-- {
+		g.stops[i](ctx)
+	}
+	g.stops = nil
+	return nil
+}
+
+// ReadyLine is what `lmqgate serve` prints once the node accepts clients.
+func (g *Gateway) ReadyLine() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "lmqgate ready node=%s", g.id)
+	for i, l := range g.cfg.Listeners {
+		fmt.Fprintf(&b, " %s=%s", l.Type, g.addrs[i])
+	}
+	fmt.Fprintf(&b, " admin=%s", g.admin.Addr())
+	return b.String()
+}
+
+// Addrs are the listeners' addresses, in the order of the configuration.
+func (g *Gateway) Addrs() []net.Addr { return g.addrs }
+
+// AdminAddr is the address of the admin HTTP server.
+func (g *Gateway) AdminAddr() net.Addr { return g.admin.Addr() }
+
+// ID is the node's id.
+func (g *Gateway) ID() string { return g.id }
+
+// startPlugins starts the plugins that the configuration names, and what speaks to them.
+func (g *Gateway) startPlugins(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	host, err := pluginhost.New(pluginhost.Options{Dir: g.cfg.Plugins.Dir, Checksums: g.cfg.Plugins.Checksums, NodeID: g.id,
+		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, Log: g.log, Registerer: g.registry})
+	if err != nil {
+		return err
+	}
+	g.host = host
+	g.push(func(context.Context) { g.logged("stopping plugins", host.Close()) })
+
+	background, stop := context.WithCancel(context.Background())
+	g.push(func(context.Context) { stop() })
+	if g.cfg.Auth.Anonymous() {
+		g.log.Warn("auth.plugin is none: every client is admitted and may do everything")
+		g.authority = auth.Anonymous()
+	} else {
+		p, err := host.Start(ctx, g.cfg.Auth.Plugin, pluginv1.Kind_KIND_AUTH, g.cfg.Auth.Config)
+		if err != nil {
+			return err
+		}
+		a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Log: g.log, Registerer: g.registry,
+			Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
+		done := make(chan struct{})
+		go func() { defer close(done); a.Run(background) }()
+		g.push(func(context.Context) { stop(); <-done })
+		g.authority = a
+	}
+	p, err := host.Start(ctx, g.cfg.Meta.Plugin, pluginv1.Kind_KIND_META, g.cfg.Meta.Config)
+	if err != nil {
+		return err
+	}
+	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
+		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
+		InUse: g.filterInUse, Log: g.log, Registerer: g.registry})
+	if err != nil {
+		return err
+	}
+	if p.Describe().GetMeta().GetShared() || g.cfg.Store.Type == config.StoreLocal {
+		return nil
+	}
+	g.log.Warn("the meta plugin keeps metadata for one node only; do not add a second node to this RocketMQ cluster", "plugin", p.Name())
+	return nil
+}
+
+// filterInUse reports whether a session on this node reads a filter's queue.
+func (g *Gateway) filterInUse(filter string) bool {
+	return g.sessions != nil && g.sessions.InUse(filter)
+}
+
+// build makes and starts everything between the plugins and the listeners.
+func (g *Gateway) build() error {
+	st, err := g.openStore()
+	if err != nil {
+		return err
+	}
+	g.store = st
+	g.push(func(context.Context) { g.logged("closing the store", st.Close()) })
+	g.publisher = publish.New(publish.Options{Store: st, Meta: g.meta, Retainer: retainer{g.meta}, Dispatch: g.dispatch(),
+		AutoCreate: g.cfg.Topics.AutoCreate, Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback,
+		OnTopicCreated: func(ctx context.Context) error { return g.hub.TopicsChanged(ctx) }, Log: g.log, Registerer: g.registry})
+	g.hub = delivery.New(delivery.Options{Store: st, Topics: g.meta.Topics, Resolve: g.publisher.Resolve, Log: g.log,
+		Registerer: g.registry})
+	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta,
+		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
+	g.meta.OnTopicsChanged(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		g.logged("tailing new first-level topics", g.hub.TopicsChanged(ctx))
+	})
+	g.meta.OnNodeLost(g.sessions.NodeLost)
+	g.authority.OnRevoke(func(r auth.Revocation) {
+		if r.Disconnect && r.ClientID != "" {
+			g.sessions.Kick(r.ClientID)
+		}
+	})
+	if err := g.meta.Start(context.Background()); err != nil {
+		return err
+	}
+	if err := st.Start(context.Background()); err != nil {
+		return err
+	}
+	g.push(func(context.Context) { g.logged("closing metadata", g.meta.Close()) })
+	g.push(func(context.Context) { g.publisher.Close() })
+	g.push(func(context.Context) { g.hub.Close() })
+	return nil
+}
+
+// dispatch is the dispatch mode; the embedded store has no other gateways to be compatible with.
+func (g *Gateway) dispatch() publish.DispatchMode {
+	if g.cfg.Store.Type == config.StoreLocal {
+		return publish.Lean
+	}
+	return publish.DispatchMode(g.cfg.Store.RocketMQ.Dispatch)
+}
+
+// listen binds every address, and serves the admin HTTP side at once, so that probes see a node that waits.
+func (g *Gateway) listen() error {
+	listeners := make([]mqtt.Listener, 0, len(g.cfg.Listeners))
+	for _, l := range g.cfg.Listeners {
+		out := mqtt.Listener{Type: string(l.Type), Address: l.Address, Path: l.Path}
+		if l.Type.Encrypted() {
+			cfg, err := serverTLS(l, g.log)
+			if err != nil {
+				return fmt.Errorf("listener %s %s: %w", l.Type, l.Address, err)
+			}
+			out.TLS = cfg
+		}
+		listeners = append(listeners, out)
+	}
+	g.mqtt = mqtt.New(mqtt.Options{Listeners: listeners, Sessions: g.sessions, Authority: g.authority,
+		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum, //nolint:gosec // validated
+		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
+		MaxConnections: g.cfg.MQTT.MaxConnections, Log: g.log, Registerer: g.registry})
+	addrs, err := g.mqtt.Listen()
+	if err != nil {
+		return err
+	}
+	g.addrs = addrs
+	g.push(func(context.Context) { g.mqtt.Close() })
+	g.admin = admin.New(admin.Options{Address: g.cfg.Admin.Address, Token: g.cfg.Admin.Token.Reveal(), Gatherer: g.registry,
+		Backend: &backend{g}, Log: g.log})
+	g.admin.SetReady(func() error { return errors.New("starting: " + g.waitingFor()) })
+	if err := g.admin.Start(); err != nil {
+		return err
+	}
+	// Stopped last but for the plugins, so that probes see the stop.
+	g.stops = append([]func(context.Context){func(context.Context) { g.admin.Close() }}, g.stops...)
+	return nil
+}
+
+// healthy returns nil while the node can serve.
+func (g *Gateway) healthy() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	errs := []error{g.meta.Healthy(), g.store.Ready(ctx)}
+	for _, p := range g.host.Plugins() {
+		errs = append(errs, p.Healthy())
+	}
+	return errors.Join(errs...)
+}
+
+// waitingFor says what the node waits for before it accepts clients.
+func (g *Gateway) waitingFor() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := errors.Join(g.meta.Ready(), g.store.Ready(ctx)); err != nil {
+		return strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return "nothing"
+}
+
+// await waits until metadata and store answer.
+func (g *Gateway) await(ctx context.Context) error {
+	said := time.Now()
+	for {
+		probe, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := errors.Join(g.meta.Ready(), g.store.Ready(probe))
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if time.Since(said) > 3*time.Second {
+			g.log.Warn("waiting before clients are accepted", "for", strings.ReplaceAll(err.Error(), "\n", "; "))
+			said = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// logged logs an error of a step that cannot be undone.
+func (g *Gateway) logged(what string, err error) {
+	if err != nil {
+		g.log.Warn(what+" failed", "error", err)
+	}
+}
+
+// retainer keeps retained messages in the metadata.
+type retainer struct{ m *meta.Meta }
+
+// Retain implements publish.Retainer.
+func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Position) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := r.m.SetRetained(ctx, &meta.Retained{Message: m, Position: at})
+		if !errors.Is(err, meta.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
