@@ -116,6 +116,7 @@ var refusals = []refusal{
 	{"request problem information 2", 0, connectWire(V5, 2, block(idRequestProblemInformation, 2), text("c")), ProtocolError, "MQTT-4.13.1-1", false},
 	{"request response information 2", 0, connectWire(V5, 2, block(idRequestResponseInformation, 2), text("c")), ProtocolError, "MQTT-4.13.1-1", false},
 	{"authentication data without method", 0, connectWire(V5, 2, block(idAuthenticationData, text("x")), text("c")), ProtocolError, "MQTT-4.13.1-1", false},
+	{"half a session expiry", 0, connectWire(V5, 2, block(idSessionExpiryInterval, 0, 0, 0)), MalformedPacket, "MQTT-3.1.4-1", false},
 	{"session expiry twice", 0, connectWire(V5, 2, block(idSessionExpiryInterval, 0, 0, 0, 1, idSessionExpiryInterval, 0, 0, 0, 1), text("c")), ProtocolError, "MQTT-4.13.1-1", false},
 
 	{"unknown property", V5, wire(0x30, text("t"), block(0x7f, 1)), MalformedPacket, "MQTT-4.13.1-1", false},
@@ -192,6 +193,9 @@ var refusals = []refusal{
 	{"AUTH without method", V5, wire(0xf0, 0x18, 0), ProtocolError, "MQTT-4.13.1-1", false},
 	{"AUTH without property length", V5, wire(0xf0, 0x18), MalformedPacket, "MQTT-4.13.1-1", false},
 
+	{"bytes behind AUTH", V5, wire(0xf0, 0x18, block(idAuthenticationMethod, text("m")), 0), MalformedPacket, "MQTT-4.13.1-1", false},
+	{"bytes behind PINGRESP", V5, wire(0xd0, 0), MalformedPacket, "MQTT-4.13.1-1", true},
+	{"bytes behind CONNACK", V311, wire(0x20, 0, 0, 0), MalformedPacket, "MQTT-4.8.0-1", true},
 	{"CONNACK flags", V311, wire(0x20, 2, 0), MalformedPacket, "MQTT-2.2.2-1", true},
 	{"CONNACK flags in 5", V5, wire(0x20, 2, 0, 0), MalformedPacket, "MQTT-3.2.2-1", true},
 	{"CONNACK return code 6", V311, wire(0x20, 0, 6), ProtocolError, "MQTT-3.2.2-6", true},

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -240,6 +243,28 @@ func TestADecodedPublishKeepsItsBytesWhenTheReaderGoesOn(t *testing.T) {
 	require.Equal(t, list, got)
 }
 
+func TestReadersThatShareThePoolNeverSeeEachOthersBytes(t *testing.T) {
+	var done sync.WaitGroup
+	for i := range 8 {
+		done.Go(func() {
+			var list []Packet
+			for n := range 60 {
+				list = append(list, &Publish{Topic: string(rune('a' + i)), Payload: bytes.Repeat([]byte{byte(i)}, 1+n*n*20)},
+					&Subscribe{PacketID: 1, Filters: []Subscription{{Filter: strings.Repeat(string(rune('a'+i)), 600)}}})
+			}
+			r := NewReader(&slow{bytes.NewReader(stream(t, V311, list...)), 7000 + i}, 0)
+			defer r.Release()
+			r.SetVersion(V311)
+			for _, want := range list {
+				got, err := r.ReadPacket()
+				assert.NoError(t, err)
+				assert.Equal(t, want, got)
+			}
+		})
+	}
+	done.Wait()
+}
+
 func TestAPaddedRemainingLengthIsReadInMQTT3(t *testing.T) {
 	raw := append([]byte{0x10, 0x8d, 0x80, 0x00}, connectWire(V311, 2, text("c"))[2:]...)
 	raw = append(raw, 0xc0, 0x80, 0x00)
@@ -250,4 +275,62 @@ func TestAPaddedRemainingLengthIsReadInMQTT3(t *testing.T) {
 	p, err = r.ReadPacket()
 	require.NoError(t, err)
 	require.Equal(t, &Pingreq{}, p)
+}
+
+func TestLengthsAtTheStepsOfTheVariableByteInteger(t *testing.T) {
+	for _, v := range []Version{V311, V5} {
+		for _, n := range []int{127, 128, 16_383, 16_384, 2_097_151, 2_097_152} {
+			p := &Publish{Topic: "t", Payload: make([]byte, n-3)}
+			if v == V5 {
+				p.Payload = p.Payload[1:]
+			}
+			raw := stream(t, v, p)
+			require.Len(t, raw, Size(p, v))
+			require.Len(t, raw, 1+varintSize(n)+n)
+			r := NewReader(bytes.NewReader(raw), 0)
+			r.SetVersion(v)
+			got, err := r.ReadPacket()
+			require.NoError(t, err)
+			require.Equal(t, p, got)
+		}
+	}
+}
+
+func TestPacketsThatOutgrowABufferAreReadWhole(t *testing.T) {
+	s := &Subscribe{PacketID: 1}
+	for i := range 9000 {
+		s.Filters = append(s.Filters, Subscription{Filter: string(rune('a'+i%26)) + "/+", QoS: byte(i % 3)})
+	}
+	c := &Connect{Version: V5, ClientID: "c", Will: &Will{Topic: "w", Payload: bytes.Repeat([]byte("w"), 60_000)}}
+	r := NewReader(bytes.NewReader(stream(t, V5, c, s, &Pingreq{})), 0)
+	for _, want := range []Packet{c, s, &Pingreq{}} {
+		got, err := r.ReadPacket()
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
+func TestTheLimitCanChangeAndIsTheClientsToo(t *testing.T) {
+	r := NewReader(bytes.NewReader(stream(t, V5, &Pingresp{}, &Publish{Topic: "topic"})), 2)
+	r.Client = true
+	r.SetVersion(V5)
+	_, err := r.ReadPacket()
+	require.NoError(t, err)
+	r.SetMaxPacketSize(9)
+	_, err = r.ReadPacket()
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, PacketTooLarge, e.Code)
+	require.Equal(t, "MQTT-3.1.2-24", e.Statement)
+}
+
+func TestBufferedCountsWhatArrivedAndIsNotDecoded(t *testing.T) {
+	r := NewReader(bytes.NewReader(stream(t, V311, &Pingreq{}, &Pingreq{}, &Disconnect{})), 0)
+	r.SetVersion(V311)
+	require.Zero(t, r.Buffered())
+	for _, left := range []int{4, 2, 0} {
+		_, err := r.ReadPacket()
+		require.NoError(t, err)
+		require.Equal(t, left, r.Buffered())
+	}
 }

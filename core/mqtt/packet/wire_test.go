@@ -2,6 +2,7 @@ package packet
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -162,6 +163,9 @@ func TestWhatCannotBeWrittenIsRefusedAndLeavesNothingBehind(t *testing.T) {
 		"no filters to unsubscribe":          {V311, &Unsubscribe{PacketID: 1}},
 		"filter to unsubscribe too long":     {V311, &Unsubscribe{PacketID: 1, Filters: []string{long}}},
 		"SUBACK without codes":               {V311, &Suback{PacketID: 1}},
+		"SUBACK without packet identifier":   {V5, &Suback{Codes: []Code{0}}},
+		"UNSUBSCRIBE without identifier":     {V5, &Unsubscribe{Filters: []string{"a"}}},
+		"SUBSCRIBE without identifier":       {V5, &Subscribe{Filters: []Subscription{{Filter: "a"}}}},
 		"SUBACK code":                        {V311, &Suback{PacketID: 1, Codes: []Code{NoSubscriptionExisted}}},
 		"UNSUBACK without packet identifier": {V311, &Unsuback{}},
 		"UNSUBACK without codes":             {V5, &Unsuback{PacketID: 1}},
@@ -225,7 +229,7 @@ func TestNamesAreThoseOfTheText(t *testing.T) {
 	require.Equal(t, "CONNECT", CONNECT.String())
 	require.Equal(t, "AUTH", AUTH.String())
 	require.Equal(t, "Type(16)", Type(16).String())
-	require.Equal(t, "3.1.1", V311.String())
+	require.Equal(t, "3.1 3.1.1 5.0 Version(6)", fmt.Sprint(V31, V311, V5, Version(6)))
 	require.Equal(t, "packet too large", PacketTooLarge.String())
 	require.Equal(t, "reason code 0x55", Code(0x55).String())
 	require.True(t, MalformedPacket.Failed())
