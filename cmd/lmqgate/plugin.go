@@ -7,32 +7,18 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/pluginhost"
 )
 
 func newPluginCommand(app *app) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "plugin", Short: "Show the plugins of a running gateway"})
-	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app))
+	cmd := group(&cobra.Command{Use: "plugin", Short: "Show the plugins of a running gateway, and check those of a configuration"})
+	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app))
 	return cmd
 }
 
 // pluginEntry is a plugin as the admin API has it.
-type pluginEntry struct {
-	Name          string  `json:"name"`
-	Kind          string  `json:"kind"`
-	Version       string  `json:"version"`
-	Protocol      int     `json:"protocol"`
-	Path          string  `json:"path"`
-	Checksum      string  `json:"checksum"`
-	PID           int     `json:"pid"`
-	State         string  `json:"state"`
-	UptimeSeconds float64 `json:"uptime_seconds"`
-	Restarts      int64   `json:"restarts"`
-	LastError     string  `json:"last_error"`
-}
-
-func (p pluginEntry) uptime() time.Duration {
-	return time.Duration(p.UptimeSeconds) * time.Second
-}
+type pluginEntry = pluginhost.Info
 
 func (f *adminFlags) plugins(cmd *cobra.Command) ([]pluginEntry, error) {
 	c, err := f.client()
@@ -62,7 +48,7 @@ func newPluginListCommand(app *app) *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS"}}
 			for _, p := range list {
-				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(p.State), p.PID, p.uptime(), p.Restarts})
+				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(string(p.State)), p.PID, p.Uptime.Truncate(time.Second), p.Restarts})
 			}
 			for _, r := range rows {
 				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {
@@ -108,12 +94,14 @@ func printPlugin(cmd *cobra.Command, p pluginEntry) error {
 		{"name", p.Name},
 		{"kind", p.Kind},
 		{"version", p.Version},
-		{"protocol", p.Protocol},
+		{"contract", p.Contract},
+		{"tls", p.Secure},
 		{"path", p.Path},
 		{"checksum", p.Checksum},
+		{"pinned", p.Pinned},
 		{"pid", p.PID},
 		{"state", p.State},
-		{"uptime", p.uptime()},
+		{"uptime", p.Uptime.Truncate(time.Second)},
 		{"restarts", p.Restarts},
 		{"last error", p.LastError},
 	} {
