@@ -9,9 +9,9 @@
 // Why own code: the packets of mochi-mqtt/server v2.7.9, the nearest library, take what the texts forbid (properties that come twice,
 // values out of range, property values that reach into the payload, bytes behind the last field, reserved subscription options, retain
 // handling 3, unknown reason codes, a will QoS without a will, user names that are not UTF-8, lengths not in their shortest form),
-// refuse what they allow (an empty will payload, an empty password, an empty AUTH), cannot tell an absent property from one that is
-// zero or empty (message expiry, content type, correlation data, authentication data), and index out of range on a SUBSCRIBE of MQTT 5
-// that ends before its options. This package's tests use them as an independent oracle where both agree.
+// refuse what they allow (an empty will payload, an empty password, an empty AUTH), lose properties that are zero or empty (message
+// expiry, content type, correlation data), and index out of range on a SUBSCRIBE of MQTT 5 that ends before
+// its options. This package's tests use them as an independent oracle where both agree.
 //
 // Beyond the texts' numbered statements: what the MQTT 3.1 text tells a receiver to disregard is disregarded for 3.1 clients only, and
 // a Remaining Length that is not in its shortest form is refused in MQTT 5 only, where the text forbids it.
