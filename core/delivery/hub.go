@@ -403,6 +403,10 @@ func (h *Hub) route(name string, p store.Partition, recs []*store.Record) {
 		if _, p2p := topic.P2PTarget(rec.Topic); p2p {
 			continue // comes through its bucket
 		}
+		if topic.ValidateName(rec.Topic) != nil {
+			h.metrics.invalid.Inc() // of a RocketMQ producer; no MQTT client could take it
+			continue
+		}
 		from := origin{topic: name, partition: p, offset: rec.Position.Offset}
 		h.filters.Match(rec.Topic, func(s *source) { s.feed(from, rec) })
 	}

@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics of delivery; see docs/metrics.md for their meaning.
 type metrics struct {
-	tailed, refetched, gaps, repeated, expired prometheus.Counter
+	tailed, refetched, gaps, repeated, expired, invalid prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, h *Hub) *metrics {
@@ -16,13 +16,14 @@ func newMetrics(r prometheus.Registerer, h *Hub) *metrics {
 		refetched: counter("refetched_records_total", "Records read again from the store for readers that were behind."),
 		gaps:      counter("offset_gaps_total", "Offsets of queues that turned out not to exist."),
 		repeated:  counter("offset_repeats_total", "Records that came at an offset that another record has."),
+		invalid:   counter("invalid_topics_total", "Records of RocketMQ producers whose topic is no MQTT topic name."),
 		expired:   counter("expired_records_total", "Records that retention removed before a durable subscription read them."),
 	}
 	if r != nil {
 		gauge := func(name, help string, f func() float64) prometheus.Collector {
 			return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "delivery", Name: name, Help: help}, f)
 		}
-		r.MustRegister(m.tailed, m.refetched, m.gaps, m.repeated, m.expired,
+		r.MustRegister(m.tailed, m.refetched, m.gaps, m.repeated, m.expired, m.invalid,
 			gauge("buffered_bytes", "Approximate size of the records held in windows.", func() float64 { return float64(h.buffered.Load()) }),
 			gauge("sources", "Filters in use on this node.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.sources)) }),
 			gauge("tails", "Tails that run.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.tails)) }))

@@ -33,7 +33,7 @@ func (s *source) accepts(rec *store.Record) bool {
 	if _, p2p := topic.P2PTarget(rec.Topic); p2p {
 		return false
 	}
-	return topic.Match(s.filter, rec.Topic)
+	return topic.Match(s.filter, rec.Topic) && topic.ValidateName(rec.Topic) == nil
 }
 
 // feed takes a record that matches the source's filter from a tail.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,8 +212,8 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 		if c.aliases == nil {
 			c.aliases = make(map[string]uint16)
 		}
-		a = uint16(len(c.aliases) + 1) //nolint:gosec // at most aliasMax
-		c.aliases[p.Topic] = a
+		a = uint16(len(c.aliases) + 1)        //nolint:gosec // at most aliasMax
+		c.aliases[strings.Clone(p.Topic)] = a // it shares its memory with the payload
 	}
 	out := *p
 	props := packet.Properties{}

@@ -80,7 +80,7 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 		if c.aliasesIn == nil {
 			c.aliasesIn = make(map[uint16]string)
 		}
-		c.aliasesIn[a] = p.Topic
+		c.aliasesIn[a] = strings.Clone(p.Topic) // it shares its memory with the payload
 	case c.aliasesIn[a] == "":
 		return c.fail(packet.ProtocolError, "the topic alias is not known")
 	default:

@@ -37,10 +37,14 @@ func (c *conn) handshake(ctx context.Context) error {
 	p, err := c.reader.ReadPacket()
 	if err != nil {
 		var bad *packet.Error
-		if errors.As(err, &bad) && bad.Version != 0 {
+		if errors.As(err, &bad) {
 			c.srv.metrics.malformed.Inc()
-			c.version = bad.Version
-			c.refuse(bad.Code, bad.Reason)
+			c.log.Warn("first packet is not an acceptable CONNECT; closing the connection", "remote", c.remote, "error", bad)
+			// A malformed CONNECT of 3.1.1 is not answered [MQTT-3.1.4-1]; an unknown level is [MQTT-3.1.2-2].
+			if bad.Version == packet.V5 || bad.Code == packet.UnsupportedProtocolVersion {
+				c.version = bad.Version
+				return c.refuse(bad.Code, bad.Reason)
+			}
 		}
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,7 +137,7 @@ func (p *Publisher) physical(first string) (string, error) {
 	err := p.o.Store.ValidTopic(first)
 	switch {
 	case err == nil:
-		return first, nil
+		return strings.Clone(first), nil
 	case p.o.Fallback != "":
 		return p.o.Fallback, nil
 	default:
@@ -162,7 +163,7 @@ func (p *Publisher) Ensure(ctx context.Context, first string) (string, error) {
 			return physical, err // not known to be unknown
 		}
 	}
-	p.known.Store(first, k)
+	p.known.Store(strings.Clone(first), k) // it may share its memory with a payload
 	return physical, err
 }
 
