@@ -185,8 +185,9 @@ func (d *decoder) scalar(key string, v any, rv reflect.Value) {
 	text, ok := scalar(v)
 	switch rv.Kind() {
 	case reflect.String:
-		if _, isBool := v.(bool); !ok || isBool {
-			d.problem(key, "must be a string, not %s (put it in quotes)", kindOf(v))
+		// A number is not taken for a text: YAML may have read 0123 as 83.
+		if _, isText := v.(string); !isText {
+			d.problem(key, "must be a string, not %s; put it in quotes", kindOf(v))
 			return
 		}
 		rv.SetString(text)

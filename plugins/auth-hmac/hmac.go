@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"time"
+
+	"github.com/lmqgate/lmqgate/plugins/auth-hmac/credential"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+)
+
+// keepDecision is how long the gateway may keep a decision. Rules change only with the configuration, and a new
+// configuration empties the gateway's cache.
+const keepDecision = 10 * time.Minute
+
+// plugin judges clients by signatures of their identifiers. After Configure nothing in it changes.
+type plugin struct {
+	users map[string]user
+	// nobody is a key that signs for unknown users, so that finding out that a user is unknown takes as long.
+	nobody string
+}
+
+var (
+	_ sdk.AuthPlugin          = (*plugin)(nil)
+	_ sdk.ForeignClientsJudge = (*plugin)(nil)
+)
+
+// Info implements sdk.Plugin.
+func (p *plugin) Info() sdk.Info {
+	return sdk.Info{Name: "auth-hmac", Version: version, Config: config{}}
+}
+
+// Configure implements sdk.Plugin.
+func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
+	var c config
+	problems := setup.Decode(&c)
+	if len(problems) == 0 {
+		problems = c.check()
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	p.users = make(map[string]user, len(c.Users))
+	for _, u := range c.Users {
+		p.users[u.Username] = u
+	}
+	p.nobody = rand.Text()
+	return nil
+}
+
+// Activate implements sdk.Plugin; there is nothing to open.
+func (p *plugin) Activate(context.Context) error { return nil }
+
+// Deactivate implements sdk.Plugin.
+func (p *plugin) Deactivate(context.Context) error { return nil }
+
+// Health implements sdk.Plugin.
+func (p *plugin) Health(context.Context) error { return nil }
+
+// JudgesForeignClients implements sdk.ForeignClientsJudge: rules are about user names and client identifiers, whoever
+// admitted the client. A user name that this configuration does not know may do nothing.
+func (p *plugin) JudgesForeignClients() bool { return true }
+
+// Authenticate implements sdk.AuthPlugin.
+func (p *plugin) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
+	conn := req.GetConnection()
+	refuse := func(detail string) (*pluginv1.AuthenticateResponse, error) {
+		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_BAD_CREDENTIALS, Detail: detail}, nil
+	}
+	if !conn.GetHasUsername() {
+		return refuse("no user name")
+	}
+	u, known := p.users[conn.GetUsername()]
+	key := p.nobody
+	if known {
+		key = u.SecretKey
+	}
+	right := hmac.Equal([]byte(credential.Password(key, conn.GetClientId())), req.GetPassword())
+	switch {
+	case !known:
+		return refuse("unknown user")
+	case !req.GetHasPassword():
+		return refuse("no password")
+	case !right:
+		return refuse("wrong signature: the password is not Base64(HMAC-SHA1(secret_key, client id))")
+	}
+	return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_OK, Identity: u.Username}, nil
+}
+
+// Authorize implements sdk.AuthPlugin.
+func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pluginv1.AuthorizeResponse, error) {
+	conn := req.GetClient().GetConnection()
+	u, known := p.users[conn.GetUsername()]
+	known = known && conn.GetHasUsername()
+	c := client{id: conn.GetClientId(), username: conn.GetUsername()}
+	resp := &pluginv1.AuthorizeResponse{Decisions: make([]*pluginv1.Decision, len(req.GetActions()))}
+	for i, a := range req.GetActions() {
+		d := &pluginv1.Decision{CacheMs: keepDecision.Milliseconds()}
+		kind := kindOf(a.GetKind())
+		switch {
+		case !known:
+			d.Detail = "unknown user"
+		case kind == 0:
+			d.Detail = "unknown kind of action"
+		default:
+			d.Allow, d.Detail = decide(u.Rules, c, kind, a.GetTopic())
+		}
+		resp.Decisions[i] = d
+	}
+	return resp, nil
+}
+
+func kindOf(k pluginv1.ActionKind) action {
+	switch k {
+	case pluginv1.ActionKind_ACTION_KIND_PUBLISH:
+		return publish
+	case pluginv1.ActionKind_ACTION_KIND_SUBSCRIBE:
+		return subscribe
+	}
+	return 0
+}
