@@ -22,12 +22,12 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		return nil, false, fmt.Errorf("waiting for the older connection of client %q: %w", r.ClientID, err)
 	}
 	defer unlock()
-	m.cancelWill(r.ClientID)
 	old := m.session(r.ClientID)
 	if old != nil {
 		old.takeOver(ctx)
 		old = m.session(r.ClientID) // it may have ended
 	}
+	m.cancelWill(r.ClientID, r.CleanStart)
 	rec, err := m.o.Meta.LoadSession(ctx, r.ClientID)
 	switch {
 	case err != nil && (r.Expiry > 0 || old != nil && old.durable):
@@ -74,6 +74,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) erro
 	s.expiry, s.will, s.window = r.Expiry, r.Will, r.ReceiveMaximum
 	fresh := rec == nil
 	resumed := s.rec != nil
+	s.adopts = fresh && !r.CleanStart && s.m.o.Publisher.Compatible()
 	s.durable = rec != nil || r.Expiry > 0
 	if s.expire != nil {
 		s.expire.Stop()
@@ -102,6 +103,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) erro
 		if err := s.save(ctx); err != nil {
 			return err
 		}
+		s.m.commits.add(s)
 	}
 	if err := s.saveWill(ctx); err != nil {
 		return err
@@ -118,20 +120,40 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) erro
 	return nil
 }
 
-// begin makes the point-to-point feeds of a new durable session, from now on, and commits where they start.
+// begin makes the point-to-point feeds of a new durable session.
 func (s *Session) begin(ctx context.Context) error {
 	brokers, err := s.m.o.Store.Brokers(ctx, "")
 	if err != nil {
 		return fmt.Errorf("beginning a session: %w", err)
 	}
 	for _, broker := range brokers {
-		ref := store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}
-		b, err := s.m.o.Store.Bounds(ctx, ref)
-		if err != nil {
+		f := &feed{s: s, ref: store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}}
+		if err := s.place(ctx, f); err != nil {
 			return fmt.Errorf("beginning a session: %w", err)
 		}
-		s.p2p = append(s.p2p, &feed{s: s, ref: ref, start: b.Max, cursor: b.Max, acked: b.Max, committed: b.Max})
+		s.p2p = append(s.p2p, f)
 	}
+	return nil
+}
+
+// place sets where a new feed starts: at the queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT
+// (which keeps no record of sessions but commits to the same offsets), where it left off.
+func (s *Session) place(ctx context.Context, f *feed) error {
+	b, err := s.m.o.Store.Bounds(ctx, f.ref)
+	if err != nil {
+		return err
+	}
+	at := b.Max
+	if s.adopts {
+		offsets, err := s.m.o.Store.Committed(ctx, s.id, []store.QueueRef{f.ref})
+		if err != nil {
+			return err
+		}
+		if len(offsets) == 1 && offsets[0].Next <= b.Max {
+			at = max(b.Min, offsets[0].Next)
+		}
+	}
+	f.start, f.cursor, f.acked, f.committed = at, at, at, -1
 	return nil
 }
 

@@ -69,7 +69,7 @@ type Manager struct {
 	closed   bool
 	sessions map[string]*Session // connected, or away with something in flight
 	locks    map[string]*clientLock
-	wills    map[string]*time.Timer // delayed wills by client id
+	wills    map[string]*delayedWill // delayed wills by client id
 	online   int
 }
 
@@ -90,7 +90,7 @@ func NewManager(o Options) *Manager {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
-		locks: make(map[string]*clientLock), wills: make(map[string]*time.Timer)}
+		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
 	return m
@@ -119,8 +119,8 @@ func (m *Manager) Close(ctx context.Context) {
 	for _, s := range m.sessions {
 		all = append(all, s)
 	}
-	for _, t := range m.wills {
-		t.Stop()
+	for _, w := range m.wills {
+		w.timer.Stop()
 	}
 	m.mu.Unlock()
 	var wg sync.WaitGroup

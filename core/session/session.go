@@ -37,6 +37,7 @@ type Session struct {
 	expiry     time.Duration
 	epoch      int64
 	rec        *meta.Session // the record; durable sessions only
+	adopts     bool          // progress that an upstream gateway committed is taken over
 	will       *Will
 	window     int
 	full       bool // the connection's buffer is full

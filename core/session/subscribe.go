@@ -109,13 +109,11 @@ func (s *Session) openSubscription(ctx context.Context, sub *subscription) error
 	}
 	sub.starts = make(map[string]int64, len(brokers))
 	for _, broker := range brokers {
-		ref := store.QueueRef{Queue: topic.Queue(sub.filter), Broker: broker}
-		b, err := s.m.o.Store.Bounds(ctx, ref)
-		if err != nil {
+		f := &feed{s: s, sub: sub, ref: store.QueueRef{Queue: topic.Queue(sub.filter), Broker: broker}}
+		if err := s.place(ctx, f); err != nil {
 			return err
 		}
-		sub.starts[broker] = b.Max
-		f := &feed{s: s, sub: sub, ref: ref, start: b.Max, cursor: b.Max, acked: b.Max, committed: -1}
+		sub.starts[broker] = f.start
 		if err := s.openQueueFeed(ctx, f); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wills[id] = time.AfterFunc(delay, func() {
+	m.wills[id] = &delayedWill{will: w, timer: time.AfterFunc(delay, func() {
 		m.mu.Lock()
 		delete(m.wills, id)
 		closed := m.closed
@@ -53,16 +53,25 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 			defer m.wg.Done()
 			m.publishWill(id, w.Message)
 		}
-	})
+	})}
 }
 
-// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9].
-func (m *Manager) cancelWill(id string) {
+// delayedWill is a will whose delay runs.
+type delayedWill struct {
+	will  *Will
+	timer *time.Timer
+}
+
+// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9]. Where the client begins a new session, the old
+// one ends, and its will is due.
+func (m *Manager) cancelWill(id string, ends bool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if t := m.wills[id]; t != nil {
-		t.Stop()
-		delete(m.wills, id)
+	w := m.wills[id]
+	stopped := w != nil && w.timer.Stop()
+	delete(m.wills, id)
+	m.mu.Unlock()
+	if stopped && ends {
+		m.run(func() { m.publishWill(id, w.will.Message) })
 	}
 }
 
