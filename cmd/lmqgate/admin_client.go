@@ -108,13 +108,12 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
+		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
 		}
 		return fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.base, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.base, err)

@@ -42,8 +42,8 @@ func run(ctx context.Context, args []string, std stdio, environ []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(std.err, "lmqgate: "+errorLine(err)) //nolint:errcheck // nowhere left to tell
-	if errors.As(err, new(usageError)) {
+	fmt.Fprintln(std.err, "lmqgate: "+errorLine(err))
+	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailed
@@ -67,6 +67,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 	})
 	app := &app{environ: environ}
 	root.AddCommand(
+		newServeCommand(app),
 		newConfigCommand(app),
 		newTopicCommand(app),
 		newCredentialsCommand(app),
@@ -154,8 +155,7 @@ func wantArgs(names ...string) cobra.PositionalArgs {
 // errorLine makes one line of an error: of a configuration with several
 // problems the first, and how many more there are.
 func errorLine(err error) string {
-	var wrong *config.Error
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		return wrong.Summary()
 	}
 	return oneLine(err.Error())

@@ -53,7 +53,7 @@ func newPubCommand(app *app) *cobra.Command {
 			}
 			defer c.Disconnect(250)
 			for range count {
-				if err := c.wait(cmd.Context(), c.Publish(topic, byte(qos), retain, payload)); err != nil { //nolint:gosec // 0 to 2
+				if err := c.wait(cmd.Context(), c.Publish(topic, byte(qos), retain, payload)); err != nil {
 					return fmt.Errorf("publish to %q: %w; the gateway's log says why it refused, if it did", topic, err)
 				}
 			}

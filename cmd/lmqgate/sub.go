@@ -55,7 +55,7 @@ func newSubCommand(app *app) *cobra.Command {
 				return err
 			}
 			defer c.Disconnect(250)
-			if err := c.subscribe(ctx, filters, byte(qos)); err != nil { //nolint:gosec // 0 to 2
+			if err := c.subscribe(ctx, filters, byte(qos)); err != nil {
 				return err
 			}
 			select {

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/config"
+)
+
+const standalone = `
+node: {id: n1}
+listeners: [{type: tcp, address: "127.0.0.1:0"}, {type: ws, address: "127.0.0.1:0"}]
+auth: {plugin: auth-hmac, config: {users: [{username: demo, secret_key: demo-secret}]}}
+meta: {plugin: meta-local}
+store: {type: local}
+admin: {address: "127.0.0.1:0"}
+`
+
+// running is a gateway in this process.
+type running struct {
+	conf        string
+	port, admin string
+	stop        func() (status int, out, err string)
+}
+
+// startServe runs serve until the test stops it.
+func startServe(t *testing.T) running {
+	t.Helper()
+	dir := t.TempDir()
+	buildPlugin(t, dir, "auth-hmac")
+	buildPlugin(t, dir, "meta-local")
+	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, errOut lockedBuffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--config", conf}, stdio{strings.NewReader(""), &out, &errOut}, nil)
+	}()
+	require.Eventually(t, func() bool { return strings.HasSuffix(out.String(), "\n") }, 30*time.Second, 5*time.Millisecond, "%s", &errOut)
+	m := regexp.MustCompile(`^lmqgate ready node=n1 tcp=127\.0\.0\.1:(\d+) ws=127\.0\.0\.1:\d+ admin=(127\.0\.0\.1:\d+)\n$`).FindStringSubmatch(out.String())
+	require.NotNil(t, m, out.String())
+	var status int
+	var done bool
+	stop := func() (int, string, string) {
+		if !done {
+			cancel()
+			status, done = <-ended, true
+		}
+		return status, out.String(), errOut.String()
+	}
+	t.Cleanup(func() { stop() })
+	return running{conf, m[1], "http://" + m[2], stop}
+}
+
+func TestServePrintsOneLineAndServesTheOtherCommands(t *testing.T) {
+	g := startServe(t)
+	client := []string{"--config", g.conf, "--port", g.port}
+	r := runCommand(t, "", append([]string{"pub", "-t", "a/b", "-m", "kept", "-r", "-q", "1"}, client...)...)
+	require.Equal(t, result{}, r)
+	r = runCommand(t, "", append([]string{"sub", "-t", "a/#", "-n", "1", "-v", "-q", "1"}, client...)...)
+	require.Equal(t, result{0, "a/b kept\n", ""}, r)
+	r = runCommand(t, "", "pub", "--port", g.port, "-t", "a", "-m", "b", "-u", "demo", "-P", "wrong")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, "bad user name or password")
+
+	r = runCommand(t, "", "topic", "create", "T9", "--admin", g.admin)
+	require.Equal(t, result{}, r)
+	r = runCommand(t, "", "topic", "list", "--admin", g.admin)
+	require.Equal(t, result{0, "T9\na\n", ""}, r)
+	r = runCommand(t, "", "topic", "delete", "T9", "--admin", g.admin)
+	require.Equal(t, result{}, r)
+	r = runCommand(t, "", "plugin", "list", "--admin", g.admin)
+	require.Zero(t, r.status, r.err)
+	require.Regexp(t, `(?m)^auth-hmac +auth .* running `, r.out)
+	require.Regexp(t, `(?m)^meta-local +meta .* running `, r.out)
+
+	status, out, errOut := g.stop()
+	require.Zero(t, status, errOut)
+	require.Equal(t, 1, strings.Count(out, "\n"), "the ready line and nothing else")
+}
+
+func TestAStartThatCannotWorkIsOneLineSoon(t *testing.T) {
+	dir := t.TempDir()
+	buildPlugin(t, dir, "meta-local")
+	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\nlog: {level: error}\n")
+	began := time.Now()
+	r := runCommand(t, "", "serve", "--config", conf)
+	requireOneErrorLine(t, r)
+	require.Equal(t, exitFailed, r.status)
+	require.Contains(t, r.err, "auth-hmac")
+	require.Empty(t, r.out)
+	require.Less(t, time.Since(began), 10*time.Second)
+
+	r = runCommand(t, "", "serve", "--config", conf, "--set", "mqt.x=1")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, "--set: mqt: unknown key; the nearest known key is mqtt")
+
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	r = runCommand(t, "", "serve", "--config", conf, "--set", "auth.plugin=none", "--set", "admin.address="+busy.Addr().String())
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, busy.Addr().String())
+}
+
+func TestHintsCanBePasted(t *testing.T) {
+	c, err := config.Load(writeFile(t, "my c.yaml", standalone), nil, nil)
+	require.NoError(t, err)
+	text := hints(c, "bin/lmqgate", "127.0.0.1", "1883")
+	require.Contains(t, text, "  bin/lmqgate sub --config '"+c.Path+"' --port 1883 -t 'demo/#' -q 1 -v\n")
+	_, password, err := credentials(c, "", "demo-pub")
+	require.NoError(t, err)
+	require.Contains(t, text, "  mosquitto_pub -h 127.0.0.1 -p 1883 -i demo-pub -u demo -P "+password+" -t demo/hello -m hello -q 1\n")
+	require.NotContains(t, text, "topic create")
+
+	c.Topics.AutoCreate = false
+	require.Contains(t, hints(c, "lmqgate", "127.0.0.1", "1883"), "  lmqgate topic create demo --config ")
+	c.Auth.Plugin = config.AuthNone
+	require.NotContains(t, hints(c, "lmqgate", "127.0.0.1", "1883"), "-u")
+	c.Auth.Plugin = "auth-jwt"
+	require.Contains(t, hints(c, "lmqgate", "127.0.0.1", "1883"), "-u USER -P PASSWORD")
+
+	require.Equal(t, `'it'\''s'`, shellWord("it's"))
+	require.Equal(t, "''", shellWord(""))
+}
