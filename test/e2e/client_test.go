@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds every single wait of a client.
+const patience = 30 * time.Second
+
+// client is an MQTT 3.1.1 client that keeps what it receives.
+type client struct {
+	paho.Client
+	t  *testing.T
+	id string
+	// present says whether CONNACK had session present.
+	present bool
+
+	mu   sync.Mutex
+	got  []paho.Message
+	more chan struct{} // has an element after each message
+	lost chan error
+}
+
+type option func(*paho.ClientOptions)
+
+// persistent makes the gateway keep the session.
+func persistent(o *paho.ClientOptions) { o.SetCleanSession(false) }
+
+// connect connects a client of the demo user. It disconnects when the test ends.
+func (g *Gateway) connect(t *testing.T, id string, options ...option) *client {
+	t.Helper()
+	c, err := g.tryConnect(t, id, options...)
+	require.NoError(t, err, "connecting %q", id)
+	return c
+}
+
+func (g *Gateway) tryConnect(t *testing.T, id string, options ...option) (*client, error) {
+	t.Helper()
+	c := &client{t: t, id: id, more: make(chan struct{}, 1), lost: make(chan error, 1)}
+	o := paho.NewClientOptions().AddBroker("tcp://" + g.TCP).SetClientID(id).SetUsername(user).SetPassword(Password(id)).
+		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetOrderMatters(true).
+		SetProtocolVersion(4).SetKeepAlive(time.Minute).SetDefaultPublishHandler(c.receive).
+		SetConnectionLostHandler(func(_ paho.Client, err error) {
+			select {
+			case c.lost <- err:
+			default:
+			}
+		})
+	for _, f := range options {
+		f(o)
+	}
+	c.Client = paho.NewClient(o)
+	token := c.Connect()
+	if !token.WaitTimeout(patience) {
+		return nil, fmt.Errorf("CONNECT of %q is not answered", id)
+	}
+	if err := token.Error(); err != nil {
+		return nil, err
+	}
+	if ct, ok := token.(*paho.ConnectToken); ok {
+		c.present = ct.SessionPresent()
+	}
+	t.Cleanup(func() { c.Disconnect(0) })
+	return c, nil
+}
+
+func (c *client) receive(_ paho.Client, m paho.Message) {
+	c.mu.Lock()
+	c.got = append(c.got, m)
+	c.mu.Unlock()
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+}
+
+// subscribe subscribes and requires the granted QoS.
+func (c *client) subscribe(filter string, qos byte) {
+	c.t.Helper()
+	require.Equal(c.t, qos, c.trySubscribe(filter, qos)[filter], "SUBACK for %q", filter)
+}
+
+// trySubscribe returns the codes of SUBACK.
+func (c *client) trySubscribe(filter string, qos byte) map[string]byte {
+	c.t.Helper()
+	token := c.Subscribe(filter, qos, nil)
+	require.True(c.t, token.WaitTimeout(patience), "SUBSCRIBE to %q is not answered", filter)
+	return token.(*paho.SubscribeToken).Result()
+}
+
+// publish publishes and waits for the acknowledgement.
+func (c *client) publish(topic string, qos byte, payload string) {
+	c.t.Helper()
+	c.publishRetain(topic, qos, false, payload)
+}
+
+func (c *client) publishRetain(topic string, qos byte, retain bool, payload string) {
+	c.t.Helper()
+	token := c.Publish(topic, qos, retain, payload)
+	require.True(c.t, token.WaitTimeout(patience), "PUBLISH to %q is not acknowledged", topic)
+	require.NoError(c.t, token.Error(), "PUBLISH to %q", topic)
+}
+
+// messages returns what has been received.
+func (c *client) messages() []paho.Message {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]paho.Message(nil), c.got...)
+}
+
+func (c *client) payloads() []string {
+	var out []string
+	for _, m := range c.messages() {
+		out = append(out, string(m.Payload()))
+	}
+	return out
+}
+
+// await waits for n messages in all; the limit is for each further one.
+func (c *client) await(n int) []paho.Message {
+	c.t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		if got := c.messages(); len(got) >= n {
+			return got
+		}
+		select {
+		case <-c.more:
+			timer.Reset(patience)
+		case err := <-c.lost:
+			c.t.Fatalf("client %q lost its connection with %d of %d messages: %v", c.id, len(c.messages()), n, err)
+		case <-timer.C:
+			c.t.Fatalf("client %q has %d of %d messages: %q", c.id, len(c.messages()), n, tailOf(c.payloads(), 20))
+		}
+	}
+}
+
+// only waits for the payloads, in this order, and requires that nothing else comes, which a message to the same client
+// after them proves: it is published to the topic last, which one of the client's filters must match.
+func (c *client) only(publisher *client, last string, payloads ...string) {
+	c.t.Helper()
+	const end = "the end of what was published"
+	publisher.publish(last, 1, end)
+	want := append(append([]string(nil), payloads...), end)
+	c.await(len(want))
+	eventually(c.t, patience, func() error {
+		if got := c.payloads(); got[len(got)-1] != end {
+			return fmt.Errorf("client %q has %q, and the last message is missing", c.id, tailOf(got, 20))
+		}
+		return nil
+	})
+	require.Equal(c.t, want, c.payloads(), "client %q", c.id)
+	c.forget()
+}
+
+// forget drops what has been received.
+func (c *client) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.got = nil
+}
+
+// leave disconnects and waits until the gateway knows.
+func (c *client) leave() {
+	c.t.Helper()
+	c.Disconnect(250)
+}
+
+func tailOf(s []string, n int) []string { return s[max(0, len(s)-n):] }

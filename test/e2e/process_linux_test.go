@@ -1,0 +1,47 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// dieWithTest makes the kernel end a process when the test binary dies without stopping it, on a time-out for instance.
+func dieWithTest() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+
+// process is an entry of what ps prints.
+type process struct {
+	pid, parent int
+	state       string
+	exe         string // the executable's path; empty for one that is not ours to see
+}
+
+// processes lists what runs, zombies included.
+func processes(t *testing.T) []process {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(t, err)
+	var out []process
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		var p process
+		p.pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		// The name, in parentheses, may hold anything.
+		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
+		if _, err := fmt.Sscan(rest, &p.state, &p.parent); err != nil {
+			continue
+		}
+		p.exe, _ = os.Readlink(filepath.Dir(path) + "/exe")
+		out = append(out, p)
+	}
+	return out
+}
