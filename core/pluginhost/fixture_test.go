@@ -170,6 +170,7 @@ func newHost(t *testing.T, names ...string) (*Host, *logBuffer) {
 		Dir: dir, NodeID: "n1", DataDir: t.TempDir(), ConfigDir: t.TempDir(),
 		Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		timing: timing{
+			startup: 5 * time.Second, handshake: 3 * time.Second,
 			healthEvery: 100 * time.Millisecond, healthTimeout: 500 * time.Millisecond,
 			firstPause: 20 * time.Millisecond, lastPause: 200 * time.Millisecond,
 			callAuth: time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,

@@ -15,11 +15,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// StartupTimeout bounds Start as a whole; handshakeTimeout the time until the process says where it listens.
-const (
-	StartupTimeout   = 9 * time.Second
-	handshakeTimeout = 5 * time.Second
-)
+// StartupTimeout bounds the start of a plugin, so that its error comes within ten seconds.
+const StartupTimeout = 9 * time.Second
 
 // Options are what New needs.
 type Options struct {
@@ -101,7 +98,7 @@ func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, confi
 	}
 	defer h.starts.Done()
 	p := newPlugin(h, spec{name: name, kind: kind, config: block, checksum: h.opts.Checksums[name]})
-	ctx, cancel := context.WithTimeout(ctx, StartupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.opts.timing.startup)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
 	inst, err := p.launch(ctx)
@@ -159,6 +156,8 @@ func (h *Host) Close() error {
 
 // timing holds the durations that tests shorten.
 type timing struct {
+	// startup bounds a start as a whole, handshake the time until the process says where it listens.
+	startup, handshake         time.Duration
 	healthEvery, healthTimeout time.Duration
 	// firstPause and lastPause bound the pause before a restart; stableAfter of uptime resets it.
 	firstPause, lastPause, stableAfter time.Duration
@@ -178,6 +177,8 @@ func (t timing) orDefaults() timing {
 			*d = def
 		}
 	}
+	or(&t.startup, StartupTimeout)
+	or(&t.handshake, 5*time.Second)
 	or(&t.healthEvery, 3*time.Second)
 	or(&t.healthTimeout, 2*time.Second)
 	or(&t.firstPause, 100*time.Millisecond)

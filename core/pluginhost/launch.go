@@ -74,9 +74,6 @@ func (p *Plugin) prepare(ctx context.Context) (*instance, error) {
 		return nil, err
 	}
 	if err := p.introduce(ctx, inst); err != nil {
-		if exit := inst.exitedAlready(); exit != nil {
-			err = exit
-		}
 		inst.end(discardTimeout)
 		return nil, err
 	}
@@ -99,7 +96,7 @@ func (p *Plugin) begin(file verified) (*instance, error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
-		StartTimeout:     handshakeTimeout,
+		StartTimeout:     inst.timing.handshake,
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.host.sockets.path},
 		Logger:           quietLogger(p.log),
 		GRPCDialOptions: []grpc.DialOption{
@@ -120,7 +117,7 @@ func (p *Plugin) begin(file verified) (*instance, error) {
 	addr, err := inst.client.Start()
 	if err != nil {
 		inst.end(discardTimeout)
-		return nil, explain(inst.process, file, err)
+		return nil, inst.explain(err)
 	}
 	inst.version = inst.client.NegotiatedVersion()
 	if err := inst.transport(p, config, addr, private); err != nil {
@@ -176,7 +173,7 @@ func (i *instance) connect() error {
 func (p *Plugin) introduce(ctx context.Context, inst *instance) error {
 	describe, err := inst.control.Describe(ctx, &pluginv1.DescribeRequest{})
 	if err != nil {
-		return step("Describe", err)
+		return inst.step("Describe", err)
 	}
 	inst.describe = describe
 	switch {
@@ -190,7 +187,7 @@ func (p *Plugin) introduce(ctx context.Context, inst *instance) error {
 		ConfigJson: p.spec.config, NodeId: opts.NodeID, DataDir: opts.DataDir, ConfigDir: opts.ConfigDir,
 	})
 	if err != nil {
-		return step("Configure", err)
+		return inst.step("Configure", err)
 	}
 	if len(resp.GetProblems()) > 0 {
 		return &ConfigError{Section: sectionOf(p.spec.kind), Problems: problemsOf(resp)}
@@ -202,13 +199,10 @@ func (p *Plugin) introduce(ctx context.Context, inst *instance) error {
 // the same: that is for Healthy to say, not a fault of the start.
 func (i *instance) activate(ctx context.Context) error {
 	if _, err := i.control.Activate(ctx, &pluginv1.ActivateRequest{}); err != nil {
-		if exit := i.exitedAlready(); exit != nil {
-			return exit
-		}
-		return step("Activate", err)
+		return i.step("Activate", err)
 	}
 	if _, err := i.control.Health(ctx, &pluginv1.HealthRequest{}); err != nil {
-		return step("Health", err)
+		return i.step("Health", err)
 	}
 	return nil
 }
@@ -270,7 +264,8 @@ func environment() []string {
 }
 
 // explain turns go-plugin's reasons for a failed start into one line.
-func explain(proc *process, file verified, err error) error {
+func (i *instance) explain(err error) error {
+	proc, file := i.process, i.file
 	if proc == nil {
 		return err
 	}
@@ -281,7 +276,7 @@ func explain(proc *process, file verified, err error) error {
 	if line == "" {
 		// Killed by go-plugin after a time-out, or gone by itself; the former has waited all its time.
 		if strings.Contains(err.Error(), "timeout") {
-			return fmt.Errorf("%s did not say within %v where it listens; is it a plugin?", file.path, handshakeTimeout)
+			return fmt.Errorf("%s did not say within %v where it listens; is it a plugin?", file.path, i.timing.handshake)
 		}
 		<-proc.exited
 		return fmt.Errorf("%s ended before it said where it listens: %w", file.path, proc.ended())
@@ -308,9 +303,16 @@ func versionRange() string {
 }
 
 // step says in which step of its introduction a plugin failed.
-func step(name string, err error) error {
+func (i *instance) step(name string, err error) error {
 	s := status.Convert(err)
 	switch s.Code() {
+	case codes.Unavailable:
+		// The connection is gone; most likely because the process is, which says more.
+		select {
+		case <-i.process.exited:
+			return i.process.ended()
+		case <-time.After(discardTimeout):
+		}
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("it did not answer %s in time", name)
 	case codes.Unimplemented:

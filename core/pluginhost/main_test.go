@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -22,7 +24,29 @@ func TestMain(m *testing.M) {
 		servePlugin(name)
 		return
 	}
+	if name == "gate-host" {
+		hostUntilKilled()
+		return
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// hostUntilKilled is a gateway reduced to its plugin host: it starts the plugins in its working directory and prints their
+// process ids.
+func hostUntilKilled() {
+	h, err := New(Options{Dir: ".", DataDir: ".", ConfigDir: "."})
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"plug-auth", "plug-stubborn"} {
+		p, err := h.Start(context.Background(), name, pluginv1.Kind_KIND_AUTH, nil)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(p.Info().PID)
+	}
+	fmt.Println(h.sockets.path)
+	select {}
 }
 
 func servePlugin(name string) {

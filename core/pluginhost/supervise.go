@@ -102,7 +102,7 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration) *instance {
 		case <-time.After(*pause/2 + rand.N(*pause/2+1)):
 		}
 		*pause = min(2**pause, p.host.opts.timing.lastPause)
-		start, cancel := context.WithTimeout(ctx, StartupTimeout)
+		start, cancel := context.WithTimeout(ctx, p.host.opts.timing.startup)
 		inst, err := p.launch(start)
 		cancel()
 		if ctx.Err() != nil {

@@ -101,7 +101,7 @@ func allNames() []string {
 	words := append([]string{"other"}, alphabet...)
 	var all []string
 	level := []string{""}
-	for depth := range 5 {
+	for depth := range 4 {
 		var next []string
 		for _, prefix := range level {
 			for _, w := range words {

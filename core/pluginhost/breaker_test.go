@@ -1,0 +1,39 @@
+package pluginhost
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheBreakerOpensAfterFailuresInARowAndProbesWithGrowingPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(time.Second)
+		for range breakerFailures - 1 {
+			require.True(t, b.allow())
+			b.failure()
+		}
+		require.True(t, b.allow())
+		b.success()
+		for range breakerFailures {
+			require.True(t, b.allow())
+			b.failure()
+		}
+		require.False(t, b.allow())
+		time.Sleep(time.Second)
+		require.True(t, b.allow())
+		require.False(t, b.allow(), "one probe at a time")
+		b.failure()
+		time.Sleep(time.Second)
+		require.False(t, b.allow(), "twice the pause")
+		time.Sleep(time.Second)
+		require.True(t, b.allow())
+		b.neutral()
+		require.True(t, b.allow(), "a probe that says nothing is made again")
+		b.success()
+		require.True(t, b.allow())
+		require.True(t, b.allow())
+	})
+}
