@@ -36,6 +36,10 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 	}
 	if !s.append.push(op) {
 		s.finish(op, store.Position{}, store.ErrClosed)
+		return
+	}
+	if failure := s.failure.Load(); failure != nil { // it may have come after the look in prepare
+		s.append.drain(s, *failure)
 	}
 }
 
@@ -154,13 +158,13 @@ func (q *appendQueue) close() {
 	}
 }
 
-// drain fails what waits in a closed queue.
-func (q *appendQueue) drain(s *Store) {
+// drain fails what waits in the queue.
+func (q *appendQueue) drain(s *Store, err error) {
 	q.mu.Lock()
 	ops := q.ops
 	q.ops = nil
 	q.mu.Unlock()
 	for _, op := range ops {
-		s.finish(op, store.Position{}, store.ErrClosed)
+		s.finish(op, store.Position{}, err)
 	}
 }

@@ -37,13 +37,6 @@ type queueState struct {
 	next int64
 }
 
-// sealedBatch is a batch that was handed to pebble, and the appends in it.
-type sealedBatch struct {
-	batch *pebble.Batch // nil: nothing was written
-	ops   []*appendOp
-	err   error
-}
-
 func (c *committer) load(s *Store, nextLog int64) error {
 	c.nextLog = nextLog
 	c.young = map[string]*queueState{}
@@ -65,21 +58,27 @@ func (c *committer) load(s *Store, nextLog int64) error {
 func (s *Store) commitLoop() {
 	defer close(s.sealed)
 	var spare []*appendOp
+	var groups []*sealedBatch
 	for {
 		ops, ok := s.append.take(spare[:0])
 		if !ok {
 			return
 		}
+		groups = groups[:0]
 		for rest := ops; len(rest) > 0; {
 			n := groupSize(rest)
-			// The publisher owns its slice; ours is used again for gathering.
-			b := &sealedBatch{ops: append([]*appendOp(nil), rest[:n]...)}
+			// The batch owns its slice; ours is used again for gathering.
+			groups = append(groups, &sealedBatch{ops: append([]*appendOp(nil), rest[:n]...)})
 			rest = rest[n:]
-			b.err = s.seal(b)
-			s.sealed <- b
 		}
 		clear(ops)
 		spare = ops
+		s.flight.add(groups)
+		for i, b := range groups {
+			b.err = s.seal(b)
+			s.sealed <- b
+			groups[i] = nil
+		}
 	}
 }
 
@@ -97,35 +96,50 @@ func groupSize(ops []*appendOp) int {
 
 // seal gives the appends their places and offsets and hands them to pebble in one batch.
 func (s *Store) seal(b *sealedBatch) error {
+	if err := s.build(b); err != nil || b.batch == nil {
+		return err
+	}
+	var err error
+	if s.opts.Sync == SyncAlways {
+		err = s.db.ApplyNoSyncWait(b.batch, pebble.Sync)
+	} else {
+		err = s.db.Apply(b.batch, pebble.NoSync)
+	}
+	c := &s.commits
+	if len(c.young) > queueCache { // only here: what is in no batch yet could not be loaded again
+		c.old, c.young = c.young, make(map[string]*queueState, queueCache)
+	}
+	return s.writableAfter(err)
+}
+
+// build makes the pebble batch. It makes none when the appends were failed meanwhile.
+func (s *Store) build(b *sealedBatch) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.answered {
+		return nil
+	}
 	if failure := s.failure.Load(); failure != nil {
 		return *failure
 	}
 	c := &s.commits
 	c.lastTime = max(c.lastTime, s.opts.now().UnixMilli())
-	batch := s.db.NewBatch()
-	b.batch = batch
+	b.batch = s.db.NewBatch()
+	b.shown = make([]shown, 0, len(b.ops))
 	queues := c.lastQueue
 	for _, op := range b.ops {
 		if op.topic == nil || op.topic.deleted.Load() {
 			continue
 		}
-		if err := c.add(s, batch, op); err != nil {
-			return s.writableAfter(err)
+		if err := c.add(s, b.batch, op); err != nil {
+			return s.writableAfter(err) // counters are ahead of what is written: nothing more may be
 		}
+		b.shown = append(b.shown, shown{op.topic, op.record})
 	}
 	if c.lastQueue != queues {
-		_ = batch.Set(keyLastQueue, binary.BigEndian.AppendUint64(nil, c.lastQueue), nil)
+		return b.batch.Set(keyLastQueue, binary.BigEndian.AppendUint64(nil, c.lastQueue), nil)
 	}
-	var err error
-	if s.opts.Sync == SyncAlways {
-		err = s.db.ApplyNoSyncWait(batch, pebble.Sync)
-	} else {
-		err = s.db.Apply(batch, pebble.NoSync)
-	}
-	if len(c.young) > queueCache { // only here: what is in no batch yet could not be loaded again
-		c.old, c.young = c.young, make(map[string]*queueState, queueCache)
-	}
-	return s.writableAfter(err)
+	return nil
 }
 
 // add puts one record and its index entries in the batch.

@@ -40,13 +40,19 @@ type Store struct {
 
 	// life is held shared by every use of db, and exclusively to close it.
 	life    sync.RWMutex
+	opened  atomic.Bool // New is through: errors of the log are ours from now on, see walFS
 	started atomic.Bool
 	closed  atomic.Bool
 	failure atomic.Pointer[error]
+	trouble atomic.Pointer[trouble]
+	stalled atomic.Pointer[error] // the log waits for the disk, see walFS
+	parked  chan struct{}         // closed when a goroutine of pebble was stopped for good
+	parking sync.Once
 	full    atomic.Bool // too little free disk space
 
 	append  appendQueue
 	budget  *semaphore.Weighted
+	flight  inFlight
 	commits committer
 	sealed  chan *sealedBatch
 	visible atomic.Int64 // records below this place in the log are durable, and readers see them
@@ -82,6 +88,7 @@ func New(opts Options) (*Store, error) {
 		sealed:  make(chan *sealedBatch, 1),
 		topics:  map[string]*topicState{},
 		stop:    make(chan struct{}),
+		parked:  make(chan struct{}),
 	}
 	s.append.wake = make(chan struct{}, 1)
 	s.tails.init()
@@ -91,6 +98,7 @@ func New(opts Options) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
 	}
+	s.opened.Store(true)
 	return s, nil
 }
 
@@ -104,11 +112,11 @@ func (s *Store) open() error {
 		return fmt.Errorf("local store: directory %q is in use by another process, or cannot be locked; "+
 			"stop the other process or set store.local.path to a directory of its own: %w", path, err)
 	}
-	l := &logger{log: o.Log, fail: s.fail}
+	l := &logger{log: o.Log, fail: s.fail, background: s.backgroundError}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref() // the database holds it from now on
 	options := &pebble.Options{
-		FS:                          o.fs,
+		FS:                          &walFS{FS: o.fs, s: s},
 		Lock:                        lock,
 		Cache:                       cache,
 		MemTableSize:                memTableBytes,
@@ -197,19 +205,44 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.append.close()
-	s.work.Wait() // before life: the committer and publisher need the database to the end
-	s.append.drain(s)
-	s.tails.close()
+	worked := make(chan struct{})
+	go func() {
+		s.work.Wait() // before life: the committer and publisher need the database to the end
+		close(worked)
+	}()
+	select {
+	case <-worked:
+		s.append.drain(s, store.ErrClosed)
+		s.tails.close()
+	case <-s.parked:
+		s.failInFlight(store.ErrClosed)
+		s.tails.close()
+		// Who waits for the log in pebble waits for ever. The end of the process releases the directory.
+		return fmt.Errorf("local store: close %q: %w", s.opts.Path, *s.failure.Load())
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.closeDB() }()
+	var err error
+	select {
+	case err = <-closed:
+	case <-s.parked:
+		err = *s.failure.Load()
+	}
+	if err != nil {
+		return fmt.Errorf("local store: close %q: %w", s.opts.Path, err)
+	}
+	return nil
+}
+
+// closeDB waits for those who read and closes everything.
+func (s *Store) closeDB() error {
 	s.life.Lock()
 	defer s.life.Unlock()
 	var err error
 	if s.failure.Load() == nil && s.opts.Sync == SyncInterval {
 		err = s.db.LogData(nil, pebble.Sync)
 	}
-	if err = errors.Join(err, s.db.Close(), s.lock.Close()); err != nil {
-		return fmt.Errorf("local store: close %q: %w", s.opts.Path, err)
-	}
-	return nil
+	return errors.Join(err, s.db.Close(), s.lock.Close())
 }
 
 // Ready returns nil while the store accepts appends.
@@ -227,26 +260,6 @@ func notStarted() error {
 	return fmt.Errorf("local store: not started: %w", store.ErrUnavailable)
 }
 
-// writable returns why nothing can be written now, or nil.
-func (s *Store) writable() error {
-	if err := s.failure.Load(); err != nil {
-		return *err
-	}
-	if s.full.Load() {
-		return fmt.Errorf("local store: less than %d bytes are free on the disk of %q; free some: %w",
-			s.opts.MinFree, s.opts.Path, store.ErrUnavailable)
-	}
-	return nil
-}
-
-// fail records the first error that writing cannot go on from.
-func (s *Store) fail(cause error) {
-	err := fmt.Errorf("local store: writing to %q failed (%w); check the disk and restart: %w", s.opts.Path, cause, store.ErrUnavailable)
-	if s.failure.CompareAndSwap(nil, &err) {
-		s.opts.Log.Error("local store failed and refuses all writes until restart; check the disk", "path", s.opts.Path, "error", cause)
-	}
-}
-
 // enter admits a use of the database; the caller calls s.life.RUnlock when it returned nil.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -256,21 +269,6 @@ func (s *Store) enter(ctx context.Context) error {
 	if s.closed.Load() {
 		s.life.RUnlock()
 		return store.ErrClosed
-	}
-	return nil
-}
-
-// apply writes a batch. Pebble reports a failure of its log through the logger and returns nil, hence the second look.
-func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) error {
-	return s.writableAfter(s.db.Apply(b, o))
-}
-
-func (s *Store) writableAfter(err error) error {
-	if err != nil {
-		s.fail(err)
-	}
-	if failure := s.failure.Load(); failure != nil {
-		return *failure
 	}
 	return nil
 }

@@ -10,8 +10,9 @@ import (
 // logger takes pebble's messages: its information is dropped, its errors are warnings, and what it calls fatal (after which
 // it would end the process) marks the store as failed instead.
 type logger struct {
-	log  *slog.Logger
-	fail func(error)
+	log        *slog.Logger
+	fail       func(error)
+	background func(error)
 }
 
 var _ pebble.Logger = (*logger)(nil)
@@ -29,7 +30,7 @@ func (l *logger) Fatalf(format string, args ...any) {
 // events passes on what pebble reports of trouble in the background.
 func (l *logger) events() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { l.log.Warn("local store: background work failed and is tried again", "error", err) },
+		BackgroundError: l.background,
 		DataCorruption:  func(info pebble.DataCorruptionInfo) { l.fail(fmt.Errorf("data corruption: %s", info)) },
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			l.log.Warn("local store: slow disk", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)

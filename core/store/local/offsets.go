@@ -45,13 +45,29 @@ func (s *Store) Commit(ctx context.Context, client string, epoch int64, offsets 
 	})
 }
 
-// change makes a change to one client's offsets. Changes of one client exclude each other until they are in the log, in
-// their order; they are waited for together.
+// change makes a change to one client's offsets and waits until it is durable, or ctx ends.
 func (s *Store) change(ctx context.Context, client string, fill func(*pebble.Batch) error) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	defer s.life.RUnlock()
+	done := make(chan error, 1)
+	go func() { // its own goroutine because a disk that hangs must not hold the caller; it ends with the write
+		defer s.life.RUnlock()
+		done <- s.write(client, fill)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.parked:
+		return *s.failure.Load()
+	}
+}
+
+// write applies a change. Changes of one client exclude each other until they are in the log, in their order; they are
+// synced together.
+func (s *Store) write(client string, fill func(*pebble.Batch) error) error {
 	if failure := s.failure.Load(); failure != nil {
 		return *failure
 	}

@@ -17,46 +17,30 @@ func (s *Store) publishLoop() {
 
 func (s *Store) publish(b *sealedBatch) {
 	err := b.err
-	if b.batch != nil {
-		if err == nil && s.opts.Sync == SyncAlways {
+	if b.batch != nil && err == nil {
+		if s.opts.Sync == SyncAlways {
 			err = s.writableAfter(b.batch.SyncWait())
 		}
 		if err == nil {
 			_ = b.batch.Close()
+			s.metrics.batches.Inc()
+			s.show(b.shown)
 		}
 	}
-	if err == nil {
-		s.metrics.batches.Inc()
-		s.show(b.ops)
-	}
-	for _, op := range b.ops {
-		switch {
-		case op.topic == nil:
-			s.finish(op, store.Position{}, err)
-		case err != nil:
-			s.finish(op, store.Position{}, err)
-		case op.record == nil:
-			s.finish(op, store.Position{}, unknownTopic(op.topic.name))
-		default:
-			s.metrics.appends.Inc()
-			s.finish(op, op.record.Position, nil)
-		}
-	}
+	s.flight.remove(b)
+	s.answer(b, err)
 }
 
 // show makes durable records visible: to readers, in memory, and to tails.
-func (s *Store) show(ops []*appendOp) {
+func (s *Store) show(list []shown) {
 	s.tails.mu.Lock()
 	defer s.tails.mu.Unlock()
-	for _, op := range ops {
-		r := op.record
-		if r == nil {
-			continue
-		}
+	for i := range list {
+		t, r := list[i].topic, list[i].record
 		s.recent.add(r)
 		s.visible.Store(r.Position.Log + 1)
-		op.topic.end = r.Position.Offset + 1
-		s.tails.offer(op.topic.name, r)
+		t.end = r.Position.Offset + 1
+		s.tails.offer(t.name, r)
 	}
 }
 

@@ -1,0 +1,84 @@
+package local
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// sealedBatch is a group of appends on its way through pebble.
+type sealedBatch struct {
+	batch *pebble.Batch // nil: nothing was written
+	shown []shown
+	err   error
+
+	mu       sync.Mutex // held while the batch is built, and to answer
+	ops      []*appendOp
+	answered bool // the callbacks have been called or are being called
+}
+
+// shown is what the publisher needs of an append, even when its callback was called already.
+type shown struct {
+	topic  *topicState
+	record *store.Record
+}
+
+// inFlight knows the groups that the committer has taken and the publisher has not answered.
+type inFlight struct {
+	mu   sync.Mutex
+	list []*sealedBatch
+}
+
+func (f *inFlight) add(groups []*sealedBatch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, groups...)
+}
+
+func (f *inFlight) remove(b *sealedBatch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.Index(f.list, b); i >= 0 {
+		f.list = slices.Delete(f.list, i, i+1)
+	}
+}
+
+func (f *inFlight) all() []*sealedBatch {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.list)
+}
+
+// answer calls the callbacks of a group, unless that was done before.
+func (s *Store) answer(b *sealedBatch, err error) {
+	b.mu.Lock()
+	answered := b.answered
+	b.answered = true
+	b.mu.Unlock()
+	if answered {
+		return
+	}
+	for _, op := range b.ops {
+		switch {
+		case op.topic == nil || err != nil:
+			s.finish(op, store.Position{}, err)
+		case op.record == nil:
+			s.finish(op, store.Position{}, unknownTopic(op.topic.name))
+		default:
+			s.metrics.appends.Inc()
+			s.finish(op, op.record.Position, nil)
+		}
+	}
+	b.ops = nil
+}
+
+// failInFlight answers every append that is on its way with an error, because the disk does not: an append that was given
+// to pebble may still be stored later. The order of callbacks is kept.
+func (s *Store) failInFlight(err error) {
+	for _, b := range s.flight.all() {
+		s.answer(b, err)
+	}
+	s.append.drain(s, err)
+}

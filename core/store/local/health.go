@@ -1,0 +1,69 @@
+package local
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// writable returns why nothing can be written now, or nil.
+func (s *Store) writable() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	if err := s.stalled.Load(); err != nil {
+		return *err
+	}
+	if t := s.trouble.Load(); t != nil && time.Since(t.at) < troubleLasts {
+		return fmt.Errorf("local store: pebble cannot write its tables to %q and tries again (%w): %w", s.opts.Path, t.err, store.ErrUnavailable)
+	}
+	if s.full.Load() {
+		return fmt.Errorf("local store: less than %d bytes are free on the disk of %q; free some: %w",
+			s.opts.MinFree, s.opts.Path, store.ErrUnavailable)
+	}
+	return nil
+}
+
+// fail records the first error that writing cannot go on from.
+func (s *Store) fail(cause error) {
+	err := fmt.Errorf("local store: writing to %q failed (%w); check the disk and restart: %w", s.opts.Path, cause, store.ErrUnavailable)
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.opts.Log.Error("local store failed and refuses all writes until restart; check the disk", "path", s.opts.Path, "error", cause)
+		go s.failInFlight(err) // ends by itself: it waits for nothing
+	}
+}
+
+// troubleLasts is how long appends are refused after an error of pebble's work in the background, which it tries again.
+const troubleLasts = 5 * time.Second
+
+type trouble struct {
+	err error
+	at  time.Time
+}
+
+func (s *Store) backgroundError(err error) {
+	before := s.trouble.Swap(&trouble{err: err, at: time.Now()})
+	if before == nil || time.Since(before.at) >= troubleLasts { // it may come thousands of times a second
+		s.opts.Log.Error("local store: pebble cannot write its tables and tries again, appends are refused; check the disk",
+			"path", s.opts.Path, "error", err)
+	}
+}
+
+// apply writes a batch, and waits for the disk if o says so.
+func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) error {
+	return s.writableAfter(s.db.Apply(b, o))
+}
+
+// writableAfter turns the outcome of a write into an error. Pebble reports a failure of its log through the logger and
+// returns nil, hence the second look.
+func (s *Store) writableAfter(err error) error {
+	if err != nil {
+		s.fail(err)
+	}
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
+	}
+	return nil
+}
