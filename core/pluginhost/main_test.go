@@ -60,6 +60,9 @@ func servePlugin(name string) {
 	case "plug-babbles":
 		fmt.Println("hello, I am a program")
 		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "plug-vanishes":
+		fmt.Println("1|1|unix|" + os.Getenv("PLUGIN_UNIX_SOCKET_DIR") + "/none|grpc")
+		os.Exit(6)
 	case "plug-future":
 		fmt.Println("1|99|unix|/tmp/none|grpc")
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -1,0 +1,69 @@
+package pluginhost
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// The default auth plugin as it is shipped, with all that is between it and a connection.
+func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
+	h, logs := newHost(t)
+	path := filepath.Join(h.opts.Dir, "auth-hmac")
+	build := exec.Command("go", "build", "-o", path, "../../plugins/auth-hmac")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.NoError(t, os.Chmod(path, 0o755))
+
+	_, err = h.Start(t.Context(), "auth-hmac", pluginv1.Kind_KIND_AUTH, map[string]any{"users": []any{map[string]any{"username": "demo"}}})
+	require.EqualError(t, err, `plugin "auth-hmac": it refuses its configuration: auth.config.users[0].secret_key: is required`)
+
+	p := startAuth(t, h, "auth-hmac", map[string]any{"users": []any{map[string]any{
+		"username": "demo", "secret_key": "demo-secret",
+		"rules": []any{map[string]any{"effect": "allow", "action": "all", "topic": "cmd/%c/#"}},
+	}}})
+	a := auth.New(auth.Options{
+		Client: p.Auth(), PluginName: p.Name, Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }, Log: h.opts.Log,
+	})
+	connect := func(password string) (*auth.Principal, error) {
+		return a.Authenticate(t.Context(), auth.Request{
+			ClientID: "client-1", Username: "demo", HasUsername: true, Password: []byte(password), HasPassword: true, Version: 5,
+		})
+	}
+	// From: printf client-1 | openssl dgst -sha1 -hmac demo-secret -binary | base64
+	principal, err := connect("3/sHZi5nxZRYk1NHTxIkPCV6bI8=")
+	require.NoError(t, err)
+	_, err = connect("wrong")
+	var denied *auth.Denied
+	require.ErrorAs(t, err, &denied)
+	require.Equal(t, auth.BadCredentials, denied.Reason)
+	require.Contains(t, logs.String(), "wrong signature")
+
+	before := p.Info().PID
+	for range 3 {
+		ok, err := a.Authorize(t.Context(), principal, auth.Action{Kind: auth.Publish, Topic: "cmd/client-1/x"})
+		require.NoError(t, err)
+		require.True(t, ok)
+		ok, err = a.Authorize(t.Context(), principal, auth.Action{Kind: auth.Subscribe, Topic: "cmd/#"})
+		require.NoError(t, err)
+		require.False(t, ok)
+		if p.Info().PID == before {
+			require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
+		}
+	}
+	_, err = connect("3/sHZi5nxZRYk1NHTxIkPCV6bI8=")
+	require.NoError(t, err, "a new client is admitted by the new process")
+	require.NotEqual(t, before, p.Info().PID)
+	for line := range strings.Lines(logs.String()) {
+		require.NotContains(t, line, "demo-secret")
+		require.NotContains(t, line, "3/sHZi5nxZRYk1NHTxIkPCV6bI8=")
+	}
+}

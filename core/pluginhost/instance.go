@@ -1,0 +1,161 @@
+package pluginhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
+)
+
+// discardTimeout is how long a process that could not be started may take to go by itself.
+const discardTimeout = 300 * time.Millisecond
+
+// instance is one process of a plugin, from its start to its end.
+type instance struct {
+	file     verified
+	process  *process
+	client   *plugin.Client
+	conn     *grpc.ClientConn // nil until connected
+	sockets  string           // the private directory for its socket
+	control  pluginv1.PluginClient
+	describe *pluginv1.DescribeResponse
+	// version is the contract version that was agreed on; secure says whether the transport is.
+	version int
+	secure  bool
+	started time.Time
+	timing  timing
+}
+
+// activate makes the process ready for calls, and has it answer Health once. A plugin whose backend is away is started all
+// the same: that is for Healthy to say, not a fault of the start.
+func (i *instance) activate(ctx context.Context) error {
+	if _, err := i.control.Activate(ctx, &pluginv1.ActivateRequest{}); err != nil {
+		return i.step("Activate", err)
+	}
+	if _, err := i.control.Health(ctx, &pluginv1.HealthRequest{}); err != nil {
+		return i.step("Health", err)
+	}
+	return nil
+}
+
+// stop ends the process in order: Deactivate, end of its standard input, and, where that does not help, a kill. It returns
+// when the process has ended.
+func (i *instance) stop() {
+	if i.exitedAlready() == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), i.timing.deactivate)
+		_, _ = i.control.Deactivate(ctx, &pluginv1.DeactivateRequest{})
+		cancel()
+	}
+	i.end(i.timing.exit)
+}
+
+// end ends the process without Deactivate; it may be called at any stage. patience is how long it may take by itself.
+func (i *instance) end(patience time.Duration) {
+	if i.process != nil && i.process.cmd.Process != nil {
+		i.process.letGo()
+		select {
+		case <-i.process.exited:
+		case <-time.After(patience):
+			_ = i.process.Kill(context.Background())
+			<-i.process.exited
+		}
+	}
+	if i.conn != nil {
+		i.client.Kill() // the process is gone: this closes the connection
+	}
+	// Without a connection Kill would make one, to a process that is gone.
+	if i.sockets != "" {
+		_ = os.RemoveAll(i.sockets)
+	}
+}
+
+// exitedAlready is why the process is gone, or nil while it is there.
+func (i *instance) exitedAlready() error {
+	select {
+	case <-i.process.exited:
+		return i.process.ended()
+	default:
+		return nil
+	}
+}
+
+// ended says how the process ended; it must have.
+func (p *process) ended() error {
+	how := "it exited by itself"
+	if p.exit != nil {
+		how = "it ended with " + p.exit.Error()
+	}
+	if last := p.logs.lastLine(); last != "" {
+		return fmt.Errorf("%s; its last line was: %s", how, last)
+	}
+	return errors.New(how)
+}
+
+// explain turns go-plugin's reasons for a failed start into one line.
+func (i *instance) explain(err error) error {
+	proc, file := i.process, i.file
+	if proc == nil {
+		return err
+	}
+	if proc.cmd.Process == nil {
+		return fmt.Errorf("%s cannot be started: %w; it must be a program for this system and processor", file.path, cause(err))
+	}
+	line := proc.shaken()
+	if line == "" {
+		// Killed by go-plugin after a time-out, or gone by itself; the former has waited all its time.
+		if strings.Contains(err.Error(), "timeout") {
+			return fmt.Errorf("%s did not say within %v where it listens; is it a plugin?", file.path, i.timing.handshake)
+		}
+		<-proc.exited
+		return fmt.Errorf("%s ended before it said where it listens: %w", file.path, proc.ended())
+	}
+	fields := strings.Split(line, "|")
+	if len(fields) < 5 {
+		return fmt.Errorf("%s printed %q instead of a plugin's handshake line; is it a plugin?", file.path, clip(line))
+	}
+	if v, convErr := strconv.Atoi(fields[1]); convErr != nil || v < handshake.OldestVersion || v > handshake.Version {
+		return fmt.Errorf("%s speaks version %s of the plugin contract, this gateway speaks %s; install the plugin for this release",
+			file.path, clip(fields[1]), versionRange())
+	}
+	if fields[4] != string(plugin.ProtocolGRPC) {
+		return fmt.Errorf("%s speaks %s; a plugin must speak grpc", file.path, clip(fields[4]))
+	}
+	return fmt.Errorf("%s: %s", file.path, clip(err.Error()))
+}
+
+func versionRange() string {
+	if handshake.OldestVersion == handshake.Version {
+		return strconv.Itoa(handshake.Version)
+	}
+	return fmt.Sprintf("%d to %d", handshake.OldestVersion, handshake.Version)
+}
+
+// step says in which step of its introduction a plugin failed.
+func (i *instance) step(name string, err error) error {
+	s := status.Convert(err)
+	switch s.Code() {
+	case codes.Unavailable:
+		// The connection is gone; most likely because the process is, which says more.
+		select {
+		case <-i.process.exited:
+			return i.process.ended()
+		case <-time.After(discardTimeout):
+		}
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("it did not answer %s in time", name)
+	case codes.Unimplemented:
+		return fmt.Errorf("it does not serve %s of the plugin contract: %s", name, clip(s.Message()))
+	}
+	return fmt.Errorf("%s failed: %s", name, clip(s.Message()))
+}
