@@ -20,8 +20,10 @@ const (
 	// unknownAfter is how long an append to a topic that never had a route here is tried: a topic that was only just
 	// created has none for a moment.
 	unknownAfter = 3 * time.Second
-	// suspectFor is how long a broker that failed gets no appends while there are others.
-	suspectFor = 5 * time.Second
+	// suspectFor is how long a broker that failed gets no appends while there are others; it doubles with each failure,
+	// up to suspectMost.
+	suspectFor  = 3 * time.Second
+	suspectMost = 30 * time.Second
 )
 
 // operation is one append, until done was called. One goroutine at a time works on it.
@@ -299,34 +301,45 @@ func (op *operation) position(t target, res sent) store.Position {
 
 // suspects are the brokers that failed a moment ago.
 type suspects struct {
-	mu    sync.RWMutex
-	until map[string]time.Time
+	mu sync.RWMutex
+	of map[string]suspicion
 }
 
+type suspicion struct {
+	fails int
+	until time.Time
+}
+
+// add notes a failure. Those that come while the broker is suspect already are of attempts that began before.
 func (s *suspects) add(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.until == nil {
-		s.until = make(map[string]time.Time)
+	if s.of == nil {
+		s.of = make(map[string]suspicion)
 	}
-	s.until[name] = time.Now().Add(suspectFor)
+	last := s.of[name]
+	if time.Now().Before(last.until) {
+		return
+	}
+	s.of[name] = suspicion{fails: last.fails + 1, until: time.Now().Add(min(suspectFor<<min(last.fails, 10), suspectMost))}
 }
 
 func (s *suspects) has(name string) bool {
 	s.mu.RLock()
-	until, ok := s.until[name]
+	last, ok := s.of[name]
 	s.mu.RUnlock()
-	return ok && time.Now().Before(until)
+	return ok && time.Now().Before(last.until)
 }
 
+// clear notes a success.
 func (s *suspects) clear(name string) {
 	s.mu.RLock()
-	_, ok := s.until[name]
+	_, ok := s.of[name]
 	s.mu.RUnlock()
 	if !ok {
 		return
 	}
 	s.mu.Lock()
-	delete(s.until, name)
+	delete(s.of, name)
 	s.mu.Unlock()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,9 @@ import (
 
 // routeAge is how old a route may be before it is asked for again.
 const routeAge = 10 * time.Second
+
+// justNow is how old an answer may be that says that something is not there.
+const justNow = 100 * time.Millisecond
 
 // broker is one master.
 type broker struct {
@@ -83,7 +87,42 @@ func (r *routes) ask(ctx context.Context, f func(addr string) error) error {
 	return unavailable("ask the namesrvs "+strings.Join(r.namesrvs, ", "), errors.Join(errs...))
 }
 
-// refreshCluster asks for all brokers, and for the versions of those that are new or were away.
+// versions fills in the versions of the brokers: known ones from known, the others by asking. Brokers that do not answer
+// keep 0.
+func (r *routes) versions(ctx context.Context, st *clusterState, known func(name string, b broker) int) {
+	found := make([]int, len(st.names))
+	var wg sync.WaitGroup
+	for i, name := range st.names {
+		b := st.brokers[name]
+		if found[i] = known(name, b); found[i] == 0 {
+			wg.Go(func() { found[i], _ = r.client.ServerVersion(ctx, b.addr) })
+		}
+	}
+	wg.Wait()
+	for i, name := range st.names {
+		b := st.brokers[name]
+		b.version = found[i]
+		st.brokers[name] = b
+	}
+}
+
+// recheckVersions asks all brokers for their versions, which change when one is upgraded in its place.
+func (r *routes) recheckVersions(ctx context.Context) {
+	old := r.cluster.Load()
+	if old == nil {
+		return
+	}
+	st := &clusterState{brokers: maps.Clone(old.brokers), names: old.names, at: old.at}
+	r.versions(ctx, st, func(string, broker) int { return 0 })
+	for name, b := range st.brokers {
+		if b.version == 0 { // no answer
+			st.brokers[name] = old.brokers[name]
+		}
+	}
+	r.cluster.CompareAndSwap(old, st) // a newer state has its own
+}
+
+// refreshCluster asks for all brokers, and for the versions of those that are new.
 func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 	ch := r.flight.DoChan("cluster", func() (any, error) {
 		ctx := r.base
@@ -103,22 +142,12 @@ func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 			}
 		}
 		slices.Sort(st.names)
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		for _, name := range st.names {
-			wg.Go(func() {
-				v, err := r.client.ServerVersion(ctx, info.Brokers[name].Addresses[remoting.MasterID])
-				mu.Lock()
-				defer mu.Unlock()
-				b := st.brokers[name]
-				b.version = v
-				if err != nil && old != nil {
-					b.version = old.brokers[name].version
-				}
-				st.brokers[name] = b
-			})
-		}
-		wg.Wait()
+		r.versions(ctx, st, func(name string, b broker) int {
+			if old != nil && old.brokers[name].addr == b.addr {
+				return old.brokers[name].version
+			}
+			return 0
+		})
 		r.cluster.Store(st)
 		return st, nil
 	})
@@ -146,7 +175,7 @@ func (r *routes) address(ctx context.Context, name string) (string, error) {
 	st := r.cluster.Load()
 	if st == nil || st.brokers[name].addr == "" {
 		var err error
-		if st, err = r.current(ctx, time.Second); err != nil {
+		if st, err = r.current(ctx, justNow); err != nil {
 			return "", err
 		}
 	}
@@ -170,6 +199,9 @@ func (r *routes) topic(ctx context.Context, name string) (*topicRoute, error) {
 
 // refreshTopic asks for a topic's route now.
 func (r *routes) refreshTopic(ctx context.Context, name string) (*topicRoute, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	ch := r.flight.DoChan("topic "+name, func() (any, error) { return r.fetch(name) })
 	select {
 	case res := <-ch:
@@ -256,7 +288,7 @@ func (r *routes) forget(name string) { r.topics.Delete(name) }
 // missing decides what it means that the namesrvs have no route of a topic. They drop the routes of a broker that is down, so
 // a topic whose brokers are not all there is unavailable; else it does not exist.
 func (r *routes) missing(ctx context.Context, name string) error {
-	st, err := r.current(ctx, time.Second)
+	st, err := r.current(ctx, justNow)
 	if err != nil {
 		return err
 	}
@@ -279,7 +311,8 @@ func (st *clusterState) singleFeeder(name string) bool {
 	return st.brokers[name].version < remoting.Version5_2_0
 }
 
-// unavailable wraps a failure of the connection or of the server; the ends of contexts and the store stay what they are.
+// unavailable wraps a failure of the connection or of the server; the ends of contexts and the store, and topics that a broker
+// does not know, stay what they are.
 func unavailable(what string, err error) error {
 	switch {
 	case err == nil:
@@ -288,6 +321,8 @@ func unavailable(what string, err error) error {
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(err, remoting.ErrClosed):
 		return fmt.Errorf("%s: %w", what, store.ErrClosed)
+	case remoting.IsCode(err, remoting.TopicNotExist):
+		return fmt.Errorf("%s: %w: %w", what, store.ErrUnknownTopic, err)
 	}
 	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
 }

@@ -44,6 +44,7 @@ type Store struct {
 	ids     *ids
 	epochs  epochs
 	suspect suspects
+	breaks  breaks
 
 	// slots holds one token for each append in flight.
 	slots chan struct{}
@@ -86,6 +87,7 @@ func New(o Options) (*Store, error) {
 		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
 		TLS:         o.TLS, Log: o.Log,
 	})
+	s.breaks.log = o.Log
 	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base}
 	var err error
 	if s.sender, err = newSender(o, s.client); err != nil {
@@ -157,6 +159,9 @@ func (s *Store) watch() {
 	reachable, warned := true, false
 	for {
 		st, err := s.routes.refreshCluster(s.base)
+		if err == nil {
+			s.routes.recheckVersions(s.base)
+		}
 		switch {
 		case s.base.Err() != nil:
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -192,6 +193,11 @@ func (t *tail) search() {
 func (t *tail) run(p store.Partition, offset int64) {
 	fails := 0
 	var seen int64 // the newest store time, to find the way after a reset
+	defer func() {
+		if fails > 1 {
+			t.s.breaks.end(p.Broker)
+		}
+	}()
 	for t.ctx.Err() == nil {
 		if offset == unknownOffset {
 			from := t.began.Add(-clockSkew).UnixMilli()
@@ -213,7 +219,7 @@ func (t *tail) run(p store.Partition, offset int64) {
 			continue
 		}
 		if fails > 1 {
-			t.s.log.Info("a tail goes on", "topic", t.topic, "broker", p.Broker, "queue", p.ID, "offset", offset)
+			t.s.breaks.end(p.Broker)
 		}
 		fails = 0
 		switch {
@@ -268,7 +274,7 @@ func (t *tail) pause(p store.Partition, fails *int, err error) {
 		return
 	}
 	if *fails++; *fails == 2 {
-		t.s.log.Warn("a tail is interrupted, trying on", "topic", t.topic, "broker", p.Broker, "queue", p.ID, "error", err)
+		t.s.breaks.begin(p.Broker, err)
 	}
 	select {
 	case t.look <- struct{}{}:
@@ -281,5 +287,33 @@ func (t *tail) wait(d time.Duration) {
 	select {
 	case <-t.ctx.Done():
 	case <-time.After(d):
+	}
+}
+
+// breaks counts the partitions of each broker whose tail is interrupted, for one log line when the first begins and when the
+// last ends.
+type breaks struct {
+	log *slog.Logger
+	mu  sync.Mutex
+	n   map[string]int
+}
+
+func (b *breaks) begin(broker string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.n == nil {
+		b.n = make(map[string]int)
+	}
+	if b.n[broker]++; b.n[broker] == 1 {
+		b.log.Warn("tails of a broker are interrupted, trying on", "broker", broker, "error", err)
+	}
+}
+
+func (b *breaks) end(broker string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.n[broker]--; b.n[broker] == 0 {
+		delete(b.n, broker)
+		b.log.Info("tails of a broker go on", "broker", broker)
 	}
 }

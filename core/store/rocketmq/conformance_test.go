@@ -1,0 +1,75 @@
+package rocketmq
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/store/storetest"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+func TestIntegrationTheStoreConforms(t *testing.T) {
+	c := sharedCluster(t)
+	s := open(t, c)
+	storetest.Run(t, storetest.Factory{
+		Open:          func(*testing.T) store.Store { return s },
+		OpenCrashable: crashable,
+		OpenExpiring:  startExpiring(t),
+		Patience:      40 * time.Second,
+		MaxPayload:    4<<20 - 64<<10, TooLarge: 4<<20 + 1,
+		InvalidTopic:   "sensor.1",
+		Epochs:         true,
+		OffsetsRestart: true,
+		Load:           0.5,
+	})
+}
+
+// crashable is a store on a broker that is killed; the store lives on. Brokers write committed offsets to disk when they like, so
+// the broker is killed after the next time.
+func crashable(t *testing.T) (store.Store, func(*testing.T) store.Store) {
+	c := cluster.ForTest(t, cluster.Options{Broker: map[string]string{"flushConsumerOffsetInterval": "200"}})
+	s := open(t, c)
+	offsets := filepath.Join(c.Dir(), "broker-a", "store", "config", "lmqConsumerOffset.json")
+	return s, func(t *testing.T) store.Store {
+		now := time.Now()
+		require.Eventually(t, func() bool {
+			info, err := os.Stat(offsets)
+			return err == nil && info.ModTime().After(now)
+		}, 20*time.Second, 20*time.Millisecond)
+		c.KillBroker(0)
+		require.NoError(t, c.RestartBroker(t.Context(), 0))
+		return s
+	}
+}
+
+// startExpiring starts a broker that keeps nothing but its newest file of 1 MiB. Brokers look for old files a minute after their
+// start, so the other cases run meanwhile.
+func startExpiring(t *testing.T) func(*testing.T) (store.Store, func(*testing.T)) {
+	hours := make([]string, 24)
+	for i := range hours {
+		hours[i] = fmt.Sprintf("%02d", i)
+	}
+	c := cluster.ForTest(t, cluster.Options{Broker: map[string]string{
+		"mappedFileSizeCommitLog": "1048576", "maxMessageSize": "131072",
+		"fileReservedTime": "0", "deleteWhen": strings.Join(hours, ";"), "cleanResourceInterval": "500",
+	}})
+	return func(t *testing.T) (store.Store, func(*testing.T)) {
+		s := open(t, c)
+		return s, func(t *testing.T) {
+			filler := newTopic(t, s, 1)
+			queues := filepath.Join(c.Dir(), "broker-a", "store", "consumequeue", "%LMQ%*")
+			require.Eventually(t, func() bool {
+				appendOne(t, s, store.Append{Message: message(filler, strings.Repeat("x", 100_000)), Topic: filler, Key: "k"})
+				left, err := filepath.Glob(queues)
+				return err == nil && len(left) == 0
+			}, 100*time.Second, 50*time.Millisecond, "the broker keeps the queues")
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package rocketmq
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+// load appends numbered messages, one in flight a key, until stopped, and keeps what was acknowledged.
+type load struct {
+	mu    sync.Mutex
+	acked map[string]bool
+	count atomic.Int64
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+}
+
+func startLoad(t *testing.T, s *Store, topic, queue string, keys int) *load {
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{acked: make(map[string]bool), stop: cancel}
+	for k := range keys {
+		l.wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				payload := fmt.Sprintf("%d/%d", k, i)
+				send, done := context.WithTimeout(t.Context(), 60*time.Second)
+				_, err := appendWait(send, s, store.Append{
+					Message: message(topic+"/a", payload), Topic: topic, Key: fmt.Sprint(k), Queues: []string{queue},
+				})
+				done()
+				if err != nil {
+					t.Errorf("append %s: %v", payload, err)
+					return
+				}
+				l.mu.Lock()
+				l.acked[payload] = true
+				l.mu.Unlock()
+				l.count.Add(1)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) awaitMore(t *testing.T, n int64) {
+	t.Helper()
+	from := l.count.Load()
+	require.Eventually(t, func() bool { return l.count.Load() >= from+n }, 60*time.Second, 10*time.Millisecond)
+}
+
+// finish ends the load and returns what was acknowledged.
+func (l *load) finish() map[string]bool {
+	l.stop()
+	l.wg.Wait()
+	return l.acked
+}
+
+// requireAll checks that all acknowledged messages are among the records, those of a key in order (a repetition apart), and that no
+// record came twice.
+func requireAll(t *testing.T, acked map[string]bool, records []*store.Record) {
+	t.Helper()
+	last, places, ids := map[string]int{}, map[string]bool{}, map[string]bool{}
+	for _, r := range records {
+		place := fmt.Sprintf("%s@%d", r.Position.Broker, r.Position.Log)
+		require.False(t, places[place], "record %s came twice", place)
+		places[place] = true
+		delete(acked, string(r.Payload))
+		if ids[r.ID] {
+			continue // stored again after a failure
+		}
+		ids[r.ID] = true
+		key, number, _ := strings.Cut(string(r.Payload), "/")
+		var n int
+		_, _ = fmt.Sscan(number, &n)
+		if was, ok := last[key]; ok {
+			require.Greater(t, n, was, "key %s", key)
+		}
+		last[key] = n
+	}
+	require.Empty(t, acked, "acknowledged, but not read")
+}
+
+func TestIntegrationNothingAcknowledgedIsLostWhenTheOnlyBrokerIsKilled(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{})
+	s := open(t, c)
+	topic := newTopic(t, s, 4)
+	queue := topic + "%a%"
+	var tail, queueTail collector
+	tl, err := s.Tail(t.Context(), topic, tail.take)
+	require.NoError(t, err)
+	defer tl.Close()
+	ql, err := s.TailQueue(t.Context(), queue, queueTail.take)
+	require.NoError(t, err)
+	defer ql.Close()
+	l := startLoad(t, s, topic, queue, 16)
+	l.awaitMore(t, 200)
+	for range 2 {
+		c.KillBroker(0)
+		require.NoError(t, c.RestartBroker(t.Context(), 0))
+		back := time.Now()
+		l.awaitMore(t, 200)
+		t.Logf("200 appends %v after the broker was back", time.Since(back).Round(time.Millisecond))
+	}
+	acked := l.finish()
+	n := len(acked)
+	records := tail.await(t, n)
+	require.Eventually(t, func() bool { return queueTail.len() == tail.len() }, 30*time.Second, 50*time.Millisecond,
+		"the tail of the queue has all records of the topic's tail")
+	t.Logf("%d acknowledged, %d in the tail", n, len(records))
+	requireAll(t, acked, tail.await(t, n))
+	read := map[string]bool{}
+	for _, r := range readAll(t, s, queue, n) {
+		read[string(r.Payload)] = true
+	}
+	require.GreaterOrEqual(t, len(read), n)
+}
+
+func TestIntegrationAppendsGoToTheOtherBrokersWhileOneIsDown(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{Brokers: 2})
+	s := open(t, c)
+	topic := newTopic(t, s, 2)
+	queue := topic + "%a%"
+	var tail collector
+	tl, err := s.Tail(t.Context(), topic, tail.take)
+	require.NoError(t, err)
+	defer tl.Close()
+	l := startLoad(t, s, topic, queue, 16)
+	l.awaitMore(t, 200)
+	c.KillBroker(0)
+	dead := time.Now()
+	l.awaitMore(t, 500)
+	t.Logf("500 appends %v after the broker died", time.Since(dead).Round(time.Millisecond))
+	require.NoError(t, c.RestartBroker(t.Context(), 0))
+	l.awaitMore(t, 200)
+	require.NoError(t, c.SignalBroker(1, syscall.SIGSTOP)) // hangs, with its connections open
+	hung := time.Now()
+	l.awaitMore(t, 500)
+	t.Logf("500 appends %v after the broker hung", time.Since(hung).Round(time.Millisecond))
+	require.NoError(t, c.SignalBroker(1, syscall.SIGCONT))
+	l.awaitMore(t, 200)
+	acked := l.finish()
+	n := len(acked)
+	tail.await(t, n)
+	settle(t, &tail)
+	records := tail.await(t, n)
+	t.Logf("%d acknowledged, %d in the tail", n, len(records))
+	missing := map[string]bool{}
+	for k := range acked {
+		missing[k] = true
+	}
+	for _, r := range records {
+		delete(missing, string(r.Payload))
+	}
+	require.Empty(t, missing)
+}
+
+// settle waits until a tail has brought nothing new for a moment.
+func settle(t *testing.T, c *collector) {
+	t.Helper()
+	last, since := -1, time.Now()
+	require.Eventually(t, func() bool {
+		if n := c.len(); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	}, 60*time.Second, 50*time.Millisecond)
+}
+
+func TestIntegrationAStoreThatStartsBeforeRocketMQWaitsForIt(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{})
+	c.KillBroker(0)
+	c.KillNamesrv(0)
+	s, err := New(Options{Namesrv: c.Namesrv(), Log: testLog(t)})
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.Start(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	require.Error(t, s.Ready(ctx))
+	_, err = appendWait(ctx, s, store.Append{Message: message("T", "x"), Topic: "T", Key: "k"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = s.Topic(t.Context(), "T")
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.NoError(t, c.RestartNamesrv(t.Context(), 0))
+	require.NoError(t, c.RestartBroker(t.Context(), 0))
+	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, 30*time.Second, 50*time.Millisecond)
+	topic := newTopic(t, s, 1)
+	appendOne(t, s, store.Append{Message: message(topic, "x"), Topic: topic, Key: "k"})
+}
