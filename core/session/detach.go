@@ -129,11 +129,8 @@ func (s *Session) rewind() {
 	}
 	s.held = nil
 	s.eachFeed(func(f *feed) {
-		if f.queue != nil {
-			f.cursor = f.queue.Offset()
-			if n, ok := first[f]; ok {
-				f.cursor = min(f.cursor, n)
-			}
+		if n, ok := first[f]; ok {
+			f.cursor = min(f.cursor, n)
 		}
 		s.closeFeed(f)
 	})

@@ -64,6 +64,10 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 			return s.conn != nil
 		}
 	}
+	if f.queue != nil {
+		// The reader belongs to the pump, also while it reads the store without mu; the cursor is what others may look at.
+		f.cursor = f.queue.Offset()
+	}
 	*buf = items
 	for i, item := range items {
 		if s.blocked() || !s.deliver(f, item) {
