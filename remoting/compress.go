@@ -14,8 +14,9 @@ import (
 // otherwise; the rest guards against small messages that decompress to anything.
 const MaxBody = 64 << 20
 
-// decompress undoes the compression that a message's flags name. No name means zlib: older clients know no other.
-func decompress(b []byte, codec int32) ([]byte, error) {
+// decompress undoes the compression that a message's flags name, up to limit bytes. No name means zlib: older clients know no
+// other.
+func decompress(b []byte, codec int32, limit int64) ([]byte, error) {
 	var r io.Reader
 	switch codec {
 	case 0, sysFlagCodecZLIB:
@@ -28,7 +29,7 @@ func decompress(b []byte, codec int32) ([]byte, error) {
 	case sysFlagCodecLZ4:
 		r = lz4.NewReader(bytes.NewReader(b))
 	case sysFlagCodecZSTD:
-		z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxBody), zstd.WithDecoderMaxWindow(16<<20))
+		z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(limit)), zstd.WithDecoderMaxWindow(16<<20))
 		if err != nil {
 			return nil, fmt.Errorf("%w: zstd body of %d bytes: %w", ErrMalformed, len(b), err)
 		}
@@ -38,12 +39,12 @@ func decompress(b []byte, codec int32) ([]byte, error) {
 		return nil, fmt.Errorf("%w: body compressed in an unknown way (%d)", ErrMalformed, codec>>8)
 	}
 	var out bytes.Buffer
-	n, err := io.Copy(&out, io.LimitReader(r, MaxBody+1))
+	n, err := io.Copy(&out, io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: compressed body of %d bytes: %w", ErrMalformed, len(b), err)
 	}
-	if n > MaxBody {
-		return nil, fmt.Errorf("%w: body of %d bytes decompresses to more than %d", ErrMalformed, len(b), MaxBody)
+	if n > limit {
+		return nil, fmt.Errorf("%w: body of %d bytes decompresses to more than %d", ErrMalformed, len(b), limit)
 	}
 	return out.Bytes(), nil
 }

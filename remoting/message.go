@@ -109,7 +109,7 @@ func decodeMessage(b []byte) (Message, error) {
 		return m, fmt.Errorf("%w: message of %d bytes ends early", ErrMalformed, len(b))
 	}
 	if m.SysFlag&sysFlagCompressed != 0 {
-		m.Body, m.Err = decompress(body, m.SysFlag&sysFlagCodecMask)
+		m.Body, m.Err = decompress(body, m.SysFlag&sysFlagCodecMask, MaxBody)
 	} else {
 		m.Body = body
 	}

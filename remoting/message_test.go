@@ -111,16 +111,17 @@ func TestCompressedBodiesAreRead(t *testing.T) {
 }
 
 func TestABodyThatDecompressesToTooMuchIsRefused(t *testing.T) {
-	zero := make([]byte, MaxBody+1)
+	const limit = 1 << 20
+	zero := make([]byte, limit+1)
 	var z bytes.Buffer
 	zw := zlib.NewWriter(&z)
 	_, _ = zw.Write(zero)
 	require.NoError(t, zw.Close())
-	_, err := decompress(z.Bytes(), 0)
+	_, err := decompress(z.Bytes(), 0, limit)
 	require.ErrorIs(t, err, ErrMalformed)
 	enc, err := zstd.NewWriter(nil)
 	require.NoError(t, err)
-	_, err = decompress(enc.EncodeAll(zero, nil), sysFlagCodecZSTD)
+	_, err = decompress(enc.EncodeAll(zero, nil), sysFlagCodecZSTD, limit)
 	require.ErrorIs(t, err, ErrMalformed)
 	require.NoError(t, enc.Close())
 }
