@@ -1,0 +1,304 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// Faulty is a store that shows the queues of another one with the faults that RocketMQ's can have: offsets that are skipped,
+// records that come twice, offsets that repeat, queues that began again at 0, tails that miss records, and calls that fail.
+//
+// Faults are set for a queue by name, on every broker, in terms of the offsets of the store behind. Offsets in Commit and
+// Committed are passed on as they are.
+type Faulty struct {
+	store.Store
+
+	mu      sync.Mutex
+	queues  map[string]*faults
+	missing map[string]int // records that tails of a topic are still to miss
+	reads   error
+	appends error
+	commits error
+}
+
+var _ store.Store = (*Faulty)(nil)
+
+// faults of one queue. All offsets are those of the store behind.
+type faults struct {
+	base    int64           // records before it are gone, and the queue began again at 0
+	gaps    map[int64]int64 // so many offsets are skipped before this record
+	twice   map[int64]bool  // this record has two entries, one after the other
+	repeats map[int64]bool  // this record claims the offset of the one before it
+}
+
+// NewFaulty returns a store without faults on top of s.
+func NewFaulty(s store.Store) *Faulty {
+	return &Faulty{Store: s, queues: map[string]*faults{}, missing: map[string]int{}}
+}
+
+// Gap skips n offsets of the queue before the record at offset at.
+func (f *Faulty) Gap(queue string, at, n int64) {
+	f.change(queue, func(q *faults) { q.gaps[at] += n })
+}
+
+// Twice shows the record at offset at in the queue twice, at two offsets.
+func (f *Faulty) Twice(queue string, at int64) {
+	f.change(queue, func(q *faults) { q.twice[at] = true })
+}
+
+// Repeat makes the record at offset at claim the offset of the record before it in its entries; what Read says of it in
+// Batch.Offsets stays right.
+func (f *Faulty) Repeat(queue string, at int64) {
+	f.change(queue, func(q *faults) { q.repeats[at] = true })
+}
+
+// Reset makes the queue begin again at 0 with the record at offset at; earlier ones are gone.
+func (f *Faulty) Reset(queue string, at int64) {
+	f.change(queue, func(q *faults) { q.base = at })
+}
+
+// MissInTails makes tails of the first-level topic miss the next n records.
+func (f *Faulty) MissInTails(topic string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.missing[topic] = n
+}
+
+// FailReads makes Read, ReadPartition and Bounds fail with err; nil ends that. FailAppends and FailCommits do the same for
+// theirs.
+func (f *Faulty) FailReads(err error) { f.set(&f.reads, err) }
+
+// FailAppends makes Append fail with err; nil ends that.
+func (f *Faulty) FailAppends(err error) { f.set(&f.appends, err) }
+
+// FailCommits makes Commit, Committed and Forget fail with err; nil ends that.
+func (f *Faulty) FailCommits(err error) { f.set(&f.commits, err) }
+
+func (f *Faulty) set(field *error, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*field = err
+}
+
+func (f *Faulty) get(field *error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *field
+}
+
+func (f *Faulty) change(queue string, set func(*faults)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	q := f.queues[queue].clone() // readers may hold the old one
+	set(q)
+	f.queues[queue] = q
+}
+
+func (f *Faulty) of(queue string) *faults {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.queues[queue]
+}
+
+func (q *faults) clone() *faults {
+	c := &faults{gaps: map[int64]int64{}, twice: map[int64]bool{}, repeats: map[int64]bool{}}
+	if q != nil {
+		c.base = q.base
+		for at, n := range q.gaps {
+			c.gaps[at] = n
+		}
+		for at := range q.twice {
+			c.twice[at] = true
+		}
+		for at := range q.repeats {
+			c.repeats[at] = true
+		}
+	}
+	return c
+}
+
+// first is the offset that is shown for a record, for a twice shown one the first of the two.
+func (q *faults) first(at int64) int64 {
+	shown := max(at-q.base, 0)
+	for gap, n := range q.gaps {
+		if gap >= q.base && gap <= at {
+			shown += n
+		}
+	}
+	for twice := range q.twice {
+		if twice >= q.base && twice < at {
+			shown++
+		}
+	}
+	return shown
+}
+
+// end is the offset after the last that is shown for a record.
+func (q *faults) end(at int64) int64 {
+	if q.twice[at] {
+		return q.first(at) + 2
+	}
+	return q.first(at) + 1
+}
+
+// Append fails, or appends.
+func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
+	if err := f.get(&f.appends); err != nil {
+		done(store.Position{}, err)
+		return
+	}
+	f.Store.Append(ctx, a, done)
+}
+
+// Bounds returns the bounds as they are shown.
+func (f *Faulty) Bounds(ctx context.Context, ref store.QueueRef) (store.Bounds, error) {
+	if err := f.get(&f.reads); err != nil {
+		return store.Bounds{}, err
+	}
+	b, err := f.Store.Bounds(ctx, ref)
+	if q := f.of(ref.Queue); q != nil && err == nil {
+		b.Min, b.Max = q.bounds(b.Min, b.Max)
+	}
+	return b, err
+}
+
+func (q *faults) bounds(first, end int64) (int64, int64) {
+	shown := q.first(max(first, q.base))
+	if end <= max(first, q.base) {
+		return shown, shown
+	}
+	return shown, q.end(end - 1)
+}
+
+// Read reads the queue as it is shown.
+func (f *Faulty) Read(ctx context.Context, ref store.QueueRef, offset int64, n int) (store.Batch, error) {
+	if err := f.get(&f.reads); err != nil {
+		return store.Batch{}, err
+	}
+	q := f.of(ref.Queue)
+	if q == nil {
+		b, err := f.Store.Read(ctx, ref, offset, n)
+		b.Records = f.showAll(b.Records)
+		return b, err
+	}
+	real, err := f.Store.Bounds(ctx, ref)
+	if err != nil {
+		return store.Batch{}, err
+	}
+	b := store.Batch{Next: offset}
+	b.Min, b.Max = q.bounds(real.Min, real.Max)
+	if offset > b.Max {
+		b.Next = b.Min
+		return b, nil
+	}
+	// The first record of which something is shown at or after the offset.
+	from := max(real.Min, q.base)
+	from += int64(sort.Search(int(max(real.Max-from, 0)), func(i int) bool { return q.end(from+int64(i)) > offset }))
+	if from >= real.Max {
+		b.Next = max(offset, b.Max)
+		return b, nil
+	}
+	got, err := f.Store.Read(ctx, ref, from, n)
+	if err != nil {
+		return store.Batch{}, err
+	}
+	for i, r := range f.showAll(got.Records) {
+		at := got.Offsets[i]
+		for shown := q.first(at); shown < q.end(at); shown++ {
+			if shown >= offset && len(b.Records) < n {
+				b.Records = append(b.Records, r)
+				b.Offsets = append(b.Offsets, shown)
+				b.Next = shown + 1
+			}
+		}
+	}
+	if len(b.Records) == 0 {
+		b.Next = max(offset, q.first(got.Next))
+	}
+	return b, nil
+}
+
+// ReadPartition reads a partition; only the entries of its records are changed.
+func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partition, offset int64, n int) (store.Batch, error) {
+	if err := f.get(&f.reads); err != nil {
+		return store.Batch{}, err
+	}
+	b, err := f.Store.ReadPartition(ctx, topic, p, offset, n)
+	b.Records = f.showAll(b.Records)
+	return b, err
+}
+
+// Tail follows a topic, less the records that are to be missed.
+func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (store.Tail, error) {
+	return f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
+		f.mu.Lock()
+		miss := min(f.missing[topic], len(records))
+		f.missing[topic] -= miss
+		f.mu.Unlock()
+		if records = f.showAll(records[miss:]); len(records) > 0 {
+			fn(p, records)
+		}
+	})
+}
+
+// TailQueue follows a queue; only the entries of its records are changed.
+func (f *Faulty) TailQueue(ctx context.Context, queue string, fn store.TailFunc) (store.Tail, error) {
+	return f.Store.TailQueue(ctx, queue, func(p store.Partition, records []*store.Record) { fn(p, f.showAll(records)) })
+}
+
+// Commit fails, or commits.
+func (f *Faulty) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
+	if err := f.get(&f.commits); err != nil {
+		return err
+	}
+	return f.Store.Commit(ctx, client, epoch, offsets)
+}
+
+// Committed fails, or returns the offsets.
+func (f *Faulty) Committed(ctx context.Context, client string, queues []store.QueueRef) ([]store.Offset, error) {
+	if err := f.get(&f.commits); err != nil {
+		return nil, err
+	}
+	return f.Store.Committed(ctx, client, queues)
+}
+
+// Forget fails, or forgets.
+func (f *Faulty) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
+	if err := f.get(&f.commits); err != nil {
+		return err
+	}
+	return f.Store.Forget(ctx, client, queues)
+}
+
+// showAll returns the records with their entries as they are shown. Records are shared, so changed ones are copies.
+func (f *Faulty) showAll(records []*store.Record) []*store.Record {
+	out := make([]*store.Record, len(records))
+	for i, r := range records {
+		out[i] = f.show(r)
+	}
+	return out
+}
+
+func (f *Faulty) show(r *store.Record) *store.Record {
+	shown := r
+	for i, e := range r.Entries {
+		q := f.of(e.Queue)
+		if q == nil {
+			continue
+		}
+		if shown == r {
+			c := *r
+			c.Entries = slices.Clone(r.Entries)
+			shown = &c
+		}
+		shown.Entries[i].Offset = q.first(e.Offset)
+		if q.repeats[e.Offset] && e.Offset > q.base {
+			shown.Entries[i].Offset = q.first(e.Offset - 1)
+		}
+	}
+	return shown
+}
