@@ -84,6 +84,9 @@ func (d *decoder) protocol() {
 		d.v = Version(level)
 	case name == "MQIsdp" && level == byte(V31):
 		d.v = V31
+	case level == byte(V5):
+		d.v = V5
+		d.fail(UnsupportedProtocolVersion, "", "MQTT-3.1.2-1", "protocol name %.16q, not MQTT", name)
 	case name == "MQTT" || name == "MQIsdp":
 		d.v = V311 // every client since 3.1 understands a CONNACK of this form
 		d.fail(UnsupportedProtocolVersion, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "protocol %s with level %d", name, level)
