@@ -1,0 +1,174 @@
+package mqtttest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/meta/metatest"
+	"github.com/lmqgate/lmqgate/core/mqtt"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/store/local"
+)
+
+// Patience is how long anything that must happen is waited for. It is long because it costs nothing when all is well.
+const Patience = 20 * time.Second
+
+// Config is what a test may change about a node. Listeners, stores and the like are the node's own.
+type Config struct {
+	// Authority decides who may do what; nil: everybody everything.
+	Authority auth.Authority
+	// MQTT are the limits of the server.
+	MQTT mqtt.Options
+	// Session are the intervals of the session manager.
+	Session session.Options
+	// Delivery are the bounds of delivery.
+	Delivery delivery.Options
+	// KnownTopics are created before clients are accepted; with NoAutoCreate they are the only ones.
+	KnownTopics  []string
+	NoAutoCreate bool
+}
+
+// Node is a gateway on the local store. Its methods are for the test's goroutine.
+type Node struct {
+	tb      testing.TB
+	cfg     Config
+	dir     string
+	backend *metatest.Backend
+	stop    func(crash bool) // nil while it is down
+
+	tcp, ws net.Addr
+
+	// Sessions and Meta are the running node's own, for what cannot be seen from outside.
+	Sessions *session.Manager
+	Meta     *meta.Meta
+	Server   *mqtt.Server
+
+	mu      sync.Mutex
+	clients []*Client
+}
+
+// Start starts a node that ends with the test.
+func Start(tb testing.TB, change ...func(*Config)) *Node {
+	tb.Helper()
+	n := &Node{tb: tb, dir: filepath.Join(tb.TempDir(), "store"), backend: metatest.New(metatest.Full())}
+	n.cfg.MQTT = mqtt.Options{MaxPacketSize: 1 << 20, ReceiveMaximum: 1024}
+	n.cfg.Session = session.Options{CommitInterval: 20 * time.Millisecond, WillGrace: 200 * time.Millisecond}
+	for _, f := range change {
+		f(&n.cfg)
+	}
+	if n.cfg.Authority == nil {
+		n.cfg.Authority = auth.Anonymous()
+	}
+	tb.Cleanup(func() {
+		n.mu.Lock()
+		clients := n.clients
+		n.mu.Unlock()
+		for _, c := range clients {
+			c.Close()
+		}
+		n.Stop()
+		n.backend.Close()
+	})
+	n.Restart()
+	return n
+}
+
+// logger is silent unless LMQGATE_TEST_LOG is set.
+func logger() *slog.Logger {
+	if os.Getenv("LMQGATE_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// Stop stops the node in good order: progress is committed and wills are handed over.
+func (n *Node) Stop() { n.end(false) }
+
+// Crash stops the node as kill -9 would: nothing is committed, recorded or published on the way out. What the store had
+// acknowledged is kept.
+func (n *Node) Crash() { n.end(true) }
+
+func (n *Node) end(crash bool) {
+	if n.stop != nil {
+		n.stop(crash)
+		n.stop = nil
+	}
+}
+
+// Restart starts the node again on what the last one left, after stopping it if it still runs.
+func (n *Node) Restart() {
+	n.tb.Helper()
+	n.Stop()
+	log := logger()
+	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: log})
+	require.NoError(n.tb, err)
+	plug := &plug{next: n.backend.Client()}
+	md, err := meta.New(meta.Options{Client: plug, Traits: n.backend.Traits, NodeID: "node", Log: log})
+	require.NoError(n.tb, err)
+	var hub *delivery.Hub
+	pub := publish.New(publish.Options{Store: st, Meta: md, Retainer: retainer{md}, Dispatch: publish.Lean, AutoCreate: !n.cfg.NoAutoCreate,
+		Queues: 1, OnTopicCreated: func(ctx context.Context) error { return hub.TopicsChanged(ctx) }, Log: log})
+	do := n.cfg.Delivery
+	do.Store, do.Topics, do.Resolve, do.Log = st, md.Topics, pub.Resolve, log
+	hub = delivery.New(do)
+	so := n.cfg.Session
+	so.NodeID, so.Store, so.Hub, so.Publisher, so.Meta, so.Log = "node", st, hub, pub, md, log
+	so.ExpiryMax = n.cfg.MQTT.SessionExpiryMax
+	sessions := session.NewManager(so)
+	mo := n.cfg.MQTT
+	mo.Listeners = []mqtt.Listener{{Type: "tcp", Address: "127.0.0.1:0"}, {Type: "ws", Address: "127.0.0.1:0", Path: "/mqtt"}}
+	mo.Sessions, mo.Authority, mo.Log = sessions, n.cfg.Authority, log
+	server := mqtt.New(mo)
+	require.NoError(n.tb, md.Start(context.Background()))
+	require.NoError(n.tb, st.Start(context.Background()))
+	n.stop = func(crash bool) {
+		if crash {
+			plug.out.Store(true)
+			_ = st.Close()
+			server.Close()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		defer cancel()
+		server.StopAccepting()
+		sessions.Close(ctx)
+		server.Close()
+		hub.Close()
+		pub.Close()
+		_ = st.Close()
+		_ = md.Close()
+	}
+	Eventually(n.tb, "the node is ready", func() bool { return md.Ready() == nil && st.Ready(context.Background()) == nil })
+	for _, name := range n.cfg.KnownTopics {
+		require.NoError(n.tb, pub.Create(context.Background(), name, 1))
+	}
+	addrs, err := server.Listen()
+	require.NoError(n.tb, err)
+	n.tcp, n.ws = addrs[0], addrs[1]
+	sessions.Start()
+	server.Serve()
+	n.Sessions, n.Meta, n.Server = sessions, md, server
+}
+
+// Eventually waits until cond is true.
+func Eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(Patience)
+	for !cond() {
+		if time.Now().After(deadline) {
+			tb.Fatalf("did not happen within %s: %s", Patience, what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

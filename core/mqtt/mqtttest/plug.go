@@ -1,0 +1,79 @@
+package mqtttest
+
+import (
+	"context"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/store"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// plug is a node's way to the metadata. A crash pulls it: a dead process writes nothing.
+type plug struct {
+	next pluginv1.MetaClient
+	out  atomic.Bool
+}
+
+var _ pluginv1.MetaClient = (*plug)(nil)
+
+// pulled is an error that nobody retries.
+func (p *plug) pulled() error {
+	if p.out.Load() {
+		return status.Error(codes.PermissionDenied, "the node has crashed")
+	}
+	return nil
+}
+
+func (p *plug) Get(ctx context.Context, in *pluginv1.GetRequest, o ...grpc.CallOption) (*pluginv1.GetResponse, error) {
+	if err := p.pulled(); err != nil {
+		return nil, err
+	}
+	return p.next.Get(ctx, in, o...)
+}
+
+func (p *plug) List(ctx context.Context, in *pluginv1.ListRequest, o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
+	if err := p.pulled(); err != nil {
+		return nil, err
+	}
+	return p.next.List(ctx, in, o...)
+}
+
+func (p *plug) Put(ctx context.Context, in *pluginv1.PutRequest, o ...grpc.CallOption) (*pluginv1.PutResponse, error) {
+	if err := p.pulled(); err != nil {
+		return nil, err
+	}
+	return p.next.Put(ctx, in, o...)
+}
+
+func (p *plug) Delete(ctx context.Context, in *pluginv1.DeleteRequest, o ...grpc.CallOption) (*pluginv1.DeleteResponse, error) {
+	if err := p.pulled(); err != nil {
+		return nil, err
+	}
+	return p.next.Delete(ctx, in, o...)
+}
+
+func (p *plug) Batch(ctx context.Context, in *pluginv1.BatchRequest, o ...grpc.CallOption) (*pluginv1.BatchResponse, error) {
+	if err := p.pulled(); err != nil {
+		return nil, err
+	}
+	return p.next.Batch(ctx, in, o...)
+}
+
+func (p *plug) Watch(ctx context.Context, in *pluginv1.WatchRequest, o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.WatchResponse], error) {
+	if err := p.pulled(); err != nil {
+		return nil, err
+	}
+	return p.next.Watch(ctx, in, o...)
+}
+
+// retainer keeps retained messages in the metadata, as package gateway does.
+type retainer struct{ m *meta.Meta }
+
+func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Position) error {
+	return r.m.SetRetained(ctx, &meta.Retained{Message: m, Position: at})
+}
