@@ -17,6 +17,7 @@ const patience = 30 * time.Second
 type client struct {
 	paho.Client
 	t  *testing.T
+	g  *Gateway
 	id string
 	// present says whether CONNACK had session present.
 	present bool
@@ -27,7 +28,9 @@ type client struct {
 	lost chan error
 }
 
-type option func(*paho.ClientOptions)
+type clientOptions = paho.ClientOptions
+
+type option func(*clientOptions)
 
 // persistent makes the gateway keep the session.
 func persistent(o *paho.ClientOptions) { o.SetCleanSession(false) }
@@ -42,7 +45,7 @@ func (g *Gateway) connect(t *testing.T, id string, options ...option) *client {
 
 func (g *Gateway) tryConnect(t *testing.T, id string, options ...option) (*client, error) {
 	t.Helper()
-	c := &client{t: t, id: id, more: make(chan struct{}, 1), lost: make(chan error, 1)}
+	c := &client{t: t, g: g, id: id, more: make(chan struct{}, 1), lost: make(chan error, 1)}
 	o := paho.NewClientOptions().AddBroker("tcp://" + g.TCP).SetClientID(id).SetUsername(user).SetPassword(Password(id)).
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetOrderMatters(true).
 		SetProtocolVersion(4).SetKeepAlive(time.Minute).SetDefaultPublishHandler(c.receive).
@@ -167,10 +170,28 @@ func (c *client) forget() {
 	c.got = nil
 }
 
-// leave disconnects and waits until the gateway knows.
+// leave disconnects once the gateway has the acknowledgement of everything that was sent.
 func (c *client) leave() {
 	c.t.Helper()
+	c.settle()
 	c.Disconnect(250)
+	eventually(c.t, patience, func() error {
+		if _, online := c.g.inFlight(c.id); online {
+			return fmt.Errorf("client %q is still connected", c.id)
+		}
+		return nil
+	})
+}
+
+// settle waits until nothing is in flight to the client.
+func (c *client) settle() {
+	c.t.Helper()
+	eventually(c.t, patience, func() error {
+		if n, _ := c.g.inFlight(c.id); n > 0 {
+			return fmt.Errorf("client %q has not acknowledged %d messages", c.id, n)
+		}
+		return nil
+	})
 }
 
 func tailOf(s []string, n int) []string { return s[max(0, len(s)-n):] }

@@ -350,6 +350,24 @@ func (g *Gateway) AwaitSubscriptions(clientID string, n int) {
 	})
 }
 
+// inFlight returns how many messages a client has not acknowledged, and whether it is connected.
+func (g *Gateway) inFlight(clientID string) (n int, online bool) {
+	g.t.Helper()
+	var answer struct {
+		Clients []struct {
+			ClientID string `json:"client_id"`
+			InFlight int    `json:"in_flight"`
+		}
+	}
+	g.GetJSON("/api/v1/clients", &answer)
+	for _, c := range answer.Clients {
+		if c.ClientID == clientID {
+			return c.InFlight, true
+		}
+	}
+	return 0, false
+}
+
 // eventually waits until a condition holds.
 func eventually(t *testing.T, limit time.Duration, condition func() error) {
 	t.Helper()

@@ -1,0 +1,203 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// alive lists which of the process ids run still.
+func alive(t *testing.T, pids []int) []int {
+	t.Helper()
+	var out []int
+	for _, p := range processes(t) {
+		for _, pid := range pids {
+			if p.pid == pid && p.state != "Z" {
+				out = append(out, pid)
+			}
+		}
+	}
+	return out
+}
+
+func TestPluginsAreProcessesOfTheirOwn(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		plugins := g.Plugins()
+		require.Len(t, plugins, 2)
+		require.Contains(t, plugins, "auth-hmac")
+		for name, plugin := range plugins {
+			require.NotEqual(t, g.PID(), plugin.PID)
+			found := false
+			for _, proc := range processes(t) {
+				if proc.pid == plugin.PID {
+					found = true
+					require.Equal(t, g.PID(), proc.parent, name)
+					require.Equal(t, filepath.Join(bin, "plugins", name), proc.exe)
+				}
+			}
+			require.True(t, found, "process %d of plugin %s", plugin.PID, name)
+		}
+	})
+}
+
+func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		topic := g.Topic("killing") + "/x"
+		sub := g.connect(t, g.Name("subscriber"))
+		sub.subscribe(topic, 1)
+		pub := g.connect(t, g.Name("publisher"))
+		sent := 0
+		publish := func(n int) {
+			for range n {
+				pub.publish(topic, 1, strconv.Itoa(sent))
+				sent++
+			}
+		}
+		for name, plugin := range g.Plugins() {
+			publish(20)
+			require.NoError(t, syscall.Kill(plugin.PID, syscall.SIGKILL))
+			publish(20) // at once, whatever the plugin does
+			eventually(t, 15*time.Second, func() error {
+				publish(1)
+				now := g.Plugins()[name]
+				if now.PID == 0 || now.PID == plugin.PID || now.Restarts == 0 {
+					return fmt.Errorf("plugin %s was not started again: %+v", name, now)
+				}
+				code, body := g.Get("/readyz")
+				if code != 200 {
+					return fmt.Errorf("not ready after the restart of plugin %s: %s", name, body)
+				}
+				return nil
+			})
+			publish(20)
+		}
+		require.True(t, pub.IsConnected())
+		require.True(t, sub.IsConnected())
+		sub.await(sent)
+		require.Equal(t, numbers(0, sent), sub.payloads())
+		// Both plugins do their work again.
+		eventually(t, 15*time.Second, func() error {
+			late, err := g.tryConnect(t, g.Name("late"), persistent)
+			if err != nil {
+				return err
+			}
+			defer late.Disconnect(0)
+			if code := late.trySubscribe(topic+"/late/#", 1)[topic+"/late/#"]; code != 1 {
+				return errCode(code)
+			}
+			return nil
+		})
+		_, err := g.tryConnect(t, g.Name("late"), func(o *clientOptions) { o.SetPassword("wrong") })
+		require.Error(t, err)
+	})
+}
+
+func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		var pids []int
+		for _, plugin := range g.Plugins() {
+			pids = append(pids, plugin.PID)
+		}
+		require.Len(t, alive(t, pids), 2)
+		g.Kill()
+		eventually(t, 10*time.Second, func() error {
+			if left := alive(t, pids); len(left) > 0 {
+				return fmt.Errorf("plugins run without their gateway: %v", left)
+			}
+			return nil
+		})
+	})
+}
+
+func TestACleanStopLeavesNoPluginBehind(t *testing.T) {
+	g := start(t, localProfile)
+	var pids []int
+	for _, plugin := range g.Plugins() {
+		pids = append(pids, plugin.PID)
+	}
+	g.Stop()
+	require.Empty(t, alive(t, pids))
+}
+
+func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"auth-hmac", "meta-local"} {
+		text, err := os.ReadFile(filepath.Join(bin, "plugins", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o755))
+	}
+	write := func(name, text string, mode os.FileMode) {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		require.NoError(t, os.Chmod(path, mode))
+	}
+	write("not-executable", "#!/bin/sh\n", 0o644)
+	write("others-may-write", "#!/bin/sh\n", 0o777)
+	write("no-plugin", "#!/bin/sh\necho hello\n", 0o755)
+	write("hangs", "#!/bin/sh\nexec sleep 60\n", 0o755)
+	require.NoError(t, os.Symlink("/bin/true", filepath.Join(dir, "elsewhere")))
+	demo := settings{"users": []settings{{"username": user, "secret_key": secret}}}
+	here := settings{"dir": dir}
+	cases := map[string]struct {
+		settings settings
+		says     []string
+	}{
+		"missing":               {settings{"auth": settings{"plugin": "auth-gone", "config": demo}}, []string{"auth-gone"}},
+		"not executable":        {settings{"plugins": here, "auth": settings{"plugin": "not-executable"}}, []string{"not-executable", "executable"}},
+		"others may write":      {settings{"plugins": here, "auth": settings{"plugin": "others-may-write"}}, []string{"others-may-write", "writ"}},
+		"no plugin":             {settings{"plugins": here, "auth": settings{"plugin": "no-plugin"}}, []string{"no-plugin"}},
+		"hangs":                 {settings{"plugins": here, "auth": settings{"plugin": "hangs"}}, []string{"hangs"}},
+		"outside the directory": {settings{"plugins": here, "auth": settings{"plugin": "elsewhere"}}, []string{"elsewhere"}},
+		"wrong kind of auth":    {settings{"auth": settings{"plugin": "meta-local"}}, []string{"meta-local", "auth"}},
+		"wrong kind of meta":    {settings{"meta": settings{"plugin": "auth-hmac", "config": demo}}, []string{"auth-hmac", "meta"}},
+		"wrong checksum": {settings{"plugins": settings{"dir": dir, "checksums": settings{"auth-hmac": "sha256:" + strings.Repeat("0", 64)}},
+			"auth": settings{"plugin": "auth-hmac", "config": demo}}, []string{"auth-hmac", "checksum"}},
+		"unknown key": {settings{"auth": settings{"plugin": "auth-hmac", "config": settings{"usres": []settings{}}}}, []string{"auth-hmac", "usres"}},
+		"wrong value": {settings{"auth": settings{"plugin": "auth-hmac", "config": settings{"users": []settings{
+			{"username": user, "secret_key": secret, "rules": []settings{{"effect": "perhaps", "topic": "#"}}}}}}}, []string{"auth-hmac", "effect", "perhaps"}},
+		"unknown key of meta": {settings{"meta": settings{"plugin": "meta-local", "config": settings{"pth": "x"}}}, []string{"meta-local", "pth"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := configure(t, localProfile, c.settings)
+			begun := time.Now()
+			ready := g.launch()
+			select {
+			case <-g.done:
+			case <-ready:
+				t.Fatal("the gateway is ready")
+			case <-time.After(15 * time.Second):
+				t.Fatalf("the gateway has not ended\n%s", g.Log())
+			}
+			require.Less(t, time.Since(begun), 11*time.Second)
+			var exit interface{ ExitCode() int }
+			require.True(t, errors.As(g.err, &exit), "it ended with %v", g.err)
+			require.Equal(t, 1, exit.ExitCode())
+			lines := strings.Split(strings.TrimSpace(g.Log()), "\n")
+			last := lines[len(lines)-1]
+			require.True(t, strings.HasPrefix(last, "lmqgate: "), last)
+			for _, word := range c.says {
+				require.Contains(t, last, word)
+			}
+			errorLines := 0
+			for _, l := range lines {
+				if strings.HasPrefix(l, "lmqgate: ") || strings.Contains(l, "level=ERROR") {
+					errorLines++
+				}
+			}
+			require.Equal(t, 1, errorLines, "one line says it:\n%s", g.Log())
+			require.NotContains(t, g.Log(), secret)
+		})
+	}
+}
