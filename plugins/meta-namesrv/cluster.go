@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// settle is how long a read waits for the other namesrvs once one has answered.
+const settle = 300 * time.Millisecond
+
+// cluster is all namesrvs together.
+//
+// Writes go to every namesrv and succeed when one of them has the whole group. Reads of our namespaces ask every namesrv that
+// answers and take, for each key, the value with the highest stamp; reads of LMQ, whose values have none, ask the first namesrv
+// that answers and missed no write of ours.
+type cluster struct {
+	peers []*peer
+	log   *slog.Logger
+	// writer is this process's name in stamps.
+	writer string
+	usage  *usage
+	// stale asks repair to look soon.
+	stale chan struct{}
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu sync.Mutex
+	// clock is the highest revision seen or given. Because it counts what was read, a write always has a higher revision than
+	// what its writer knew of, whatever the machines' clocks say.
+	clock int64
+	// foreign remembers texts without a stamp, so that their revision grows when they change.
+	foreign map[changeID]foreignText
+	// spaces are the namespaces of ours that were used.
+	spaces map[string]bool
+}
+
+type foreignText struct {
+	raw      string
+	revision int64
+}
+
+// startCluster begins the writing and repairing goroutines; close ends them.
+func startCluster(addrs []string, kv kv, log *slog.Logger) *cluster {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &cluster{log: log, writer: rand.Text()[:6], usage: newUsage(), stale: make(chan struct{}, 1), cancel: cancel,
+		foreign: map[changeID]foreignText{}, spaces: map[string]bool{}}
+	for _, addr := range addrs {
+		p := newPeer(addr, kv, log)
+		c.peers = append(c.peers, p)
+		c.wg.Go(func() { p.run(ctx) })
+	}
+	c.wg.Go(func() { c.repairs(ctx) })
+	return c
+}
+
+func (c *cluster) close() {
+	c.cancel()
+	c.wg.Wait()
+}
+
+// tick gives the next revision.
+func (c *cluster) tick() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock = max(c.clock+1, time.Now().UnixMicro())
+	return c.clock
+}
+
+func (c *cluster) now() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.clock, 1)
+}
+
+// revision of an item that was read. What has no stamp gets one that lives as long as this process.
+func (c *cluster) revision(ns, key string, it item) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !it.foreign {
+		c.clock = max(c.clock, it.revision)
+		return it.revision
+	}
+	id := changeID{ns, key}
+	f, known := c.foreign[id]
+	if !known || f.raw != it.raw {
+		c.clock = max(c.clock+1, time.Now().UnixMicro())
+		f = foreignText{it.raw, c.clock}
+		c.foreign[id] = f
+	}
+	return f.revision
+}
+
+// wroteForeign notes the revision of a text of ours that carries none.
+func (c *cluster) wroteForeign(ns, key string, raw string, revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.foreign[changeID{ns, key}] = foreignText{raw, revision}
+}
+
+// uses notes a namespace of ours, for repair.
+func (c *cluster) uses(ns string) {
+	if ns == upstream {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spaces[ns] = true
+}
+
+// candidates are the peers worth asking: those that answer, or all when none does.
+func (c *cluster) candidates() []*peer {
+	var up []*peer
+	for _, p := range c.peers {
+		if p.up() {
+			up = append(up, p)
+		}
+	}
+	if len(up) == 0 {
+		return c.peers
+	}
+	return up
+}
+
+// write carries changes out on every namesrv and waits for all that are thought to answer. It returns nil when at least one has
+// all of them; the others are brought up to date later.
+func (c *cluster) write(ctx context.Context, changes []change) error {
+	asked := c.candidates()
+	waits := make([]<-chan error, len(asked))
+	for i, p := range asked {
+		waits[i] = p.enqueue(changes)
+	}
+	outcome := make(chan error, 1)
+	c.wg.Go(func() { // ends when the peers have answered, which their run sees to
+		var errs []error
+		var have, miss []*peer
+		for i, w := range waits {
+			if err := <-w; err != nil {
+				errs, miss = append(errs, err), append(miss, asked[i])
+			} else {
+				have = append(have, asked[i])
+			}
+		}
+		if len(have) == 0 {
+			outcome <- errors.Join(errs...)
+			return
+		}
+		for _, p := range have {
+			p.hasWrite(changes)
+		}
+		for _, p := range c.peers {
+			if contains(miss, p) || !contains(asked, p) {
+				p.missedWrite(changes)
+			}
+		}
+		outcome <- nil
+	})
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func contains(peers []*peer, p *peer) bool {
+	for _, o := range peers {
+		if o == p {
+			return true
+		}
+	}
+	return false
+}
+
+// ask calls f on the candidates at once and returns what came back, waiting for the slower ones only a moment.
+func ask[T any](ctx context.Context, c *cluster, f func(context.Context, *peer) (T, error)) (map[*peer]T, error) {
+	type answer struct {
+		p   *peer
+		v   T
+		err error
+	}
+	asked := c.candidates()
+	answers := make(chan answer, len(asked))
+	for _, p := range asked {
+		go func() { // ends with the call's time-out
+			v, err := f(ctx, p)
+			answers <- answer{p, v, err}
+		}()
+	}
+	got := map[*peer]T{}
+	var errs []error
+	var late <-chan time.Time
+	for range asked {
+		select {
+		case a := <-answers:
+			if a.err != nil {
+				errs = append(errs, a.err)
+				continue
+			}
+			if got[a.p] = a.v; late == nil {
+				t := time.NewTimer(settle)
+				defer t.Stop()
+				late = t.C
+			}
+		case <-late:
+			return got, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if len(got) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return got, nil
+}
+
+// text is a value that may be absent.
+type text struct {
+	raw   string
+	found bool
+}
+
+// get reads one key; found is false for an absent or removed one.
+func (c *cluster) get(ctx context.Context, ns, key string) (it item, found bool, err error) {
+	if ns == upstream {
+		err := c.first(func(p *peer) error {
+			raw, ok, err := p.get(ctx, ns, key)
+			it, found = item{value: []byte(raw), raw: raw, foreign: true}, ok
+			return err
+		})
+		return it, found, err
+	}
+	c.uses(ns)
+	got, err := ask(ctx, c, func(ctx context.Context, p *peer) (text, error) {
+		raw, ok, err := p.get(ctx, ns, encodeKey(key))
+		return text{raw, ok}, err
+	})
+	if err != nil {
+		return item{}, false, err
+	}
+	for _, t := range got {
+		if !t.found {
+			continue
+		}
+		if o := decodeItem(t.raw); !found || it.before(o.stamp) {
+			it, found = o, true
+		}
+	}
+	for p, t := range got {
+		if found && t.raw != it.raw {
+			c.suspect(p)
+		}
+	}
+	return it, found && !it.removed, nil
+}
+
+// list reads a namespace, removed keys included.
+func (c *cluster) list(ctx context.Context, ns string) (map[string]item, error) {
+	if ns == upstream {
+		var table map[string]string
+		err := c.first(func(p *peer) (err error) {
+			table, err = p.list(ctx, ns)
+			return err
+		})
+		items := make(map[string]item, len(table))
+		for key, raw := range table {
+			items[key] = item{value: []byte(raw), raw: raw, foreign: true}
+		}
+		return items, err
+	}
+	c.uses(ns)
+	got, err := ask(ctx, c, func(ctx context.Context, p *peer) (map[string]string, error) { return p.list(ctx, ns) })
+	if err != nil {
+		return nil, err
+	}
+	items := merge(got)
+	for p, table := range got {
+		for text, it := range items {
+			if table[text] != it.raw {
+				c.suspect(p)
+				break
+			}
+		}
+	}
+	c.usage.listed(ns, items)
+	return items, nil
+}
+
+// merge takes the highest stamp of each key. The keys are still encoded.
+func merge(tables map[*peer]map[string]string) map[string]item {
+	items := map[string]item{}
+	for _, table := range tables {
+		for key, raw := range table {
+			it := decodeItem(raw)
+			if have, ok := items[key]; !ok || have.before(it.stamp) || have.foreign && it.foreign && have.raw < it.raw {
+				items[key] = it
+			}
+		}
+	}
+	return items
+}
+
+// suspect notes that a namesrv has old values.
+func (c *cluster) suspect(p *peer) {
+	p.setBehind(true)
+	select {
+	case c.stale <- struct{}{}:
+	default:
+	}
+}
+
+// first calls f on one peer after another until it succeeds: those that missed no write first.
+func (c *cluster) first(f func(*peer) error) error {
+	var good, behind []*peer
+	for _, p := range c.candidates() {
+		p.mu.Lock()
+		missed := len(p.missed) > 0
+		p.mu.Unlock()
+		if missed {
+			behind = append(behind, p)
+		} else {
+			good = append(good, p)
+		}
+	}
+	var errs []error
+	for _, p := range append(good, behind...) {
+		err := f(p)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// answering returns nil when some namesrv answers, as far as is known.
+func (c *cluster) answering() error {
+	for _, p := range c.peers {
+		if p.up() {
+			return nil
+		}
+	}
+	return errors.New("no namesrv answers: " + c.addrs())
+}
+
+func (c *cluster) addrs() string {
+	s := ""
+	for i, p := range c.peers {
+		if i > 0 {
+			s += ", "
+		}
+		s += p.addr
+	}
+	return s
+}

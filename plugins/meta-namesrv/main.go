@@ -1,0 +1,11 @@
+// Command meta-namesrv is the lmqgate meta plugin that keeps the metadata in RocketMQ's namesrvs (kvconfig), where Apache
+// RocketMQ MQTT keeps its own.
+//
+// Parts: namesrv (the plugin's life and its calls), codec (how keys and values are written), cluster (reads from all namesrvs,
+// writes to all), peer (one namesrv: its queue of writes and whether it answers), repair (brings a namesrv that was away up to
+// date), usage (limits).
+package main
+
+import "github.com/lmqgate/lmqgate/plugins/sdk"
+
+func main() { sdk.ServeMeta(newNamesrv()) }
