@@ -29,8 +29,8 @@ help: ## List the targets
 .PHONY: build
 build: ## Build bin/lmqgate and bin/plugins/*
 	@umask 022; mkdir -p bin/plugins; chmod go-w bin bin/plugins; \
-	set -e; go build -trimpath -ldflags '$(LDFLAGS)' -o bin/lmqgate ./cmd/lmqgate; \
-	for p in $(PLUGINS); do go build -trimpath -ldflags '$(LDFLAGS)' -o bin/plugins/$$p ./plugins/$$p; done; \
+	set -e; go build -ldflags '$(LDFLAGS)' -o bin/lmqgate ./cmd/lmqgate; \
+	for p in $(PLUGINS); do go build -ldflags '$(LDFLAGS)' -o bin/plugins/$$p ./plugins/$$p; done; \
 	chmod go-w bin/lmqgate bin/plugins/*
 
 .PHONY: run
