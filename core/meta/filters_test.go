@@ -1,0 +1,185 @@
+package meta
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/meta/metatest"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+func TestFiltersAreListedForUpstreamsGateways(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		b.Edit(NamespaceUpstream, "t", "t/old/+")
+		m := start(t, b, "one", func(o *Options) { o.ListedFilters = 3 })
+		require.True(t, m.HasFilter("t/old/+"))
+		require.NoError(t, m.RegisterFilters(ctx, "t/+", "t/plain", "+/x", "/t/+", "t/a,b/+", "$x/+"))
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/old/+,t/+" })
+		require.NoError(t, m.RegisterFilters(ctx, "t/1/#", "t/2/#"))
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/old/+,t/+,t/1/#" })
+		require.True(t, m.HasFilter("t/2/#"))
+		require.Equal(t, []string{"t"}, b.Keys(NamespaceUpstream))
+	})
+}
+
+func TestWhatAnOperatorListsIsRegisteredHoweverItIsWritten(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		b.Edit(NamespaceUpstream, "t", " t/+/ ,,t/#/, other/+, t/#/x,t/a")
+		eventually(t, func() bool { return m.HasFilter("t/#") })
+		require.True(t, m.HasFilter("t/+"))
+		require.True(t, m.HasFilter("t/a"))
+		require.False(t, m.HasFilter("other/+"))
+		require.Contains(t, queues(m, "t/b"), topic.Queue("t/+"))
+		b.Edit(NamespaceUpstream, "t", "")
+		eventually(t, func() bool { return !m.HasFilter("t/+") && len(queues(m, "t/b")) == 0 })
+	})
+}
+
+func TestAFilterListedAndRecordedStaysUntilBothAreGone(t *testing.T) {
+	b := metatest.New(metatest.Full())
+	t.Cleanup(b.Close)
+	m := start(t, b, "one")
+	require.NoError(t, m.PinFilter(context.Background(), "t/+"))
+	eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/+" })
+	b.Edit(NamespaceUpstream, "t", "")
+	require.Never(t, func() bool { return !m.HasFilter("t/+") }, 50*time.Millisecond, 5*time.Millisecond)
+	b.Edit(NamespaceFilters, "t/+", "")
+	eventually(t, func() bool { return !m.HasFilter("t/+") })
+	require.Empty(t, queues(m, "t/x"))
+}
+
+func TestTooManyFiltersAreRefusedAndNoneOfThemRegistered(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one", func(o *Options) { o.MaxFilters = 10 })
+		var wg sync.WaitGroup
+		var refused atomic.Int32
+		for i := range 30 {
+			wg.Go(func() {
+				if err := m.RegisterFilters(ctx, fmt.Sprintf("t/%d/#", i)); err != nil {
+					require.ErrorIs(t, err, ErrTooManyFilters)
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 20, refused.Load())
+		require.Equal(t, 10, m.FilterCount("t"))
+		require.ErrorIs(t, m.RegisterFilters(ctx, "u/#", "t/x/#"), ErrTooManyFilters)
+		require.False(t, m.HasFilter("u/#"))
+		require.NoError(t, m.RegisterFilters(ctx, "u/#"))
+		require.Error(t, m.RegisterFilters(ctx, "a/#/b"))
+	})
+}
+
+func TestARegisteredFilterCostsNoWrite(t *testing.T) {
+	b := metatest.New(metatest.Full())
+	t.Cleanup(b.Close)
+	m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
+	require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
+	eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") != "" })
+	before := b.Calls("Batch")
+	for range 10 {
+		require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
+	}
+	require.Equal(t, before, b.Calls("Batch"))
+}
+
+func TestUnusedFiltersAreRetiredAndUsedOnesKept(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		var lost sync.Map
+		m := start(t, b, "one", func(o *Options) {
+			o.FilterGrace = 200 * time.Millisecond
+			o.InUse = func(f string) bool { return f == "t/inuse/#" }
+		})
+		m.OnFilterLost(func(f string) { lost.Store(f, true) })
+		b.Edit(NamespaceUpstream, "t", "t/operator/#")
+		eventually(t, func() bool { return m.HasFilter("t/operator/#") })
+		require.NoError(t, m.RegisterFilters(ctx, "t/unused/#", "t/session/#", "t/shared/#", "t/inuse/#", "t/plain"))
+		require.NoError(t, m.PinFilter(ctx, "t/pinned/#"))
+		require.NoError(t, m.SaveSession(ctx, &Session{ClientID: "c", Subscriptions: []Subscription{
+			{Filter: "t/session/#"}, {Filter: "$share/g/t/shared/#"}}}))
+		eventually(t, func() bool { return !m.HasFilter("t/unused/#") && !m.HasFilter("t/plain") })
+		for _, f := range []string{"t/session/#", "t/shared/#", "t/inuse/#", "t/operator/#", "t/pinned/#"} {
+			require.True(t, m.HasFilter(f), f)
+		}
+		require.NotContains(t, b.Value(NamespaceUpstream, "t"), "unused")
+		eventually(t, func() bool { _, ok := lost.Load("t/unused/#"); return ok })
+		require.NoError(t, m.UnpinFilter(ctx, "t/pinned/#"))
+		require.NoError(t, m.DeleteSession(ctx, "c"))
+		eventually(t, func() bool { return !m.HasFilter("t/pinned/#") && !m.HasFilter("t/shared/#") })
+		require.True(t, m.HasFilter("t/inuse/#"))
+	})
+}
+
+func TestOnlyOneNodeSweepsAndItSparesWhatOthersNeed(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		short := func(o *Options) { o.FilterGrace = 300 * time.Millisecond }
+		one := start(t, b, "one", short)
+		two := start(t, b, "two", short, func(o *Options) { o.InUse = func(f string) bool { return f == "t/two/#" } })
+		eventually(t, func() bool { return len(one.Nodes()) == 2 && len(two.Nodes()) == 2 })
+		require.NoError(t, two.RegisterFilters(context.Background(), "t/two/#", "t/nobody/#"))
+		eventually(t, func() bool { return one.HasFilter("t/two/#") })
+		eventually(t, func() bool { return !one.HasFilter("t/nobody/#") && !two.HasFilter("t/nobody/#") })
+		require.True(t, one.HasFilter("t/two/#"))
+		require.True(t, one.nodes.leads())
+		require.False(t, two.nodes.leads())
+	})
+}
+
+func TestAFilterInUseThatVanishesComesBack(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one", func(o *Options) {
+			o.InUse = func(string) bool { return true }
+			o.ResyncInterval = 30 * time.Millisecond
+		})
+		require.NoError(t, m.RegisterFilters(context.Background(), "t/+"))
+		b.Edit(NamespaceFilters, "t/+", "")
+		b.Edit(NamespaceUpstream, "t", "")
+		eventually(t, func() bool { return b.Value(NamespaceFilters, "t/+") != "" && m.HasFilter("t/+") })
+	})
+}
+
+func TestARecordThatCannotBeReadKeepsItsFilter(t *testing.T) {
+	b := metatest.New(metatest.Full())
+	t.Cleanup(b.Close)
+	b.Edit(NamespaceFilters, "t/+", "not json")
+	b.Edit(NamespaceFilters, "t/#", `{"v":99}`)
+	b.Edit(NamespaceFilters, "t/#/bad", `{"v":1}`)
+	m := start(t, b, "one")
+	require.Len(t, queues(m, "t/x"), 2)
+}
+
+func TestMatchingAllocatesNothing(t *testing.T) {
+	b := metatest.New(metatest.Full())
+	t.Cleanup(b.Close)
+	m := start(t, b, "one")
+	require.NoError(t, m.RegisterFilters(context.Background(), "a/+/c", "a/#", "#", "x/y"))
+	n := 0
+	count := func(string) { n++ }
+	require.Zero(t, testing.AllocsPerRun(100, func() { m.MatchFilters("a/b/c", count); m.HasTopic("a") }))
+	require.Positive(t, n)
+}
+
+func BenchmarkMatchAmong100000Filters(b *testing.B) {
+	m, err := New(Options{Client: metatest.New(metatest.Full()).Client(), Traits: metatest.Full, NodeID: "n"})
+	require.NoError(b, err)
+	for i := range 100_000 {
+		m.filters.edit(fmt.Sprintf("cmd/%d/#", i), func(f *filter) { f.recorded = true })
+	}
+	n := 0
+	count := func(string) { n++ }
+	b.ReportAllocs()
+	for b.Loop() {
+		m.MatchFilters("cmd/77777/reboot", count)
+	}
+}
