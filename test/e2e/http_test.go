@@ -114,7 +114,7 @@ func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 		t.Helper()
 		return nil
 	}}
-	door := newGate(t, rocketmq.get(t).Namesrv()[0])
+	door := newGate(t, rocketmqCluster.get(t).Namesrv()[0])
 	admin, err := net.Listen("tcp", "127.0.0.1:0") // the address must be known before the ready line
 	require.NoError(t, err)
 	address := admin.Addr().String()

@@ -32,7 +32,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin = dir
-	defer rocketmq.stop()
+	defer rocketmqCluster.stop()
 	return m.Run()
 }
 
@@ -74,8 +74,8 @@ func build(dir string) error {
 	})
 }
 
-// rocketmq is the one RocketMQ of the run, started by the first test that wants it.
-var rocketmq sharedRocketMQ
+// rocketmqCluster is the one RocketMQ of the run, started by the first test that wants it.
+var rocketmqCluster sharedRocketMQ
 
 type sharedRocketMQ struct {
 	once    sync.Once

@@ -22,7 +22,7 @@ var (
 	}}
 	rocketmqProfile = profile{"rocketmq", func(t *testing.T) settings {
 		t.Helper()
-		return rocketmqSettings(rocketmq.get(t).Namesrv())
+		return rocketmqSettings(rocketmqCluster.get(t).Namesrv())
 	}}
 )
 

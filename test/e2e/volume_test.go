@@ -1,0 +1,207 @@
+package e2e
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+)
+
+// numbered is a payload that says who published it as the how manieth.
+func numbered(publisher, n int) string { return fmt.Sprintf("%d/%d", publisher, n) }
+
+// checkNumbered requires that every publisher's numbers came, each in its place.
+func checkNumbered(t *testing.T, payloads []string, publishers, each int) {
+	t.Helper()
+	next := make([]int, publishers)
+	for i, text := range payloads {
+		who, number, _ := strings.Cut(text, "/")
+		p, err := strconv.Atoi(who)
+		require.NoError(t, err)
+		n, err := strconv.Atoi(number)
+		require.NoError(t, err)
+		require.Equal(t, next[p], n, "message %d of all, of publisher %d", i, p)
+		next[p]++
+	}
+	for p, n := range next {
+		require.Equal(t, each, n, "messages of publisher %d", p)
+	}
+}
+
+func TestTwentyThousandMessagesOfEightPublishersComeCompleteAndInOrder(t *testing.T) {
+	const publishers, each = 8, 2500
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		topic := g.Topic("volume") + "/x"
+		sleeper := g.connect(t, g.Name("sleeper"), persistent)
+		sleeper.subscribe(topic, 1)
+		sleeper.leave()
+		online := g.connect(t, g.Name("online"))
+		online.subscribe(topic, 1)
+
+		begun := time.Now()
+		failed := make(chan error, publishers)
+		for p := range publishers {
+			c := g.connect(t, g.Name("publisher"+strconv.Itoa(p)))
+			go func() {
+				tokens := make([]paho.Token, each)
+				for n := range each {
+					tokens[n] = c.Publish(topic, 1, false, numbered(p, n))
+				}
+				for n, token := range tokens {
+					if !token.WaitTimeout(2*time.Minute) || token.Error() != nil {
+						failed <- fmt.Errorf("message %d of publisher %d is not acknowledged: %w", n, p, token.Error())
+						return
+					}
+				}
+				failed <- nil
+			}()
+		}
+		for range publishers {
+			require.NoError(t, <-failed)
+		}
+		t.Logf("%d messages acknowledged in %v", publishers*each, time.Since(begun).Round(time.Millisecond))
+		online.await(publishers * each)
+		t.Logf("and delivered after %v", time.Since(begun).Round(time.Millisecond))
+		checkNumbered(t, online.payloads(), publishers, each)
+
+		begun = time.Now()
+		sleeper = g.connect(t, g.Name("sleeper"), persistent)
+		sleeper.await(publishers * each)
+		t.Logf("the sleeping session read them in %v", time.Since(begun).Round(time.Millisecond))
+		checkNumbered(t, sleeper.payloads(), publishers, each)
+		last := g.connect(t, g.Name("last"))
+		last.publish(topic, 1, "last")
+		sleeper.await(publishers*each + 1)
+		require.Len(t, sleeper.messages(), publishers*each+1, "nothing comes twice")
+	})
+}
+
+// masks makes filters that all match the topic first/0/1/…/10: each level as it is, or any.
+func masks(first string, n int) (topic string, filters []string) {
+	const levels = 11
+	level := make([]string, levels)
+	for i := range level {
+		level[i] = strconv.Itoa(i)
+	}
+	topic = first + "/" + strings.Join(level, "/")
+	for mask := 1; mask <= n; mask++ {
+		parts := make([]string, levels)
+		for i := range parts {
+			parts[i] = level[i]
+			if mask&(1<<i) != 0 {
+				parts[i] = "+"
+			}
+		}
+		filters = append(filters, first+"/"+strings.Join(parts, "/"))
+	}
+	return topic, filters
+}
+
+func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
+	const filters, workers = 2000, 16
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		topic, all := masks(g.Topic("fanout"), filters)
+		require.Len(t, all, filters)
+		id := func(i int) string { return g.Name("f" + strconv.Itoa(i)) }
+
+		// A session for each filter, so that one that lacks its queue's record is seen.
+		inParallel(t, workers, filters, func(i int) error {
+			c, err := g.tryConnect(t, id(i), persistent)
+			if err != nil {
+				return err
+			}
+			defer c.Disconnect(250)
+			token := c.Subscribe(all[i], 1, nil)
+			if !token.WaitTimeout(2*time.Minute) || token.Error() != nil {
+				return fmt.Errorf("subscribing to filter %d: %w", i, token.Error())
+			}
+			return nil
+		})
+		pub := g.connect(t, g.Name("publisher"))
+		pub.publish(topic, 1, "for all")
+		pub.publish(topic, 1, "for all again")
+		inParallel(t, workers, filters, func(i int) error {
+			c, err := g.tryConnect(t, id(i), persistent)
+			if err != nil {
+				return err
+			}
+			defer c.Disconnect(250)
+			deadline := time.After(2 * time.Minute)
+			for len(c.messages()) < 2 {
+				select {
+				case <-c.more:
+				case <-deadline:
+					return fmt.Errorf("filter %d, %q: has %q of 2 messages", i, all[i], c.payloads())
+				}
+			}
+			if got := c.payloads(); got[0] != "for all" || got[1] != "for all again" {
+				return fmt.Errorf("filter %d: has %q", i, got)
+			}
+			return nil
+		})
+	})
+}
+
+func TestOneSessionWithTwoHundredMatchingFiltersGetsAMessageOnce(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		topic, all := masks(g.Topic("overlap"), 200)
+		sub := g.connect(t, g.Name("sleeper"), persistent)
+		wanted := map[string]byte{}
+		for _, f := range all {
+			wanted[f] = 1
+		}
+		token := sub.SubscribeMultiple(wanted, nil)
+		require.True(t, token.WaitTimeout(time.Minute))
+		for filter, code := range token.(*paho.SubscribeToken).Result() {
+			require.Equal(t, byte(1), code, filter)
+		}
+		sub.leave()
+		pub := g.connect(t, g.Name("publisher"))
+		pub.publish(topic, 1, "asleep")
+		sub = g.connect(t, g.Name("sleeper"), persistent)
+		sub.only(pub, topic, "asleep")
+	})
+}
+
+// inParallel calls f for 0 to n-1 from some goroutines, and requires that none fails.
+func inParallel(t *testing.T, workers, n int, f func(i int) error) {
+	t.Helper()
+	next := make(chan int)
+	errs := make(chan error, workers)
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	var once sync.Once
+	for range workers {
+		wg.Go(func() {
+			for i := range next {
+				if err := f(i); err != nil {
+					errs <- fmt.Errorf("%d: %w", i, err)
+					once.Do(func() { close(stop) })
+					return
+				}
+			}
+		})
+	}
+feed:
+	for i := range n {
+		select {
+		case next <- i:
+		case <-stop:
+			break feed
+		}
+	}
+	close(next)
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		require.NoError(t, err)
+	}
+}
