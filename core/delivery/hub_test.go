@@ -1,0 +1,441 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// faultyStore is a store whose tail and index are driven apart by hand: real stores do that only when something breaks.
+type faultyStore struct {
+	store.Store
+	mu     sync.Mutex
+	queues map[store.QueueRef][]slot
+	parts  map[store.Partition][]*store.Record
+	tails  map[string]store.TailFunc
+	// endless makes every queue end where it is read, for benchmarks.
+	endless bool
+}
+
+type slot struct {
+	offset int64
+	rec    *store.Record
+}
+
+type faultyTail struct{}
+
+func (faultyTail) Close() {}
+
+func newFaultyStore() *faultyStore {
+	return &faultyStore{queues: map[store.QueueRef][]slot{}, parts: map[store.Partition][]*store.Record{}, tails: map[string]store.TailFunc{}}
+}
+
+func (s *faultyStore) Tail(_ context.Context, name string, f store.TailFunc) (store.Tail, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tails[name] = f
+	return faultyTail{}, nil
+}
+
+func (s *faultyStore) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
+	return s.Tail(ctx, queue, f)
+}
+
+func (s *faultyStore) Read(_ context.Context, q store.QueueRef, offset int64, limit int) (store.Batch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := store.Batch{Next: offset}
+	if s.endless {
+		b.Max = offset
+		return b, nil
+	}
+	slots := s.queues[q]
+	if len(slots) > 0 {
+		b.Min, b.Max = slots[0].offset, slots[len(slots)-1].offset+1
+	}
+	if offset > b.Max {
+		b.Next = b.Min
+		return b, nil
+	}
+	b.Next = max(offset, b.Min)
+	for _, sl := range slots {
+		if sl.offset >= offset && len(b.Records) < limit {
+			b.Records, b.Offsets = append(b.Records, sl.rec), append(b.Offsets, sl.offset)
+			b.Next = sl.offset + 1
+		}
+	}
+	return b, nil
+}
+
+func (s *faultyStore) ReadPartition(_ context.Context, _ string, p store.Partition, offset int64, limit int) (store.Batch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := store.Batch{Next: offset, Max: int64(len(s.parts[p]))}
+	for i := offset; i < b.Max && len(b.Records) < limit; i++ {
+		b.Records, b.Offsets = append(b.Records, s.parts[p][i]), append(b.Offsets, i)
+		b.Next = i + 1
+	}
+	return b, nil
+}
+
+const testBroker = "b1"
+
+// record makes the n-th record of a partition, with an entry in the queue of each filter at the given offset.
+func (s *faultyStore) record(name string, part int32, entries ...store.Entry) *store.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := store.Partition{Broker: testBroker, ID: part}
+	r := &store.Record{Message: store.Message{Topic: name, QoS: 1}, Entries: entries,
+		Position: store.Position{Broker: testBroker, Partition: part, Offset: int64(len(s.parts[p]))}}
+	r.ID = fmt.Sprintf("%s-%d-%d", name, part, r.Position.Offset)
+	s.parts[p] = append(s.parts[p], r)
+	return r
+}
+
+// index puts records into their queues, as the store does.
+func (s *faultyStore) index(recs ...*store.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range recs {
+		for _, e := range r.Entries {
+			ref := store.QueueRef{Queue: e.Queue, Broker: testBroker}
+			s.queues[ref] = append(s.queues[ref], slot{e.Offset, r})
+		}
+	}
+}
+
+// tail brings records by the tail.
+func (s *faultyStore) tail(recs ...*store.Record) {
+	for _, r := range recs {
+		s.mu.Lock()
+		f := s.tails[topic.First(r.Topic)]
+		s.mu.Unlock()
+		f(store.Partition{Broker: testBroker, ID: r.Position.Partition}, []*store.Record{r})
+	}
+}
+
+// owner collects the wake-ups of its readers.
+type owner struct{ ready chan Reader }
+
+func newOwner() *owner { return &owner{ready: make(chan Reader, 1024)} }
+
+func (o *owner) ReaderReady(r Reader) { o.ready <- r }
+
+func newHub(t *testing.T, st store.Store, o Options) *Hub {
+	t.Helper()
+	o.Store = st
+	o.Topics = func() []string { return []string{"T"} }
+	o.Resolve = func(first string) (string, error) { return first, nil }
+	h := New(o)
+	t.Cleanup(h.Close)
+	return h
+}
+
+// collect reads until n records have come, in the way a session does.
+func collect(t *testing.T, o *owner, r Reader, n int) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var ids []string
+	take := func(items []Item) {
+		for _, it := range items {
+			ids = append(ids, it.Record.ID)
+		}
+	}
+	for len(ids) < n {
+		items, state := r.Next(32, nil)
+		take(items)
+		switch {
+		case state == Behind:
+			items, err := r.Fetch(ctx, 32, nil)
+			require.NoError(t, err)
+			take(items)
+		case state == Idle && len(ids) < n:
+			select {
+			case <-o.ready:
+			case <-ctx.Done():
+				t.Fatalf("only %d of %d records came: %v", len(ids), n, ids)
+			}
+		}
+	}
+	return ids
+}
+
+func ids(recs ...*store.Record) []string {
+	var out []string
+	for _, r := range recs {
+		out = append(out, r.ID)
+	}
+	return out
+}
+
+func at(offset int64) store.Entry { return store.Entry{Queue: topic.Queue("T/#"), Offset: offset} }
+
+func openQueue(t *testing.T, h *Hub, offset int64) (*owner, *QueueReader) {
+	t.Helper()
+	o := newOwner()
+	r, err := h.Queue(t.Context(), "T/#", testBroker, 0, offset, o)
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
+	return o, r
+}
+
+// settle makes a reader read the window: it has caught up with an empty queue.
+func settle(t *testing.T, r *QueueReader) {
+	t.Helper()
+	for range 3 {
+		if _, state := r.Next(1, nil); state == Idle {
+			return
+		}
+		_, err := r.Fetch(t.Context(), 1, nil)
+		require.NoError(t, err)
+	}
+	_, state := r.Next(1, nil)
+	require.Equal(t, Idle, state)
+}
+
+func TestRecordsThatArriveInAnyOrderAreReadInQueueOrder(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o, r := openQueue(t, h, 0)
+	settle(t, r)
+	var recs []*store.Record
+	for i := range 40 {
+		recs = append(recs, st.record("T/a", int32(i%4), at(int64(i))))
+	}
+	st.index(recs...)
+	for _, part := range []int{3, 1, 0, 2} {
+		for i := part; i < len(recs); i += 4 {
+			st.tail(recs[i])
+		}
+	}
+	require.Equal(t, ids(recs...), collect(t, o, r, len(recs)))
+	require.EqualValues(t, 40, r.Offset())
+}
+
+func TestARecordThatTheTailNeverBringsIsReadFromTheStore(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o, r := openQueue(t, h, 0)
+	settle(t, r)
+	a, b, c := st.record("T/a", 0, at(0)), st.record("T/a", 1, at(1)), st.record("T/a", 0, at(2))
+	st.index(a, b, c)
+	st.tail(a, c)
+	require.Equal(t, ids(a, b, c), collect(t, o, r, 3))
+	// It comes after all: it is not read twice.
+	st.tail(b)
+	d := st.record("T/a", 0, at(3))
+	st.index(d)
+	st.tail(d)
+	require.Equal(t, ids(d), collect(t, o, r, 1))
+}
+
+func TestOffsetsThatDoNotExistAreSkipped(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o, r := openQueue(t, h, 0)
+	settle(t, r)
+	a, c := st.record("T/a", 0, at(0)), st.record("T/a", 0, at(5))
+	st.index(a, c)
+	st.tail(a, c)
+	require.Equal(t, ids(a, c), collect(t, o, r, 2))
+	require.EqualValues(t, 6, r.Offset())
+}
+
+func TestTwoRecordsAtOneOffsetAreBothRead(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o, r := openQueue(t, h, 0)
+	settle(t, r)
+	a, b, twin, c := st.record("T/a", 0, at(0)), st.record("T/a", 0, at(1)), st.record("T/b", 1, at(1)), st.record("T/a", 0, at(2))
+	st.index(a, b, c)
+	st.tail(a, b)
+	require.Equal(t, ids(a, b), collect(t, o, r, 2))
+	st.tail(twin, c)
+	require.Equal(t, ids(twin, c), collect(t, o, r, 2))
+	require.EqualValues(t, 3, r.Offset())
+}
+
+func TestAQueueThatBeganAnewIsReadFromItsFirstRecord(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o, r := openQueue(t, h, 100)
+	a, b := st.record("T/a", 0, at(0)), st.record("T/a", 0, at(1))
+	st.index(a, b)
+	require.Equal(t, ids(a, b), collect(t, o, r, 2))
+	require.EqualValues(t, 2, r.Offset())
+}
+
+func TestABacklogIsReadBeforeWhatIsNew(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	var recs []*store.Record
+	for i := range 100 {
+		recs = append(recs, st.record("T/a", 0, at(int64(i))))
+	}
+	st.index(recs[:90]...)
+	o, r := openQueue(t, h, 10)
+	st.index(recs[90:]...)
+	st.tail(recs[90:]...)
+	require.Equal(t, ids(recs[10:]...), collect(t, o, r, 90))
+}
+
+func TestAReaderThatFallsOutOfTheWindowMissesNothing(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	slow, fast := newOwner(), newOwner()
+	rs, err := h.Queue(t.Context(), "T/#", testBroker, 0, 0, slow)
+	require.NoError(t, err)
+	defer rs.Close()
+	rf, err := h.Queue(t.Context(), "T/#", testBroker, 0, 0, fast)
+	require.NoError(t, err)
+	defer rf.Close()
+	ls, err := h.Live(t.Context(), "T/#", slow)
+	require.NoError(t, err)
+	defer ls.Close()
+	settle(t, rs)
+	settle(t, rf)
+	_, state := ls.Next(1, nil)
+	require.Equal(t, Idle, state)
+	const n = 3 * maxEntries
+	var recs []*store.Record
+	for i := range n {
+		rec := st.record("T/a", int32(i%2), at(int64(i)))
+		recs = append(recs, rec)
+		st.index(rec)
+		st.tail(rec)
+		if i%100 == 99 {
+			require.Len(t, collect(t, fast, rf, 100), 100)
+		}
+	}
+	require.LessOrEqual(t, h.buffered.Load(), int64(2*maxEntries*recs[0].Size()))
+	require.Equal(t, ids(recs...), collect(t, slow, rs, n))
+	require.ElementsMatch(t, ids(recs...), collect(t, slow, ls, n), "each partition is read again in order")
+}
+
+func TestALiveReaderThatIsTooFarBehindIsTold(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{MaxBehind: 10})
+	o := newOwner()
+	r, err := h.Live(t.Context(), "T/#", o)
+	require.NoError(t, err)
+	defer r.Close()
+	for range maxEntries + 1 {
+		st.tail(st.record("T/a", 0))
+	}
+	_, state := r.Next(32, nil)
+	require.Equal(t, Behind, state)
+	_, err = r.Fetch(t.Context(), 32, nil)
+	require.ErrorIs(t, err, ErrTooFarBehind)
+	require.EqualValues(t, (maxEntries+1+1)/2, r.Skip())
+	require.Len(t, collect(t, o, r, maxEntries/2), maxEntries/2)
+}
+
+func TestALooseReaderGetsOnlyRecordsWithoutTheQueue(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o := newOwner()
+	r, err := h.Loose(t.Context(), "T/#", o)
+	require.NoError(t, err)
+	defer r.Close()
+	indexed, plain := st.record("T/a", 0, at(0)), st.record("T/a", 0)
+	st.index(indexed)
+	st.tail(indexed, plain)
+	require.Equal(t, ids(plain), collect(t, o, r, 1))
+}
+
+func TestARecordOfACollidingTopicIsNotRead(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	o := newOwner()
+	r, err := h.Queue(t.Context(), "T/a", testBroker, 0, 0, o)
+	require.NoError(t, err)
+	defer r.Close()
+	q := topic.Queue("T/a")
+	require.Equal(t, q, topic.Queue("T/a/"))
+	other, mine := st.record("T/a/", 0, store.Entry{Queue: q, Offset: 0}), st.record("T/a", 0, store.Entry{Queue: q, Offset: 1})
+	st.index(other, mine)
+	require.Equal(t, ids(mine), collect(t, o, r, 1))
+	require.EqualValues(t, 2, r.Offset())
+}
+
+func TestAnIdleQueueIsComparedWithTheStoreNowAndThen(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{Verify: 20 * time.Millisecond})
+	o, r := openQueue(t, h, 0)
+	settle(t, r)
+	lost := st.record("T/a", 0, at(0))
+	st.index(lost) // and the tail never brings it
+	require.Equal(t, ids(lost), collect(t, o, r, 1))
+}
+
+func TestAFilterWithAWildcardFirstLevelTailsTopicsThatComeLater(t *testing.T) {
+	st := newFaultyStore()
+	var mu sync.Mutex
+	topics := []string{"T"}
+	h := newHub(t, st, Options{})
+	h.topics = func() []string { mu.Lock(); defer mu.Unlock(); return topics }
+	o := newOwner()
+	r, err := h.Live(t.Context(), "#", o)
+	require.NoError(t, err)
+	defer r.Close()
+	mu.Lock()
+	topics = append(topics, "U")
+	mu.Unlock()
+	require.NoError(t, h.TopicsChanged(t.Context()))
+	rec := st.record("U/x", 7)
+	st.tail(rec)
+	require.Equal(t, ids(rec), collect(t, o, r, 1))
+}
+
+func TestPointToPointReachesItsClientOnly(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	mine, all := newOwner(), newOwner()
+	r, err := h.LiveP2P(t.Context(), "c1", mine)
+	require.NoError(t, err)
+	defer r.Close()
+	wild, err := h.Live(t.Context(), "T/#", all)
+	require.NoError(t, err)
+	defer wild.Close()
+	rec := st.record("T/p2p/c1", 0, store.Entry{Queue: topic.P2PQueue("c1"), Offset: 0})
+	st.tail(rec) // the first-level topic's tail brings it as well
+	st.tails[topic.P2PBucket("c1")](store.Partition{Broker: testBroker}, []*store.Record{rec})
+	require.Equal(t, ids(rec), collect(t, mine, r, 1))
+	items, state := wild.Next(32, nil)
+	require.Empty(t, items)
+	require.Equal(t, Idle, state)
+}
+
+func BenchmarkRouteToOneQueueReader(b *testing.B) {
+	st := newFaultyStore()
+	st.endless = true
+	h := New(Options{Store: st, Topics: func() []string { return nil }, Resolve: func(f string) (string, error) { return f, nil }})
+	defer h.Close()
+	r, err := h.Queue(b.Context(), "T/#", testBroker, 0, 0, newOwner())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	rec := &store.Record{Message: store.Message{Topic: "T/a"}, Entries: []store.Entry{at(0)}, Position: store.Position{Broker: testBroker}}
+	if _, err := r.Fetch(b.Context(), 1, nil); err != nil {
+		b.Fatal(err)
+	}
+	var buf []Item
+	recs := []*store.Record{rec}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		rec.Entries[0].Offset = int64(i)
+		h.route("T", store.Partition{Broker: testBroker}, recs)
+		buf, _ = r.Next(32, buf[:0])
+	}
+}
