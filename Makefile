@@ -11,9 +11,10 @@ TOOLS    := $(CURDIR)/.cache/bin
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 BUF      := $(TOOLS)/buf-$(BUF_VERSION)
 
-VERSION := $(shell git describe --tags --dirty 2>/dev/null)
+# Empty outside a git checkout; then the binaries say what Go recorded.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
-LDFLAGS := -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT)
+LDFLAGS := $(if $(VERSION),-X main.buildVersion=$(VERSION) )$(if $(COMMIT),-X main.buildCommit=$(COMMIT))
 
 # Each directory of plugins/ with a main.go is a plugin.
 PLUGINS := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
@@ -45,7 +46,7 @@ test-unit: ## Run the tests that need nothing but Go, with the race detector
 	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= go test -race -timeout 5m $$(go list ./... | grep -v '/test/')
 
 .PHONY: test-e2e
-test-e2e: build test-packages ## Run the whole-system tests, on each RocketMQ version
+test-e2e: test-packages ## Run the whole-system tests, on each RocketMQ version
 	@set -e; for v in $(ROCKETMQ_VERSIONS); do \
 		echo "RocketMQ $$v:"; \
 		LMQGATE_ROCKETMQ=$$v go test -count=1 -p 1 -timeout 30m ./test/... $(filter-out ./test/%,$(ROCKETMQ_PACKAGES)); \

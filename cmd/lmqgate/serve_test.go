@@ -109,6 +109,30 @@ func TestAStartThatCannotWorkIsOneLineSoon(t *testing.T) {
 	require.Contains(t, r.err, busy.Addr().String())
 }
 
+func TestServeStopsCleanlyWhileItWaitsForAService(t *testing.T) {
+	dir := t.TempDir()
+	buildPlugin(t, dir, "meta-local")
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	nobody := closed.Addr().String()
+	require.NoError(t, closed.Close())
+	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out, errOut lockedBuffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{
+			"serve", "--config", conf, "--set", "auth.plugin=none", "--set", "store.type=rocketmq",
+			"--set", "store.rocketmq.namesrv=[\"" + nobody + "\"]",
+		}, stdio{strings.NewReader(""), &out, &errOut}, nil)
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(errOut.String(), "waiting") }, 30*time.Second, 10*time.Millisecond)
+	cancel()
+	require.Zero(t, <-ended, &errOut)
+	require.Empty(t, out.String(), "no ready line")
+}
+
 func TestHintsCanBePasted(t *testing.T) {
 	c, err := config.Load(writeFile(t, "my c.yaml", standalone), nil, nil)
 	require.NoError(t, err)

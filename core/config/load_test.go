@@ -120,3 +120,13 @@ func TestMetadataIsOnTheNameServersOfTheStoreUnlessSaidOtherwise(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, c.Meta.Config, "another plugin gets none of the default plugin's keys")
 }
+
+func TestTheDefaultsAreValidAndBelongToTheCaller(t *testing.T) {
+	require.NoError(t, Default().Validate())
+	Default().Listeners[0].Address = "changed"
+	require.NotEqual(t, "changed", Default().Listeners[0].Address)
+
+	c := Default()
+	c.Topics.Queues = 0
+	require.EqualError(t, c.Validate(), "topics.queues: 0 is out of range; it wants 1 to 1024")
+}
