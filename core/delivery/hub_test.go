@@ -130,6 +130,11 @@ func newOwner() *owner { return &owner{ready: make(chan Reader, 1024)} }
 
 func (o *owner) ReaderReady(r Reader) { o.ready <- r }
 
+// deaf is an owner that reads without being told.
+type deaf struct{}
+
+func (deaf) ReaderReady(Reader) {}
+
 func newHub(t *testing.T, st store.Store, o Options) *Hub {
 	t.Helper()
 	o.Store = st
@@ -421,7 +426,7 @@ func BenchmarkRouteToOneQueueReader(b *testing.B) {
 	st.endless = true
 	h := New(Options{Store: st, Topics: func() []string { return nil }, Resolve: func(f string) (string, error) { return f, nil }})
 	defer h.Close()
-	r, err := h.Queue(b.Context(), "T/#", testBroker, 0, 0, newOwner())
+	r, err := h.Queue(b.Context(), "T/#", testBroker, 0, 0, deaf{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -131,20 +131,22 @@ func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, 
 	if err != nil {
 		return out, err
 	}
+	r.src.hub.metrics.refetched.Add(float64(len(batch.Records)))
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	now, ok := r.missed[from] // it may have grown during the read
+	if !ok {
+		return out, nil
+	}
 	for i, rec := range batch.Records {
-		if batch.Offsets[i] > s.hi {
+		if batch.Offsets[i] > now.hi {
 			break
 		}
 		if r.src.accepts(rec) && (!r.loose || r.src.lacksQueue(rec)) {
 			out = append(out, Item{Record: rec})
 		}
 	}
-	r.src.hub.metrics.refetched.Add(float64(len(batch.Records)))
-	r.src.mu.Lock()
-	defer r.src.mu.Unlock()
-	now, ok := r.missed[from]
 	switch {
-	case !ok:
 	case len(batch.Records) == 0 || batch.Next <= s.lo || batch.Next > now.hi:
 		delete(r.missed, from)
 	default:
