@@ -187,8 +187,15 @@ func (s *Session) restore(ctx context.Context, rec *meta.Session) error {
 	for _, o := range offsets {
 		at[o.QueueRef] = o.Next
 	}
+	shared := make(map[store.QueueRef]int, len(refs))
+	for _, ref := range refs {
+		shared[ref]++
+	}
 	s.eachFeed(func(f *feed) {
 		if next, ok := at[f.ref]; ok {
+			if shared[f.ref] > 1 {
+				next = max(next, f.start) // it may be the progress of an older subscription
+			}
 			f.cursor, f.acked, f.committed = next, next, next
 		}
 	})

@@ -72,7 +72,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		s.mu.Unlock()
 		return
 	}
-	s.conn, s.started = nil, false
+	s.conn, s.started, s.resend = nil, false, nil
 	s.generation++
 	if e.Expiry != nil && s.durable {
 		s.expiry = *e.Expiry

@@ -76,13 +76,32 @@ func (s *Session) dirty(f *feed) {
 	}
 }
 
-// uncommitted returns the offsets that are to be committed, and what to call once they are. Called with mu held.
+// settled moves the commit offset over what was handed out and is not for the session, where nothing is on its way. Called
+// after the feed's records were delivered, with none held back.
+func (f *feed) settled() {
+	if f.queue != nil && len(f.tracks) == 0 && f.acked != f.cursor {
+		f.acked = f.cursor
+		f.s.dirty(f)
+	}
+}
+
+// uncommitted returns the offsets that are to be committed, and what to call once they are. Feeds that share a queue ("T/a" and
+// "T/a/") commit the lower of their offsets, so that neither loses what the other has passed. Called with mu held.
 func (s *Session) uncommitted() ([]store.Offset, func()) {
+	low := make(map[store.QueueRef]int64)
+	s.eachFeed(func(f *feed) {
+		if f.ref.Queue == "" {
+			return
+		}
+		if n, ok := low[f.ref]; !ok || f.acked < n {
+			low[f.ref] = f.acked
+		}
+	})
 	var offsets []store.Offset
 	var feeds []*feed
 	s.eachFeed(func(f *feed) {
-		if f.ref.Queue != "" && f.acked != f.committed {
-			offsets = append(offsets, store.Offset{QueueRef: f.ref, Next: f.acked})
+		if f.ref.Queue != "" && f.committed != low[f.ref] {
+			offsets = append(offsets, store.Offset{QueueRef: f.ref, Next: low[f.ref]})
 			feeds = append(feeds, f)
 		}
 	})

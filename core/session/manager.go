@@ -64,6 +64,7 @@ type Manager struct {
 	ctx    context.Context //nolint:containedctx // ends the manager's own goroutines
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	work   *gate // what begins with a client's packet or a record
 
 	mu       sync.Mutex
 	closed   bool
@@ -91,6 +92,7 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
 		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill)}
+	m.work = newGate()
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
 	return m
@@ -136,14 +138,17 @@ func (m *Manager) Close(ctx context.Context) {
 	}
 	wg.Wait()
 	m.cancel()
+	m.work.wait()
 	m.wg.Wait()
 }
 
-// run starts f in a goroutine of the manager's.
+// run starts f in a goroutine of the manager's, unless the manager is closed.
 func (m *Manager) run(f func()) {
-	m.wg.Add(1)
+	if !m.work.enter() {
+		return
+	}
 	go func() {
-		defer m.wg.Done()
+		defer m.work.leave()
 		f()
 	}()
 }

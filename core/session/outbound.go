@@ -119,19 +119,30 @@ func (s *Session) complete(d *outMessage) {
 	s.wake()
 }
 
-// resend sends again what was in flight when the last connection ended [MQTT-4.4.0-1]. Called with mu held.
-func (s *Session) resend() {
-	for _, d := range s.out.inOrder() {
-		if d.released {
-			s.conn.SendAck(packet.PUBREL, d.id, packet.Success)
-			continue
-		}
-		if expired(d.m) {
-			s.complete(d)
-			continue
-		}
-		if s.send(d.m, d.qos, d.retain, true, d.id, d.subIDs) == TooLarge {
-			s.complete(d)
+// sendAgain sends what was in flight when the last connection ended [MQTT-4.4.0-1], as far as the client's window and the
+// connection's buffer allow; it reports whether all of it is sent. A message whose time is over is sent as well: the client may
+// know its packet id already. Called with mu held.
+func (s *Session) sendAgain() bool {
+	left := 0
+	for _, d := range s.resend {
+		if !d.done {
+			left++
 		}
 	}
+	for i, d := range s.resend {
+		switch {
+		case d.done:
+			continue
+		case s.blocked(), !d.released && len(s.out.byID)-left >= s.window:
+			s.resend = s.resend[i:]
+			return false
+		case d.released:
+			s.conn.SendAck(packet.PUBREL, d.id, packet.Success)
+		case s.send(d.m, d.qos, d.retain, true, d.id, d.subIDs) == TooLarge:
+			s.complete(d)
+		}
+		left--
+	}
+	s.resend = nil
+	return true
 }

@@ -44,7 +44,7 @@ func (s *Session) windowFull() bool { return len(s.out.byID) >= s.window }
 func (s *Session) step(buf *[]delivery.Item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.blocked() || s.windowFull() {
+	if s.blocked() || !s.sendAgain() || s.windowFull() {
 		return false
 	}
 	if !s.sendRetained() || !s.sendHeld() {
@@ -78,6 +78,9 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 		}
 	}
 	clear(items)
+	if len(s.held) == 0 {
+		f.settled()
+	}
 	if state != delivery.Idle {
 		s.feedReady(f)
 	}

@@ -47,6 +47,7 @@ type Session struct {
 	p2p     []*feed
 
 	out      outbound
+	resend   []*outMessage // of out: what the present connection was not sent yet
 	inbound  map[uint16]*inbound
 	seen     seenSet
 	retained []retainedItem
@@ -141,7 +142,7 @@ func (s *Session) Writable() {
 func (s *Session) Start() {
 	s.mu.Lock()
 	s.started = true
-	s.resend()
+	s.resend = s.out.inOrder()
 	s.mu.Unlock()
 	s.wake()
 }

@@ -156,6 +156,10 @@ func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 		if m.ctx.Err() != nil {
 			return
 		}
+		if min(w.Delay, w.SessionExpiry) > 0 {
+			m.willDue(w.ClientID, &Will{Message: w.Message, Delay: w.Delay}, w.SessionExpiry)
+			continue
+		}
 		m.publishWill(w.ClientID, w.Message)
 	}
 }
