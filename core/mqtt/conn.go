@@ -209,11 +209,7 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 		if len(c.aliases) >= int(c.aliasMax) {
 			return p
 		}
-		if c.aliases == nil {
-			c.aliases = make(map[string]uint16)
-		}
-		a = uint16(len(c.aliases) + 1)        //nolint:gosec // at most aliasMax
-		c.aliases[strings.Clone(p.Topic)] = a // it shares its memory with the payload
+		a = uint16(len(c.aliases) + 1) //nolint:gosec // at most aliasMax
 	}
 	out := *p
 	props := packet.Properties{}
@@ -222,8 +218,16 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 	}
 	props.TopicAlias = &a
 	out.Properties = &props
-	if known {
+	switch {
+	case known:
 		out.Topic = ""
+	case c.tooLarge(&out): // by the alias alone
+		return p
+	default:
+		if c.aliases == nil {
+			c.aliases = make(map[string]uint16)
+		}
+		c.aliases[strings.Clone(p.Topic)] = a // it shares its memory with the payload
 	}
 	return &out
 }

@@ -21,7 +21,7 @@ const (
 	connectTimeout = 10 * time.Second
 	// attachTimeout bounds what CONNECT asks of plugins, metadata and the store.
 	attachTimeout = 15 * time.Second
-	// topicAliasMaximum is how many aliases a client may use towards the server.
+	// topicAliasMaximum is how many aliases a client may use towards the server, and the server uses towards a client.
 	topicAliasMaximum = 64
 	// window3 bounds the messages in flight to a client that has no way to say what it takes (3.1.1).
 	window3 = 128
@@ -62,7 +62,7 @@ func (c *conn) handshake(ctx context.Context) error {
 		c.maxSize = *props.MaximumPacketSize
 	}
 	if props.TopicAliasMaximum != nil {
-		c.aliasMax = *props.TopicAliasMaximum
+		c.aliasMax = min(*props.TopicAliasMaximum, topicAliasMaximum) // each costs the memory of its topic
 	}
 	if err := c.admit(ctx, cn, props); err != nil {
 		return err
