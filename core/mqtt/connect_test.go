@@ -282,7 +282,8 @@ func TestAMalformedPacketClosesOnlyItsConnection(t *testing.T) {
 			bad.SendRaw(c.b...)
 			bad.ExpectDisconnect(c.code)
 		}
-		bystander.Publish(1, "T/a", "still here")
+		n.Connect(v, "other").Publish(1, "T/a", "still here")
+		bystander.ExpectPublish("T/a", "still here")
 	})
 }
 

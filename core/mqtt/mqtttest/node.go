@@ -19,7 +19,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/store/local"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Patience is how long anything that must happen is waited for. It is long because it costs nothing when all is well.
@@ -54,6 +56,7 @@ type Node struct {
 	Sessions *session.Manager
 	Meta     *meta.Meta
 	Server   *mqtt.Server
+	store    *local.Store
 
 	mu      sync.Mutex
 	clients []*Client
@@ -158,7 +161,21 @@ func (n *Node) Restart() {
 	n.tcp, n.ws = addrs[0], addrs[1]
 	sessions.Start()
 	server.Serve()
-	n.Sessions, n.Meta, n.Server = sessions, md, server
+	n.Sessions, n.Meta, n.Server, n.store = sessions, md, server, st
+}
+
+// Lag is how many entries of a filter's queue a client has not committed; -1 where it has committed nothing.
+func (n *Node) Lag(client, filter string) int64 {
+	n.tb.Helper()
+	ref := store.QueueRef{Queue: topic.Queue(filter), Broker: "local"}
+	b, err := n.store.Bounds(context.Background(), ref)
+	require.NoError(n.tb, err)
+	at, err := n.store.Committed(context.Background(), client, []store.QueueRef{ref})
+	require.NoError(n.tb, err)
+	if len(at) == 0 {
+		return -1
+	}
+	return b.Max - at[0].Next
 }
 
 // Eventually waits until cond is true.
