@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -309,7 +310,7 @@ func TestTheDecisionsOfOneClientAreBounded(t *testing.T) {
 	p := admit(t, a)
 	require.Nil(t, p.cache.entries, "an idle client keeps nothing")
 	for i := range 10 * cacheTopics {
-		_, err := a.Authorize(t.Context(), p, pub(fmt.Sprint(i)))
+		_, err := a.Authorize(t.Context(), p, pub(strconv.Itoa(i)))
 		require.NoError(t, err)
 	}
 	require.Len(t, p.cache.entries, cacheTopics)
@@ -412,6 +413,7 @@ func TestACachedDecisionCostsNoAllocation(t *testing.T) {
 }
 
 func warm(t testing.TB) (Authority, *Principal) {
+	t.Helper()
 	a, _ := newAuth(&scripted{decide: allowFor(time.Hour)})
 	p := admit(t, a)
 	for i := range cacheTopics - 1 {

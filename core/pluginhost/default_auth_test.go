@@ -16,6 +16,7 @@ import (
 
 // The default auth plugin as it is shipped, with all that is between it and a connection.
 func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
+	t.Parallel()
 	h, logs := newHost(t)
 	path := filepath.Join(h.opts.Dir, "auth-hmac")
 	build := exec.Command("go", "build", "-o", path, "../../plugins/auth-hmac")

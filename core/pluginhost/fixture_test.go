@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
@@ -31,7 +33,6 @@ type testAuth struct {
 	name string
 	cfg  testConfig
 	log  *slog.Logger
-	lock *os.File
 }
 
 func (t *testAuth) Info() sdk.Info {
@@ -50,7 +51,7 @@ func (t *testAuth) Configure(_ context.Context, s sdk.Setup) []sdk.Problem {
 		time.Sleep(time.Hour)
 	case "die-configure":
 		t.log.Error("my database schema is too old", "error", "version 3")
-		os.Exit(4)
+		exit(4)
 	case "panic-configure":
 		panic("surprise")
 	}
@@ -82,11 +83,13 @@ func (t *testAuth) Health(context.Context) error {
 func (t *testAuth) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
 	switch req.GetConnection().GetUsername() {
 	case "crash":
-		os.Exit(5)
+		exit(5)
 	case "panic":
 		panic("at the disco")
 	case "hang":
 		time.Sleep(time.Hour)
+	case "unavailable":
+		return nil, status.Error(codes.Unavailable, "my database is away")
 	case "huge":
 		return &pluginv1.AuthenticateResponse{Detail: strings.Repeat("x", 17<<20)}, nil
 	case "env":
@@ -127,6 +130,11 @@ func (t *testMeta) List(_ context.Context, req *pluginv1.ListRequest, send func(
 		}
 	}
 	return nil
+}
+
+// exit ends a test plugin's process.
+func exit(status int) {
+	os.Exit(status)
 }
 
 // install copies this test's binary into dir under a plugin's name.
@@ -173,7 +181,7 @@ func newHost(t *testing.T, names ...string) (*Host, *logBuffer) {
 			startup: 5 * time.Second, handshake: 3 * time.Second,
 			healthEvery: 100 * time.Millisecond, healthTimeout: 500 * time.Millisecond,
 			firstPause: 20 * time.Millisecond, lastPause: 200 * time.Millisecond,
-			callAuth: time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,
+			callAuth: 8 * time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,
 		},
 	})
 	require.NoError(t, err)

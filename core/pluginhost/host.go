@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -147,8 +148,8 @@ func (h *Host) Close() error {
 	h.cancel()
 	h.starts.Wait()
 	plugins := h.Plugins()
-	for i := len(plugins) - 1; i >= 0; i-- {
-		plugins[i].supervised.Wait()
+	for _, p := range slices.Backward(plugins) {
+		p.supervised.Wait()
 	}
 	h.spawner.close()
 	return h.sockets.close()

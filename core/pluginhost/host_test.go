@@ -2,6 +2,7 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 )
 
 func TestAStartedPluginAnswersCallsAndSaysWhatItIs(t *testing.T) {
+	t.Parallel()
 	h, logs := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", map[string]any{"secret": "hush-hush"})
 
@@ -46,6 +48,7 @@ func TestAStartedPluginAnswersCallsAndSaysWhatItIs(t *testing.T) {
 }
 
 func TestAMetaPluginServesCallsAndStreams(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-meta")
 	p, err := h.Start(t.Context(), "plug-meta", pluginv1.Kind_KIND_META, nil)
 	require.NoError(t, err)
@@ -59,7 +62,7 @@ func TestAMetaPluginServesCallsAndStreams(t *testing.T) {
 	pages := 0
 	for {
 		_, err := list.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
@@ -74,6 +77,7 @@ func TestAMetaPluginServesCallsAndStreams(t *testing.T) {
 }
 
 func TestAPluginThatCannotStartIsOneClearLineWithinTenSeconds(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name   string
 		kind   pluginv1.Kind
@@ -135,6 +139,7 @@ func TestAPluginIsGivenNothingOfTheGatewaysEnvironment(t *testing.T) {
 }
 
 func TestAPluginThatDeclaresThatItHasNoTLSIsServedOverItsPrivateSocket(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-plain")
 	p := startAuth(t, h, "plug-plain", nil)
 	require.False(t, p.Info().Secure)
@@ -143,6 +148,7 @@ func TestAPluginThatDeclaresThatItHasNoTLSIsServedOverItsPrivateSocket(t *testin
 }
 
 func TestAKilledPluginIsRestartedAndCallsInBetweenWait(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	restarted := make(chan struct{}, 1)
@@ -162,6 +168,7 @@ func TestAKilledPluginIsRestartedAndCallsInBetweenWait(t *testing.T) {
 }
 
 func TestAPluginThatCrashesInACallIsRestarted(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	_, err := ask(p, "crash")
@@ -169,7 +176,19 @@ func TestAPluginThatCrashesInACallIsRestarted(t *testing.T) {
 	eventually(t, "the plugin answers again", func() bool { _, err := ask(p, "u"); return err == nil })
 }
 
+func TestAnUnavailableThatThePluginAnswersIsPassedOnAtOnce(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-auth")
+	p := startAuth(t, h, "plug-auth", nil)
+	began := time.Now()
+	_, err := ask(p, "unavailable")
+	require.Equal(t, codes.Unavailable, status.Code(err))
+	require.ErrorContains(t, err, "my database is away")
+	require.Less(t, time.Since(began), deathNotice)
+}
+
 func TestAStoppedProcessIsFoundOutAndReplaced(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	before := p.Info().PID
@@ -184,6 +203,7 @@ func TestAStoppedProcessIsFoundOutAndReplaced(t *testing.T) {
 }
 
 func TestAPanicInACallIsAnAnswerAndTheProcessGoesOn(t *testing.T) {
+	t.Parallel()
 	h, logs := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	before := p.Info().PID
@@ -196,8 +216,10 @@ func TestAPanicInACallIsAnAnswerAndTheProcessGoesOn(t *testing.T) {
 }
 
 func TestAHangingCallEndsAtItsDeadlineAndTheBreakerOpens(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
+	p.route.deadline = time.Second
 	done := make(chan error, breakerFailures)
 	for range breakerFailures {
 		go func() { _, err := ask(p, "hang"); done <- err }()
@@ -208,11 +230,12 @@ func TestAHangingCallEndsAtItsDeadlineAndTheBreakerOpens(t *testing.T) {
 	began := time.Now()
 	_, err := ask(p, "u")
 	require.Equal(t, codes.Unavailable, status.Code(err))
-	require.Less(t, time.Since(began), 100*time.Millisecond)
+	require.Less(t, time.Since(began), 500*time.Millisecond)
 	eventually(t, "the breaker closes", func() bool { _, err := ask(p, "u"); return err == nil })
 }
 
 func TestAnAnswerThatIsTooLargeIsAnErrorNotMemory(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	_, err := ask(p, "huge")
@@ -222,14 +245,15 @@ func TestAnAnswerThatIsTooLargeIsAnErrorNotMemory(t *testing.T) {
 }
 
 func TestAnUnwellPluginStaysAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", map[string]any{"mode": "unwell"})
-	eventually(t, "it is found unwell", func() bool { return p.Healthy() != nil })
 	require.ErrorContains(t, p.Healthy(), "my database is away")
 	require.Equal(t, 0, p.Info().Restarts)
 }
 
 func TestAStreamEndsWithItsProcessAndCanBeOpenedAgain(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	stream, err := p.Auth().Revocations(t.Context(), &pluginv1.RevocationsRequest{})
@@ -248,6 +272,7 @@ func TestAStreamEndsWithItsProcessAndCanBeOpenedAgain(t *testing.T) {
 }
 
 func TestARestartChecksTheFileAgainAndGoesOnTrying(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	p := startAuth(t, h, "plug-auth", nil)
 	path := p.Info().Path
@@ -261,6 +286,7 @@ func TestARestartChecksTheFileAgainAndGoesOnTrying(t *testing.T) {
 }
 
 func TestCloseDeactivatesStopsAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth", "plug-meta")
 	marker := filepath.Join(t.TempDir(), "marker")
 	p := startAuth(t, h, "plug-auth", map[string]any{"file": marker})

@@ -35,6 +35,8 @@ type instance struct {
 	secure  bool
 	started time.Time
 	timing  timing
+	// unwell is what Health said when the process was activated.
+	unwell error
 }
 
 // activate makes the process ready for calls, and has it answer Health once. A plugin whose backend is away is started all
@@ -43,10 +45,20 @@ func (i *instance) activate(ctx context.Context) error {
 	if _, err := i.control.Activate(ctx, &pluginv1.ActivateRequest{}); err != nil {
 		return i.step("Activate", err)
 	}
-	if _, err := i.control.Health(ctx, &pluginv1.HealthRequest{}); err != nil {
+	health, err := i.control.Health(ctx, &pluginv1.HealthRequest{})
+	if err != nil {
 		return i.step("Health", err)
 	}
+	i.unwell = unwellness(i.describe.GetName(), health)
 	return nil
+}
+
+// unwellness is what a plugin says that it lacks, or nil.
+func unwellness(name string, h *pluginv1.HealthResponse) error {
+	if h.GetOk() {
+		return nil
+	}
+	return errors.New("plugin " + name + ": " + clip(h.GetReason()))
 }
 
 // stop ends the process in order: Deactivate, end of its standard input, and, where that does not help, a kill. It returns

@@ -77,10 +77,8 @@ func (l *lineLog) line(line []byte) {
 }
 
 func (l *lineLog) remember(msg string, attrs []slog.Attr) {
-	for _, a := range attrs {
-		if a.Key == "error" {
-			msg += ": " + a.Value.String()
-		}
+	if i := slices.IndexFunc(attrs, func(a slog.Attr) bool { return a.Key == "error" }); i >= 0 {
+		msg += ": " + attrs[i].Value.String()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -26,6 +26,7 @@ func logged(t *testing.T, lines string) (string, *lineLog) {
 }
 
 func TestAPluginsLinesAreMergedWithTheirLevel(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		`{"@level":"warn","@message":"m","@timestamp":"x","b":1,"a":"s","plugin":"other"}`: "level=WARN msg=m plugin=p a=s b=1\n",
 		`{"@level":"trace","@message":"m"}`:                                                "level=DEBUG msg=m plugin=p\n",
@@ -43,12 +44,14 @@ func TestAPluginsLinesAreMergedWithTheirLevel(t *testing.T) {
 }
 
 func TestAPanicIsLoggedAsErrorsAndItsFirstLineIsRemembered(t *testing.T) {
+	t.Parallel()
 	got, l := logged(t, "starting\npanic: no such thing\n\ngoroutine 1 [running]:\nmain.main()\n")
 	require.Equal(t, 3, strings.Count(got, "level=ERROR"))
 	require.Equal(t, "panic: no such thing", l.lastLine())
 }
 
 func TestALineWithoutEndTakesABoundedMemory(t *testing.T) {
+	t.Parallel()
 	got, _ := logged(t, strings.Repeat("x", 10*maxLogLine)+"\nnext\n")
 	require.Less(t, len(got), 2*maxLogLine)
 	require.Contains(t, got, "msg=next")

@@ -43,9 +43,9 @@ func hostUntilKilled() {
 		if err != nil {
 			panic(err)
 		}
-		fmt.Println(p.Info().PID)
+		fmt.Fprintln(os.Stdout, p.Info().PID)
 	}
-	fmt.Println(h.sockets.path)
+	fmt.Fprintln(os.Stdout, h.sockets.path)
 	select {}
 }
 
@@ -53,24 +53,24 @@ func servePlugin(name string) {
 	switch name {
 	case "plug-exits":
 		fmt.Fprintln(os.Stderr, "cannot find my library")
-		os.Exit(3)
+		exit(3)
 	case "plug-silent":
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		time.Sleep(time.Hour)
 	case "plug-babbles":
-		fmt.Println("hello, I am a program")
+		fmt.Fprintln(os.Stdout, "hello, I am a program")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "plug-vanishes":
-		fmt.Println("1|1|unix|" + os.Getenv("PLUGIN_UNIX_SOCKET_DIR") + "/none|grpc")
-		os.Exit(6)
+		fmt.Fprintln(os.Stdout, "1|1|unix|"+os.Getenv("PLUGIN_UNIX_SOCKET_DIR")+"/none|grpc")
+		exit(6)
 	case "plug-future":
-		fmt.Println("1|99|unix|/tmp/none|grpc")
+		fmt.Fprintln(os.Stdout, "1|99|unix|/tmp/none|grpc")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "plug-netrpc":
-		fmt.Println("1|1|unix|/tmp/none|netrpc")
+		fmt.Fprintln(os.Stdout, "1|1|unix|/tmp/none|netrpc")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "plug-afar":
-		fmt.Println("1|1|tcp|192.0.2.1:80|grpc")
+		fmt.Fprintln(os.Stdout, "1|1|tcp|192.0.2.1:80|grpc")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "plug-plain":
 		os.Unsetenv("PLUGIN_CLIENT_CERT") // so that go-plugin serves without TLS, as other languages may

@@ -17,6 +17,7 @@ import (
 
 // A gateway that is killed cannot stop anything: the plugins must go by themselves, even one that cannot run just then.
 func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
+	t.Parallel()
 	dir := pluginDir(t)
 	install(t, dir, "plug-auth")
 	install(t, dir, "plug-stubborn")

@@ -142,7 +142,7 @@ func (p *Plugin) OnRestart(fn func()) {
 func (p *Plugin) adopt(inst *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.live, p.last, p.state, p.unwell = inst, inst, StateRunning, nil
+	p.live, p.last, p.state, p.unwell = inst, inst, StateRunning, inst.unwell
 	p.announce()
 	p.route.breaker.reset()
 	p.host.metrics.up.WithLabelValues(p.spec.name).Set(1)

@@ -2,11 +2,13 @@ package pluginhost
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -16,7 +18,7 @@ const (
 	// callsUnderWay bounds the calls to one plugin at a time; further ones wait within their deadline.
 	callsUnderWay = 256
 	// deathNotice is how long after a broken connection the process's end is awaited before the failure is the caller's.
-	deathNotice = 250 * time.Millisecond
+	deathNotice = time.Second
 )
 
 // route is the connection that a plugin's stable clients call over. It brings each call to the process that lives now.
@@ -79,8 +81,12 @@ func (r *route) once(ctx context.Context, method string, args, reply any, opts [
 	if err != nil {
 		return err
 	}
-	err = tooLarge(inst.conn.Invoke(ctx, method, args, reply, opts...))
-	if status.Code(err) != codes.Unavailable || !repeatable[method] || !r.died(ctx, inst) {
+	// An answer brings metadata, whatever it is; a broken connection brings none.
+	var header, trailer metadata.MD
+	told := append(slices.Clone(opts), grpc.Header(&header), grpc.Trailer(&trailer))
+	err = tooLarge(inst.conn.Invoke(ctx, method, args, reply, told...))
+	broken := status.Code(err) == codes.Unavailable && len(header)+len(trailer) == 0
+	if !broken || !repeatable[method] || !r.died(ctx, inst) {
 		return err
 	}
 	if inst, err = r.live(ctx); err != nil {

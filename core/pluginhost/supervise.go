@@ -2,7 +2,6 @@ package pluginhost
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -72,10 +71,7 @@ func (p *Plugin) checkHealth(ctx context.Context, inst *instance) error {
 	if err != nil {
 		return err
 	}
-	var unwell error
-	if !resp.GetOk() {
-		unwell = errors.New("plugin " + p.spec.name + ": " + clip(resp.GetReason()))
-	}
+	unwell := unwellness(p.spec.name, resp)
 	p.mu.Lock()
 	before := p.unwell
 	p.unwell = unwell

@@ -21,6 +21,7 @@ func executable(t *testing.T, path string, mode os.FileMode) string {
 }
 
 func TestOnlyAFileThatNobodyElseCanChangeIsStarted(t *testing.T) {
+	t.Parallel()
 	dir := pluginDir(t)
 	outside := executable(t, filepath.Join(pluginDir(t), "outside"), 0o755)
 	good := executable(t, filepath.Join(dir, "good"), 0o755)
@@ -71,6 +72,7 @@ func TestOnlyAFileThatNobodyElseCanChangeIsStarted(t *testing.T) {
 }
 
 func TestAPinnedChecksumMustBeTheFiles(t *testing.T) {
+	t.Parallel()
 	dir := pluginDir(t)
 	executable(t, filepath.Join(dir, "good"), 0o755)
 	sum := sha256.Sum256([]byte("#!/bin/sh\n"))
@@ -89,6 +91,7 @@ func TestAPinnedChecksumMustBeTheFiles(t *testing.T) {
 }
 
 func TestAPinnedPluginIsStartedOnlyWhileItIsTheOne(t *testing.T) {
+	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	sum, err := checksum(filepath.Join(h.opts.Dir, "plug-auth"))
 	require.NoError(t, err)

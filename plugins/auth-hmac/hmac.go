@@ -29,7 +29,7 @@ var (
 
 // Info implements sdk.Plugin.
 func (p *plugin) Info() sdk.Info {
-	return sdk.Info{Name: "auth-hmac", Version: version, Config: config{}}
+	return sdk.Info{Name: "auth-hmac", Version: buildVersion, Config: config{}}
 }
 
 // Configure implements sdk.Plugin.

@@ -4,7 +4,7 @@ package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"
 
-// version is set by the build.
-var version = "0.1.0"
+// buildVersion is set by the build.
+var buildVersion = "dev"
 
 func main() { sdk.ServeAuth(&plugin{}) }

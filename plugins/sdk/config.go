@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -124,7 +125,7 @@ func (d *decoder) structure(key string, m map[string]any, rv reflect.Value) {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		if !contains(known, name) {
+		if !slices.Contains(known, name) {
 			d.problem(join(key, name), "%s", unknownKey(name, known))
 		}
 	}
@@ -258,13 +259,4 @@ func join(key, name string) string {
 		return name
 	}
 	return key + "." + strings.TrimSpace(name)
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -39,6 +41,7 @@ func serve(s *server) {
 	slog.SetDefault(s.log)
 	// Before anything else: a gateway that dies while this plugin is still starting must not leave it behind.
 	go leaveAtEndOf(os.Stdin, s)
+	go leaveAtTerm(s)
 
 	versions := make(map[int]plugin.PluginSet)
 	for _, v := range handshake.Versions() {
@@ -68,6 +71,15 @@ func byHand(info Info) string {
 // leaveAtEndOf ends the process when in ends: the gateway holds the other end and is gone, or wants the plugin to go.
 func leaveAtEndOf(in io.Reader, s *server) {
 	_, _ = io.Copy(io.Discard, in)
+	s.leave()
+	os.Exit(0)
+}
+
+// leaveAtTerm ends the process in order where it is asked to by a signal. The gateway starts it again, unless it goes too.
+func leaveAtTerm(s *server) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
+	<-asked
 	s.leave()
 	os.Exit(0)
 }

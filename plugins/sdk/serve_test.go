@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,6 +75,19 @@ func TestAPluginEndsWithItsStandardInput(t *testing.T) {
 		require.NoError(t, err)
 		require.Regexp(t, `^1\|1\|unix\|.+\|grpc\|`, line)
 		require.NoError(t, in.Close())
+		require.NoError(t, waitFor(t, cmd))
+	})
+	t.Run("or when it is terminated", func(t *testing.T) {
+		cmd := command(t, cookie, "PLUGIN_PROTOCOL_VERSIONS=1")
+		in, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		defer in.Close()
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		_, err = bufio.NewReader(out).ReadString('\n')
+		require.NoError(t, err)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		require.NoError(t, waitFor(t, cmd))
 	})
 	t.Run("before its handshake is read", func(t *testing.T) {

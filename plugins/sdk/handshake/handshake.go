@@ -5,9 +5,10 @@
 package handshake
 
 const (
-	// CookieKey and CookieValue are an environment variable that the gateway sets for each plugin. It is no secret and
+	// CookieKey is an environment variable that the gateway sets for each plugin, to CookieValue. It is no secret and
 	// protects nothing: without it a plugin knows that a person has started it, and says so instead of serving.
-	CookieKey   = "LMQGATE_PLUGIN"
+	CookieKey = "LMQGATE_PLUGIN"
+	// CookieValue is the value of CookieKey.
 	CookieValue = "b5d1f1c8-lmqgate-plugin-4f0a7a52c9d3"
 
 	// Version is the version of plugins/proto that this tree speaks. A breaking change to the contract adds one.
