@@ -97,7 +97,7 @@ func (l *lists) missing(first string) []string {
 		if len(names) >= room {
 			break
 		}
-		if st.recorded && st.lists == 0 && listableFilter(name) {
+		if st.recorded && !st.retiring && st.lists == 0 && listableFilter(name) {
 			names = append(names, name)
 		}
 	}
@@ -114,8 +114,14 @@ func (l *lists) fill(ctx context.Context, first string) error {
 	if len(names) == 0 {
 		return nil
 	}
+	f := l.m.filters
 	return l.m.editList(ctx, first, func(items []string) []string {
+		f.mu.RLock()
+		defer f.mu.RUnlock()
 		for _, name := range names {
+			if st := f.get(name); st == nil || !st.recorded || st.retiring {
+				continue // gone since: an entry without a record would pass for an operator's
+			}
 			if len(items) < l.m.opts.ListedFilters && !slices.Contains(items, name) {
 				items = append(items, name)
 			}

@@ -23,8 +23,8 @@ type filters struct {
 	byFirst map[string]map[string]*filter
 	// listed is what each key of LMQ registers.
 	listed map[string]map[string]struct{}
-	// reserved are registrations under way that count against MaxFilters.
-	reserved map[string]int
+	// reserved are registrations under way, which count against MaxFilters as well; a filter leaves it when it is registered.
+	reserved map[string]map[string]struct{}
 	lost     []string
 }
 
@@ -33,6 +33,8 @@ type filter struct {
 	recorded  bool
 	pinned    bool
 	refreshed time.Time
+	// retiring is set while this node takes the filter out of the list and then removes its record.
+	retiring bool
 	// lists is how many keys of LMQ name it (one, unless an operator was careless).
 	lists int
 }
@@ -47,7 +49,7 @@ type filterRecord struct {
 
 func newFilters(m *Meta) *filters {
 	return &filters{m: m, trie: topic.NewTrie[string](), byFirst: map[string]map[string]*filter{},
-		listed: map[string]map[string]struct{}{}, reserved: map[string]int{}}
+		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}}
 }
 
 func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
@@ -68,6 +70,7 @@ func (f *filters) edit(name string, change func(*filter)) {
 			f.byFirst[first] = map[string]*filter{}
 		}
 		f.byFirst[first][name] = st
+		f.release(first, name)
 		f.trie.Add(name, topic.Queue(name))
 	case had && !has:
 		delete(f.byFirst[first], name)
@@ -77,6 +80,25 @@ func (f *filters) edit(name string, change func(*filter)) {
 		f.trie.Remove(name, topic.Queue(name))
 		f.lost = append(f.lost, name)
 	}
+}
+
+// release takes a filter out of reserved. It is called under mu.
+func (f *filters) release(first, name string) {
+	if delete(f.reserved[first], name); len(f.reserved[first]) == 0 {
+		delete(f.reserved, first)
+	}
+}
+
+// reserve counts a filter that is about to be registered, unless there are max already. It is called under mu.
+func (f *filters) reserve(first, name string, max int) bool {
+	if _, again := f.reserved[first][name]; !again && len(f.byFirst[first])+len(f.reserved[first]) >= max {
+		return false
+	}
+	if f.reserved[first] == nil {
+		f.reserved[first] = map[string]struct{}{}
+	}
+	f.reserved[first][name] = struct{}{}
+	return true
 }
 
 // applyKey takes over one key of NamespaceFilters.
@@ -191,26 +213,29 @@ func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
 	}
 	f := m.filters
 	var ops []*pluginv1.Operation
-	reserved := map[string]int{}
+	reserved := map[string]string{} // filter -> its first level
+	release := func() {
+		for name, first := range reserved {
+			f.release(first, name)
+		}
+	}
 	f.mu.Lock()
 	for _, name := range names {
 		st := f.get(name)
 		switch {
 		case st == nil:
 			first := topic.First(name)
-			if len(f.byFirst[first])+f.reserved[first]+reserved[first] >= m.opts.MaxFilters {
+			if !f.reserve(first, name, m.opts.MaxFilters) {
+				release()
 				f.mu.Unlock()
 				return fmt.Errorf("register filter %q: %w: first-level topic %q has %d, topics.max_filters allows no more",
 					name, ErrTooManyFilters, first, m.opts.MaxFilters)
 			}
-			reserved[first]++
+			reserved[name] = first
 			ops = append(ops, m.filterPut(name, false))
-		case st.recorded && !st.pinned && time.Since(st.refreshed).Abs() > m.opts.FilterGrace/2:
+		case st.recorded && !st.pinned && (st.retiring || time.Since(st.refreshed).Abs() > m.opts.FilterGrace/2):
 			ops = append(ops, m.filterPut(name, false))
 		}
-	}
-	for first, n := range reserved {
-		f.reserved[first] += n
 	}
 	f.mu.Unlock()
 	if len(ops) == 0 {
@@ -218,17 +243,13 @@ func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
 	}
 	_, err := m.writer.write(ctx, ops...)
 	f.mu.Lock()
-	for first, n := range reserved {
-		if f.reserved[first] -= n; f.reserved[first] == 0 {
-			delete(f.reserved, first)
-		}
-	}
+	release()
 	f.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("register filters: %w", err)
 	}
-	for first := range reserved {
-		m.lists.touch(first)
+	for _, op := range ops {
+		m.lists.touch(topic.First(target(op).key))
 	}
 	return nil
 }

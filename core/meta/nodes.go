@@ -160,9 +160,11 @@ func (n *nodes) lastError() error {
 // look finds nodes that are lost, and removes the records of those that are long gone.
 func (n *nodes) look(ctx context.Context, now time.Time) {
 	mirror := n.m.mirrors[NamespaceNodes]
-	readable := mirror.loaded.Load() && mirror.lastError() == nil && n.lastError() == nil
+	readable := mirror.loaded.Load() && mirror.lastError() == nil
 	var lost, clean []string
 	n.mu.Lock()
+	// Own heartbeats are the quickest sign of an outage: theirs are failing as well then.
+	readable = readable && n.err == nil && now.Sub(n.beat) < 3*n.m.opts.HeartbeatInterval
 	if !readable {
 		if n.unread.IsZero() {
 			n.unread = now

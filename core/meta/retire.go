@@ -24,8 +24,10 @@ type sweep struct {
 	mu       sync.Mutex
 	vanished []string
 
-	// unused is what earlier passes found. Touched by run only.
-	unused map[string]unusedFilter
+	// unused is what earlier passes found, and retired what the last one took out of a list, by first-level topic. Touched by run
+	// only.
+	unused  map[string]unusedFilter
+	retired map[string][]string
 }
 
 type unusedFilter struct {
@@ -34,7 +36,7 @@ type unusedFilter struct {
 }
 
 func newSweep(m *Meta) *sweep {
-	return &sweep{m: m, wake: make(chan struct{}, 1), unused: map[string]unusedFilter{}}
+	return &sweep{m: m, wake: make(chan struct{}, 1), unused: map[string]unusedFilter{}, retired: map[string][]string{}}
 }
 
 // restore has a filter registered again that vanished while in use here.
@@ -61,6 +63,7 @@ func (s *sweep) run(ctx context.Context) {
 		case <-s.wake:
 			s.refill(ctx)
 		case <-keep.C:
+			s.again(ctx)
 			s.keepAlive(ctx)
 		case <-t.C:
 			s.m.lists.refill()
@@ -190,14 +193,28 @@ func (s *sweep) pass(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// mark sets or clears the mark that keeps filters out of the list.
+func (s *sweep) mark(names []string, retiring bool) {
+	f := s.m.filters
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range names {
+		if st := f.get(name); st != nil {
+			st.retiring = retiring
+		}
+	}
+}
+
 // retire takes filters out of the list first: a list entry without a record would look like an operator's.
 func (s *sweep) retire(ctx context.Context, first string, names []string) error {
+	s.mark(names, true)
+	defer s.mark(names, false)
 	if listableTopic(first) {
 		if err := s.m.lists.drop(ctx, first, names); err != nil {
 			return err
 		}
 	}
-	retired := 0
+	var retired []string
 	for _, name := range names {
 		done, err := s.m.removeIf(ctx, NamespaceFilters, name, s.unused[name].revision)
 		if err != nil {
@@ -205,12 +222,36 @@ func (s *sweep) retire(ctx context.Context, first string, names []string) error 
 		}
 		delete(s.unused, name)
 		if done {
-			retired++
+			retired = append(retired, name)
 		} else {
 			s.m.lists.touch(first)
 		}
 	}
-	s.m.metrics.retired.Add(float64(retired))
-	s.m.log.Info("unused filters retired", "topic", fmt.Sprintf("%q", first), "count", retired)
+	if len(retired) > 0 {
+		s.retired[first] = append(s.retired[first], retired...)
+		s.m.metrics.retired.Add(float64(len(retired)))
+		s.m.log.Info("unused filters retired", "topic", fmt.Sprintf("%q", first), "count", len(retired))
+	}
 	return nil
+}
+
+// again takes what was retired last time out of the lists once more: another node that did not know yet may have put it back.
+func (s *sweep) again(ctx context.Context) {
+	for first, names := range s.retired {
+		var back []string
+		f := s.m.filters
+		f.mu.RLock()
+		for _, name := range names {
+			if st := f.get(name); st != nil && !st.recorded {
+				back = append(back, name)
+			}
+		}
+		f.mu.RUnlock()
+		if len(back) > 0 {
+			if err := s.m.lists.drop(ctx, first, back); err != nil {
+				return
+			}
+		}
+		delete(s.retired, first)
+	}
 }

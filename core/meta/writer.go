@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -15,15 +16,20 @@ const (
 	maxBatchOperations = 100
 	maxBatchBytes      = 1 << 20
 	maxQueuedWrites    = 16384
+	// batchTime is what a batch should take: on a backend that writes each operation by itself and slowly, batches get smaller, so
+	// that they end within the call's time-out.
+	batchTime = 500 * time.Millisecond
+	// patience is how many write time-outs a write may wait its turn while others get through.
+	patience = 4
 )
 
 // write is one caller's unconditional operations, which succeed or fail together as far as the backend can.
 type write struct {
-	ctx      context.Context
-	ops      []*pluginv1.Operation
-	bytes    int
-	deadline time.Time
-	done     chan written // buffered
+	ctx   context.Context
+	ops   []*pluginv1.Operation
+	bytes int
+	begin time.Time
+	done  chan written // buffered
 }
 
 // written is what became of a write.
@@ -37,9 +43,16 @@ type written struct {
 type writer struct {
 	m     *Meta
 	queue chan *write
+	// limit is how many operations a batch takes at present; progress is when one last succeeded (nanoseconds since the epoch).
+	limit    atomic.Int64
+	progress atomic.Int64
 }
 
-func newWriter(m *Meta) *writer { return &writer{m: m, queue: make(chan *write, maxQueuedWrites)} }
+func newWriter(m *Meta) *writer {
+	w := &writer{m: m, queue: make(chan *write, maxQueuedWrites)}
+	w.limit.Store(maxBatchOperations)
+	return w
+}
 
 func put(ns, key string, value []byte, ttl time.Duration) *pluginv1.Operation {
 	return &pluginv1.Operation{Kind: &pluginv1.Operation_Put{Put: &pluginv1.PutRequest{
@@ -59,48 +72,68 @@ func target(op *pluginv1.Operation) itemID {
 	return itemID{op.GetDelete().GetNamespace(), op.GetDelete().GetKey()}
 }
 
-// write makes operations durable and visible in the mirrors, and returns their revision. More than a batch's worth is split.
-func (w *writer) write(ctx context.Context, ops ...*pluginv1.Operation) (int64, error) {
-	begin := time.Now()
-	var waits []*write
+// write makes operations durable and visible in the mirrors, and returns their revision. More than a batch's worth is split,
+// one after the other: each part then has the write time-out for itself.
+func (w *writer) write(ctx context.Context, ops ...*pluginv1.Operation) (revision int64, err error) {
 	for len(ops) > 0 {
-		n := min(len(ops), maxBatchOperations)
-		wr := &write{ctx: ctx, ops: ops[:n], deadline: begin.Add(w.m.opts.WriteTimeout), done: make(chan written, 1)}
-		ops = ops[n:]
-		for _, op := range wr.ops {
-			if id := target(op); !utf8.ValidString(id.key) {
-				return 0, fmt.Errorf("write %s %q: the key is not UTF-8 text", id.ns, id.key)
-			}
-			wr.bytes += len(op.GetPut().GetValue()) + 64
+		n := min(len(ops), int(w.limit.Load()))
+		r, err := w.part(ctx, ops[:n])
+		if err != nil {
+			return 0, err
 		}
-		select {
-		case w.queue <- wr:
-		case <-w.m.stop:
-			return 0, ErrClosed
-		default:
-			return 0, fmt.Errorf("%w: %d writes are waiting already", ErrUnavailable, maxQueuedWrites)
+		revision, ops = max(revision, r), ops[n:]
+	}
+	return revision, nil
+}
+
+func (w *writer) part(ctx context.Context, ops []*pluginv1.Operation) (int64, error) {
+	wr := &write{ctx: ctx, ops: ops, begin: time.Now(), done: make(chan written, 1)}
+	for _, op := range wr.ops {
+		if id := target(op); !utf8.ValidString(id.key) {
+			return 0, fmt.Errorf("write %s %q: the key is not UTF-8 text", id.ns, id.key)
 		}
-		waits = append(waits, wr)
+		wr.bytes += len(op.GetPut().GetValue()) + 64
+	}
+	select {
+	case <-w.m.stop:
+		return 0, ErrClosed
+	default:
+	}
+	select {
+	case w.queue <- wr:
+	default:
+		return 0, fmt.Errorf("%w: %d writes are waiting already", ErrUnavailable, maxQueuedWrites)
 	}
 	t := time.NewTimer(w.m.opts.WriteTimeout + w.m.opts.CallTimeout/2)
 	defer t.Stop()
-	var errs error
-	var revision int64
-	for _, wr := range waits {
+	for {
 		select {
 		case r := <-wr.done:
-			errs = errors.Join(errs, r.err)
-			revision = max(revision, r.revision)
+			if r.err == nil {
+				w.m.metrics.writes.Observe(time.Since(wr.begin).Seconds())
+			}
+			return r.revision, r.err
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case <-t.C:
-			return 0, fmt.Errorf("%w: the write did not finish within %s", ErrUnavailable, w.m.opts.WriteTimeout)
 		case <-w.m.done:
 			return 0, ErrClosed
+		case <-t.C:
+			if err := w.late(wr); err != nil {
+				return 0, err
+			}
+			t.Reset(w.m.opts.WriteTimeout)
 		}
 	}
-	w.m.metrics.writes.Observe(time.Since(begin).Seconds())
-	return revision, errs
+}
+
+// late says whether a write has waited too long: the write time-out, or several while others get through.
+func (w *writer) late(wr *write) error {
+	waited, timeout := time.Since(wr.begin), w.m.opts.WriteTimeout
+	moving := time.Since(time.Unix(0, w.progress.Load())) < timeout
+	if waited <= timeout || moving && waited <= patience*timeout {
+		return nil
+	}
+	return fmt.Errorf("%w: the write did not finish within %s", ErrUnavailable, waited.Round(time.Millisecond))
 }
 
 // run sends what is queued until stop, and then what is still queued.
@@ -125,7 +158,7 @@ func (w *writer) run(ctx context.Context) {
 		for {
 			select {
 			case next := <-w.queue:
-				if n+len(next.ops) > maxBatchOperations || size+next.bytes > maxBatchBytes {
+				if n+len(next.ops) > int(w.limit.Load()) || size+next.bytes > maxBatchBytes {
 					carry = next
 					break fill
 				}
@@ -145,8 +178,8 @@ func (w *writer) flush(ctx context.Context, group []*write) {
 	for _, wr := range group {
 		if err := wr.ctx.Err(); err != nil {
 			wr.done <- written{err: err}
-		} else if time.Now().After(wr.deadline) {
-			wr.done <- written{err: fmt.Errorf("%w: the write waited longer than %s", ErrUnavailable, w.m.opts.WriteTimeout)}
+		} else if err := w.late(wr); err != nil {
+			wr.done <- written{err: err}
 		} else {
 			live = append(live, wr)
 		}
@@ -172,11 +205,7 @@ func (w *writer) flush(ctx context.Context, group []*write) {
 func (w *writer) send(ctx context.Context, group []*write) (int64, error) {
 	var ops []*pluginv1.Operation
 	at := map[itemID]int{}
-	var deadline time.Time
 	for _, wr := range group {
-		if wr.deadline.After(deadline) {
-			deadline = wr.deadline
-		}
 		for _, op := range wr.ops {
 			id := target(op)
 			if i, twice := at[id]; twice {
@@ -192,9 +221,8 @@ func (w *writer) send(ctx context.Context, group []*write) (int64, error) {
 		ops = append(ops, bump)
 	}
 	w.m.metrics.batch.Observe(float64(own))
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
 	var revision int64
+	begin := time.Now()
 	what := fmt.Sprintf("write %d items to %s", own, target(ops[0]).ns)
 	if own == 1 {
 		what = fmt.Sprintf("write %s %q", target(ops[0]).ns, target(ops[0]).key)
@@ -208,6 +236,10 @@ func (w *writer) send(ctx context.Context, group []*write) (int64, error) {
 	})
 	if err != nil {
 		return 0, err
+	}
+	w.progress.Store(time.Now().UnixNano())
+	if each := time.Since(begin) / time.Duration(len(ops)); each > 0 {
+		w.limit.Store(max(1, min(maxBatchOperations, int64(batchTime/each))))
 	}
 	for _, op := range ops[:own] {
 		w.m.applied(op, revision)
