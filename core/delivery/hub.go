@@ -169,31 +169,30 @@ func (h *Hub) openTail(ctx context.Context, filter, client string, owner Owner, 
 	return r, nil
 }
 
-// Queue opens a reader of a filter's queue on one broker. The subscription began at offset start, and the reader begins at
-// offset.
-func (h *Hub) Queue(ctx context.Context, filter, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
-	return h.openQueue(ctx, filter, "", broker, start, offset, owner)
+// Queue opens a reader of one of a filter's queues. The subscription began at offset start, and the reader begins at offset.
+func (h *Hub) Queue(ctx context.Context, filter string, ref store.QueueRef, start, offset int64, owner Owner) (*QueueReader, error) {
+	return h.openQueue(ctx, filter, "", ref, start, offset, owner)
 }
 
 // QueueP2P opens a reader like Queue of a client's point-to-point queue.
 func (h *Hub) QueueP2P(ctx context.Context, client, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
-	return h.openQueue(ctx, "", client, broker, start, offset, owner)
+	return h.openQueue(ctx, "", client, store.QueueRef{Queue: topic.P2PQueue(client), Broker: broker}, start, offset, owner)
 }
 
-func (h *Hub) openQueue(ctx context.Context, filter, client, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
+func (h *Hub) openQueue(ctx context.Context, filter, client string, ref store.QueueRef, start, offset int64, owner Owner) (*QueueReader, error) {
 	s, err := h.source(ctx, filter, client)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.queues[broker]
+	v := s.queues[ref]
 	if v == nil {
-		v = &queueView{src: s, ref: store.QueueRef{Queue: s.queue, Broker: broker}}
+		v = &queueView{src: s, ref: ref}
 		if s.queues == nil {
-			s.queues = make(map[string]*queueView, 1)
+			s.queues = make(map[store.QueueRef]*queueView, 1)
 		}
-		s.queues[broker] = v
+		s.queues[ref] = v
 	}
 	r := &QueueReader{view: v, owner: owner, start: start, offset: offset}
 	v.readers = append(v.readers, r)
@@ -217,7 +216,7 @@ func (h *Hub) source(ctx context.Context, filter, client string) (*source, error
 		if filter == "" {
 			s.queue = topic.P2PQueue(client)
 		} else {
-			s.queue = topic.Queue(filter)
+			s.queue, s.root = topic.Queue(filter), topic.HasWildcardFirst(filter)
 			h.filters.Add(filter, s)
 		}
 		h.sources[key] = s

@@ -39,6 +39,8 @@ func newFaultyStore() *faultyStore {
 	return &faultyStore{queues: map[store.QueueRef][]slot{}, parts: map[store.Partition][]*store.Record{}, tails: map[string]store.TailFunc{}}
 }
 
+func (s *faultyStore) Limits() store.Limits { return store.Limits{} }
+
 func (s *faultyStore) Tail(_ context.Context, name string, f store.TailFunc) (store.Tail, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,10 +187,14 @@ func ids(recs ...*store.Record) []string {
 
 func at(offset int64) store.Entry { return store.Entry{Queue: topic.Queue("T/#"), Offset: offset} }
 
+func refOf(filter string) store.QueueRef {
+	return store.QueueRef{Queue: topic.Queue(filter), Broker: testBroker}
+}
+
 func openQueue(t *testing.T, h *Hub, offset int64) (*owner, *QueueReader) {
 	t.Helper()
 	o := newOwner()
-	r, err := h.Queue(t.Context(), "T/#", testBroker, 0, offset, o)
+	r, err := h.Queue(t.Context(), "T/#", refOf("T/#"), 0, offset, o)
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
 	return o, r
@@ -298,10 +304,10 @@ func TestAReaderThatFallsOutOfTheWindowMissesNothing(t *testing.T) {
 	st := newFaultyStore()
 	h := newHub(t, st, Options{})
 	slow, fast := newOwner(), newOwner()
-	rs, err := h.Queue(t.Context(), "T/#", testBroker, 0, 0, slow)
+	rs, err := h.Queue(t.Context(), "T/#", refOf("T/#"), 0, 0, slow)
 	require.NoError(t, err)
 	defer rs.Close()
-	rf, err := h.Queue(t.Context(), "T/#", testBroker, 0, 0, fast)
+	rf, err := h.Queue(t.Context(), "T/#", refOf("T/#"), 0, 0, fast)
 	require.NoError(t, err)
 	defer rf.Close()
 	ls, err := h.Live(t.Context(), "T/#", slow)
@@ -362,7 +368,7 @@ func TestARecordOfACollidingTopicIsNotRead(t *testing.T) {
 	st := newFaultyStore()
 	h := newHub(t, st, Options{})
 	o := newOwner()
-	r, err := h.Queue(t.Context(), "T/a", testBroker, 0, 0, o)
+	r, err := h.Queue(t.Context(), "T/a", refOf("T/a"), 0, 0, o)
 	require.NoError(t, err)
 	defer r.Close()
 	q := topic.Queue("T/a")
@@ -426,7 +432,7 @@ func BenchmarkRouteToOneQueueReader(b *testing.B) {
 	st.endless = true
 	h := New(Options{Store: st, Topics: func() []string { return nil }, Resolve: func(f string) (string, error) { return f, nil }})
 	defer h.Close()
-	r, err := h.Queue(b.Context(), "T/#", testBroker, 0, 0, deaf{})
+	r, err := h.Queue(b.Context(), "T/#", refOf("T/#"), 0, 0, deaf{})
 	if err != nil {
 		b.Fatal(err)
 	}

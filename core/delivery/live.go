@@ -142,7 +142,7 @@ func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, 
 		if batch.Offsets[i] > now.hi {
 			break
 		}
-		if r.src.accepts(rec) && (!r.loose || r.src.lacksQueue(rec)) {
+		if r.src.accepts(rec) && (!r.loose || r.src.lacksQueue(from.topic, rec)) {
 			out = append(out, Item{Record: rec})
 		}
 	}

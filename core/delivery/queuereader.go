@@ -170,7 +170,7 @@ func (r *QueueReader) Close() {
 			s.hub.buffered.Add(-v.pop())
 		}
 		v.begin()
-		delete(s.queues, v.ref.Broker)
+		delete(s.queues, v.ref)
 	} else {
 		v.trim()
 	}

@@ -14,14 +14,16 @@ type source struct {
 	filter string
 	client string // set instead of filter for point-to-point
 	queue  string
+	root   bool      // the filter's first level is a wildcard
 	tails  []tailKey // held while the source exists; guarded by Hub.mu
 
+	refs   int  // readers and attachments under way; guarded by Hub.mu
+	closed bool // guarded by Hub.mu
+
 	mu     sync.Mutex
-	refs   int // readers and attachments under way
-	closed bool
 	live   tailView
 	loose  tailView
-	queues map[string]*queueView // by broker
+	queues map[store.QueueRef]*queueView
 }
 
 // accepts reports whether a record is for this source: names of queues can collide, the record's own topic cannot.
@@ -40,21 +42,23 @@ func (s *source) accepts(rec *store.Record) bool {
 func (s *source) feed(from origin, rec *store.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	offset, indexed := rec.Offset(s.queue)
+	queue := s.queueOf(from.topic)
+	offset, indexed := rec.Offset(queue)
 	if s.filter == "" && indexed {
 		from = origin{partition: store.Partition{Broker: rec.Position.Broker}, queue: s.queue, offset: offset}
 	}
+	ref := store.QueueRef{Queue: queue, Broker: rec.Position.Broker}
 	if s.live.used() {
 		s.live.add(s.hub, entry{rec: rec, offset: -1, from: from})
 	}
 	switch {
 	case indexed:
-		if v := s.queues[rec.Position.Broker]; v != nil {
+		if v := s.queues[ref]; v != nil {
 			v.add(rec, offset)
 		}
 	case rec.Partial && len(s.queues) > 0:
 		// The entry, if there is one, is on another record that no tail brings.
-		if v := s.queues[rec.Position.Broker]; v != nil {
+		if v := s.queues[ref]; v != nil {
 			v.look()
 		}
 	case s.loose.used():
@@ -62,8 +66,16 @@ func (s *source) feed(from origin, rec *store.Record) {
 	}
 }
 
-// lacksQueue reports whether a record matched the source and is in none of its queues.
-func (s *source) lacksQueue(rec *store.Record) bool {
-	_, indexed := rec.Offset(s.queue)
+// queueOf names the source's queue for records of a store's topic.
+func (s *source) queueOf(name string) string {
+	if s.root && s.hub.store.Limits().SingleFeeder {
+		return topic.RootQueue(name, s.queue)
+	}
+	return s.queue
+}
+
+// lacksQueue reports whether a record of a store's topic matched the source and is in none of its queues.
+func (s *source) lacksQueue(name string, rec *store.Record) bool {
+	_, indexed := rec.Offset(s.queueOf(name))
 	return !indexed && !rec.Partial
 }

@@ -199,12 +199,13 @@ func (g *Gateway) build() error {
 		OnTopicCreated: func(ctx context.Context) error { return g.hub.TopicsChanged(ctx) }, Log: g.log, Registerer: g.registry})
 	g.hub = delivery.New(delivery.Options{Store: st, Topics: g.meta.Topics, Resolve: g.publisher.Resolve, Log: g.log,
 		Registerer: g.registry})
-	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta,
+	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta, Topics: g.meta.Topics,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
 		g.logged("tailing new first-level topics", g.hub.TopicsChanged(ctx))
+		g.sessions.TopicsChanged()
 	})
 	g.meta.OnNodeLost(g.sessions.NodeLost)
 	g.authority.OnRevoke(func(r auth.Revocation) {

@@ -240,12 +240,16 @@ func (p *Publisher) dispatch(ctx context.Context, name string) (string, []string
 	}
 	var queues []string
 	own := topic.Queue(name)
+	single := p.o.Store.Limits().SingleFeeder
 	if p.Compatible() {
 		queues = append(queues, own)
 	}
 	p.o.Meta.MatchFilters(name, func(q string) {
 		if len(queues) > 0 && q == own && queues[0] == own {
 			return
+		}
+		if single && topic.IsRootQueue(q) {
+			q = topic.RootQueue(physical, q)
 		}
 		queues = append(queues, q)
 	})

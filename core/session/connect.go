@@ -122,12 +122,12 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) erro
 
 // begin makes the point-to-point feeds of a new durable session.
 func (s *Session) begin(ctx context.Context) error {
-	brokers, err := s.m.o.Store.Brokers(ctx, "")
+	refs, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
 	if err != nil {
 		return fmt.Errorf("beginning a session: %w", err)
 	}
-	for _, broker := range brokers {
-		f := &feed{s: s, ref: store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}}
+	for _, ref := range refs {
+		f := &feed{s: s, ref: ref}
 		if err := s.place(ctx, f); err != nil {
 			return fmt.Errorf("beginning a session: %w", err)
 		}
@@ -160,25 +160,32 @@ func (s *Session) place(ctx context.Context, f *feed) error {
 // restore makes the subscriptions of a recorded session, with their cursors where they were committed.
 func (s *Session) restore(ctx context.Context, rec *meta.Session) error {
 	var refs []store.QueueRef
-	add := func(sub *subscription, queue, broker string, start int64) *feed {
-		ref := store.QueueRef{Queue: queue, Broker: broker}
-		refs = append(refs, ref)
+	add := func(sub *subscription, ref store.QueueRef, start int64) *feed {
 		// Until a commit says otherwise: a known subscription without one begins at its start.
 		return &feed{s: s, sub: sub, ref: ref, start: start, cursor: start, acked: start, committed: start}
 	}
 	s.subs, s.matcher, s.p2p = nil, nil, nil
 	for broker, start := range p2pStarts(rec) {
-		s.p2p = append(s.p2p, add(nil, topic.P2PQueue(s.id), broker, start))
+		s.p2p = append(s.p2p, add(nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))
 	}
 	for _, rs := range rec.Subscriptions {
 		sub := &subscription{filter: rs.Filter, qos: rs.QoS, id: rs.ID, created: rs.Created, starts: rs.Start,
 			options: packet.Subscription{Filter: rs.Filter, QoS: rs.QoS, NoLocal: rs.NoLocal, RetainAsPublished: rs.RetainAsPublished,
 				RetainHandling: rs.RetainHandling}}
-		for broker, start := range rs.Start {
-			sub.feeds = append(sub.feeds, add(sub, topic.Queue(rs.Filter), broker, start))
+		for key, start := range rs.Start {
+			sub.feeds = append(sub.feeds, add(sub, refOf(rs.Filter, key), start))
+		}
+		if err := s.restoreMissing(ctx, sub); err != nil {
+			return err
 		}
 		s.addSubscription(sub)
 	}
+	all, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
+	if err != nil {
+		return err
+	}
+	s.addMissing(nil, all)
+	s.eachFeed(func(f *feed) { refs = append(refs, f.ref) })
 	offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
 	if err != nil {
 		return fmt.Errorf("reading the progress of client %q: %w", s.id, err)

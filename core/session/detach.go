@@ -197,8 +197,8 @@ func (m *Manager) end(ctx context.Context, rec *meta.Session) error {
 		refs = append(refs, store.QueueRef{Queue: topic.P2PQueue(rec.ClientID), Broker: broker})
 	}
 	for _, sub := range rec.Subscriptions {
-		for broker := range sub.Start {
-			refs = append(refs, store.QueueRef{Queue: topic.Queue(sub.Filter), Broker: broker})
+		for key := range sub.Start {
+			refs = append(refs, refOf(sub.Filter, key))
 		}
 	}
 	if err := m.o.Store.Forget(ctx, rec.ClientID, refs); err != nil && !errors.Is(err, context.Canceled) {

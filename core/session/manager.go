@@ -12,7 +12,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
-	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -38,6 +37,8 @@ type Options struct {
 	Hub       *delivery.Hub
 	Publisher *publish.Publisher
 	Meta      Metadata
+	// Topics lists the registered first-level topics.
+	Topics func() []string
 	// ExpiryMax bounds how long sessions outlive their connections; 0: no bound.
 	ExpiryMax time.Duration
 	// CommitInterval is how often progress is committed; 0: 1 s. What was acknowledged since is delivered again after a crash.
@@ -60,6 +61,8 @@ type Manager struct {
 	metrics *metrics
 	commits commits
 	fetches chan struct{} // bounds reads of the store for readers that are behind
+
+	topicsChanged chan struct{}
 
 	ctx    context.Context //nolint:containedctx // ends the manager's own goroutines
 	cancel context.CancelFunc
@@ -91,7 +94,7 @@ func NewManager(o Options) *Manager {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
-		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill)}
+		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill), topicsChanged: make(chan struct{}, 1)}
 	m.work = newGate()
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
@@ -110,7 +113,7 @@ func (m *Manager) Start() {
 	go m.commitLoop()
 	go m.expireLoop()
 	go m.recoverWills()
-	go m.watchBrokers()
+	go m.watchQueues()
 }
 
 // Close ends every session's connection, hands wills over (none is published), commits progress and stops background work.
@@ -200,18 +203,6 @@ func (m *Manager) session(id string) *Session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sessions[id]
-}
-
-// brokers lists the brokers that can hold records of a filter's queue.
-func (m *Manager) brokers(ctx context.Context, filter string) ([]string, error) {
-	if topic.HasWildcardFirst(filter) {
-		return m.o.Store.Brokers(ctx, "")
-	}
-	physical, err := m.o.Publisher.Ensure(ctx, topic.First(filter))
-	if err != nil {
-		return nil, err
-	}
-	return m.o.Store.Brokers(ctx, physical)
 }
 
 // Client describes a connected client to operators.

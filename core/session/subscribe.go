@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -103,17 +104,17 @@ func (s *Session) openSubscription(ctx context.Context, sub *subscription) error
 	if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
 		return err
 	}
-	brokers, err := s.m.brokers(ctx, sub.filter)
+	refs, err := s.m.queues(ctx, sub.filter)
 	if err != nil {
 		return err
 	}
-	sub.starts = make(map[string]int64, len(brokers))
-	for _, broker := range brokers {
-		f := &feed{s: s, sub: sub, ref: store.QueueRef{Queue: topic.Queue(sub.filter), Broker: broker}}
+	sub.starts = make(map[string]int64, len(refs))
+	for _, ref := range refs {
+		f := &feed{s: s, sub: sub, ref: ref}
 		if err := s.place(ctx, f); err != nil {
 			return err
 		}
-		sub.starts[broker] = f.start
+		sub.starts[startKey(sub.filter, ref)] = f.start
 		if err := s.openQueueFeed(ctx, f); err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
 	if f.sub == nil {
 		r, err = s.m.o.Hub.QueueP2P(ctx, s.id, f.ref.Broker, f.start, f.cursor, f)
 	} else {
-		r, err = s.m.o.Hub.Queue(ctx, f.sub.filter, f.ref.Broker, f.start, f.cursor, f)
+		r, err = s.m.o.Hub.Queue(ctx, f.sub.filter, f.ref, f.start, f.cursor, f)
 	}
 	if err != nil {
 		return err
@@ -292,7 +293,7 @@ func (s *Session) fill(r *meta.Session) {
 	for _, sub := range s.subs {
 		r.Subscriptions = append(r.Subscriptions, meta.Subscription{Filter: sub.filter, QoS: sub.qos, NoLocal: sub.options.NoLocal,
 			RetainAsPublished: sub.options.RetainAsPublished, RetainHandling: sub.options.RetainHandling, ID: sub.id,
-			Created: sub.created, Start: sub.starts})
+			Created: sub.created, Start: maps.Clone(sub.starts)})
 	}
 	slices.SortFunc(r.Subscriptions, func(a, b meta.Subscription) int { return a.Created.Compare(b.Created) })
 	starts := make(map[string]int64, len(s.p2p))

@@ -16,6 +16,7 @@ const (
 	suffixOwn     = "%o"
 	suffixBucket  = "%b"
 	suffixHashed  = "%h"
+	suffixRoot    = "%r"
 )
 
 // Queue returns the name of the queue of a topic name or filter: the name of its light message queue without the "%LMQ%"
@@ -30,6 +31,18 @@ func Queue(nameOrFilter string) string {
 		return fit(nameOrFilter, nameOrFilter)
 	}
 	return fit(replaced(nameOrFilter), First(nameOrFilter))
+}
+
+// RootQueue returns the queue, for one first-level topic, of a filter whose first level is a wildcard and whose queue is given:
+// for stores in which one queue must not be fed by several topics.
+func RootQueue(first, queue string) string {
+	return fit(queue+"%"+escape(first, "")+suffixRoot, first)
+}
+
+// IsRootQueue reports whether a queue is that of a filter whose first level is a wildcard.
+func IsRootQueue(queue string) bool {
+	queue = strings.TrimPrefix(queue, "%")
+	return strings.HasPrefix(queue, "#") || strings.HasPrefix(queue, "+")
 }
 
 // reserved reports whether the plain queue of a topic name or filter would lie among the gateway's own queues: first levels

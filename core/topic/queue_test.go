@@ -179,3 +179,21 @@ func BenchmarkQueue(b *testing.B) {
 		Queue("sensors/building-7/floor-3/temperature")
 	}
 }
+
+func TestARootQueueNamesItsFilterAndItsTopic(t *testing.T) {
+	seen := map[string]string{}
+	for _, filter := range []string{"#", "+", "+/x", "+/x/y", "+/#", "/+", "/#", "+/a%b"} {
+		q := Queue(filter)
+		require.True(t, IsRootQueue(q), filter)
+		for _, first := range []string{"x", "y", "a%b", "x/", "T"} {
+			name := RootQueue(first, q)
+			require.NotContains(t, seen, name)
+			seen[name] = filter + " " + first
+			require.NotEqual(t, name, Queue(filter+"/"+first))
+		}
+	}
+	for _, filter := range []string{"T", "T/+", "T/#", "/T/#", "//+", "/p2p/x"} {
+		require.False(t, IsRootQueue(Queue(filter)), filter)
+	}
+	require.False(t, IsRootQueue(P2PQueue("+")))
+}

@@ -1,0 +1,224 @@
+package session
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// queues lists the queues that can hold records of a filter: one on each broker of its first-level topic. A filter of every
+// topic has one on each broker, and, where a queue may be fed by one topic only, one for each topic.
+func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
+	if !topic.HasWildcardFirst(filter) {
+		physical, err := m.o.Publisher.Ensure(ctx, topic.First(filter))
+		if err != nil {
+			return nil, err
+		}
+		return m.onBrokers(ctx, physical, topic.Queue(filter))
+	}
+	if !m.o.Store.Limits().SingleFeeder {
+		return m.onBrokers(ctx, "", topic.Queue(filter))
+	}
+	var refs []store.QueueRef
+	for _, first := range m.o.Topics() {
+		some, err := m.onBrokers(ctx, first, topic.RootQueue(first, topic.Queue(filter)))
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, some...)
+	}
+	return refs, nil
+}
+
+func (m *Manager) onBrokers(ctx context.Context, physical, queue string) ([]store.QueueRef, error) {
+	brokers, err := m.o.Store.Brokers(ctx, physical)
+	if err != nil {
+		return nil, err
+	}
+	refs := make([]store.QueueRef, len(brokers))
+	for i, broker := range brokers {
+		refs[i] = store.QueueRef{Queue: queue, Broker: broker}
+	}
+	return refs, nil
+}
+
+// startKey is how a session's record names a queue of a filter: by the broker, and by the queue where it is one of several.
+func startKey(filter string, ref store.QueueRef) string {
+	if ref.Queue == topic.Queue(filter) {
+		return ref.Broker
+	}
+	return ref.Broker + "/" + ref.Queue
+}
+
+// refOf reads a startKey.
+func refOf(filter, key string) store.QueueRef {
+	broker, queue, several := strings.Cut(key, "/")
+	if !several {
+		queue = topic.Queue(filter)
+	}
+	return store.QueueRef{Queue: queue, Broker: broker}
+}
+
+// watchQueues opens feeds of queues that appear while sessions are connected, because a broker joined or a topic was made: a
+// known subscription reads them from the beginning.
+func (m *Manager) watchQueues() {
+	defer m.wg.Done()
+	known := make(map[string]int) // first-level topic -> places that its queues have; "" for filters of every topic
+	tick := time.NewTicker(brokersInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-tick.C:
+		case <-m.topicsChanged:
+		}
+		m.mu.Lock()
+		all := make([]*Session, 0, len(m.sessions))
+		for _, s := range m.sessions {
+			all = append(all, s)
+		}
+		m.mu.Unlock()
+		looked := make(map[string]bool) // topic -> whether it has more places than before
+		for _, s := range all {
+			for _, first := range append(s.firsts(), "") {
+				if _, done := looked[first]; !done {
+					looked[first] = m.grown(known, first)
+				}
+			}
+		}
+		for _, s := range all {
+			s.addQueues(looked)
+		}
+	}
+}
+
+const brokersInterval = 15 * time.Second
+
+// TopicsChanged tells the manager that the list of first-level topics changed.
+func (m *Manager) TopicsChanged() {
+	select {
+	case m.topicsChanged <- struct{}{}:
+	default:
+	}
+}
+
+// grown reports whether queues of a topic have more places than when it was last asked.
+func (m *Manager) grown(known map[string]int, first string) bool {
+	brokers, err := m.o.Store.Brokers(m.ctx, first)
+	if err != nil {
+		return false
+	}
+	n := len(brokers)
+	if first == "" && m.o.Store.Limits().SingleFeeder {
+		n *= 1 + len(m.o.Topics())
+	}
+	before, asked := known[first]
+	known[first] = n
+	return !asked || n > before
+}
+
+// firsts lists the first-level topics of the session's durable subscriptions, but for those of every topic.
+func (s *Session) firsts() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.durable || s.conn == nil {
+		return nil
+	}
+	out := make([]string, 0, len(s.subs)+1)
+	for filter := range s.subs {
+		if first, err := s.m.first(filter); err == nil && first != "" {
+			out = append(out, first)
+		}
+	}
+	return out
+}
+
+// first names the store's topic of a filter; "" for all.
+func (m *Manager) first(filter string) (string, error) {
+	if topic.HasWildcardFirst(filter) {
+		return "", nil
+	}
+	return m.o.Publisher.Resolve(topic.First(filter))
+}
+
+// addQueues adds feeds for queues that the session does not read yet, of topics that have grown.
+func (s *Session) addQueues(grown map[string]bool) {
+	s.mu.Lock()
+	if !s.durable || s.conn == nil {
+		s.mu.Unlock()
+		return
+	}
+	var subs []*subscription
+	for _, sub := range s.subs {
+		if first, err := s.m.first(sub.filter); err == nil && grown[first] {
+			subs = append(subs, sub)
+		}
+	}
+	s.mu.Unlock()
+	changed := false
+	for _, sub := range subs {
+		refs, err := s.m.queues(s.m.ctx, sub.filter)
+		if err != nil {
+			continue // looked at again with the next change, and when the session is resumed
+		}
+		s.mu.Lock()
+		changed = s.addMissing(sub, refs) || changed
+		s.mu.Unlock()
+	}
+	if grown[""] {
+		if refs, err := s.m.onBrokers(s.m.ctx, "", topic.P2PQueue(s.id)); err == nil {
+			s.mu.Lock()
+			changed = s.addMissing(nil, refs) || changed
+			s.mu.Unlock()
+		}
+	}
+	if changed {
+		s.openFeeds()
+	}
+}
+
+// addMissing adds feeds, from the minimum, for those of a subscription's queues (or of the point-to-point queue, nil) that have
+// none. Called with mu held.
+func (s *Session) addMissing(sub *subscription, refs []store.QueueRef) bool {
+	feeds := &s.p2p
+	if sub != nil {
+		feeds = &sub.feeds
+	}
+	changed := false
+next:
+	for _, ref := range refs {
+		for _, f := range *feeds {
+			if f.ref == ref {
+				continue next
+			}
+		}
+		*feeds = append(*feeds, &feed{s: s, sub: sub, ref: ref})
+		if sub != nil {
+			if sub.starts == nil {
+				sub.starts = make(map[string]int64)
+			}
+			sub.starts[startKey(sub.filter, ref)] = 0
+		}
+		changed = true
+	}
+	return changed
+}
+
+// restoreMissing adds feeds for queues that came into being while the session slept. What cannot be resolved now (its topic was
+// deleted) is left out.
+func (s *Session) restoreMissing(ctx context.Context, sub *subscription) error {
+	refs, err := s.m.queues(ctx, sub.filter)
+	if err != nil {
+		if publish.Refused(err) {
+			return nil
+		}
+		return err
+	}
+	s.addMissing(sub, refs)
+	return nil
+}
