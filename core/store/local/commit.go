@@ -13,7 +13,8 @@ const (
 	// A group commit ends at this many bytes or appends.
 	commitBytes = 2 << 20
 	commitOps   = 4096
-	// queueCache is how many queues' ids and next offsets the committer remembers, at least; at most twice as many.
+	// queueCache is how many queues' ids and next offsets the committer remembers at least; at most twice as many, and those
+	// of one group.
 	queueCache = 32 << 10
 )
 
@@ -25,6 +26,7 @@ type committer struct {
 
 	// queues that were used lately, in two generations: when young is full it becomes old, and what was old is forgotten.
 	young, old map[string]*queueState
+	remember   int // how many queues young holds when it is full
 
 	entries []store.Entry // scratch
 	value   []byte        // scratch
@@ -40,6 +42,7 @@ type queueState struct {
 func (c *committer) load(s *Store, nextLog int64) error {
 	c.nextLog = nextLog
 	c.young = map[string]*queueState{}
+	c.remember = queueCache
 	last, _, err := s.getNumber(keyLastQueue)
 	c.lastQueue = last
 	if err != nil || nextLog == 0 {
@@ -106,8 +109,8 @@ func (s *Store) seal(b *sealedBatch) error {
 		err = s.db.Apply(b.batch, pebble.NoSync)
 	}
 	c := &s.commits
-	if len(c.young) > queueCache { // only here: what is in no batch yet could not be loaded again
-		c.old, c.young = c.young, make(map[string]*queueState, queueCache)
+	if len(c.young) > c.remember { // only here: what is in no batch yet could not be loaded again
+		c.old, c.young = c.young, make(map[string]*queueState, c.remember)
 	}
 	return s.writableAfter(err)
 }

@@ -42,6 +42,7 @@ func TestLocalStoreConforms(t *testing.T) {
 func TestLocalStoreWithIntervalSyncConforms(t *testing.T) {
 	t.Parallel()
 	f := factory(SyncInterval)
+	f.Load = 0.3
 	f.OpenCrashable = nil // it may lose what the interval has not synced
 	storetest.Run(t, f)
 }

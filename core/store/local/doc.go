@@ -14,7 +14,8 @@
 //   - the publisher waits until a batch is durable, makes its records visible to readers, wakes tails, and calls back.
 //   - the retention removes records that are too old or take too much space.
 //
-// Each tail has a goroutine of its own, which its Close (or the store's) ends.
+// Each tail has a goroutine of its own, which its Close (or the store's) ends. A fourth syncs the log with SyncInterval, and
+// writes of offsets and topics have one each, which ends with the write.
 //
 // # Durability
 //
@@ -22,10 +23,11 @@
 // crash of the process or machine may lose appends that were acknowledged within the last interval, never older ones; what
 // is left is always a prefix of the log. Readers and tails see a record only when its append is acknowledged.
 //
-// When pebble reports an error of the disk that it cannot continue from, the store refuses every further write with
-// store.ErrUnavailable and acknowledges nothing more; Ready says why. Records that are readable stay readable. A restart
-// recovers everything that was acknowledged. Short of that, the store stops accepting appends while the disk has less free
-// space than Options.MinFree, and goes on by itself when there is space again.
+// A disk that is full, or nearly (Options.MinFree), is waited for: appends are refused with store.ErrUnavailable meanwhile,
+// and accepted again by themselves when there is space. Any other error of the write-ahead log, and every failed sync, is
+// final: the store refuses every further write, acknowledges nothing more, and Ready says why. Records that are readable
+// stay readable, and a restart recovers everything that was acknowledged. Pebble itself would end the process on some of
+// these errors; walFS keeps them from it. An append that was refused because of the disk may turn out to be stored.
 //
 // # What it never does
 //

@@ -25,7 +25,7 @@ const (
 	cacheBytes    = 8 << 20
 	memTableBytes = 8 << 20
 	// inFlightBytes bounds what appends that are not yet acknowledged may hold in memory.
-	inFlightBytes = 64 << 20
+	inFlightBytes = 32 << 20
 )
 
 // Store is the embedded message store. See the package comment.
@@ -271,6 +271,27 @@ func (s *Store) enter(ctx context.Context) error {
 		return store.ErrClosed
 	}
 	return nil
+}
+
+// await runs a write on a goroutine of its own and waits until it is through or ctx ends: a disk that hangs must not hold the
+// caller. The goroutine ends with the write.
+func (s *Store) await(ctx context.Context, write func() error) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer s.life.RUnlock()
+		done <- write()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.parked:
+		return *s.failure.Load()
+	}
 }
 
 // writeOptions are those of writes that must be as durable as an append.

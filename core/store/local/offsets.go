@@ -47,22 +47,7 @@ func (s *Store) Commit(ctx context.Context, client string, epoch int64, offsets 
 
 // change makes a change to one client's offsets and waits until it is durable, or ctx ends.
 func (s *Store) change(ctx context.Context, client string, fill func(*pebble.Batch) error) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	go func() { // its own goroutine because a disk that hangs must not hold the caller; it ends with the write
-		defer s.life.RUnlock()
-		done <- s.write(client, fill)
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.parked:
-		return *s.failure.Load()
-	}
+	return s.await(ctx, func() error { return s.write(client, fill) })
 }
 
 // write applies a change. Changes of one client exclude each other until they are in the log, in their order; they are

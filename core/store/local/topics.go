@@ -111,13 +111,13 @@ func (s *Store) CreateTopic(ctx context.Context, name string, _ int) error {
 	if err := s.ValidTopic(name); err != nil {
 		return err
 	}
-	if err := s.enter(ctx); err != nil {
-		return err
+	if s.lookupTopic(name) != nil && !s.closed.Load() {
+		return ctx.Err()
 	}
-	defer s.life.RUnlock()
-	if s.lookupTopic(name) != nil {
-		return nil
-	}
+	return s.await(ctx, func() error { return s.createTopic(name) })
+}
+
+func (s *Store) createTopic(name string) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -148,10 +148,10 @@ func (s *Store) CreateTopic(ctx context.Context, name string, _ int) error {
 // DeleteTopic removes a first-level topic and its records. A topic of the same name that is created later goes on with the
 // offsets. See store.Store.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.life.RUnlock()
+	return s.await(ctx, func() error { return s.deleteTopic(ctx, name) })
+}
+
+func (s *Store) deleteTopic(ctx context.Context, name string) error {
 	s.adminMu.Lock() // until the records are gone, so that a new topic of the name starts empty
 	defer s.adminMu.Unlock()
 	t := s.lookupTopic(name)
@@ -165,7 +165,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		return notStarted()
 	}
 	t.deleted.Store(true) // from here the committer refuses its appends
-	if err := s.barrier(); err != nil {
+	if err := s.barrier(ctx); err != nil {
 		t.deleted.Store(false)
 		return err
 	}
@@ -180,12 +180,17 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 }
 
 // barrier waits until every append that the committer has accepted is through.
-func (s *Store) barrier() error {
+func (s *Store) barrier(ctx context.Context) error {
 	done := make(chan error, 1)
 	if !s.append.push(&appendOp{done: func(_ store.Position, err error) { done <- err }}) {
 		return store.ErrClosed
 	}
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // ValidTopic accepts every name that MQTT can express as a first level. See store.Store.
