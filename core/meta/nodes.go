@@ -45,9 +45,7 @@ type peer struct {
 	record nodeRecord
 	// heard is when the record last changed; the clock starts again after an outage.
 	heard time.Time
-	// absent is true where the record disappeared (its lease ended) while it was not marked as left.
-	absent bool
-	lost   bool
+	lost  bool
 }
 
 type nodeRecord struct {
@@ -69,12 +67,9 @@ func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
 	defer n.mu.Unlock()
 	p := n.peers[key]
 	if e == nil {
-		switch {
-		case p == nil:
-		case p.record.Left || p.lost || key == n.m.opts.NodeID:
+		// One that did not leave stays until it has been silent long enough: its lease may have ended in an outage only.
+		if p != nil && (p.record.Left || p.lost || key == n.m.opts.NodeID) {
 			delete(n.peers, key)
-		default:
-			p.absent = true
 		}
 		return
 	}
@@ -91,7 +86,7 @@ func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
 		p = &peer{}
 		n.peers[key] = p
 	}
-	p.record, p.heard, p.absent, p.lost = r, time.Now(), false, false
+	p.record, p.heard, p.lost = r, time.Now(), false
 }
 
 // run sends heartbeats and looks for lost nodes until ctx ends.
@@ -125,10 +120,16 @@ func (n *nodes) heartbeat(ctx context.Context) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
+		if time.Since(n.beat) > outage(n.m) && n.unread.IsZero() {
+			n.unread = begin // look may not have run meanwhile
+		}
 		n.beat = begin
 	}
 	n.err = err
 }
+
+// outage is how long own heartbeats must have failed for the silence of others to count for nothing.
+func outage(m *Meta) time.Duration { return 3 * m.opts.HeartbeatInterval }
 
 func (n *nodes) write(ctx context.Context, left bool) error {
 	o := &n.m.opts
@@ -164,7 +165,7 @@ func (n *nodes) look(ctx context.Context, now time.Time) {
 	var lost, clean []string
 	n.mu.Lock()
 	// Own heartbeats are the quickest sign of an outage: theirs are failing as well then.
-	readable = readable && n.err == nil && now.Sub(n.beat) < 3*n.m.opts.HeartbeatInterval
+	readable = readable && n.err == nil && now.Sub(n.beat) < outage(n.m)
 	if !readable {
 		if n.unread.IsZero() {
 			n.unread = now
@@ -190,7 +191,7 @@ func (n *nodes) look(ctx context.Context, now time.Time) {
 			if p.lost && silent > 3*n.m.opts.LostAfter {
 				clean = append(clean, id)
 			}
-		case silent > n.m.opts.LostAfter || p.absent && silent > n.m.opts.LostAfter/2:
+		case silent > n.m.opts.LostAfter:
 			p.lost = true
 			lost = append(lost, id)
 		}

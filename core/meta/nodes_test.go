@@ -89,7 +89,8 @@ func TestANodeLostWhileNobodyWatchedIsFoundAtStart(t *testing.T) {
 
 func TestAnOutageOfTheBackendLosesNoNode(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
-		one, two := start(t, b, "one"), start(t, b, "two")
+		patient := func(o *Options) { o.LostAfter = 2 * time.Second } // longer than the pauses between tries
+		one, two := start(t, b, "one", patient), start(t, b, "two", patient)
 		lost := watchNodes(one)
 		eventually(t, func() bool { return len(one.Nodes()) == 2 && len(two.Nodes()) == 2 })
 		b.Fail(true)
