@@ -78,7 +78,7 @@ proto: $(BUF) ## Generate Go from plugins/proto
 
 .PHONY: bench
 bench: build test-packages ## Measure throughput and latency
-	LMQGATE_BENCH=1 LMQGATE_ROCKETMQ=$(firstword $(ROCKETMQ_VERSIONS)) go test -count=1 -v -timeout 60m ./test/bench/...
+	go run ./test/bench -bin bin -rocketmq $(firstword $(ROCKETMQ_VERSIONS))
 
 .PHONY: rocketmq-up
 rocketmq-up: test-packages ## Start a RocketMQ on free loopback ports; says where it is

@@ -1,0 +1,128 @@
+// Command bench measures a whole gateway process from outside, over MQTT: throughput and latency, QoS 1, on the local store and
+// on RocketMQ. On RocketMQ each figure stands beside that of rocketmq-client-go's bare producer, taken in turn in the same run,
+// because machines are noisy and only such a ratio holds. Everything runs on loopback, for a bounded time.
+//
+//	make bench
+//	go run ./test/bench -bin bin -rocketmq 5.4.0 -seconds 5 -rounds 3
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	bin := flag.String("bin", "bin", "directory with lmqgate and plugins/, as make build leaves it")
+	version := flag.String("rocketmq", "5.4.0", "RocketMQ version; empty measures the local store only")
+	seconds := flag.Float64("seconds", 5, "length of one measurement, 1 to 60")
+	rounds := flag.Int("rounds", 3, "measurements of each kind, in turn; the medians are printed")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *bin, *version, time.Duration(*seconds*float64(time.Second)), *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
+	if length < time.Second || length > time.Minute || rounds < 1 || rounds > 20 {
+		return fmt.Errorf("seconds is %v and rounds %d; choose 1 to 60 and 1 to 20", length.Seconds(), rounds)
+	}
+	if err := local(ctx, bin, length, rounds); err != nil {
+		return fmt.Errorf("local store: %w", err)
+	}
+	if version == "" {
+		return nil
+	}
+	if err := rocketmq(ctx, bin, version, length, rounds); err != nil {
+		return fmt.Errorf("RocketMQ %s: %w", version, err)
+	}
+	return nil
+}
+
+// median of a figure over the rounds.
+func median[T any](rounds []T, of func(T) float64) float64 {
+	all := make([]float64, len(rounds))
+	for i, r := range rounds {
+		all[i] = of(r)
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// printLoad prints the medians of a load.
+func printLoad(name string, rounds []result) {
+	fmt.Printf("%-44s acked %8.0f/s  delivered %8.0f/s  p50 %8.2f ms  p99 %8.2f ms  missing %.0f\n", name,
+		median(rounds, func(r result) float64 { return r.acked }), median(rounds, func(r result) float64 { return r.delivered }),
+		median(rounds, func(r result) float64 { return r.p50 }), median(rounds, func(r result) float64 { return r.p99 }),
+		median(rounds, func(r result) float64 { return float64(r.missing) }))
+}
+
+func local(ctx context.Context, bin string, length time.Duration, rounds int) error {
+	g, err := start(ctx, bin, localConfig)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	fmt.Println("local store, sync: always")
+	g.printMemory()
+	for _, l := range loads {
+		var all []result
+		for i := range rounds {
+			r, err := g.load(ctx, l, i, length)
+			if err != nil {
+				return err
+			}
+			all = append(all, r)
+		}
+		printLoad(l.name, all)
+	}
+	return nil
+}
+
+func rocketmq(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
+	c, err := startCluster(ctx, version)
+	if err != nil {
+		return err
+	}
+	defer c.Stop()
+	g, err := start(ctx, bin, rocketmqConfig(c.Namesrv()))
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	fmt.Printf("RocketMQ %s, one broker, on the same machine\n", version)
+	g.printMemory()
+	for _, l := range loads {
+		var all []result
+		var bare, ratios, delivered []float64
+		for i := range rounds {
+			b := 0.0
+			if l.rate == 0 {
+				if b, err = produce(ctx, c, l.publishers*l.window, length); err != nil {
+					return fmt.Errorf("bare producer: %w", err)
+				}
+			}
+			r, err := g.load(ctx, l, i, length)
+			if err != nil {
+				return err
+			}
+			all = append(all, r)
+			bare, ratios, delivered = append(bare, b), append(ratios, r.acked/b), append(delivered, r.delivered/b)
+		}
+		printLoad(l.name, all)
+		if l.rate == 0 {
+			id := func(f float64) float64 { return f }
+			fmt.Printf("%-44s acked %8.0f/s  ratio of acked %.2f, of delivered %.2f\n",
+				fmt.Sprintf("  bare producer, %d in flight", l.publishers*l.window), median(bare, id), median(ratios, id), median(delivered, id))
+		}
+	}
+	return nil
+}

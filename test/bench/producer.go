@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	rocketmqclient "github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+const bareTopic = "bench_bare"
+
+func startCluster(ctx context.Context, version string) (*cluster.Cluster, error) {
+	c, err := cluster.Start(ctx, cluster.Options{Version: version})
+	if err != nil {
+		return nil, err
+	}
+	for _, broker := range c.Brokers() {
+		if err := c.CreateTopic(ctx, broker, bareTopic, 4); err != nil {
+			c.Stop()
+			return nil, err
+		}
+	}
+	if err := c.AwaitRoute(ctx, bareTopic, c.BrokerNames()...); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// produce sends with the bare producer, flight messages at a time, each with the payload of the gateway's messages and, like
+// them, in no light message queue. It returns the rate a second.
+func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Duration) (float64, error) {
+	rlog.SetLogLevel("error")
+	p, err := rocketmqclient.NewProducer(producer.WithNsResolver(primitive.NewPassthroughResolver(c.Namesrv())),
+		producer.WithGroupName("bench"), producer.WithRetry(0), producer.WithInstanceName(fmt.Sprint(time.Now().UnixNano())))
+	if err != nil {
+		return 0, err
+	}
+	if err := p.Start(); err != nil {
+		return 0, err
+	}
+	defer func() { _ = p.Shutdown() }()
+	var sent, failed atomic.Int64
+	var wg sync.WaitGroup
+	body := make([]byte, payloadSize)
+	began := time.Now()
+	end := began.Add(length)
+	for range flight {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for time.Now().Before(end) {
+				m := primitive.NewMessage(bareTopic, body)
+				m.WithTag("MQTT_COMMON")
+				if _, err := p.SendSync(ctx, m); err != nil {
+					failed.Add(1)
+					time.Sleep(10 * time.Millisecond)
+					continue
+				}
+				sent.Add(1)
+			}
+		}()
+	}
+	wg.Wait()
+	if sent.Load() == 0 {
+		return 0, fmt.Errorf("none of %d sends succeeded", failed.Load())
+	}
+	return float64(sent.Load()) / time.Since(began).Seconds(), nil
+}
