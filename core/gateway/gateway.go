@@ -279,11 +279,21 @@ func (g *Gateway) healthy() error {
 	return errors.Join(errs...)
 }
 
+// reachable returns nil once the services answer, and the plugins say so as well: a node that has announced that it is ready
+// must not be found unready by the next probe.
+func (g *Gateway) reachable(ctx context.Context) error {
+	errs := []error{g.meta.Ready(), g.store.Ready(ctx)}
+	for _, p := range g.host.Plugins() {
+		errs = append(errs, p.Healthy())
+	}
+	return errors.Join(errs...)
+}
+
 // waitingFor says what the node waits for before it accepts clients.
 func (g *Gateway) waitingFor() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := errors.Join(g.meta.Ready(), g.store.Ready(ctx)); err != nil {
+	if err := g.reachable(ctx); err != nil {
 		return strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	return "nothing"
@@ -294,7 +304,7 @@ func (g *Gateway) await(ctx context.Context) error {
 	said := time.Now()
 	for {
 		probe, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := errors.Join(g.meta.Ready(), g.store.Ready(probe))
+		err := g.reachable(probe)
 		cancel()
 		if err == nil {
 			return nil
