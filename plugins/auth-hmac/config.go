@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -40,7 +39,7 @@ func (e *effect) UnmarshalText(text []byte) error {
 	case "deny":
 		*e = deny
 	default:
-		return errors.New("must be allow or deny")
+		return fmt.Errorf("must be allow or deny, not %q", text)
 	}
 	return nil
 }
@@ -70,7 +69,7 @@ func (a *action) UnmarshalText(text []byte) error {
 	case "all":
 		*a = all
 	default:
-		return errors.New("must be publish, subscribe or all")
+		return fmt.Errorf("must be publish, subscribe or all, not %q", text)
 	}
 	return nil
 }
