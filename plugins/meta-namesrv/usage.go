@@ -8,8 +8,8 @@ import (
 // Limits. A put makes the namesrv write all of its configuration anew, so what is stored makes every write slower; README.md has
 // the figures that these come from.
 const (
-	maxKeys       = 20_000
-	maxTotalBytes = 8 << 20
+	maxKeys       = 5000
+	maxTotalBytes = 3 << 20
 	maxValueBytes = 256 << 10
 )
 
