@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -167,6 +169,41 @@ func TestAKilledPluginIsRestartedAndCallsInBetweenWait(t *testing.T) {
 	require.NoError(t, p.Healthy())
 }
 
+func TestNoCallOfManyFailsWhileThePluginIsKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-auth")
+	p := startAuth(t, h, "plug-auth", nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	failures := make(chan error, 8)
+	answered := make([]atomic.Int64, cap(failures))
+	for i := range answered {
+		callers.Go(func() {
+			for ; ctx.Err() == nil; answered[i].Add(1) {
+				if _, err := ask(p, "u"); err != nil {
+					failures <- err
+					return
+				}
+			}
+		})
+	}
+	for n := range 3 {
+		_ = syscall.Kill(p.Info().PID, syscall.SIGKILL)
+		eventually(t, "it is restarted", func() bool { return p.Info().Restarts > n && p.Healthy() == nil })
+		// A call is made again once, so each caller must be past the calls that this kill broke.
+		for i := range answered {
+			seen := answered[i].Load()
+			eventually(t, "each caller is answered", func() bool { return answered[i].Load() > seen+1 || len(failures) > 0 })
+		}
+	}
+	stop()
+	callers.Wait()
+	close(failures)
+	for err := range failures {
+		require.NoError(t, err)
+	}
+}
+
 func TestAPluginThatCrashesInACallIsRestarted(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
@@ -263,7 +300,7 @@ func TestAStreamEndsWithItsProcessAndCanBeOpenedAgain(t *testing.T) {
 	require.Equal(t, "first", r.GetClientId())
 	require.NoError(t, syscall.Kill(p.Info().PID, syscall.SIGKILL))
 	_, err = stream.Recv()
-	require.Error(t, err)
+	require.Equal(t, codes.Unavailable, status.Code(err))
 	eventually(t, "a new process lives", func() bool { return p.Info().Restarts == 1 })
 	stream, err = p.Auth().Revocations(t.Context(), &pluginv1.RevocationsRequest{})
 	require.NoError(t, err)

@@ -84,7 +84,7 @@ func (r *route) once(ctx context.Context, method string, args, reply any, opts [
 	// An answer brings metadata, whatever it is; a broken connection brings none.
 	var header, trailer metadata.MD
 	told := append(slices.Clone(opts), grpc.Header(&header), grpc.Trailer(&trailer))
-	err = tooLarge(inst.conn.Invoke(ctx, method, args, reply, told...))
+	err = settled(ctx, inst.conn.Invoke(ctx, method, args, reply, told...))
 	broken := status.Code(err) == codes.Unavailable && len(header)+len(trailer) == 0
 	if !broken || !repeatable[method] || !r.died(ctx, inst) {
 		return err
@@ -92,7 +92,7 @@ func (r *route) once(ctx context.Context, method string, args, reply any, opts [
 	if inst, err = r.live(ctx); err != nil {
 		return err
 	}
-	return tooLarge(inst.conn.Invoke(ctx, method, args, reply, opts...))
+	return settled(ctx, inst.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream implements grpc.ClientConnInterface. A stream has the caller's deadline only, and ends with the process.
@@ -103,9 +103,21 @@ func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 	}
 	stream, err := inst.conn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
+		err = settled(ctx, err)
 		r.plugin.host.metrics.call(r.plugin.spec.name, shortName(method), err, 0)
+		return nil, err
 	}
-	return stream, err
+	return settledStream{ClientStream: stream}, nil
+}
+
+// settledStream gives a stream's errors the codes that settled gives a call's.
+type settledStream struct{ grpc.ClientStream }
+
+func (s settledStream) RecvMsg(m any) error { return settled(s.Context(), s.ClientStream.RecvMsg(m)) }
+
+func (s settledStream) Header() (metadata.MD, error) {
+	md, err := s.ClientStream.Header()
+	return md, settled(s.Context(), err)
 }
 
 // live is the process to call; where there is none it waits until one is there, a short time after the last went.
@@ -165,10 +177,18 @@ var repeatable = map[string]bool{
 	pluginv1.Meta_Get_FullMethodName:          true,
 }
 
-// tooLarge keeps gRPC's own RESOURCE_EXHAUSTED, for a message over the size limit, apart from a backend's.
-func tooLarge(err error) error {
-	if s, ok := status.FromError(err); ok && s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message") {
+// settled gives the errors of gRPC itself the codes that callers of a plugin expect: RESOURCE_EXHAUSTED is a backend's
+// limit, not an answer over the size limit; and a connection that the host closed under a call, because the process is
+// gone, is no cancellation by the caller.
+func settled(ctx context.Context, err error) error {
+	s, ok := status.FromError(err)
+	switch {
+	case !ok || err == nil:
+		return err
+	case s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message"):
 		return status.Error(codes.Internal, "the plugin's answer is too large: "+s.Message())
+	case s.Code() == codes.Canceled && ctx.Err() == nil:
+		return status.Error(codes.Unavailable, "the plugin is gone: "+s.Message())
 	}
 	return err
 }
