@@ -54,8 +54,5 @@ func rootWildcard(filter string) bool {
 
 // cut splits s at its first "/": the first level, what follows it, and whether anything does.
 func cut(s string) (level, rest string, more bool) {
-	if i := strings.IndexByte(s, '/'); i >= 0 {
-		return s[:i], s[i+1:], true
-	}
-	return s, "", false
+	return strings.Cut(s, "/")
 }

@@ -1,5 +1,7 @@
 package topic
 
+import "slices"
+
 // setSlice is up to how many values a set is a slice: most filters have one or a few subscribers, a map costs far more.
 const setSlice = 16
 
@@ -17,10 +19,8 @@ func (s *set[V]) add(v V) bool {
 		s.many[v] = struct{}{}
 		return true
 	}
-	for _, w := range s.few {
-		if w == v {
-			return false
-		}
+	if slices.Contains(s.few, v) {
+		return false
 	}
 	if len(s.few) < setSlice {
 		s.few = append(s.few, v)

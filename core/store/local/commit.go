@@ -28,9 +28,8 @@ type committer struct {
 	young, old map[string]*queueState
 	remember   int // how many queues young holds when it is full
 
-	entries []store.Entry // scratch
-	value   []byte        // scratch
-	key     []byte        // scratch
+	value []byte // scratch
+	key   []byte // scratch
 }
 
 // queueState is what an append needs to know of a queue.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,7 +129,7 @@ func orderPerKey(t *testing.T, s *suite) {
 	for k := range keys {
 		wg.Go(func() {
 			for i := range each {
-				m := message(fmt.Sprintf("%s/k%d", first, k), fmt.Sprint(i))
+				m := message(fmt.Sprintf("%s/k%d", first, k), strconv.Itoa(i))
 				if _, err := put(s.ctx, s.Store, appendTo(m)); err != nil {
 					failed.Add(1)
 					return
@@ -185,7 +186,7 @@ func positions(t *testing.T, s *suite) {
 	seen := map[place]bool{}
 	last := map[store.Partition]store.Position{}
 	for i := range s.scaled(50) {
-		p := s.put(t, appendTo(message(first+"/p", fmt.Sprint(i))))
+		p := s.put(t, appendTo(message(first+"/p", strconv.Itoa(i))))
 		at := place{p.Broker, p.Partition, p.Offset}
 		require.False(t, seen[at], "position %+v given twice", p)
 		seen[at] = true

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sort"
 	"sync"
@@ -108,15 +109,9 @@ func (q *faults) clone() *faults {
 	c := &faults{gaps: map[int64]int64{}, twice: map[int64]bool{}, repeats: map[int64]bool{}}
 	if q != nil {
 		c.base = q.base
-		for at, n := range q.gaps {
-			c.gaps[at] = n
-		}
-		for at := range q.twice {
-			c.twice[at] = true
-		}
-		for at := range q.repeats {
-			c.repeats[at] = true
-		}
+		maps.Copy(c.gaps, q.gaps)
+		maps.Copy(c.twice, q.twice)
+		maps.Copy(c.repeats, q.repeats)
 	}
 	return c
 }

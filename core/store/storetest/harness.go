@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func put(ctx context.Context, st store.Store, a store.Append) (store.Position, e
 func (s *suite) numbered(t *testing.T, name string, n int, queues ...string) {
 	t.Helper()
 	for i := range n {
-		s.put(t, appendTo(message(name, fmt.Sprint(i)), queues...))
+		s.put(t, appendTo(message(name, strconv.Itoa(i)), queues...))
 	}
 }
 
@@ -138,7 +139,7 @@ func payloads(records []*store.Record) []string {
 func numbers(n int) []string {
 	out := make([]string, n)
 	for i := range out {
-		out[i] = fmt.Sprint(i)
+		out[i] = strconv.Itoa(i)
 	}
 	return out
 }
@@ -150,7 +151,7 @@ func requireEachOnceInOrder(t *testing.T, records []*store.Record, publishers, n
 	next := map[string]int{}
 	for _, r := range records {
 		who, number, _ := strings.Cut(string(r.Payload), " ")
-		require.Equal(t, fmt.Sprint(next[who]), number, "next of publisher %s", who)
+		require.Equal(t, strconv.Itoa(next[who]), number, "next of publisher %s", who)
 		next[who]++
 	}
 	require.Len(t, next, publishers)

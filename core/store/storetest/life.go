@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func crashUnderLoad(t *testing.T, s *suite) {
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				m := message(first+"/l", fmt.Sprintf("%d %d", p, i))
-				m.Publisher = fmt.Sprint(p)
+				m.Publisher = strconv.Itoa(p)
 				if _, err := put(s.ctx, st, appendTo(m)); err != nil {
 					return
 				}
@@ -140,7 +141,7 @@ func retention(t *testing.T, s *suite) {
 		require.Equal(t, store.Batch{Next: 40, Min: 40, Max: 40}, bare(b))
 	}
 	for i := range 3 {
-		s.put(t, appendTo(message(name, fmt.Sprint(40+i)), queue, wild))
+		s.put(t, appendTo(message(name, strconv.Itoa(40+i)), queue, wild))
 	}
 	for _, q := range []string{queue, wild} {
 		b, err = s.Read(s.ctx, store.QueueRef{Queue: q, Broker: ref.Broker}, 0, 32)

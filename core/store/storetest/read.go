@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func (s *suite) queueOn(t *testing.T, n int) (first string, ref store.QueueRef) 
 	name := first + "/q"
 	var broker string
 	for i := range n {
-		broker = s.put(t, appendTo(message(name, fmt.Sprint(i)))).Broker
+		broker = s.put(t, appendTo(message(name, strconv.Itoa(i)))).Broker
 	}
 	ref = store.QueueRef{Queue: topic.Queue(name), Broker: broker}
 	require.Eventually(t, func() bool {
@@ -68,7 +69,7 @@ func shortReads(t *testing.T, s *suite) {
 	}
 	for i, r := range s.drain(t, first, topic.Queue(name), n, 1000) {
 		number, rest, _ := strings.Cut(string(r.Payload), " ")
-		require.Equal(t, fmt.Sprint(i), number)
+		require.Equal(t, strconv.Itoa(i), number)
 		require.Equal(t, filler, rest)
 	}
 }
@@ -120,10 +121,10 @@ func readPartition(t *testing.T, s *suite) {
 	n := s.scaled(60)
 	perPartition := map[store.Partition][]string{}
 	for i := range n {
-		m := message(fmt.Sprintf("%s/%d", first, i%5), fmt.Sprint(i))
+		m := message(fmt.Sprintf("%s/%d", first, i%5), strconv.Itoa(i))
 		p := s.put(t, appendTo(m))
 		key := store.Partition{Broker: p.Broker, ID: p.Partition}
-		perPartition[key] = append(perPartition[key], fmt.Sprint(i))
+		perPartition[key] = append(perPartition[key], strconv.Itoa(i))
 	}
 	for p, want := range perPartition {
 		records := s.drainPartition(t, first, p, 0, len(want))

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func tailConcurrent(t *testing.T, s *suite) {
 		wg.Go(func() {
 			for i := range each {
 				m := message(first+"/t", fmt.Sprintf("%d %d", p, i))
-				m.Publisher = fmt.Sprint(p)
+				m.Publisher = strconv.Itoa(p)
 				if _, err := put(s.ctx, s.Store, appendTo(m)); err != nil {
 					t.Error(err)
 					return
@@ -104,7 +105,7 @@ func tailSlow(t *testing.T, s *suite) {
 		wg.Go(func() {
 			for i := range each {
 				m := message(first+"/s", fmt.Sprintf("%d %d", p, i))
-				m.Publisher = fmt.Sprint(p)
+				m.Publisher = strconv.Itoa(p)
 				if _, err := put(s.ctx, s.Store, appendTo(m)); err != nil {
 					t.Error(err)
 					return
@@ -213,7 +214,7 @@ func tailRace(t *testing.T, s *suite) {
 			default:
 			}
 			mu.Lock() // Tail and this append exclude each other, so it is known what comes after
-			_, err := put(s.ctx, s.Store, appendTo(message(first+"/r", fmt.Sprint(i))))
+			_, err := put(s.ctx, s.Store, appendTo(message(first+"/r", strconv.Itoa(i))))
 			stored = i + 1
 			mu.Unlock()
 			if err != nil {
