@@ -28,7 +28,8 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		old = m.session(r.ClientID) // it may have ended
 	}
 	m.cancelWill(r.ClientID, r.CleanStart)
-	rec, err := m.o.Meta.LoadSession(ctx, r.ClientID)
+	rec, err := m.load(ctx, r)
+	reachable := err == nil
 	switch {
 	case err != nil && (r.Expiry > 0 || old != nil && old.durable):
 		return nil, false, err
@@ -51,12 +52,25 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		s = &Session{m: m, id: r.ClientID, lanes: m.o.Publisher.Lanes(r.ClientID)}
 	}
 	present := rec != nil
-	if err := s.attach(ctx, r, rec); err != nil {
+	if err := s.attach(ctx, r, rec, reachable); err != nil {
 		s.discard()
 		return nil, false, err
 	}
 	return s, present, nil
 }
+
+// load reads a session's record. A client that wants no session does not wait long for it.
+func (m *Manager) load(ctx context.Context, r Request) (*meta.Session, error) {
+	if r.Expiry == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookupTimeout)
+		defer cancel()
+	}
+	return m.o.Meta.LoadSession(ctx, r.ClientID)
+}
+
+// lookupTimeout is how long a CONNECT that wants no session waits for metadata that does not answer.
+const lookupTimeout = time.Second
 
 // due reports whether a session's time is over.
 func (m *Manager) due(rec *meta.Session) bool {
@@ -64,8 +78,8 @@ func (m *Manager) due(rec *meta.Session) bool {
 	return !at.IsZero() && !time.Now().Before(at)
 }
 
-// attach gives the session its connection. rec is its record where it is resumed.
-func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) error {
+// attach gives the session its connection. rec is its record where it is resumed; reachable says whether the metadata answered.
+func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reachable bool) error {
 	s.mu.Lock()
 	s.username, s.version, s.remoteAddr, s.listener = r.Username, r.Version, r.RemoteAddr, r.Listener
 	s.connected = time.Now()
@@ -105,7 +119,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session) erro
 		}
 		s.m.commits.add(s)
 	}
-	if err := s.saveWill(ctx); err != nil {
+	if err := s.saveWill(ctx, reachable); err != nil {
 		return err
 	}
 	s.m.mu.Lock()

@@ -9,7 +9,10 @@ import (
 )
 
 // saveWill records the will of the connection that is being attached, or removes the one that an earlier connection left.
-func (s *Session) saveWill(ctx context.Context) error {
+func (s *Session) saveWill(ctx context.Context, reachable bool) error {
+	if s.will == nil && !reachable {
+		return nil
+	}
 	if s.will == nil {
 		w, err := s.m.o.Meta.LoadWill(ctx, s.id)
 		if err == nil && w != nil {
@@ -18,6 +21,11 @@ func (s *Session) saveWill(ctx context.Context) error {
 		return nil
 	}
 	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry}
+	if !s.durable {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 2*lookupTimeout)
+		defer cancel()
+	}
 	err := s.m.o.Meta.SaveWill(ctx, w)
 	if err != nil && !s.durable {
 		s.m.log.Warn("recording a will failed; it is lost if this node is", "client", s.id, "error", err)
