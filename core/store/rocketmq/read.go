@@ -31,27 +31,30 @@ func (s *Store) ReadPartition(ctx context.Context, topic string, p store.Partiti
 	return b, nil
 }
 
-// read pulls once. queue is the light message queue's name, or empty for a physical queue.
+// read pulls once, or twice where retention removed the beginning. queue is the light message queue's name, or empty for a physical queue.
 func (s *Store) read(ctx context.Context, name, topic string, id int32, queue string, offset int64, limit int) (store.Batch, error) {
 	if err := s.begin(); err != nil {
 		return store.Batch{}, err
 	}
 	defer s.end()
-	pull, err := s.pull(ctx, name, remoting.PullRequest{
-		Group: pullGroup, Topic: topic, Queue: id, Offset: offset, Max: min(max(limit, 1), maxPull),
-	})
+	req := remoting.PullRequest{Group: pullGroup, Topic: topic, Queue: id, Offset: offset, Max: min(max(limit, 1), maxPull)}
+	pull, err := s.pull(ctx, name, req)
 	if err != nil {
 		return store.Batch{}, err
 	}
-	b := store.Batch{Next: max(pull.Next, offset), Min: pull.Min, Max: pull.Max}
-	if pull.Code == remoting.PullOffsetMoved {
-		if offset > pull.Max {
-			s.metrics.resets.Inc()
-			b.Next = pull.Min
-		}
-		return b, nil
+	if pull.Code == remoting.PullOffsetMoved && offset > pull.Max {
+		s.metrics.resets.Inc()
+		return store.Batch{Next: pull.Min, Min: pull.Min, Max: pull.Max}, nil
 	}
-	b.Records, b.Offsets = s.records(name, queue, offset, pull, true)
+	if pull.Code == remoting.PullOffsetMoved && pull.Next > offset {
+		// What was asked for is gone; what is left begins at Next.
+		req.Offset = pull.Next
+		if pull, err = s.pull(ctx, name, req); err != nil {
+			return store.Batch{}, err
+		}
+	}
+	b := store.Batch{Next: max(pull.Next, req.Offset), Min: pull.Min, Max: pull.Max}
+	b.Records, b.Offsets = s.records(name, queue, req.Offset, pull, true)
 	s.metrics.read.WithLabelValues("read").Add(float64(len(b.Records)))
 	return b, nil
 }

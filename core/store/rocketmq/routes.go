@@ -35,7 +35,27 @@ type broker struct {
 type clusterState struct {
 	brokers map[string]broker
 	names   []string // of brokers, sorted
-	at      time.Time
+	// seen are the versions that brokers ever told, also those that are gone. A broker that is back after a crash, and does
+	// not answer yet, must not be taken for one of unknown version: keys would move to its only safe queue and back, and the
+	// two queues are not read in one order.
+	seen map[brokerAt]int
+	at   time.Time
+}
+
+// brokerAt is a broker at an address.
+type brokerAt struct{ name, addr string }
+
+// remember takes over the versions that are known of old, and adds those of the state's brokers.
+func (st *clusterState) remember(old *clusterState) {
+	st.seen = make(map[brokerAt]int, len(st.names))
+	if old != nil {
+		maps.Copy(st.seen, old.seen)
+	}
+	for name, b := range st.brokers {
+		if b.version != 0 {
+			st.seen[brokerAt{name, b.addr}] = b.version
+		}
+	}
 }
 
 // topicRoute is what the namesrvs said last about a topic. It is never changed.
@@ -119,6 +139,7 @@ func (r *routes) recheckVersions(ctx context.Context) {
 			st.brokers[name] = old.brokers[name]
 		}
 	}
+	st.remember(old)
 	r.cluster.CompareAndSwap(old, st) // a newer state has its own
 }
 
@@ -143,11 +164,12 @@ func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 		}
 		slices.Sort(st.names)
 		r.versions(ctx, st, func(name string, b broker) int {
-			if old != nil && old.brokers[name].addr == b.addr {
-				return old.brokers[name].version
+			if old != nil {
+				return old.seen[brokerAt{name, b.addr}]
 			}
 			return 0
 		})
+		st.remember(old)
 		r.cluster.Store(st)
 		return st, nil
 	})
