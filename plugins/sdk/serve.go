@@ -41,7 +41,9 @@ func serve(s *server) {
 	slog.SetDefault(s.log)
 	// Before anything else: a gateway that dies while this plugin is still starting must not leave it behind.
 	go leaveAtEndOf(os.Stdin, s)
-	go leaveAtTerm(s)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
+	go leaveAtSignal(asked, s)
 
 	versions := make(map[int]plugin.PluginSet)
 	for _, v := range handshake.Versions() {
@@ -75,10 +77,8 @@ func leaveAtEndOf(in io.Reader, s *server) {
 	os.Exit(0)
 }
 
-// leaveAtTerm ends the process in order where it is asked to by a signal. The gateway starts it again, unless it goes too.
-func leaveAtTerm(s *server) {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGTERM)
+// leaveAtSignal ends the process in order when a signal asks it to. The gateway starts it again, unless it goes too.
+func leaveAtSignal(asked <-chan os.Signal, s *server) {
 	<-asked
 	s.leave()
 	os.Exit(0)
