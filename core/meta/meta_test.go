@@ -97,3 +97,49 @@ func TestManySubscribersShareWrites(t *testing.T) {
 		require.Equal(t, 200, m.FilterCount("cmd"))
 	})
 }
+
+func TestOneCallRegistersThousandsOfFilters(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		var names []string
+		for i := range 2000 {
+			names = append(names, fmt.Sprintf("t/%d/#", i))
+		}
+		require.NoError(t, m.RegisterFilters(context.Background(), names...))
+		require.Equal(t, 2000, m.FilterCount("t"))
+		require.Equal(t, 2000, len(b.Keys(NamespaceFilters)))
+	})
+}
+
+func TestWritesWaitLongerThanTheTimeoutWhileOthersGetThrough(t *testing.T) {
+	b := metatest.New(metatest.Plain())
+	t.Cleanup(b.Close)
+	m := start(t, b, "one", func(o *Options) { o.WriteTimeout = time.Second })
+	b.Delay(300 * time.Millisecond)
+	errs := make(chan error)
+	for i := range 500 {
+		go func() { errs <- m.RegisterFilters(context.Background(), fmt.Sprintf("t/%d/#", i)) }()
+	}
+	for range 500 {
+		require.NoError(t, <-errs)
+	}
+	b.Delay(0)
+}
+
+func TestBatchesShrinkWhereEachOperationIsSlowAndGrowAgain(t *testing.T) {
+	w := newWriter(nil)
+	w.adapt(100, 10*time.Second)
+	require.EqualValues(t, 50, w.limit.Load())
+	w.adapt(1, 10*time.Second) // the call is slow, not the operation
+	require.EqualValues(t, 50, w.limit.Load())
+	for range 10 {
+		w.adapt(int(w.limit.Load()), time.Second)
+	}
+	require.EqualValues(t, minBatchOperations, w.limit.Load())
+	w.adapt(1, time.Millisecond) // says nothing of full batches
+	require.EqualValues(t, minBatchOperations, w.limit.Load())
+	for range 10 {
+		w.adapt(int(w.limit.Load()), time.Millisecond)
+	}
+	require.EqualValues(t, maxBatchOperations, w.limit.Load())
+}

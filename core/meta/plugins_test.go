@@ -16,6 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/pluginhost"
 	"github.com/lmqgate/lmqgate/core/store"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/remoting"
 	rocketmq "github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
@@ -112,14 +113,16 @@ func TestMetaNamesrvKeepsEverythingWhereUpstreamReadsIt(t *testing.T) {
 	m, _, stop := run(t, "meta-namesrv", config)
 	use(t, m)
 	check(t, m)
+	client := remoting.New(remoting.Config{})
+	defer func() { require.NoError(t, client.Close()) }()
 	wait(t, func() bool { // the list for upstream's gateways follows by itself
-		out, err := c.Mqadmin(ctx, "getKvConfig", "-s", "LMQ", "-k", "first", "-n", c.Namesrv()[1])
-		if err != nil { // mqadmin has no such command in every version; the plugin's own tests read the value
-			return true
-		}
-		return strings.Contains(out, "first/+")
+		v, _, err := client.GetKVConfig(ctx, c.Namesrv()[1], "LMQ", "first")
+		return err == nil && v == "first/+"
 	})
-	_, err := c.Mqadmin(ctx, "updateKvConfig", "-s", "LMQ", "-k", "ALL_FIRST_TOPICS", "-v", "first,by-mqadmin", "-n", strings.Join(c.Namesrv(), ";"))
+	topics, _, err := client.GetKVConfig(ctx, c.Namesrv()[1], "LMQ", "ALL_FIRST_TOPICS")
+	require.NoError(t, err)
+	require.Equal(t, "first", topics)
+	_, err = c.Mqadmin(ctx, "updateKvConfig", "-s", "LMQ", "-k", "ALL_FIRST_TOPICS", "-v", "first,by-mqadmin", "-n", strings.Join(c.Namesrv(), ";"))
 	require.NoError(t, err)
 	wait(t, func() bool { return m.HasTopic("by-mqadmin") })
 	stop()

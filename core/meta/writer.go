@@ -17,8 +17,9 @@ const (
 	maxBatchBytes      = 1 << 20
 	maxQueuedWrites    = 16384
 	// batchTime is what a batch should take: on a backend that writes each operation by itself and slowly, batches get smaller, so
-	// that they end within the call's time-out.
-	batchTime = 500 * time.Millisecond
+	// that they end within the call's time-out; but not smaller than minBatchOperations, in case it is the call that is slow.
+	batchTime          = 500 * time.Millisecond
+	minBatchOperations = 8
 	// patience is how many write time-outs a write may wait its turn while others get through.
 	patience = 4
 )
@@ -238,11 +239,21 @@ func (w *writer) send(ctx context.Context, group []*write) (int64, error) {
 		return 0, err
 	}
 	w.progress.Store(time.Now().UnixNano())
-	if each := time.Since(begin) / time.Duration(len(ops)); each > 0 {
-		w.limit.Store(max(1, min(maxBatchOperations, int64(batchTime/each))))
-	}
+	w.adapt(len(ops), time.Since(begin))
 	for _, op := range ops[:own] {
 		w.m.applied(op, revision)
 	}
 	return revision, nil
+}
+
+// adapt chooses the size of the next batches from how long one took.
+func (w *writer) adapt(operations int, took time.Duration) {
+	limit := w.limit.Load()
+	switch {
+	case took > batchTime && operations > minBatchOperations:
+		limit = max(minBatchOperations, min(limit, int64(operations))/2)
+	case took < batchTime/2 && int64(operations) >= limit/2:
+		limit = min(maxBatchOperations, limit*2)
+	}
+	w.limit.Store(limit)
 }
