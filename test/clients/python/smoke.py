@@ -1,0 +1,106 @@
+"""What an application with paho-mqtt relies on: QoS 0 to 2, retained messages, wills, persistent sessions.
+
+usage: smoke.py HOST PORT USER SECRET_KEY FIRST_LEVEL_TOPIC VERSION
+"""
+
+import base64
+import hashlib
+import hmac
+import queue
+import socket
+import sys
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+HOST, PORT, USER, SECRET, TOPIC, VERSION = sys.argv[1:]
+PATIENCE = 30
+V5 = VERSION == "5"
+
+
+class Client:
+    """A connected client that keeps what it receives."""
+
+    def __init__(self, name, keep=False, will=None):
+        self.id = f"py-{name}-{VERSION}-{TOPIC}"
+        self.messages = queue.Queue()
+        self.connected = queue.Queue()
+        self.subscribed = queue.Queue()
+        options = {} if V5 else {"clean_session": not keep}
+        self.mqtt = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2,
+            client_id=self.id,
+            protocol=mqtt.MQTTv5 if V5 else mqtt.MQTTv311,
+            reconnect_on_failure=False,
+            **options,
+        )
+        password = base64.b64encode(hmac.new(SECRET.encode(), self.id.encode(), hashlib.sha1).digest()).decode()
+        self.mqtt.username_pw_set(USER, password)
+        if will:
+            self.mqtt.will_set(*will)
+        self.mqtt.on_message = lambda _c, _u, m: self.messages.put(m)
+        self.mqtt.on_connect = lambda _c, _u, flags, reason, _p: self.connected.put((flags, reason))
+        self.mqtt.on_subscribe = lambda _c, _u, _m, reasons, _p: self.subscribed.put(reasons)
+        options = {}
+        if V5:
+            options["clean_start"] = not keep
+            options["properties"] = Properties(PacketTypes.CONNECT)
+            options["properties"].SessionExpiryInterval = 3600 if keep else 0
+        self.mqtt.connect(HOST, int(PORT), 60, **options)
+        self.mqtt.loop_start()
+        flags, reason = self.connected.get(timeout=PATIENCE)
+        assert not reason.is_failure, reason
+        self.present = flags.session_present
+
+    def subscribe(self, topic, qos):
+        self.mqtt.subscribe(topic, qos)
+        reasons = self.subscribed.get(timeout=PATIENCE)
+        assert [r.value for r in reasons] == [qos], reasons
+
+    def publish(self, topic, payload, qos, retain=False):
+        self.mqtt.publish(topic, payload, qos, retain).wait_for_publish(PATIENCE)
+
+    def expect(self, topic, payload, qos, retain=False):
+        m = self.messages.get(timeout=PATIENCE)
+        got = (m.topic, m.payload.decode(), m.qos, m.retain)
+        assert got == (topic, payload, qos, retain), f"{got}, not {(topic, payload, qos, retain)}"
+
+    def leave(self):
+        self.mqtt.disconnect()
+        self.mqtt.loop_stop()
+
+
+def main():
+    publisher = Client("publisher")
+    subscriber = Client("subscriber", keep=True)
+    assert not subscriber.present
+    subscriber.subscribe(f"{TOPIC}/+/x", 2)
+    for qos in (0, 1, 2):
+        publisher.publish(f"{TOPIC}/a/x", f"qos {qos}", qos)
+        subscriber.expect(f"{TOPIC}/a/x", f"qos {qos}", qos)
+    subscriber.leave()
+    for i in range(50):
+        publisher.publish(f"{TOPIC}/b/x", f"offline {i}", 1)
+    subscriber = Client("subscriber", keep=True)
+    assert subscriber.present
+    for i in range(50):
+        subscriber.expect(f"{TOPIC}/b/x", f"offline {i}", 1)
+
+    publisher.publish(f"{TOPIC}/kept", "retained", 1, retain=True)
+    late = Client("late")
+    late.subscribe(f"{TOPIC}/kept", 1)
+    late.expect(f"{TOPIC}/kept", "retained", 1, retain=True)
+    publisher.publish(f"{TOPIC}/kept", "", 1, retain=True)
+    late.expect(f"{TOPIC}/kept", "", 1)
+
+    late.subscribe(f"{TOPIC}/will", 1)
+    victim = Client("victim", will=(f"{TOPIC}/will", "gone", 1))
+    victim.mqtt.socket().shutdown(socket.SHUT_RDWR)
+    late.expect(f"{TOPIC}/will", "gone", 1)
+    for client in (publisher, subscriber, late):
+        client.leave()
+    print("ok")
+
+
+main()

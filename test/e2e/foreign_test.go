@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+	"github.com/stretchr/testify/require"
+)
+
+// clients returns the directory with the programs of a language, and one in .cache for what they need.
+func clients(t *testing.T, language string) (programs, cache string) {
+	t.Helper()
+	root, err := cluster.Root()
+	require.NoError(t, err)
+	cache = filepath.Join(root, ".cache", "clients", language)
+	require.NoError(t, os.MkdirAll(cache, 0o755))
+	return filepath.Join(root, "test", "clients", language), cache
+}
+
+// unchanged reports whether a file was installed from before; the second function notes that it is now.
+func unchanged(t *testing.T, file, cache string) (bool, func()) {
+	t.Helper()
+	now, err := os.ReadFile(file)
+	require.NoError(t, err)
+	stamp := filepath.Join(cache, "installed-"+filepath.Base(file))
+	last, _ := os.ReadFile(stamp)
+	return string(last) == string(now), func() { require.NoError(t, os.WriteFile(stamp, now, 0o600)) }
+}
+
+func TestPahoForPython(t *testing.T) {
+	python := program(t, "python3", "the Debian packages python3 and python3-venv")
+	programs, cache := clients(t, "python")
+	requirements := filepath.Join(programs, "requirements.txt")
+	venv := filepath.Join(cache, "venv")
+	if same, installed := unchanged(t, requirements, cache); !same {
+		execute(t, 2*time.Minute, python, "-m", "venv", "--clear", venv).OK()
+		execute(t, 2*time.Minute, filepath.Join(venv, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check",
+			"--require-hashes", "-r", requirements).OK()
+		installed()
+	}
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		host, port, err := net.SplitHostPort(g.TCP)
+		require.NoError(t, err)
+		for _, version := range []string{"3.1.1", "5"} {
+			t.Run(version, func(t *testing.T) {
+				out := execute(t, 2*time.Minute, filepath.Join(venv, "bin", "python"), filepath.Join(programs, "smoke.py"),
+					host, port, user, secret, g.Topic("python"+version[:1]), version).OK()
+				require.Equal(t, "ok\n", out)
+			})
+		}
+	})
+}
+
+func TestMQTTjs(t *testing.T) {
+	node := program(t, "node", "Node.js 20 or later")
+	npm := program(t, "npm", "npm")
+	programs, cache := clients(t, "node")
+	lock := filepath.Join(programs, "package-lock.json")
+	same, installed := unchanged(t, lock, cache)
+	for _, name := range []string{"package.json", "package-lock.json", "smoke.js"} {
+		text, err := os.ReadFile(filepath.Join(programs, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(cache, name), text, 0o600))
+	}
+	if !same {
+		execute(t, 3*time.Minute, npm, "ci", "--prefix", cache, "--no-audit", "--no-fund", "--ignore-scripts").OK()
+		installed()
+	}
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		for _, version := range []string{"3.1.1", "5"} {
+			for transport, url := range map[string]string{"tcp": "mqtt://" + g.TCP, "ws": "ws://" + g.WS + "/mqtt"} {
+				t.Run(transport+"-"+version, func(t *testing.T) {
+					out := execute(t, 2*time.Minute, node, filepath.Join(cache, "smoke.js"), url, user, secret,
+						g.Topic("node"+transport+version[:1]), version).OK()
+					require.Equal(t, "ok\n", out)
+				})
+			}
+		}
+	})
+}
