@@ -2,7 +2,7 @@ package remoting
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // RocketMQ's ACL signs with HMAC-SHA1
 	"encoding/base64"
 	"slices"
 )

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,13 +126,8 @@ func (c *Client) do(ctx context.Context, addr string, req *Command, good ...int)
 }
 
 func check(addr string, req, resp *Command, good ...int) error {
-	if resp.Code == Success {
+	if resp.Code == Success || slices.Contains(good, resp.Code) {
 		return nil
-	}
-	for _, g := range good {
-		if resp.Code == g {
-			return nil
-		}
 	}
 	return &Error{Addr: addr, Request: req.Code, Code: resp.Code, Remark: resp.Remark}
 }
@@ -148,11 +144,7 @@ func (c *Client) connection(ctx context.Context, addr string) (*conn, error) {
 	if cn == nil {
 		cn = newConn(c, addr)
 		c.conns[addr] = cn
-		c.wg.Add(1)
-		go func() {
-			defer c.wg.Done()
-			cn.run()
-		}()
+		c.wg.Go(cn.run)
 	}
 	c.mu.Unlock()
 	select {

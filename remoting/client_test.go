@@ -32,9 +32,7 @@ func newServer(t *testing.T, answer func(*Command) *Command) *server {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s := &server{t: t, l: l, answer: answer}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
+	s.wg.Go(func() {
 		for {
 			nc, err := l.Accept()
 			if err != nil {
@@ -47,7 +45,7 @@ func newServer(t *testing.T, answer func(*Command) *Command) *server {
 			s.wg.Add(1)
 			go s.serve(nc)
 		}
-	}()
+	})
 	t.Cleanup(func() { _ = l.Close(); s.drop(); s.wg.Wait() })
 	return s
 }
@@ -76,9 +74,7 @@ func (s *server) serve(nc net.Conn) {
 		if err != nil {
 			return
 		}
-		s.wg.Add(1)
-		go func() {
-			defer s.wg.Done()
+		s.wg.Go(func() {
 			resp := s.answer(req)
 			if resp == nil {
 				return
@@ -88,7 +84,7 @@ func (s *server) serve(nc net.Conn) {
 			wmu.Lock()
 			defer wmu.Unlock()
 			_, _ = nc.Write(out)
-		}()
+		})
 	}
 }
 

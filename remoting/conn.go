@@ -61,11 +61,7 @@ func (cn *conn) run() {
 	cn.nc = nc
 	cn.mu.Unlock()
 	cn.client.cfg.Log.Debug("remoting connection opened", "address", cn.addr)
-	cn.client.wg.Add(1)
-	go func() {
-		defer cn.client.wg.Done()
-		cn.fail(cn.read(nc))
-	}()
+	cn.client.wg.Go(func() { cn.fail(cn.read(nc)) })
 	close(cn.opened)
 	cn.fail(cn.write(nc))
 }

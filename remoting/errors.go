@@ -3,6 +3,7 @@ package remoting
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Errors of the connection, as opposed to answers of the peer ([Error]).
@@ -34,15 +35,7 @@ func (e *Error) Error() string {
 // IsCode reports whether err is, or wraps, an answer with one of the codes.
 func IsCode(err error, codes ...int) bool {
 	var e *Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, c := range codes {
-		if e.Code == c {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &e) && slices.Contains(codes, e.Code)
 }
 
 func clip(s string, n int) string {

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -112,8 +113,8 @@ func down(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	for i := len(st.PIDs) - 1; i >= 0; i-- { // brokers before name servers
-		if err := cluster.StopProcess(ctx, st.PIDs[i]); err != nil {
+	for _, pid := range slices.Backward(st.PIDs) { // brokers before name servers
+		if err := cluster.StopProcess(ctx, pid); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,7 @@ func bridgeLog(log *slog.Logger) {
 	setClientLogger.Do(func() { rlog.SetLogger(&theClientLog) })
 }
 
-func (l *clientLog) write(level slog.Level, msg string, fields map[string]interface{}) {
+func (l *clientLog) write(level slog.Level, msg string, fields map[string]any) {
 	l.mu.Lock()
 	log := l.log
 	l.mu.Unlock()
@@ -47,11 +47,11 @@ func (l *clientLog) write(level slog.Level, msg string, fields map[string]interf
 // below debug: shown by nobody who did not ask for it in code.
 const levelTrace = slog.LevelDebug - 4
 
-func (l *clientLog) Debug(msg string, f map[string]interface{})   { l.write(levelTrace, msg, f) }
-func (l *clientLog) Info(msg string, f map[string]interface{})    { l.write(levelTrace, msg, f) }
-func (l *clientLog) Warning(msg string, f map[string]interface{}) { l.write(slog.LevelDebug, msg, f) }
-func (l *clientLog) Error(msg string, f map[string]interface{})   { l.write(slog.LevelDebug, msg, f) }
-func (l *clientLog) Fatal(msg string, f map[string]interface{})   { l.write(slog.LevelError, msg, f) }
+func (l *clientLog) Debug(msg string, f map[string]any)   { l.write(levelTrace, msg, f) }
+func (l *clientLog) Info(msg string, f map[string]any)    { l.write(levelTrace, msg, f) }
+func (l *clientLog) Warning(msg string, f map[string]any) { l.write(slog.LevelDebug, msg, f) }
+func (l *clientLog) Error(msg string, f map[string]any)   { l.write(slog.LevelDebug, msg, f) }
+func (l *clientLog) Fatal(msg string, f map[string]any)   { l.write(slog.LevelError, msg, f) }
 
 // Level and OutputPath are for configuration by rocketmq-client-go's own means, which slog replaces.
 func (l *clientLog) Level(string) {}

@@ -246,6 +246,12 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 		return nil, err
 	}
 	st, err := r.current(ctx, 3*routeAge)
+	if err == nil && slices.ContainsFunc(route.Queues, func(q remoting.QueueData) bool {
+		addr := route.Master(q.BrokerName)
+		return addr != "" && st.brokers[q.BrokerName].addr != addr
+	}) {
+		st, err = r.current(ctx, justNow) // a broker is new, or back, since the state was asked for
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -161,8 +161,7 @@ func (s *remotingSender) send(ctx context.Context, t target, r record, done func
 		res, err := s.client.SendMessage(ctx, t.addr, remoting.SendRequest{
 			Group: producerGroup, Topic: t.topic, Queue: t.ID, Properties: string(props), Body: r.body,
 		})
-		var refused *remoting.Error
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*remoting.Error](err); ok {
 			err = &sendError{code: refused.Code, remark: refused.Remark}
 		}
 		if err != nil {

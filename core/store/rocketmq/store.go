@@ -112,11 +112,7 @@ func (s *Store) Start(context.Context) error {
 		return fmt.Errorf("start the RocketMQ producer: %w", err)
 	}
 	s.started = true
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		s.watch()
-	}()
+	s.wg.Go(s.watch)
 	return nil
 }
 

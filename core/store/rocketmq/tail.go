@@ -75,11 +75,7 @@ func (s *Store) tail(ctx context.Context, topic, queue string, f store.TailFunc)
 	for p, offset := range starts {
 		t.follow(p, offset)
 	}
-	t.wg.Add(1)
-	go func() {
-		defer t.wg.Done()
-		t.search()
-	}()
+	t.wg.Go(t.search)
 	go func() {
 		t.wg.Wait()
 		s.end()
@@ -156,11 +152,7 @@ func (t *tail) follow(p store.Partition, offset int64) {
 		return
 	}
 	t.known[p] = true
-	t.wg.Add(1)
-	go func() {
-		defer t.wg.Done()
-		t.run(p, offset)
-	}()
+	t.wg.Go(func() { t.run(p, offset) })
 }
 
 // search looks for new partitions now and then, and soon when a pull failed.

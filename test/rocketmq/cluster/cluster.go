@@ -158,7 +158,7 @@ func (c *Cluster) newBroker(i int) (*node, error) {
 		"autoCreateTopicEnable": "false", "autoCreateSubscriptionGroup": "true",
 		// A shared, slow or nearly full machine must not look like a broken broker.
 		"diskMaxUsedSpaceRatio": "99", "waitTimeMillsInSendQueue": "2000", "osPageCacheBusyTimeOutMills": "2000",
-		"messageIndexEnable": "false",
+		"messageIndexEnable":       "false",
 		"registerNameServerPeriod": "10000",
 	}, c.opts.Broker)
 	if err != nil {
@@ -347,7 +347,7 @@ func Mqadmin(ctx context.Context, version, namesrv string, args ...string) (stri
 	if err != nil {
 		return "", fmt.Errorf("run mqadmin: %w", err)
 	}
-	defer os.RemoveAll(home)
+	defer func() { _ = os.RemoveAll(home) }()
 	all := slices.Concat([]string{"-Xmx256m"}, moduleFlags, []string{"-Duser.home=" + home, "-Drocketmq.namesrv.addr=" + namesrv,
 		"-cp", lib + "/*", "org.apache.rocketmq.tools.command.MQAdminStartup"}, args)
 	cmd := exec.CommandContext(ctx, "java", all...)
