@@ -22,6 +22,8 @@ func (g *Gateway) openStore() (store.Store, error) {
 	if g.cfg.Store.Type == config.StoreLocal {
 		c := g.cfg.Store.Local
 		o := local.Options{Path: c.Path, Retention: c.Retention, Log: g.log, Registerer: g.registry}
+		// A record holds the packet and the names of its queues.
+		o.MaxRecord = max(local.DefaultMaxRecord, 2*int(g.cfg.MQTT.MaxPacketSize))
 		if o.Path == "" {
 			o.Path = filepath.Join(g.cfg.Node.DataDir, "store")
 		}
