@@ -83,19 +83,25 @@ func (s *Store) slot(ctx context.Context) error {
 	}
 }
 
-// attempt sends the next record. It does not wait, except for the route of a topic that is used for the first time.
+// attempt sends the next record. It does not wait.
 func (op *operation) attempt() {
 	if op.ctx.Err() != nil {
 		op.finish(store.Position{}, op.ctx.Err())
 		return
 	}
-	rt := op.s.routes.known(op.append.Topic)
-	if rt == nil || time.Since(rt.at) > routeAge {
-		var err error
-		if rt, err = op.s.routes.topic(op.ctx, op.append.Topic); err != nil {
-			go op.retry(err, "")
-			return
-		}
+	if op.s.routes.known(op.append.Topic) == nil {
+		go op.route() // the topic's first append here waits for the namesrvs, its caller does not
+		return
+	}
+	op.route()
+}
+
+// route sends the next record to where the topic is.
+func (op *operation) route() {
+	rt, err := op.s.routes.topic(op.ctx, op.append.Topic)
+	if err != nil {
+		go op.retry(err, "")
+		return
 	}
 	t, ok := op.s.choose(rt, op.append.Topic, op.append.Key)
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
@@ -61,6 +62,8 @@ func newSender(o Options, c *remoting.Client) (sender, error) {
 // clientGo sends with rocketmq-client-go's producer.
 type clientGo struct {
 	producer rocketmq.Producer
+	// routed has the topics that the producer knows the route of: for others it asks the namesrvs in the call to send.
+	routed sync.Map
 }
 
 func newClientGo(o Options) (*clientGo, error) {
@@ -101,10 +104,21 @@ func (c *clientGo) send(ctx context.Context, t target, r record, done func(sent,
 	m := primitive.NewMessage(t.topic, r.body)
 	m.WithProperties(props)
 	m.Queue = &primitive.MessageQueue{Topic: t.topic, BrokerName: t.Broker, QueueId: int(t.ID)}
+	if _, ok := c.routed.Load(t.topic); !ok {
+		go c.sendAsync(ctx, m, done)
+		return
+	}
+	c.sendAsync(ctx, m, done)
+}
+
+func (c *clientGo) sendAsync(ctx context.Context, m *primitive.Message, done func(sent, error)) {
 	err := c.producer.SendAsync(ctx, func(_ context.Context, res *primitive.SendResult, err error) {
 		if err != nil {
 			done(sent{}, refusal(err))
 			return
+		}
+		if _, known := c.routed.Load(m.Topic); !known {
+			c.routed.Store(m.Topic, true)
 		}
 		done(result(res))
 	}, m)
