@@ -146,6 +146,7 @@ func TestAfterCompactionEverythingIsListedAgain(t *testing.T) {
 	t.Cleanup(b.Close)
 	m := start(t, b, "one")
 	require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
+	eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") == "a/+" }) // no write is under way any more
 	b.Fail(true)
 	b.Edit(NamespaceFilters, "a/+", "")
 	b.Edit(NamespaceFilters, "b/+", `{"v":1,"pinned":true}`)
