@@ -105,7 +105,7 @@ func TestAnOutageOfTheBackendLosesNoNode(t *testing.T) {
 func TestInAnOutageTheSnapshotServesWritesFailAndAllResumes(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		ctx := context.Background()
-		m := start(t, b, "one", func(o *Options) { o.WriteTimeout = 200 * time.Millisecond; o.CallTimeout = 100 * time.Millisecond })
+		m := start(t, b, "one", func(o *Options) { o.WriteTimeout = 700 * time.Millisecond })
 		require.NoError(t, m.RegisterFilters(ctx, "a/+"))
 		require.NoError(t, m.SetRetained(ctx, value("a/b", "v", 1)))
 		require.NoError(t, m.AddTopic(ctx, "a"))
@@ -118,7 +118,7 @@ func TestInAnOutageTheSnapshotServesWritesFailAndAllResumes(t *testing.T) {
 		_, err := m.LoadSession(ctx, "c")
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.ErrorIs(t, m.EachSession(ctx, nil), ErrUnavailable)
-		require.Less(t, time.Since(begin), 5*time.Second)
+		require.Less(t, time.Since(begin), 15*time.Second)
 		require.NoError(t, m.RegisterFilters(ctx, "a/+"), "what is known needs no write")
 		require.Len(t, queues(m, "a/b"), 1)
 		require.Equal(t, []string{"a/b=v"}, matched(m, "#"))
