@@ -147,14 +147,19 @@ func (p *Publisher) physical(first string) (string, error) {
 
 // Ensure returns the store's topic for a first level, asking the store, and creating the topic where that is configured.
 func (p *Publisher) Ensure(ctx context.Context, first string) (string, error) {
+	var last *knownTopic
 	if k, ok := p.known.Load(first); ok {
-		if k := k.(*knownTopic); time.Now().Before(k.until) { //nolint:forcetypeassert // only knownTopics are stored
-			return k.physical, k.err
+		last = k.(*knownTopic) //nolint:forcetypeassert // only knownTopics are stored
+		if time.Now().Before(last.until) {
+			return last.physical, last.err
 		}
 	}
 	physical, err := p.physical(first)
 	if err == nil {
 		err = p.find(ctx, physical)
+	}
+	if err != nil && !Refused(err) && last != nil && last.err == nil {
+		return last.physical, nil // the store cannot be asked now; an append waits for it, and says when the topic is gone
 	}
 	k := &knownTopic{physical: physical, err: err, until: time.Now().Add(knownFor)}
 	if err != nil {
