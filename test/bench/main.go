@@ -87,6 +87,9 @@ func local(ctx context.Context, bin string, length time.Duration, rounds int) er
 	return nil
 }
 
+// warmUp is how long the broker is driven before anything counts.
+const warmUp = 4 * time.Second
+
 func rocketmq(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
 	c, err := startCluster(ctx, version)
 	if err != nil {
@@ -100,6 +103,13 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 	defer g.stop()
 	fmt.Printf("RocketMQ %s, one broker, on the same machine\n", version)
 	g.printMemory()
+	// A broker that has just started is slow: what comes first must not pay for it.
+	if _, err := produce(ctx, c, 64, warmUp); err != nil {
+		return fmt.Errorf("bare producer: %w", err)
+	}
+	if _, err := g.load(ctx, loads[0], rounds, warmUp); err != nil {
+		return err
+	}
 	for _, l := range loads {
 		var all []result
 		var bare, ratios, delivered []float64

@@ -22,7 +22,7 @@ func startCluster(ctx context.Context, version string) (*cluster.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	for _, broker := range c.Brokers() {
+	for _, broker := range c.BrokerNames() {
 		if err := c.CreateTopic(ctx, broker, bareTopic, 4); err != nil {
 			c.Stop()
 			return nil, err
