@@ -55,6 +55,27 @@ func (o *operator) put(key, value string) {
 	o.mqadmin("updateKvConfig", "-s", "LMQ", "-k", key, "-v", value)
 }
 
+// awaitQueues waits until the light message queue of each filter, under upstream's name, has so many records.
+func (o *operator) awaitQueues(filters []string, records int64) {
+	o.t.Helper()
+	broker := rocketmqCluster.get(o.t).Brokers()[0]
+	eventually(o.t, time.Minute, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		for _, f := range filters {
+			queue := "%LMQ%" + strings.ReplaceAll(f, "/", "%") + "%"
+			end, err := o.c.MaxOffset(ctx, broker, queue, 0)
+			if err != nil {
+				return err
+			}
+			if end != records {
+				return fmt.Errorf("queue %q has %d records, not %d", queue, end, records)
+			}
+		}
+		return nil
+	})
+}
+
 func TestTheMetadataIsUpstreamsAndToolsReadIt(t *testing.T) {
 	g := start(t, rocketmqProfile)
 	o := newOperator(t)

@@ -104,30 +104,48 @@ func masks(first string, n int) (topic string, filters []string) {
 }
 
 func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
-	const filters, workers = 2000, 16
+	const filters = 2000
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
-		topic, all := masks(g.Topic("fanout"), filters)
+		first := g.Topic("fanout")
+		topic, all := masks(first, filters)
 		require.Len(t, all, filters)
+		// On the local store a session for each filter, so that one that lacks its record is seen. Name servers rewrite a file
+		// for each item, so on RocketMQ a session has many filters, and the queues are looked at in the broker.
+		each := 1
+		if p.name == rocketmqProfile.name {
+			each = 100
+		}
 		id := func(i int) string { return g.Name("f" + strconv.Itoa(i)) }
-
-		// A session for each filter, so that one that lacks its queue's record is seen.
-		inParallel(t, workers, filters, func(i int) error {
+		inParallel(t, 8, filters/each, func(i int) error {
 			c, err := g.tryConnect(t, id(i), persistent)
 			if err != nil {
 				return err
 			}
 			defer c.Disconnect(250)
-			token := c.Subscribe(all[i], 1, nil)
+			wanted := map[string]byte{}
+			for _, f := range all[i*each : (i+1)*each] {
+				wanted[f] = 1
+			}
+			token := c.SubscribeMultiple(wanted, nil)
 			if !token.WaitTimeout(2*time.Minute) || token.Error() != nil {
-				return fmt.Errorf("subscribing to filter %d: %w", i, token.Error())
+				return fmt.Errorf("subscribing session %d: %w", i, token.Error())
+			}
+			for f, code := range token.(*paho.SubscribeToken).Result() {
+				if code != 1 {
+					return fmt.Errorf("filter %q of session %d: %w", f, i, errCode(code))
+				}
 			}
 			return nil
 		})
 		pub := g.connect(t, g.Name("publisher"))
 		pub.publish(topic, 1, "for all")
 		pub.publish(topic, 1, "for all again")
-		inParallel(t, workers, filters, func(i int) error {
+		if each > 1 {
+			o := newOperator(t)
+			o.awaitQueues(all, 2)
+		}
+		inParallel(t, 8, filters/each, func(i int) error {
 			c, err := g.tryConnect(t, id(i), persistent)
 			if err != nil {
 				return err
@@ -138,11 +156,11 @@ func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
 				select {
 				case <-c.more:
 				case <-deadline:
-					return fmt.Errorf("filter %d, %q: has %q of 2 messages", i, all[i], c.payloads())
+					return fmt.Errorf("session %d has %q of 2 messages", i, c.payloads())
 				}
 			}
 			if got := c.payloads(); got[0] != "for all" || got[1] != "for all again" {
-				return fmt.Errorf("filter %d: has %q", i, got)
+				return fmt.Errorf("session %d has %q", i, got)
 			}
 			return nil
 		})
