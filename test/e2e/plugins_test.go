@@ -120,14 +120,27 @@ func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
 	})
 }
 
-func TestACleanStopLeavesNoPluginBehind(t *testing.T) {
-	g := start(t, localProfile)
-	var pids []int
-	for _, plugin := range g.Plugins() {
-		pids = append(pids, plugin.PID)
+func TestSIGTERMAndCtrlCEndTheGatewayCleanly(t *testing.T) {
+	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, localProfile)
+			c := g.connect(t, g.Name("client"), persistent) // that somebody is connected must not hold it up
+			c.subscribe(g.Topic("stop")+"/#", 1)
+			var pids []int
+			for _, plugin := range g.Plugins() {
+				pids = append(pids, plugin.PID)
+			}
+			require.Len(t, pids, 2)
+			require.NoError(t, g.cmd.Process.Signal(sig))
+			select {
+			case <-g.done:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("the gateway runs on after %s", name)
+			}
+			require.NoError(t, g.err, "exit status 0")
+			require.Empty(t, alive(t, pids))
+		})
 	}
-	g.Stop()
-	require.Empty(t, alive(t, pids))
 }
 
 func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
