@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,7 +171,7 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	}
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
-		InUse: g.filterInUse, Log: g.log, Registerer: g.registry})
+		Log: g.log, Registerer: g.registry})
 	if err != nil {
 		return err
 	}
@@ -179,11 +180,6 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	}
 	g.log.Warn("the meta plugin keeps metadata for one node only; do not add a second node to this RocketMQ cluster", "plugin", p.Name())
 	return nil
-}
-
-// filterInUse reports whether a session on this node reads a filter's queue.
-func (g *Gateway) filterInUse(filter string) bool {
-	return g.sessions != nil && g.sessions.InUse(filter)
 }
 
 // build makes and starts everything between the plugins and the listeners.
@@ -199,7 +195,7 @@ func (g *Gateway) build() error {
 		OnTopicCreated: func(ctx context.Context) error { return g.hub.TopicsChanged(ctx) }, Log: g.log, Registerer: g.registry})
 	g.hub = delivery.New(delivery.Options{Store: st, Topics: g.meta.Topics, Resolve: g.publisher.Resolve, Log: g.log,
 		Registerer: g.registry})
-	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta, Topics: g.meta.Topics,
+	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta, Topics: g.meta.Topics, Alive: g.alive,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -208,6 +204,15 @@ func (g *Gateway) build() error {
 		g.sessions.TopicsChanged()
 	})
 	g.meta.OnNodeLost(g.sessions.NodeLost)
+	g.meta.OnFilterLost(func(filter string) {
+		if !g.sessions.InUse(filter) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		g.log.Warn("a filter that a session reads lost its queue's registration; registering it again", "filter", filter)
+		g.logged("registering a filter again", g.meta.RegisterFilters(ctx, filter))
+	})
 	g.authority.OnRevoke(func(r auth.Revocation) {
 		if r.Disconnect && r.ClientID != "" {
 			g.sessions.Kick(r.ClientID)
@@ -223,6 +228,11 @@ func (g *Gateway) build() error {
 	g.push(func(context.Context) { g.publisher.Close() })
 	g.push(func(context.Context) { g.hub.Close() })
 	return nil
+}
+
+// alive reports whether a node is known to live.
+func (g *Gateway) alive(node string) bool {
+	return slices.ContainsFunc(g.meta.Nodes(), func(n meta.Node) bool { return n.ID == node })
 }
 
 // dispatch is the dispatch mode; the embedded store has no other gateways to be compatible with.

@@ -37,6 +37,8 @@ type Options struct {
 	Hub       *delivery.Hub
 	Publisher *publish.Publisher
 	Meta      Metadata
+	// Alive reports whether a node of the cluster is known to live; nil: only this one is.
+	Alive func(node string) bool
 	// Topics lists the registered first-level topics.
 	Topics func() []string
 	// ExpiryMax bounds how long sessions outlive their connections; 0: no bound.

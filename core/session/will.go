@@ -16,7 +16,10 @@ func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 	if s.will == nil {
 		w, err := s.m.o.Meta.LoadWill(ctx, s.id)
 		if err == nil && w != nil {
-			s.m.dropWill(ctx, s.id)
+			_, err = s.m.o.Meta.TakeThisWill(ctx, w)
+		}
+		if err != nil {
+			s.m.log.Warn("removing an older will failed; it may be published after a restart", "client", s.id, "error", err)
 		}
 		return nil
 	}
@@ -110,7 +113,8 @@ func (m *Manager) publishWill(id string, msg *store.Message) {
 // willTimeout bounds the publication of one will.
 const willTimeout = 20 * time.Second
 
-// recoverWills publishes the wills that an earlier process of this node left, of clients that do not come back in time.
+// recoverWills publishes the wills that an earlier process of this node, or a node that is gone, left, of clients that do not
+// come back in time.
 func (m *Manager) recoverWills() {
 	defer m.wg.Done()
 	started := time.Now()
@@ -120,7 +124,7 @@ func (m *Manager) recoverWills() {
 	case <-time.After(m.o.WillGrace):
 	}
 	m.publishWillsOf(func(w *meta.Will) bool {
-		return w.Node == m.o.NodeID && w.Message.Created.Before(started)
+		return w.Message.Created.Before(started) && (w.Node == m.o.NodeID || m.o.Alive != nil && !m.o.Alive(w.Node))
 	})
 }
 
