@@ -43,12 +43,12 @@ func (n *Node) Dial(v packet.Version) *Client {
 	return n.client(nc, v)
 }
 
-// DialSlow opens a connection like Dial whose socket holds little that was not read.
+// DialSlow opens a connection like Dial whose socket holds no more than a fixed amount that was not read.
 func (n *Node) DialSlow(v packet.Version) *Client {
 	n.tb.Helper()
 	nc, err := net.DialTimeout("tcp", n.tcp.String(), Patience)
 	require.NoError(n.tb, err)
-	require.NoError(n.tb, nc.(*net.TCPConn).SetReadBuffer(4<<10)) //nolint:forcetypeassert // dialled as such
+	require.NoError(n.tb, nc.(*net.TCPConn).SetReadBuffer(256<<10)) //nolint:forcetypeassert // dialled as such
 	return n.client(nc, v)
 }
 

@@ -202,3 +202,13 @@ func (c *Client) Ack(p *packet.Publish) {
 		c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: p.PacketID})
 	}
 }
+
+// Receive returns the next packet, or an error where none comes in time or the connection ends. Unlike the others it may be
+// called by a goroutine that is not the test's.
+func (c *Client) Receive(wait time.Duration) (packet.Packet, error) {
+	r, ok := c.next(wait)
+	if !ok {
+		return nil, fmt.Errorf("no packet came within %s", wait)
+	}
+	return r.p, r.err
+}
