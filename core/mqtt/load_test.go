@@ -1,0 +1,326 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+)
+
+// flood publishes messages without waiting for each to be acknowledged, and returns when all are. It may run beside the test.
+func flood(c *mqtttest.Client, count int, message func(i int) *packet.Publish) error {
+	failed := make(chan error, 1)
+	go func() {
+		var b []byte
+		for i := range count {
+			p := message(i)
+			p.PacketID = uint16(i%60000 + 1)
+			if p.QoS == 0 {
+				p.PacketID = 0
+			}
+			b, _ = packet.Append(b, p, c.Version) // what cannot be encoded does not arrive
+			if len(b) > 32<<10 || i == count-1 {
+				if err := c.TrySendRaw(b...); err != nil {
+					failed <- err
+					return
+				}
+				b = b[:0]
+			}
+		}
+		failed <- nil
+	}()
+	for i := range count {
+		if message(i).QoS == 0 {
+			continue
+		}
+		p, err := c.Receive(mqtttest.Patience)
+		if err != nil {
+			return fmt.Errorf("acknowledgement %d: %w", i, err)
+		}
+		if a, ok := p.(*packet.Ack); !ok || a.PacketID != uint16(i%60000+1) || a.Code != packet.Success {
+			return fmt.Errorf("acknowledgement %d: got %+v", i, p)
+		}
+	}
+	return <-failed
+}
+
+// take reads messages until count have come, acknowledges QoS 1, and returns their payloads.
+func take(c *mqtttest.Client, count int) ([]string, error) {
+	got := make([]string, 0, count)
+	for len(got) < count {
+		p, err := c.Receive(mqtttest.Patience)
+		if err != nil {
+			return got, fmt.Errorf("after %d of %d messages: %w", len(got), count, err)
+		}
+		m, ok := p.(*packet.Publish)
+		if !ok {
+			return got, fmt.Errorf("got %+v", p)
+		}
+		if m.QoS == 1 {
+			if err := c.TrySendRaw(packet.AppendAck(nil, packet.PUBACK, m.PacketID, packet.Success, c.Version)...); err != nil {
+				return got, err
+			}
+		}
+		got = append(got, string(m.Payload))
+	}
+	return got, nil
+}
+
+// leave ends a connection whose messages are not all read.
+func leave(c *mqtttest.Client) {
+	c.Send(&packet.Disconnect{})
+	for {
+		if _, err := c.Receive(mqtttest.Patience); err != nil {
+			c.Close()
+			return
+		}
+	}
+}
+
+// numbered are the payloads "name 0", "name 1" and so on, with some padding behind.
+func numbered(name string, i, size int) []byte {
+	b := []byte(name + " " + strconv.Itoa(i) + " ")
+	for len(b) < size {
+		b = append(b, '.')
+	}
+	return b
+}
+
+// requireInOrder fails unless the payloads are those of each name from 0 on, in order for each name, with none missing.
+func requireInOrder(t *testing.T, got []string, count map[string]int) {
+	t.Helper()
+	next := map[string]int{}
+	for _, p := range got {
+		f := strings.Fields(p)
+		require.Equal(t, strconv.Itoa(next[f[0]]), f[1], "next of %s", f[0])
+		next[f[0]]++
+	}
+	require.Equal(t, count, next)
+}
+
+// Proves: [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-4.5.0-1]
+func TestABurstLargerThanEveryWindowArrivesWholeAndInOrder(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		c := n.Connect(v, "c", kind)
+		c.Subscribe(1, "T/+/x")
+		const publishers, each = 6, 500
+		var wg sync.WaitGroup
+		errs := make(chan error, publishers)
+		for i := range publishers {
+			name := "p" + strconv.Itoa(i)
+			pub := n.Connect(v, name)
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				errs <- flood(pub, each, func(i int) *packet.Publish {
+					return &packet.Publish{Topic: "T/" + name + "/x", QoS: 1, Payload: numbered(name, i, 0)}
+				})
+			}()
+		}
+		got, err := take(c, publishers*each)
+		require.NoError(t, err)
+		wg.Wait()
+		want := map[string]int{}
+		for i := range publishers {
+			require.NoError(t, <-errs)
+			want["p"+strconv.Itoa(i)] = each
+		}
+		requireInOrder(t, got, want)
+	})
+}
+
+// Proves: [MQTT-2.2.1-4] [MQTT-2.3.1-4] [MQTT-4.6.0-6]
+func TestPacketIDsWrapAround(t *testing.T) {
+	if testing.Short() {
+		t.Skip("70,000 messages")
+	}
+	t.Parallel()
+	n := mqtttest.Start(t)
+	c := n.Connect(packet.V311, "c")
+	c.Subscribe(1, "T/#")
+	const publishers, each = 10, 7000
+	errs := make(chan error, publishers)
+	want := map[string]int{}
+	for i := range publishers {
+		name := "p" + strconv.Itoa(i)
+		want[name] = each
+		pub := n.Connect(packet.V311, name)
+		go func() {
+			errs <- flood(pub, each, func(i int) *packet.Publish {
+				return &packet.Publish{Topic: "T/" + name, QoS: 1, Payload: numbered(name, i, 0)}
+			})
+		}()
+	}
+	got, err := take(c, publishers*each)
+	require.NoError(t, err)
+	for range publishers {
+		require.NoError(t, <-errs)
+	}
+	requireInOrder(t, got, want)
+}
+
+// Proves: [MQTT-4.5.0-1] [MQTT-3.1.2-5]
+func TestAThousandMessagesWaitForASleepingSession(t *testing.T) {
+	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
+		c := n.Connect(v, "c", mqtttest.Keep)
+		c.Subscribe(1, "T/a", "T/#")
+		c.Disconnect()
+		require.NoError(t, flood(n.Connect(v, "pub"), 1000, func(i int) *packet.Publish {
+			return &packet.Publish{Topic: "T/a", QoS: 1, Payload: numbered("p", i, 100)}
+		}))
+		n.Crash()
+		n.Restart()
+		// It comes and goes while it catches up, and each time leaves what it was sent unacknowledged.
+		next := 0
+		for next < 1000 {
+			c = n.Connect(v, "c", mqtttest.Keep)
+			got, err := take(c, min(230, 1000-next))
+			require.NoError(t, err)
+			for i, p := range got {
+				require.Equal(t, strconv.Itoa(next+i), strings.Fields(p)[1])
+			}
+			next += len(got)
+			leave(c)
+		}
+		c = n.Connect(v, "c", mqtttest.Keep)
+		require.Empty(t, c.Ping())
+	})
+}
+
+// gauge reads a metric.
+func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+// A client that does not read costs a bounded buffer; what is past it is read from the store later.
+//
+// Proves: [MQTT-4.5.0-1] [MQTT-4.6.0-6]
+func TestASlowSubscriberCostsLittleAndLosesNothing(t *testing.T) {
+	for name, kind := range map[string]mqtttest.Option{"clean": func(*packet.Connect) {}, "persistent": mqtttest.Keep} {
+		for _, qos := range []byte{0, 1} {
+			t.Run(fmt.Sprintf("%s QoS %d", name, qos), func(t *testing.T) {
+				t.Parallel()
+				const budget = 256 << 10
+				registry := prometheus.NewRegistry()
+				n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Delivery.MaxBuffered, c.Delivery.Registerer = budget, registry })
+				slow := n.DialSlow(packet.V311).Connect("slow", kind)
+				slow.Subscribe(qos, "T/#")
+				fast := n.Connect(packet.V5, "fast")
+				fast.Subscribe(1, "T/a")
+				const count, size = 2500, 4096
+				errs := make(chan error, 1)
+				pub := n.Connect(packet.V311, "pub") // MQTT 5 would bound what it may have in flight
+				go func() {
+					errs <- flood(pub, count, func(i int) *packet.Publish {
+						return &packet.Publish{Topic: "T/a", QoS: 1, Payload: numbered("p", i, size)}
+					})
+				}()
+				got, err := take(fast, count)
+				require.NoError(t, err)
+				requireInOrder(t, got, map[string]int{"p": count})
+				require.NoError(t, <-errs)
+				require.LessOrEqual(t, gauge(t, registry, "lmqgate_delivery_buffered_bytes"), float64(budget+2*size))
+				got, err = take(slow, count)
+				require.NoError(t, err)
+				requireInOrder(t, got, map[string]int{"p": count})
+			})
+		}
+	}
+}
+
+// Past the bound a subscription without a queue drops QoS 0, and ends with a reason at QoS 1: never a silent gap.
+func TestACleanSubscriberThatIsTooFarBehindIsToldOrDropsQoS0(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Delivery.MaxBuffered, c.Delivery.MaxBehind = 64<<10, 100 })
+	zero := n.DialSlow(packet.V5).Connect("zero")
+	zero.Subscribe(0, "T/#")
+	one := n.DialSlow(packet.V5).Connect("one")
+	one.Subscribe(1, "T/#")
+	pub := n.Connect(packet.V311, "pub")
+	const count = 3000
+	require.NoError(t, flood(pub, count, func(i int) *packet.Publish {
+		return &packet.Publish{Topic: "T/a", QoS: 1, Payload: numbered("p", i, 4096)}
+	}))
+	last, missing := -1, 0
+	for last < count {
+		p, err := zero.Receive(mqtttest.Patience)
+		require.NoError(t, err)
+		i, err := strconv.Atoi(strings.Fields(string(p.(*packet.Publish).Payload))[1]) //nolint:forcetypeassert // nothing else comes
+		require.NoError(t, err)
+		require.Greater(t, i, last, "in order")
+		missing += i - last - 1
+		if last = i; last == count-1 {
+			break
+		}
+	}
+	require.Positive(t, missing)
+	next := 0
+	for {
+		p, err := one.Receive(mqtttest.Patience)
+		if err != nil { // the DISCONNECT did not get through to a client that read so late
+			break
+		}
+		if d, ok := p.(*packet.Disconnect); ok {
+			require.Equal(t, packet.QuotaExceeded, d.Code)
+			break
+		}
+		m := p.(*packet.Publish) //nolint:forcetypeassert // nothing else comes
+		require.Equal(t, strconv.Itoa(next), strings.Fields(string(m.Payload))[1], "no gap before it")
+		_ = one.TrySendRaw(packet.AppendAck(nil, packet.PUBACK, m.PacketID, packet.Success, one.Version)...)
+		next++
+	}
+	require.Less(t, next, count)
+}
+
+// Proves: [MQTT-4.4.0-1] [MQTT-4.3.2-1] [MQTT-3.3.4-2]
+func TestOverlappingFiltersOverCrashesLoseNothingAndRepeatOnlyWhatWasOpen(t *testing.T) {
+	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
+		filters := []string{"T/#", "T/a", "T/+", "+/a", "#"}
+		c := n.Connect(v, "c", mqtttest.Keep)
+		c.Subscribe(1, filters...)
+		c.Disconnect()
+		const count = 400
+		require.NoError(t, flood(n.Connect(v, "pub"), count, func(i int) *packet.Publish {
+			return &packet.Publish{Topic: "T/a", QoS: 1, Payload: numbered("p", i, 0)}
+		}))
+		acked, seen := map[string]bool{}, map[string]bool{}
+		rng := rand.New(rand.NewPCG(1, uint64(v)))
+		for round := 0; len(acked) < count; round++ {
+			require.Less(t, round, 50)
+			c = n.Connect(v, "c", mqtttest.Keep)
+			for range min(100, count-len(acked)) {
+				p := mqtttest.Expect[*packet.Publish](c)
+				name := string(p.Payload)
+				require.False(t, acked[name], "%s was acknowledged and came again", name)
+				seen[name] = true
+				if round == 1 || rng.IntN(4) > 0 {
+					acked[name] = true
+					c.Ack(p)
+				}
+			}
+			leave(c)
+			if round == 1 { // everything up to here is acknowledged
+				n.Crash()
+				n.Restart()
+			}
+		}
+		require.Len(t, seen, count)
+	})
+}
