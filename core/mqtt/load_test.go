@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -317,6 +318,9 @@ func TestOverlappingFiltersOverCrashesLoseNothingAndRepeatOnlyWhatWasOpen(t *tes
 			}
 			leave(c)
 			if round == 1 { // everything up to here is acknowledged
+				mqtttest.Eventually(t, "progress is committed", func() bool {
+					return slices.ContainsFunc(filters, func(f string) bool { return n.Lag("c", f) == int64(count-len(acked)) })
+				})
 				n.Crash()
 				n.Restart()
 			}
