@@ -29,6 +29,9 @@ type Options struct {
 	Log     *slog.Logger
 	// Registerer may be nil.
 	Registerer prometheus.Registerer
+	// OwnP2P reports whether point-to-point messages must be looked for in each client's own queue instead of its bucket, because
+	// gateways that know no buckets publish as well; nil: never. It costs a long poll a client and broker.
+	OwnP2P func() bool
 	// MaxBuffered bounds the memory of all windows together, in bytes; 0: 64 MiB.
 	MaxBuffered int64
 	// MaxBehind bounds how many records a live reader may be behind by; 0: 100,000.
@@ -59,6 +62,7 @@ type tail struct {
 type Hub struct {
 	store     store.Store
 	topics    func() []string
+	ownP2P    func() bool
 	resolve   func(string) (string, error)
 	log       *slog.Logger
 	metrics   *metrics
@@ -83,7 +87,7 @@ type Hub struct {
 func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
-		store: o.Store, topics: o.Topics, resolve: o.Resolve, log: o.Log,
+		store: o.Store, topics: o.Topics, ownP2P: o.OwnP2P, resolve: o.Resolve, log: o.Log,
 		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify,
 		filters: topic.NewTrie[*source](),
 		ctx:     ctx, cancel: cancel,
@@ -94,6 +98,9 @@ func New(o Options) *Hub {
 	setDefault(&h.maxBehind, 100_000)
 	setDefault(&h.linger, 30*time.Second)
 	setDefault(&h.verify, time.Minute)
+	if h.ownP2P == nil {
+		h.ownP2P = func() bool { return false }
+	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -254,6 +261,9 @@ func (h *Hub) release(s *source) {
 // wanted lists the tails that a source needs now.
 func (h *Hub) wanted(s *source) ([]tailKey, error) {
 	if s.filter == "" {
+		if h.ownP2P() {
+			return []tailKey{{name: s.queue, queue: true}}, nil
+		}
 		return []tailKey{{name: topic.P2PBucket(s.client), queue: true}}, nil
 	}
 	if !topic.HasWildcardFirst(s.filter) {

@@ -193,7 +193,7 @@ func (g *Gateway) build() error {
 	g.publisher = publish.New(publish.Options{Store: st, Meta: g.meta, Retainer: retainer{g.meta}, Dispatch: g.dispatch(),
 		AutoCreate: g.cfg.Topics.AutoCreate, Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback,
 		OnTopicCreated: func(ctx context.Context) error { return g.hub.TopicsChanged(ctx) }, Log: g.log, Registerer: g.registry})
-	g.hub = delivery.New(delivery.Options{Store: st, Topics: g.meta.Topics, Resolve: g.publisher.Resolve, Log: g.log,
+	g.hub = delivery.New(delivery.Options{Store: st, Topics: g.meta.Topics, Resolve: g.publisher.Resolve, OwnP2P: g.publisher.Compatible, Log: g.log,
 		Registerer: g.registry})
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta, Topics: g.meta.Topics, Alive: g.alive,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
@@ -214,8 +214,8 @@ func (g *Gateway) build() error {
 		g.logged("registering a filter again", g.meta.RegisterFilters(ctx, filter))
 	})
 	g.authority.OnRevoke(func(r auth.Revocation) {
-		if r.Disconnect && r.ClientID != "" {
-			g.sessions.Kick(r.ClientID)
+		if r.Disconnect {
+			g.mqtt.Revoke(r)
 		}
 	})
 	if err := g.meta.Start(context.Background()); err != nil {

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -42,9 +43,11 @@ type conn struct {
 	aliasMax  uint16
 	aliases   map[string]uint16 // to the client; guarded by aliasMu
 
-	ending  session.Ending // by the reader only
-	expiry  *time.Timer
-	counted bool // towards mqtt.max_connections; guarded by Server.mu
+	ending session.Ending // by the reader only
+	expiry *time.Timer
+	// admitted is the principal once the client has one, for those who look from outside.
+	admitted atomic.Pointer[auth.Principal]
+	counted  bool // towards mqtt.max_connections; guarded by Server.mu
 
 	causeMu sync.Mutex
 	cause   string // why the server closed the connection

@@ -127,6 +127,7 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		return c.refuse(code, code.String())
 	}
 	c.principal = principal
+	c.admitted.Store(principal)
 	if w := cn.Will; w != nil {
 		if err := topic.ValidateName(w.Topic); err != nil {
 			return c.refuse(packet.TopicNameInvalid, err.Error())

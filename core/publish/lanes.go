@@ -2,7 +2,9 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -67,20 +69,34 @@ func (l *Lanes) run(j job) {
 	})
 }
 
-// publish stores one message.
+// publish stores one message. What fails because the store or its metadata cannot be reached is tried again until ctx ends.
 func (p *Publisher) publish(ctx context.Context, client string, m *store.Message, done func(error)) {
+	p.try(ctx, client, m, 0, done)
+}
+
+func (p *Publisher) try(ctx context.Context, client string, m *store.Message, tries int, done func(error)) {
+	failed := func(err error) {
+		switch {
+		case Refused(err):
+			p.metrics.refused.Inc()
+			done(err)
+		case errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil:
+			time.AfterFunc(retryDelays[min(tries, len(retryDelays)-1)], func() { p.try(ctx, client, m, tries+1, done) })
+		default:
+			p.metrics.failed.Inc()
+			done(err)
+		}
+	}
 	physical, queues, err := p.dispatch(ctx, m.Topic)
 	if err != nil {
-		p.metrics.refused.Inc()
-		done(err)
+		failed(err)
 		return
 	}
 	a := store.Append{Message: m, Topic: physical, Key: client + "\x00" + m.Topic, Queues: queues}
 	p.o.Store.Append(ctx, a, func(at store.Position, err error) {
 		switch {
 		case err != nil:
-			p.metrics.failed.Inc()
-			done(err)
+			failed(err)
 		case m.Retain:
 			// Waits for metadata, which a callback of the store must not.
 			go func() {
@@ -94,6 +110,9 @@ func (p *Publisher) publish(ctx context.Context, client string, m *store.Message
 		}
 	})
 }
+
+// retryDelays are the pauses between tries; the last one repeats.
+var retryDelays = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second}
 
 // One publishes a message for the gateway itself (a will, for instance) and waits until it is stored.
 func (p *Publisher) One(ctx context.Context, client string, m *store.Message) error {

@@ -76,6 +76,8 @@ type Publisher struct {
 	metrics *metrics
 	known   sync.Map // first level -> *knownTopic
 	create  sync.Mutex
+	p2pMade atomic.Bool
+	own     ownQueues
 	shared  atomic.Pointer[sharedContext]
 	base    context.Context //nolint:containedctx // ends appends when the publisher closes
 	cancel  context.CancelFunc
@@ -228,15 +230,10 @@ func (p *Publisher) Compatible() bool {
 // dispatch returns the store's topic and the dispatch set of a message.
 func (p *Publisher) dispatch(ctx context.Context, name string) (string, []string, error) {
 	if client, ok := topic.P2PTarget(name); ok {
-		first := topic.First(name)
-		if p.o.Store.Limits().SingleFeeder {
-			first = P2PTopic
-			if err := p.o.Store.CreateTopic(ctx, P2PTopic, 1); err != nil {
-				return "", nil, err
-			}
-			return first, []string{topic.P2PQueue(client), topic.P2PBucket(client)}, nil
+		physical, err := p.Ensure(ctx, topic.First(name))
+		if err == nil && p.o.Store.Limits().SingleFeeder {
+			physical, err = P2PTopic, p.ensureP2P(ctx)
 		}
-		physical, err := p.Ensure(ctx, first)
 		return physical, []string{topic.P2PQueue(client), topic.P2PBucket(client)}, err
 	}
 	physical, err := p.Ensure(ctx, topic.First(name))
@@ -248,6 +245,9 @@ func (p *Publisher) dispatch(ctx context.Context, name string) (string, []string
 	single := p.o.Store.Limits().SingleFeeder
 	if p.Compatible() {
 		queues = append(queues, own)
+		if p.o.Store.Limits().DirectoryPerQueue {
+			p.own.add(own, p.log)
+		}
 	}
 	p.o.Meta.MatchFilters(name, func(q string) {
 		if len(queues) > 0 && q == own && queues[0] == own {
@@ -259,6 +259,18 @@ func (p *Publisher) dispatch(ctx context.Context, name string) (string, []string
 		queues = append(queues, q)
 	})
 	return physical, queues, nil
+}
+
+// ensureP2P makes the topic of point-to-point messages, once.
+func (p *Publisher) ensureP2P(ctx context.Context) error {
+	if p.p2pMade.Load() {
+		return nil
+	}
+	if err := p.o.Store.CreateTopic(ctx, P2PTopic, 1); err != nil {
+		return err
+	}
+	p.p2pMade.Store(true)
+	return nil
 }
 
 // sharedContext is a deadline that the appends of a few seconds share, because a timer for each costs more than an append.

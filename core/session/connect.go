@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -105,9 +106,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reac
 	s.mu.Unlock()
 	switch {
 	case s.durable && !fresh && !resumed:
-		if err := s.restore(ctx, rec); err != nil {
-			return err
-		}
+		s.restore(rec)
 	case s.durable && fresh:
 		if err := s.begin(ctx); err != nil {
 			return err
@@ -130,29 +129,47 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reac
 	s.m.sessions[s.id] = s
 	s.m.online++
 	s.m.mu.Unlock()
-	s.openFeeds()
+	s.openFeeds(!fresh)
 	return nil
 }
 
 // begin makes the point-to-point feeds of a new durable session.
 func (s *Session) begin(ctx context.Context) error {
 	refs, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
+	if err == nil {
+		s.p2p, err = s.newFeeds(ctx, nil, refs)
+	}
 	if err != nil {
 		return fmt.Errorf("beginning a session: %w", err)
 	}
-	for _, ref := range refs {
-		f := &feed{s: s, ref: ref}
-		if err := s.place(ctx, f); err != nil {
-			return fmt.Errorf("beginning a session: %w", err)
-		}
-		s.p2p = append(s.p2p, f)
-	}
 	return nil
+}
+
+// newFeeds makes the feeds of a new subscription (nil: point to point), from now on. Where a broker does not answer, its feed is
+// placed when it does, and leaves out what is older than the subscription; one broker at least must answer.
+func (s *Session) newFeeds(ctx context.Context, sub *subscription, refs []store.QueueRef) ([]*feed, error) {
+	feeds := make([]*feed, 0, len(refs))
+	var failed error
+	placed := len(refs) == 0
+	for _, ref := range refs {
+		f := &feed{s: s, sub: sub, ref: ref, committed: -1}
+		if err := s.place(ctx, f); err != nil {
+			failed, f.since = err, time.Now()
+		}
+		placed = placed || f.placed
+		feeds = append(feeds, f)
+	}
+	if !placed {
+		return nil, failed
+	}
+	return feeds, nil
 }
 
 // place sets where a new feed starts: at the queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT
 // (which keeps no record of sessions but commits to the same offsets), where it left off.
 func (s *Session) place(ctx context.Context, f *feed) error {
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
 	b, err := s.m.o.Store.Bounds(ctx, f.ref)
 	if err != nil {
 		return err
@@ -167,83 +184,103 @@ func (s *Session) place(ctx context.Context, f *feed) error {
 			at = max(b.Min, offsets[0].Next)
 		}
 	}
-	f.start, f.cursor, f.acked, f.committed = at, at, at, -1
+	f.start, f.cursor, f.acked, f.committed, f.placed = at, at, at, -1, true
 	return nil
 }
 
-// restore makes the subscriptions of a recorded session, with their cursors where they were committed.
-func (s *Session) restore(ctx context.Context, rec *meta.Session) error {
-	var refs []store.QueueRef
-	add := func(sub *subscription, ref store.QueueRef, start int64) *feed {
-		// Until a commit says otherwise: a known subscription without one begins at its start.
-		return &feed{s: s, sub: sub, ref: ref, start: start, cursor: start, acked: start, committed: start}
-	}
+// placeTimeout is how long one broker may take to say where a queue ends, before the others are asked.
+const placeTimeout = 3 * time.Second
+
+// restore makes the subscriptions of a recorded session. Their feeds are placed when they are opened.
+func (s *Session) restore(rec *meta.Session) {
 	s.subs, s.matcher, s.p2p = nil, nil, nil
 	for broker, start := range p2pStarts(rec) {
-		s.p2p = append(s.p2p, add(nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))
+		s.p2p = append(s.p2p, recordedFeed(s, nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))
 	}
 	for _, rs := range rec.Subscriptions {
-		sub := &subscription{filter: rs.Filter, qos: rs.QoS, id: rs.ID, created: rs.Created, starts: rs.Start,
+		sub := &subscription{filter: rs.Filter, qos: rs.QoS, id: rs.ID, created: rs.Created, starts: maps.Clone(rs.Start),
 			options: packet.Subscription{Filter: rs.Filter, QoS: rs.QoS, NoLocal: rs.NoLocal, RetainAsPublished: rs.RetainAsPublished,
 				RetainHandling: rs.RetainHandling}}
 		for key, start := range rs.Start {
-			sub.feeds = append(sub.feeds, add(sub, refOf(rs.Filter, key), start))
-		}
-		if err := s.restoreMissing(ctx, sub); err != nil {
-			return err
+			sub.feeds = append(sub.feeds, recordedFeed(s, sub, refOf(rs.Filter, key), start))
 		}
 		s.addSubscription(sub)
 	}
-	all, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
-	if err != nil {
-		return err
-	}
-	s.addMissing(nil, all)
-	s.eachFeed(func(f *feed) { refs = append(refs, f.ref) })
-	offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
-	if err != nil {
-		return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
-	}
-	at := make(map[store.QueueRef]int64, len(offsets))
-	for _, o := range offsets {
-		at[o.QueueRef] = o.Next
-	}
-	shared := make(map[store.QueueRef]int, len(refs))
-	for _, ref := range refs {
-		shared[ref]++
-	}
-	s.eachFeed(func(f *feed) {
-		if next, ok := at[f.ref]; ok {
-			if shared[f.ref] > 1 {
-				next = max(next, f.start) // it may be the progress of an older subscription
-			}
-			f.cursor, f.acked, f.committed = next, next, next
-		}
-	})
 	// Packet ids of an earlier process may still mean something to the client: begin elsewhere.
 	s.out.last = uint16(s.epoch * 8191) //nolint:gosec // any value will do
-	return nil
 }
 
-// openFeeds opens the feeds of a connection that was just attached: what is ready at once now, the rest as soon as the store
-// allows.
-func (s *Session) openFeeds() {
+// recordedFeed makes a feed whose progress is to be asked for. Without any it begins at its start.
+func recordedFeed(s *Session, sub *subscription, ref store.QueueRef, start int64) *feed {
+	return &feed{s: s, sub: sub, ref: ref, start: start, cursor: start, acked: start, committed: start}
+}
+
+// placeRecorded asks for the progress of feeds that are not placed, broker by broker: one that does not answer holds up only
+// its own.
+func (s *Session) placeRecorded(ctx context.Context) error {
+	s.mu.Lock()
+	byBroker := make(map[string][]*feed)
+	shared := make(map[store.QueueRef]int)
+	s.eachFeed(func(f *feed) {
+		if f.ref.Queue == "" {
+			return
+		}
+		shared[f.ref]++
+		if !f.placed {
+			byBroker[f.ref.Broker] = append(byBroker[f.ref.Broker], f)
+		}
+	})
+	s.mu.Unlock()
+	var errs []error
+	for _, feeds := range byBroker {
+		refs := make([]store.QueueRef, len(feeds))
+		for i, f := range feeds {
+			refs[i] = f.ref
+		}
+		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading the progress of client %q: %w", s.id, err))
+			continue
+		}
+		at := make(map[store.QueueRef]int64, len(offsets))
+		for _, o := range offsets {
+			at[o.QueueRef] = o.Next
+		}
+		s.mu.Lock()
+		for _, f := range feeds {
+			if next, ok := at[f.ref]; ok && !f.placed {
+				if shared[f.ref] > 1 {
+					next = max(next, f.start) // it may be the progress of an older subscription
+				}
+				f.cursor, f.acked, f.committed = next, next, next
+				f.since = time.Time{}
+			}
+			f.placed = true
+		}
+		s.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// openFeeds opens the feeds of a connection: what is ready at once now, the rest as soon as the store allows. look says whether
+// queues may have come into being while the session slept.
+func (s *Session) openFeeds(look bool) {
 	s.mu.Lock()
 	generation := s.generation
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.m.ctx, openTimeout)
-	err := s.tryOpen(ctx, generation)
+	err := s.tryOpen(ctx, generation, look)
 	cancel()
 	if err != nil {
 		s.m.log.Warn("opening a session's queues failed; trying again", "client", s.id, "error", err)
-		s.m.run(func() { s.keepOpening(generation) })
+		s.m.run(func() { s.keepOpening(generation, look) })
 	}
 }
 
 // openTimeout is how long CONNECT waits for the store before it goes on without.
 const openTimeout = 2 * time.Second
 
-func (s *Session) keepOpening(generation uint64) {
+func (s *Session) keepOpening(generation uint64, look bool) {
 	for wait := retryDelay; ; wait = min(2*wait, 10*time.Second) {
 		select {
 		case <-s.m.ctx.Done():
@@ -251,7 +288,7 @@ func (s *Session) keepOpening(generation uint64) {
 		case <-time.After(wait):
 		}
 		ctx, cancel := context.WithTimeout(s.m.ctx, 5*openTimeout)
-		err := s.tryOpen(ctx, generation)
+		err := s.tryOpen(ctx, generation, look)
 		cancel()
 		if err == nil {
 			return
@@ -260,7 +297,14 @@ func (s *Session) keepOpening(generation uint64) {
 }
 
 // tryOpen opens what is not open yet. It returns nil as well when the connection is another one now.
-func (s *Session) tryOpen(ctx context.Context, generation uint64) error {
+func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) error {
+	var errs []error
+	if look && s.durable {
+		errs = append(errs, s.lookForQueues(ctx))
+	}
+	if s.durable {
+		errs = append(errs, s.placeRecorded(ctx))
+	}
 	s.mu.Lock()
 	if s.generation != generation || s.conn == nil {
 		s.mu.Unlock()
@@ -269,7 +313,7 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64) error {
 	var queues []*feed
 	var tails []*subscription
 	s.eachFeed(func(f *feed) {
-		if f.reader == nil && f.ref.Queue != "" {
+		if f.reader == nil && f.placed && f.ref.Queue != "" {
 			queues = append(queues, f)
 		}
 	})
@@ -297,7 +341,6 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64) error {
 		s.mu.Unlock()
 		s.feedReady(f)
 	}
-	var errs []error
 	for _, sub := range tails {
 		if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
 			errs = append(errs, fmt.Errorf("filter %q: %w", sub.filter, err))

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"time"
+
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -15,6 +17,9 @@ type feed struct {
 	ref    store.QueueRef // of queue feeds
 	start  int64
 	cursor int64 // where to go on when the reader is opened
+	placed bool  // start and cursor are known
+	// since is set where the feed begins at the queue's minimum for want of a better start: older records are left out.
+	since time.Time
 	// acked is what can be committed, committed what was.
 	acked, committed int64
 	tracks           []track
@@ -90,7 +95,7 @@ func (f *feed) settled() {
 func (s *Session) uncommitted() ([]store.Offset, func()) {
 	low := make(map[store.QueueRef]int64)
 	s.eachFeed(func(f *feed) {
-		if f.ref.Queue == "" {
+		if f.ref.Queue == "" || !f.placed {
 			return
 		}
 		if n, ok := low[f.ref]; !ok || f.acked < n {
@@ -100,7 +105,7 @@ func (s *Session) uncommitted() ([]store.Offset, func()) {
 	var offsets []store.Offset
 	var feeds []*feed
 	s.eachFeed(func(f *feed) {
-		if f.ref.Queue != "" && f.committed != low[f.ref] {
+		if f.ref.Queue != "" && f.placed && f.committed != low[f.ref] {
 			offsets = append(offsets, store.Offset{QueueRef: f.ref, Next: low[f.ref]})
 			feeds = append(feeds, f)
 		}
@@ -115,4 +120,9 @@ func (s *Session) uncommitted() ([]store.Offset, func()) {
 			f.committed = offsets[i].Next
 		}
 	}
+}
+
+// tooOld reports whether a record is older than the subscription whose feed brought it. Clocks need to agree to a minute.
+func (f *feed) tooOld(rec *store.Record) bool {
+	return !f.since.IsZero() && rec.Position.Time > 0 && rec.Position.Time < f.since.Add(-time.Minute).UnixMilli()
 }

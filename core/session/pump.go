@@ -154,7 +154,7 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 		w = s.wanted(rec)
 	}
 	switch {
-	case w.n == 0, expired(&rec.Message):
+	case w.n == 0, expired(&rec.Message), f.tooOld(rec):
 	case w.n > 1 && s.has(f, rec):
 	default:
 		qos := min(rec.QoS, w.qos)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -178,7 +179,7 @@ func (s *Session) addQueues(grown map[string]bool) {
 		}
 	}
 	if changed {
-		s.openFeeds()
+		s.openFeeds(false)
 	}
 }
 
@@ -197,8 +198,10 @@ next:
 				continue next
 			}
 		}
-		*feeds = append(*feeds, &feed{s: s, sub: sub, ref: ref})
+		f := &feed{s: s, sub: sub, ref: ref, since: s.rec.Created}
+		*feeds = append(*feeds, f)
 		if sub != nil {
+			f.since = sub.created
 			if sub.starts == nil {
 				sub.starts = make(map[string]int64)
 			}
@@ -209,16 +212,30 @@ next:
 	return changed
 }
 
-// restoreMissing adds feeds for queues that came into being while the session slept. What cannot be resolved now (its topic was
+// lookForQueues adds feeds for queues that came into being while the session slept. What cannot be resolved (its topic was
 // deleted) is left out.
-func (s *Session) restoreMissing(ctx context.Context, sub *subscription) error {
-	refs, err := s.m.queues(ctx, sub.filter)
-	if err != nil {
-		if publish.Refused(err) {
-			return nil
-		}
-		return err
+func (s *Session) lookForQueues(ctx context.Context) error {
+	s.mu.Lock()
+	subs := make([]*subscription, 0, len(s.subs))
+	for _, sub := range s.subs {
+		subs = append(subs, sub)
 	}
-	s.addMissing(sub, refs)
-	return nil
+	s.mu.Unlock()
+	var errs []error
+	add := func(sub *subscription, refs []store.QueueRef, err error) {
+		if err != nil && !publish.Refused(err) {
+			errs = append(errs, err)
+			return
+		}
+		s.mu.Lock()
+		s.addMissing(sub, refs)
+		s.mu.Unlock()
+	}
+	for _, sub := range subs {
+		refs, err := s.m.queues(ctx, sub.filter)
+		add(sub, refs, err)
+	}
+	refs, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
+	add(nil, refs, err)
+	return errors.Join(errs...)
 }

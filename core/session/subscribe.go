@@ -108,19 +108,31 @@ func (s *Session) openSubscription(ctx context.Context, sub *subscription) error
 	if err != nil {
 		return err
 	}
+	feeds, err := s.newFeeds(ctx, sub, refs)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
 	sub.starts = make(map[string]int64, len(refs))
-	for _, ref := range refs {
-		f := &feed{s: s, sub: sub, ref: ref}
-		if err := s.place(ctx, f); err != nil {
-			return err
+	for _, f := range feeds {
+		sub.starts[startKey(sub.filter, f.ref)] = f.start
+	}
+	sub.feeds = append(sub.feeds, feeds...)
+	waits := slices.ContainsFunc(feeds, func(f *feed) bool { return !f.placed })
+	s.mu.Unlock()
+	for _, f := range feeds {
+		if !f.placed {
+			continue
 		}
-		sub.starts[startKey(sub.filter, ref)] = f.start
 		if err := s.openQueueFeed(ctx, f); err != nil {
 			return err
 		}
+	}
+	if waits {
 		s.mu.Lock()
-		sub.feeds = append(sub.feeds, f)
+		generation := s.generation
 		s.mu.Unlock()
+		s.m.run(func() { s.keepOpening(generation, false) })
 	}
 	return nil
 }
