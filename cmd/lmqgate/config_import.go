@@ -140,7 +140,7 @@ func (in *importer) rocketmq(b *bytes.Buffer) {
 	}
 	list := strings.Join(servers, ", ")
 	fmt.Fprintf(b, "\nmeta:\n  plugin: meta-namesrv\n  config:\n    namesrv: [%s]\n", list)
-	fmt.Fprintf(b, "\nstore:\n  type: rocketmq\n  rocketmq:\n    namesrv: [%s]\n    dispatch: auto\n", list)
+	fmt.Fprintf(b, "\nstore:\n  type: rocketmq\n  rocketmq:\n    namesrv: [%s]\n    dispatch: compatible # as the old gateways expect; \"auto\" once none is left and no client comes from one\n", list)
 }
 
 // leftOver notes every setting that nothing above took.
