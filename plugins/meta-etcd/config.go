@@ -1,0 +1,112 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+)
+
+// config is the plugin's block of the gateway's configuration.
+type config struct {
+	Endpoints      []string      `config:"endpoints,required" doc:"host:port of the etcd members"`
+	Prefix         string        `config:"prefix" default:"/lmqgate" doc:"What all keys begin with; gateways with the same prefix are one cluster"`
+	Username       string        `config:"username" doc:"User of etcd; empty for none"`
+	Password       string        `config:"password,secret" doc:"The user's password"`
+	TLS            tlsConfig     `config:"tls"`
+	RequestTimeout time.Duration `config:"request_timeout" default:"3s" doc:"How long one request may take"`
+}
+
+type tlsConfig struct {
+	Enabled            bool   `config:"enabled" default:"false" doc:"TLS to etcd"`
+	CAFile             string `config:"ca_file" doc:"PEM file of the authorities that are trusted; empty for the system's"`
+	CertFile           string `config:"cert_file" doc:"PEM file of the client's certificate; empty for none"`
+	KeyFile            string `config:"key_file" doc:"PEM file of its key"`
+	InsecureSkipVerify bool   `config:"insecure_skip_verify" default:"false" doc:"Do not verify etcd's certificates; for tests"`
+}
+
+// check returns what is wrong beyond types.
+func (c *config) check() (problems []sdk.Problem) {
+	if len(c.Endpoints) == 0 {
+		problems = append(problems, sdk.Problemf("endpoints", "at least one host:port is needed"))
+	}
+	seen := map[string]bool{}
+	for i, addr := range c.Endpoints {
+		key := "endpoints[" + strconv.Itoa(i) + "]"
+		host, port, err := net.SplitHostPort(addr)
+		n, e := strconv.Atoi(port)
+		switch {
+		case strings.Contains(addr, "://"):
+			problems = append(problems, sdk.Problemf(key, "%q is a URL; write host:port, and tls.enabled for TLS", addr))
+		case err != nil || host == "" || e != nil || n < 1 || n > 65535:
+			problems = append(problems, sdk.Problemf(key, "%q is not host:port", addr))
+		case seen[addr]:
+			problems = append(problems, sdk.Problemf(key, "%q is listed twice", addr))
+		}
+		seen[addr] = true
+	}
+	if (c.Username == "") != (c.Password == "") {
+		problems = append(problems, sdk.Problemf("password", "username and password go together; set both or none"))
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		problems = append(problems, sdk.Problemf("tls.key_file", "cert_file and key_file go together; set both or none"))
+	}
+	if c.RequestTimeout <= 0 {
+		problems = append(problems, sdk.Problemf("request_timeout", "%s is not longer than nothing; the default is 3s", c.RequestTimeout))
+	}
+	return problems
+}
+
+// client is the configuration of the etcd client.
+func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
+	cc := clientv3.Config{
+		Endpoints: c.Endpoints,
+		Username:  c.Username,
+		Password:  c.Password,
+		// DialTimeout bounds the first authentication.
+		DialTimeout: c.RequestTimeout,
+		// A connection that went dead without a word is noticed by these.
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		// etcd has the say about sizes; see failure.go.
+		MaxCallSendMsgSize: maxSendBytes,
+		// Few tries here, so that an error is answered soon and says why; the gateway tries again.
+		MaxUnaryRetries: 5,
+		// What fails is in the answers; the client's own log would say it over and over.
+		Logger: zap.NewNop(),
+	}
+	if !c.TLS.Enabled {
+		return cc, nil
+	}
+	var problems []sdk.Problem
+	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.TLS.InsecureSkipVerify} //nolint:gosec // the operator's choice
+	if c.TLS.CAFile != "" {
+		pem, err := os.ReadFile(setup.Path(c.TLS.CAFile))
+		if err != nil {
+			problems = append(problems, sdk.Problemf("tls.ca_file", "%v", err))
+		} else if t.RootCAs = x509.NewCertPool(); !t.RootCAs.AppendCertsFromPEM(pem) {
+			problems = append(problems, sdk.Problemf("tls.ca_file", "%s holds no certificate in PEM", c.TLS.CAFile))
+		}
+	}
+	if c.TLS.CertFile != "" {
+		load := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
+			return &pair, err
+		}
+		if _, err := load(); err != nil {
+			problems = append(problems, sdk.Problemf("tls.cert_file", "%v", err))
+		}
+		// Read at each handshake: certificates are renewed while the gateway runs.
+		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	cc.TLS = t
+	return cc, problems
+}

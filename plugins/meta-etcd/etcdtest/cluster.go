@@ -1,0 +1,141 @@
+// Package etcdtest runs real etcd members inside a test's process, on loopback and free ports. It is for tests only: no binary
+// of the project contains it.
+package etcdtest
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+)
+
+// Options of a cluster.
+type Options struct {
+	Members    int               // 0 means one
+	QuotaBytes int64             // of the database; 0 for etcd's default
+	ClientTLS  transport.TLSInfo // of the client port; without a certificate there is no TLS
+}
+
+// Cluster is etcd with one member or several. It is used by one goroutine; the test's end stops it.
+type Cluster struct {
+	t       testing.TB
+	configs []func() *embed.Config
+	members []*embed.Etcd // nil for one that is down
+	hosts   []string
+	dirs    []string
+}
+
+// Start starts a cluster and waits until it has a leader.
+func Start(t testing.TB, o Options) *Cluster {
+	t.Helper()
+	n := max(1, o.Members)
+	c := &Cluster{t: t, members: make([]*embed.Etcd, n)}
+	addrs := freeAddresses(t, 2*n)
+	var initial []string
+	for i := range n {
+		initial = append(initial, fmt.Sprintf("m%d=http://%s", i, addrs[n+i]))
+	}
+	scheme := "http"
+	if !o.ClientTLS.Empty() {
+		scheme = "https"
+	}
+	for i := range n {
+		c.hosts = append(c.hosts, addrs[i])
+		c.dirs = append(c.dirs, filepath.Join(t.TempDir(), "etcd"))
+		client, peer := url.URL{Scheme: scheme, Host: addrs[i]}, url.URL{Scheme: "http", Host: addrs[n+i]}
+		c.configs = append(c.configs, func() *embed.Config {
+			cfg := embed.NewConfig()
+			cfg.Name, cfg.Dir = fmt.Sprintf("m%d", i), c.dirs[i]
+			cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+			cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+			cfg.InitialCluster = strings.Join(initial, ",")
+			cfg.TickMs, cfg.ElectionMs = 50, 500
+			cfg.UnsafeNoFsync = true
+			cfg.QuotaBackendBytes = o.QuotaBytes
+			cfg.ClientTLSInfo = o.ClientTLS
+			cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+			return cfg
+		})
+	}
+	t.Cleanup(c.stopAll)
+	c.StartMembers()
+	return c
+}
+
+// freeAddresses are addresses on loopback that nothing listens on.
+func freeAddresses(t testing.TB, n int) (addrs []string) {
+	var held []net.Listener
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		held, addrs = append(held, l), append(addrs, l.Addr().String())
+	}
+	for _, l := range held {
+		require.NoError(t, l.Close())
+	}
+	return addrs
+}
+
+// Endpoints are host:port of each member.
+func (c *Cluster) Endpoints() []string { return c.hosts }
+
+// StartMembers starts the members that are down, and waits for a leader.
+func (c *Cluster) StartMembers() {
+	c.t.Helper()
+	for i, m := range c.members {
+		if m == nil {
+			e, err := embed.StartEtcd(c.configs[i]())
+			require.NoError(c.t, err)
+			c.members[i] = e
+		}
+	}
+	deadline := time.After(30 * time.Second)
+	for _, m := range c.members {
+		select {
+		case <-m.Server.ReadyNotify():
+		case err := <-m.Err():
+			require.NoError(c.t, err)
+		case <-deadline:
+			require.Fail(c.t, "etcd did not become ready within 30 s")
+		}
+	}
+}
+
+// Leader is the index of the leader, -1 while there is none.
+func (c *Cluster) Leader() int {
+	for i, m := range c.members {
+		if m != nil && m.Server.Leader() == m.Server.MemberID() {
+			return i
+		}
+	}
+	return -1
+}
+
+// Member is a running member.
+func (c *Cluster) Member(i int) *embed.Etcd { return c.members[i] }
+
+// Stop stops a member; its data stay.
+func (c *Cluster) Stop(i int) {
+	if m := c.members[i]; m != nil {
+		c.members[i] = nil
+		m.Close()
+	}
+}
+
+// Wipe removes the data of a member that is down.
+func (c *Cluster) Wipe(i int) { require.NoError(c.t, os.RemoveAll(c.dirs[i])) }
+
+func (c *Cluster) stopAll() {
+	for i := range c.members {
+		c.Stop(i)
+	}
+}
