@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -11,6 +12,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -80,6 +83,14 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 		MaxCallSendMsgSize: maxSendBytes,
 		// Few tries here, so that an error is answered soon and says why; the gateway tries again.
 		MaxUnaryRetries: 5,
+		DialOptions: []grpc.DialOption{
+			grpc.WithChainUnaryInterceptor(failFast),
+			// After an outage etcd is found again within a few seconds; gRPC's own pauses grow to two minutes.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+				MinConnectTimeout: 3 * time.Second,
+			}),
+		},
 		// What fails is in the answers; the client's own log would say it over and over.
 		Logger: zap.NewNop(),
 	}
@@ -109,4 +120,10 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 	}
 	cc.TLS = t
 	return cc, problems
+}
+
+// failFast answers at once, and with the reason, while no member can be reached; the client would wait for one until the deadline
+// and then say no more than that it has passed.
+func failFast(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, conn, append(opts, grpc.WaitForReady(false))...)
 }

@@ -28,6 +28,11 @@ func (e *etcd) failure(ctx context.Context, err error) error {
 
 // diagnose says what is wrong and what to do.
 func (e *etcd) diagnose(err error) (codes.Code, string) {
+	if _, description, ok := strings.Cut(err.Error(), " desc = "); ok && strings.HasPrefix(err.Error(), "rpc error: ") {
+		if _, typed := status.FromError(err); !typed { // why a watch ended comes as text
+			err = errors.New(description)
+		}
+	}
 	etcdErr := rpctypes.Error(err) // typed, where it is one of etcd's
 	is := func(targets ...error) bool {
 		for _, t := range targets {

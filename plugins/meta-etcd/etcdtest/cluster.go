@@ -30,7 +30,8 @@ type Cluster struct {
 	t       testing.TB
 	configs []func() *embed.Config
 	members []*embed.Etcd // nil for one that is down
-	hosts   []string
+	fronts  []*front
+	hosts   []string // of the fronts
 	dirs    []string
 }
 
@@ -38,8 +39,8 @@ type Cluster struct {
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	n := max(1, o.Members)
-	c := &Cluster{t: t, members: make([]*embed.Etcd, n)}
-	addrs := freeAddresses(t, 2*n)
+	c := &Cluster{t: t, members: make([]*embed.Etcd, n), fronts: make([]*front, n)}
+	addrs := freeAddresses(t, 3*n)
 	var initial []string
 	for i := range n {
 		initial = append(initial, fmt.Sprintf("m%d=http://%s", i, addrs[n+i]))
@@ -49,7 +50,7 @@ func Start(t testing.TB, o Options) *Cluster {
 		scheme = "https"
 	}
 	for i := range n {
-		c.hosts = append(c.hosts, addrs[i])
+		c.hosts = append(c.hosts, addrs[2*n+i])
 		c.dirs = append(c.dirs, filepath.Join(t.TempDir(), "etcd"))
 		client, peer := url.URL{Scheme: scheme, Host: addrs[i]}, url.URL{Scheme: "http", Host: addrs[n+i]}
 		c.configs = append(c.configs, func() *embed.Config {
@@ -96,6 +97,7 @@ func (c *Cluster) StartMembers() {
 			e, err := embed.StartEtcd(c.configs[i]())
 			require.NoError(c.t, err)
 			c.members[i] = e
+			c.fronts[i] = newFront(c.t, c.hosts[i], e.Clients[0].Addr().String())
 		}
 	}
 	deadline := time.After(30 * time.Second)
@@ -126,8 +128,9 @@ func (c *Cluster) Member(i int) *embed.Etcd { return c.members[i] }
 // Stop stops a member; its data stay.
 func (c *Cluster) Stop(i int) {
 	if m := c.members[i]; m != nil {
-		c.members[i] = nil
+		c.fronts[i].close()
 		m.Close()
+		c.members[i], c.fronts[i] = nil, nil
 	}
 }
 
