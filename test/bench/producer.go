@@ -35,8 +35,14 @@ func startCluster(ctx context.Context, version string) (*cluster.Cluster, error)
 	return c, nil
 }
 
-// produce sends with the bare producer, flight messages at a time, each with the payload of the gateway's messages and, like
-// them, in no light message queue. It returns the rate a second.
+// gatewayProperties are those of a record that the gateway makes of a PUBLISH (see docs/messages.md).
+var gatewayProperties = map[string]string{
+	"originMqttTopic": "bench0/100", "IS_EMPTY_MSG": "false", "qosLevel": "1", "retryTimes": "0", "extData": `{"qosLevel":"1"}`,
+	"mqttClientId": "bench-pub-100", "mqttCreated": "1700000000000",
+}
+
+// produce sends with the bare producer, flight messages at a time, each the record that the gateway makes of a PUBLISH here:
+// the same payload and properties, in no light message queue. It returns the rate a second.
 func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Duration) (float64, error) {
 	rlog.SetLogLevel("error")
 	p, err := rocketmqclient.NewProducer(producer.WithNsResolver(primitive.NewPassthroughResolver(c.Namesrv())),
@@ -60,6 +66,7 @@ func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Du
 			for time.Now().Before(end) {
 				m := primitive.NewMessage(bareTopic, body)
 				m.WithTag("MQTT_COMMON")
+				m.WithProperties(gatewayProperties)
 				if _, err := p.SendSync(ctx, m); err != nil {
 					failed.Add(1)
 					time.Sleep(10 * time.Millisecond)
