@@ -18,6 +18,10 @@ const (
 	// startPatience is how long Tail tries to learn the end of a partition whose broker does not answer. After that the
 	// partition is one that appears later.
 	startPatience = 3 * time.Second
+	// busyGap is up to which time between two pulls with records a queue counts as busy, and busyPause how long its next pull
+	// then waits. A queue that is not busy is pulled at once.
+	busyGap   = 5 * time.Millisecond
+	busyPause = 2 * time.Millisecond
 	// clockSkew is how far the clocks of brokers and gateways may be apart: a partition that appears later is read
 	// from the records stored this long before the tail began. What a broker stored before that, while it was away, is not the
 	// tail's.
@@ -185,6 +189,7 @@ func (t *tail) search() {
 func (t *tail) run(p store.Partition, offset int64) {
 	fails := 0
 	var seen int64 // the newest store time, to find the way after a reset
+	var last time.Time
 	defer func() {
 		if fails > 1 {
 			t.s.breaks.end(p.Broker)
@@ -247,6 +252,13 @@ func (t *tail) run(p store.Partition, offset int64) {
 		if t.ctx.Err() == nil {
 			t.f(p, records)
 		}
+		// A busy queue answers each pull with the few records of the last moment, and pulls then cost the broker more than
+		// the records: a short pause lets some more gather.
+		now := time.Now()
+		if len(records) < maxPull/2 && now.Sub(last) < busyGap {
+			t.wait(busyPause)
+		}
+		last = now
 	}
 }
 
