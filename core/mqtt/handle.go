@@ -204,5 +204,6 @@ func (c *conn) disconnect(p *packet.Disconnect) error {
 		}
 		c.ending.Expiry = &asked
 	}
+	c.session.Ends(c, c.ending)
 	return errEnded
 }

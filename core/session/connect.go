@@ -84,7 +84,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reac
 	s.mu.Lock()
 	s.username, s.version, s.remoteAddr, s.listener = r.Username, r.Version, r.RemoteAddr, r.Listener
 	s.connected = time.Now()
-	s.conn, s.started, s.full = r.Conn, false, false
+	s.conn, s.started, s.full, s.ending = r.Conn, false, false, nil
 	s.generation++
 	s.expiry, s.will, s.window = r.Expiry, r.Will, r.ReceiveMaximum
 	fresh := rec == nil

@@ -19,6 +19,16 @@ type Ending struct {
 	Expiry *time.Duration
 }
 
+// Ends notes how a connection is about to end. It is called before the client can notice, because it may connect again at
+// once, and that must not look like a takeover.
+func (s *Session) Ends(c Conn, e Ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == c {
+		s.ending = &e
+	}
+}
+
 // Detach ends a connection of the session: progress is committed, the will is published or dropped, and the session sleeps or
 // ends. It does nothing where another connection has taken over.
 func (s *Session) Detach(c Conn, e Ending) {
@@ -74,6 +84,9 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	}
 	s.conn, s.started, s.resend = nil, false, nil
 	s.generation++
+	if s.ending != nil {
+		e, s.ending = *s.ending, nil
+	}
 	if e.Expiry != nil && s.durable {
 		s.expiry = *e.Expiry
 	}

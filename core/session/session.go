@@ -39,6 +39,7 @@ type Session struct {
 	rec        *meta.Session // the record; durable sessions only
 	adopts     bool          // progress that an upstream gateway committed is taken over
 	will       *Will
+	ending     *Ending // how the connection ends, once the client has said it
 	window     int
 	full       bool // the connection's buffer is full
 
