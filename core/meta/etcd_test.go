@@ -53,7 +53,9 @@ func TestGatewaysOnEtcdSeeEachOthersChangesAndConflicts(t *testing.T) {
 	ctx := t.Context()
 	require.NoError(t, a.AddTopic(ctx, "first"))
 	require.NoError(t, a.RegisterFilters(ctx, "first/+"))
-	wait(t, func() bool { return b.HasTopic("first") && b.HasFilter("first/+") && len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
+	wait(t, func() bool {
+		return b.HasTopic("first") && b.HasFilter("first/+") && len(a.Nodes()) == 2 && len(b.Nodes()) == 2
+	})
 	require.NoError(t, a.SaveSession(ctx, &meta.Session{ClientID: "c", Epoch: 1}))
 	mine, err := a.LoadSession(ctx, "c")
 	require.NoError(t, err)
