@@ -34,7 +34,7 @@ func connect(config clientv3.Config, log *slog.Logger) *connection {
 	config.Context = ctx
 	c := &connection{cancel: cancel, ended: make(chan struct{}), tried: make(chan struct{})}
 	if config.Username == "" {
-		c.try(config)
+		_ = c.try(config) // get answers the error
 		close(c.tried)
 		close(c.ended)
 		return c

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -190,6 +192,9 @@ func (e *etcd) List(ctx context.Context, r *pluginv1.ListRequest, send func(*plu
 		size := 0
 		page := &pluginv1.ListResponse{Revision: revision}
 		for _, kv := range resp.Kvs {
+			if !e.ours(kv.Key) {
+				continue
+			}
 			if len(page.Entries) > 0 && size+len(kv.Value) > pageBytes {
 				if err := send(page); err != nil {
 					return err
@@ -208,6 +213,15 @@ func (e *etcd) List(ctx context.Context, r *pluginv1.ListRequest, send func(*plu
 		next = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 		ask = max(1, min(most, 2*ask, ask*pageBytes/max(total(resp.Kvs), 1)))
 	}
+}
+
+// ours says whether a key can be told to the gateway at all: names are text, and another program may have written anything.
+func (e *etcd) ours(name []byte) bool {
+	if utf8.Valid(name) {
+		return true
+	}
+	e.log.Warn("etcd key passed over: it is not UTF-8 text; remove it with etcdctl", "key", fmt.Sprintf("%q", name))
+	return false
 }
 
 func total(kvs []*mvccpb.KeyValue) (bytes int) {

@@ -21,7 +21,11 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A member of etcd that is stopped leaves connections from its peers to their read time-out of 5 s.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
+		goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"))
+}
 
 // activate starts a plugin and releases it with the test.
 func activate(t testing.TB, endpoints []string, more map[string]any) *etcd {
@@ -339,4 +343,72 @@ func TestALeaseThatSomebodyRevokedIsReplaced(t *testing.T) {
 	require.NoError(t, err)
 	mustPut(t, e, r)
 	require.Equal(t, "v", value(t, e, "a", "k"))
+}
+
+func TestKeysThatAreNoTextArePassedOver(t *testing.T) {
+	e, c := fresh(t)
+	start := mustPut(t, e, put("a", "k1", "v"))
+	f := watch(t, e, "a", "", start)
+	_, err := raw(t, clientv3.Config{Endpoints: c.Endpoints()}).Put(t.Context(), "/lmqgate/a/k\xff", "v")
+	require.NoError(t, err)
+	mustPut(t, e, put("a", "k2", "v"))
+	eventually(t, func() bool { return f.len() == 1 })
+	var keys []string
+	require.NoError(t, e.List(t.Context(), &pluginv1.ListRequest{Namespace: "a"}, func(p *pluginv1.ListResponse) error {
+		for _, en := range p.GetEntries() {
+			keys = append(keys, en.GetKey())
+		}
+		return nil
+	}))
+	require.Equal(t, []string{"k1", "k2"}, keys)
+}
+
+// benchmark starts one member that writes to the disk.
+func benchmark(b *testing.B) *etcd {
+	return activate(b, etcdtest.Start(b, etcdtest.Options{Durable: true}).Endpoints(), nil)
+}
+
+func BenchmarkPutsOf100Writers(b *testing.B) {
+	e := benchmark(b)
+	b.SetParallelism(100)
+	b.RunParallel(func(p *testing.PB) {
+		for i := 0; p.Next(); i++ {
+			if _, err := e.Put(context.Background(), put("a", fmt.Sprint(i%5000), "0123456789012345678901234567890123456789")); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkBatchesOf100Puts(b *testing.B) {
+	e := benchmark(b)
+	for n := 0; b.Loop(); n++ {
+		r := &pluginv1.BatchRequest{}
+		for i := range 100 {
+			r.Operations = append(r.Operations, putOp(put("a", fmt.Sprint((n*100+i)%100_000), "0123456789012345678901234567890123456789")))
+		}
+		if _, err := e.Batch(context.Background(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkListOf100000(b *testing.B) {
+	e := benchmark(b)
+	for n := range 1000 {
+		r := &pluginv1.BatchRequest{}
+		for i := range 100 {
+			r.Operations = append(r.Operations, putOp(put("a", fmt.Sprint(n*100+i), "0123456789012345678901234567890123456789")))
+		}
+		_, err := e.Batch(context.Background(), r)
+		require.NoError(b, err)
+	}
+	for b.Loop() {
+		n := 0
+		require.NoError(b, e.List(context.Background(), &pluginv1.ListRequest{Namespace: "a"}, func(p *pluginv1.ListResponse) error {
+			n += len(p.GetEntries())
+			return nil
+		}))
+		require.Equal(b, 100_000, n)
+	}
 }

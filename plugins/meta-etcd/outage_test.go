@@ -182,13 +182,15 @@ func TestANewLeaderCostsNeitherWritesNorEvents(t *testing.T) {
 }
 
 func TestAllResumesAfterEtcdWasAwayForAWhile(t *testing.T) {
-	c := etcdtest.Start(t, etcdtest.Options{})
+	c := etcdtest.Start(t, etcdtest.Options{Members: 3})
 	e := activate(t, c.Endpoints(), map[string]any{"request_timeout": "1s"})
 	start := mustPut(t, e, put("a", "before", "v"))
 	f := watch(t, e, "a", "", start)
 	mustPut(t, e, put("a", "1", "v"))
 	eventually(t, func() bool { return f.len() == 1 })
-	c.Stop(0)
+	for i := range 3 {
+		c.Stop(i)
+	}
 
 	begin := time.Now()
 	require.ErrorContains(t, e.Health(t.Context()), c.Endpoints()[0])

@@ -66,7 +66,7 @@ func (e *etcd) Watch(parent context.Context, r *pluginv1.WatchRequest, send func
 			}
 			continue
 		}
-		if after, err = forward(resp, r.GetNamespace(), len(ns), send); err != nil {
+		if after, err = e.forward(resp, r.GetNamespace(), len(ns), send); err != nil {
 			return err
 		}
 	}
@@ -86,10 +86,10 @@ func (e *etcd) behind(ctx context.Context, after, member int64) (bool, error) {
 }
 
 // forward sends what etcd told, in messages of about a page, each with whole revisions, and answers how far it goes.
-func forward(resp clientv3.WatchResponse, ns string, skip int, send func(*pluginv1.WatchResponse) error) (revision int64, err error) {
+func (e *etcd) forward(resp clientv3.WatchResponse, ns string, skip int, send func(*pluginv1.WatchResponse) error) (revision int64, err error) {
 	out, size := &pluginv1.WatchResponse{Revision: resp.Header.Revision}, 0
 	for i, ev := range resp.Events {
-		if last := out.Revision; i > 0 && ev.Kv.ModRevision > last && size > pageBytes {
+		if i > 0 && ev.Kv.ModRevision > out.Revision && size > pageBytes {
 			if err := send(out); err != nil {
 				return 0, err
 			}
@@ -97,6 +97,9 @@ func forward(resp clientv3.WatchResponse, ns string, skip int, send func(*plugin
 		}
 		// The revision in the answer's header may be later than what was told; that of its last event is not.
 		out.Revision = ev.Kv.ModRevision
+		if !e.ours(ev.Kv.Key) {
+			continue
+		}
 		en := entry(ns, string(ev.Kv.Key[skip:]), ev.Kv)
 		kind := pluginv1.Event_TYPE_PUT
 		if ev.Type == clientv3.EventTypeDelete {

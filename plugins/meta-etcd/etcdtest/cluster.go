@@ -21,6 +21,7 @@ import (
 // Options of a cluster.
 type Options struct {
 	Members    int               // 0 means one
+	Durable    bool              // with fsync, as etcd is meant to be; tests need none
 	QuotaBytes int64             // of the database; 0 for etcd's default
 	ClientTLS  transport.TLSInfo // of the client port; without a certificate there is no TLS
 }
@@ -60,7 +61,8 @@ func Start(t testing.TB, o Options) *Cluster {
 			cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 			cfg.InitialCluster = strings.Join(initial, ",")
 			cfg.TickMs, cfg.ElectionMs = 50, 500
-			cfg.UnsafeNoFsync = true
+			cfg.UnsafeNoFsync = !o.Durable
+			cfg.BcryptCost = 4 // the least there is
 			cfg.QuotaBackendBytes = o.QuotaBytes
 			cfg.ClientTLSInfo = o.ClientTLS
 			cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
