@@ -53,6 +53,8 @@ var (
 	_ sdk.Watcher    = (*etcd)(nil)
 )
 
+var errNotActive = errors.New("the plugin is not active")
+
 func newEtcd() *etcd { return &etcd{log: slog.New(slog.DiscardHandler)} }
 
 // Info implements sdk.Plugin, as do the following.
@@ -108,9 +110,6 @@ func (e *etcd) Health(parent context.Context) error {
 	if err == nil || parent.Err() != nil {
 		return parent.Err()
 	}
-	if st, ok := status.FromError(err); ok { // not active
-		return errors.New(st.Message())
-	}
 	_, text := e.diagnose(err)
 	return errors.New(text)
 }
@@ -121,7 +120,7 @@ func (e *etcd) open(ctx context.Context) (*session, *clientv3.Client, error) {
 	s := e.current
 	e.mu.RUnlock()
 	if s == nil {
-		return nil, nil, status.Error(codes.Unavailable, "the plugin is not active")
+		return nil, nil, errNotActive
 	}
 	client, err := s.connection.get(ctx)
 	return s, client, err

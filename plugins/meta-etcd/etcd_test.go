@@ -21,10 +21,10 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// A member of etcd that is stopped leaves connections from its peers to their read time-out of 5 s.
+// A member of etcd that is stopped leaves HTTP connections with its peers to their time-outs. The plugin has nothing with HTTP/1.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
-		goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
 // activate starts a plugin and releases it with the test.

@@ -47,6 +47,8 @@ func (e *etcd) diagnose(err error) (codes.Code, string) {
 		user = fmt.Sprintf("user %q", e.config.Username)
 	}
 	switch {
+	case errors.Is(err, errNotActive):
+		return codes.Unavailable, err.Error()
 	case is(rpctypes.ErrNoSpace):
 		return codes.ResourceExhausted, "etcd's space quota is used up (NOSPACE): compact, defragment, and then \"etcdctl alarm disarm\", or raise --quota-backend-bytes"
 	case is(rpctypes.ErrRequestTooLarge):
