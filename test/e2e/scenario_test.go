@@ -164,7 +164,7 @@ func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
 		first := g.Topic("safe")
 		pub := g.connect(t, g.Name("publisher"))
 		victim := g.connect(t, g.Name("victim"), persistent)
-		victim.subscribe(first+"/end", 1)
+		victim.subscribe(first+"/victim", 1)
 		spy := g.connect(t, g.Name("spy"), persistent)
 		spy.subscribe(first+"/end", 1)
 		for _, filter := range []string{"/p2p/" + g.Name("victim"), "/p2p/" + g.Name("victim") + "/", "/p2p/+", "/p2p/#"} {
@@ -182,7 +182,7 @@ func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
 		// And nothing reaches the victim's queue but through {first}/p2p/.
 		intruder := g.connect(t, g.Name("intruder"))
 		intruder.Publish("/p2p/"+g.Name("victim"), 1, false, "forged").WaitTimeout(2 * time.Second)
-		victim.only(pub, first+"/end")
+		victim.only(pub, first+"/victim")
 	})
 }
 
