@@ -3,6 +3,7 @@ package remoting
 // Request codes of the commands in this package, as RocketMQ names them.
 const (
 	CodeSendMessage          = 10
+	CodeSendMessageV2        = 310
 	CodePullMessage          = 11
 	CodeQueryConsumerOffset  = 14
 	CodeUpdateConsumerOffset = 15

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 )
 
 // Serialization types of a command's header, in the top byte of the header length.
@@ -32,6 +34,8 @@ type Command struct {
 	// Ext are the header's named fields; their values are strings whatever their type.
 	Ext  map[string]string
 	Body []byte
+	// Binary sends the header in RocketMQ's own form instead of JSON. Servers answer in the form of the request.
+	Binary bool
 }
 
 // header is the JSON form of a command's header.
@@ -70,6 +74,9 @@ func (v *value) UnmarshalJSON(b []byte) error {
 
 // AppendFrame appends the command as a whole frame (length, header, body) to dst.
 func (c *Command) AppendFrame(dst []byte) ([]byte, error) {
+	if c.Binary {
+		return c.appendBinaryFrame(dst)
+	}
 	h, err := json.Marshal(header{
 		Code: c.Code, Language: "GO", Version: c.Version, Opaque: c.Opaque, Flag: c.Flag, Remark: c.Remark, Ext: c.Ext,
 	})
@@ -82,6 +89,43 @@ func (c *Command) AppendFrame(dst []byte) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(4+len(h)+len(c.Body)))
 	dst = binary.BigEndian.AppendUint32(dst, serializeJSON<<24|uint32(len(h)))
 	dst = append(dst, h...)
+	return append(dst, c.Body...), nil
+}
+
+// languageGo is how the binary header names the client's language.
+const languageGo = 9
+
+// appendBinaryFrame is AppendFrame with a binary header; see decodeBinaryHeader for its form.
+func (c *Command) appendBinaryFrame(dst []byte) ([]byte, error) {
+	const fixed = 2 + 1 + 2 + 4 + 4 + 4 + 4
+	fields := 0
+	for k, v := range c.Ext {
+		if len(k) > math.MaxInt16 {
+			return dst, fmt.Errorf("field name of %d bytes in request %d", len(k), c.Code)
+		}
+		fields += 2 + len(k) + 4 + len(v)
+	}
+	n := fixed + len(c.Remark) + fields
+	if n > 0xFFFFFF {
+		return dst, fmt.Errorf("header of request %d has %d bytes, more than the protocol's %d", c.Code, n, 0xFFFFFF)
+	}
+	dst = slices.Grow(dst, 8+n+len(c.Body))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(4+n+len(c.Body)))
+	dst = binary.BigEndian.AppendUint32(dst, serializeBinary<<24|uint32(n))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(c.Code))
+	dst = append(dst, languageGo)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(c.Version))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(c.Opaque))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(c.Flag))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.Remark)))
+	dst = append(dst, c.Remark...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(fields))
+	for k, v := range c.Ext {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(k)))
+		dst = append(dst, k...)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v)))
+		dst = append(dst, v...)
+	}
 	return append(dst, c.Body...), nil
 }
 

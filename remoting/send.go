@@ -30,17 +30,21 @@ type SendResult struct {
 // SendMessage stores a message and returns when the broker has answered. Answers that say the message is stored but not yet
 // flushed or replicated as the broker is configured to are errors with the codes FlushDiskTimeout and FlushSlaveTimeout.
 func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) (*SendResult, error) {
-	req := &Command{Code: CodeSendMessage, Ext: queueFields(s.Topic, s.Queue), Body: s.Body}
-	req.Ext["producerGroup"] = s.Group
-	req.Ext["defaultTopic"] = "TBW102"
-	req.Ext["defaultTopicQueueNums"] = "4"
-	req.Ext["sysFlag"] = "0"
-	req.Ext["bornTimestamp"] = strconv.FormatInt(time.Now().UnixMilli(), 10)
-	req.Ext["flag"] = "0"
-	req.Ext["properties"] = s.Properties
-	req.Ext["reconsumeTimes"] = "0"
-	req.Ext["unitMode"] = "false"
-	req.Ext["batch"] = "false"
+	// The form with one-letter names and a binary header is the one that brokers read fastest.
+	req := &Command{Code: CodeSendMessageV2, Binary: true, Body: s.Body, Ext: map[string]string{
+		"a": s.Group,
+		"b": s.Topic,
+		"c": "TBW102", // default topic, and its number of queues
+		"d": "4",
+		"e": strconv.Itoa(int(s.Queue)),
+		"f": "0", // system flag
+		"g": strconv.FormatInt(time.Now().UnixMilli(), 10),
+		"h": "0", // flag
+		"i": s.Properties,
+		"j": "0",     // times reconsumed
+		"k": "false", // unit mode
+		"m": "false", // batch
+	}}
 	resp, err := c.do(ctx, broker, req, SlaveNotAvailable)
 	if err != nil {
 		return nil, err
