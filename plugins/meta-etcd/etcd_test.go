@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -125,10 +126,16 @@ func watch(t testing.TB, e *etcd, ns, prefix string, after int64) *follow {
 	return f
 }
 
-func (f *follow) len() int {
+// told is what has been told so far.
+func (f *follow) told() (events []*pluginv1.Event, revision int64, compacted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.events)
+	return slices.Clone(f.events), f.revision, f.compacted
+}
+
+func (f *follow) len() int {
+	events, _, _ := f.told()
+	return len(events)
 }
 
 func TestValuesAreKeptUnderReadableAndDistinctNames(t *testing.T) {
@@ -324,10 +331,9 @@ func TestAnEntryWithATTLDisappearsUnlessItIsPutAgain(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(begin), 500*time.Millisecond)
 	require.Equal(t, "(absent)", value(t, e, "a", "short0"))
 	require.Equal(t, "v", value(t, e, "a", "kept"))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	require.Equal(t, pluginv1.Event_TYPE_DELETE, f.events[41].GetType())
-	require.Empty(t, f.events[41].GetEntry().GetValue())
+	events, _, _ := f.told()
+	require.Equal(t, pluginv1.Event_TYPE_DELETE, events[41].GetType())
+	require.Empty(t, events[41].GetEntry().GetValue())
 }
 
 func TestALeaseThatSomebodyRevokedIsReplaced(t *testing.T) {

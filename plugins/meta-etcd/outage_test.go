@@ -42,12 +42,13 @@ func TestAWatchTellsOfEveryLaterChangeInOrder(t *testing.T) {
 	some := watch(t, e, "a", "4", start)
 	for _, f := range []*follow{early, late} {
 		eventually(t, func() bool { return f.len() == 51 })
-		for i, ev := range f.events[:50] {
+		events, revision, _ := f.told()
+		for i, ev := range events[:50] {
 			require.Equal(t, fmt.Sprint(i), ev.GetEntry().GetKey())
 			require.Equal(t, "v", string(ev.GetEntry().GetValue()))
 		}
-		require.Equal(t, pluginv1.Event_TYPE_DELETE, f.events[50].GetType())
-		require.Equal(t, f.events[50].GetEntry().GetRevision(), f.revision)
+		require.Equal(t, pluginv1.Event_TYPE_DELETE, events[50].GetType())
+		require.Equal(t, events[50].GetEntry().GetRevision(), revision)
 	}
 	eventually(t, func() bool { return some.len() == 11 })
 }
@@ -92,8 +93,12 @@ func TestAWatchFromBeforeACompactionIsToldToListAgain(t *testing.T) {
 	resumed := watch(t, e, "a", "", last)
 	mustPut(t, e, put("a", "k", "4"))
 	for _, f := range []*follow{running, resumed} {
-		eventually(t, func() bool { return f.len() > 0 && string(f.events[len(f.events)-1].GetEntry().GetValue()) == "4" })
-		require.False(t, f.compacted)
+		eventually(t, func() bool {
+			events, _, _ := f.told()
+			return len(events) > 0 && string(events[len(events)-1].GetEntry().GetValue()) == "4"
+		})
+		_, _, compacted := f.told()
+		require.False(t, compacted)
 	}
 }
 
@@ -113,9 +118,8 @@ func TestACompactionWhileEtcdIsAwayFromTheWatchIsTold(t *testing.T) {
 	_, err = client.Compact(t.Context(), resp.Header.Revision)
 	require.NoError(t, err)
 	eventually(t, func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.compacted || len(f.events) == 2
+		events, _, compacted := f.told()
+		return compacted || len(events) == 2
 	})
 }
 
@@ -157,12 +161,11 @@ func TestANewLeaderCostsNeitherWritesNorEvents(t *testing.T) {
 	// A watch that ended for want of a leader goes on from its revision, as the gateway's does.
 	all := map[string]bool{}
 	eventually(t, func() bool {
-		f.mu.Lock()
-		for _, ev := range f.events {
+		events, _, _ := f.told()
+		for _, ev := range events {
 			all[ev.GetEntry().GetKey()] = true
 			start = max(start, ev.GetEntry().GetRevision())
 		}
-		f.mu.Unlock()
 		select {
 		case <-f.ended:
 			require.Equal(t, codes.Unavailable, status.Code(f.err), f.err)
