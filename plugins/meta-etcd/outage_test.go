@@ -102,25 +102,42 @@ func TestAWatchFromBeforeACompactionIsToldToListAgain(t *testing.T) {
 	}
 }
 
-func TestACompactionWhileEtcdIsAwayFromTheWatchIsTold(t *testing.T) {
+func TestAWatchThatWasCutOffDuringACompactionIsToldToListAgain(t *testing.T) {
 	e, c := fresh(t)
 	start := mustPut(t, e, put("a", "k", "1"))
 	f := watch(t, e, "a", "", start)
 	mustPut(t, e, put("a", "k", "2"))
 	eventually(t, func() bool { return f.len() == 1 })
-	c.Stop(0)
-	c.StartMembers()
-	// The watch may have been resumed before or after the compaction; either way nothing is missed in silence.
-	client := raw(t, clientv3.Config{Endpoints: c.Endpoints()})
-	tryPut(t, e, "a", "k")
-	resp, err := client.Get(t.Context(), "/lmqgate/a/k")
+	direct := raw(t, clientv3.Config{Endpoints: []string{c.Direct(0)}})
+	c.Cut(0)
+	var last int64
+	for range 3 {
+		resp, err := direct.Put(t.Context(), "/lmqgate/a/k", "unseen")
+		require.NoError(t, err)
+		last = resp.Header.Revision
+	}
+	_, err := direct.Compact(t.Context(), last)
 	require.NoError(t, err)
-	_, err = client.Compact(t.Context(), resp.Header.Revision)
-	require.NoError(t, err)
-	eventually(t, func() bool {
-		events, _, compacted := f.told()
-		return compacted || len(events) == 2
-	})
+	c.Join(0)
+	<-f.ended
+	require.NoError(t, f.err)
+	require.True(t, f.compacted)
+	require.Len(t, f.events, 1)
+}
+
+func TestAWatchThatWasCutOffMissesNothing(t *testing.T) {
+	e, c := fresh(t)
+	f := watch(t, e, "a", "", mustPut(t, e, put("a", "k", "1")))
+	mustPut(t, e, put("a", "k", "2"))
+	eventually(t, func() bool { return f.len() == 1 })
+	direct := raw(t, clientv3.Config{Endpoints: []string{c.Direct(0)}})
+	c.Cut(0)
+	for range 3 {
+		_, err := direct.Put(t.Context(), "/lmqgate/a/k", "later")
+		require.NoError(t, err)
+	}
+	c.Join(0)
+	eventually(t, func() bool { return f.len() == 4 })
 }
 
 func TestAnEtcdThatWasReplacedEndsWatches(t *testing.T) {

@@ -99,7 +99,7 @@ func (c *Cluster) StartMembers() {
 			e, err := embed.StartEtcd(c.configs[i]())
 			require.NoError(c.t, err)
 			c.members[i] = e
-			c.fronts[i] = newFront(c.t, c.hosts[i], e.Clients[0].Addr().String())
+			c.fronts[i] = newFront(c.t, c.hosts[i], c.Direct(i))
 		}
 	}
 	deadline := time.After(30 * time.Second)
@@ -135,6 +135,18 @@ func (c *Cluster) Stop(i int) {
 		c.members[i], c.fronts[i] = nil, nil
 	}
 }
+
+// Cut cuts a running member's connections with clients and refuses new ones, until Join. Direct still reaches it.
+func (c *Cluster) Cut(i int) { c.fronts[i].close() }
+
+// Join ends Cut.
+func (c *Cluster) Join(i int) {
+	c.t.Helper()
+	c.fronts[i] = newFront(c.t, c.hosts[i], c.Direct(i))
+}
+
+// Direct is the host:port of a running member that Cut does not touch.
+func (c *Cluster) Direct(i int) string { return c.members[i].Clients[0].Addr().String() }
 
 // Wipe removes the data of a member that is down.
 func (c *Cluster) Wipe(i int) { require.NoError(c.t, os.RemoveAll(c.dirs[i])) }
