@@ -151,7 +151,15 @@ type RocketMQ struct {
 	TLS TLS `yaml:"tls"`
 	// Which topics get a queue. `compatible`: each, as Apache RocketMQ MQTT's own gateways expect. `lean`: only those that something durable reads. `auto`: compatible while such gateways are registered in the metadata, else lean.
 	Dispatch string `yaml:"dispatch"`
+	// What sends messages to the brokers. `remoting`: lmqgate's own client, which is about twice as fast. `client-go`: the producer of rocketmq-client-go, which can neither verify TLS certificates nor sign with a security token.
+	Producer string `yaml:"producer"`
 }
+
+// The values of store.rocketmq.producer.
+const (
+	ProducerRemoting = "remoting"
+	ProducerClientGo = "client-go"
+)
 
 // Local is the store in files of this process.
 type Local struct {

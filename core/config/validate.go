@@ -146,6 +146,10 @@ func (c *Config) validateStore(p *problems) {
 		p.add("store.rocketmq.tls.cert_file", "cert_file and key_file go together: set both or none")
 	}
 	oneOf(p, "store.rocketmq.dispatch", r.Dispatch, DispatchAuto, DispatchCompatible, DispatchLean)
+	oneOf(p, "store.rocketmq.producer", r.Producer, ProducerRemoting, ProducerClientGo)
+	if r.Producer == ProducerClientGo && (r.TLS.Enabled || r.SecurityToken != "") {
+		p.add("store.rocketmq.producer", "client-go can neither verify TLS certificates nor sign with a security token; use remoting")
+	}
 	duration(p, "store.local.sync", c.Store.Local.Sync.Interval(), time.Millisecond, time.Hour)
 	duration(p, "store.local.retention", c.Store.Local.Retention, time.Second, 0)
 }

@@ -20,8 +20,8 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	for _, flight := range []int{1, 256} {
 		b.Run(fmt.Sprintf("producer/inflight=%d", flight), func(b *testing.B) { benchProducer(b, flight) })
-		b.Run(fmt.Sprintf("store/inflight=%d", flight), func(b *testing.B) { benchStore(b, flight, false) })
-		b.Run(fmt.Sprintf("remoting/inflight=%d", flight), func(b *testing.B) { benchStore(b, flight, true) })
+		b.Run(fmt.Sprintf("client-go/inflight=%d", flight), func(b *testing.B) { benchStore(b, flight, true) })
+		b.Run(fmt.Sprintf("remoting/inflight=%d", flight), func(b *testing.B) { benchStore(b, flight, false) })
 	}
 }
 
@@ -58,11 +58,14 @@ func (s *Store) queuesOf(b *testing.B, topic string) int {
 	return len(rt.writable)
 }
 
-func benchStore(b *testing.B, flight int, viaRemoting bool) {
+func benchStore(b *testing.B, flight int, viaClientGo bool) {
 	s := open(b, sharedCluster(b))
-	if viaRemoting {
+	if viaClientGo {
+		c, err := newClientGo(s.opts)
+		require.NoError(b, err)
+		require.NoError(b, c.start())
 		s.sender.close()
-		s.sender = &remotingSender{client: s.client, timeout: s.opts.SendTimeout}
+		s.sender = c
 	}
 	topic := newTopic(b, s, 4)
 	body := make([]byte, benchPayload)

@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 var producerLeaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/primitive.WithRecover"),
 	goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
+	// Its consumer's pulls, which brokers hold for up to 20 s, cannot be given up.
+	goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/consumer.(*pushConsumer).pullMessage"),
 }
 
 // sharedCluster is one broker of the wanted version.

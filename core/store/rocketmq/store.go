@@ -25,12 +25,30 @@ type Options struct {
 	TLS *tls.Config
 	// NodeID names this node to the brokers.
 	NodeID string
+	// Producer says what sends messages: ProducerRemoting (the default) or ProducerClientGo.
+	Producer string
 	// MaxInFlight bounds appends in flight; 0 for 1024. RocketMQ refuses far more.
 	MaxInFlight int
 	// SendTimeout bounds one attempt to send; 0 for 3 s.
 	SendTimeout time.Duration
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer
+}
+
+// The producers.
+const (
+	// ProducerRemoting is package remoting.
+	ProducerRemoting = "remoting"
+	// ProducerClientGo is the producer of rocketmq-client-go.
+	ProducerClientGo = "client-go"
+)
+
+// remoting is the configuration of connections.
+func (o Options) remoting() remoting.Config {
+	return remoting.Config{
+		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
+		TLS:         o.TLS, Log: o.Log,
+	}
 }
 
 // Store keeps messages in RocketMQ.
@@ -75,6 +93,9 @@ func New(o Options) (*Store, error) {
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 1024
 	}
+	if o.Producer == "" {
+		o.Producer = ProducerRemoting
+	}
 	if o.SendTimeout <= 0 {
 		o.SendTimeout = 3 * time.Second
 	}
@@ -83,14 +104,11 @@ func New(o Options) (*Store, error) {
 		slots: make(chan struct{}, o.MaxInFlight),
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
-	s.client = remoting.New(remoting.Config{
-		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
-		TLS:         o.TLS, Log: o.Log,
-	})
+	s.client = remoting.New(o.remoting())
 	s.breaks.log = o.Log
 	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base}
 	var err error
-	if s.sender, err = newSender(o, s.client); err != nil {
+	if s.sender, err = newSender(o); err != nil {
 		s.stop()
 		_ = s.client.Close()
 		return nil, fmt.Errorf("make the RocketMQ producer: %w", err)
@@ -128,7 +146,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.stop()
 	s.wg.Wait()
-	if started {
+	if started || s.opts.Producer == ProducerRemoting {
 		s.sender.close()
 	}
 	return s.client.Close()
