@@ -19,9 +19,6 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// version is the plugin's own, shown to operators.
-const version = "1.0.0"
-
 // Bounds of a page of a listing: etcd is asked for a number of entries, which follows from how large the last ones were.
 const (
 	firstPage   = 64
@@ -59,7 +56,7 @@ func newEtcd() *etcd { return &etcd{log: slog.New(slog.DiscardHandler)} }
 
 // Info implements sdk.Plugin, as do the following.
 func (e *etcd) Info() sdk.Info {
-	return sdk.Info{Name: "meta-etcd", Version: version, Config: config{}}
+	return sdk.Info{Name: "meta-etcd", Version: buildVersion, Config: config{}}
 }
 
 func (e *etcd) Traits() *pluginv1.MetaTraits {

@@ -311,6 +311,7 @@ func TestListingsArePagedInKeyOrderAtOneRevision(t *testing.T) {
 }
 
 func TestAnEntryWithATTLDisappearsUnlessItIsPutAgain(t *testing.T) {
+	t.Parallel()
 	e, c := fresh(t)
 	with := func(key string, ttl time.Duration) *pluginv1.PutRequest {
 		r := put("a", key, "v")
