@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -110,33 +111,62 @@ func (r *LiveReader) Next(limit int, out []Item) ([]Item, State) {
 	return out, Idle
 }
 
-// Fetch implements Reader. The error wraps ErrTooFarBehind when the backlog is over Options.MaxBehind records.
+// Fetch implements Reader. The error wraps ErrTooFarBehind when the backlog is over Options.MaxBehind records. It reads the
+// physical queues that it is behind with side by side.
 func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, error) {
-	r.src.mu.Lock()
-	var from origin
-	var s span
+	type read struct {
+		from  origin
+		lo    int64
+		batch store.Batch
+		err   error
+	}
+	var reads []*read
 	var total int64
-	for o, m := range r.missed {
-		from, s = o, m
+	r.src.mu.Lock()
+	for from, m := range r.missed {
 		total += m.hi - m.lo + 1
+		if len(reads) < parallelReads {
+			reads = append(reads, &read{from: from, lo: m.lo})
+		}
 	}
 	r.src.mu.Unlock()
-	if total == 0 {
-		return out, nil
-	}
 	if total > r.src.hub.maxBehind {
 		return out, ErrTooFarBehind
 	}
-	batch, err := r.read(ctx, from, s.lo, limit)
-	if err != nil {
-		return out, err
+	var wg sync.WaitGroup
+	for _, rd := range reads[min(1, len(reads)):] {
+		wg.Go(func() { rd.batch, rd.err = r.read(ctx, rd.from, rd.lo, limit) })
 	}
-	r.src.hub.metrics.refetched.Add(float64(len(batch.Records)))
+	if len(reads) > 0 {
+		reads[0].batch, reads[0].err = r.read(ctx, reads[0].from, reads[0].lo, limit)
+	}
+	wg.Wait()
 	r.src.mu.Lock()
 	defer r.src.mu.Unlock()
+	var failed error
+	had := len(out)
+	for _, rd := range reads {
+		if rd.err != nil {
+			failed = rd.err
+			continue
+		}
+		out = r.merge(rd.from, rd.lo, rd.batch, out)
+	}
+	if len(out) > had {
+		return out, nil // what failed is tried again with the next call
+	}
+	return out, failed
+}
+
+// parallelReads bounds the physical queues that one Fetch reads at a time.
+const parallelReads = 8
+
+// merge takes what was read again from one origin. Called with src.mu held.
+func (r *LiveReader) merge(from origin, lo int64, batch store.Batch, out []Item) []Item {
+	r.src.hub.metrics.refetched.Add(float64(len(batch.Records)))
 	now, ok := r.missed[from] // it may have grown during the read
 	if !ok {
-		return out, nil
+		return out
 	}
 	for i, rec := range batch.Records {
 		if batch.Offsets[i] > now.hi {
@@ -146,13 +176,12 @@ func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, 
 			out = append(out, Item{Record: rec})
 		}
 	}
-	switch {
-	case len(batch.Records) == 0 || batch.Next <= s.lo || batch.Next > now.hi:
+	if len(batch.Records) == 0 || batch.Next <= lo || batch.Next > now.hi {
 		delete(r.missed, from)
-	default:
+	} else {
 		r.missed[from] = span{lo: batch.Next, hi: now.hi}
 	}
-	return out, nil
+	return out
 }
 
 func (r *LiveReader) read(ctx context.Context, from origin, offset int64, limit int) (store.Batch, error) {

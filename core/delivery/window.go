@@ -72,8 +72,8 @@ const (
 	// keepEntries is the capacity that an empty window keeps.
 	keepEntries = 16
 	// maxEntries and maxBytes bound one window; readers that fall out of it read the store.
-	maxEntries = 2048
-	maxBytes   = 4 << 20
+	maxEntries = 8192
+	maxBytes   = 8 << 20
 	// lingerEntries is how many records a queue's window keeps for readers that are catching up, so that they can join.
 	lingerEntries = 128
 )

@@ -259,8 +259,52 @@ func (t *tail) run(p store.Partition, offset int64) {
 			t.wait(busyPause)
 		}
 		last = now
+		for full := len(pull.Messages) >= maxPull; full && t.ctx.Err() == nil; {
+			offset, full = t.burst(p, offset, &seen)
+		}
 	}
 }
+
+// burst pulls a partition that is behind several times at once, as the offsets of what comes next are known; it returns where to
+// go on, and whether there is more at once. What is out of the ordinary it leaves to run, which comes to it again.
+func (t *tail) burst(p store.Partition, offset int64, seen *int64) (next int64, more bool) {
+	type answer struct {
+		pull *remoting.PullResult
+		err  error
+	}
+	var answers [burstPulls]chan answer
+	for i := range answers {
+		answers[i] = make(chan answer, 1)
+		t.wg.Go(func() {
+			pull, err := t.s.pull(t.ctx, p.Broker, remoting.PullRequest{
+				Group: pullGroup, Topic: t.topic, Queue: p.ID, Offset: offset + int64(i*maxPull), Max: maxPull,
+			})
+			answers[i] <- answer{pull, err}
+		})
+	}
+	next, more = offset, true
+	for i := range answers {
+		a := <-answers[i]
+		if !more || a.err != nil || a.pull.Code != remoting.Success || next != offset+int64(i*maxPull) || t.ctx.Err() != nil {
+			more = false
+			continue
+		}
+		for j := range a.pull.Messages {
+			*seen = max(*seen, a.pull.Messages[j].StoreTime)
+		}
+		records, _ := t.s.records(p.Broker, t.queue, next, a.pull, t.queue != "")
+		next = max(a.pull.Next, next)
+		more = len(a.pull.Messages) >= maxPull
+		if len(records) > 0 {
+			t.s.metrics.read.WithLabelValues("tail").Add(float64(len(records)))
+			t.f(p, records)
+		}
+	}
+	return next, more
+}
+
+// burstPulls is how many pulls of one partition are under way when it is behind. Brokers answer 32 records at the most to each.
+const burstPulls = 4
 
 // lookup finds where a partition goes on that has no known offset.
 func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
