@@ -255,11 +255,11 @@ func (t *tail) run(p store.Partition, offset int64) {
 		// A busy queue answers each pull with the few records of the last moment, and pulls then cost the broker more than
 		// the records: a short pause lets some more gather.
 		now := time.Now()
-		if len(records) < maxPull/2 && now.Sub(last) < busyGap {
+		if len(records) < burstSize/2 && now.Sub(last) < busyGap {
 			t.wait(busyPause)
 		}
 		last = now
-		for full := len(pull.Messages) >= maxPull; full && t.ctx.Err() == nil; {
+		for full := len(pull.Messages) >= burstSize; full && t.ctx.Err() == nil; {
 			offset, full = t.burst(p, offset, &seen)
 		}
 	}
@@ -277,7 +277,7 @@ func (t *tail) burst(p store.Partition, offset int64, seen *int64) (next int64, 
 		answers[i] = make(chan answer, 1)
 		t.wg.Go(func() {
 			pull, err := t.s.pull(t.ctx, p.Broker, remoting.PullRequest{
-				Group: pullGroup, Topic: t.topic, Queue: p.ID, Offset: offset + int64(i*maxPull), Max: maxPull,
+				Group: pullGroup, Topic: t.topic, Queue: p.ID, Offset: offset + int64(i*burstSize), Max: burstSize,
 			})
 			answers[i] <- answer{pull, err}
 		})
@@ -285,7 +285,7 @@ func (t *tail) burst(p store.Partition, offset int64, seen *int64) (next int64, 
 	next, more = offset, true
 	for i := range answers {
 		a := <-answers[i]
-		if !more || a.err != nil || a.pull.Code != remoting.Success || next != offset+int64(i*maxPull) || t.ctx.Err() != nil {
+		if !more || a.err != nil || a.pull.Code != remoting.Success || next != offset+int64(i*burstSize) || t.ctx.Err() != nil {
 			more = false
 			continue
 		}
@@ -294,7 +294,7 @@ func (t *tail) burst(p store.Partition, offset int64, seen *int64) (next int64, 
 		}
 		records, _ := t.s.records(p.Broker, t.queue, next, a.pull, t.queue != "")
 		next = max(a.pull.Next, next)
-		more = len(a.pull.Messages) >= maxPull
+		more = len(a.pull.Messages) >= burstSize
 		if len(records) > 0 {
 			t.s.metrics.read.WithLabelValues("tail").Add(float64(len(records)))
 			t.f(p, records)
@@ -303,8 +303,12 @@ func (t *tail) burst(p store.Partition, offset int64, seen *int64) (next int64, 
 	return next, more
 }
 
-// burstPulls is how many pulls of one partition are under way when it is behind. Brokers answer 32 records at the most to each.
-const burstPulls = 4
+const (
+	// burstPulls is how many pulls of one partition are under way when it is behind.
+	burstPulls = 4
+	// burstSize is how many records each asks for: what brokers answer at the most unless configured otherwise.
+	burstSize = 32
+)
 
 // lookup finds where a partition goes on that has no known offset.
 func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
