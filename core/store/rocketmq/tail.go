@@ -21,7 +21,7 @@ const (
 	// busyGap is up to which time between two pulls with records a queue counts as busy, and busyPause how long its next pull
 	// then waits. A queue that is not busy is pulled at once.
 	busyGap   = 5 * time.Millisecond
-	busyPause = 2 * time.Millisecond
+	busyPause = 3 * time.Millisecond
 	// clockSkew is how far the clocks of brokers and gateways may be apart: a partition that appears later is read
 	// from the records stored this long before the tail began. What a broker stored before that, while it was away, is not the
 	// tail's.
