@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ErrClosed: the hub is closed.
+// ErrClosed says that the hub is closed.
 var ErrClosed = errors.New("delivery is closed")
 
 // Options configure a Hub.
@@ -55,6 +55,8 @@ type tail struct {
 	err   error
 	t     store.Tail
 	timer *time.Timer
+	// over is set when the tail is given up: what it still brings is another tail's by then.
+	over atomic.Bool
 }
 
 // Hub routes what the tails bring to the sources of this node. It owns the tails and its background goroutines; Close stops
@@ -339,18 +341,24 @@ func (h *Hub) start(k tailKey) *tail {
 		close(t.ready)
 		return t
 	}
-	h.wg.Add(1)
-	go func() {
-		defer h.wg.Done()
+	h.wg.Go(func() {
 		defer close(t.ready)
 		ctx, cancel := context.WithTimeout(h.ctx, startTimeout)
 		defer cancel()
 		if k.queue {
-			t.t, t.err = h.store.TailQueue(ctx, k.name, h.routeP2P)
-		} else {
-			t.t, t.err = h.store.Tail(ctx, k.name, func(p store.Partition, recs []*store.Record) { h.route(k.name, p, recs) })
+			t.t, t.err = h.store.TailQueue(ctx, k.name, func(p store.Partition, recs []*store.Record) {
+				if !t.over.Load() {
+					h.routeP2P(p, recs)
+				}
+			})
+			return
 		}
-	}()
+		t.t, t.err = h.store.Tail(ctx, k.name, func(p store.Partition, recs []*store.Record) {
+			if !t.over.Load() {
+				h.route(k.name, p, recs)
+			}
+		})
+	})
 	return t
 }
 
@@ -374,6 +382,7 @@ func (h *Hub) unref(k tailKey) {
 			return
 		}
 		delete(h.tails, k)
+		t.over.Store(true)
 		h.wg.Add(1)
 		h.mu.Unlock()
 		defer h.wg.Done()

@@ -7,7 +7,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// ErrTooFarBehind: a live reader's backlog is over the bound, and cannot be read again from the store.
+// ErrTooFarBehind says that a live reader's backlog is over the bound, and will not be read again from the store.
 var ErrTooFarBehind = errors.New("subscription is too far behind")
 
 // Item is one record as a reader hands it out.

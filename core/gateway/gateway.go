@@ -50,10 +50,8 @@ type Gateway struct {
 	mqtt      *mqtt.Server
 	admin     *admin.Server
 
-	addrs  []net.Addr
-	stops  []func(ctx context.Context) // in the order of the start
-	ready  bool
-	cancel context.CancelFunc
+	addrs []net.Addr
+	stops []func(ctx context.Context) // in the order of the start
 }
 
 // New makes a node. Nothing is started or opened but the data directory, for the node's id.
@@ -96,7 +94,6 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.push(func(ctx context.Context) { g.sessions.Close(ctx) })
 	g.mqtt.Serve()
 	g.push(func(context.Context) { g.mqtt.StopAccepting() })
-	g.ready = true
 	g.admin.SetReady(g.healthy)
 	return nil
 }
@@ -109,8 +106,8 @@ func (g *Gateway) Close(ctx context.Context) error {
 	if g.admin != nil {
 		g.admin.SetReady(func() error { return errors.New("shutting down") })
 	}
-	for i := len(g.stops) - 1; i >= 0; i-- {
-		g.stops[i](ctx)
+	for _, v := range slices.Backward(g.stops) {
+		v(ctx)
 	}
 	g.stops = nil
 	return nil
@@ -258,7 +255,7 @@ func (g *Gateway) listen() error {
 		listeners = append(listeners, out)
 	}
 	g.mqtt = mqtt.New(mqtt.Options{Listeners: listeners, Sessions: g.sessions, Authority: g.authority,
-		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum, //nolint:gosec // validated
+		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum,
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		MaxConnections: g.cfg.MQTT.MaxConnections, Log: g.log, Registerer: g.registry})
 	addrs, err := g.mqtt.Listen()

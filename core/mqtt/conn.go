@@ -39,9 +39,8 @@ type conn struct {
 	reasons   bool   // the client wants reason strings (MQTT 5, 3.1.2.11.7)
 
 	aliasesIn map[uint16]string // by the reader only
-	aliasMu   sync.Mutex
 	aliasMax  uint16
-	aliases   map[string]uint16 // to the client; guarded by aliasMu
+	aliases   map[string]uint16 // to the client; guarded by out.mu
 
 	ending session.Ending // by the reader only
 	expiry *time.Timer
@@ -212,7 +211,7 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 		if len(c.aliases) >= int(c.aliasMax) {
 			return p
 		}
-		a = uint16(len(c.aliases) + 1) //nolint:gosec // at most aliasMax
+		a = uint16(len(c.aliases) + 1)
 	}
 	out := *p
 	props := packet.Properties{}

@@ -36,8 +36,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	}
 	p, err := c.reader.ReadPacket()
 	if err != nil {
-		var bad *packet.Error
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*packet.Error](err); ok {
 			c.srv.metrics.malformed.Inc()
 			c.log.Warn("first packet is not an acceptable CONNECT; closing the connection", "remote", c.remote, "error", bad)
 			// A malformed CONNECT of 3.1.1 is not answered [MQTT-3.1.4-1]; an unknown level is [MQTT-3.1.2-2].
@@ -119,8 +118,7 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	principal, err := c.srv.o.Authority.Authenticate(ctx, req)
 	if err != nil {
 		code := packet.ServerUnavailable
-		var denied *auth.Denied
-		if errors.As(err, &denied) {
+		if denied, ok := errors.AsType[*auth.Denied](err); ok {
 			code = reasonCode(denied.Reason)
 		}
 		c.log.Debug("client not admitted", "client", c.clientID, "remote", c.remote, "error", err)
@@ -208,10 +206,10 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 
 // describe fills in what the server does and takes (MQTT 5, 3.2.2.3).
 func (c *conn) describe(cn *packet.Connect, p *packet.Properties) {
-	p.ReceiveMaximum = ptr(uint16(c.srv.o.ReceiveMaximum)) //nolint:gosec // at most 65,535 by validation
-	p.MaximumPacketSize = ptr(c.srv.o.MaxPacketSize)
-	p.TopicAliasMaximum = ptr(uint16(topicAliasMaximum))
-	p.SharedSubscriptionAvailable = ptr(byte(0))
+	p.ReceiveMaximum = new(uint16(c.srv.o.ReceiveMaximum))
+	p.MaximumPacketSize = new(c.srv.o.MaxPacketSize)
+	p.TopicAliasMaximum = new(uint16(topicAliasMaximum))
+	p.SharedSubscriptionAvailable = new(byte(0))
 	if cn.ClientID == "" {
 		p.AssignedClientIdentifier = &c.clientID
 	}
@@ -235,7 +233,7 @@ func (c *conn) sessionExpiry(cn *packet.Connect, props, answer *packet.Propertie
 	}
 	asked := expiryOf(*props.SessionExpiryInterval)
 	if limit > 0 && asked > limit {
-		answer.SessionExpiryInterval = ptr(uint32(limit / time.Second)) //nolint:gosec // below what was asked for
+		answer.SessionExpiryInterval = new(uint32(limit / time.Second))
 		return limit
 	}
 	return asked
@@ -253,7 +251,7 @@ func (c *conn) setKeepAlive(asked uint16, answer *packet.Properties) {
 	c.keepAlive = time.Duration(asked) * time.Second
 	if limit := c.srv.o.MaxKeepAlive; limit > 0 && (c.keepAlive == 0 || c.keepAlive > limit) {
 		c.keepAlive = limit
-		answer.ServerKeepAlive = ptr(uint16(limit / time.Second)) //nolint:gosec // at most 65,535 s by validation
+		answer.ServerKeepAlive = new(uint16(limit / time.Second))
 	}
 }
 
@@ -295,5 +293,3 @@ func message(p *packet.Publish, publisher string) *store.Message {
 	m.Properties = out
 	return m
 }
-
-func ptr[T any](v T) *T { return &v }

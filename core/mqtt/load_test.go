@@ -118,13 +118,11 @@ func TestABurstLargerThanEveryWindowArrivesWholeAndInOrder(t *testing.T) {
 		for i := range publishers {
 			name := "p" + strconv.Itoa(i)
 			pub := n.Connect(v, name)
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			wg.Go(func() {
 				errs <- flood(pub, each, func(i int) *packet.Publish {
 					return &packet.Publish{Topic: "T/" + name + "/x", QoS: 1, Payload: numbered(name, i, 0)}
 				})
-			}()
+			})
 		}
 		got, err := take(c, publishers*each)
 		require.NoError(t, err)

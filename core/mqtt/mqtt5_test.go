@@ -12,8 +12,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // Proves: [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
 func TestPropertiesOfAMessageReachTheSubscriberUnaltered(t *testing.T) {
 	t.Parallel()
@@ -26,7 +24,7 @@ func TestPropertiesOfAMessageReachTheSubscriberUnaltered(t *testing.T) {
 		c.Subscribe(1, "T/#")
 	}
 	asleep.Disconnect()
-	sent := &packet.Properties{PayloadFormat: ptr(byte(1)), ContentType: ptr("text/plain"), ResponseTopic: ptr("R/a"),
+	sent := &packet.Properties{PayloadFormat: new(byte(1)), ContentType: new("text/plain"), ResponseTopic: new("R/a"),
 		CorrelationData: []byte{0, 0xff, 1}, User: []packet.UserProperty{{Key: "b", Value: "1"}, {Key: "", Value: ""}, {Key: "a", Value: "ä"}, {Key: "b", Value: "1"}}}
 	pub.PublishPacket(&packet.Publish{Topic: "T/a", QoS: 1, Retain: true, Payload: []byte("ü"), Properties: sent})
 	require.Equal(t, sent, live.ExpectPublish("T/a", "ü").Properties)
@@ -77,7 +75,7 @@ func TestAMessageInFlightIsRedeliveredAlsoWhenItHasExpired(t *testing.T) {
 	c := n.Connect(packet.V5, "c", mqtttest.Keep)
 	c.Subscribe(2, "T/#")
 	n.Connect(packet.V5, "pub").PublishPacket(&packet.Publish{Topic: "T/a", QoS: 2, Payload: []byte("x"),
-		Properties: &packet.Properties{MessageExpiryInterval: ptr(uint32(1))}})
+		Properties: &packet.Properties{MessageExpiryInterval: new(uint32(1))}})
 	first := c.ExpectPublish("T/a", "x")
 	c.Close()
 	begin := time.Now()
@@ -165,7 +163,7 @@ func TestNothingOverTheClientsMaximumPacketSizeIsSent(t *testing.T) {
 	pub := n.Connect(packet.V5, "pub")
 	const limit = 100
 	c := n.Connect(packet.V5, "c", mqtttest.Keep, receiveMaximum(1), mqtttest.Props(func(p *packet.Properties) {
-		p.MaximumPacketSize, p.TopicAliasMaximum = ptr(uint32(limit)), ptr(uint16(10))
+		p.MaximumPacketSize, p.TopicAliasMaximum = new(uint32(limit)), new(uint16(10))
 	}))
 	c.Subscribe(1, "Topic/#")
 	for size := 60; size <= 110; size++ {
@@ -182,7 +180,7 @@ func TestNothingOverTheClientsMaximumPacketSizeIsSent(t *testing.T) {
 	}
 	// CONNACK itself may be too large, and then there is none.
 	tiny := n.Dial(packet.V5)
-	tiny.Send(&packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "tiny", Properties: &packet.Properties{MaximumPacketSize: ptr(uint32(5))}})
+	tiny.Send(&packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "tiny", Properties: &packet.Properties{MaximumPacketSize: new(uint32(5))}})
 	tiny.ExpectDisconnect(packet.PacketTooLarge)
 }
 
@@ -235,7 +233,7 @@ func TestTopicAliasesOfTheServerStayWithinTheClientsMaximum(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
 	pub := n.Connect(packet.V5, "pub")
-	c := n.Connect(packet.V5, "c", mqtttest.Keep, mqtttest.Props(func(p *packet.Properties) { p.TopicAliasMaximum = ptr(uint16(2)) }))
+	c := n.Connect(packet.V5, "c", mqtttest.Keep, mqtttest.Props(func(p *packet.Properties) { p.TopicAliasMaximum = new(uint16(2)) }))
 	none := n.Connect(packet.V5, "none")
 	c.Subscribe(1, "Topic/#")
 	none.Subscribe(1, "Topic/#")
@@ -273,7 +271,7 @@ func TestAPayloadThatIsNotWhatItsFormatSaysIsRefused(t *testing.T) {
 	sub := n.Connect(packet.V5, "sub")
 	sub.Subscribe(2, "T/#")
 	c := n.Connect(packet.V5, "c")
-	bad := &packet.Publish{Topic: "T/a", QoS: 1, PacketID: 1, Payload: []byte{0xff}, Properties: &packet.Properties{PayloadFormat: ptr(byte(1))}}
+	bad := &packet.Publish{Topic: "T/a", QoS: 1, PacketID: 1, Payload: []byte{0xff}, Properties: &packet.Properties{PayloadFormat: new(byte(1))}}
 	c.Send(bad)
 	c.ExpectAck(packet.PUBACK, 1, packet.PayloadFormatInvalid)
 	bad.QoS, bad.PacketID = 2, 2
@@ -290,7 +288,7 @@ func TestReasonStringsAreOnlyForClientsThatWantThem(t *testing.T) {
 	for _, want := range []bool{true, false} {
 		c := n.Connect(packet.V5, "c", mqtttest.Props(func(p *packet.Properties) {
 			if !want {
-				p.RequestProblemInformation = ptr(byte(0))
+				p.RequestProblemInformation = new(byte(0))
 			}
 		}))
 		c.SendRaw(0xC1, 0)
@@ -306,10 +304,10 @@ func TestEnhancedAuthenticationIsRefused(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
 	c := n.Dial(packet.V5)
-	a := c.TryConnect("c", mqtttest.Props(func(p *packet.Properties) { p.AuthenticationMethod = ptr("SCRAM") }))
+	a := c.TryConnect("c", mqtttest.Props(func(p *packet.Properties) { p.AuthenticationMethod = new("SCRAM") }))
 	require.Equal(t, packet.BadAuthenticationMethod, a.Code)
 	c.ExpectClosed()
 	c = n.Connect(packet.V5, "c")
-	c.Send(&packet.Auth{Code: packet.ReAuthenticate, Properties: &packet.Properties{AuthenticationMethod: ptr("SCRAM")}})
+	c.Send(&packet.Auth{Code: packet.ReAuthenticate, Properties: &packet.Properties{AuthenticationMethod: new("SCRAM")}})
 	c.ExpectDisconnect(packet.ProtocolError)
 }

@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"testing"
 
@@ -54,18 +55,27 @@ func TestFiltersMatchTheTopicsThatTheTextSaysTheyDo(t *testing.T) {
 		} {
 			c := n.Connect(v, "c", kind)
 			c.Subscribe(1, filter)
+			// A message that was acknowledged just before SUBSCRIBE may still come; the payload tells it.
 			for _, name := range names {
-				pub.Publish(1, name, name)
+				pub.Publish(1, name, filter+" "+name)
 			}
 			var got []string
-			for range want {
-				p := mqtttest.Expect[*packet.Publish](c)
-				require.Equal(t, p.Topic, string(p.Payload))
-				got = append(got, p.Topic)
+			take := func(p *packet.Publish) {
+				if strings.HasPrefix(string(p.Payload), filter+" ") {
+					require.Equal(t, filter+" "+p.Topic, string(p.Payload))
+					got = append(got, p.Topic)
+				}
 				c.Ack(p)
 			}
+			for len(got) < len(want) {
+				take(mqtttest.Expect[*packet.Publish](c))
+			}
+			for _, extra := range c.Ping() {
+				if p, ok := extra.(*packet.Publish); ok {
+					take(p)
+				}
+			}
 			require.ElementsMatch(t, want, got, "filter %q", filter)
-			require.Empty(t, c.Ping(), "filter %q", filter)
 			c.Unsubscribe(filter)
 			c.Disconnect()
 			n.Connect(v, "c").Disconnect()

@@ -56,9 +56,7 @@ func (m *Manager) commitLoop() {
 		var wg sync.WaitGroup
 		for s := range m.commits.take() {
 			limit <- struct{}{}
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			wg.Go(func() {
 				defer func() { <-limit }()
 				ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
 				defer cancel()
@@ -66,7 +64,7 @@ func (m *Manager) commitLoop() {
 					m.log.Warn("committing a session's progress failed; trying again", "client", s.id, "error", err)
 					m.commits.add(s)
 				}
-			}()
+			})
 		}
 		wg.Wait()
 	}

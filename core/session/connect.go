@@ -207,7 +207,7 @@ func (s *Session) restore(rec *meta.Session) {
 		s.addSubscription(sub)
 	}
 	// Packet ids of an earlier process may still mean something to the client: begin elsewhere.
-	s.out.last = uint16(s.epoch * 8191) //nolint:gosec // any value will do
+	s.out.last = uint16(s.epoch * 8191)
 }
 
 // recordedFeed makes a feed whose progress is to be asked for. Without any it begins at its start.

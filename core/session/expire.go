@@ -50,7 +50,7 @@ func (m *Manager) expireOne(id string, epoch int64) {
 // left as connected: their time runs from the start.
 func (m *Manager) expireLoop() {
 	defer m.wg.Done()
-	started := time.Now()
+	started := m.started
 	for {
 		select {
 		case <-m.ctx.Done():

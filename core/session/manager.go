@@ -53,7 +53,7 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
-// ErrClosed: the manager is closed.
+// ErrClosed says that the manager is closed.
 var ErrClosed = errors.New("sessions are closed")
 
 // Manager holds the sessions of a node.
@@ -65,6 +65,7 @@ type Manager struct {
 	fetches chan struct{} // bounds reads of the store for readers that are behind
 
 	topicsChanged chan struct{}
+	started       time.Time // set by Start, before any client connects
 
 	ctx    context.Context //nolint:containedctx // ends the manager's own goroutines
 	cancel context.CancelFunc
@@ -111,6 +112,7 @@ func setDefault(d *time.Duration, v time.Duration) {
 
 // Start begins committing progress, expiring sessions and publishing wills that a crash left behind.
 func (m *Manager) Start() {
+	m.started = time.Now()
 	m.wg.Add(4)
 	go m.commitLoop()
 	go m.expireLoop()
@@ -134,12 +136,10 @@ func (m *Manager) Close(ctx context.Context) {
 	limit := make(chan struct{}, 64)
 	for _, s := range all {
 		limit <- struct{}{}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			defer func() { <-limit }()
 			s.shutdown(ctx)
-		}()
+		})
 	}
 	wg.Wait()
 	m.cancel()

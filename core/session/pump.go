@@ -275,7 +275,7 @@ func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 	out := &packet.Properties{SubscriptionIdentifiers: ids}
 	if !m.Expires.IsZero() {
 		// [MQTT-3.3.2-6]: what is left of it.
-		left := uint32(max(0, (time.Until(m.Expires)+time.Second-1)/time.Second)) //nolint:gosec // bounded by the uint32 it came from
+		left := uint32(max(0, (time.Until(m.Expires)+time.Second-1)/time.Second))
 		out.MessageExpiryInterval = &left
 	}
 	p := m.Properties

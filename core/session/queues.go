@@ -156,7 +156,7 @@ func (s *Session) addQueues(grown map[string]bool) {
 	}
 	var subs []*subscription
 	for _, sub := range s.subs {
-		if first, err := s.m.first(sub.filter); err == nil && grown[first] {
+		if first, err := s.m.first(sub.filter); err == nil && grown[first] && !sub.opening {
 			subs = append(subs, sub)
 		}
 	}
@@ -218,7 +218,9 @@ func (s *Session) lookForQueues(ctx context.Context) error {
 	s.mu.Lock()
 	subs := make([]*subscription, 0, len(s.subs))
 	for _, sub := range s.subs {
-		subs = append(subs, sub)
+		if !sub.opening {
+			subs = append(subs, sub)
+		}
 	}
 	s.mu.Unlock()
 	var errs []error

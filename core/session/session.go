@@ -54,7 +54,6 @@ type Session struct {
 	retained []retainedItem
 	held     []heldItem
 
-	wakeTimer *time.Timer // retries of opening feeds
 	expire    *time.Timer
 	delivered atomic.Uint64
 
@@ -72,6 +71,7 @@ type subscription struct {
 	id      uint32
 	created time.Time
 	starts  map[string]int64 // durable: first offset by broker
+	opening bool             // its feeds are not complete yet
 	feeds   []*feed
 }
 

@@ -76,7 +76,7 @@ func (s *Session) prepare(ctx context.Context, in Subscription) (*subscription, 
 		return old, false, nil
 	}
 	s.mu.Unlock()
-	sub := &subscription{filter: in.Filter, qos: in.QoS, options: in.Subscription, id: in.ID, created: time.Now()}
+	sub := &subscription{filter: in.Filter, qos: in.QoS, options: in.Subscription, id: in.ID, created: time.Now(), opening: true}
 	if err := s.openSubscription(ctx, sub); err != nil {
 		s.mu.Lock()
 		s.drop(sub)
@@ -117,7 +117,7 @@ func (s *Session) openSubscription(ctx context.Context, sub *subscription) error
 	for _, f := range feeds {
 		sub.starts[startKey(sub.filter, f.ref)] = f.start
 	}
-	sub.feeds = append(sub.feeds, feeds...)
+	sub.feeds, sub.opening = append(sub.feeds, feeds...), false
 	waits := slices.ContainsFunc(feeds, func(f *feed) bool { return !f.placed })
 	s.mu.Unlock()
 	for _, f := range feeds {

@@ -117,14 +117,13 @@ const willTimeout = 20 * time.Second
 // come back in time.
 func (m *Manager) recoverWills() {
 	defer m.wg.Done()
-	started := time.Now()
 	select {
 	case <-m.ctx.Done():
 		return
 	case <-time.After(m.o.WillGrace):
 	}
 	m.publishWillsOf(func(w *meta.Will) bool {
-		return w.Message.Created.Before(started) && (w.Node == m.o.NodeID || m.o.Alive != nil && !m.o.Alive(w.Node))
+		return w.Message.Created.Before(m.started) && (w.Node == m.o.NodeID || m.o.Alive != nil && !m.o.Alive(w.Node))
 	})
 }
 

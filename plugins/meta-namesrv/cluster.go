@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -153,7 +155,7 @@ func (c *cluster) write(ctx context.Context, changes []change) error {
 			p.hasWrite(changes)
 		}
 		for _, p := range c.peers {
-			if contains(miss, p) || !contains(asked, p) {
+			if slices.Contains(miss, p) || !slices.Contains(asked, p) {
 				p.missedWrite(changes)
 			}
 		}
@@ -165,15 +167,6 @@ func (c *cluster) write(ctx context.Context, changes []change) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func contains(peers []*peer, p *peer) bool {
-	for _, o := range peers {
-		if o == p {
-			return true
-		}
-	}
-	return false
 }
 
 // ask calls f on the candidates at once and returns what came back, waiting for the slower ones only a moment.
@@ -348,12 +341,9 @@ func (c *cluster) answering() error {
 }
 
 func (c *cluster) addrs() string {
-	s := ""
+	all := make([]string, len(c.peers))
 	for i, p := range c.peers {
-		if i > 0 {
-			s += ", "
-		}
-		s += p.addr
+		all[i] = p.addr
 	}
-	return s
+	return strings.Join(all, ", ")
 }

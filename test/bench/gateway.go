@@ -69,7 +69,7 @@ func start(ctx context.Context, bin string, config func() map[string]any) (*gate
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		return nil, err
 	}
-	g.cmd = exec.CommandContext(ctx, filepath.Join(bin, "lmqgate"), "serve", "--config", file) //nolint:gosec // the caller's own build
+	g.cmd = exec.CommandContext(ctx, filepath.Join(bin, "lmqgate"), "serve", "--config", file)
 	g.cmd.Cancel = func() error { return g.cmd.Process.Signal(syscall.SIGTERM) }
 	g.cmd.Stderr = os.Stderr
 	out, err := g.cmd.StdoutPipe()
@@ -95,7 +95,7 @@ func start(ctx context.Context, bin string, config func() map[string]any) (*gate
 			g.stop()
 			return nil, fmt.Errorf("the gateway ended before it was ready")
 		}
-		for _, f := range strings.Fields(line) {
+		for f := range strings.FieldsSeq(line) {
 			if a, ok := strings.CutPrefix(f, "tcp="); ok {
 				g.mqtt = a
 			}
@@ -121,11 +121,11 @@ func (g *gateway) printMemory() {
 	all := own
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", g.cmd.Process.Pid))
 	for _, task := range tasks {
-		b, err := os.ReadFile(task) //nolint:gosec // below /proc
+		b, err := os.ReadFile(task)
 		if err != nil {
 			continue
 		}
-		for _, pid := range strings.Fields(string(b)) {
+		for pid := range strings.FieldsSeq(string(b)) {
 			if n, err := strconv.Atoi(pid); err == nil {
 				all += resident(n)
 			}

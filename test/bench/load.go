@@ -79,14 +79,12 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 		if err != nil {
 			return result{}, err
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			defer c.close()
 			if err := c.publish(l, first+"/"+strconv.Itoa(i), began, end, &acked); err != nil {
 				errs <- err
 			}
-		}()
+		})
 	}
 	time.Sleep(time.Until(end))
 	deliveredInTime := got.Load()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,7 @@ var gatewayProperties = map[string]string{
 func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Duration) (float64, error) {
 	rlog.SetLogLevel("error")
 	p, err := rocketmqclient.NewProducer(producer.WithNsResolver(primitive.NewPassthroughResolver(c.Namesrv())),
-		producer.WithGroupName("bench"), producer.WithRetry(0), producer.WithInstanceName(fmt.Sprint(time.Now().UnixNano())))
+		producer.WithGroupName("bench"), producer.WithRetry(0), producer.WithInstanceName(strconv.FormatInt(time.Now().UnixNano(), 10)))
 	if err != nil {
 		return 0, err
 	}
@@ -60,9 +61,7 @@ func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Du
 	began := time.Now()
 	end := began.Add(length)
 	for range flight {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for time.Now().Before(end) {
 				m := primitive.NewMessage(bareTopic, body)
 				m.WithTag("MQTT_COMMON")
@@ -74,7 +73,7 @@ func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Du
 				}
 				sent.Add(1)
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	if sent.Load() == 0 {

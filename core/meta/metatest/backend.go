@@ -247,6 +247,7 @@ func (b *Backend) Get(_ context.Context, r *pluginv1.GetRequest) (*pluginv1.GetR
 	return &pluginv1.GetResponse{Found: e != nil, Entry: e}, nil
 }
 
+// List implements the contract of the same name.
 func (b *Backend) List(r *pluginv1.ListRequest, s grpc.ServerStreamingServer[pluginv1.ListResponse]) error {
 	if err := b.begin("List", false); err != nil {
 		return err
@@ -267,6 +268,7 @@ func (b *Backend) List(r *pluginv1.ListRequest, s grpc.ServerStreamingServer[plu
 	return s.Send(&pluginv1.ListResponse{Revision: revision})
 }
 
+// Put implements the contract of the same name.
 func (b *Backend) Put(_ context.Context, r *pluginv1.PutRequest) (*pluginv1.PutResponse, error) {
 	if err := b.begin("Put", true); err != nil {
 		return nil, err
@@ -291,6 +293,7 @@ func (b *Backend) put(r *pluginv1.PutRequest) int64 {
 	return b.set(r.GetNamespace(), r.GetKey(), value, time.Duration(r.GetTtlMs())*time.Millisecond)
 }
 
+// Delete implements the contract of the same name.
 func (b *Backend) Delete(_ context.Context, r *pluginv1.DeleteRequest) (*pluginv1.DeleteResponse, error) {
 	if err := b.begin("Delete", true); err != nil {
 		return nil, err
@@ -302,6 +305,7 @@ func (b *Backend) Delete(_ context.Context, r *pluginv1.DeleteRequest) (*pluginv
 	return &pluginv1.DeleteResponse{Done: true, Revision: b.set(r.GetNamespace(), r.GetKey(), nil, 0)}, nil
 }
 
+// Batch implements the contract of the same name.
 func (b *Backend) Batch(_ context.Context, r *pluginv1.BatchRequest) (*pluginv1.BatchResponse, error) {
 	if err := b.begin("Batch", true); err != nil {
 		return nil, err
@@ -341,6 +345,7 @@ func (b *Backend) Batch(_ context.Context, r *pluginv1.BatchRequest) (*pluginv1.
 	return &pluginv1.BatchResponse{Done: true, Revision: revision}, nil
 }
 
+// Watch implements the contract of the same name.
 func (b *Backend) Watch(r *pluginv1.WatchRequest, s grpc.ServerStreamingServer[pluginv1.WatchResponse]) error {
 	if !b.traits.GetWatch() {
 		return status.Error(codes.Unimplemented, "no watch")

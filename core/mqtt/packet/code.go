@@ -54,7 +54,7 @@ const (
 	WildcardSubscriptionsNotSupported   Code = 0xA2
 )
 
-var codeNames = map[Code]string{
+var codeNames = map[Code]string{ //nolint:gosec // names of reason codes, not credentials
 	Success:                             "success",
 	GrantedQoS1:                         "granted QoS 1",
 	GrantedQoS2:                         "granted QoS 2",

@@ -41,7 +41,7 @@ func FuzzReadPacket(f *testing.F) {
 			if err != nil {
 				require.Nil(t, p)
 				var e *Error
-				if !errors.As(err, &e) && err != io.EOF && err != io.ErrUnexpectedEOF {
+				if !errors.As(err, &e) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatalf("unexpected error %v", err)
 				}
 				return
