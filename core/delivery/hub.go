@@ -3,9 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,23 +38,6 @@ type Options struct {
 	Linger time.Duration
 	// Verify is how often an idle queue's end is compared with the store's; 0: 60 s.
 	Verify time.Duration
-}
-
-// tailKey names one tail: of a first-level topic, or of a light message queue.
-type tailKey struct {
-	name  string
-	queue bool
-}
-
-// tail is one running (or starting) tail, shared by sources. Guarded by Hub.mu.
-type tail struct {
-	refs  int
-	ready chan struct{} // closed once started or failed
-	err   error
-	t     store.Tail
-	timer *time.Timer
-	// over is set when the tail is given up: what it still brings is another tail's by then.
-	over atomic.Bool
 }
 
 // Hub routes what the tails bring to the sources of this node. It owns the tails and its background goroutines; Close stops
@@ -258,139 +239,6 @@ func (h *Hub) release(s *source) {
 		h.unref(k)
 	}
 	s.tails = nil
-}
-
-// wanted lists the tails that a source needs now.
-func (h *Hub) wanted(s *source) ([]tailKey, error) {
-	if s.filter == "" {
-		if h.ownP2P() {
-			return []tailKey{{name: s.queue, queue: true}}, nil
-		}
-		return []tailKey{{name: topic.P2PBucket(s.client), queue: true}}, nil
-	}
-	if !topic.HasWildcardFirst(s.filter) {
-		name, err := h.resolve(topic.First(s.filter))
-		if err != nil {
-			return nil, err
-		}
-		return []tailKey{{name: name}}, nil
-	}
-	var keys []tailKey
-	for _, first := range h.topics() {
-		if name, err := h.resolve(first); err == nil && !slices.Contains(keys, tailKey{name: name}) {
-			keys = append(keys, tailKey{name: name})
-		}
-	}
-	return keys, nil
-}
-
-// ensure starts the tails that a source lacks and waits until they run.
-func (h *Hub) ensure(ctx context.Context, s *source) error {
-	keys, err := h.wanted(s)
-	if err != nil {
-		return err
-	}
-	var waits []*tail
-	h.mu.Lock()
-	for _, k := range keys {
-		t := h.tails[k]
-		if t == nil {
-			t = h.start(k)
-		}
-		if !slices.Contains(s.tails, k) {
-			s.tails = append(s.tails, k)
-			t.refs++
-			if t.timer != nil {
-				t.timer.Stop()
-				t.timer = nil
-			}
-		}
-		waits = append(waits, t)
-	}
-	h.mu.Unlock()
-	for i, t := range waits {
-		select {
-		case <-t.ready:
-			if t.err != nil {
-				h.drop(s, keys[i], t)
-				return t.err
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the tail of %q: %w", keys[i].name, ctx.Err())
-		}
-	}
-	return nil
-}
-
-// drop forgets a tail that failed to start, so that the next one who needs it tries again.
-func (h *Hub) drop(s *source, k tailKey, t *tail) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s.tails = slices.DeleteFunc(s.tails, func(have tailKey) bool { return have == k })
-	if h.tails[k] == t {
-		delete(h.tails, k)
-	}
-}
-
-// start begins a tail. Called with mu held.
-func (h *Hub) start(k tailKey) *tail {
-	t := &tail{ready: make(chan struct{})}
-	h.tails[k] = t
-	if h.closed {
-		t.err = ErrClosed
-		close(t.ready)
-		return t
-	}
-	h.wg.Go(func() {
-		defer close(t.ready)
-		ctx, cancel := context.WithTimeout(h.ctx, startTimeout)
-		defer cancel()
-		if k.queue {
-			t.t, t.err = h.store.TailQueue(ctx, k.name, func(p store.Partition, recs []*store.Record) {
-				if !t.over.Load() {
-					h.routeP2P(p, recs)
-				}
-			})
-			return
-		}
-		t.t, t.err = h.store.Tail(ctx, k.name, func(p store.Partition, recs []*store.Record) {
-			if !t.over.Load() {
-				h.route(k.name, p, recs)
-			}
-		})
-	})
-	return t
-}
-
-// startTimeout bounds how long a tail may take to find its start.
-const startTimeout = 10 * time.Second
-
-// unref drops one reference of a tail; the last one stops it after a while. Called with mu held.
-func (h *Hub) unref(k tailKey) {
-	t := h.tails[k]
-	if t == nil {
-		return
-	}
-	t.refs--
-	if t.refs > 0 || h.closed {
-		return
-	}
-	t.timer = time.AfterFunc(h.linger, func() {
-		h.mu.Lock()
-		if h.closed || t.refs > 0 || h.tails[k] != t {
-			h.mu.Unlock()
-			return
-		}
-		delete(h.tails, k)
-		t.over.Store(true)
-		h.wg.Add(1)
-		h.mu.Unlock()
-		defer h.wg.Done()
-		<-t.ready
-		if t.t != nil {
-			t.t.Close()
-		}
-	})
 }
 
 // TopicsChanged tells the hub that the list of first-level topics changed: sources with a wildcard first level then tail the
