@@ -19,6 +19,19 @@ var lifeCases = []testCase{
 	{"expired records leave the queues from the front", retention},
 }
 
+// awaitAnswer waits until a store that was opened again answers for a topic: a remote one may need a while.
+func (s *suite) awaitAnswer(t *testing.T, first string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		brokers, err := s.Brokers(s.ctx, first)
+		if err != nil || len(brokers) == 0 {
+			return false
+		}
+		_, err = s.Bounds(s.ctx, store.QueueRef{Queue: topic.Queue(first + "/answer"), Broker: brokers[0]})
+		return err == nil
+	}, max(s.Patience, time.Minute), 50*time.Millisecond, "the store answers again")
+}
+
 func crash(t *testing.T, s *suite) {
 	if s.OpenCrashable == nil {
 		t.Skip("the factory cannot crash the store")
@@ -33,6 +46,7 @@ func crash(t *testing.T, s *suite) {
 	before := s.drain(t, first, queue, 5, 32)
 
 	s.Store = crash(t)
+	s.awaitAnswer(t, first)
 	after := s.drain(t, first, queue, 5, 2)
 	for i := range before {
 		require.Equal(t, before[i].ID, after[i].ID)
@@ -97,6 +111,7 @@ func crashUnderLoad(t *testing.T, s *suite) {
 	s.Store = crash(t)
 	close(down)
 	wg.Wait()
+	s.awaitAnswer(t, first)
 
 	next := make([]int, publishers)
 	var offset int64
