@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -207,6 +209,13 @@ func (m *Manager) session(id string) *Session {
 	return m.sessions[id]
 }
 
+// inMemory returns the sessions that are in memory, in no order.
+func (m *Manager) inMemory() []*Session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.sessions))
+}
+
 // Client describes a connected client to operators.
 type Client struct {
 	ClientID      string    `json:"client_id"`
@@ -223,12 +232,7 @@ type Client struct {
 
 // Clients describes the connected clients, in no order.
 func (m *Manager) Clients() []Client {
-	m.mu.Lock()
-	all := make([]*Session, 0, len(m.sessions))
-	for _, s := range m.sessions {
-		all = append(all, s)
-	}
-	m.mu.Unlock()
+	all := m.inMemory()
 	out := make([]Client, 0, len(all))
 	for _, s := range all {
 		s.mu.Lock()
@@ -251,12 +255,7 @@ type SubscriptionInfo struct {
 
 // Subscriptions describes the subscriptions of the connected clients, in no order.
 func (m *Manager) Subscriptions() []SubscriptionInfo {
-	m.mu.Lock()
-	all := make([]*Session, 0, len(m.sessions))
-	for _, s := range m.sessions {
-		all = append(all, s)
-	}
-	m.mu.Unlock()
+	all := m.inMemory()
 	var out []SubscriptionInfo
 	for _, s := range all {
 		s.mu.Lock()
@@ -287,12 +286,7 @@ func (m *Manager) Kick(id string) bool {
 
 // InUse reports whether a session on this node reads a filter's queue.
 func (m *Manager) InUse(filter string) bool {
-	m.mu.Lock()
-	all := make([]*Session, 0, len(m.sessions))
-	for _, s := range m.sessions {
-		all = append(all, s)
-	}
-	m.mu.Unlock()
+	all := m.inMemory()
 	for _, s := range all {
 		s.mu.Lock()
 		used := s.durable && s.subs[filter] != nil

@@ -78,12 +78,7 @@ func (m *Manager) watchQueues() {
 		case <-tick.C:
 		case <-m.topicsChanged:
 		}
-		m.mu.Lock()
-		all := make([]*Session, 0, len(m.sessions))
-		for _, s := range m.sessions {
-			all = append(all, s)
-		}
-		m.mu.Unlock()
+		all := m.inMemory()
 		looked := make(map[string]bool) // topic -> whether it has more places than before
 		for _, s := range all {
 			for _, first := range append(s.firsts(), "") {
