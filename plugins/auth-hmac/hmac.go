@@ -9,6 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/auth-hmac/credential"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
 // keepDecision is how long the gateway may keep a decision. Rules change only with the configuration, and a new
@@ -94,30 +95,11 @@ func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*
 	conn := req.GetClient().GetConnection()
 	u, known := p.users[conn.GetUsername()]
 	known = known && conn.GetHasUsername()
-	c := client{id: conn.GetClientId(), username: conn.GetUsername()}
-	resp := &pluginv1.AuthorizeResponse{Decisions: make([]*pluginv1.Decision, len(req.GetActions()))}
-	for i, a := range req.GetActions() {
-		d := &pluginv1.Decision{CacheMs: keepDecision.Milliseconds()}
-		kind := kindOf(a.GetKind())
-		switch {
-		case !known:
-			d.Detail = "unknown user"
-		case kind == 0:
-			d.Detail = "unknown kind of action"
-		default:
-			d.Allow, d.Detail = decide(u.Rules, c, kind, a.GetTopic())
+	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: conn.GetUsername()}
+	return topicrules.Answer(req, keepDecision, func(kind topicrules.Action, topic string) (bool, string) {
+		if !known {
+			return false, "unknown user"
 		}
-		resp.Decisions[i] = d
-	}
-	return resp, nil
-}
-
-func kindOf(k pluginv1.ActionKind) action {
-	switch k {
-	case pluginv1.ActionKind_ACTION_KIND_PUBLISH:
-		return publish
-	case pluginv1.ActionKind_ACTION_KIND_SUBSCRIBE:
-		return subscribe
-	}
-	return 0
+		return topicrules.DecideOrAll(u.Rules, subject, kind, topic)
+	}), nil
 }

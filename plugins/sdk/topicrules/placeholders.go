@@ -1,0 +1,115 @@
+package topicrules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
+)
+
+// filterFor puts the subject's names into a rule's topic, in one pass, so that a name is never read as a placeholder.
+// sound is false where a name that the rule asks for is missing or could mean more than itself: as a wildcard, as several
+// levels, or as a system topic. Such an allow matches nothing, and such a deny matches everything.
+func (r Rule) filterFor(s Subject) (filter string, sound bool) {
+	filter, sound = expand(r.Topic, func(placeholder string) (string, bool) {
+		var name string
+		switch placeholder {
+		case "%c":
+			name = s.ClientID
+		case "%u":
+			name = s.Username
+		default:
+			name = s.Values[nameOf(placeholder)]
+		}
+		return name, plain(name)
+	})
+	if strings.HasPrefix(filter, "$") && !strings.HasPrefix(r.Topic, "$") {
+		return "", false
+	}
+	return filter, sound
+}
+
+// plain says whether a name stands for itself only, within one level of a topic.
+func plain(name string) bool { return name != "" && !strings.ContainsAny(name, "+#/\x00") }
+
+// expand replaces each placeholder of a topic; ok is false where put said so of one.
+func expand(topic string, put func(placeholder string) (string, bool)) (text string, ok bool) {
+	if !strings.Contains(topic, "%") {
+		return topic, true
+	}
+	var b strings.Builder
+	for topic != "" {
+		n := placeholder(topic)
+		if n == 0 {
+			b.WriteByte(topic[0])
+			topic = topic[1:]
+			continue
+		}
+		name, ok := put(topic[:n])
+		if !ok {
+			return "", false
+		}
+		b.WriteString(name)
+		topic = topic[n:]
+	}
+	return b.String(), true
+}
+
+// placeholder is the length of the placeholder that a text begins with; 0 for none. Any other % is itself.
+func placeholder(text string) int {
+	switch {
+	case strings.HasPrefix(text, "%c"), strings.HasPrefix(text, "%u"):
+		return len("%c")
+	case strings.HasPrefix(text, "%{"):
+		return strings.IndexByte(text, '}') + 1
+	}
+	return 0
+}
+
+// nameOf is the name in a placeholder %{name}.
+func nameOf(placeholder string) string { return placeholder[len("%{") : len(placeholder)-1] }
+
+// Values lists the names of the placeholders %{name} that rules use, each once.
+func Values(rules []Rule) []string {
+	var names []string
+	for _, r := range rules {
+		expand(r.Topic, func(placeholder string) (string, bool) {
+			if strings.HasPrefix(placeholder, "%{") && !slices.Contains(names, nameOf(placeholder)) {
+				names = append(names, nameOf(placeholder))
+			}
+			return "", true
+		})
+	}
+	return names
+}
+
+// Check finds what the types of rules cannot say; key is where the list is. values says whether there are placeholders
+// %{name}.
+func Check(key string, rules []Rule, values bool) []sdk.Problem {
+	var problems []sdk.Problem
+	for i, r := range rules {
+		if err := r.check(values); err != nil {
+			problems = append(problems, sdk.Problemf(fmt.Sprintf("%s[%d].topic", key, i), "%v", err))
+		}
+	}
+	return problems
+}
+
+func (r Rule) check(values bool) error {
+	var wrong error
+	sample, _ := expand(r.Topic, func(placeholder string) (string, bool) {
+		switch {
+		case placeholder == "%{}":
+			wrong = fmt.Errorf("%%{} lacks a name")
+		case !values && strings.HasPrefix(placeholder, "%{"):
+			wrong = fmt.Errorf("%s is not known here; there are %%c (client identifier) and %%u (user name)", placeholder)
+		}
+		return "x", true
+	})
+	if wrong != nil {
+		return wrong
+	}
+	return topicfilter.Validate(sample)
+}

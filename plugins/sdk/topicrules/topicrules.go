@@ -1,0 +1,83 @@
+// Package topicrules decides by a list of topic rules what a client may publish and subscribe, for auth plugins whose
+// configuration has such rules. Rules are decoded by sdk.Decode as they stand:
+//
+//	Rules []topicrules.Rule `config:"rules"`
+//
+// The first rule that matches decides; what no rule matches is denied.
+package topicrules
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
+)
+
+// Rule is one rule as it is configured.
+type Rule struct {
+	Effect Effect `config:"effect,required" doc:"allow or deny"`
+	Action Action `config:"action" default:"all" doc:"publish, subscribe or all"`
+	Topic  string `config:"topic,required" doc:"a topic filter; %c is the client identifier, %u the user name"`
+}
+
+// String writes a rule as it is configured.
+func (r Rule) String() string { return fmt.Sprintf("%s %s %s", r.Effect, r.Action, r.Topic) }
+
+// Subject is whom rules are about. What it holds must have been proven: a name that the client merely claims would let it
+// choose its own rights.
+type Subject struct {
+	// ClientID stands for %c.
+	ClientID string
+	// Username stands for %u.
+	Username string
+	// Values stand for %{name}.
+	Values map[string]string
+}
+
+// Decide applies rules to an action; kind is Publish or Subscribe. why says which rule decided, for the gateway's log.
+//
+// A publish is decided by the first rule that matches its topic. A subscribe is a set of topics, so it needs more: an
+// allow decides if it covers the whole filter, a deny if the filter could receive anything that it names. A client may
+// always subscribe to its own point-to-point topics: what is addressed to it reaches it anyway.
+func Decide(rules []Rule, s Subject, kind Action, topic string) (allowed bool, why string) {
+	if kind == Subscribe && ownP2P(s, topic) {
+		return true, "a client may receive what is addressed to it"
+	}
+	for i, r := range rules {
+		if r.Action&kind == 0 {
+			continue
+		}
+		filter, sound := r.filterFor(s)
+		switch {
+		case !sound && r.Effect == Allow:
+			continue
+		case !sound:
+			return false, fmt.Sprintf("rule %d (%s) cannot be applied to this client's names", i+1, r)
+		case r.Effect == Allow && kind == Publish && topicfilter.Match(filter, topic),
+			r.Effect == Allow && kind == Subscribe && topicfilter.Covers(filter, topic):
+			return true, fmt.Sprintf("rule %d (%s)", i+1, r)
+		case r.Effect == Deny && kind == Publish && topicfilter.Match(filter, topic),
+			r.Effect == Deny && kind == Subscribe && topicfilter.Overlaps(filter, topic):
+			return false, fmt.Sprintf("rule %d (%s)", i+1, r)
+		}
+	}
+	return false, "no rule allows it"
+}
+
+// DecideOrAll is Decide for a user who may do everything while no rules are written for him.
+func DecideOrAll(rules []Rule, s Subject, kind Action, topic string) (allowed bool, why string) {
+	if len(rules) == 0 {
+		return true, "there are no rules"
+	}
+	return Decide(rules, s, kind, topic)
+}
+
+// ownP2P says whether a filter names nothing but the client's own point-to-point topics: {first}/p2p/{client id}, or the
+// queue itself, /p2p/{client id}.
+func ownP2P(s Subject, filter string) bool {
+	if !plain(s.ClientID) {
+		return false
+	}
+	first, rest, ok := strings.Cut(filter, "/")
+	return ok && !strings.ContainsAny(first, "+#") && strings.TrimSuffix(rest, "/") == "p2p/"+s.ClientID
+}
