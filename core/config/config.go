@@ -53,6 +53,8 @@ const (
 	ListenerTLS ListenerType = "tls"
 	ListenerWS  ListenerType = "ws"
 	ListenerWSS ListenerType = "wss"
+	// ListenerUnix is a socket file, for clients on the same machine.
+	ListenerUnix ListenerType = "unix"
 )
 
 // Encrypted reports whether the listener speaks TLS.
@@ -63,19 +65,39 @@ func (t ListenerType) WebSocket() bool { return t == ListenerWS || t == Listener
 
 // Listener is one address where MQTT clients connect.
 type Listener struct {
-	// How MQTT is carried: `tcp`, `tls`, `ws` (WebSocket) or `wss` (WebSocket over TLS). Required.
+	// How MQTT is carried: `tcp`, `tls`, `ws` (WebSocket), `wss` (WebSocket over TLS) or `unix` (a socket file). Required.
 	Type ListenerType `yaml:"type"`
-	// Address to listen on, `host:port`. An empty host is every interface; port 0 takes a free port, which the ready line prints. Required.
+	// Address to listen on, `host:port`. An empty host is every interface; port 0 takes a free port, which the ready line prints. Required but for `unix`, which has none.
 	Address string `yaml:"address"`
-	// HTTP path of a WebSocket listener, beginning with `/`. Only for `ws` and `wss`, where it defaults to `/mqtt`.
+	// For `ws` and `wss` the HTTP path, beginning with `/`; default `/mqtt`. For `unix` the socket file, required: one that an earlier process left is removed. Refused for others.
 	Path string `yaml:"path"`
+	// Who may connect to the socket file of a `unix` listener: permissions in octal, in quotes; default `"0600"`, the gateway's own user. Only for `unix`.
+	Permissions string `yaml:"permissions"`
 	// File with the server's certificate chain, PEM. Required for `tls` and `wss`, refused for others.
 	CertFile string `yaml:"cert_file"`
 	// File with the private key of the certificate, PEM. Required for `tls` and `wss`, refused for others.
 	KeyFile string `yaml:"key_file"`
-	// File with the authorities that client certificates must be signed by, PEM. When set, a client without such a certificate is refused. Only for `tls` and `wss`.
+	// File with the authorities that client certificates must be signed by, PEM. When set, clients are asked for a certificate, whose names the auth plugin is told. Only for `tls` and `wss`.
 	ClientCAFile string `yaml:"client_ca_file"`
+	// With `client_ca_file`: `required`, the default, refuses clients without a certificate; `optional` takes them, and leaves it to the auth plugin. A certificate of another authority is refused either way.
+	ClientCert string `yaml:"client_cert"`
+	// Web pages whose scripts may connect, besides pages from the gateway's own host and port: origins such as `https://app.example.com`, with `*` for any part (`https://*.example.com`); `*` alone is every page. Clients that are no browsers send no origin and are not concerned. Only for `ws` and `wss`.
+	AllowedOrigins []string `yaml:"allowed_origins"`
+	// PROXY protocol, for a load balancer in front of the gateway. Refused for `unix`.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 }
+
+// ProxyProtocol says whose word about a client's address is taken.
+type ProxyProtocol struct {
+	// Addresses or networks (`10.0.0.0/8`) of the load balancers. Connections from them must begin with a PROXY protocol header, version 1 or 2, which tells the client's address; connections from others must not. Empty: no header is expected from anybody.
+	From []string `yaml:"from"`
+}
+
+// The values of listeners[].client_cert.
+const (
+	ClientCertRequired = "required"
+	ClientCertOptional = "optional"
+)
 
 // MQTT holds the limits of the protocol side.
 type MQTT struct {
@@ -89,6 +111,10 @@ type MQTT struct {
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
 	// Connections that this node takes at a time; 0 is no limit.
 	MaxConnections int `yaml:"max_connections"`
+	// Response information for MQTT 5 clients that ask for it: the topic below which they should expect answers to their requests. `%c` is the client id, `%u` the user name. It says nothing about what a client may do. Empty: none is given.
+	ResponseInformation string `yaml:"response_information"`
+	// Another server that MQTT 5 clients are pointed to (reason code 0x9C, Server Reference) when this node stops or has no room for them, such as `mq2.example.com:1883`; several are separated by spaces. Empty: none.
+	ServerReference string `yaml:"server_reference"`
 }
 
 // AuthNone is the auth.plugin that lets every client in. It must be written

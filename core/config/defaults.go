@@ -11,6 +11,9 @@ const (
 // DefaultWSPath is the path of a WebSocket listener that names none.
 const DefaultWSPath = "/mqtt"
 
+// DefaultPermissions are those of a socket file whose listener names none.
+const DefaultPermissions = "0600"
+
 // Default returns the configuration of an empty file, before paths are made
 // absolute. Each call returns a value of its own.
 func Default() *Config {
@@ -46,8 +49,12 @@ func (c *Config) applyDerived(isSet func(key string) bool) {
 		c.Topics.AutoCreate = c.Store.Type == StoreLocal
 	}
 	for i := range c.Listeners {
-		if l := &c.Listeners[i]; l.Type.WebSocket() && l.Path == "" {
+		l := &c.Listeners[i]
+		if l.Type.WebSocket() && l.Path == "" {
 			l.Path = DefaultWSPath
+		}
+		if l.Type == ListenerUnix && l.Permissions == "" {
+			l.Permissions = DefaultPermissions
 		}
 	}
 	if c.Auth.Anonymous() {

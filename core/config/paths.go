@@ -28,6 +28,9 @@ func (c *Config) resolvePaths(path string) error {
 		abs(&c.Listeners[i].CertFile)
 		abs(&c.Listeners[i].KeyFile)
 		abs(&c.Listeners[i].ClientCAFile)
+		if c.Listeners[i].Type == ListenerUnix {
+			abs(&c.Listeners[i].Path)
+		}
 	}
 	abs(&c.Store.RocketMQ.TLS.CAFile)
 	abs(&c.Store.RocketMQ.TLS.CertFile)

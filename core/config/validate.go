@@ -49,63 +49,14 @@ func (c *Config) validate(p *problems) {
 	oneOf(p, "log.format", c.Log.Format, LogText, LogJSON)
 }
 
-func (c *Config) validateListeners(p *problems) {
-	if len(c.Listeners) == 0 {
-		p.add("listeners", "wants at least one listener")
-	}
-	for i, l := range c.Listeners {
-		at := "listeners[" + strconv.Itoa(i) + "]"
-		known := oneOf(p, at+".type", string(l.Type),
-			string(ListenerTCP), string(ListenerTLS), string(ListenerWS), string(ListenerWSS))
-		listenAddress(p, at+".address", l.Address)
-		for j := range i {
-			if sameAddress(l.Address, c.Listeners[j].Address) {
-				p.add(at+".address", "%s is taken by listeners[%d]", quote(l.Address), j)
-			}
-		}
-		if !known {
-			continue
-		}
-		c.validateListenerTLS(p, at, l)
-		switch {
-		case !l.Type.WebSocket() && l.Path != "":
-			p.add(at+".path", "is for ws and wss only; a %s listener has no path", l.Type)
-		case l.Type.WebSocket() && l.Path != "" && !validHTTPPath(l.Path):
-			p.add(at+".path", "%s wants an HTTP path, such as /mqtt", quote(l.Path))
-		}
-	}
-	if !c.demoAuth {
-		return
-	}
-	for i, l := range c.Listeners {
-		if _, _, err := net.SplitHostPort(l.Address); err == nil && !loopback(l.Address) {
-			p.add("auth.config.users", "wants your users, because listeners[%d] (%s) is open to other machines and the default user is known to everybody; or write auth.plugin: none", i, l.Address)
-			return
-		}
-	}
-}
-
-func (c *Config) validateListenerTLS(p *problems, at string, l Listener) {
-	files := []struct {
-		key, value string
-		required   bool
-	}{{"cert_file", l.CertFile, true}, {"key_file", l.KeyFile, true}, {"client_ca_file", l.ClientCAFile, false}}
-	for _, f := range files {
-		switch {
-		case l.Type.Encrypted() && f.required && f.value == "":
-			p.add(at+"."+f.key, "wants a PEM file, because the listener's type is %s", l.Type)
-		case !l.Type.Encrypted() && f.value != "":
-			p.add(at+"."+f.key, "is for tls and wss only; the listener's type is %s", l.Type)
-		}
-	}
-}
-
 func (c *Config) validateMQTT(p *problems) {
 	between(p, "mqtt.max_packet_size", int64(c.MQTT.MaxPacketSize), 64, maxPacket)
 	between(p, "mqtt.receive_maximum", int64(c.MQTT.ReceiveMaximum), 1, 65535)
 	between(p, "mqtt.max_connections", int64(c.MQTT.MaxConnections), 0, 1<<31-1)
 	duration(p, "mqtt.max_keep_alive", c.MQTT.MaxKeepAlive, time.Second, 65535*time.Second)
 	duration(p, "mqtt.session_expiry_max", c.MQTT.SessionExpiryMax, time.Second, 0)
+	propertyText(p, "mqtt.response_information", c.MQTT.ResponseInformation)
+	propertyText(p, "mqtt.server_reference", c.MQTT.ServerReference)
 }
 
 func (c *Config) validatePlugins(p *problems) {

@@ -242,22 +242,15 @@ func (g *Gateway) dispatch() publish.DispatchMode {
 
 // listen binds every address, and serves the admin HTTP side at once, so that probes see a node that waits.
 func (g *Gateway) listen() error {
-	listeners := make([]mqtt.Listener, 0, len(g.cfg.Listeners))
-	for _, l := range g.cfg.Listeners {
-		out := mqtt.Listener{Type: string(l.Type), Address: l.Address, Path: l.Path}
-		if l.Type.Encrypted() {
-			cfg, err := serverTLS(l, g.log)
-			if err != nil {
-				return fmt.Errorf("listener %s %s: %w", l.Type, l.Address, err)
-			}
-			out.TLS = cfg
-		}
-		listeners = append(listeners, out)
+	listeners, err := g.listeners()
+	if err != nil {
+		return err
 	}
 	g.mqtt = mqtt.New(mqtt.Options{Listeners: listeners, Sessions: g.sessions, Authority: g.authority,
 		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum,
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
-		MaxConnections: g.cfg.MQTT.MaxConnections, Log: g.log, Registerer: g.registry})
+		MaxConnections: g.cfg.MQTT.MaxConnections, ResponseInformation: g.cfg.MQTT.ResponseInformation,
+		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	addrs, err := g.mqtt.Listen()
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func TestACertificateIsReadAgainWhenItsFilesChangeAndABrokenOneIsNot(t *testing.
 		r.checked = time.Time{} // the files are looked at once a second
 		c, err := r.get(nil)
 		require.NoError(t, err)
-		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
 		require.NoError(t, err)
 		return leaf.SerialNumber.Int64()
 	}

@@ -24,6 +24,7 @@ type conn struct {
 	nc       net.Conn
 	listener string
 	remote   string
+	begun    time.Time // when it was accepted
 	log      *slog.Logger
 	reader   *packet.Reader
 	out      outbox
@@ -59,7 +60,7 @@ var errEnded = errors.New("connection ended")
 func (c *conn) serve(ctx context.Context) {
 	c.out.init(c.nc)
 	c.acks.room.L = &c.acks.mu
-	c.reader = packet.NewReader(c.nc, c.srv.o.MaxPacketSize)
+	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
 	err := c.run(ctx)
 	c.acks.stop()
 	if c.expiry != nil {

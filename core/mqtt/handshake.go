@@ -17,8 +17,11 @@ import (
 )
 
 const (
-	// connectTimeout is how long a client may take to send CONNECT, a TLS or WebSocket handshake included.
+	// connectTimeout is Options.ConnectTimeout where it is not set.
 	connectTimeout = 10 * time.Second
+	// maxConnectSize bounds what is taken from a client that is not admitted yet, in bytes a packet. The largest parts of a
+	// CONNECT, its will's payload and its password, have 64 KiB each.
+	maxConnectSize = 192 << 10
 	// attachTimeout bounds what CONNECT asks of plugins, metadata and the store.
 	attachTimeout = 15 * time.Second
 	// topicAliasMaximum is how many aliases a client may use towards the server, and the server uses towards a client.
@@ -31,7 +34,7 @@ const (
 
 // handshake reads CONNECT, admits the client and attaches its session.
 func (c *conn) handshake(ctx context.Context) error {
-	if err := c.nc.SetReadDeadline(time.Now().Add(connectTimeout)); err != nil {
+	if err := c.nc.SetReadDeadline(c.begun.Add(c.srv.o.ConnectTimeout)); err != nil {
 		return err
 	}
 	p, err := c.reader.ReadPacket()
@@ -180,6 +183,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(packet.ServerUnavailable, "the session is not available now")
 	}
 	c.session = s
+	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
 	c.out.mu.Lock()
 	c.out.writable = s.Writable
 	c.out.mu.Unlock()

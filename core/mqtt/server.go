@@ -2,11 +2,9 @@ package mqtt
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -15,17 +13,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/prometheus/client_golang/prometheus"
 )
-
-// Listener is one address where clients connect.
-type Listener struct {
-	// Type is "tcp", "tls", "ws" or "wss".
-	Type    string
-	Address string
-	// Path of a WebSocket listener.
-	Path string
-	// TLS is set for "tls" and "wss".
-	TLS *tls.Config
-}
 
 // Options configure a Server.
 type Options struct {
@@ -40,8 +27,15 @@ type Options struct {
 	MaxKeepAlive     time.Duration
 	SessionExpiryMax time.Duration
 	MaxConnections   int
-	Log              *slog.Logger
-	Registerer       prometheus.Registerer
+	// ConnectTimeout is how long a client may take from when it was accepted on until CONNECT is there, a PROXY protocol header
+	// and the TLS and WebSocket handshakes included; 0: 10 s.
+	ConnectTimeout time.Duration
+	// ResponseInformation is given to MQTT 5 clients that ask for it; %c is the client id, %u the user name. Empty: none.
+	ResponseInformation string
+	// ServerReference is where MQTT 5 clients are pointed to when this server stops or is full; empty: nowhere.
+	ServerReference string
+	Log             *slog.Logger
+	Registerer      prometheus.Registerer
 }
 
 // Server takes MQTT connections. Life: New, Listen (binds), Serve (accepts), Close.
@@ -57,6 +51,7 @@ type Server struct {
 	mu        sync.Mutex
 	closed    bool
 	listeners []net.Listener
+	https     []*http.Server // of the WebSocket listeners
 	conns     map[*conn]struct{}
 	admitted  int
 }
@@ -65,6 +60,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = connectTimeout
 	}
 	s := &Server{o: o, log: o.Log, conns: make(map[*conn]struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -76,10 +74,10 @@ func New(o Options) *Server {
 func (s *Server) Listen() ([]net.Addr, error) {
 	addrs := make([]net.Addr, 0, len(s.o.Listeners))
 	for _, l := range s.o.Listeners {
-		ln, err := net.Listen("tcp", l.Address)
+		ln, err := l.listen()
 		if err != nil {
 			s.closeListeners()
-			return nil, fmt.Errorf("listener %s %s: %w; choose a free address in listeners", l.Type, l.Address, err)
+			return nil, err
 		}
 		s.mu.Lock()
 		s.listeners = append(s.listeners, ln)
@@ -97,65 +95,16 @@ func (s *Server) Serve() {
 		l := s.o.Listeners[i]
 		s.wg.Add(1)
 		if l.Type == "ws" || l.Type == "wss" {
-			go s.serveWebSocket(l, ln)
+			srv := s.httpServer(l)
+			s.https = append(s.https, srv)
+			go s.serveWebSocket(l, ln, srv)
 			continue
 		}
 		go s.accept(l, ln)
 	}
 }
 
-// accept takes connections of one listener until it is closed.
-func (s *Server) accept(l Listener, ln net.Listener) {
-	defer s.wg.Done()
-	var wait time.Duration
-	for {
-		nc, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			// Out of file descriptors, for instance: what is connected goes on.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.Warn("accepting a connection failed; trying again", "listener", l.Address, "error", err, "wait", wait)
-			select {
-			case <-s.ctx.Done():
-				return
-			case <-time.After(wait):
-			}
-			continue
-		}
-		wait = 0
-		if l.TLS != nil {
-			go s.handshakeTLS(l, nc)
-			continue
-		}
-		s.start(l.Type, nc, nc.RemoteAddr().String())
-	}
-}
-
-// handshakeTLS finishes a TLS handshake before the connection counts.
-func (s *Server) handshakeTLS(l Listener, nc net.Conn) {
-	t := tls.Server(nc, l.TLS)
-	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
-	defer cancel()
-	if err := t.HandshakeContext(ctx); err != nil {
-		s.log.Debug("TLS handshake failed", "remote", nc.RemoteAddr().String(), "error", err)
-		_ = nc.Close()
-		return
-	}
-	s.start(l.Type, t, nc.RemoteAddr().String())
-}
-
-// start runs a connection in a goroutine of its own.
-func (s *Server) start(listener string, nc net.Conn, remote string) {
-	c := &conn{srv: s, nc: nc, listener: listener, remote: remote, log: s.log}
-	if !s.add(c) {
-		_ = nc.Close()
-		return
-	}
-	go s.run(c)
-}
-
+// run serves a connection that add has taken, to its end.
 func (s *Server) run(c *conn) {
 	defer s.wg.Done()
 	c.serve(s.ctx)
@@ -167,6 +116,18 @@ func (s *Server) run(c *conn) {
 	s.mu.Unlock()
 }
 
+// enter counts a connection that is no conn yet among what Close waits for; it returns false once the server is closed.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Add(1)
+	return true
+}
+
+// add takes a connection; it returns false once the server is closed.
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,6 +197,10 @@ func (s *Server) Close() {
 	for c := range s.conns {
 		c.out.close()
 	}
+	https := s.https
 	s.mu.Unlock()
+	for _, srv := range https {
+		_ = srv.Close() // what has not become a WebSocket
+	}
 	s.wg.Wait()
 }

@@ -40,7 +40,7 @@ func (n *Node) Dial(v packet.Version) *Client {
 	n.tb.Helper()
 	nc, err := net.DialTimeout("tcp", n.tcp.String(), Patience)
 	require.NoError(n.tb, err)
-	return n.client(nc, v)
+	return n.Client(nc, v)
 }
 
 // DialSlow opens a connection like Dial whose socket holds no more than a fixed amount that was not read.
@@ -49,7 +49,7 @@ func (n *Node) DialSlow(v packet.Version) *Client {
 	nc, err := net.DialTimeout("tcp", n.tcp.String(), Patience)
 	require.NoError(n.tb, err)
 	require.NoError(n.tb, nc.(*net.TCPConn).SetReadBuffer(256<<10)) //nolint:forcetypeassert // dialled as such
-	return n.client(nc, v)
+	return n.Client(nc, v)
 }
 
 // DialWS opens a WebSocket that offers sub-protocols.
@@ -60,7 +60,7 @@ func (n *Node) DialWS(v packet.Version, subprotocols ...string) *Client {
 	ws, _, err := websocket.Dial(ctx, n.URL(), &websocket.DialOptions{Subprotocols: subprotocols}) //nolint:bodyclose // websocket does
 	require.NoError(n.tb, err)
 	ws.SetReadLimit(-1)
-	return n.client(&socket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, v)
+	return n.Client(&socket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, v)
 }
 
 // socket is a WebSocket that closes without waiting for the other side.
@@ -75,7 +75,8 @@ func (s *socket) Close() error { return s.ws.CloseNow() }
 // URL is the WebSocket listener's.
 func (n *Node) URL() string { return "ws://" + n.ws.String() + "/mqtt" }
 
-func (n *Node) client(nc net.Conn, v packet.Version) *Client {
+// Client makes a client of a connection that the test has opened.
+func (n *Node) Client(nc net.Conn, v packet.Version) *Client {
 	c := &Client{tb: n.tb, nc: nc, Version: v, in: make(chan received), done: make(chan struct{})}
 	n.mu.Lock()
 	n.clients = append(n.clients, c)

@@ -31,7 +31,7 @@ const Patience = 20 * time.Second
 type Config struct {
 	// Authority decides who may do what; nil: everybody everything.
 	Authority auth.Authority
-	// MQTT are the limits of the server.
+	// MQTT are the limits of the server, and listeners besides those that every node has (tcp and ws); see Node.Addr.
 	MQTT mqtt.Options
 	// Session are the intervals of the session manager.
 	Session session.Options
@@ -51,6 +51,7 @@ type Node struct {
 	stop    func(crash bool) // nil while it is down
 
 	tcp, ws net.Addr
+	more    []net.Addr
 
 	// Sessions and Meta are the running node's own, for what cannot be seen from outside.
 	Sessions *session.Manager
@@ -131,7 +132,8 @@ func (n *Node) Restart() {
 	so.ExpiryMax = n.cfg.MQTT.SessionExpiryMax
 	sessions := session.NewManager(so)
 	mo := n.cfg.MQTT
-	mo.Listeners = []mqtt.Listener{{Type: "tcp", Address: "127.0.0.1:0"}, {Type: "ws", Address: "127.0.0.1:0", Path: "/mqtt"}}
+	mo.Listeners = append([]mqtt.Listener{{Type: "tcp", Address: "127.0.0.1:0"}, {Type: "ws", Address: "127.0.0.1:0", Path: "/mqtt"}},
+		n.cfg.MQTT.Listeners...)
 	mo.Sessions, mo.Authority, mo.Log = sessions, n.cfg.Authority, log
 	server := mqtt.New(mo)
 	require.NoError(n.tb, md.Start(context.Background()))
@@ -158,11 +160,14 @@ func (n *Node) Restart() {
 	}
 	addrs, err := server.Listen()
 	require.NoError(n.tb, err)
-	n.tcp, n.ws = addrs[0], addrs[1]
+	n.tcp, n.ws, n.more = addrs[0], addrs[1], addrs[2:]
 	sessions.Start()
 	server.Serve()
 	n.Sessions, n.Meta, n.Server, n.store = sessions, md, server, st
 }
+
+// Addr is the address of one of the listeners that the test has added, in their order.
+func (n *Node) Addr(i int) net.Addr { return n.more[i] }
 
 // Lag is how many entries of a filter's queue a client has not committed; -1 where it has committed nothing.
 func (n *Node) Lag(client, filter string) int64 {

@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/config"
+)
+
+// serverTLS makes the TLS settings of a listener. The certificate and the authorities of client certificates are read again when
+// their files change.
+func serverTLS(l config.Listener, log *slog.Logger) (*tls.Config, error) {
+	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, caFile: l.ClientCAFile, clientAuth: tls.RequireAndVerifyClientCert, log: log}
+	if l.ClientCert == config.ClientCertOptional {
+		r.clientAuth = tls.VerifyClientCertIfGiven
+	}
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: r.get}, nil
+}
+
+func readCAs(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
+	}
+	return pool, nil
+}
+
+// certReloader holds a listener's TLS settings and makes them again when the files change. A change that cannot be read is
+// logged, and the old settings stay.
+type certReloader struct {
+	certFile, keyFile, caFile string // caFile may be empty
+	clientAuth                tls.ClientAuthType
+	log                       *slog.Logger
+
+	mu      sync.Mutex
+	current *tls.Config
+	stamp   time.Time
+	checked time.Time
+}
+
+// checkInterval is how often the files are looked at.
+const checkInterval = time.Second
+
+func (r *certReloader) modified() time.Time {
+	var latest time.Time
+	for _, f := range []string{r.certFile, r.keyFile, r.caFile} {
+		if st, err := os.Stat(f); err == nil && st.ModTime().After(latest) {
+			latest = st.ModTime()
+		}
+	}
+	return latest
+}
+
+// load reads the files.
+func (r *certReloader) load() error {
+	r.stamp = r.modified()
+	cert, err := tls.LoadX509KeyPair(r.certFile, r.keyFile)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", r.certFile, r.keyFile, err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	if r.caFile != "" {
+		if c.ClientCAs, err = readCAs(r.caFile); err != nil {
+			return err
+		}
+		c.ClientAuth = r.clientAuth
+	}
+	r.current = c
+	return nil
+}
+
+// get implements tls.Config.GetConfigForClient.
+func (r *certReloader) get(*tls.ClientHelloInfo) (*tls.Config, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.checked) >= checkInterval {
+		r.checked = now
+		if m := r.modified(); !m.Equal(r.stamp) {
+			if err := r.load(); err != nil {
+				r.log.Error("reading changed certificates failed; the old ones stay", "error", err)
+			} else {
+				r.log.Info("certificates read again", "file", r.certFile)
+			}
+		}
+	}
+	return r.current, nil
+}

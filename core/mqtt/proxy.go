@@ -1,0 +1,73 @@
+package mqtt
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// trusts reports whether connections from an address begin with a PROXY protocol header.
+func (l Listener) trusts(addr net.Addr) bool {
+	at, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return false
+	}
+	for _, network := range l.ProxyFrom {
+		if network.Contains(at.Addr().Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// proxied makes a connection whose first bytes may be a PROXY protocol header: they must be from those that the listener
+// trusts, and must not from others, who could name any address.
+func (l Listener) proxied(nc net.Conn, limit time.Duration) *proxyproto.Conn {
+	policy := proxyproto.REJECT
+	if l.trusts(nc.RemoteAddr()) {
+		policy = proxyproto.REQUIRE
+	}
+	return proxyproto.NewConn(nc, proxyproto.WithPolicy(policy), proxyproto.SetReadHeaderTimeout(limit))
+}
+
+// behindProxy takes the PROXY protocol header off a new connection, where the listener has such.
+func (s *Server) behindProxy(l Listener, nc net.Conn) (net.Conn, error) {
+	if len(l.ProxyFrom) == 0 {
+		return nc, nil
+	}
+	p := l.proxied(nc, s.o.ConnectTimeout)
+	_, err := p.Read(nil) // the header only
+	if err == nil {
+		return p, nil
+	}
+	switch {
+	case errors.Is(err, proxyproto.ErrSuperfluousProxyHeader):
+		s.log.Warn("connection refused: it has a PROXY protocol header, and its address is not in the listener's proxy_protocol.from",
+			"listener", l.Address, "remote", nc.RemoteAddr().String())
+	case errors.Is(err, proxyproto.ErrNoProxyProtocol):
+		s.log.Warn("connection refused: it has no PROXY protocol header, which the listener's proxy_protocol.from asks of its address",
+			"listener", l.Address, "remote", nc.RemoteAddr().String())
+	}
+	return nc, err
+}
+
+// proxyListener is a listener whose connections lose their PROXY protocol header when they are first read.
+type proxyListener struct {
+	net.Listener
+	l     Listener
+	limit time.Duration // for the header
+}
+
+// Accept implements net.Listener.
+func (p proxyListener) Accept() (net.Conn, error) {
+	nc, err := p.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return p.l.proxied(nc, p.limit), nil
+}
+
+var _ net.Listener = proxyListener{}
