@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
+)
+
+// keepDecision is how long the gateway may keep a decision; a change of the file takes it back.
+const keepDecision = 10 * time.Minute
+
+// plugin judges clients by the users of a file.
+type plugin struct {
+	config config
+	store  *store
+	// hashing has an element for each hash under way: each costs a processor, and memory.
+	hashing chan struct{}
+
+	// Between Activate and Deactivate.
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+}
+
+var (
+	_ sdk.AuthPlugin          = (*plugin)(nil)
+	_ sdk.ForeignClientsJudge = (*plugin)(nil)
+	_ sdk.Revoker             = (*plugin)(nil)
+)
+
+// Info implements sdk.Plugin.
+func (p *plugin) Info() sdk.Info {
+	return sdk.Info{Name: "auth-file", Version: buildVersion, Config: config{}}
+}
+
+// Configure implements sdk.Plugin. A file that cannot be used is a problem here; later it is not.
+func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
+	problems := setup.Decode(&p.config)
+	if len(problems) == 0 {
+		problems = p.config.check()
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	p.store = &store{path: setup.Path(p.config.File), log: setup.Log, revoked: newRevocations()}
+	p.store.seen, p.store.since = stampOf(p.store.path), time.Now()
+	first, wrong := readUsers(p.store.path, nil)
+	if len(wrong) > 0 {
+		return []sdk.Problem{sdk.Problemf("file", "%s: %v", p.store.path, &fileError{wrong})}
+	}
+	p.store.now.Store(first)
+	p.hashing = make(chan struct{}, p.config.MaxConcurrentHashes)
+	return nil
+}
+
+// Activate implements sdk.Plugin.
+func (p *plugin) Activate(context.Context) error {
+	p.store.reload() // time may have passed since Configure or Deactivate
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.stopped.Go(func() { p.store.watch(ctx, p.config.ReloadInterval) })
+	return nil
+}
+
+// Deactivate implements sdk.Plugin.
+func (p *plugin) Deactivate(context.Context) error {
+	p.stop()
+	p.stopped.Wait()
+	return nil
+}
+
+// Health implements sdk.Plugin.
+func (p *plugin) Health(context.Context) error { return p.store.health() }
+
+// JudgesForeignClients implements sdk.ForeignClientsJudge: rules are about user names and client identifiers, whoever
+// admitted the client. A user name that is not in the file may do nothing.
+func (p *plugin) JudgesForeignClients() bool { return true }
+
+// Revocations implements sdk.Revoker.
+func (p *plugin) Revocations(ctx context.Context, send func(*pluginv1.Revocation) error) error {
+	return p.store.revoked.stream(ctx, send)
+}
+
+// Authenticate implements sdk.AuthPlugin. Whoever does not know the password learns nothing: not from the answer, and not
+// from the time that it takes, whether the user exists, is disabled, or may use this client identifier.
+func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
+	conn := req.GetConnection()
+	refuse := func(reason pluginv1.Reason, detail string) (*pluginv1.AuthenticateResponse, error) {
+		return &pluginv1.AuthenticateResponse{Reason: reason, Detail: detail}, nil
+	}
+	switch {
+	case !conn.GetHasUsername():
+		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "no user name")
+	case !req.GetHasPassword():
+		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "no password")
+	}
+	u, known := p.store.now.Load().find(conn.GetUsername())
+	right, err := p.verify(ctx, u.hash, req.GetPassword())
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !known:
+		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "unknown user")
+	case !right:
+		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "wrong password")
+	case u.Disabled:
+		return refuse(pluginv1.Reason_REASON_BANNED, "the user is disabled")
+	case !u.mayUse(conn.GetClientId()):
+		return refuse(pluginv1.Reason_REASON_BAD_CLIENT_ID, "the user may not use this client identifier")
+	case p.store.now.Load().byName[u.Username] != u: // the revocation has gone out, and the client would be missed
+		return refuse(pluginv1.Reason_REASON_UNAVAILABLE, "the user was changed a moment ago")
+	}
+	return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_OK, Identity: u.Username}, nil
+}
+
+// verify hashes a password when there is a place for it.
+func (p *plugin) verify(ctx context.Context, h hash, password []byte) (bool, error) {
+	select {
+	case p.hashing <- struct{}{}:
+		defer func() { <-p.hashing }()
+		return h.matches(password), nil
+	case <-ctx.Done():
+		return false, status.Error(codes.Unavailable, "too many passwords wait to be hashed; raise max_concurrent_hashes, or make cheaper hashes")
+	}
+}
+
+// Authorize implements sdk.AuthPlugin.
+func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pluginv1.AuthorizeResponse, error) {
+	conn := req.GetClient().GetConnection()
+	u, known := p.store.now.Load().byName[conn.GetUsername()]
+	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: conn.GetUsername()}
+	return topicrules.Answer(req, keepDecision, func(kind topicrules.Action, topic string) (bool, string) {
+		switch {
+		case !known || !conn.GetHasUsername():
+			return false, "unknown user"
+		case u.Disabled:
+			return false, "the user is disabled"
+		case !u.mayUse(conn.GetClientId()):
+			return false, "the user may not use this client identifier"
+		}
+		return topicrules.DecideOrAll(u.Rules, subject, kind, topic)
+	}), nil
+}

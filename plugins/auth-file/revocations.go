@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// revocation is what a change of the file takes back.
+type revocation struct {
+	username   string
+	disconnect bool
+	detail     string
+}
+
+// revocations keeps what has not been told to a gateway yet; one for each user at most.
+type revocations struct {
+	mu      sync.Mutex
+	waiting map[string]revocation
+	more    chan struct{} // has an element while there may be some waiting
+}
+
+func newRevocations() *revocations {
+	return &revocations{waiting: make(map[string]revocation), more: make(chan struct{}, 1)}
+}
+
+// add puts revocations behind those that wait. A disconnect stays one.
+func (r *revocations) add(list []revocation) {
+	r.mu.Lock()
+	for _, v := range list {
+		if r.waiting[v.username].disconnect {
+			v.disconnect = true
+		}
+		r.waiting[v.username] = v
+	}
+	r.mu.Unlock()
+	r.wake()
+}
+
+func (r *revocations) wake() {
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all that wait.
+func (r *revocations) take() []revocation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]revocation, 0, len(r.waiting))
+	for _, v := range r.waiting {
+		list = append(list, v)
+	}
+	clear(r.waiting)
+	return list
+}
+
+// stream sends until ctx ends. What could not be sent waits for the next stream.
+func (r *revocations) stream(ctx context.Context, send func(*pluginv1.Revocation) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			r.wake() // in case that select took from more what another stream needs
+			return nil
+		case <-r.more:
+		}
+		if ctx.Err() != nil {
+			continue
+		}
+		list := r.take()
+		for i, v := range list {
+			if err := send(&pluginv1.Revocation{Username: v.username, Disconnect: v.disconnect, Detail: v.detail}); err != nil {
+				r.add(list[i:])
+				return err
+			}
+		}
+	}
+}

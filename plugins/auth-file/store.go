@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+)
+
+const (
+	// maxFileBytes bounds the file: some hundred thousand users.
+	maxFileBytes = 64 << 20
+	// settle is how long after a modification the file's time cannot be trusted to tell of another one.
+	settle = 3 * time.Second
+)
+
+// store holds the users of the file. A reload is all or nothing: while the file is broken, the users of before stay.
+type store struct {
+	path    string
+	log     *slog.Logger
+	revoked *revocations
+	now     atomic.Pointer[users]
+	// trouble says why the file of now is not in use; nil where it is.
+	trouble atomic.Pointer[fileError]
+
+	// Owned by whoever reloads: Configure and Activate, then watch.
+	seen  stamp
+	since time.Time // when seen was first seen
+}
+
+// fileError is a file that cannot be used, with each reason.
+type fileError struct{ problems []sdk.Problem }
+
+func (e *fileError) Error() string {
+	var texts []string
+	for _, p := range e.problems {
+		if p.Key == "" {
+			texts = append(texts, p.Message)
+		} else {
+			texts = append(texts, p.Key+": "+p.Message)
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// stamp is what a changed file has another one of.
+type stamp struct {
+	modified time.Time
+	size     int64
+	info     fs.FileInfo
+}
+
+func (s stamp) same(other stamp) bool {
+	return s.info != nil && other.info != nil && s.modified.Equal(other.modified) && s.size == other.size && os.SameFile(s.info, other.info)
+}
+
+// watch reloads the file when it has changed, until ctx ends.
+func (s *store) watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.reload()
+		}
+	}
+}
+
+// reload reads the file if it may have changed.
+func (s *store) reload() {
+	now := stampOf(s.path)
+	if !now.same(s.seen) {
+		s.seen, s.since = now, time.Now()
+	} else if s.trouble.Load() == nil && time.Since(s.since) > settle {
+		return
+	}
+	before := s.now.Load()
+	next, problems := readUsers(s.path, before)
+	if next == before && len(problems) == 0 && s.trouble.Load() == nil {
+		return
+	}
+	if len(problems) > 0 {
+		trouble := &fileError{problems}
+		if last := s.trouble.Swap(trouble); last == nil || last.Error() != trouble.Error() {
+			s.log.Error("the file of users cannot be used; those of before stay", "file", s.path, "error", trouble)
+		}
+		return
+	}
+	if s.trouble.Swap(nil) != nil {
+		s.log.Info("the file of users is good again", "file", s.path)
+	}
+	s.replace(before, next)
+}
+
+// replace puts next in the place of before, and takes back what has gone with it.
+func (s *store) replace(before, next *users) {
+	removed, changed, added := 0, 0, 0
+	var gone []revocation
+	for name, old := range before.byName {
+		switch u, there := next.byName[name]; {
+		case !there:
+			removed++
+			gone = append(gone, revocation{name, true, "the user was removed"})
+		case u == old:
+		case u.Disabled && !old.Disabled:
+			changed++
+			gone = append(gone, revocation{name, true, "the user was disabled"})
+		case !u.sameCredentials(old):
+			changed++
+			gone = append(gone, revocation{name, true, "the user's password or client identifiers were changed"})
+		default:
+			changed++
+			gone = append(gone, revocation{name, false, "the user's rules were changed"})
+		}
+	}
+	for name := range next.byName {
+		if before.byName[name] == nil {
+			added++
+		}
+	}
+	s.now.Store(next) // before the revocations: whoever comes back is judged by the new file
+	if removed+changed+added == 0 {
+		return
+	}
+	s.revoked.add(gone)
+	s.log.Info("users were read again", "file", s.path, "users", len(next.byName), "added", added, "changed", changed, "removed", removed)
+}
+
+// health says why the file of now is not in use.
+func (s *store) health() error {
+	if trouble := s.trouble.Load(); trouble != nil {
+		return fmt.Errorf("%s cannot be used, and the users of before stay: %w", s.path, trouble)
+	}
+	return nil
+}
+
+func stampOf(path string) stamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{modified: info.ModTime(), size: info.Size(), info: info}
+}
+
+// readUsers reads the file; where it holds what before was read from, the answer is before. A file that everybody may write gives everybody every right, so it is refused.
+func readUsers(path string, before *users) (*users, []sdk.Problem) {
+	text, err := read(path)
+	if err != nil {
+		return nil, []sdk.Problem{sdk.Problemf("", "%v", err)}
+	}
+	digest := sha256.Sum256(text)
+	if before != nil && before.digest == digest {
+		return before, nil
+	}
+	next, problems := parseUsers(text, before)
+	if next != nil {
+		next.digest = digest
+	}
+	return next, problems
+}
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, pathless(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, pathless(err)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is no regular file")
+	case info.Mode().Perm()&0o002 != 0:
+		return nil, errors.New("may be written by everybody; run `chmod o-w` on it")
+	case info.Size() > maxFileBytes:
+		return nil, fmt.Errorf("is larger than %d MiB", maxFileBytes>>20)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err == nil && len(text) > maxFileBytes {
+		err = fmt.Errorf("is larger than %d MiB", maxFileBytes>>20)
+	}
+	return text, pathless(err)
+}
+
+// pathless drops the path from an error, for texts that name it already.
+func pathless(err error) error {
+	if p := new(fs.PathError); errors.As(err, &p) {
+		return fmt.Errorf("cannot be read: %w", p.Err)
+	}
+	return err
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
+)
+
+// usersFile is what the file holds.
+type usersFile struct {
+	Users []entry `config:"users,required"`
+}
+
+// entry is one user as the file has it.
+type entry struct {
+	Username     string            `config:"username,required"`
+	PasswordHash string            `config:"password_hash,required,secret"`
+	ClientIDs    []string          `config:"client_ids"`
+	Disabled     bool              `config:"disabled"`
+	Rules        []topicrules.Rule `config:"rules"`
+}
+
+// user is an entry that was found right. It never changes.
+type user struct {
+	entry
+	hash hash
+}
+
+// mayUse says whether the user may connect under a client identifier.
+func (u *user) mayUse(clientID string) bool {
+	for _, pattern := range u.ClientIDs {
+		prefix, open := strings.CutSuffix(pattern, "*")
+		if pattern == clientID || open && strings.HasPrefix(clientID, prefix) {
+			return true
+		}
+	}
+	return len(u.ClientIDs) == 0
+}
+
+// sameCredentials says whether whoever was admitted as u would be admitted as other.
+func (u *user) sameCredentials(other *user) bool {
+	return u.PasswordHash == other.PasswordHash && u.Disabled == other.Disabled && reflect.DeepEqual(u.ClientIDs, other.ClientIDs)
+}
+
+// users is the content of the file at one time. It never changes.
+type users struct {
+	byName map[string]*user
+	all    []*user
+	digest [sha256.Size]byte // of the text
+}
+
+// decoySeed makes the decoys of one process unpredictable.
+var decoySeed = maphash.MakeSeed()
+
+// find looks a user up. For a name that nobody has, it answers a decoy, to be judged in the user's place and then refused: the
+// hash of some user, always the same for the same name, so that the time that a refusal takes says nothing about which
+// names exist, even where users have hashes of different costs.
+func (s *users) find(name string) (u *user, known bool) {
+	if u, known := s.byName[name]; known {
+		return u, true
+	}
+	return s.all[maphash.String(decoySeed, name)%uint64(len(s.all))], false
+}
+
+// parseUsers reads the text of a file. Unchanged entries keep their *user of before, which may be nil.
+func parseUsers(text []byte, before *users) (*users, []sdk.Problem) {
+	block, err := jsonOf(text)
+	if err != nil {
+		return nil, []sdk.Problem{sdk.Problemf("", "%v", err)}
+	}
+	var file usersFile
+	problems := sdk.Decode(block, &file)
+	if len(problems) == 0 && len(file.Users) == 0 {
+		problems = append(problems, sdk.Problemf("users", "names nobody, so nobody could connect; write at least one user"))
+	}
+	out := &users{byName: make(map[string]*user, len(file.Users))}
+	for i, e := range file.Users {
+		key := fmt.Sprintf("users[%d]", i)
+		u, more := newUser(key, e, before)
+		problems = append(problems, more...)
+		if _, there := out.byName[e.Username]; there {
+			problems = append(problems, sdk.Problemf(key+".username", "is there before: %q", e.Username))
+		}
+		out.byName[e.Username] = u
+		out.all = append(out.all, u)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return out, nil
+}
+
+func newUser(key string, e entry, before *users) (*user, []sdk.Problem) {
+	if before != nil {
+		if old, there := before.byName[e.Username]; there && reflect.DeepEqual(old.entry, e) {
+			return old, nil
+		}
+	}
+	problems := topicrules.Check(key+".rules", e.Rules, false)
+	for i, pattern := range e.ClientIDs {
+		if pattern == "" || strings.Contains(strings.TrimSuffix(pattern, "*"), "*") {
+			problems = append(problems, sdk.Problemf(fmt.Sprintf("%s.client_ids[%d]", key, i), "must be a client identifier, or the beginning of some with a * at its end"))
+		}
+	}
+	h, err := parseHash(e.PasswordHash)
+	if err != nil && e.PasswordHash != "" { // where it is missing, that has been said
+		problems = append(problems, sdk.Problemf(key+".password_hash", "%v", err))
+	}
+	return &user{entry: e, hash: h}, problems
+}
+
+// jsonOf turns one YAML document into the JSON that sdk.Decode reads.
+func jsonOf(text []byte) ([]byte, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var v any
+	if err := dec.Decode(&v); err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.New(oneLine(withoutValues(err)))
+	}
+	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("holds more than one YAML document")
+	}
+	if v == nil {
+		v = map[string]any{}
+	}
+	if _, isMap := v.(map[string]any); !isMap {
+		return nil, errors.New("must hold `users:` and a list, with texts as keys")
+	}
+	block, err := json.Marshal(v)
+	if err != nil {
+		return nil, errors.New("has a key that is no text")
+	}
+	return block, nil
+}
+
+// withoutValues tells a YAML error. The parser's own words name lines, and quote nothing but keys and syntax.
+func withoutValues(err error) string {
+	return "is no YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
