@@ -1,0 +1,1 @@
+"""The messages of the plugin contract, generated from plugins/proto (make proto)."""
