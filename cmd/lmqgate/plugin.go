@@ -13,7 +13,7 @@ import (
 
 func newPluginCommand(app *app) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "plugin", Short: "Show the plugins of a running gateway, and check those of a configuration"})
-	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app))
+	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand())
 	return cmd
 }
 
