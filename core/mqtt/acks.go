@@ -12,6 +12,8 @@ type ack struct {
 	id   uint16
 	code packet.Code
 	done bool
+	// reason says why the message was refused, for those who want to know.
+	reason string
 }
 
 // acks puts answers in the order of the packets that they answer [MQTT-4.6.0-2] [MQTT-4.6.0-3], and bounds the messages that

@@ -42,6 +42,8 @@ type conn struct {
 	aliasesIn map[uint16]string // by the reader only
 	aliasMax  uint16
 	aliases   map[string]uint16 // to the client; guarded by out.mu
+	// answered: a CONNACK with success was written, so DISCONNECT may be [MQTT-3.14.0-1]; guarded by out.mu.
+	answered bool
 
 	ending session.Ending // by the reader only
 	expiry *time.Timer
@@ -130,53 +132,6 @@ func (c *conn) readFailed(err error) error {
 	case errors.Is(err, io.EOF):
 	}
 	return err
-}
-
-// fail closes the connection with a reason and returns what ends the reader.
-func (c *conn) fail(code packet.Code, reason string) error {
-	c.Close(code, reason)
-	return errEnded
-}
-
-// Close implements session.Conn.
-func (c *conn) Close(code packet.Code, reason string) {
-	c.causeMu.Lock()
-	if c.cause == "" {
-		c.cause = reason
-	}
-	c.causeMu.Unlock()
-	if c.version == packet.V5 {
-		d := &packet.Disconnect{Code: code}
-		if reason != "" && c.reasons {
-			d.Properties = &packet.Properties{ReasonString: &reason}
-		}
-		if c.tooLarge(d) {
-			d.Properties = nil
-		}
-		c.write(d)
-	}
-	c.out.close()
-}
-
-func (c *conn) tooLarge(p packet.Packet) bool {
-	return c.maxSize > 0 && packet.Size(p, c.version) > int(c.maxSize)
-}
-
-// write puts a packet into the outbox.
-func (c *conn) write(p packet.Packet) {
-	c.out.add(func(b []byte) []byte {
-		out, err := packet.Append(b, p, c.version)
-		if err != nil {
-			c.log.Error("encoding a packet failed; this is a bug in lmqgate, please report it", "type", p.Type(), "error", err)
-			return b
-		}
-		return out
-	})
-}
-
-// SendAck implements session.Conn.
-func (c *conn) SendAck(kind packet.Type, id uint16, code packet.Code) {
-	c.out.add(func(b []byte) []byte { return packet.AppendAck(b, kind, id, code, c.version) })
 }
 
 // SendPublish implements session.Conn.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
-	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -49,17 +47,17 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 	}
 	c.srv.metrics.received[p.QoS].Inc()
 	k := c.acks.begin(p.QoS, p.PacketID, c.srv.o.ReceiveMaximum)
-	if pr := p.Properties; pr != nil && pr.PayloadFormat != nil && *pr.PayloadFormat == 1 && !utf8.Valid(p.Payload) {
-		c.refusePublish(k, p.Topic, packet.PayloadFormatInvalid, "the payload is not UTF-8, as its format indicator says it is")
+	if !isFormat(p.Properties, p.Payload) {
+		c.refusePublish(k, p.Topic, packet.PayloadFormatInvalid, "the payload is not UTF-8, as its format indicator says it is", nil)
 		return nil
 	}
 	ok, err := c.srv.o.Authority.Authorize(ctx, c.principal, auth.Action{Kind: auth.Publish, Topic: p.Topic, QoS: p.QoS, Retain: p.Retain})
 	switch {
 	case err != nil:
-		c.refusePublish(k, p.Topic, packet.ImplementationSpecificError, "it could not be judged: "+err.Error())
+		c.refusePublish(k, p.Topic, packet.ImplementationSpecificError, "it cannot be judged now", err)
 		return nil
 	case !ok:
-		c.refusePublish(k, p.Topic, packet.NotAuthorized, "its rules do not allow it")
+		c.refusePublish(k, p.Topic, packet.NotAuthorized, "its rules do not allow it", nil)
 		return nil
 	}
 	m := message(p, c.clientID)
@@ -95,18 +93,26 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 	case err == nil:
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):
-		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error())
+		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error(), nil)
 	case publish.Refused(err):
-		c.refusePublish(k, m.Topic, packet.TopicNameInvalid, err.Error())
+		c.refusePublish(k, m.Topic, packet.TopicNameInvalid, err.Error(), nil)
 	default:
-		c.refusePublish(k, m.Topic, packet.ImplementationSpecificError, err.Error())
+		c.refusePublish(k, m.Topic, packet.ImplementationSpecificError, "it cannot be stored now", err)
 	}
 }
 
-// refusePublish answers a message that is not stored: MQTT 5 has a code for it, earlier versions can only be disconnected.
-func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string) {
-	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", why)
+// refusePublish answers a message that is not stored: MQTT 5 has a code for it, earlier versions can only be disconnected. why is
+// for the client as well, cause is for the log only.
+func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, cause error) {
+	logged := why
+	if cause != nil {
+		logged += ": " + cause.Error()
+	}
+	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
 	if c.version == packet.V5 {
+		if k != nil {
+			k.reason = why
+		}
 		c.acks.end(k, code, c.sendPublishAck)
 		return
 	}
@@ -115,7 +121,7 @@ func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string) 
 	c.acks.end(nil, code, nil)
 }
 
-func (c *conn) sendPublishAck(k *ack) { c.SendAck(k.kind, k.id, k.code) }
+func (c *conn) sendPublishAck(k *ack) { c.sendAck(k.kind, k.id, k.code, k.reason) }
 
 // acknowledged takes an answer to a message of ours, or the release of one of the client's.
 func (c *conn) acknowledged(p *packet.Ack) {
@@ -132,70 +138,14 @@ func (c *conn) acknowledged(p *packet.Ack) {
 	c.SendAck(packet.PUBCOMP, p.PacketID, code)
 }
 
-// subscribe answers SUBSCRIBE once the subscriptions are recorded.
-func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
-	codes := make([]packet.Code, len(p.Filters))
-	var list []session.Subscription
-	var actions []auth.Action
-	var index []int
-	var id uint32
-	if p.Properties != nil && len(p.Properties.SubscriptionIdentifiers) > 0 {
-		id = p.Properties.SubscriptionIdentifiers[0]
-	}
-	for i, f := range p.Filters {
-		switch {
-		case strings.HasPrefix(f.Filter, "$share/"):
-			c.log.Warn("subscription refused: shared subscriptions are not available", "client", c.clientID, "filter", f.Filter)
-			codes[i] = packet.SharedSubscriptionsNotSupported
-		case topic.ValidateFilter(f.Filter) != nil:
-			c.log.Warn("subscription refused", "client", c.clientID, "filter", f.Filter, "error", topic.ValidateFilter(f.Filter))
-			codes[i] = packet.TopicFilterInvalid
-		default:
-			list = append(list, session.Subscription{Subscription: f, ID: id})
-			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: f.Filter, QoS: f.QoS})
-			index = append(index, i)
-		}
-	}
-	allowed, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
-	granted := list[:0]
-	var at []int
-	for j, s := range list {
-		switch {
-		case err != nil:
-			c.log.Warn("subscription refused: it could not be judged", "client", c.clientID, "filter", s.Filter, "error", err)
-			codes[index[j]] = packet.UnspecifiedError
-		case !allowed[j]:
-			codes[index[j]] = packet.NotAuthorized
-		default:
-			granted, at = append(granted, s), append(at, index[j])
-		}
-	}
-	after := func() {}
-	if len(granted) > 0 {
-		var result []packet.Code
-		result, after = c.session.Subscribe(ctx, granted)
-		for j, code := range result {
-			codes[at[j]] = code
-		}
-	}
-	c.write(&packet.Suback{PacketID: p.PacketID, Codes: codes})
-	after()
-	return nil
-}
-
-func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
-	codes := c.session.Unsubscribe(ctx, p.Filters)
-	c.write(&packet.Unsuback{PacketID: p.PacketID, Codes: codes})
-	return nil
-}
-
 // disconnect ends the connection as the client wishes.
 func (c *conn) disconnect(p *packet.Disconnect) error {
-	c.ending.Graceful = p.Code != packet.DisconnectWithWill
+	// Any other code, a failure's too, leaves the will to be published [MQTT-3.14.4-3].
+	c.ending.Graceful = p.Code == packet.NormalDisconnection
 	if p.Properties != nil && p.Properties.SessionExpiryInterval != nil {
 		asked := expiryOf(*p.Properties.SessionExpiryInterval)
 		if !c.session.Durable() && asked > 0 {
-			// [MQTT-3.14.2-3]: it cannot be raised from zero.
+			// It cannot be raised from zero (MQTT 5, 3.14.2.2.2).
 			c.ending.Graceful = false
 			return c.fail(packet.ProtocolError, "the session expiry cannot be raised from 0")
 		}

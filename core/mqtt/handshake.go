@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -72,21 +74,6 @@ func (c *conn) handshake(ctx context.Context) error {
 	return c.attach(ctx, cn, props)
 }
 
-// refuse answers CONNECT with a failure and closes the connection.
-func (c *conn) refuse(code packet.Code, reason string) error {
-	c.srv.metrics.refused.WithLabelValues(code.String()).Inc()
-	a := &packet.Connack{Code: code}
-	if c.version == packet.V5 && c.reasons && reason != "" {
-		a.Properties = &packet.Properties{ReasonString: &reason}
-		if c.tooLarge(a) {
-			a.Properties = nil
-		}
-	}
-	c.write(a)
-	c.out.close()
-	return errEnded
-}
-
 // admit checks CONNECT and asks who the client is.
 func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	c.clientID = cn.ClientID
@@ -95,6 +82,9 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		c.log.Warn("connection refused: mqtt.max_connections is reached", "remote", c.remote, "limit", c.srv.o.MaxConnections)
 		if c.version != packet.V5 {
 			return c.refuse(packet.ServerUnavailable, "")
+		}
+		if reference := c.srv.o.ServerReference; reference != "" {
+			return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: &packet.Properties{ServerReference: &reference}})
 		}
 		return c.refuse(packet.ServerBusy, "too many connections")
 	case cn.ClientID == "" && (c.version == packet.V31 || c.version == packet.V311 && !cn.CleanStart):
@@ -132,6 +122,9 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	if w := cn.Will; w != nil {
 		if err := topic.ValidateName(w.Topic); err != nil {
 			return c.refuse(packet.TopicNameInvalid, err.Error())
+		}
+		if !isFormat(w.Properties, w.Payload) {
+			return c.refuse(packet.PayloadFormatInvalid, "the will's payload is not UTF-8, as its format indicator says it is")
 		}
 		ok, err := c.srv.o.Authority.Authorize(ctx, principal, auth.Action{Kind: auth.Publish, Topic: w.Topic, QoS: w.QoS, Retain: w.Retain})
 		if err != nil {
@@ -175,6 +168,14 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		r.Will = c.will(cn.Will)
 	}
 	c.setKeepAlive(cn.KeepAlive, answer)
+	ack := &packet.Connack{}
+	if c.version == packet.V5 {
+		c.describe(cn, props, answer)
+		ack.Properties = answer
+	}
+	if c.tooLarge(ack) {
+		return c.refuse(packet.PacketTooLarge, "")
+	}
 	attachCtx, cancel := context.WithTimeout(ctx, attachTimeout)
 	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)
 	cancel()
@@ -187,17 +188,10 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.out.mu.Lock()
 	c.out.writable = s.Writable
 	c.out.mu.Unlock()
-	ack := &packet.Connack{SessionPresent: present && !cn.CleanStart}
-	if c.version == packet.V5 {
-		c.describe(cn, answer)
-		ack.Properties = answer
-	}
-	if c.tooLarge(ack) {
-		return c.fail(packet.PacketTooLarge, "")
-	}
+	ack.SessionPresent = present && !cn.CleanStart
 	c.srv.metrics.connects.Inc()
 	c.log.Debug("client connected", "client", c.clientID, "remote", c.remote, "version", c.version.String(), "session_present", ack.SessionPresent)
-	c.write(ack)
+	c.accept(ack)
 	if at := c.principal.ExpiresAt(); !at.IsZero() {
 		c.expiry = time.AfterFunc(time.Until(at), func() { c.Close(packet.NotAuthorized, "the client's admission has expired") })
 	}
@@ -209,7 +203,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 }
 
 // describe fills in what the server does and takes (MQTT 5, 3.2.2.3).
-func (c *conn) describe(cn *packet.Connect, p *packet.Properties) {
+func (c *conn) describe(cn *packet.Connect, asked, p *packet.Properties) {
 	p.ReceiveMaximum = new(uint16(c.srv.o.ReceiveMaximum))
 	p.MaximumPacketSize = new(c.srv.o.MaxPacketSize)
 	p.TopicAliasMaximum = new(uint16(topicAliasMaximum))
@@ -217,6 +211,19 @@ func (c *conn) describe(cn *packet.Connect, p *packet.Properties) {
 	if cn.ClientID == "" {
 		p.AssignedClientIdentifier = &c.clientID
 	}
+	if asked.RequestResponseInformation != nil && *asked.RequestResponseInformation == 1 { // [MQTT-3.1.2-28]
+		p.ResponseInformation = c.responseInformation(cn.Username)
+	}
+}
+
+// responseInformation is what the client is told to begin its response topics with (MQTT 5, 3.2.2.3.15); nil where nothing is
+// configured, or what would come of it is no part of a topic name.
+func (c *conn) responseInformation(username string) *string {
+	out := strings.NewReplacer("%c", c.clientID, "%u", username).Replace(c.srv.o.ResponseInformation)
+	if out == "" || len(out) > 65535 || strings.ContainsAny(out, "+#") {
+		return nil
+	}
+	return &out
 }
 
 // sessionExpiry is how long the session outlives the connection; what differs from what the client asked for is answered.
@@ -266,6 +273,11 @@ func (c *conn) will(w *packet.Will) *session.Will {
 		out.Delay = time.Duration(*w.Properties.WillDelayInterval) * time.Second
 	}
 	return out
+}
+
+// isFormat reports whether a payload is what its Payload Format Indicator says (MQTT 5, 3.3.2.3.2).
+func isFormat(p *packet.Properties, payload []byte) bool {
+	return p == nil || p.PayloadFormat == nil || *p.PayloadFormat == 0 || utf8.Valid(payload)
 }
 
 // message makes the message of a PUBLISH.

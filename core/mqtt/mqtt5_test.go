@@ -178,10 +178,138 @@ func TestNothingOverTheClientsMaximumPacketSizeIsSent(t *testing.T) {
 			break
 		}
 	}
-	// CONNACK itself may be too large, and then there is none.
-	tiny := n.Dial(packet.V5)
-	tiny.Send(&packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "tiny", Properties: &packet.Properties{MaximumPacketSize: new(uint32(5))}})
-	tiny.ExpectDisconnect(packet.PacketTooLarge)
+}
+
+// Proves: [MQTT-3.1.2-24] [MQTT-3.2.2-19] [MQTT-3.14.0-1]
+func TestAClientThatTakesNoConnackIsRefusedWithinItsMaximumPacketSize(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	for limit := uint32(1); limit <= 12; limit++ {
+		c := n.Dial(packet.V5)
+		c.Send(&packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "tiny", Properties: &packet.Properties{MaximumPacketSize: &limit}})
+		if limit >= 5 {
+			require.Equal(t, packet.PacketTooLarge, mqtttest.Expect[*packet.Connack](c).Code)
+		}
+		c.ExpectClosed()
+	}
+	require.Zero(t, len(n.Sessions.Clients()))
+}
+
+// The client takes CONNACK, but neither long answers nor reasons.
+//
+// Proves: [MQTT-3.1.2-24] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
+func TestReasonsThatDoNotFitAreLeftOutAndLongAnswersCloseTheConnection(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, deny)
+	const limit = 40
+	small := mqtttest.Props(func(p *packet.Properties) { p.MaximumPacketSize = new(uint32(limit)) })
+	c := n.Connect(packet.V5, "c", small)
+	c.Send(&packet.Publish{Topic: "no/b", QoS: 1, PacketID: 1}, &packet.Publish{Topic: "no/b", QoS: 2, PacketID: 2})
+	for _, kind := range []packet.Type{packet.PUBACK, packet.PUBREC} {
+		a := mqtttest.Expect[*packet.Ack](c)
+		require.Equal(t, kind, a.Kind)
+		require.Equal(t, packet.NotAuthorized, a.Code)
+		require.LessOrEqual(t, packet.Size(a, packet.V5), limit)
+	}
+	c.Send(&packet.Subscribe{PacketID: 3, Filters: []packet.Subscription{{Filter: "no/a", QoS: 1}}})
+	s := mqtttest.Expect[*packet.Suback](c)
+	require.Equal(t, []packet.Code{packet.NotAuthorized}, s.Codes)
+	require.Nil(t, s.Properties)
+	many := make([]packet.Subscription, limit)
+	filters := make([]string, limit)
+	for i := range many {
+		filters[i] = "T/" + strconv.Itoa(i)
+		many[i] = packet.Subscription{Filter: filters[i]}
+	}
+	c.Send(&packet.Subscribe{PacketID: 4, Filters: many})
+	d := mqtttest.Expect[*packet.Disconnect](c)
+	require.Equal(t, packet.PacketTooLarge, d.Code)
+	require.Nil(t, d.Properties)
+	c.ExpectClosed()
+	c = n.Connect(packet.V5, "c", small)
+	c.Send(&packet.Unsubscribe{PacketID: 4, Filters: filters})
+	c.ExpectDisconnect(packet.PacketTooLarge)
+}
+
+// Proves: [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.7.2-1] [MQTT-3.9.3-2] [MQTT-3.1.2-29]
+func TestRefusalsSayWhyToClientsThatWantToKnow(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, deny, func(c *mqtttest.Config) { c.NoAutoCreate, c.KnownTopics = true, []string{"T"} })
+	for _, want := range []bool{true, false} {
+		c := n.Connect(packet.V5, "c", mqtttest.Props(func(p *packet.Properties) {
+			if !want {
+				p.RequestProblemInformation = new(byte(0))
+			}
+		}))
+		said := func(p *packet.Properties, text string) {
+			t.Helper()
+			if !want {
+				require.Nil(t, p)
+				return
+			}
+			require.NotNil(t, p)
+			require.Contains(t, *p.ReasonString, text)
+		}
+		c.Send(&packet.Publish{Topic: "no/b", QoS: 1, PacketID: 1}, &packet.Publish{Topic: "unknown/b", QoS: 2, PacketID: 2},
+			&packet.Publish{Topic: "T/b", QoS: 1, PacketID: 3, Payload: []byte{0xff}, Properties: &packet.Properties{PayloadFormat: new(byte(1))}},
+			&packet.Ack{Kind: packet.PUBREL, PacketID: 9})
+		answers := map[uint16]*packet.Ack{}
+		for range 4 {
+			a := mqtttest.Expect[*packet.Ack](c)
+			answers[a.PacketID] = a
+		}
+		for id, expected := range map[uint16]struct {
+			code packet.Code
+			text string
+		}{1: {packet.NotAuthorized, "rules"}, 2: {packet.TopicNameInvalid, "unknown"}, 3: {packet.PayloadFormatInvalid, "UTF-8"},
+			9: {packet.PacketIdentifierNotFound, "packet identifier"}} {
+			require.Equal(t, expected.code, answers[id].Code)
+			said(answers[id].Properties, expected.text)
+		}
+		c.Send(&packet.Subscribe{PacketID: 4, Filters: []packet.Subscription{{Filter: "T/a"}, {Filter: "no/a"}, {Filter: "a/#/b"}}})
+		s := mqtttest.Expect[*packet.Suback](c)
+		require.Equal(t, []packet.Code{0, packet.NotAuthorized, packet.TopicFilterInvalid}, s.Codes)
+		said(s.Properties, `"no/a": the client's rules do not allow it; "a/#/b": no filter`)
+		c.Send(&packet.Subscribe{PacketID: 5, Filters: []packet.Subscription{{Filter: "T/c"}}})
+		require.Nil(t, mqtttest.Expect[*packet.Suback](c).Properties, "nothing was refused")
+	}
+}
+
+// Proves: [MQTT-3.1.2-28]
+func TestResponseInformationIsGivenToThoseWhoAskForIt(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ResponseInformation = "T/answers/%u/%c" })
+	ask := func(wanted byte) mqtttest.Option {
+		return mqtttest.Props(func(p *packet.Properties) { p.RequestResponseInformation = &wanted })
+	}
+	named := func(cn *packet.Connect) { cn.HasUsername, cn.Username = true, "u" }
+	require.Equal(t, "T/answers/u/c", *n.Connect(packet.V5, "c", ask(1), named).Connack.Properties.ResponseInformation)
+	require.Nil(t, n.Connect(packet.V5, "c", ask(0)).Connack.Properties.ResponseInformation)
+	require.Nil(t, n.Connect(packet.V5, "c").Connack.Properties.ResponseInformation)
+	require.Nil(t, n.Connect(packet.V5, "c/#", ask(1)).Connack.Properties.ResponseInformation, "no topic can come of it")
+	assigned := n.Connect(packet.V5, "", ask(1)).Connack.Properties
+	require.Equal(t, "T/answers//"+*assigned.AssignedClientIdentifier, *assigned.ResponseInformation)
+}
+
+// Proves: [MQTT-4.13.2-1]
+func TestClientsArePointedToTheOtherServerWhenThisOneStopsOrIsFull(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ServerReference, c.MQTT.MaxConnections = "mq2.example.com:1883", 2 })
+	c := n.Connect(packet.V5, "c")
+	old := n.Connect(packet.V311, "old")
+	full := n.Dial(packet.V5)
+	a := full.TryConnect("full")
+	require.Equal(t, packet.UseAnotherServer, a.Code)
+	require.Equal(t, "mq2.example.com:1883", *a.Properties.ServerReference)
+	full.ExpectClosed()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); n.Stop() }()
+	d := mqtttest.Expect[*packet.Disconnect](c)
+	require.Equal(t, packet.UseAnotherServer, d.Code)
+	require.Equal(t, "mq2.example.com:1883", *d.Properties.ServerReference)
+	c.ExpectClosed()
+	old.ExpectClosed()
+	<-stopped
 }
 
 // Proves: [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-10] [MQTT-3.2.2-17]

@@ -69,8 +69,17 @@ func (o *outbox) addLocked(f func(b []byte) []byte) (size int, ok bool) {
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.closeLocked(nil)
+}
+
+// closeLocked is close with mu held; last, if there is one, makes what is written last. It is not called where the outbox is
+// being closed already.
+func (o *outbox) closeLocked(last func(b []byte) []byte) {
 	if o.closing {
 		return
+	}
+	if last != nil {
+		o.addLocked(last)
 	}
 	o.closing = true
 	o.room.Broadcast()

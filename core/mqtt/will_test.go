@@ -177,3 +177,37 @@ func TestAWillCarriesItsProperties(t *testing.T) {
 	require.Equal(t, []packet.UserProperty{{Key: "b", Value: "1"}, {Key: "a", Value: "2"}, {Key: "b", Value: "3"}}, p.User)
 	require.Nil(t, p.WillDelayInterval)
 }
+
+// Proves: [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+func TestOnlyANormalDisconnectionDropsTheWill(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	sub := n.Connect(packet.V5, "sub")
+	sub.Subscribe(1, "T/#")
+	for _, code := range []packet.Code{packet.NormalDisconnection, packet.DisconnectWithWill, packet.UnspecifiedError, packet.AdministrativeAction} {
+		c := n.Connect(packet.V5, "c", mqtttest.Will(packet.Will{Topic: "T/will", Payload: []byte(code.String())}))
+		c.Send(&packet.Disconnect{Code: code})
+		c.ExpectClosed()
+		if code != packet.NormalDisconnection {
+			sub.ExpectPublish("T/will", code.String())
+		}
+	}
+	n.Connect(packet.V5, "pub").Publish(1, "T/end", "end")
+	sub.ExpectPublish("T/end", "end")
+}
+
+// Proves: [MQTT-3.1.4-2]
+func TestAWillThatIsNotWhatItsFormatSaysIsRefused(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	for payload, want := range map[string]packet.Code{"ü": packet.Success, "\xff": packet.PayloadFormatInvalid} {
+		c := n.Dial(packet.V5)
+		a := c.TryConnect("c", mqtttest.Will(packet.Will{Topic: "T/will", Payload: []byte(payload), Properties: &packet.Properties{PayloadFormat: new(byte(1))}}))
+		require.Equal(t, want, a.Code)
+		if want == packet.Success {
+			c.Disconnect()
+		} else {
+			c.ExpectClosed()
+		}
+	}
+}

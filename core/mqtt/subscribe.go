@@ -1,0 +1,121 @@
+package mqtt
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// subscribe answers SUBSCRIBE once the subscriptions are recorded.
+func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
+	codes := make([]packet.Code, len(p.Filters))
+	if c.tooLarge(&packet.Suback{PacketID: p.PacketID, Codes: codes}) { // [MQTT-3.1.2-24]
+		return c.fail(packet.PacketTooLarge, "the answer to so many filters is larger than the client takes")
+	}
+	var list []session.Subscription
+	var actions []auth.Action
+	var index []int
+	var id uint32
+	if p.Properties != nil && len(p.Properties.SubscriptionIdentifiers) > 0 {
+		id = p.Properties.SubscriptionIdentifiers[0]
+	}
+	for i, f := range p.Filters {
+		switch {
+		case strings.HasPrefix(f.Filter, "$share/"):
+			c.log.Warn("subscription refused: shared subscriptions are not available", "client", c.clientID, "filter", f.Filter)
+			codes[i] = packet.SharedSubscriptionsNotSupported
+		case topic.ValidateFilter(f.Filter) != nil:
+			c.log.Warn("subscription refused", "client", c.clientID, "filter", f.Filter, "error", topic.ValidateFilter(f.Filter))
+			codes[i] = packet.TopicFilterInvalid
+		default:
+			list = append(list, session.Subscription{Subscription: f, ID: id})
+			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: f.Filter, QoS: f.QoS})
+			index = append(index, i)
+		}
+	}
+	allowed, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
+	granted := list[:0]
+	var at []int
+	for j, s := range list {
+		switch {
+		case err != nil:
+			c.log.Warn("subscription refused: it could not be judged", "client", c.clientID, "filter", s.Filter, "error", err)
+			codes[index[j]] = packet.UnspecifiedError
+		case !allowed[j]:
+			codes[index[j]] = packet.NotAuthorized
+		default:
+			granted, at = append(granted, s), append(at, index[j])
+		}
+	}
+	after := func() {}
+	if len(granted) > 0 {
+		var result []packet.Code
+		result, after = c.session.Subscribe(ctx, granted)
+		for j, code := range result {
+			codes[at[j]] = code
+		}
+	}
+	answer := &packet.Suback{PacketID: p.PacketID, Codes: codes}
+	answer.Properties = c.because(refusedFilters(len(codes), func(i int) (string, packet.Code) { return p.Filters[i].Filter, codes[i] }))
+	if c.tooLarge(answer) {
+		answer.Properties = nil // [MQTT-3.9.2-1]
+	}
+	c.write(answer)
+	after()
+	return nil
+}
+
+func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
+	if c.tooLarge(&packet.Unsuback{PacketID: p.PacketID, Codes: make([]packet.Code, len(p.Filters))}) { // [MQTT-3.1.2-24]
+		return c.fail(packet.PacketTooLarge, "the answer to so many filters is larger than the client takes")
+	}
+	codes := c.session.Unsubscribe(ctx, p.Filters)
+	answer := &packet.Unsuback{PacketID: p.PacketID, Codes: codes}
+	answer.Properties = c.because(refusedFilters(len(codes), func(i int) (string, packet.Code) { return p.Filters[i], codes[i] }))
+	if c.tooLarge(answer) {
+		answer.Properties = nil // [MQTT-3.11.2-1]
+	}
+	c.write(answer)
+	return nil
+}
+
+// refusedFilters is the reason string of a SUBACK or UNSUBACK: the filters that were refused, each with why; empty where none
+// was.
+func refusedFilters(n int, at func(i int) (filter string, code packet.Code)) string {
+	var b strings.Builder
+	for i := range n {
+		filter, code := at(i)
+		if !code.Failed() {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%.128q: %s", filter, whyRefused(code))
+		if b.Len() > maxReason {
+			break
+		}
+	}
+	return b.String()
+}
+
+// whyRefused says what the code of a refused filter means here.
+func whyRefused(code packet.Code) string {
+	switch code {
+	case packet.NotAuthorized:
+		return "the client's rules do not allow it"
+	case packet.TopicFilterInvalid:
+		return "no filter, or its first-level topic does not exist"
+	case packet.QuotaExceeded:
+		return "there are too many filters already"
+	case packet.UnspecifiedError:
+		return "not possible now; try again"
+	default:
+		return code.String()
+	}
+}
