@@ -11,7 +11,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
 
-// Proves: [MQTT-3.1.4-2] [MQTT-3.2.2-5] [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8]
+// Proves 3.1.1: [MQTT-3.1.3-9] [MQTT-3.2.2-4] [MQTT-3.2.2-5]
+// Proves 5.0: [MQTT-3.1.3-8] [MQTT-3.1.4-2] [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8]
 func TestADenialIsAnsweredWithTheCodeOfItsReason(t *testing.T) {
 	t.Parallel()
 	reasons := map[string]auth.Reason{"credentials": auth.BadCredentials, "not": auth.NotAuthorized, "id": auth.BadClientID, "banned": auth.Banned,
@@ -32,7 +33,6 @@ func TestADenialIsAnsweredWithTheCodeOfItsReason(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.1.2-19] [MQTT-3.1.2-21]
 func TestTheAuthorityIsToldWhatTheClientSent(t *testing.T) {
 	t.Parallel()
 	rules := &mqtttest.Rules{}
@@ -60,7 +60,8 @@ func deny(c *mqtttest.Config) {
 	c.Authority = &mqtttest.Rules{Allow: func(_ string, a auth.Action) bool { return !strings.HasPrefix(a.Topic, "no") }}
 }
 
-// Proves: [MQTT-3.3.5-2] [MQTT-3.9.3-2] [MQTT-4.13.2-1]
+// Proves 3.1.1: [MQTT-3.3.5-2] [MQTT-3.9.3-2]
+// Proves 5.0: [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.9.3-2]
 func TestWhatTheRulesForbidIsRefusedByTheVersionsMeans(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, deny)
@@ -97,7 +98,8 @@ func TestWhatTheRulesForbidIsRefusedByTheVersionsMeans(t *testing.T) {
 	require.Zero(t, n.Meta.RetainedCount())
 }
 
-// Proves: [MQTT-3.1.4-2] [MQTT-3.2.2-7]
+// Proves 3.1.1: [MQTT-3.2.2-5]
+// Proves 5.0: [MQTT-3.1.4-2] [MQTT-3.2.2-7]
 func TestAWillThatTheRulesForbidIsRefusedAtConnect(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, deny)
@@ -132,7 +134,8 @@ func TestARefusedConnectTakesNothingOver(t *testing.T) {
 
 // An unknown first-level topic is refused where topics are not made by themselves: never acknowledged as if it were stored.
 //
-// Proves: [MQTT-3.9.3-2] [MQTT-3.3.5-2]
+// Proves 3.1.1: [MQTT-3.9.3-2]
+// Proves 5.0: [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.9.3-2]
 func TestAnUnknownFirstLevelTopicIsRefused(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.NoAutoCreate, c.KnownTopics = true, []string{"T"} })
@@ -150,7 +153,7 @@ func TestAnUnknownFirstLevelTopicIsRefused(t *testing.T) {
 	five.ExpectPublish("T/a", "x")
 }
 
-// Proves: [MQTT-3.2.2-5]
+// Proves 5.0: [MQTT-3.2.2-8]
 func TestConnectionsOverTheLimitAreRefused(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxConnections = 2 })

@@ -38,7 +38,8 @@ func connectBytes(name string, level, flags byte, rest ...byte) []byte {
 	return append([]byte{0x10, byte(len(body))}, body...)
 }
 
-// Proves: [MQTT-3.1.0-1]
+// Proves 3.1.1: [MQTT-3.1.0-1]
+// Proves 5.0: [MQTT-3.1.0-1] [MQTT-3.14.0-1]
 func TestNothingIsAnsweredBeforeConnect(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -75,7 +76,8 @@ func TestNothingIsAnsweredBeforeConnect(t *testing.T) {
 	c.ExpectClosed()
 }
 
-// Proves: [MQTT-3.1.0-2]
+// Proves 3.1.1: [MQTT-3.1.0-2]
+// Proves 5.0: [MQTT-3.1.0-2] [MQTT-3.2.0-2]
 func TestASecondConnectClosesTheConnection(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "twice")
@@ -84,7 +86,8 @@ func TestASecondConnectClosesTheConnection(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-1] [MQTT-3.1.2-2]
+// Proves 3.1.1: [MQTT-3.1.2-1] [MQTT-3.1.2-2] [MQTT-3.2.2-4] [MQTT-3.2.2-5]
+// Proves 5.0: [MQTT-3.1.2-1] [MQTT-3.1.2-2] [MQTT-3.2.2-6] [MQTT-3.2.2-7]
 func TestAnUnknownProtocolIsRefusedInTheFormOfItsLevel(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -117,7 +120,8 @@ func TestAnUnknownProtocolIsRefusedInTheFormOfItsLevel(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.2-3] [MQTT-3.1.4-1]
+// Proves 3.1.1: [MQTT-3.1.2-3] [MQTT-3.1.4-1]
+// Proves 5.0: [MQTT-3.1.2-3] [MQTT-3.1.2-12] [MQTT-3.1.4-1]
 func TestAMalformedConnectIsNotAnsweredIn311AndRefusedIn5(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -150,7 +154,7 @@ func TestAMalformedConnectIsNotAnsweredIn311AndRefusedIn5(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.2-22] (3.1.1: a password needs a user name)
+// Proves 3.1.1: [MQTT-3.1.2-22]
 func TestAPasswordWithoutAUserNameIsForMQTT5Only(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -161,7 +165,7 @@ func TestAPasswordWithoutAUserNameIsForMQTT5Only(t *testing.T) {
 	require.Equal(t, packet.Success, c.TryConnect("x", func(cn *packet.Connect) { cn.HasPassword, cn.Password = true, []byte("p") }).Code)
 }
 
-// Proves: [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.1.3-8] [MQTT-3.1.3-9]
+// Proves 3.1.1: [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.1.3-8]
 func TestAnEmptyClientIDNeedsACleanSessionIn311(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -173,7 +177,7 @@ func TestAnEmptyClientIDNeedsACleanSessionIn311(t *testing.T) {
 	c.ExpectClosed()
 }
 
-// Proves: [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
+// Proves 5.0: [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 func TestAnEmptyClientIDIsAssignedInMQTT5(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -190,7 +194,8 @@ func TestAnEmptyClientIDIsAssignedInMQTT5(t *testing.T) {
 	require.Nil(t, c.Connack.Properties.AssignedClientIdentifier)
 }
 
-// Proves: [MQTT-3.1.3-5]
+// Proves 3.1.1: [MQTT-3.1.3-2] [MQTT-3.1.3-5]
+// Proves 5.0: [MQTT-3.1.3-2] [MQTT-3.1.3-5]
 func TestLongAndUnusualClientIDsAreTaken(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		for _, id := range []string{"0123456789abcdefghijklm", strings.Repeat("x", 300), "a/b", "+", "#", "ä", "a b", "%,~"} {
@@ -203,7 +208,8 @@ func TestLongAndUnusualClientIDsAreTaken(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.4-5] [MQTT-3.2.0-1]
+// Proves 3.1.1: [MQTT-3.1.4-4] [MQTT-3.2.0-1] [MQTT-3.12.4-1]
+// Proves 5.0: [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.12.4-1]
 func TestConnackIsTheFirstAnswerAlsoToPacketsThatFollowAtOnce(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Dial(v)
@@ -215,7 +221,8 @@ func TestConnackIsTheFirstAnswerAlsoToPacketsThatFollowAtOnce(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-24] [MQTT-3.1.2-22] [MQTT-3.12.4-1]
+// Proves 3.1.1: [MQTT-3.1.2-24]
+// Proves 5.0: [MQTT-3.1.2-22] [MQTT-3.2.2-22]
 func TestAClientThatIsSilentForOneAndAHalfKeepAlivesIsClosed(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		none := n.Connect(v, "none", mqtttest.KeepAlive(0))
@@ -227,7 +234,7 @@ func TestAClientThatIsSilentForOneAndAHalfKeepAlivesIsClosed(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-23]
+// Proves 3.1.1: [MQTT-3.12.4-1]
 func TestAnyPacketKeepsAClientAlive(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -238,7 +245,7 @@ func TestAnyPacketKeepsAClientAlive(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.2-21] [MQTT-3.2.2-21]
+// Proves 5.0: [MQTT-3.1.2-21] [MQTT-3.2.2-21]
 func TestTheServersKeepAliveReplacesTheClients(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxKeepAlive = time.Second })
@@ -254,7 +261,8 @@ func TestTheServersKeepAliveReplacesTheClients(t *testing.T) {
 	require.Nil(t, c.Connack.Properties.ServerKeepAlive)
 }
 
-// Proves: [MQTT-4.8.0-1] [MQTT-4.13.1-1] [MQTT-4.13.2-1]
+// Proves 3.1.1: [MQTT-4.8.0-1]
+// Proves 5.0: [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.1-1] [MQTT-4.13.2-1]
 func TestAMalformedPacketClosesOnlyItsConnection(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		bystander := n.Connect(v, "bystander")
@@ -287,7 +295,7 @@ func TestAMalformedPacketClosesOnlyItsConnection(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.2.2-15]
+// Proves 5.0: [MQTT-3.2.2-15]
 func TestAPacketOverTheMaximumSizeClosesOnlyItsConnection(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxPacketSize = 200 })
@@ -311,7 +319,6 @@ func TestAPacketOverTheMaximumSizeClosesOnlyItsConnection(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.14.4-2] [MQTT-3.14.4-3]
 func TestTheServerClosesAfterDisconnect(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "bye")
@@ -320,7 +327,8 @@ func TestTheServerClosesAfterDisconnect(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-6.0.0-1] [MQTT-6.0.0-2] [MQTT-6.0.0-3] [MQTT-6.0.0-4]
+// Proves 3.1.1: [MQTT-6.0.0-1] [MQTT-6.0.0-2] [MQTT-6.0.0-3] [MQTT-6.0.0-4]
+// Proves 5.0: [MQTT-6.0.0-1] [MQTT-6.0.0-2] [MQTT-6.0.0-3] [MQTT-6.0.0-4]
 func TestWebSocketCarriesPacketsInBinaryFramesOfAnySize(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -357,7 +365,8 @@ func TestWebSocketCarriesPacketsInBinaryFramesOfAnySize(t *testing.T) {
 	require.Error(t, err, "the sub-protocol is required")
 }
 
-// Proves: [MQTT-3.1.4-3]
+// Proves 3.1.1: [MQTT-3.1.4-2]
+// Proves 5.0: [MQTT-3.1.4-3]
 func TestAStuckWebSocketDoesNotHoldUpTheClientsNextConnection(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

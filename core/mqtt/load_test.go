@@ -107,7 +107,8 @@ func requireInOrder(t *testing.T, got []string, count map[string]int) {
 	require.Equal(t, count, next)
 }
 
-// Proves: [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT-4.5.0-1]
+// Proves 3.1.1: [MQTT-4.5.0-1] [MQTT-4.6.0-5] [MQTT-4.6.0-6]
+// Proves 5.0: [MQTT-4.5.0-1] [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 func TestABurstLargerThanEveryWindowArrivesWholeAndInOrder(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		c := n.Connect(v, "c", kind)
@@ -136,7 +137,7 @@ func TestABurstLargerThanEveryWindowArrivesWholeAndInOrder(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-2.2.1-4] [MQTT-2.3.1-4] [MQTT-4.6.0-6]
+// Proves 3.1.1: [MQTT-2.3.1-4] [MQTT-4.6.0-6]
 func TestPacketIDsWrapAround(t *testing.T) {
 	if testing.Short() {
 		t.Skip("70,000 messages")
@@ -166,7 +167,8 @@ func TestPacketIDsWrapAround(t *testing.T) {
 	requireInOrder(t, got, want)
 }
 
-// Proves: [MQTT-4.5.0-1] [MQTT-3.1.2-5]
+// Proves 3.1.1: [MQTT-3.1.2-5] [MQTT-4.5.0-1]
+// Proves 5.0: [MQTT-3.1.2-23] [MQTT-4.5.0-1]
 func TestAThousandMessagesWaitForASleepingSession(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c", mqtttest.Keep)
@@ -210,7 +212,7 @@ func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
 
 // A client that does not read costs a bounded buffer; what is past it is read from the store later.
 //
-// Proves: [MQTT-4.5.0-1] [MQTT-4.6.0-6]
+// Proves 3.1.1: [MQTT-4.5.0-1] [MQTT-4.6.0-6]
 func TestASlowSubscriberCostsLittleAndLosesNothing(t *testing.T) {
 	for name, kind := range map[string]mqtttest.Option{"clean": func(*packet.Connect) {}, "persistent": mqtttest.Keep} {
 		for _, qos := range []byte{0, 1} {
@@ -288,7 +290,8 @@ func TestACleanSubscriberThatIsTooFarBehindIsToldOrDropsQoS0(t *testing.T) {
 	require.Less(t, next, count)
 }
 
-// Proves: [MQTT-4.4.0-1] [MQTT-4.3.2-1] [MQTT-3.3.4-2]
+// Proves 3.1.1: [MQTT-4.3.2-1]
+// Proves 5.0: [MQTT-4.3.2-3]
 func TestOverlappingFiltersOverCrashesLoseNothingAndRepeatOnlyWhatWasOpen(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		filters := []string{"T/#", "T/a", "T/+", "+/a", "#"}

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
 
-// Proves: [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
+// Proves 5.0: [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
 func TestPropertiesOfAMessageReachTheSubscriberUnaltered(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -38,7 +38,7 @@ func TestPropertiesOfAMessageReachTheSubscriberUnaltered(t *testing.T) {
 	require.Equal(t, sent, late.ExpectPublish("T/a", "ü").Properties)
 }
 
-// Proves: [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+// Proves 5.0: [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 func TestAMessageThatHasExpiredIsNotDeliveredAndALaterOneSaysWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -68,7 +68,7 @@ func TestAMessageThatHasExpiredIsNotDeliveredAndALaterOneSaysWhatIsLeft(t *testi
 // A message whose time has passed while it was in flight is sent again all the same: the client may know its packet id, and
 // would take another message with it for a duplicate.
 //
-// Proves: [MQTT-4.4.0-1] [MQTT-4.3.3-10]
+// Proves 5.0: [MQTT-4.3.3-7] [MQTT-4.4.0-1]
 func TestAMessageInFlightIsRedeliveredAlsoWhenItHasExpired(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -91,7 +91,7 @@ func receiveMaximum(n uint16) mqtttest.Option {
 	return mqtttest.Props(func(p *packet.Properties) { p.ReceiveMaximum = &n })
 }
 
-// Proves: [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
+// Proves 5.0: [MQTT-3.3.4-9] [MQTT-3.3.4-10] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
 func TestTheServerKeepsToTheClientsReceiveMaximum(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -129,7 +129,7 @@ func TestTheServerKeepsToTheClientsReceiveMaximum(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.3.4-7] [MQTT-3.3.4-8]
+// Proves 5.0: [MQTT-3.3.4-7]
 func TestAClientThatExceedsTheServersReceiveMaximumIsClosed(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ReceiveMaximum = 3 })
@@ -156,7 +156,7 @@ func TestAClientThatExceedsTheServersReceiveMaximumIsClosed(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.2-24] [MQTT-3.1.2-25] [MQTT-3.2.2-18] [MQTT-3.2.2-19] [MQTT-3.14.2-3]
+// Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.1.2-25]
 func TestNothingOverTheClientsMaximumPacketSizeIsSent(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -312,7 +312,7 @@ func TestClientsArePointedToTheOtherServerWhenThisOneStopsOrIsFull(t *testing.T)
 	<-stopped
 }
 
-// Proves: [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-10] [MQTT-3.2.2-17]
+// Proves 5.0: [MQTT-3.2.2-17] [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
 func TestTopicAliasesOfTheClient(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -356,7 +356,7 @@ func TestTopicAliasesOfTheClient(t *testing.T) {
 	bad.ExpectDisconnect(packet.ProtocolError)
 }
 
-// Proves: [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]
+// Proves 5.0: [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-11]
 func TestTopicAliasesOfTheServerStayWithinTheClientsMaximum(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -392,7 +392,6 @@ func TestTopicAliasesOfTheServerStayWithinTheClientsMaximum(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.3.2-4]
 func TestAPayloadThatIsNotWhatItsFormatSaysIsRefused(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -409,7 +408,6 @@ func TestAPayloadThatIsNotWhatItsFormatSaysIsRefused(t *testing.T) {
 	sub.ExpectPublish("T/a", "end")
 }
 
-// Proves: [MQTT-3.1.2-29] [MQTT-3.2.2-19]
 func TestReasonStringsAreOnlyForClientsThatWantThem(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -427,7 +425,7 @@ func TestReasonStringsAreOnlyForClientsThatWantThem(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-4.12.0-1] [MQTT-3.15.0-1] [MQTT-4.12.0-6]
+// Proves 5.0: [MQTT-4.12.0-1] [MQTT-4.12.0-6] [MQTT-4.12.0-7]
 func TestEnhancedAuthenticationIsRefused(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

@@ -10,7 +10,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
 
-// Proves: [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-1] [MQTT-3.8.4-6] [MQTT-3.3.1-9]
+// Proves 3.1.1: [MQTT-3.3.1-2] [MQTT-3.3.1-9] [MQTT-3.8.4-6] [MQTT-4.3.1-1]
+// Proves 5.0: [MQTT-3.3.1-2] [MQTT-3.8.4-8] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
 func TestDeliveredQoSIsTheLowerOfPublishedAndGranted(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -31,7 +32,8 @@ func TestDeliveredQoSIsTheLowerOfPublishedAndGranted(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.6.0-2] [MQTT-4.6.0-3] [MQTT-4.6.0-4] [MQTT-3.3.4-1]
+// Proves 3.1.1: [MQTT-2.3.1-6] [MQTT-3.3.4-1] [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+// Proves 5.0: [MQTT-2.2.1-5] [MQTT-3.3.4-1] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11]
 func TestAcknowledgementsComeInTheOrderOfTheMessages(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c")
@@ -57,7 +59,8 @@ func TestAcknowledgementsComeInTheOrderOfTheMessages(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.3.3-8] [MQTT-4.3.3-9] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-12]
+// Proves 3.1.1: [MQTT-4.3.3-2]
+// Proves 5.0: [MQTT-4.3.3-8] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-12]
 func TestAQoS2PacketIDIsStoredOnceUntilItIsReleased(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		sub := n.Connect(v, "sub")
@@ -95,7 +98,8 @@ func TestAQoS2PacketIDIsStoredOnceUntilItIsReleased(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT-2.2.1-4]
+// Proves 3.1.1: [MQTT-2.3.1-4] [MQTT-4.3.3-1] [MQTT-4.4.0-1]
+// Proves 5.0: [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1]
 func TestAQoS2DeliveryGoesOnWhereItStoodWhenTheClientComesBack(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -134,7 +138,7 @@ func TestAQoS2DeliveryGoesOnWhereItStoodWhenTheClientComesBack(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.3.3-7] [MQTT-4.3.3-8]
+// Proves 5.0: [MQTT-3.6.2-1] [MQTT-3.7.2-1]
 func TestAnUnknownPacketIDIsAnsweredSoThatTheClientCanGoOn(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		want := packet.Success
@@ -151,7 +155,7 @@ func TestAnUnknownPacketIDIsAnsweredSoThatTheClientCanGoOn(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.3.3-4] [MQTT-4.9.0-2]
+// Proves 5.0: [MQTT-4.9.0-2]
 func TestAPubrecThatRefusesEndsTheDelivery(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -166,7 +170,8 @@ func TestAPubrecThatRefusesEndsTheDelivery(t *testing.T) {
 	c.ExpectPublish("T/a", "2")
 }
 
-// Proves: [MQTT-4.5.0-1] [MQTT-4.5.0-2]
+// Proves 3.1.1: [MQTT-4.5.0-1]
+// Proves 5.0: [MQTT-4.5.0-1]
 func TestAClientThatPublishesToItselfGetsItsMessages(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c")

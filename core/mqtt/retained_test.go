@@ -10,7 +10,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
 
-// Proves: [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT-3.3.1-8] [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.3.1-12]
+// Proves 3.1.1: [MQTT-3.3.1-6] [MQTT-3.3.1-8] [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.3.1-12]
+// Proves 5.0: [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT-3.3.1-8] [MQTT-3.3.1-12]
 func TestARetainedMessageIsSetReplacedAndDeleted(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub, live := n.Connect(v, "pub"), n.Connect(v, "live")
@@ -47,7 +48,7 @@ func TestARetainedMessageIsSetReplacedAndDeleted(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.3.1-5] [MQTT-4.1.0-1]
+// Proves 3.1.1: [MQTT-3.1.2-7]
 func TestRetainedMessagesSurviveRestartAndCrash(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -65,7 +66,8 @@ func TestRetainedMessagesSurviveRestartAndCrash(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.3.1-6] [MQTT-3.8.4-3] [MQTT-3.8.4-4] [MQTT-3.8.4-6]
+// Proves 3.1.1: [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.8.4-3] [MQTT-3.8.4-6] [MQTT-4.7.2-1]
+// Proves 5.0: [MQTT-3.3.1-9] [MQTT-3.8.4-4] [MQTT-3.8.4-8] [MQTT-4.7.2-1]
 func TestRetainedMessagesMatchWildcardsAtTheGrantedQoSAtEverySubscribe(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -99,7 +101,7 @@ func TestRetainedMessagesMatchWildcardsAtTheGrantedQoSAtEverySubscribe(t *testin
 	})
 }
 
-// Proves: [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.3-4]
+// Proves 5.0: [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 func TestRetainHandlingChoosesWhenRetainedMessagesAreSent(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -123,7 +125,7 @@ func TestRetainHandlingChoosesWhenRetainedMessagesAreSent(t *testing.T) {
 	c.ExpectPublish("T/a", "x")
 }
 
-// Proves: [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+// Proves 5.0: [MQTT-3.3.1-12] [MQTT-3.3.1-13]
 func TestRetainAsPublishedKeepsTheFlag(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -137,7 +139,7 @@ func TestRetainAsPublishedKeepsTheFlag(t *testing.T) {
 	require.False(t, c.ExpectPublish("T/b", "3").Retain)
 }
 
-// Proves: [MQTT-3.8.3-3]
+// Proves 5.0: [MQTT-3.8.3-3]
 func TestNoLocalKeepsAClientsOwnMessagesFromIt(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		t.Run(fmt.Sprintf("persistent %t", keep), func(t *testing.T) {

@@ -17,7 +17,8 @@ func release(c *mqtttest.Client, id uint16) {
 	c.ExpectAck(packet.PUBCOMP, id, packet.Success)
 }
 
-// Proves: [MQTT-3.1.4-2] [MQTT-3.1.4-3] [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-3.3.1-1]
+// Proves 3.1.1: [MQTT-3.1.4-2] [MQTT-3.3.1-1] [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+// Proves 5.0: [MQTT-3.1.4-3] [MQTT-3.3.1-1] [MQTT-4.4.0-1]
 func TestTakeoverClosesTheOldConnectionAndRedeliversToTheNew(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -49,7 +50,8 @@ func TestTakeoverClosesTheOldConnectionAndRedeliversToTheNew(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.4-3] [MQTT-3.1.2-4] [MQTT-3.1.2-6] [MQTT-3.2.2-1] [MQTT-3.2.2-2]
+// Proves 3.1.1: [MQTT-3.1.2-6] [MQTT-3.1.4-3] [MQTT-3.2.2-1]
+// Proves 5.0: [MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.2.2-2]
 func TestACleanConnectTakesOverAndDiscardsTheState(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -72,7 +74,8 @@ func TestACleanConnectTakesOverAndDiscardsTheState(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+// Proves 3.1.1: [MQTT-3.1.2-4] [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+// Proves 5.0: [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 func TestSessionPresentTellsWhetherThereIsState(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c", mqtttest.Keep)
@@ -97,7 +100,8 @@ func TestSessionPresentTellsWhetherThereIsState(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-5] [MQTT-4.1.0-1] [MQTT-4.5.0-1]
+// Proves 3.1.1: [MQTT-3.1.2-5] [MQTT-4.1.0-1] [MQTT-4.5.0-1]
+// Proves 5.0: [MQTT-3.1.2-23] [MQTT-4.5.0-1]
 func TestASleepingSessionGetsWhatCameMeanwhileInOrder(t *testing.T) {
 	for _, how := range []string{"disconnect", "drop", "restart", "crash"} {
 		t.Run(how, func(t *testing.T) {
@@ -143,7 +147,8 @@ func TestASleepingSessionGetsWhatCameMeanwhileInOrder(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-4.4.0-1] [MQTT-4.3.2-1] [MQTT-4.3.3-2]
+// Proves 3.1.1: [MQTT-4.3.2-1]
+// Proves 5.0: [MQTT-4.3.2-3]
 func TestWhatWasNotAcknowledgedComesAgainAfterACrashAndNothingElse(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c", mqtttest.Keep)
@@ -175,7 +180,7 @@ func TestWhatWasNotAcknowledgedComesAgainAfterACrashAndNothingElse(t *testing.T)
 
 // Two filters can share a queue; what one of them has acknowledged says nothing about the other.
 //
-// Proves: [MQTT-4.7.3-4] [MQTT-4.4.0-1]
+// Proves 3.1.1: [MQTT-4.7.3-4]
 func TestFiltersThatShareAQueueKeepTheirProgressApart(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -205,7 +210,7 @@ func TestFiltersThatShareAQueueKeepTheirProgressApart(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-4.1.0-2] [MQTT-3.1.2-23]
+// Proves 5.0: [MQTT-3.1.2-23] [MQTT-4.1.0-2]
 func TestASessionEndsWhenItsExpiryHasPassed(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -229,7 +234,7 @@ func TestASessionEndsWhenItsExpiryHasPassed(t *testing.T) {
 	require.False(t, c.Connack.SessionPresent)
 }
 
-// Proves: [MQTT-3.14.2-2] [MQTT-3.1.2-23]
+// Proves 5.0: [MQTT-4.1.0-2]
 func TestDisconnectChangesTheSessionExpiry(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -254,7 +259,7 @@ func TestDisconnectChangesTheSessionExpiry(t *testing.T) {
 	c.ExpectDisconnect(packet.ProtocolError)
 }
 
-// Proves: [MQTT-3.1.2-23]
+// Proves 5.0: [MQTT-4.1.0-2]
 func TestTheServerBoundsTheSessionExpiryAndSaysSo(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.SessionExpiryMax = time.Second })
@@ -272,7 +277,8 @@ func TestTheServerBoundsTheSessionExpiryAndSaysSo(t *testing.T) {
 	require.Nil(t, c.Connack.Properties.SessionExpiryInterval, "what was asked for is what holds")
 }
 
-// Proves: [MQTT-3.1.2-5] [MQTT-3.1.2-6]
+// Proves 3.1.1: [MQTT-3.1.2-4]
+// Proves 5.0: [MQTT-3.1.2-5]
 func TestASessionGoesFromOneProtocolVersionToAnother(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

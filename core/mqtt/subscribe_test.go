@@ -23,7 +23,8 @@ func eachSession(t *testing.T, f func(t *testing.T, n *mqtttest.Node, v packet.V
 	})
 }
 
-// Proves: [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1] [MQTT-4.7.3-1] [MQTT-4.7.3-4] [MQTT-3.3.2-3]
+// Proves 3.1.1: [MQTT-3.3.2-3] [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1] [MQTT-4.7.3-4]
+// Proves 5.0: [MQTT-3.3.2-3] [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1] [MQTT-4.7.3-4]
 func TestFiltersMatchTheTopicsThatTheTextSaysTheyDo(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		names := []string{"T", "T/a", "T/a/", "T//a", "/T", "/T/a", "//a", "/", "T/a/b", "T/a/b/c", "t/a", "T/ä", "T/a b", "$S/a", "$S/a/b",
@@ -83,7 +84,8 @@ func TestFiltersMatchTheTopicsThatTheTextSaysTheyDo(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5] [MQTT-3.3.5-1]
+// Proves 3.1.1: [MQTT-3.3.5-1]
+// Proves 5.0: [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4]
 func TestOverlappingFiltersBringOneCopyAtTheHighestQoSWithEveryIdentifier(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -115,7 +117,8 @@ func TestOverlappingFiltersBringOneCopyAtTheHighestQoSWithEveryIdentifier(t *tes
 	})
 }
 
-// Proves: [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2] [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+// Proves 3.1.1: [MQTT-2.3.1-7] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-4] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2] [MQTT-4.7.1-2] [MQTT-4.7.1-3]
+// Proves 5.0: [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1] [MQTT-3.9.3-2] [MQTT-4.7.1-1] [MQTT-4.7.1-2]
 func TestSubackHasACodeForEachFilterInOrder(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c")
@@ -135,7 +138,8 @@ func TestSubackHasACodeForEachFilterInOrder(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.8.4-3] [MQTT-3.8.4-4]
+// Proves 3.1.1: [MQTT-3.8.4-3] [MQTT-3.8.4-6]
+// Proves 5.0: [MQTT-3.8.4-3] [MQTT-3.8.4-8]
 func TestASubscriptionToTheSameFilterReplacesTheOldOne(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -151,7 +155,8 @@ func TestASubscriptionToTheSameFilterReplacesTheOldOne(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-3] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.3-1]
+// Proves 3.1.1: [MQTT-2.3.1-7] [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-3] [MQTT-3.10.4-4] [MQTT-3.10.4-6]
+// Proves 5.0: [MQTT-2.2.1-6] [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-3] [MQTT-3.10.4-4] [MQTT-3.10.4-6] [MQTT-3.11.3-1] [MQTT-3.11.3-2]
 func TestUnsubscribeEndsExactlyItsFilters(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -175,7 +180,7 @@ func TestUnsubscribeEndsExactlyItsFilters(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.8.4-1] [MQTT-4.1.0-1]
+// Proves 5.0: [MQTT-3.1.2-23]
 func TestSubscriptionsAndTheirOptionsSurviveRestart(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

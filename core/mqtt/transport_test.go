@@ -93,7 +93,8 @@ func dialWS(t *testing.T, url string, o *websocket.DialOptions) (*websocket.Conn
 	return ws, resp, err
 }
 
-// Proves: [MQTT-4.2.0-1]
+// Proves 3.1.1: [MQTT-7.1.1-1]
+// Proves 5.0: [MQTT-4.2-1]
 func TestTheCertificateOfAClientReachesTheAuthority(t *testing.T) {
 	t.Parallel()
 	ca, other := newAuthority(t), newAuthority(t)
@@ -283,7 +284,8 @@ func TestPagesOfOtherOriginsConnectOnlyWhereTheyAreAllowed(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-6.0.0-4]
+// Proves 3.1.1: [MQTT-6.0.0-4]
+// Proves 5.0: [MQTT-6.0.0-4]
 func TestTheSubProtocolIsEchoed(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -295,7 +297,6 @@ func TestTheSubProtocolIsEchoed(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.4-1]
 func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
@@ -326,7 +327,6 @@ func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.4-1]
 func TestOnlySmallPacketsAreTakenBeforeAClientIsAdmitted(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxPacketSize = 16 << 20 })

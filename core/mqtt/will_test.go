@@ -20,7 +20,8 @@ func delayed(seconds uint32, payload string) mqtttest.Option {
 		Properties: &packet.Properties{WillDelayInterval: &seconds}})
 }
 
-// Proves: [MQTT-3.1.2-8] [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT-3.1.2-16] [MQTT-3.1.2-17]
+// Proves 3.1.1: [MQTT-3.1.2-8] [MQTT-3.1.2-16] [MQTT-3.1.2-17]
+// Proves 5.0: [MQTT-3.1.2-8] [MQTT-3.1.2-14] [MQTT-3.1.2-15]
 func TestAWillIsPublishedAsAskedWhenTheConnectionEnds(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		watch := n.Connect(v, "watch")
@@ -46,7 +47,8 @@ func TestAWillIsPublishedAsAskedWhenTheConnectionEnds(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-10] [MQTT-3.14.4-3] [MQTT-3.1.2-8]
+// Proves 3.1.1: [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+// Proves 5.0: [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
 func TestAWillIsDroppedByDisconnectAndByNothingElse(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		watch := n.Connect(v, "watch")
@@ -91,7 +93,7 @@ func TestAWillIsDroppedByDisconnectAndByNothingElse(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-3.1.2-8] [MQTT-3.1.3-9]
+// Proves 5.0: [MQTT-3.1.2-8] [MQTT-3.1.3-9]
 func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -134,7 +136,8 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 	i.Disconnect()
 }
 
-// Proves: [MQTT-3.1.2-8] [MQTT-4.1.0-1]
+// Proves 3.1.1: [MQTT-3.1.2-8]
+// Proves 5.0: [MQTT-3.1.2-7] [MQTT-3.1.2-8]
 func TestWillsSurviveTheirNode(t *testing.T) {
 	for _, how := range []string{"stop", "crash"} {
 		t.Run(how, func(t *testing.T) {
@@ -157,7 +160,7 @@ func TestWillsSurviveTheirNode(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.3-11] [MQTT-3.3.2-6]
+// Proves 5.0: [MQTT-3.1.3-10]
 func TestAWillCarriesItsProperties(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

@@ -7,14 +7,20 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
 )
 
 func fuzzSeeds(f *testing.F) {
 	for _, c := range good {
 		f.Add(c.bytes, byte(c.v), c.client)
 	}
-	for _, c := range refusals {
-		f.Add(c.bytes, byte(c.v), c.client)
+	for _, c := range packettest.Refusals {
+		v := c.Version
+		if c.From == packettest.First {
+			v = 0
+		}
+		f.Add(c.Bytes, v, c.From == packettest.FromServer)
 	}
 	for _, v := range []Version{V31, V311, V5} {
 		for _, p := range samples(v) {

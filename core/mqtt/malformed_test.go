@@ -1,0 +1,52 @@
+package mqtt_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
+)
+
+// Each packet of packettest names the statement that it breaks, and docs/conformance.md counts it as proven here.
+func TestWhatTheTextsForbidEndsItsConnectionWithItsCode(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	bystander := n.Connect(packet.V311, "bystander")
+	bystander.Subscribe(0, "#")
+	for _, r := range packettest.Refusals {
+		v := packet.Version(r.Version)
+		t.Log(r.Name)
+		switch r.From {
+		case packettest.FromServer:
+			continue // a client's to refuse
+		case packettest.First:
+			c := n.Dial(v)
+			c.SendRaw(r.Bytes...)
+			if connackFor(r) {
+				a := mqtttest.Expect[*packet.Connack](c)
+				want := packet.Code(r.Code)
+				if v != packet.V5 {
+					want = 1 // unacceptable protocol level
+				}
+				require.Equal(t, want, a.Code)
+				require.False(t, a.SessionPresent)
+			}
+			c.ExpectClosed()
+			c.Close()
+		default:
+			c := n.Dial(v).Connect("bad")
+			c.SendRaw(r.Bytes...)
+			c.ExpectDisconnect(packet.Code(r.Code))
+			c.Close()
+		}
+	}
+	require.Empty(t, bystander.Ping(), "nothing of it was taken, and no other connection suffers")
+}
+
+// connackFor: MQTT 5 answers a CONNECT that it refuses, 3.1.1 only one of a level that it does not know.
+func connackFor(r packettest.Refusal) bool {
+	return r.Bytes[0]>>4 == byte(packet.CONNECT) && (r.Code == packettest.UnsupportedProtocolVersion || r.Version == packettest.V5)
+}
