@@ -12,8 +12,8 @@ import (
 )
 
 func newPluginCommand(app *app) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "plugin", Short: "Show the plugins of a running gateway, and check those of a configuration"})
-	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand())
+	cmd := group(&cobra.Command{Use: "plugin", Short: "Write, check and test plugins, and show those of a running gateway"})
+	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand(), newPluginTestCommand())
 	return cmd
 }
 

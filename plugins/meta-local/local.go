@@ -179,7 +179,7 @@ func (l *local) commit(ctx context.Context, ops []*pluginv1.Operation) (result, 
 		return result{}, err
 	}
 	if err := validate(ops); err != nil {
-		return result{}, status.Error(codes.InvalidArgument, err.Error())
+		return result{}, err
 	}
 	res, err := o.commits.do(ctx, ops)
 	if err != nil {
@@ -209,7 +209,7 @@ func failure(err error) error {
 	}
 }
 
-// validate refuses what the file cannot hold.
+// validate refuses what the file cannot hold, with a gRPC code.
 func validate(ops []*pluginv1.Operation) error {
 	for i, op := range ops {
 		ns, key, value := op.GetDelete().GetNamespace(), op.GetDelete().GetKey(), []byte(nil)
@@ -218,13 +218,13 @@ func validate(ops []*pluginv1.Operation) error {
 		}
 		switch {
 		case op.GetKind() == nil:
-			return fmt.Errorf("operation %d is neither put nor delete", i)
+			return status.Errorf(codes.InvalidArgument, "operation %d is neither put nor delete", i)
 		case ns == "" || len(ns) > 1024:
-			return fmt.Errorf("operation %d: a namespace has 1 to 1024 bytes, not %d", i, len(ns))
+			return status.Errorf(codes.InvalidArgument, "operation %d: a namespace has 1 to 1024 bytes, not %d", i, len(ns))
 		case len(key) > maxKeyBytes:
-			return fmt.Errorf("operation %d: a key has up to %d bytes, not %d", i, maxKeyBytes, len(key))
+			return status.Errorf(codes.ResourceExhausted, "operation %d: a key has up to %d bytes, not %d", i, maxKeyBytes, len(key))
 		case len(value) > maxValueBytes:
-			return fmt.Errorf("operation %d: the value of %s %q has %d bytes, at most %d are possible", i, ns, key, len(value), maxValueBytes)
+			return status.Errorf(codes.ResourceExhausted, "operation %d: the value of %s %q has %d bytes, at most %d are possible", i, ns, key, len(value), maxValueBytes)
 		}
 	}
 	return nil

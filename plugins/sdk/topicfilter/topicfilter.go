@@ -36,6 +36,21 @@ func Validate(filter string) error {
 	return nil
 }
 
+// ValidateName says what is wrong with a topic name (MQTT 4.7.1, 4.7.3), or nil.
+func ValidateName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a topic name must not be empty")
+	case len(name) > maxBytes:
+		return errors.New("a topic name must not be longer than 65535 bytes")
+	case !utf8.ValidString(name) || strings.ContainsRune(name, 0):
+		return errors.New("a topic name must be UTF-8 without the NUL character")
+	case strings.ContainsAny(name, "+#"):
+		return errors.New("a topic name must not contain + or #")
+	}
+	return nil
+}
+
 // Match says whether filter matches the topic name. A name with wildcard characters is no name: nothing matches it.
 func Match(filter, name string) bool {
 	return !strings.ContainsAny(name, "+#") && Covers(filter, name)

@@ -62,6 +62,12 @@ func TestValidateRefusesWhatMQTTRefuses(t *testing.T) {
 	for _, bad := range []string{"", "#/a", "a#", "a/b+", "+a", "a\x00b", "\xff", strings.Repeat("a", 65536)} {
 		require.Error(t, Validate(bad), bad)
 	}
+	for _, ok := range []string{"a", "/", "$SYS/x", "a//b", " ", strings.Repeat("a", 65535)} {
+		require.NoError(t, ValidateName(ok), ok)
+	}
+	for _, bad := range []string{"", "#", "a/+", "a+b", "a\x00b", "\xff", strings.Repeat("a", 65536)} {
+		require.Error(t, ValidateName(bad), bad)
+	}
 }
 
 // Covers and Overlaps are held against their definitions over every name of a small alphabet.

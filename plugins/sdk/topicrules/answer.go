@@ -1,23 +1,38 @@
 package topicrules
 
 import (
+	"errors"
 	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
 )
 
-// Answer decides each action of a request, in order; decide is asked for Publish or Subscribe only. keep is how long the
+// Answer decides each action of a request, in order; decide is asked for Publish or Subscribe only, with a topic name or a
+// topic filter that MQTT allows: all else is denied. keep is how long the
 // gateway may go on using the decisions.
 func Answer(req *pluginv1.AuthorizeRequest, keep time.Duration, decide func(kind Action, topic string) (allowed bool, why string)) *pluginv1.AuthorizeResponse {
 	resp := &pluginv1.AuthorizeResponse{Decisions: make([]*pluginv1.Decision, len(req.GetActions()))}
 	for i, a := range req.GetActions() {
 		d := &pluginv1.Decision{CacheMs: keep.Milliseconds()}
-		if kind := ActionOf(a.GetKind()); kind == 0 {
-			d.Detail = "unknown kind of action"
+		kind := ActionOf(a.GetKind())
+		if err := malformed(kind, a.GetTopic()); err != nil {
+			d.Detail = err.Error()
 		} else {
 			d.Allow, d.Detail = decide(kind, a.GetTopic())
 		}
 		resp.Decisions[i] = d
 	}
 	return resp
+}
+
+// malformed says why nobody may do a thing. The gateway asks about sound topics only.
+func malformed(kind Action, topic string) error {
+	switch kind {
+	case Publish:
+		return topicfilter.ValidateName(topic)
+	case Subscribe:
+		return topicfilter.Validate(topic)
+	}
+	return errors.New("unknown kind of action")
 }

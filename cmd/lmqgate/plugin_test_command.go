@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk/plugintest"
+)
+
+func newPluginTestCommand() *cobra.Command {
+	var (
+		profile string
+		sets    []string
+		only    string
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "test EXECUTABLE",
+		Short: "Test whether a plugin keeps the plugin contract",
+		Long: "Runs the cases of the plugin contract against an executable in any language, as a gateway would run it, and prints how\n" +
+			"each went: for a failure what was asked, what came, and the rule. The exit status is 1 where a case fails.\n\n" +
+			"A profile (YAML) holds the plugin's configuration under config, and for an auth plugin sample requests under allow and\n" +
+			"deny. Without --profile it is plugintest.yaml beside the executable, or none. In texts of config, ${DIR} is the\n" +
+			"profile's directory and ${TMP} a temporary one.",
+		Example: "  lmqgate plugin test ./auth-mine --profile plugintest.yaml\n" +
+			"  lmqgate plugin test bin/plugins/meta-etcd --profile plugins/meta-etcd/plugintest.yaml --set 'config.endpoints=[\"127.0.0.1:2379\"]'",
+		Args: wantArgs("EXECUTABLE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var opts plugintest.Options
+			if only != "" {
+				var err error
+				if opts.Only, err = regexp.Compile(only); err != nil {
+					return usagef("--run is no regular expression: %s", err)
+				}
+			}
+			p, err := loadProfile(args[0], profile, sets)
+			if err != nil {
+				return err
+			}
+			return testPlugin(cmd, args[0], p, opts, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&profile, "profile", "", "profile `FILE` (default plugintest.yaml beside the executable, where there is one)")
+	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a key of the profile's config, `config.KEY=VALUE` with a value in YAML (repeatable)")
+	cmd.Flags().StringVar(&only, "run", "", "run only the cases whose GROUP/NAME matches this regular `EXPRESSION`, and those that bring the plugin up")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return cmd
+}
+
+// loadProfile reads the profile that is named, else the one beside the executable, else none.
+func loadProfile(executable, path string, sets []string) (plugintest.Profile, error) {
+	if path == "" {
+		path = filepath.Join(filepath.Dir(executable), plugintest.ProfileName)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return plugintest.ParseProfile(nil, sets...)
+		}
+	}
+	return plugintest.LoadProfile(path, sets...)
+}
+
+func testPlugin(cmd *cobra.Command, executable string, profile plugintest.Profile, opts plugintest.Options, asJSON bool) error {
+	// The plugin's processes are ended in order at Ctrl-C, too.
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	out := cmd.OutOrStdout()
+	if !asJSON {
+		opts.Progress = out
+	}
+	report, err := plugintest.Run(ctx, plugintest.Executable(executable), profile, opts)
+	if err != nil {
+		return fmt.Errorf("test %s: %w", executable, err)
+	}
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(report); err != nil {
+			return err
+		}
+	}
+	if n := report.Count(plugintest.Failed); n > 0 {
+		return fmt.Errorf("%s fails %d of %d cases", executable, n, len(report.Results))
+	}
+	return nil
+}

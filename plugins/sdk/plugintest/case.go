@@ -1,0 +1,177 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// check is one case of the kit.
+type check struct {
+	// group and name identify it, as in "meta/watch misses nothing".
+	group, name string
+	rule        rule
+	// limit bounds it as a whole; 0 is caseLimit.
+	limit time.Duration
+	// needs is how far the plugin must have come for the case to make sense.
+	needs stage
+	run   func(*trial)
+}
+
+// stage is how far the suite has brought the plugin.
+type stage int
+
+const (
+	needsNothing stage = iota
+	needsHandshake
+	needsDescribe
+	needsConfig // the profile's configuration is accepted
+	needsActive // and the plugin has been active once
+)
+
+// caseLimit bounds a case that says nothing else.
+const caseLimit = 30 * time.Second
+
+// rule is what a case holds a plugin to, and where that is written.
+type rule struct {
+	text string
+	// proto is a place in plugins/proto/lmqgate/plugin/v1, section an anchor of docs/plugins.md.
+	proto, section string
+}
+
+// trial is one run of a case. Its methods that find a fault end it; they may be called in the case's own goroutine only.
+type trial struct {
+	*suite
+	check check
+	ctx   context.Context
+	// touched is the life that was called last, whose exchange a failure shows.
+	touched *running
+	// lives are those that the case started, which end with it.
+	lives []*running
+}
+
+// stop is what ends a trial; it is thrown and caught.
+type stop struct {
+	outcome Outcome
+	problem string
+	// asked and came are what a report shows, where shown is set; else the last exchange is.
+	asked, came string
+	shown       bool
+}
+
+// failf ends the case: the plugin broke the rule in the way that the sentence says.
+func (t *trial) failf(format string, args ...any) {
+	panic(stop{outcome: Failed, problem: fmt.Sprintf(format, args...)})
+}
+
+// failAt is failf with what was asked and what came, where the last exchange does not show it.
+func (t *trial) failAt(asked, came, format string, args ...any) {
+	panic(stop{outcome: Failed, problem: fmt.Sprintf(format, args...), asked: asked, came: came, shown: true})
+}
+
+// skip ends the case: it does not apply, for the reason given.
+func (t *trial) skip(format string, args ...any) {
+	panic(stop{outcome: NotApplicable, problem: fmt.Sprintf(format, args...)})
+}
+
+// must ends the case where a call has no answer.
+func (t *trial) must(err error) {
+	if err != nil {
+		t.failf("%s", t.sentence(err))
+	}
+}
+
+// sentence says what an error of a call means.
+func (t *trial) sentence(err error) string {
+	s := status.Convert(err)
+	if t.touched != nil && t.touched.proc != nil && s.Code() == codes.Unavailable && t.touched.proc.await(time.Second) {
+		return "the process ended during the call: " + t.touched.proc.how()
+	}
+	switch {
+	case tooLarge(err):
+		return "the answer is larger than the gateway takes: " + s.Message()
+	case t.ctx.Err() != nil && (s.Code() == codes.DeadlineExceeded || s.Code() == codes.Canceled || errors.Is(err, t.ctx.Err())):
+		return fmt.Sprintf("the case did not end within %v", t.limit())
+	case s.Code() == codes.DeadlineExceeded:
+		return s.Message()
+	case s.Code() == codes.Unimplemented:
+		return "the call is not served: " + s.Message()
+	}
+	return "an answer was due, and an error came: " + errText(err)
+}
+
+func (t *trial) limit() time.Duration {
+	if t.check.limit > 0 {
+		return t.check.limit
+	}
+	return caseLimit
+}
+
+// run runs a case and answers how it went.
+func (s *suite) run(ctx context.Context, c check) (res Result) {
+	t := &trial{suite: s, check: c}
+	ctx, cancel := context.WithTimeout(ctx, t.limit())
+	defer cancel()
+	t.ctx = ctx
+	begin := time.Now()
+	res = Result{Group: c.group, Name: c.name, Rule: c.rule.text, Proto: c.rule.proto, Section: c.rule.section}
+	defer func() { res.Millis = time.Since(begin).Milliseconds() }()
+	if why := s.missing(c.needs); why != "" {
+		res.Outcome, res.Problem = NotApplicable, why
+		return res
+	}
+	res.take(t, t.attempt())
+	for _, r := range t.lives {
+		r.end()
+	}
+	if res.Outcome == Passed {
+		res.afterwards(t)
+	}
+	return res
+}
+
+// attempt calls the case and catches how it ended.
+func (t *trial) attempt() (end stop) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case stop:
+			end = r
+		default:
+			panic(r)
+		}
+	}()
+	t.check.run(t)
+	return stop{outcome: Passed}
+}
+
+// take fills a result in.
+func (res *Result) take(t *trial, end stop) {
+	res.Outcome, res.Problem = end.outcome, end.problem
+	if end.outcome != Failed {
+		return
+	}
+	if res.Asked, res.Came = end.asked, end.came; end.shown || t.touched == nil {
+		return
+	}
+	res.Asked, res.Came = t.touched.watcher.last()
+}
+
+// afterwards fails a case that passed where something is wrong with what it left: a dead process, an answer that no gateway
+// would take.
+func (res *Result) afterwards(t *trial) {
+	r := t.touched
+	if r == nil {
+		return
+	}
+	if broken := r.watcher.broken; broken != "" {
+		res.take(t, stop{outcome: Failed, problem: broken})
+	}
+	if r == t.main && r.proc != nil && r.proc.await(20*time.Millisecond) {
+		res.take(t, stop{outcome: Failed, problem: "the process ended by itself: " + r.proc.how()})
+	}
+}

@@ -1,0 +1,457 @@
+package plugintest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+func (t *trial) listsInOrder() {
+	r, ns := t.plugin(), t.namespace("list")
+	if entries, _ := t.list(r, ns, "", 0); len(entries) > 0 {
+		t.failf("List of a namespace that nothing was put into has %d entries", len(entries))
+	}
+	want := map[string]string{}
+	add := func(keys ...string) {
+		var ops []*pluginv1.Operation
+		for _, key := range keys {
+			want[key] = "value of " + key
+			ops = append(ops, putOp(ns, key, []byte(want[key])))
+		}
+		t.batch(r, ops...)
+	}
+	add("b", "a", "B", "a/b", "a-b", "a.b", "ab", "a b", "ü", "z", "é", "日", "0", "10", "2", "")
+	var many []string
+	for i := range 300 {
+		many = append(many, fmt.Sprintf("many/%03d", (i*7)%300))
+	}
+	for chunk := range slices.Chunk(many, batchOperations-1) {
+		add(chunk...)
+	}
+	for _, page := range []uint32{0, 1, 7, 100, 100000} {
+		prefixes := []string{"", "a", "a/", "many/", "many/29", "none"}
+		if page == 1 {
+			prefixes = []string{"a", "many/2"}
+		}
+		for _, prefix := range prefixes {
+			some := map[string]string{}
+			for key, value := range want {
+				if strings.HasPrefix(key, prefix) {
+					some[key] = value
+				}
+			}
+			entries, _ := t.list(r, ns, prefix, page)
+			if wrong := same(entries, some); wrong != "" {
+				t.failf("with the prefix %s and page_size %d: %s", quote(prefix), page, wrong)
+			}
+		}
+	}
+}
+
+func (t *trial) listsMuch() {
+	const each, total = 1 << 20, 20 << 20
+	size := t.roomFor(each)
+	n := total/size + 1
+	if limit := t.traits().GetMaxTotalBytes(); limit > 0 && limit < total+total/2 {
+		t.skip("Describe gives a limit of %d bytes in all, which is little more than fits in one message", limit)
+	}
+	if limit := t.traits().GetMaxKeys(); n > 500 || limit > 0 && uint64(n) > limit {
+		t.skip("more than fits in one message would take %d keys", n)
+	}
+	r, ns := t.plugin(), t.namespace("much")
+	for i := range n {
+		t.put(r, ns, fmt.Sprintf("%04d", i), []byte(strings.Repeat("m", size)))
+	}
+	for _, page := range []uint32{0, 10000} {
+		entries, _ := t.list(r, ns, "", page)
+		if len(entries) != n {
+			t.failf("List has %d entries, and %d were put", len(entries), n)
+		}
+		for _, e := range entries {
+			if len(e.GetValue()) != size {
+				t.failf("List has a value of %d bytes, and %d were put", len(e.GetValue()), size)
+			}
+		}
+	}
+	for i := range n {
+		t.remove(r, ns, fmt.Sprintf("%04d", i))
+	}
+}
+
+func (t *trial) batchInOrder() {
+	r, ns := t.plugin(), t.namespace("batch")
+	t.put(r, ns, "old", []byte("old"))
+	t.batch(r)
+	revision := t.batch(r,
+		putOp(ns, "a", []byte("1")), removeOp(ns, "old"), putOp(ns, "b", []byte("1")), putOp(ns, "a", []byte("2")),
+		removeOp(ns, "b"), removeOp(ns, "never"), putOp(ns, "c", []byte("1")), removeOp(ns, "c"), putOp(ns, "c", []byte("2")))
+	entries, _ := t.list(r, ns, "", 0)
+	if wrong := same(entries, map[string]string{"a": "2", "c": "2"}); wrong != "" {
+		t.failf("after the batch: %s", wrong)
+	}
+	for _, e := range entries {
+		if e.GetRevision() > revision {
+			t.failf("the revision of %s is %d, and its Batch was answered with %d, which must be the last one of the batch", quote(e.GetKey()), e.GetRevision(), revision)
+		}
+	}
+	var ops []*pluginv1.Operation
+	want := map[string]string{"a": "2", "c": "2"}
+	value := strings.Repeat("v", batchBytes/batchOperations-64)
+	if limit := t.traits().GetMaxTotalBytes(); limit > 0 && limit < 2*batchBytes {
+		value = "v"
+	}
+	for i := range batchOperations {
+		key := fmt.Sprintf("largest/%d", i)
+		want[key] = value
+		ops = append(ops, putOp(ns, key, []byte(value)))
+	}
+	t.batch(r, ops...)
+	entries, _ = t.list(r, ns, "", 0)
+	if wrong := same(entries, want); wrong != "" {
+		t.failf("after a batch of %d operations and about 1 MiB: %s", batchOperations, wrong)
+	}
+}
+
+func (t *trial) batchFails() {
+	r, ns := t.plugin(), t.namespace("batchfails")
+	atomic := t.traits().GetAtomicBatch()
+	kept := t.put(r, ns, "kept", []byte("1"))
+	expecting := func(key string, revision int64) *pluginv1.Operation {
+		op := putOp(ns, key, []byte("2"))
+		op.GetPut().Expect = &pluginv1.Expect{Revision: revision}
+		return op
+	}
+	ops := []*pluginv1.Operation{putOp(ns, "before", []byte("2")), expecting("kept", kept), expecting("kept2", kept+1000), putOp(ns, "after", []byte("2")), removeOp(ns, "kept")}
+	resp, err := r.meta.Batch(t.ctx, &pluginv1.BatchRequest{Operations: ops})
+	t.must(err)
+	switch {
+	case resp.GetDone():
+		t.failf("an expectation does not hold, and done is true")
+	case resp.GetFailedIndex() != 2:
+		t.failf("the expectation of operation 2 does not hold, and failed_index is %d", resp.GetFailedIndex())
+	}
+	t.absent(r, ns, "after", "though it comes after the operation that failed")
+	t.absent(r, ns, "kept2", "though its expectation did not hold")
+	if t.get(r, ns, "kept") == nil {
+		t.failf("\"kept\" is absent, though its removal comes after the operation that failed")
+	}
+	if atomic {
+		t.absent(r, ns, "before", "though atomic_batch is declared and the batch failed")
+		t.holds(r, ns, "kept", "1", kept)
+	}
+	good := t.get(r, ns, "kept").GetRevision()
+	resp, err = r.meta.Batch(t.ctx, &pluginv1.BatchRequest{Operations: []*pluginv1.Operation{expecting("kept", good), expecting("new", 0)}})
+	t.must(err)
+	if !resp.GetDone() {
+		t.failf("the expectations of a batch hold, and done is false")
+	}
+	t.holds(r, ns, "kept", "2", 0)
+	t.holds(r, ns, "new", "2", 0)
+}
+
+func (t *trial) totalLimits() {
+	keys, total := t.traits().GetMaxKeys(), t.traits().GetMaxTotalBytes()
+	const fillKeys, fillBytes = 1000, 8 << 20
+	r, ns := t.plugin(), t.namespace("fill")
+	var n, size int
+	switch {
+	case keys == 0 && total == 0:
+		t.skip("Describe gives no such limits")
+	case keys > 0 && keys <= fillKeys:
+		n, size = int(keys)+1, 1
+	case total > 0 && total <= fillBytes:
+		size = t.roomFor(int(total) / 8)
+		n = int(total)/size + 2
+	default:
+		t.skip("the limits are %d keys and %d bytes; the kit fills up to %d keys or %d bytes", keys, total, fillKeys, fillBytes)
+	}
+	last := ""
+	for i := range n {
+		last = fmt.Sprintf("fill-%04d", i)
+		_, err := r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: last, Value: []byte(strings.Repeat("f", size))})
+		if status.Code(err) == codes.ResourceExhausted {
+			t.absent(r, ns, last, "though its Put was refused")
+			if i == 0 {
+				t.failf("the first entry of %d bytes is refused", size)
+			}
+			t.holds(r, ns, "fill-0000", strings.Repeat("f", size), 0)
+			for j := range i {
+				t.remove(r, ns, fmt.Sprintf("fill-%04d", j))
+			}
+			return
+		}
+		t.must(err)
+	}
+	t.failf("it took %d keys of %d bytes, and declares %d keys and %d bytes at the most", n, size, keys, total)
+}
+
+func (t *trial) expiry() {
+	r, ns := t.plugin(), t.namespace("ttl")
+	const ttl, late = 2 * time.Second, 15 * time.Second
+	put := func(key string, ttl time.Duration) time.Time {
+		sent := time.Now()
+		t.putWith(r, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: []byte("v"), TtlMs: ttl.Milliseconds()})
+		return sent
+	}
+	if !t.traits().GetTtl() {
+		put("a", 500*time.Millisecond)
+		t.sleep(1500 * time.Millisecond)
+		if t.get(r, ns, "a") == nil {
+			t.failf("the entry is gone, though ttl is not declared and ttl_ms to be ignored")
+		}
+		return
+	}
+	_, revision := t.list(r, ns, "", 0)
+	var f *follower
+	if t.traits().GetWatch() {
+		f = t.follow(r, ns, "", revision)
+	}
+	sent := put("a", ttl)
+	put("renewed", ttl)
+	put("kept", ttl)
+	t.put(r, ns, "kept", []byte("v"))
+	t.put(r, ns, "plain", []byte("v"))
+	t.sleep(ttl / 2)
+	renewed := put("renewed", 3*ttl)
+	for begin := time.Now(); ; t.sleep(50 * time.Millisecond) {
+		gone := t.get(r, ns, "a") == nil
+		now := time.Now()
+		if gone && now.Before(sent.Add(ttl)) {
+			t.failf("the entry is gone %v after it was put with a ttl of %v", now.Sub(sent).Round(time.Millisecond), ttl)
+		}
+		if t.get(r, ns, "renewed") == nil && time.Now().Before(renewed.Add(3*ttl)) {
+			t.failf("the entry is gone %v after it was put again with a ttl of %v", time.Since(renewed).Round(time.Millisecond), 3*ttl)
+		}
+		if gone {
+			break
+		}
+		if now.Sub(begin) > ttl+late {
+			t.failf("the entry is still there %v after it was put with a ttl of %v", now.Sub(sent).Round(time.Millisecond), ttl)
+		}
+	}
+	if entries, _ := t.list(r, ns, "a", 0); len(entries) > 0 {
+		t.failf("List still has an entry that expired")
+	}
+	t.holds(r, ns, "kept", "v", 0)
+	t.holds(r, ns, "plain", "v", 0)
+	if f != nil {
+		t.await(f, late, "the removal of \"a\", which expired", func(events []*pluginv1.Event) bool {
+			return slices.ContainsFunc(events, func(e *pluginv1.Event) bool {
+				return e.GetType() == pluginv1.Event_TYPE_DELETE && e.GetEntry().GetKey() == "a"
+			})
+		})
+	}
+	again := t.put(r, ns, "a", []byte("again"))
+	t.holds(r, ns, "a", "again", again)
+}
+
+// sleep waits, or ends the case when its time is over.
+func (t *trial) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-t.ctx.Done():
+		t.must(t.ctx.Err())
+	}
+}
+
+func (t *trial) writesAtOnce() {
+	r, ns := t.plugin(), t.namespace("atonce")
+	const writes = 200
+	var mu sync.Mutex
+	newest, newestValue := int64(0), ""
+	t.must(parallel(writes, atOnce, func(i int) error {
+		key, value := fmt.Sprintf("k%d", i), fmt.Sprintf("v%d", i)
+		resp, err := r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: []byte(value)})
+		if err == nil && !resp.GetDone() {
+			err = status.Error(codes.Unknown, "done is false for a Put without expectation")
+		}
+		if err != nil || i%4 != 0 {
+			return err
+		}
+		resp, err = r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: "same", Value: []byte(value)})
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil && resp.GetRevision() > newest {
+			newest, newestValue = resp.GetRevision(), value
+		}
+		return err
+	}))
+	entries, _ := t.list(r, ns, "k", 0)
+	want := map[string]string{}
+	for i := range writes {
+		want[fmt.Sprintf("k%d", i)] = fmt.Sprintf("v%d", i)
+	}
+	if wrong := same(entries, want); wrong != "" {
+		t.failf("after %d writes, %d at once, that were all answered: %s", writes, atOnce, wrong)
+	}
+	if t.traits().GetCompareAndSet() {
+		t.holds(r, ns, "same", newestValue, newest)
+	}
+}
+
+// nodes are lives that write to the same data: two where the plugin declares that it is shared.
+func (t *trial) nodes() []*running {
+	lives := []*running{t.plugin()}
+	if t.traits().GetShared() && !t.suite.describe.GetExclusive() {
+		lives = append(lives, t.ready(t.site()))
+	}
+	return lives
+}
+
+func (t *trial) compareAndSet() {
+	if !t.traits().GetCompareAndSet() {
+		t.skip("Describe does not declare compare_and_set")
+	}
+	nodes, ns := t.nodes(), t.namespace("cas")
+	const created, updates = 24, 96
+	var mu sync.Mutex
+	done := 0
+	t.must(parallel(created, atOnce, func(i int) error {
+		resp, err := nodes[i%len(nodes)].meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: "once", Value: fmt.Appendf(nil, "%d", i), Expect: &pluginv1.Expect{}})
+		if err == nil && resp.GetDone() {
+			mu.Lock()
+			done++
+			mu.Unlock()
+		}
+		return err
+	}))
+	if done != 1 {
+		t.failAt(fmt.Sprintf("%d Puts of one key at once, each expecting that it is absent", created), fmt.Sprintf("%d of them done", done),
+			"one of them must succeed, and %d did", done)
+	}
+	t.must(parallel(updates, atOnce, func(i int) error { return t.increment(nodes[i%len(nodes)], ns, "counter") }))
+	if e := t.get(nodes[0], ns, "counter"); string(e.GetValue()) != fmt.Sprint(updates) {
+		t.failf("%d updates by compare and set, %d at once, left the counter at %s", updates, atOnce, quote(string(e.GetValue())))
+	}
+}
+
+// increment adds one to a counter, as often as it takes. It may be called in any goroutine.
+func (t *trial) increment(r *running, ns, key string) error {
+	for {
+		have, err := r.meta.Get(t.ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
+		if err != nil {
+			return err
+		}
+		n := 0
+		if have.GetFound() {
+			if _, err := fmt.Sscan(string(have.GetEntry().GetValue()), &n); err != nil {
+				return status.Errorf(codes.Unknown, "the counter reads %q", have.GetEntry().GetValue())
+			}
+		}
+		resp, err := r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: fmt.Appendf(nil, "%d", n+1),
+			Expect: &pluginv1.Expect{Revision: have.GetEntry().GetRevision()}})
+		if err != nil || resp.GetDone() {
+			return err
+		}
+	}
+}
+
+func (t *trial) sharedData() {
+	if !t.traits().GetShared() {
+		t.skip("Describe does not declare shared")
+	}
+	if t.suite.describe.GetExclusive() {
+		t.failf("Describe declares shared and exclusive; several nodes cannot share what one process holds")
+	}
+	nodes, ns := t.nodes(), t.namespace("shared")
+	one, two := nodes[0], nodes[1]
+	var f *follower
+	if t.traits().GetWatch() {
+		_, revision := t.list(two, ns, "", 0)
+		f = t.follow(two, ns, "", revision)
+	}
+	t.put(one, ns, "a", []byte("1"))
+	begin := time.Now()
+	for t.get(two, ns, "a") == nil {
+		if time.Since(begin) > 5*time.Second {
+			t.failf("what one node put is not there for another after 5 s")
+		}
+		t.sleep(20 * time.Millisecond)
+	}
+	t.remove(two, ns, "a")
+	for begin = time.Now(); t.get(one, ns, "a") != nil; t.sleep(20 * time.Millisecond) {
+		if time.Since(begin) > 5*time.Second {
+			t.failf("what another node removed is still there after 5 s")
+		}
+	}
+	if f != nil {
+		t.await(f, metaLimit, "what another node changed", func(events []*pluginv1.Event) bool { return len(events) >= 2 })
+	}
+}
+
+func (t *trial) abandonedMeta() {
+	r, ns := t.plugin(), t.namespace("abandoned")
+	for chunk := range slices.Chunk(make([]int, 200), 100) {
+		ops := make([]*pluginv1.Operation, len(chunk))
+		for i := range ops {
+			ops[i] = putOp(ns, fmt.Sprintf("k%d", i), []byte(strings.Repeat("v", 1000)))
+		}
+		t.batch(r, ops...)
+	}
+	_ = parallel(60, atOnce, func(i int) error {
+		ctx, cancel := context.WithTimeout(t.ctx, time.Duration(i%6)*time.Millisecond)
+		defer cancel()
+		switch i % 3 {
+		case 0:
+			if stream, err := r.meta.List(ctx, &pluginv1.ListRequest{Namespace: ns, PageSize: 1}); err == nil {
+				_, _ = stream.Recv()
+			}
+		case 1:
+			_, _ = r.meta.Put(ctx, &pluginv1.PutRequest{Namespace: ns, Key: "given up", Value: []byte("x")})
+		case 2:
+			if stream, err := r.meta.Watch(ctx, &pluginv1.WatchRequest{Namespace: ns}); err == nil {
+				_, _ = stream.Recv()
+			}
+		}
+		return nil
+	})
+	t.holds(r, ns, "after", "1", t.put(r, ns, "after", []byte("1")))
+	if entries, _ := t.list(r, ns, "k", 0); len(entries) != 100 {
+		t.failf("List has %d entries, and 100 were put", len(entries))
+	}
+}
+
+func (t *trial) durable() {
+	r, ns := t.plugin(), t.namespace("durable")
+	want := map[string]string{"a": "1", "batch": "2"}
+	t.put(r, ns, "a", []byte("1"))
+	t.put(r, ns, "gone", []byte("1"))
+	t.remove(r, ns, "gone")
+	last := t.batch(r, putOp(ns, "batch", []byte("2")))
+	for i, kill := range []bool{false, true} {
+		how := "it was stopped and started again"
+		if kill {
+			how = "it was killed and started again"
+		}
+		before, _ := t.list(r, ns, "", 0)
+		r = t.restart(kill)
+		entries, revision := t.list(r, ns, "", 0)
+		if wrong := same(entries, want); wrong != "" {
+			t.failf("after %s: %s", how, wrong)
+		}
+		for j, e := range entries {
+			if e.GetRevision() != before[j].GetRevision() {
+				t.failf("after %s the revision of %s is %d, and was %d", how, quote(e.GetKey()), e.GetRevision(), before[j].GetRevision())
+			}
+		}
+		if revision < last && t.traits().GetCompareAndSet() {
+			t.failf("after %s the revision of List is %d, and a change was answered with %d before", how, revision, last)
+		}
+		key := fmt.Sprintf("later-%d", i)
+		want[key] = "3"
+		next := t.put(r, ns, key, []byte("3"))
+		if again := t.put(r, ns, "a", []byte("1")); next <= last && t.traits().GetCompareAndSet() || again <= entries[0].GetRevision() {
+			t.failf("after %s a change has the revision %d, and one before had %d", how, min(next, again), max(last, entries[0].GetRevision()))
+		} else {
+			last = again
+		}
+	}
+}

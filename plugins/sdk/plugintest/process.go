@@ -1,0 +1,323 @@
+package plugintest
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
+)
+
+// What a gateway allows a plugin, and the kit therefore too.
+const (
+	// handshakeLimit is the time until the handshake line.
+	handshakeLimit = 5 * time.Second
+	// exitLimit is the time from the end of standard input, or SIGTERM, to the end of the process.
+	exitLimit = 3 * time.Second
+	// maxHandshake bounds the handshake line.
+	maxHandshake = 16 << 10
+)
+
+// process is a plugin's process, started as a gateway starts it.
+type process struct {
+	cmd   *exec.Cmd
+	stdin *os.File
+	out   *tail
+	// socketDir is the private directory that its socket may be in.
+	socketDir string
+	own       tls.Certificate
+
+	// line carries what it printed first, once; it is closed at the end of standard output.
+	line chan string
+	// exited is closed when the process has ended and been waited for; err then says how.
+	exited chan struct{}
+	err    error
+}
+
+// launch is how a process is started.
+type launch struct {
+	path string
+	// dir is a directory for its socket, short enough for a path of one.
+	dir string
+	// versions are the contract versions that are offered.
+	versions []int
+	// inherit passes the environment of this process on, which a gateway never does.
+	inherit bool
+	// seen is told every line that it prints, but the handshake.
+	seen func(line string)
+}
+
+// environment is all that a gateway gives a plugin beside what the handshake needs.
+func environment() []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LANG=C.UTF-8",
+		"TMPDIR=" + os.TempDir(),
+	}
+}
+
+// start starts the process. An error is about this machine or the file, not about what the process does.
+func (l launch) start() (*process, error) {
+	own, clientCert, err := certificate()
+	if err != nil {
+		return nil, err
+	}
+	offered := make([]string, len(l.versions))
+	for i, v := range l.versions {
+		offered[i] = strconv.Itoa(v)
+	}
+	p := &process{
+		socketDir: l.dir, own: own, out: &tail{seen: l.seen},
+		line: make(chan string, 1), exited: make(chan struct{}),
+	}
+	p.cmd = &exec.Cmd{Path: l.path, Args: []string{l.path}, Dir: filepath.Dir(l.path)}
+	// A process group of its own: Ctrl-C is the kit's to handle, and what the plugin leaves behind can be found.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if l.inherit {
+		p.cmd.Env = os.Environ()
+	} else {
+		p.cmd.Env = environment()
+	}
+	p.cmd.Env = append(p.cmd.Env,
+		handshake.CookieKey+"="+handshake.CookieValue,
+		"PLUGIN_PROTOCOL_VERSIONS="+strings.Join(offered, ","),
+		"PLUGIN_MIN_PORT=10000", "PLUGIN_MAX_PORT=25000",
+		"PLUGIN_UNIX_SOCKET_DIR="+l.dir,
+		"PLUGIN_CLIENT_CERT="+clientCert,
+	)
+	var pipes [3][2]*os.File
+	closeAll := func(end int) {
+		for _, pair := range pipes {
+			if pair[end] != nil {
+				_ = pair[end].Close()
+			}
+		}
+	}
+	for i := range pipes { // index 0 is the plugin's end
+		r, w, err := os.Pipe()
+		if err != nil {
+			closeAll(0)
+			closeAll(1)
+			return nil, err
+		}
+		if pipes[i] = [2]*os.File{w, r}; i == 0 {
+			pipes[i] = [2]*os.File{r, w}
+		}
+	}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = pipes[0][0], pipes[1][0], pipes[2][0]
+	err = p.cmd.Start()
+	closeAll(0)
+	if err != nil {
+		closeAll(1)
+		return nil, err
+	}
+	p.stdin = pipes[0][1]
+	var readers sync.WaitGroup
+	readers.Go(func() { p.readStdout(pipes[1][1]) })
+	readers.Go(func() { p.out.read(bufio.NewReader(pipes[2][1])) })
+	go func() {
+		err := p.cmd.Wait()
+		drained := make(chan struct{})
+		go func() { readers.Wait(); close(drained) }()
+		select {
+		case <-drained:
+		case <-time.After(500 * time.Millisecond): // something that it left behind holds the pipes
+		}
+		_ = pipes[1][1].Close()
+		_ = pipes[2][1].Close()
+		<-drained
+		p.err = err
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+func (p *process) readStdout(r io.Reader) {
+	defer close(p.line)
+	buffered := bufio.NewReaderSize(r, maxHandshake)
+	line, err := buffered.ReadSlice('\n')
+	if err == nil || errors.Is(err, io.EOF) && len(line) > 0 || errors.Is(err, bufio.ErrBufferFull) {
+		p.line <- strings.TrimRight(string(line), "\r\n")
+	}
+	p.out.read(buffered)
+}
+
+// gone says whether the process has ended.
+func (p *process) gone() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// how says how an ended process ended.
+func (p *process) how() string {
+	text := "exit status 0"
+	if p.err != nil {
+		text = p.err.Error()
+	}
+	if last := p.out.last(); last != "" {
+		text += "; its last line was: " + last
+	}
+	return text
+}
+
+// await waits for the end of the process.
+func (p *process) await(limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// kill ends the process, and what it started, at once.
+func (p *process) kill() {
+	_ = p.stdin.Close()
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.exited
+	_ = os.RemoveAll(p.socketDir)
+}
+
+// leftBehind says whether processes of its group are still there after its end.
+func (p *process) leftBehind() bool { return syscall.Kill(-p.cmd.Process.Pid, 0) == nil }
+
+// shaken is a handshake line, read.
+type shaken struct {
+	line    string
+	version int
+	network string
+	address string
+	tls     *tls.Config // nil where the plugin does without
+}
+
+// shake awaits the handshake line. The error is what is wrong with it, as a sentence about the plugin.
+func (p *process) shake(ctx context.Context, versions []int) (shaken, error) {
+	timer := time.NewTimer(handshakeLimit)
+	defer timer.Stop()
+	var line string
+	select {
+	case text, ok := <-p.line:
+		if !ok {
+			if p.await(exitLimit) {
+				return shaken{}, fmt.Errorf("the process ended before it printed a handshake line: %s", p.how())
+			}
+			return shaken{}, errors.New("it closed its standard output without a handshake line")
+		}
+		line = text
+	case <-timer.C:
+		return shaken{}, fmt.Errorf("no handshake line within %v; the gateway waits no longer", handshakeLimit)
+	case <-ctx.Done():
+		return shaken{}, ctx.Err()
+	}
+	s := shaken{line: line}
+	fields := strings.Split(line, "|")
+	if len(fields) < 5 || fields[0] != "1" {
+		return s, fmt.Errorf("its first line is %s; it must be the handshake line 1|VERSION|unix or tcp|ADDRESS|grpc|CERTIFICATE, and nothing may come before it", quote(line))
+	}
+	var err error
+	if s.version, err = strconv.Atoi(fields[1]); err != nil || !slices.Contains(versions, s.version) {
+		return s, fmt.Errorf("it speaks version %s of the contract; the gateway offered %s", fields[1], list(versions))
+	}
+	s.network, s.address = fields[2], fields[3]
+	if fields[4] != "grpc" {
+		return s, fmt.Errorf("it speaks %s; a plugin must speak grpc", quote(fields[4]))
+	}
+	if len(fields) > 5 && fields[5] != "" {
+		if s.tls, err = trust(p.own, fields[5]); err != nil {
+			return s, err
+		}
+	}
+	switch s.network {
+	case "unix":
+		if s.tls == nil && filepath.Dir(filepath.Clean(s.address)) != filepath.Clean(p.socketDir) {
+			return s, fmt.Errorf("it listens without TLS on %s, outside of the directory in PLUGIN_UNIX_SOCKET_DIR", quote(s.address))
+		}
+	case "tcp":
+		host, _, err := net.SplitHostPort(s.address)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			return s, fmt.Errorf("it listens on %s; a plugin may listen on a unix socket or on a loopback address only", quote(s.address))
+		}
+	default:
+		return s, fmt.Errorf("it listens on the network %s; unix and tcp are possible", quote(s.network))
+	}
+	return s, nil
+}
+
+func list(versions []int) string {
+	text := make([]string, len(versions))
+	for i, v := range versions {
+		text[i] = strconv.Itoa(v)
+	}
+	return strings.Join(text, ", ")
+}
+
+// quote is a text for a report: on one line and not too long.
+func quote(s string) string {
+	const most = 160
+	if len(s) > most {
+		return fmt.Sprintf("%q... (%d bytes)", strings.ToValidUTF8(s[:most], ""), len(s))
+	}
+	return strconv.Quote(s)
+}
+
+// tail keeps the last line of a process's output.
+type tail struct {
+	seen func(string)
+
+	mu   sync.Mutex
+	text string
+	// panicking is set from the first line of a Go panic on; what follows is its stack.
+	panicking bool
+}
+
+func (t *tail) read(r *bufio.Reader) {
+	for {
+		line, err := r.ReadSlice('\n')
+		if text := strings.TrimSpace(string(line)); text != "" {
+			t.add(text)
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = r.ReadSlice('\n')
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *tail) add(line string) {
+	if t.seen != nil {
+		t.seen(line)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.panicking {
+		t.text = quote(line)
+	}
+	t.panicking = t.panicking || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
+}
+
+func (t *tail) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text
+}

@@ -1,0 +1,102 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Options of Run.
+type Options struct {
+	// Only are the cases to run, matched against GROUP/NAME; nil for all. The cases that bring the plugin up always run.
+	Only *regexp.Regexp
+	// Progress takes the report in words while it comes about; nil for none.
+	Progress io.Writer
+}
+
+// Run runs every case that applies to the plugin's kind. Its error means that the tests could not be made; what is wrong with
+// the plugin is in the report. When ctx ends the case under way fails, and the rest is left out.
+func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *Report, err error) {
+	s, err := newSuite(target, profile)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := s.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	report := &Report{Path: target.path}
+	words := &writer{out: opts.Progress}
+	run := func(cases []check) {
+		for _, c := range cases {
+			if ctx.Err() != nil {
+				return
+			}
+			if opts.Only != nil && !c.basic() && !opts.Only.MatchString(c.id()) {
+				continue
+			}
+			res := s.run(ctx, c)
+			report.Results = append(report.Results, res)
+			words.result(res)
+		}
+	}
+	run(startCases())
+	s.introduce(report)
+	words.notes(report)
+	run(s.kindCases())
+	words.end(report)
+	return report, errors.Join(ctx.Err(), words.err)
+}
+
+// introduce puts into the report what the plugin says of itself.
+func (s *suite) introduce(report *Report) {
+	d := s.describe
+	if d == nil {
+		return
+	}
+	report.Name, report.Version, report.Kind = d.GetName(), d.GetVersion(), kindName(d.GetKind())
+	if s.main != nil {
+		report.Contract, report.Secure = s.main.shaken.version, s.main.shaken.tls != nil
+	}
+	if base := filepath.Base(s.target.path); !s.target.inProcess() && base != d.GetName() {
+		report.Notes = append(report.Notes, fmt.Sprintf(
+			"the gateway starts plugins.dir/%s for `plugin: %s`; install %s under that name", d.GetName(), d.GetName(), base))
+	}
+	if s.profile.Dir == "" && s.profile.Config == nil {
+		report.Notes = append(report.Notes, "there is no profile; the configuration is empty, and there are no sample requests")
+	}
+}
+
+func kindName(k pluginv1.Kind) string {
+	switch k {
+	case pluginv1.Kind_KIND_AUTH:
+		return "auth"
+	case pluginv1.Kind_KIND_META:
+		return "meta"
+	}
+	return "unknown"
+}
+
+// kindCases are the cases of the plugin's kind, then those that look back on everything.
+func (s *suite) kindCases() []check {
+	var cases []check
+	switch s.describe.GetKind() {
+	case pluginv1.Kind_KIND_AUTH:
+		cases = authCases()
+	case pluginv1.Kind_KIND_META:
+		cases = metaCases()
+	}
+	return append(cases, lastCases()...)
+}
+
+// id is how Options.Only and reports name a case.
+func (c check) id() string { return c.group + "/" + c.name }
+
+// basic says whether other cases build on this one.
+func (c check) basic() bool { return c.group == groupStart }

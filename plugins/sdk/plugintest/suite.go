@@ -1,0 +1,273 @@
+package plugintest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
+)
+
+// suite is one test of one plugin. Cases run one after the other and share its main life.
+type suite struct {
+	target  Target
+	profile Profile
+	// run names this run in namespaces and client ids, so that two on one backend do not meet.
+	id string
+	// work is a temporary directory; sockets another, with a short path.
+	work, sockets string
+	sites         int
+
+	describe *pluginv1.DescribeResponse // nil until Describe was answered well
+	// refused is why the profile's configuration is not taken, unready why the plugin could not be made active.
+	shook, described, accepted, activated bool
+	refused, unready                      string
+	// want is the kind that the test is for; KIND_UNSPECIFIED for any.
+	want pluginv1.Kind
+	// main is the shared active life; nil where none is there.
+	main     *running
+	mainSite *site
+
+	// mu guards what the plugin's texts are looked through for.
+	mu         sync.Mutex
+	secrets    []string
+	leaks      []string
+	namespaces []string
+}
+
+func newSuite(target Target, profile Profile) (*suite, error) {
+	if err := target.check(); err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp("", "lmqgate-plugintest-")
+	if err != nil {
+		return nil, err
+	}
+	temp := os.TempDir()
+	if len(temp) > 40 { // a socket's path has about 100 bytes
+		temp = "/tmp"
+	}
+	sockets, err := os.MkdirTemp(temp, "lmqgate-pt-")
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(work))
+	}
+	s := &suite{target: target, profile: profile, id: strings.ToLower(rand.Text()[:8]), work: work, sockets: sockets}
+	if s.mainSite, err = s.newSite(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	for _, r := range profile.Allow {
+		if r.Password != nil {
+			s.secret(*r.Password)
+		}
+	}
+	return s, nil
+}
+
+// close ends the main life and removes the files.
+func (s *suite) close() error {
+	if s.main != nil {
+		s.tidy()
+		s.main.end()
+		s.main = nil
+	}
+	return errors.Join(os.RemoveAll(s.work), os.RemoveAll(s.sockets))
+}
+
+// newSite makes the directories of a further node.
+func (s *suite) newSite() (*site, error) {
+	s.sites++
+	at := &site{node: fmt.Sprintf("plugintest-%s-%d", s.id, s.sites)}
+	at.data, at.tmp = filepath.Join(s.work, at.node, "data"), filepath.Join(s.work, at.node, "tmp")
+	return at, errors.Join(os.MkdirAll(at.data, 0o700), os.MkdirAll(at.tmp, 0o700))
+}
+
+// configDir is what relative paths of the configuration are relative to.
+func (s *suite) configDir(at *site) string {
+	if s.profile.Dir != "" {
+		return s.profile.Dir
+	}
+	return at.data
+}
+
+// config is the profile's configuration for a site.
+func (s *suite) config(at *site) (map[string]any, error) {
+	return s.profile.block(places{dir: s.configDir(at), tmp: at.tmp})
+}
+
+// missing says what a case that needs a stage lacks; "" for nothing.
+func (s *suite) missing(needs stage) string {
+	switch {
+	case needs >= needsHandshake && !s.shook:
+		return "the plugin does not start"
+	case needs >= needsDescribe && !s.described:
+		return "Describe was not answered"
+	case needs >= needsConfig && !s.accepted:
+		return s.refused
+	case needs >= needsActive && !s.activated:
+		return s.unready
+	}
+	return ""
+}
+
+// secret takes note of a text that must not appear in any of the plugin's. Short ones would be found by chance.
+func (s *suite) secret(text string) {
+	const least = 6
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(text) >= least {
+		s.secrets = append(s.secrets, text)
+	}
+}
+
+// texts looks through a text that the plugin wrote for people.
+func (s *suite) texts(where, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, secret := range s.secrets {
+		if strings.Contains(text, secret) && len(s.leaks) < 10 {
+			s.leaks = append(s.leaks, fmt.Sprintf("%s: %s", where, quote(strings.ReplaceAll(text, secret, "<SECRET>"))))
+		}
+	}
+}
+
+func (s *suite) printed(line string) { s.texts("a line of its output", line) }
+
+// start begins a life that ends with the case, up to Describe.
+func (t *trial) start(at *site) *running {
+	r, err := t.begin(t.ctx, at, handshake.Versions(), false)
+	if err != nil {
+		t.failAt("start of the process", "", "%v", err)
+	}
+	t.lives = append(t.lives, r)
+	t.touched = r
+	return r
+}
+
+// site makes a further site.
+func (t *trial) site() *site {
+	at, err := t.newSite()
+	if err != nil {
+		t.skip("no directory could be made for it: %v", err)
+	}
+	return at
+}
+
+// describeOf asks what a life is.
+func (t *trial) describeOf(r *running) *pluginv1.DescribeResponse {
+	t.touched = r
+	d, err := r.control.Describe(t.ctx, &pluginv1.DescribeRequest{})
+	t.must(err)
+	return d
+}
+
+// configure hands a configuration over and answers the problems.
+func (t *trial) configure(r *running, config map[string]any) []*pluginv1.ConfigProblem {
+	t.touched = r
+	problems, err := t.tryConfigure(r, config)
+	t.must(err)
+	return problems
+}
+
+// tryConfigure may be called in any goroutine.
+func (t *trial) tryConfigure(r *running, config map[string]any) ([]*pluginv1.ConfigProblem, error) {
+	block, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := r.control.Configure(t.ctx, &pluginv1.ConfigureRequest{
+		ConfigJson: block, NodeId: r.site.node, DataDir: r.site.data, ConfigDir: t.configDir(r.site),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.configured = len(resp.GetProblems()) == 0
+	return resp.GetProblems(), nil
+}
+
+// ready brings a life to the point where its kind can be called.
+func (t *trial) ready(at *site) *running {
+	r := t.start(at)
+	t.activate(r)
+	return r
+}
+
+// activate configures a life with the profile's configuration, activates it, and waits until it is well.
+func (t *trial) activate(r *running) {
+	if !r.configured {
+		config, err := t.config(r.site)
+		if err != nil {
+			t.skip("%v", err)
+		}
+		if problems := t.configure(r, config); len(problems) > 0 {
+			t.failf("it refuses the profile's configuration: %s", problemText(problems))
+		}
+	}
+	t.touched = r
+	_, err := r.control.Activate(t.ctx, &pluginv1.ActivateRequest{})
+	t.must(err)
+	r.active = true
+	t.awaitWell(r)
+}
+
+// awaitWell waits until Health says ok; a backend may be a moment away.
+func (t *trial) awaitWell(r *running) {
+	const patience = 15 * time.Second
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	for {
+		h, err := r.control.Health(t.ctx, &pluginv1.HealthRequest{})
+		t.must(err)
+		if h.GetOk() {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			t.failf("Health says for %v that it cannot do its work: %s", patience, quote(h.GetReason()))
+		}
+	}
+}
+
+// plugin is the main life, started anew where the last one is gone.
+func (t *trial) plugin() *running {
+	if t.main != nil && t.main.dead() {
+		t.main.kill()
+		t.main = nil
+	}
+	if t.main == nil {
+		r := t.ready(t.mainSite)
+		t.lives = t.lives[:len(t.lives)-1] // it outlives the case
+		t.main = r
+	}
+	t.touched = t.main
+	return t.main
+}
+
+// restart ends the main life, by force or in order, and begins another on the same site.
+func (t *trial) restart(kill bool) *running {
+	if r := t.main; r != nil {
+		t.main = nil
+		if kill {
+			r.kill()
+		} else {
+			r.end()
+		}
+	}
+	return t.plugin()
+}
+
+func problemText(problems []*pluginv1.ConfigProblem) string {
+	var parts []string
+	for _, p := range problems {
+		parts = append(parts, strings.TrimPrefix(p.GetKey()+": "+oneLine(p.GetMessage()), ": "))
+	}
+	return strings.Join(parts, "; ")
+}

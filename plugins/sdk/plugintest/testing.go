@@ -1,0 +1,47 @@
+package plugintest
+
+import (
+	"testing"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// RunAuth runs the cases for auth plugins, each as a test of its own.
+func RunAuth(t *testing.T, target Target, profile Profile) {
+	t.Helper()
+	runAll(t, target, profile, pluginv1.Kind_KIND_AUTH)
+}
+
+// RunMeta runs the cases for meta plugins, each as a test of its own.
+func RunMeta(t *testing.T, target Target, profile Profile) {
+	t.Helper()
+	runAll(t, target, profile, pluginv1.Kind_KIND_META)
+}
+
+func runAll(t *testing.T, target Target, profile Profile, want pluginv1.Kind) {
+	t.Helper()
+	s, err := newSuite(target, profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.want = want
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	run := func(cases []check) {
+		for _, c := range cases {
+			t.Run(c.id(), func(t *testing.T) {
+				switch res := s.run(t.Context(), c); res.Outcome {
+				case Failed:
+					t.Error("\n" + res.Explain())
+				case NotApplicable:
+					t.Skip(res.Problem)
+				}
+			})
+		}
+	}
+	run(startCases())
+	run(s.kindCases())
+}
