@@ -142,17 +142,18 @@ func TestOperationsOfABatchShareARevisionAndApplyInOrder(t *testing.T) {
 	require.Equal(t, resp.GetRevision(), get.GetEntry().GetRevision())
 }
 
-func TestWhatTheFileCannotHoldIsInvalid(t *testing.T) {
+func TestWhatTheFileCannotHoldIsRefused(t *testing.T) {
 	l := fresh(t)
 	for name, r := range map[string]*pluginv1.PutRequest{
-		"no namespace": put("", "k", "v"),
-		"long key":     put("a", string(make([]byte, maxKeyBytes+1)), "v"),
-		"long value":   {Namespace: "a", Key: "k", Value: make([]byte, maxValueBytes+1)},
+		"long key":   put("a", string(make([]byte, maxKeyBytes+1)), "v"),
+		"long value": {Namespace: "a", Key: "k", Value: make([]byte, maxValueBytes+1)},
 	} {
 		_, err := l.Put(t.Context(), r)
-		require.Equal(t, codes.InvalidArgument, status.Code(err), name)
+		require.Equal(t, codes.ResourceExhausted, status.Code(err), name)
 	}
-	_, err := l.Batch(t.Context(), &pluginv1.BatchRequest{Operations: []*pluginv1.Operation{{}}})
+	_, err := l.Put(t.Context(), put("", "k", "v"))
+	require.Equal(t, codes.InvalidArgument, status.Code(err), "no namespace")
+	_, err = l.Batch(t.Context(), &pluginv1.BatchRequest{Operations: []*pluginv1.Operation{{}}})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 }
 
