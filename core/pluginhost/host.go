@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
 // StartupTimeout bounds the start of a plugin, so that its error comes within ten seconds.
@@ -32,8 +33,10 @@ type Options struct {
 	// Registerer takes the metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer
 
-	// timing is shortened in tests of this package.
+	// timing is shortened, and versions are chosen, in tests of this package.
 	timing timing
+	// versions of the contract that are offered to plugins, the newest first; nil for handshake.Versions().
+	versions []int
 }
 
 // Host owns the plugins of one gateway.
@@ -63,6 +66,9 @@ func New(opts Options) (*Host, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	opts.timing = opts.timing.orDefaults()
+	if opts.versions == nil {
+		opts.versions = handshake.Versions()
+	}
 	for _, p := range []*string{&opts.Dir, &opts.DataDir, &opts.ConfigDir} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
-	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
 // discardTimeout is how long a process that could not be started may take to go by itself.
@@ -30,7 +30,8 @@ type instance struct {
 	sockets  string           // the private directory for its socket
 	control  pluginv1.PluginClient
 	describe *pluginv1.DescribeResponse
-	// version is the contract version that was agreed on; secure says whether the transport is.
+	// offered are the contract versions that the gateway speaks, version is the one that was agreed on; secure says whether the transport is.
+	offered []int
 	version int
 	secure  bool
 	started time.Time
@@ -136,9 +137,9 @@ func (i *instance) explain(err error) error {
 	if len(fields) < 5 {
 		return fmt.Errorf("%s printed %q instead of a plugin's handshake line; is it a plugin?", file.path, clip(line))
 	}
-	if v, convErr := strconv.Atoi(fields[1]); convErr != nil || v < handshake.OldestVersion || v > handshake.Version {
+	if v, convErr := strconv.Atoi(fields[1]); convErr != nil || !slices.Contains(i.offered, v) {
 		return fmt.Errorf("%s speaks version %s of the plugin contract, this gateway speaks %s; install the plugin for this release",
-			file.path, clip(fields[1]), versionRange())
+			file.path, clip(fields[1]), versionList(i.offered))
 	}
 	if fields[4] != string(plugin.ProtocolGRPC) {
 		return fmt.Errorf("%s speaks %s; a plugin must speak grpc", file.path, clip(fields[4]))
@@ -146,11 +147,13 @@ func (i *instance) explain(err error) error {
 	return fmt.Errorf("%s: %s", file.path, clip(err.Error()))
 }
 
-func versionRange() string {
-	if handshake.OldestVersion == handshake.Version {
-		return strconv.Itoa(handshake.Version)
+// versionList writes versions as "1", or "2 and 1".
+func versionList(versions []int) string {
+	texts := make([]string, len(versions))
+	for i, v := range versions {
+		texts[i] = strconv.Itoa(v)
 	}
-	return fmt.Sprintf("%d to %d", handshake.OldestVersion, handshake.Version)
+	return strings.Join(texts, " and ")
 }
 
 // step says in which step of its introduction a plugin failed.

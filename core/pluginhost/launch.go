@@ -59,10 +59,10 @@ func (p *Plugin) prepare(ctx context.Context) (*instance, error) {
 // begin starts the process and shakes hands.
 func (p *Plugin) begin(file verified) (*instance, error) {
 	logs := &lineLog{log: p.log}
-	inst := &instance{file: file, started: time.Now(), timing: p.host.opts.timing}
+	inst := &instance{file: file, started: time.Now(), timing: p.host.opts.timing, offered: p.host.opts.versions}
 	made := &connections{}
 	versions := make(map[int]plugin.PluginSet)
-	for _, v := range handshake.Versions() {
+	for _, v := range inst.offered {
 		versions[v] = plugin.PluginSet{handshake.PluginName: plugin.NetRPCUnsupportedPlugin{}}
 	}
 	config := &plugin.ClientConfig{

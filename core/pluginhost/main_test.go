@@ -50,6 +50,10 @@ func hostUntilKilled() {
 }
 
 func servePlugin(name string) {
+	if versions, ok := strings.CutPrefix(name, "plug-speaks-"); ok {
+		serveVersions(name, versions)
+		return
+	}
 	switch name {
 	case "plug-exits":
 		fmt.Fprintln(os.Stderr, "cannot find my library")

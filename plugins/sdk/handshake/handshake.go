@@ -4,18 +4,14 @@
 // It is a package of its own so that the gateway's core can use it without importing anything of the SDK.
 package handshake
 
+import "slices"
+
 const (
 	// CookieKey is an environment variable that the gateway sets for each plugin, to CookieValue. It is no secret and
 	// protects nothing: without it a plugin knows that a person has started it, and says so instead of serving.
 	CookieKey = "LMQGATE_PLUGIN"
 	// CookieValue is the value of CookieKey.
 	CookieValue = "b5d1f1c8-lmqgate-plugin-4f0a7a52c9d3"
-
-	// Version is the version of plugins/proto that this tree speaks. A breaking change to the contract adds one.
-	Version = 1
-	// OldestVersion is the oldest version that is still served and still accepted: Version-1 once there is one, so that a
-	// plugin built for the release before goes on working.
-	OldestVersion = 1
 
 	// PluginName is the name of the one entry in go-plugin's plugin set.
 	PluginName = "lmqgate"
@@ -26,11 +22,10 @@ const (
 	MaxMessageBytes = 16 << 20
 )
 
-// Versions lists the versions from the newest to the oldest.
-func Versions() []int {
-	var all []int
-	for v := Version; v >= OldestVersion; v-- {
-		all = append(all, v)
-	}
-	return all
-}
+// versions are those of plugins/proto that this tree speaks. A breaking change to the contract adds one in front, and the one
+// before stays until the release after, so that a plugin built for the release before goes on working; see
+// plugins/proto/COMPATIBILITY.md.
+var versions = []int{1}
+
+// Versions lists the versions of the contract that are served and accepted, the newest first.
+func Versions() []int { return slices.Clone(versions) }
