@@ -13,6 +13,10 @@ func (anonymous) Authenticate(_ context.Context, req Request) (*Principal, error
 	return newPrincipal(req, nil, ""), nil
 }
 
+func (anonymous) Begin(Request, string, bool) (Exchange, error) {
+	return nil, &Denied{Reason: BadMethod, Detail: "everybody is admitted without"}
+}
+
 func (anonymous) Authorize(context.Context, *Principal, Action) (bool, error) { return true, nil }
 
 func (anonymous) AuthorizeAll(_ context.Context, _ *Principal, actions []Action) ([]bool, error) {

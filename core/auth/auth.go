@@ -37,9 +37,10 @@ const (
 	BadClientID                  // 0x02, 0x85
 	Banned                       // 0x05, 0x8A
 	Unavailable                  // 0x03, 0x88
+	BadMethod                    // -, 0x8C: no such method of enhanced authentication
 )
 
-var reasonNames = [...]string{"ok", "bad credentials", "not authorized", "bad client id", "banned", "unavailable"}
+var reasonNames = [...]string{"ok", "bad credentials", "not authorized", "bad client id", "banned", "unavailable", "bad authentication method"}
 
 // String is the reason as it is logged.
 func (r Reason) String() string {
@@ -108,6 +109,9 @@ type Revocation struct {
 type Authority interface {
 	// Authenticate admits a client, or answers a *Denied error. No other error is returned.
 	Authenticate(ctx context.Context, req Request) (*Principal, error)
+	// Begin begins an enhanced authentication (MQTT 5, 4.12) by a method; reauthenticate says that the client is connected
+	// already. It answers a *Denied error where there is no such method.
+	Begin(req Request, method string, reauthenticate bool) (Exchange, error)
 	// Authorize judges one action of an admitted client. An error (then allowed is false) means that nobody could decide; the
 	// action must not be done. Denials are logged here.
 	Authorize(ctx context.Context, p *Principal, action Action) (bool, error)

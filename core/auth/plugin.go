@@ -90,11 +90,21 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 	name := a.opts.PluginName()
 	resp, err := a.opts.Client.Authenticate(ctx, in)
 	if err != nil {
-		a.metrics.refuse(Unavailable)
-		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
-			"remote", req.RemoteAddr, "reason", Unavailable.String(), "plugin", name, "error", err)
-		return nil, &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
+		return nil, a.unavailable(req, name, err)
 	}
+	return a.conclude(req, resp, name)
+}
+
+// unavailable refuses a client about which the plugin gave no answer.
+func (a *Auth) unavailable(req Request, plugin string, err error) *Denied {
+	a.metrics.refuse(Unavailable)
+	a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
+		"remote", req.RemoteAddr, "reason", Unavailable.String(), "plugin", plugin, "error", err)
+	return &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
+}
+
+// conclude makes of a plugin's answer a principal, or the denial.
+func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name string) (*Principal, error) {
 	if reason := reasonOf(resp.GetReason()); reason != OK {
 		a.metrics.refuse(reason)
 		denied := &Denied{Reason: reason, Detail: resp.GetDetail()}

@@ -33,11 +33,13 @@ type conn struct {
 	// Set by the handshake, constant afterwards.
 	version   packet.Version
 	clientID  string
-	principal *auth.Principal
+	principal *auth.Principal // another one after a re-authentication; by the reader only
 	session   *session.Session
 	keepAlive time.Duration
 	maxSize   uint32 // of packets to the client; 0: no limit
 	reasons   bool   // the client wants reason strings (MQTT 5, 3.1.2.11.7)
+
+	enhanced *enhanced // nil unless CONNECT named an authentication method; by the reader only
 
 	aliasesIn map[uint16]string // by the reader only
 	aliasMax  uint16
@@ -68,6 +70,7 @@ func (c *conn) serve(ctx context.Context) {
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
+	c.abandon()
 	c.out.close()
 	c.reader.Release()
 	if c.session == nil {

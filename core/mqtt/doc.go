@@ -1,5 +1,5 @@
 // Package mqtt is the protocol side of the gateway: listeners, connections, and the handling of packets of MQTT 3.1, 3.1.1 and
-// 5.0.
+// 5.0. Before MQTT begins, a connection sheds the PROXY protocol header, TLS and the WebSocket that it comes in (listen.go).
 //
 // A connection has one goroutine that reads packets and acts on them in order, and, only while there is something to write, one
 // that writes: packets are encoded into the connection's outbox and leave in as few writes as possible. Nothing but CONNECT is

@@ -29,6 +29,8 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 		return nil
 	case *packet.Disconnect:
 		return c.disconnect(p)
+	case *packet.Auth:
+		return c.reauthenticate(ctx, p)
 	default:
 		return c.fail(packet.ProtocolError, "unexpected "+p.Type().String())
 	}

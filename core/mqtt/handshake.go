@@ -90,8 +90,6 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	case cn.ClientID == "" && (c.version == packet.V31 || c.version == packet.V311 && !cn.CleanStart):
 		// [MQTT-3.1.3-8]
 		return c.refuse(packet.ClientIdentifierNotValid, "a session that is kept needs a client id")
-	case props.AuthenticationMethod != nil:
-		return c.refuse(packet.BadAuthenticationMethod, "no such authentication method: "+*props.AuthenticationMethod)
 	}
 	if cn.ClientID == "" {
 		var id [12]byte
@@ -108,8 +106,11 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 			req.PeerCertificates = t.tls.PeerCertificates
 		}
 	}
-	principal, err := c.srv.o.Authority.Authenticate(ctx, req)
-	if err != nil {
+	principal, err := c.authenticate(ctx, req, props)
+	switch {
+	case errors.Is(err, errEnded):
+		return err
+	case err != nil:
 		code := packet.ServerUnavailable
 		if denied, ok := errors.AsType[*auth.Denied](err); ok {
 			code = reasonCode(denied.Reason)
@@ -148,6 +149,8 @@ func reasonCode(r auth.Reason) packet.Code {
 		return packet.ClientIdentifierNotValid
 	case auth.Banned:
 		return packet.Banned
+	case auth.BadMethod:
+		return packet.BadAuthenticationMethod
 	default:
 		return packet.ServerUnavailable
 	}
@@ -192,14 +195,23 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.srv.metrics.connects.Inc()
 	c.log.Debug("client connected", "client", c.clientID, "remote", c.remote, "version", c.version.String(), "session_present", ack.SessionPresent)
 	c.accept(ack)
-	if at := c.principal.ExpiresAt(); !at.IsZero() {
-		c.expiry = time.AfterFunc(time.Until(at), func() { c.Close(packet.NotAuthorized, "the client's admission has expired") })
-	}
+	c.expireWith(c.principal)
 	s.Start()
 	if c.keepAlive == 0 {
 		return c.nc.SetReadDeadline(time.Time{})
 	}
 	return nil
+}
+
+// expireWith closes the connection when the client's admission ends.
+func (c *conn) expireWith(p *auth.Principal) {
+	if c.expiry != nil {
+		c.expiry.Stop()
+		c.expiry = nil
+	}
+	if at := p.ExpiresAt(); !at.IsZero() {
+		c.expiry = time.AfterFunc(time.Until(at), func() { c.Close(packet.NotAuthorized, "the client's admission has expired") })
+	}
 }
 
 // describe fills in what the server does and takes (MQTT 5, 3.2.2.3).
@@ -210,6 +222,9 @@ func (c *conn) describe(cn *packet.Connect, asked, p *packet.Properties) {
 	p.SharedSubscriptionAvailable = new(byte(0))
 	if cn.ClientID == "" {
 		p.AssignedClientIdentifier = &c.clientID
+	}
+	if e := c.enhanced; e != nil { // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+		p.AuthenticationMethod, p.AuthenticationData = &e.method, e.lastWord
 	}
 	if asked.RequestResponseInformation != nil && *asked.RequestResponseInformation == 1 { // [MQTT-3.1.2-28]
 		p.ResponseInformation = c.responseInformation(cn.Username)

@@ -424,16 +424,3 @@ func TestReasonStringsAreOnlyForClientsThatWantThem(t *testing.T) {
 		c.ExpectClosed()
 	}
 }
-
-// Proves 5.0: [MQTT-4.12.0-1] [MQTT-4.12.0-6] [MQTT-4.12.0-7]
-func TestEnhancedAuthenticationIsRefused(t *testing.T) {
-	t.Parallel()
-	n := mqtttest.Start(t)
-	c := n.Dial(packet.V5)
-	a := c.TryConnect("c", mqtttest.Props(func(p *packet.Properties) { p.AuthenticationMethod = new("SCRAM") }))
-	require.Equal(t, packet.BadAuthenticationMethod, a.Code)
-	c.ExpectClosed()
-	c = n.Connect(packet.V5, "c")
-	c.Send(&packet.Auth{Code: packet.ReAuthenticate, Properties: &packet.Properties{AuthenticationMethod: new("SCRAM")}})
-	c.ExpectDisconnect(packet.ProtocolError)
-}

@@ -24,6 +24,7 @@ func newAuthServer(p AuthPlugin, log *slog.Logger) *server {
 type authServer struct {
 	pluginv1.UnimplementedAuthServer
 	AuthPlugin
+	exchanges exchanges
 }
 
 var _ pluginv1.AuthServer = (*authServer)(nil)
@@ -50,7 +51,7 @@ func (a *authServer) Authorize(ctx context.Context, req *pluginv1.AuthorizeReque
 
 func (a *authServer) Exchange(ctx context.Context, req *pluginv1.ExchangeRequest) (*pluginv1.ExchangeResponse, error) {
 	if e, ok := a.AuthPlugin.(Exchanger); ok {
-		return e.Exchange(ctx, req)
+		return a.exchanges.serve(ctx, e, req)
 	}
 	return a.UnimplementedAuthServer.Exchange(ctx, req)
 }

@@ -96,13 +96,6 @@ type Revoker interface {
 	Revocations(ctx context.Context, send func(*pluginv1.Revocation) error) error
 }
 
-// Exchanger is implemented by an AuthPlugin that serves MQTT 5 enhanced authentication.
-type Exchanger interface {
-	// Methods lists the authentication methods, for instance "SCRAM-SHA-256".
-	Methods() []string
-	Exchange(ctx context.Context, req *pluginv1.ExchangeRequest) (*pluginv1.ExchangeResponse, error)
-}
-
 // MetaPlugin keeps the gateway's metadata. Messages and gRPC status codes are documented in plugins/proto; return errors
 // made with google.golang.org/grpc/status.
 type MetaPlugin interface {

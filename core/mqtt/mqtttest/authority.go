@@ -11,6 +11,8 @@ import (
 type Rules struct {
 	// Admit refuses a client with an *auth.Denied; nil admits.
 	Admit func(auth.Request) error
+	// Exchange begins an enhanced authentication; nil: there is no method.
+	Exchange func(req auth.Request, method string, reauthenticate bool) (auth.Exchange, error)
 	// Allow judges an action of a client.
 	Allow func(clientID string, a auth.Action) bool
 
@@ -31,6 +33,14 @@ func (r *Rules) Authenticate(ctx context.Context, req auth.Request) (*auth.Princ
 		}
 	}
 	return auth.Anonymous().Authenticate(ctx, req)
+}
+
+// Begin implements auth.Authority.
+func (r *Rules) Begin(req auth.Request, method string, reauthenticate bool) (auth.Exchange, error) {
+	if r.Exchange == nil {
+		return auth.Anonymous().Begin(req, method, reauthenticate)
+	}
+	return r.Exchange(req, method, reauthenticate)
 }
 
 // Authorize implements auth.Authority.

@@ -1,0 +1,89 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Exchange is an enhanced authentication that is under way. One goroutine at a time may use it.
+type Exchange interface {
+	// Step hands over what the client sent. It answers data for the client, or the outcome: a principal, or a *Denied error.
+	// After an outcome there are no further steps.
+	Step(ctx context.Context, data []byte) (Answer, error)
+	// Abandon ends an exchange that has no outcome.
+	Abandon()
+}
+
+// Answer is what a step of an exchange comes to.
+type Answer struct {
+	// Data is for the client.
+	Data []byte
+	// Principal is the admitted client; nil while the exchange goes on.
+	Principal *Principal
+}
+
+// abandonTimeout bounds the call that tells a plugin that an exchange was given up.
+const abandonTimeout = time.Second
+
+// Begin implements Authority.
+func (a *Auth) Begin(req Request, method string, reauthenticate bool) (Exchange, error) {
+	if !slices.Contains(a.opts.Traits().GetMethods(), method) {
+		a.metrics.refuse(BadMethod)
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username, "remote", req.RemoteAddr,
+			"reason", BadMethod.String(), "method", method, "plugin", a.opts.PluginName())
+		return nil, &Denied{Reason: BadMethod, Detail: fmt.Sprintf("the auth plugin has no method %.64q", method)}
+	}
+	return &exchange{a: a, req: req, plugin: a.opts.PluginName(), next: &pluginv1.ExchangeRequest{
+		ExchangeId: rand.Text(), Method: method, Connection: connectionOf(req), Reauthenticate: reauthenticate}}, nil
+}
+
+// exchange is an Exchange with a plugin, whose state is in the process of the plugin that took the first step.
+type exchange struct {
+	a      *Auth
+	req    Request
+	plugin string                    // who answers, as it was when the exchange began
+	next   *pluginv1.ExchangeRequest // of the next step, without its data
+	begun  bool                      // the plugin knows of it
+}
+
+var _ Exchange = (*exchange)(nil)
+
+// Step implements Exchange.
+func (x *exchange) Step(ctx context.Context, data []byte) (Answer, error) {
+	in := x.next
+	in.Data = data
+	x.begun = true
+	resp, err := x.a.opts.Client.Exchange(ctx, in)
+	if n := len(resp.GetData()); err == nil && n > math.MaxUint16 {
+		err = fmt.Errorf("it answered %d bytes of data; a packet takes %d", n, math.MaxUint16)
+	}
+	if err != nil {
+		return Answer{}, x.a.unavailable(x.req, x.plugin, err)
+	}
+	if resp.GetMore() {
+		x.next = &pluginv1.ExchangeRequest{ExchangeId: in.GetExchangeId(), Method: in.GetMethod(), Reauthenticate: in.GetReauthenticate()}
+		return Answer{Data: resp.GetData()}, nil
+	}
+	x.begun = false
+	if resp.GetResult() == nil {
+		return Answer{}, x.a.unavailable(x.req, x.plugin, fmt.Errorf("it answered neither more nor a result"))
+	}
+	p, err := x.a.conclude(x.req, resp.GetResult(), x.plugin)
+	return Answer{Data: resp.GetData(), Principal: p}, err
+}
+
+// Abandon implements Exchange. A plugin that cannot be told forgets by itself.
+func (x *exchange) Abandon() {
+	if !x.begun {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), abandonTimeout)
+	defer cancel()
+	_, _ = x.a.opts.Client.Exchange(ctx, &pluginv1.ExchangeRequest{ExchangeId: x.next.GetExchangeId(), Method: x.next.GetMethod(), Abandon: true})
+}

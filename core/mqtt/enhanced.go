@@ -1,0 +1,172 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+)
+
+const (
+	// maxExchangeSteps bounds the steps of one enhanced authentication.
+	maxExchangeSteps = 16
+	// exchangeTimeouts is how many times Options.ConnectTimeout an enhanced authentication may take in all; the client has one for
+	// each of its packets.
+	exchangeTimeouts = 3
+)
+
+// enhanced is the enhanced authentication of a connection.
+type enhanced struct {
+	method string
+	req    auth.Request // what the client is known by
+	// lastWord is the data that the authentication before CONNACK ended with; CONNACK carries it.
+	lastWord []byte
+	// again is the re-authentication that is under way, with the steps that it has taken and what ends it; nil: none.
+	again auth.Exchange
+	steps int
+	end   *time.Timer
+}
+
+// authenticate asks who the client is: by its password, or by the method that it names (MQTT 5, 4.12). What it answers itself
+// comes back as errEnded.
+func (c *conn) authenticate(ctx context.Context, req auth.Request, props *packet.Properties) (*auth.Principal, error) {
+	if props.AuthenticationMethod == nil {
+		return c.srv.o.Authority.Authenticate(ctx, req)
+	}
+	req.Password, req.HasPassword = nil, false // not asked for again
+	e := &enhanced{method: *props.AuthenticationMethod, req: req}
+	c.enhanced = e
+	x, err := c.srv.o.Authority.Begin(req, e.method, false)
+	if err != nil {
+		return nil, err
+	}
+	defer x.Abandon() // nothing, where there is an outcome
+	data := props.AuthenticationData
+	end := time.Now().Add(exchangeTimeouts * c.srv.o.ConnectTimeout)
+	for range maxExchangeSteps {
+		a, err := x.Step(ctx, data)
+		if err != nil {
+			return nil, err
+		}
+		if a.Principal != nil {
+			e.lastWord = a.Data
+			return a.Principal, nil
+		}
+		ask := c.auth(packet.ContinueAuthentication, a.Data)
+		if c.tooLarge(ask) {
+			return nil, c.refuse(packet.PacketTooLarge, "")
+		}
+		c.write(ask)
+		if data, err = c.nextStep(end); err != nil {
+			return nil, err
+		}
+	}
+	return nil, c.refuse(packet.NotAuthorized, "the authentication takes too many steps")
+}
+
+// nextStep waits for the client's next AUTH. Until CONNACK nothing else may come but DISCONNECT [MQTT-3.1.2-30].
+func (c *conn) nextStep(end time.Time) ([]byte, error) {
+	deadline := time.Now().Add(c.srv.o.ConnectTimeout)
+	if deadline.After(end) {
+		deadline = end
+	}
+	if err := c.nc.SetReadDeadline(deadline); err != nil {
+		return nil, errEnded
+	}
+	p, err := c.reader.ReadPacket()
+	if err != nil {
+		if bad, ok := errors.AsType[*packet.Error](err); ok {
+			c.srv.metrics.malformed.Inc()
+			return nil, c.refuse(bad.Code, bad.Reason)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, c.refuse(packet.NotAuthorized, "the authentication was not finished in time")
+		}
+		return nil, errEnded
+	}
+	switch p := p.(type) {
+	case *packet.Auth:
+		if p.Code != packet.ContinueAuthentication || *p.Properties.AuthenticationMethod != c.enhanced.method {
+			return nil, c.refuse(packet.ProtocolError, "AUTH with another code or method than the authentication's")
+		}
+		return p.Properties.AuthenticationData, nil
+	case *packet.Disconnect:
+		return nil, errEnded
+	default:
+		return nil, c.refuse(packet.ProtocolError, p.Type().String()+" before the authentication is done")
+	}
+}
+
+// auth makes an AUTH packet, which always carries the method [MQTT-4.12.0-5].
+func (c *conn) auth(code packet.Code, data []byte) *packet.Auth {
+	return &packet.Auth{Code: code, Properties: &packet.Properties{AuthenticationMethod: &c.enhanced.method, AuthenticationData: data}}
+}
+
+// reauthenticate takes a step of an authentication anew (MQTT 5, 4.12.1). Other packets go on in between, under the old
+// authentication.
+func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
+	begins, e := p.Code == packet.ReAuthenticate, c.enhanced
+	switch {
+	case e == nil: // [MQTT-4.12.0-7]
+		return c.fail(packet.ProtocolError, "AUTH from a client that named no authentication method in CONNECT")
+	case *p.Properties.AuthenticationMethod != e.method: // [MQTT-4.12.1-1]
+		return c.fail(packet.ProtocolError, "AUTH with another method than CONNECT's")
+	case begins && e.again != nil:
+		return c.fail(packet.ProtocolError, "a re-authentication is under way already")
+	case !begins && e.again == nil:
+		return c.fail(packet.ProtocolError, "AUTH without a re-authentication under way")
+	}
+	if begins {
+		x, err := c.srv.o.Authority.Begin(e.req, e.method, true)
+		if err != nil {
+			return c.notAuthenticated(err)
+		}
+		e.again, e.steps = x, 0
+		e.end = time.AfterFunc(exchangeTimeouts*c.srv.o.ConnectTimeout, func() {
+			c.Close(packet.NotAuthorized, "the re-authentication was not finished in time")
+		})
+	}
+	if e.steps++; e.steps > maxExchangeSteps {
+		return c.fail(packet.NotAuthorized, "the re-authentication takes too many steps")
+	}
+	a, err := e.again.Step(ctx, p.Properties.AuthenticationData)
+	if err != nil {
+		return c.notAuthenticated(err)
+	}
+	code := packet.ContinueAuthentication
+	if a.Principal != nil {
+		code = packet.Success
+		// Decisions are the principal's, so those about the old one are gone with it.
+		c.principal = a.Principal
+		c.admitted.Store(a.Principal)
+		c.expireWith(a.Principal)
+		c.abandon()
+		c.log.Debug("client authenticated anew", "client", c.clientID, "identity", a.Principal.Identity())
+	}
+	answer := c.auth(code, a.Data)
+	if c.tooLarge(answer) {
+		return c.fail(packet.PacketTooLarge, "the next step of the authentication is larger than the client takes")
+	}
+	c.write(answer)
+	return nil
+}
+
+// notAuthenticated ends the connection of a client whose re-authentication failed [MQTT-4.12.1-2].
+func (c *conn) notAuthenticated(err error) error {
+	c.log.Info("re-authentication failed; closing the connection", "client", c.clientID, "error", err)
+	return c.fail(packet.NotAuthorized, "the re-authentication failed")
+}
+
+// abandon ends the re-authentication that is under way, if there is one.
+func (c *conn) abandon() {
+	e := c.enhanced
+	if e == nil || e.again == nil {
+		return
+	}
+	e.end.Stop()
+	e.again.Abandon()
+	e.again, e.end = nil, nil
+}
