@@ -180,7 +180,7 @@ func TestNothingOverTheClientsMaximumPacketSizeIsSent(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.2-24] [MQTT-3.2.2-19] [MQTT-3.14.0-1]
+// Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.2.2-19] [MQTT-3.14.0-1]
 func TestAClientThatTakesNoConnackIsRefusedWithinItsMaximumPacketSize(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -197,7 +197,7 @@ func TestAClientThatTakesNoConnackIsRefusedWithinItsMaximumPacketSize(t *testing
 
 // The client takes CONNACK, but neither long answers nor reasons.
 //
-// Proves: [MQTT-3.1.2-24] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
+// Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
 func TestReasonsThatDoNotFitAreLeftOutAndLongAnswersCloseTheConnection(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, deny)
@@ -231,7 +231,7 @@ func TestReasonsThatDoNotFitAreLeftOutAndLongAnswersCloseTheConnection(t *testin
 	c.ExpectDisconnect(packet.PacketTooLarge)
 }
 
-// Proves: [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.7.2-1] [MQTT-3.9.3-2] [MQTT-3.1.2-29]
+// Proves 5.0: [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.7.2-1] [MQTT-3.9.3-2] [MQTT-3.1.2-29]
 func TestRefusalsSayWhyToClientsThatWantToKnow(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, deny, func(c *mqtttest.Config) { c.NoAutoCreate, c.KnownTopics = true, []string{"T"} })
@@ -275,7 +275,7 @@ func TestRefusalsSayWhyToClientsThatWantToKnow(t *testing.T) {
 	}
 }
 
-// Proves: [MQTT-3.1.2-28]
+// Proves 5.0: [MQTT-3.1.2-28]
 func TestResponseInformationIsGivenToThoseWhoAskForIt(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ResponseInformation = "T/answers/%u/%c" })
@@ -291,7 +291,7 @@ func TestResponseInformationIsGivenToThoseWhoAskForIt(t *testing.T) {
 	require.Equal(t, "T/answers//"+*assigned.AssignedClientIdentifier, *assigned.ResponseInformation)
 }
 
-// Proves: [MQTT-4.13.2-1]
+// Proves 5.0: [MQTT-4.13.2-1]
 func TestClientsArePointedToTheOtherServerWhenThisOneStopsOrIsFull(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ServerReference, c.MQTT.MaxConnections = "mq2.example.com:1883", 2 })

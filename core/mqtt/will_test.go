@@ -181,7 +181,7 @@ func TestAWillCarriesItsProperties(t *testing.T) {
 	require.Nil(t, p.WillDelayInterval)
 }
 
-// Proves: [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+// Proves 5.0: [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.14.4-3]
 func TestOnlyANormalDisconnectionDropsTheWill(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -199,7 +199,7 @@ func TestOnlyANormalDisconnectionDropsTheWill(t *testing.T) {
 	sub.ExpectPublish("T/end", "end")
 }
 
-// Proves: [MQTT-3.1.4-2]
+// Proves 5.0: [MQTT-3.1.4-2]
 func TestAWillThatIsNotWhatItsFormatSaysIsRefused(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
