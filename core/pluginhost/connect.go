@@ -16,7 +16,7 @@ import (
 )
 
 // transport settles whether the connection is secured: it is, unless the plugin's handshake line has no certificate.
-func (i *instance) transport(p *Plugin, config *plugin.ClientConfig, addr net.Addr) error {
+func (i *instance) transport(config *plugin.ClientConfig, addr net.Addr) error {
 	fields := strings.Split(i.process.shaken(), "|")
 	i.secure = len(fields) >= 6 && fields[5] != ""
 	switch a := addr.(type) {
@@ -30,7 +30,7 @@ func (i *instance) transport(p *Plugin, config *plugin.ClientConfig, addr net.Ad
 			return fmt.Errorf("it listens on %s; a plugin may listen on a unix socket or on a loopback address only", a)
 		}
 		if !i.secure {
-			p.log.Warn("plugin listens on a loopback port without TLS: every user of this machine can call it", "address", a.String())
+			i.spec.log.Warn("plugin listens on a loopback port without TLS: every user of this machine can call it", "address", a.String())
 		}
 	}
 	if !i.secure {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +28,8 @@ type testConfig struct {
 	Secret string `config:"secret,secret"`
 	Mode   string `config:"mode"`
 	File   string `config:"file"`
+	Says   string `config:"says"`
+	Lock   string `config:"lock"`
 }
 
 // testAuth is an auth plugin that does what its configuration says, and what user names ask for.
@@ -33,10 +37,32 @@ type testAuth struct {
 	name string
 	cfg  testConfig
 	log  *slog.Logger
+	lock *os.File
 }
 
 func (t *testAuth) Info() sdk.Info {
-	return sdk.Info{Name: t.name, Version: "1.2.3", Config: testConfig{}, Exclusive: true}
+	return sdk.Info{Name: t.name, Version: ownVersion(), Config: testConfig{}, Exclusive: strings.HasPrefix(t.name, "plug-lock")}
+}
+
+// versionMark precedes the version at the end of an executable that installVersion made.
+const versionMark = "\nversion of this test plugin: "
+
+// ownVersion is the version that installVersion wrote behind this executable.
+func ownVersion() string {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "1.2.3"
+	}
+	defer f.Close()
+	end := make([]byte, 64)
+	size, _ := f.Seek(0, io.SeekEnd)
+	if _, err := f.ReadAt(end, size-int64(len(end))); err != nil {
+		return "1.2.3"
+	}
+	if _, version, ok := strings.Cut(string(end), versionMark); ok {
+		return version
+	}
+	return "1.2.3"
 }
 
 func (t *testAuth) Configure(_ context.Context, s sdk.Setup) []sdk.Problem {
@@ -62,11 +88,25 @@ func (t *testAuth) Activate(context.Context) error {
 	if t.cfg.Mode == "no-activate" {
 		return errors.New("data.db is held by process 17")
 	}
+	if t.cfg.Lock != "" {
+		f, err := os.OpenFile(t.cfg.Lock, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return err
+		}
+		if !tryLock(f) {
+			f.Close()
+			return errors.New("the lock is held by another process")
+		}
+		t.lock = f
+	}
 	t.log.Warn("activated", "answer", 42, "plugin", "impostor")
 	return nil
 }
 
 func (t *testAuth) Deactivate(context.Context) error {
+	if t.lock != nil {
+		t.lock.Close()
+	}
 	if t.cfg.File != "" {
 		return os.WriteFile(t.cfg.File, []byte("deactivated"), 0o600)
 	}
@@ -81,7 +121,19 @@ func (t *testAuth) Health(context.Context) error {
 }
 
 func (t *testAuth) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
+	switch t.cfg.Mode {
+	case "die-authenticate":
+		exit(7)
+	case "hang-authenticate":
+		time.Sleep(time.Hour)
+	case "cannot-judge":
+		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_UNAVAILABLE, Detail: "no users yet"}, nil
+	}
 	switch req.GetConnection().GetUsername() {
+	case "says":
+		return &pluginv1.AuthenticateResponse{Detail: t.cfg.Says}, nil
+	case "slow":
+		time.Sleep(300 * time.Millisecond)
 	case "crash":
 		exit(5)
 	case "panic":
@@ -99,7 +151,14 @@ func (t *testAuth) Authenticate(_ context.Context, req *pluginv1.AuthenticateReq
 }
 
 func (t *testAuth) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pluginv1.AuthorizeResponse, error) {
-	return &pluginv1.AuthorizeResponse{}, nil
+	resp := &pluginv1.AuthorizeResponse{}
+	for range req.GetActions() {
+		resp.Decisions = append(resp.Decisions, &pluginv1.Decision{Allow: true})
+	}
+	if t.cfg.Mode == "too-few-decisions" {
+		resp.Decisions = resp.Decisions[1:]
+	}
+	return resp, nil
 }
 
 func (t *testAuth) Revocations(ctx context.Context, send func(*pluginv1.Revocation) error) error {
@@ -110,22 +169,69 @@ func (t *testAuth) Revocations(ctx context.Context, send func(*pluginv1.Revocati
 	return ctx.Err()
 }
 
-type testMeta struct{ sdk.MetaPlugin }
+// testMeta is a meta plugin that keeps its data in memory, beginning with what its configuration says.
+type testMeta struct {
+	sdk.MetaPlugin
+	name string
 
-func (t *testMeta) Info() sdk.Info                                         { return sdk.Info{Name: "plug-meta", Version: "1"} }
-func (t *testMeta) Traits() *pluginv1.MetaTraits                           { return &pluginv1.MetaTraits{Ttl: true} }
-func (t *testMeta) Configure(_ context.Context, _ sdk.Setup) []sdk.Problem { return nil }
-func (t *testMeta) Activate(context.Context) error                         { return nil }
-func (t *testMeta) Deactivate(context.Context) error                       { return nil }
-func (t *testMeta) Health(context.Context) error                           { return nil }
-
-func (t *testMeta) Get(_ context.Context, req *pluginv1.GetRequest) (*pluginv1.GetResponse, error) {
-	return &pluginv1.GetResponse{Found: true, Entry: &pluginv1.Entry{Key: req.GetKey(), Value: []byte("v")}}, nil
+	mu   sync.Mutex
+	data map[string]string
 }
 
+type testMetaConfig struct {
+	Data map[string]string `config:"data"`
+	Mode string            `config:"mode"`
+}
+
+func (t *testMeta) Info() sdk.Info {
+	return sdk.Info{Name: t.name, Version: ownVersion(), Config: testMetaConfig{}}
+}
+
+func (t *testMeta) Traits() *pluginv1.MetaTraits { return &pluginv1.MetaTraits{Ttl: true} }
+
+func (t *testMeta) Configure(_ context.Context, s sdk.Setup) []sdk.Problem {
+	var cfg testMetaConfig
+	if problems := s.Decode(&cfg); len(problems) > 0 {
+		return problems
+	}
+	t.data = cfg.Data
+	if t.data == nil {
+		t.data = map[string]string{}
+	}
+	if cfg.Mode == "finds-everything" {
+		t.data = nil
+	}
+	return nil
+}
+
+func (t *testMeta) Activate(context.Context) error   { return nil }
+func (t *testMeta) Deactivate(context.Context) error { return nil }
+func (t *testMeta) Health(context.Context) error     { return nil }
+
+func (t *testMeta) Get(_ context.Context, req *pluginv1.GetRequest) (*pluginv1.GetResponse, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, found := t.data[req.GetKey()]
+	return &pluginv1.GetResponse{Found: found || t.data == nil, Entry: &pluginv1.Entry{Key: req.GetKey(), Value: []byte(v)}}, nil
+}
+
+func (t *testMeta) Put(_ context.Context, req *pluginv1.PutRequest) (*pluginv1.PutResponse, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data[req.GetKey()] = string(req.GetValue())
+	return &pluginv1.PutResponse{Done: true, Revision: 1}, nil
+}
+
+// List answers a page for each key.
 func (t *testMeta) List(_ context.Context, req *pluginv1.ListRequest, send func(*pluginv1.ListResponse) error) error {
-	for i := range 3 {
-		if err := send(&pluginv1.ListResponse{Revision: int64(i + 1)}); err != nil {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(t.data)) {
+		if req.GetNamespace() == pingNamespace || !strings.HasPrefix(key, req.GetPrefix()) {
+			continue
+		}
+		page := &pluginv1.ListResponse{Revision: 1, Entries: []*pluginv1.Entry{{Key: key, Value: []byte(t.data[key])}}}
+		if err := send(page); err != nil {
 			return err
 		}
 	}
@@ -159,6 +265,21 @@ func install(t *testing.T, dir, name string) string {
 	return path
 }
 
+// installVersion installs this test's binary as a plugin that says that it is of a version.
+func installVersion(t *testing.T, dir, name, version string) string {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	text, err := os.ReadFile(self)
+	require.NoError(t, err)
+	path := filepath.Join(dir, name)
+	// As an installer does: the file that runs is not written to, another one takes its name.
+	require.NoError(t, os.WriteFile(path+".new", append(text, versionMark+version...), 0o755))
+	require.NoError(t, os.Chmod(path+".new", 0o755))
+	require.NoError(t, os.Rename(path+".new", path))
+	return path
+}
+
 // pluginDir is an empty directory that is fit for plugins.
 func pluginDir(t *testing.T) string {
 	t.Helper()
@@ -178,10 +299,10 @@ func newHost(t *testing.T, names ...string) (*Host, *logBuffer) {
 		Dir: dir, NodeID: "n1", DataDir: t.TempDir(), ConfigDir: t.TempDir(),
 		Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		timing: timing{
-			startup: 5 * time.Second, handshake: 3 * time.Second,
+			startup: 9 * time.Second, handshake: 6 * time.Second,
 			healthEvery: 100 * time.Millisecond, healthTimeout: 500 * time.Millisecond,
 			firstPause: 20 * time.Millisecond, lastPause: 200 * time.Millisecond,
-			callAuth: 8 * time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,
+			callAuth: 8 * time.Second, heal: time.Second, ping: 2 * time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,
 		},
 	})
 	require.NoError(t, err)

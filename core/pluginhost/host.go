@@ -2,10 +2,10 @@ package pluginhost
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -52,9 +52,11 @@ type Host struct {
 	// mu guards the fields below.
 	mu     sync.Mutex
 	closed bool
-	// starts counts the starts under way; it grows only while closed is false.
+	// starts counts the starts and swaps under way; it grows only while closed is false.
 	starts  sync.WaitGroup
 	plugins []*Plugin
+	// candidates are prepared and have not taken over yet.
+	candidates map[*Candidate]struct{}
 }
 
 // ErrClosed is the error of a Host that was closed.
@@ -85,7 +87,8 @@ func New(opts Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plugin host: private directory for plugin sockets: %w", err)
 	}
-	h := &Host{opts: opts, metrics: newMetrics(opts.Registerer), sockets: sockets, spawner: newSpawner()}
+	h := &Host{opts: opts, metrics: newMetrics(opts.Registerer), sockets: sockets, spawner: newSpawner(),
+		candidates: make(map[*Candidate]struct{})}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -93,24 +96,26 @@ func New(opts Options) (*Host, error) {
 // Start starts a plugin and returns when it is ready for calls; from then on it is supervised until Close. config is the
 // plugin's configuration block. An error is one line that names the plugin and what to do, and comes within StartupTimeout.
 func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, config map[string]any) (*Plugin, error) {
-	if config == nil {
-		config = map[string]any{}
-	}
-	block, err := json.Marshal(config)
+	return h.Run(ctx, h.Spec(name, kind, config))
+}
+
+// Run is Start for a plugin that a Spec describes.
+func (h *Host) Run(ctx context.Context, what Spec) (*Plugin, error) {
+	s, err := h.spec(what)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %q: its configuration cannot be written as JSON: %w", name, err)
+		return nil, err
 	}
-	if !h.begin() {
+	if !h.enter() {
 		return nil, ErrClosed
 	}
 	defer h.starts.Done()
-	p := newPlugin(h, spec{name: name, kind: kind, config: block, checksum: h.opts.Checksums[name]})
+	p := newPlugin(h, s)
 	ctx, cancel := context.WithTimeout(ctx, h.opts.timing.startup)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	inst, err := p.launch(ctx)
+	inst, err := h.launch(ctx, s)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %q: %w", name, err)
+		return nil, fmt.Errorf("plugin %q: %w", s.Name, err)
 	}
 	p.adopt(inst)
 
@@ -123,8 +128,8 @@ func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, confi
 	return p, nil
 }
 
-// begin counts a start in, which Close waits for; false when the host is closed.
-func (h *Host) begin() bool {
+// enter counts a start or a swap in, which Close waits for; false when the host is closed.
+func (h *Host) enter() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.closed {
@@ -153,6 +158,12 @@ func (h *Host) Close() error {
 
 	h.cancel()
 	h.starts.Wait()
+	h.mu.Lock()
+	left := slices.Collect(maps.Keys(h.candidates))
+	h.mu.Unlock()
+	for _, c := range left {
+		c.Close()
+	}
 	plugins := h.Plugins()
 	for _, p := range slices.Backward(plugins) {
 		p.supervised.Wait()
@@ -172,6 +183,8 @@ type timing struct {
 	waitLive time.Duration
 	// callAuth and callMeta are the deadlines of calls.
 	callAuth, callMeta time.Duration
+	// heal is how long a process that is to replace another may take until it is healthy, ping bounds the calls that try it.
+	heal, ping time.Duration
 	// deactivate and exit bound the steps of a stop.
 	deactivate, exit time.Duration
 	// breakerOpen is how long the breaker stays open at first.
@@ -194,6 +207,8 @@ func (t timing) orDefaults() timing {
 	or(&t.waitLive, 3*time.Second)
 	or(&t.callAuth, 3*time.Second)
 	or(&t.callMeta, 10*time.Second)
+	or(&t.heal, 5*time.Second)
+	or(&t.ping, 5*time.Second)
 	or(&t.deactivate, 5*time.Second)
 	or(&t.exit, 3*time.Second)
 	or(&t.breakerOpen, time.Second)

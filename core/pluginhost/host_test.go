@@ -52,7 +52,7 @@ func TestAStartedPluginAnswersCallsAndSaysWhatItIs(t *testing.T) {
 func TestAMetaPluginServesCallsAndStreams(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-meta")
-	p, err := h.Start(t.Context(), "plug-meta", pluginv1.Kind_KIND_META, nil)
+	p, err := h.Start(t.Context(), "plug-meta", pluginv1.Kind_KIND_META, map[string]any{"data": map[string]any{"k": "v", "l": "w", "m": "x"}})
 	require.NoError(t, err)
 	require.True(t, p.Describe().GetMeta().GetTtl())
 	got, err := p.Meta().Get(t.Context(), &pluginv1.GetRequest{Key: "k"})
@@ -95,7 +95,7 @@ func TestAPluginThatCannotStartIsOneClearLineWithinTenSeconds(t *testing.T) {
 		{name: "plug-netrpc", want: []string{"speaks netrpc", "must speak grpc"}},
 		{name: "plug-afar", want: []string{"192.0.2.1:80", "loopback"}},
 		{name: "plug-vanishes", want: []string{"exit status 6"}},
-		{name: "plug-silent", want: []string{"within 3s"}},
+		{name: "plug-silent", want: []string{"within 6s"}},
 		{name: "plug-liar", want: []string{"its name is", "somebody-else"}},
 		{name: "plug-auth", kind: pluginv1.Kind_KIND_META, want: []string{"is an auth plugin", "configured as a meta plugin"}},
 		{name: "plug-auth", config: map[string]any{"mode": "refuse"},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-plugin"
@@ -23,6 +24,7 @@ const discardTimeout = 300 * time.Millisecond
 
 // instance is one process of a plugin, from its start to its end.
 type instance struct {
+	spec     spec
 	file     verified
 	process  *process
 	client   *plugin.Client
@@ -38,6 +40,21 @@ type instance struct {
 	timing  timing
 	// unwell is what Health said when the process was activated.
 	unwell error
+	// calls are under way on this process. They are counted in under Plugin.mu, while the process is live.
+	calls sync.WaitGroup
+}
+
+// drain waits until the calls that are under way on a process that is live no more have ended, or until patience is over.
+// What has not been answered then ends with the process.
+func (i *instance) drain(patience time.Duration) {
+	done := make(chan struct{})
+	go func() { i.calls.Wait(); close(done) }() // ends with the calls, at the latest when the process does
+	select {
+	case <-done:
+	case <-i.process.exited:
+	case <-time.After(patience):
+		i.spec.log.Warn("the calls of a plugin that was replaced have not ended; it is stopped", "pid", i.process.pid(), "waited", patience.String())
+	}
 }
 
 // activate makes the process ready for calls, and has it answer Health once. A plugin whose backend is away is started all

@@ -17,18 +17,10 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// spec is what a plugin is to be, whatever process serves it.
-type spec struct {
-	name     string
-	kind     pluginv1.Kind
-	config   []byte // JSON
-	checksum string // "" where not pinned
-}
-
 // launch takes a plugin from its file to a process that is ready for calls. On an error nothing is left behind, and the
 // error does not name the plugin. It checks everything again on each start.
-func (p *Plugin) launch(ctx context.Context) (*instance, error) {
-	inst, err := p.prepare(ctx)
+func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
+	inst, err := h.prepare(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -40,16 +32,16 @@ func (p *Plugin) launch(ctx context.Context) (*instance, error) {
 }
 
 // prepare is launch without Activate: a swap does it while the process before is still serving.
-func (p *Plugin) prepare(ctx context.Context) (*instance, error) {
-	file, err := verify(p.host.opts.Dir, p.spec.name, p.spec.checksum)
+func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
+	file, err := verify(s.Dir, s.Name, s.Checksum)
 	if err != nil {
 		return nil, err
 	}
-	inst, err := p.begin(file)
+	inst, err := h.begin(s, file)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.introduce(ctx, inst); err != nil {
+	if err := h.introduce(ctx, inst); err != nil {
 		inst.end(discardTimeout)
 		return nil, err
 	}
@@ -57,9 +49,9 @@ func (p *Plugin) prepare(ctx context.Context) (*instance, error) {
 }
 
 // begin starts the process and shakes hands.
-func (p *Plugin) begin(file verified) (*instance, error) {
-	logs := &lineLog{log: p.log}
-	inst := &instance{file: file, started: time.Now(), timing: p.host.opts.timing, offered: p.host.opts.versions}
+func (h *Host) begin(s spec, file verified) (*instance, error) {
+	logs := &lineLog{log: s.log}
+	inst := &instance{spec: s, file: file, started: time.Now(), timing: h.opts.timing, offered: h.opts.versions}
 	made := &connections{}
 	versions := make(map[int]plugin.PluginSet)
 	for _, v := range inst.offered {
@@ -74,8 +66,8 @@ func (p *Plugin) begin(file verified) (*instance, error) {
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
 		StartTimeout:     inst.timing.handshake,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.host.sockets.path},
-		Logger:           quietLogger(p.log),
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets.path},
+		Logger:           quietLogger(s.log),
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(
 				grpc.MaxCallRecvMsgSize(handshake.MaxMessageBytes), grpc.MaxCallSendMsgSize(handshake.MaxMessageBytes)),
@@ -87,7 +79,7 @@ func (p *Plugin) begin(file verified) (*instance, error) {
 		cmd.Dir = filepath.Dir(file.path)
 		cmd.Env = append(environment(), cmd.Env...)
 		inst.sockets = dir
-		inst.process = newProcess(cmd, p.host.spawner, logs)
+		inst.process = newProcess(cmd, h.spawner, logs)
 		return inst.process, nil
 	}
 	inst.client = plugin.NewClient(config)
@@ -97,7 +89,7 @@ func (p *Plugin) begin(file verified) (*instance, error) {
 		return nil, inst.explain(err)
 	}
 	inst.version = inst.client.NegotiatedVersion()
-	if err := inst.transport(p, config, addr); err != nil {
+	if err := inst.transport(config, addr); err != nil {
 		inst.end(discardTimeout)
 		return nil, err
 	}
@@ -109,27 +101,27 @@ func (p *Plugin) begin(file verified) (*instance, error) {
 }
 
 // introduce asks a process what it is and hands over its configuration.
-func (p *Plugin) introduce(ctx context.Context, inst *instance) error {
+func (h *Host) introduce(ctx context.Context, inst *instance) error {
 	describe, err := inst.control.Describe(ctx, &pluginv1.DescribeRequest{})
 	if err != nil {
 		return inst.step("Describe", err)
 	}
 	inst.describe = describe
 	switch {
-	case describe.GetName() != p.spec.name:
+	case describe.GetName() != inst.spec.Name:
 		return fmt.Errorf("%s says that its name is %q; name that one in the configuration, or install the right file", inst.file.path, describe.GetName())
-	case describe.GetKind() != p.spec.kind:
-		return fmt.Errorf("it is %s, but it is configured as %s; name another plugin there", kindName(describe.GetKind()), kindName(p.spec.kind))
+	case describe.GetKind() != inst.spec.Kind:
+		return fmt.Errorf("it is %s, but it is configured as %s; name another plugin there", kindName(describe.GetKind()), kindName(inst.spec.Kind))
 	}
-	opts := p.host.opts
+	opts := h.opts
 	resp, err := inst.control.Configure(ctx, &pluginv1.ConfigureRequest{
-		ConfigJson: p.spec.config, NodeId: opts.NodeID, DataDir: opts.DataDir, ConfigDir: opts.ConfigDir,
+		ConfigJson: inst.spec.block, NodeId: opts.NodeID, DataDir: opts.DataDir, ConfigDir: opts.ConfigDir,
 	})
 	if err != nil {
 		return inst.step("Configure", err)
 	}
 	if len(resp.GetProblems()) > 0 {
-		return &ConfigError{Section: sectionOf(p.spec.kind), Problems: problemsOf(resp)}
+		return &ConfigError{Section: sectionOf(inst.spec.Kind), Problems: problemsOf(resp)}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ type metrics struct {
 	restarts *prometheus.CounterVec
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	swaps    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -31,8 +32,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"plugin", "method"}),
 	}
+	m.swaps = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lmqgate_plugin_swaps_total", Help: "Attempts to have the plugin take over from what ran before, by result.",
+	}, []string{"plugin", "result"})
 	if reg != nil {
-		reg.MustRegister(m.up, m.restarts, m.calls, m.seconds)
+		reg.MustRegister(m.up, m.restarts, m.calls, m.seconds, m.swaps)
 	}
 	return m
 }
@@ -42,4 +46,12 @@ func (m *metrics) call(plugin, method string, err error, took time.Duration) {
 	if took > 0 {
 		m.seconds.WithLabelValues(plugin, method).Observe(took.Seconds())
 	}
+}
+
+func (m *metrics) swap(plugin string, err error) {
+	result := "done"
+	if err != nil {
+		result = "failed"
+	}
+	m.swaps.WithLabelValues(plugin, result).Inc()
 }

@@ -1,8 +1,8 @@
 package pluginhost
 
 import (
+	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -39,19 +39,26 @@ type Info struct {
 	Secure   bool `json:"secure"`
 }
 
-// Plugin is one supervised plugin.
+// Plugin is one supervised plugin: a place in the gateway that whatever process serves it at the moment fills. A swap may
+// put another plugin there.
 type Plugin struct {
 	host  *Host
-	spec  spec
-	log   *slog.Logger
+	kind  pluginv1.Kind
 	route *route
 	auth  pluginv1.AuthClient
 	meta  pluginv1.MetaClient
-	// supervised is held by the goroutine that supervise runs in.
+	// supervised is held by the goroutine that supervise runs in; gone is closed when it ends.
 	supervised sync.WaitGroup
+	gone       chan struct{}
+	// takeovers brings the supervisor the swaps that want its process.
+	takeovers chan *takeover
+	// swapping is held by the one swap that is under way. It is taken before mu.
+	swapping sync.Mutex
 
 	// mu guards the fields below.
 	mu sync.Mutex
+	// spec is what runs, or is to run again.
+	spec spec
 	// live is the process that answers calls; nil while there is none.
 	live *instance
 	// last is the newest process that was ever live, for Describe and Info.
@@ -61,18 +68,22 @@ type Plugin struct {
 	restarts  int
 	lastError error
 	unwell    error
+	breaker   *breaker
 	// changed is closed and replaced whenever live changes.
 	changed   chan struct{}
 	onRestart []func()
+	// cancelLaunch gives up the restart that is under way; nil where there is none.
+	cancelLaunch context.CancelFunc
 }
 
 func newPlugin(h *Host, s spec) *Plugin {
 	p := &Plugin{
-		host: h, spec: s, state: StateStarting, changed: make(chan struct{}), downSince: time.Now(),
-		log: h.opts.Log.With("plugin", s.name),
+		host: h, kind: s.Kind, spec: s, state: StateStarting, changed: make(chan struct{}), downSince: time.Now(),
+		gone: make(chan struct{}), takeovers: make(chan *takeover),
+		breaker: newBreaker(h.opts.timing.breakerOpen),
 	}
 	deadline := h.opts.timing.callMeta
-	if s.kind == pluginv1.Kind_KIND_AUTH {
+	if s.Kind == pluginv1.Kind_KIND_AUTH {
 		deadline = h.opts.timing.callAuth
 	}
 	p.route = newRoute(p, deadline)
@@ -80,8 +91,17 @@ func newPlugin(h *Host, s spec) *Plugin {
 	return p
 }
 
-// Name is the plugin's name in the configuration.
-func (p *Plugin) Name() string { return p.spec.name }
+// Name is the plugin's name in the configuration. A swap changes it, in the same moment as Describe.
+func (p *Plugin) Name() string { return p.present().Name }
+
+// Spec is what runs, or is to run again. Its Config must not be changed.
+func (p *Plugin) Spec() Spec { return p.present().Spec }
+
+func (p *Plugin) present() spec {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spec
+}
 
 // Auth reaches the plugin as an auth plugin, whatever process serves it at the moment. The client stays good for ever.
 // Calls fail with UNAVAILABLE where the plugin is away, and with DEADLINE_EXCEEDED where it does not answer in time.
@@ -95,7 +115,7 @@ func (p *Plugin) Describe() *pluginv1.DescribeResponse {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last == nil {
-		return &pluginv1.DescribeResponse{Name: p.spec.name, Kind: p.spec.kind}
+		return &pluginv1.DescribeResponse{Name: p.spec.Name, Kind: p.kind}
 	}
 	return p.last.describe
 }
@@ -105,8 +125,8 @@ func (p *Plugin) Info() Info {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	info := Info{
-		Name: p.spec.name, Kind: map[pluginv1.Kind]string{pluginv1.Kind_KIND_AUTH: "auth", pluginv1.Kind_KIND_META: "meta"}[p.spec.kind],
-		Pinned: p.spec.checksum != "", State: p.state, Restarts: p.restarts,
+		Name: p.spec.Name, Kind: kindOf(p.kind),
+		Pinned: p.spec.Checksum != "", State: p.state, Restarts: p.restarts,
 	}
 	if p.last != nil {
 		info.Path, info.Checksum = p.last.file.path, p.last.file.sum
@@ -126,7 +146,7 @@ func (p *Plugin) Healthy() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.live == nil {
-		return errors.Join(errors.New("plugin "+p.spec.name+" is "+string(p.state)), p.lastError)
+		return errors.Join(errors.New("plugin "+p.spec.Name+" is "+string(p.state)), p.lastError)
 	}
 	return p.unwell
 }
@@ -138,14 +158,17 @@ func (p *Plugin) OnRestart(fn func()) {
 	p.onRestart = append(p.onRestart, fn)
 }
 
-// adopt makes a process the one that answers calls.
+// adopt makes a process the one that answers calls, and what it was started as the plugin's spec.
 func (p *Plugin) adopt(inst *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.live, p.last, p.state, p.unwell = inst, inst, StateRunning, inst.unwell
+	if inst.spec.Name != p.spec.Name {
+		p.host.metrics.up.DeleteLabelValues(p.spec.Name)
+	}
+	p.live, p.last, p.state, p.unwell, p.spec = inst, inst, StateRunning, inst.unwell, inst.spec
+	p.breaker = newBreaker(p.host.opts.timing.breakerOpen)
 	p.announce()
-	p.route.breaker.reset()
-	p.host.metrics.up.WithLabelValues(p.spec.name).Set(1)
+	p.host.metrics.up.WithLabelValues(p.spec.Name).Set(1)
 }
 
 // lose takes the live process out of service.
@@ -160,7 +183,7 @@ func (p *Plugin) lose(state State, why error) {
 		p.lastError = why
 	}
 	p.announce()
-	p.host.metrics.up.WithLabelValues(p.spec.name).Set(0)
+	p.host.metrics.up.WithLabelValues(p.spec.Name).Set(0)
 }
 
 func (p *Plugin) announce() {

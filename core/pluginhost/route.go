@@ -26,15 +26,14 @@ type route struct {
 	plugin   *Plugin
 	deadline time.Duration
 	slots    chan struct{}
-	breaker  *breaker
+	gate     *gate
 }
 
 var _ grpc.ClientConnInterface = (*route)(nil)
 
 func newRoute(p *Plugin, deadline time.Duration) *route {
 	return &route{
-		plugin: p, deadline: deadline, slots: make(chan struct{}, callsUnderWay),
-		breaker: newBreaker(p.host.opts.timing.breakerOpen),
+		plugin: p, deadline: deadline, slots: make(chan struct{}, callsUnderWay), gate: newGate(),
 	}
 }
 
@@ -42,13 +41,18 @@ func newRoute(p *Plugin, deadline time.Duration) *route {
 func (r *route) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	began := time.Now()
 	err := r.invoke(ctx, method, args, reply, opts)
-	r.plugin.host.metrics.call(r.plugin.spec.name, shortName(method), err, time.Since(began))
+	r.plugin.host.metrics.call(r.plugin.Name(), shortName(method), err, time.Since(began))
 	return err
 }
 
 func (r *route) invoke(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
-	if !r.breaker.allow() {
-		return status.Errorf(codes.Unavailable, "plugin %s does not answer; calls to it are suspended for a moment", r.plugin.spec.name)
+	if err := r.gate.enter(ctx, writes[method]); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	defer r.gate.leave(writes[method])
+	breaker := r.plugin.breakerNow()
+	if !breaker.allow() {
+		return status.Errorf(codes.Unavailable, "plugin %s does not answer; calls to it are suspended for a moment", r.plugin.Name())
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.deadline)
 	defer cancel()
@@ -56,28 +60,28 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		r.breaker.neutral()
-		return status.Errorf(codes.Unavailable, "plugin %s has %d calls under way already", r.plugin.spec.name, callsUnderWay)
+		breaker.neutral()
+		return status.Errorf(codes.Unavailable, "plugin %s has %d calls under way already", r.plugin.Name(), callsUnderWay)
 	}
 	began := time.Now()
 	err := r.once(ctx, method, args, reply, opts)
 	switch {
 	case err == nil:
-		r.breaker.success()
+		breaker.success()
 	case status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= r.deadline*9/10:
 		// The deadline was this route's, not a short one of the caller's: the plugin hangs.
-		r.breaker.failure()
+		breaker.failure()
 	case status.Code(err) == codes.DeadlineExceeded, status.Code(err) == codes.Canceled, status.Code(err) == codes.Unavailable:
-		r.breaker.neutral()
+		breaker.neutral()
 	default:
-		r.breaker.success()
+		breaker.success()
 	}
 	return err
 }
 
 // once makes the call, and makes it again where the process died under it and doing it twice is harmless.
 func (r *route) once(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
-	inst, err := r.live(ctx)
+	inst, err := r.live(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -85,26 +89,32 @@ func (r *route) once(ctx context.Context, method string, args, reply any, opts [
 	var header, trailer metadata.MD
 	told := append(slices.Clone(opts), grpc.Header(&header), grpc.Trailer(&trailer))
 	err = settled(ctx, inst.conn.Invoke(ctx, method, args, reply, told...))
+	inst.calls.Done()
 	broken := status.Code(err) == codes.Unavailable && len(header)+len(trailer) == 0
 	if !broken || !repeatable[method] || !r.died(ctx, inst) {
 		return err
 	}
-	if inst, err = r.live(ctx); err != nil {
+	if inst, err = r.live(ctx, true); err != nil {
 		return err
 	}
+	defer inst.calls.Done()
 	return settled(ctx, inst.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream implements grpc.ClientConnInterface. A stream has the caller's deadline only, and ends with the process.
 func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	inst, err := r.live(ctx)
+	if err := r.gate.enter(ctx, false); err != nil {
+		return nil, status.FromContextError(err).Err()
+	}
+	defer r.gate.leave(false)
+	inst, err := r.live(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	stream, err := inst.conn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		err = settled(ctx, err)
-		r.plugin.host.metrics.call(r.plugin.spec.name, shortName(method), err, 0)
+		r.plugin.host.metrics.call(r.plugin.Name(), shortName(method), err, 0)
 		return nil, err
 	}
 	return settledStream{ClientStream: stream}, nil
@@ -120,16 +130,17 @@ func (s settledStream) Header() (metadata.MD, error) {
 	return md, settled(s.Context(), err)
 }
 
-// live is the process to call; where there is none it waits until one is there, a short time after the last went.
-func (r *route) live(ctx context.Context) (*instance, error) {
+// live is the process to call; where there is none it waits until one is there, a short time after the last went. count
+// counts a call in on it, which the caller counts out.
+func (r *route) live(ctx context.Context, count bool) (*instance, error) {
 	var timer <-chan time.Time
 	for {
-		inst, changed, state, until := r.plugin.current()
+		inst, changed, state, until := r.plugin.current(count)
 		if inst != nil {
 			return inst, nil
 		}
 		if state == StateStopped {
-			return nil, status.Errorf(codes.Unavailable, "plugin %s is stopped", r.plugin.spec.name)
+			return nil, status.Errorf(codes.Unavailable, "plugin %s is stopped", r.plugin.Name())
 		}
 		if timer == nil {
 			timer = time.After(time.Until(until))
@@ -137,18 +148,29 @@ func (r *route) live(ctx context.Context) (*instance, error) {
 		select {
 		case <-changed:
 		case <-timer:
-			return nil, status.Errorf(codes.Unavailable, "plugin %s is down and being started again", r.plugin.spec.name)
+			return nil, status.Errorf(codes.Unavailable, "plugin %s is down and being started again", r.plugin.Name())
 		case <-ctx.Done():
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
 	}
 }
 
-// current is the live process; changed is closed when that changes, and until is how long calls wait for one.
-func (p *Plugin) current() (inst *instance, changed <-chan struct{}, state State, until time.Time) {
+// current is the live process; changed is closed when that changes, and until is how long calls wait for one. count counts
+// a call in on the process, before a swap can take it for idle.
+func (p *Plugin) current(count bool) (inst *instance, changed <-chan struct{}, state State, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if count && p.live != nil {
+		p.live.calls.Add(1)
+	}
 	return p.live, p.changed, p.state, p.downSince.Add(p.host.opts.timing.waitLive)
+}
+
+// breakerNow is the breaker of the process that lives now: calls that hang on one that was replaced say nothing of the next.
+func (p *Plugin) breakerNow() *breaker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.breaker
 }
 
 // died says whether a broken call was the end of the process, and waits until another cannot be taken for it.
@@ -156,7 +178,7 @@ func (r *route) died(ctx context.Context, inst *instance) bool {
 	timer := time.NewTimer(deathNotice)
 	defer timer.Stop()
 	for {
-		now, changed, _, _ := r.plugin.current()
+		now, changed, _, _ := r.plugin.current(false)
 		if now != inst {
 			return true
 		}
@@ -175,6 +197,13 @@ var repeatable = map[string]bool{
 	pluginv1.Auth_Authenticate_FullMethodName: true,
 	pluginv1.Auth_Authorize_FullMethodName:    true,
 	pluginv1.Meta_Get_FullMethodName:          true,
+}
+
+// writes are the calls that change what the plugin keeps.
+var writes = map[string]bool{
+	pluginv1.Meta_Put_FullMethodName:    true,
+	pluginv1.Meta_Delete_FullMethodName: true,
+	pluginv1.Meta_Batch_FullMethodName:  true,
 }
 
 // settled gives the errors of gRPC itself the codes that callers of a plugin expect: RESOURCE_EXHAUSTED is a backend's

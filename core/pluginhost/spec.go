@@ -1,0 +1,60 @@
+package pluginhost
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Spec says which plugin is to run, and how. Host.Spec makes one from the host's options.
+type Spec struct {
+	// Name is the plugin's name in the configuration, and that of its executable in Dir.
+	Name string
+	Kind pluginv1.Kind
+	// Config is the plugin's configuration block; nil is an empty one.
+	Config map[string]any
+	// Dir is the directory of the executable; empty: Options.Dir.
+	Dir string
+	// Checksum pins the executable as "sha256:HEX"; empty: not pinned.
+	Checksum string
+}
+
+// Spec is what Start makes of a name, a kind and a configuration block: the plugin of that name in Options.Dir, pinned where
+// Options.Checksums pins it.
+func (h *Host) Spec(name string, kind pluginv1.Kind, config map[string]any) Spec {
+	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name]}
+}
+
+// spec is a Spec as it is used: with the block as it is sent, and the log of its plugin.
+type spec struct {
+	Spec
+	block []byte // JSON
+	log   *slog.Logger
+}
+
+func (h *Host) spec(s Spec) (spec, error) {
+	if s.Dir == "" {
+		s.Dir = h.opts.Dir
+	}
+	config := s.Config
+	if config == nil {
+		config = map[string]any{}
+	}
+	block, err := json.Marshal(config)
+	if err != nil {
+		return spec{}, fmt.Errorf("plugin %q: its configuration cannot be written as JSON: %w", s.Name, err)
+	}
+	return spec{Spec: s, block: block, log: h.opts.Log.With("plugin", s.Name)}, nil
+}
+
+func kindOf(k pluginv1.Kind) string {
+	switch k {
+	case pluginv1.Kind_KIND_AUTH:
+		return "auth"
+	case pluginv1.Kind_KIND_META:
+		return "meta"
+	}
+	return "unknown"
+}

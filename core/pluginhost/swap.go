@@ -1,0 +1,183 @@
+package pluginhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// holdTimeout bounds how long a swap waits for the calls that must have ended before it can go on.
+const holdTimeout = 12 * time.Second
+
+// exchangeTimeout bounds how long calls are held while one process is deactivated and another activated.
+const exchangeTimeout = 8 * time.Second
+
+// Switching says what a switch must see to.
+type Switching struct {
+	// Content summarises everything that a meta plugin keeps and that a switch must not change. Where it is set, writes wait
+	// from before it is called until after the switch, and the switch is refused unless both plugins give the same summary.
+	Content func(context.Context, pluginv1.MetaClient) (string, error)
+	// Switched is called when calls go to the new process, before those that were held go on. It must not block, nor call the
+	// plugin.
+	Switched func()
+}
+
+// ErrContent is wrapped by the error of a switch that was refused because the two plugins do not hold the same.
+var ErrContent = errors.New("the two do not hold the same")
+
+// Swap is Prepare and Switch in one.
+func (p *Plugin) Swap(ctx context.Context, what Spec, o Switching) error {
+	c, err := p.Prepare(ctx, what)
+	if err != nil {
+		return err
+	}
+	defer c.Close() // after the switch this does nothing
+	return p.Switch(ctx, c, o)
+}
+
+// Switch puts a prepared process in p's place. Calls that are under way end on the process before, which is then stopped;
+// later ones go to the new one; none is answered by neither. Where both are exclusive, calls wait while the one before is
+// deactivated and the new one is activated.
+//
+// On an error, which is one line, the plugin stays as it was; the candidate still has to be closed. It returns when the process
+// before has ended, within a minute.
+func (p *Plugin) Switch(ctx context.Context, c *Candidate, o Switching) error {
+	if !p.host.enter() {
+		return ErrClosed
+	}
+	defer p.host.starts.Done()
+	p.swapping.Lock()
+	defer p.swapping.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.host.ctx, cancel)()
+
+	old, err := p.switchTo(ctx, c, o)
+	p.host.metrics.swap(c.inst.spec.Name, err)
+	if err != nil {
+		return fmt.Errorf("plugin %q: %w", c.inst.spec.Name, err)
+	}
+	c.inst.spec.log.Info("plugin has taken over", "version", c.inst.describe.GetVersion(), "pid", c.inst.process.pid(), "checksum", c.inst.file.sum)
+	if old != nil {
+		old.drain(p.route.deadline)
+		old.stop()
+	}
+	return nil
+}
+
+// switchTo is Switch up to the moment from which on calls go to the new process; old is the one before, where there was one.
+func (p *Plugin) switchTo(ctx context.Context, c *Candidate, o Switching) (old *instance, err error) {
+	hold := holdNothing
+	switch {
+	case !c.Active():
+		hold = holdAll
+	case p.kind == pluginv1.Kind_KIND_META:
+		hold = holdWrites
+	}
+	if hold != holdNothing {
+		defer p.route.gate.release()
+		waiting, cancel := context.WithTimeout(ctx, holdTimeout)
+		defer cancel()
+		if err := p.route.gate.hold(waiting, hold); err != nil {
+			return nil, fmt.Errorf("the calls of %s that are under way do not end: %w", p.Name(), err)
+		}
+	}
+	t, old, err := p.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next := old // what the supervisor gets back
+	defer func() { t.next <- next }()
+
+	var before string
+	if o.Content != nil {
+		if before, err = contentOf(ctx, old, o); err != nil {
+			return nil, fmt.Errorf("what %s keeps cannot be compared: %w", p.Name(), err)
+		}
+	}
+	exchanged := !c.Active()
+	if exchanged {
+		release(old)
+		exchanging, done := context.WithTimeout(ctx, exchangeTimeout)
+		err = c.Activate(exchanging)
+		done()
+	}
+	if err == nil && o.Content != nil {
+		err = c.agrees(ctx, before, o)
+	}
+	if err == nil {
+		err = c.inst.exitedAlready()
+	}
+	if err == nil && !c.spend() {
+		err = errSpent
+	}
+	if err != nil {
+		if exchanged {
+			c.Close() // it must let go first
+			next = p.back(old)
+		}
+		return nil, err
+	}
+	next = c.inst
+	p.adopt(c.inst)
+	if o.Switched != nil {
+		o.Switched()
+	}
+	return old, nil
+}
+
+// release has a process let go of what only one can hold, in whatever way works. It may be nil.
+func release(old *instance) {
+	if old == nil || old.exitedAlready() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), old.timing.deactivate)
+	defer cancel()
+	if _, err := old.control.Deactivate(ctx, &pluginv1.DeactivateRequest{}); err != nil {
+		old.spec.log.Warn("plugin could not be deactivated; it is stopped", "error", err)
+		old.end(discardTimeout)
+	}
+}
+
+// back makes a process that was deactivated serve again. It answers nil where that fails: the supervisor then starts it anew.
+func (p *Plugin) back(old *instance) *instance {
+	if old == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), old.timing.startup)
+	defer cancel()
+	err := old.exitedAlready()
+	if err == nil {
+		err = old.activate(ctx)
+	}
+	if err != nil {
+		p.lose(StateRestarting, err)
+		old.end(discardTimeout)
+		old.spec.log.Error("plugin could not be activated again after a swap that failed; it is started again", "error", err)
+		return nil
+	}
+	return old
+}
+
+// contentOf summarises what a process keeps.
+func contentOf(ctx context.Context, inst *instance, o Switching) (string, error) {
+	if inst == nil {
+		return "", errors.New("it does not run")
+	}
+	return o.Content(ctx, pluginv1.NewMetaClient(inst.conn))
+}
+
+// agrees says whether the candidate keeps what was summarised before.
+func (c *Candidate) agrees(ctx context.Context, before string, o Switching) error {
+	after, err := contentOf(ctx, c.inst, o)
+	if err != nil {
+		return fmt.Errorf("what it keeps cannot be compared: %w", err)
+	}
+	if after != before {
+		return fmt.Errorf("%w: it keeps %s, the one that serves keeps %s", ErrContent, after, before)
+	}
+	return nil
+}
