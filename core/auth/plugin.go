@@ -21,6 +21,8 @@ const (
 	askAgain = time.Second
 	// batchActions bounds the actions in one question.
 	batchActions = 256
+	// maxAttributes bounds the identity and attributes that are kept for a connection, in bytes.
+	maxAttributes = 64 << 10
 )
 
 // ErrUnavailable is what Authorize's errors wrap when the plugin could not decide.
@@ -30,9 +32,10 @@ var ErrUnavailable = errors.New("the auth plugin cannot decide now")
 type Options struct {
 	// Client reaches the plugin, with a deadline on each call.
 	Client Client
-	// PluginName is the name of the plugin that answers now; it is recorded in the Principals. May change after a swap.
+	// PluginName is the name of the plugin that answers now; it is recorded in the Principals. A swap changes it, in the same
+	// moment as Traits and as what Client calls; Swapped follows.
 	PluginName func() string
-	// Traits is what the plugin's Describe says of it; nil means that it has no revocations. May change after a swap.
+	// Traits is what the plugin's Describe says of it; nil means that it has no revocations, and denies clients of others.
 	Traits func() *pluginv1.AuthTraits
 	// StaleAllowance overrides the constant of that name; 0 keeps it, negative means none.
 	StaleAllowance time.Duration
@@ -50,6 +53,8 @@ type Auth struct {
 	epochs  epochs
 	// downUntil is on the monotonic clock: until then expired decisions are used without asking.
 	downUntil atomic.Int64
+	// swapped wakes Run after a swap.
+	swapped chan struct{}
 
 	// revokeMu guards onRevoke.
 	revokeMu sync.RWMutex
@@ -75,7 +80,7 @@ func New(opts Options) *Auth {
 	case opts.StaleAllowance < 0:
 		opts.StaleAllowance = 0
 	}
-	return &Auth{opts: opts, metrics: newMetrics(opts.Registerer), start: time.Now()}
+	return &Auth{opts: opts, metrics: newMetrics(opts.Registerer), start: time.Now(), swapped: make(chan struct{}, 1)}
 }
 
 // now is a clock that never jumps, in nanoseconds.
@@ -86,9 +91,10 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 	in := &pluginv1.AuthenticateRequest{
 		Connection: connectionOf(req), HasPassword: req.HasPassword, Password: req.Password,
 	}
-	// Asked before the call: after a swap in the middle of it, the new plugin treats the client as one of the old one's.
-	name := a.opts.PluginName()
-	resp, err := a.opts.Client.Authenticate(ctx, in)
+	name, resp, err := a.authenticate(ctx, in)
+	if err == nil {
+		err = tooMuch(resp)
+	}
 	if err != nil {
 		return nil, a.unavailable(req, name, err)
 	}
@@ -121,6 +127,37 @@ func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name s
 	}
 	a.metrics.admitted.Inc()
 	return p, nil
+}
+
+// authenticate asks the plugin, and says which one it was. Where another took its place meanwhile, that one is asked: it must
+// not treat a client as one of the other's that it may have admitted itself.
+func (a *Auth) authenticate(ctx context.Context, in *pluginv1.AuthenticateRequest) (string, *pluginv1.AuthenticateResponse, error) {
+	for {
+		name := a.opts.PluginName()
+		resp, err := a.opts.Client.Authenticate(ctx, in)
+		if name == a.opts.PluginName() || ctx.Err() != nil {
+			return name, resp, err
+		}
+	}
+}
+
+// tooMuch refuses an answer that would be kept as long as the connection and is larger than maxAttributes.
+func tooMuch(resp *pluginv1.AuthenticateResponse) error {
+	size := len(resp.GetIdentity())
+	for k, v := range resp.GetAttributes() {
+		size += len(k) + len(v)
+	}
+	if size > maxAttributes {
+		return fmt.Errorf("it answered %d bytes of identity and attributes, more than %d", size, maxAttributes)
+	}
+	return nil
+}
+
+// foreign says whether the plugin that answers now denies p whatever it wants, because another admitted it.
+func (a *Auth) foreign(p *Principal) bool {
+	// In this order: a plugin that took over between the two is asked, at the worst, and the answer is forgotten by Swapped.
+	judges := a.opts.Traits().GetForeignClients() == pluginv1.ForeignClients_FOREIGN_CLIENTS_JUDGE
+	return !judges && p.AdmittedBy() != a.opts.PluginName()
 }
 
 // Authorize implements Authority. An answer from the cache costs no allocation.
@@ -192,7 +229,20 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 	for n, i := range which {
 		req.Actions[n] = actionOf(actions[i])
 	}
-	resp, err := a.opts.Client.Authorize(ctx, req)
+	var resp *pluginv1.AuthorizeResponse
+	var err error
+	foreign := a.foreign(p)
+	if !foreign {
+		resp, err = a.opts.Client.Authorize(ctx, req)
+		foreign = a.foreign(p) // again, because a swap may have come before the answer, which does not count then
+	}
+	if foreign {
+		for _, i := range which {
+			allowed[i] = false
+			a.denied(p, actions[i], "the client was admitted by "+p.AdmittedBy()+", and "+a.opts.PluginName()+" denies what others admitted")
+		}
+		return nil
+	}
 	if err == nil && len(resp.GetDecisions()) != len(which) {
 		err = fmt.Errorf("it answered %d decisions to %d actions", len(resp.GetDecisions()), len(which))
 	}
@@ -242,8 +292,18 @@ func (a *Auth) denied(p *Principal, action Action, detail string) {
 		"action", action.Kind.String(), "topic", action.Topic, "detail", detail)
 }
 
-// Drop forgets every cached decision, as after a swap of the plugin.
+// Drop forgets every cached decision.
 func (a *Auth) Drop() { a.epochs.revoke(Revocation{}) }
+
+// Swapped says that another plugin, or another process of it, answers from now on: every cached decision is forgotten, also
+// those that are being asked for, and revocations are followed there. It does not block.
+func (a *Auth) Swapped() {
+	a.Drop()
+	select {
+	case a.swapped <- struct{}{}:
+	default:
+	}
+}
 
 // jittered shortens a time to live by up to a tenth, so that the decisions of clients that connected together do not
 // expire together. The result is in nanoseconds, at most a day, which also keeps the sum from overflowing.

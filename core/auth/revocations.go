@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -22,15 +23,28 @@ func (a *Auth) OnRevoke(fn func(Revocation)) {
 	a.onRevoke = append(a.onRevoke, fn)
 }
 
-// Run follows the plugin's revocations until ctx ends. The caller owns the goroutine that it runs in. Where the plugin has
-// no revocations it looks again now and then, because a swap may bring one that has.
+// Run follows the plugin's revocations until ctx ends. The caller owns the goroutine that it runs in. After a swap it follows
+// those of the new process at once, and those of the one before until its stream ends. Where the plugin has no revocations it
+// looks again now and then, because a restart may bring one that has.
 func (a *Auth) Run(ctx context.Context) {
+	var streams sync.WaitGroup
+	defer streams.Wait()
 	wait := reopenFirst
 	for ctx.Err() == nil {
+		ended := make(chan error, 1)
+		began := a.now()
 		if a.opts.Traits().GetRevocations() {
-			began := a.now()
-			if err := a.follow(ctx); err != nil && ctx.Err() == nil {
-				a.opts.Log.Warn("the stream of revocations ended; it is opened again", "plugin", a.opts.PluginName(), "error", err)
+			streams.Go(func() { ended <- a.follow(ctx) })
+			select {
+			case <-ctx.Done():
+				return
+			case <-a.swapped:
+				wait = reopenFirst
+				continue
+			case err := <-ended:
+				if err != nil && ctx.Err() == nil {
+					a.opts.Log.Warn("the stream of revocations ended; it is opened again", "plugin", a.opts.PluginName(), "error", err)
+				}
 			}
 			if a.now()-began > int64(reopenLast) {
 				wait = reopenFirst
@@ -38,9 +52,11 @@ func (a *Auth) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-a.swapped:
+			wait = reopenFirst
 		case <-time.After(wait/2 + rand.N(wait/2)):
+			wait = min(2*wait, reopenLast)
 		}
-		wait = min(2*wait, reopenLast)
 	}
 }
 
