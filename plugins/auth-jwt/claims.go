@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// claims are the claims of a token whose signature was right; numbers are json.Number.
+type claims map[string]any
+
+// get finds a claim by its name, or by a path of names with dots between them: realm_access.roles.
+func (c claims) get(name string) (any, bool) {
+	if v, there := c[name]; there {
+		return v, v != nil
+	}
+	first, rest, nested := strings.Cut(name, ".")
+	for nested {
+		if inner, isBlock := c[first].(map[string]any); isBlock {
+			if v, there := claims(inner).get(rest); there {
+				return v, true
+			}
+		}
+		var more string // a name may have dots itself: https://example.com/tenant
+		more, rest, nested = strings.Cut(rest, ".")
+		first += "." + more
+	}
+	return nil, false
+}
+
+// text is a claim that is one value.
+func (c claims) text(name string) (string, bool) {
+	v, there := c.get(name)
+	if !there {
+		return "", false
+	}
+	return scalar(v)
+}
+
+// texts is a claim that is one value or a list of values.
+func (c claims) texts(name string) []string {
+	v, _ := c.get(name)
+	list, isList := v.([]any)
+	if !isList {
+		list = []any{v}
+	}
+	var out []string
+	for _, item := range list {
+		if s, ok := scalar(item); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func scalar(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	}
+	return "", false
+}
