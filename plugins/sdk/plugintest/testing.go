@@ -1,6 +1,8 @@
 package plugintest
 
 import (
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -44,4 +46,20 @@ func runAll(t *testing.T, target Target, profile Profile, want pluginv1.Kind) {
 	}
 	run(startCases())
 	run(s.kindCases())
+}
+
+// Build builds the plugin whose main package is in dir, with the go command, as a target that goes with the test.
+func Build(t *testing.T, dir string) Target {
+	t.Helper()
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), filepath.Base(abs))
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".") //nolint:gosec // a directory that the test names
+	cmd.Dir = abs
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the plugin in %s: %v\n%s", abs, err, out)
+	}
+	return Executable(path)
 }
