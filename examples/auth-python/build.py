@@ -1,0 +1,55 @@
+"""Makes the plugin: one executable file that holds this project's Python code, as `make` runs it.
+
+    python3 build.py DIRECTORY
+
+writes DIRECTORY/auth-python. A plugin of lmqgate is one file in plugins.dir, so that its owner, its permissions and its
+checksum say what will run. The file is a zip archive, which Python runs, behind a few lines of shell, which find the Python
+with grpcio and protobuf: the virtual environment DIRECTORY/auth-python.venv beside it. The same code makes the same bytes.
+"""
+
+import io
+import pathlib
+import sys
+import zipfile
+
+NAME = "auth-python"
+HERE = pathlib.Path(__file__).resolve().parent
+SOURCES = ["__main__.py", "plugin.py", "rules.py", "users.py", "lmqgate"]
+
+LAUNCHER = f"""#!/bin/sh
+python="$(dirname "$0")/{NAME}.venv/bin/python"
+if [ ! -x "$python" ]; then
+	echo "{NAME}: there is no $python; run make install in the plugin's project" >&2
+	exit 1
+fi
+exec "$python" -I "$0"
+"""
+
+
+def files():
+    for source in SOURCES:
+        path = HERE / source
+        found = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        yield from ((f, f.relative_to(HERE).as_posix()) for f in found)
+
+
+def archive():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, name in files():
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes())  # ZipInfo's date is a fixed one
+    return out.getvalue()
+
+
+def main(directory):
+    path = pathlib.Path(directory) / NAME
+    new = path.with_name("." + NAME + ".new")
+    new.write_bytes(LAUNCHER.encode() + archive())
+    new.chmod(0o755)
+    new.replace(path)  # a running plugin keeps its old file
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {sys.argv[0]} DIRECTORY")
+    main(sys.argv[1])

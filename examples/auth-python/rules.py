@@ -1,0 +1,55 @@
+"""Topic rules: the first that matches decides, and what none matches is denied.
+
+A publish is matched by a rule whose filter matches its topic. A subscribe asks for a set of topics, so an allow decides if it
+covers all of it, and a deny if it names anything that could be received.
+"""
+
+from dataclasses import dataclass
+
+from lmqgate.plugin.topics import covers, overlaps, validate
+
+
+@dataclass(frozen=True)
+class Rule:
+    effect: str  # "allow" or "deny"
+    action: str  # "publish", "subscribe" or "all"
+    topic: str  # a topic filter; %c is the client identifier, %u the user name
+
+    def __str__(self):
+        return f"{self.effect} {self.action} {self.topic}"
+
+
+def decide(rules, action, topic, client_id, username):
+    """Whether a user with these rules may do it, and why, for the gateway's log."""
+    for number, rule in enumerate(rules, 1):
+        if rule.action not in (action, "all"):
+            continue
+        topic_filter = substitute(rule.topic, client_id, username)
+        allow = rule.effect == "allow"
+        if topic_filter is None:
+            # It is no filter, or a name could mean more than itself: an allow then matches nothing, a deny everything.
+            if allow:
+                continue
+            return False, f"rule {number} ({rule}) cannot be applied"
+        matches = covers if allow or action == "publish" else overlaps
+        if matches(topic_filter, topic):
+            return allow, f"rule {number} ({rule})"
+    return False, "no rule allows it"
+
+
+def substitute(topic, client_id, username):
+    """Puts the names into a rule's topic, in one pass, so that a name is never read as a placeholder. None where a name that
+    the rule asks for is missing or could mean more than itself (a wildcard, several levels, a system topic), or where the result is
+    no topic filter."""
+    out, rest = "", topic
+    while rest:
+        name = {"%c": client_id, "%u": username}.get(rest[:2])
+        if name is None:
+            out, rest = out + rest[0], rest[1:]
+            continue
+        if not name or any(c in name for c in "+#/\0"):
+            return None
+        out, rest = out + name, rest[2:]
+    if out.startswith("$") and not topic.startswith("$"):
+        return None
+    return None if validate(out) else out
