@@ -53,13 +53,14 @@ test-e2e: test-packages ## Run the whole-system tests, on each RocketMQ version
 	done
 
 # command:package, for Debian and its relatives.
-TEST_PACKAGES := java:default-jre-headless mvn:maven mosquitto_pub:mosquitto-clients
+TEST_PACKAGES := java:default-jre-headless mvn:maven mosquitto_pub:mosquitto-clients python3:python3
 
 .PHONY: test-packages
 test-packages:
 	@missing=; for pair in $(TEST_PACKAGES); do \
 		command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair#*:}"; \
 	done; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then \
 		echo "make: the tests need these packages, which only root can install:$$missing" >&2; exit 1; \
