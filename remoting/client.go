@@ -157,6 +157,22 @@ func (c *Client) connection(ctx context.Context, addr string) (*conn, error) {
 	}
 }
 
+// open returns the connection to addr if it is open already.
+func (c *Client) open(addr string) *conn {
+	c.mu.Lock()
+	cn := c.conns[addr]
+	c.mu.Unlock()
+	if cn == nil {
+		return nil
+	}
+	select {
+	case <-cn.opened:
+		return cn
+	default:
+		return nil
+	}
+}
+
 // forget takes a dead connection out, so that the next call opens a new one.
 func (c *Client) forget(cn *conn) {
 	c.mu.Lock()

@@ -97,7 +97,6 @@ const languageGo = 9
 
 // appendBinaryFrame is AppendFrame with a binary header; see decodeBinaryHeader for its form.
 func (c *Command) appendBinaryFrame(dst []byte) ([]byte, error) {
-	const fixed = 2 + 1 + 2 + 4 + 4 + 4 + 4
 	fields := 0
 	for k, v := range c.Ext {
 		if len(k) > math.MaxInt16 {
@@ -105,28 +104,39 @@ func (c *Command) appendBinaryFrame(dst []byte) ([]byte, error) {
 		}
 		fields += 2 + len(k) + 4 + len(v)
 	}
-	n := fixed + len(c.Remark) + fields
+	n := binaryFixed + len(c.Remark) + fields
 	if n > 0xFFFFFF {
 		return dst, fmt.Errorf("header of request %d has %d bytes, more than the protocol's %d", c.Code, n, 0xFFFFFF)
 	}
 	dst = slices.Grow(dst, 8+n+len(c.Body))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(4+n+len(c.Body)))
 	dst = binary.BigEndian.AppendUint32(dst, serializeBinary<<24|uint32(n))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(c.Code))
-	dst = append(dst, languageGo)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(c.Version))
-	dst = binary.BigEndian.AppendUint32(dst, uint32(c.Opaque))
-	dst = binary.BigEndian.AppendUint32(dst, uint32(c.Flag))
+	dst = appendBinaryFixed(dst, c.Code, c.Version, c.Opaque, c.Flag)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.Remark)))
 	dst = append(dst, c.Remark...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(fields))
 	for k, v := range c.Ext {
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(k)))
-		dst = append(dst, k...)
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v)))
-		dst = append(dst, v...)
+		dst = appendField(dst, k, v)
 	}
 	return append(dst, c.Body...), nil
+}
+
+// binaryFixed is the size of a binary header without remark and fields.
+const binaryFixed = 2 + 1 + 2 + 4 + 4 + 4 + 4
+
+func appendBinaryFixed(dst []byte, code, version int, opaque, flag int32) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
+	dst = append(dst, languageGo)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(version))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(opaque))
+	return binary.BigEndian.AppendUint32(dst, uint32(flag))
+}
+
+func appendField[V string | []byte](dst []byte, name string, value V) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(name)))
+	dst = append(dst, name...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(value)))
+	return append(dst, value...)
 }
 
 // DecodeFrame reads a command from a frame without its leading length. The body is not copied.
@@ -165,24 +175,58 @@ func DecodeFrame(frame []byte) (*Command, error) {
 	return c, nil
 }
 
-// decodeBinaryHeader reads RocketMQ's own header form: code(2) language(1) version(2) opaque(4) flag(4) remark(4+n)
-// fields(4+n), each field key(2+n) value(4+n).
-func decodeBinaryHeader(c *Command, raw []byte) error {
+// binaryHeader is a header in RocketMQ's own form. Its parts are not copied.
+type binaryHeader struct {
+	code, version int
+	opaque, flag  int32
+	remark        []byte
+	fields        reader
+}
+
+// readBinaryHeader reads the header of a frame, if it is in RocketMQ's own form.
+func readBinaryHeader(frame []byte) (binaryHeader, bool) {
+	if len(frame) < 4 {
+		return binaryHeader{}, false
+	}
+	mark := binary.BigEndian.Uint32(frame)
+	n := int(mark & 0xFFFFFF)
+	if mark>>24 != serializeBinary || n > len(frame)-4 {
+		return binaryHeader{}, false
+	}
+	return parseBinaryHeader(frame[4 : 4+n])
+}
+
+// parseBinaryHeader reads code(2) language(1) version(2) opaque(4) flag(4) remark(4+n) fields(4+n), each field name(2+n)
+// value(4+n).
+func parseBinaryHeader(raw []byte) (binaryHeader, bool) {
+	var h binaryHeader
 	r := reader{b: raw}
-	c.Code = int(int16(r.uint16()))
+	h.code = int(int16(r.uint16()))
 	r.skip(1)
-	c.Version = int(int16(r.uint16()))
-	c.Opaque = int32(r.uint32())
-	c.Flag = int32(r.uint32())
-	c.Remark = string(r.bytes(int(int32(r.uint32()))))
-	fields := reader{b: r.bytes(int(int32(r.uint32())))}
-	if r.bad {
+	h.version = int(int16(r.uint16()))
+	h.opaque = int32(r.uint32())
+	h.flag = int32(r.uint32())
+	h.remark = r.bytes(int(int32(r.uint32())))
+	h.fields = reader{b: r.bytes(int(int32(r.uint32())))}
+	return h, !r.bad
+}
+
+// field reads the next field.
+func (r *reader) field() (name, value []byte) {
+	name = r.bytes(int(r.uint16()))
+	return name, r.bytes(int(int32(r.uint32())))
+}
+
+// decodeBinaryHeader fills in a command from a header in RocketMQ's own form.
+func decodeBinaryHeader(c *Command, raw []byte) error {
+	h, ok := parseBinaryHeader(raw)
+	if !ok {
 		return fmt.Errorf("%w: binary header of %d bytes", ErrMalformed, len(raw))
 	}
-	for len(fields.b) > 0 {
-		k := fields.bytes(int(fields.uint16()))
-		v := fields.bytes(int(int32(fields.uint32())))
-		if fields.bad {
+	c.Code, c.Version, c.Opaque, c.Flag, c.Remark = h.code, h.version, h.opaque, h.flag, string(h.remark)
+	for len(h.fields.b) > 0 {
+		k, v := h.fields.field()
+		if h.fields.bad {
 			return fmt.Errorf("%w: fields of a binary header", ErrMalformed)
 		}
 		if c.Ext == nil {

@@ -17,8 +17,9 @@ import (
 // writeTimeout is how long a peer may refuse to take bytes before its connection is given up.
 const writeTimeout = 10 * time.Second
 
-// conn is one connection. Its goroutine (run) opens it and writes, a second one reads; both end when fail was called,
-// which any of the two, a caller that was not answered in time, or Client.Close may do.
+// conn is one connection. Its goroutine (run) opens it, writes what callers could not write themselves, and gives up sends that
+// are not answered in time; a second one reads. Both end when fail was called, which any of the two, a caller that was not
+// answered in time, or Client.Close may do. Order of locks: mu and out.mu are leaves.
 type conn struct {
 	client *Client
 	addr   string
@@ -27,21 +28,23 @@ type conn struct {
 	done   chan struct{} // closed by fail, after err was set
 	err    error
 
-	frames chan []byte
+	out outgoing
 	// reads counts the frames that arrived, to tell a dead connection from a slow answer.
 	reads atomic.Int64
 
-	mu      sync.Mutex
-	nc      net.Conn
-	failed  bool
-	pending map[int32]chan *Command
+	mu     sync.Mutex
+	nc     net.Conn
+	failed bool
+	calls  map[int32]chan *Command
+	sends  map[int32]pendingSend
 }
 
 func newConn(c *Client, addr string) *conn {
 	return &conn{
 		client: c, addr: addr,
 		opened: make(chan struct{}), done: make(chan struct{}),
-		frames: make(chan []byte, 64), pending: make(map[int32]chan *Command),
+		out:   outgoing{wake: make(chan struct{}, 1)},
+		calls: make(map[int32]chan *Command), sends: make(map[int32]pendingSend),
 	}
 }
 
@@ -60,10 +63,32 @@ func (cn *conn) run() {
 	}
 	cn.nc = nc
 	cn.mu.Unlock()
+	cn.out.init(nc)
 	cn.client.cfg.Log.Debug("remoting connection opened", "address", cn.addr)
 	cn.client.wg.Go(func() { cn.fail(cn.read(nc)) })
 	close(cn.opened)
-	cn.fail(cn.write(nc))
+	cn.fail(cn.attend())
+}
+
+// sweepInterval is how often sends are looked at that may be late.
+const sweepInterval = 250 * time.Millisecond
+
+// attend writes when it is woken, and gives up late sends, until the connection fails.
+func (cn *conn) attend() error {
+	sweep := time.NewTicker(sweepInterval)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-cn.out.wake:
+			if err := cn.out.drain(); err != nil {
+				return err
+			}
+		case now := <-sweep.C:
+			cn.giveUp(now)
+		case <-cn.done:
+			return cn.err
+		}
+	}
 }
 
 func (cn *conn) dial() (net.Conn, error) {
@@ -85,54 +110,36 @@ func (cn *conn) fail(err error) {
 	}
 	cn.failed = true
 	cn.err = connectionError(cn.addr, err)
-	nc := cn.nc
-	cn.pending = nil
+	nc, sends := cn.nc, cn.sends
+	cn.calls, cn.sends = nil, nil
 	cn.mu.Unlock()
 	cn.client.forget(cn) // before anyone hears of the failure, so that who tries again gets a new connection
 	close(cn.done)
 	if nc != nil {
 		_ = nc.Close()
 	}
-	cn.client.cfg.Log.Debug("remoting connection closed", "address", cn.addr, "error", cn.err)
-}
-
-// write sends frames, as many as are waiting in one system call.
-func (cn *conn) write(nc net.Conn) error {
-	w := bufio.NewWriterSize(nc, 64<<10)
-	for {
-		select {
-		case f := <-cn.frames:
-			if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-				return err
-			}
-			if _, err := w.Write(f); err != nil {
-				return err
-			}
-		case <-cn.done:
-			return cn.err
-		}
-		for more := true; more; {
-			select {
-			case f := <-cn.frames:
-				if _, err := w.Write(f); err != nil {
-					return err
-				}
-			default:
-				more = false
-			}
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
+	for _, s := range sends {
+		s.done(SendResult{}, cn.err)
 	}
+	cn.client.cfg.Log.Debug("remoting connection closed", "address", cn.addr, "error", cn.err)
 }
 
 // read hands answers to their callers until the connection breaks.
 func (cn *conn) read(nc net.Conn) error {
-	r := bufio.NewReaderSize(nc, 64<<10)
+	r := bufio.NewReaderSize(nc, readBuffer)
 	for {
-		frame, err := readFrame(r, cn.client.cfg.MaxFrame)
+		frame, whole, err := peekFrame(r)
 		if err != nil {
+			return err
+		}
+		if whole && cn.sendAnswered(frame) {
+			cn.reads.Add(1)
+			if _, err := r.Discard(4 + len(frame)); err != nil {
+				return err
+			}
+			continue
+		}
+		if frame, err = readFrame(r, cn.client.cfg.MaxFrame); err != nil {
 			return err
 		}
 		cmd, err := DecodeFrame(frame)
@@ -144,13 +151,34 @@ func (cn *conn) read(nc net.Conn) error {
 			continue // a server's own request, such as a change of a consumer group: nothing here serves it
 		}
 		cn.mu.Lock()
-		answer := cn.pending[cmd.Opaque]
-		delete(cn.pending, cmd.Opaque)
+		answer := cn.calls[cmd.Opaque]
+		delete(cn.calls, cmd.Opaque)
 		cn.mu.Unlock()
 		if answer != nil {
 			answer <- cmd
+			continue
 		}
+		cn.sendAnsweredBy(cmd)
 	}
+}
+
+const readBuffer = 64 << 10
+
+// peekFrame returns the next frame without its length, in the reader's own buffer, if it fits there.
+func peekFrame(r *bufio.Reader) (frame []byte, whole bool, err error) {
+	head, err := r.Peek(4)
+	if err != nil {
+		return nil, false, err
+	}
+	n := int(int32(binary.BigEndian.Uint32(head)))
+	if n < 4 || n > readBuffer-4 {
+		return nil, false, nil
+	}
+	b, err := r.Peek(4 + n)
+	if err != nil {
+		return nil, false, err
+	}
+	return b[4:], true, nil
 }
 
 // readFrame reads one frame without its length. Memory grows with what really arrives, so that a false length costs nothing.
@@ -187,23 +215,15 @@ func (cn *conn) call(ctx context.Context, req *Command, frame []byte, timeout <-
 		cn.mu.Unlock()
 		return nil, cn.err
 	}
-	cn.pending[req.Opaque] = answer
+	cn.calls[req.Opaque] = answer
 	cn.mu.Unlock()
 	defer func() {
 		cn.mu.Lock()
-		delete(cn.pending, req.Opaque)
+		delete(cn.calls, req.Opaque)
 		cn.mu.Unlock()
 	}()
 	before := cn.reads.Load()
-	select {
-	case cn.frames <- frame:
-	case <-cn.done:
-		return nil, cn.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timeout:
-		return nil, cn.unanswered(req, before)
-	}
+	cn.out.add(frame, true)
 	select {
 	case resp := <-answer:
 		return resp, nil
@@ -212,16 +232,16 @@ func (cn *conn) call(ctx context.Context, req *Command, frame []byte, timeout <-
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timeout:
-		return nil, cn.unanswered(req, before)
+		return nil, cn.unanswered(req.Code, before)
 	}
 }
 
 var errNoAnswer = errors.New("no answer in time")
 
-// unanswered is the error of a call that got no answer in time. A connection on which nothing at all arrived since the call
-// began is taken for dead: peers that vanish without closing would keep it for many minutes.
-func (cn *conn) unanswered(req *Command, before int64) error {
-	err := fmt.Errorf("request %d: %w", req.Code, errNoAnswer)
+// unanswered is the error of a request that got no answer in time. A connection on which nothing at all arrived since the
+// request was sent is taken for dead: peers that vanish without closing would keep it for many minutes.
+func (cn *conn) unanswered(code int, before int64) error {
+	err := fmt.Errorf("request %d: %w", code, errNoAnswer)
 	if cn.reads.Load() == before {
 		cn.fail(err)
 	}

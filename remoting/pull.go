@@ -42,7 +42,7 @@ type PullResult struct {
 
 // PullMessage pulls messages. Canceling ctx returns at once, also from a pull that the broker holds.
 func (c *Client) PullMessage(ctx context.Context, broker string, p PullRequest) (*PullResult, error) {
-	req := &Command{Code: CodePullMessage, Ext: queueFields(p.Topic, p.Queue)}
+	req := &Command{Code: CodePullMessage, Binary: true, Ext: queueFields(p.Topic, p.Queue)}
 	flag := pullSubscription
 	if p.Suspend > 0 {
 		flag |= pullSuspend

@@ -2,8 +2,10 @@ package remoting
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -13,52 +15,275 @@ type SendRequest struct {
 	Group string
 	Topic string
 	Queue int32
-	// Properties are encoded; see AppendProperty.
-	Properties string
+	// Properties of the message; see PlainProperty.
+	Properties []Property
 	Body       []byte
 }
 
-// SendResult says where the message is. Its ID holds the broker's address and the commit log offset.
+// Property is one property of a message.
+type Property struct{ Name, Value string }
+
+// SendResult says where the message is.
 type SendResult struct {
-	ID          string
+	// Log is the message's place in the broker's commit log; -1 where the broker did not tell.
+	Log         int64
 	Queue       int32
 	QueueOffset int64
 	// Unsynced: the broker is to wait for a slave, and has none now.
 	Unsynced bool
 }
 
-// SendMessage stores a message and returns when the broker has answered. Answers that say the message is stored but not yet
-// flushed or replicated as the broker is configured to are errors with the codes FlushDiskTimeout and FlushSlaveTimeout.
-func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) (*SendResult, error) {
-	// The form with one-letter names and a binary header is the one that brokers read fastest.
-	req := &Command{Code: CodeSendMessageV2, Binary: true, Body: s.Body, Ext: map[string]string{
-		"a": s.Group,
-		"b": s.Topic,
-		"c": "TBW102", // default topic, and its number of queues
-		"d": "4",
-		"e": strconv.Itoa(int(s.Queue)),
-		"f": "0", // system flag
-		"g": strconv.FormatInt(time.Now().UnixMilli(), 10),
-		"h": "0", // flag
-		"i": s.Properties,
-		"j": "0",     // times reconsumed
-		"k": "false", // unit mode
-		"m": "false", // batch
-	}}
-	resp, err := c.do(ctx, broker, req, SlaveNotAvailable)
-	if err != nil {
-		return nil, err
+// SendMessage is Send that waits for the answer, or for the end of ctx.
+func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) (SendResult, error) {
+	type outcome struct {
+		result SendResult
+		err    error
 	}
-	r := &SendResult{ID: resp.Ext["msgId"], Unsynced: resp.Code == SlaveNotAvailable}
-	queue, err := field(resp, broker, "queueId")
+	answer := make(chan outcome, 1)
+	c.Send(broker, s, c.cfg.RequestTimeout, func(r SendResult, err error) { answer <- outcome{r, err} })
+	select {
+	case o := <-answer:
+		return o.result, o.err
+	case <-ctx.Done():
+		return SendResult{}, ctx.Err()
+	}
+}
+
+// Send stores a message and calls done exactly once, from any goroutine, when the broker has answered; done must not block.
+// Without an answer within timeout (looked at four times a second) done gets an error wrapping ErrConnection. Send itself never
+// waits. The request's Body and Properties are not used after it returned, unless the connection is not open yet. Answers that
+// say the message is stored but not yet flushed or replicated as the broker is configured to are errors with the codes
+// FlushDiskTimeout and FlushSlaveTimeout.
+func (c *Client) Send(broker string, s SendRequest, timeout time.Duration, done func(SendResult, error)) {
+	if cn := c.open(broker); cn != nil {
+		cn.send(&s, timeout, done)
+		return
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		done(SendResult{}, ErrClosed)
+		return
+	}
+	c.wg.Add(1) // under the lock that Close takes before it waits
+	c.mu.Unlock()
+	go func() {
+		defer c.wg.Done()
+		ctx, cancel := context.WithTimeout(c.base, timeout)
+		defer cancel()
+		cn, err := c.connection(ctx, broker)
+		switch {
+		case err == nil:
+			cn.send(&s, timeout, done)
+		case c.base.Err() != nil:
+			done(SendResult{}, ErrClosed)
+		case ctx.Err() != nil:
+			done(SendResult{}, connectionError(broker, ctx.Err()))
+		default:
+			done(SendResult{}, err)
+		}
+	}()
+}
+
+// pendingSend is a send that waits for its answer.
+type pendingSend struct {
+	done     func(SendResult, error)
+	deadline time.Time
+	reads    int64 // frames that had arrived when it was sent
+}
+
+// directSends is up to how many sends under way the next one is written by its caller.
+const directSends = 4
+
+var frames = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
+
+func (cn *conn) send(s *SendRequest, timeout time.Duration, done func(SendResult, error)) {
+	c := cn.client
+	opaque := c.opaque.Add(1)
+	buf := frames.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer func() {
+		if cap(*buf) <= keepBuffer {
+			frames.Put(buf)
+		}
+	}()
+	var err error
+	if *buf, err = c.appendSend((*buf)[:0], opaque, s); err == nil && len(*buf) > c.cfg.MaxFrame {
+		err = fmt.Errorf("request %d has %d bytes, more than the limit of %d", CodeSendMessageV2, len(*buf), c.cfg.MaxFrame)
+	}
 	if err != nil {
-		return nil, err
+		done(SendResult{}, err)
+		return
+	}
+	cn.mu.Lock()
+	if cn.failed {
+		cn.mu.Unlock()
+		done(SendResult{}, cn.err)
+		return
+	}
+	cn.sends[opaque] = pendingSend{done: done, deadline: time.Now().Add(timeout), reads: cn.reads.Load()}
+	few := len(cn.sends) <= directSends
+	cn.mu.Unlock()
+	cn.out.add(*buf, few)
+}
+
+// The fields of the short form of a send that never change: default topic and its number of queues, system flag, flag, times
+// reconsumed, unit mode, batch.
+var sendConstants = [...]Property{{"c", "TBW102"}, {"d", "4"}, {"f", "0"}, {"h", "0"}, {"j", "0"}, {"k", "false"}, {"m", "false"}}
+
+// appendSend appends the frame of a send: the form with one-letter names and a binary header is the one that brokers read fastest.
+func (c *Client) appendSend(dst []byte, opaque int32, s *SendRequest) ([]byte, error) {
+	if c.cfg.Credentials.AccessKey != "" {
+		return c.appendSignedSend(dst, opaque, s)
+	}
+	var number [2][20]byte
+	queue := strconv.AppendInt(number[0][:0], int64(s.Queue), 10)
+	born := strconv.AppendInt(number[1][:0], time.Now().UnixMilli(), 10)
+	properties := 0
+	for _, p := range s.Properties {
+		properties += PropertySize(p.Name, p.Value)
+	}
+	const each = 2 + 1 + 4 // lengths, and a name of one letter
+	fields := 5*each + len(s.Group) + len(s.Topic) + len(queue) + len(born) + properties
+	for _, f := range sendConstants {
+		fields += each + len(f.Value)
+	}
+	header := binaryFixed + fields
+	dst = binary.BigEndian.AppendUint32(dst, uint32(4+header+len(s.Body)))
+	dst = binary.BigEndian.AppendUint32(dst, serializeBinary<<24|uint32(header))
+	dst = appendBinaryFixed(dst, CodeSendMessageV2, clientVersion, opaque, 0)
+	dst = binary.BigEndian.AppendUint32(dst, 0) // no remark
+	dst = binary.BigEndian.AppendUint32(dst, uint32(fields))
+	for _, f := range sendConstants {
+		dst = appendField(dst, f.Name, f.Value)
+	}
+	dst = appendField(dst, "a", s.Group)
+	dst = appendField(dst, "b", s.Topic)
+	dst = appendField(dst, "e", queue)
+	dst = appendField(dst, "g", born)
+	dst = binary.BigEndian.AppendUint16(dst, 1)
+	dst = append(dst, 'i')
+	dst = binary.BigEndian.AppendUint32(dst, uint32(properties))
+	for _, p := range s.Properties {
+		dst = AppendProperty(dst, p.Name, p.Value)
+	}
+	return append(dst, s.Body...), nil
+}
+
+// appendSignedSend is appendSend where a signature over the sorted fields is wanted.
+func (c *Client) appendSignedSend(dst []byte, opaque int32, s *SendRequest) ([]byte, error) {
+	var properties []byte
+	for _, p := range s.Properties {
+		properties = AppendProperty(properties, p.Name, p.Value)
+	}
+	req := &Command{Code: CodeSendMessageV2, Version: clientVersion, Opaque: opaque, Binary: true, Body: s.Body, Ext: map[string]string{
+		"a": s.Group, "b": s.Topic, "e": strconv.Itoa(int(s.Queue)), "g": strconv.FormatInt(time.Now().UnixMilli(), 10),
+		"i": string(properties),
+	}}
+	for _, f := range sendConstants {
+		req.Ext[f.Name] = f.Value
+	}
+	c.cfg.Credentials.sign(req)
+	return req.AppendFrame(dst)
+}
+
+// sendAnswered handles a frame if it is the answer to a send that went well, and reports whether it was.
+func (cn *conn) sendAnswered(frame []byte) bool {
+	h, ok := readBinaryHeader(frame)
+	if !ok || h.flag&flagResponse == 0 || h.code != Success {
+		return false
+	}
+	r := SendResult{Log: -1, Queue: -1, QueueOffset: -1}
+	for len(h.fields.b) > 0 {
+		k, v := h.fields.field()
+		switch string(k) {
+		case "msgId":
+			if n, err := LogOffset(string(v)); err == nil {
+				r.Log = n
+			}
+		case "queueId":
+			r.Queue = int32(decimal(v))
+		case "queueOffset":
+			r.QueueOffset = decimal(v)
+		}
+	}
+	if h.fields.bad || r.Queue < 0 || r.QueueOffset < 0 {
+		return false // the way for all answers says what is wrong
+	}
+	s, ok := cn.takeSend(h.opaque)
+	if ok {
+		s.done(r, nil)
+	}
+	return ok
+}
+
+// decimal reads a number without sign; -1 where it is none.
+func decimal(b []byte) int64 {
+	if len(b) == 0 || len(b) > 18 {
+		return -1
+	}
+	var n int64
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+func (cn *conn) takeSend(opaque int32) (pendingSend, bool) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	s, ok := cn.sends[opaque]
+	if ok {
+		delete(cn.sends, opaque)
+	}
+	return s, ok
+}
+
+// sendAnsweredBy handles any other answer to a send.
+func (cn *conn) sendAnsweredBy(resp *Command) {
+	s, ok := cn.takeSend(resp.Opaque)
+	if !ok {
+		return // nobody waits any more
+	}
+	r, err := cn.sendResult(resp)
+	s.done(r, err)
+}
+
+func (cn *conn) sendResult(resp *Command) (SendResult, error) {
+	if err := check(cn.addr, &Command{Code: CodeSendMessageV2}, resp, SlaveNotAvailable); err != nil {
+		return SendResult{}, err
+	}
+	r := SendResult{Log: -1, Unsynced: resp.Code == SlaveNotAvailable}
+	if n, err := LogOffset(resp.Ext["msgId"]); err == nil {
+		r.Log = n
+	}
+	queue, err := field(resp, cn.addr, "queueId")
+	if err != nil {
+		return SendResult{}, err
 	}
 	r.Queue = int32(queue)
-	if r.QueueOffset, err = field(resp, broker, "queueOffset"); err != nil {
-		return nil, err
+	if r.QueueOffset, err = field(resp, cn.addr, "queueOffset"); err != nil {
+		return SendResult{}, err
 	}
 	return r, nil
+}
+
+// giveUp ends the sends that were not answered in time.
+func (cn *conn) giveUp(now time.Time) {
+	var late []pendingSend
+	cn.mu.Lock()
+	for opaque, s := range cn.sends {
+		if now.After(s.deadline) {
+			delete(cn.sends, opaque)
+			late = append(late, s)
+		}
+	}
+	cn.mu.Unlock()
+	for _, s := range late {
+		s.done(SendResult{}, cn.unanswered(CodeSendMessageV2, s.reads))
+	}
 }
 
 // LogOffset reads the commit log offset from a message id that a broker made: address, port and offset in hexadecimal.

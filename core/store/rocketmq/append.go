@@ -30,14 +30,14 @@ const (
 type operation struct {
 	s      *Store
 	ctx    context.Context
-	cancel func()
-	caller context.Context
+	id     string
 	append store.Append
 	// records are sent from the last to the first: the main record only when all follow-ups are stored.
 	records []record
 	left    int
 	tries   int
 	began   time.Time
+	to      target // of the record that is being sent
 	done    func(store.Position, error)
 }
 
@@ -47,7 +47,8 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 		done(store.Position{}, err)
 		return
 	}
-	records, err := encode(s.ids.next(), &a)
+	id := s.ids.next()
+	records, err := encode(id, &a)
 	if err == nil {
 		err = s.slot(ctx)
 	}
@@ -57,11 +58,8 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 		return
 	}
 	s.metrics.inFlight.Inc()
-	both, cancel := context.WithCancel(ctx)
-	unhook := context.AfterFunc(s.base, cancel)
 	op := &operation{
-		s: s, ctx: both, cancel: func() { unhook(); cancel() }, caller: ctx, append: a,
-		records: records, left: len(records), began: time.Now(), done: done,
+		s: s, ctx: ctx, id: id, append: a, records: records, left: len(records), began: time.Now(), done: done,
 	}
 	op.attempt()
 }
@@ -83,10 +81,21 @@ func (s *Store) slot(ctx context.Context) error {
 	}
 }
 
+// ended is why the append may not go on, or nil.
+func (op *operation) ended() error {
+	if err := op.ctx.Err(); err != nil {
+		return err
+	}
+	if op.s.base.Err() != nil {
+		return store.ErrClosed
+	}
+	return nil
+}
+
 // attempt sends the next record. It does not wait.
 func (op *operation) attempt() {
-	if op.ctx.Err() != nil {
-		op.finish(store.Position{}, op.ctx.Err())
+	if err := op.ended(); err != nil {
+		op.finish(store.Position{}, err)
 		return
 	}
 	if op.s.routes.known(op.append.Topic) == nil {
@@ -108,22 +117,51 @@ func (op *operation) route() {
 		go op.retry(fmt.Errorf("%w: topic %q has no writable queue", store.ErrUnavailable, op.append.Topic), "")
 		return
 	}
-	i := op.left - 1
-	if i > 0 {
+	op.to = t
+	if i := op.left - 1; i > 0 {
 		go op.followUp(i, t)
 		return
 	}
-	op.s.sender.send(op.ctx, t, op.records[0], func(res sent, err error) {
-		if err != nil {
-			op.retry(err, t.Broker)
-			return
-		}
-		op.s.suspect.clear(t.Broker)
-		if res.unsynced {
-			op.s.metrics.unsynced.Inc()
-		}
-		op.finish(op.position(t, res), nil)
-	})
+	op.s.sender.send(op.ctx, t, op.records[0], op.sent)
+}
+
+// sent is called when the broker answered the main record. It does not wait.
+func (op *operation) sent(res sent, err error) {
+	if err != nil {
+		go op.retry(err, op.to.Broker)
+		return
+	}
+	op.s.suspect.clear(op.to.Broker)
+	if res.unsynced {
+		op.s.metrics.unsynced.Inc()
+	}
+	p := store.Position{
+		Broker: op.to.Broker, Partition: res.queue, Offset: res.offset, Log: res.log, Time: time.Now().UnixMilli(),
+	}
+	if op.append.Message.Retain && res.log >= 0 {
+		go func() { op.stored(op.timed(p)) }()
+		return
+	}
+	op.stored(p)
+}
+
+// stored ends an append that went well.
+func (op *operation) stored(p store.Position) {
+	op.s.own.stored(op.id, &op.append, p)
+	op.finish(p, nil)
+}
+
+// timed fills in when the broker stored the record. Brokers do not say; only retained values, which are put in order by it on all
+// nodes, are worth a question.
+func (op *operation) timed(p store.Position) store.Position {
+	m, err := op.s.client.ViewMessage(op.ctx, op.to.addr, op.to.topic, p.Log)
+	if err != nil {
+		op.s.log.Warn("the time of a retained message is this node's, the broker did not tell its own",
+			"topic", op.append.Topic, "broker", p.Broker, "error", err)
+		return p
+	}
+	p.Time = m.StoreTime
+	return p
 }
 
 // followUp sends a follow-up record to the broker where the main record will go: readers look for a queue only on the brokers
@@ -136,7 +174,7 @@ func (op *operation) followUp(i int, t target) {
 	}
 	op.s.sender.send(op.ctx, t, op.records[i], func(_ sent, err error) {
 		if err != nil {
-			op.retry(err, t.Broker)
+			go op.retry(err, t.Broker)
 			return
 		}
 		op.s.metrics.followUps.Inc()
@@ -214,11 +252,12 @@ func hash(key string) uint32 {
 	return h.Sum32()
 }
 
-// retry decides what a failure means: the end of the append, or another attempt after a moment. It blocks for that moment.
+// retry decides what a failure means: the end of the append, or another attempt after a moment. It waits for that moment, so
+// callbacks start it in a goroutine.
 func (op *operation) retry(err error, broker string) {
 	s := op.s
-	if op.ctx.Err() != nil {
-		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", op.ctx.Err(), err))
+	if end := op.ended(); end != nil {
+		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", end, err))
 		return
 	}
 	var refused *sendError
@@ -233,6 +272,7 @@ func (op *operation) retry(err error, broker string) {
 		}
 	case broker != "" && refused == nil:
 		s.suspect.add(broker)
+		s.own.interrupted(broker)
 	}
 	if op.tries == 0 {
 		s.log.Debug("append failed, trying again", "topic", op.append.Topic, "broker", broker, "error", err)
@@ -245,7 +285,10 @@ func (op *operation) retry(err error, broker string) {
 	select {
 	case <-timer.C:
 	case <-op.ctx.Done():
-		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", op.ctx.Err(), err))
+	case <-s.base.Done():
+	}
+	if end := op.ended(); end != nil {
+		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", end, err))
 		return
 	}
 	op.attempt()
@@ -271,38 +314,22 @@ func (op *operation) finish(p store.Position, err error) {
 	s := op.s
 	switch {
 	case err == nil:
-		s.metrics.appends.WithLabelValues("stored").Inc()
+		s.metrics.stored.Inc()
 		s.metrics.seconds.Observe(time.Since(op.began).Seconds())
-	case op.caller.Err() == nil && s.base.Err() != nil:
+	case op.ctx.Err() == nil && s.base.Err() != nil:
 		err = fmt.Errorf("append to %q: %w", clip(op.append.Topic), store.ErrClosed)
-	case op.caller.Err() != nil:
+	case op.ctx.Err() != nil:
 		err = fmt.Errorf("append to %q: %w: %w", clip(op.append.Topic), store.ErrUnavailable, err)
 	default:
 		err = fmt.Errorf("append to %q: %w", clip(op.append.Topic), err)
 	}
 	if err != nil {
-		s.metrics.appends.WithLabelValues("failed").Inc()
+		s.metrics.failed.Inc()
 	}
 	s.metrics.inFlight.Dec()
 	<-s.slots
-	op.cancel()
 	op.done(p, err)
 	s.end()
-}
-
-// position is where the main record is. Brokers do not say when they stored it; only retained values, which are put in order
-// by it on all nodes, are worth a question.
-func (op *operation) position(t target, res sent) store.Position {
-	p := store.Position{Broker: t.Broker, Partition: res.queue, Offset: res.offset, Log: res.log, Time: time.Now().UnixMilli()}
-	if op.append.Message.Retain && res.log >= 0 {
-		if m, err := op.s.client.ViewMessage(op.ctx, t.addr, t.topic, res.log); err == nil {
-			p.Time = m.StoreTime
-		} else {
-			op.s.log.Warn("the time of a retained message is this node's, the broker did not tell its own",
-				"topic", op.append.Topic, "broker", t.Broker, "error", err)
-		}
-	}
-	return p
 }
 
 // suspects are the brokers that failed a moment ago.

@@ -33,15 +33,15 @@ func roundTrip(t testing.TB, a *store.Append) []*store.Record {
 func encoded(rec record) []byte {
 	var props []byte
 	for _, p := range rec.props {
-		props = remoting.AppendProperty(props, p.name, p.value)
+		props = remoting.AppendProperty(props, p.Name, p.Value)
 	}
 	return props
 }
 
 func dispatched(rec record) []string {
 	for _, p := range rec.props {
-		if p.name == propDispatch {
-			return strings.Split(p.value, ",")
+		if p.Name == propDispatch {
+			return strings.Split(p.Value, ",")
 		}
 	}
 	return nil
@@ -49,8 +49,8 @@ func dispatched(rec record) []string {
 
 func property1(rec record, name string) string {
 	for _, p := range rec.props {
-		if p.name == name {
-			return p.value
+		if p.Name == name {
+			return p.Value
 		}
 	}
 	return ""
@@ -63,8 +63,8 @@ func TestRecordsHaveThePropertiesThatUpstreamWrites(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, records, 1)
 	require.Equal(t, []property{
-		{"UNIQ_KEY", "0A"}, {"IS_EMPTY_MSG", "false"}, {"qosLevel", "1"}, {"retryTimes", "0"}, {"extData", `{"qosLevel":"1"}`},
-		{"originMqttTopic", "T/a"}, {"INNER_MULTI_DISPATCH", "%LMQ%T%a%,%LMQ%T%+%"}, {"TAGS", "MQTT_COMMON"},
+		{Name: "UNIQ_KEY", Value: "0A"}, {Name: "IS_EMPTY_MSG", Value: "false"}, {Name: "qosLevel", Value: "1"}, {Name: "retryTimes", Value: "0"}, {Name: "extData", Value: `{"qosLevel":"1"}`},
+		{Name: "originMqttTopic", Value: "T/a"}, {Name: "INNER_MULTI_DISPATCH", Value: "%LMQ%T%a%,%LMQ%T%+%"}, {Name: "TAGS", Value: "MQTT_COMMON"},
 	}, records[0].props)
 
 	records, err = encode("0A", &store.Append{Message: &store.Message{Topic: "T"}, Topic: "T"})

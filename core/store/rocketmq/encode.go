@@ -12,7 +12,7 @@ import (
 )
 
 // property is one property of a record to be sent.
-type property struct{ name, value string }
+type property = remoting.Property
 
 // record is what is sent: properties and body.
 type record struct {
@@ -35,7 +35,7 @@ func encode(id string, a *store.Append) ([]record, error) {
 	size := brokerReserve + remoting.PropertySize(propDispatch, "") + remoting.PropertySize(propOffsets, "") +
 		remoting.PropertySize(propTags, tagFollowUp) + remoting.PropertySize(propFollowUp, "1")
 	for _, p := range base {
-		size += remoting.PropertySize(p.name, p.value)
+		size += remoting.PropertySize(p.Name, p.Value)
 	}
 	room := remoting.MaxProperties - size
 	if room < 0 {
@@ -77,15 +77,15 @@ func withDispatch(base []property, queues []string, followUp, partial bool) []pr
 			b.WriteString(lmqPrefix)
 			b.WriteString(q)
 		}
-		props = append(props, property{propDispatch, b.String()})
+		props = append(props, property{Name: propDispatch, Value: b.String()})
 	}
 	switch {
 	case followUp:
-		props = append(props, property{propTags, tagFollowUp}, property{propFollowUp, "1"})
+		props = append(props, property{Name: propTags, Value: tagFollowUp}, property{Name: propFollowUp, Value: "1"})
 	case partial:
-		props = append(props, property{propTags, tagMQTT}, property{propPartial, "1"})
+		props = append(props, property{Name: propTags, Value: tagMQTT}, property{Name: propPartial, Value: "1"})
 	default:
-		props = append(props, property{propTags, tagMQTT})
+		props = append(props, property{Name: propTags, Value: tagMQTT})
 	}
 	return props
 }
@@ -101,34 +101,34 @@ func messageProperties(id string, m *store.Message) []property {
 	qos := min(m.QoS, 2)
 	props := make([]property, 0, 12)
 	props = append(props,
-		property{propID, id},
-		property{propEmpty, strconv.FormatBool(len(m.Payload) == 0)},
-		property{propQoS, qosValues[qos]},
-		property{propRetries, "0"},
-		property{propExt, extValues[qos]},
+		property{Name: propID, Value: id},
+		property{Name: propEmpty, Value: strconv.FormatBool(len(m.Payload) == 0)},
+		property{Name: propQoS, Value: qosValues[qos]},
+		property{Name: propRetries, Value: "0"},
+		property{Name: propExt, Value: extValues[qos]},
 	)
 	props = appendText(props, propTopic, m.Topic)
 	props = appendText(props, propPublisher, m.Publisher)
 	if m.Retain {
-		props = append(props, property{propRetain, "1"})
+		props = append(props, property{Name: propRetain, Value: "1"})
 	}
 	if !m.Created.IsZero() {
-		props = append(props, property{propCreated, strconv.FormatInt(m.Created.UnixMilli(), 10)})
+		props = append(props, property{Name: propCreated, Value: strconv.FormatInt(m.Created.UnixMilli(), 10)})
 	}
 	if !m.Expires.IsZero() {
-		props = append(props, property{propExpires, strconv.FormatInt(m.Expires.UnixMilli(), 10)})
+		props = append(props, property{Name: propExpires, Value: strconv.FormatInt(m.Expires.UnixMilli(), 10)})
 	}
 	p := m.Properties
 	if p == nil {
 		return props
 	}
 	if p.HasFormat {
-		props = append(props, property{propFormat, strconv.Itoa(int(p.PayloadFormat))})
+		props = append(props, property{Name: propFormat, Value: strconv.Itoa(int(p.PayloadFormat))})
 	}
 	props = appendText(props, propContentType, p.ContentType)
 	props = appendText(props, propResponseTopic, p.ResponseTopic)
 	if len(p.CorrelationData) > 0 {
-		props = append(props, property{propCorrelation, base64.StdEncoding.EncodeToString(p.CorrelationData)})
+		props = append(props, property{Name: propCorrelation, Value: base64.StdEncoding.EncodeToString(p.CorrelationData)})
 	}
 	if len(p.User) > 0 {
 		pairs := make([][2]string, len(p.User))
@@ -137,7 +137,7 @@ func messageProperties(id string, m *store.Message) []property {
 		}
 		text, err := json.Marshal(pairs)
 		if err == nil { // strings always encode
-			props = append(props, property{propUser, string(text)})
+			props = append(props, property{Name: propUser, Value: string(text)})
 		}
 	}
 	return props
@@ -149,9 +149,9 @@ func appendText(props []property, name, value string) []property {
 	case value == "":
 		return props
 	case remoting.PlainProperty(value):
-		return append(props, property{name, value})
+		return append(props, property{Name: name, Value: value})
 	}
-	return append(props, property{name + base64Suffix, base64.StdEncoding.EncodeToString([]byte(value))})
+	return append(props, property{Name: name + base64Suffix, Value: base64.StdEncoding.EncodeToString([]byte(value))})
 }
 
 // clip shortens a name for an error or a log line.

@@ -3,8 +3,6 @@ package rocketmq
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -30,5 +28,11 @@ func (g *ids) next() string {
 	month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, now.Location())
 	binary.BigEndian.PutUint32(b[10:], uint32(now.Sub(month).Milliseconds()))
 	binary.BigEndian.PutUint16(b[14:], uint16(g.counter.Add(1)))
-	return strings.ToUpper(hex.EncodeToString(b[:]))
+	var text [32]byte
+	for i, c := range b {
+		text[2*i], text[2*i+1] = upperHex[c>>4], upperHex[c&15]
+	}
+	return string(text[:])
 }
+
+const upperHex = "0123456789ABCDEF"

@@ -5,7 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics of the store; see each one's help text.
 type metrics struct {
 	inFlight  prometheus.Gauge
-	appends   *prometheus.CounterVec
+	stored    prometheus.Counter // of appends, by result
+	failed    prometheus.Counter
 	retries   prometheus.Counter
 	seconds   prometheus.Histogram
 	followUps prometheus.Counter
@@ -20,13 +21,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	name := func(n, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "lmqgate", Subsystem: "store_rocketmq", Name: n, Help: help}
 	}
+	appends := prometheus.NewCounterVec(prometheus.CounterOpts(name("appends_total", "Appends by result: stored or failed.")), []string{"result"})
 	m := &metrics{
+		stored: appends.WithLabelValues("stored"), failed: appends.WithLabelValues("failed"),
 		inFlight:  prometheus.NewGauge(prometheus.GaugeOpts(name("appends_in_flight", "Appends that are not answered yet."))),
-		appends:   prometheus.NewCounterVec(prometheus.CounterOpts(name("appends_total", "Appends by result: stored or failed.")), []string{"result"}),
 		retries:   prometheus.NewCounter(prometheus.CounterOpts(name("append_retries_total", "Attempts to send after a failure."))),
 		followUps: prometheus.NewCounter(prometheus.CounterOpts(name("follow_ups_total", "Follow-up records, of dispatch sets that do not fit one record."))),
 		unsynced:  prometheus.NewCounter(prometheus.CounterOpts(name("unsynced_total", "Records that a broker stored while its slave was away."))),
-		read:      prometheus.NewCounterVec(prometheus.CounterOpts(name("records_read_total", "Records read, by way: tail or read.")), []string{"way"}),
+		read:      prometheus.NewCounterVec(prometheus.CounterOpts(name("records_read_total", "Records read, by way: tail, read, or own (a tail's records that this node stored itself).")), []string{"way"}),
 		lost:      prometheus.NewCounter(prometheus.CounterOpts(name("tail_records_lost_total", "Records that retention removed before a tail read them."))),
 		resets:    prometheus.NewCounter(prometheus.CounterOpts(name("queue_resets_total", "Reads at an offset beyond the end of a queue, which has begun anew."))),
 		broken:    prometheus.NewCounter(prometheus.CounterOpts(name("records_unreadable_total", "Records that were skipped because their body cannot be decompressed."))),
@@ -36,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.inFlight, m.appends, m.retries, m.followUps, m.unsynced, m.read, m.lost, m.resets, m.broken, m.seconds)
+		r.MustRegister(m.inFlight, appends, m.retries, m.followUps, m.unsynced, m.read, m.lost, m.resets, m.broken, m.seconds)
 	}
 	return m
 }

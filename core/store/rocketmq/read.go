@@ -134,6 +134,9 @@ func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, err
 	defer s.end()
 	var b store.Bounds
 	err := s.atBroker(ctx, q.Broker, func(addr string) (err error) {
+		if err := s.awaitIndex(ctx, q.Broker, addr); err != nil {
+			return err
+		}
 		if b.Max, err = s.client.MaxOffset(ctx, addr, lmqPrefix+q.Queue, 0); err != nil || b.Max == 0 {
 			b.Min = 0
 			return err

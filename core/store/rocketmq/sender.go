@@ -33,7 +33,7 @@ type sent struct {
 	unsynced bool
 }
 
-// sender sends one record once, and calls done exactly once, from any goroutine; done may block. Refusals of the broker are
+// sender sends one record once, and calls done exactly once, from any goroutine; done must not block. Refusals of the broker are
 // *sendError. There are two. Package remoting is the default: it puts what waits into one write and its headers into the form
 // that brokers read fastest, where rocketmq-client-go's producer writes each message in four pieces, which costs gateway and
 // broker about half of their throughput (docs/performance.md); and it can do TLS with verification and client certificates, and
@@ -108,7 +108,7 @@ func (c *clientGo) close() { _ = c.producer.Shutdown() }
 func (c *clientGo) send(ctx context.Context, t target, r record, done func(sent, error)) {
 	props := make(map[string]string, len(r.props))
 	for _, p := range r.props {
-		props[p.name] = p.value
+		props[p.Name] = p.Value
 	}
 	m := primitive.NewMessage(t.topic, r.body)
 	m.WithProperties(props)
@@ -178,27 +178,16 @@ func (*remotingSender) start() error { return nil }
 func (s *remotingSender) close()     { _ = s.client.Close() }
 
 func (s *remotingSender) send(ctx context.Context, t target, r record, done func(sent, error)) {
-	var props []byte
-	for _, p := range r.props {
-		props = remoting.AppendProperty(props, p.name, p.value)
+	timeout := s.timeout
+	if end, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(end))
 	}
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, s.timeout)
-		defer cancel()
-		res, err := s.client.SendMessage(ctx, t.addr, remoting.SendRequest{
-			Group: producerGroup, Topic: t.topic, Queue: t.ID, Properties: string(props), Body: r.body,
-		})
+	s.client.Send(t.addr, remoting.SendRequest{
+		Group: producerGroup, Topic: t.topic, Queue: t.ID, Properties: r.props, Body: r.body,
+	}, timeout, func(res remoting.SendResult, err error) {
 		if refused, ok := errors.AsType[*remoting.Error](err); ok {
 			err = &sendError{code: refused.Code, remark: refused.Remark}
 		}
-		if err != nil {
-			done(sent{}, err)
-			return
-		}
-		out := sent{queue: res.Queue, offset: res.QueueOffset, log: -1, unsynced: res.Unsynced}
-		if n, err := remoting.LogOffset(res.ID); err == nil {
-			out.log = n
-		}
-		done(out, nil)
-	}()
+		done(sent{queue: res.Queue, offset: res.QueueOffset, log: res.Log, unsynced: res.Unsynced}, err)
+	})
 }

@@ -63,6 +63,7 @@ type Store struct {
 	epochs  epochs
 	suspect suspects
 	breaks  breaks
+	own     own
 
 	// slots holds one token for each append in flight.
 	slots chan struct{}
@@ -145,9 +146,14 @@ func (s *Store) Close() error {
 	started := s.started
 	s.mu.Unlock()
 	s.stop()
-	s.wg.Wait()
-	if started || s.opts.Producer == ProducerRemoting {
-		s.sender.close()
+	if s.opts.Producer == ProducerRemoting {
+		s.sender.close() // ends what is in flight
+		s.wg.Wait()
+	} else {
+		s.wg.Wait()
+		if started {
+			s.sender.close()
+		}
 	}
 	return s.client.Close()
 }

@@ -2,7 +2,6 @@ package rocketmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -22,6 +21,9 @@ const (
 	// then waits. A queue that is not busy is pulled at once.
 	busyGap   = 5 * time.Millisecond
 	busyPause = 3 * time.Millisecond
+	// lagFor is how long the end of a queue may be before what this node knows to be stored in it. After that the queue counts as
+	// begun anew.
+	lagFor = 2 * time.Second
 	// clockSkew is how far the clocks of brokers and gateways may be apart: a partition that appears later is read
 	// from the records stored this long before the tail began. What a broker stored before that, while it was away, is not the
 	// tail's.
@@ -131,6 +133,11 @@ func (t *tail) starts(ctx context.Context) (map[store.Partition]int64, error) {
 		wg.Go(func() {
 			end := int64(unknownOffset)
 			err := t.s.atBroker(patience, p.Broker, func(addr string) (err error) {
+				if t.queue != "" {
+					if err = t.s.awaitIndex(patience, p.Broker, addr); err != nil {
+						return err
+					}
+				}
 				end, err = t.s.client.MaxOffset(patience, addr, t.topic, p.ID)
 				return err
 			})
@@ -156,7 +163,14 @@ func (t *tail) follow(p store.Partition, offset int64) {
 		return
 	}
 	t.known[p] = true
-	t.wg.Go(func() { t.run(p, offset) })
+	pt := &partitionTail{tail: t, p: p, offset: offset, answers: make(chan answer, 1)}
+	if t.queue == "" {
+		pt.feed = t.s.own.watch(t.topic, p)
+		if offset != unknownOffset {
+			pt.offset = max(offset, pt.feed.known())
+		}
+	}
+	t.wg.Go(pt.run)
 }
 
 // search looks for new partitions now and then, and soon when a pull failed.
@@ -185,156 +199,7 @@ func (t *tail) search() {
 	}
 }
 
-// run pulls one partition until the tail ends.
-func (t *tail) run(p store.Partition, offset int64) {
-	fails := 0
-	var seen int64 // the newest store time, to find the way after a reset
-	var last time.Time
-	defer func() {
-		if fails > 1 {
-			t.s.breaks.end(p.Broker)
-		}
-	}()
-	for t.ctx.Err() == nil {
-		if offset == unknownOffset {
-			from := t.began.Add(-clockSkew).UnixMilli()
-			if seen > 0 {
-				from = seen
-			}
-			start, err := t.lookup(p, from)
-			if err != nil {
-				t.pause(p, &fails, err)
-				continue
-			}
-			offset = start
-		}
-		pull, err := t.s.pull(t.ctx, p.Broker, remoting.PullRequest{
-			Group: pullGroup, Topic: t.topic, Queue: p.ID, Offset: offset, Max: maxPull, Suspend: tailSuspend,
-		})
-		if err != nil {
-			t.pause(p, &fails, err)
-			continue
-		}
-		if fails > 1 {
-			t.s.breaks.end(p.Broker)
-		}
-		fails = 0
-		switch {
-		case pull.Code == remoting.PullOffsetMoved && offset > pull.Max:
-			t.s.metrics.resets.Inc()
-			t.s.log.Warn("a queue has begun anew, going on with its new records", "topic", t.topic, "broker", p.Broker,
-				"queue", p.ID, "offset", offset, "end", pull.Max)
-			offset = pull.Min
-			if seen > 0 {
-				offset = unknownOffset
-			}
-			if pull.Max == 0 {
-				offset = 0
-			}
-			continue
-		case pull.Code == remoting.PullOffsetMoved && pull.Next > offset:
-			t.s.metrics.lost.Add(float64(pull.Next - offset))
-			t.s.log.Error("records were removed before they were read from the tail", "topic", t.topic, "broker", p.Broker,
-				"queue", p.ID, "from", offset, "to", pull.Next)
-		}
-		for i := range pull.Messages {
-			seen = max(seen, pull.Messages[i].StoreTime)
-		}
-		records, _ := t.s.records(p.Broker, t.queue, offset, pull, t.queue != "")
-		offset = max(pull.Next, offset)
-		if len(records) == 0 {
-			if pull.Code == remoting.PullOffsetMoved || pull.Code == remoting.PullRetry {
-				t.wait(firstBackoff)
-			}
-			continue
-		}
-		t.s.metrics.read.WithLabelValues("tail").Add(float64(len(records)))
-		if t.ctx.Err() == nil {
-			t.f(p, records)
-		}
-		// A busy queue answers each pull with the few records of the last moment, and pulls then cost the broker more than
-		// the records: a short pause lets some more gather.
-		now := time.Now()
-		if len(records) < burstSize/2 && now.Sub(last) < busyGap {
-			t.wait(busyPause)
-		}
-		last = now
-		for full := len(pull.Messages) >= burstSize; full && t.ctx.Err() == nil; {
-			offset, full = t.burst(p, offset, &seen)
-		}
-	}
-}
-
-// burst pulls a partition that is behind several times at once, as the offsets of what comes next are known; it returns where to
-// go on, and whether there is more at once. What is out of the ordinary it leaves to run, which comes to it again.
-func (t *tail) burst(p store.Partition, offset int64, seen *int64) (next int64, more bool) {
-	type answer struct {
-		pull *remoting.PullResult
-		err  error
-	}
-	var answers [burstPulls]chan answer
-	for i := range answers {
-		answers[i] = make(chan answer, 1)
-		t.wg.Go(func() {
-			pull, err := t.s.pull(t.ctx, p.Broker, remoting.PullRequest{
-				Group: pullGroup, Topic: t.topic, Queue: p.ID, Offset: offset + int64(i*burstSize), Max: burstSize,
-			})
-			answers[i] <- answer{pull, err}
-		})
-	}
-	next, more = offset, true
-	for i := range answers {
-		a := <-answers[i]
-		if !more || a.err != nil || a.pull.Code != remoting.Success || next != offset+int64(i*burstSize) || t.ctx.Err() != nil {
-			more = false
-			continue
-		}
-		for j := range a.pull.Messages {
-			*seen = max(*seen, a.pull.Messages[j].StoreTime)
-		}
-		records, _ := t.s.records(p.Broker, t.queue, next, a.pull, t.queue != "")
-		next = max(a.pull.Next, next)
-		more = len(a.pull.Messages) >= burstSize
-		if len(records) > 0 {
-			t.s.metrics.read.WithLabelValues("tail").Add(float64(len(records)))
-			t.f(p, records)
-		}
-	}
-	return next, more
-}
-
-const (
-	// burstPulls is how many pulls of one partition are under way when it is behind.
-	burstPulls = 4
-	// burstSize is how many records each asks for: what brokers answer at the most unless configured otherwise.
-	burstSize = 32
-)
-
-// lookup finds where a partition goes on that has no known offset.
-func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
-	var offset int64
-	err := t.s.atBroker(t.ctx, p.Broker, func(addr string) (err error) {
-		offset, err = t.s.client.SearchOffset(t.ctx, addr, t.topic, p.ID, millis)
-		return err
-	})
-	return max(offset, 0), err
-}
-
-// pause waits after a failed pull, longer each time, and has the routes looked at.
-func (t *tail) pause(p store.Partition, fails *int, err error) {
-	if t.ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-		return
-	}
-	if *fails++; *fails == 2 {
-		t.s.breaks.begin(p.Broker, err)
-	}
-	select {
-	case t.look <- struct{}{}:
-	default:
-	}
-	t.wait(min(firstBackoff<<min(*fails, 10), lastBackoff))
-}
-
+// wait waits for d, or for the end of the tail.
 func (t *tail) wait(d time.Duration) {
 	select {
 	case <-t.ctx.Done():

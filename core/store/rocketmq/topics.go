@@ -262,5 +262,6 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	}
 	err = g.Wait()
 	s.routes.forget(name)
+	s.own.forget(name)
 	return err
 }

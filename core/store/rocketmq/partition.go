@@ -1,0 +1,271 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// partitionTail follows one partition of a tail. Its goroutine (run) takes own records from the feed, has one pull at a time under
+// way where the feed has none, and calls the tail's function.
+type partitionTail struct {
+	*tail
+	p    store.Partition
+	feed *feed // nil for a light message queue
+
+	offset int64 // of the next record
+	seen   int64 // the newest store time, to find the way after a reset
+	fails  int
+	last   time.Time // when the last pull brought records
+	lags   time.Time // since when the broker's end is before what is known to be stored
+
+	pulling bool
+	answers chan answer
+}
+
+type answer struct {
+	pull *remoting.PullResult
+	err  error
+}
+
+func (t *partitionTail) run() {
+	defer func() {
+		if t.fails > 1 {
+			t.s.breaks.end(t.p.Broker)
+		}
+		if t.feed != nil {
+			t.feed.close()
+		}
+	}()
+	pause := time.NewTimer(time.Hour)
+	defer pause.Stop()
+	for t.ctx.Err() == nil {
+		if t.offset == unknownOffset && !t.find() {
+			continue
+		}
+		var wake chan struct{}
+		var wait time.Duration
+		if t.feed != nil {
+			wake = t.feed.wake
+			if wait = t.takeOwn(); wait < 0 {
+				continue
+			}
+		}
+		if !t.pulling && wait == 0 {
+			t.pull()
+		}
+		var paused <-chan time.Time
+		if !t.pulling {
+			pause.Reset(wait)
+			paused = pause.C
+		}
+		select {
+		case <-wake:
+		case <-paused:
+		case a := <-t.answers:
+			t.pulling = false
+			t.answered(a)
+		case <-t.ctx.Done():
+		}
+	}
+}
+
+// takeOwn hands out the own records that come next; it returns how long to wait for more before the broker is asked, or less than 0
+// where there were some.
+func (t *partitionTail) takeOwn() time.Duration {
+	records, wait := t.feed.take(t.offset)
+	if len(records) == 0 {
+		return wait
+	}
+	t.offset += int64(len(records))
+	t.lags = time.Time{}
+	t.s.metrics.read.WithLabelValues("own").Add(float64(len(records)))
+	if t.ctx.Err() == nil {
+		t.f(t.p, records)
+	}
+	return -1
+}
+
+// find looks up where to begin where no offset is known.
+func (t *partitionTail) find() bool {
+	from := t.began.Add(-clockSkew).UnixMilli()
+	if t.seen > 0 {
+		from = t.seen
+	}
+	start, err := t.lookup(t.p, from)
+	if err != nil {
+		t.failed(err)
+		return false
+	}
+	t.offset = start
+	return true
+}
+
+// pull asks the broker for what comes next. The answer comes through answers.
+func (t *partitionTail) pull() {
+	t.pulling = true
+	req := remoting.PullRequest{Group: pullGroup, Topic: t.topic, Queue: t.p.ID, Offset: t.offset, Max: maxPull, Suspend: tailSuspend}
+	t.wg.Go(func() {
+		pull, err := t.s.pull(t.ctx, t.p.Broker, req)
+		t.answers <- answer{pull, err}
+	})
+}
+
+// answered handles what a pull brought. Own records may have moved the offset on since it was asked for.
+func (t *partitionTail) answered(a answer) {
+	if a.err != nil {
+		t.failed(a.err)
+		return
+	}
+	if t.fails > 1 {
+		t.s.breaks.end(t.p.Broker)
+	}
+	t.fails = 0
+	pull := a.pull
+	if pull.Code == remoting.PullOffsetMoved && t.offset > pull.Max {
+		if !t.lagging() {
+			t.reset(pull)
+		}
+		return
+	}
+	t.lags = time.Time{}
+	if pull.Code == remoting.PullOffsetMoved && pull.Next > t.offset {
+		t.s.metrics.lost.Add(float64(pull.Next - t.offset))
+		t.s.log.Error("records were removed before they were read from the tail", "topic", t.topic, "broker", t.p.Broker,
+			"queue", t.p.ID, "from", t.offset, "to", pull.Next)
+	}
+	n := t.deliver(pull)
+	if n == 0 {
+		if pull.Code == remoting.PullOffsetMoved || pull.Code == remoting.PullRetry {
+			t.wait(firstBackoff)
+		}
+		return
+	}
+	// A busy queue answers each pull with the few records of the last moment, and pulls then cost the broker more than
+	// the records: a short pause lets some more gather.
+	now := time.Now()
+	if n < burstSize/2 && now.Sub(t.last) < busyGap {
+		t.wait(busyPause)
+	}
+	t.last = now
+	for full := len(pull.Messages) >= burstSize; full && t.ctx.Err() == nil; {
+		full = t.burst()
+	}
+}
+
+// deliver hands out the records of a pull that are not handed out yet, and returns their number.
+func (t *partitionTail) deliver(pull *remoting.PullResult) int {
+	for i := range pull.Messages {
+		t.seen = max(t.seen, pull.Messages[i].StoreTime)
+	}
+	for t.queue == "" && len(pull.Messages) > 0 && pull.Messages[0].QueueOffset < t.offset {
+		pull.Messages = pull.Messages[1:]
+	}
+	records, _ := t.s.records(t.p.Broker, t.queue, t.offset, pull, t.queue != "")
+	t.offset = max(pull.Next, t.offset)
+	if len(records) == 0 {
+		return 0
+	}
+	t.s.metrics.read.WithLabelValues("tail").Add(float64(len(records)))
+	if t.ctx.Err() == nil {
+		t.f(t.p, records)
+	}
+	return len(records)
+}
+
+// lagging reports whether a queue that ends before the offset can be one whose index follows its log with a delay, and waits a
+// moment if so.
+func (t *partitionTail) lagging() bool {
+	if t.feed == nil || t.offset > t.feed.known() {
+		return false
+	}
+	now := time.Now()
+	if t.lags.IsZero() {
+		t.lags = now
+	}
+	if now.Sub(t.lags) > lagFor {
+		t.lags = time.Time{}
+		return false
+	}
+	t.wait(gapFor)
+	return true
+}
+
+// reset goes on in a queue that has begun anew.
+func (t *partitionTail) reset(pull *remoting.PullResult) {
+	t.s.metrics.resets.Inc()
+	t.s.log.Warn("a queue has begun anew, going on with its new records", "topic", t.topic, "broker", t.p.Broker,
+		"queue", t.p.ID, "offset", t.offset, "end", pull.Max)
+	if t.feed != nil {
+		t.feed.end.distrust()
+	}
+	t.offset = pull.Min
+	if t.seen > 0 {
+		t.offset = unknownOffset
+	}
+	if pull.Max == 0 {
+		t.offset = 0
+	}
+}
+
+const (
+	// burstPulls is how many pulls of one partition are under way when it is behind.
+	burstPulls = 4
+	// burstSize is how many records each asks for: what brokers answer at the most unless configured otherwise.
+	burstSize = 32
+)
+
+// burst pulls a partition that is behind several times at once, as the offsets of what comes next are known; it reports whether
+// there is more at once. What is out of the ordinary it leaves to run, which comes to it again.
+func (t *partitionTail) burst() (more bool) {
+	var answers [burstPulls]chan answer
+	first := t.offset
+	for i := range answers {
+		answers[i] = make(chan answer, 1)
+		t.wg.Go(func() {
+			pull, err := t.s.pull(t.ctx, t.p.Broker, remoting.PullRequest{
+				Group: pullGroup, Topic: t.topic, Queue: t.p.ID, Offset: first + int64(i*burstSize), Max: burstSize,
+			})
+			answers[i] <- answer{pull, err}
+		})
+	}
+	more = true
+	for i := range answers {
+		a := <-answers[i]
+		if !more || a.err != nil || a.pull.Code != remoting.Success || t.offset != first+int64(i*burstSize) || t.ctx.Err() != nil {
+			more = false
+			continue
+		}
+		more = len(a.pull.Messages) >= burstSize
+		t.deliver(a.pull)
+	}
+	return more
+}
+
+// lookup finds where a partition goes on that has no known offset.
+func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
+	var offset int64
+	err := t.s.atBroker(t.ctx, p.Broker, func(addr string) (err error) {
+		offset, err = t.s.client.SearchOffset(t.ctx, addr, t.topic, p.ID, millis)
+		return err
+	})
+	return max(offset, 0), err
+}
+
+// failed waits after a failed pull, longer each time, and has the routes looked at.
+func (t *partitionTail) failed(err error) {
+	if t.ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, context.Canceled) {
+		return
+	}
+	if t.fails++; t.fails == 2 {
+		t.s.breaks.begin(t.p.Broker, err)
+	}
+	select {
+	case t.look <- struct{}{}:
+	default:
+	}
+	t.wait(min(firstBackoff<<min(t.fails, 10), lastBackoff))
+}

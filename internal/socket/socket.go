@@ -1,0 +1,62 @@
+// Package socket writes to network connections without waiting.
+//
+// A goroutine that has bytes for an idle connection can write them itself: that spares the switch to a writer goroutine, which
+// costs more than the write. It must not be held up by a peer that reads slowly, so what the kernel does not take at once is
+// left to a writer that may wait.
+package socket
+
+import (
+	"net"
+	"syscall"
+)
+
+// Writer writes to one connection without waiting. A nil Writer takes nothing. One goroutine at a time may use it.
+type Writer struct {
+	raw syscall.RawConn
+	try func(fd uintptr) bool // made once, so that a write allocates nothing
+
+	b   []byte // what is left to write
+	err error
+}
+
+// NewWriter makes a Writer, or nil for connections that are no plain TCP or Unix sockets (TLS, WebSocket) and on systems other
+// than Unix.
+func NewWriter(nc net.Conn) *Writer {
+	if !supported {
+		return nil
+	}
+	switch c := nc.(type) {
+	case *net.TCPConn:
+		return newWriter(c)
+	case *net.UnixConn:
+		return newWriter(c)
+	default:
+		return nil
+	}
+}
+
+func newWriter(c syscall.Conn) *Writer {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	w := &Writer{raw: raw}
+	w.try = w.attempt
+	return w
+}
+
+// Write writes as much of b as the kernel takes at once, and returns how much that was. A full buffer is no error. Nobody else
+// may write to the connection meanwhile.
+func (w *Writer) Write(b []byte) (int, error) {
+	if w == nil {
+		return 0, nil
+	}
+	w.b, w.err = b, nil
+	err := w.raw.Write(w.try)
+	n := len(b) - len(w.b)
+	w.b = nil
+	if err == nil {
+		err = w.err
+	}
+	return n, err
+}

@@ -1,0 +1,28 @@
+//go:build unix
+
+package socket
+
+import (
+	"errors"
+	"syscall"
+)
+
+const supported = true
+
+// attempt writes until the kernel takes no more. It reports true always: it is not to be called again when there is room.
+func (w *Writer) attempt(fd uintptr) bool {
+	for len(w.b) > 0 {
+		n, err := syscall.Write(int(fd), w.b)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			return true
+		case err != nil:
+			w.err = err
+			return true
+		}
+		w.b = w.b[n:]
+	}
+	return true
+}
