@@ -149,7 +149,7 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 	if c.aliasMax > 0 {
 		p = c.alias(p)
 	}
-	size, ok := c.out.addLocked(func(b []byte) []byte { return packet.AppendPublish(b, c.version, p) })
+	size, ok := c.out.gather(func(b []byte) []byte { return packet.AppendPublish(b, c.version, p) })
 	switch {
 	case !ok:
 		return session.Gone
@@ -159,6 +159,9 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 		return session.Sent
 	}
 }
+
+// Flush implements session.Conn.
+func (c *conn) Flush() { c.out.flush() }
 
 // alias replaces the topic by an alias where the client takes one and that saves bytes (MQTT 5, 3.3.2.3.4).
 func (c *conn) alias(p *packet.Publish) *packet.Publish {

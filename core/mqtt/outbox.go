@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
 const (
@@ -20,10 +22,15 @@ const (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// outbox is the write side of a connection. A goroutine writes while there is something to write, so an idle connection has
-// neither a writer nor a buffer.
+// corkSize is how much is gathered before a write begins although more is to come.
+const corkSize = 16 << 10
+
+// outbox is the write side of a connection. Who puts something into an empty one writes it at once, as far as the kernel takes
+// it without waiting; a goroutine writes what is left, while there is something left, so an idle connection has neither a writer
+// nor a buffer.
 type outbox struct {
-	nc net.Conn
+	nc  net.Conn
+	now *socket.Writer
 
 	mu       sync.Mutex
 	writable func()    // called without locks when a full outbox has room again
@@ -36,17 +43,22 @@ type outbox struct {
 
 func (o *outbox) init(nc net.Conn) {
 	o.nc = nc
+	o.now = socket.NewWriter(nc)
 	o.room.L = &o.mu
 }
 
-// add appends what f encodes, and reports the buffer's size; ok is false when the connection is closing.
+// add appends what f encodes, has it written, and reports the buffer's size before that; ok is false when the connection is closing.
 func (o *outbox) add(f func(b []byte) []byte) (size int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.addLocked(f)
+	if size, ok = o.gather(f); ok {
+		o.write()
+	}
+	return size, ok
 }
 
-func (o *outbox) addLocked(f func(b []byte) []byte) (size int, ok bool) {
+// gather is add without the write, which flush or another add begins, or gather itself when there is much. Called with mu held.
+func (o *outbox) gather(f func(b []byte) []byte) (size int, ok bool) {
 	if o.closing {
 		return 0, false
 	}
@@ -58,11 +70,70 @@ func (o *outbox) addLocked(f func(b []byte) []byte) (size int, ok bool) {
 	if size >= highWater {
 		o.full = true
 	}
-	if !o.flushing && size > 0 {
-		o.flushing = true
-		go o.flush()
+	if size >= corkSize {
+		o.write()
 	}
 	return size, true
+}
+
+// flush has written what was gathered.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.write()
+}
+
+// write begins to write the buffer, unless somebody does already. Called with mu held; it may let go of it for a moment.
+func (o *outbox) write() {
+	if o.flushing || o.buf == nil || len(*o.buf) == 0 {
+		return
+	}
+	o.flushing = true
+	if o.now == nil || o.full {
+		go o.drain()
+		return
+	}
+	b := o.buf
+	o.buf = nil
+	o.mu.Unlock()
+	n, err := o.now.Write(*b)
+	o.mu.Lock()
+	if err == nil && n == len(*b) {
+		recycle(b)
+		if o.buf != nil && len(*o.buf) > 0 {
+			go o.drain()
+			return
+		}
+		o.done()
+		return
+	}
+	rest := (*b)[:copy(*b, (*b)[n:])]
+	if o.buf != nil {
+		rest = append(rest, *o.buf...)
+		recycle(o.buf)
+	}
+	*b = rest
+	o.buf = b
+	go o.drain() // an error comes again there
+}
+
+// done notes that nothing is left to write. Called with mu held.
+func (o *outbox) done() {
+	o.flushing = false
+	if o.buf != nil {
+		recycle(o.buf)
+		o.buf = nil
+	}
+	if o.closing {
+		_ = o.nc.Close()
+	}
+}
+
+func recycle(b *[]byte) {
+	if cap(*b) <= keepBuffer {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
 }
 
 // close writes what is left, and then closes the socket. Nothing is added after it.
@@ -99,19 +170,12 @@ func (o *outbox) abort() {
 	_ = o.nc.Close()
 }
 
-// flush writes until the buffer is empty.
-func (o *outbox) flush() {
+// drain writes until the buffer is empty.
+func (o *outbox) drain() {
 	for {
 		o.mu.Lock()
 		if o.buf == nil || len(*o.buf) == 0 {
-			o.flushing = false
-			if o.buf != nil {
-				buffers.Put(o.buf)
-				o.buf = nil
-			}
-			if o.closing {
-				_ = o.nc.Close()
-			}
+			o.done()
 			o.mu.Unlock()
 			return
 		}
@@ -119,10 +183,7 @@ func (o *outbox) flush() {
 		o.buf = nil
 		o.mu.Unlock()
 		_, err := o.nc.Write(*b)
-		if cap(*b) <= keepBuffer {
-			*b = (*b)[:0]
-			buffers.Put(b)
-		}
+		recycle(b)
 		if err != nil {
 			o.abort()
 		}

@@ -24,7 +24,9 @@ const (
 
 // Conn is a session's connection. None of its methods blocks.
 type Conn interface {
+	// SendPublish puts a PUBLISH into the connection's buffer. Flush has it written, with what follows it.
 	SendPublish(p *packet.Publish) SendResult
+	Flush()
 	SendAck(kind packet.Type, id uint16, code packet.Code)
 	// Close ends the connection; an MQTT 5 client gets DISCONNECT with the reason first.
 	Close(code packet.Code, reason string)

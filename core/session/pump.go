@@ -32,6 +32,13 @@ func (s *Session) pump() {
 	}
 }
 
+// flush has written what a step sent. Called with mu held.
+func (s *Session) flush() {
+	if s.conn != nil {
+		s.conn.Flush()
+	}
+}
+
 // blocked reports whether nothing can be sent now. Called with mu held.
 func (s *Session) blocked() bool {
 	return s.conn == nil || !s.started || s.full
@@ -44,6 +51,7 @@ func (s *Session) windowFull() bool { return len(s.out.byID) >= s.window }
 func (s *Session) step(buf *[]delivery.Item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.flush()
 	if s.blocked() || !s.sendAgain() || s.windowFull() {
 		return false
 	}
@@ -91,6 +99,7 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 // when the read failed and will be tried again.
 func (s *Session) fetch(f *feed, buf []delivery.Item) ([]delivery.Item, bool) {
 	generation, reader := s.generation, f.reader
+	s.flush() // reading may take a while
 	s.mu.Unlock()
 	items, err := s.m.fetch(reader, buf[:0])
 	s.mu.Lock()

@@ -165,6 +165,9 @@ func (c *client) subscribe(filter string) error {
 
 // publish sends until end and waits for what is in flight.
 func (c *client) publish(l load, topic string, began, end time.Time, acked *atomic.Int64) error {
+	if l.window == 1 && l.rate == 0 {
+		return c.pingPong(topic, began, end, acked)
+	}
 	window := make(chan struct{}, l.window)
 	failed := make(chan error, 1)
 	go func() {
@@ -215,6 +218,27 @@ func (c *client) publish(l load, topic string, began, end time.Time, acked *atom
 		if err := take(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// pingPong is publish with one message in flight, without a second goroutine.
+func (c *client) pingPong(topic string, began, end time.Time, acked *atomic.Int64) error {
+	payload := make([]byte, payloadSize)
+	var b []byte
+	for id := uint16(1); time.Now().Before(end); id = max(id+1, 1) {
+		copy(payload, fmt.Sprintf("%020d", time.Since(began)))
+		b = packet.AppendPublish(b[:0], packet.V311, &packet.Publish{QoS: 1, PacketID: id, Topic: topic, Payload: payload})
+		if _, err := c.nc.Write(b); err != nil {
+			return err
+		}
+		if err := c.nc.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := c.r.ReadPacket(); err != nil {
+			return fmt.Errorf("publisher of %s: no acknowledgement: %w", topic, err)
+		}
+		acked.Add(1)
 	}
 	return nil
 }
