@@ -183,19 +183,6 @@ type binaryHeader struct {
 	fields        reader
 }
 
-// readBinaryHeader reads the header of a frame, if it is in RocketMQ's own form.
-func readBinaryHeader(frame []byte) (binaryHeader, bool) {
-	if len(frame) < 4 {
-		return binaryHeader{}, false
-	}
-	mark := binary.BigEndian.Uint32(frame)
-	n := int(mark & 0xFFFFFF)
-	if mark>>24 != serializeBinary || n > len(frame)-4 {
-		return binaryHeader{}, false
-	}
-	return parseBinaryHeader(frame[4 : 4+n])
-}
-
 // parseBinaryHeader reads code(2) language(1) version(2) opaque(4) flag(4) remark(4+n) fields(4+n), each field name(2+n)
 // value(4+n).
 func parseBinaryHeader(raw []byte) (binaryHeader, bool) {

@@ -188,47 +188,20 @@ func (c *Client) appendSignedSend(dst []byte, opaque int32, s *SendRequest) ([]b
 
 // sendAnswered handles a frame if it is the answer to a send that went well, and reports whether it was.
 func (cn *conn) sendAnswered(frame []byte) bool {
-	h, ok := readBinaryHeader(frame)
-	if !ok || h.flag&flagResponse == 0 || h.code != Success {
-		return false
-	}
-	r := SendResult{Log: -1, Queue: -1, QueueOffset: -1}
-	for len(h.fields.b) > 0 {
-		k, v := h.fields.field()
-		switch string(k) {
-		case "msgId":
-			if n, err := LogOffset(string(v)); err == nil {
-				r.Log = n
-			}
-		case "queueId":
-			r.Queue = int32(decimal(v))
-		case "queueOffset":
-			r.QueueOffset = decimal(v)
-		}
-	}
-	if h.fields.bad || r.Queue < 0 || r.QueueOffset < 0 {
+	a, ok := parseAnswer(frame)
+	if !ok {
 		return false // the way for all answers says what is wrong
 	}
-	s, ok := cn.takeSend(h.opaque)
-	if ok {
-		s.done(r, nil)
+	s, ok := cn.takeSend(int32(a.opaque))
+	if !ok {
+		return false
 	}
-	return ok
-}
-
-// decimal reads a number without sign; -1 where it is none.
-func decimal(b []byte) int64 {
-	if len(b) == 0 || len(b) > 18 {
-		return -1
+	r := SendResult{Log: -1, Queue: int32(a.queue), QueueOffset: a.offset}
+	if n, err := LogOffset(string(a.id)); err == nil {
+		r.Log = n
 	}
-	var n int64
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return -1
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n
+	s.done(r, nil)
+	return true
 }
 
 func (cn *conn) takeSend(opaque int32) (pendingSend, bool) {

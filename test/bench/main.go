@@ -8,11 +8,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,9 +24,15 @@ func main() {
 	version := flag.String("rocketmq", "5.4.0", "RocketMQ version; empty measures the local store only")
 	seconds := flag.Float64("seconds", 5, "length of one measurement, 1 to 60")
 	rounds := flag.Int("rounds", 3, "measurements of each kind, in turn; the medians are printed")
+	only := flag.String("only", "", "measure only loads whose name contains this, for instance \"256 publishers\"")
+	skipLocal := flag.Bool("skip-local", false, "leave the local store out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	loads = slices.DeleteFunc(loads, func(l load) bool { return !strings.Contains(l.name, *only) })
+	if *skipLocal {
+		local = func(context.Context, string, time.Duration, int) error { return nil }
+	}
 	if err := run(ctx, *bin, *version, time.Duration(*seconds*float64(time.Second)), *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -34,6 +42,9 @@ func main() {
 func run(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
 	if length < time.Second || length > time.Minute || rounds < 1 || rounds > 20 {
 		return fmt.Errorf("seconds is %v and rounds %d; choose 1 to 60 and 1 to 20", length.Seconds(), rounds)
+	}
+	if len(loads) == 0 {
+		return errors.New("no load has such a name")
 	}
 	if err := local(ctx, bin, length, rounds); err != nil {
 		return fmt.Errorf("local store: %w", err)
@@ -65,7 +76,7 @@ func printLoad(name string, rounds []result) {
 		median(rounds, func(r result) float64 { return float64(r.missing) }))
 }
 
-func local(ctx context.Context, bin string, length time.Duration, rounds int) error {
+var local = func(ctx context.Context, bin string, length time.Duration, rounds int) error {
 	g, err := start(ctx, bin, localConfig)
 	if err != nil {
 		return err
@@ -107,12 +118,12 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 	if _, err := produce(ctx, c, 64, warmUp); err != nil {
 		return fmt.Errorf("bare producer: %w", err)
 	}
-	if _, err := g.load(ctx, loads[0], rounds, warmUp); err != nil {
+	if _, err := g.load(ctx, load{publishers: 256, window: 1}, rounds, warmUp); err != nil {
 		return err
 	}
 	for _, l := range loads {
 		var all []result
-		var bare, ratios, delivered []float64
+		var bare, ratios, delivered, gatewayTime, brokerTime []float64
 		for i := range rounds {
 			b := 0.0
 			if l.rate == 0 {
@@ -120,16 +131,21 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 					return fmt.Errorf("bare producer: %w", err)
 				}
 			}
+			before := [2]float64{processorTime(g.cmd.Process.Pid), processorTime(c.PIDs()...)}
 			r, err := g.load(ctx, l, i, length)
 			if err != nil {
 				return err
 			}
+			perMessage := 1e6 / (r.acked * length.Seconds())
+			gatewayTime = append(gatewayTime, (processorTime(g.cmd.Process.Pid)-before[0])*perMessage)
+			brokerTime = append(brokerTime, (processorTime(c.PIDs()...)-before[1])*perMessage)
 			all = append(all, r)
 			bare, ratios, delivered = append(bare, b), append(ratios, r.acked/b), append(delivered, r.delivered/b)
 		}
 		printLoad(l.name, all)
+		id := func(f float64) float64 { return f }
+		fmt.Printf("%-44s gateway %.0f µs, broker %.0f µs\n", "  processor time a message", median(gatewayTime, id), median(brokerTime, id))
 		if l.rate == 0 {
-			id := func(f float64) float64 { return f }
 			fmt.Printf("%-44s acked %8.0f/s  ratio of acked %.2f, of delivered %.2f\n",
 				fmt.Sprintf("  bare producer, %d in flight", l.publishers*l.window), median(bare, id), median(ratios, id), median(delivered, id))
 		}
