@@ -46,7 +46,9 @@ func (c *conn) accept(a *packet.Connack) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.answered = true
-	c.out.addLocked(c.encoder(a))
+	if _, ok := c.out.gather(c.encoder(a)); ok {
+		c.out.write()
+	}
 }
 
 // refuse answers CONNECT with a failure and closes the connection.

@@ -62,6 +62,14 @@ func (o *outbox) gather(f func(b []byte) []byte) (size int, ok bool) {
 	if o.closing {
 		return 0, false
 	}
+	if size = o.append(f); size >= corkSize {
+		o.write()
+	}
+	return size, true
+}
+
+// append puts what f encodes into the buffer. Called with mu held.
+func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	if o.buf == nil {
 		o.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	}
@@ -70,10 +78,7 @@ func (o *outbox) gather(f func(b []byte) []byte) (size int, ok bool) {
 	if size >= highWater {
 		o.full = true
 	}
-	if size >= corkSize {
-		o.write()
-	}
-	return size, true
+	return size
 }
 
 // flush has written what was gathered.
@@ -150,10 +155,11 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 		return
 	}
 	if last != nil {
-		o.addLocked(last)
+		o.append(last)
 	}
-	o.closing = true
+	o.closing = true // before write, which may let go of mu
 	o.room.Broadcast()
+	o.write()
 	if o.flushing {
 		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
 		return
