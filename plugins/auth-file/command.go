@@ -15,8 +15,9 @@ import (
 
 const usage = `auth-file is a plugin of lmqgate; the gateway starts it. By hand it does this:
 
-  auth-file hash [--bcrypt [--cost N]]   reads a password from standard input and prints its hash, for password_hash
-  auth-file check FILE                   says what is wrong with a file of users
+  auth-file hash [--bcrypt [--cost N]]         reads a password from standard input and prints its hash, for password_hash
+  auth-file hash --scram [--iterations N]      the same, for scram
+  auth-file check FILE                         says what is wrong with a file of users
 `
 
 // command runs one of the plugin's own commands and returns the exit status.
@@ -45,6 +46,8 @@ func hashCommand(args []string, in io.Reader, out, errs io.Writer) error {
 	flags.SetOutput(io.Discard)
 	useBcrypt := flags.Bool("bcrypt", false, "bcrypt instead of argon2id")
 	cost := flags.Int("cost", newBcryptCost, "cost of bcrypt")
+	useSCRAM := flags.Bool("scram", false, "a stored key for SCRAM-SHA-256")
+	iterations := flags.Int("iterations", newIterations, "iterations of SCRAM-SHA-256")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("hash: %w; try `auth-file help`", err)
 	}
@@ -56,12 +59,18 @@ func hashCommand(args []string, in io.Reader, out, errs io.Writer) error {
 		return err
 	}
 	text := ""
-	if *useBcrypt {
-		if text, err = newBcrypt(password, *cost); err != nil {
-			return err
-		}
-	} else {
+	switch {
+	case *useBcrypt && *useSCRAM:
+		return errors.New("hash makes one thing at a time: --bcrypt or --scram")
+	case *useBcrypt:
+		text, err = newBcrypt(password, *cost)
+	case *useSCRAM:
+		text, err = newSCRAM(password, *iterations)
+	default:
 		text = newArgon(password)
+	}
+	if err != nil {
+		return err
 	}
 	_, err = fmt.Fprintln(out, text)
 	return err

@@ -13,6 +13,8 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
+const pluginName = "auth-file"
+
 // keepDecision is how long the gateway may keep a decision; a change of the file takes it back.
 const keepDecision = 10 * time.Minute
 
@@ -36,7 +38,7 @@ var (
 
 // Info implements sdk.Plugin.
 func (p *plugin) Info() sdk.Info {
-	return sdk.Info{Name: "auth-file", Version: buildVersion, Config: config{}}
+	return sdk.Info{Name: pluginName, Version: buildVersion, Config: config{}}
 }
 
 // Configure implements sdk.Plugin. A file that cannot be used is a problem here; later it is not.
@@ -101,23 +103,33 @@ func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateReq
 		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "no password")
 	}
 	u, known := p.store.now.Load().find(conn.GetUsername())
+	if u == nil {
+		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "no user has a password hash")
+	}
 	right, err := p.verify(ctx, u.hash, req.GetPassword())
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case !known:
-		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "unknown user")
+		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "unknown user, or one without a password hash")
 	case !right:
 		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "wrong password")
-	case u.Disabled:
-		return refuse(pluginv1.Reason_REASON_BANNED, "the user is disabled")
-	case !u.mayUse(conn.GetClientId()):
-		return refuse(pluginv1.Reason_REASON_BAD_CLIENT_ID, "the user may not use this client identifier")
-	case p.store.now.Load().byName[u.Username] != u: // the revocation has gone out, and the client would be missed
-		return refuse(pluginv1.Reason_REASON_UNAVAILABLE, "the user was changed a moment ago")
 	}
-	return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_OK, Identity: u.Username}, nil
+	return p.admit(u, conn), nil
+}
+
+// admit decides about a client that has shown to know the password of a user.
+func (p *plugin) admit(u *user, conn *pluginv1.Connection) *pluginv1.AuthenticateResponse {
+	switch {
+	case u.Disabled:
+		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_BANNED, Detail: "the user is disabled"}
+	case !u.mayUse(conn.GetClientId()):
+		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_BAD_CLIENT_ID, Detail: "the user may not use this client identifier"}
+	case p.store.now.Load().byName[u.Username] != u: // the revocation has gone out, and the client would be missed
+		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_UNAVAILABLE, Detail: "the user was changed a moment ago"}
+	}
+	return &pluginv1.AuthenticateResponse{Identity: u.Username}
 }
 
 // verify hashes a password when there is a place for it.
@@ -134,11 +146,16 @@ func (p *plugin) verify(ctx context.Context, h hash, password []byte) (bool, err
 // Authorize implements sdk.AuthPlugin.
 func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pluginv1.AuthorizeResponse, error) {
 	conn := req.GetClient().GetConnection()
-	u, known := p.store.now.Load().byName[conn.GetUsername()]
-	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: conn.GetUsername()}
+	// Whom this plugin admitted is the identity that it gave: by SCRAM, CONNECT may have had no user name.
+	name, named := conn.GetUsername(), conn.GetHasUsername()
+	if req.GetClient().GetAdmittedBy() == pluginName {
+		name, named = req.GetClient().GetIdentity(), true
+	}
+	u, known := p.store.now.Load().byName[name]
+	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: name}
 	return topicrules.Answer(req, keepDecision, func(kind topicrules.Action, topic string) (bool, string) {
 		switch {
-		case !known || !conn.GetHasUsername():
+		case !known || !named:
 			return false, "unknown user"
 		case u.Disabled:
 			return false, "the user is disabled"

@@ -182,7 +182,7 @@ func (f *fixture) follow(t *testing.T) func() map[string]bool {
 		_ = f.Revocations(ctx, func(r *pluginv1.Revocation) error {
 			mu.Lock()
 			defer mu.Unlock()
-			got[r.GetUsername()] = r.GetDisconnect()
+			got[r.GetUsername()+r.GetIdentity()] = r.GetDisconnect()
 			return nil
 		})
 	}()
@@ -278,7 +278,7 @@ func TestRevocationsWaitForAStreamThatTakesThem(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	got := make(map[string]bool)
 	require.NoError(t, r.stream(ctx, func(v *pluginv1.Revocation) error {
-		if got[v.GetUsername()] = v.GetDisconnect(); len(got) == 2 {
+		if got[v.GetUsername()+v.GetIdentity()] = v.GetDisconnect(); len(got) == 2 {
 			stop()
 		}
 		return nil

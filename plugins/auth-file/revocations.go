@@ -71,7 +71,12 @@ func (r *revocations) stream(ctx context.Context, send func(*pluginv1.Revocation
 		}
 		list := r.take()
 		for i, v := range list {
-			if err := send(&pluginv1.Revocation{Username: v.username, Disconnect: v.disconnect, Detail: v.detail}); err != nil {
+			// By the name that CONNECT has, and by the identity that SCRAM has given.
+			err := send(&pluginv1.Revocation{Username: v.username, Disconnect: v.disconnect, Detail: v.detail})
+			if err == nil {
+				err = send(&pluginv1.Revocation{Identity: v.username, Disconnect: v.disconnect, Detail: v.detail})
+			}
+			if err != nil {
 				r.add(list[i:])
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/xdg-go/scram"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/lmqgate/lmqgate/plugins/sdk"
@@ -25,7 +26,8 @@ type usersFile struct {
 // entry is one user as the file has it.
 type entry struct {
 	Username     string            `config:"username,required"`
-	PasswordHash string            `config:"password_hash,required,secret"`
+	PasswordHash string            `config:"password_hash,secret"`
+	SCRAM        string            `config:"scram,secret"`
 	ClientIDs    []string          `config:"client_ids"`
 	Disabled     bool              `config:"disabled"`
 	Rules        []topicrules.Rule `config:"rules"`
@@ -34,7 +36,8 @@ type entry struct {
 // user is an entry that was found right. It never changes.
 type user struct {
 	entry
-	hash hash
+	hash  hash                     // nil: no password is right
+	scram *scram.StoredCredentials // nil: not by SCRAM
 }
 
 // mayUse says whether the user may connect under a client identifier.
@@ -50,27 +53,32 @@ func (u *user) mayUse(clientID string) bool {
 
 // sameCredentials says whether whoever was admitted as u would be admitted as other.
 func (u *user) sameCredentials(other *user) bool {
-	return u.PasswordHash == other.PasswordHash && u.Disabled == other.Disabled && reflect.DeepEqual(u.ClientIDs, other.ClientIDs)
+	return u.PasswordHash == other.PasswordHash && u.SCRAM == other.SCRAM && u.Disabled == other.Disabled && reflect.DeepEqual(u.ClientIDs, other.ClientIDs)
 }
 
 // users is the content of the file at one time. It never changes.
 type users struct {
 	byName map[string]*user
 	all    []*user
-	digest [sha256.Size]byte // of the text
+	hashed []*user                  // those with a password hash
+	scram  *scram.StoredCredentials // of the first user who has some
+	digest [sha256.Size]byte        // of the text
 }
 
 // decoySeed makes the decoys of one process unpredictable.
 var decoySeed = maphash.MakeSeed()
 
-// find looks a user up. For a name that nobody has, it answers a decoy, to be judged in the user's place and then refused: the
+// find looks up a user with a password hash. For a name that no such user has, it answers a decoy, to be judged in the user's place and then refused: the
 // hash of some user, always the same for the same name, so that the time that a refusal takes says nothing about which
-// names exist, even where users have hashes of different costs.
+// names exist, even where users have hashes of different costs. Where nobody has a hash, it answers nil.
 func (s *users) find(name string) (u *user, known bool) {
-	if u, known := s.byName[name]; known {
+	if u := s.byName[name]; u != nil && u.hash != nil {
 		return u, true
 	}
-	return s.all[maphash.String(decoySeed, name)%uint64(len(s.all))], false
+	if len(s.hashed) == 0 {
+		return nil, false
+	}
+	return s.hashed[maphash.String(decoySeed, name)%uint64(len(s.hashed))], false
 }
 
 // parseUsers reads the text of a file. Unchanged entries keep their *user of before, which may be nil.
@@ -94,6 +102,12 @@ func parseUsers(text []byte, before *users) (*users, []sdk.Problem) {
 		}
 		out.byName[e.Username] = u
 		out.all = append(out.all, u)
+		if u.hash != nil {
+			out.hashed = append(out.hashed, u)
+		}
+		if u.scram != nil && out.scram == nil {
+			out.scram = u.scram
+		}
 	}
 	if len(problems) > 0 {
 		return nil, problems
@@ -113,11 +127,22 @@ func newUser(key string, e entry, before *users) (*user, []sdk.Problem) {
 			problems = append(problems, sdk.Problemf(fmt.Sprintf("%s.client_ids[%d]", key, i), "must be a client identifier, or the beginning of some with a * at its end"))
 		}
 	}
-	h, err := parseHash(e.PasswordHash)
-	if err != nil && e.PasswordHash != "" { // where it is missing, that has been said
-		problems = append(problems, sdk.Problemf(key+".password_hash", "%v", err))
+	u := &user{entry: e}
+	var err error
+	if e.PasswordHash == "" && e.SCRAM == "" {
+		problems = append(problems, sdk.Problemf(key+".password_hash", "is required, or scram; make one with `auth-file hash`"))
 	}
-	return &user{entry: e, hash: h}, problems
+	if e.PasswordHash != "" {
+		if u.hash, err = parseHash(e.PasswordHash); err != nil {
+			problems = append(problems, sdk.Problemf(key+".password_hash", "%v", err))
+		}
+	}
+	if e.SCRAM != "" {
+		if u.scram, err = parseSCRAM(e.SCRAM); err != nil {
+			problems = append(problems, sdk.Problemf(key+".scram", "%v", err))
+		}
+	}
+	return u, problems
 }
 
 // jsonOf turns one YAML document into the JSON that sdk.Decode reads.
