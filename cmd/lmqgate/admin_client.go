@@ -76,6 +76,8 @@ func reachable(address string) (host, port string, err error) {
 // adminClient calls the admin API.
 type adminClient struct {
 	base, token string
+	// timeout bounds a request; 0 is adminTimeout.
+	timeout time.Duration
 }
 
 const (
@@ -84,9 +86,13 @@ const (
 )
 
 // call sends one request. A body is sent as JSON; the reply is decoded into
-// reply unless that is nil.
+// reply unless that is nil, also that of a request that failed, where it is JSON.
 func (c *adminClient) call(ctx context.Context, method, path string, body, reply any) error {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	timeout := adminTimeout
+	if c.timeout > 0 {
+		timeout = c.timeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var payload io.Reader
 	if body != nil {
@@ -119,6 +125,9 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 		return fmt.Errorf("read the answer of %s: %w", c.base, err)
 	}
 	if resp.StatusCode/100 != 2 {
+		if reply != nil {
+			_ = json.Unmarshal(data, reply) // some say what was done before the failure
+		}
 		return c.refused(resp, data)
 	}
 	if reply == nil {

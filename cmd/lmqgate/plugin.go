@@ -13,7 +13,7 @@ import (
 
 func newPluginCommand(app *app) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "plugin", Short: "Write, check and test plugins, and show those of a running gateway"})
-	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand(), newPluginTestCommand())
+	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand(), newPluginTestCommand(), newPluginReloadCommand(app))
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ func newServeCommand(app *app) *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run the gateway",
 		Long: "Runs the gateway until SIGTERM or SIGINT, which stops it cleanly; a second one ends it at once.\n" +
+			"SIGHUP swaps plugins for what the configuration says now, as lmqgate plugin reload does.\n" +
 			"Once it accepts clients it prints one line on standard output, with the real address of each listener:\n" +
 			"  lmqgate ready node=ID tcp=HOST:PORT ws=HOST:PORT admin=HOST:PORT",
 		Args: wantArgs(),
@@ -42,7 +44,7 @@ func newServeCommand(app *app) *cobra.Command {
 			defer stop()
 			// From the first signal on, the next one has its default effect.
 			context.AfterFunc(ctx, stop)
-			return serve(ctx, c, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
+			return serve(ctx, c, conf.load, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
 		},
 	}
 	conf.app = app
@@ -50,23 +52,26 @@ func newServeCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// serve runs a gateway until ctx ends.
-func serve(ctx context.Context, c *config.Config, std stdio) error {
+// serve runs a gateway until ctx ends. reread reads the configuration again, for reloads.
+func serve(ctx context.Context, c *config.Config, reread func() (*config.Config, error), std stdio) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	log := newLogger(c.Log, std.err)
 	v, _ := version()
-	g, err := gateway.New(c, gateway.Options{Log: log, Version: v})
+	g, err := gateway.New(c, gateway.Options{Log: log, Version: v, Reread: reread})
 	if err != nil {
 		return err
 	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // from the first moment on: it must not end the gateway
+	defer signal.Stop(hangup)
 	err = g.Start(ctx)
 	switch {
 	case err == nil:
 		fmt.Fprintln(std.out, g.ReadyLine())
 		printHints(std.out, c, g)
-		<-ctx.Done()
+		reloadAtSignal(ctx, hangup, g, log)
 		log.Info("stopping")
 	case ctx.Err() != nil:
 		err = nil // told to stop while it waited for a service
@@ -77,6 +82,29 @@ func serve(ctx context.Context, c *config.Config, std stdio) error {
 		err = closeErr
 	}
 	return err
+}
+
+// reloadAtSignal reloads the plugins at each SIGHUP until ctx ends.
+func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gateway, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+		}
+		done, err := g.Reload(ctx, "", false)
+		for _, p := range done.Plugins {
+			if p.Error == "" {
+				log.Info("plugin reloaded", "kind", p.Kind, "plugin", p.Name, "result", p.Result)
+			}
+		}
+		if len(done.NotApplied) > 0 {
+			log.Warn("the configuration has changes that need a restart", "keys", strings.Join(done.NotApplied, " "))
+		}
+		if err != nil {
+			log.Error("reload of the plugins failed; what served goes on", "error", err)
+		}
+	}
 }
 
 // newLogger returns the logger of the configuration.

@@ -24,7 +24,17 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrNotFound: there is no such thing (404).
 	ErrNotFound = errors.New("not found")
+	// ErrConflict: the node is not in a state for it (409). See Conflict.
+	ErrConflict = errors.New("not possible now")
 )
+
+// Conflict makes an error that is ErrConflict and says only what it is given.
+func Conflict(format string, args ...any) error { return conflict{fmt.Errorf(format, args...)} }
+
+type conflict struct{ error }
+
+func (c conflict) Is(target error) bool { return target == ErrConflict }
+func (c conflict) Unwrap() error        { return c.error }
 
 // Topic is a first-level topic.
 type Topic struct {
@@ -54,6 +64,8 @@ type Backend interface {
 	Subscriptions() any
 	Kick(clientID string) bool
 	Plugins() any
+	// ReloadPlugins reads the configuration again and swaps plugins. What it returns with an error is told, too.
+	ReloadPlugins(ctx context.Context, name string, force bool) (Reloaded, error)
 	Nodes() any
 	Info() Info
 }
@@ -192,6 +204,7 @@ func (s *Server) routes(api *http.ServeMux) {
 		api.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]any{key: f()}) })
 	}
 	list("GET /api/v1/plugins", "plugins", b.Plugins)
+	api.HandleFunc("POST /api/v1/plugins/reload", s.reload)
 	list("GET /api/v1/clients", "clients", b.Clients)
 	list("GET /api/v1/subscriptions", "subscriptions", b.Subscriptions)
 	list("GET /api/v1/nodes", "nodes", b.Nodes)
@@ -256,12 +269,18 @@ func answer(w http.ResponseWriter, status int, v any) {
 }
 
 func fail(w http.ResponseWriter, err error) {
+	answer(w, statusOf(err), map[string]string{"error": err.Error()})
+}
+
+func statusOf(err error) int {
 	status := http.StatusServiceUnavailable
 	switch {
 	case errors.Is(err, ErrInvalid):
 		status = http.StatusBadRequest
 	case errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
+	case errors.Is(err, ErrConflict):
+		status = http.StatusConflict
 	}
-	answer(w, status, map[string]string{"error": err.Error()})
+	return status
 }

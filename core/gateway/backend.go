@@ -87,11 +87,17 @@ func (b *backend) Plugins() any {
 	return out
 }
 
+// ReloadPlugins reads the configuration again and swaps plugins.
+func (b *backend) ReloadPlugins(ctx context.Context, name string, force bool) (admin.Reloaded, error) {
+	return b.g.Reload(ctx, name, force)
+}
+
 // Nodes describes the nodes that are alive.
 func (b *backend) Nodes() any { return b.g.meta.Nodes() }
 
 // Info describes this node.
 func (b *backend) Info() admin.Info {
+	applied := b.g.reloads.present()
 	return admin.Info{Node: b.g.id, Version: b.g.version, Started: b.g.started, Uptime: time.Since(b.g.started).Round(time.Second).String(),
-		Connections: b.g.mqtt.Connections(), Store: b.g.cfg.Store.Type, Auth: b.g.cfg.Auth.Plugin, Meta: b.g.cfg.Meta.Plugin}
+		Connections: b.g.mqtt.Connections(), Store: b.g.cfg.Store.Type, Auth: applied.Auth.Plugin, Meta: applied.Meta.Plugin}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
@@ -20,7 +21,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
-	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -29,26 +29,35 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Version string
+	// Reread reads the configuration again, for Reload; nil where there is nothing to read.
+	Reread func() (*config.Config, error)
 }
 
 // Gateway is one node. Life: New, Start, Close.
 type Gateway struct {
 	cfg      *config.Config
 	log      *slog.Logger
+	reread   func() (*config.Config, error)
 	version  string
 	id       string
 	registry *prometheus.Registry
 	started  time.Time
 
-	host      *pluginhost.Host
-	authority auth.Authority
-	meta      *meta.Meta
-	store     store.Store
-	hub       *delivery.Hub
-	publisher *publish.Publisher
-	sessions  *session.Manager
-	mqtt      *mqtt.Server
-	admin     *admin.Server
+	host       *pluginhost.Host
+	authPlugin *pluginhost.Plugin // nil for anonymous access
+	auth       *auth.Auth         // the same
+	authority  auth.Authority
+	// metaMu guards metaPlugin, which a migration replaces.
+	metaMu     sync.Mutex
+	metaPlugin *pluginhost.Plugin
+	reloads    reloads
+	meta       *meta.Meta
+	store      store.Store
+	hub        *delivery.Hub
+	publisher  *publish.Publisher
+	sessions   *session.Manager
+	mqtt       *mqtt.Server
+	admin      *admin.Server
 
 	addrs []net.Addr
 	stops []func(ctx context.Context) // in the order of the start
@@ -59,7 +68,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, log: o.Log, version: o.Version, id: cfg.Node.ID, registry: prometheus.NewRegistry()}
+	g := &Gateway{cfg: cfg, log: o.Log, reread: o.Reread, version: o.Version, id: cfg.Node.ID, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.id == "" {
 		id, err := config.NodeID(cfg.Node.DataDir)
@@ -132,52 +141,6 @@ func (g *Gateway) AdminAddr() net.Addr { return g.admin.Addr() }
 
 // ID is the node's id.
 func (g *Gateway) ID() string { return g.id }
-
-// startPlugins starts the plugins that the configuration names, and what speaks to them.
-func (g *Gateway) startPlugins(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	host, err := pluginhost.New(pluginhost.Options{Dir: g.cfg.Plugins.Dir, Checksums: g.cfg.Plugins.Checksums, NodeID: g.id,
-		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, Log: g.log, Registerer: g.registry})
-	if err != nil {
-		return err
-	}
-	g.host = host
-	g.push(func(context.Context) { g.logged("stopping plugins", host.Close()) })
-
-	background, stop := context.WithCancel(context.Background())
-	g.push(func(context.Context) { stop() })
-	if g.cfg.Auth.Anonymous() {
-		g.log.Warn("auth.plugin is none: every client is admitted and may do everything")
-		g.authority = auth.Anonymous()
-	} else {
-		p, err := host.Start(ctx, g.cfg.Auth.Plugin, pluginv1.Kind_KIND_AUTH, g.cfg.Auth.Config)
-		if err != nil {
-			return err
-		}
-		a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Log: g.log, Registerer: g.registry,
-			Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
-		done := make(chan struct{})
-		go func() { defer close(done); a.Run(background) }()
-		g.push(func(context.Context) { stop(); <-done })
-		g.authority = a
-	}
-	p, err := host.Start(ctx, g.cfg.Meta.Plugin, pluginv1.Kind_KIND_META, g.cfg.Meta.Config)
-	if err != nil {
-		return err
-	}
-	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
-		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
-		Log: g.log, Registerer: g.registry})
-	if err != nil {
-		return err
-	}
-	if p.Describe().GetMeta().GetShared() || g.cfg.Store.Type == config.StoreLocal {
-		return nil
-	}
-	g.log.Warn("the meta plugin keeps metadata for one node only; do not add a second node to this RocketMQ cluster", "plugin", p.Name())
-	return nil
-}
 
 // build makes and starts everything between the plugins and the listeners.
 func (g *Gateway) build() error {

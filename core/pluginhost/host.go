@@ -124,7 +124,8 @@ func (h *Host) Run(ctx context.Context, what Spec) (*Plugin, error) {
 	// Where Close has begun, the supervisor stops the plugin at once.
 	h.plugins = append(h.plugins, p)
 	p.supervised.Add(1)
-	go p.supervise(h.ctx, inst)
+	ctx, p.stop = context.WithCancel(h.ctx)
+	go p.supervise(ctx, inst)
 	return p, nil
 }
 
@@ -143,6 +144,24 @@ func (h *Host) Plugins() []*Plugin {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]*Plugin(nil), h.plugins...)
+}
+
+// Stop stops one plugin, for good, and forgets it. It returns when the process has ended, within some ten seconds.
+func (h *Host) Stop(p *Plugin) error {
+	h.mu.Lock()
+	i := slices.Index(h.plugins, p)
+	if h.closed || i < 0 {
+		h.mu.Unlock()
+		return fmt.Errorf("plugin %q is stopped already", p.Name())
+	}
+	h.plugins = slices.Delete(h.plugins, i, i+1)
+	h.starts.Add(1) // Close waits for this, too
+	h.mu.Unlock()
+	defer h.starts.Done()
+	p.stop()
+	p.supervised.Wait()
+	h.metrics.up.DeleteLabelValues(p.Name())
+	return nil
 }
 
 // Close stops every plugin, the last started first, and waits for their processes to end. It takes a few seconds at most

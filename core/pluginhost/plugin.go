@@ -50,6 +50,8 @@ type Plugin struct {
 	// supervised is held by the goroutine that supervise runs in; gone is closed when it ends.
 	supervised sync.WaitGroup
 	gone       chan struct{}
+	// stop ends the supervisor, and with it the process.
+	stop context.CancelFunc
 	// takeovers brings the supervisor the swaps that want its process.
 	takeovers chan *takeover
 	// swapping is held by the one swap that is under way. It is taken before mu.

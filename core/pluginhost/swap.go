@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,13 @@ type Switching struct {
 	Switched func()
 }
 
-// ErrContent is wrapped by the error of a switch that was refused because the two plugins do not hold the same.
-var ErrContent = errors.New("the two do not hold the same")
+// Errors of a switch that Switching.Content has refused.
+var (
+	// ErrContent: the two plugins do not keep the same.
+	ErrContent = errors.New("the two do not keep the same")
+	// ErrNotCompared: one of them could not be asked for what it keeps.
+	ErrNotCompared = errors.New("what the two keep could not be compared")
+)
 
 // Swap is Prepare and Switch in one.
 func (p *Plugin) Swap(ctx context.Context, what Spec, o Switching) error {
@@ -95,7 +101,7 @@ func (p *Plugin) switchTo(ctx context.Context, c *Candidate, o Switching) (old *
 	var before string
 	if o.Content != nil {
 		if before, err = contentOf(ctx, old, o); err != nil {
-			return nil, fmt.Errorf("what %s keeps cannot be compared: %w", p.Name(), err)
+			return nil, fmt.Errorf("%w: the one that serves: %w", ErrNotCompared, err)
 		}
 	}
 	exchanged := !c.Active()
@@ -174,10 +180,27 @@ func contentOf(ctx context.Context, inst *instance, o Switching) (string, error)
 func (c *Candidate) agrees(ctx context.Context, before string, o Switching) error {
 	after, err := contentOf(ctx, c.inst, o)
 	if err != nil {
-		return fmt.Errorf("what it keeps cannot be compared: %w", err)
+		return fmt.Errorf("%w: %w", ErrNotCompared, err)
 	}
 	if after != before {
 		return fmt.Errorf("%w: it keeps %s, the one that serves keeps %s", ErrContent, after, before)
 	}
 	return nil
+}
+
+// Differs says whether what runs is not what a Spec describes: another name, configuration, directory, checksum or executable,
+// or nothing runs at all. An error says why the executable may not be started.
+func (p *Plugin) Differs(what Spec) (bool, error) {
+	what.Kind = p.kind
+	s, err := p.host.spec(what)
+	if err != nil {
+		return false, err
+	}
+	file, err := verify(s.Dir, s.Name, s.Checksum)
+	if err != nil {
+		return false, fmt.Errorf("plugin %q: %w", s.Name, err)
+	}
+	now, info := p.present(), p.Info()
+	return info.State != StateRunning || now.Name != s.Name || !bytes.Equal(now.block, s.block) || now.Dir != s.Dir ||
+		now.Checksum != s.Checksum || info.Checksum != file.sum, nil
 }

@@ -269,7 +269,7 @@ func TestAMetaPluginIsSwappedOnlyForOneThatKeepsTheSameAndWritesWaitMeanwhile(t 
 
 	err = p.Swap(t.Context(), other(data("a=2")), Switching{Content: content})
 	require.ErrorIs(t, err, ErrContent)
-	require.EqualError(t, err, `plugin "plug-meta-other": the two do not hold the same: it keeps a=2;, the one that serves keeps a=1;`)
+	require.EqualError(t, err, `plugin "plug-meta-other": the two do not keep the same: it keeps a=2;, the one that serves keeps a=1;`)
 	require.Equal(t, "plug-meta", p.Name())
 	err = p.Swap(t.Context(), other(map[string]any{"mode": "finds-everything"}), Switching{})
 	require.ErrorContains(t, err, "which was never written")

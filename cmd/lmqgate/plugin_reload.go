@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/admin"
+)
+
+// reloadTimeout bounds the wait for a reload: it starts, tries and stops processes.
+const reloadTimeout = 3 * time.Minute
+
+func newPluginReloadCommand(app *app) *cobra.Command {
+	var flags adminFlags
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "reload [NAME]",
+		Short: "Swap plugins of a running gateway for what its configuration says now, while clients stay connected",
+		Long: "Makes the gateway read its configuration file again and swap the plugins whose executable, configuration or name has\n" +
+			"changed. The new process must start, take its configuration, be healthy and answer a few harmless calls before it takes\n" +
+			"over; the old one finishes its calls and is stopped. Where anything fails, the old one goes on, and the error says why.\n" +
+			"Without NAME, what has not changed is left alone; with it, that plugin is swapped in any case. SIGHUP to the gateway does\n" +
+			"the same as this command without NAME. Changes in other parts of the file are named; they need a restart.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return wantArgs("NAME")(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := flags.client()
+			if err != nil {
+				return err
+			}
+			c.timeout = reloadTimeout
+			request := map[string]any{"force": force}
+			if len(args) == 1 {
+				request["name"] = args[0]
+			}
+			var done admin.Reloaded
+			err = c.call(cmd.Context(), http.MethodPost, "/api/v1/plugins/reload", request, &done)
+			printReloaded(cmd.OutOrStdout(), done)
+			if err != nil {
+				return fmt.Errorf("reload plugins: %w", err)
+			}
+			return nil
+		},
+	}
+	flags.register(cmd, app)
+	cmd.Flags().BoolVar(&force, "force", false, "switch the meta plugin even if it keeps something else than the one that serves")
+	return cmd
+}
+
+// printReloaded prints a line for each plugin, and one for what needs a restart.
+func printReloaded(w io.Writer, r admin.Reloaded) {
+	for _, p := range r.Plugins {
+		switch {
+		case p.Error != "":
+			fmt.Fprintf(w, "%s: %s stays\n", oneLine(p.Kind), oneLine(p.From))
+		case p.Result == admin.Swapped && p.From != p.Name:
+			fmt.Fprintf(w, "%s: %s in place of %s, version %s, %s\n", oneLine(p.Kind), oneLine(p.Name), oneLine(p.From), oneLine(p.Version), p.Checksum)
+		case p.Result == admin.Swapped:
+			fmt.Fprintf(w, "%s: %s swapped, version %s, %s\n", oneLine(p.Kind), oneLine(p.Name), oneLine(p.Version), p.Checksum)
+		default:
+			fmt.Fprintf(w, "%s: %s unchanged\n", oneLine(p.Kind), oneLine(p.Name))
+		}
+	}
+	if len(r.NotApplied) > 0 {
+		fmt.Fprintf(w, "not applied, restart the gateway for: %s\n", oneLine(strings.Join(r.NotApplied, ", ")))
+	}
+}
