@@ -1,0 +1,300 @@
+package migration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Namespace is where a migration is agreed on. It is not part of what is moved.
+const Namespace = "lmqgate.migration"
+
+// Lease is how long a node may acknowledge writes after it last began to read the plan. It must be the same on all nodes.
+const Lease = 5 * time.Second
+
+// Keys of Namespace. keyPlan is on the source, keyArrival on the target, decisions with the arbiter.
+const (
+	keyPlan     = "plan"
+	keyArrival  = "arrival"
+	keyNode     = "node/"
+	keyDecision = "decision/"
+)
+
+const recordVersion = 1
+
+// callTimeout bounds one call of a plugin.
+const callTimeout = 3 * time.Second
+
+// Phase is how far a plan has come.
+type Phase string
+
+// The phases; see the package comment.
+const (
+	Prepare Phase = "prepare"
+	Fence   Phase = "fence"
+	Moved   Phase = "moved"
+	Aborted Phase = "aborted"
+)
+
+// Plan is what the command wants of the nodes.
+type Plan struct {
+	V     int    `json:"v"`
+	ID    string `json:"id"`
+	Phase Phase  `json:"phase"`
+	// Plugin is the name of the target's plugin.
+	Plugin string `json:"plugin"`
+	// Hold is how long nodes hold writes before they ask the arbiter to abort, in milliseconds.
+	Hold int64 `json:"hold_ms"`
+	// AtSource says where the arbiter is.
+	AtSource bool   `json:"arbiter_at_source"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// HoldTime is Hold as a duration; at least a second, so that no plan makes nodes give up at once.
+func (p *Plan) HoldTime() time.Duration {
+	return max(time.Duration(p.Hold)*time.Millisecond, time.Second)
+}
+
+// State is how far a node has come.
+type State string
+
+// The states; see the package comment. Failed comes with a reason.
+const (
+	Seen   State = "seen"
+	Ready  State = "ready"
+	Held   State = "held"
+	Away   State = "moved"
+	Failed State = "failed"
+)
+
+// Answer is what a node says to a plan.
+type Answer struct {
+	V     int    `json:"v"`
+	ID    string `json:"id"` // of the plan
+	State State  `json:"state"`
+	// Instance tells the runs of one node apart.
+	Instance string `json:"instance"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Outcome is what the arbiter decided.
+type Outcome string
+
+// The outcomes. Undecided is none.
+const (
+	Undecided Outcome = ""
+	Move      Outcome = "moved"
+	Stay      Outcome = "aborted"
+)
+
+// Board is a backend's namespace of migrations.
+type Board struct{ Client pluginv1.MetaClient }
+
+type decision struct {
+	V       int     `json:"v"`
+	Outcome Outcome `json:"outcome"`
+}
+
+// Mark is what a migration leaves on its target.
+type Mark struct {
+	V int `json:"v"`
+	// ID is of the plan that copied to it last.
+	ID string `json:"id"`
+	// Done is true once the cluster has moved; before, what is there is an unfinished copy.
+	Done bool `json:"done"`
+}
+
+// Plan reads the plan; nil if there is none.
+func (b Board) Plan(ctx context.Context) (*Plan, error) {
+	var p Plan
+	found, err := b.get(ctx, keyPlan, &p)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// SetPlan writes the plan.
+func (b Board) SetPlan(ctx context.Context, p Plan) error {
+	p.V = recordVersion
+	return b.put(ctx, keyPlan, &p)
+}
+
+// RemovePlan removes the plan.
+func (b Board) RemovePlan(ctx context.Context) error { return b.remove(ctx, keyPlan) }
+
+// Answers reads what the nodes said to a plan, by node.
+func (b Board) Answers(ctx context.Context, id string) (map[string]Answer, error) {
+	answers, err := b.AllAnswers(ctx)
+	maps.DeleteFunc(answers, func(_ string, a Answer) bool { return a.ID != id })
+	return answers, err
+}
+
+// AllAnswers reads what the nodes said last, to whatever plan.
+func (b Board) AllAnswers(ctx context.Context) (map[string]Answer, error) {
+	entries, err := b.list(ctx, keyNode)
+	if err != nil {
+		return nil, err
+	}
+	answers := map[string]Answer{}
+	for key, value := range entries {
+		var a Answer
+		if err := decode(key, value, &a.V, &a); err != nil {
+			return nil, err
+		}
+		answers[strings.TrimPrefix(key, keyNode)] = a
+	}
+	return answers, nil
+}
+
+// SetAnswer writes what a node says.
+func (b Board) SetAnswer(ctx context.Context, node string, a Answer) error {
+	a.V = recordVersion
+	return b.put(ctx, keyNode+node, &a)
+}
+
+// Arrival reads the mark of a target; the zero value where there is none.
+func (b Board) Arrival(ctx context.Context) (Mark, error) {
+	var a Mark
+	_, err := b.get(ctx, keyArrival, &a)
+	return a, err
+}
+
+// SetArrival marks a target.
+func (b Board) SetArrival(ctx context.Context, a Mark) error {
+	a.V = recordVersion
+	return b.put(ctx, keyArrival, &a)
+}
+
+// Decision reads what the arbiter decided.
+func (b Board) Decision(ctx context.Context, id string) (Outcome, error) {
+	var d decision
+	_, err := b.get(ctx, keyDecision+id, &d)
+	return d.Outcome, err
+}
+
+// Decide proposes an outcome and returns the one that stands. After an error it is not known whether the proposal was heard.
+func (b Board) Decide(ctx context.Context, id string, o Outcome) (Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	value, err := json.Marshal(&decision{recordVersion, o})
+	if err != nil {
+		return Undecided, err
+	}
+	resp, err := b.Client.Put(ctx, &pluginv1.PutRequest{Namespace: Namespace, Key: keyDecision + id, Value: value, Expect: &pluginv1.Expect{}})
+	if err != nil {
+		return Undecided, fmt.Errorf("decide the migration: %w", err)
+	}
+	if resp.GetDone() {
+		return o, nil
+	}
+	var d decision
+	if err := decode(keyDecision+id, resp.GetCurrent().GetValue(), &d.V, &d); err != nil {
+		return Undecided, err
+	}
+	return d.Outcome, nil
+}
+
+// Tidy removes what earlier migrations left, but for the plan and what belongs to the one with the id.
+func (b Board) Tidy(ctx context.Context, id string) error {
+	entries, err := b.list(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		var a Answer
+		old := strings.HasPrefix(key, keyDecision) && key != keyDecision+id
+		if strings.HasPrefix(key, keyNode) {
+			old = json.Unmarshal(entries[key], &a) != nil || a.ID != id
+		}
+		if old {
+			if err := b.remove(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b Board) get(ctx context.Context, key string, record any) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := b.Client.Get(ctx, &pluginv1.GetRequest{Namespace: Namespace, Key: key})
+	if err != nil {
+		return false, fmt.Errorf("read %s %q: %w", Namespace, key, err)
+	}
+	if !resp.GetFound() {
+		return false, nil
+	}
+	var h struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(resp.GetEntry().GetValue(), &h); err != nil {
+		return false, unreadable(key, err)
+	}
+	return true, decode(key, resp.GetEntry().GetValue(), &h.V, record)
+}
+
+// decode reads a record, whose version is then in *v.
+func decode(key string, value []byte, v *int, record any) error {
+	if err := json.Unmarshal(value, record); err != nil {
+		return unreadable(key, err)
+	}
+	if *v > recordVersion {
+		return fmt.Errorf("%s %q has version %d, this lmqgate reads up to %d; use the newer one", Namespace, key, *v, recordVersion)
+	}
+	return nil
+}
+
+func unreadable(key string, err error) error {
+	return fmt.Errorf("%s %q is not of lmqgate's making (%w); remove the key", Namespace, key, err)
+}
+
+func (b Board) put(ctx context.Context, key string, record any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	value, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	if _, err := b.Client.Put(ctx, &pluginv1.PutRequest{Namespace: Namespace, Key: key, Value: value}); err != nil {
+		return fmt.Errorf("write %s %q: %w", Namespace, key, err)
+	}
+	return nil
+}
+
+func (b Board) remove(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := b.Client.Delete(ctx, &pluginv1.DeleteRequest{Namespace: Namespace, Key: key}); err != nil {
+		return fmt.Errorf("remove %s %q: %w", Namespace, key, err)
+	}
+	return nil
+}
+
+func (b Board) list(ctx context.Context, prefix string) (map[string][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := b.Client.List(ctx, &pluginv1.ListRequest{Namespace: Namespace, Prefix: prefix})
+	entries := map[string][]byte{}
+	for err == nil {
+		var page *pluginv1.ListResponse
+		if page, err = stream.Recv(); err == nil {
+			for _, e := range page.GetEntries() {
+				entries[e.GetKey()] = e.GetValue()
+			}
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("list %s: %w", Namespace, err)
+	}
+	return entries, nil
+}
