@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -28,15 +29,49 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
+// link is the plugin that is in use. A migration replaces it.
+type link struct {
+	client pluginv1.MetaClient
+	traits func() *pluginv1.MetaTraits
+	// generation counts the replacements: revisions of different generations have nothing to do with each other.
+	generation int64
+}
+
 // backend calls the plugin, with deadlines, retries and counters.
 type backend struct {
-	client       pluginv1.MetaClient
+	link         atomic.Pointer[link]
+	gate         *gate
 	callTimeout  time.Duration
 	writeTimeout time.Duration
 	metrics      *metrics
 	// cas bounds the conditional writes that are under way, which cannot share a batch.
 	cas chan struct{}
 }
+
+func (b *backend) client() pluginv1.MetaClient { return b.link.Load().client }
+
+func (b *backend) generation() int64 { return b.link.Load().generation }
+
+// write is retry for calls that change something: each try waits at the gate, and one that ended too late to be sure of counts as
+// failed. A condition on revisions of another generation (not 0) ends with errRebased.
+func (b *backend) write(ctx context.Context, operation, what string, generation int64, f func(context.Context, int) error) error {
+	return b.retry(ctx, operation, what, func(ctx context.Context, try int) error {
+		if err := b.gate.enter(ctx); err != nil {
+			return err
+		}
+		err := errRebased
+		if generation == 0 || generation == b.generation() {
+			err = f(ctx, try)
+		}
+		if late := b.gate.leave(ctx); err == nil {
+			err = late
+		}
+		return err
+	})
+}
+
+// errRebased: the backend was replaced since the revisions of a condition were read.
+var errRebased = fmt.Errorf("the metadata was migrated meanwhile: %w", ErrConflict)
 
 // retry calls f until it succeeds, fails for good, or the write time-out ends.
 func (b *backend) retry(ctx context.Context, operation, what string, f func(context.Context, int) error) error {
@@ -63,7 +98,7 @@ func (b *backend) retry(ctx context.Context, operation, what string, f func(cont
 func (b *backend) get(ctx context.Context, ns, key string) (*pluginv1.Entry, error) {
 	var out *pluginv1.Entry
 	err := b.retry(ctx, "get", fmt.Sprintf("read %s %q", ns, key), func(ctx context.Context, _ int) error {
-		resp, err := b.client.Get(ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
+		resp, err := b.client().Get(ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
 		if err != nil {
 			return err
 		}
@@ -89,7 +124,7 @@ func (b *backend) list(ctx context.Context, ns, prefix string, page func([]*plug
 	}
 	watchdog := time.AfterFunc(b.callTimeout, cancel)
 	defer watchdog.Stop()
-	stream, err := b.client.List(ctx, &pluginv1.ListRequest{Namespace: ns, Prefix: prefix})
+	stream, err := b.client().List(ctx, &pluginv1.ListRequest{Namespace: ns, Prefix: prefix})
 	if err != nil {
 		return fail(err)
 	}
@@ -115,25 +150,27 @@ type outcome struct {
 	done     bool
 	revision int64
 	current  *pluginv1.Entry
+	// generation is of the revisions.
+	generation int64
 }
 
 // putIf writes key if its revision is still expect (0: if it is absent). A try whose answer was lost may have been applied:
 // then the next finds the same value there, and that counts as done.
-func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expect int64, ttl time.Duration) (outcome, error) {
+func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expect stored, ttl time.Duration) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err
 	}
 	defer b.leave()
 	var out outcome
-	err := b.retry(ctx, "put", fmt.Sprintf("write %s %q", ns, key), func(ctx context.Context, try int) error {
-		resp, err := b.client.Put(ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: value,
-			Expect: &pluginv1.Expect{Revision: expect}, TtlMs: ttl.Milliseconds()})
+	err := b.write(ctx, "put", fmt.Sprintf("write %s %q", ns, key), expect.generation, func(ctx context.Context, try int) error {
+		resp, err := b.client().Put(ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: value,
+			Expect: &pluginv1.Expect{Revision: expect.revision}, TtlMs: ttl.Milliseconds()})
 		if err != nil {
 			return err
 		}
-		out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent()}
+		out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}
 		if try > 0 && !out.done && out.current != nil && bytes.Equal(out.current.GetValue(), value) {
-			out = outcome{true, out.current.GetRevision(), nil}
+			out = outcome{true, out.current.GetRevision(), nil, out.generation}
 		}
 		return nil
 	})
@@ -141,17 +178,17 @@ func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expec
 }
 
 // deleteIf removes key if its revision is still expect. As with putIf, finding it absent after a lost answer counts as done.
-func (b *backend) deleteIf(ctx context.Context, ns, key string, expect int64) (outcome, error) {
+func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err
 	}
 	defer b.leave()
 	var out outcome
-	err := b.retry(ctx, "delete", fmt.Sprintf("remove %s %q", ns, key), func(ctx context.Context, try int) error {
-		resp, err := b.client.Delete(ctx, &pluginv1.DeleteRequest{Namespace: ns, Key: key,
-			Expect: &pluginv1.Expect{Revision: expect}})
+	err := b.write(ctx, "delete", fmt.Sprintf("remove %s %q", ns, key), expect.generation, func(ctx context.Context, try int) error {
+		resp, err := b.client().Delete(ctx, &pluginv1.DeleteRequest{Namespace: ns, Key: key,
+			Expect: &pluginv1.Expect{Revision: expect.revision}})
 		if err == nil {
-			out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent()}
+			out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}
 			out.done = out.done || try > 0 && out.current == nil
 		}
 		return err

@@ -33,7 +33,7 @@ func newChanges(m *Meta) *changes {
 
 // bump returns the operation that tells other nodes of ops; nil where nobody needs it.
 func (m *Meta) bump(ops []*pluginv1.Operation) *pluginv1.Operation {
-	if m.opts.Traits().GetWatch() {
+	if m.traits().GetWatch() {
 		return nil
 	}
 	c := m.changes
@@ -66,7 +66,7 @@ func (c *changes) run(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if !c.m.opts.Traits().GetWatch() {
+		if !c.m.traits().GetWatch() {
 			c.poll(ctx)
 		}
 	}

@@ -49,8 +49,11 @@ func backendError(what string, err error) error {
 
 // transient reports whether trying the same call again can help.
 func transient(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return true
+	case rebased(err):
+		return false
 	}
 	switch status.Code(err) {
 	case codes.ResourceExhausted, codes.InvalidArgument, codes.Unimplemented, codes.OutOfRange, codes.PermissionDenied,

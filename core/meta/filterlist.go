@@ -107,7 +107,7 @@ func (l *lists) missing(first string) []string {
 
 // fill adds to LMQ/{first} what it should hold. Backends that only one node uses have no upstream gateways beside it.
 func (l *lists) fill(ctx context.Context, first string) error {
-	if !l.m.opts.Traits().GetShared() {
+	if !l.m.traits().GetShared() {
 		return nil
 	}
 	names := l.missing(first)

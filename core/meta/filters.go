@@ -268,12 +268,12 @@ func (m *Meta) LearnFilters(ctx context.Context, names ...string) error {
 		if m.HasFilter(name) {
 			continue
 		}
-		e, err := m.backend.get(ctx, NamespaceFilters, name)
+		e, at, err := m.find(ctx, NamespaceFilters, name)
 		if err != nil {
 			return err
 		}
 		if e != nil {
-			m.mirrors[NamespaceFilters].learned(e)
+			m.mirrors[NamespaceFilters].learned(e, at.generation)
 		}
 	}
 	return nil

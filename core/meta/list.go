@@ -45,7 +45,7 @@ func (m *Meta) editList(ctx context.Context, key string, edit func(items []strin
 	m.lists.editing.Lock()
 	defer m.lists.editing.Unlock()
 	for try := 0; ; try++ {
-		e, err := m.backend.get(ctx, NamespaceUpstream, key)
+		e, at, err := m.find(ctx, NamespaceUpstream, key)
 		if err != nil {
 			return err
 		}
@@ -55,20 +55,22 @@ func (m *Meta) editList(ctx context.Context, key string, edit func(items []strin
 			return nil
 		}
 		done := true
-		switch cas := m.opts.Traits().GetCompareAndSet(); {
+		switch cas := m.traits().GetCompareAndSet(); {
 		case len(after) > 0 && cas:
 			var out outcome
 			value := []byte(strings.Join(after, ","))
-			if out, err = m.backend.putIf(ctx, NamespaceUpstream, key, value, e.GetRevision(), 0); err == nil && out.done {
+			if out, err = m.backend.putIf(ctx, NamespaceUpstream, key, value, at, 0); err == nil && out.done {
 				op := put(NamespaceUpstream, key, value, 0)
-				m.applied(op, out.revision)
+				m.applied(op, out.revision, out.generation)
 				err = m.announce(ctx, op)
 			}
-			done = out.done
+			if done = out.done; rebased(err) {
+				err = nil
+			}
 		case len(after) > 0:
 			_, err = m.writer.write(ctx, put(NamespaceUpstream, key, []byte(strings.Join(after, ",")), 0))
 		default:
-			done, err = m.removeIf(ctx, NamespaceUpstream, key, e.GetRevision())
+			done, err = m.removeIf(ctx, NamespaceUpstream, key, at)
 		}
 		if err != nil || done {
 			return err

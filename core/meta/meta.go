@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,6 +24,12 @@ const (
 	// NamespaceChanges holds, for each node, how often it changed which namespace; backends without Watch only.
 	NamespaceChanges = "lmqgate.changes"
 )
+
+// Moved returns the namespaces that a migration, an export and an import take along. The others are about nodes that run:
+// NamespaceNodes, NamespaceChanges and migration.Namespace.
+func Moved() []string {
+	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceRetained, NamespaceWills}
+}
 
 // Meta is the gateway's metadata.
 //
@@ -46,6 +53,7 @@ type Meta struct {
 	retained *retained
 	nodes    *nodes
 	changes  *changes
+	follower *follower
 	complain *complaints
 	calls    *callbacks
 
@@ -67,8 +75,10 @@ func New(o Options) (*Meta, error) {
 		return nil, fmt.Errorf("meta: register metrics: %w", err)
 	}
 	m := &Meta{opts: o, log: o.Log, metrics: mt, instance: rand.Text(), stop: make(chan struct{}), done: make(chan struct{})}
-	m.backend = &backend{client: o.Client, callTimeout: o.CallTimeout, writeTimeout: o.WriteTimeout, metrics: mt,
-		cas: make(chan struct{}, 64)}
+	m.follower = newFollower(m)
+	m.backend = &backend{gate: newGate(o.MigrationLease, m.follower.look), callTimeout: o.CallTimeout, writeTimeout: o.WriteTimeout,
+		metrics: mt, cas: make(chan struct{}, 64)}
+	m.backend.link.Store(&link{client: o.Client, traits: o.Traits, generation: 1})
 	m.writer = newWriter(m)
 	m.complain = &complaints{said: map[string]string{}}
 	m.calls = newCallbacks(m)
@@ -104,7 +114,7 @@ func (m *Meta) Start(ctx context.Context) error {
 		for _, r := range m.mirrors {
 			m.wg.Go(func() { r.run(run) })
 		}
-		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run, m.calls.run} {
+		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run, m.calls.run, m.follower.run} {
 			m.wg.Go(func() { f(run) })
 		}
 	})
@@ -114,6 +124,9 @@ func (m *Meta) Start(ctx context.Context) error {
 // Ready returns nil once everything that is held in memory was loaded, else why not, wrapping ErrUnavailable. It stays nil in
 // an outage: the last snapshot serves. See Healthy.
 func (m *Meta) Ready() error {
+	if err := m.follower.ready(); err != nil {
+		return err
+	}
 	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes} {
 		if err := m.loaded(ns); err != nil {
 			return err
@@ -134,6 +147,9 @@ func (m *Meta) Healthy() error {
 	}
 	return m.nodes.lastError()
 }
+
+// traits are what the backend can do at present.
+func (m *Meta) traits() *pluginv1.MetaTraits { return m.backend.link.Load().traits() }
 
 // Resync reads everything that is held in memory again, soon. For callers that swapped the plugin.
 func (m *Meta) Resync() {
@@ -186,60 +202,93 @@ func (m *Meta) Close() error {
 }
 
 // applied shows an own write to the mirror of its namespace, if it has one.
-func (m *Meta) applied(op *pluginv1.Operation, revision int64) {
+func (m *Meta) applied(op *pluginv1.Operation, revision, generation int64) {
 	id := target(op)
 	r := m.mirrors[id.ns]
 	if r == nil {
 		return
 	}
 	if p := op.GetPut(); p != nil {
-		r.wrote(id.key, &pluginv1.Entry{Namespace: id.ns, Key: id.key, Value: p.GetValue(), Revision: revision}, revision)
+		r.wrote(id.key, &pluginv1.Entry{Namespace: id.ns, Key: id.key, Value: p.GetValue(), Revision: revision}, revision, generation)
 		return
 	}
-	r.wrote(id.key, nil, revision)
+	r.wrote(id.key, nil, revision, generation)
 }
 
-// replace writes a value if the key's revision is still revision (0: absent) and returns the new one, or ErrConflict. Without
-// compare-and-set the revision is looked at before the write.
-func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, revision int64) (int64, error) {
+// replace writes a value if what the key holds is still what was seen at last, and returns what is there then, or ErrConflict.
+// Without compare-and-set the revision is looked at before the write.
+func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, at stored) (stored, error) {
 	begin := time.Now()
 	conflict := fmt.Errorf("write %s %q: %w", ns, key, ErrConflict)
-	if m.opts.Traits().GetCompareAndSet() {
-		out, err := m.backend.putIf(ctx, ns, key, value, revision, 0)
+	now := stored{sum: sha256.Sum256(value)}
+	for {
+		moved, err := m.rebase(ctx, ns, key, at)
+		if rebased(err) {
+			// An earlier try may have been heard before the migration.
+			if _, there, err := m.find(ctx, ns, key); err == nil && there.sum == now.sum && there.revision != 0 {
+				return there, nil
+			}
+			return stored{}, conflict
+		}
 		if err != nil {
-			return 0, err
+			return stored{}, err
+		}
+		at = moved
+		if !m.traits().GetCompareAndSet() {
+			e, have, err := m.find(ctx, ns, key)
+			switch {
+			case err != nil:
+				return stored{}, err
+			case have.generation != at.generation && e != nil && at.generation != 0:
+				continue // migrated since
+			case have.revision != at.revision:
+				return stored{}, conflict
+			}
+			now.revision, now.generation, err = m.writer.writeAt(ctx, put(ns, key, value, 0))
+			return now, err
+		}
+		out, err := m.backend.putIf(ctx, ns, key, value, at, 0)
+		if rebased(err) {
+			continue
+		}
+		if err != nil {
+			return stored{}, err
 		}
 		if !out.done {
-			return 0, conflict
+			return stored{}, conflict
 		}
 		m.metrics.writes.Observe(time.Since(begin).Seconds())
 		op := put(ns, key, value, 0)
-		m.applied(op, out.revision)
-		return out.revision, m.announce(ctx, op)
+		m.applied(op, out.revision, out.generation)
+		now.revision, now.generation = out.revision, out.generation
+		return now, m.announce(ctx, op)
 	}
-	e, err := m.backend.get(ctx, ns, key)
-	if err != nil {
-		return 0, err
-	}
-	if e.GetRevision() != revision {
-		return 0, conflict
-	}
-	return m.writer.write(ctx, put(ns, key, value, 0))
 }
 
-// removeIf removes a key if its revision is still revision and reports whether it did, with the same reservation as replace.
-func (m *Meta) removeIf(ctx context.Context, ns, key string, revision int64) (bool, error) {
-	if m.opts.Traits().GetCompareAndSet() {
-		out, err := m.backend.deleteIf(ctx, ns, key, revision)
+// removeIf removes a key if what it holds is still what was seen at last, and reports whether it did, with the same reservation
+// as replace.
+func (m *Meta) removeIf(ctx context.Context, ns, key string, at stored) (bool, error) {
+	at, err := m.rebase(ctx, ns, key, at)
+	if rebased(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if m.traits().GetCompareAndSet() {
+		out, err := m.backend.deleteIf(ctx, ns, key, at)
+		if rebased(err) {
+			return false, nil
+		}
 		if err != nil || !out.done {
 			return false, err
 		}
 		op := remove(ns, key)
-		m.applied(op, out.revision)
+		m.applied(op, out.revision, out.generation)
 		return true, m.announce(ctx, op)
 	}
 	e, err := m.backend.get(ctx, ns, key)
-	if err != nil || e == nil || e.GetRevision() != revision {
+	if err != nil || e == nil || e.GetRevision() != at.revision {
 		return false, err
 	}
 	_, err = m.writer.write(ctx, remove(ns, key))

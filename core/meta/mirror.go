@@ -27,8 +27,10 @@ type mirror struct {
 	loaded atomic.Bool
 	wake   chan struct{} // buffered; asks run to list again
 
-	mu    sync.Mutex
-	items map[string]held
+	mu sync.Mutex
+	// generation is of the backend that the revisions are from.
+	generation int64
+	items      map[string]held
 	// gone remembers removals, so that an event or an answer from before does not bring the key back.
 	gone map[string]held
 	// err is why the last listing failed; nil after one that did not.
@@ -47,20 +49,35 @@ const goneFor = time.Minute
 
 func newMirror(m *Meta, namespace string, interval time.Duration, apply func(string, *pluginv1.Entry), changed func()) *mirror {
 	return &mirror{m: m, namespace: namespace, apply: apply, changed: changed, interval: interval,
-		wake: make(chan struct{}, 1), items: map[string]held{}, gone: map[string]held{}}
+		wake: make(chan struct{}, 1), generation: 1, items: map[string]held{}, gone: map[string]held{}}
 }
 
-// revision is the held revision of a key, 0 if it is absent.
-func (r *mirror) revision(key string) int64 {
+// revision is the held revision of a key, the zero value if it is absent. What was held before a migration and not read again
+// since counts as absent.
+func (r *mirror) revision(key string) stored {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.items[key].revision
+	if have := r.items[key]; have.revision != 0 {
+		return stored{revision: have.revision, generation: r.generation}
+	}
+	return stored{}
+}
+
+// rebase makes everything that is held yield to what is read from another backend: revisions from before mean nothing there.
+func (r *mirror) rebase(generation int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.generation = generation
+	for key := range r.items {
+		r.items[key] = held{}
+	}
+	clear(r.gone)
 }
 
 // wrote takes over an own write (value not nil) or removal.
-func (r *mirror) wrote(key string, e *pluginv1.Entry, revision int64) {
+func (r *mirror) wrote(key string, e *pluginv1.Entry, revision, generation int64) {
 	r.mu.Lock()
-	done := r.take(key, e, revision, time.Now())
+	done := generation == r.generation && r.take(key, e, revision, time.Now())
 	r.mu.Unlock()
 	if done {
 		r.notify()
@@ -68,10 +85,10 @@ func (r *mirror) wrote(key string, e *pluginv1.Entry, revision int64) {
 }
 
 // learned takes over an entry that was read by itself.
-func (r *mirror) learned(e *pluginv1.Entry) {
+func (r *mirror) learned(e *pluginv1.Entry, generation int64) {
 	r.mu.Lock()
 	// As an own write it outlives a listing that began before it.
-	done := r.take(e.GetKey(), e, e.GetRevision(), time.Now())
+	done := generation == r.generation && r.take(e.GetKey(), e, e.GetRevision(), time.Now())
 	r.mu.Unlock()
 	if done {
 		r.notify()
@@ -105,11 +122,14 @@ func (r *mirror) take(key string, e *pluginv1.Entry, revision int64, own time.Ti
 	return true
 }
 
-// event takes over a change that a watch told of.
-func (r *mirror) event(ev *pluginv1.Event) bool {
+// event takes over a change that a watch of the generation told of.
+func (r *mirror) event(ev *pluginv1.Event, generation int64) bool {
 	e := ev.GetEntry()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if generation != r.generation {
+		return false
+	}
 	if ev.GetType() == pluginv1.Event_TYPE_DELETE {
 		return r.take(e.GetKey(), nil, e.GetRevision(), time.Time{})
 	}
@@ -118,16 +138,20 @@ func (r *mirror) event(ev *pluginv1.Event) bool {
 
 // listing is a snapshot that is being taken over, page by page.
 type listing struct {
-	r     *mirror
-	began time.Time
-	seen  map[string]struct{}
-	any   bool
+	r          *mirror
+	generation int64
+	began      time.Time
+	seen       map[string]struct{}
+	any        bool
 }
 
 func (l *listing) page(entries []*pluginv1.Entry) error {
 	r := l.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if l.generation != r.generation {
+		return errRebased
+	}
 	for _, e := range entries {
 		key := e.GetKey()
 		l.seen[key] = struct{}{}
@@ -147,9 +171,13 @@ func (l *listing) page(entries []*pluginv1.Entry) error {
 }
 
 // finish drops what the listing did not hold.
-func (l *listing) finish() {
+func (l *listing) finish() error {
 	r := l.r
 	r.mu.Lock()
+	if l.generation != r.generation {
+		r.mu.Unlock()
+		return errRebased
+	}
 	for key, have := range r.items {
 		if _, ok := l.seen[key]; ok || have.own.After(l.began) {
 			continue
@@ -169,22 +197,30 @@ func (l *listing) finish() {
 	if l.any {
 		r.notify()
 	}
+	return nil
 }
 
-// list takes over a whole snapshot and returns its revision.
-func (r *mirror) list(ctx context.Context) (int64, error) {
-	l := &listing{r: r, began: time.Now(), seen: map[string]struct{}{}}
-	revision, err := r.m.backend.list(ctx, r.namespace, "", l.page)
+// list takes over a whole snapshot and returns its revision, and the generation that it is from.
+func (r *mirror) list(ctx context.Context) (revision, generation int64, err error) {
 	r.mu.Lock()
-	r.err = err
+	generation = r.generation
+	r.mu.Unlock()
+	l := &listing{r: r, generation: generation, began: time.Now(), seen: map[string]struct{}{}}
+	revision, err = r.m.backend.list(ctx, r.namespace, "", l.page)
+	if err == nil {
+		err = l.finish()
+	}
+	r.mu.Lock()
+	if r.err = err; rebased(err) {
+		r.err = nil // the next listing comes at once
+	}
 	r.mu.Unlock()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	l.finish()
 	r.m.metrics.resyncs.WithLabelValues(r.namespace).Inc()
 	r.current()
-	return revision, nil
+	return revision, generation, nil
 }
 
 // current notes that the snapshot is known to be up to date.
@@ -219,10 +255,13 @@ func (r *mirror) resync() {
 func (r *mirror) run(ctx context.Context) {
 	tries, failing := 0, false
 	for ctx.Err() == nil {
-		revision, err := r.list(ctx)
+		revision, generation, err := r.list(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
+			}
+			if rebased(err) {
+				continue
 			}
 			if !failing {
 				failing = true
@@ -237,8 +276,8 @@ func (r *mirror) run(ctx context.Context) {
 			r.m.log.Info("metadata can be read again", "namespace", r.namespace)
 		}
 		tries = 0
-		if r.m.opts.Traits().GetWatch() {
-			r.watch(ctx, revision)
+		if r.m.traits().GetWatch() {
+			r.watch(ctx, revision, generation)
 			continue
 		}
 		t := time.NewTimer(r.interval)
@@ -253,11 +292,11 @@ func (r *mirror) run(ctx context.Context) {
 
 // watch follows changes after revision until ctx ends or a listing is needed. A stream that breaks is resumed from the last
 // revision.
-func (r *mirror) watch(ctx context.Context, revision int64) {
+func (r *mirror) watch(ctx context.Context, revision, generation int64) {
 	failures := 0
-	for ctx.Err() == nil && r.m.opts.Traits().GetWatch() {
+	for ctx.Err() == nil && r.m.traits().GetWatch() {
 		before := revision
-		again, relist := r.follow(ctx, &revision)
+		again, relist := r.follow(ctx, &revision, generation)
 		switch {
 		case relist:
 			_ = pause(ctx, 0)
@@ -276,7 +315,7 @@ func (r *mirror) watch(ctx context.Context, revision int64) {
 }
 
 // follow reads one stream. It returns again = true where the stream broke and can be resumed, relist = true where it cannot.
-func (r *mirror) follow(parent context.Context, revision *int64) (again, relist bool) {
+func (r *mirror) follow(parent context.Context, revision *int64, generation int64) (again, relist bool) {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	asked := make(chan struct{})
@@ -291,7 +330,7 @@ func (r *mirror) follow(parent context.Context, revision *int64) (again, relist 
 		}
 	}()
 	defer func() { cancel(); <-stopped }()
-	stream, err := r.m.backend.client.Watch(ctx, &pluginv1.WatchRequest{Namespace: r.namespace, AfterRevision: *revision})
+	stream, err := r.m.backend.client().Watch(ctx, &pluginv1.WatchRequest{Namespace: r.namespace, AfterRevision: *revision})
 	for err == nil {
 		var resp *pluginv1.WatchResponse
 		if resp, err = stream.Recv(); err != nil {
@@ -299,7 +338,7 @@ func (r *mirror) follow(parent context.Context, revision *int64) (again, relist 
 		}
 		any := false
 		for _, ev := range resp.GetEvents() {
-			any = r.event(ev) || any
+			any = r.event(ev, generation) || any
 			*revision = max(*revision, ev.GetEntry().GetRevision())
 		}
 		*revision = max(*revision, resp.GetRevision())

@@ -39,6 +39,8 @@ type nodes struct {
 	leaving bool
 	// unread is since when the records could not be read; zero while they can.
 	unread time.Time
+	// soon asks run for a heartbeat out of turn; buffered.
+	soon chan struct{}
 }
 
 type peer struct {
@@ -58,7 +60,7 @@ type nodeRecord struct {
 }
 
 func newNodes(m *Meta) *nodes {
-	return &nodes{m: m, started: time.Now(), peers: map[string]*peer{}}
+	return &nodes{m: m, started: time.Now(), peers: map[string]*peer{}, soon: make(chan struct{}, 1)}
 }
 
 // applyKey takes over one key of NamespaceNodes.
@@ -102,9 +104,22 @@ func (n *nodes) run(ctx context.Context) {
 			return
 		case <-beat.C:
 			n.heartbeat(ctx)
+		case <-n.soon:
+			n.heartbeat(ctx)
 		case <-look.C:
 			n.look(ctx, time.Now())
 		}
+	}
+}
+
+// rebase gives every node the whole time again, because the backend is another, and asks for a heartbeat.
+func (n *nodes) rebase() {
+	n.mu.Lock()
+	n.unread = time.Now()
+	n.mu.Unlock()
+	select {
+	case n.soon <- struct{}{}:
+	default:
 	}
 }
 
@@ -219,7 +234,7 @@ func (n *nodes) look(ctx context.Context, now time.Time) {
 // forget removes what a node that is gone left behind.
 func (n *nodes) forget(ctx context.Context, id string) error {
 	ops := []*pluginv1.Operation{remove(NamespaceNodes, id)}
-	if !n.m.opts.Traits().GetWatch() {
+	if !n.m.traits().GetWatch() {
 		ops = append(ops, remove(NamespaceChanges, id))
 	}
 	if _, err := n.m.writer.write(ctx, ops...); err != nil {
@@ -256,4 +271,10 @@ func (m *Meta) LeaseValid() bool {
 	m.nodes.mu.Lock()
 	defer m.nodes.mu.Unlock()
 	return !m.nodes.beat.IsZero() && time.Since(m.nodes.beat) < m.opts.LostAfter
+}
+
+// NodeLeft reports whether a value of NamespaceNodes is of a node that left in good order.
+func NodeLeft(value []byte) bool {
+	var r nodeRecord
+	return decode(NamespaceNodes, "", value, &r) == nil && r.Left
 }

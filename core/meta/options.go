@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lmqgate/lmqgate/core/meta/migration"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -45,6 +47,13 @@ type Options struct {
 	// TombstoneTTL is how long a removed retained message is remembered, so that an older value which arrives late does not
 	// bring it back (10 min).
 	TombstoneTTL time.Duration
+	// MigrationLease is migration.Lease but in tests.
+	MigrationLease time.Duration
+	// Stage starts the plugin that a migration moves to, as this node's configuration has it, beside the one in use. It is called
+	// again after a while where it fails, and once more where the node learns late of a migration that is over. Nil: this node
+	// follows no migration, and refuses to write where one has moved the others.
+	Stage func(ctx context.Context, plugin string) (*Target, error)
+
 	// ListedFilters is how many filters of a first-level topic are also written to LMQ/{topic} (1,000).
 	ListedFilters int
 }
@@ -77,7 +86,11 @@ func (o *Options) check() error {
 	setDefault(&o.HeartbeatInterval, 5*time.Second)
 	setDefault(&o.LostAfter, 4*o.HeartbeatInterval)
 	setDefault(&o.FilterGrace, time.Hour)
-	setDefault(&o.TombstoneTTL, 10*time.Minute)
+	setDefault(&o.TombstoneTTL, tombstoneTTL)
 	setDefault(&o.ListedFilters, 1000)
+	setDefault(&o.MigrationLease, migration.Lease)
 	return nil
 }
+
+// tombstoneTTL is the default of Options.TombstoneTTL.
+const tombstoneTTL = 10 * time.Minute

@@ -71,7 +71,7 @@ func (r *retainedRecord) ttl(m *Meta) time.Duration {
 		return m.opts.TombstoneTTL
 	case r.Message != nil && r.Message.Expires != 0:
 		// A little longer than the message, so that the clocks need not agree; at least a moment.
-		return max(time.Until(fromMillis(r.Message.Expires)), 0) + time.Minute
+		return max(time.Until(fromMillis(r.Message.Expires)), 0) + expiredFor
 	default:
 		return 0
 	}
@@ -144,7 +144,7 @@ func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
 		rec.Message = toMessageRecord(v.Message)
 	}
 	value, ttl := encode(rec), rec.ttl(m)
-	if !m.opts.Traits().GetCompareAndSet() {
+	if !m.traits().GetCompareAndSet() {
 		return m.setRetainedBlind(ctx, name, rec, value, ttl)
 	}
 	if p, ok := m.retained.held(name); ok && !p.Before(v.Position) {
@@ -153,15 +153,19 @@ func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
 	expect := m.mirrors[NamespaceRetained].revision(name)
 	for {
 		out, err := m.backend.putIf(ctx, NamespaceRetained, name, value, expect, ttl)
+		if rebased(err) {
+			expect = stored{}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("retain on topic %q: %w", name, err)
 		}
 		if out.done {
 			op := put(NamespaceRetained, name, value, ttl)
-			m.applied(op, out.revision)
+			m.applied(op, out.revision, out.generation)
 			return m.announce(ctx, op)
 		}
-		if expect = out.current.GetRevision(); expect == 0 {
+		if expect = seen(out.current, out.generation); out.current == nil {
 			continue
 		}
 		var have retainedRecord
@@ -169,7 +173,7 @@ func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
 			m.invalid(NamespaceRetained, name, err)
 			continue // what cannot be read is overwritten
 		}
-		m.mirrors[NamespaceRetained].learned(out.current)
+		m.mirrors[NamespaceRetained].learned(out.current, out.generation)
 		if !have.position().Before(v.Position) {
 			return nil
 		}
@@ -301,7 +305,7 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 	}
 	for _, name := range over {
 		revision := r.m.mirrors[NamespaceRetained].revision(name)
-		if revision == 0 {
+		if revision.revision == 0 {
 			continue
 		}
 		if _, err := r.m.removeIf(ctx, NamespaceRetained, name, revision); err != nil {
@@ -310,3 +314,6 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 		}
 	}
 }
+
+// expiredFor is how long a backend keeps a message that has expired.
+const expiredFor = time.Minute

@@ -167,8 +167,8 @@ func FuzzValuesWrittenByHand(f *testing.F) {
 		m.retained.applyKey(key, e)
 		m.nodes.applyKey(key, e)
 		m.topics.applyKey(key, e)
-		_, _ = decodeSession(e)
-		_, _ = decodeWill(e)
+		_, _ = decodeSession(e, stored{})
+		_, _ = decodeWill(e, stored{})
 		m.MatchRetained("#", func(*Retained) bool { return true })
 	})
 }

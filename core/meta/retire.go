@@ -31,7 +31,7 @@ type sweep struct {
 }
 
 type unusedFilter struct {
-	revision int64
+	revision stored
 	since    time.Time
 }
 
@@ -151,7 +151,7 @@ func (s *sweep) unpinned(age time.Duration) []string {
 
 // pass looks for unused filters and retires those that were unused in an earlier pass, FilterGrace ago, as well.
 func (s *sweep) pass(ctx context.Context, now time.Time) error {
-	candidates := map[string]int64{}
+	candidates := map[string]stored{}
 	for _, name := range s.unpinned(s.m.opts.FilterGrace / 2) {
 		if s.m.opts.InUse == nil || !s.m.opts.InUse(name) {
 			candidates[name] = s.m.mirrors[NamespaceFilters].revision(name)

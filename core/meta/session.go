@@ -31,8 +31,8 @@ type Session struct {
 	// Attributes are for callers that must remember more.
 	Attributes map[string]string
 
-	// revision of the record when it was read or last written; 0: it was not there.
-	revision int64
+	// stored is the record as it was read or last written; zero: it was not there.
+	stored stored
 }
 
 // Subscription is one subscription of a session.
@@ -99,14 +99,14 @@ func encodeSession(s *Session) []byte {
 	return encode(&r)
 }
 
-func decodeSession(e *pluginv1.Entry) (*Session, error) {
+func decodeSession(e *pluginv1.Entry, at stored) (*Session, error) {
 	var r sessionRecord
 	if err := decode(NamespaceSessions, e.GetKey(), e.GetValue(), &r); err != nil {
 		return nil, err
 	}
 	s := &Session{ClientID: e.GetKey(), Username: r.Username, ProtocolVersion: r.Protocol, Epoch: r.Epoch, Node: r.Node,
 		Created: fromMillis(r.Created), Connected: fromMillis(r.Connected), Disconnected: fromMillis(r.Disconnected),
-		Attributes: r.Attributes, revision: e.GetRevision()}
+		Attributes: r.Attributes, stored: at}
 	if s.Expiry = NeverExpires; r.Expiry >= 0 && r.Expiry < math.MaxInt64/int64(time.Millisecond) {
 		s.Expiry = time.Duration(r.Expiry) * time.Millisecond
 	}
@@ -119,11 +119,11 @@ func decodeSession(e *pluginv1.Entry) (*Session, error) {
 
 // LoadSession reads a session; nil without an error if there is none. ErrUnavailable.
 func (m *Meta) LoadSession(ctx context.Context, clientID string) (*Session, error) {
-	e, err := m.backend.get(ctx, NamespaceSessions, clientID)
+	e, at, err := m.find(ctx, NamespaceSessions, clientID)
 	if err != nil || e == nil {
 		return nil, err
 	}
-	return decodeSession(e)
+	return decodeSession(e, at)
 }
 
 // SaveSession writes a session that was made anew or came from LoadSession, and is durable when it returns. If somebody else
@@ -131,18 +131,18 @@ func (m *Meta) LoadSession(ctx context.Context, clientID string) (*Session, erro
 // compare-and-set the check is made before the write, not with it. Also ErrUnavailable and ErrLimit.
 // One Session must not be saved by two goroutines at a time.
 func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
-	revision, err := m.replace(ctx, NamespaceSessions, s.ClientID, encodeSession(s), s.revision)
+	now, err := m.replace(ctx, NamespaceSessions, s.ClientID, encodeSession(s), s.stored)
 	if err == nil {
-		s.revision = revision
+		s.stored = now
 	}
 	return err
 }
 
 // OverwriteSession writes a session whatever is there. For callers that own the client id by other means (a newer epoch).
 func (m *Meta) OverwriteSession(ctx context.Context, s *Session) error {
-	revision, err := m.writer.write(ctx, put(NamespaceSessions, s.ClientID, encodeSession(s), 0))
+	now, err := m.overwrite(ctx, NamespaceSessions, s.ClientID, encodeSession(s))
 	if err == nil {
-		s.revision = revision
+		s.stored = now
 	}
 	return err
 }
@@ -155,7 +155,7 @@ func (m *Meta) DeleteSession(ctx context.Context, clientID string) error {
 
 // DropSession removes the session s as it was loaded or saved; ErrConflict if somebody changed it since.
 func (m *Meta) DropSession(ctx context.Context, s *Session) error {
-	done, err := m.removeIf(ctx, NamespaceSessions, s.ClientID, s.revision)
+	done, err := m.removeIf(ctx, NamespaceSessions, s.ClientID, s.stored)
 	if err == nil && !done {
 		err = fmt.Errorf("remove session of client %q: %w", s.ClientID, ErrConflict)
 	}
@@ -165,9 +165,10 @@ func (m *Meta) DropSession(ctx context.Context, s *Session) error {
 // EachSession calls f for every session, in order of client id, until f fails. Records that cannot be read are logged and
 // passed over.
 func (m *Meta) EachSession(ctx context.Context, f func(*Session) error) error {
+	generation := m.backend.generation()
 	_, err := m.backend.list(ctx, NamespaceSessions, "", func(entries []*pluginv1.Entry) error {
 		for _, e := range entries {
-			s, err := decodeSession(e)
+			s, err := decodeSession(e, seen(e, generation))
 			if err != nil {
 				m.invalid(NamespaceSessions, e.GetKey(), err)
 				continue

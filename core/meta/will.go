@@ -20,7 +20,7 @@ type Will struct {
 	// DueAt is set once the connection has ended and the delay runs; zero before.
 	DueAt time.Time
 
-	revision int64
+	stored stored
 }
 
 type willRecord struct {
@@ -33,7 +33,7 @@ type willRecord struct {
 	DueAt         int64          `json:"due_at_ms,omitempty"`
 }
 
-func decodeWill(e *pluginv1.Entry) (*Will, error) {
+func decodeWill(e *pluginv1.Entry, at stored) (*Will, error) {
 	var r willRecord
 	if err := decode(NamespaceWills, e.GetKey(), e.GetValue(), &r); err != nil {
 		return nil, err
@@ -43,16 +43,16 @@ func decodeWill(e *pluginv1.Entry) (*Will, error) {
 	}
 	return &Will{ClientID: e.GetKey(), Node: r.Node, Epoch: r.Epoch, Message: r.Message.message(),
 		Delay: time.Duration(r.Delay) * time.Millisecond, SessionExpiry: time.Duration(r.SessionExpiry) * time.Millisecond,
-		DueAt: fromMillis(r.DueAt), revision: e.GetRevision()}, nil
+		DueAt: fromMillis(r.DueAt), stored: at}, nil
 }
 
 // SaveWill writes the will of a client, whatever was there. Durable when it returns. ErrUnavailable, ErrLimit.
 func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 	value := encode(&willRecord{header: header{recordVersion}, Node: w.Node, Epoch: w.Epoch, Message: toMessageRecord(w.Message),
 		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), DueAt: millis(w.DueAt)})
-	revision, err := m.writer.write(ctx, put(NamespaceWills, w.ClientID, value, 0))
+	now, err := m.overwrite(ctx, NamespaceWills, w.ClientID, value)
 	if err == nil {
-		w.revision = revision
+		w.stored = now
 	}
 	return err
 }
@@ -65,11 +65,11 @@ func (m *Meta) DeleteWill(ctx context.Context, clientID string) error {
 
 // LoadWill reads the will of a client; nil without an error if there is none.
 func (m *Meta) LoadWill(ctx context.Context, clientID string) (*Will, error) {
-	e, err := m.backend.get(ctx, NamespaceWills, clientID)
+	e, at, err := m.find(ctx, NamespaceWills, clientID)
 	if err != nil || e == nil {
 		return nil, err
 	}
-	return decodeWill(e)
+	return decodeWill(e, at)
 }
 
 // TakeWill removes the will of a client and returns it; nil if there is none or somebody else took it. Where the backend has
@@ -87,14 +87,15 @@ func (m *Meta) TakeWill(ctx context.Context, clientID string) (*Will, error) {
 
 // TakeThisWill removes a will that LoadWill or EachWill gave, unless it was replaced or taken since; it reports whether it did.
 func (m *Meta) TakeThisWill(ctx context.Context, w *Will) (bool, error) {
-	return m.removeIf(ctx, NamespaceWills, w.ClientID, w.revision)
+	return m.removeIf(ctx, NamespaceWills, w.ClientID, w.stored)
 }
 
 // EachWill calls f for every will until f fails. Records that cannot be read are logged and passed over.
 func (m *Meta) EachWill(ctx context.Context, f func(*Will) error) error {
+	generation := m.backend.generation()
 	_, err := m.backend.list(ctx, NamespaceWills, "", func(entries []*pluginv1.Entry) error {
 		for _, e := range entries {
-			w, err := decodeWill(e)
+			w, err := decodeWill(e, seen(e, generation))
 			if err != nil {
 				m.invalid(NamespaceWills, e.GetKey(), err)
 				continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -35,8 +36,8 @@ type write struct {
 
 // written is what became of a write.
 type written struct {
-	revision int64
-	err      error
+	revision, generation int64
+	err                  error
 }
 
 // writer groups the unconditional writes of all callers: while one Batch is on its way the next collects, so the cost of a slow
@@ -76,34 +77,43 @@ func target(op *pluginv1.Operation) itemID {
 // write makes operations durable and visible in the mirrors, and returns their revision. More than a batch's worth is split,
 // one after the other: each part then has the write time-out for itself.
 func (w *writer) write(ctx context.Context, ops ...*pluginv1.Operation) (revision int64, err error) {
-	for len(ops) > 0 {
-		n := min(len(ops), int(w.limit.Load()))
-		r, err := w.part(ctx, ops[:n])
-		if err != nil {
-			return 0, err
-		}
-		revision, ops = max(revision, r), ops[n:]
-	}
-	return revision, nil
+	revision, _, err = w.writeAt(ctx, ops...)
+	return revision, err
 }
 
-func (w *writer) part(ctx context.Context, ops []*pluginv1.Operation) (int64, error) {
+// writeAt is write, and says of which generation the revision is.
+func (w *writer) writeAt(ctx context.Context, ops ...*pluginv1.Operation) (revision, generation int64, err error) {
+	for len(ops) > 0 {
+		n := min(len(ops), int(w.limit.Load()))
+		r := w.part(ctx, ops[:n])
+		if r.err != nil {
+			return 0, 0, r.err
+		}
+		if r.generation > generation {
+			revision, generation = 0, r.generation
+		}
+		revision, ops = max(revision, r.revision), ops[n:]
+	}
+	return revision, generation, nil
+}
+
+func (w *writer) part(ctx context.Context, ops []*pluginv1.Operation) written {
 	wr := &write{ctx: ctx, ops: ops, begin: time.Now(), done: make(chan written, 1)}
 	for _, op := range wr.ops {
 		if id := target(op); !utf8.ValidString(id.key) {
-			return 0, fmt.Errorf("write %s %q: the key is not UTF-8 text", id.ns, id.key)
+			return written{err: fmt.Errorf("write %s %q: the key is not UTF-8 text", id.ns, id.key)}
 		}
 		wr.bytes += len(op.GetPut().GetValue()) + 64
 	}
 	select {
 	case <-w.m.stop:
-		return 0, ErrClosed
+		return written{err: ErrClosed}
 	default:
 	}
 	select {
 	case w.queue <- wr:
 	default:
-		return 0, fmt.Errorf("%w: %d writes are waiting already", ErrUnavailable, maxQueuedWrites)
+		return written{err: fmt.Errorf("%w: %d writes are waiting already", ErrUnavailable, maxQueuedWrites)}
 	}
 	t := time.NewTimer(w.m.opts.WriteTimeout + w.m.opts.CallTimeout/2)
 	defer t.Stop()
@@ -113,14 +123,14 @@ func (w *writer) part(ctx context.Context, ops []*pluginv1.Operation) (int64, er
 			if r.err == nil {
 				w.m.metrics.writes.Observe(time.Since(wr.begin).Seconds())
 			}
-			return r.revision, r.err
+			return r
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return written{err: ctx.Err()}
 		case <-w.m.done:
-			return 0, ErrClosed
+			return written{err: ErrClosed}
 		case <-t.C:
 			if err := w.late(wr); err != nil {
-				return 0, err
+				return written{err: err}
 			}
 			t.Reset(w.m.opts.WriteTimeout)
 		}
@@ -188,22 +198,21 @@ func (w *writer) flush(ctx context.Context, group []*write) {
 	if len(live) == 0 {
 		return
 	}
-	revision, err := w.send(ctx, live)
-	if err != nil && len(live) > 1 && !errors.Is(err, ErrUnavailable) {
+	result := w.send(ctx, live)
+	if result.err != nil && len(live) > 1 && !errors.Is(result.err, ErrUnavailable) {
 		for _, wr := range live {
-			revision, err := w.send(ctx, []*write{wr})
-			wr.done <- written{revision, err}
+			wr.done <- w.send(ctx, []*write{wr})
 		}
 		return
 	}
 	for _, wr := range live {
-		wr.done <- written{revision, err}
+		wr.done <- result
 	}
 }
 
 // send writes the group's operations with one call. Later operations on a key replace earlier ones: some backends refuse a
 // batch that names a key twice.
-func (w *writer) send(ctx context.Context, group []*write) (int64, error) {
+func (w *writer) send(ctx context.Context, group []*write) written {
 	var ops []*pluginv1.Operation
 	at := map[itemID]int{}
 	for _, wr := range group {
@@ -217,33 +226,33 @@ func (w *writer) send(ctx context.Context, group []*write) (int64, error) {
 			ops = append(ops, op)
 		}
 	}
-	own := len(ops)
-	if bump := w.m.bump(ops); bump != nil {
-		ops = append(ops, bump)
-	}
-	w.m.metrics.batch.Observe(float64(own))
-	var revision int64
+	w.m.metrics.batch.Observe(float64(len(ops)))
 	begin := time.Now()
-	what := fmt.Sprintf("write %d items to %s", own, target(ops[0]).ns)
-	if own == 1 {
+	what := fmt.Sprintf("write %d items to %s", len(ops), target(ops[0]).ns)
+	if len(ops) == 1 {
 		what = fmt.Sprintf("write %s %q", target(ops[0]).ns, target(ops[0]).key)
 	}
-	err := w.m.backend.retry(ctx, "batch", what, func(ctx context.Context, _ int) error {
-		resp, err := w.m.backend.client.Batch(ctx, &pluginv1.BatchRequest{Operations: ops})
+	var result written
+	err := w.m.backend.write(ctx, "batch", what, 0, func(ctx context.Context, _ int) error {
+		all := ops
+		if bump := w.m.bump(ops); bump != nil {
+			all = append(slices.Clone(ops), bump)
+		}
+		resp, err := w.m.backend.client().Batch(ctx, &pluginv1.BatchRequest{Operations: all})
 		if err == nil {
-			revision = resp.GetRevision()
+			result = written{revision: resp.GetRevision(), generation: w.m.backend.generation()}
 		}
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return written{err: err}
 	}
 	w.progress.Store(time.Now().UnixNano())
 	w.adapt(len(ops), time.Since(begin))
-	for _, op := range ops[:own] {
-		w.m.applied(op, revision)
+	for _, op := range ops {
+		w.m.applied(op, result.revision, result.generation)
 	}
-	return revision, nil
+	return result
 }
 
 // adapt chooses the size of the next batches from how long one took.

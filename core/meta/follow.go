@@ -1,0 +1,457 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lmqgate/lmqgate/core/meta/migration"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// Target is the backend that a migration moves to, with its plugin started.
+type Target struct {
+	Client pluginv1.MetaClient
+	Traits func() *pluginv1.MetaTraits
+	// Adopt is called once this node uses the target and nothing else; Drop where it will not.
+	Adopt, Drop func()
+}
+
+// follower is this node's side of a migration; see package migration. What it reads of the plan decides about the gate. Its
+// goroutine (run) belongs to Meta.
+type follower struct {
+	m    *Meta
+	wake chan struct{}
+
+	mu sync.Mutex
+	// plan is the last that was read of the backend in use; nil for none.
+	plan *migration.Plan
+	// looked is set once the plan could be read, and allowed once it let this node write.
+	looked, allowed bool
+	// registered is the plan that this node has answered.
+	registered string
+	// held is the plan for which writes are held, and since when.
+	held  string
+	since time.Time
+	// stays is the last plan that is known to have been aborted.
+	stays string
+	// problem is why this node is not well; nil where it is. unread is why the plan could not be read last.
+	problem, unread error
+
+	// The rest is run's.
+	target    *Target
+	staged    string // the plan that target is for
+	stagedAt  time.Time
+	verified  bool // it is the backend that the command copies to
+	notStaged notStaged
+	answered  migration.Answer
+	complain  time.Time // when a problem was last logged
+}
+
+// Intervals of run: activePoll while a plan is under way; problems are said every sayAgain; retryStage after a failed start of the
+// target.
+const (
+	activePoll = 200 * time.Millisecond
+	sayAgain   = 15 * time.Second
+	retryStage = 3 * time.Second
+	// unreadTime is how long a target that was started may take until it can be read.
+	unreadTime = 10 * time.Second
+	// drainTime bounds the wait for writes under way before the node answers; it then waits anew.
+	drainTime = time.Second
+)
+
+func newFollower(m *Meta) *follower {
+	return &follower{m: m, wake: make(chan struct{}, 1)}
+}
+
+func (f *follower) board() migration.Board {
+	return migration.Board{Client: f.m.backend.client()}
+}
+
+// ready returns nil once this node knows that it uses the backend that it should.
+func (f *follower) ready() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.problem != nil:
+		return f.problem
+	case !f.looked:
+		if f.unread != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, f.unread)
+		}
+		return fmt.Errorf("%w: it was not read yet", ErrUnavailable)
+	case f.plan != nil && f.plan.Phase == migration.Moved:
+		return fmt.Errorf("%w: it was migrated to %s, this node is following", ErrUnavailable, f.plan.Plugin)
+	default:
+		return nil
+	}
+}
+
+// look reads the plan and lets writes through, or not. It is called by one goroutine at a time: the one that has gate.looking.
+func (f *follower) look(ctx context.Context) error {
+	for {
+		began := time.Now()
+		p, err := f.board().Plan(ctx)
+		if err != nil {
+			if s, ok := status.FromError(err); ok {
+				return status.Error(s.Code(), err.Error())
+			}
+			return status.Error(codes.Unavailable, err.Error())
+		}
+		if p != nil && (p.Phase == migration.Prepare || p.Phase == migration.Fence) && !f.has(p.ID) {
+			// First the answer, then the plan again: either the command sees this node, or this node sees what the command did.
+			if err := f.register(ctx, p.ID); err != nil {
+				return status.Error(codes.Unavailable, err.Error())
+			}
+			continue
+		}
+		return f.see(p, began)
+	}
+}
+
+func (f *follower) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.registered == id || f.stays == id
+}
+
+func (f *follower) register(ctx context.Context, id string) error {
+	if err := f.board().SetAnswer(ctx, f.m.opts.NodeID, migration.Answer{ID: id, State: migration.Seen, Instance: f.m.instance}); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.registered = id
+	return nil
+}
+
+// see decides on a plan that was read from a moment on.
+func (f *follower) see(p *migration.Plan, began time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked = true
+	permit := func() error {
+		f.held, f.problem, f.allowed = "", nil, true
+		f.m.backend.gate.permit(began)
+		return nil
+	}
+	if p == nil || p.Phase == migration.Aborted || p.ID == f.stays {
+		if p != nil {
+			f.stays = p.ID
+		}
+		if f.held != "" && (p == nil || p.ID != f.held) {
+			// The plan that this node waits for is gone, or was not read from where it was written last. The arbiter knows.
+			f.plan.Phase = migration.Fence
+			return nil
+		}
+		f.plan = nil
+		return permit()
+	}
+	before := f.plan
+	defer func() {
+		if before == nil || *before != *f.plan {
+			f.m.log.Info("metadata migration", "to", f.plan.Plugin, "phase", f.plan.Phase, "id", f.plan.ID)
+			f.poke()
+		}
+	}()
+	switch p.Phase {
+	case migration.Prepare:
+		if f.held == p.ID { // an older state of the plan
+			return nil
+		}
+		f.plan = p
+		return permit()
+	case migration.Fence, migration.Moved:
+		f.plan = p
+		if f.held != p.ID {
+			f.held, f.since = p.ID, time.Now()
+		}
+		f.m.backend.gate.hold()
+		return nil
+	default:
+		f.m.backend.gate.hold()
+		return status.Errorf(codes.Unavailable, "%s has a plan in phase %q, which this gateway does not know; run the newer lmqgate",
+			migration.Namespace, p.Phase)
+	}
+}
+
+func (f *follower) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run follows migrations until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	defer f.drop()
+	for ctx.Err() == nil {
+		f.poll(ctx)
+		f.mu.Lock()
+		var p *migration.Plan
+		if f.plan != nil {
+			now := *f.plan
+			p = &now
+		}
+		f.mu.Unlock()
+		wait := f.m.opts.PollInterval
+		if p == nil {
+			f.drop()
+		} else {
+			f.step(ctx, p)
+			wait = min(wait, activePoll)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-f.wake:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// poll looks at the plan.
+func (f *follower) poll(ctx context.Context) {
+	g := f.m.backend.gate
+	select {
+	case g.looking <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-g.looking }()
+	ctx, cancel := context.WithTimeout(ctx, f.m.opts.CallTimeout)
+	defer cancel()
+	err := f.look(ctx)
+	f.mu.Lock()
+	f.unread = err
+	f.mu.Unlock()
+}
+
+// step does what a plan asks of this node.
+func (f *follower) step(ctx context.Context, p *migration.Plan) {
+	err := f.stage(ctx, p)
+	if errors.Is(err, errUnread) && p.Phase != migration.Moved && time.Since(f.stagedAt) < unreadTime {
+		return // it may be connecting still
+	}
+	switch p.Phase {
+	case migration.Prepare:
+		f.answer(ctx, p, migration.Ready, err)
+	case migration.Fence:
+		if err == nil {
+			drain, cancel := context.WithTimeout(ctx, drainTime)
+			drained := f.m.backend.gate.drain(drain) == nil
+			cancel()
+			if drained {
+				f.answer(ctx, p, migration.Held, nil)
+			}
+		} else {
+			f.answer(ctx, p, migration.Held, err)
+		}
+		f.resolve(ctx, p)
+	case migration.Moved:
+		if err != nil {
+			f.refuse(p, err)
+			return
+		}
+		f.move(ctx, p)
+	case migration.Aborted:
+	}
+}
+
+// notStaged is why the target's plugin could not be started, so that it is not tried all the time.
+type notStaged struct {
+	plan string
+	at   time.Time
+	err  error
+}
+
+var errUnread = errors.New("the target cannot be read")
+
+// stage has the target's plugin started, and makes sure that it is the backend that the command copies to.
+func (f *follower) stage(ctx context.Context, p *migration.Plan) error {
+	if f.target == nil || f.staged != p.ID {
+		if f.notStaged.plan == p.ID && time.Since(f.notStaged.at) < retryStage {
+			return f.notStaged.err
+		}
+		f.drop()
+		err := errors.New("this node cannot follow migrations")
+		if f.m.opts.Stage != nil {
+			f.target, err = f.m.opts.Stage(ctx, p.Plugin)
+		}
+		if err != nil {
+			f.target, f.notStaged = nil, notStaged{p.ID, time.Now(), err}
+			return err
+		}
+		f.staged, f.stagedAt, f.verified = p.ID, time.Now(), false
+	}
+	if f.verified {
+		return nil
+	}
+	mark, err := migration.Board{Client: f.target.Client}.Arrival(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnread, err)
+	}
+	if mark.ID != p.ID {
+		f.drop() // the configuration may be corrected
+		f.notStaged = notStaged{p.ID, time.Now(), errors.New("meta.next of its configuration is another backend than the one that the migration goes to")}
+		return f.notStaged.err
+	}
+	f.verified = true
+	return nil
+}
+
+func (f *follower) drop() {
+	if f.target != nil {
+		f.target.Drop()
+	}
+	f.target, f.staged = nil, ""
+}
+
+// answer says how far this node is, unless it has said so.
+func (f *follower) answer(ctx context.Context, p *migration.Plan, s migration.State, failed error) {
+	a := migration.Answer{ID: p.ID, State: s, Instance: f.m.instance}
+	if failed != nil {
+		a.State, a.Reason = migration.Failed, failed.Error()
+	}
+	if a == f.answered {
+		return
+	}
+	if err := f.board().SetAnswer(ctx, f.m.opts.NodeID, a); err != nil {
+		f.say("metadata migration: this node could not answer; it tries again", err)
+		return
+	}
+	f.answered = a
+	if failed != nil {
+		f.m.log.Error("metadata migration: this node cannot follow", "to", p.Plugin, "error", failed)
+	}
+}
+
+// resolve finds out how a fence ended. After the plan's time it proposes that all stay.
+func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
+	arbiter := f.board()
+	if !p.AtSource {
+		if f.target == nil {
+			f.stuck(p, errors.New("the target, which decides, cannot be asked"))
+			return
+		}
+		arbiter = migration.Board{Client: f.target.Client}
+	}
+	f.mu.Lock()
+	over := time.Since(f.since) > p.HoldTime()
+	f.mu.Unlock()
+	o, err := arbiter.Decision(ctx, p.ID)
+	if err == nil && o == migration.Undecided && over {
+		o, err = arbiter.Decide(ctx, p.ID, migration.Stay)
+	}
+	switch {
+	case err != nil:
+		f.stuck(p, err)
+	case o == migration.Stay:
+		f.m.log.Warn("metadata migration: aborted, everything stays", "id", p.ID)
+		f.mu.Lock()
+		f.stays, f.held, f.plan, f.problem = p.ID, "", nil, nil
+		f.m.backend.gate.reopen()
+		f.mu.Unlock()
+	case o == migration.Move:
+		f.move(ctx, p)
+	case o == migration.Undecided:
+	}
+}
+
+// stuck says that writes stay held although the plan's time is over.
+func (f *follower) stuck(p *migration.Plan, err error) {
+	f.mu.Lock()
+	over := time.Since(f.since) > p.HoldTime()
+	if over {
+		f.problem = fmt.Errorf("%w: writes are held, because the arbiter of the migration to %s does not answer: %w", ErrUnavailable, p.Plugin, err)
+	}
+	problem := f.problem
+	f.mu.Unlock()
+	if over {
+		f.say("metadata migration: undecided, writes stay held", problem)
+	}
+}
+
+// refuse fails this node's writes: the others have moved, and it cannot.
+func (f *follower) refuse(p *migration.Plan, err error) {
+	why := fmt.Errorf("%w: it was migrated to %s, and this node cannot follow: %w; correct meta.next of its configuration, or make meta the new backend and restart",
+		ErrUnavailable, p.Plugin, err)
+	f.mu.Lock()
+	f.problem = why
+	f.m.backend.gate.refuse(why)
+	f.mu.Unlock()
+	f.say("metadata migration: writes are refused", why)
+}
+
+// say logs a problem now and then.
+func (f *follower) say(message string, err error) {
+	if time.Since(f.complain) > sayAgain {
+		f.complain = time.Now()
+		f.m.log.Error(message, "error", err)
+	}
+}
+
+// move makes the target the backend of this node.
+func (f *follower) move(ctx context.Context, p *migration.Plan) {
+	m, g := f.m, f.m.backend.gate
+	g.hold()
+	if g.drain(ctx) != nil {
+		return
+	}
+	select {
+	case g.looking <- struct{}{}: // nobody reads a plan meanwhile
+	case <-ctx.Done():
+		return
+	}
+	source, target := f.board(), f.target
+	f.mu.Lock()
+	reload := !f.allowed
+	f.mu.Unlock()
+	m.replaceBackend(target, reload)
+	f.mu.Lock()
+	f.plan, f.held, f.problem, f.registered, f.looked = nil, "", nil, "", false
+	f.mu.Unlock()
+	f.target, f.staged, f.answered = nil, "", migration.Answer{}
+	g.reopen()
+	<-g.looking
+	m.log.Info("metadata migrated: this node uses the new backend", "plugin", p.Plugin, "id", p.ID)
+
+	told, cancel := context.WithTimeout(ctx, m.opts.CallTimeout)
+	defer cancel()
+	_, err := source.Client.Delete(told, &pluginv1.DeleteRequest{Namespace: NamespaceNodes, Key: m.opts.NodeID})
+	if err == nil {
+		err = source.SetAnswer(told, m.opts.NodeID, migration.Answer{ID: p.ID, State: migration.Away, Instance: m.instance})
+	}
+	if err != nil {
+		m.log.Warn("metadata migration: the old backend could not be told that this node has moved", "error", err)
+	}
+	target.Adopt()
+}
+
+// Switched says that the client reaches another backend with the same content from now on, because the plugin behind it was
+// replaced. It is called while no write is under way, and does not block.
+func (m *Meta) Switched() {
+	l := m.backend.link.Load()
+	m.replaceBackend(&Target{Client: l.client, Traits: l.traits}, false)
+}
+
+// replaceBackend turns to another backend with the same content. Writes are held. With reload, nothing that is held in memory is
+// taken for current before it was read again.
+func (m *Meta) replaceBackend(t *Target, reload bool) {
+	generation := m.backend.generation() + 1
+	m.backend.link.Store(&link{client: t.Client, traits: t.Traits, generation: generation})
+	for _, r := range m.mirrors {
+		r.rebase(generation)
+		if reload {
+			r.loaded.Store(false)
+		}
+		r.resync()
+	}
+	m.nodes.rebase()
+}

@@ -1,0 +1,26 @@
+package meta
+
+import (
+	"time"
+)
+
+// Lifetime says how long a value is still needed, 0 for ever, and whether it is at all: what a backend with TTL would have been
+// told. It is for copies of values from a backend that does not say.
+func Lifetime(namespace string, value []byte) (ttl time.Duration, keep bool) {
+	if namespace != NamespaceRetained {
+		return 0, true
+	}
+	var r retainedRecord
+	if decode(namespace, "", value, &r) != nil {
+		return 0, true // not ours to judge
+	}
+	switch {
+	case r.Removed != 0:
+		ttl = time.Until(fromMillis(r.Removed).Add(tombstoneTTL))
+	case r.Message != nil && r.Message.Expires != 0:
+		ttl = time.Until(fromMillis(r.Message.Expires).Add(expiredFor))
+	default:
+		return 0, true
+	}
+	return ttl, ttl > 0
+}
