@@ -1,0 +1,138 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/meta/migration"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// watch knows which nodes there are and what they answered.
+type watch struct {
+	board   migration.Board
+	client  pluginv1.MetaClient
+	silence time.Duration
+	seen    map[string]sight
+}
+
+// sight is a node's record, and since when it has not changed.
+type sight struct {
+	record  string
+	since   time.Time
+	changed bool // since it was seen first
+}
+
+// records reads the records of the nodes that have not left.
+func (w *watch) records(ctx context.Context) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	stream, err := w.client.List(ctx, &pluginv1.ListRequest{Namespace: meta.NamespaceNodes})
+	records := map[string]string{}
+	for err == nil {
+		var page *pluginv1.ListResponse
+		if page, err = stream.Recv(); err == nil {
+			for _, e := range page.GetEntries() {
+				if !meta.NodeLeft(e.GetValue()) {
+					records[e.GetKey()] = string(e.GetValue())
+				}
+			}
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("list the nodes: %w", err)
+	}
+	return records, nil
+}
+
+// look notes which records have changed.
+func (w *watch) look(records map[string]string) {
+	for node, record := range records {
+		if s, ok := w.seen[node]; !ok || s.record != record {
+			w.seen[node] = sight{record, time.Now(), ok}
+		}
+	}
+}
+
+// living are the nodes that may live, because their record was not seen to be silent for long enough; changed those that do.
+func (w *watch) living(ctx context.Context) (living, changed []string, err error) {
+	records, err := w.records(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.look(records)
+	for _, node := range slices.Sorted(maps.Keys(records)) {
+		s := w.seen[node]
+		if s.changed {
+			changed = append(changed, node)
+		}
+		if time.Since(s.since) <= w.silence {
+			living = append(living, node)
+		}
+	}
+	return living, changed, nil
+}
+
+// missing are the nodes that should answer a plan and have not: those that live and have not reached the state, and those that have
+// answered but not reached it. A node that cannot follow is an error. Silent are those that are taken for lost.
+func (w *watch) missing(ctx context.Context, id string, state migration.State) (missing, silent []string, err error) {
+	records, err := w.records(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	answers, err := w.board.Answers(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := failed(answers, id); err != nil {
+		return nil, nil, err
+	}
+	w.look(records)
+	now := time.Now()
+	for node := range records {
+		if _, ok := answers[node]; ok {
+			continue
+		}
+		if now.Sub(w.seen[node].since) > w.silence {
+			silent = append(silent, node)
+		} else {
+			missing = append(missing, node)
+		}
+	}
+	for node, a := range answers {
+		if a.State != state {
+			missing = append(missing, node)
+		}
+	}
+	slices.Sort(missing)
+	slices.Sort(silent)
+	return missing, silent, nil
+}
+
+// failed names a node that cannot follow.
+func failed(answers map[string]migration.Answer, id string) error {
+	for _, node := range slices.Sorted(maps.Keys(answers)) {
+		if a := answers[node]; a.ID == id && a.State == migration.Failed {
+			return &cannotFollow{node, a.Reason}
+		}
+	}
+	return nil
+}
+
+// cannotFollow is a node's answer that ends a migration.
+type cannotFollow struct{ node, reason string }
+
+func (c *cannotFollow) Error() string {
+	return fmt.Sprintf("node %q cannot follow: %s", c.node, c.reason)
+}
+
+func names(nodes map[string]string) string { return list(slices.Sorted(maps.Keys(nodes))) }
+
+func list(items []string) string { return strings.Join(items, ", ") }
