@@ -158,10 +158,6 @@ func (m *Meta) Resync() {
 	}
 }
 
-// Switched says that the client reaches another backend from now on. It is called while no write is under way, and does not
-// block.
-func (m *Meta) Switched() { m.Resync() }
-
 func (m *Meta) loaded(ns string) error {
 	r := m.mirrors[ns]
 	if r.loaded.Load() {

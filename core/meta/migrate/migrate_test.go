@@ -196,7 +196,10 @@ func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
 			require.NoError(t, lost.Start(ctx))
 			defer func() { require.NoError(t, lost.Close()) }()
 			eventually(t, func() bool { err := lost.RegisterFilters(ctx, "t/lost"); return err != nil && lost.Ready() != nil })
-			eventually(t, func() bool { err := lost.Ready(); return err != nil && strings.Contains(err.Error(), "there is no meta.next") })
+			eventually(t, func() bool {
+				err := lost.Ready()
+				return err != nil && strings.Contains(err.Error(), "there is no meta.next")
+			})
 			require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/lost"))
 		})
 	}
