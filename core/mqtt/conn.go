@@ -72,6 +72,7 @@ func (c *conn) serve(ctx context.Context) {
 	}
 	c.abandon()
 	c.out.close()
+	defer c.out.linger(ctx)
 	c.reader.Release()
 	if c.session == nil {
 		c.log.Debug("connection closed before it was admitted", "error", err)
@@ -103,6 +104,9 @@ func (c *conn) run(ctx context.Context) (err error) {
 		c.out.waitRoom()
 		if err := c.deadline(); err != nil {
 			return err
+		}
+		if c.out.closed() { // and its read deadline may be gone
+			return errEnded
 		}
 		p, err := c.reader.ReadPacket()
 		if err != nil {

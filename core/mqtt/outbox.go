@@ -1,6 +1,8 @@
 package mqtt
 
 import (
+	"context"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -16,8 +18,10 @@ const (
 	stopReading = 256 << 10
 	// keepBuffer is the largest buffer that goes back to the pool.
 	keepBuffer = 128 << 10
-	// lingerClose bounds how long a connection that is being closed may take to write what is left.
+	// lingerClose bounds how long a connection that is being closed may take to write what is left, and the client to read it.
 	lingerClose = 2 * time.Second
+	// lingerBytes is how much of what the client still sends meanwhile is read and thrown away.
+	lingerBytes = 16 << 20
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
@@ -39,6 +43,8 @@ type outbox struct {
 	flushing bool
 	full     bool
 	closing  bool // nothing may be added any more; the socket is closed once the buffer is written
+	lingers  bool // after the last byte only our side is closed, and linger does the rest
+	drained  bool // linger has begun
 }
 
 func (o *outbox) init(nc net.Conn) {
@@ -130,7 +136,7 @@ func (o *outbox) done() {
 		o.buf = nil
 	}
 	if o.closing {
-		_ = o.nc.Close()
+		o.finish()
 	}
 }
 
@@ -157,14 +163,68 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 	if last != nil {
 		o.append(last)
 	}
+	_, half := o.nc.(halfCloser)
+	o.lingers = half && (o.flushing || o.buf != nil && len(*o.buf) > 0)
 	o.closing = true // before write, which may let go of mu
 	o.room.Broadcast()
 	o.write()
-	if o.flushing {
+	switch {
+	case o.flushing:
 		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
+	case !o.lingers: // else done has finished it
+		_ = o.nc.Close()
+	}
+}
+
+// closed reports whether close was called.
+func (o *outbox) closed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closing
+}
+
+// halfCloser is a connection that can end what it sends and still read.
+type halfCloser interface{ CloseWrite() error }
+
+// finish ends the stream to the client when everything is written. o.mu is held.
+func (o *outbox) finish() {
+	if half, ok := o.nc.(halfCloser); !ok || !o.lingers || half.CloseWrite() != nil {
+		_ = o.nc.Close()
 		return
 	}
-	_ = o.nc.Close()
+	if !o.drained {
+		_ = o.nc.SetReadDeadline(time.Unix(1, 0)) // the reader, if it waits, goes on to linger
+	}
+}
+
+// linger reads what the client still sends after it was told the end, until it closes, so that it can read what it was told: a
+// socket that is closed with bytes unread resets the connection, and the client's system may throw away what has arrived. It
+// returns at once where there was nothing to tell, and soon after ctx ends.
+func (o *outbox) linger(ctx context.Context) {
+	o.mu.Lock()
+	o.drained = true
+	lingers := o.lingers
+	o.mu.Unlock()
+	if !lingers {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.lingers = false
+		if !o.flushing {
+			_ = o.nc.Close()
+		}
+	})
+	defer stop()
+	_ = o.nc.SetReadDeadline(time.Now().Add(lingerClose))
+	_, _ = io.CopyN(io.Discard, o.nc, lingerBytes)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lingers = false
+	if !o.flushing {
+		_ = o.nc.Close()
+	}
 }
 
 // abort closes the socket at once.
