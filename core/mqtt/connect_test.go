@@ -99,7 +99,8 @@ func TestAnUnknownProtocolIsRefusedInTheFormOfItsLevel(t *testing.T) {
 	}{
 		{"a level below 3.1.1", "MQTT", 2, packet.V311},
 		{"level 0", "MQTT", 0, packet.V311},
-		{"a level of the future", "MQTT", 6, packet.V311},
+		{"a level of the future", "MQTT", 6, packet.V5},
+		{"a level of the far future", "MQTT", 0x7f, packet.V5},
 		{"a bridge's level", "MQTT", 0x84, packet.V311},
 		{"another name", "HTTP", 4, packet.V311},
 		{"the name of 3.1 with the level of 3.1.1", "MQIsdp", 4, packet.V311},

@@ -14,7 +14,7 @@ type outMessage struct {
 	retain   bool
 	released bool // PUBREC came, PUBREL was sent
 	done     bool
-	seq      uint64
+	seq      uint64         // in the order of PUBLISH packets, and of PUBREC packets once released
 	m        *store.Message // nil once released
 	subIDs   []uint32
 	recordID string // empty for retained messages
@@ -62,17 +62,20 @@ func (o *outbound) remove(d *outMessage) {
 	}
 }
 
-// inOrder returns the messages in the order in which they were first sent.
+// inOrder returns the messages in the order in which they are sent again: PUBREL packets in the order of their PUBREC packets
+// [MQTT-4.6.0-4], and then PUBLISH packets in the order in which they were first sent [MQTT-4.6.0-1].
 func (o *outbound) inOrder() []*outMessage {
 	all := make([]*outMessage, 0, len(o.byID))
 	for _, d := range o.byID {
 		all = append(all, d)
 	}
 	slices.SortFunc(all, func(a, b *outMessage) int {
-		if a.seq < b.seq {
+		switch {
+		case a.released != b.released && a.released, a.released == b.released && a.seq < b.seq:
 			return -1
+		default:
+			return 1
 		}
-		return 1
 	})
 	return all
 }
@@ -95,6 +98,8 @@ func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 		s.complete(d)
 	case kind == packet.PUBREC && d.qos == 2:
 		d.released, d.m = true, nil
+		s.out.seq++
+		d.seq = s.out.seq // its place is now that of its PUBREL
 		s.sendRelease(id, packet.Success)
 	default:
 		return false

@@ -166,6 +166,9 @@ func (n *Node) Restart() {
 	n.Sessions, n.Meta, n.Server, n.store = sessions, md, server, st
 }
 
+// TCP is the address of the plain listener.
+func (n *Node) TCP() net.Addr { return n.tcp }
+
 // Addr is the address of one of the listeners that the test has added, in their order.
 func (n *Node) Addr(i int) net.Addr { return n.more[i] }
 

@@ -72,6 +72,9 @@ func decodeConnect(d *decoder) *Connect {
 	return c
 }
 
+// bridgeLevel is the bit that bridges of some brokers set in the protocol level.
+const bridgeLevel = 0x80
+
 // protocol reads the protocol name and level, and so learns the version of all that follows.
 func (d *decoder) protocol() {
 	name := string(d.raw("the protocol name"))
@@ -87,6 +90,9 @@ func (d *decoder) protocol() {
 	case level == byte(V5):
 		d.v = V5
 		d.fail(UnsupportedProtocolVersion, "", "MQTT-3.1.2-1", "protocol name %.16q, not MQTT", name)
+	case name == "MQTT" && level > byte(V5) && level < bridgeLevel:
+		d.v = V5 // what comes after 5 is likely to understand it
+		d.fail(UnsupportedProtocolVersion, "", "MQTT-3.1.2-2", "protocol %s with level %d", name, level)
 	case name == "MQTT" || name == "MQIsdp":
 		d.v = V311 // every client since 3.1 understands a CONNACK of this form
 		d.fail(UnsupportedProtocolVersion, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "protocol %s with level %d", name, level)

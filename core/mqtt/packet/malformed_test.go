@@ -130,7 +130,8 @@ func TestAnErrorSaysInWhichFormToAnswer(t *testing.T) {
 	}{
 		{wire(0x30, text("t")), 0},
 		{wire(0x10), 0},
-		{wire(0x10, text("MQTT"), 6, 2, 0, 0, 0, text("c")), V311},
+		{wire(0x10, text("MQTT"), 6, 2, 0, 0, 0, text("c")), V5},
+		{wire(0x10, text("MQTT"), 0x84, 2, 0, 0, text("c")), V311},
 		{wire(0x10, text("OTHER"), 1), V311},
 		{connectWire(V5, 0x03, 0, text("c")), V5},
 		{connectWire(V31, 0x42, text("c")), V31},

@@ -33,7 +33,7 @@ var Refusals = []Refusal{
 	{"first packet is PUBLISH", V311, wire(0x30, text("t")), ProtocolError, "3.1.0-1", First},
 	{"first packet is HTTP", V311, []byte("GET / HTTP/1.1\r\n\r\n"), ProtocolError, "3.1.0-1", First},
 	{"unknown protocol name", V311, wire(0x10, text("HTTP"), 4, 2, 0, 0, text("c")), UnsupportedProtocolVersion, "3.1.2-1", First},
-	{"protocol level 6", V311, wire(0x10, text("MQTT"), 6, 2, 0, 0, 0, text("c")), UnsupportedProtocolVersion, "3.1.2-2", First},
+	{"protocol level 6", V5, wire(0x10, text("MQTT"), 6, 2, 0, 0, 0, text("c")), UnsupportedProtocolVersion, "3.1.2-2", First},
 	{"protocol level 3 under the new name", V311, wire(0x10, text("MQTT"), 3, 2, 0, 0, text("c")), UnsupportedProtocolVersion, "3.1.2-2", First},
 	{"a bridge's level", V311, wire(0x10, text("MQTT"), 0x84, 2, 0, 0, text("c")), UnsupportedProtocolVersion, "3.1.2-2", First},
 	{"protocol name of other case", V311, wire(0x10, text("mqtt"), 4, 2, 0, 0, text("c")), UnsupportedProtocolVersion, "3.1.2-1", First},
