@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 
 from lmqgate.plugin import AuthPlugin, Key, Problem, log
-from lmqgate.plugin.topics import validate
+from lmqgate.plugin.topics import validate, validate_action
 from lmqgate.plugin.v1 import auth_pb2 as auth
 
 from rules import decide
@@ -92,8 +92,8 @@ class AuthPython(AuthPlugin):
         user = self.users.get(connection.username) if connection.has_username else None
         if user is None or user.disabled:
             allow, why = False, "the user is disabled" if user else "unknown user"
-        elif action.kind not in kinds:
-            allow, why = False, "unknown kind of action"
+        elif wrong := validate_action(action):
+            allow, why = False, wrong
         else:
             allow, why = decide(user.rules, kinds[action.kind], action.topic, connection.client_id, user.name)
         return auth.Decision(allow=allow, cache_ms=KEEP_DECISION_MS, detail=why)

@@ -101,7 +101,7 @@ func (p *plugin) opened() (*database, error) {
 // Traits implements sdk.MetaPlugin, as do the following.
 func (p *plugin) Traits() *pluginv1.MetaTraits {
 	return &pluginv1.MetaTraits{
-		Watch: true, CompareAndSet: true, Ttl: true, AtomicBatch: true, MaxValueBytes: maxValueBytes, Shared: true,
+		Watch: true, CompareAndSet: true, Ttl: true, AtomicBatch: true, MaxValueBytes: maxValueBytes,
 	}
 }
 
@@ -177,9 +177,12 @@ func (p *plugin) apply(ctx context.Context, ops ...*pluginv1.Operation) (result,
 	}
 	for i, op := range ops {
 		t := target(op)
-		if op.GetKind() == nil || t.ns == "" || len(t.ns)+len(t.key) > maxKeyBytes || len(t.value) > maxValueBytes {
-			return result{}, status.Errorf(codes.InvalidArgument,
-				"operation %d: it needs a kind and a namespace, a key of at most %d bytes, and a value of at most %d", i, maxKeyBytes, maxValueBytes)
+		switch {
+		case op.GetKind() == nil || t.ns == "":
+			return result{}, status.Errorf(codes.InvalidArgument, "operation %d needs a kind and a namespace", i)
+		case len(t.ns)+len(t.key) > maxKeyBytes || len(t.value) > maxValueBytes:
+			return result{}, status.Errorf(codes.ResourceExhausted,
+				"operation %d: a key has at most %d bytes, a value at most %d", i, maxKeyBytes, maxValueBytes)
 		}
 	}
 	res, err := db.apply(ctx, ops)

@@ -3,22 +3,45 @@
 Everywhere a wildcard in the first level does not match a first level that begins with "$" (MQTT 4.7.2).
 """
 
+from .v1 import auth_pb2
+
 
 def validate(topic_filter):
     """Says what is wrong with a topic filter (MQTT 4.7.1, 4.7.3); "" when nothing is."""
-    if not topic_filter:
-        return "a topic filter must not be empty"
-    if len(topic_filter.encode("utf-8", "surrogatepass")) > 65535:
-        return "a topic filter must not be longer than 65535 bytes"
-    if "\0" in topic_filter:
-        return "a topic filter must not contain the NUL character"
     levels = topic_filter.split("/")
     for i, level in enumerate(levels):
         if level == "#" and i < len(levels) - 1:
             return "# must be the last level of a topic filter"
         if level not in ("#", "+") and ("#" in level or "+" in level):
             return "+ and # must be a whole level of a topic filter"
+    return _text("filter", topic_filter)
+
+
+def validate_name(name):
+    """Says what is wrong with a topic name (MQTT 4.7.1, 4.7.3); "" when nothing is."""
+    if "+" in name or "#" in name:
+        return "a topic name must not contain + or #"
+    return _text("name", name)
+
+
+def _text(what, topic):
+    if not topic:
+        return f"a topic {what} must not be empty"
+    if len(topic.encode("utf-8", "surrogatepass")) > 65535:
+        return f"a topic {what} must not be longer than 65535 bytes"
+    if "\0" in topic:
+        return f"a topic {what} must not contain the NUL character"
     return ""
+
+
+def validate_action(action):
+    """Says what is wrong with an auth_pb2.Action; "" when nothing is. An action that MQTT does not know, or with a topic that it
+    forbids, must never be allowed."""
+    if action.kind == auth_pb2.ACTION_KIND_PUBLISH:
+        return validate_name(action.topic)
+    if action.kind == auth_pb2.ACTION_KIND_SUBSCRIBE:
+        return validate(action.topic)
+    return f"unknown kind of action {action.kind}"
 
 
 def match(topic_filter, name):
