@@ -92,9 +92,6 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 		Connection: connectionOf(req), HasPassword: req.HasPassword, Password: req.Password,
 	}
 	name, resp, err := a.authenticate(ctx, in)
-	if err == nil {
-		err = tooMuch(resp)
-	}
 	if err != nil {
 		return nil, a.unavailable(req, name, err)
 	}
@@ -111,6 +108,9 @@ func (a *Auth) unavailable(req Request, plugin string, err error) *Denied {
 
 // conclude makes of a plugin's answer a principal, or the denial.
 func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name string) (*Principal, error) {
+	if err := tooMuch(resp); err != nil {
+		return nil, a.unavailable(req, name, err)
+	}
 	if reason := reasonOf(resp.GetReason()); reason != OK {
 		a.metrics.refuse(reason)
 		denied := &Denied{Reason: reason, Detail: resp.GetDetail()}
