@@ -214,7 +214,8 @@ func settled(ctx context.Context, err error) error {
 	switch {
 	case !ok || err == nil:
 		return err
-	case s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message"):
+	case s.Code() == codes.ResourceExhausted && (strings.HasPrefix(s.Message(), "grpc: received message") ||
+		strings.HasPrefix(s.Message(), "trying to send message larger than max")): // refused here, or by the SDK in the plugin
 		return status.Error(codes.Internal, "the plugin's answer is too large: "+s.Message())
 	case s.Code() == codes.Canceled && ctx.Err() == nil:
 		return status.Error(codes.Unavailable, "the plugin is gone: "+s.Message())

@@ -3,6 +3,7 @@ package plugintest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -118,10 +119,13 @@ func (w *watcher) note(method string, req, reply any, err error) {
 	}
 }
 
-// tooLarge says whether gRPC itself refused an answer for its size.
+// tooLarge says whether gRPC itself refused an answer for its size: here, or before the plugin sent it.
 func tooLarge(err error) bool {
 	s := status.Convert(err)
-	return s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message")
+	return s.Code() == codes.ResourceExhausted && slices.ContainsFunc([]string{
+		"grpc: received message larger than max", "trying to send message larger than max", // grpc-go
+		"SERVER: Sent message larger than max", "Sent message larger than max", // the C core, which most other languages use
+	}, func(prefix string) bool { return strings.HasPrefix(s.Message(), prefix) })
 }
 
 // tell passes on what in a message is meant for people.

@@ -1,0 +1,24 @@
+package plugintest
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The runs mostly wait for plugins that hang.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if broken.path != "" {
+			_ = os.RemoveAll(filepath.Dir(broken.path))
+		}
+		os.Exit(code)
+	}))
+}
