@@ -138,6 +138,16 @@ type Meta struct {
 	Plugin string `yaml:"plugin"`
 	// Configuration of the meta plugin, passed to it as it is; see the plugin's README for its keys. For `meta-namesrv`, `namesrv` defaults to `store.rocketmq.namesrv`.
 	Config PluginConfig `yaml:"config"`
+	// Where `lmqgate meta migrate` moves the metadata to; see docs/operations.md. Read when a migration begins, without a restart, and used by nothing else.
+	Next MetaNext `yaml:"next"`
+}
+
+// MetaNext names the meta plugin that a migration goes to.
+type MetaNext struct {
+	// File name of the plugin in `plugins.dir`; empty where no migration is planned.
+	Plugin string `yaml:"plugin"`
+	// Its configuration, as in `meta.config`.
+	Config PluginConfig `yaml:"config"`
 }
 
 // The store types.

@@ -67,15 +67,22 @@ func (c *Config) applyDerived(isSet func(key string) bool) {
 		c.demoAuth = true
 	}
 	// The metadata is on the same RocketMQ as the messages unless said otherwise.
-	if c.Meta.Plugin == DefaultMetaPlugin && c.Meta.Config["namesrv"] == nil {
-		merged := PluginConfig{"namesrv": anySlice(c.Store.RocketMQ.Namesrv)}
-		for k, v := range c.Meta.Config {
-			if k != "namesrv" {
-				merged[k] = v
-			}
-		}
-		c.Meta.Config = merged
+	c.Meta.Config = c.withNamesrv(c.Meta.Plugin, c.Meta.Config)
+	c.Meta.Next.Config = c.withNamesrv(c.Meta.Next.Plugin, c.Meta.Next.Config)
+}
+
+// withNamesrv gives a block of meta-namesrv the store's name servers where it names none.
+func (c *Config) withNamesrv(plugin string, block PluginConfig) PluginConfig {
+	if plugin != DefaultMetaPlugin || block["namesrv"] != nil {
+		return block
 	}
+	merged := PluginConfig{"namesrv": anySlice(c.Store.RocketMQ.Namesrv)}
+	for k, v := range block {
+		if k != "namesrv" {
+			merged[k] = v
+		}
+	}
+	return merged
 }
 
 func demoUser() PluginConfig {

@@ -59,6 +59,7 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"plugin path", "auth: {plugin: ../sh}", nil, nil, `:1: auth.plugin: "../sh" wants the file name of a plugin, such as auth-hmac`},
 		{"plugin block", "auth: {config: [1]}", nil, nil, ":1: auth.config: wants keys and values for the plugin, not a list"},
 		{"no meta", "meta: {plugin: none}", nil, nil, ":1: meta.plugin: wants a meta plugin; only auth.plugin can be none"},
+		{"a next meta plugin without a name", "meta: {next: {config: {endpoints: [\"e:1\"]}}}", nil, nil, ":1: meta.next.plugin: is missing: meta.next.config is of which plugin?"},
 		{"checksum", "plugins: {checksums: {auth-hmac: abc}}", nil, nil, `:1: plugins.checksums.auth-hmac: "abc" wants sha256: and 64 hexadecimal digits`},
 		{"store", "store: {type: kafka}", nil, nil, `:1: store.type: "kafka" wants rocketmq or local`},
 		{"sync", "store: {local: {sync: sometimes}}", nil, nil, `:1: store.local.sync: "sometimes" is neither always nor an interval such as 1s`},

@@ -65,6 +65,11 @@ func (c *Config) validatePlugins(p *problems) {
 	if c.Meta.Plugin == AuthNone {
 		p.add("meta.plugin", "wants a meta plugin; only auth.plugin can be none")
 	}
+	if next := c.Meta.Next; next.Plugin != "" {
+		pluginName(p, "meta.next.plugin", next.Plugin)
+	} else if len(next.Config) > 0 {
+		p.add("meta.next.plugin", "is missing: meta.next.config is of which plugin?")
+	}
 	for _, name := range sortedKeys(c.Plugins.Checksums) {
 		key := "plugins.checksums." + name
 		pluginName(p, key, name)
