@@ -439,6 +439,8 @@ func (f *follower) move(ctx context.Context, p *migration.Plan) {
 func (m *Meta) Switched() {
 	l := m.backend.link.Load()
 	m.replaceBackend(&Target{Client: l.client, Traits: l.traits}, false)
+	// Whether the cluster has left that backend is not known yet; what is under way finds out before it counts.
+	m.backend.gate.expire()
 }
 
 // replaceBackend turns to another backend with the same content. Writes are held. With reload, nothing that is held in memory is

@@ -71,11 +71,16 @@ func (g *gate) refuse(why error) {
 	}
 }
 
+// expire makes every write look before it counts, those under way too.
+func (g *gate) expire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until = time.Time{}
+}
+
 // reopen lets writes go on that look first.
 func (g *gate) reopen() {
-	g.mu.Lock()
-	g.until = time.Time{}
-	g.mu.Unlock()
+	g.expire()
 	g.permit(time.Time{})
 }
 
