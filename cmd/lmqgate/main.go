@@ -74,6 +74,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newPubCommand(app),
 		newSubCommand(app),
 		newPluginCommand(app),
+		newMetaCommand(app),
 		newVersionCommand(),
 	)
 	return root
