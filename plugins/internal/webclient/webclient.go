@@ -14,15 +14,25 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
+
+// ErrNotSent is in the errors of requests that no server has seen, which can be made again whatever they do.
+var ErrNotSent = notSent{}
+
+// notSent adds nothing to the text of an error.
+type notSent struct{}
+
+func (notSent) Error() string { return "" }
 
 // maxRedirects bounds the redirects that are followed, where any are.
 const maxRedirects = 3
@@ -103,9 +113,15 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	if len(body) == 0 {
 		req.Body, req.ContentLength = nil, 0
 	}
+	var connected atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("asking %s: %w", req.URL.Host, withoutURL(err))
+		err = fmt.Errorf("asking %s: %w", req.URL.Host, withoutURL(err))
+		if !connected.Load() {
+			err = fmt.Errorf("%w%w", err, ErrNotSent)
+		}
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {

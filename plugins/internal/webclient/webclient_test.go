@@ -68,7 +68,17 @@ func TestAnAnswerThatIsTooLargeOrTooLateIsAnError(t *testing.T) {
 	defer cancel()
 	_, err = c.Do(ctx, http.MethodGet, at+"/late?secret", nil, nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, ErrNotSent)
 	require.NotContains(t, err.Error(), "secret")
+}
+
+func TestARequestThatNobodySawIsToldApart(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	_, err := newClient(t, Options{}).Do(t.Context(), http.MethodPost, s.URL, nil, []byte("x"))
+	require.ErrorIs(t, err, ErrNotSent)
+	require.ErrorContains(t, err, "refused")
+	require.NotContains(t, err.Error(), "\n")
 }
 
 func TestRedirectsAreFollowedOnlyWhereAllowedAndToTheSameHost(t *testing.T) {

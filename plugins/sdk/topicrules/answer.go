@@ -16,7 +16,7 @@ func Answer(req *pluginv1.AuthorizeRequest, keep time.Duration, decide func(kind
 	for i, a := range req.GetActions() {
 		d := &pluginv1.Decision{CacheMs: keep.Milliseconds()}
 		kind := ActionOf(a.GetKind())
-		if err := malformed(kind, a.GetTopic()); err != nil {
+		if err := Malformed(kind, a.GetTopic()); err != nil {
 			d.Detail = err.Error()
 		} else {
 			d.Allow, d.Detail = decide(kind, a.GetTopic())
@@ -26,8 +26,8 @@ func Answer(req *pluginv1.AuthorizeRequest, keep time.Duration, decide func(kind
 	return resp
 }
 
-// malformed says why nobody may do a thing. The gateway asks about sound topics only.
-func malformed(kind Action, topic string) error {
+// Malformed says why nobody may do a thing, or nil. The gateway asks about sound topics only.
+func Malformed(kind Action, topic string) error {
 	switch kind {
 	case Publish:
 		return topicfilter.ValidateName(topic)

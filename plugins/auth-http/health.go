@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// remember is how long a call that failed counts where nothing has been asked since.
+const remember = 30 * time.Second
+
+// health is what is known of the webhook: by asking its health_url, or else by how calls ended.
+type health struct {
+	probed bool // health_url is set, and alone decides
+
+	mu  sync.Mutex
+	why error
+	at  time.Time
+}
+
+// called notes how a call ended.
+func (h *health) called(err error) {
+	if !h.probed {
+		h.set(err)
+	}
+}
+
+func (h *health) set(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.why, h.at = err, time.Now()
+}
+
+func (h *health) get() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.why == nil || !h.probed && time.Since(h.at) > remember {
+		return nil
+	}
+	return fmt.Errorf("the webhook: %w", h.why)
+}
+
+// probe asks target until ctx ends.
+func (w *webhook) probe(ctx context.Context, target string, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		w.health.set(w.look(ctx, target))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *webhook) look(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	a, err := w.client.Do(ctx, http.MethodGet, target, w.header, nil)
+	if err == nil && a.Status/100 != 2 {
+		err = fmt.Errorf("health_url answers with the status %d", a.Status)
+	}
+	return err
+}
