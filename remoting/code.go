@@ -22,6 +22,9 @@ const (
 	CodeDeleteTopicInBroker  = 215
 	CodeDeleteTopicInNamesrv = 216
 	CodeListKVConfig         = 219
+	CodePopMessage           = 200050
+	CodeChangeInvisible      = 200053
+	CodeBatchAckMessage      = 200151
 )
 
 // Response codes that callers decide on.
@@ -40,4 +43,7 @@ const (
 	PullRetry           = 20
 	PullOffsetMoved     = 21
 	QueryNotFound       = 22
+	NoMessage           = 208
+	PollingFull         = 209
+	PollingTimeout      = 210
 )

@@ -174,6 +174,23 @@ type Partition struct {
 // partitions may. It may block: the tail of that partition then waits (the log is the buffer). The records are valid for ever.
 type TailFunc func(p Partition, records []*Record)
 
+// Group is a shared group's place in one light message queue of one broker: the records of a queue that belong to several groups
+// are handed out once in each.
+type Group struct {
+	// Name may be any text.
+	Name string
+	QueueRef
+}
+
+// Handout is a record that a group was handed out.
+type Handout struct {
+	Record *Record
+	// Receipt names this handing out, for PopAck and PopHide.
+	Receipt string
+	// Again: it was handed out before, and not acknowledged.
+	Again bool
+}
+
 // Tail is a live read of a first-level topic, or of one queue.
 type Tail interface {
 	// Close stops the tail and waits until no TailFunc runs. It must not be called from the TailFunc.
@@ -229,6 +246,23 @@ type Store interface {
 	Committed(ctx context.Context, client string, queues []QueueRef) ([]Offset, error)
 	// Forget removes a client's committed offsets of the queues, as far as the store can.
 	Forget(ctx context.Context, client string, queues []QueueRef) error
+
+	// PlaceGroup makes a group begin at an offset of its queue, whatever its progress was. What was handed out before and not
+	// acknowledged may still come again. ErrTooLarge: the names of queue and group are too long together.
+	PlaceGroup(ctx context.Context, g Group, offset int64) error
+	// Pop hands out up to max records of a group's queue, in no promised order: such that were not handed out yet, and such
+	// that came back. No Pop of the group, on any node, hands them out within hidden, if not given back; after that they come
+	// again, until they are acknowledged. Where there is none, Pop waits up to wait for some and may return none. A group that
+	// was never placed begins at the queue's minimum.
+	Pop(ctx context.Context, g Group, max int, hidden, wait time.Duration) ([]Handout, error)
+	// PopAck acknowledges records that were handed out: they do not come again. A receipt whose time is over is ignored.
+	PopAck(ctx context.Context, g Group, receipts []string) error
+	// PopHide sets anew how long records that were handed out stay hidden, from now on; 0 gives them back, and they come again
+	// soon (RocketMQ: within seconds). It returns the receipts that take the place of the old ones, empty for a record that is
+	// the caller's no more, because its time was over.
+	PopHide(ctx context.Context, g Group, receipts []string, hidden time.Duration) ([]string, error)
+	// EndGroup removes what the store keeps of a group, as far as it can. The group is not used any more, or placed again first.
+	EndGroup(ctx context.Context, g Group) error
 
 	// Brokers returns the brokers on which queues can have records: those of the first-level topic, or all when topic is "".
 	Brokers(ctx context.Context, topic string) ([]string, error)

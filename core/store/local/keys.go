@@ -12,6 +12,8 @@ const (
 	kindRecord = 'r' // r{place in the log}                      -> record
 	kindCommit = 'c' // c{length of client}{client}{queue name}  -> next offset
 	kindEpoch  = 'e' // e{client}                                -> epoch
+	kindGroup  = 'g' // g{length of group}{group}{length of queue name}{queue name} -> the offset below which all is acknowledged
+	kindSpan   = 'a' // a{as for g}{offset}                      -> the offset after the last of a run of acknowledged ones
 )
 
 var (

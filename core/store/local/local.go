@@ -30,7 +30,8 @@ const (
 
 // Store is the embedded message store. See the package comment.
 //
-// Order of locks: life, then adminMu, then removeMu, then an epoch lock, then tails.mu, then topicsMu, then append.mu; pebble's own last.
+// Order of locks: life, then adminMu, then removeMu, then an epoch lock, then group.mu, then tails.mu, then groups.mu, then group.wakeMu,
+// then topicsMu, then append.mu; pebble's own last.
 type Store struct {
 	opts    Options
 	metrics *metrics
@@ -58,6 +59,7 @@ type Store struct {
 	visible atomic.Int64 // records below this place in the log are durable, and readers see them
 	recent  recent
 	tails   tails
+	groups  groups
 
 	adminMu  sync.Mutex // one creation or deletion of a topic at a time
 	topicsMu sync.RWMutex

@@ -41,6 +41,7 @@ func (s *Store) show(list []shown) {
 		s.visible.Store(r.Position.Log + 1)
 		t.end = r.Position.Offset + 1
 		s.tails.offer(t.name, r)
+		s.groups.offer(r)
 	}
 }
 

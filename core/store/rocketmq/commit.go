@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"sync"
 	"unicode"
 
@@ -24,7 +25,7 @@ const forgotten = -1
 
 // consumerGroup is the group that holds a client's offsets: upstream's name where that is printable and of sensible length.
 func consumerGroup(client string) string {
-	plain := len(client) <= maxGroup
+	plain := len(client) <= maxGroup && !strings.HasPrefix(client, shareName)
 	for _, r := range client {
 		plain = plain && r != unicode.ReplacementChar && !unicode.IsControl(r)
 	}

@@ -24,9 +24,10 @@ func TestIntegrationTheStoreConforms(t *testing.T) {
 		OpenExpiring:  startExpiring(t),
 		Patience:      40 * time.Second,
 		MaxPayload:    4<<20 - 64<<10, TooLarge: 4<<20 + 1,
-		InvalidTopic: "sensor.1",
-		Epochs:       true,
-		Load:         0.5,
+		InvalidTopic:      "sensor.1",
+		Epochs:            true,
+		LongestGroupQueue: 205,
+		Load:              0.5,
 	})
 }
 

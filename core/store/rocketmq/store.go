@@ -64,6 +64,7 @@ type Store struct {
 	suspect suspects
 	breaks  breaks
 	own     own
+	hints   hints
 
 	// slots holds one token for each append in flight.
 	slots chan struct{}

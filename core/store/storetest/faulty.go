@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -24,6 +25,7 @@ type Faulty struct {
 	reads   error
 	appends error
 	commits error
+	groups  error
 }
 
 var _ store.Store = (*Faulty)(nil)
@@ -78,6 +80,9 @@ func (f *Faulty) FailAppends(err error) { f.set(&f.appends, err) }
 
 // FailCommits makes Commit, Committed and Forget fail with err; nil ends that.
 func (f *Faulty) FailCommits(err error) { f.set(&f.commits, err) }
+
+// FailGroups makes PlaceGroup, Pop, PopAck, PopHide and EndGroup fail with err; nil ends that.
+func (f *Faulty) FailGroups(err error) { f.set(&f.groups, err) }
 
 func (f *Faulty) set(field *error, err error) {
 	f.mu.Lock()
@@ -267,6 +272,50 @@ func (f *Faulty) Forget(ctx context.Context, client string, queues []store.Queue
 		return err
 	}
 	return f.Store.Forget(ctx, client, queues)
+}
+
+// PlaceGroup fails, or places.
+func (f *Faulty) PlaceGroup(ctx context.Context, g store.Group, offset int64) error {
+	if err := f.get(&f.groups); err != nil {
+		return err
+	}
+	return f.Store.PlaceGroup(ctx, g, offset)
+}
+
+// Pop fails, or hands out records with their entries as they are shown. It does not look at failures while it waits.
+func (f *Faulty) Pop(ctx context.Context, g store.Group, n int, hidden, wait time.Duration) ([]store.Handout, error) {
+	if err := f.get(&f.groups); err != nil {
+		return nil, err
+	}
+	out, err := f.Store.Pop(ctx, g, n, hidden, wait)
+	for i := range out {
+		out[i].Record = f.show(out[i].Record)
+	}
+	return out, err
+}
+
+// PopAck fails, or acknowledges.
+func (f *Faulty) PopAck(ctx context.Context, g store.Group, receipts []string) error {
+	if err := f.get(&f.groups); err != nil {
+		return err
+	}
+	return f.Store.PopAck(ctx, g, receipts)
+}
+
+// PopHide fails, or hides.
+func (f *Faulty) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
+	if err := f.get(&f.groups); err != nil {
+		return nil, err
+	}
+	return f.Store.PopHide(ctx, g, receipts, hidden)
+}
+
+// EndGroup fails, or ends.
+func (f *Faulty) EndGroup(ctx context.Context, g store.Group) error {
+	if err := f.get(&f.groups); err != nil {
+		return err
+	}
+	return f.Store.EndGroup(ctx, g)
 }
 
 // showAll returns the records with their entries as they are shown. Records are shared, so changed ones are copies.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 var lifeCases = []testCase{
 	{"what was acknowledged survives a crash, with its queues, offsets and topics", crash},
 	{"a crash in the middle of appends loses nothing acknowledged", crashUnderLoad},
+	{"a group goes on after a crash with what was not acknowledged", groupCrash},
 	{"expired records leave the queues from the front", retention},
 }
 
@@ -144,8 +146,11 @@ func retention(t *testing.T, s *suite) {
 	first := s.newTopic(t)
 	name := first + "/x"
 	queue, wild := topic.Queue(name), topic.Queue(first+"/#")
-	s.numbered(t, name, 40, queue, wild)
 	ref := store.QueueRef{Queue: queue, Broker: s.brokers(t, first)[0]}
+	g := store.Group{Name: "g", QueueRef: ref}
+	require.NoError(t, s.PlaceGroup(s.ctx, g, 0))
+	s.numbered(t, name, 40, queue, wild)
+	s.ack(t, g, s.popN(t, g, 5, hidden)[:2]...)
 	expire(t)
 
 	b, err := s.Read(s.ctx, ref, 0, 32)
@@ -168,4 +173,42 @@ func retention(t *testing.T, s *suite) {
 			require.Equal(t, int64(43), b.Next)
 		}
 	}
+	out := s.popN(t, g, 3, hidden)
+	require.Equal(t, []string{"40", "41", "42"}, handed(out))
+	s.ack(t, g, out...)
+}
+
+func groupCrash(t *testing.T, s *suite) {
+	if s.OpenCrashable == nil {
+		t.Skip("the factory cannot crash the store")
+	}
+	st, crash := s.OpenCrashable(t)
+	s.Store = st
+	g, name := s.group(t, "g")
+	s.place(t, g)
+	s.numbered(t, name, 60)
+	out := s.popN(t, g, 40, 4*time.Second)
+	acked := map[string]bool{}
+	for i, h := range out {
+		if i%3 != 0 {
+			s.ack(t, g, h)
+			acked[string(h.Record.Payload)] = true
+		}
+	}
+	s.Store = crash(t)
+	s.awaitAnswer(t, strings.TrimSuffix(name, "/g"))
+	s.put(t, appendTo(message(name, "60")))
+	rest := map[string]bool{}
+	deadline := time.Now().Add(s.Patience)
+	for len(rest) < 61-len(acked) {
+		require.True(t, time.Now().Before(deadline), "%d of %d records came again", len(rest), 61-len(acked))
+		some, err := s.Pop(s.ctx, g, 32, hidden, time.Second)
+		require.NoError(t, err)
+		s.ack(t, g, some...)
+		for _, h := range some {
+			require.False(t, acked[string(h.Record.Payload)], "record %s was acknowledged", h.Record.Payload)
+			rest[string(h.Record.Payload)] = true
+		}
+	}
+	s.popNothing(t, g, 5*time.Second)
 }

@@ -37,6 +37,8 @@ type Factory struct {
 	Epochs bool
 	// OffsetsRestart says that offsets of a queue may begin again at 0 when all its records are gone.
 	OffsetsRestart bool
+	// LongestGroupQueue is the longest name of a queue that a group with a long name can have; 0: there is no limit.
+	LongestGroupQueue int
 	// Load scales the cases that store many records; 0: 1. A slow store uses less.
 	Load float64
 }
@@ -60,6 +62,7 @@ func cases() []testCase {
 	all = append(all, tailCases...)
 	all = append(all, offsetCases...)
 	all = append(all, topicCases...)
+	all = append(all, groupCases...)
 	return append(all, lifeCases...)
 }
 

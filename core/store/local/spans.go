@@ -1,0 +1,52 @@
+package local
+
+import "slices"
+
+// spans is a set of offsets as ascending spans that do not touch: acknowledgements come almost in order, so however many there
+// are, the spans are few.
+type spans []span
+
+// span is the offsets from first up to, but without, end.
+type span struct{ first, end int64 }
+
+// find returns the index of the first span that ends after an offset.
+func (s spans) find(at int64) int {
+	i, _ := slices.BinarySearchFunc(s, at, func(p span, at int64) int {
+		if p.end <= at {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// has reports whether an offset is in the set.
+func (s spans) has(at int64) bool {
+	i := s.find(at)
+	return i < len(s) && s[i].first <= at
+}
+
+// skip returns the first offset from at on that is not in the set.
+func (s spans) skip(at int64) int64 {
+	if i := s.find(at); i < len(s) && s[i].first <= at {
+		return s[i].end
+	}
+	return at
+}
+
+// add puts a span into the set, and calls touched with the first offset of each span that is new, changed or gone.
+func (s *spans) add(p span, touched func(first int64)) {
+	if p.end <= p.first {
+		return
+	}
+	i := s.find(p.first - 1) // a span that ends where p begins grows
+	j := i
+	for j < len(*s) && (*s)[j].first <= p.end {
+		q := (*s)[j]
+		touched(q.first)
+		p.first, p.end = min(p.first, q.first), max(p.end, q.end)
+		j++
+	}
+	touched(p.first)
+	*s = slices.Replace(*s, i, j, p)
+}
