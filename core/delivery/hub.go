@@ -36,6 +36,9 @@ type Options struct {
 	MaxBehind int64
 	// Linger is how long a tail outlives its last source; 0: 30 s.
 	Linger time.Duration
+	// Hidden is how long a record of a shared group stays this node's before the store hands it out anew, unless this node still
+	// lives and says that it has it; 0: 30 s.
+	Hidden time.Duration
 	// Verify is how often an idle queue's end is compared with the store's; 0: 60 s.
 	Verify time.Duration
 }
@@ -53,6 +56,7 @@ type Hub struct {
 	maxBehind int64
 	linger    time.Duration
 	verify    time.Duration
+	hidden    time.Duration
 	buffered  atomic.Int64
 	filters   *topic.Trie[*source]
 
@@ -64,6 +68,10 @@ type Hub struct {
 	closed  bool
 	sources map[string]*source // by filter; point-to-point sources by "\x00" + client id
 	tails   map[tailKey]*tail
+	groups  map[string]*group // by "$share/group/filter"
+	// inGroups counts the groups with members that use a filter, and by their own names.
+	inGroups map[string]int
+	keeping  bool // a goroutine looks after the groups
 }
 
 // New makes a Hub. It does nothing until it is read from.
@@ -71,16 +79,18 @@ func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
 		store: o.Store, topics: o.Topics, ownP2P: o.OwnP2P, resolve: o.Resolve, log: o.Log,
-		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify,
+		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify, hidden: o.Hidden,
 		filters: topic.NewTrie[*source](),
 		ctx:     ctx, cancel: cancel,
 		sources: make(map[string]*source),
 		tails:   make(map[tailKey]*tail),
+		groups:  make(map[string]*group), inGroups: make(map[string]int),
 	}
 	setDefault(&h.budget, 64<<20)
 	setDefault(&h.maxBehind, 100_000)
 	setDefault(&h.linger, 30*time.Second)
 	setDefault(&h.verify, time.Minute)
+	setDefault(&h.hidden, 30*time.Second)
 	if h.ownP2P == nil {
 		h.ownP2P = func() bool { return false }
 	}
@@ -116,7 +126,7 @@ func (h *Hub) Close() {
 		tails = append(tails, t)
 	}
 	h.mu.Unlock()
-	h.cancel()
+	h.stopGroups()
 	for _, t := range tails {
 		<-t.ready
 		if t.t != nil {

@@ -15,6 +15,8 @@ type Item struct {
 	Record *store.Record
 	// Next is what to commit once this record and all before it are acknowledged. It has a meaning for QueueReaders only.
 	Next int64
+	// Lease is set by GroupReaders only: the record is the reader's until it is acknowledged or returned.
+	Lease *Lease
 }
 
 // State says what to do after a call to Next.

@@ -165,11 +165,12 @@ func (g *Gateway) build() error {
 	})
 	g.meta.OnNodeLost(g.sessions.NodeLost)
 	g.meta.OnFilterLost(func(filter string) {
-		if !g.sessions.InUse(filter) {
-			return
-		}
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
+		if !g.sessions.InUse(filter) {
+			g.logged("removing a shared group that nobody uses", g.sessions.EndGroup(ctx, filter))
+			return
+		}
 		g.log.Warn("a filter that a session reads lost its queue's registration; registering it again", "filter", filter)
 		g.logged("registering a filter again", g.meta.RegisterFilters(ctx, filter))
 	})

@@ -57,7 +57,9 @@ func (g *Gateway) startMeta(ctx context.Context) error {
 	g.metaPlugin = p
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
-		Log: g.log, Registerer: g.registry})
+		// Groups of clean sessions are in no record. It is asked once the metadata is started, and the hub made before.
+		InUse: func(filter string) bool { return g.hub.GroupReads(filter) },
+		Log:   g.log, Registerer: g.registry})
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,12 @@ import (
 
 // filters holds the filters that have a queue. A filter is registered by a record of its own in NamespaceFilters, by being
 // listed in LMQ/{topic}, or both. Listed without a record means that an operator registered it.
+//
+// A shared group is registered in the same way, as "$share/{group}/{filter}" beside its filter, so that the cluster agrees on
+// whether it exists and it is retired as filters are. It has no queue of its own.
 type filters struct {
 	m *Meta
-	// trie finds the queues of a topic name. It has its own lock and holds exactly the filters of byFirst.
+	// trie finds the queues of a topic name. It has its own lock and holds exactly the filters of byFirst, but for shared groups.
 	trie *topic.Trie[string]
 
 	mu      sync.RWMutex
@@ -71,13 +74,17 @@ func (f *filters) edit(name string, change func(*filter)) {
 		}
 		f.byFirst[first][name] = st
 		f.release(first, name)
-		f.trie.Add(name, topic.Queue(name))
+		if !topic.IsShared(name) {
+			f.trie.Add(name, topic.Queue(name))
+		}
 	case had && !has:
 		delete(f.byFirst[first], name)
 		if len(f.byFirst[first]) == 0 {
 			delete(f.byFirst, first)
 		}
-		f.trie.Remove(name, topic.Queue(name))
+		if !topic.IsShared(name) {
+			f.trie.Remove(name, topic.Queue(name))
+		}
 		f.lost = append(f.lost, name)
 	}
 }

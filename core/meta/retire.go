@@ -162,7 +162,7 @@ func (s *sweep) pass(ctx context.Context, now time.Time) error {
 			for i := range session.Subscriptions {
 				filter := session.Subscriptions[i].Filter
 				if _, inner, shared, err := topic.ParseShared(filter); err == nil && shared {
-					filter = inner
+					delete(candidates, inner)
 				}
 				delete(candidates, filter)
 			}

@@ -219,7 +219,6 @@ func (c *conn) describe(cn *packet.Connect, asked, p *packet.Properties) {
 	p.ReceiveMaximum = new(uint16(c.srv.o.ReceiveMaximum))
 	p.MaximumPacketSize = new(c.srv.o.MaxPacketSize)
 	p.TopicAliasMaximum = new(uint16(topicAliasMaximum))
-	p.SharedSubscriptionAvailable = new(byte(0))
 	if cn.ClientID == "" {
 		p.AssignedClientIdentifier = &c.clientID
 	}

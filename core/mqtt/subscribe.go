@@ -25,16 +25,16 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 		id = p.Properties.SubscriptionIdentifiers[0]
 	}
 	for i, f := range p.Filters {
+		group, inner, shared, err := topic.ParseShared(f.Filter)
 		switch {
-		case strings.HasPrefix(f.Filter, "$share/"):
-			c.log.Warn("subscription refused: shared subscriptions are not available", "client", c.clientID, "filter", f.Filter)
-			codes[i] = packet.SharedSubscriptionsNotSupported
-		case topic.ValidateFilter(f.Filter) != nil:
-			c.log.Warn("subscription refused", "client", c.clientID, "filter", f.Filter, "error", topic.ValidateFilter(f.Filter))
+		case err != nil:
+			c.log.Warn("subscription refused", "client", c.clientID, "filter", f.Filter, "error", err)
 			codes[i] = packet.TopicFilterInvalid
+		case shared && f.NoLocal: // [MQTT-3.8.3-4]
+			return c.fail(packet.ProtocolError, "a shared subscription with the no local option")
 		default:
 			list = append(list, session.Subscription{Subscription: f, ID: id})
-			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: f.Filter, QoS: f.QoS})
+			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: inner, ShareGroup: group, QoS: f.QoS})
 			index = append(index, i)
 		}
 	}

@@ -123,13 +123,14 @@ func TestSubackHasACodeForEachFilterInOrder(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c")
 		filters := []packet.Subscription{{Filter: "T/a", QoS: 0}, {Filter: "T/#/b", QoS: 1}, {Filter: "T/b", QoS: 1}, {Filter: "T/b+", QoS: 1},
-			{Filter: "T/c", QoS: 2}, {Filter: "a#", QoS: 2}, {Filter: "+a/b"}, {Filter: "T/a", QoS: 2}, {Filter: "$share/g/T/a", QoS: 1}}
-		invalid, shared := packet.TopicFilterInvalid, packet.SharedSubscriptionsNotSupported
+			{Filter: "T/c", QoS: 2}, {Filter: "a#", QoS: 2}, {Filter: "+a/b"}, {Filter: "T/a", QoS: 2}, {Filter: "$share/g/T/d", QoS: 1},
+			{Filter: "$share//T/a"}, {Filter: "$share/g"}, {Filter: "$share/g/"}, {Filter: "$share/g+/T/a"}, {Filter: "$share/#/T/a"}, {Filter: "$share/g/T/#/b"}}
+		invalid := packet.TopicFilterInvalid
 		if v == packet.V311 {
-			invalid, shared = 0x80, 0x80
+			invalid = 0x80
 		}
 		codes := c.SubscribeTo(&packet.Subscribe{PacketID: 65535, Filters: filters})
-		require.Equal(t, []packet.Code{0, invalid, 1, invalid, 2, invalid, invalid, 2, shared}, codes)
+		require.Equal(t, []packet.Code{0, invalid, 1, invalid, 2, invalid, invalid, 2, 1, invalid, invalid, invalid, invalid, invalid, invalid}, codes)
 		n.Connect(v, "pub").Publish(2, "T/a", "x")
 		require.EqualValues(t, 2, c.ExpectPublish("T/a", "x").QoS, "the later of two equal filters holds")
 		bad := n.Connect(v, "bad")

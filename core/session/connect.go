@@ -44,7 +44,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	}
 	if r.CleanStart || rec == nil || old != nil && old.epoch != rec.Epoch {
 		if old != nil {
-			old.discard()
+			old.discard(r.CleanStart || rec == nil)
 		}
 		old = nil
 	}
@@ -54,7 +54,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	}
 	present := rec != nil
 	if err := s.attach(ctx, r, rec, reachable); err != nil {
-		s.discard()
+		s.discard(false)
 		return nil, false, err
 	}
 	return s, present, nil
@@ -198,9 +198,10 @@ func (s *Session) restore(rec *meta.Session) {
 		s.p2p = append(s.p2p, recordedFeed(s, nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))
 	}
 	for _, rs := range rec.Subscriptions {
-		sub := &subscription{filter: rs.Filter, qos: rs.QoS, id: rs.ID, created: rs.Created, starts: maps.Clone(rs.Start),
-			options: packet.Subscription{Filter: rs.Filter, QoS: rs.QoS, NoLocal: rs.NoLocal, RetainAsPublished: rs.RetainAsPublished,
-				RetainHandling: rs.RetainHandling}}
+		sub := newSubscription(rs.Filter)
+		sub.qos, sub.id, sub.created, sub.starts = rs.QoS, rs.ID, rs.Created, maps.Clone(rs.Start)
+		sub.options = packet.Subscription{Filter: rs.Filter, QoS: rs.QoS, NoLocal: rs.NoLocal, RetainAsPublished: rs.RetainAsPublished,
+			RetainHandling: rs.RetainHandling}
 		for key, start := range rs.Start {
 			sub.feeds = append(sub.feeds, recordedFeed(s, sub, refOf(rs.Filter, key), start))
 		}
@@ -342,7 +343,11 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) err
 		s.feedReady(f)
 	}
 	for _, sub := range tails {
-		if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
+		open := func() error { return s.openTailFeed(ctx, sub, s.m.o.Hub.Loose) }
+		if sub.shared() {
+			open = func() error { return s.reopenGroupFeed(ctx, sub) }
+		}
+		if err := open(); err != nil {
 			errs = append(errs, fmt.Errorf("filter %q: %w", sub.filter, err))
 		}
 	}

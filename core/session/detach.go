@@ -73,6 +73,9 @@ func (s *Session) shutdown(ctx context.Context) {
 		c.Close(packet.ServerShuttingDown, "server is shutting down")
 	}
 	s.detach(ctx, c, Ending{})
+	s.mu.Lock()
+	s.forsake(false)
+	s.mu.Unlock()
 }
 
 // detach is Detach with the client's lock held.
@@ -91,6 +94,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		s.expiry = *e.Expiry
 	}
 	s.rewind()
+	s.leaveGroups()
 	will := s.will
 	s.will = nil
 	ends := s.expiry == 0
@@ -126,7 +130,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 				s.m.log.Warn("removing a session's record failed", "client", s.id, "error", err)
 			}
 		}
-		s.discard()
+		s.discard(true)
 		return
 	}
 	s.sleep()
@@ -178,10 +182,11 @@ func (s *Session) sleep() {
 	}
 }
 
-// discard drops the session from memory.
-func (s *Session) discard() {
+// discard drops the session from memory; ended says that it is over, not only here.
+func (s *Session) discard(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forsake(ended)
 	s.eachFeed(func(f *feed) { s.closeFeed(f); f.closed = true })
 	s.conn = nil
 	s.generation++

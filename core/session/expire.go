@@ -37,7 +37,7 @@ func (m *Manager) expireOne(id string, epoch int64) {
 		if connected {
 			return
 		}
-		s.discard()
+		s.discard(true)
 	}
 	if err := m.end(ctx, rec); err != nil {
 		m.log.Warn("removing an expired session failed; trying again later", "client", id, "error", err)

@@ -14,7 +14,8 @@ type feed struct {
 	// reader is nil while the client is away. queue is the same reader where it reads a queue.
 	reader delivery.Reader
 	queue  *delivery.QueueReader
-	ref    store.QueueRef // of queue feeds
+	group  *delivery.GroupReader // the same reader where it reads a shared group
+	ref    store.QueueRef        // of queue feeds
 	start  int64
 	cursor int64 // where to go on when the reader is opened
 	placed bool  // start and cursor are known

@@ -24,6 +24,8 @@ type Metadata interface {
 	DeleteSession(ctx context.Context, clientID string) error
 	EachSession(ctx context.Context, f func(*meta.Session) error) error
 	RegisterFilters(ctx context.Context, filters ...string) error
+	LearnFilters(ctx context.Context, filters ...string) error
+	HasFilter(filter string) bool
 	MatchRetained(filter string, f func(*meta.Retained) bool)
 	SaveWill(ctx context.Context, w *meta.Will) error
 	DeleteWill(ctx context.Context, clientID string) error
@@ -251,6 +253,8 @@ type SubscriptionInfo struct {
 	ClientID string `json:"client_id"`
 	Filter   string `json:"filter"`
 	QoS      byte   `json:"qos"`
+	// ShareGroup is the group of a shared subscription.
+	ShareGroup string `json:"share_group,omitempty"`
 }
 
 // Subscriptions describes the subscriptions of the connected clients, in no order.
@@ -261,7 +265,7 @@ func (m *Manager) Subscriptions() []SubscriptionInfo {
 		s.mu.Lock()
 		if s.conn != nil {
 			for _, sub := range s.subs {
-				out = append(out, SubscriptionInfo{s.id, sub.filter, sub.qos})
+				out = append(out, SubscriptionInfo{s.id, sub.filter, sub.qos, sub.group})
 			}
 		}
 		s.mu.Unlock()
@@ -284,8 +288,12 @@ func (m *Manager) Kick(id string) bool {
 	return true
 }
 
-// InUse reports whether a session on this node reads a filter's queue.
+// InUse reports whether a session on this node reads a filter's queue, or belongs to the group of this name
+// ("$share/group/filter").
 func (m *Manager) InUse(filter string) bool {
+	if m.o.Hub.GroupReads(filter) {
+		return true
+	}
 	all := m.inMemory()
 	for _, s := range all {
 		s.mu.Lock()

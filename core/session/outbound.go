@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -19,6 +20,7 @@ type outMessage struct {
 	subIDs   []uint32
 	recordID string // empty for retained messages
 	feeds    []*feed
+	lease    *delivery.Lease // of a shared group's record
 }
 
 // outbound holds the messages in flight to the client, by packet id and by record. Guarded by Session.mu.
@@ -120,7 +122,10 @@ func (s *Session) complete(d *outMessage) {
 	for _, f := range d.feeds {
 		f.advance()
 	}
-	d.feeds, d.m = nil, nil
+	if d.lease != nil {
+		d.lease.Ack()
+	}
+	d.feeds, d.m, d.lease = nil, nil, nil
 	s.wake()
 }
 

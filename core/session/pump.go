@@ -65,7 +65,7 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 	if f.closed || f.reader == nil {
 		return true
 	}
-	items, state := f.reader.Next(pumpBatch, (*buf)[:0])
+	items, state := f.reader.Next(s.room(f), (*buf)[:0])
 	if state == delivery.Behind && len(items) == 0 {
 		var ok bool
 		if items, ok = s.fetch(f, *buf); !ok {
@@ -79,6 +79,10 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 	*buf = items
 	for i, item := range items {
 		if s.blocked() || !s.deliver(f, item) {
+			if f.group != nil {
+				handBack(items[i:])
+				break
+			}
 			for _, rest := range items[i:] {
 				s.held = append(s.held, heldItem{f, rest})
 			}
@@ -151,6 +155,9 @@ func (s *Session) sendHeld() bool {
 // deliver sends one record, unless the client has it already, may not have it, or no longer wants it. It returns false when
 // the window is full; the record is then offered again. Called with mu held.
 func (s *Session) deliver(f *feed, item delivery.Item) bool {
+	if item.Lease != nil {
+		return s.deliverShared(f, item)
+	}
 	rec := item.Record
 	if d := s.out.byRecord[rec.ID]; d != nil {
 		f.tracked(item, d)

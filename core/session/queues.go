@@ -118,16 +118,19 @@ func (m *Manager) grown(known map[string]int, first string) bool {
 	return !asked || n > before
 }
 
-// firsts lists the first-level topics of the session's durable subscriptions, but for those of every topic.
+// firsts lists the first-level topics of the session's durable and shared subscriptions, but for those of every topic.
 func (s *Session) firsts() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.durable || s.conn == nil {
+	if s.conn == nil {
 		return nil
 	}
 	out := make([]string, 0, len(s.subs)+1)
-	for filter := range s.subs {
-		if first, err := s.m.first(filter); err == nil && first != "" {
+	for _, sub := range s.subs {
+		if !s.durable && !sub.shared() {
+			continue
+		}
+		if first, err := s.m.first(sub.reads); err == nil && first != "" {
 			out = append(out, first)
 		}
 	}
@@ -145,28 +148,36 @@ func (m *Manager) first(filter string) (string, error) {
 // addQueues adds feeds for queues that the session does not read yet, of topics that have grown.
 func (s *Session) addQueues(grown map[string]bool) {
 	s.mu.Lock()
-	if !s.durable || s.conn == nil {
+	if s.conn == nil {
 		s.mu.Unlock()
 		return
 	}
+	durable := s.durable
 	var subs []*subscription
 	for _, sub := range s.subs {
-		if first, err := s.m.first(sub.filter); err == nil && grown[first] && !sub.opening {
+		if !durable && !sub.shared() {
+			continue
+		}
+		if first, err := s.m.first(sub.reads); err == nil && grown[first] && !sub.opening {
 			subs = append(subs, sub)
 		}
 	}
 	s.mu.Unlock()
 	changed := false
 	for _, sub := range subs {
-		refs, err := s.m.queues(s.m.ctx, sub.filter)
+		refs, err := s.m.queues(s.m.ctx, sub.reads)
 		if err != nil {
 			continue // looked at again with the next change, and when the session is resumed
+		}
+		if sub.shared() {
+			s.addGroupQueues(sub, refs)
+			continue
 		}
 		s.mu.Lock()
 		changed = s.addMissing(sub, refs) || changed
 		s.mu.Unlock()
 	}
-	if grown[""] {
+	if grown[""] && durable {
 		if refs, err := s.m.onBrokers(s.m.ctx, "", topic.P2PQueue(s.id)); err == nil {
 			s.mu.Lock()
 			changed = s.addMissing(nil, refs) || changed
@@ -213,7 +224,7 @@ func (s *Session) lookForQueues(ctx context.Context) error {
 	s.mu.Lock()
 	subs := make([]*subscription, 0, len(s.subs))
 	for _, sub := range s.subs {
-		if !sub.opening {
+		if !sub.opening && !sub.shared() {
 			subs = append(subs, sub)
 		}
 	}

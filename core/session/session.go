@@ -65,7 +65,10 @@ type Session struct {
 
 // subscription is one filter of the session, with the feeds that bring its records.
 type subscription struct {
-	filter  string
+	filter string
+	// reads is the filter whose records it brings: filter, or what is behind "$share/{group}/" of a shared subscription.
+	reads   string
+	group   string // of a shared subscription, else empty
 	qos     byte
 	options packet.Subscription
 	id      uint32
@@ -148,14 +151,14 @@ func (s *Session) Start() {
 	s.wake()
 }
 
-// matching calls f for each subscription of the session that matches a topic name. Called with mu held.
+// matching calls f for each subscription of the session, but for shared ones, that matches a topic name. Called with mu held.
 func (s *Session) matching(name string, f func(*subscription)) {
 	if s.matcher != nil {
 		s.matcher.Match(name, f)
 		return
 	}
 	for filter, sub := range s.subs {
-		if topic.Match(filter, name) {
+		if !sub.shared() && topic.Match(filter, name) {
 			f(sub)
 		}
 	}
@@ -171,18 +174,22 @@ func (s *Session) addSubscription(sub *subscription) {
 	s.subs[sub.filter] = sub
 	switch {
 	case s.matcher != nil:
-		s.matcher.Add(sub.filter, sub)
+		if !sub.shared() {
+			s.matcher.Add(sub.filter, sub)
+		}
 	case len(s.subs) >= manySubscriptions:
 		s.matcher = topic.NewTrie[*subscription]()
 		for filter, sub := range s.subs {
-			s.matcher.Add(filter, sub)
+			if !sub.shared() {
+				s.matcher.Add(filter, sub)
+			}
 		}
 	}
 }
 
 func (s *Session) removeSubscription(sub *subscription) {
 	delete(s.subs, sub.filter)
-	if s.matcher != nil {
+	if s.matcher != nil && !sub.shared() {
 		s.matcher.Remove(sub.filter, sub)
 	}
 }

@@ -56,7 +56,7 @@ func (s *Session) refused(filter string, err error) packet.Code {
 	switch {
 	case publish.Refused(err):
 		return packet.TopicFilterInvalid
-	case errors.Is(err, meta.ErrTooManyFilters), errors.Is(err, meta.ErrLimit):
+	case errors.Is(err, meta.ErrTooManyFilters), errors.Is(err, meta.ErrLimit), errors.Is(err, store.ErrTooLarge):
 		return packet.QuotaExceeded
 	default:
 		return packet.UnspecifiedError
@@ -76,7 +76,8 @@ func (s *Session) prepare(ctx context.Context, in Subscription) (*subscription, 
 		return old, false, nil
 	}
 	s.mu.Unlock()
-	sub := &subscription{filter: in.Filter, qos: in.QoS, options: in.Subscription, id: in.ID, created: time.Now(), opening: true}
+	sub := newSubscription(in.Filter)
+	sub.qos, sub.options, sub.id, sub.created, sub.opening = in.QoS, in.Subscription, in.ID, time.Now(), true
 	if err := s.openSubscription(ctx, sub); err != nil {
 		s.mu.Lock()
 		s.drop(sub)
@@ -88,6 +89,9 @@ func (s *Session) prepare(ctx context.Context, in Subscription) (*subscription, 
 
 // openSubscription opens the feeds of a new subscription, from now on.
 func (s *Session) openSubscription(ctx context.Context, sub *subscription) error {
+	if sub.shared() {
+		return s.joinGroup(ctx, sub)
+	}
 	broad := topic.HasWildcardFirst(sub.filter)
 	if !broad {
 		if _, err := s.m.o.Publisher.Ensure(ctx, topic.First(sub.filter)); err != nil {
@@ -208,7 +212,7 @@ func (s *Session) closeFeed(f *feed) {
 	if f.reader != nil {
 		f.reader.Close()
 	}
-	f.reader, f.queue = nil, nil
+	f.reader, f.queue, f.group = nil, nil, nil
 }
 
 // Unsubscribe ends subscriptions; it returns a code for each filter.
@@ -259,7 +263,7 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 func (s *Session) queueRetained(list []Subscription, codes []packet.Code, fresh []bool) {
 	var items []retainedItem
 	for i, in := range list {
-		if codes[i] >= packet.UnspecifiedError || in.RetainHandling == 2 || in.RetainHandling == 1 && !fresh[i] {
+		if codes[i] >= packet.UnspecifiedError || in.RetainHandling == 2 || in.RetainHandling == 1 && !fresh[i] || topic.IsShared(in.Filter) {
 			continue
 		}
 		s.m.o.Meta.MatchRetained(in.Filter, func(r *meta.Retained) bool {

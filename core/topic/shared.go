@@ -7,6 +7,14 @@ import (
 
 const sharePrefix = "$share/"
 
+// Shared returns the filter of a shared subscription: "$share/{group}/{filter}".
+func Shared(group, filter string) string { return sharePrefix + group + "/" + filter }
+
+// IsShared reports whether a filter is meant as that of a shared subscription. It need not be a valid one.
+func IsShared(filter string) bool {
+	return strings.HasPrefix(filter, sharePrefix) || filter == sharePrefix[:len(sharePrefix)-1]
+}
+
 // ParseShared splits the filter of a shared subscription, "$share/{group}/{filter}" (MQTT 5.0, 4.8.2). For any other filter
 // shared is false and inner is the filter itself. The inner filter is validated in both cases, so this is the one check that
 // an MQTT 5 SUBSCRIBE needs. Errors wrap ErrInvalid or ErrTooLong.

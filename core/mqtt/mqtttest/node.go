@@ -21,6 +21,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/store/local"
+	"github.com/lmqgate/lmqgate/core/store/storetest"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
@@ -58,6 +59,8 @@ type Node struct {
 	Meta     *meta.Meta
 	Server   *mqtt.Server
 	store    *local.Store
+	// Faults makes calls of the running node's store fail.
+	Faults *storetest.Faulty
 
 	mu      sync.Mutex
 	clients []*Client
@@ -118,17 +121,18 @@ func (n *Node) Restart() {
 	log := logger()
 	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: log})
 	require.NoError(n.tb, err)
+	faults := storetest.NewFaulty(st)
 	plug := &plug{next: n.backend.Client()}
 	md, err := meta.New(meta.Options{Client: plug, Traits: n.backend.Traits, NodeID: "node", Log: log})
 	require.NoError(n.tb, err)
 	var hub *delivery.Hub
-	pub := publish.New(publish.Options{Store: st, Meta: md, Retainer: retainer{md}, Dispatch: publish.Lean, AutoCreate: !n.cfg.NoAutoCreate,
+	pub := publish.New(publish.Options{Store: faults, Meta: md, Retainer: retainer{md}, Dispatch: publish.Lean, AutoCreate: !n.cfg.NoAutoCreate,
 		Queues: 1, OnTopicCreated: func(ctx context.Context) error { return hub.TopicsChanged(ctx) }, Log: log})
 	do := n.cfg.Delivery
-	do.Store, do.Topics, do.Resolve, do.Log = st, md.Topics, pub.Resolve, log
+	do.Store, do.Topics, do.Resolve, do.Log = faults, md.Topics, pub.Resolve, log
 	hub = delivery.New(do)
 	so := n.cfg.Session
-	so.NodeID, so.Store, so.Hub, so.Publisher, so.Meta, so.Log = "node", st, hub, pub, md, log
+	so.NodeID, so.Store, so.Hub, so.Publisher, so.Meta, so.Log = "node", faults, hub, pub, md, log
 	so.ExpiryMax = n.cfg.MQTT.SessionExpiryMax
 	sessions := session.NewManager(so)
 	mo := n.cfg.MQTT
@@ -163,7 +167,7 @@ func (n *Node) Restart() {
 	n.tcp, n.ws, n.more = addrs[0], addrs[1], addrs[2:]
 	sessions.Start()
 	server.Serve()
-	n.Sessions, n.Meta, n.Server, n.store = sessions, md, server, st
+	n.Sessions, n.Meta, n.Server, n.store, n.Faults = sessions, md, server, st, faults
 }
 
 // TCP is the address of the plain listener.

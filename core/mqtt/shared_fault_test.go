@@ -1,0 +1,105 @@
+package mqtt_test
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// briefly makes records of groups come again soon, unless the node says that it has them.
+func briefly(c *mqtttest.Config) { c.Delivery.Hidden = 3 * time.Second }
+
+func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, briefly)
+	pub, a, b := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "a"), n.Connect(packet.V5, "b", mqtttest.Keep)
+	a.Subscribe(1, sharedT)
+	var mine []*packet.Publish
+	for i := range 5 {
+		pub.Publish(1, "T/a", strconv.Itoa(i))
+		mine = append(mine, a.ExpectPublish("T/a", strconv.Itoa(i)))
+	}
+	b.Subscribe(2, sharedT)
+	// QoS 2 stays with a session that sleeps as well.
+	a.Unsubscribe(sharedT)
+	pub.Publish(2, "T/a", "twice")
+	p := b.ExpectPublish("T/a", "twice")
+	b.Close()
+	c := n.Connect(packet.V5, "c")
+	c.Subscribe(1, sharedT)
+	time.Sleep(8 * time.Second) // several times what the store would hide it for
+	require.Empty(t, c.Ping())
+	for _, m := range mine {
+		a.Ack(m)
+	}
+	b = n.Connect(packet.V5, "b", mqtttest.Keep)
+	again := b.ExpectPublish("T/a", "twice")
+	require.Equal(t, p.PacketID, again.PacketID)
+	b.Ack(again)
+	time.Sleep(4 * time.Second)
+	require.Empty(t, b.Ping())
+	require.Empty(t, c.Ping())
+}
+
+func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, briefly)
+	pub, a := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "a")
+	a.Subscribe(1, sharedT)
+	for i := range 4 {
+		pub.Publish(1, "T/a", strconv.Itoa(i))
+	}
+	var got []*packet.Publish
+	for i := range 4 {
+		got = append(got, a.ExpectPublish("T/a", strconv.Itoa(i)))
+	}
+	// What is acknowledged while the store fails is acknowledged to it when it is back.
+	down := errors.Join(store.ErrUnavailable, errors.New("for a test"))
+	n.Faults.FailGroups(down)
+	a.Ack(got[0])
+	a.Ack(got[1])
+	require.Empty(t, a.Ping())
+	require.Equal(t, []packet.Code{packet.UnspecifiedError},
+		a.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "$share/new/T/#", QoS: 1}}}), "a new group cannot be placed")
+	time.Sleep(200 * time.Millisecond)
+	n.Faults.FailGroups(nil)
+	a.Ack(got[2])
+	a.Ping()
+	time.Sleep(400 * time.Millisecond)
+	a.Close()
+	b := n.Connect(packet.V5, "b")
+	b.Subscribe(1, sharedT)
+	b.Ack(b.ExpectPublish("T/a", "3"))
+	pub.Publish(1, "T/a", "new")
+	b.Ack(b.ExpectPublish("T/a", "new"))
+	require.Empty(t, b.Ping())
+
+	// A member keeps what it has when the store cannot be told in time, but another gets it as well: nothing is stuck.
+	time.Sleep(200 * time.Millisecond) // what was acknowledged is with the store
+	pub.Publish(1, "T/a", "both")
+	p := b.ExpectPublish("T/a", "both")
+	n.Faults.FailGroups(down)
+	time.Sleep(4 * time.Second)
+	n.Faults.FailGroups(nil)
+	c := n.Connect(packet.V5, "c")
+	c.Subscribe(1, sharedT)
+	for got := false; !got; {
+		for _, x := range []*mqtttest.Client{b, c} {
+			for _, m := range x.Ping() {
+				again := m.(*packet.Publish) //nolint:forcetypeassert // nothing else can come
+				require.Equal(t, "both", string(again.Payload))
+				x.Ack(again)
+				got = true
+			}
+		}
+	}
+	b.Ack(p)
+	nothingFor(t, b, c)
+}

@@ -1,0 +1,504 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+)
+
+const sharedT = "$share/g/T/#"
+
+// gather takes messages from several members, acknowledging each, until n have come; it returns who got which.
+func gather(t *testing.T, n int, members ...*mqtttest.Client) map[string]*mqtttest.Client {
+	t.Helper()
+	got := make(map[string]*mqtttest.Client, n)
+	deadline := time.Now().Add(mqtttest.Patience)
+	for len(got) < n {
+		require.True(t, time.Now().Before(deadline), "%d of %d messages came", len(got), n)
+		for _, c := range members {
+			for _, p := range c.Ping() {
+				if rel, ok := p.(*packet.Ack); ok {
+					require.Equal(t, packet.PUBREL, rel.Kind)
+					c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: rel.PacketID})
+					continue
+				}
+				m, ok := p.(*packet.Publish)
+				require.True(t, ok, "got %v", p)
+				require.NotContains(t, got, string(m.Payload), "message %s came twice", m.Payload)
+				got[string(m.Payload)] = c
+				firstAnswer(c, m)
+			}
+		}
+	}
+	return got
+}
+
+// firstAnswer sends the first answer to a message.
+func firstAnswer(c *mqtttest.Client, m *packet.Publish) {
+	switch m.QoS {
+	case 1:
+		c.Send(&packet.Ack{Kind: packet.PUBACK, PacketID: m.PacketID})
+	case 2:
+		c.Send(&packet.Ack{Kind: packet.PUBREC, PacketID: m.PacketID})
+	}
+}
+
+// join subscribes to the group and returns what came before SUBACK, which is allowed (MQTT 5, 3.8.4).
+func join(c *mqtttest.Client) (early []packet.Packet) {
+	c.Send(&packet.Subscribe{PacketID: c.NextID(), Filters: []packet.Subscription{{Filter: sharedT, QoS: 1}}})
+	for {
+		p := c.Next()
+		if _, ok := p.(*packet.Suback); ok {
+			return early
+		}
+		early = append(early, p)
+	}
+}
+
+// nothingFor requires that none of the members is sent anything. It looks for a moment only: there is nothing that could stand
+// behind what must not come.
+func nothingFor(t *testing.T, members ...*mqtttest.Client) {
+	t.Helper()
+	for _, c := range members {
+		c.ExpectNothing()
+	}
+}
+
+// released completes what gather left open.
+func released(t *testing.T, members ...*mqtttest.Client) {
+	t.Helper()
+	for _, c := range members {
+		for _, p := range c.Ping() {
+			rel, ok := p.(*packet.Ack)
+			require.True(t, ok, "got %v", p)
+			c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: rel.PacketID})
+		}
+	}
+}
+
+// Proves: [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+func TestASharedSubscriptionBringsEachMessageToOneMember(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		pub.Publish(1, "T/a", "before the group began")
+		var members []*mqtttest.Client
+		for i := range 3 {
+			c := n.Connect(v, fmt.Sprint("m", i), kind)
+			c.Subscribe(2, sharedT)
+			members = append(members, c)
+		}
+		other := n.Connect(v, "other", kind)
+		other.Subscribe(0, "$share/h/T/#")
+		plain := n.Connect(v, "plain", kind)
+		plain.Subscribe(1, "T/+")
+		const count = 90
+		for i := range count {
+			pub.Publish(byte(i%3), "T/"+strconv.Itoa(i%5), strconv.Itoa(i))
+		}
+		got := gather(t, count, members...)
+		each := map[*mqtttest.Client]int{}
+		for _, c := range got {
+			each[c]++
+		}
+		require.Len(t, each, 3, "every member got some")
+		gather(t, count, other)
+		gather(t, count, plain)
+		released(t, members...)
+		nothingFor(t, members[0], members[1], members[2], other)
+	})
+}
+
+// Proves: [MQTT-4.8.2-3]
+func TestAGroupsMemberGetsTheQoSThatItWasGranted(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		c := n.Connect(v, "c", kind)
+		for granted := range byte(3) {
+			c.Subscribe(granted, sharedT) // the same subscription, with another QoS
+			for published := range byte(3) {
+				pub.Publish(published, "T/a", "x")
+				p := c.ExpectPublish("T/a", "x")
+				require.Equal(t, min(granted, published), p.QoS)
+				require.False(t, p.Dup)
+				c.Ack(p)
+			}
+		}
+		require.Empty(t, c.Ping())
+	})
+}
+
+func TestWhatAMemberDidNotAcknowledgeGoesToAnotherWhenItLeaves(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		a := n.Connect(v, "a", kind)
+		a.Subscribe(1, sharedT)
+		for i := range 10 {
+			pub.Publish(1, "T/a", strconv.Itoa(i))
+		}
+		for i := range 10 {
+			p := a.ExpectPublish("T/a", strconv.Itoa(i))
+			if i%2 == 0 {
+				a.Ack(p)
+			}
+		}
+		require.Empty(t, a.Ping())
+		b := n.Connect(v, "b", kind)
+		b.Subscribe(1, sharedT)
+		nothingFor(t, b)
+		a.Close()
+		for i := 1; i < 10; i += 2 {
+			p := b.ExpectPublish("T/a", strconv.Itoa(i))
+			require.False(t, p.Dup, "it was never sent to this client")
+			b.Ack(p)
+		}
+		require.Empty(t, b.Ping())
+		// The one that left gets none of them when it is back.
+		a = n.Connect(v, "a", kind)
+		a.Subscribe(1, sharedT)
+		nothingFor(t, a, b)
+		pub.Publish(1, "T/a", "new")
+		gather(t, 1, a, b)
+	})
+}
+
+func TestAMessageIsAcknowledgedByTheClientNotByTheSocket(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		keeper := n.Connect(v, "keeper", mqtttest.Keep) // so that the group outlives the node
+		keeper.Subscribe(1, sharedT)
+		keeper.Disconnect()
+		a := n.Connect(v, "a", kind)
+		a.Subscribe(1, sharedT)
+		for i := range 20 {
+			pub.Publish(1, "T/a", strconv.Itoa(i))
+		}
+		for i := range 20 {
+			p := a.ExpectPublish("T/a", strconv.Itoa(i))
+			if i < 5 || i == 11 {
+				a.Ack(p)
+			}
+		}
+		require.Empty(t, a.Ping())
+		time.Sleep(50 * time.Millisecond) // acknowledgements are with the store some milliseconds later
+		n.Crash()
+		n.Restart()
+		b := n.Connect(v, "b", kind)
+		got := map[string]bool{}
+		early := join(b)
+		for len(got) < 14 {
+			for _, p := range append(early, b.Ping()...) {
+				m, ok := p.(*packet.Publish)
+				require.True(t, ok)
+				require.False(t, got[string(m.Payload)])
+				got[string(m.Payload)] = true
+				b.Ack(m)
+			}
+			early = nil
+		}
+		for i := range 20 {
+			require.Equal(t, i >= 5 && i != 11, got[strconv.Itoa(i)], "message %d", i)
+		}
+		nothingFor(t, b)
+	})
+}
+
+// Proves: [MQTT-4.8.2-4]
+func TestAQoS2MessageOfAGroupIsCompletedWithTheSameMember(t *testing.T) {
+	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
+		pub := n.Connect(v, "pub")
+		a := n.Connect(v, "a", mqtttest.Keep)
+		a.Subscribe(2, sharedT)
+		for i := range 3 {
+			pub.Publish(2, "T/a", strconv.Itoa(i))
+		}
+		var sent []*packet.Publish
+		for i := range 3 {
+			sent = append(sent, a.ExpectPublish("T/a", strconv.Itoa(i)))
+		}
+		a.Send(&packet.Ack{Kind: packet.PUBREC, PacketID: sent[0].PacketID})
+		a.ExpectAck(packet.PUBREL, sent[0].PacketID, packet.Success)
+		b := n.Connect(v, "b", mqtttest.Keep)
+		b.Subscribe(2, sharedT)
+		a.Close()
+		nothingFor(t, b)
+		a = n.Connect(v, "a", mqtttest.Keep)
+		require.True(t, a.Connack.SessionPresent)
+		a.ExpectAck(packet.PUBREL, sent[0].PacketID, packet.Success)
+		a.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: sent[0].PacketID})
+		for i := 1; i < 3; i++ {
+			p := a.ExpectPublish("T/a", strconv.Itoa(i))
+			require.True(t, p.Dup)
+			require.Equal(t, sent[i].PacketID, p.PacketID)
+		}
+		a.Ack(sent[1])
+		a.Ack(sent[2])
+		nothingFor(t, a, b)
+	})
+}
+
+// Proves: [MQTT-4.8.2-5]
+func TestAQoS2MessageOfAGroupIsSentToNobodyElseWhenItsSessionEnds(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		a := n.Connect(v, "a", kind)
+		a.Subscribe(2, sharedT)
+		for i := range 3 {
+			pub.Publish(2, "T/a", strconv.Itoa(i))
+			a.ExpectPublish("T/a", strconv.Itoa(i))
+		}
+		b := n.Connect(v, "b", kind)
+		b.Subscribe(2, sharedT)
+		a.Close()
+		n.Connect(v, "a").Disconnect() // a clean one: the session is over
+		nothingFor(t, b)
+		pub.Publish(2, "T/a", "new")
+		b.Ack(b.ExpectPublish("T/a", "new"))
+		b.Disconnect()
+		c := n.Connect(v, "c")
+		c.Subscribe(2, sharedT)
+		nothingFor(t, c)
+	})
+}
+
+// Proves: [MQTT-4.8.2-6]
+func TestAMessageThatAMemberRefusesIsDiscarded(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	pub := n.Connect(packet.V5, "pub")
+	a, b := n.Connect(packet.V5, "a"), n.Connect(packet.V5, "b")
+	a.Subscribe(2, sharedT)
+	for i := range 4 {
+		pub.Publish(byte(1+i%2), "T/a", strconv.Itoa(i))
+	}
+	for i := range 4 {
+		p := a.ExpectPublish("T/a", strconv.Itoa(i))
+		kind := packet.PUBACK
+		if p.QoS == 2 {
+			kind = packet.PUBREC
+		}
+		a.Send(&packet.Ack{Kind: kind, PacketID: p.PacketID, Code: packet.UnspecifiedError})
+	}
+	require.Empty(t, a.Ping())
+	b.Subscribe(2, sharedT)
+	a.Close()
+	nothingFor(t, b)
+}
+
+func TestAGroupWhoseMembersAllSleepKeepsItsBacklog(t *testing.T) {
+	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
+		pub := n.Connect(v, "pub")
+		for _, id := range []string{"a", "b"} {
+			c := n.Connect(v, id, mqtttest.Keep)
+			c.Subscribe(1, sharedT)
+			c.Disconnect()
+		}
+		for i := range 50 {
+			pub.Publish(1, "T/a", strconv.Itoa(i))
+		}
+		n.Restart()
+		pub = n.Connect(v, "pub")
+		for i := 50; i < 100; i++ {
+			pub.Publish(1, "T/a", strconv.Itoa(i))
+		}
+		a, b := n.Connect(v, "a", mqtttest.Keep), n.Connect(v, "b", mqtttest.Keep)
+		require.True(t, a.Connack.SessionPresent)
+		gather(t, 100, a, b)
+		nothingFor(t, a, b)
+	})
+}
+
+func TestASlowMemberGetsOnlyWhatItHasRoomFor(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	pub := n.Connect(packet.V5, "pub")
+	slow := n.Connect(packet.V5, "slow", mqtttest.Props(func(p *packet.Properties) { p.ReceiveMaximum = new(uint16(2)) }))
+	slow.Subscribe(1, sharedT)
+	quick := n.Connect(packet.V5, "quick")
+	quick.Subscribe(1, sharedT)
+	for i := range 200 {
+		pub.Publish(1, "T/a", strconv.Itoa(i))
+	}
+	got := gather(t, 198, quick)
+	var has []*packet.Publish
+	for _, p := range slow.Ping() {
+		has = append(has, p.(*packet.Publish)) //nolint:forcetypeassert // nothing else can come
+	}
+	require.Len(t, has, 2)
+	for _, p := range has {
+		require.Nil(t, got[string(p.Payload)])
+		slow.Ack(p)
+	}
+	nothingFor(t, slow, quick)
+}
+
+// Proves: [MQTT-3.8.3-4]
+func TestNoLocalOnASharedSubscriptionIsAProtocolError(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	c := n.Connect(packet.V5, "c")
+	c.Send(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: sharedT, QoS: 1, NoLocal: true}}})
+	c.ExpectDisconnect(packet.ProtocolError)
+}
+
+func TestRetainedMessagesAreNotSentForSharedSubscriptions(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		pub.Retain(1, "T/a", "retained")
+		c := n.Connect(v, "c", kind)
+		for range 2 {
+			c.Subscribe(1, sharedT)
+			nothingFor(t, c)
+		}
+		if v == packet.V5 {
+			c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: sharedT, QoS: 1, RetainAsPublished: true}}})
+		}
+		pub.Retain(1, "T/a", "live")
+		p := c.ExpectPublish("T/a", "live")
+		require.Equal(t, v == packet.V5, p.Retain)
+		c.Ack(p)
+	})
+}
+
+func TestASharedSubscriptionHasAnIdentifierOfItsOwn(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	c := n.Connect(packet.V5, "c")
+	for i, f := range []string{sharedT, "T/a", "$share/h/T/+"} {
+		c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: f, QoS: 1}},
+			Properties: &packet.Properties{SubscriptionIdentifiers: []uint32{uint32(i + 1)}}})
+	}
+	n.Connect(packet.V5, "pub").Publish(1, "T/a", "x")
+	ids := map[uint32]bool{}
+	for range 3 {
+		p := c.ExpectPublish("T/a", "x")
+		require.Len(t, p.Properties.SubscriptionIdentifiers, 1, "a copy for each")
+		ids[p.Properties.SubscriptionIdentifiers[0]] = true
+		c.Ack(p)
+	}
+	require.Len(t, ids, 3)
+	require.Empty(t, c.Ping())
+}
+
+// Proves: [MQTT-3.10.4-2] [MQTT-3.10.4-3]
+func TestAMemberThatUnsubscribesCompletesWhatItHasAndGetsNoMore(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		a, b := n.Connect(v, "a", kind), n.Connect(v, "b", kind)
+		a.Subscribe(2, sharedT)
+		pub.Publish(1, "T/a", "1")
+		pub.Publish(2, "T/a", "2")
+		p1, p2 := a.ExpectPublish("T/a", "1"), a.ExpectPublish("T/a", "2")
+		b.Subscribe(2, sharedT)
+		codes := a.Unsubscribe(sharedT, "T/#")
+		if v == packet.V5 {
+			require.Equal(t, []packet.Code{packet.Success, packet.NoSubscriptionExisted}, codes)
+		}
+		pub.Publish(1, "T/a", "3")
+		b.Ack(b.ExpectPublish("T/a", "3"))
+		a.Ack(p1)
+		a.Ack(p2)
+		nothingFor(t, a, b)
+		a.Close()
+		nothingFor(t, b)
+	})
+}
+
+func TestAnExpiredMessageOfAGroupIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	pub, c := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "c", mqtttest.Keep)
+	c.Subscribe(1, sharedT)
+	c.Disconnect()
+	for i, life := range []uint32{1, 600} {
+		pub.PublishPacket(&packet.Publish{QoS: 1, Topic: "T/a", Payload: []byte(strconv.Itoa(i)),
+			Properties: &packet.Properties{MessageExpiryInterval: &life}})
+	}
+	time.Sleep(1100 * time.Millisecond)
+	c = n.Connect(packet.V5, "c", mqtttest.Keep)
+	p := c.ExpectPublish("T/a", "1")
+	require.InDelta(t, 600, *p.Properties.MessageExpiryInterval, 30)
+	c.Ack(p)
+	require.Empty(t, c.Ping())
+}
+
+// Proves: [MQTT-3.1.2-25]
+func TestAGroupsMessageThatIsTooLargeForItsMemberIsDiscarded(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	pub := n.Connect(packet.V5, "pub")
+	c := n.Connect(packet.V5, "c", mqtttest.Props(func(p *packet.Properties) { p.MaximumPacketSize = new(uint32(200)) }))
+	c.Subscribe(1, sharedT)
+	pub.Publish(1, "T/a", strings.Repeat("x", 300))
+	pub.Publish(1, "T/a", "small")
+	c.Ack(c.ExpectPublish("T/a", "small"))
+	c.Disconnect()
+	d := n.Connect(packet.V5, "d")
+	d.Subscribe(1, sharedT)
+	nothingFor(t, d)
+}
+
+func TestTheRulesSeeFilterAndGroupOfASharedSubscription(t *testing.T) {
+	t.Parallel()
+	rules := &mqtttest.Rules{Allow: func(_ string, a auth.Action) bool {
+		return a.Kind != auth.Subscribe || a.Topic == "T/#" && a.ShareGroup == "g"
+	}}
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Authority = rules })
+	c := n.Connect(packet.V5, "c")
+	require.Equal(t, []packet.Code{1, packet.NotAuthorized, packet.NotAuthorized, packet.NotAuthorized},
+		c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: sharedT, QoS: 1}, {Filter: "$share/h/T/#", QoS: 1},
+			{Filter: "$share/g/T/a", QoS: 1}, {Filter: "T/#", QoS: 1}}}))
+}
+
+func TestMembersComeAndGoAndNothingIsLostOrStuck(t *testing.T) {
+	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
+		pub := n.Connect(v, "pub")
+		steady := n.Connect(v, "steady", kind)
+		steady.Subscribe(1, sharedT)
+		const count = 400
+		open := map[string]bool{}
+		acked := map[string]bool{}
+		sent := 0
+		for round := 0; sent < count; round++ {
+			c := n.Connect(v, "c"+strconv.Itoa(round%3), kind)
+			early := join(c)
+			for range 20 {
+				pub.Publish(1, "T/"+strconv.Itoa(sent%7), strconv.Itoa(sent))
+				sent++
+			}
+			for i, p := range append(early, c.Ping()...) {
+				m, ok := p.(*packet.Publish)
+				require.True(t, ok)
+				require.False(t, acked[string(m.Payload)], "message %s was acknowledged and comes again", m.Payload)
+				if i%3 == 0 {
+					open[string(m.Payload)] = true
+					continue
+				}
+				c.Ack(m)
+				acked[string(m.Payload)] = true
+			}
+			c.Ping() // the acknowledgements are read
+			c.Close()
+		}
+		deadline := time.Now().Add(mqtttest.Patience)
+		for len(acked) < count {
+			require.True(t, time.Now().Before(deadline), "%d of %d messages were delivered", len(acked), count)
+			for _, p := range steady.Ping() {
+				m, ok := p.(*packet.Publish)
+				require.True(t, ok)
+				require.False(t, acked[string(m.Payload)], "message %s was acknowledged and comes again", m.Payload)
+				acked[string(m.Payload)] = true
+				steady.Ack(m)
+			}
+		}
+		require.NotEmpty(t, open)
+		nothingFor(t, steady)
+	})
+}

@@ -1,0 +1,216 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Shared subscriptions (MQTT 5, 4.8.2). A record of a group is the member's from when its feed brings it until the client has
+// acknowledged it, or the session gives it back. What the client was sent at QoS 1 and did not acknowledge is given back when its
+// connection ends, so that another member gets it at once; what it was sent at QoS 2 stays its own until its session ends
+// [MQTT-4.8.2-4], and nobody gets it after that [MQTT-4.8.2-5]. Group records have no part in what overlapping subscriptions
+// share: a client with a shared and another subscription gets a copy for each.
+
+// shared reports whether a subscription is one of a group.
+func (sub *subscription) shared() bool { return sub.group != "" }
+
+// newSubscription makes a subscription as SUBSCRIBE or a session's record names it.
+func newSubscription(filter string) *subscription {
+	sub := &subscription{filter: filter, reads: filter}
+	if group, inner, shared, err := topic.ParseShared(filter); err == nil && shared {
+		sub.group, sub.reads = group, inner
+	}
+	return sub
+}
+
+// joinGroup makes the session a member of a group. A group that is new begins now; one that is not goes on where it is.
+func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
+	m := s.m
+	refs, err := m.queues(ctx, sub.reads)
+	if err != nil {
+		return err
+	}
+	// The ends first: of two nodes that find the group new, neither then leaves out what came after the other's SUBACK.
+	ends := make([]int64, len(refs))
+	for i, ref := range refs {
+		b, err := m.o.Store.Bounds(ctx, ref)
+		if err != nil {
+			return err
+		}
+		ends[i] = b.Max
+	}
+	if err := m.o.Meta.LearnFilters(ctx, sub.filter); err != nil {
+		return err
+	}
+	fresh := !m.o.Meta.HasFilter(sub.filter)
+	if err := m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter); err != nil {
+		return err
+	}
+	for i, ref := range refs {
+		if !fresh {
+			break
+		}
+		if err := m.o.Store.PlaceGroup(ctx, store.Group{Name: sub.group, QueueRef: ref}, ends[i]); err != nil {
+			return err
+		}
+	}
+	return s.openGroupFeed(sub, refs)
+}
+
+// openGroupFeed opens the feed of a group.
+func (s *Session) openGroupFeed(sub *subscription, refs []store.QueueRef) error {
+	f := &feed{s: s, sub: sub}
+	r, err := s.m.o.Hub.Group(sub.group, sub.reads, refs, f)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.subs[sub.filter]; s.conn == nil || have != nil && have != sub || sub.hasTail() {
+		r.Close() // the connection is another one, or none: a member that takes nothing must not stay
+		return errDetached
+	}
+	f.reader, f.group = r, r
+	sub.feeds, sub.opening = append(sub.feeds, f), false
+	s.addSubscription(sub)
+	s.feedReady(f)
+	return nil
+}
+
+// errDetached: the connection has ended meanwhile.
+var errDetached = errors.New("the connection has ended")
+
+// reopenGroupFeed opens the feed of a group that a resumed session belongs to.
+func (s *Session) reopenGroupFeed(ctx context.Context, sub *subscription) error {
+	refs, err := s.m.queues(ctx, sub.reads)
+	if err == nil {
+		err = s.m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter)
+	}
+	if err != nil {
+		if publish.Refused(err) {
+			return nil // its topic was deleted
+		}
+		return err
+	}
+	if err := s.openGroupFeed(sub, refs); !errors.Is(err, errDetached) {
+		return err
+	}
+	return nil
+}
+
+// room is how many records a feed may bring now. Of a group no more are taken than the client's window has room for. Called with
+// mu held.
+func (s *Session) room(f *feed) int {
+	if f.group == nil {
+		return pumpBatch
+	}
+	return min(pumpBatch, s.window-len(s.out.byID))
+}
+
+// deliverShared sends a group's record. It returns false where the client takes no more; the record is then still the caller's.
+// Called with mu held.
+func (s *Session) deliverShared(f *feed, item delivery.Item) bool {
+	rec, sub := item.Record, f.sub
+	if expired(&rec.Message) {
+		item.Lease.Ack()
+		return true
+	}
+	qos := min(rec.QoS, sub.qos) // [MQTT-4.8.2-3]
+	if qos > 0 && s.windowFull() {
+		return false
+	}
+	var ids []uint32
+	if sub.id != 0 {
+		ids = []uint32{sub.id}
+	}
+	d := s.dispatch(&rec.Message, qos, sub.options.RetainAsPublished && rec.Retain, ids, "")
+	if d == nil {
+		item.Lease.Ack()
+		return true
+	}
+	d.lease = item.Lease
+	return true
+}
+
+// handBack gives back what was taken from a group and not sent.
+func handBack(items []delivery.Item) {
+	leases := make([]*delivery.Lease, len(items))
+	for i := range items {
+		leases[i] = items[i].Lease
+	}
+	delivery.Return(leases)
+}
+
+// leaveGroups gives back, when the connection has ended, what the client did not acknowledge. What it was sent at QoS 2 stays its
+// own where the session goes on. Called with mu held.
+func (s *Session) leaveGroups() {
+	var back []*delivery.Lease
+	for _, d := range s.out.inOrder() {
+		if d.lease != nil && d.qos == 1 {
+			back = append(back, d.lease)
+			d.lease, d.done = nil, true
+			s.out.remove(d)
+		}
+	}
+	delivery.Return(back)
+}
+
+// forsake ends what groups still wait for from the session. ended: the session is over, so nobody is sent what it was sent at
+// QoS 2; otherwise it lives on without this state, on another node or after a restart, and only what the client has for sure
+// (PUBREC came) is not sent again. Called with mu held.
+func (s *Session) forsake(ended bool) {
+	var back []*delivery.Lease
+	for _, d := range s.out.inOrder() {
+		switch {
+		case d.lease == nil:
+		case d.qos == 2 && (ended || d.released):
+			d.lease.Ack()
+		default:
+			back = append(back, d.lease)
+		}
+		d.lease = nil
+	}
+	delivery.Return(back)
+}
+
+// addGroupQueues has a group read queues that are new.
+func (s *Session) addGroupQueues(sub *subscription, refs []store.QueueRef) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range sub.feeds {
+		if f.group != nil {
+			f.group.AddQueues(refs)
+		}
+	}
+}
+
+// EndGroup removes what the store keeps of a group that was retired, "$share/{group}/{filter}".
+func (m *Manager) EndGroup(ctx context.Context, filter string) error {
+	sub := newSubscription(filter)
+	if !sub.shared() {
+		return nil
+	}
+	refs, err := m.queues(ctx, sub.reads)
+	if err != nil {
+		if publish.Refused(err) {
+			return nil
+		}
+		return err
+	}
+	var errs []error
+	for _, ref := range refs {
+		if m.o.Meta.HasFilter(filter) {
+			return nil // it is used again
+		}
+		if err := m.o.Store.EndGroup(ctx, store.Group{Name: sub.group, QueueRef: ref}); err != nil {
+			errs = append(errs, fmt.Errorf("broker %q: %w", ref.Broker, err))
+		}
+	}
+	return errors.Join(errs...)
+}
