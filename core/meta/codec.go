@@ -74,6 +74,8 @@ type propertiesRecord struct {
 	ContentType     string      `json:"content_type,omitempty"`
 	ResponseTopic   string      `json:"response_topic,omitempty"`
 	CorrelationData []byte      `json:"correlation_data,omitempty"`
+	EmptyType       bool        `json:"empty_content_type,omitempty"`
+	EmptyData       bool        `json:"empty_correlation_data,omitempty"`
 	User            [][2]string `json:"user,omitempty"`
 }
 
@@ -81,7 +83,8 @@ func toMessageRecord(m *store.Message) *messageRecord {
 	r := &messageRecord{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Publisher: m.Publisher,
 		Created: millis(m.Created), Expires: millis(m.Expires)}
 	if p := m.Properties; p != nil {
-		pr := &propertiesRecord{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData}
+		pr := &propertiesRecord{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData,
+			EmptyType: p.EmptyType, EmptyData: p.CorrelationData != nil && len(p.CorrelationData) == 0}
 		if p.HasFormat {
 			f := p.PayloadFormat
 			pr.Format = &f
@@ -101,7 +104,11 @@ func (r *messageRecord) message() *store.Message {
 	m := &store.Message{Topic: r.Topic, Payload: r.Payload, QoS: r.QoS, Retain: r.Retain, Publisher: r.Publisher,
 		Created: fromMillis(r.Created), Expires: fromMillis(r.Expires)}
 	if p := r.Properties; p != nil {
-		m.Properties = &store.Properties{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData}
+		m.Properties = &store.Properties{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData,
+			EmptyType: p.EmptyType}
+		if p.EmptyData {
+			m.Properties.CorrelationData = []byte{}
+		}
 		if p.Format != nil {
 			m.Properties.HasFormat, m.Properties.PayloadFormat = true, *p.Format
 		}

@@ -312,7 +312,7 @@ func message(p *packet.Publish, publisher string) *store.Message {
 		out.HasFormat, out.PayloadFormat = true, *in.PayloadFormat
 	}
 	if in.ContentType != nil {
-		out.ContentType = *in.ContentType
+		out.ContentType, out.EmptyType = *in.ContentType, *in.ContentType == ""
 	}
 	if in.ResponseTopic != nil {
 		out.ResponseTopic = *in.ResponseTopic

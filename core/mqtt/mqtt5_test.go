@@ -36,6 +36,17 @@ func TestPropertiesOfAMessageReachTheSubscriberUnaltered(t *testing.T) {
 	late := n.Connect(packet.V5, "late")
 	late.Subscribe(0, "T/a")
 	require.Equal(t, sent, late.ExpectPublish("T/a", "ü").Properties)
+
+	// What is there and empty is there.
+	empty := &packet.Properties{PayloadFormat: new(byte(0)), ContentType: new(""), CorrelationData: []byte{}}
+	pub = n.Connect(packet.V5, "pub")
+	pub.PublishPacket(&packet.Publish{Topic: "T/e", QoS: 1, Retain: true, Payload: []byte("x"), Properties: empty})
+	require.Equal(t, empty, asleep.ExpectPublish("T/e", "x").Properties)
+	n.Crash()
+	n.Restart()
+	late = n.Connect(packet.V5, "late")
+	late.Subscribe(0, "T/e")
+	require.Equal(t, empty, late.ExpectPublish("T/e", "x").Properties)
 }
 
 // Proves 5.0: [MQTT-3.3.2-5] [MQTT-3.3.2-6]

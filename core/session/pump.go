@@ -301,7 +301,7 @@ func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 	if p.HasFormat {
 		out.PayloadFormat = &p.PayloadFormat
 	}
-	if p.ContentType != "" {
+	if p.ContentType != "" || p.EmptyType {
 		out.ContentType = &p.ContentType
 	}
 	if p.ResponseTopic != "" {

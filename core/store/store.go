@@ -30,8 +30,9 @@ type Properties struct {
 	PayloadFormat   byte // 0 unspecified bytes, 1 UTF-8
 	HasFormat       bool
 	ContentType     string
+	EmptyType       bool // a content type is there, and empty
 	ResponseTopic   string
-	CorrelationData []byte
+	CorrelationData []byte // nil where there is none; it may be there and empty
 	User            []UserProperty
 }
 

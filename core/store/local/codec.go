@@ -28,6 +28,7 @@ const (
 
 	propFormat      = 1 << 0
 	propCorrelation = 1 << 1
+	propEmptyType   = 1 << 2
 )
 
 var errCorrupt = errors.New("corrupt record")
@@ -102,6 +103,9 @@ func appendProperties(b []byte, p *store.Properties) []byte {
 	}
 	if p.CorrelationData != nil {
 		flags |= propCorrelation
+	}
+	if p.EmptyType {
+		flags |= propEmptyType
 	}
 	b = append(b, flags, p.PayloadFormat)
 	b = appendText(b, p.ContentType)
@@ -243,13 +247,14 @@ func (d *decoder) entries() []store.Entry {
 
 func (d *decoder) properties() *store.Properties {
 	flags := d.byte()
-	if flags>>2 != 0 {
+	if flags>>3 != 0 {
 		d.fail()
 	}
 	p := &store.Properties{
 		HasFormat:     flags&propFormat != 0,
 		PayloadFormat: d.byte(),
 		ContentType:   d.text(),
+		EmptyType:     flags&propEmptyType != 0,
 		ResponseTopic: d.text(),
 	}
 	if flags&propCorrelation != 0 {

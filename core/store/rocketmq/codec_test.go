@@ -82,6 +82,9 @@ func TestAMessageIsTheSameAfterItsRecord(t *testing.T) {
 			HasFormat: true, PayloadFormat: 1, ContentType: "\x01", ResponseTopic: "\x02", CorrelationData: []byte{1, 2},
 			User: []store.UserProperty{{Key: "a", Value: "\x01"}, {Key: "a", Value: "2"}, {}},
 		}},
+		{Topic: "T/a", Created: time.UnixMilli(5), Properties: &store.Properties{EmptyType: true}},
+		{Topic: "T/a", Created: time.UnixMilli(5), Properties: &store.Properties{CorrelationData: []byte{}}},
+		{Topic: "T/a", Created: time.UnixMilli(5), Properties: &store.Properties{EmptyType: true, CorrelationData: []byte{}}},
 	} {
 		got := roundTrip(t, &store.Append{Message: m, Topic: "T", Queues: []string{"q"}})
 		require.Len(t, got, 1)
@@ -162,6 +165,22 @@ func TestMessagesOfRocketMQProducersGetATopicAndAQoS(t *testing.T) {
 			require.Empty(t, r.Entries)
 		})
 	}
+}
+
+func TestPropertiesOfRocketMQProducersThatNoPublishMayCarryAreLeftOut(t *testing.T) {
+	var b []byte
+	for name, v := range map[string]string{
+		"mqttContentType": "\xff", "mqttResponseTopic": "T/#", "mqttCorrelationData": "no base64", "mqttPayloadFormat": "2", "mqttExpires": "soon",
+		"mqttUserProperties": `[["ok","1"],["bad\u0000","2"],["x","y"]]`, "mqttEmptyProperties": "nonsense",
+	} {
+		b = remoting.AppendProperty(b, name, v)
+	}
+	r, _ := decode("b", &remoting.Message{Topic: "T", Properties: string(b), Body: []byte("x")})
+	require.Equal(t, &store.Properties{User: []store.UserProperty{{Key: "ok", Value: "1"}, {Key: "x", Value: "y"}}}, r.Properties)
+	require.True(t, r.Expires.IsZero())
+	b = remoting.AppendProperty(nil, "mqttResponseTopic64", "VC8j") // T/#
+	r, _ = decode("b", &remoting.Message{Topic: "T", Properties: string(b), Body: []byte("x")})
+	require.Nil(t, r.Properties)
 }
 
 func TestIdentitiesAreUnique(t *testing.T) {

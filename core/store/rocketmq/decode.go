@@ -70,17 +70,26 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 			if v == "0" || v == "1" {
 				props().PayloadFormat, props().HasFormat = v[0]-'0', true
 			}
-		case propContentType:
-			props().ContentType = v
-		case propContentType + base64Suffix:
-			props().ContentType = plainText(v)
-		case propResponseTopic:
-			props().ResponseTopic = v
-		case propResponseTopic + base64Suffix:
-			props().ResponseTopic = plainText(v)
+		case propContentType, propContentType + base64Suffix:
+			if text := textOf(name, v); validText(text) {
+				props().ContentType = text
+			}
+		case propResponseTopic, propResponseTopic + base64Suffix:
+			if text := textOf(name, v); validTopicName(text) {
+				props().ResponseTopic = text
+			}
 		case propCorrelation:
 			if b, err := base64.StdEncoding.DecodeString(v); err == nil {
 				props().CorrelationData = b
+			}
+		case propEmptyOnes:
+			for one := range strings.SplitSeq(v, ",") {
+				switch one {
+				case propContentType:
+					props().EmptyType = true
+				case propCorrelation:
+					props().CorrelationData = []byte{}
+				}
 			}
 		case propUser:
 			user = v
@@ -96,7 +105,7 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 		r.ID = broker + "@" + strconv.FormatInt(m.LogOffset, 10)
 	}
 	if user != "" {
-		if u := userProperties(user); u != nil {
+		if u := userProperties(user); len(u) > 0 {
 			props().User = u
 		}
 	}
@@ -120,6 +129,14 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 	return r, followUp
 }
 
+// textOf is the value of a text property, which is in Base64 where its name says so.
+func textOf(name, v string) string {
+	if strings.HasSuffix(name, base64Suffix) {
+		return plainText(v)
+	}
+	return v
+}
+
 func plainText(encoded string) string {
 	b, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
@@ -133,9 +150,11 @@ func userProperties(text string) []store.UserProperty {
 	if json.Unmarshal([]byte(text), &pairs) != nil || len(pairs) == 0 {
 		return nil
 	}
-	out := make([]store.UserProperty, len(pairs))
-	for i, p := range pairs {
-		out[i] = store.UserProperty{Key: p[0], Value: p[1]}
+	out := make([]store.UserProperty, 0, len(pairs))
+	for _, p := range pairs {
+		if validText(p[0]) && validText(p[1]) {
+			out = append(out, store.UserProperty{Key: p[0], Value: p[1]})
+		}
 	}
 	return out
 }
@@ -204,7 +223,12 @@ func dispatchTopic(rocketmqTopic, dispatch string) string {
 	return ""
 }
 
+// validText reports whether a PUBLISH may carry the text (MQTT 5, 1.5.4).
+func validText(s string) bool {
+	return len(s) <= 65535 && !strings.Contains(s, "\x00") && utf8.ValidString(s)
+}
+
 // validTopicName reports whether a PUBLISH may carry the name; what other producers wrote need not be one.
 func validTopicName(t string) bool {
-	return t != "" && len(t) <= 65535 && !strings.ContainsAny(t, "+#\x00") && utf8.ValidString(t)
+	return t != "" && validText(t) && !strings.ContainsAny(t, "+#")
 }

@@ -130,6 +130,14 @@ func messageProperties(id string, m *store.Message) []property {
 	if len(p.CorrelationData) > 0 {
 		props = append(props, property{Name: propCorrelation, Value: base64.StdEncoding.EncodeToString(p.CorrelationData)})
 	}
+	switch emptyData := p.CorrelationData != nil && len(p.CorrelationData) == 0; {
+	case p.EmptyType && emptyData:
+		props = append(props, property{Name: propEmptyOnes, Value: propContentType + "," + propCorrelation})
+	case p.EmptyType:
+		props = append(props, property{Name: propEmptyOnes, Value: propContentType})
+	case emptyData:
+		props = append(props, property{Name: propEmptyOnes, Value: propCorrelation})
+	}
 	if len(p.User) > 0 {
 		pairs := make([][2]string, len(p.User))
 		for i, u := range p.User {

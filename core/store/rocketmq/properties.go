@@ -53,6 +53,9 @@ const (
 	propResponseTopic = "mqttResponseTopic"
 	// propCorrelation is the MQTT 5 correlation data in standard Base64.
 	propCorrelation = "mqttCorrelationData"
+	// propEmptyOnes names those of propContentType and propCorrelation, joined by a comma, that are there and empty: RocketMQ's
+	// clients do not keep empty properties.
+	propEmptyOnes = "mqttEmptyProperties"
 	// propUser holds the MQTT 5 user properties in their order: a JSON array of [name, value] arrays.
 	propUser = "mqttUserProperties"
 	// propPartial is "1" where follow-up records carry the rest of the dispatch set, propFollowUp "1" on those. Consumers of
