@@ -1,11 +1,11 @@
 // What an application with mqtt.js relies on: QoS 0 to 2, retained messages, wills, persistent sessions, over TCP and WebSocket.
 //
-// usage: node smoke.js URL USER SECRET_KEY FIRST_LEVEL_TOPIC VERSION
+// usage: node smoke.js URL USER SECRET_KEY FIRST_LEVEL_TOPIC VERSION ORIGIN
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import mqtt from 'mqtt'
 
-const [url, username, secret, topic, version] = process.argv.slice(2)
+const [url, username, secret, topic, version, origin] = process.argv.slice(2)
 const v5 = version === '5'
 const patience = 30_000
 
@@ -35,6 +35,7 @@ class Client {
       clean: !keep,
       protocolVersion: v5 ? 5 : 4,
       properties: v5 ? { sessionExpiryInterval: keep ? 3600 : 0 } : undefined,
+      wsOptions: { origin },
       reconnectPeriod: 0
     })
     client.mqtt.on('message', (_topic, _payload, packet) => {
@@ -50,13 +51,13 @@ class Client {
     return client
   }
 
-  async subscribe (filter, qos) {
-    const [grant] = await within(this.mqtt.subscribeAsync(filter, { qos }), 'SUBACK')
+  async subscribe (filter, qos, options = {}) {
+    const [grant] = await within(this.mqtt.subscribeAsync(filter, { qos, ...options }), 'SUBACK')
     assert.equal(grant.qos, qos)
   }
 
-  publish (name, payload, qos, retain = false) {
-    return within(this.mqtt.publishAsync(name, payload, { qos, retain }), 'the acknowledgement')
+  publish (name, payload, qos, retain = false, properties) {
+    return within(this.mqtt.publishAsync(name, payload, { qos, retain, properties }), 'the acknowledgement')
   }
 
   async expect (name, payload, qos, retain = false) {
@@ -66,6 +67,7 @@ class Client {
       else this.#waiting.push(resolve)
     }), `${name}: ${payload}`)
     assert.deepEqual([packet.topic, packet.payload.toString(), packet.qos, packet.retain], [name, payload, qos, retain])
+    return packet
   }
 
   leave () {
@@ -102,5 +104,26 @@ const victim = await Client.connect('victim', { will: { topic: `${topic}/will`, 
 victim.mqtt.on('error', () => {})
 victim.mqtt.stream.destroy()
 await late.expect(`${topic}/will`, 'gone', 1)
+if (v5) {
+  const properties = {
+    payloadFormatIndicator: true,
+    messageExpiryInterval: 600,
+    contentType: 'text/plain',
+    responseTopic: `${topic}/answers`,
+    correlationData: Buffer.from([0, 1, 255]),
+    userProperties: { b: ['1', '2'], a: 'ü' }
+  }
+  await late.subscribe(`${topic}/five`, 1, { properties: { subscriptionIdentifier: 300 } })
+  await publisher.publish(`${topic}/five`, 'with properties', 1, false, properties)
+  const got = (await late.expect(`${topic}/five`, 'with properties', 1)).properties
+  assert.ok(got.messageExpiryInterval > 300 && got.messageExpiryInterval <= 600)
+  assert.equal(got.subscriptionIdentifier, 300)
+  assert.deepEqual({ ...got.userProperties }, properties.userProperties)
+  for (const name of ['payloadFormatIndicator', 'contentType', 'responseTopic', 'correlationData']) assert.deepEqual(got[name], properties[name], name)
+  await late.subscribe(`${topic}/own`, 1, { nl: true })
+  await late.publish(`${topic}/own`, 'mine', 1)
+  await publisher.publish(`${topic}/own`, 'not mine', 1)
+  await late.expect(`${topic}/own`, 'not mine', 1)
+}
 await Promise.all([publisher, subscriber, late].map((client) => client.leave()))
 console.log('ok')

@@ -58,17 +58,35 @@ class Client:
         reasons = self.subscribed.get(timeout=PATIENCE)
         assert [r.value for r in reasons] == [qos], reasons
 
-    def publish(self, topic, payload, qos, retain=False):
-        self.mqtt.publish(topic, payload, qos, retain).wait_for_publish(PATIENCE)
+    def publish(self, topic, payload, qos, retain=False, properties=None):
+        self.mqtt.publish(topic, payload, qos, retain, properties).wait_for_publish(PATIENCE)
 
     def expect(self, topic, payload, qos, retain=False):
         m = self.messages.get(timeout=PATIENCE)
         got = (m.topic, m.payload.decode(), m.qos, m.retain)
         assert got == (topic, payload, qos, retain), f"{got}, not {(topic, payload, qos, retain)}"
+        return m
 
     def leave(self):
         self.mqtt.disconnect()
         self.mqtt.loop_stop()
+
+
+def properties(publisher, subscriber):
+    """What MQTT 5 adds to a message arrives."""
+    sent = Properties(PacketTypes.PUBLISH)
+    sent.PayloadFormatIndicator = 1
+    sent.MessageExpiryInterval = 600
+    sent.ContentType = "text/plain"
+    sent.ResponseTopic = f"{TOPIC}/answers"
+    sent.CorrelationData = b"\x00\x01\xff"
+    sent.UserProperty = [("b", "1"), ("a", "ü"), ("b", "1")]
+    subscriber.subscribe(f"{TOPIC}/five", 1)
+    publisher.publish(f"{TOPIC}/five", "with properties", 1, properties=sent)
+    got = subscriber.expect(f"{TOPIC}/five", "with properties", 1).properties
+    assert 300 < got.MessageExpiryInterval <= 600, got
+    for name in ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty"):
+        assert getattr(got, name) == getattr(sent, name), f"{name}: {got}"
 
 
 def main():
@@ -98,6 +116,8 @@ def main():
     victim = Client("victim", will=(f"{TOPIC}/will", "gone", 1))
     victim.mqtt.socket().shutdown(socket.SHUT_RDWR)
     late.expect(f"{TOPIC}/will", "gone", 1)
+    if V5:
+        properties(publisher, late)
     for client in (publisher, subscriber, late):
         client.leave()
     print("ok")
