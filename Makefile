@@ -52,6 +52,14 @@ test-e2e: test-packages ## Run the whole-system tests, on each RocketMQ version
 		LMQGATE_ROCKETMQ=$$v go test -count=1 -p 1 -timeout 30m ./test/... $(filter-out ./test/%,$(ROCKETMQ_PACKAGES)); \
 	done
 
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s); unit tests run their seeds
+	@set -e; grep -rE --include='*_test.go' --exclude-dir=examples '^func Fuzz' . | sed -E 's|^\./(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | while read -r dir target; do \
+		echo "$$target in $$dir"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir"; \
+	done
+
 # command:package, for Debian and its relatives.
 TEST_PACKAGES := java:default-jre-headless mvn:maven mosquitto_pub:mosquitto-clients python3:python3
 

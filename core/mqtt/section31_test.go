@@ -129,6 +129,33 @@ func TestACONNACKIsNeverLargerThanTheClientTakes(t *testing.T) {
 	require.Less(t, whole, 190)
 }
 
+// Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
+func TestAnAUTHIsNeverLargerThanTheClientTakes(t *testing.T) {
+	t.Parallel()
+	n, _ := startRiddles(t)
+	asked := 0
+	for limit := uint32(60); limit >= 10; limit -= 2 {
+		c := n.Dial(packet.V5)
+		c.Send(&packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "c",
+			Properties: &packet.Properties{MaximumPacketSize: &limit, AuthenticationMethod: new("RIDDLE")}})
+		p := c.Next()
+		require.LessOrEqual(t, packet.Size(p, packet.V5), int(limit))
+		if a, ok := p.(*packet.Auth); ok {
+			asked++
+			require.Nil(t, a.Properties.ReasonString)
+			require.Empty(t, a.Properties.User)
+			c.Send(step(packet.ContinueAuthentication, "RIDDLE", "wrong"))
+			p = c.Next()
+			require.LessOrEqual(t, packet.Size(p, packet.V5), int(limit))
+		}
+		require.True(t, p.(*packet.Connack).Code.Failed()) //nolint:forcetypeassert // nothing else may come
+		c.ExpectClosed()
+		c.Close()
+	}
+	require.Positive(t, asked)
+	require.Less(t, asked, 26)
+}
+
 // A server that has QoS 2, wildcards and retained messages says nothing to the contrary.
 func TestNothingThatTheServerHasIsDenied(t *testing.T) {
 	t.Parallel()

@@ -1,11 +1,15 @@
 package mqtt_test
 
 import (
+	"context"
+	"errors"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
@@ -137,4 +141,38 @@ func TestPUBRELComesInTheOrderOfPUBREC(t *testing.T) {
 		}
 		require.Empty(t, c.Ping())
 	})
+}
+
+// away is an authority that cannot judge what begins with "later".
+type away struct{ auth.Authority }
+
+func (a away) Authorize(ctx context.Context, p *auth.Principal, x auth.Action) (bool, error) {
+	if strings.HasPrefix(x.Topic, "later") {
+		return false, errors.New("the plugin is away")
+	}
+	return a.Authority.Authorize(ctx, p, x)
+}
+
+// What cannot be processed now is not acknowledged as if it were: 3.1.1 has nothing but the end of the connection for it.
+//
+// Proves 3.1.1: [MQTT-4.8.0-2]
+func TestATransientErrorEndsTheConnectionThatMetIt(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Authority = away{auth.Anonymous()} })
+	bystander := n.Connect(packet.V311, "bystander")
+	bystander.Subscribe(1, "#")
+	for qos := byte(0); qos <= 2; qos++ {
+		c := n.Connect(packet.V311, "c")
+		p := &packet.Publish{Topic: "later/a", QoS: qos}
+		if qos > 0 {
+			p.PacketID = 1
+		}
+		c.Send(p)
+		c.ExpectClosed()
+	}
+	five := n.Connect(packet.V5, "five") // has a code for it
+	five.Send(&packet.Publish{Topic: "later/a", QoS: 1, PacketID: 1})
+	five.ExpectAck(packet.PUBACK, 1, packet.ImplementationSpecificError)
+	five.Publish(1, "T/a", "now")
+	bystander.ExpectPublish("T/a", "now")
 }

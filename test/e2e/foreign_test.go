@@ -31,6 +31,7 @@ func unchanged(t *testing.T, file, cache string) (bool, func()) {
 	return string(last) == string(now), func() { require.NoError(t, os.WriteFile(stamp, now, 0o600)) }
 }
 
+// Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestPahoForPython(t *testing.T) {
 	python := program(t, "python3", "the Debian packages python3 and python3-venv")
 	programs, cache := clients(t, "python")
@@ -56,6 +57,7 @@ func TestPahoForPython(t *testing.T) {
 	})
 }
 
+// Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestMQTTjs(t *testing.T) {
 	node := program(t, "node", "Node.js 20 or later")
 	npm := program(t, "npm", "npm")

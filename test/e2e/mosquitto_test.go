@@ -111,6 +111,7 @@ func (m *mosquitto) read(id, n string, args ...string) []string {
 	return strings.Split(strings.TrimSpace(out), "\n")
 }
 
+// Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)

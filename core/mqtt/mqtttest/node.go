@@ -41,6 +41,8 @@ type Config struct {
 	// KnownTopics are created before clients are accepted; with NoAutoCreate they are the only ones.
 	KnownTopics  []string
 	NoAutoCreate bool
+	// Log is where the node writes; nil: see LMQGATE_TEST_LOG.
+	Log *slog.Logger
 }
 
 // Node is a gateway on the local store. Its methods are for the test's goroutine.
@@ -118,7 +120,10 @@ func (n *Node) end(crash bool) {
 func (n *Node) Restart() {
 	n.tb.Helper()
 	n.Stop()
-	log := logger()
+	log := n.cfg.Log
+	if log == nil {
+		log = logger()
+	}
 	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: log})
 	require.NoError(n.tb, err)
 	faults := storetest.NewFaulty(st)
