@@ -5,11 +5,13 @@ SHELL := /bin/sh
 
 GOLANGCI_VERSION := v2.15.0
 BUF_VERSION      := v1.75.0
+GRPCIO_TOOLS_VERSION := 1.76.0
 ROCKETMQ_VERSIONS := 5.4.0 5.1.4
 
 TOOLS    := $(CURDIR)/.cache/bin
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 BUF      := $(TOOLS)/buf-$(BUF_VERSION)
+PROTOC_PYTHON := $(CURDIR)/.cache/protoc-python-$(GRPCIO_TOOLS_VERSION)
 
 # Empty outside a git checkout; then the binaries say what Go recorded.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -39,17 +41,21 @@ run: build ## Build, and serve conf/standalone.yaml on loopback
 	@exec bin/lmqgate serve --config conf/standalone.yaml
 
 .PHONY: test
-test: test-unit test-e2e ## Run every test, also on RocketMQ; fetches what it needs
+test: test-unit test-authors test-e2e ## Run every test, also on RocketMQ; fetches what it needs
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
 	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= go test -race -timeout 5m $$(go list ./... | grep -v '/test/')
 
+.PHONY: test-authors
+test-authors: test-packages ## Test what authors of plugins are given: projects, tutorial, Python, examples
+	go test -count=1 -timeout 15m ./test/authors
+
 .PHONY: test-e2e
 test-e2e: test-packages ## Run the whole-system tests, on each RocketMQ version
 	@set -e; for v in $(ROCKETMQ_VERSIONS); do \
 		echo "RocketMQ $$v:"; \
-		LMQGATE_ROCKETMQ=$$v go test -count=1 -p 1 -timeout 30m ./test/... $(filter-out ./test/%,$(ROCKETMQ_PACKAGES)); \
+		LMQGATE_ROCKETMQ=$$v go test -count=1 -p 1 -timeout 30m $$(go list ./test/... | grep -v /test/authors$$) $(filter-out ./test/%,$(ROCKETMQ_PACKAGES)); \
 	done
 
 FUZZTIME ?= 30s
@@ -82,8 +88,10 @@ lint: $(GOLANGCI) $(BUF) ## Run golangci-lint and buf lint, at pinned versions
 	cd plugins/proto && $(BUF) lint
 
 .PHONY: proto
-proto: $(BUF) ## Generate Go from plugins/proto
+proto: $(BUF) $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
 	cd plugins/proto && $(BUF) generate
+	cd plugins/proto && $(PROTOC_PYTHON)/bin/python -m grpc_tools.protoc -I . \
+		--python_out=../python --pyi_out=../python lmqgate/plugin/v1/*.proto
 
 .PHONY: bench
 bench: build test-packages ## Measure throughput and latency
@@ -108,3 +116,9 @@ $(GOLANGCI):
 $(BUF):
 	GOBIN=$(TOOLS) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 	mv $(TOOLS)/buf $@
+
+$(PROTOC_PYTHON)/done:
+	python3 -m venv --clear $(PROTOC_PYTHON)
+	$(PROTOC_PYTHON)/bin/python -m pip install --quiet --disable-pip-version-check \
+		grpcio-tools==$(GRPCIO_TOOLS_VERSION) 'protobuf<7' 'setuptools<81'
+	touch $@

@@ -53,19 +53,11 @@ func newPluginInitCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is in %s. Next:\n\n  cd %s\n  make test     # builds it, and runs its tests and the conformance cases\n"+
 				"  make serve    # serves a gateway with it, as lmqgate.yaml says\n\nREADME.md says which files are yours to change.\n",
-				name, filepath.Clean(args[1]), quoted(filepath.Clean(args[1])))
+				name, filepath.Clean(args[1]), shellWord(filepath.Clean(args[1])))
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&language, "lang", "go", "`LANGUAGE` of the plugin: "+strings.Join(scaffold.Languages, " or "))
 	cmd.Flags().StringVar(&source, "source", "", "build on lmqgate's source in `DIR` instead of the released version (Go)")
 	return cmd
-}
-
-// quoted makes a path one word of a shell's.
-func quoted(s string) string {
-	if strings.ContainsAny(s, " \t'\"$&|;<>()*?[]{}\\`!#~") {
-		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-	}
-	return s
 }

@@ -1,0 +1,101 @@
+package authors
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+// bin is the directory with lmqgate, first on the PATH, and, below plugins, the plugins that the tests' gateways want.
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "lmqgate-authors-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	bin = dir
+	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// build makes, in dir, what the tests use of what `make build` makes.
+func build(dir string) error {
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	plugins := filepath.Join(dir, "plugins")
+	for _, d := range []string{dir, plugins} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(d, 0o755); err != nil {
+			return err
+		}
+	}
+	for pkg, out := range map[string]string{
+		"./cmd/lmqgate": filepath.Join(dir, "lmqgate"), "./plugins/meta-local": filepath.Join(plugins, "meta-local"),
+		"./plugins/auth-hmac": filepath.Join(plugins, "auth-hmac"),
+	} {
+		cmd := exec.Command("go", "build", "-o", out, pkg)
+		cmd.Dir = root
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+		}
+		if err := os.Chmod(out, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// root is the checkout.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := cluster.Root()
+	require.NoError(t, err)
+	return dir
+}
+
+// need skips the test where a program is missing; in CI that is a failure.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, name := range programs {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		message := name + " is missing; make test installs it on Debian, as root"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(message)
+		}
+		t.Skip(message)
+	}
+}
+
+// in runs a program in a directory and returns its output.
+func in(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s %q in %s:\n%s", name, args, dir, out)
+	return string(out)
+}
