@@ -83,15 +83,20 @@ test-packages:
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 
 .PHONY: lint
-lint: $(GOLANGCI) $(BUF) ## Run golangci-lint and buf lint, at pinned versions
+lint: $(GOLANGCI) $(BUF) ## Run golangci-lint, buf lint and buf breaking, at pinned versions
 	$(GOLANGCI) run ./...
 	cd plugins/proto && $(BUF) lint
+	plugins/proto/check-breaking.sh $(BUF)
 
 .PHONY: proto
 proto: $(BUF) $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
 	cd plugins/proto && $(BUF) generate
 	cd plugins/proto && $(PROTOC_PYTHON)/bin/python -m grpc_tools.protoc -I . \
 		--python_out=../python --pyi_out=../python lmqgate/plugin/v1/*.proto
+
+.PHONY: proto-freeze
+proto-freeze: $(BUF) ## Freeze the contract as it is, at a release; see plugins/proto/COMPATIBILITY.md
+	cd plugins/proto && $(BUF) build --exclude-source-info -o frozen/v1.binpb
 
 .PHONY: bench
 bench: build test-packages ## Measure throughput and latency

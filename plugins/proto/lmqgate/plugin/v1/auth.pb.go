@@ -383,7 +383,7 @@ func (x *AuthenticateRequest) GetPassword() []byte {
 type AuthenticateResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason Reason                 `protobuf:"varint,1,opt,name=reason,proto3,enum=lmqgate.plugin.v1.Reason" json:"reason,omitempty"`
-	// For the gateway's log, one line, without any secret: for instance "unknown user" or "wrong signature".
+	// For the gateway's log, one line of up to 1 KiB, without any secret: for instance "unknown user" or "wrong signature".
 	Detail string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
 	// Who the client is, as Authorize wants to hear it again. Empty: the user name.
 	Identity string `protobuf:"bytes,3,opt,name=identity,proto3" json:"identity,omitempty"`
@@ -663,7 +663,7 @@ func (x *AuthorizeRequest) GetActions() []*Action {
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Allow bool                   `protobuf:"varint,1,opt,name=allow,proto3" json:"allow,omitempty"`
-	// How long the gateway may go on using this decision for the same client, kind and topic; 0: ask every time.
+	// How long the gateway may go on using this decision for the same client, kind and topic, up to a day; 0: ask every time.
 	// The gateway shortens it by up to a tenth at random.
 	CacheMs int64 `protobuf:"varint,2,opt,name=cache_ms,json=cacheMs,proto3" json:"cache_ms,omitempty"`
 	// True where QoS and retain had a part in the decision, so it holds for the same QoS and retain only.

@@ -34,7 +34,9 @@ type AuthClient interface {
 	// Authenticate judges one CONNECT. A denial is an answer, not a gRPC error; a gRPC error means that no answer could be
 	// had, and the client is refused as "server unavailable".
 	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
-	// Authorize judges actions of one client. It answers one decision for each action, in order.
+	// Authorize judges actions of one client. It answers one decision for each action, in order. Client is all that it may
+	// depend on: the plugin may have been started again since Authenticate. An unknown kind, and a topic that MQTT forbids
+	// (empty, over 65,535 bytes, with NUL; a publish with + or #; a malformed filter), is denied.
 	Authorize(ctx context.Context, in *AuthorizeRequest, opts ...grpc.CallOption) (*AuthorizeResponse, error)
 	// Exchange serves MQTT 5 enhanced authentication (AUTH packets), one step a call. UNIMPLEMENTED where Describe lists no
 	// methods.
@@ -108,7 +110,9 @@ type AuthServer interface {
 	// Authenticate judges one CONNECT. A denial is an answer, not a gRPC error; a gRPC error means that no answer could be
 	// had, and the client is refused as "server unavailable".
 	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
-	// Authorize judges actions of one client. It answers one decision for each action, in order.
+	// Authorize judges actions of one client. It answers one decision for each action, in order. Client is all that it may
+	// depend on: the plugin may have been started again since Authenticate. An unknown kind, and a topic that MQTT forbids
+	// (empty, over 65,535 bytes, with NUL; a publish with + or #; a malformed filter), is denied.
 	Authorize(context.Context, *AuthorizeRequest) (*AuthorizeResponse, error)
 	// Exchange serves MQTT 5 enhanced authentication (AUTH packets), one step a call. UNIMPLEMENTED where Describe lists no
 	// methods.

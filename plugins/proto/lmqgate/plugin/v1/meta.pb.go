@@ -410,7 +410,7 @@ type PutRequest struct {
 	Value     []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	// Absent: unconditional.
 	Expect *Expect `protobuf:"bytes,4,opt,name=expect,proto3" json:"expect,omitempty"`
-	// Milliseconds after which the entry disappears by itself unless it is put again; 0: never. Ignored where
+	// Milliseconds after which, not before, the entry disappears by itself unless it is put again; 0: never. Ignored where
 	// MetaTraits.ttl is false.
 	TtlMs         int64 `protobuf:"varint,5,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -793,7 +793,7 @@ func (x *BatchRequest) GetOperations() []*Operation {
 type BatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// False: the expectation of operation failed_index did not hold. Where MetaTraits.atomic_batch is true nothing was
-	// applied, otherwise the operations before it were.
+	// applied; otherwise nothing from that operation on was, and those before it may have been.
 	Done          bool   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
 	Revision      int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	FailedIndex   uint32 `protobuf:"varint,3,opt,name=failed_index,json=failedIndex,proto3" json:"failed_index,omitempty"`

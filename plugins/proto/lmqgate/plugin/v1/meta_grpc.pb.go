@@ -35,19 +35,22 @@ const (
 //
 // gRPC errors: RESOURCE_EXHAUSTED where a limit of Describe or of the backend is reached (nothing was written);
 // UNAVAILABLE where the backend cannot be reached (the gateway tries again); INVALID_ARGUMENT for a malformed request.
-// A revision is a positive number that grows with every change of a key; where MetaTraits.compare_and_set is true, it
-// grows over all keys together.
+// A revision is a positive number that grows with every change of a key, its removal included; where
+// MetaTraits.compare_and_set is true, it grows over all keys together.
+// A key is UTF-8 of up to 8 KiB, empty included; keys that differ in a byte are different.
 type MetaClient interface {
 	// Get answers the entry, or found = false.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
-	// List streams all entries of a namespace whose key has the prefix, in key order, in pages. Each page carries the
-	// revision of the snapshot; a Watch from it misses nothing.
+	// List streams all entries of a namespace whose key has the prefix, in the order of the keys' bytes, in pages that stay well
+	// below 16 MiB. Each page carries the revision of the snapshot (0 only where nothing was ever written); a Watch from it
+	// misses nothing. A listing without entries is one page.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListResponse], error)
-	// Put writes one entry.
+	// Put writes one entry. It is answered once the entry is there for every later reader and outlives the plugin's process.
 	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
 	// Delete removes one entry; removing what is absent is no error.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
-	// Batch applies operations in order; whole or not at all where MetaTraits.atomic_batch is true.
+	// Batch applies operations in order; whole or not at all where MetaTraits.atomic_batch is true. The gateway's have up to 101
+	// operations and about 1 MiB.
 	Batch(ctx context.Context, in *BatchRequest, opts ...grpc.CallOption) (*BatchResponse, error)
 	// Watch streams changes of a namespace that are later than a revision, in revision order. UNIMPLEMENTED where
 	// MetaTraits.watch is false.
@@ -146,19 +149,22 @@ type Meta_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 //
 // gRPC errors: RESOURCE_EXHAUSTED where a limit of Describe or of the backend is reached (nothing was written);
 // UNAVAILABLE where the backend cannot be reached (the gateway tries again); INVALID_ARGUMENT for a malformed request.
-// A revision is a positive number that grows with every change of a key; where MetaTraits.compare_and_set is true, it
-// grows over all keys together.
+// A revision is a positive number that grows with every change of a key, its removal included; where
+// MetaTraits.compare_and_set is true, it grows over all keys together.
+// A key is UTF-8 of up to 8 KiB, empty included; keys that differ in a byte are different.
 type MetaServer interface {
 	// Get answers the entry, or found = false.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
-	// List streams all entries of a namespace whose key has the prefix, in key order, in pages. Each page carries the
-	// revision of the snapshot; a Watch from it misses nothing.
+	// List streams all entries of a namespace whose key has the prefix, in the order of the keys' bytes, in pages that stay well
+	// below 16 MiB. Each page carries the revision of the snapshot (0 only where nothing was ever written); a Watch from it
+	// misses nothing. A listing without entries is one page.
 	List(*ListRequest, grpc.ServerStreamingServer[ListResponse]) error
-	// Put writes one entry.
+	// Put writes one entry. It is answered once the entry is there for every later reader and outlives the plugin's process.
 	Put(context.Context, *PutRequest) (*PutResponse, error)
 	// Delete removes one entry; removing what is absent is no error.
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
-	// Batch applies operations in order; whole or not at all where MetaTraits.atomic_batch is true.
+	// Batch applies operations in order; whole or not at all where MetaTraits.atomic_batch is true. The gateway's have up to 101
+	// operations and about 1 MiB.
 	Batch(context.Context, *BatchRequest) (*BatchResponse, error)
 	// Watch streams changes of a namespace that are later than a revision, in revision order. UNIMPLEMENTED where
 	// MetaTraits.watch is false.

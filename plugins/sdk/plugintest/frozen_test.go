@@ -1,0 +1,41 @@
+package plugintest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A plugin of an earlier release keeps today's contract, too: what the kit asks is no more than was promised then.
+func TestAFrozenPluginKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, version := range []string{"v1"} {
+		for _, kind := range []string{"auth", "meta"} {
+			t.Run(version+" "+kind, func(t *testing.T) {
+				path := filepath.Join(dir, "frozen-"+kind+"-"+version)
+				out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../../test/frozenplugin/"+version).CombinedOutput()
+				require.NoError(t, err, "%s", out)
+				require.NoError(t, os.Chmod(path, 0o755))
+				if kind == "meta" {
+					RunMeta(t, Executable(path), Profile{})
+					return
+				}
+				profile, err := ParseProfile([]byte(`
+config: {password: frozen-password}
+allow:
+  - {client_id: a, username: alice, password: frozen-password, publish: u/alice/x}
+  - {client_id: a, username: alice, password: frozen-password, subscribe: u/alice/y}
+deny:
+  - {client_id: a, username: alice, password: melted-password}
+  - {client_id: a, username: alice, password: frozen-password, publish: u/bob/x}
+`))
+				require.NoError(t, err)
+				RunAuth(t, Executable(path), profile)
+			})
+		}
+	}
+}
