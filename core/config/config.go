@@ -247,6 +247,8 @@ type Plugins struct {
 	Dir string `yaml:"dir"`
 	// SHA-256 checksums that plugins must have, as `name: "sha256:HEX"`. A plugin without an entry is not checked.
 	Checksums map[string]string `yaml:"checksums"`
+	// Memory that the process of a plugin may take, at least 32MiB; one that takes more is started again (on Linux). 0 is no limit.
+	MemoryLimit Size `yaml:"memory_limit"`
 }
 
 // The log formats.

@@ -37,7 +37,7 @@ func Default() *Config {
 		},
 		Topics:  Topics{Queues: 4, MaxFilters: 100_000},
 		Admin:   Admin{Address: "127.0.0.1:8080"},
-		Plugins: Plugins{},
+		Plugins: Plugins{MemoryLimit: 1 << 30},
 		Log:     Log{Level: "info", Format: LogText},
 	}
 }

@@ -70,6 +70,9 @@ func (c *Config) validatePlugins(p *problems) {
 	} else if len(next.Config) > 0 {
 		p.add("meta.next.plugin", "is missing: meta.next.config is of which plugin?")
 	}
+	if m := c.Plugins.MemoryLimit; m != 0 && m < 32<<20 {
+		p.add("plugins.memory_limit", "%s wants at least 32MiB, or 0 for no limit", m)
+	}
 	for _, name := range sortedKeys(c.Plugins.Checksums) {
 		key := "plugins.checksums." + name
 		pluginName(p, key, name)

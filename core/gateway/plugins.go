@@ -16,7 +16,8 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	host, err := pluginhost.New(pluginhost.Options{Dir: g.cfg.Plugins.Dir, Checksums: g.cfg.Plugins.Checksums, NodeID: g.id,
-		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, Log: g.log, Registerer: g.registry})
+		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, MemoryLimit: uint64(g.cfg.Plugins.MemoryLimit),
+		Log: g.log, Registerer: g.registry})
 	if err != nil {
 		return err
 	}
@@ -77,13 +78,13 @@ func (g *Gateway) warnOfMeta(p *pluginhost.Plugin) {
 // authSpec is the auth plugin of a configuration.
 func authSpec(c *config.Config) pluginhost.Spec {
 	return pluginhost.Spec{Name: c.Auth.Plugin, Kind: pluginv1.Kind_KIND_AUTH, Config: c.Auth.Config, Dir: c.Plugins.Dir,
-		Checksum: c.Plugins.Checksums[c.Auth.Plugin]}
+		Checksum: c.Plugins.Checksums[c.Auth.Plugin], MemoryLimit: uint64(c.Plugins.MemoryLimit)}
 }
 
 // metaSpec is the meta plugin of a configuration.
 func metaSpec(c *config.Config) pluginhost.Spec {
 	return pluginhost.Spec{Name: c.Meta.Plugin, Kind: pluginv1.Kind_KIND_META, Config: c.Meta.Config, Dir: c.Plugins.Dir,
-		Checksum: c.Plugins.Checksums[c.Meta.Plugin]}
+		Checksum: c.Plugins.Checksums[c.Meta.Plugin], MemoryLimit: uint64(c.Plugins.MemoryLimit)}
 }
 
 // presentMeta is the meta plugin that serves.
@@ -98,7 +99,7 @@ func (g *Gateway) presentMeta() *pluginhost.Plugin {
 func (g *Gateway) stageMeta(ctx context.Context, name string, block config.PluginConfig) (*pluginhost.Plugin, error) {
 	applied := g.reloads.present()
 	return g.host.Run(ctx, pluginhost.Spec{Name: name, Kind: pluginv1.Kind_KIND_META, Config: block, Dir: applied.Plugins.Dir,
-		Checksum: applied.Plugins.Checksums[name]})
+		Checksum: applied.Plugins.Checksums[name], MemoryLimit: uint64(applied.Plugins.MemoryLimit)})
 }
 
 // adoptMeta makes a staged plugin the node's meta plugin, and stops the one before. core/meta must call the staged one already.

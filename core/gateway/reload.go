@@ -94,7 +94,7 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 // notApplied lists the keys that have changed and that a reload does not apply.
 func notApplied(applied, next *config.Config) []string {
 	return slices.DeleteFunc(config.Differences(applied, next), func(key string) bool {
-		return slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "plugins.dir", "plugins.checksums"}, key)
+		return slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "plugins.dir", "plugins.checksums", "plugins.memory_limit"}, key)
 	})
 }
 

@@ -40,6 +40,13 @@ func (b *breaker) allow() bool {
 	return true
 }
 
+// isOpen says whether calls are suspended.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failures >= breakerFailures
+}
+
 func (b *breaker) success() { b.reset() }
 
 // neutral is an outcome that says nothing about whether the plugin hangs.

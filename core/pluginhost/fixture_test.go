@@ -38,6 +38,8 @@ type testAuth struct {
 	cfg  testConfig
 	log  *slog.Logger
 	lock *os.File
+	// hoard is memory that it does not give back.
+	hoard []byte
 }
 
 func (t *testAuth) Info() sdk.Info {
@@ -132,6 +134,8 @@ func (t *testAuth) Authenticate(_ context.Context, req *pluginv1.AuthenticateReq
 	switch req.GetConnection().GetUsername() {
 	case "says":
 		return &pluginv1.AuthenticateResponse{Detail: t.cfg.Says}, nil
+	case "hog":
+		t.hoard = bytes.Repeat([]byte{1}, 256<<20)
 	case "slow":
 		time.Sleep(300 * time.Millisecond)
 	case "crash":
@@ -300,7 +304,7 @@ func newHost(t *testing.T, names ...string) (*Host, *logBuffer) {
 		Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		timing: timing{
 			startup: 9 * time.Second, handshake: 6 * time.Second,
-			healthEvery: 100 * time.Millisecond, healthTimeout: 500 * time.Millisecond,
+			memoryEvery: 50 * time.Millisecond, healthEvery: 100 * time.Millisecond, healthTimeout: 500 * time.Millisecond,
 			firstPause: 20 * time.Millisecond, lastPause: 200 * time.Millisecond,
 			callAuth: 8 * time.Second, heal: time.Second, ping: 2 * time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,
 		},

@@ -28,6 +28,9 @@ type Options struct {
 	Checksums map[string]string
 	// NodeID, DataDir and ConfigDir are handed to each plugin's Configure. The paths are made absolute.
 	NodeID, DataDir, ConfigDir string
+	// MemoryLimit is that of plugins whose Spec is made here, in bytes; 0: no limit. It is looked at every second, on Linux; pages
+	// of files do not count, processes that the plugin starts do not either. Plugins in Go are told to keep below it (GOMEMLIMIT).
+	MemoryLimit uint64
 	// Log takes the host's and the plugins' lines; nil discards them.
 	Log *slog.Logger
 	// Registerer takes the metrics; nil leaves them unregistered.
@@ -160,7 +163,7 @@ func (h *Host) Stop(p *Plugin) error {
 	defer h.starts.Done()
 	p.stop()
 	p.supervised.Wait()
-	h.metrics.up.DeleteLabelValues(p.Name())
+	h.metrics.forget(p.Name())
 	return nil
 }
 
@@ -196,6 +199,7 @@ type timing struct {
 	// startup bounds a start as a whole, handshake the time until the process says where it listens.
 	startup, handshake         time.Duration
 	healthEvery, healthTimeout time.Duration
+	memoryEvery                time.Duration
 	// firstPause and lastPause bound the pause before a restart; stableAfter of uptime resets it.
 	firstPause, lastPause, stableAfter time.Duration
 	// waitLive is how long after a plugin went down calls still wait for it.
@@ -220,6 +224,7 @@ func (t timing) orDefaults() timing {
 	or(&t.handshake, 5*time.Second)
 	or(&t.healthEvery, 3*time.Second)
 	or(&t.healthTimeout, 2*time.Second)
+	or(&t.memoryEvery, time.Second)
 	or(&t.firstPause, 100*time.Millisecond)
 	or(&t.lastPause, 15*time.Second)
 	or(&t.stableAfter, time.Minute)

@@ -81,6 +81,8 @@ func servePlugin(name string) {
 		sdk.ServeAuth(&testAuth{name: name})
 	case "plug-liar":
 		sdk.ServeAuth(&testAuth{name: "somebody-else"})
+	case "plug-flood":
+		serveFlood(name)
 	case "plug-meta", "plug-meta-other":
 		sdk.ServeMeta(&testMeta{name: name})
 	default:

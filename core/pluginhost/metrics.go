@@ -14,6 +14,7 @@ type metrics struct {
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	swaps    *prometheus.CounterVec
+	memory   *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -35,8 +36,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.swaps = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "lmqgate_plugin_swaps_total", Help: "Attempts to have the plugin take over from what ran before, by result.",
 	}, []string{"plugin", "result"})
+	m.memory = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "lmqgate_plugin_memory_bytes", Help: "Memory of the plugin's process, without pages of files.",
+	}, []string{"plugin"})
 	if reg != nil {
-		reg.MustRegister(m.up, m.restarts, m.calls, m.seconds, m.swaps)
+		reg.MustRegister(m.up, m.restarts, m.calls, m.seconds, m.swaps, m.memory)
 	}
 	return m
 }
@@ -46,6 +50,12 @@ func (m *metrics) call(plugin, method string, err error, took time.Duration) {
 	if took > 0 {
 		m.seconds.WithLabelValues(plugin, method).Observe(took.Seconds())
 	}
+}
+
+// forget drops what is said of a plugin that the gateway does not have any more.
+func (m *metrics) forget(plugin string) {
+	m.up.DeleteLabelValues(plugin)
+	m.memory.DeleteLabelValues(plugin)
 }
 
 func (m *metrics) swap(plugin string, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -17,7 +18,9 @@ const (
 	StateStarting   State = "starting"
 	StateRunning    State = "running"
 	StateRestarting State = "restarting"
-	StateStopped    State = "stopped"
+	// StateCrashLooping: it ended or could not be started several times in a row, and is tried again.
+	StateCrashLooping State = "crash-looping"
+	StateStopped      State = "stopped"
 )
 
 // Info is what operators are told about a plugin.
@@ -32,6 +35,14 @@ type Info struct {
 	State    State         `json:"state"`
 	Uptime   time.Duration `json:"uptime"` // of the process
 	Restarts int           `json:"restarts"`
+	// Calls and Errors count the calls since the gateway started, and those that failed, whichever process answered.
+	Calls  int64 `json:"calls"`
+	Errors int64 `json:"errors"`
+	// Suspended: it hangs, and calls fail at once for a moment.
+	Suspended bool `json:"suspended"`
+	// Memory is what the process takes, in bytes, without pages of files; 0 where that is not known. MemoryLimit: 0 for none.
+	Memory      uint64 `json:"memory_bytes"`
+	MemoryLimit uint64 `json:"memory_limit_bytes"`
 	// LastError is why the plugin ended or was unwell last; it stays after a recovery.
 	LastError string `json:"last_error,omitempty"`
 	// Contract is the version of plugins/proto that is spoken; Secure is false where the plugin does without TLS.
@@ -54,6 +65,8 @@ type Plugin struct {
 	stop context.CancelFunc
 	// takeovers brings the supervisor the swaps that want its process.
 	takeovers chan *takeover
+	calls     atomic.Int64
+	errors    atomic.Int64
 	// swapping is held by the one swap that is under way. It is taken before mu.
 	swapping sync.Mutex
 
@@ -71,6 +84,7 @@ type Plugin struct {
 	lastError error
 	unwell    error
 	breaker   *breaker
+	memory    uint64 // of the live process
 	// changed is closed and replaced whenever live changes.
 	changed   chan struct{}
 	onRestart []func()
@@ -134,7 +148,9 @@ func (p *Plugin) Info() Info {
 		info.Path, info.Checksum = p.last.file.path, p.last.file.sum
 		info.Version, info.Contract, info.Secure = p.last.describe.GetVersion(), p.last.version, p.last.secure
 	}
+	info.Calls, info.Errors, info.MemoryLimit = p.calls.Load(), p.errors.Load(), p.spec.MemoryLimit
 	if p.live != nil {
+		info.Memory, info.Suspended = p.memory, p.breaker.isOpen()
 		info.PID, info.Uptime = p.live.process.pid(), time.Since(p.live.started)
 	}
 	if p.lastError != nil {
@@ -165,9 +181,10 @@ func (p *Plugin) adopt(inst *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if inst.spec.Name != p.spec.Name {
-		p.host.metrics.up.DeleteLabelValues(p.spec.Name)
+		p.host.metrics.forget(p.spec.Name)
 	}
 	p.live, p.last, p.state, p.unwell, p.spec = inst, inst, StateRunning, inst.unwell, inst.spec
+	p.memory = 0
 	p.breaker = newBreaker(p.host.opts.timing.breakerOpen)
 	p.announce()
 	p.host.metrics.up.WithLabelValues(p.spec.Name).Set(1)

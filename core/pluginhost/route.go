@@ -41,8 +41,17 @@ func newRoute(p *Plugin, deadline time.Duration) *route {
 func (r *route) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	began := time.Now()
 	err := r.invoke(ctx, method, args, reply, opts)
-	r.plugin.host.metrics.call(r.plugin.Name(), shortName(method), err, time.Since(began))
+	r.count(method, err, time.Since(began))
 	return err
+}
+
+// count notes a call that has ended.
+func (r *route) count(method string, err error, took time.Duration) {
+	r.plugin.calls.Add(1)
+	if err != nil {
+		r.plugin.errors.Add(1)
+	}
+	r.plugin.host.metrics.call(r.plugin.Name(), shortName(method), err, took)
 }
 
 func (r *route) invoke(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
@@ -114,7 +123,7 @@ func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 	stream, err := inst.conn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		err = settled(ctx, err)
-		r.plugin.host.metrics.call(r.plugin.Name(), shortName(method), err, 0)
+		r.count(method, err, 0)
 		return nil, err
 	}
 	return settledStream{ClientStream: stream}, nil

@@ -19,12 +19,14 @@ type Spec struct {
 	Dir string
 	// Checksum pins the executable as "sha256:HEX"; empty: not pinned.
 	Checksum string
+	// MemoryLimit, in bytes, is what the process may take before it is started again; 0: no limit. See Options.
+	MemoryLimit uint64
 }
 
 // Spec is what Start makes of a name, a kind and a configuration block: the plugin of that name in Options.Dir, pinned where
 // Options.Checksums pins it.
 func (h *Host) Spec(name string, kind pluginv1.Kind, config map[string]any) Spec {
-	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name]}
+	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name], MemoryLimit: h.opts.MemoryLimit}
 }
 
 // spec is a Spec as it is used: with the block as it is sent, and the log of its plugin.

@@ -2,6 +2,7 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -46,28 +47,28 @@ func (p *Plugin) supervise(ctx context.Context, inst *instance) {
 	defer close(p.gone)
 	t := p.host.opts.timing
 	pause := t.firstPause
+	loop := &crashLoop{}
 	for {
-		why, swap := p.watch(ctx, inst)
+		why, swap := p.watch(ctx, inst, loop)
 		if swap != nil {
 			swap.old <- inst
 			if inst = <-swap.next; inst != nil {
 				continue
 			}
-			pause = t.firstPause
+			pause, *loop = t.firstPause, crashLoop{}
 		} else {
 			if ctx.Err() != nil {
 				p.lose(StateStopped, nil)
 				inst.stop()
 				return
 			}
-			p.lose(StateRestarting, why)
-			inst.end(discardTimeout)
 			if time.Since(inst.started) > t.stableAfter {
-				pause = t.firstPause
+				pause, *loop = t.firstPause, crashLoop{}
 			}
-			inst.spec.log.Error("plugin is down; it is started again", "error", why)
+			p.lose(loop.ended(inst.spec.log, "plugin is down; it is started again", why, t.lastPause), why)
+			inst.end(discardTimeout)
 		}
-		if inst = p.relaunch(ctx, &pause); inst == nil {
+		if inst = p.relaunch(ctx, &pause, loop); inst == nil {
 			p.lose(StateStopped, nil)
 			return
 		}
@@ -75,9 +76,14 @@ func (p *Plugin) supervise(ctx context.Context, inst *instance) {
 }
 
 // watch returns why the process is no longer good, or the swap that wants it, or when ctx ends.
-func (p *Plugin) watch(ctx context.Context, inst *instance) (why error, swap *takeover) {
-	tick := time.NewTicker(p.host.opts.timing.healthEvery)
+func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (why error, swap *takeover) {
+	t := p.host.opts.timing
+	tick := time.NewTicker(t.healthEvery)
 	defer tick.Stop()
+	memory := time.NewTicker(t.memoryEvery)
+	defer memory.Stop()
+	stable := time.NewTimer(time.Until(inst.started.Add(t.stableAfter)))
+	defer stable.Stop()
 	failures := 0
 	for {
 		select {
@@ -87,6 +93,14 @@ func (p *Plugin) watch(ctx context.Context, inst *instance) (why error, swap *ta
 			return nil, t
 		case <-inst.process.exited:
 			return inst.process.ended(), nil
+		case <-stable.C:
+			loop.stable(inst.spec.log)
+			continue
+		case <-memory.C:
+			if err := p.checkMemory(inst); err != nil {
+				return err, nil
+			}
+			continue
 		case <-tick.C:
 		}
 		err := p.checkHealth(ctx, inst)
@@ -98,6 +112,22 @@ func (p *Plugin) watch(ctx context.Context, inst *instance) (why error, swap *ta
 			return fmt.Errorf("it did not answer %d health checks: %s", failures, clip(status.Convert(err).Message())), nil
 		}
 	}
+}
+
+// checkMemory notes what the process takes; an error means that it is too much.
+func (p *Plugin) checkMemory(inst *instance) error {
+	used, ok := memoryOf(inst.process.pid())
+	if !ok {
+		return nil
+	}
+	p.mu.Lock()
+	p.memory = used
+	p.mu.Unlock()
+	p.host.metrics.memory.WithLabelValues(inst.spec.Name).Set(float64(used))
+	if limit := inst.spec.MemoryLimit; limit > 0 && used > limit {
+		return fmt.Errorf("it takes %d MiB of memory, more than plugins.memory_limit, %d MiB", used>>20, limit>>20)
+	}
+	return nil
 }
 
 // checkHealth asks the process how it is. An error means that it did not answer; that it is unwell is an answer.
@@ -127,7 +157,7 @@ func (p *Plugin) checkHealth(ctx context.Context, inst *instance) error {
 
 // relaunch starts the plugin until that succeeds, with growing pauses, or until a swap brings another process. It answers nil
 // when ctx ends. Restarts is counted for each success.
-func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration) *instance {
+func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration, loop *crashLoop) *instance {
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,12 +165,13 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration) *instance {
 		case t := <-p.takeovers:
 			t.old <- nil
 			if inst := <-t.next; inst != nil {
+				*loop = crashLoop{}
 				return inst
 			}
 		case <-time.After(*pause/2 + rand.N(*pause/2+1)):
 		}
 		*pause = min(2**pause, p.host.opts.timing.lastPause)
-		inst, err := p.launchAgain(ctx)
+		inst, given, err := p.launchAgain(ctx)
 		if ctx.Err() != nil {
 			if inst != nil {
 				inst.stop()
@@ -148,8 +179,9 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration) *instance {
 			return nil
 		}
 		if err != nil {
-			p.lose(StateRestarting, err)
-			p.present().log.Error("plugin could not be started again", "error", err, "next_try_within", pause.String())
+			if !given { // else a swap gave it up
+				p.lose(loop.ended(p.present().log, "plugin could not be started again", err, p.host.opts.timing.lastPause), err)
+			}
 			continue
 		}
 		p.mu.Lock()
@@ -158,7 +190,7 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration) *instance {
 		p.mu.Unlock()
 		p.host.metrics.restarts.WithLabelValues(inst.spec.Name).Inc()
 		p.adopt(inst)
-		inst.spec.log.Info("plugin runs again", "pid", inst.process.pid(), "restarts", restarts)
+		loop.runs(inst.spec.log, inst.process.pid(), restarts)
 		for _, fn := range told {
 			fn()
 		}
@@ -167,16 +199,16 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration) *instance {
 }
 
 // launchAgain starts the plugin as it is specified now. A swap may give it up.
-func (p *Plugin) launchAgain(ctx context.Context) (*instance, error) {
+func (p *Plugin) launchAgain(ctx context.Context) (inst *instance, givenUp bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.host.opts.timing.startup)
 	defer cancel()
 	p.mu.Lock()
 	p.cancelLaunch = cancel
 	s := p.spec
 	p.mu.Unlock()
-	inst, err := p.host.launch(ctx, s)
+	inst, err = p.host.launch(ctx, s)
 	p.mu.Lock()
 	p.cancelLaunch = nil
 	p.mu.Unlock()
-	return inst, err
+	return inst, errors.Is(ctx.Err(), context.Canceled), err
 }

@@ -202,5 +202,5 @@ func (p *Plugin) Differs(what Spec) (bool, error) {
 	}
 	now, info := p.present(), p.Info()
 	return info.State != StateRunning || now.Name != s.Name || !bytes.Equal(now.block, s.block) || now.Dir != s.Dir ||
-		now.Checksum != s.Checksum || info.Checksum != file.sum, nil
+		now.Checksum != s.Checksum || now.MemoryLimit != s.MemoryLimit || info.Checksum != file.sum, nil
 }
