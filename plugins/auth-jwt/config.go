@@ -17,7 +17,7 @@ type config struct {
 	Issuers        []string          `config:"issuers" doc:"the claim iss must be one of these; none: any"`
 	Audiences      []string          `config:"audiences" doc:"the claim aud must name one of these; none: any"`
 	RequiredClaims map[string]string `config:"required_claims" doc:"claims that must be there, with this value or, where it is empty, with any"`
-	Leeway         time.Duration     `config:"leeway" default:"30s" doc:"how far clocks may differ; 0 to 5m"`
+	Leeway         time.Duration     `config:"leeway" default:"5s" doc:"how far clocks may differ; 0 to 5m"`
 	RequireExpiry  bool              `config:"require_expiry" default:"true" doc:"refuse tokens that never expire"`
 	IdentityClaim  string            `config:"identity_claim" default:"sub" doc:"the claim that says who the client is; %u in rules"`
 	UsernameClaim  string            `config:"username_claim" doc:"the MQTT user name must be what this claim says; empty: the user name does not matter"`

@@ -13,7 +13,7 @@ import (
 
 func TestClaimsDecideWhoMayConnect(t *testing.T) {
 	p, _ := activate(t, "", secretOnly(block{
-		"issuers": []string{"https://issuer.example", "other"}, "audiences": []string{"mqtt", "devices"},
+		"leeway": "30s", "issuers": []string{"https://issuer.example", "other"}, "audiences": []string{"mqtt", "devices"},
 		"required_claims": block{"tenant": "acme", "realm.roles": "mqtt", "level": "3", "any": ""},
 	}))
 	right := jwt.MapClaims{"iss": "other", "aud": []string{"web", "mqtt"}, "tenant": "acme", "level": 3, "any": "x",

@@ -46,7 +46,7 @@ func (g *Gateway) connect(t *testing.T, id string, options ...option) *client {
 func (g *Gateway) tryConnect(t *testing.T, id string, options ...option) (*client, error) {
 	t.Helper()
 	c := &client{t: t, g: g, id: id, more: make(chan struct{}, 1), lost: make(chan error, 1)}
-	o := paho.NewClientOptions().AddBroker("tcp://" + g.TCP).SetClientID(id).SetUsername(user).SetPassword(Password(id)).
+	o := paho.NewClientOptions().AddBroker("tcp://" + g.TCP).SetClientID(id).SetUsername(user).SetPassword(g.password(id)).
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetOrderMatters(true).
 		SetProtocolVersion(4).SetKeepAlive(time.Minute).SetDefaultPublishHandler(c.receive).
 		SetConnectionLostHandler(func(_ paho.Client, err error) {

@@ -39,6 +39,7 @@ type Gateway struct {
 	t    *testing.T
 	dir  string // configuration, data, logs
 	salt string // makes names of this gateway's test unique
+	auth *authScheme
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 	err  error         // how it ended; after done
@@ -60,18 +61,15 @@ func configure(t *testing.T, p profile, more ...settings) *Gateway {
 	t.Helper()
 	var salt [4]byte
 	_, _ = rand.Read(salt[:])
-	g := &Gateway{t: t, dir: t.TempDir(), salt: hex.EncodeToString(salt[:])}
+	g := &Gateway{t: t, dir: t.TempDir(), salt: hex.EncodeToString(salt[:]), auth: p.auth}
+	if g.auth == nil {
+		g.auth = hmacScheme
+	}
 	config := settings{
 		"node":      settings{"id": "n" + g.salt},
 		"listeners": []settings{{"type": "tcp", "address": "127.0.0.1:0"}, {"type": "ws", "address": "127.0.0.1:0", "path": "/mqtt"}},
-		"auth": settings{"plugin": "auth-hmac", "config": settings{"users": []settings{
-			{"username": user, "secret_key": secret},
-			{"username": ruledUser, "secret_key": ruledSecret, "rules": []settings{
-				{"effect": "allow", "action": "publish", "topic": "%u/out/%c"},
-				{"effect": "allow", "action": "subscribe", "topic": "%u/in/#"},
-			}},
-		}}},
-		"admin": settings{"address": "127.0.0.1:0"},
+		"auth":      settings{"plugin": g.auth.plugin, "config": g.auth.config(t, g.dir)},
+		"admin":     settings{"address": "127.0.0.1:0"},
 	}
 	maps.Copy(config, p.settings(t))
 	for _, m := range more {
@@ -236,7 +234,13 @@ func (g *Gateway) Topic(name string) string {
 	return name
 }
 
-// Password is what the demo user logs in with under a client id: what Apache RocketMQ MQTT's clients compute.
+// password is what the demo user logs in with under a client id.
+func (g *Gateway) password(clientID string) string {
+	g.t.Helper()
+	return g.auth.password(g.t, user, clientID)
+}
+
+// Password is what the demo user of auth-hmac logs in with under a client id: what Apache RocketMQ MQTT's clients compute.
 func Password(clientID string) string { return sign(secret, clientID) }
 
 func sign(key, clientID string) string {

@@ -110,7 +110,7 @@ func (g *gate) close() {
 }
 
 func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
-	p := profile{"rocketmq", func(t *testing.T) settings {
+	p := profile{name: "rocketmq", settings: func(t *testing.T) settings {
 		t.Helper()
 		return nil
 	}}

@@ -29,7 +29,7 @@ func mosquittoClients(t *testing.T, g *Gateway) *mosquitto {
 
 // as makes the arguments that log in as the demo user.
 func (m *mosquitto) as(id string, args ...string) []string {
-	return m.login(id, user, Password(id), args...)
+	return m.login(id, user, m.g.password(id), args...)
 }
 
 func (m *mosquitto) login(id, username, password string, args ...string) []string {
@@ -113,7 +113,7 @@ func (m *mosquitto) read(id, n string, args ...string) []string {
 
 // Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
-	everywhere(t, func(t *testing.T, p profile) {
+	withEachAuthPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		topic := g.Topic("mosquitto")
@@ -136,7 +136,7 @@ func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
 }
 
 func TestMosquittoRetainedMessages(t *testing.T) {
-	everywhere(t, func(t *testing.T, p profile) {
+	withEachAuthPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		topic := g.Topic("retained")
@@ -176,7 +176,7 @@ func TestMosquittoOfflineQueueing(t *testing.T) {
 }
 
 func TestMosquittoWill(t *testing.T) {
-	everywhere(t, func(t *testing.T, p profile) {
+	withEachAuthPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		topic := g.Topic("will")
@@ -201,15 +201,18 @@ func TestMosquittoWill(t *testing.T) {
 }
 
 func TestWrongCredentialsAreRefusedWithTheirCode(t *testing.T) {
-	everywhere(t, func(t *testing.T, p profile) {
+	withEachAuthPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
-		for name, args := range map[string][]string{
-			"wrong password":             m.login("device", user, "wrong"),
-			"password of another client": m.login("device", user, Password("other")),
-			"unknown user":               m.login("device", "nobody", Password("device")),
-			"key of another user":        m.login("device", user, sign(ruledSecret, "device")),
-		} {
+		cases := map[string][]string{
+			"wrong password":           m.login("device", user, "wrong"),
+			"unknown user":             m.login("device", "nobody", g.password("device")),
+			"password of another user": m.login("device", user, g.auth.password(t, ruledUser, "device")),
+		}
+		if g.auth == hmacScheme {
+			cases["password of another client"] = m.login("device", user, Password("other"))
+		}
+		for name, args := range cases {
 			for version, want := range map[string]string{"mqttv311": "bad user name or password", "mqttv5": "Bad User Name or Password"} {
 				r := execute(t, time.Minute, m.pub, append(args, "-V", version, "-t", "x", "-m", "x", "-q", "1")...)
 				require.NotZero(t, r.code, "%s, %s", name, version)
@@ -221,6 +224,8 @@ func TestWrongCredentialsAreRefusedWithTheirCode(t *testing.T) {
 		require.Equal(t, byte(0x20), answer[0])
 		require.Equal(t, byte(0x86), answer[3])
 		require.NotContains(t, g.Log(), secret)
+		require.NotContains(t, g.Log(), tokenSecret)
+		require.NotContains(t, g.Log(), g.password("device"))
 	})
 }
 
@@ -250,12 +255,14 @@ func connack(t *testing.T, address string, level byte, id, username, password st
 }
 
 func TestRulesDecideWhatAUserMayDo(t *testing.T) {
-	everywhere(t, func(t *testing.T, p profile) {
+	withEachAuthPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		g.CLI("topic", "create", ruledUser, "--admin", "http://"+g.Admin).OK()
 		id := g.Name("device")
-		login := func(args ...string) []string { return m.login(id, ruledUser, sign(ruledSecret, id), args...) }
+		login := func(args ...string) []string {
+			return m.login(id, ruledUser, g.auth.password(t, ruledUser, id), args...)
+		}
 
 		watcher := m.listen("watcher", "-t", ruledUser+"/#", "-q", "1")
 		execute(t, time.Minute, m.pub, login("-t", ruledUser+"/out/"+id, "-m", "mine", "-q", "1")...).OK()

@@ -10,17 +10,18 @@ import (
 // settings are a part of a configuration file.
 type settings = map[string]any
 
-// profile is one way to run the gateway: where messages and metadata are kept.
+// profile is one way to run the gateway: where messages and metadata are kept, and who may do what.
 type profile struct {
 	name     string
 	settings func(t *testing.T) settings
+	auth     *authScheme // nil: auth-hmac
 }
 
 var (
-	localProfile = profile{"local", func(*testing.T) settings {
+	localProfile = profile{name: "local", settings: func(*testing.T) settings {
 		return settings{"store": settings{"type": "local"}, "meta": settings{"plugin": "meta-local"}}
 	}}
-	rocketmqProfile = profile{"rocketmq", func(t *testing.T) settings {
+	rocketmqProfile = profile{name: "rocketmq", settings: func(t *testing.T) settings {
 		t.Helper()
 		return rocketmqSettings(rocketmqCluster.get(t).Namesrv())
 	}}

@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// authScheme is one way to say who may do what: an auth plugin, its configuration, and how clients log in with it. Each knows the
+// same two users: one who may do everything, and one with the rules of ruledRules.
+type authScheme struct {
+	plugin string
+	// config makes auth.config; dir is the gateway's directory.
+	config func(t *testing.T, dir string) settings
+	// password is what a user logs in with under a client id; the second user gets another one.
+	password func(t *testing.T, user, clientID string) string
+}
+
+var ruledRules = []settings{
+	{"effect": "allow", "action": "publish", "topic": "%u/out/%c"},
+	{"effect": "allow", "action": "subscribe", "topic": "%u/in/#"},
+}
+
+var hmacScheme = &authScheme{
+	plugin: "auth-hmac",
+	config: func(*testing.T, string) settings {
+		return settings{"users": []settings{
+			{"username": user, "secret_key": secret},
+			{"username": ruledUser, "secret_key": ruledSecret, "rules": ruledRules},
+		}}
+	},
+	password: func(_ *testing.T, u, clientID string) string { return sign(secretOf(u), clientID) },
+}
+
+func secretOf(u string) string {
+	if u == ruledUser {
+		return ruledSecret
+	}
+	return secret
+}
+
+var fileScheme = &authScheme{
+	plugin: "auth-file",
+	config: func(t *testing.T, dir string) settings {
+		t.Helper()
+		hash := func(password string) string {
+			text, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+			require.NoError(t, err)
+			return string(text)
+		}
+		text, err := json.Marshal(settings{"users": []settings{ // JSON is YAML
+			{"username": user, "password_hash": hash(secret)},
+			{"username": ruledUser, "password_hash": hash(ruledSecret), "rules": ruledRules},
+		}})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "users.yaml"), text, 0o600))
+		return settings{"file": "users.yaml"}
+	},
+	password: func(_ *testing.T, u, _ string) string { return secretOf(u) },
+}
+
+const tokenSecret = "a secret that signs tokens, of 40 bytes."
+
+var jwtScheme = &authScheme{
+	plugin: "auth-jwt",
+	config: func(*testing.T, string) settings {
+		return settings{"keys": []settings{{"secret": tokenSecret}}, "username_claim": "sub", "rules_claim": "acl"}
+	},
+	password: func(t *testing.T, u, _ string) string {
+		t.Helper()
+		var acl any = settings{"all": []string{"#"}}
+		if u == ruledUser {
+			acl = ruledRules
+		}
+		claims := jwt.MapClaims{"sub": u, "exp": time.Now().Add(time.Hour).Unix(), "acl": acl}
+		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(tokenSecret))
+		require.NoError(t, err)
+		return text
+	},
+}
+
+var httpScheme = &authScheme{
+	plugin: "auth-http",
+	config: func(t *testing.T, _ string) settings {
+		t.Helper()
+		s := httptest.NewServer(http.HandlerFunc(webhook))
+		t.Cleanup(s.Close)
+		return settings{"authenticate_url": s.URL + "/authenticate", "authorize_url": s.URL + "/authorize"}
+	},
+	password: func(_ *testing.T, u, _ string) string { return secretOf(u) },
+}
+
+// webhook is the web service that httpScheme asks.
+func webhook(w http.ResponseWriter, r *http.Request) {
+	var q struct {
+		ClientID string `json:"client_id"`
+		Username string `json:"username"`
+		Password string `json:"password"`
+		Identity string `json:"identity"`
+		Actions  []struct{ Action, Topic string }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var answer any
+	if r.URL.Path == "/authenticate" {
+		answer = settings{"result": "deny"}
+		if (q.Username == user || q.Username == ruledUser) && q.Password == secretOf(q.Username) {
+			answer = settings{"result": "allow"}
+		}
+	} else {
+		decisions := []settings{}
+		for _, a := range q.Actions {
+			allow := q.Identity == user ||
+				a.Action == "publish" && a.Topic == ruledUser+"/out/"+q.ClientID ||
+				a.Action == "subscribe" && strings.HasPrefix(a.Topic, ruledUser+"/in/")
+			decisions = append(decisions, settings{"allow": allow})
+		}
+		answer = settings{"decisions": decisions}
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// withEachAuthPlugin runs a scenario everywhere with auth-hmac, and on the local store with each other auth plugin. Nothing but
+// auth.plugin and auth.config, and what clients log in with, is different.
+func withEachAuthPlugin(t *testing.T, scenario func(t *testing.T, p profile)) {
+	t.Helper()
+	everywhere(t, scenario)
+	for _, scheme := range []*authScheme{fileScheme, jwtScheme, httpScheme} {
+		p := localProfile
+		p.auth = scheme
+		t.Run(p.name+"-"+scheme.plugin, func(t *testing.T) { scenario(t, p) })
+	}
+}
+
+func TestAClientIsDisconnectedWhenItsTokenExpires(t *testing.T) {
+	p := localProfile
+	p.auth = jwtScheme
+	g := start(t, p)
+	topic := g.Topic("expiry") + "/x"
+	stays := g.connect(t, g.Name("stays"))
+	stays.subscribe(topic, 1)
+	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	claims := jwt.MapClaims{"sub": user, "exp": expires.Unix(), "acl": settings{"all": []string{"#"}}}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(tokenSecret))
+	require.NoError(t, err)
+	token := func(o *clientOptions) { o.SetPassword(text) }
+	c := g.connect(t, g.Name("client"), token)
+	c.publish(topic, 1, "before")
+	select {
+	case <-c.lost:
+		require.GreaterOrEqual(t, time.Now().Unix(), expires.Unix()) // and the leeway of 5 s at the most
+	case <-time.After(patience):
+		t.Fatal("the client is still connected")
+	}
+	_, err = g.tryConnect(t, g.Name("client"), token)
+	require.Error(t, err, "the token has expired")
+	again := g.connect(t, g.Name("client"))
+	again.publish(topic, 1, "after")
+	require.Equal(t, []string{"before", "after"}, texts(stays.await(2)))
+}
+
+func TestAClientIsDisconnectedWhenItsUserIsTakenOutOfTheFile(t *testing.T) {
+	p := localProfile
+	p.auth = fileScheme
+	g := start(t, p)
+	topic := g.Topic("removal") + "/x"
+	stays := g.connect(t, g.Name("stays"))
+	stays.subscribe(topic, 1)
+	path := filepath.Join(g.dir, "users.yaml")
+	as := func(u string) option {
+		return func(o *clientOptions) { o.SetUsername(u).SetPassword(g.auth.password(t, ruledUser, "")) }
+	}
+	goes := g.connect(t, g.Name("goes"), as(ruledUser))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	changed := strings.ReplaceAll(string(text), `"`+ruledUser+`"`, `"renamed"`)
+	require.NotEqual(t, string(text), changed)
+	require.NoError(t, os.WriteFile(path+".new", []byte(changed), 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
+	select {
+	case <-goes.lost:
+	case <-time.After(patience):
+		t.Fatal("the client is still connected")
+	}
+	_, err = g.tryConnect(t, g.Name("goes"), as(ruledUser))
+	require.Error(t, err)
+	g.connect(t, g.Name("renamed"), as("renamed"))
+	stays.publish(topic, 1, "still here")
+	require.Equal(t, []string{"still here"}, texts(stays.await(1)))
+}
+
+func TestConnectedClientsGoOnWhileTheWebhookIsAway(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(webhook))
+	t.Cleanup(s.Close)
+	scheme := *httpScheme
+	scheme.config = func(*testing.T, string) settings {
+		return settings{"authenticate_url": s.URL + "/authenticate", "authorize_url": s.URL + "/authorize", "cache": "1s"}
+	}
+	p := localProfile
+	p.auth = &scheme
+	g := start(t, p)
+	topic := g.Topic("outage") + "/x"
+	sub := g.connect(t, g.Name("subscriber"))
+	sub.subscribe(topic, 1)
+	pub := g.connect(t, g.Name("publisher"))
+	pub.publish(topic, 1, "0")
+	s.CloseClientConnections()
+	s.Close()
+	_, err := g.tryConnect(t, g.Name("new"))
+	require.Error(t, err, "nobody is admitted without an answer")
+	eventually(t, patience, func() error {
+		if code, body := g.Get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "webhook") {
+			return fmt.Errorf("/readyz: %d %s", code, body)
+		}
+		return nil
+	})
+	begun := time.Now()
+	sent := 1
+	for ; time.Since(begun) < 3*time.Second; sent++ { // longer than the decision was good for
+		pub.publish(topic, 1, strconv.Itoa(sent))
+	}
+	sub.await(sent)
+	require.Equal(t, numbers(0, sent), sub.payloads())
+}
