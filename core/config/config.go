@@ -101,7 +101,7 @@ const (
 
 // MQTT holds the limits of the protocol side.
 type MQTT struct {
-	// Largest packet that a client may send; 64 bytes to 268435460 bytes (the protocol's limit). A client that sends a larger one is disconnected.
+	// Largest packet that a client may send; 64 bytes to 268435460 bytes (the protocol's limit). A client that sends a larger one is disconnected; one that is not admitted yet may send 192 KiB at most.
 	MaxPacketSize Size `yaml:"max_packet_size"`
 	// Unacknowledged QoS 1 and 2 messages that the gateway takes from one client at a time; 1 to 65535. MQTT 5 clients are told; a 3.1.1 client that has more in flight is not read until some are acknowledged.
 	ReceiveMaximum int `yaml:"receive_maximum"`

@@ -49,6 +49,8 @@ func (c *conn) handshake(ctx context.Context) error {
 				c.version = bad.Version
 				return c.refuse(bad.Code, bad.Reason)
 			}
+		} else {
+			c.srv.metrics.handshakes.WithLabelValues(c.listener).Inc()
 		}
 		return err
 	}

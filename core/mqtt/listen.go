@@ -90,6 +90,7 @@ func (s *Server) prepare(l Listener, nc net.Conn) {
 	}
 	stop()
 	if err != nil {
+		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
 		s.log.Debug("connection closed before MQTT began", "listener", l.Address, "error", err)
 		_ = nc.Close()
 		return

@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	received                      [3]prometheus.Counter
 	refused                       *prometheus.CounterVec
+	handshakes                    *prometheus.CounterVec
 	connects, malformed, tooLarge prometheus.Counter
 }
 
@@ -15,7 +16,9 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	}
 	received := prometheus.NewCounterVec(opts("received_messages_total", "Messages received from clients, by QoS."), []string{"qos"})
 	m := &metrics{
-		refused:   prometheus.NewCounterVec(opts("refused_connects_total", "Connections refused by CONNACK, by reason."), []string{"reason"}),
+		refused: prometheus.NewCounterVec(opts("refused_connects_total", "Connections refused by CONNACK, by reason."), []string{"reason"}),
+		handshakes: prometheus.NewCounterVec(opts("failed_handshakes_total",
+			"Connections closed before MQTT began: by their PROXY protocol header, TLS or WebSocket handshake, or silence."), []string{"listener"}),
 		connects:  prometheus.NewCounter(opts("connects_total", "Clients admitted.")),
 		malformed: prometheus.NewCounter(opts("malformed_packets_total", "Connections closed because of a packet that the protocol forbids.")),
 		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
@@ -24,7 +27,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		m.received[i] = received.WithLabelValues(q)
 	}
 	if r != nil {
-		r.MustRegister(received, m.refused, m.connects, m.malformed, m.tooLarge, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		r.MustRegister(received, m.refused, m.handshakes, m.connects, m.malformed, m.tooLarge, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
 		}, func() float64 { return float64(s.Connections()) }))
 	}

@@ -136,7 +136,7 @@ func TestTheCertificateOfAClientReachesTheAuthority(t *testing.T) {
 	require.Equal(t, [2]string{"wss", "browser"}, [2]string{listener, name})
 
 	seen := len(rules.Requests())
-	for i, cfg := range []*tls.Config{client(), client(other.issue("stranger")), {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, RootCAs: ca.pool(), ServerName: "127.0.0.1"}} { //nolint:gosec // to be refused
+	for i, cfg := range []*tls.Config{client(), client(other.issue("stranger")), {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, RootCAs: ca.pool(), ServerName: "127.0.0.1"}} {
 		c := n.Client(tls.Client(dial(t, n.Addr(0)), cfg), packet.V5)
 		_ = c.TrySendRaw(c.Encode(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "x"})...)
 		c.ExpectClosed()
@@ -284,6 +284,28 @@ func TestPagesOfOtherOriginsConnectOnlyWhereTheyAreAllowed(t *testing.T) {
 	}
 }
 
+// Proves 3.1.1: [MQTT-6.0.0-1] [MQTT-6.0.0-2]
+// Proves 5.0: [MQTT-6.0.0-1] [MQTT-6.0.0-2]
+func TestAPacketInFragmentsOfAFrameIsOnePacket(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	ws, _, err := dialWS(t, n.URL(), &websocket.DialOptions{}) //nolint:bodyclose // websocket does
+	require.NoError(t, err)
+	b, err := packet.Append(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "fragments"}, packet.V5)
+	require.NoError(t, err)
+	b = append(b, 0xC0, 0) // and a PINGREQ in the same message
+	w, err := ws.Writer(t.Context(), websocket.MessageBinary)
+	require.NoError(t, err)
+	for _, part := range [][]byte{b[:1], b[1:7], b[7:]} { // each is a frame of its own
+		_, err = w.Write(part)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	c := n.Client(websocket.NetConn(context.Background(), ws, websocket.MessageBinary), packet.V5)
+	require.Equal(t, packet.Success, mqtttest.Expect[*packet.Connack](c).Code)
+	mqtttest.Expect[*packet.Pingresp](c)
+}
+
 // Proves 3.1.1: [MQTT-6.0.0-4]
 // Proves 5.0: [MQTT-6.0.0-4]
 func TestTheSubProtocolIsEchoed(t *testing.T) {
@@ -313,6 +335,8 @@ func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 	ws.SendRaw(0x10)
 	tlsOnly := n.Client(tls.Client(dial(t, n.Addr(0)), &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.pool(), ServerName: "127.0.0.1"}), packet.V5)
 	tlsOnly.SendRaw(0x10)
+	admitted := []*mqtttest.Client{n.Connect(packet.V5, "a"), n.DialWS(packet.V5, "mqtt").Connect("b"),
+		n.Client(tls.Client(dial(t, n.Addr(0)), &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.pool(), ServerName: "127.0.0.1"}), packet.V5).Connect("c")}
 	for _, c := range []*mqtttest.Client{tcp, ws, tlsOnly} {
 		c.ExpectClosed()
 	}
@@ -324,6 +348,9 @@ func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 		_, err = io.Copy(io.Discard, nc)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "listener %d", i)
 		_ = nc.Close()
+	}
+	for _, c := range admitted {
+		require.Empty(t, c.Ping(), "the bound is for those who were not admitted")
 	}
 }
 

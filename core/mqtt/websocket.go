@@ -71,6 +71,7 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: subprotocols, CompressionMode: websocket.CompressionDisabled,
 		OriginPatterns: l.AllowedOrigins, InsecureSkipVerify: slices.Contains(l.AllowedOrigins, "*")})
 	if err != nil {
+		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
 		if origin := r.Header.Get("Origin"); origin != "" {
 			s.log.Warn("WebSocket refused; if the page may connect, add its origin to the listener's allowed_origins", "listener", l.Address,
 				"remote", r.RemoteAddr, "origin", origin, "error", err)
@@ -80,6 +81,7 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if ws.Subprotocol() == "" {
+		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
 		_ = ws.Close(websocket.StatusProtocolError, "sub-protocol mqtt is required")
 		return
 	}

@@ -165,7 +165,7 @@ func (s *scramAuther) begin() []byte {
 	return []byte(said)
 }
 
-// Authenticate implements paho.Auther.
+// Authenticate takes a step of the server.
 func (s *scramAuther) Authenticate(a *paho.Auth) *paho.Auth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +173,7 @@ func (s *scramAuther) Authenticate(a *paho.Auth) *paho.Auth {
 	return &paho.Auth{ReasonCode: 0x18, Properties: &paho.AuthProperties{AuthMethod: "SCRAM-SHA-256", AuthData: []byte(said)}}
 }
 
-// Authenticated implements paho.Auther.
+// Authenticated does nothing; see verified.
 func (*scramAuther) Authenticated() {}
 
 // verified takes the server's last message, which shows that it knows the key.
