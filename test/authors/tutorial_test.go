@@ -1,0 +1,88 @@
+package authors
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tutorial is the chapter of docs/plugins.md that is run.
+const tutorial = "\n## A plugin in fifteen minutes\n"
+
+// step is a block of commands of the tutorial, and the output that it shows for it.
+type step struct {
+	commands string
+	shows    []string
+}
+
+// steps reads the blocks of the tutorial, in order.
+func steps(t *testing.T) []step {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(root(t), "docs", "plugins.md"))
+	require.NoError(t, err)
+	_, chapter, found := strings.Cut(string(page), tutorial)
+	require.True(t, found)
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	var out []step
+	for {
+		_, rest, more := strings.Cut(chapter, "\n```")
+		if !more {
+			return out
+		}
+		block, after, closed := strings.Cut(rest, "\n```\n")
+		require.True(t, closed, "a block is not closed")
+		language, text, _ := strings.Cut(block, "\n")
+		switch language {
+		case "sh":
+			out = append(out, step{commands: text})
+		case "text":
+			require.NotEmpty(t, out, "output without commands")
+			out[len(out)-1].shows = strings.Split(text, "\n")
+		default:
+			t.Fatalf("the tutorial has a block of %q, which nothing runs", language)
+		}
+		chapter = "\n" + after
+	}
+}
+
+// TestTheTutorialRunsAsItIsWritten runs the blocks in one shell, in an empty directory, with what `make build` makes first on
+// the PATH, and looks for the output that the page shows after each.
+func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
+	need(t, "bash", "make", "git", "python3")
+	all := steps(t)
+	require.Greater(t, len(all), 5)
+	var script strings.Builder
+	script.WriteString("set -eu\ntrap 'jobs -p | xargs -r kill' EXIT\n")
+	const mark = "=== step "
+	for _, s := range all {
+		script.WriteString("echo '" + mark + "'\n" + s.commands + "\n")
+	}
+	dir := t.TempDir()
+	// What the tutorial installs must not be there for other tests, so it has binaries of its own.
+	mine := filepath.Join(dir, "bin")
+	in(t, dir, "cp", "-a", bin, mine)
+	work := filepath.Join(dir, "work")
+	require.NoError(t, os.Mkdir(work, 0o755))
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", script.String())
+	cmd.Dir, cmd.WaitDelay = work, 5*time.Second
+	cmd.Env = append(os.Environ(), "PATH="+mine+string(os.PathListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	logs := ""
+	for _, name := range []string{"auth-shop", "auth-till"} {
+		text, _ := os.ReadFile(filepath.Join(work, name, "serve.log"))
+		logs += "\n" + name + "/serve.log:\n" + string(text)
+	}
+	require.NoError(t, err, "%s%s", out, logs)
+	parts := strings.Split(string(out), mark+"\n")[1:]
+	require.Len(t, parts, len(all))
+	for i, s := range all {
+		for _, line := range s.shows {
+			require.Contains(t, parts[i], line, "step %d:\n%s", i+1, s.commands)
+		}
+	}
+}
