@@ -35,7 +35,7 @@ const abandonTimeout = time.Second
 func (a *Auth) Begin(req Request, method string, reauthenticate bool) (Exchange, error) {
 	if !slices.Contains(a.opts.Traits().GetMethods(), method) {
 		a.metrics.refuse(BadMethod)
-		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username, "remote", req.RemoteAddr,
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", Shown(req.Username), "remote", req.RemoteAddr,
 			"reason", BadMethod.String(), "method", method, "plugin", a.opts.PluginName())
 		return nil, &Denied{Reason: BadMethod, Detail: fmt.Sprintf("the auth plugin has no method %.64q", method)}
 	}

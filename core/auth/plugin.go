@@ -101,7 +101,7 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 // unavailable refuses a client about which the plugin gave no answer.
 func (a *Auth) unavailable(req Request, plugin string, err error) *Denied {
 	a.metrics.refuse(Unavailable)
-	a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
+	a.opts.Log.Warn("client refused", "client", req.ClientID, "user", Shown(req.Username),
 		"remote", req.RemoteAddr, "reason", Unavailable.String(), "plugin", plugin, "error", err)
 	return &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
 }
@@ -114,14 +114,14 @@ func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name s
 	if reason := reasonOf(resp.GetReason()); reason != OK {
 		a.metrics.refuse(reason)
 		denied := &Denied{Reason: reason, Detail: resp.GetDetail()}
-		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", Shown(req.Username),
 			"remote", req.RemoteAddr, "reason", reason.String(), "detail", resp.GetDetail())
 		return nil, denied
 	}
 	p := newPrincipal(req, resp, name)
 	if !p.expiresAt.IsZero() && !time.Now().Before(p.expiresAt) {
 		a.metrics.refuse(NotAuthorized)
-		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", req.Username,
+		a.opts.Log.Warn("client refused", "client", req.ClientID, "user", Shown(req.Username),
 			"remote", req.RemoteAddr, "reason", NotAuthorized.String(), "detail", "the admission has expired already")
 		return nil, &Denied{Reason: NotAuthorized, Detail: "the admission has expired already"}
 	}
@@ -288,7 +288,7 @@ func (a *Auth) unanswered(p *Principal, actions []Action, which []int, allowed [
 
 func (a *Auth) denied(p *Principal, action Action, detail string) {
 	a.metrics.denied.WithLabelValues(action.Kind.String()).Inc()
-	a.opts.Log.Warn("action denied", "client", p.ClientID(), "user", p.Username(),
+	a.opts.Log.Warn("action denied", "client", p.ClientID(), "user", Shown(p.Username()),
 		"action", action.Kind.String(), "topic", action.Topic, "detail", detail)
 }
 

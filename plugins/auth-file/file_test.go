@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,11 +191,7 @@ func (f *fixture) follow(t *testing.T) func() map[string]bool {
 	return func() map[string]bool {
 		mu.Lock()
 		defer mu.Unlock()
-		out := make(map[string]bool, len(got))
-		for k, v := range got {
-			out[k] = v
-		}
-		return out
+		return maps.Clone(got)
 	}
 }
 

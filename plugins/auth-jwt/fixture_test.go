@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"log/slog"
+	"maps"
 	"math/big"
 	"sync"
 	"testing"
@@ -74,9 +75,7 @@ func webKey(t *testing.T, kid string, key any, more map[string]any) map[string]a
 	default:
 		t.Fatalf("a key of the type %T", key)
 	}
-	for k, v := range more {
-		out[k] = v
-	}
+	maps.Copy(out, more)
 	return out
 }
 
@@ -93,9 +92,7 @@ type block = map[string]any
 // secretOnly is a configuration with one shared secret, and more.
 func secretOnly(more block) block {
 	out := block{"keys": []block{{"secret": secret}}}
-	for k, v := range more {
-		out[k] = v
-	}
+	maps.Copy(out, more)
 	return out
 }
 

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// tokenMarks are the characters that header names have beside letters and digits (RFC 9110, section 5.6.2).
-const tokenMarks = "!#$%&'*+-.^_`|~"
+// nameMarks are the characters that header names have beside letters and digits (RFC 9110, section 5.6.2).
+const nameMarks = "!#$%&'*+-.^_`|~"
 
 // CheckHeaders says which header from the configuration cannot be sent, or nil. It names no value.
 func CheckHeaders(headers map[string]string) error {
 	for name, value := range headers {
 		for _, r := range name {
-			if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(tokenMarks, r) {
+			if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(nameMarks, r) {
 				return fmt.Errorf("%q is no name of an HTTP header", name)
 			}
 		}
