@@ -222,6 +222,9 @@ func fill(text, key string, at places) (string, error) {
 		case closed && name == "TMP":
 			out.WriteString(at.tmp)
 		default:
+			if closed {
+				name += "}"
+			}
 			return "", fmt.Errorf("%s: ${%s is not known; ${DIR} and ${TMP} are, and $${ is a plain ${", key, name)
 		}
 		text = rest
