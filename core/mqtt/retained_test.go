@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
@@ -74,6 +75,13 @@ func TestRetainedMessagesMatchWildcardsAtTheGrantedQoSAtEverySubscribe(t *testin
 		for i, name := range []string{"T/0", "T/1/x", "T/2", "U/0", "/T/0", "$S/0"} {
 			pub.Retain(byte(i%3), name, name)
 		}
+		mqtttest.Eventually(t, "those of QoS 0 are retained too", func() bool {
+			kept := 0
+			for _, filter := range []string{"#", "$S/#"} {
+				n.Meta.MatchRetained(filter, func(*meta.Retained) bool { kept++; return true })
+			}
+			return kept == 6
+		})
 		c := n.Connect(v, "c")
 		for range 2 { // the second time, too
 			for filter, want := range map[string][]string{
