@@ -237,7 +237,7 @@ func (g *Gateway) healthy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	errs := []error{g.meta.Healthy(), g.store.Ready(ctx)}
-	for _, p := range g.host.Plugins() {
+	for _, p := range g.notStaged() {
 		errs = append(errs, p.Healthy())
 	}
 	return errors.Join(errs...)
@@ -247,7 +247,7 @@ func (g *Gateway) healthy() error {
 // must not be found unready by the next probe.
 func (g *Gateway) reachable(ctx context.Context) error {
 	errs := []error{g.meta.Ready(), g.store.Ready(ctx)}
-	for _, p := range g.host.Plugins() {
+	for _, p := range g.notStaged() {
 		errs = append(errs, p.Healthy())
 	}
 	return errors.Join(errs...)

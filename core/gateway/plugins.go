@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/config"
@@ -60,6 +59,7 @@ func (g *Gateway) startMeta(ctx context.Context) error {
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
 		// Groups of clean sessions are in no record. It is asked once the metadata is started, and the hub made before.
 		InUse: func(filter string) bool { return g.hub.GroupReads(filter) },
+		Stage: g.stage,
 		Log:   g.log, Registerer: g.registry})
 	if err != nil {
 		return err
@@ -92,28 +92,4 @@ func (g *Gateway) presentMeta() *pluginhost.Plugin {
 	g.metaMu.Lock()
 	defer g.metaMu.Unlock()
 	return g.metaPlugin
-}
-
-// stageMeta starts another meta plugin beside the one that serves, supervised like it, for a migration. It ends with the node,
-// or with host.Stop; adoptMeta puts it in the other's place.
-func (g *Gateway) stageMeta(ctx context.Context, name string, block config.PluginConfig) (*pluginhost.Plugin, error) {
-	applied := g.reloads.present()
-	return g.host.Run(ctx, pluginhost.Spec{Name: name, Kind: pluginv1.Kind_KIND_META, Config: block, Dir: applied.Plugins.Dir,
-		Checksum: applied.Plugins.Checksums[name], MemoryLimit: uint64(applied.Plugins.MemoryLimit)})
-}
-
-// adoptMeta makes a staged plugin the node's meta plugin, and stops the one before. core/meta must call the staged one already.
-// The configuration file is the operator's: a reload compares with what is adopted here.
-func (g *Gateway) adoptMeta(p *pluginhost.Plugin) error {
-	g.metaMu.Lock()
-	before := g.metaPlugin
-	g.metaPlugin = p
-	g.metaMu.Unlock()
-	spec := p.Spec()
-	g.reloads.apply(func(c *config.Config) { c.Meta.Plugin, c.Meta.Config = spec.Name, spec.Config })
-	g.warnOfMeta(p)
-	if before == p {
-		return errors.New("the plugin serves already")
-	}
-	return g.host.Stop(before)
 }

@@ -67,6 +67,7 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 		return admin.Reloaded{}, admin.Conflict("the configuration cannot be used and nothing was changed: %s", oneLine(err))
 	}
 	applied := g.reloads.present()
+	next = followed(applied, next)
 	out := admin.Reloaded{NotApplied: notApplied(applied, next)}
 	var failed []error
 	found := name == ""
@@ -94,7 +95,8 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 // notApplied lists the keys that have changed and that a reload does not apply.
 func notApplied(applied, next *config.Config) []string {
 	return slices.DeleteFunc(config.Differences(applied, next), func(key string) bool {
-		return slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "plugins.dir", "plugins.checksums", "plugins.memory_limit"}, key)
+		return slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin", "meta.next.config",
+			"plugins.dir", "plugins.checksums", "plugins.memory_limit"}, key)
 	})
 }
 
@@ -119,7 +121,10 @@ func (g *Gateway) places(applied, next *config.Config) []place {
 		a.swapped = g.auth.Swapped
 	}
 	m := place{kind: "meta", plugin: current, from: applied.Meta.Plugin, spec: metaSpec(next), swapped: g.meta.Switched,
-		applied: func(c *config.Config) { c.Meta = next.Meta; sameDirectory(c) }}
+		applied: func(c *config.Config) {
+			c.Meta.Plugin, c.Meta.Config = next.Meta.Plugin, next.Meta.Config
+			sameDirectory(c)
+		}}
 	m.content = m.from != m.spec.Name || !sameBlock(current.Spec().Config, m.spec.Config)
 	return []place{a, m}
 }
