@@ -45,3 +45,12 @@ func everywhere(t *testing.T, scenario func(t *testing.T, p profile)) {
 		t.Run(name, func(t *testing.T) { scenario(t, p) })
 	}
 }
+
+// withoutRocketMQ leaves a test that is slow and needs no RocketMQ to the run with the recommended version, where several are run
+// one after the other.
+func withoutRocketMQ(t *testing.T) {
+	t.Helper()
+	if v := os.Getenv(cluster.EnvVersion); v != "" && v != cluster.Versions[0] {
+		t.Skipf("it needs no RocketMQ and runs with %s", cluster.Versions[0])
+	}
+}
