@@ -81,8 +81,9 @@ func (s *Server) prepare(l Listener, nc net.Conn) {
 	begun := time.Now()
 	ctx, cancel := context.WithDeadline(s.ctx, begun.Add(s.o.ConnectTimeout))
 	defer cancel()
-	stop := context.AfterFunc(s.ctx, func() { _ = nc.Close() })
-	nc, err := s.behindProxy(l, nc)
+	raw := nc
+	stop := context.AfterFunc(s.ctx, func() { _ = raw.Close() })
+	nc, err := s.behindProxy(l, raw)
 	if err == nil && l.TLS != nil {
 		t := tls.Server(nc, l.TLS)
 		err = t.HandshakeContext(ctx)

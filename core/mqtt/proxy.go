@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -40,9 +41,15 @@ func (s *Server) behindProxy(l Listener, nc net.Conn) (net.Conn, error) {
 	}
 	p := l.proxied(nc, s.o.ConnectTimeout)
 	_, err := p.Read(nil) // the header only
-	if err == nil {
-		return p, nil
+	if err != nil {
+		s.wrongHeader(l, nc, err)
+		return nc, err
 	}
+	return p, nil
+}
+
+// wrongHeader says why a connection is refused for its header, or for want of one.
+func (s *Server) wrongHeader(l Listener, nc net.Conn, err error) {
 	switch {
 	case errors.Is(err, proxyproto.ErrSuperfluousProxyHeader):
 		s.log.Warn("connection refused: it has a PROXY protocol header, and its address is not in the listener's proxy_protocol.from",
@@ -51,14 +58,13 @@ func (s *Server) behindProxy(l Listener, nc net.Conn) (net.Conn, error) {
 		s.log.Warn("connection refused: it has no PROXY protocol header, which the listener's proxy_protocol.from asks of its address",
 			"listener", l.Address, "remote", nc.RemoteAddr().String())
 	}
-	return nc, err
 }
 
 // proxyListener is a listener whose connections lose their PROXY protocol header when they are first read.
 type proxyListener struct {
 	net.Listener
-	l     Listener
-	limit time.Duration // for the header
+	l Listener
+	s *Server
 }
 
 // Accept implements net.Listener.
@@ -67,7 +73,24 @@ func (p proxyListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.l.proxied(nc, p.limit), nil
+	return &lazyHeader{Conn: p.l.proxied(nc, p.s.o.ConnectTimeout), raw: nc, p: p}, nil
 }
 
 var _ net.Listener = proxyListener{}
+
+// lazyHeader is a connection whose header was not read yet when it was accepted; it says once what is wrong with it.
+type lazyHeader struct {
+	*proxyproto.Conn
+	raw  net.Conn
+	p    proxyListener
+	once sync.Once
+}
+
+// Read implements net.Conn.
+func (c *lazyHeader) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.once.Do(func() { c.p.s.wrongHeader(c.p.l, c.raw, err) })
+	}
+	return n, err
+}

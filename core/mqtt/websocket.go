@@ -35,7 +35,7 @@ func (s *Server) httpServer(l Listener) *http.Server {
 func (s *Server) serveWebSocket(l Listener, ln net.Listener, srv *http.Server) {
 	defer s.wg.Done()
 	if len(l.ProxyFrom) > 0 {
-		ln = proxyListener{ln, l, s.o.ConnectTimeout}
+		ln = proxyListener{ln, l, s}
 	}
 	if l.TLS != nil {
 		ln = tls.NewListener(ln, overHTTP(l.TLS))
