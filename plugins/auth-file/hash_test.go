@@ -130,3 +130,23 @@ func TestCommandsThatCannotBeDoneSayWhyOnOneLine(t *testing.T) {
 	require.Zero(t, status)
 	require.Contains(t, out, "2 users")
 }
+
+// What one CONNECT costs.
+func BenchmarkHash(b *testing.B) {
+	for name, make := range map[string]func() string{
+		"argon2id": func() string { return newArgon([]byte("password")) },
+		"bcrypt-10": func() string {
+			text, err := newBcrypt([]byte("password"), newBcryptCost)
+			require.NoError(b, err)
+			return text
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			h, err := parseHash(make())
+			require.NoError(b, err)
+			for b.Loop() {
+				h.matches([]byte("password"))
+			}
+		})
+	}
+}

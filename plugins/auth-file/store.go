@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/plugins/internal/trustedfile"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -155,7 +154,7 @@ func stampOf(path string) stamp {
 
 // readUsers reads the file; where it holds what before was read from, the answer is before. A file that everybody may write gives everybody every right, so it is refused.
 func readUsers(path string, before *users) (*users, []sdk.Problem) {
-	text, err := read(path)
+	text, err := trustedfile.Read(path, maxFileBytes)
 	if err != nil {
 		return nil, []sdk.Problem{sdk.Problemf("", "%v", err)}
 	}
@@ -168,36 +167,4 @@ func readUsers(path string, before *users) (*users, []sdk.Problem) {
 		next.digest = digest
 	}
 	return next, problems
-}
-
-func read(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, pathless(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, pathless(err)
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is no regular file")
-	case info.Mode().Perm()&0o002 != 0:
-		return nil, errors.New("may be written by everybody; run `chmod o-w` on it")
-	case info.Size() > maxFileBytes:
-		return nil, fmt.Errorf("is larger than %d MiB", maxFileBytes>>20)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err == nil && len(text) > maxFileBytes {
-		err = fmt.Errorf("is larger than %d MiB", maxFileBytes>>20)
-	}
-	return text, pathless(err)
-}
-
-// pathless drops the path from an error, for texts that name it already.
-func pathless(err error) error {
-	if p := new(fs.PathError); errors.As(err, &p) {
-		return fmt.Errorf("cannot be read: %w", p.Err)
-	}
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -43,9 +44,7 @@ func newService(t *testing.T) *service {
 		s.mu.Lock()
 		s.asked, s.paths, s.got = append(s.asked, string(body)), append(s.paths, r.Method+" "+r.URL.Path), r.Header
 		status, answer, before := s.status, s.body, s.before
-		for k, v := range s.header {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), s.header)
 		s.mu.Unlock()
 		if before != nil {
 			before(w, r)
@@ -83,9 +82,7 @@ type block = map[string]any
 func activate(t *testing.T, s *service, more block) *plugin {
 	t.Helper()
 	b := block{"authenticate_url": s.URL + "/authenticate", "authorize_url": s.URL + "/authorize", "headers": block{"X-Secret": "hidden"}}
-	for k, v := range more {
-		b[k] = v
-	}
+	maps.Copy(b, more)
 	text, err := json.Marshal(b)
 	require.NoError(t, err)
 	p := &plugin{}
@@ -428,9 +425,7 @@ func TestACallThatFailedIsForgottenAfterAWhile(t *testing.T) {
 func TestConfigureNamesEachProblemWithItsKey(t *testing.T) {
 	with := func(more block) block {
 		b := block{"authenticate_url": "https://auth.example/authenticate"}
-		for k, v := range more {
-			b[k] = v
-		}
+		maps.Copy(b, more)
 		return b
 	}
 	cases := []struct {

@@ -146,9 +146,7 @@ func good(more jwt.MapClaims) jwt.MapClaims {
 func sign(t *testing.T, alg string, key any, c jwt.MapClaims, header block) string {
 	t.Helper()
 	token := jwt.NewWithClaims(jwt.GetSigningMethod(alg), c)
-	for k, v := range header {
-		token.Header[k] = v
-	}
+	maps.Copy(token.Header, header)
 	text, err := token.SignedString(key)
 	require.NoError(t, err)
 	return text

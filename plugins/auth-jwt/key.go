@@ -9,15 +9,18 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
+	"github.com/lmqgate/lmqgate/plugins/internal/trustedfile"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
 // Bounds of RSA keys: below, they can be broken; above, one signature costs too much to verify.
 const minRSABits, maxRSABits = 2048, 8192
+
+// maxKeyBytes bounds a file with one key.
+const maxKeyBytes = 64 << 10
 
 // algorithms are all that are known (RFC 7518, section 3.1; RFC 8037). "none" is not among them.
 var algorithms = []string{
@@ -130,8 +133,8 @@ func (c keyConfig) configured(setup sdk.Setup, at string) (key, []sdk.Problem) {
 	text := []byte(f.text)
 	if f.file {
 		var err error
-		if text, err = os.ReadFile(setup.Path(f.text)); err != nil {
-			return problem(err)
+		if text, err = trustedfile.Read(setup.Path(f.text), maxKeyBytes); err != nil {
+			return problem(fmt.Errorf("%s %w", f.text, err))
 		}
 	}
 	var (

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/plugins/internal/trustedfile"
 	"github.com/lmqgate/lmqgate/plugins/internal/webclient"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -135,7 +134,7 @@ func (s *source) refresh(ctx context.Context) error {
 func (s *source) fetch(ctx context.Context) (set keys, passed []string, err error) {
 	var text []byte
 	if s.path != "" {
-		text, err = readFile(s.path)
+		text, err = trustedfile.Read(s.path, maxSetBytes)
 	} else {
 		var a *webclient.Answer
 		if a, err = s.client.Do(ctx, http.MethodGet, s.URL, s.header, nil); err == nil {
@@ -148,15 +147,6 @@ func (s *source) fetch(ctx context.Context) (set keys, passed []string, err erro
 		return nil, nil, err
 	}
 	return parseSet(text, s.Algorithms)
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxSetBytes+1))
 }
 
 // usable returns the keys that may be used now.

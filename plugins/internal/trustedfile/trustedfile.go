@@ -1,0 +1,44 @@
+// Package trustedfile reads the files that say whom a plugin trusts: users, keys, secrets.
+package trustedfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// othersMayWrite is in the mode of a file that everybody may write, and so may give everybody every right.
+const othersMayWrite = 0o002
+
+// Read reads a regular file of at most max bytes that not everybody may write. The error does not name the path.
+func Read(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, pathless(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, pathless(err)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is no regular file")
+	case info.Mode().Perm()&othersMayWrite != 0:
+		return nil, errors.New("may be written by everybody; run `chmod o-w` on it")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(text)) > max {
+		err = fmt.Errorf("is larger than %d bytes", max)
+	}
+	return text, pathless(err)
+}
+
+// pathless drops the path from an error, for texts that name it already.
+func pathless(err error) error {
+	if p := new(fs.PathError); errors.As(err, &p) {
+		return fmt.Errorf("cannot be read: %w", p.Err)
+	}
+	return err
+}

@@ -1,0 +1,33 @@
+package trustedfile
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOnlyRegularFilesThatNotEverybodyMayWriteAreRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(path, []byte("12345"), 0o600))
+	text, err := Read(path, 5)
+	require.NoError(t, err)
+	require.Equal(t, "12345", string(text))
+	link := filepath.Join(dir, "link") // as Kubernetes mounts secrets
+	require.NoError(t, os.Symlink(path, link))
+	_, err = Read(link, 5)
+	require.NoError(t, err)
+
+	_, err = Read(path, 4)
+	require.EqualError(t, err, "is larger than 4 bytes")
+	require.NoError(t, os.Chmod(path, 0o662))
+	_, err = Read(path, 5)
+	require.ErrorContains(t, err, "chmod o-w")
+	_, err = Read(dir, 5)
+	require.EqualError(t, err, "is no regular file")
+	_, err = Read(filepath.Join(dir, "none"), 5)
+	require.ErrorContains(t, err, "no such file")
+	require.NotContains(t, err.Error(), dir)
+}
