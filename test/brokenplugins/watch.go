@@ -22,7 +22,7 @@ func (m *memory) Watch(ctx context.Context, r *pluginv1.WatchRequest, send func(
 		after = max(after, m.changes[len(m.changes)-keep].Revision)
 	case after < m.floor && is("meta-forgets-before-a-restart"):
 		after = m.floor
-	case after < m.floor:
+	case after < m.floor, after > m.revision && !is("meta-waits-for-the-future"):
 		m.mu.Unlock()
 		return send(&pluginv1.WatchResponse{Compacted: true})
 	}

@@ -170,8 +170,8 @@ func (t *trial) malformedConnects() {
 	for _, sample := range connects(t.profile.Allow) {
 		if sample.Username != nil {
 			names = append(names, *sample.Username+"\x00", *sample.Username+" ", " "+*sample.Username)
+			break
 		}
-		break
 	}
 	var requests []*pluginv1.AuthenticateRequest
 	for _, name := range names {
@@ -205,14 +205,11 @@ func (t *trial) malformedConnects() {
 
 // anyClient is a client of the profile that is admitted; one with an action that is allowed is preferred.
 func (t *trial) anyClient(r *running) (*pluginv1.Client, *pluginv1.Action) {
-	for _, sample := range actions(t.profile.Allow) {
-		return t.admit(r, sample), sample.action()
+	samples := append(actions(t.profile.Allow), t.profile.Allow...)
+	if len(samples) == 0 {
+		t.skip("the profile has no requests under allow")
 	}
-	for _, sample := range t.profile.Allow {
-		return t.admit(r, sample), nil
-	}
-	t.skip("the profile has no requests under allow")
-	return nil, nil
+	return t.admit(r, samples[0]), samples[0].action()
 }
 
 func (t *trial) malformedActions() {

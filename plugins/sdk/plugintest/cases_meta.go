@@ -3,6 +3,7 @@ package plugintest
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -208,7 +209,7 @@ func (t *trial) anyKey() {
 	want := map[string]string{}
 	keys := unusualKeys()
 	for i, key := range keys {
-		want[key] = fmt.Sprint(i)
+		want[key] = strconv.Itoa(i)
 		t.put(r, ns, key, []byte(want[key]))
 	}
 	for key, value := range want {
@@ -241,7 +242,7 @@ func (t *trial) namespacesApart() {
 	}
 	for i, ns := range spaces {
 		entries, _ := t.list(r, ns, "", 0)
-		v := fmt.Sprint(i)
+		v := strconv.Itoa(i)
 		if wrong := same(entries, map[string]string{"k": v, "x/k": v, "2/k": v}); wrong != "" {
 			t.failf("in the namespace %s, beside others: %s", quote(ns), wrong)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -328,7 +329,7 @@ func (t *trial) compareAndSet() {
 			"one of them must succeed, and %d did", done)
 	}
 	t.must(parallel(updates, atOnce, func(i int) error { return t.increment(nodes[i%len(nodes)], ns, "counter") }))
-	if e := t.get(nodes[0], ns, "counter"); string(e.GetValue()) != fmt.Sprint(updates) {
+	if e := t.get(nodes[0], ns, "counter"); string(e.GetValue()) != strconv.Itoa(updates) {
 		t.failf("%d updates by compare and set, %d at once, left the counter at %s", updates, atOnce, quote(string(e.GetValue())))
 	}
 }

@@ -30,6 +30,8 @@ func watchCases() []check {
 			text: "The stream stays open while nothing changes, and goes on when something does", proto: proto, section: section}},
 		{name: "goes on while a watch does not read", run: (*trial).slowWatch, limit: longLimit, rule: rule{
 			text: "A reader that is slow holds up no writer and no other reader; what it missed is streamed, or it is told compacted", proto: proto, section: section}},
+		{name: "says compacted to a revision that it never had", run: (*trial).revisionOfAnother, rule: rule{
+			text: "A watch from a revision that is later than all is one from before a backup was restored, or from another database: compacted is true and the stream ends", proto: "meta.proto, WatchResponse.compacted", section: section}},
 		{name: "streams what is old, or says compacted", run: (*trial).oldRevision, limit: longLimit, rule: rule{
 			text: "Where changes after after_revision are no longer known, compacted is true and the stream ends; nothing is left out silently, over a restart neither", proto: "meta.proto, WatchResponse.compacted", section: section}},
 	}
@@ -302,6 +304,15 @@ func (t *trial) slowWatch() {
 		}
 		return told == changes
 	})
+}
+
+func (t *trial) revisionOfAnother() {
+	t.watched()
+	r, ns := t.plugin(), t.namespace("another")
+	f := t.follow(r, ns, "", t.put(r, ns, "a", nil)+1<<40)
+	if !t.awaitOrCompacted(f, metaLimit, "a word of compaction", func([]*pluginv1.Event) bool { return false }) {
+		t.failAt(f.asked, "no compaction", "it waits for revisions that it may come to only after many changes that the watch then misses")
+	}
 }
 
 func (t *trial) oldRevision() {

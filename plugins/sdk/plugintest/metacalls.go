@@ -210,15 +210,6 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 	}
 }
 
-// keysOf are the keys of a listing.
-func keysOf(entries []*pluginv1.Entry) []string {
-	keys := make([]string, len(entries))
-	for i, e := range entries {
-		keys[i] = e.GetKey()
-	}
-	return keys
-}
-
 // same says how a listing differs from the entries that must be there; "" for not at all.
 func same(entries []*pluginv1.Entry, want map[string]string) string {
 	have := make(map[string]string, len(entries))

@@ -918,7 +918,8 @@ type WatchResponse struct {
 	Events []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// All changes up to this revision have been streamed.
 	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	// True: changes after after_revision are no longer known; the stream ends and the caller lists again.
+	// True: changes after after_revision are no longer known, or after_revision is later than all that there is (a backup was
+	// restored); the stream ends and the caller lists again.
 	Compacted     bool `protobuf:"varint,3,opt,name=compacted,proto3" json:"compacted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
