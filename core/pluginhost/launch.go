@@ -37,6 +37,7 @@ func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer file.close()
 	inst, err := h.begin(s, file)
 	if err != nil {
 		return nil, err
@@ -74,8 +75,9 @@ func (h *Host) begin(s spec, file verified) (*instance, error) {
 			grpc.WithChainStreamInterceptor(made.stream),
 		},
 	}
+	direct := false
 	config.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
-		cmd.Path, cmd.Args = file.path, []string{file.path}
+		direct = startFrom(file, cmd)
 		cmd.Dir = filepath.Dir(file.path)
 		cmd.Env = append(environment(s.MemoryLimit), cmd.Env...)
 		inst.sockets = dir
@@ -87,6 +89,12 @@ func (h *Host) begin(s spec, file verified) (*instance, error) {
 	if err != nil {
 		inst.end(discardTimeout)
 		return nil, inst.explain(err)
+	}
+	if !direct {
+		if err := file.unchanged(); err != nil {
+			inst.end(discardTimeout)
+			return nil, err
+		}
 	}
 	offer(inst.process.pid())
 	inst.version = inst.client.NegotiatedVersion()

@@ -200,6 +200,7 @@ func (p *Plugin) Differs(what Spec) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("plugin %q: %w", s.Name, err)
 	}
+	file.close()
 	now, info := p.present(), p.Info()
 	return info.State != StateRunning || now.Name != s.Name || !bytes.Equal(now.block, s.block) || now.Dir != s.Dir ||
 		now.Checksum != s.Checksum || now.MemoryLimit != s.MemoryLimit || info.Checksum != file.sum, nil

@@ -15,14 +15,26 @@ import (
 // writableByOthers are the permission bits that let somebody else than the owner change a file.
 const writableByOthers fs.FileMode = 0o022
 
-// verified is an executable that may be started.
+// verified is an executable that may be started. It holds the file that was looked at, so that what is started later is that
+// file and not one that has taken its name since. It must be closed.
 type verified struct {
 	path string // absolute, without symbolic links
 	sum  string // "sha256:HEX"
+	file *os.File
+	info fs.FileInfo
+	// image: the system runs it by itself; else it is a script, whose interpreter opens it by its path.
+	image bool
+}
+
+func (v verified) close() {
+	if v.file != nil {
+		_ = v.file.Close()
+	}
 }
 
 // verify finds the executable of a plugin and checks that it is one that only its owner could have put there, and, where a
-// checksum is pinned, that it is that one. It is called before every start, because the file may have changed.
+// checksum is pinned, that it is that one. It is called before every start, because the file may have changed. Without an error
+// the result must be closed.
 func verify(dir, name, pinned string) (verified, error) {
 	if name == "" || name != filepath.Base(name) || name == "." || name == ".." {
 		return verified{}, fmt.Errorf("%q is not the name of a file in plugins.dir; write the bare name of the executable", name)
@@ -42,44 +54,96 @@ func verify(dir, name, pinned string) (verified, error) {
 	if !strings.HasPrefix(path, root+string(filepath.Separator)) {
 		return verified{}, fmt.Errorf("%s leads out of plugins.dir, to %s; put the file itself into the directory", link, path)
 	}
+	v, err := examine(path)
+	if err != nil {
+		return verified{}, err
+	}
+	err = trusted(v, root)
+	if err == nil && pinned != "" {
+		err = v.is(name, pinned)
+	}
+	if err != nil {
+		v.close()
+		return verified{}, err
+	}
+	return v, nil
+}
+
+// examine opens an executable and reads it once. What is said about it afterwards is said about this open file.
+func examine(path string) (verified, error) {
+	unreadable := func(err error) (verified, error) {
+		return verified{}, fmt.Errorf("%s cannot be read: %w", path, cause(err))
+	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return verified{}, fmt.Errorf("%s cannot be read: %w", path, cause(err))
+		return unreadable(err)
 	}
-	switch {
-	case !info.Mode().IsRegular():
+	if !info.Mode().IsRegular() { // opening a pipe would wait
 		return verified{}, fmt.Errorf("%s is not a regular file", path)
-	case info.Mode().Perm()&0o111 == 0:
-		return verified{}, fmt.Errorf("%s is not executable; run: chmod u+x %s", path, path)
-	case info.Mode().Perm()&writableByOthers != 0:
-		return verified{}, fmt.Errorf("%s may be changed by other users (mode %04o); run: chmod go-w %s", path, info.Mode().Perm(), path)
 	}
-	for at := filepath.Dir(path); ; at = filepath.Dir(at) {
+	if info.Mode().Perm()&0o111 == 0 {
+		return verified{}, fmt.Errorf("%s is not executable; run: chmod u+x %s", path, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return unreadable(err)
+	}
+	v := verified{path: path, file: f}
+	if v.info, err = f.Stat(); err == nil {
+		v.sum, v.image, err = digest(f)
+	}
+	if err != nil {
+		_ = f.Close()
+		return unreadable(err)
+	}
+	return v, nil
+}
+
+// trusted says why others could have put the file there, or could change it: its mode and owner, and those of the directories
+// up to root.
+func trusted(v verified, root string) error {
+	if mode := v.info.Mode(); mode.Perm()&writableByOthers != 0 {
+		return fmt.Errorf("%s may be changed by other users (mode %04o); run: chmod go-w %s", v.path, mode.Perm(), v.path)
+	}
+	if uid, stranger := ownedByStranger(v.info); stranger {
+		return fmt.Errorf("%s belongs to user %d, who may change it; run: chown %d %s", v.path, uid, os.Geteuid(), v.path)
+	}
+	for at := filepath.Dir(v.path); ; at = filepath.Dir(at) {
 		info, err := os.Stat(at)
 		if err != nil {
-			return verified{}, fmt.Errorf("%s cannot be read: %w", at, cause(err))
+			return fmt.Errorf("%s cannot be read: %w", at, cause(err))
 		}
 		if info.Mode().Perm()&writableByOthers != 0 {
-			return verified{}, fmt.Errorf("the directory %s may be changed by other users (mode %04o); run: chmod go-w %s", at, info.Mode().Perm(), at)
+			return fmt.Errorf("the directory %s may be changed by other users (mode %04o); run: chmod go-w %s", at, info.Mode().Perm(), at)
+		}
+		if uid, stranger := ownedByStranger(info); stranger {
+			return fmt.Errorf("the directory %s belongs to user %d, who may change it; run: chown %d %s", at, uid, os.Geteuid(), at)
 		}
 		if at == root {
-			break
+			return nil
 		}
 	}
-	sum, err := checksum(path)
+}
+
+// is says why the file is not the one that is pinned.
+func (v verified) is(name, pinned string) error {
+	want, err := parseChecksum(pinned)
 	if err != nil {
-		return verified{}, fmt.Errorf("%s cannot be read: %w", path, cause(err))
+		return fmt.Errorf("plugins.checksums.%s: %w", name, err)
 	}
-	if pinned != "" {
-		want, err := parseChecksum(pinned)
-		if err != nil {
-			return verified{}, fmt.Errorf("plugins.checksums.%s: %w", name, err)
-		}
-		if sum != want {
-			return verified{}, fmt.Errorf("%s has the checksum %s, but plugins.checksums.%s pins %s; install that file or correct the checksum", path, sum, name, want)
-		}
+	if v.sum != want {
+		return fmt.Errorf("%s has the checksum %s, but plugins.checksums.%s pins %s; install that file, or pin the new one with lmqgate plugin check --pin", v.path, v.sum, name, want)
 	}
-	return verified{path: path, sum: sum}, nil
+	return nil
+}
+
+// unchanged says why the path does not lead to the file that was examined any more. It is asked after a start by path.
+func (v verified) unchanged() error {
+	now, err := os.Stat(v.path)
+	if err != nil || !os.SameFile(now, v.info) || now.Size() != v.info.Size() || !now.ModTime().Equal(v.info.ModTime()) {
+		return fmt.Errorf("%s was changed while it was being started", v.path)
+	}
+	return nil
 }
 
 // parseChecksum checks a pinned checksum and answers it in lower case.
@@ -92,17 +156,19 @@ func parseChecksum(s string) (string, error) {
 	return "sha256:" + digits, nil
 }
 
-func checksum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
+// digest reads a file to its end.
+func digest(f io.Reader) (sum string, image bool, err error) {
+	var start [2]byte
+	n, err := io.ReadFull(f, start[:])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", false, err
 	}
-	defer f.Close()
 	hash := sha256.New()
+	hash.Write(start[:n])
 	if _, err := io.Copy(hash, f); err != nil {
-		return "", err
+		return "", false, err
 	}
-	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), string(start[:n]) != "#!", nil
 }
 
 // available says which plugins there are, for somebody who wrote a name wrong.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,18 +52,21 @@ func TestOnlyAFileThatNobodyElseCanChangeIsStarted(t *testing.T) {
 	for _, name := range []string{"good", "alias", "inner"} {
 		file, err := verify(dir, name, "")
 		require.NoError(t, err, name)
+		file.close()
 		require.Regexp(t, "^sha256:[0-9a-f]{64}$", file.sum)
 	}
 	file, err := verify(dir, "alias", "")
 	require.NoError(t, err)
+	defer file.close()
 	real, err := filepath.EvalSymlinks(good)
 	require.NoError(t, err)
 	require.Equal(t, real, file.path)
 
 	link := filepath.Join(t.TempDir(), "plugins")
 	require.NoError(t, os.Symlink(dir, link))
-	_, err = verify(link, "good", "")
+	linked, err := verify(link, "good", "")
 	require.NoError(t, err, "plugins.dir itself may be a symbolic link")
+	linked.close()
 
 	require.NoError(t, os.Chmod(dir, 0o777))
 	_, err = verify(dir, "good", "")
@@ -78,8 +82,9 @@ func TestAPinnedChecksumMustBeTheFiles(t *testing.T) {
 	sum := sha256.Sum256([]byte("#!/bin/sh\n"))
 	digits := hex.EncodeToString(sum[:])
 	for _, pinned := range []string{"sha256:" + digits, "SHA256:" + strings.ToUpper(digits)} {
-		_, err := verify(dir, "good", pinned)
+		file, err := verify(dir, "good", pinned)
 		require.NoError(t, err)
+		file.close()
 	}
 	_, err := verify(dir, "good", "sha256:"+strings.Repeat("0", 64))
 	require.ErrorContains(t, err, "plugins.checksums.good pins sha256:0000")
@@ -93,8 +98,10 @@ func TestAPinnedChecksumMustBeTheFiles(t *testing.T) {
 func TestAPinnedPluginIsStartedOnlyWhileItIsTheOne(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
-	sum, err := checksum(filepath.Join(h.opts.Dir, "plug-auth"))
+	file, err := verify(h.opts.Dir, "plug-auth", "")
 	require.NoError(t, err)
+	file.close()
+	sum := file.sum
 	h.opts.Checksums = map[string]string{"plug-auth": sum}
 	p := startAuth(t, h, "plug-auth", nil)
 	require.True(t, p.Info().Pinned)
@@ -102,4 +109,56 @@ func TestAPinnedPluginIsStartedOnlyWhileItIsTheOne(t *testing.T) {
 	h.opts.Checksums["plug-auth"] = "sha256:" + strings.Repeat("1", 64)
 	_, err = h.Start(t.Context(), "plug-auth", pluginv1.Kind_KIND_AUTH, nil)
 	require.ErrorContains(t, err, "pins")
+}
+
+// What was verified is what runs, even where another file takes its name at the worst moment.
+func TestAFileThatTakesTheNameAfterItWasVerifiedIsNotStarted(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-auth")
+	s, err := h.spec(h.Spec("plug-auth", pluginv1.Kind_KIND_AUTH, nil))
+	require.NoError(t, err)
+	file, err := verify(s.Dir, s.Name, "")
+	require.NoError(t, err)
+	defer file.close()
+	installVersion(t, h.opts.Dir, "plug-auth", "intruder")
+	inst, err := h.begin(s, file)
+	require.NoError(t, err)
+	defer inst.end(0)
+	require.NoError(t, h.introduce(t.Context(), inst))
+	require.Equal(t, "1.2.3", inst.describe.GetVersion())
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(inst.process.pid()), "exe"))
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(exe, file.path), exe)
+	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(inst.process.pid()), "comm"))
+	require.NoError(t, err)
+	require.Equal(t, "plug-auth\n", string(comm), "tools show its name")
+
+	// A script is opened by its interpreter, so what it was started from is looked at again.
+	script := executable(t, filepath.Join(h.opts.Dir, "script"), 0o755)
+	s.Name = "script"
+	examined, err := verify(s.Dir, s.Name, "")
+	require.NoError(t, err)
+	defer examined.close()
+	require.NoError(t, os.Rename(executable(t, script+".new", 0o755), script))
+	require.ErrorContains(t, examined.unchanged(), "was changed while it was being started")
+}
+
+func TestAFileOfAnotherUserIsNotStarted(t *testing.T) {
+	t.Parallel()
+	dir := pluginDir(t)
+	path := executable(t, filepath.Join(dir, "good"), 0o755)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	_, stranger := ownedByStranger(info)
+	require.False(t, stranger)
+	if os.Geteuid() != 0 {
+		return // only root can give files away
+	}
+	require.NoError(t, os.Chown(path, 4711, 0))
+	_, err = verify(dir, "good", "")
+	require.ErrorContains(t, err, "good belongs to user 4711, who may change it; run: chown 0 ")
+	require.NoError(t, os.Chown(path, 0, 0))
+	require.NoError(t, os.Chown(dir, 4711, 0))
+	_, err = verify(dir, "good", "")
+	require.ErrorContains(t, err, "belongs to user 4711")
 }

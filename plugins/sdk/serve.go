@@ -39,6 +39,7 @@ func serve(s *server) {
 		os.Exit(1)
 	}
 	slog.SetDefault(s.log)
+	nameProcess()
 	// Before anything else: a gateway that dies while this plugin is still starting must not leave it behind.
 	go leaveAtEndOf(os.Stdin, s)
 	asked := make(chan os.Signal, 1)
