@@ -46,12 +46,12 @@ func newPluginListCommand(app *app) *cobra.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS"}}
+			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}}
 			for _, p := range list {
-				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(string(p.State)), p.PID, p.Uptime.Truncate(time.Second), p.Restarts})
+				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(string(p.State)), p.PID, p.Uptime.Truncate(time.Second), p.Restarts, p.Calls, p.Errors})
 			}
 			for _, r := range rows {
-				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {
+				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {
 					return err
 				}
 			}
@@ -103,6 +103,11 @@ func printPlugin(cmd *cobra.Command, p pluginEntry) error {
 		{"state", p.State},
 		{"uptime", p.Uptime.Truncate(time.Second)},
 		{"restarts", p.Restarts},
+		{"calls", p.Calls},
+		{"errors", p.Errors},
+		{"suspended", p.Suspended},
+		{"memory", mebibytes(p.Memory)},
+		{"memory limit", mebibytes(p.MemoryLimit)},
 		{"last error", p.LastError},
 	} {
 		if _, err := fmt.Fprintf(w, "%s:\t%s\n", row.key, oneLine(fmt.Sprint(row.value))); err != nil {
@@ -110,4 +115,12 @@ func printPlugin(cmd *cobra.Command, p pluginEntry) error {
 		}
 	}
 	return w.Flush()
+}
+
+// mebibytes shows a number of bytes; 0 is one that nobody knows, or no limit.
+func mebibytes(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
 }
