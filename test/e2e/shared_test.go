@@ -1,0 +1,405 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+)
+
+// tally is what the members of a group got, by the messages' numbers.
+type tally struct {
+	mu       sync.Mutex
+	acked    []bool
+	left     int
+	again    int // deliveries of messages that had been delivered and not acknowledged
+	wrong    []string
+	probes   map[string]bool
+	changed  chan struct{}
+	byMember map[string]int
+}
+
+func newTally(n int) *tally {
+	return &tally{acked: make([]bool, n), left: n, probes: map[string]bool{}, changed: make(chan struct{}, 1), byMember: map[string]int{}}
+}
+
+// got notes a delivery. It returns the message's number, or false for one that is not numbered.
+func (y *tally) got(p *packet.Publish, seen map[int]bool) (int, bool) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	n, err := strconv.Atoi(string(p.Payload))
+	if err != nil {
+		y.probes[string(p.Payload)] = true
+		return 0, false
+	}
+	if y.acked[n] {
+		y.wrong = append(y.wrong, fmt.Sprintf("message %d came after it was acknowledged", n))
+	}
+	if seen[n] {
+		y.again++
+	}
+	seen[n] = true
+	return n, true
+}
+
+func (y *tally) ack(member string, n int) {
+	y.mu.Lock()
+	if !y.acked[n] {
+		y.acked[n] = true
+		y.left--
+		y.byMember[member]++
+	}
+	y.mu.Unlock()
+	select {
+	case y.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (y *tally) rest() (left int, wrong []string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.left, append([]string(nil), y.wrong...)
+}
+
+// member is a client of a group that knows which of its acknowledgements the gateway has taken.
+type member struct {
+	id   string
+	conn net.Conn
+	y    *tally
+
+	mu    sync.Mutex
+	dying bool
+	pong  chan struct{}
+	done  chan struct{}
+}
+
+// join connects a member and subscribes. A fiftieth of what it gets it never acknowledges.
+func join(t *testing.T, g *Gateway, y *tally, id, filter string, v packet.Version, keep bool) *member {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", g.TCP, patience)
+	require.NoError(t, err)
+	m := &member{id: id, conn: conn, y: y, pong: make(chan struct{}, 1), done: make(chan struct{})}
+	cn := &packet.Connect{Version: v, CleanStart: !keep, ClientID: id, Username: user, HasUsername: true, HasPassword: true, Password: []byte(Password(id))}
+	if v == packet.V5 {
+		cn.Properties = &packet.Properties{ReceiveMaximum: new(uint16(20))}
+		if keep {
+			cn.Properties.SessionExpiryInterval = new(uint32(60))
+		}
+	}
+	subscribed := make(chan error, 1)
+	go m.read(v, subscribed)
+	require.NoError(t, m.write(v, cn, &packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: filter, QoS: 1}}}))
+	select {
+	case err := <-subscribed:
+		require.NoError(t, err, "member %q", id)
+	case <-time.After(patience):
+		t.Fatalf("member %q gets no SUBACK", id)
+	}
+	return m
+}
+
+func (m *member) write(v packet.Version, packets ...packet.Packet) error {
+	var b []byte
+	for _, p := range packets {
+		var err error
+		if b, err = packet.Append(b, p, v); err != nil {
+			return err
+		}
+	}
+	_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
+	_, err := m.conn.Write(b)
+	return err
+}
+
+// read acts on what comes until the connection ends.
+func (m *member) read(v packet.Version, subscribed chan<- error) {
+	defer close(m.done)
+	r := packet.NewReader(m.conn, 0)
+	r.Client = true
+	r.SetVersion(v)
+	defer r.Release()
+	seen := map[int]bool{}
+	for {
+		p, err := r.ReadPacket()
+		if err != nil {
+			select {
+			case subscribed <- err:
+			default:
+			}
+			return
+		}
+		switch p := p.(type) {
+		case *packet.Suback:
+			var err error
+			if p.Codes[0] != 1 {
+				err = fmt.Errorf("SUBACK has code %#x", p.Codes[0])
+			}
+			subscribed <- err
+		case *packet.Pingresp:
+			m.pong <- struct{}{}
+		case *packet.Publish:
+			n, numbered := m.y.got(p, seen)
+			m.mu.Lock()
+			if !numbered || !m.dying && rand.IntN(50) > 0 {
+				if m.write(v, &packet.Ack{Kind: packet.PUBACK, PacketID: p.PacketID}) == nil && numbered {
+					m.y.ack(m.id, n)
+				}
+			}
+			m.mu.Unlock()
+		}
+	}
+}
+
+// kill cuts the connection. The gateway has taken every acknowledgement that was counted.
+func (m *member) kill(t *testing.T, v packet.Version) {
+	t.Helper()
+	m.mu.Lock()
+	m.dying = true
+	m.mu.Unlock()
+	require.NoError(t, m.write(v, &packet.Pingreq{}))
+	select {
+	case <-m.pong:
+	case <-m.done:
+		t.Errorf("member %q lost its connection", m.id)
+	case <-time.After(patience):
+		t.Fatalf("member %q gets no PINGRESP", m.id)
+	}
+	require.NoError(t, m.conn.Close())
+	<-m.done
+}
+
+// sharedMessages is how many messages the test of a group has; LMQGATE_SHARED_MESSAGES makes it another number.
+func sharedMessages(t *testing.T) int {
+	t.Helper()
+	if text := os.Getenv("LMQGATE_SHARED_MESSAGES"); text != "" {
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		return n
+	}
+	return 12_000
+}
+
+func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		nodes := []*Gateway{start(t, p)}
+		if p.name == rocketmqProfile.name {
+			nodes = append(nodes, start(t, p), start(t, p))
+		}
+		g, count := nodes[0], sharedMessages(t)
+		first := g.Topic("shared")
+		filter := "$share/" + g.Name("group") + "/" + first + "/#"
+		for _, other := range nodes[1:] {
+			eventually(t, patience, func() error { return other.knows(first) })
+		}
+		y := newTally(count)
+		born := 0
+		birth := func(node *Gateway) (*member, packet.Version) {
+			born++
+			v := []packet.Version{packet.V311, packet.V5}[born%2]
+			return join(t, node, y, g.Name(fmt.Sprintf("member%d", born)), filter, v, born%3 == 0), v
+		}
+		type living struct {
+			*member
+			v packet.Version
+		}
+		var members []living
+		for i := range 6 {
+			m, v := birth(nodes[i%len(nodes)])
+			members = append(members, living{m, v})
+		}
+		// A gateway learns of a filter that is new to the cluster a moment later. Publishing begins when all have.
+		publishers := make([]*client, len(nodes))
+		for i, node := range nodes {
+			publishers[i] = node.connect(t, g.Name(fmt.Sprintf("publisher%d", i)))
+			eventually(t, patience, func() error {
+				probe := fmt.Sprintf("probe of %d", i)
+				publishers[i].publish(first+"/probe", 1, probe)
+				y.mu.Lock()
+				defer y.mu.Unlock()
+				if !y.probes[probe] {
+					return errors.New("the group does not get what this gateway publishes")
+				}
+				return nil
+			})
+		}
+
+		begun := time.Now()
+		failed := make(chan error, len(publishers))
+		for i, c := range publishers {
+			go func() {
+				var tokens []paho.Token
+				for n := i; n < count; n += len(publishers) {
+					tokens = append(tokens, c.Publish(first+"/"+strconv.Itoa(n%10), 1, false, strconv.Itoa(n)))
+				}
+				for _, token := range tokens {
+					if !token.WaitTimeout(5*time.Minute) || token.Error() != nil {
+						failed <- fmt.Errorf("a message is not acknowledged: %w", token.Error())
+						return
+					}
+				}
+				failed <- nil
+			}()
+		}
+		kills, published := 0, 0
+		deadline := time.Now().Add(2*time.Minute + time.Duration(count/500)*time.Second)
+		for {
+			left, wrong := y.rest()
+			require.Empty(t, wrong)
+			if left == 0 && published == len(publishers) {
+				break
+			}
+			require.True(t, time.Now().Before(deadline), "%d of %d messages are stuck after %v and %d kills", left, count, time.Since(begun), kills)
+			select {
+			case err := <-failed:
+				require.NoError(t, err)
+				published++
+			case <-time.After(time.Duration(50+rand.IntN(200)) * time.Millisecond):
+			}
+			i := rand.IntN(len(members))
+			members[i].kill(t, members[i].v)
+			kills++
+			m, v := birth(nodes[rand.IntN(len(nodes))])
+			members[i] = living{m, v}
+		}
+		took := time.Since(begun)
+		t.Logf("%d messages, %d gateways, %d kills: all acknowledged after %v (%.0f/s)", count, len(nodes), kills, took.Round(time.Millisecond),
+			float64(count)/took.Seconds())
+		// What was acknowledged does not come again, even when every member that has something leaves.
+		for i := range members {
+			members[i].kill(t, members[i].v)
+		}
+		last, v := birth(nodes[len(nodes)-1])
+		time.Sleep(8 * time.Second) // longer than the store takes to hand out again what was given back
+		_, wrong := y.rest()
+		require.Empty(t, wrong)
+		last.kill(t, v)
+		require.Greater(t, len(y.byMember), 6, "members share the messages")
+	})
+}
+
+// knows returns nil once a gateway knows a first-level topic.
+func (g *Gateway) knows(first string) error {
+	var answer struct{ Topics []struct{ Name string } }
+	g.GetJSON("/api/v1/topics", &answer)
+	for _, topic := range answer.Topics {
+		if topic.Name == first {
+			return nil
+		}
+	}
+	return fmt.Errorf("topic %q is not known", first)
+}
+
+func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		other := g
+		if p.name == rocketmqProfile.name {
+			other = start(t, p)
+		}
+		first := g.Topic("orphaned")
+		filter := "$share/" + g.Name("group") + "/" + first + "/#"
+		eventually(t, patience, func() error { return other.knows(first) })
+		sleeper := other.connect(t, g.Name("sleeper"), persistent) // so that the group outlives a gateway that is alone
+		require.Equal(t, map[string]byte{first + "/#": 1}, sleeper.trySubscribe(filter, 1), "paho leaves the group out of its answer")
+		sleeper.leave()
+		y := newTally(40)
+		m := join(t, g, y, g.Name("member"), filter, packet.V5, false)
+		pub := g.connect(t, g.Name("publisher"))
+		for n := range 30 {
+			pub.publish(first+"/x", 1, strconv.Itoa(n))
+		}
+		// The second half comes to a member that acknowledges no more.
+		eventually(t, patience, func() error {
+			if left, _ := y.rest(); left > 20 {
+				return fmt.Errorf("%d messages are not acknowledged", left)
+			}
+			return nil
+		})
+		m.mu.Lock()
+		m.dying = true
+		m.mu.Unlock()
+		for n := 30; n < 40; n++ {
+			pub.publish(first+"/x", 1, strconv.Itoa(n))
+		}
+		require.NoError(t, m.write(packet.V5, &packet.Pingreq{}))
+		<-m.pong
+		time.Sleep(100 * time.Millisecond) // what was acknowledged is with the store
+		g.Kill()
+		if other == g {
+			g.Start()
+		}
+		left, _ := y.rest()
+		back := other.connect(t, g.Name("sleeper"), persistent)
+		eventually(t, 2*time.Minute, func() error { // RocketMQ: half a minute later
+			if n := len(back.messages()); n < left {
+				return fmt.Errorf("%d of %d messages have come again", n, left)
+			}
+			return nil
+		})
+		_, wrong := y.rest()
+		require.Empty(t, wrong)
+		got := map[string]bool{}
+		for _, payload := range back.payloads() {
+			n, err := strconv.Atoi(payload)
+			require.NoError(t, err)
+			require.False(t, y.acked[n], "message %d was acknowledged", n)
+			got[payload] = true
+		}
+		require.Len(t, got, left)
+	})
+}
+
+func TestMosquittoSharesASubscription(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		m := mosquittoClients(t, g)
+		first := g.Topic("jobs")
+		for _, version := range []string{"mqttv311", "mqttv5"} {
+			filter := "$share/" + version + "/" + first + "/#"
+			a := m.listen(g.Name("a"+version), "-V", version, "-q", "1", "-t", filter)
+			b := m.listen(g.Name("b"+version), "-V", version, "-q", "1", "-t", filter)
+			const count = 40
+			var lines []string
+			for i := range count {
+				lines = append(lines, fmt.Sprintf("%s %d", version, i))
+			}
+			c := g.connect(t, g.Name("publisher"+version))
+			for _, line := range lines {
+				c.publish(first+"/x", 1, line)
+			}
+			var got []string
+			timeout := time.After(patience)
+			byA, byB := 0, 0
+			for len(got) < count {
+				select {
+				case line := <-a.lines:
+					byA++
+					got = append(got, line[strings.LastIndex(line, "|")+1:])
+				case line := <-b.lines:
+					byB++
+					got = append(got, line[strings.LastIndex(line, "|")+1:])
+				case <-timeout:
+					t.Fatalf("%d of %d messages came", len(got), count)
+				}
+			}
+			require.ElementsMatch(t, lines, got)
+			require.Positive(t, byA)
+			require.Positive(t, byB)
+			a.kill(syscall.SIGKILL)
+			b.kill(syscall.SIGKILL)
+		}
+	})
+}
