@@ -330,7 +330,7 @@ func (g *group) keep(now time.Time) (over bool) {
 	}
 	idle := true
 	for _, q := range g.queues {
-		idle = idle && len(q.open) == 0 && !q.flushing
+		idle = idle && len(q.open) == 0 && !q.busy()
 	}
 	if now.Sub(g.renewed) >= min(time.Second, g.hub.hidden/8) {
 		g.renewed = now
@@ -363,7 +363,7 @@ func (h *Hub) dropGroup(g *group) {
 		return
 	}
 	for _, q := range g.queues {
-		if len(q.open) > 0 || q.flushing {
+		if len(q.open) > 0 || q.busy() {
 			return
 		}
 	}
@@ -381,7 +381,8 @@ func (h *Hub) drainGroups() {
 		for _, g := range h.groups {
 			g.mu.Lock()
 			for _, q := range g.queues {
-				busy = busy || q.flushing
+				// While it has members, what the store hands out is theirs.
+				busy = busy || q.flushing || len(g.readers) == 0 && q.popping > 0
 			}
 			g.mu.Unlock()
 		}

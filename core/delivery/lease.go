@@ -101,6 +101,7 @@ type groupQueue struct {
 	open        map[*Lease]struct{} // neither acknowledged nor given back
 	acks, backs []*Lease            // the store is to be told
 	flushing    bool                // a goroutine tells the store
+	popping     int                 // the store is being asked
 
 	warnMu sync.Mutex // a leaf
 	warned time.Time
@@ -142,11 +143,13 @@ func (q *groupQueue) run(ctx context.Context) {
 			return
 		}
 		began := time.Now()
+		q.pops(1)
 		handed, err := g.hub.store.Pop(ctx, q.ref, n, g.hub.hidden, popWait)
 		if len(handed) > 0 {
 			// The store may have waited: what it hands out is hidden from when it did, which is later.
 			g.take(q, handed, maxTime(began, time.Now().Add(-popSlack)).Add(g.hub.hidden))
 		}
+		q.pops(-1)
 		if err == nil {
 			fails = 0
 			continue
@@ -161,6 +164,16 @@ func (q *groupQueue) run(ctx context.Context) {
 		}
 	}
 }
+
+// pops counts the calls of the store that may hand something out.
+func (q *groupQueue) pops(n int) {
+	q.g.mu.Lock()
+	defer q.g.mu.Unlock()
+	q.popping += n
+}
+
+// busy reports whether the store is to be told of something, or may still hand something out. Called with the group's mutex held.
+func (q *groupQueue) busy() bool { return q.flushing || q.popping > 0 }
 
 // warn logs a failure of the store, now and then: while it lasts everything fails many times a second.
 func (q *groupQueue) warn(what string, err error) {

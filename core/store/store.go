@@ -253,8 +253,8 @@ type Store interface {
 	PlaceGroup(ctx context.Context, g Group, offset int64) error
 	// Pop hands out up to max records of a group's queue, in no promised order: such that were not handed out yet, and such
 	// that came back. No Pop of the group, on any node, hands them out within hidden, if not given back; after that they come
-	// again, until they are acknowledged. Where there is none, Pop waits up to wait for some and may return none. A group that
-	// was never placed begins at the queue's minimum.
+	// again, until they are acknowledged. Where there is none, Pop waits up to wait for some and may return none. What was
+	// handed out when ctx ended is returned, without an error. A group that was never placed begins at the queue's minimum.
 	Pop(ctx context.Context, g Group, max int, hidden, wait time.Duration) ([]Handout, error)
 	// PopAck acknowledges records that were handed out: they do not come again. A receipt whose time is over is ignored.
 	PopAck(ctx context.Context, g Group, receipts []string) error

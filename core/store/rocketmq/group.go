@@ -26,8 +26,8 @@ const (
 	// popBusy is the pause after another node's Pop had the queue, or left a moment ago.
 	popBusy = 5 * time.Millisecond
 	// popAgain is how often an idle group is asked for what came back, which no hint tells of; at first, and at the most.
-	popAgainFirst = time.Second
-	popAgainLast  = 5 * time.Second
+	popAgainFirst = 500 * time.Millisecond
+	popAgainLast  = 2 * time.Second
 )
 
 // popGroup names the consumer group of a shared group: legible where the name allows it.
@@ -102,7 +102,11 @@ func (s *Store) Pop(ctx context.Context, g store.Group, max int, hidden, wait ti
 			}
 			resets = now
 		}
-		out, rest, err := s.pop(ctx, g, group, topic, max, hidden)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		// Once asked, the answer is waited for: what the broker hands out must reach the caller, or stays hidden in vain.
+		out, rest, err := s.pop(context.WithoutCancel(ctx), g, group, topic, max, hidden)
 		if err != nil {
 			return nil, groupError("pop of", g, err)
 		}
