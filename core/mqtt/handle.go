@@ -63,7 +63,7 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 		return nil
 	}
 	m := message(p, c.clientID)
-	c.session.Publish(m, p.PacketID, func(err error) { c.published(k, m, err) })
+	c.session.Publish(ctx, m, p.PacketID, func(err error) { c.published(k, m, err) })
 	return nil
 }
 
@@ -131,13 +131,16 @@ func (c *conn) acknowledged(p *packet.Ack) {
 		c.session.Ack(p.Kind, p.PacketID, p.Code)
 		return
 	}
-	code := packet.Success
-	if c.session.Release(p.PacketID) {
-		c.acks.finish()
-	} else {
-		code = packet.PacketIdentifierNotFound
-	}
-	c.SendAck(packet.PUBCOMP, p.PacketID, code)
+	c.session.Release(p.PacketID, func(known bool, err error) {
+		switch {
+		case err != nil: // the session has closed the connection
+		case known:
+			c.acks.finish()
+			c.SendAck(packet.PUBCOMP, p.PacketID, packet.Success)
+		default:
+			c.SendAck(packet.PUBCOMP, p.PacketID, packet.PacketIdentifierNotFound)
+		}
+	})
 }
 
 // disconnect ends the connection as the client wishes.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Lanes publish for one client, in order for each topic.
@@ -87,7 +88,7 @@ func (p *Publisher) try(ctx context.Context, client string, m *store.Message, tr
 			done(err)
 		}
 	}
-	physical, queues, err := p.dispatch(ctx, m.Topic)
+	physical, queues, err := p.dispatch(ctx, client, m)
 	if err != nil {
 		failed(err)
 		return
@@ -118,5 +119,19 @@ var retryDelays = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond,
 func (p *Publisher) One(ctx context.Context, client string, m *store.Message) error {
 	result := make(chan error, 1)
 	p.publish(ctx, client, m, func(err error) { result <- err })
+	return <-result
+}
+
+// SaveSession stores what a durable session must know after a crash, and waits until it is stored. The newest record of
+// topic.SessionQueue counts.
+func (p *Publisher) SaveSession(client string, state []byte) error {
+	ctx := p.deadline()
+	if err := p.ensureOwn(ctx, SessionTopic, sessionTopicQueues); err != nil {
+		return err
+	}
+	m := &store.Message{Topic: SessionTopic, Payload: state, Publisher: client, Created: time.Now()}
+	a := store.Append{Message: m, Topic: SessionTopic, Key: client, Queues: []string{topic.SessionQueue(client)}}
+	result := make(chan error, 1)
+	p.o.Store.Append(ctx, a, func(_ store.Position, err error) { result <- err })
 	return <-result
 }

@@ -50,6 +50,11 @@ const (
 // P2PTopic is the first-level topic of point-to-point messages on stores where one queue must be fed by one topic only.
 const P2PTopic = "lmqgate_p2p"
 
+// SessionTopic is the topic of what durable sessions keep in the store besides messages.
+const SessionTopic = "lmqgate_sessions"
+
+const sessionTopicQueues = 8
+
 // Options configure a Publisher.
 type Options struct {
 	Store    store.Store
@@ -76,7 +81,7 @@ type Publisher struct {
 	metrics *metrics
 	known   sync.Map // first level -> *knownTopic
 	create  sync.Mutex
-	p2pMade atomic.Bool
+	made    sync.Map // the gateway's own topics that are known to exist -> true
 	own     ownQueues
 	shared  atomic.Pointer[sharedContext]
 	base    context.Context //nolint:containedctx // ends appends when the publisher closes
@@ -227,18 +232,31 @@ func (p *Publisher) Compatible() bool {
 	}
 }
 
-// dispatch returns the store's topic and the dispatch set of a message.
-func (p *Publisher) dispatch(ctx context.Context, name string) (string, []string, error) {
-	if client, ok := topic.P2PTarget(name); ok {
-		physical, err := p.Ensure(ctx, topic.First(name))
-		if err == nil && p.o.Store.Limits().SingleFeeder {
-			physical, err = P2PTopic, p.ensureP2P(ctx)
-		}
-		return physical, []string{topic.P2PQueue(client), topic.P2PBucket(client)}, err
-	}
+// Physical returns the store's topic that messages to a topic name go to.
+func (p *Publisher) Physical(ctx context.Context, name string) (string, error) {
 	physical, err := p.Ensure(ctx, topic.First(name))
 	if err != nil {
+		return "", err
+	}
+	if _, ok := topic.P2PTarget(name); ok && p.o.Store.Limits().SingleFeeder {
+		return P2PTopic, p.ensureOwn(ctx, P2PTopic, 1)
+	}
+	return physical, nil
+}
+
+// dispatch returns the store's topic and the dispatch set of a message of a client.
+func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Message) (string, []string, error) {
+	name := m.Topic
+	physical, err := p.Physical(ctx, name)
+	if err != nil {
 		return "", nil, err
+	}
+	var exchange []string
+	if m.Exchange != "" {
+		exchange = []string{topic.ExchangeQueue(physical, client)}
+	}
+	if client, ok := topic.P2PTarget(name); ok {
+		return physical, append(exchange, topic.P2PQueue(client), topic.P2PBucket(client)), nil
 	}
 	var queues []string
 	own := topic.Queue(name)
@@ -258,18 +276,18 @@ func (p *Publisher) dispatch(ctx context.Context, name string) (string, []string
 		}
 		queues = append(queues, q)
 	})
-	return physical, queues, nil
+	return physical, append(queues, exchange...), nil
 }
 
-// ensureP2P makes the topic of point-to-point messages, once.
-func (p *Publisher) ensureP2P(ctx context.Context) error {
-	if p.p2pMade.Load() {
+// ensureOwn makes a topic of the gateway's own, once.
+func (p *Publisher) ensureOwn(ctx context.Context, name string, queues int) error {
+	if _, ok := p.made.Load(name); ok {
 		return nil
 	}
-	if err := p.o.Store.CreateTopic(ctx, P2PTopic, 1); err != nil {
+	if err := p.o.Store.CreateTopic(ctx, name, queues); err != nil {
 		return err
 	}
-	p.p2pMade.Store(true)
+	p.made.Store(name, true)
 	return nil
 }
 

@@ -70,8 +70,14 @@ func (m *Manager) commitLoop() {
 	}
 }
 
-// commit commits the session's progress. A session that another node has taken over loses its connection.
+// commit commits the session's progress, and has the journal settled before.
 func (s *Session) commit(ctx context.Context) error {
+	s.settleJournal(ctx)
+	return s.commitOffsets(ctx)
+}
+
+// commitOffsets commits the session's progress. A session that another node has taken over loses its connection.
+func (s *Session) commitOffsets(ctx context.Context) error {
 	s.saveMu.Lock()
 	defer s.saveMu.Unlock()
 	s.mu.Lock()

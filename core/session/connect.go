@@ -107,6 +107,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reac
 	switch {
 	case s.durable && !fresh && !resumed:
 		s.restore(rec)
+		s.recall(ctx, rec)
 	case s.durable && fresh:
 		if err := s.begin(ctx); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"hash/fnv"
 	"slices"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
@@ -13,7 +14,11 @@ type outMessage struct {
 	id       uint16
 	qos      byte
 	retain   bool
-	released bool // PUBREC came, PUBREL was sent
+	noted    bool // QoS 2: the journal makes the client forget the packet id after a crash
+	unsent   bool // waits for the journal
+	recalled bool // known from the journal; a queue may bring the record again
+	received bool // PUBREC came
+	released bool // and PUBREL was, or is about to be, sent
 	done     bool
 	seq      uint64         // in the order of PUBLISH packets, and of PUBREC packets once released
 	m        *store.Message // nil once released
@@ -31,23 +36,25 @@ type outbound struct {
 	seq      uint64
 }
 
-// add gives a message a packet id. There is always a free one: the window is smaller than the number of ids.
+// add gives a message a packet id, unless it has one. There is always a free one: the window is smaller than the number of ids.
 func (o *outbound) add(d *outMessage) {
+	for d.id == 0 {
+		o.last++
+		if _, used := o.byID[o.last]; !used {
+			d.id = o.last
+		}
+	}
+	o.restore(d)
+}
+
+// restore puts a message with a packet id in flight.
+func (o *outbound) restore(d *outMessage) {
 	if o.byID == nil {
 		o.byID = make(map[uint16]*outMessage, 4)
 		o.byRecord = make(map[string]*outMessage, 4)
 	}
-	for {
-		o.last++
-		if o.last == 0 {
-			continue
-		}
-		if _, used := o.byID[o.last]; !used {
-			break
-		}
-	}
 	o.seq++
-	d.id, d.seq = o.last, o.seq
+	d.seq = o.seq
 	o.byID[d.id] = d
 	if d.recordID != "" {
 		o.byRecord[d.recordID] = d
@@ -98,15 +105,42 @@ func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 		s.complete(d)
 	case kind == packet.PUBREC && d.qos == 2 && code >= packet.UnspecifiedError:
 		s.complete(d)
+	case kind == packet.PUBREC && d.qos == 2 && d.received:
+		if d.released {
+			s.sendRelease(id, packet.Success)
+		}
 	case kind == packet.PUBREC && d.qos == 2:
-		d.released, d.m = true, nil
+		d.received, d.m = true, nil
 		s.out.seq++
 		d.seq = s.out.seq // its place is now that of its PUBREL
-		s.sendRelease(id, packet.Success)
+		if !s.durable {
+			s.release(d)
+			break
+		}
+		s.note(func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err != nil || d.done {
+				return
+			}
+			if d.lease != nil { // the journal sees to it now
+				d.lease.Ack()
+				d.lease = nil
+			}
+			s.release(d)
+		})
 	default:
 		return false
 	}
 	return true
+}
+
+// release sends PUBREL. Called with mu held.
+func (s *Session) release(d *outMessage) {
+	d.released = true
+	if s.started {
+		s.sendRelease(d.id, packet.Success)
+	}
 }
 
 func (s *Session) sendRelease(id uint16, code packet.Code) {
@@ -119,6 +153,7 @@ func (s *Session) sendRelease(id uint16, code packet.Code) {
 func (s *Session) complete(d *outMessage) {
 	d.done = true
 	s.out.remove(d)
+	s.finish(d)
 	for _, f := range d.feeds {
 		f.advance()
 	}
@@ -143,6 +178,7 @@ func (s *Session) sendAgain() bool {
 		switch {
 		case d.done:
 			continue
+		case d.unsent, d.received && !d.released: // the journal goes on with it
 		case s.blocked(), !d.released && len(s.out.byID)-left >= s.window:
 			s.resend = s.resend[i:]
 			return false
@@ -155,4 +191,29 @@ func (s *Session) sendAgain() bool {
 	}
 	s.resend = nil
 	return true
+}
+
+// packetID is the packet id of a record's QoS 2 message to a durable session: always the same, so that a client to which it is sent
+// again after a crash of the node knows it again.
+func packetID(recordID string) uint16 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(recordID))
+	return uint16(h.Sum32()%65535) + 1
+}
+
+// sendNoted sends a QoS 2 message that is not sent again after a crash once the journal knows its packet id. Called with mu held.
+func (s *Session) sendNoted(d *outMessage) {
+	d.noted, d.unsent = true, true
+	s.note(func(err error) {
+		s.mu.Lock()
+		d.unsent = false
+		switch {
+		case err != nil, d.done, s.conn == nil:
+		case !s.started: // Start sends it
+		case s.send(d.m, d.qos, d.retain, false, d.id, d.subIDs) == TooLarge:
+			s.complete(d)
+		}
+		s.flush()
+		s.mu.Unlock()
+	})
 }

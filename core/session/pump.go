@@ -170,11 +170,12 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 		w = s.wanted(rec)
 	}
 	switch {
+	case s.hasFinished(f, rec, item.Next):
 	case w.n == 0, expired(&rec.Message), f.tooOld(rec):
 	case w.n > 1 && s.has(f, rec):
 	default:
 		qos := min(rec.QoS, w.qos)
-		if qos > 0 && s.windowFull() {
+		if qos > 0 && s.windowFull() || qos == 2 && s.durable && s.out.byID[packetID(rec.ID)] != nil {
 			return false
 		}
 		if w.n > 1 && !s.durable {
@@ -263,7 +264,14 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 		return nil
 	}
 	d := &outMessage{qos: qos, retain: retain, m: m, subIDs: ids, recordID: recordID}
+	if qos == 2 && s.durable && recordID != "" {
+		d.id = packetID(recordID)
+	}
 	s.out.add(d)
+	if qos == 2 && s.durable && recordID == "" {
+		s.sendNoted(d)
+		return d
+	}
 	if s.send(m, qos, retain, false, d.id, ids) == TooLarge {
 		// [MQTT-3.1.2-25]: as if it had been sent.
 		d.done = true

@@ -50,6 +50,7 @@ type Session struct {
 	out      outbound
 	resend   []*outMessage // of out: what the present connection was not sent yet
 	inbound  map[uint16]*inbound
+	journal  journal
 	seen     seenSet
 	retained []retainedItem
 	held     []heldItem

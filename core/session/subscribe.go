@@ -47,7 +47,9 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 		s.mu.Unlock()
 		return codes, func() {}
 	}
-	return codes, func() { s.queueRetained(list, codes, fresh) }
+	// Looked up before SUBACK leaves: what is retained after it comes as a live message only.
+	retained := s.retainedFor(list, codes, fresh)
+	return codes, func() { s.queueRetained(retained) }
 }
 
 // refused logs why a filter is refused and returns the code for SUBACK.
@@ -259,8 +261,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 	return codes
 }
 
-// queueRetained puts retained messages in line for subscriptions that were granted (MQTT 5, 3.8.3.1 Retain Handling).
-func (s *Session) queueRetained(list []Subscription, codes []packet.Code, fresh []bool) {
+// retainedFor returns the retained messages for subscriptions that were granted (MQTT 5, 3.8.3.1 Retain Handling).
+func (s *Session) retainedFor(list []Subscription, codes []packet.Code, fresh []bool) []retainedItem {
 	var items []retainedItem
 	for i, in := range list {
 		if codes[i] >= packet.UnspecifiedError || in.RetainHandling == 2 || in.RetainHandling == 1 && !fresh[i] || topic.IsShared(in.Filter) {
@@ -274,6 +276,11 @@ func (s *Session) queueRetained(list []Subscription, codes []packet.Code, fresh 
 			return true
 		})
 	}
+	return items
+}
+
+// queueRetained puts retained messages in line.
+func (s *Session) queueRetained(items []retainedItem) {
 	if len(items) == 0 {
 		return
 	}

@@ -53,6 +53,9 @@ type Message struct {
 	Expires time.Time
 	// Properties is nil where there are none.
 	Properties *Properties
+	// Exchange names the QoS 2 exchange by which a durable session sent the message, so that the session can find out after a
+	// crash what it has stored already; empty for others. Stores keep it as it is.
+	Exchange string
 }
 
 // Position is where a record's one copy lies. Positions order retained values: see Before.

@@ -14,6 +14,18 @@ func P2PQueue(clientID string) string { return own("/p2p/", clientID) }
 // No topic name or filter has this queue.
 func RetryQueue(clientID string) string { return own("/retry/", clientID) }
 
+// ExchangeQueue returns the queue of the QoS 2 messages that a durable session sent to a first-level topic. No topic name or
+// filter has this queue.
+func ExchangeQueue(first, clientID string) string {
+	return fit(escape("/qos2/"+first+"/"+clientID+"/", suffixOwn), First(first))
+}
+
+// SessionQueue returns the queue of what a durable session keeps in the store besides messages. No topic name or filter has
+// this queue.
+func SessionQueue(clientID string) string {
+	return fit(escape("/session/"+clientID+"/", suffixOwn), "session")
+}
+
 func own(prefix, clientID string) string {
 	name := prefix + clientID + "/"
 	if plain(clientID) {

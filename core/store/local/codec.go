@@ -13,7 +13,7 @@ import (
 //
 //	version 1 byte | stored 8 (ms) | partition queue id 8 | partition offset 8
 //	entries: count, then name and offset of each
-//	flags 1 | topic | publisher | [created] | [expires] | [properties] | payload (the rest)
+//	flags 1 | topic | publisher | [created] | [expires] | [properties] | [exchange] | payload (the rest)
 //
 // Counts, lengths and offsets are unsigned varints, times signed ones; a text is its length and its bytes.
 const (
@@ -25,6 +25,7 @@ const (
 	flagCreated    = 1 << 3
 	flagExpires    = 1 << 4
 	flagProperties = 1 << 5
+	flagExchange   = 1 << 6
 
 	propFormat      = 1 << 0
 	propCorrelation = 1 << 1
@@ -81,6 +82,9 @@ func appendMessage(b []byte, m *store.Message) []byte {
 	if m.Properties != nil {
 		flags |= flagProperties
 	}
+	if m.Exchange != "" {
+		flags |= flagExchange
+	}
 	b = append(b, flags)
 	b = appendText(b, m.Topic)
 	b = appendText(b, m.Publisher)
@@ -92,6 +96,9 @@ func appendMessage(b []byte, m *store.Message) []byte {
 	}
 	if p := m.Properties; p != nil {
 		b = appendProperties(b, p)
+	}
+	if m.Exchange != "" {
+		b = appendText(b, m.Exchange)
 	}
 	return append(b, m.Payload...)
 }
@@ -134,7 +141,7 @@ func decodeRecord(b []byte) (*store.Record, head, error) {
 	d := decoder{rest: b[headSize:]}
 	r := &store.Record{Entries: d.entries()}
 	flags := d.byte()
-	if flags>>6 != 0 || flags&flagQoS == flagQoS {
+	if flags>>7 != 0 || flags&flagQoS == flagQoS {
 		d.bad = true
 	}
 	r.QoS = flags & flagQoS
@@ -149,6 +156,9 @@ func decodeRecord(b []byte) (*store.Record, head, error) {
 	}
 	if flags&flagProperties != 0 {
 		r.Properties = d.properties()
+	}
+	if flags&flagExchange != 0 {
+		r.Exchange = d.text()
 	}
 	if d.bad {
 		return nil, h, errCorrupt

@@ -30,6 +30,7 @@ func sampleRecords() []*store.Record {
 			Entries:  []store.Entry{{Queue: "T%ü%", Offset: 3}, {Queue: "T%#%", Offset: 1 << 50}},
 		},
 		{Message: store.Message{Topic: "T", Properties: &store.Properties{}}},
+		{Message: store.Message{Topic: "T", QoS: 2, Exchange: "1-2-3-4", Payload: []byte("x")}},
 	}
 }
 

@@ -93,6 +93,8 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 			}
 		case propUser:
 			user = v
+		case propExchange:
+			r.Exchange = v
 		case propPartial:
 			r.Partial = v == "1"
 		case propFollowUp:

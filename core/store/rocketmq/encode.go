@@ -118,6 +118,7 @@ func messageProperties(id string, m *store.Message) []property {
 	if !m.Expires.IsZero() {
 		props = append(props, property{Name: propExpires, Value: strconv.FormatInt(m.Expires.UnixMilli(), 10)})
 	}
+	props = appendText(props, propExchange, m.Exchange)
 	p := m.Properties
 	if p == nil {
 		return props

@@ -58,6 +58,8 @@ const (
 	propEmptyOnes = "mqttEmptyProperties"
 	// propUser holds the MQTT 5 user properties in their order: a JSON array of [name, value] arrays.
 	propUser = "mqttUserProperties"
+	// propExchange names the QoS 2 exchange by which a durable session sent the message. Of use to that session only.
+	propExchange = "mqttExchange"
 	// propPartial is "1" where follow-up records carry the rest of the dispatch set, propFollowUp "1" on those. Consumers of
 	// tag tagMQTT never see follow-ups: theirs is tagFollowUp.
 	propPartial  = "mqttPartial"

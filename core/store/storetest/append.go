@@ -36,7 +36,7 @@ func everyField(t *testing.T, s *suite) {
 	first := s.newTopic(t)
 	name := first + "/ü/☃ x"
 	m := &store.Message{
-		Topic: name, Payload: []byte("\x00\x01\xffbinary\r\n"), QoS: 2, Retain: true, Publisher: "client ü,%",
+		Topic: name, Payload: []byte("\x00\x01\xffbinary\r\n"), QoS: 2, Retain: true, Publisher: "client ü,%", Exchange: "1-2-3-4",
 		Created: time.UnixMilli(1_700_000_000_123), Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond),
 		Properties: &store.Properties{
 			PayloadFormat: 1, HasFormat: true, ContentType: "text/plain; charset=utf-8", ResponseTopic: first + "/reply",
@@ -69,6 +69,7 @@ func requireMessage(t *testing.T, want, got *store.Message) {
 	require.Equal(t, want.QoS, got.QoS)
 	require.Equal(t, want.Retain, got.Retain)
 	require.Equal(t, want.Publisher, got.Publisher)
+	require.Equal(t, want.Exchange, got.Exchange)
 	require.Equal(t, want.Created.UnixMilli(), got.Created.UnixMilli())
 	require.Equal(t, want.Expires.IsZero(), got.Expires.IsZero())
 	if !want.Expires.IsZero() {

@@ -1,0 +1,431 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// journal keeps in the store what a durable session must know of its QoS 2 messages when its node dies, so that each is
+// delivered once, and taken once, by whichever node has the session next. Guarded by Session.mu.
+//
+// Taken from the client: each message is stored with an entry in the session's exchange queue, in the same append. Nothing more is
+// needed for PUBREC. PUBCOMP leaves once a state is stored that no longer names the message as held.
+//
+// Sent to the client: a record always gets the same packet id, so that a client that has it already knows it again, whether or not
+// the session remembers having sent it. PUBREL leaves once a state is stored that says so, and that keeps the record from being sent
+// again until the queue's committed offset is past it. Messages that are not sent again after a crash (retained messages, those of
+// shared groups) are in a stored state before they are sent, so that the client is made to forget their packet ids.
+//
+// States are written one at a time; what comes meanwhile shares the next one.
+type journal struct {
+	// topics are the store's topics that the session has sent QoS 2 messages to, as its record says; nil: there is no journal.
+	topics map[string]bool
+	// firsts are the first levels of topic names that topics cover, as far as this node has met them.
+	firsts map[string]bool
+	// counter numbers the messages from the client on this connection.
+	counter int64
+	seq     int64
+	writing bool
+	waiting []func(error)
+	// stale: the newest state names something that is over.
+	stale bool
+	// finished are records that the client has, and that the committed offsets are not past yet.
+	finished map[string]*finished
+}
+
+// finished is a record that must not be sent again.
+type finished struct {
+	marks []mark // empty: not met since the session was restored
+}
+
+type mark struct {
+	f    *feed
+	next int64
+}
+
+// sessionState is what one record of the session's queue says. Of several the one with the highest epoch and sequence counts.
+type sessionState struct {
+	Created int64 `json:"created"` // of the session: an earlier one of the client id is not meant
+	Epoch   int64 `json:"epoch"`
+	Seq     int64 `json:"seq"`
+	// Counter: messages from the client up to this one, and those of earlier epochs, are released unless they are in Held.
+	Counter int64         `json:"counter"`
+	Held    []heldMessage `json:"held,omitempty"`
+	// Released are messages whose PUBREL may have been sent; Finished records that the client has besides.
+	Released []releasedMessage `json:"released,omitempty"`
+	Finished []string          `json:"finished,omitempty"`
+}
+
+type heldMessage struct {
+	ID      uint16 `json:"id"`
+	Epoch   int64  `json:"epoch"`
+	Counter int64  `json:"counter"`
+}
+
+type releasedMessage struct {
+	ID     uint16 `json:"id"`
+	Record string `json:"record,omitempty"`
+}
+
+// topicsKey is the attribute of a session's record that names the journal's topics, as a JSON list.
+const topicsKey = "qos2_topics"
+
+// maxJournalTopics bounds that list. QoS 2 messages to further first-level topics are taken once while the node lives.
+const maxJournalTopics = 64
+
+// keepsJournal makes the session's record say that there is a journal, and that messages to a topic of the store are in it.
+func (s *Session) keepsJournal(ctx context.Context, physical string) error {
+	s.mu.Lock()
+	if s.rec == nil || s.journal.topics != nil && (physical == "" || s.journal.topics[physical]) {
+		s.mu.Unlock()
+		return nil
+	}
+	topics := journalTopics(s.rec)
+	if physical != "" {
+		topics[physical] = true
+	}
+	b, err := json.Marshal(slices.Sorted(maps.Keys(topics)))
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if s.rec.Attributes == nil {
+		s.rec.Attributes = make(map[string]string, 2)
+	}
+	s.rec.Attributes[topicsKey] = string(b)
+	s.mu.Unlock()
+	if err := s.save(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.journal.topics == nil {
+		s.journal.topics = make(map[string]bool, 1)
+	}
+	maps.Copy(s.journal.topics, topics)
+	return nil
+}
+
+// journalTopics reads the attribute; it never returns nil.
+func journalTopics(r *meta.Session) map[string]bool {
+	var names []string
+	_ = json.Unmarshal([]byte(r.Attributes[topicsKey]), &names) // what is no list is none
+	topics := make(map[string]bool, len(names)+1)
+	for _, n := range names {
+		topics[n] = true
+	}
+	return topics
+}
+
+// note has the session's present state stored, and calls done then. Called with mu held; done is called without.
+func (s *Session) note(done func(error)) {
+	j := &s.journal
+	j.waiting = append(j.waiting, done)
+	if !j.writing {
+		j.writing = true
+		s.m.run(s.writeJournal)
+	}
+}
+
+// manyFinished is from how many finished records on progress is committed before a state is stored, which then leaves them out.
+const manyFinished = 64
+
+func (s *Session) writeJournal() {
+	for {
+		s.mu.Lock()
+		many := len(s.journal.finished) > manyFinished
+		s.mu.Unlock()
+		ctx, cancel := context.WithTimeout(s.m.ctx, fetchTimeout)
+		err := s.keepsJournal(ctx, "")
+		if err == nil && many {
+			_ = s.commitOffsets(ctx) // tried again by the commit loop; the state is larger meanwhile
+		}
+		cancel()
+		s.mu.Lock()
+		waiting := s.journal.waiting
+		s.journal.waiting = nil
+		if len(waiting) == 0 {
+			s.journal.writing = false
+			s.mu.Unlock()
+			return
+		}
+		state := s.state()
+		s.mu.Unlock()
+		if err == nil {
+			err = s.m.o.Publisher.SaveSession(s.id, state)
+		}
+		if err != nil {
+			s.m.log.Warn("storing the state of a session's QoS 2 messages failed; closing its connection", "client", s.id, "error", err)
+			s.mu.Lock()
+			if s.conn != nil {
+				s.conn.Close(packet.ImplementationSpecificError, "the state of QoS 2 messages could not be stored")
+			}
+			s.mu.Unlock()
+		}
+		for _, done := range waiting {
+			done(err)
+		}
+	}
+}
+
+// state encodes the present state. Called with mu held.
+func (s *Session) state() []byte {
+	j := &s.journal
+	j.seq++
+	j.stale = false
+	st := sessionState{Created: s.rec.Created.UnixMilli(), Epoch: s.epoch, Seq: j.seq, Counter: j.counter}
+	for id, in := range s.inbound {
+		if in.epoch != 0 {
+			st.Held = append(st.Held, heldMessage{id, in.epoch, in.counter})
+		}
+	}
+	for _, d := range s.out.inOrder() {
+		switch {
+		case d.received && !d.noted:
+			st.Released = append(st.Released, releasedMessage{d.id, d.recordID})
+		case d.received, d.noted:
+			st.Released = append(st.Released, releasedMessage{ID: d.id})
+		}
+	}
+	for id, fin := range j.finished {
+		if fin.over() {
+			delete(j.finished, id)
+			continue
+		}
+		st.Finished = append(st.Finished, id)
+	}
+	b, _ := json.Marshal(&st) // numbers and strings always encode
+	return b
+}
+
+// over reports whether every queue that brought the record is committed past it.
+func (fin *finished) over() bool {
+	for _, m := range fin.marks {
+		if !m.f.closed && m.f.committed < m.next {
+			return false
+		}
+	}
+	return len(fin.marks) > 0
+}
+
+// finish notes that the client has a record, before the feeds move on. Called with mu held.
+func (s *Session) finish(d *outMessage) {
+	if s.rec == nil || d.qos < 2 {
+		return
+	}
+	s.journal.stale = true
+	if d.noted {
+		return // it is not sent again
+	}
+	fin := &finished{}
+	for _, f := range d.feeds {
+		for _, t := range f.tracks {
+			if t.d == d {
+				fin.marks = append(fin.marks, mark{f, t.next})
+			}
+		}
+	}
+	if len(fin.marks) == 0 && !d.recalled {
+		return // no queue brought it, so none brings it again
+	}
+	if s.journal.finished == nil {
+		s.journal.finished = make(map[string]*finished)
+	}
+	s.journal.finished[d.recordID] = fin
+}
+
+// hasFinished reports whether the client has a record that a feed brings again after a crash. Called with mu held.
+func (s *Session) hasFinished(f *feed, rec *store.Record, next int64) bool {
+	fin := s.journal.finished[rec.ID]
+	if fin == nil {
+		return false
+	}
+	if f.queue != nil {
+		fin.marks = append(fin.marks, mark{f, next})
+	}
+	return true
+}
+
+// settleJournal stores a state if the newest one names what is over, so that whoever resumes the session has little to clear up.
+// It goes before each commit of progress, the last one when the client leaves included.
+func (s *Session) settleJournal(ctx context.Context) {
+	s.mu.Lock()
+	if !s.journal.stale || s.journal.topics == nil {
+		s.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	s.note(func(error) { close(done) }) // where it fails the client is asked again for what it has
+	s.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-s.m.ctx.Done():
+	}
+}
+
+// recall reads the journal of a session that this node does not have in memory. A broker that does not answer is left out, for the
+// sake of the client that waits: what is there may then be delivered or taken twice.
+func (s *Session) recall(ctx context.Context, rec *meta.Session) {
+	if _, ok := rec.Attributes[topicsKey]; !ok {
+		return
+	}
+	topics := journalTopics(rec)
+	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
+	defer cancel()
+	created := rec.Created.UnixMilli()
+	st, err := s.newestState(ctx, created)
+	if err != nil {
+		s.m.log.Warn("reading the state of a session's QoS 2 messages failed; they may come twice", "client", s.id, "error", err)
+	}
+	held := make(map[uint16]heldMessage)
+	for physical := range topics {
+		if err := s.findHeld(ctx, physical, created, &st, held); err != nil {
+			s.m.log.Warn("reading a session's QoS 2 messages failed; they may be stored twice", "client", s.id, "topic", physical, "error", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journal = journal{topics: topics, stale: len(st.Released) > 0}
+	for id, h := range held {
+		if s.inbound == nil {
+			s.inbound = make(map[uint16]*inbound)
+		}
+		s.inbound[id] = &inbound{stored: true, epoch: h.Epoch, counter: h.Counter}
+	}
+	for _, r := range st.Released {
+		s.out.restore(&outMessage{id: r.ID, qos: 2, received: true, released: true, recalled: r.Record != "", recordID: r.Record})
+	}
+	for _, id := range st.Finished {
+		if s.journal.finished == nil {
+			s.journal.finished = make(map[string]*finished)
+		}
+		s.journal.finished[id] = &finished{}
+	}
+}
+
+// recallTimeout is how long CONNECT waits for the journal.
+const recallTimeout = 5 * time.Second
+
+// newestState reads the last state of a session; a zero one if there is none.
+func (s *Session) newestState(ctx context.Context, created int64) (sessionState, error) {
+	var best sessionState
+	refs, err := s.m.onBrokers(ctx, "", topic.SessionQueue(s.id))
+	for _, ref := range refs {
+		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
+			var st sessionState
+			if json.Unmarshal(rec.Payload, &st) != nil || st.Created != created {
+				return true
+			}
+			if st.Epoch > best.Epoch || st.Epoch == best.Epoch && st.Seq > best.Seq {
+				best = st
+			}
+			return false
+		})
+		if err == nil {
+			err = err2
+		}
+	}
+	return best, err
+}
+
+// findHeld finds the messages from the client to a topic that are stored and not released.
+func (s *Session) findHeld(ctx context.Context, physical string, created int64, st *sessionState, held map[uint16]heldMessage) error {
+	refs, err := s.m.onBrokers(ctx, physical, topic.ExchangeQueue(physical, s.id))
+	if err != nil {
+		return err
+	}
+	listed := make(map[heldMessage]bool, len(st.Held))
+	lowest := heldMessage{Epoch: st.Epoch, Counter: st.Counter + 1}
+	for _, h := range st.Held {
+		listed[h] = true
+		if h.before(lowest) {
+			lowest = h
+		}
+	}
+	last := heldMessage{Epoch: st.Epoch, Counter: st.Counter}
+	for _, ref := range refs {
+		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
+			h, of, ok := parseExchange(rec.Exchange)
+			switch {
+			case !ok, of != created:
+				return ok // of an earlier session: so is all before it
+			case h.before(lowest):
+				return false
+			case listed[h] || last.before(h):
+				if newest, ok := held[h.ID]; !ok || newest.before(h) {
+					held[h.ID] = h
+				}
+			}
+			return true
+		})
+		if err == nil {
+			err = err2
+		}
+	}
+	return err
+}
+
+// before reports whether h was sent before g.
+func (h heldMessage) before(g heldMessage) bool {
+	return h.Epoch < g.Epoch || h.Epoch == g.Epoch && h.Counter < g.Counter
+}
+
+const (
+	// backStep is how many records are read at a time on the way back through a queue, backMost how many at the most.
+	backStep = 64
+	backMost = 8192
+)
+
+// backwards calls f with the records of a queue, the newest first, until it returns false.
+func (s *Session) backwards(ctx context.Context, ref store.QueueRef, f func(*store.Record) bool) error {
+	b, err := s.m.o.Store.Bounds(ctx, ref)
+	if err != nil {
+		return err
+	}
+	for end := b.Max; end > b.Min && b.Max-end < backMost; {
+		from := max(b.Min, end-backStep)
+		var records []*store.Record
+		for at := from; at < end; {
+			batch, err := s.m.o.Store.Read(ctx, ref, at, int(end-at))
+			if err != nil {
+				return err
+			}
+			for i, rec := range batch.Records {
+				if batch.Offsets[i] < end {
+					records = append(records, rec)
+				}
+			}
+			if batch.Next <= at {
+				break
+			}
+			at = batch.Next
+		}
+		for _, rec := range slices.Backward(records) {
+			if !f(rec) {
+				return nil
+			}
+		}
+		end = from
+	}
+	return nil
+}
+
+// exchange names a message of the client for its record.
+func exchange(created int64, h heldMessage) string {
+	return fmt.Sprintf("%d-%d-%d-%d", created, h.Epoch, h.Counter, h.ID)
+}
+
+func parseExchange(text string) (h heldMessage, created int64, ok bool) {
+	n, err := fmt.Sscanf(text, "%d-%d-%d-%d", &created, &h.Epoch, &h.Counter, &h.ID)
+	return h, created, err == nil && n == 4
+}
