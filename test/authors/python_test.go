@@ -21,7 +21,7 @@ func python(t *testing.T) string {
 	need(t, "make", "python3")
 	example := filepath.Join(root(t), "examples", "auth-python")
 	in(t, example, "make", "build")
-	return filepath.Join(example, "build", "auth-python.venv", "bin", "python")
+	return filepath.Join(example, "build", strings.TrimSpace(in(t, example, "python3", "build.py", "environment")), "bin", "python")
 }
 
 func TestTheLibraryForPythonPassesItsTests(t *testing.T) {
