@@ -77,6 +77,8 @@ type Listener struct {
 	CertFile string `yaml:"cert_file"`
 	// File with the private key of the certificate, PEM. Required for `tls` and `wss`, refused for others.
 	KeyFile string `yaml:"key_file"`
+	// Oldest version of TLS that is spoken, in quotes: `"1.2"`, the default, or `"1.3"`. Only for `tls` and `wss`.
+	TLSMinVersion string `yaml:"tls_min_version"`
 	// File with the authorities that client certificates must be signed by, PEM. When set, clients are asked for a certificate, whose names the auth plugin is told. Only for `tls` and `wss`.
 	ClientCAFile string `yaml:"client_ca_file"`
 	// With `client_ca_file`: `required`, the default, refuses clients without a certificate; `optional` takes them, and leaves it to the auth plugin. A certificate of another authority is refused either way.

@@ -101,6 +101,13 @@ func (c *Config) validateListenerTLS(p *problems, at string, l Listener) {
 			p.add(at+"."+f.key, "is for tls and wss only; the listener's type is %s", l.Type)
 		}
 	}
+	switch {
+	case l.TLSMinVersion == "":
+	case !l.Type.Encrypted():
+		p.add(at+".tls_min_version", "is for tls and wss only; the listener's type is %s", l.Type)
+	default:
+		oneOf(p, at+".tls_min_version", l.TLSMinVersion, "1.2", "1.3")
+	}
 	if l.ClientCert == "" {
 		return
 	}

@@ -43,7 +43,7 @@ func TestACertificateIsReadAgainWhenItsFilesChangeAndABrokenOneIsNot(t *testing.
 	l := config.Listener{Type: config.ListenerTLS, CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	begin := time.Now().Add(-time.Minute)
 	writeCertificate(t, l, 1, begin)
-	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, log: slog.New(slog.DiscardHandler)}
+	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, oldest: tls.VersionTLS12, log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, r.load())
 	serial := func() int64 {
 		r.checked = time.Time{} // the files are looked at once a second
@@ -128,6 +128,9 @@ func TestClientCertificatesAreAskedForAsConfiguredAndTheirAuthoritiesAreReadAgai
 		require.Equal(t, [3]bool{c.none, c.one, c.two}, [3]bool{handshakes(t, server, nil), handshakes(t, server, &certs[1]), handshakes(t, server, &certs[2])}, "%+v", c)
 	}
 	require.True(t, handshakes(t, serve("", ""), nil), "nobody is asked")
+	l.TLSMinVersion = "1.3"
+	require.False(t, handshakes(t, serve("", ""), nil), "the client speaks 1.2")
+	l.TLSMinVersion = "1.2"
 
 	server := serve(file("ca.pem"), "")
 	require.True(t, handshakes(t, server, &certs[1]))

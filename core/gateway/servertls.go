@@ -15,14 +15,18 @@ import (
 // serverTLS makes the TLS settings of a listener. The certificate and the authorities of client certificates are read again when
 // their files change.
 func serverTLS(l config.Listener, log *slog.Logger) (*tls.Config, error) {
-	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, caFile: l.ClientCAFile, clientAuth: tls.RequireAndVerifyClientCert, log: log}
+	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, caFile: l.ClientCAFile, clientAuth: tls.RequireAndVerifyClientCert,
+		oldest: tls.VersionTLS12, log: log}
 	if l.ClientCert == config.ClientCertOptional {
 		r.clientAuth = tls.VerifyClientCertIfGiven
+	}
+	if l.TLSMinVersion == "1.3" {
+		r.oldest = tls.VersionTLS13
 	}
 	if err := r.load(); err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: r.get}, nil
+	return &tls.Config{MinVersion: r.oldest, GetConfigForClient: r.get}, nil
 }
 
 func readCAs(file string) (*x509.CertPool, error) {
@@ -42,6 +46,7 @@ func readCAs(file string) (*x509.CertPool, error) {
 type certReloader struct {
 	certFile, keyFile, caFile string // caFile may be empty
 	clientAuth                tls.ClientAuthType
+	oldest                    uint16 // version of TLS
 	log                       *slog.Logger
 
 	mu      sync.Mutex
@@ -70,7 +75,7 @@ func (r *certReloader) load() error {
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %w", r.certFile, r.keyFile, err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	c := &tls.Config{MinVersion: r.oldest, Certificates: []tls.Certificate{cert}}
 	if r.caFile != "" {
 		if c.ClientCAs, err = readCAs(r.caFile); err != nil {
 			return err

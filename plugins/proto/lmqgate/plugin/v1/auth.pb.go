@@ -146,7 +146,7 @@ type Connection struct {
 	MqttVersion uint32 `protobuf:"varint,4,opt,name=mqtt_version,json=mqttVersion,proto3" json:"mqtt_version,omitempty"`
 	// "tcp", "tls", "ws", "wss" or "unix".
 	Listener string `protobuf:"bytes,5,opt,name=listener,proto3" json:"listener,omitempty"`
-	// host:port of the client, as given by a PROXY protocol header where one is accepted.
+	// host:port of the client, as given by a PROXY protocol header where one is accepted; "unix" for a client of a socket file.
 	RemoteAddress string `protobuf:"bytes,6,opt,name=remote_address,json=remoteAddress,proto3" json:"remote_address,omitempty"`
 	// Set where the client presented a certificate that the listener verified.
 	PeerCertificate *PeerCertificate `protobuf:"bytes,7,opt,name=peer_certificate,json=peerCertificate,proto3" json:"peer_certificate,omitempty"`
