@@ -66,6 +66,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s); unit tests run their seeds
 		echo "$$target in $$dir"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir"; \
 	done
 
+.PHONY: conformance
+conformance: ## Write docs/conformance.md from the tests and docs/conformance
+	go run ./docs/conformance
+
 # command:package, for Debian and its relatives.
 TEST_PACKAGES := java:default-jre-headless mvn:maven mosquitto_pub:mosquitto-clients python3:python3
 

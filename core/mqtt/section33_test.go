@@ -110,9 +110,11 @@ func TestEachPropertyReachesTheSubscriberAlsoAtItsBounds(t *testing.T) {
 	for name, p := range map[string]packet.Properties{
 		"payload format 0":         {PayloadFormat: new(byte(0))},
 		"payload format 1":         {PayloadFormat: new(byte(1))},
+		"empty content type":       {ContentType: new("")},
 		"long content type":        {ContentType: new(strings.Repeat("c", 65535))},
 		"response topic":           {ResponseTopic: new("R/ä/$x")},
 		"long response topic":      {ResponseTopic: new("R/" + strings.Repeat("r", 8000))},
+		"empty correlation data":   {CorrelationData: []byte{}},
 		"long correlation data":    {CorrelationData: make([]byte, 65535)},
 		"empty user property":      {User: []packet.UserProperty{{}}},
 		"long user property":       {User: []packet.UserProperty{{Key: strings.Repeat("k", 65535), Value: strings.Repeat("v", 65535)}}},

@@ -89,7 +89,7 @@ func released(t *testing.T, n *mqtttest.Node, members ...*mqtttest.Client) {
 	})
 }
 
-// Proves: [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+// Proves 5.0: [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 func TestASharedSubscriptionBringsEachMessageToOneMember(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -121,7 +121,7 @@ func TestASharedSubscriptionBringsEachMessageToOneMember(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.8.2-3]
+// Proves 5.0: [MQTT-4.8.2-3]
 func TestAGroupsMemberGetsTheQoSThatItWasGranted(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -215,7 +215,7 @@ func TestAMessageIsAcknowledgedByTheClientNotByTheSocket(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.8.2-4]
+// Proves 5.0: [MQTT-4.8.2-4]
 func TestAQoS2MessageOfAGroupIsCompletedWithTheSameMember(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")
@@ -249,7 +249,7 @@ func TestAQoS2MessageOfAGroupIsCompletedWithTheSameMember(t *testing.T) {
 	})
 }
 
-// Proves: [MQTT-4.8.2-5]
+// Proves 5.0: [MQTT-4.8.2-5]
 func TestAQoS2MessageOfAGroupIsSentToNobodyElseWhenItsSessionEnds(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -273,7 +273,7 @@ func TestAQoS2MessageOfAGroupIsSentToNobodyElseWhenItsSessionEnds(t *testing.T) 
 	})
 }
 
-// Proves: [MQTT-4.8.2-6]
+// Proves 5.0: [MQTT-4.8.2-6]
 func TestAMessageThatAMemberRefusesIsDiscarded(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -344,7 +344,7 @@ func TestASlowMemberGetsOnlyWhatItHasRoomFor(t *testing.T) {
 	nothingFor(t, slow, quick)
 }
 
-// Proves: [MQTT-3.8.3-4]
+// Proves 5.0: [MQTT-3.8.3-4]
 func TestNoLocalOnASharedSubscriptionIsAProtocolError(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -392,7 +392,7 @@ func TestASharedSubscriptionHasAnIdentifierOfItsOwn(t *testing.T) {
 	require.Empty(t, c.Ping())
 }
 
-// Proves: [MQTT-3.10.4-2] [MQTT-3.10.4-3]
+// Proves 5.0: [MQTT-3.10.4-2] [MQTT-3.10.4-3]
 func TestAMemberThatUnsubscribesCompletesWhatItHasAndGetsNoMore(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -434,7 +434,7 @@ func TestAnExpiredMessageOfAGroupIsNotDelivered(t *testing.T) {
 	require.Empty(t, c.Ping())
 }
 
-// Proves: [MQTT-3.1.2-25]
+// Proves 5.0: [MQTT-3.1.2-25]
 func TestAGroupsMessageThatIsTooLargeForItsMemberIsDiscarded(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
