@@ -126,17 +126,21 @@ func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 		r.count(method, err, 0)
 		return nil, err
 	}
-	return settledStream{ClientStream: stream}, nil
+	return settledStream{ClientStream: stream, caller: ctx}, nil
 }
 
-// settledStream gives a stream's errors the codes that settled gives a call's.
-type settledStream struct{ grpc.ClientStream }
+// settledStream gives a stream's errors the codes that settled gives a call's. The stream's own context ends with the stream,
+// whoever ended it, so the caller's says whether it was the caller.
+type settledStream struct {
+	grpc.ClientStream
+	caller context.Context
+}
 
-func (s settledStream) RecvMsg(m any) error { return settled(s.Context(), s.ClientStream.RecvMsg(m)) }
+func (s settledStream) RecvMsg(m any) error { return settled(s.caller, s.ClientStream.RecvMsg(m)) }
 
 func (s settledStream) Header() (metadata.MD, error) {
 	md, err := s.ClientStream.Header()
-	return md, settled(s.Context(), err)
+	return md, settled(s.caller, err)
 }
 
 // live is the process to call; where there is none it waits until one is there, a short time after the last went. count

@@ -63,6 +63,10 @@ func (a *auth) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 		for i := range problems {
 			problems[i].Key = ""
 		}
+	case is("auth-repeats-values"):
+		for i := range problems {
+			problems[i].Message += ": " + string(setup.Config)
+		}
 	case is("auth-stops-at-unknown-keys"): // it finds unknown keys, and nothing else
 		problems = slices.DeleteFunc(problems, func(p sdk.Problem) bool { return !strings.Contains(p.Message, "unknown key") })
 	}
@@ -109,7 +113,7 @@ func (a *auth) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest
 			return nil, status.Error(codes.PermissionDenied, "wrong user name or password")
 		}
 	case "auth-huge-answer":
-		return &pluginv1.AuthenticateResponse{Reason: denial.Reason, Detail: strings.Repeat("x", 100<<20)}, nil
+		return &pluginv1.AuthenticateResponse{Reason: denial.Reason, Detail: huge}, nil
 	case "auth-exits-after-a-call":
 		time.AfterFunc(5*time.Millisecond, func() { os.Exit(0) })
 	case "auth-crashes-on-nobody":

@@ -17,6 +17,14 @@ import (
 // fault is the name of the plugin, and so what is wrong with it.
 var fault = filepath.Base(os.Args[0])
 
+// huge is a text that no gateway takes; made before the start, so that an answer with it comes in time.
+var huge = func() string {
+	if !strings.Contains(fault, "huge-answer") {
+		return ""
+	}
+	return strings.Repeat("x", 100<<20)
+}()
+
 func main() {
 	switch {
 	case strings.HasPrefix(fault, "start-"):

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -142,7 +141,7 @@ func (a *alwaysActive) Health(context.Context, *pluginv1.HealthRequest) (*plugin
 
 func (a *alwaysActive) Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
 	if is("start-huge-answer") { // the SDK would not send it
-		return &pluginv1.AuthenticateResponse{Detail: strings.Repeat("x", 100<<20)}, nil
+		return &pluginv1.AuthenticateResponse{Detail: huge}, nil
 	}
 	return a.auth.Authenticate(ctx, req)
 }

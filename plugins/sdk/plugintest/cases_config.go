@@ -143,9 +143,12 @@ func (t *trial) wrongTypes() {
 	for _, key := range t.suite.describe.GetConfigKeys() {
 		for _, at := range locate(config, key.GetPath()) {
 			wrong := wrongValue(key.GetType())
-			list = append(list, probe{
-				what: fmt.Sprintf("%v as %s, which is of type %s", wrong, at, key.GetType()), at: at, config: at.with(config, wrong), deeper: true,
-			})
+			what := fmt.Sprintf("%v as %s, which is of type %s", wrong, at, key.GetType())
+			if secret, ok := at.get(config).(string); ok && key.GetSecret() {
+				wrong = []any{secret} // a problem must not repeat it
+				what = fmt.Sprintf("a list as %s, which is of type %s", at, key.GetType())
+			}
+			list = append(list, probe{what: what, at: at, config: at.with(config, wrong), deeper: true})
 		}
 	}
 	if len(list) == 0 {

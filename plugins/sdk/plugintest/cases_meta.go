@@ -3,6 +3,8 @@ package plugintest
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -178,11 +180,11 @@ func (t *trial) anyValue() {
 		"empty": "", "zero": "\x00", "every": string(every), "line breaks": "\r\n\n", "quotes": `"'\`, "not utf-8": "\xff\xfe\xc0",
 		"large": strings.Repeat("\x00\xff", t.roomFor(100<<10)/2), "largest": strings.Repeat("x", t.roomFor(mostValue)),
 	}
-	for key, value := range values {
-		t.put(r, ns, key, []byte(value))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		t.put(r, ns, key, []byte(values[key]))
 	}
-	for key, value := range values {
-		t.holds(r, ns, key, value, 0)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		t.holds(r, ns, key, values[key], 0)
 	}
 	entries, _ := t.list(r, ns, "", 0)
 	if wrong := same(entries, values); wrong != "" {
@@ -212,8 +214,8 @@ func (t *trial) anyKey() {
 		want[key] = strconv.Itoa(i)
 		t.put(r, ns, key, []byte(want[key]))
 	}
-	for key, value := range want {
-		t.holds(r, ns, key, value, 0)
+	for _, key := range keys {
+		t.holds(r, ns, key, want[key], 0)
 	}
 	entries, _ := t.list(r, ns, "", 7)
 	if wrong := same(entries, want); wrong != "" {

@@ -198,7 +198,7 @@ func (t *trial) watchWhileWriting() {
 	}
 	for i, v := range views {
 		var all []*pluginv1.Event
-		t.await(v.f, 2*metaLimit, "the change that was made last", func(events []*pluginv1.Event) bool {
+		t.await(v.f, metaLimit, "the change that was made last", func(events []*pluginv1.Event) bool {
 			all = events
 			return len(events) > 0 && events[len(events)-1].GetEntry().GetRevision() >= end
 		})
@@ -296,7 +296,7 @@ func (t *trial) slowWatch() {
 		}
 	}()
 	told := 0
-	t.awaitOrCompacted(slow, 2*metaLimit, fmt.Sprintf("the last of %d changes", changes), func(events []*pluginv1.Event) bool {
+	t.awaitOrCompacted(slow, metaLimit, fmt.Sprintf("the last of %d changes", changes), func(events []*pluginv1.Event) bool {
 		for ; told < len(events); told++ {
 			if told >= changes || !steps[told].matches(events[told]) {
 				t.failAt(slow.asked, eventsText(events[:told+1]), "change %d was %s, and it tells of %s", told+1, steps[min(told, changes-1)], eventText(events[told]))
@@ -323,7 +323,7 @@ func (t *trial) oldRevision() {
 	look := func(when string, want int, exact []step) {
 		f := t.follow(r, ns, "", first)
 		var all []*pluginv1.Event
-		if t.awaitOrCompacted(f, 3*metaLimit, fmt.Sprintf("the last of %d changes that are older %s", want, when), func(events []*pluginv1.Event) bool {
+		if t.awaitOrCompacted(f, metaLimit, fmt.Sprintf("the last of %d changes that are older %s", want, when), func(events []*pluginv1.Event) bool {
 			all = events
 			for i := range min(len(events), len(exact)) {
 				if !exact[i].matches(events[i]) {

@@ -102,7 +102,7 @@ func (f *follower) fault(format string, args ...any) {
 	}
 }
 
-// await waits until the events are as they should be. Compaction is a fault here.
+// await waits until the events are as they should be, as long as something comes within the limit. Compaction is a fault here.
 func (t *trial) await(f *follower, limit time.Duration, what string, done func([]*pluginv1.Event) bool) {
 	if t.awaitOrCompacted(f, limit, what, done) {
 		t.failAt(f.asked, "compacted: true", "it says that a few changes of a moment ago are no longer known")
@@ -131,6 +131,7 @@ func (t *trial) awaitOrCompacted(f *follower, limit time.Duration, what string, 
 		}
 		select {
 		case <-changed:
+			timer.Reset(limit)
 		case <-timer.C:
 			if compacted {
 				t.failAt(f.asked, "compacted: true, and the stream stays open", "a stream that said compacted ends")

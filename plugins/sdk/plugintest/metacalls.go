@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -216,7 +217,8 @@ func same(entries []*pluginv1.Entry, want map[string]string) string {
 	for _, e := range entries {
 		have[e.GetKey()] = string(e.GetValue())
 	}
-	for key, value := range want {
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		value := want[key]
 		switch got, there := have[key]; {
 		case !there:
 			return fmt.Sprintf("List lacks the key %s", quote(key))
@@ -224,7 +226,7 @@ func same(entries []*pluginv1.Entry, want map[string]string) string {
 			return fmt.Sprintf("List has the value %s for %s, and %s was put last", quote(got), quote(key), quote(value))
 		}
 	}
-	for key := range have {
+	for _, key := range slices.Sorted(maps.Keys(have)) {
 		if _, there := want[key]; !there {
 			return fmt.Sprintf("List has the key %s, which is not there", quote(key))
 		}
