@@ -82,7 +82,7 @@ func (f *follower) ready() error {
 		return f.problem
 	case !f.looked:
 		if f.unread != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, f.unread)
+			return fmt.Errorf("%w: %s", ErrUnavailable, status.Convert(f.unread).Message())
 		}
 		return fmt.Errorf("%w: it was not read yet", ErrUnavailable)
 	case f.plan != nil && f.plan.Phase == migration.Moved:
@@ -98,15 +98,15 @@ func (f *follower) look(ctx context.Context) error {
 		began := time.Now()
 		p, err := f.board().Plan(ctx)
 		if err != nil {
-			if s, ok := status.FromError(err); ok {
-				return status.Error(s.Code(), err.Error())
+			if _, ok := status.FromError(err); ok {
+				return err
 			}
 			return status.Error(codes.Unavailable, err.Error())
 		}
 		if p != nil && (p.Phase == migration.Prepare || p.Phase == migration.Fence) && !f.has(p.ID) {
 			// First the answer, then the plan again: either the command sees this node, or this node sees what the command did.
 			if err := f.register(ctx, p.ID); err != nil {
-				return status.Error(codes.Unavailable, err.Error())
+				return err
 			}
 			continue
 		}

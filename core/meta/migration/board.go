@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -191,7 +193,7 @@ func (b Board) Decide(ctx context.Context, id string, o Outcome) (Outcome, error
 	}
 	resp, err := b.Client.Put(ctx, &pluginv1.PutRequest{Namespace: Namespace, Key: keyDecision + id, Value: value, Expect: &pluginv1.Expect{}})
 	if err != nil {
-		return Undecided, fmt.Errorf("decide the migration: %w", err)
+		return Undecided, failure(err, "write", keyDecision+id)
 	}
 	if resp.GetDone() {
 		return o, nil
@@ -229,7 +231,7 @@ func (b Board) get(ctx context.Context, key string, record any) (bool, error) {
 	defer cancel()
 	resp, err := b.Client.Get(ctx, &pluginv1.GetRequest{Namespace: Namespace, Key: key})
 	if err != nil {
-		return false, fmt.Errorf("read %s %q: %w", Namespace, key, err)
+		return false, failure(err, "read", key)
 	}
 	if !resp.GetFound() {
 		return false, nil
@@ -254,6 +256,12 @@ func decode(key string, value []byte, v *int, record any) error {
 	return nil
 }
 
+// failure says what failed, with the plugin's code.
+func failure(err error, what, key string) error {
+	s := status.Convert(err)
+	return status.Errorf(s.Code(), "%s %s %q: %s", what, Namespace, key, s.Message())
+}
+
 func unreadable(key string, err error) error {
 	return fmt.Errorf("%s %q is not of lmqgate's making (%w); remove the key", Namespace, key, err)
 }
@@ -266,7 +274,7 @@ func (b Board) put(ctx context.Context, key string, record any) error {
 		return err
 	}
 	if _, err := b.Client.Put(ctx, &pluginv1.PutRequest{Namespace: Namespace, Key: key, Value: value}); err != nil {
-		return fmt.Errorf("write %s %q: %w", Namespace, key, err)
+		return failure(err, "write", key)
 	}
 	return nil
 }
@@ -275,7 +283,7 @@ func (b Board) remove(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := b.Client.Delete(ctx, &pluginv1.DeleteRequest{Namespace: Namespace, Key: key}); err != nil {
-		return fmt.Errorf("remove %s %q: %w", Namespace, key, err)
+		return failure(err, "remove", key)
 	}
 	return nil
 }
@@ -294,7 +302,7 @@ func (b Board) list(ctx context.Context, prefix string) (map[string][]byte, erro
 		}
 	}
 	if !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("list %s: %w", Namespace, err)
+		return nil, failure(err, "list", prefix)
 	}
 	return entries, nil
 }
