@@ -133,18 +133,6 @@ func webhook(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// withEachAuthPlugin runs a scenario everywhere with auth-hmac, and on the local store with each other auth plugin. Nothing but
-// auth.plugin and auth.config, and what clients log in with, is different.
-func withEachAuthPlugin(t *testing.T, scenario func(t *testing.T, p profile)) {
-	t.Helper()
-	everywhere(t, scenario)
-	for _, scheme := range []*authScheme{fileScheme, jwtScheme, httpScheme} {
-		p := localProfile
-		p.auth = scheme
-		t.Run(p.name+"-"+scheme.plugin, func(t *testing.T) { scenario(t, p) })
-	}
-}
-
 func TestAClientIsDisconnectedWhenItsTokenExpires(t *testing.T) {
 	p := localProfile
 	p.auth = jwtScheme

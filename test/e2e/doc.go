@@ -5,7 +5,7 @@
 // A Gateway is one `lmqgate serve` with a data directory that outlives it, so a
 // test can stop it, kill it and start it again. Scenarios that must hold
 // everywhere run once for each profile: the local store with meta-local, and
-// RocketMQ with meta-namesrv. LMQGATE_ROCKETMQ names the version of RocketMQ;
+// RocketMQ with meta-namesrv; the core ones also with each other auth plugin, and with meta-etcd on both stores. LMQGATE_ROCKETMQ names the version of RocketMQ;
 // without it, the RocketMQ profile is skipped, which LMQGATE_REQUIRE_ROCKETMQ=1
 // makes a failure. One RocketMQ serves the whole run, so tests name their
 // first-level topics with Gateway.Topic, and run one after the other.

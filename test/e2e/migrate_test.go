@@ -197,7 +197,7 @@ func TestGatewaysOnRocketMQMigrateFromNameServersToEtcdUnderLoad(t *testing.T) {
 // TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs uses gateways that share nothing but their metadata, which is all that
 // matters here.
 func TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs(t *testing.T) {
-	withoutRocketMQ(t)
+	withoutOlderRocketMQ(t)
 	etcd, away := etcdtest.Start(t, etcdtest.Options{}), etcdtest.Start(t, etcdtest.Options{})
 	source, target := etcdMeta(etcd, "/a"), etcdMeta(etcd, "/b")
 	one := start(t, localProfile, withNext(source, target))
@@ -246,7 +246,7 @@ func TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs(t *testing.T) {
 }
 
 func TestAGatewayThatIsPausedDuringAMigrationFollowsAndLosesNothing(t *testing.T) {
-	withoutRocketMQ(t)
+	withoutOlderRocketMQ(t)
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	source, target := etcdMeta(etcd, "/a"), etcdMeta(etcd, "/b")
 	one := start(t, localProfile, withNext(source, target))

@@ -113,7 +113,7 @@ func (m *mosquitto) read(id, n string, args ...string) []string {
 
 // Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		topic := g.Topic("mosquitto")
@@ -136,7 +136,7 @@ func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
 }
 
 func TestMosquittoRetainedMessages(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		topic := g.Topic("retained")
@@ -176,7 +176,7 @@ func TestMosquittoOfflineQueueing(t *testing.T) {
 }
 
 func TestMosquittoWill(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		topic := g.Topic("will")
@@ -201,7 +201,7 @@ func TestMosquittoWill(t *testing.T) {
 }
 
 func TestWrongCredentialsAreRefusedWithTheirCode(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		cases := map[string][]string{
@@ -255,7 +255,7 @@ func connack(t *testing.T, address string, level byte, id, username, password st
 }
 
 func TestRulesDecideWhatAUserMayDo(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
 		g.CLI("topic", "create", ruledUser, "--admin", "http://"+g.Admin).OK()

@@ -50,7 +50,7 @@ func TestPluginsAreProcessesOfTheirOwn(t *testing.T) {
 }
 
 func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("killing") + "/x"
 		sub := g.connect(t, g.Name("subscriber"))
@@ -103,7 +103,7 @@ func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
 }
 
 func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		var pids []int
 		for _, plugin := range g.Plugins() {

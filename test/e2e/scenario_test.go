@@ -10,7 +10,7 @@ import (
 )
 
 func TestAPersistentSessionGetsWhatItMissed(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("offline")
 		sub := g.connect(t, g.Name("sleeper"), persistent)
@@ -29,7 +29,7 @@ func TestAPersistentSessionGetsWhatItMissed(t *testing.T) {
 }
 
 func TestAKilledGatewayKeepsSessionsRetainedMessagesAndSubscriptions(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("killed")
 		sub := g.connect(t, g.Name("sleeper"), persistent)
@@ -63,7 +63,7 @@ func TestAKilledGatewayKeepsSessionsRetainedMessagesAndSubscriptions(t *testing.
 }
 
 func TestASleepingSessionOutlivesACleanRestart(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("restart")
 		sub := g.connect(t, g.Name("sleeper"), persistent)
@@ -86,7 +86,7 @@ func TestASleepingSessionOutlivesACleanRestart(t *testing.T) {
 }
 
 func TestTopicsThatUpstreamConfusesAreDifferent(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Topic("traps")
 		names := []string{
@@ -117,7 +117,7 @@ func TestTopicsThatUpstreamConfusesAreDifferent(t *testing.T) {
 }
 
 func TestEmptyPayloadsArrive(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("empty") + "/x"
 		sleeper := g.connect(t, g.Name("sleeper"), persistent)
@@ -136,7 +136,7 @@ func TestEmptyPayloadsArrive(t *testing.T) {
 }
 
 func TestPointToPointReachesItsClientOnly(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Topic("p2p")
 		pub := g.connect(t, g.Name("publisher"))
@@ -159,7 +159,7 @@ func TestPointToPointReachesItsClientOnly(t *testing.T) {
 }
 
 func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Topic("safe")
 		pub := g.connect(t, g.Name("publisher"))
@@ -187,7 +187,7 @@ func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
 }
 
 func TestUnknownFirstLevelTopicsAreRefusedWithTheCommandThatMakesThem(t *testing.T) {
-	withEachAuthPlugin(t, func(t *testing.T, p profile) {
+	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p, settings{"topics": settings{"auto_create": false}})
 		known := g.Topic("known")
 		unknown := g.Name("unknown")
