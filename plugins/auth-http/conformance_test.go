@@ -35,7 +35,8 @@ func exampleWebhook(t *testing.T) string {
 func TestThePluginKeepsTheContract(t *testing.T) {
 	at := exampleWebhook(t)
 	profile, err := plugintest.LoadProfile(plugintest.ProfileName,
-		"config.authenticate_url="+at+"/authenticate", "config.authorize_url="+at+"/authorize", "config.health_url="+at+"/healthz")
+		"config.authenticate_url="+at+"/authenticate", "config.authorize_url="+at+"/authorize", "config.health_url="+at+"/healthz",
+		"config.timeout=10s") // for busy machines
 	require.NoError(t, err)
 	t.Run("in this process", func(t *testing.T) {
 		plugintest.RunAuth(t, plugintest.AuthPlugin(func() sdk.AuthPlugin { return &plugin{} }), profile)

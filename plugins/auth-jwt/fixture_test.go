@@ -189,6 +189,12 @@ func admit(t *testing.T, p *plugin, token string) *pluginv1.AuthenticateResponse
 	return resp
 }
 
+// admitSoon waits until a token is good: a busy machine may take longer to read keys than a token waits for them.
+func admitSoon(t *testing.T, p *plugin, token string) {
+	t.Helper()
+	eventually(t, func() bool { return authenticate(t, p, token).GetReason() == ok }, "admitted")
+}
+
 // refuse requires that a token is not good, and the reason.
 func refuse(t *testing.T, p *plugin, token string, reason pluginv1.Reason, says string) {
 	t.Helper()

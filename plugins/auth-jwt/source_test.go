@@ -69,7 +69,7 @@ func TestASetAtAURLIsUsedAndAnUnknownKeyIDHasItReadAgain(t *testing.T) {
 	i := newIssuer(t, webKeys(t, webKey(t, "one", p256Key().Public(), nil), webKey(t, "rsa", rsaKey().Public(), nil), webKey(t, "ed", edKey().Public(), nil)))
 	p, log := activate(t, "", block{"jwks": []block{{"url": i.URL + "/keys?token=hidden", "refresh": "1h", "headers": block{"x-key": "hidden"}}}})
 	// No waiting for health: a token that comes first waits for the keys.
-	admit(t, p, sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"}))
+	admitSoon(t, p, sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"}))
 	admit(t, p, sign(t, "PS512", rsaKey(), good(nil), block{"kid": "rsa"}))
 	admit(t, p, sign(t, "EdDSA", edKey(), good(nil), nil))
 	require.NoError(t, p.Health(t.Context()))
@@ -77,7 +77,7 @@ func TestASetAtAURLIsUsedAndAnUnknownKeyIDHasItReadAgain(t *testing.T) {
 	require.Equal(t, int32(1), i.asked.Load(), "keys that are known are not read again")
 
 	i.serve(http.StatusOK, webKeys(t, webKey(t, "one", p256Key().Public(), nil), webKey(t, "two", otherKey().Public(), nil)))
-	admit(t, p, sign(t, "ES256", otherKey(), good(nil), block{"kid": "two"}))
+	admitSoon(t, p, sign(t, "ES256", otherKey(), good(nil), block{"kid": "two"}))
 	require.Equal(t, int32(2), i.asked.Load())
 	for n := range 20 {
 		refuse(t, p, sign(t, "ES256", otherKey(), good(nil), block{"kid": fmt.Sprint("made up ", n)}), bad, "no key has the id")
@@ -93,7 +93,7 @@ func TestASetIsReadAgainAndSurvivesAnOutage(t *testing.T) {
 	p, log := activate(t, "", block{"jwks": []block{{"url": i.URL, "refresh": "1s"}}, "audiences": []string{"mqtt"}})
 	aud := good(map[string]any{"aud": "mqtt"})
 	one, two := sign(t, "ES256", p256Key(), aud, block{"kid": "one"}), sign(t, "ES256", otherKey(), aud, nil)
-	admit(t, p, one)
+	admitSoon(t, p, one)
 	for name, body := range map[string]string{"status": "x", "no JSON": "<html>", "no keys": `{"keys": []}`, "large": strings.Repeat(" ", maxSetBytes+1)} {
 		status := http.StatusOK
 		if name == "status" {
@@ -142,13 +142,13 @@ func TestKeysThatAreTooOldAreNotUsed(t *testing.T) {
 	i := newIssuer(t, webKeys(t, webKey(t, "one", p256Key().Public(), nil)))
 	p, _ := activate(t, "", block{"jwks": []block{{"url": i.URL, "refresh": "1s", "max_stale": "2s"}}})
 	token := sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"})
-	admit(t, p, token)
+	admitSoon(t, p, token)
 	i.serve(http.StatusServiceUnavailable, nil)
 	eventually(t, func() bool { return authenticate(t, p, token).GetReason() == unavailable }, "the keys age")
 	require.ErrorContains(t, p.Health(t.Context()), "older than max_stale (2s)")
 	i.serve(http.StatusOK, webKeys(t, webKey(t, "one", p256Key().Public(), nil)))
 	healthy(t, p)
-	admit(t, p, token)
+	admitSoon(t, p, token)
 }
 
 func TestASetInAFileIsReadAgain(t *testing.T) {
@@ -178,5 +178,5 @@ func TestAnActivePluginComesBackAfterARollBack(t *testing.T) {
 	healthy(t, p)
 	require.NoError(t, p.Deactivate(t.Context()))
 	require.NoError(t, p.Activate(t.Context()))
-	admit(t, p, sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"}))
+	admitSoon(t, p, sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"}))
 }
