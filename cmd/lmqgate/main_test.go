@@ -56,7 +56,7 @@ func TestAWrongCommandLineIsOneLineAndStatusTwo(t *testing.T) {
 		"lmqgate credentials wants a client identifier: --client-id ID":                {"credentials"},
 		"lmqgate config import wants --service FILE and --connect FILE":                {"config", "import"},
 		`--admin wants a URL such as http://127.0.0.1:8080, not "somewhere"`:           {"topic", "list", "--admin", "somewhere"},
-		`--url wants mqtt, mqtts, ws or wss, not "http"`:                               {"pub", "-t", "a", "-m", "b", "--url", "http://x"},
+		`--url wants mqtt, mqtts, ws, wss or unix, not "http"`:                         {"pub", "-t", "a", "-m", "b", "--url", "http://x"},
 		"-n wants 1 or more, not 0":                                                    {"pub", "-t", "a", "-m", "b", "-n", "0"},
 		`invalid argument "x" for "-q, --qos" flag: strconv.ParseInt: parsing "x": in`: {"pub", "-q", "x"},
 	}

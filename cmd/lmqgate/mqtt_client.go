@@ -34,6 +34,7 @@ type clientFlags struct {
 	clientID           string
 	username, password string
 	caFile             string
+	certFile, keyFile  string
 	insecure           bool
 	passwordGiven      bool
 }
@@ -42,13 +43,15 @@ func (f *clientFlags) register(cmd *cobra.Command, app *app) {
 	f.config.app = app
 	f.config.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.url, "url", "", "where to connect, a `URL` such as mqtt://127.0.0.1:1883, mqtts://, ws:// or wss://")
+	flags.StringVar(&f.url, "url", "", "where to connect, a `URL` such as mqtt://127.0.0.1:1883, mqtts://, ws://, wss:// or unix:///run/mqtt.sock")
 	flags.StringVar(&f.host, "host", "", "host to connect to (default that of --config, or 127.0.0.1)")
 	flags.IntVar(&f.port, "port", 0, "port to connect to (default that of --config, or 1883)")
 	flags.StringVarP(&f.clientID, "id", "i", "", "client identifier (default: a generated one)")
 	flags.StringVarP(&f.username, "username", "u", "", "user name")
 	flags.StringVarP(&f.password, "password", "P", "", "password (default: computed from --config)")
 	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities that the gateway's certificate must be signed by")
+	flags.StringVar(&f.certFile, "cert-file", "", "PEM `FILE` with a client certificate; with --key-file")
+	flags.StringVar(&f.keyFile, "key-file", "", "PEM `FILE` with the private key of the client certificate")
 	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate of the gateway")
 }
 
@@ -150,6 +153,9 @@ func (f *clientFlags) options(role string) (*mqtt.ClientOptions, string, error) 
 func (f *clientFlags) server(conf *config.Config) (string, error) {
 	if f.url != "" {
 		u, err := url.Parse(f.url)
+		if err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "" {
+			return f.url, nil
+		}
 		if err != nil || u.Host == "" {
 			return "", usagef("--url wants a URL such as mqtt://127.0.0.1:1883, not %q", f.url)
 		}
@@ -157,7 +163,7 @@ func (f *clientFlags) server(conf *config.Config) (string, error) {
 		case "mqtt", "mqtts", "tcp", "ssl", "tls", "ws", "wss":
 			return f.url, nil
 		}
-		return "", usagef("--url wants mqtt, mqtts, ws or wss, not %q", u.Scheme)
+		return "", usagef("--url wants mqtt, mqtts, ws, wss or unix, not %q", u.Scheme)
 	}
 	host, port := "127.0.0.1", "1883"
 	if conf != nil && (f.host == "" || f.port == 0) {
@@ -177,7 +183,7 @@ func (f *clientFlags) server(conf *config.Config) (string, error) {
 
 func tcpListener(conf *config.Config) (host, port string, err error) {
 	for _, l := range conf.Listeners {
-		if l.Type == config.ListenerTCP {
+		if plainTCP(l) {
 			if host, port, err = reachable(l.Address); err != nil {
 				return "127.0.0.1", "", fmt.Errorf("the tcp listener: %w; give --port as the ready line prints it", err)
 			}
@@ -185,6 +191,11 @@ func tcpListener(conf *config.Config) (host, port string, err error) {
 		}
 	}
 	return "127.0.0.1", "", errors.New("the configuration has no tcp listener: give --url")
+}
+
+// plainTCP reports whether a client can connect to a listener with nothing but an address: no load balancer's header is asked for.
+func plainTCP(l config.Listener) bool {
+	return l.Type == config.ListenerTCP && len(l.ProxyProtocol.From) == 0
 }
 
 func (f *clientFlags) tlsConfig() (*tls.Config, error) {
@@ -198,6 +209,13 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("--ca-file: %s holds no PEM certificate", f.caFile)
 		}
+	}
+	if f.certFile != "" || f.keyFile != "" {
+		cert, err := tls.LoadX509KeyPair(f.certFile, f.keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--cert-file and --key-file: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{cert}
 	}
 	return conf, nil
 }

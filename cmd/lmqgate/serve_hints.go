@@ -21,7 +21,7 @@ func printHints(out io.Writer, c *config.Config, g *gateway.Gateway) {
 		return
 	}
 	for i, l := range c.Listeners {
-		if l.Type != config.ListenerTCP {
+		if !plainTCP(l) {
 			continue
 		}
 		if host, port, err := reachable(g.Addrs()[i].String()); err == nil {

@@ -74,6 +74,8 @@ func TestListenersBehindLoadBalancersOnSocketFilesAndForOtherPages(t *testing.T)
 	pub := program(t, "mosquitto_pub", "the Debian package mosquitto-clients")
 	execute(t, time.Minute, pub, "--unix", socket, "-i", "local", "-u", user, "-P", Password("local"), "-t", "T/x", "-m", "by socket", "-q", "1").OK()
 	require.Equal(t, "by socket", string(behind.await(1)[0].Payload()))
+	g.CLI("pub", "--url", "unix://"+socket, "-i", "cli", "-u", user, "-P", Password("cli"), "-t", "T/x", "-m", "by our own", "-q", "1").OK()
+	require.Equal(t, "by our own", string(behind.await(2)[1].Payload()))
 
 	for origin, allowed := range map[string]bool{"https://app.example.com": true, "https://evil.example.com": false, "http://" + g.WS: true} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
