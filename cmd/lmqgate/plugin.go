@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"text/tabwriter"
@@ -99,6 +100,7 @@ func printPlugin(cmd *cobra.Command, p pluginEntry) error {
 		{"path", p.Path},
 		{"checksum", p.Checksum},
 		{"pinned", p.Pinned},
+		{"mode", cmp.Or(p.Warning, "checked")},
 		{"pid", p.PID},
 		{"state", p.State},
 		{"uptime", p.Uptime.Truncate(time.Second)},

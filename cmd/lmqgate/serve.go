@@ -27,6 +27,7 @@ const gcPercent = 250
 
 func newServeCommand(app *app) *cobra.Command {
 	var conf configFlags
+	var develop developFlags
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the gateway",
@@ -36,30 +37,37 @@ func newServeCommand(app *app) *cobra.Command {
 			"  lmqgate ready node=ID tcp=HOST:PORT ws=HOST:PORT admin=HOST:PORT",
 		Args: wantArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			tried, err := develop.parse(&conf)
+			if err != nil {
+				return err
+			}
 			c, err := conf.load()
 			if err != nil {
 				return err
 			}
+			warnOfDevelopment(cmd.ErrOrStderr(), tried)
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			// From the first signal on, the next one has its default effect.
 			context.AfterFunc(ctx, stop)
-			return serve(ctx, c, conf.load, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
+			return serve(ctx, c, gateway.Options{Reread: conf.load, Develop: tried}, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
 		},
 	}
 	conf.app = app
 	conf.register(cmd)
+	develop.register(cmd)
 	return cmd
 }
 
-// serve runs a gateway until ctx ends. reread reads the configuration again, for reloads.
-func serve(ctx context.Context, c *config.Config, reread func() (*config.Config, error), std stdio) error {
+// serve runs a gateway until ctx ends.
+func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	log := newLogger(c.Log, std.err)
 	v, _ := version()
-	g, err := gateway.New(c, gateway.Options{Log: log, Version: v, Reread: reread})
+	o.Log, o.Version = log, v
+	g, err := gateway.New(c, o)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Version string
+	// Develop are plugins that their authors try, in place of those that the configuration names.
+	Develop Develop
 	// Reread reads the configuration again, for Reload; nil where there is nothing to read.
 	Reread func() (*config.Config, error)
 }
@@ -38,6 +40,7 @@ type Gateway struct {
 	cfg      *config.Config
 	log      *slog.Logger
 	reread   func() (*config.Config, error)
+	develop  Develop
 	version  string
 	id       string
 	registry *prometheus.Registry
@@ -63,12 +66,26 @@ type Gateway struct {
 	stops []func(ctx context.Context) // in the order of the start
 }
 
+// Develop says, by kind ("auth", "meta"), which plugins are not run as an operator's.
+type Develop struct {
+	// Executables are paths of executables that nothing is checked of.
+	Executables map[string]string
+	// Attach are where processes listen that somebody else started. See pluginhost.Spec.
+	Attach map[string]string
+}
+
+// apply puts them into a Spec.
+func (d Develop) apply(kind string, s pluginhost.Spec) pluginhost.Spec {
+	s.Path, s.Attach = d.Executables[kind], d.Attach[kind]
+	return s
+}
+
 // New makes a node. Nothing is started or opened but the data directory, for the node's id.
 func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, log: o.Log, reread: o.Reread, version: o.Version, id: cfg.Node.ID, registry: prometheus.NewRegistry()}
+	g := &Gateway{cfg: cfg, log: o.Log, reread: o.Reread, develop: o.Develop, version: o.Version, id: cfg.Node.ID, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.id == "" {
 		id, err := config.NodeID(cfg.Node.DataDir)

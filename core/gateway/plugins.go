@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/config"
@@ -26,16 +27,27 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	if err := g.startAuth(ctx); err != nil {
 		return err
 	}
-	return g.startMeta(ctx)
+	if err := g.startMeta(ctx); err != nil {
+		return err
+	}
+	for _, p := range host.Plugins() {
+		if info := p.Info(); info.Warning != "" {
+			g.log.Warn("PLUGIN IN DEVELOPMENT: "+info.Warning, "plugin", info.Name, "kind", info.Kind, "path", info.Path)
+		}
+	}
+	return nil
 }
 
 func (g *Gateway) startAuth(ctx context.Context) error {
+	if at := g.develop.Attach["auth"]; g.cfg.Auth.Anonymous() && at != "" {
+		return fmt.Errorf("auth.plugin is none, so nothing is attached to at %s; name the plugin in auth.plugin", at)
+	}
 	if g.cfg.Auth.Anonymous() {
 		g.log.Warn("auth.plugin is none: every client is admitted and may do everything")
 		g.authority = auth.Anonymous()
 		return nil
 	}
-	p, err := g.host.Run(ctx, authSpec(g.cfg))
+	p, err := g.host.Run(ctx, g.develop.apply("auth", authSpec(g.cfg)))
 	if err != nil {
 		return err
 	}
@@ -50,7 +62,7 @@ func (g *Gateway) startAuth(ctx context.Context) error {
 }
 
 func (g *Gateway) startMeta(ctx context.Context) error {
-	p, err := g.host.Run(ctx, metaSpec(g.cfg))
+	p, err := g.host.Run(ctx, g.develop.apply("meta", metaSpec(g.cfg)))
 	if err != nil {
 		return err
 	}

@@ -115,12 +115,12 @@ type place struct {
 func (g *Gateway) places(applied, next *config.Config) []place {
 	current := g.presentMeta()
 	sameDirectory := func(c *config.Config) { c.Plugins = next.Plugins }
-	a := place{kind: "auth", plugin: g.authPlugin, from: applied.Auth.Plugin, spec: authSpec(next),
+	a := place{kind: "auth", plugin: g.authPlugin, from: applied.Auth.Plugin, spec: g.develop.apply("auth", authSpec(next)),
 		applied: func(c *config.Config) { c.Auth = next.Auth; sameDirectory(c) }}
 	if g.auth != nil {
 		a.swapped = g.auth.Swapped
 	}
-	m := place{kind: "meta", plugin: current, from: applied.Meta.Plugin, spec: metaSpec(next), swapped: g.meta.Switched,
+	m := place{kind: "meta", plugin: current, from: applied.Meta.Plugin, spec: g.develop.apply("meta", metaSpec(next)), swapped: g.meta.Switched,
 		applied: func(c *config.Config) {
 			c.Meta.Plugin, c.Meta.Config = next.Meta.Plugin, next.Meta.Config
 			sameDirectory(c)

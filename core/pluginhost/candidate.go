@@ -37,6 +37,9 @@ func (p *Plugin) Prepare(ctx context.Context, what Spec) (*Candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	if now := p.present(); s.Attach != "" && now.Attach == s.Attach {
+		return nil, fmt.Errorf("plugin %q: the gateway is attached to that process already; start it anew where it was started, and the gateway attaches to it again", now.Name)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.host.ctx, cancel)()

@@ -44,6 +44,25 @@ type instance struct {
 	calls sync.WaitGroup
 }
 
+// exited is closed when the process has ended. Of one that was attached to nobody can tell: it never is.
+func (i *instance) exited() <-chan struct{} {
+	if i.process == nil {
+		return nil
+	}
+	return i.process.exited
+}
+
+// ended says how the process ended; it must have.
+func (i *instance) ended() error { return i.process.ended() }
+
+// pid is the process's id; 0 for one that was attached to.
+func (i *instance) pid() int {
+	if i.process == nil {
+		return 0
+	}
+	return i.process.pid()
+}
+
 // drain waits until the calls that are under way on a process that is live no more have ended, or until patience is over.
 // What has not been answered then ends with the process.
 func (i *instance) drain(patience time.Duration) {
@@ -51,9 +70,9 @@ func (i *instance) drain(patience time.Duration) {
 	go func() { i.calls.Wait(); close(done) }() // ends with the calls, at the latest when the process does
 	select {
 	case <-done:
-	case <-i.process.exited:
+	case <-i.exited():
 	case <-time.After(patience):
-		i.spec.log.Warn("the calls of a plugin that was replaced have not ended; it is stopped", "pid", i.process.pid(), "waited", patience.String())
+		i.spec.log.Warn("the calls of a plugin that was replaced have not ended; it is stopped", "pid", i.pid(), "waited", patience.String())
 	}
 }
 
@@ -95,13 +114,15 @@ func (i *instance) end(patience time.Duration) {
 	if i.process != nil && i.process.cmd.Process != nil {
 		i.process.letGo()
 		select {
-		case <-i.process.exited:
+		case <-i.exited():
 		case <-time.After(patience):
 			_ = i.process.Kill(context.Background())
-			<-i.process.exited
+			<-i.exited()
 		}
 	}
-	if i.conn != nil {
+	if i.client == nil && i.conn != nil { // attached to
+		_ = i.conn.Close()
+	} else if i.conn != nil {
 		i.client.Kill() // the process is gone: this closes the connection
 	}
 	// Without a connection Kill would make one, to a process that is gone.
@@ -113,8 +134,8 @@ func (i *instance) end(patience time.Duration) {
 // exitedAlready is why the process is gone, or nil while it is there.
 func (i *instance) exitedAlready() error {
 	select {
-	case <-i.process.exited:
-		return i.process.ended()
+	case <-i.exited():
+		return i.ended()
 	default:
 		return nil
 	}
@@ -180,8 +201,8 @@ func (i *instance) step(name string, err error) error {
 	case codes.Unavailable:
 		// The connection is gone; most likely because the process is, which says more.
 		select {
-		case <-i.process.exited:
-			return i.process.ended()
+		case <-i.exited():
+			return i.ended()
 		case <-time.After(discardTimeout):
 		}
 	case codes.DeadlineExceeded:

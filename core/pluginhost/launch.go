@@ -33,12 +33,7 @@ func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
 
 // prepare is launch without Activate: a swap does it while the process before is still serving.
 func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
-	file, err := verify(s.Dir, s.Name, s.Checksum)
-	if err != nil {
-		return nil, err
-	}
-	defer file.close()
-	inst, err := h.begin(s, file)
+	inst, err := h.process(s)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +42,34 @@ func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
 		return nil, err
 	}
 	return inst, nil
+}
+
+// process starts the process that a spec describes, or attaches to it.
+func (h *Host) process(s spec) (*instance, error) {
+	if s.Attach != "" {
+		return h.attach(s)
+	}
+	file, err := s.executable()
+	if err != nil {
+		return nil, err
+	}
+	defer file.close()
+	return h.begin(s, file)
+}
+
+// executable is the file to start; without an error it must be closed.
+func (s spec) executable() (verified, error) {
+	if s.Path == "" {
+		return verify(s.Dir, s.Name, s.Checksum)
+	}
+	path, err := filepath.EvalSymlinks(s.Path)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return verified{}, fmt.Errorf("%s cannot be read: %w", s.Path, cause(err))
+	}
+	return examine(path)
 }
 
 // begin starts the process and shakes hands.
@@ -117,9 +140,12 @@ func (h *Host) introduce(ctx context.Context, inst *instance) error {
 	}
 	inst.describe = describe
 	switch {
+	case inst.spec.Mode() != "" && describe.GetName() != "":
+		inst.spec.Name, inst.spec.log = describe.GetName(), h.opts.Log.With("plugin", describe.GetName())
 	case describe.GetName() != inst.spec.Name:
 		return fmt.Errorf("%s says that its name is %q; name that one in the configuration, or install the right file", inst.file.path, describe.GetName())
-	case describe.GetKind() != inst.spec.Kind:
+	}
+	if describe.GetKind() != inst.spec.Kind {
 		return fmt.Errorf("it is %s, but it is configured as %s; name another plugin there", kindName(describe.GetKind()), kindName(inst.spec.Kind))
 	}
 	opts := h.opts

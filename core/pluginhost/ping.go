@@ -42,8 +42,8 @@ func (i *instance) healthy(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-i.process.exited:
-			return i.process.ended()
+		case <-i.exited():
+			return i.ended()
 		case <-time.After(healthPause):
 		}
 	}

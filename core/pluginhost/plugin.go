@@ -25,12 +25,15 @@ const (
 
 // Info is what operators are told about a plugin.
 type Info struct {
-	Name     string        `json:"name"`
-	Kind     string        `json:"kind"` // "auth" or "meta"
-	Path     string        `json:"path"`
-	Version  string        `json:"version"`
-	Checksum string        `json:"checksum"` // "sha256:HEX" of the executable that runs
-	Pinned   bool          `json:"pinned"`
+	Name     string `json:"name"`
+	Kind     string `json:"kind"` // "auth" or "meta"
+	Path     string `json:"path"`
+	Version  string `json:"version"`
+	Checksum string `json:"checksum"` // "sha256:HEX" of the executable that runs
+	Pinned   bool   `json:"pinned"`
+	// Mode is ModeDevelopment or ModeAttached where the gateway was started so; Warning says what that means.
+	Mode     string        `json:"mode,omitempty"`
+	Warning  string        `json:"warning,omitempty"`
 	PID      int           `json:"pid"` // 0 while there is no process
 	State    State         `json:"state"`
 	Uptime   time.Duration `json:"uptime"` // of the process
@@ -48,6 +51,12 @@ type Info struct {
 	// Contract is the version of plugins/proto that is spoken; Secure is false where the plugin does without TLS.
 	Contract int  `json:"contract"`
 	Secure   bool `json:"secure"`
+}
+
+// warnings say what the modes mean.
+var warnings = map[string]string{
+	ModeDevelopment: "development: an executable that nothing was checked of; never use it where clients are that matter",
+	ModeAttached:    "attached: a process that the gateway did not start, without TLS; never use it where clients are that matter",
 }
 
 // Plugin is one supervised plugin: a place in the gateway that whatever process serves it at the moment fills. A swap may
@@ -144,6 +153,8 @@ func (p *Plugin) Info() Info {
 		Name: p.spec.Name, Kind: kindOf(p.kind),
 		Pinned: p.spec.Checksum != "", State: p.state, Restarts: p.restarts,
 	}
+	info.Mode = p.spec.Mode()
+	info.Warning = warnings[info.Mode]
 	if p.last != nil {
 		info.Path, info.Checksum = p.last.file.path, p.last.file.sum
 		info.Version, info.Contract, info.Secure = p.last.describe.GetVersion(), p.last.version, p.last.secure
@@ -151,7 +162,7 @@ func (p *Plugin) Info() Info {
 	info.Calls, info.Errors, info.MemoryLimit = p.calls.Load(), p.errors.Load(), p.spec.MemoryLimit
 	if p.live != nil {
 		info.Memory, info.Suspended = p.memory, p.breaker.isOpen()
-		info.PID, info.Uptime = p.live.process.pid(), time.Since(p.live.started)
+		info.PID, info.Uptime = p.live.pid(), time.Since(p.live.started)
 	}
 	if p.lastError != nil {
 		info.LastError = p.lastError.Error()

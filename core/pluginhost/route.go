@@ -63,7 +63,11 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	if !breaker.allow() {
 		return status.Errorf(codes.Unavailable, "plugin %s does not answer; calls to it are suspended for a moment", r.plugin.Name())
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.deadline)
+	deadline := r.deadline
+	if r.plugin.present().Attach != "" {
+		deadline = attachedDeadline
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	select {
 	case r.slots <- struct{}{}:
@@ -77,7 +81,7 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	switch {
 	case err == nil:
 		breaker.success()
-	case status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= r.deadline*9/10:
+	case status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= deadline*9/10:
 		// The deadline was this route's, not a short one of the caller's: the plugin hangs.
 		breaker.failure()
 	case status.Code(err) == codes.DeadlineExceeded, status.Code(err) == codes.Canceled, status.Code(err) == codes.Unavailable:

@@ -19,6 +19,13 @@ type Spec struct {
 	Dir string
 	// Checksum pins the executable as "sha256:HEX"; empty: not pinned.
 	Checksum string
+	// Path, for who develops a plugin, is the executable itself, wherever it is: neither its name nor its place, owner, mode or
+	// checksum is looked at, and the plugin is what it says it is. Name is used until it has said so.
+	Path string
+	// Attach, likewise, is where a process listens that somebody else started, with a debugger for instance: "unix:/PATH",
+	// "HOST:PORT" on loopback, or the handshake line that the process has printed. It is neither started nor ended, and waited for
+	// when it hangs, because it may stand at a breakpoint.
+	Attach string
 	// MemoryLimit, in bytes, is what the process may take before it is started again; 0: no limit. See Options.
 	MemoryLimit uint64
 }
@@ -27,6 +34,23 @@ type Spec struct {
 // Options.Checksums pins it.
 func (h *Host) Spec(name string, kind pluginv1.Kind, config map[string]any) Spec {
 	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name], MemoryLimit: h.opts.MemoryLimit}
+}
+
+// Modes of a plugin that is not run as an operator's.
+const (
+	ModeDevelopment = "development"
+	ModeAttached    = "attached"
+)
+
+// Mode is ModeDevelopment, ModeAttached or, as it should be, empty.
+func (s Spec) Mode() string {
+	switch {
+	case s.Attach != "":
+		return ModeAttached
+	case s.Path != "":
+		return ModeDevelopment
+	}
+	return ""
 }
 
 // spec is a Spec as it is used: with the block as it is sent, and the log of its plugin.
@@ -39,6 +63,9 @@ type spec struct {
 func (h *Host) spec(s Spec) (spec, error) {
 	if s.Dir == "" {
 		s.Dir = h.opts.Dir
+	}
+	if s.Mode() != "" {
+		s.Checksum = ""
 	}
 	config := s.Config
 	if config == nil {

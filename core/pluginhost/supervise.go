@@ -91,8 +91,8 @@ func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (wh
 			return nil, nil
 		case t := <-p.takeovers:
 			return nil, t
-		case <-inst.process.exited:
-			return inst.process.ended(), nil
+		case <-inst.exited():
+			return inst.ended(), nil
 		case <-stable.C:
 			loop.stable(inst.spec.log)
 			continue
@@ -104,7 +104,7 @@ func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (wh
 		case <-tick.C:
 		}
 		err := p.checkHealth(ctx, inst)
-		if err == nil {
+		if err == nil || inst.paused(err) {
 			failures = 0
 			continue
 		}
@@ -116,8 +116,8 @@ func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (wh
 
 // checkMemory notes what the process takes; an error means that it is too much.
 func (p *Plugin) checkMemory(inst *instance) error {
-	used, ok := memoryOf(inst.process.pid())
-	if !ok {
+	used, ok := memoryOf(inst.pid())
+	if inst.pid() == 0 || !ok {
 		return nil
 	}
 	p.mu.Lock()
@@ -190,7 +190,7 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration, loop *crash
 		p.mu.Unlock()
 		p.host.metrics.restarts.WithLabelValues(inst.spec.Name).Inc()
 		p.adopt(inst)
-		loop.runs(inst.spec.log, inst.process.pid(), restarts)
+		loop.runs(inst.spec.log, inst.pid(), restarts)
 		for _, fn := range told {
 			fn()
 		}

@@ -66,7 +66,7 @@ func (p *Plugin) Switch(ctx context.Context, c *Candidate, o Switching) error {
 	if err != nil {
 		return fmt.Errorf("plugin %q: %w", c.inst.spec.Name, err)
 	}
-	c.inst.spec.log.Info("plugin has taken over", "version", c.inst.describe.GetVersion(), "pid", c.inst.process.pid(), "checksum", c.inst.file.sum)
+	c.inst.spec.log.Info("plugin has taken over", "version", c.inst.describe.GetVersion(), "pid", c.inst.pid(), "checksum", c.inst.file.sum)
 	if old != nil {
 		old.drain(p.route.deadline)
 		old.stop()
@@ -196,12 +196,18 @@ func (p *Plugin) Differs(what Spec) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	file, err := verify(s.Dir, s.Name, s.Checksum)
+	now, info := p.present(), p.Info()
+	if s.Attach != "" {
+		return info.State != StateRunning || now.Attach != s.Attach || !bytes.Equal(now.block, s.block), nil
+	}
+	file, err := s.executable()
 	if err != nil {
 		return false, fmt.Errorf("plugin %q: %w", s.Name, err)
 	}
 	file.close()
-	now, info := p.present(), p.Info()
+	if s.Path != "" {
+		s.Name = now.Name // it says that itself
+	}
 	return info.State != StateRunning || now.Name != s.Name || !bytes.Equal(now.block, s.block) || now.Dir != s.Dir ||
-		now.Checksum != s.Checksum || now.MemoryLimit != s.MemoryLimit || info.Checksum != file.sum, nil
+		now.Checksum != s.Checksum || now.Path != s.Path || now.Attach != s.Attach || now.MemoryLimit != s.MemoryLimit || info.Checksum != file.sum, nil
 }

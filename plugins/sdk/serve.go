@@ -25,6 +25,9 @@ const leaveTimeout = 2 * time.Second
 var stderr = os.Stderr
 
 // ServeAuth serves an auth plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
+//
+// Started by a person with --debug (or --debug=127.0.0.1:PORT) as its first argument, the process waits for a gateway to attach
+// to it, prints the command that does, and lives until Ctrl-C: that is how to have it under a debugger.
 func ServeAuth(p AuthPlugin) { serve(newAuthServer(p, newLogger(stderr))) }
 
 // ServeMeta serves a meta plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
@@ -34,6 +37,13 @@ func ServeMeta(p MetaPlugin) { serve(newMetaServer(p, newLogger(stderr))) }
 func Log() *slog.Logger { return newLogger(stderr) }
 
 func serve(s *server) {
+	if address, ok := debugAddress(os.Args[1:]); ok && os.Getenv(handshake.CookieKey) == "" {
+		if err := debugUntilSignal(s, address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(handshake.CookieKey) != handshake.CookieValue {
 		fmt.Fprintln(os.Stderr, byHand(s.plugin.Info()))
 		os.Exit(1)
@@ -68,7 +78,7 @@ func serve(s *server) {
 // byHand is what a person sees who starts a plugin as if it were a command.
 func byHand(info Info) string {
 	return fmt.Sprintf("%s %s is a plugin of lmqgate and does nothing by itself: put it in plugins.dir, name it in the "+
-		"gateway's configuration, and start `lmqgate serve`", info.Name, strings.TrimPrefix(info.Version, "v"))
+		"gateway's configuration, and start `lmqgate serve`; or start it with --debug to attach a gateway to it", info.Name, strings.TrimPrefix(info.Version, "v"))
 }
 
 // leaveAtEndOf ends the process when in ends: the gateway holds the other end and is gone, or wants the plugin to go.

@@ -25,6 +25,8 @@ type server struct {
 	describe func(*pluginv1.DescribeResponse)
 	register func(*grpc.Server)
 	log      *slog.Logger
+	// debugged: gateways come and go, so a plugin that is configured already takes another configuration.
+	debugged bool
 
 	// life serialises Configure, Activate and Deactivate. It is taken before mu.
 	life       sync.Mutex
@@ -62,7 +64,11 @@ func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1
 func (s *server) Configure(ctx context.Context, req *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
 	s.life.Lock()
 	defer s.life.Unlock()
-	if s.configured {
+	if s.configured && s.debugged {
+		if err := s.release(ctx); err != nil {
+			return nil, status.Error(codes.Internal, err.Error())
+		}
+	} else if s.configured {
 		return nil, status.Error(codes.FailedPrecondition, "the plugin is configured already")
 	}
 	block := req.GetConfigJson()
@@ -123,6 +129,11 @@ func (s *server) Deactivate(ctx context.Context, _ *pluginv1.DeactivateRequest) 
 func (s *server) deactivate(ctx context.Context) error {
 	s.life.Lock()
 	defer s.life.Unlock()
+	return s.release(ctx)
+}
+
+// release is deactivate for callers that hold life.
+func (s *server) release(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.active {
 		s.mu.Unlock()

@@ -36,13 +36,15 @@ const startDeadline = 45 * time.Second
 
 // Gateway is one `lmqgate serve`, and the directory that it is started in.
 type Gateway struct {
-	t    *testing.T
-	dir  string // configuration, data, logs
-	salt string // makes names of this gateway's test unique
-	auth *authScheme
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
-	err  error         // how it ended; after done
+	t   *testing.T
+	dir string // configuration, data, logs
+	// flags are given to serve beside --config.
+	flags []string
+	salt  string // makes names of this gateway's test unique
+	auth  *authScheme
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
+	err   error         // how it ended; after done
 
 	// From the ready line.
 	ID, TCP, WS, Admin string
@@ -116,7 +118,7 @@ func (g *Gateway) launch() <-chan string {
 	logFile, err := os.OpenFile(g.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(g.t, err)
 	defer logFile.Close()
-	cmd := exec.Command(filepath.Join(bin, "lmqgate"), "serve", "--config", g.config())
+	cmd := exec.Command(filepath.Join(bin, "lmqgate"), append([]string{"serve", "--config", g.config()}, g.flags...)...)
 	cmd.Stderr = logFile
 	cmd.SysProcAttr = dieWithTest()
 	stdout, err := cmd.StdoutPipe()

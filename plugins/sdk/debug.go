@@ -1,0 +1,99 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
+)
+
+// debugFlag is the argument with which a person starts a plugin, under a debugger for instance, for a gateway to attach to:
+// --debug, or --debug=HOST:PORT for a loopback address instead of a socket file.
+const debugFlag = "--debug"
+
+// debugAddress is what debugFlag says, where it is the first argument.
+func debugAddress(args []string) (address string, ok bool) {
+	if len(args) == 0 {
+		return "", false
+	}
+	if args[0] == debugFlag {
+		return "", true
+	}
+	return strings.CutPrefix(args[0], debugFlag+"=")
+}
+
+// debug serves a plugin that a person has started until ctx ends. A gateway attaches to it without TLS, and may do so again:
+// Configure is then called again.
+func (s *server) debug(ctx context.Context, address string, out io.Writer) error {
+	listener, shown, err := debugListen(address, s.plugin.Info().Name)
+	if err != nil {
+		return err
+	}
+	s.debugged = true
+	g := grpc.NewServer(s.options()...)
+	s.register(g)
+	probes := health.NewServer()
+	probes.SetServingStatus(handshake.HealthService, grpc_health_v1.HealthCheckResponse_SERVING)
+	grpc_health_v1.RegisterHealthServer(g, probes)
+	kind := "auth"
+	if s.kind == pluginv1.Kind_KIND_META {
+		kind = "meta"
+	}
+	fmt.Fprintf(out, "%s waits for a gateway. In another terminal, with %s.plugin and %s.config as they should be in FILE:\n\n"+
+		"  lmqgate serve --config FILE --attach-plugin %s=%s\n\nCtrl-C ends it.\n", s.plugin.Info().Name, kind, kind, kind, shown)
+	stop := context.AfterFunc(ctx, g.Stop)
+	defer stop()
+	err = g.Serve(listener)
+	s.leave()
+	if dir, ok := strings.CutPrefix(shown, "unix:"); ok {
+		_ = os.RemoveAll(filepath.Dir(dir))
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// debugListen listens on a loopback address, or on a socket in a directory that only this user can enter.
+func debugListen(address, name string) (listener net.Listener, shown string, err error) {
+	if address != "" {
+		host, _, err := net.SplitHostPort(address)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			return nil, "", fmt.Errorf("%s=%s: write a loopback address, such as 127.0.0.1:0", debugFlag, address)
+		}
+		listener, err = net.Listen("tcp", address)
+		if err != nil {
+			return nil, "", err
+		}
+		return listener, listener.Addr().String(), nil
+	}
+	dir, err := os.MkdirTemp("", "lmqgate-debug-")
+	if err != nil {
+		return nil, "", err
+	}
+	path := filepath.Join(dir, name)
+	if listener, err = net.Listen("unix", path); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, "", err
+	}
+	return listener, "unix:" + path, nil
+}
+
+// debugUntilSignal is the main of a plugin that is debugged.
+func debugUntilSignal(s *server, address string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return s.debug(ctx, address, os.Stdout)
+}
