@@ -13,12 +13,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 )
 
-// load is one kind of traffic: QoS 1, 256 bytes, one topic a publisher, one subscriber for all.
+// load is one kind of traffic: 256 bytes, one topic a publisher, one subscriber for all.
 type load struct {
 	name       string
 	publishers int
 	window     int     // messages that a publisher has in flight
 	rate       float64 // messages a second of all publishers together; 0: as fast as they are acknowledged
+	qos2       bool    // else QoS 1
+	keep       bool    // persistent sessions
 }
 
 var loads = []load{
@@ -26,6 +28,26 @@ var loads = []load{
 	{name: "1 publisher, 1 topic, 1 in flight", publishers: 1, window: 1},
 	{name: "1 publisher, 1 topic, 64 in flight", publishers: 1, window: 64},
 	{name: "200 messages a second", publishers: 10, window: 16, rate: 200},
+	{name: "64 publishers, QoS 2, clean sessions", publishers: 64, window: 1, qos2: true},
+	{name: "64 publishers, QoS 2, persistent sessions", publishers: 64, window: 1, qos2: true, keep: true},
+}
+
+// bare reports whether the bare producer is measured beside it.
+func (l load) bare() bool { return l.rate == 0 && !l.qos2 }
+
+func (l load) qos() byte {
+	if l.qos2 {
+		return 2
+	}
+	return 1
+}
+
+// answer is the first answer to a message.
+func (l load) answer() packet.Type {
+	if l.qos2 {
+		return packet.PUBREC
+	}
+	return packet.PUBACK
 }
 
 // result of one measurement. Rates are a second, latencies (publish to delivery) milliseconds.
@@ -40,12 +62,12 @@ const payloadSize = 256
 // did not arrive within 20 s after them is missing.
 func (g *gateway) load(ctx context.Context, l load, round int, length time.Duration) (result, error) {
 	first := "bench" + strconv.Itoa(round)
-	sub, err := g.dial(ctx, "bench-sub")
+	sub, err := g.dial(ctx, "bench-sub", l.keep)
 	if err != nil {
 		return result{}, err
 	}
 	defer sub.close()
-	if err := sub.subscribe(first + "/#"); err != nil {
+	if err := sub.subscribe(first+"/#", l.qos()); err != nil {
 		return result{}, err
 	}
 	began := time.Now()
@@ -60,11 +82,17 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 			if err != nil {
 				return
 			}
+			if a, ok := p.(*packet.Ack); ok && a.Kind == packet.PUBREL {
+				out = packet.AppendAck(out[:0], packet.PUBCOMP, a.PacketID, packet.Success, packet.V311)
+				if _, err := sub.nc.Write(out); err != nil {
+					return
+				}
+			}
 			if m, ok := p.(*packet.Publish); ok {
 				sent, _ := strconv.ParseInt(string(m.Payload[:20]), 10, 64)
 				latencies = append(latencies, time.Since(began)-time.Duration(sent))
 				got.Add(1)
-				out = packet.AppendAck(out[:0], packet.PUBACK, m.PacketID, packet.Success, packet.V311)
+				out = packet.AppendAck(out[:0], l.answer(), m.PacketID, packet.Success, packet.V311)
 				if _, err := sub.nc.Write(out); err != nil {
 					return
 				}
@@ -75,7 +103,7 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 	errs := make(chan error, l.publishers)
 	end := began.Add(length)
 	for i := range l.publishers {
-		c, err := g.dial(ctx, "bench-pub-"+strconv.Itoa(i))
+		c, err := g.dial(ctx, "bench-pub-"+strconv.Itoa(i), l.keep)
 		if err != nil {
 			return result{}, err
 		}
@@ -116,7 +144,7 @@ type client struct {
 	r  *packet.Reader
 }
 
-func (g *gateway) dial(ctx context.Context, id string) (*client, error) {
+func (g *gateway) dial(ctx context.Context, id string, keep bool) (*client, error) {
 	nc, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", g.mqtt)
 	if err != nil {
 		return nil, err
@@ -124,7 +152,7 @@ func (g *gateway) dial(ctx context.Context, id string) (*client, error) {
 	c := &client{nc: nc, r: packet.NewReader(nc, 0)}
 	c.r.Client = true
 	c.r.SetVersion(packet.V311)
-	if err := c.write(&packet.Connect{Version: packet.V311, CleanStart: true, ClientID: id, HasUsername: true, Username: "bench",
+	if err := c.write(&packet.Connect{Version: packet.V311, CleanStart: !keep, ClientID: id, HasUsername: true, Username: "bench",
 		HasPassword: true, Password: []byte(password(id))}); err != nil {
 		return nil, err
 	}
@@ -149,8 +177,8 @@ func (c *client) write(p packet.Packet) error {
 	return err
 }
 
-func (c *client) subscribe(filter string) error {
-	if err := c.write(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: filter, QoS: 1}}}); err != nil {
+func (c *client) subscribe(filter string, qos byte) error {
+	if err := c.write(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: filter, QoS: qos}}}); err != nil {
 		return err
 	}
 	p, err := c.r.ReadPacket()
@@ -166,7 +194,7 @@ func (c *client) subscribe(filter string) error {
 // publish sends until end and waits for what is in flight.
 func (c *client) publish(l load, topic string, began, end time.Time, acked *atomic.Int64) error {
 	if l.window == 1 && l.rate == 0 {
-		return c.pingPong(topic, began, end, acked)
+		return c.pingPong(l.qos(), topic, began, end, acked)
 	}
 	window := make(chan struct{}, l.window)
 	failed := make(chan error, 1)
@@ -223,12 +251,12 @@ func (c *client) publish(l load, topic string, began, end time.Time, acked *atom
 }
 
 // pingPong is publish with one message in flight, without a second goroutine.
-func (c *client) pingPong(topic string, began, end time.Time, acked *atomic.Int64) error {
+func (c *client) pingPong(qos byte, topic string, began, end time.Time, acked *atomic.Int64) error {
 	payload := make([]byte, payloadSize)
 	var b []byte
 	for id := uint16(1); time.Now().Before(end); id = max(id+1, 1) {
 		copy(payload, fmt.Sprintf("%020d", time.Since(began)))
-		b = packet.AppendPublish(b[:0], packet.V311, &packet.Publish{QoS: 1, PacketID: id, Topic: topic, Payload: payload})
+		b = packet.AppendPublish(b[:0], packet.V311, &packet.Publish{QoS: qos, PacketID: id, Topic: topic, Payload: payload})
 		if _, err := c.nc.Write(b); err != nil {
 			return err
 		}
@@ -237,6 +265,15 @@ func (c *client) pingPong(topic string, began, end time.Time, acked *atomic.Int6
 		}
 		if _, err := c.r.ReadPacket(); err != nil {
 			return fmt.Errorf("publisher of %s: no acknowledgement: %w", topic, err)
+		}
+		if qos == 2 {
+			b = packet.AppendAck(b[:0], packet.PUBREL, id, packet.Success, packet.V311)
+			if _, err := c.nc.Write(b); err != nil {
+				return err
+			}
+			if _, err := c.r.ReadPacket(); err != nil {
+				return fmt.Errorf("publisher of %s: no PUBCOMP: %w", topic, err)
+			}
 		}
 		acked.Add(1)
 	}

@@ -126,7 +126,7 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 		var bare, ratios, delivered, gatewayTime, brokerTime []float64
 		for i := range rounds {
 			b := 0.0
-			if l.rate == 0 {
+			if l.bare() {
 				if b, err = produce(ctx, c, l.publishers*l.window, length); err != nil {
 					return fmt.Errorf("bare producer: %w", err)
 				}
@@ -145,7 +145,7 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 		printLoad(l.name, all)
 		id := func(f float64) float64 { return f }
 		fmt.Printf("%-44s gateway %.0f µs, broker %.0f µs\n", "  processor time a message", median(gatewayTime, id), median(brokerTime, id))
-		if l.rate == 0 {
+		if l.bare() {
 			fmt.Printf("%-44s acked %8.0f/s  ratio of acked %.2f, of delivered %.2f\n",
 				fmt.Sprintf("  bare producer, %d in flight", l.publishers*l.window), median(bare, id), median(ratios, id), median(delivered, id))
 		}
