@@ -17,7 +17,6 @@ import zipfile
 
 NAME = "auth-python"
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = ["__main__.py", "plugin.py", "rules.py", "users.py", "lmqgate"]
 
 LAUNCHER = """#!/bin/sh
 python="$(dirname "$0")/{environment}/bin/python"
@@ -35,10 +34,10 @@ def environment():
 
 
 def files():
-    for source in SOURCES:
-        path = HERE / source
-        found = [path] if path.is_file() else sorted(path.rglob("*.py"))
-        yield from ((f, f.relative_to(HERE).as_posix()) for f in found)
+    """All Python files of the project and of the package lmqgate, but those that only make or test the plugin."""
+    own = [f for f in sorted(HERE.glob("*.py")) if f.name != "build.py" and not f.name.startswith("test_")]
+    for path in own + sorted((HERE / "lmqgate").rglob("*.py")):
+        yield path, path.relative_to(HERE).as_posix()
 
 
 def archive():
