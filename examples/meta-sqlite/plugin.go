@@ -167,7 +167,7 @@ func (p *plugin) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv1
 	if err != nil {
 		return nil, err
 	}
-	return &pluginv1.BatchResponse{Done: res.done, Revision: res.revision, FailedIndex: uint32(res.failed)}, nil //nolint:gosec // an index
+	return &pluginv1.BatchResponse{Done: res.done, Revision: res.revision, FailedIndex: uint32(res.failed)}, nil
 }
 
 func (p *plugin) apply(ctx context.Context, ops ...*pluginv1.Operation) (result, error) {

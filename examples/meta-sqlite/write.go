@@ -87,7 +87,7 @@ func (d *database) expired(ctx context.Context, q querier) ([]change, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // Err tells of it
 	var due []change
 	for rows.Next() {
 		var ns string
