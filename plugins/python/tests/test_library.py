@@ -10,9 +10,11 @@ from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import grpc  # noqa: E402
+
 from lmqgate.plugin import Key, Problem, check, log  # noqa: E402
 from lmqgate.plugin.topics import covers, match, overlaps, validate, validate_action, validate_name  # noqa: E402
-from lmqgate.plugin.v1 import auth_pb2  # noqa: E402
+from lmqgate.plugin.v1 import auth_pb2, plugin_pb2  # noqa: E402
 
 
 class TopicsTest(unittest.TestCase):
@@ -99,11 +101,40 @@ class LogTest(unittest.TestCase):
 
 
 class ServeTest(unittest.TestCase):
+    CODE = "from lmqgate.plugin import AuthPlugin, serve\nclass P(AuthPlugin): name = 'auth-p'\nserve(P())"
+    HERE = pathlib.Path(__file__).resolve().parent.parent
+
     def test_a_person_who_starts_a_plugin_is_told_what_it_is(self):
-        code = "from lmqgate.plugin import AuthPlugin, serve\nclass P(AuthPlugin): name = 'auth-p'\nserve(P())"
-        ended = subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(__file__).parent.parent, capture_output=True, text=True, timeout=60)
+        ended = subprocess.run([sys.executable, "-c", self.CODE], cwd=self.HERE, capture_output=True, text=True, timeout=60)
         self.assertEqual((ended.returncode, ended.stdout, ended.stderr.count("\n")), (1, "", 1))
         self.assertIn("auth-p 0.1.0 is a plugin of lmqgate", ended.stderr)
+        self.assertIn("--debug", ended.stderr)
+
+    def test_a_plugin_under_a_debugger_is_configured_anew_by_each_gateway_that_attaches(self):
+        for argument in ("--debug", "--debug=127.0.0.1:0"):
+            process = subprocess.Popen([sys.executable, "-c", self.CODE, argument], cwd=self.HERE, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(process.wait, 20)
+            self.addCleanup(process.stdout.close)
+            self.addCleanup(process.kill)
+            shown = next(line for line in process.stdout if "--attach-plugin" in line).split("auth=")[1].strip()
+            with grpc.insecure_channel(shown) as channel:
+                def call(method, request, answer):
+                    stub = channel.unary_unary(f"/lmqgate.plugin.v1.Plugin/{method}", lambda m: m.SerializeToString(), answer.FromString)
+                    return stub(request, timeout=20)
+                for _ in range(2):
+                    problems = call("Configure", plugin_pb2.ConfigureRequest(), plugin_pb2.ConfigureResponse).problems
+                    self.assertEqual(len(problems), 0)
+                    call("Activate", plugin_pb2.ActivateRequest(), plugin_pb2.ActivateResponse)
+                    self.assertTrue(call("Health", plugin_pb2.HealthRequest(), plugin_pb2.HealthResponse).ok)
+            process.terminate()
+            self.assertEqual(process.wait(20), 0)
+            if shown.startswith("unix:"):
+                self.assertFalse(pathlib.Path(shown.removeprefix("unix:")).parent.exists())
+
+    def test_a_plugin_is_debugged_on_loopback_only(self):
+        ended = subprocess.run([sys.executable, "-c", self.CODE, "--debug=0.0.0.0:0"], cwd=self.HERE, capture_output=True, text=True, timeout=60)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("write a loopback address", ended.stderr)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ class Life:
     """Where the plugin is in its life: calls of its kind pass only while it is active, and deactivate waits for those that
     are under way."""
 
-    def __init__(self, plugin):
+    def __init__(self, plugin, debugged=False):
         self.plugin = plugin
+        self.debugged = debugged  # gateways come and go, so a plugin that is configured already takes another configuration
         self.steps = threading.Lock()  # one step at a time; taken before changed
         self.configured = False
         self.changed = threading.Condition()  # guards the fields below
@@ -47,7 +48,9 @@ class Life:
 
     def configure(self, request):
         with self.steps:
-            if self.configured:
+            if self.configured and self.debugged:
+                self._release()
+            elif self.configured:
                 raise CallError(grpc.StatusCode.FAILED_PRECONDITION, "the plugin is configured already")
             try:
                 config = json.loads(request.config_json or b"{}")
@@ -81,14 +84,17 @@ class Life:
 
     def deactivate(self):
         with self.steps:
-            with self.changed:
-                if not self.active:
-                    return
-                self.active = False
-                for ended in self.streams:
-                    ended.set()
-                self.changed.wait_for(lambda: self.calls == 0)
-            self.plugin.deactivate()
+            self._release()
+
+    def _release(self):
+        with self.changed:
+            if not self.active:
+                return
+            self.active = False
+            for ended in self.streams:
+                ended.set()
+            self.changed.wait_for(lambda: self.calls == 0)
+        self.plugin.deactivate()
 
     def health(self):
         if not self.active:
