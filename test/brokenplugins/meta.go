@@ -209,6 +209,9 @@ func (m *memory) List(_ context.Context, r *pluginv1.ListRequest, send func(*plu
 }
 
 func (m *memory) Put(ctx context.Context, r *pluginv1.PutRequest) (*pluginv1.PutResponse, error) {
+	if is("meta-hangs") {
+		time.Sleep(time.Hour)
+	}
 	if is("meta-checks-before-the-lock") && r.GetExpect() != nil {
 		have, _ := m.Get(ctx, &pluginv1.GetRequest{Namespace: r.GetNamespace(), Key: r.GetKey()})
 		if have.GetEntry().GetRevision() != r.GetExpect().GetRevision() {

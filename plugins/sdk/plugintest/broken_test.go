@@ -190,3 +190,15 @@ func TestThePluginsThatTheBrokenOnesAreMadeOfPass(t *testing.T) {
 		})
 	}
 }
+
+func TestAPluginThatHangsInEveryCallIsGivenUp(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	report, err := Run(t.Context(), brokenPlugin(t, "meta-hangs"), Profile{}, Options{})
+	require.NoError(t, err)
+	require.Less(t, time.Since(begin), mostTime)
+	require.Equal(t, mostLate, report.Count(Failed), "%+v", report.Results)
+	last := report.Results[len(report.Results)-1]
+	require.Equal(t, NotApplicable, last.Outcome)
+	require.Contains(t, last.Problem, "the plugin did not answer in time in 4 cases one after the other; nothing more is tried")
+}

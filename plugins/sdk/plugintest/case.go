@@ -36,6 +36,9 @@ const (
 // caseLimit bounds a case that says nothing else.
 const caseLimit = 30 * time.Second
 
+// mostLate is after how many cases in a row without an answer in time the rest is left out: each costs the deadline.
+const mostLate = 4
+
 // rule is what a case holds a plugin to, and where that is written.
 type rule struct {
 	text string
@@ -52,6 +55,8 @@ type trial struct {
 	touched *running
 	// lives are those that the case started, which end with it.
 	lives []*running
+	// late is set where the case failed because an answer did not come in time.
+	late bool
 }
 
 // stop is what ends a trial; it is thrown and caught.
@@ -95,8 +100,10 @@ func (t *trial) sentence(err error) string {
 	case tooLarge(err):
 		return "the answer is larger than the gateway takes: " + s.Message()
 	case t.ctx.Err() != nil && (s.Code() == codes.DeadlineExceeded || s.Code() == codes.Canceled || errors.Is(err, t.ctx.Err())):
+		t.late = true
 		return fmt.Sprintf("the case did not end within %v", t.limit())
 	case s.Code() == codes.DeadlineExceeded:
+		t.late = true
 		return s.Message()
 	case s.Code() == codes.Unimplemented:
 		return "the call is not served: " + s.Message()
@@ -120,11 +127,18 @@ func (s *suite) run(ctx context.Context, c check) (res Result) {
 	begin := time.Now()
 	res = Result{Group: c.group, Name: c.name, Rule: c.rule.text, Proto: c.rule.proto, Section: c.rule.section}
 	defer func() { res.Millis = time.Since(begin).Milliseconds() }()
-	if why := s.missing(c.needs); why != "" {
+	why := s.missing(c.needs)
+	if s.late >= mostLate {
+		why = fmt.Sprintf("the plugin did not answer in time in %d cases one after the other; nothing more is tried", s.late)
+	}
+	if why != "" {
 		res.Outcome, res.Problem = NotApplicable, why
 		return res
 	}
 	res.take(t, t.attempt())
+	if s.late++; !t.late {
+		s.late = 0
+	}
 	for _, r := range t.lives {
 		r.end()
 	}

@@ -155,8 +155,8 @@ func (t *trial) deactivateUnderCalls() {
 	t.alive(r)
 }
 
-// openStream opens the stream that the plugin's kind has, if it declares one, and answers what is told of its end; else nil.
-func (t *trial) openStream(r *running) <-chan error {
+// openStream opens the stream that the plugin's kind has, if it declares one, and answers what is closed at its end; else nil.
+func (t *trial) openStream(r *running) <-chan struct{} {
 	var recv func() error
 	d := t.suite.describe
 	switch {
@@ -173,13 +173,10 @@ func (t *trial) openStream(r *running) <-chan error {
 	default:
 		return nil
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
-		for {
-			if err := recv(); err != nil {
-				ended <- err
-				return
-			}
+		defer close(ended)
+		for recv() == nil {
 		}
 	}()
 	return ended

@@ -146,16 +146,20 @@ func (t *trial) list(r *running, ns, prefix string, pageSize uint32) (entries []
 	t.touched = r
 	entries, revision, err := listing(t.ctx, r, &pluginv1.ListRequest{Namespace: ns, Prefix: prefix, PageSize: pageSize})
 	if wrong, ok := errors.AsType[wrongListing](err); ok {
-		t.failf("%s", string(wrong))
+		t.late = wrong.late
+		t.failf("%s", wrong.text)
 	}
 	t.must(err)
 	return entries, revision
 }
 
 // wrongListing is what no listing may be.
-type wrongListing string
+type wrongListing struct {
+	text string
+	late bool
+}
 
-func (w wrongListing) Error() string { return string(w) }
+func (w wrongListing) Error() string { return w.text }
 
 // listing reads a namespace. A page must come within the deadline of a call. It may be called in any goroutine.
 func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entries []*pluginv1.Entry, revision int64, err error) {
@@ -164,7 +168,7 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 	late := time.AfterFunc(metaLimit, cancel)
 	defer late.Stop()
 	wrong := func(format string, args ...any) ([]*pluginv1.Entry, int64, error) {
-		return nil, 0, wrongListing(fmt.Sprintf(format, args...))
+		return nil, 0, wrongListing{text: fmt.Sprintf(format, args...)}
 	}
 	stream, err := r.meta.List(ctx, req)
 	if err != nil {
@@ -178,7 +182,7 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 		case errors.Is(err, io.EOF):
 			return entries, revision, nil
 		case err != nil && ctx.Err() != nil && !late.Stop():
-			return wrong("no page of List within %v", metaLimit)
+			return nil, 0, wrongListing{text: fmt.Sprintf("no page of List within %v", metaLimit), late: true}
 		case err != nil:
 			return nil, 0, err
 		}

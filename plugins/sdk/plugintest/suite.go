@@ -30,6 +30,8 @@ type suite struct {
 	// refused is why the profile's configuration is not taken, unready why the plugin could not be made active.
 	shook, described, accepted, activated bool
 	refused, unready                      string
+	// late is how many cases in a row failed because an answer did not come in time.
+	late int
 	// want is the kind that the test is for; KIND_UNSPECIFIED for any.
 	want pluginv1.Kind
 	// main is the shared active life; nil where none is there.
