@@ -101,46 +101,52 @@ func (p *plugin) JudgesForeignClients() bool { return true }
 
 // Authenticate implements sdk.AuthPlugin.
 func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
-	refuse := func(reason pluginv1.Reason, format string, args ...any) (*pluginv1.AuthenticateResponse, error) {
-		return &pluginv1.AuthenticateResponse{Reason: reason, Detail: fmt.Sprintf(format, args...)}, nil
-	}
 	conn := req.GetConnection()
 	token, there := string(req.GetPassword()), req.GetHasPassword()
 	if p.config.Token == inUsername {
 		token, there = conn.GetUsername(), conn.GetHasUsername()
 	}
 	if !there || token == "" {
-		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "no token in the %s", p.config.Token)
+		return refused(pluginv1.Reason_REASON_BAD_CREDENTIALS, "no token in the %s", p.config.Token), nil
 	}
+	return p.judge(ctx, conn, token), nil
+}
+
+func refused(reason pluginv1.Reason, format string, args ...any) *pluginv1.AuthenticateResponse {
+	return &pluginv1.AuthenticateResponse{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+}
+
+// judge decides about a client that shows a token.
+func (p *plugin) judge(ctx context.Context, conn *pluginv1.Connection, token string) *pluginv1.AuthenticateResponse {
 	c, expires, err := p.verifier.verify(ctx, token)
 	switch {
 	case errors.Is(err, errNoKeys):
-		return refuse(pluginv1.Reason_REASON_UNAVAILABLE, "%v", err)
+		return refused(pluginv1.Reason_REASON_UNAVAILABLE, "%v", err)
 	case err != nil:
-		return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "%v", err)
+		return refused(pluginv1.Reason_REASON_BAD_CREDENTIALS, "%v", err)
 	}
 	identity, _ := c.text(p.config.IdentityClaim)
 	if identity == "" {
-		return refuse(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the token lacks the claim %s, which says who the client is", p.config.IdentityClaim)
+		return refused(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the token lacks the claim %s, which says who the client is", p.config.IdentityClaim)
 	}
 	for name, want := range p.config.RequiredClaims {
 		if have := c.texts(name); !slices.Contains(have, want) && (want != "" || len(have) == 0) {
-			return refuse(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the token lacks the claim %s that is required, or it has another value", name)
+			return refused(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the token lacks the claim %s that is required, or it has another value", name)
 		}
 	}
 	if claim := p.config.UsernameClaim; claim != "" {
 		if want, ok := c.text(claim); !ok || !conn.GetHasUsername() || want != conn.GetUsername() {
-			return refuse(pluginv1.Reason_REASON_BAD_CREDENTIALS, "the user name is not what the claim %s says", claim)
+			return refused(pluginv1.Reason_REASON_BAD_CREDENTIALS, "the user name is not what the claim %s says", claim)
 		}
 	}
 	if claim := p.config.ClientIDClaim; claim != "" && !slices.Contains(c.texts(claim), conn.GetClientId()) {
-		return refuse(pluginv1.Reason_REASON_BAD_CLIENT_ID, "the client identifier is not what the claim %s says", claim)
+		return refused(pluginv1.Reason_REASON_BAD_CLIENT_ID, "the client identifier is not what the claim %s says", claim)
 	}
 	var own []topicrules.Rule
 	if claim := p.config.RulesClaim; claim != "" {
 		if v, there := c.get(claim); there {
 			if own, err = rulesOf(v); err != nil {
-				return refuse(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the claim %s of the token: %v", claim, err)
+				return refused(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the claim %s of the token: %v", claim, err)
 			}
 		}
 	}
@@ -148,7 +154,7 @@ func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateReq
 	if !expires.IsZero() {
 		resp.ExpiresAtMs = expires.Add(p.config.Leeway).UnixMilli()
 	}
-	return resp, nil
+	return resp
 }
 
 // Authorize implements sdk.AuthPlugin. %u in rules is the identity: the user name of a CONNECT proves nothing here.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
@@ -222,4 +224,54 @@ func TestConnectedClientsGoOnWhileTheWebhookIsAway(t *testing.T) {
 	}
 	sub.await(sent)
 	require.Equal(t, numbers(0, sent), sub.payloads())
+}
+
+// tokenAuther is the client's side of the method JWT, which has one message, for paho.golang.
+type tokenAuther struct{}
+
+func (tokenAuther) Authenticate(a *paho.Auth) *paho.Auth { return a }
+func (tokenAuther) Authenticated()                       {}
+
+func TestAnMQTT5ClientRenewsItsTokenWithoutReconnecting(t *testing.T) {
+	p := localProfile
+	p.auth = &authScheme{plugin: "auth-jwt", password: jwtScheme.password, config: func(*testing.T, string) settings {
+		return settings{"keys": []settings{{"secret": tokenSecret}}, "leeway": "0s"}
+	}}
+	g := start(t, p)
+	topic := g.Topic("renewal") + "/x"
+	token := func(life time.Duration) []byte {
+		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "exp": time.Now().Add(life).Unix()}).SignedString([]byte(tokenSecret))
+		require.NoError(t, err)
+		return []byte(text)
+	}
+	const life = 6 * time.Second
+	connected := time.Now()
+	c, err := g.tryConnect5(t, g.Name("client"), func(config *paho.ClientConfig, c *paho.Connect) {
+		config.AuthHandler = tokenAuther{}
+		c.UsernameFlag, c.PasswordFlag, c.Username, c.Password = false, false, "", nil
+		c.Properties.AuthMethod, c.Properties.AuthData = "JWT", token(life)
+	})
+	require.NoError(t, err)
+	c.subscribe(paho.SubscribeOptions{Topic: topic, QoS: 1})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	renew := func(life time.Duration) error {
+		_, err := c.Client.Authenticate(ctx, &paho.Auth{ReasonCode: 0x19, Properties: &paho.AuthProperties{AuthMethod: "JWT", AuthData: token(life)}})
+		return err
+	}
+	require.NoError(t, renew(time.Hour))
+	select {
+	case d := <-c.lost:
+		t.Fatalf("the connection was closed: %+v", d)
+	case <-time.After(time.Until(connected.Add(life + time.Second))):
+	}
+	c.publish(&paho.Publish{Topic: topic, QoS: 1, Payload: []byte("still here")})
+	require.Equal(t, "still here", string(c.await(1)[0].Payload))
+	_ = renew(-time.Minute)
+	select {
+	case d := <-c.lost:
+		require.Equal(t, byte(0x87), d.ReasonCode, "a token that has expired")
+	case <-time.After(patience):
+		t.Fatal("the client is still connected")
+	}
 }
