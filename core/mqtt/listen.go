@@ -74,26 +74,16 @@ func (s *Server) accept(l Listener, ln net.Listener) {
 	}
 }
 
-// prepare finishes what comes before MQTT, a PROXY protocol header and a TLS handshake, before the connection counts. The
-// client has connectTimeout for all of it and CONNECT.
-func (s *Server) prepare(l Listener, nc net.Conn) {
+// prepare finishes what comes before MQTT before the connection counts, and serves it. The client has Options.ConnectTimeout for
+// all of that and CONNECT.
+func (s *Server) prepare(l Listener, raw net.Conn) {
 	defer s.wg.Done()
 	begun := time.Now()
-	ctx, cancel := context.WithDeadline(s.ctx, begun.Add(s.o.ConnectTimeout))
-	defer cancel()
-	raw := nc
-	stop := context.AfterFunc(s.ctx, func() { _ = raw.Close() })
-	nc, err := s.behindProxy(l, raw)
-	if err == nil && l.TLS != nil {
-		t := tls.Server(nc, l.TLS)
-		err = t.HandshakeContext(ctx)
-		nc = t
-	}
-	stop()
+	nc, err := s.unwrap(l, raw, begun.Add(s.o.ConnectTimeout))
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
 		s.log.Debug("connection closed before MQTT began", "listener", l.Address, "error", err)
-		_ = nc.Close()
+		_ = raw.Close()
 		return
 	}
 	c := &conn{srv: s, nc: nc, listener: l.Type, remote: remoteOf(nc), begun: begun, log: s.log}
@@ -102,6 +92,22 @@ func (s *Server) prepare(l Listener, nc net.Conn) {
 		return
 	}
 	s.run(c)
+}
+
+// unwrap takes the PROXY protocol header and TLS off a new connection, as the listener has them.
+func (s *Server) unwrap(l Listener, raw net.Conn, deadline time.Time) (net.Conn, error) {
+	if len(l.ProxyFrom) == 0 && l.TLS == nil {
+		return raw, nil
+	}
+	ctx, cancel := context.WithDeadline(s.ctx, deadline)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, func() { _ = raw.Close() })()
+	nc, err := s.behindProxy(l, raw)
+	if err != nil || l.TLS == nil {
+		return nc, err
+	}
+	t := tls.Server(nc, l.TLS)
+	return t, t.HandshakeContext(ctx)
 }
 
 // remoteOf says where a client comes from: its host and port, or "unix".
