@@ -120,11 +120,11 @@ func TestASleepingSessionGetsWhatCameMeanwhileInOrder(t *testing.T) {
 					n.Crash()
 					n.Restart()
 				}
+				mqtttest.Eventually(t, "the connection is gone", func() bool { return n.Server.Connections() == 0 })
 				pub := n.Connect(v, "pub")
-				for i := range 100 {
-					pub.Publish(byte(i%3), "T/a", strconv.Itoa(i))
+				for i := range 100 { // the last of QoS 1: once it is acknowledged, those of QoS 0 before it are stored, too
+					pub.Publish(byte((i+1)%3), "T/a", strconv.Itoa(i))
 				}
-				require.Empty(t, pub.Ping())
 				switch how {
 				case "restart":
 					n.Restart()
@@ -136,7 +136,7 @@ func TestASleepingSessionGetsWhatCameMeanwhileInOrder(t *testing.T) {
 				require.True(t, c.Connack.SessionPresent)
 				for i := range 100 {
 					p := c.ExpectPublish("T/a", strconv.Itoa(i))
-					require.EqualValues(t, i%3, p.QoS)
+					require.EqualValues(t, (i+1)%3, p.QoS)
 					require.False(t, p.Dup)
 					if p.QoS == 1 { // those of QoS 2 stay in flight
 						c.Ack(p)
