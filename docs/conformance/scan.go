@@ -31,7 +31,7 @@ func scan(root string, texts []*text) error {
 		if r.Version == packettest.V5 {
 			version = "5.0"
 		}
-		for _, number := range strings.Fields(r.Statements) {
+		for number := range strings.FieldsSeq(r.Statements) {
 			s, err := find(texts, version, number)
 			if err != nil {
 				return fmt.Errorf("packettest, %q: %w", r.Name, err)
