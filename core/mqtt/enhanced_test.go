@@ -274,7 +274,7 @@ func TestAReAuthenticationRenewsIdentityDecisionsAndExpiry(t *testing.T) {
 	r.mu.Unlock()
 	c.Send(step(packet.ReAuthenticate, "RIDDLE", "bob"))
 	expectAuth(t, c, packet.Success, "welcome bob")
-	c.ExpectDisconnect(packet.NotAuthorized)
+	c.ExpectDisconnect(packet.MaximumConnectTime)
 }
 
 // Proves 5.0: [MQTT-4.12.1-2] [MQTT-4.12.0-7] [MQTT-4.12.1-1] [MQTT-4.13.1-1]

@@ -108,6 +108,7 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 			req.PeerCertificates = t.tls.PeerCertificates
 		}
 	}
+	moment := c.srv.revoked.now()
 	principal, err := c.authenticate(ctx, req, props)
 	switch {
 	case errors.Is(err, errEnded):
@@ -122,6 +123,10 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	}
 	c.principal = principal
 	c.admitted.Store(principal)
+	if c.srv.revoked.since(moment, principal) {
+		c.log.Warn("client refused: its admission was revoked meanwhile", "client", c.clientID, "remote", c.remote)
+		return c.refuse(packet.NotAuthorized, "the client's admission was revoked")
+	}
 	if w := cn.Will; w != nil {
 		if err := topic.ValidateName(w.Topic); err != nil {
 			return c.refuse(packet.TopicNameInvalid, err.Error())
@@ -212,7 +217,7 @@ func (c *conn) expireWith(p *auth.Principal) {
 		c.expiry = nil
 	}
 	if at := p.ExpiresAt(); !at.IsZero() {
-		c.expiry = time.AfterFunc(time.Until(at), func() { c.Close(packet.NotAuthorized, "the client's admission has expired") })
+		c.expiry = time.AfterFunc(time.Until(at), func() { c.Close(packet.MaximumConnectTime, "the client's admission has expired") })
 	}
 }
 

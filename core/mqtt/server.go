@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -47,6 +46,8 @@ type Server struct {
 	ctx    context.Context //nolint:containedctx // ends what connections ask of plugins and the store
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	revoked revocations
 
 	mu        sync.Mutex
 	closed    bool
@@ -156,21 +157,6 @@ func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
-}
-
-// Revoke closes the connections of clients that an auth plugin no longer admits.
-func (s *Server) Revoke(r auth.Revocation) {
-	s.mu.Lock()
-	var hit []*conn
-	for c := range s.conns {
-		if p := c.admitted.Load(); p != nil && p.Matches(r) {
-			hit = append(hit, c)
-		}
-	}
-	s.mu.Unlock()
-	for _, c := range hit {
-		c.Close(packet.NotAuthorized, "the client's admission was revoked")
-	}
 }
 
 // StopAccepting closes the listeners. Connections stay.
