@@ -214,3 +214,95 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 		})
 	}
 }
+
+// breakPlugin replaces a plugin's file by one that cannot run, kills its process, and answers how to mend it.
+func breakPlugin(t *testing.T, g *Gateway, dir, name string) (mend func()) {
+	t.Helper()
+	good, err := os.ReadFile(filepath.Join(dir, name))
+	require.NoError(t, err)
+	install(t, filepath.Join(dir, name), []byte("#!/bin/sh\necho my library is missing >&2\nexit 3\n"))
+	require.NoError(t, syscall.Kill(g.Plugins()[name].PID, syscall.SIGKILL))
+	eventually(t, time.Minute, func() error {
+		if p := g.Plugins()[name]; p.State != "crash-looping" {
+			return fmt.Errorf("plugin %s is %s", name, p.State)
+		}
+		return nil
+	})
+	code, body := g.Get("/readyz")
+	require.Equal(t, 503, code)
+	require.Contains(t, body, "plugin "+name+" is crash-looping")
+	require.Contains(t, body, "my library is missing")
+	require.Equal(t, 1, strings.Count(g.Log(), "plugin does not stay up"))
+	return func() {
+		install(t, filepath.Join(dir, name), good)
+		eventually(t, time.Minute, func() error {
+			if code, body := g.Get("/readyz"); code != 200 {
+				return errors.New(body)
+			}
+			return nil
+		})
+	}
+}
+
+func TestWithoutItsAuthPluginAGatewayAdmitsNobodyAndServesWhatIsDecided(t *testing.T) {
+	dir := pluginDir(t, "auth-hmac", "meta-local")
+	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}})
+	topic := g.Topic("decided")
+	pub, sub := g.connect(t, g.Name("publisher")), g.connect(t, g.Name("subscriber"))
+	sub.subscribe(topic+"/#", 1)
+	pub.publish(topic+"/known", 1, "1")
+	mend := breakPlugin(t, g, dir, "auth-hmac")
+
+	pub.publish(topic+"/known", 1, "2")
+	_, err := g.tryConnect(t, g.Name("late"))
+	require.ErrorContains(t, err, "server Unavailable", "CONNACK 0x03")
+	require.Equal(t, byte(0x80), sub.trySubscribe(topic+"/other", 1)[topic+"/other"], "nobody can decide")
+	undecided := pub.publishRefused(topic + "/new")
+	require.Error(t, undecided, "what is not decided closes a 3.1.1 connection")
+	require.Equal(t, []string{"1", "2"}, tailOf(sub.payloads(), 2))
+	require.True(t, sub.IsConnected())
+
+	mend()
+	pub = g.connect(t, g.Name("publisher"))
+	pub.publish(topic+"/new", 1, "3")
+	sub.await(3)
+}
+
+// publishRefused publishes what should be refused, and answers why the connection ended then.
+func (c *client) publishRefused(topic string) error {
+	c.t.Helper()
+	c.Publish(topic, 1, false, "x")
+	select {
+	case err := <-c.lost:
+		return err
+	case <-time.After(patience):
+		return nil
+	}
+}
+
+func TestWithoutItsMetaPluginAGatewayServesItsSnapshotAndRefusesWrites(t *testing.T) {
+	dir := pluginDir(t, "auth-hmac", "meta-local")
+	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}, "topics": settings{"auto_create": true}})
+	topic := g.Topic("snapshot")
+	sleeper := g.connect(t, g.Name("sleeper"), persistent)
+	sleeper.subscribe(topic+"/#", 1)
+	pub := g.connect(t, g.Name("publisher"))
+	pub.publishRetain(topic+"/kept", 1, true, "1")
+	sleeper.await(1)
+	mend := breakPlugin(t, g, dir, "meta-local")
+
+	pub.publish(topic+"/x", 1, "2")
+	sleeper.await(2)
+	fresh := g.connect(t, g.Name("fresh"))
+	fresh.subscribe(topic+"/kept", 1)
+	require.Equal(t, "1", string(fresh.await(1)[0].Payload()), "the retained message of the snapshot")
+	require.Equal(t, byte(0x80), sleeper.trySubscribe(topic+"/+/new", 1)[topic+"/+/new"], "a persistent subscription must be recorded")
+	_, err := g.tryConnect(t, g.Name("another"), persistent)
+	require.ErrorContains(t, err, "server Unavailable")
+	require.True(t, sleeper.IsConnected())
+	require.True(t, pub.IsConnected())
+
+	mend()
+	sleeper.subscribe(topic+"/+/new", 1)
+	g.connect(t, g.Name("another"), persistent)
+}
