@@ -30,7 +30,6 @@ type group struct {
 	filter string
 
 	mu      sync.Mutex
-	closed  bool
 	readers []*GroupReader
 	idle    []*GroupReader // readers that wait for records, the longest first
 	woken   int            // readers that were told and have not come yet
@@ -43,17 +42,6 @@ type group struct {
 
 // groupKey names a group of a hub, as SUBSCRIBE does.
 func groupKey(name, filter string) string { return topic.Shared(name, filter) }
-
-// GroupReader reads a shared group for one member.
-type GroupReader struct {
-	g     *group
-	owner Owner
-	// Guarded by g.mu.
-	idle, woken, closed bool
-	room                int // what it could take when it went idle
-}
-
-var _ Reader = (*GroupReader)(nil)
 
 // Group opens a reader of a shared group, which reads a filter's queues.
 func (h *Hub) Group(name, filter string, refs []store.QueueRef, owner Owner) (*GroupReader, error) {
@@ -112,100 +100,6 @@ func (g *group) add(refs []store.QueueRef) {
 		q := &groupQueue{g: g, ref: store.Group{Name: g.name, QueueRef: ref}, demand: make(chan struct{}, 1), open: make(map[*Lease]struct{})}
 		g.queues[ref] = q
 		q.start()
-	}
-}
-
-// AddQueues makes the group read further queues.
-func (r *GroupReader) AddQueues(refs []store.QueueRef) {
-	r.g.mu.Lock()
-	defer r.g.mu.Unlock()
-	if !r.closed {
-		r.g.add(refs)
-	}
-}
-
-// Filter implements Reader.
-func (r *GroupReader) Filter() string { return r.g.filter }
-
-// Next implements Reader. What it returns is the member's until its Lease is acknowledged or given back. A member without room
-// is not to call it.
-func (r *GroupReader) Next(limit int, out []Item) ([]Item, State) {
-	g := r.g
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if r.closed {
-		return out, Idle
-	}
-	if r.woken {
-		r.woken = false
-		g.woken--
-	}
-	if r.idle {
-		g.unidle(r)
-	}
-	n := min(limit, len(g.buffer))
-	if g.woken > 0 { // others come as well
-		n = min(n, (len(g.buffer)+g.woken)/(g.woken+1))
-	}
-	for _, l := range g.buffer[:n] {
-		l.state = leaseHeld
-		out = append(out, Item{Record: l.record, Lease: l})
-	}
-	clear(g.buffer[:n])
-	if g.buffer = g.buffer[n:]; len(g.buffer) == 0 {
-		g.buffer = nil
-	}
-	g.hub.metrics.groupHanded.Add(float64(n))
-	if n == limit {
-		return out, Ready
-	}
-	r.idle, r.room = true, limit-n
-	g.idle = append(g.idle, r)
-	g.wake()
-	return out, Idle
-}
-
-// Fetch implements Reader; nothing is ever behind.
-func (r *GroupReader) Fetch(_ context.Context, _ int, out []Item) ([]Item, error) { return out, nil }
-
-// Skip implements Reader. Nothing of a group is ever skipped.
-func (r *GroupReader) Skip() int64 { return 0 }
-
-// Close implements Reader. What the member was handed stays its own until it is acknowledged or given back.
-func (r *GroupReader) Close() {
-	g := r.g
-	h := g.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if r.closed {
-		return
-	}
-	r.closed = true
-	if r.woken {
-		g.woken--
-	}
-	if r.idle {
-		g.unidle(r)
-	}
-	for i, other := range g.readers {
-		if other == r {
-			g.readers = append(g.readers[:i:i], g.readers[i+1:]...)
-			break
-		}
-	}
-	if len(g.readers) > 0 {
-		g.wake()
-		return
-	}
-	h.useGroup(groupKey(g.name, g.filter), g.filter, -1)
-	g.cancel()
-	g.cancel = nil
-	buffer := g.buffer
-	g.buffer = nil
-	for _, l := range buffer {
-		l.giveBack()
 	}
 }
 

@@ -106,19 +106,26 @@ func TestUnusedFiltersAreRetiredAndUsedOnesKept(t *testing.T) {
 		m.OnFilterLost(func(f string) { lost.Store(f, true) })
 		b.Edit(NamespaceUpstream, "t", "t/operator/#")
 		eventually(t, func() bool { return m.HasFilter("t/operator/#") })
-		require.NoError(t, m.RegisterFilters(ctx, "t/unused/#", "t/session/#", "t/shared/#", "t/inuse/#", "t/plain"))
+		require.NoError(t, m.RegisterFilters(ctx, "t/unused/#", "t/session/#", "t/shared/#", "t/inuse/#", "t/plain",
+			"$share/g/t/shared/#", "$share/gone/t/session/#"))
+		m.MatchFilters("$share/g/t/shared/x", func(queue string) { t.Errorf("a group has queue %q", queue) })
 		require.NoError(t, m.PinFilter(ctx, "t/pinned/#"))
 		require.NoError(t, m.SaveSession(ctx, &Session{ClientID: "c", Subscriptions: []Subscription{
 			{Filter: "t/session/#"}, {Filter: "$share/g/t/shared/#"}}}))
-		eventually(t, func() bool { return !m.HasFilter("t/unused/#") && !m.HasFilter("t/plain") })
-		for _, f := range []string{"t/session/#", "t/shared/#", "t/inuse/#", "t/operator/#", "t/pinned/#"} {
+		eventually(t, func() bool {
+			return !m.HasFilter("t/unused/#") && !m.HasFilter("t/plain") && !m.HasFilter("$share/gone/t/session/#")
+		})
+		for _, f := range []string{"t/session/#", "t/shared/#", "$share/g/t/shared/#", "t/inuse/#", "t/operator/#", "t/pinned/#"} {
 			require.True(t, m.HasFilter(f), f)
 		}
 		require.NotContains(t, b.Value(NamespaceUpstream, "t"), "unused")
 		eventually(t, func() bool { _, ok := lost.Load("t/unused/#"); return ok })
+		eventually(t, func() bool { _, ok := lost.Load("$share/gone/t/session/#"); return ok })
 		require.NoError(t, m.UnpinFilter(ctx, "t/pinned/#"))
 		require.NoError(t, m.DeleteSession(ctx, "c"))
-		eventually(t, func() bool { return !m.HasFilter("t/pinned/#") && !m.HasFilter("t/shared/#") })
+		eventually(t, func() bool {
+			return !m.HasFilter("t/pinned/#") && !m.HasFilter("t/shared/#") && !m.HasFilter("$share/g/t/shared/#")
+		})
 		require.True(t, m.HasFilter("t/inuse/#"))
 	})
 }

@@ -48,10 +48,8 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	if err := m.o.Meta.LearnFilters(ctx, sub.filter); err != nil {
 		return err
 	}
+	// Placed first, registered then: what is registered has a place.
 	fresh := !m.o.Meta.HasFilter(sub.filter)
-	if err := m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter); err != nil {
-		return err
-	}
 	for i, ref := range refs {
 		if !fresh {
 			break
@@ -59,6 +57,9 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 		if err := m.o.Store.PlaceGroup(ctx, store.Group{Name: sub.group, QueueRef: ref}, ends[i]); err != nil {
 			return err
 		}
+	}
+	if err := m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter); err != nil {
+		return err
 	}
 	return s.openGroupFeed(sub, refs)
 }

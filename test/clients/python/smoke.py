@@ -1,4 +1,4 @@
-"""What an application with paho-mqtt relies on: QoS 0 to 2, retained messages, wills, persistent sessions.
+"""What an application with paho-mqtt relies on: QoS 0 to 2, retained messages, wills, persistent sessions, shared subscriptions.
 
 usage: smoke.py HOST PORT USER SECRET_KEY FIRST_LEVEL_TOPIC VERSION
 """
@@ -9,6 +9,7 @@ import hmac
 import queue
 import socket
 import sys
+import time
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -89,6 +90,27 @@ def properties(publisher, subscriber):
         assert getattr(got, name) == getattr(sent, name), f"{name}: {got}"
 
 
+def shared(publisher):
+    """Two members of a group get each message once between them."""
+    members = [Client(f"member{i}") for i in range(2)]
+    for member in members:
+        member.subscribe(f"$share/group/{TOPIC}/jobs/#", 1)
+    for i in range(40):
+        publisher.publish(f"{TOPIC}/jobs/{i % 3}", f"job {i}", 1)
+    got = []
+    deadline = time.monotonic() + PATIENCE
+    while len(got) < 40:
+        assert time.monotonic() < deadline, f"{len(got)} of 40 jobs came"
+        for member in members:
+            try:
+                got.append(member.messages.get(timeout=0.05).payload.decode())
+            except queue.Empty:
+                pass
+    assert sorted(got) == sorted(f"job {i}" for i in range(40)), got
+    for member in members:
+        member.leave()
+
+
 def main():
     publisher = Client("publisher")
     subscriber = Client("subscriber", keep=True)
@@ -118,6 +140,7 @@ def main():
     late.expect(f"{TOPIC}/will", "gone", 1)
     if V5:
         properties(publisher, late)
+    shared(publisher)
     for client in (publisher, subscriber, late):
         client.leave()
     print("ok")
