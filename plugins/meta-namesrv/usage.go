@@ -65,7 +65,7 @@ func (u *usage) room(changes []change) error {
 	return nil
 }
 
-const remedy = "move the metadata to etcd with `lmqgate meta migrate --to meta-etcd`"
+const remedy = "move the metadata to etcd: put it under meta.next and run `lmqgate meta migrate`"
 
 // wrote takes over changes that were written.
 func (u *usage) wrote(changes []change) {
