@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,10 @@ func testPlugin(cmd *cobra.Command, executable string, profile plugintest.Profil
 		opts.Progress = out
 	}
 	report, err := plugintest.Run(ctx, plugintest.Executable(executable), profile, opts)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("the test of %s was interrupted", executable)
+	case err != nil:
 		return fmt.Errorf("test %s: %w", executable, err)
 	}
 	if asJSON {

@@ -104,3 +104,14 @@ func TestPluginTestRefusesAWrongCommandLineInOneLine(t *testing.T) {
 		require.Empty(t, r.out)
 	}
 }
+
+func TestPluginTestTakesWhatOnlyTheRunKnows(t *testing.T) {
+	dir := t.TempDir()
+	buildPlugin(t, dir, "meta-local")
+	plugin, profile := filepath.Join(dir, "meta-local"), "../../plugins/meta-local/plugintest.yaml"
+	r := runCommand(t, "", "plugin", "test", plugin, "--profile", profile, "--run", "^meta/reads back", "--set", "config.path=${TMP}/other.db")
+	require.Zero(t, r.status, r.out+r.err)
+	r = runCommand(t, "", "plugin", "test", plugin, "--profile", profile, "--run", "^meta/reads back", "--set", "config.pth=x")
+	require.Equal(t, exitFailed, r.status)
+	require.Contains(t, r.out, "it refuses the profile's configuration: pth: unknown key; did you mean path?")
+}

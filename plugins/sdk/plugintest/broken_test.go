@@ -1,6 +1,7 @@
 package plugintest
 
 import (
+	"context"
 	"io"
 	"os"
 	"os/exec"
@@ -201,4 +202,15 @@ func TestAPluginThatHangsInEveryCallIsGivenUp(t *testing.T) {
 	last := report.Results[len(report.Results)-1]
 	require.Equal(t, NotApplicable, last.Outcome)
 	require.Contains(t, last.Problem, "the plugin did not answer in time in 4 cases one after the other; nothing more is tried")
+}
+
+func TestARunThatIsInterruptedEndsAtOnceAndBlamesNobody(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	report, err := Run(ctx, brokenPlugin(t, "start-silent"), Profile{}, Options{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(begin), handshakeLimit)
+	require.Zero(t, report.Count(Failed))
 }

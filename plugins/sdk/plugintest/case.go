@@ -119,9 +119,9 @@ func (t *trial) limit() time.Duration {
 }
 
 // run runs a case and answers how it went.
-func (s *suite) run(ctx context.Context, c check) (res Result) {
+func (s *suite) run(parent context.Context, c check) (res Result) {
 	t := &trial{suite: s, check: c}
-	ctx, cancel := context.WithTimeout(ctx, t.limit())
+	ctx, cancel := context.WithTimeout(parent, t.limit())
 	defer cancel()
 	t.ctx = ctx
 	begin := time.Now()
@@ -142,7 +142,10 @@ func (s *suite) run(ctx context.Context, c check) (res Result) {
 	for _, r := range t.lives {
 		r.end()
 	}
-	if res.Outcome == Passed {
+	switch {
+	case parent.Err() != nil:
+		res.Outcome, res.Problem, res.Asked, res.Came = NotApplicable, "the run was interrupted", "", ""
+	case res.Outcome == Passed:
 		res.afterwards(t)
 	}
 	return res

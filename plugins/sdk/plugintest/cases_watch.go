@@ -90,7 +90,11 @@ func (s step) String() string {
 	if s.remove {
 		return fmt.Sprintf("[delete %s at %d]", quote(s.key), s.revision)
 	}
-	return fmt.Sprintf("[put %s = %s at %d]", quote(s.key), quote(s.value), s.revision)
+	value := quote(s.value)
+	if len(s.value) > 40 {
+		value = fmt.Sprintf("<%d bytes>", len(s.value))
+	}
+	return fmt.Sprintf("[put %s = %s at %d]", quote(s.key), value, s.revision)
 }
 
 // story changes a namespace in every way, and answers what a watch must tell of it.

@@ -20,7 +20,7 @@ type Options struct {
 }
 
 // Run runs every case that applies to the plugin's kind. Its error means that the tests could not be made; what is wrong with
-// the plugin is in the report. When ctx ends the case under way fails, and the rest is left out.
+// the plugin is in the report. When ctx ends the case under way is broken off, the rest is left out, and the error is ctx's.
 func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *Report, err error) {
 	s, err := newSuite(target, profile)
 	if err != nil {
