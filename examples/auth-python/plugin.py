@@ -20,6 +20,8 @@ KEEP_DECISION_MS = 10 * 60 * 1000
 
 MAX_VERIFIED = 10_000
 MAX_WAITING_REVOCATIONS = 1000
+MAX_CHECKS = 32
+"""Passwords that are being checked or wait for it; half of the threads, so that Authorize always finds one."""
 
 
 class AuthPython(AuthPlugin):
@@ -76,6 +78,8 @@ class AuthPython(AuthPlugin):
         user = self.users.get(connection.username) if connection.has_username else None
         # Checked also for somebody unknown, so that the time tells nobody which user names there are.
         right = self.verified.check(user.password if user else self.nobody, request.password)
+        if right is None:
+            return refuse(auth.REASON_UNAVAILABLE, "too many passwords are being checked; clients try again")
         if user is None:
             return refuse(auth.REASON_BAD_CREDENTIALS, "unknown user")
         if not request.has_password or not right:
@@ -155,22 +159,29 @@ class AuthPython(AuthPlugin):
 
 class Verified:
     """Remembers which passwords were right, so that a device that comes back costs no scrypt, and bounds how many are computed
-    at once: each takes 16 MiB."""
+    at once, each of which takes 16 MiB, and how many wait."""
 
     def __init__(self):
         self.key = os.urandom(32)  # what is remembered is worthless outside of this process
         self.lock = threading.Lock()
         self.right = OrderedDict()
+        self.places = threading.BoundedSemaphore(MAX_CHECKS)
         self.turn = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 
     def check(self, stored, password):
+        """Whether the password is the one that is stored; None where too many are being checked."""
         mark = hmac.digest(self.key, stored.encode() + b"\0" + password, hashlib.sha256)
         with self.lock:
             if mark in self.right:
                 self.right.move_to_end(mark)
                 return True
-        with self.turn:
-            right = verify_password(stored, password)
+        if not self.places.acquire(blocking=False):
+            return None
+        try:
+            with self.turn:
+                right = verify_password(stored, password)
+        finally:
+            self.places.release()
         if right:
             with self.lock:
                 self.right[mark] = None

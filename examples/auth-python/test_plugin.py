@@ -89,6 +89,16 @@ class PluginTest(unittest.TestCase):
         self.assertEqual(self.connect("ann", "guess").detail, "wrong password")
         self.assertEqual(self.connect("bob", "guess").detail, "unknown user")
 
+    def test_a_storm_of_new_clients_is_put_off_and_known_ones_are_not(self):
+        self.assertEqual(self.connect("ann", "ann-password").reason, auth.REASON_OK)
+        for _ in range(plugin.MAX_CHECKS):
+            self.plugin.verified.places.acquire()
+        self.assertEqual(self.connect("bob", "guess").reason, auth.REASON_UNAVAILABLE)
+        self.assertEqual(self.connect("ann", "ann-password").reason, auth.REASON_OK)
+        for _ in range(plugin.MAX_CHECKS):
+            self.plugin.verified.places.release()
+        self.assertEqual(self.connect("bob", "guess").reason, auth.REASON_BAD_CREDENTIALS)
+
     def test_a_change_of_the_database_is_taken_over_and_revoked(self):
         ended = threading.Event()
         revocations = self.plugin.revocations(ended)
