@@ -178,6 +178,9 @@ func (a *auth) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pl
 	resp := &pluginv1.AuthorizeResponse{}
 	for _, action := range req.GetActions() {
 		d := &pluginv1.Decision{Allow: known && mayUse(name, action), CacheMs: 1000, Detail: "by the rule of the branch"}
+		if is("auth-hides-qos") && action.GetQos() == 2 {
+			d.Allow = false
+		}
 		if is("auth-cached-for-ever") {
 			d.CacheMs = 1 << 50
 		}

@@ -113,6 +113,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 		{plugin: "auth-one-decision", fails: "auth/answers one decision for each action", what: "1 decisions for 2 actions"},
 		{plugin: "auth-decisions-reversed", fails: "auth/answers one decision for each action", what: "alone it was allow="},
 		{plugin: "auth-allows-malformed-topics", fails: "auth/stands malformed actions", what: "it allows an action of the unknown kind 0"},
+		{plugin: "auth-hides-qos", fails: "auth/says so where QoS or retain had a part", what: "QoS 2, retain false is allow=false"},
 		{plugin: "auth-ends-revocations", fails: "auth/streams revocations", what: "the stream ended by itself after"},
 
 		{plugin: "meta-forgets-at-restart", fails: "meta/keeps what was answered over a restart", what: "after it was stopped and started again: List lacks the key"},

@@ -35,6 +35,9 @@ func authCases() []check {
 		{name: "answers one decision for each action, in order", run: (*trial).batches, rule: rule{
 			text:  "Authorize answers one decision for each action, in order; a batch is decided as its actions one by one are",
 			proto: "auth.proto, Auth.Authorize", section: "authorize"}},
+		{name: "says so where QoS or retain had a part in a decision", run: (*trial).qosAndRetain, rule: rule{
+			text:  "Where QoS or retain had a part in a decision that may be cached, depends_on_qos_retain is true; else the gateway uses it for every QoS",
+			proto: "auth.proto, Decision.depends_on_qos_retain", section: "authorize"}},
 		{name: "treats clients that another plugin admitted as it declares", run: (*trial).foreignClients, rule: rule{
 			text:  "With FOREIGN_CLIENTS_DENY each action of a client that another plugin admitted is denied; with FOREIGN_CLIENTS_JUDGE it is judged by client id and user name",
 			proto: "plugin.proto, ForeignClients", section: "authorize"}},
@@ -295,6 +298,29 @@ func (t *trial) batches() {
 		for i, d := range t.authorize(r, client, batch...) {
 			if want := alone[(i*7+i/len(kinds))%len(kinds)]; d.GetAllow() != want {
 				t.failf("decision %d of a batch of %d is allow=%v, alone it was allow=%v, for %s", i, n, d.GetAllow(), want, render(batch[i]))
+			}
+		}
+	}
+}
+
+func (t *trial) qosAndRetain() {
+	samples := append(actions(t.profile.Allow), actions(t.profile.Deny)...)
+	if len(samples) == 0 {
+		t.skip("the profile has no publish or subscribe requests")
+	}
+	r := t.plugin()
+	for _, sample := range samples {
+		client := t.admit(r, sample)
+		first := t.authorize(r, client, sample.action())[0]
+		for qos := range uint32(3) {
+			for _, retain := range []bool{false, true} {
+				other := sample.action()
+				other.Qos, other.Retain = qos, retain && sample.Publish != nil
+				d := t.authorize(r, client, other)[0]
+				cached := first.GetCacheMs() > 0 && !first.GetDependsOnQosRetain() || d.GetCacheMs() > 0 && !d.GetDependsOnQosRetain()
+				if d.GetAllow() != first.GetAllow() && cached {
+					t.failf("QoS %d, retain %v is allow=%v, and %s is allow=%v; one of the decisions may be cached for both", qos, other.GetRetain(), d.GetAllow(), sample, first.GetAllow())
+				}
 			}
 		}
 	}
