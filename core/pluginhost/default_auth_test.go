@@ -1,9 +1,11 @@
 package pluginhost
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,17 +16,23 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// The default auth plugin as it is shipped, with all that is between it and a connection.
-func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
-	t.Parallel()
-	h, logs := newHost(t)
+// buildDefault installs the default auth plugin.
+func buildDefault(t testing.TB, h *Host) {
+	t.Helper()
 	path := filepath.Join(h.opts.Dir, "auth-hmac")
 	build := exec.Command("go", "build", "-o", path, "../../plugins/auth-hmac")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.NoError(t, os.Chmod(path, 0o755))
+}
 
-	_, err = h.Start(t.Context(), "auth-hmac", pluginv1.Kind_KIND_AUTH, map[string]any{"users": []any{map[string]any{"username": "demo"}}})
+// The default auth plugin as it is shipped, with all that is between it and a connection.
+func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
+	t.Parallel()
+	h, logs := newHost(t)
+	buildDefault(t, h)
+
+	_, err := h.Start(t.Context(), "auth-hmac", pluginv1.Kind_KIND_AUTH, map[string]any{"users": []any{map[string]any{"username": "demo"}}})
 	require.EqualError(t, err, `plugin "auth-hmac": it refuses its configuration: auth.config.users[0].secret_key: is required`)
 
 	p := startAuth(t, h, "auth-hmac", map[string]any{"users": []any{map[string]any{
@@ -67,4 +75,51 @@ func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 		require.NotContains(t, line, "demo-secret")
 		require.NotContains(t, line, "3/sHZi5nxZRYk1NHTxIkPCV6bI8=")
 	}
+}
+
+// What authorisation costs with the default auth plugin in its process: from the cache, and through gRPC.
+func BenchmarkAuthorize(b *testing.B) {
+	h, _ := newHost(b)
+	buildDefault(b, h)
+	p, err := h.Start(b.Context(), "auth-hmac", pluginv1.Kind_KIND_AUTH, map[string]any{"users": []any{map[string]any{
+		"username": "demo", "secret_key": "demo-secret", "rules": []any{map[string]any{"effect": "allow", "action": "all", "topic": "cmd/%c/#"}},
+	}}})
+	require.NoError(b, err)
+	a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
+	principal, err := a.Authenticate(b.Context(), auth.Request{
+		ClientID: "client-1", Username: "demo", HasUsername: true, Password: []byte("3/sHZi5nxZRYk1NHTxIkPCV6bI8="), HasPassword: true, Version: 5,
+	})
+	require.NoError(b, err)
+	action := auth.Action{Kind: auth.Publish, Topic: "cmd/client-1/x"}
+	once := func(b *testing.B, ctx context.Context) {
+		if ok, err := a.Authorize(ctx, principal, action); !ok || err != nil {
+			b.Fatal("denied", err)
+		}
+	}
+	b.Run("cached", func(b *testing.B) {
+		b.ReportAllocs()
+		ctx := context.Background()
+		for b.Loop() {
+			once(b, ctx)
+		}
+	})
+	b.Run("uncached", func(b *testing.B) {
+		b.ReportAllocs()
+		ctx := context.Background()
+		for b.Loop() {
+			a.Drop()
+			once(b, ctx)
+		}
+	})
+	b.Run("uncached, 64 at a time", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetParallelism(max(1, 64/runtime.GOMAXPROCS(0)))
+		b.RunParallel(func(pb *testing.PB) {
+			ctx := context.Background()
+			for pb.Next() {
+				a.Drop()
+				once(b, ctx)
+			}
+		})
+	})
 }

@@ -248,7 +248,7 @@ func exit(status int) {
 }
 
 // install copies this test's binary into dir under a plugin's name.
-func install(t *testing.T, dir, name string) string {
+func install(t testing.TB, dir, name string) string {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -285,7 +285,7 @@ func installVersion(t *testing.T, dir, name, version string) string {
 }
 
 // pluginDir is an empty directory that is fit for plugins.
-func pluginDir(t *testing.T) string {
+func pluginDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -293,7 +293,7 @@ func pluginDir(t *testing.T) string {
 }
 
 // newHost is a host with the named plugins installed, quick in all it does, that is closed with the test.
-func newHost(t *testing.T, names ...string) (*Host, *logBuffer) {
+func newHost(t testing.TB, names ...string) (*Host, *logBuffer) {
 	t.Helper()
 	dir, logs := pluginDir(t), &logBuffer{}
 	for _, name := range names {
