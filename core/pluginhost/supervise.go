@@ -49,7 +49,7 @@ func (p *Plugin) supervise(ctx context.Context, inst *instance) {
 	pause := t.firstPause
 	loop := &crashLoop{}
 	for {
-		why, swap := p.watch(ctx, inst, loop)
+		swap, why := p.watch(ctx, inst, loop)
 		if swap != nil {
 			swap.old <- inst
 			if inst = <-swap.next; inst != nil {
@@ -75,8 +75,8 @@ func (p *Plugin) supervise(ctx context.Context, inst *instance) {
 	}
 }
 
-// watch returns why the process is no longer good, or the swap that wants it, or when ctx ends.
-func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (why error, swap *takeover) {
+// watch returns the swap that wants the process, or why it is no longer good, or when ctx ends.
+func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (swap *takeover, why error) {
 	t := p.host.opts.timing
 	tick := time.NewTicker(t.healthEvery)
 	defer tick.Stop()
@@ -90,15 +90,15 @@ func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (wh
 		case <-ctx.Done():
 			return nil, nil
 		case t := <-p.takeovers:
-			return nil, t
+			return t, nil
 		case <-inst.exited():
-			return inst.ended(), nil
+			return nil, inst.ended()
 		case <-stable.C:
 			loop.stable(inst.spec.log)
 			continue
 		case <-memory.C:
 			if err := p.checkMemory(inst); err != nil {
-				return err, nil
+				return nil, err
 			}
 			continue
 		case <-tick.C:
@@ -109,7 +109,7 @@ func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (wh
 			continue
 		}
 		if failures++; failures >= healthFailures {
-			return fmt.Errorf("it did not answer %d health checks: %s", failures, clip(status.Convert(err).Message())), nil
+			return nil, fmt.Errorf("it did not answer %d health checks: %s", failures, clip(status.Convert(err).Message()))
 		}
 	}
 }

@@ -37,10 +37,11 @@ func debugAddress(args []string) (address string, ok bool) {
 // debug serves a plugin that a person has started until ctx ends. A gateway attaches to it without TLS, and may do so again:
 // Configure is then called again.
 func (s *server) debug(ctx context.Context, address string, out io.Writer) error {
-	listener, shown, err := debugListen(address, s.plugin.Info().Name)
+	listener, shown, forget, err := debugListen(address, s.plugin.Info().Name)
 	if err != nil {
 		return err
 	}
+	defer forget()
 	s.debugged = true
 	g := grpc.NewServer(s.options()...)
 	s.register(g)
@@ -57,38 +58,36 @@ func (s *server) debug(ctx context.Context, address string, out io.Writer) error
 	defer stop()
 	err = g.Serve(listener)
 	s.leave()
-	if dir, ok := strings.CutPrefix(shown, "unix:"); ok {
-		_ = os.RemoveAll(filepath.Dir(dir))
-	}
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// debugListen listens on a loopback address, or on a socket in a directory that only this user can enter.
-func debugListen(address, name string) (listener net.Listener, shown string, err error) {
+// debugListen listens on a loopback address, or on a socket in a directory that only this user can enter and that forget removes.
+func debugListen(address, name string) (listener net.Listener, shown string, forget func(), err error) {
 	if address != "" {
 		host, _, err := net.SplitHostPort(address)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-			return nil, "", fmt.Errorf("%s=%s: write a loopback address, such as 127.0.0.1:0", debugFlag, address)
+			return nil, "", nil, fmt.Errorf("%s=%s: write a loopback address, such as 127.0.0.1:0", debugFlag, address)
 		}
 		listener, err = net.Listen("tcp", address)
 		if err != nil {
-			return nil, "", err
+			return nil, "", nil, err
 		}
-		return listener, listener.Addr().String(), nil
+		return listener, listener.Addr().String(), func() {}, nil
 	}
 	dir, err := os.MkdirTemp("", "lmqgate-debug-")
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
+	forget = func() { _ = os.RemoveAll(dir) }
 	path := filepath.Join(dir, name)
 	if listener, err = net.Listen("unix", path); err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, "", err
+		forget()
+		return nil, "", nil, err
 	}
-	return listener, "unix:" + path, nil
+	return listener, "unix:" + path, forget, nil
 }
 
 // debugUntilSignal is the main of a plugin that is debugged.
