@@ -11,16 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lmqgate/lmqgate/core/meta/migration"
-	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
-
-// Target is the backend that a migration moves to, with its plugin started.
-type Target struct {
-	Client pluginv1.MetaClient
-	Traits func() *pluginv1.MetaTraits
-	// Adopt is called once this node uses the target and nothing else; Drop where it will not.
-	Adopt, Drop func()
-}
 
 // follower is this node's side of a migration; see package migration. What it reads of the plan decides about the gate. Its
 // goroutine (run) belongs to Meta.
@@ -264,55 +255,6 @@ func (f *follower) step(ctx context.Context, p *migration.Plan) {
 	}
 }
 
-// notStaged is why the target's plugin could not be started, so that it is not tried all the time.
-type notStaged struct {
-	plan string
-	at   time.Time
-	err  error
-}
-
-var errUnread = errors.New("the target cannot be read")
-
-// stage has the target's plugin started, and makes sure that it is the backend that the command copies to.
-func (f *follower) stage(ctx context.Context, p *migration.Plan) error {
-	if f.target == nil || f.staged != p.ID {
-		if f.notStaged.plan == p.ID && time.Since(f.notStaged.at) < retryStage {
-			return f.notStaged.err
-		}
-		f.drop()
-		err := errors.New("this node cannot follow migrations")
-		if f.m.opts.Stage != nil {
-			f.target, err = f.m.opts.Stage(ctx, p.Plugin)
-		}
-		if err != nil {
-			f.target, f.notStaged = nil, notStaged{p.ID, time.Now(), err}
-			return err
-		}
-		f.staged, f.stagedAt, f.verified = p.ID, time.Now(), false
-	}
-	if f.verified {
-		return nil
-	}
-	mark, err := migration.Board{Client: f.target.Client}.Arrival(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errUnread, err)
-	}
-	if mark.ID != p.ID {
-		f.drop() // the configuration may be corrected
-		f.notStaged = notStaged{p.ID, time.Now(), errors.New("meta.next of its configuration is another backend than the one that the migration goes to")}
-		return f.notStaged.err
-	}
-	f.verified = true
-	return nil
-}
-
-func (f *follower) drop() {
-	if f.target != nil {
-		f.target.Drop()
-	}
-	f.target, f.staged = nil, ""
-}
-
 // answer says how far this node is, unless it has said so.
 func (f *follower) answer(ctx context.Context, p *migration.Plan, s migration.State, failed error) {
 	a := migration.Answer{ID: p.ID, State: s, Instance: f.m.instance}
@@ -395,65 +337,4 @@ func (f *follower) say(message string, err error) {
 		f.complain = time.Now()
 		f.m.log.Error(message, "error", err)
 	}
-}
-
-// move makes the target the backend of this node.
-func (f *follower) move(ctx context.Context, p *migration.Plan) {
-	m, g := f.m, f.m.backend.gate
-	g.hold()
-	if g.drain(ctx) != nil {
-		return
-	}
-	select {
-	case g.looking <- struct{}{}: // nobody reads a plan meanwhile
-	case <-ctx.Done():
-		return
-	}
-	source, target := f.board(), f.target
-	f.mu.Lock()
-	reload := !f.allowed
-	f.mu.Unlock()
-	m.replaceBackend(target, reload)
-	f.mu.Lock()
-	f.plan, f.held, f.problem, f.registered, f.looked = nil, "", nil, "", false
-	f.mu.Unlock()
-	f.target, f.staged, f.answered = nil, "", migration.Answer{}
-	g.reopen()
-	<-g.looking
-	m.log.Info("metadata migrated: this node uses the new backend", "plugin", p.Plugin, "id", p.ID)
-
-	told, cancel := context.WithTimeout(ctx, m.opts.CallTimeout)
-	defer cancel()
-	_, err := source.Client.Delete(told, &pluginv1.DeleteRequest{Namespace: NamespaceNodes, Key: m.opts.NodeID})
-	if err == nil {
-		err = source.SetAnswer(told, m.opts.NodeID, migration.Answer{ID: p.ID, State: migration.Away, Instance: m.instance})
-	}
-	if err != nil {
-		m.log.Warn("metadata migration: the old backend could not be told that this node has moved", "error", err)
-	}
-	target.Adopt()
-}
-
-// Switched says that the client reaches another backend with the same content from now on, because the plugin behind it was
-// replaced. It is called while no write is under way, and does not block.
-func (m *Meta) Switched() {
-	l := m.backend.link.Load()
-	m.replaceBackend(&Target{Client: l.client, Traits: l.traits}, false)
-	// Whether the cluster has left that backend is not known yet; what is under way finds out before it counts.
-	m.backend.gate.expire()
-}
-
-// replaceBackend turns to another backend with the same content. Writes are held. With reload, nothing that is held in memory is
-// taken for current before it was read again.
-func (m *Meta) replaceBackend(t *Target, reload bool) {
-	generation := m.backend.generation() + 1
-	m.backend.link.Store(&link{client: t.Client, traits: t.Traits, generation: generation})
-	for _, r := range m.mirrors {
-		r.rebase(generation)
-		if reload {
-			r.loaded.Store(false)
-		}
-		r.resync()
-	}
-	m.nodes.rebase()
 }
