@@ -57,7 +57,7 @@ type Result struct {
 	Again bool
 }
 
-// ErrUndecided: the arbiter did not answer, so it is not known whether the cluster moves. Nodes hold their writes until it
+// ErrUndecided is wrapped where the arbiter did not answer, so that it is not known whether the cluster moves. Nodes hold their writes until it
 // answers.
 var ErrUndecided = errors.New("the migration is undecided")
 

@@ -199,11 +199,12 @@ func (r *run) decide(ctx context.Context, within time.Duration) error {
 	arbiter := r.arbiter(&r.plan)
 	for {
 		o, err := arbiter.Decide(ctx, r.plan.ID, migration.Move)
-		switch {
-		case o == migration.Move:
+		switch o {
+		case migration.Move:
 			return nil
-		case o == migration.Stay:
+		case migration.Stay:
 			return fmt.Errorf("writes were held for %s, and a node gave up waiting", r.Hold)
+		case migration.Undecided:
 		}
 		if pause(ctx, r.poll) != nil {
 			return fmt.Errorf("%w: %w; the nodes hold their writes until it answers; run the command again then", ErrUndecided, err)

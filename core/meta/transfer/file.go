@@ -86,7 +86,7 @@ type file struct {
 	done bool
 }
 
-// ErrTruncated: a file has no last line, so something is missing.
+// ErrTruncated is the error of a file that has no last line, so that something is missing.
 var ErrTruncated = errors.New("the file is truncated: its last line is missing; export it again")
 
 func openFile(r io.Reader) (*file, error) {
