@@ -250,3 +250,31 @@ func TestMosquittoSharesASubscription(t *testing.T) {
 		}
 	})
 }
+
+func TestAGroupOfEveryTopicGetsWhatIsPublishedToOnesThatComeLater(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		level := g.Name("every")
+		topics := []string{g.Topic("early")}
+		filter := "$share/" + g.Name("group") + "/+/" + level
+		a, b := g.connect(t, g.Name("a")), g.connect(t, g.Name("b"), persistent)
+		for _, c := range []*client{a, b} {
+			require.Equal(t, map[string]byte{"+/" + level: 1}, c.trySubscribe(filter, 1))
+		}
+		topics = append(topics, g.Topic("late"))
+		pub := g.connect(t, g.Name("publisher"))
+		var want []string
+		for i := range 40 {
+			name := topics[i%2] + "/" + level
+			pub.publish(name, 1, strconv.Itoa(i))
+			want = append(want, strconv.Itoa(i))
+		}
+		eventually(t, patience, func() error {
+			if n := len(a.messages()) + len(b.messages()); n < len(want) {
+				return fmt.Errorf("%d of %d messages came", n, len(want))
+			}
+			return nil
+		})
+		require.ElementsMatch(t, want, append(a.payloads(), b.payloads()...))
+	})
+}
