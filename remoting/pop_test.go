@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 	"time"
 
@@ -74,9 +75,7 @@ func TestAPopWhoseAnswerLacksPlacesIsMalformed(t *testing.T) {
 	for _, offsets := range []string{"", "0 0 x", "0 0", "1 0 5"} {
 		s := newServer(t, func(*Command) *Command {
 			answer := map[string]string{"startOffsetInfo": "0 0 1", "msgOffsetInfo": offsets}
-			for k, v := range ext {
-				answer[k] = v
-			}
+			maps.Copy(answer, ext)
 			return &Command{Code: Success, Body: stored(sample(), false, []byte("x")), Ext: answer}
 		})
 		_, err := newClient(t, Config{}).PopMessage(t.Context(), s.addr(), "b", PopRequest{Group: "g", Topic: "t"},
