@@ -1,11 +1,13 @@
 package authors
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +16,9 @@ import (
 
 // tutorial is the chapter of docs/plugins.md that is run.
 const tutorial = "\n## A plugin in fifteen minutes\n"
+
+// limit bounds the tutorial as a whole; it takes a minute or so, and most of that to fetch and compile.
+const limit = 8 * time.Minute
 
 // step is a block of commands of the tutorial, and the output that it shows for it.
 type step struct {
@@ -69,8 +74,13 @@ func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
 	in(t, dir, "cp", "-a", bin, mine)
 	work := filepath.Join(dir, "work")
 	require.NoError(t, os.Mkdir(work, 0o755))
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", script.String())
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
 	cmd.Dir, cmd.WaitDelay = work, 5*time.Second
+	// A gateway that the script started in the background ends with it, whatever happens.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = append(os.Environ(), "PATH="+mine+string(os.PathListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	logs := ""
