@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
@@ -19,6 +20,8 @@ const (
 	callsUnderWay = 256
 	// deathNotice is how long after a broken connection the process's end is awaited before the failure is the caller's.
 	deathNotice = time.Second
+	// listLimit bounds what a plugin may list of one namespace, in bytes: millions of sessions.
+	listLimit = 4 << 30
 )
 
 // route is the connection that a plugin's stable clients call over. It brings each call to the process that lives now.
@@ -27,13 +30,15 @@ type route struct {
 	deadline time.Duration
 	slots    chan struct{}
 	gate     *gate
+	// listLimit bounds a listing, in bytes.
+	listLimit int64
 }
 
 var _ grpc.ClientConnInterface = (*route)(nil)
 
 func newRoute(p *Plugin, deadline time.Duration) *route {
 	return &route{
-		plugin: p, deadline: deadline, slots: make(chan struct{}, callsUnderWay), gate: newGate(),
+		plugin: p, deadline: deadline, slots: make(chan struct{}, callsUnderWay), gate: newGate(), listLimit: listLimit,
 	}
 }
 
@@ -130,19 +135,35 @@ func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 		r.count(method, err, 0)
 		return nil, err
 	}
-	return settledStream{ClientStream: stream, caller: ctx}, nil
+	out := &settledStream{ClientStream: stream, caller: ctx}
+	if method == pluginv1.Meta_List_FullMethodName {
+		out.limit = r.listLimit
+	}
+	return out, nil
 }
 
 // settledStream gives a stream's errors the codes that settled gives a call's. The stream's own context ends with the stream,
-// whoever ended it, so the caller's says whether it was the caller.
+// whoever ended it, so the caller's says whether it was the caller. A listing, which may be held whole, is bounded.
 type settledStream struct {
 	grpc.ClientStream
 	caller context.Context
+	// limit bounds what all messages of the stream take together, in bytes; 0: no limit.
+	limit, size int64
 }
 
-func (s settledStream) RecvMsg(m any) error { return settled(s.caller, s.ClientStream.RecvMsg(m)) }
+func (s *settledStream) RecvMsg(m any) error {
+	if err := s.ClientStream.RecvMsg(m); err != nil {
+		return settled(s.caller, err)
+	}
+	if page, ok := m.(proto.Message); ok && s.limit > 0 {
+		if s.size += int64(proto.Size(page)); s.size > s.limit {
+			return status.Errorf(codes.Internal, "the plugin's listing is larger than %d MiB", s.limit>>20)
+		}
+	}
+	return nil
+}
 
-func (s settledStream) Header() (metadata.MD, error) {
+func (s *settledStream) Header() (metadata.MD, error) {
 	md, err := s.ClientStream.Header()
 	return md, settled(s.caller, err)
 }

@@ -2,6 +2,7 @@ package pluginhost
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -39,6 +40,32 @@ func TestAnAnswerOfAHundredMegabytesCostsThatCallOnly(t *testing.T) {
 	require.Zero(t, info.Restarts)
 	require.EqualValues(t, 6, info.Calls)
 	require.EqualValues(t, 3, info.Errors)
+}
+
+func TestAListingWithoutEndIsCutOff(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-meta")
+	p, err := h.Start(t.Context(), "plug-meta", pluginv1.Kind_KIND_META, map[string]any{"data": map[string]any{
+		"a": strings.Repeat("x", 1<<20), "b": strings.Repeat("x", 1<<20), "c": strings.Repeat("x", 1<<20)}})
+	require.NoError(t, err)
+	count := func(limit int64) (pages int, err error) {
+		p.route.listLimit = limit
+		list, err := p.Meta().List(t.Context(), &pluginv1.ListRequest{})
+		require.NoError(t, err)
+		for {
+			if _, err := list.Recv(); err != nil {
+				return pages, err
+			}
+			pages++
+		}
+	}
+	pages, err := count(4 << 20)
+	require.Equal(t, io.EOF, err)
+	require.Equal(t, 3, pages)
+	pages, err = count(2 << 20)
+	require.Equal(t, codes.Internal, status.Code(err))
+	require.ErrorContains(t, err, "the plugin's listing is larger than 2 MiB")
+	require.Equal(t, 1, pages)
 }
 
 func TestAPluginThatTakesTooMuchMemoryIsStartedAgain(t *testing.T) {

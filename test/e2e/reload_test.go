@@ -360,7 +360,17 @@ func TestAReloadNamesWhatItDoesNotApply(t *testing.T) {
 }
 
 func TestTheMetaPluginIsSwappedWhileClientsGoOnAndItsFileIsHandedOver(t *testing.T) {
-	g := start(t, localProfile)
+	everywhere(t, swapTheMetaPlugin)
+}
+
+func swapTheMetaPlugin(t *testing.T, p profile) {
+	g := start(t, p)
+	var name string
+	for _, plugin := range g.Plugins() {
+		if plugin.Kind == "meta" {
+			name = plugin.Name
+		}
+	}
 	topic := g.Topic("meta")
 	sub := g.connect(t, g.Name("sleeper"), persistent)
 	sub.subscribe(topic+"/#", 1)
@@ -388,9 +398,9 @@ func TestTheMetaPluginIsSwappedWhileClientsGoOnAndItsFileIsHandedOver(t *testing
 		}
 	})
 	for range 3 {
-		before := g.Plugins()["meta-local"].PID
-		require.Contains(t, g.reload("meta-local").OK(), "meta: meta-local swapped")
-		require.NotEqual(t, before, g.Plugins()["meta-local"].PID)
+		before := g.Plugins()[name].PID
+		require.Contains(t, g.reload(name).OK(), "meta: "+name+" swapped")
+		require.NotEqual(t, before, g.Plugins()[name].PID)
 		publish(5)
 	}
 	close(stop)
