@@ -99,9 +99,6 @@ func checkPlugins(cmd *cobra.Command, c *config.Config, anew bool) (sums map[str
 		check("auth", c.Auth.Plugin, pluginv1.Kind_KIND_AUTH, c.Auth.Config)
 	}
 	check("meta", c.Meta.Plugin, pluginv1.Kind_KIND_META, c.Meta.Config)
-	if next := c.Meta.Next; next.Plugin != "" {
-		check("meta.next", next.Plugin, pluginv1.Kind_KIND_META, next.Config)
-	}
 	if c.Meta.Next.Plugin != "" {
 		check("meta.next", c.Meta.Next.Plugin, pluginv1.Kind_KIND_META, c.Meta.Next.Config)
 	}
