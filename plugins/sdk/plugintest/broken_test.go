@@ -64,6 +64,7 @@ func brokenPlugin(t *testing.T, name string) Target {
 const mostTime = 2 * time.Minute
 
 func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		plugin, fails string
 		// what, asked and came are parts of what the report says; empty for anything.
@@ -179,6 +180,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 }
 
 func TestThePluginsThatTheBrokenOnesAreMadeOfPass(t *testing.T) {
+	t.Parallel()
 	for name, profileText := range map[string]string{"auth-sound": brokenProfile, "start-sound": brokenProfile, "meta-sound": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
