@@ -287,7 +287,10 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		m := &store.Message{Topic: topic, Payload: payload, QoS: qos % 3, Publisher: client, Created: time.UnixMilli(3)}
 		if text != "" {
-			m.Properties = &store.Properties{ContentType: text, ResponseTopic: text, CorrelationData: []byte(text)}
+			m.Properties = &store.Properties{ContentType: text, CorrelationData: []byte(text)}
+			if validTopicName(text) { // else no PUBLISH carries it, and it is left out
+				m.Properties.ResponseTopic = text
+			}
 		}
 		if len(payload) == 0 {
 			m.Payload = nil
