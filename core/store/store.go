@@ -285,6 +285,10 @@ type Store interface {
 	Limits() Limits
 }
 
+// OwnPrefix begins the names of the gateway's own topics. They are no first-level topics: ValidTopic refuses them and Topics leaves
+// them out, but CreateTopic makes them.
+const OwnPrefix = "lmqgate_"
+
 // Limits are properties of a store that change how it is used.
 type Limits struct {
 	// SingleFeeder is true where entries of a light message queue can get lost when several physical queues feed it

@@ -97,7 +97,7 @@ func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 	s.topicsMu.RLock()
 	infos := make([]store.TopicInfo, 0, len(s.topics))
 	for name, t := range s.topics {
-		if !t.deleted.Load() {
+		if !t.deleted.Load() && !strings.HasPrefix(name, store.OwnPrefix) {
 			infos = append(infos, topicInfo(name))
 		}
 	}
@@ -108,7 +108,7 @@ func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 
 // CreateTopic creates a first-level topic. It always has one partition here, whatever queues says. See store.Store.
 func (s *Store) CreateTopic(ctx context.Context, name string, _ int) error {
-	if err := s.ValidTopic(name); err != nil {
+	if err := checkName(name); err != nil {
 		return err
 	}
 	if s.lookupTopic(name) != nil && !s.closed.Load() {
@@ -193,8 +193,15 @@ func (s *Store) barrier(ctx context.Context) error {
 	}
 }
 
-// ValidTopic accepts every name that MQTT can express as a first level. See store.Store.
+// ValidTopic accepts every name that MQTT can express as a first level, but for the gateway's own. See store.Store.
 func (s *Store) ValidTopic(name string) error {
+	if strings.HasPrefix(name, store.OwnPrefix) {
+		return fmt.Errorf("local store: names that begin with %q are the gateway's own, like %q: %w", store.OwnPrefix, name, store.ErrInvalidTopic)
+	}
+	return checkName(name)
+}
+
+func checkName(name string) error {
 	switch {
 	case len(name) > maxTopic:
 		return fmt.Errorf("local store: topic name of %d bytes, the limit is %d: %w", len(name), maxTopic, store.ErrInvalidTopic)

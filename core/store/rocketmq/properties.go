@@ -1,11 +1,13 @@
 package rocketmq
 
+import "github.com/lmqgate/lmqgate/core/store"
+
 // Names in RocketMQ.
 const (
 	// lmqPrefix begins the RocketMQ name of a light message queue, and of the consumer group that holds a client's offsets.
 	lmqPrefix = "%LMQ%"
 	// ownPrefix begins the names of the gateway's own topics, which are never first-level topics.
-	ownPrefix = "lmqgate_"
+	ownPrefix = store.OwnPrefix
 	// followUpTopic holds the follow-up records of dispatch sets that do not fit one record.
 	followUpTopic = ownPrefix + "followup"
 	// producerGroup is what sends; pullGroup what reads (upstream's name: brokers let it pull without registration).

@@ -89,6 +89,13 @@ func invalidTopic(t *testing.T, s *suite) {
 		t.Skip("the factory names no invalid topic")
 	}
 	require.ErrorIs(t, s.ValidTopic(s.InvalidTopic), store.ErrInvalidTopic)
+	own := store.OwnPrefix + "conformance"
+	require.ErrorIs(t, s.ValidTopic(own), store.ErrInvalidTopic)
+	require.NoError(t, s.CreateTopic(s.ctx, own, 1), "the gateway's own topics are made nonetheless")
+	defer func() { require.NoError(t, s.DeleteTopic(s.ctx, own)) }()
+	listed, err := s.Topics(s.ctx)
+	require.NoError(t, err)
+	require.False(t, slices.ContainsFunc(listed, func(i store.TopicInfo) bool { return i.Name == own }))
 	require.ErrorIs(t, s.CreateTopic(s.ctx, s.InvalidTopic, 1), store.ErrInvalidTopic)
 	require.NoError(t, s.ValidTopic(fmt.Sprintf("valid-%s", client())))
 }
