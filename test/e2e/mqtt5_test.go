@@ -234,7 +234,7 @@ func TestPahoForGoAuthenticatesBySCRAM(t *testing.T) {
 	write(`[{effect: allow, action: all, topic: "#"}]`)
 	select {
 	case d := <-c.lost:
-		require.Equal(t, byte(0x87), d.ReasonCode)
+		require.Equal(t, byte(0x98), d.ReasonCode)
 	case <-time.After(patience):
 		t.Fatal("the client stayed connected after its key was changed")
 	}
