@@ -110,8 +110,10 @@ func (c *churn) end() {
 func (c *churn) check(g *Gateway, topic string) {
 	c.t.Helper()
 	reader := g.connect(c.t, g.Name("reader"))
-	reader.subscribe(topic+"/#", 1)
 	eventually(c.t, patience, func() error {
+		// Each time anew: what another gateway retained is known here a moment later, and comes with a subscription only.
+		reader.subscribe(topic+"/#", 1)
+		reader.settle()
 		got := map[string]string{}
 		for _, m := range reader.messages() {
 			got[m.Topic()] = string(m.Payload())
