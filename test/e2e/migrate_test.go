@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -260,6 +261,14 @@ func TestAGatewayThatIsPausedDuringAMigrationFollowsAndLosesNothing(t *testing.T
 	pub.publishRetain(topic+"/two", 1, true, "before")
 
 	require.NoError(t, two.cmd.Process.Signal(syscall.SIGSTOP))
+	eventually(t, patience, func() error { // a signal takes effect a moment later
+		for _, p := range processes(t) {
+			if p.pid == two.PID() && p.state == "T" {
+				return nil
+			}
+		}
+		return errors.New("the gateway is not stopped yet")
+	})
 	token := pub.Publish(topic+"/two", 1, true, "while paused")
 	out := one.CLI("meta", "migrate", "--from", one.config()).OK()
 	require.NoError(t, two.cmd.Process.Signal(syscall.SIGCONT))
