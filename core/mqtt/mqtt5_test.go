@@ -57,6 +57,7 @@ func TestAMessageThatHasExpiredIsNotDeliveredAndALaterOneSaysWhatIsLeft(t *testi
 	c := n.Connect(packet.V5, "c", mqtttest.Keep)
 	c.Subscribe(1, "T/#")
 	c.Disconnect()
+	mqtttest.Eventually(t, "the connection is gone", func() bool { return n.Server.Connections() == 1 })
 	for _, seconds := range []uint32{1, 100} {
 		for _, retain := range []bool{false, true} {
 			pub.PublishPacket(&packet.Publish{Topic: "T/" + strconv.Itoa(int(seconds)), QoS: 1, Retain: retain, Payload: []byte("x"),

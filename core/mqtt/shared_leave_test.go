@@ -51,6 +51,7 @@ func TestAMessageIsAcknowledgedByTheClientNotByTheSocket(t *testing.T) {
 		keeper := n.Connect(v, "keeper", mqtttest.Keep) // so that the group outlives the node
 		keeper.Subscribe(1, sharedT)
 		keeper.Disconnect()
+		mqtttest.Eventually(t, "the keeper is gone", func() bool { return n.Server.Connections() == 1 })
 		a := n.Connect(v, "a", kind)
 		a.Subscribe(1, sharedT)
 		for i := range 20 {
