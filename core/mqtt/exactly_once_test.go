@@ -157,3 +157,35 @@ func TestARetainedQoS2MessageLeavesNoPacketIDBehindAfterACrash(t *testing.T) {
 		require.Empty(t, c.Ping())
 	})
 }
+
+// A thousand messages that the client leaves open share 65,535 packet ids, so some pairs would have the same one.
+func TestManyOpenQoS2MessagesComeInOrderAndOnceOverACrash(t *testing.T) {
+	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
+		const count = 1000
+		many := mqtttest.Props(func(p *packet.Properties) { most := uint16(count); p.ReceiveMaximum = &most })
+		options := []mqtttest.Option{mqtttest.Keep}
+		total := 120 // what 3.1.1 clients are sent at a time is less than 128
+		if v == packet.V5 {
+			options, total = append(options, many), count
+		}
+		c := n.Connect(v, "c", options...)
+		c.Subscribe(2, "T/a")
+		pub := n.Connect(v, "pub")
+		for i := range total {
+			pub.Publish(2, "T/a", strconv.Itoa(i))
+		}
+		ids := map[uint16]string{}
+		for i := range total {
+			p := c.ExpectPublish("T/a", strconv.Itoa(i))
+			require.NotContains(t, ids, p.PacketID)
+			ids[p.PacketID] = string(p.Payload)
+		}
+		n.Crash()
+		n.Restart()
+		c = n.Connect(v, "c", options...)
+		for i := range total {
+			p := c.ExpectPublish("T/a", strconv.Itoa(i))
+			require.Equal(t, string(p.Payload), ids[p.PacketID], "it has the packet id that it had")
+		}
+	})
+}

@@ -119,23 +119,23 @@ func TestPUBRELComesInTheOrderOfPUBREC(t *testing.T) {
 		c.Subscribe(2, "T/#")
 		pub := n.Connect(v, "pub")
 		var ids []uint16
-		for i := range 8 {
+		for i := range 50 {
 			pub.Publish(2, "T/"+strconv.Itoa(i%3), strconv.Itoa(i))
 			p := c.ExpectPublish("T/"+strconv.Itoa(i%3), strconv.Itoa(i))
 			ids = append(ids, p.PacketID)
 		}
-		order := func(i int) uint16 { return ids[i*3%8] } // not the order of the messages
+		order := func(i int) uint16 { return ids[i*7%50] } // not the order of the messages
 		var b []byte
-		for i := range 8 {
+		for i := range 50 {
 			b = c.Encode(b, &packet.Ack{Kind: packet.PUBREC, PacketID: order(i)})
 		}
 		c.SendRaw(b...)
-		for i := range 8 {
+		for i := range 50 {
 			c.ExpectAck(packet.PUBREL, order(i), packet.Success)
 		}
 		c.Close()
 		c = n.Connect(v, "c", mqtttest.Keep)
-		for i := range 8 {
+		for i := range 50 {
 			c.ExpectAck(packet.PUBREL, order(i), packet.Success)
 			c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: order(i)})
 		}

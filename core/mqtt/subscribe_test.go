@@ -97,11 +97,11 @@ func TestOverlappingFiltersBringOneCopyAtTheHighestQoSWithEveryIdentifier(t *tes
 			}
 			c.SubscribeTo(s)
 		}
-		for i := range 8 {
+		for i := range 50 {
 			pub.Publish(2, "T/a", fmt.Sprint(i))
 		}
 		var open []*packet.Publish
-		for i := range 8 {
+		for i := range 50 {
 			p := c.ExpectPublish("T/a", fmt.Sprint(i))
 			require.EqualValues(t, 2, p.QoS)
 			if v == packet.V5 {

@@ -18,8 +18,9 @@ import (
 // Taken from the client: each message is stored with an entry in the session's exchange queue, in the same append. Nothing more is
 // needed for PUBREC. PUBCOMP leaves once a state is stored that no longer names the message as held.
 //
-// Sent to the client: a record always gets the same packet id, so that a client that has it already knows it again, whether or not
-// the session remembers having sent it. PUBREL leaves once a state is stored that says so, and that keeps the record from being sent
+// Sent to the client: a record always gets the same packet id, which follows from the record's id or, where that one is taken, is in
+// a stored state before the message is sent. So a client that has the record already knows it again, whether or not the session
+// remembers having sent it. PUBREL leaves once a state is stored that says so, and that keeps the record from being sent
 // again until the queue's committed offset is past it. Messages that are not sent again after a crash (retained messages, those of
 // shared groups) are in a stored state before they are sent, so that the client is made to forget their packet ids.
 //
@@ -36,6 +37,8 @@ type journal struct {
 	waiting []func(error)
 	// stale: the newest state names something that is over.
 	stale bool
+	// assigned are packet ids, by record, that are not the records' own, of records that were not sent again yet.
+	assigned map[string]uint16
 	// finished are records that the client has, and that the committed offsets are not past yet.
 	finished map[string]*finished
 }
@@ -58,6 +61,8 @@ type sessionState struct {
 	// Counter: messages from the client up to this one, and those of earlier epochs, are released unless they are in Held.
 	Counter int64         `json:"counter"`
 	Held    []heldMessage `json:"held,omitempty"`
+	// Assigned are records whose packet id is another than their own.
+	Assigned []releasedMessage `json:"assigned,omitempty"`
 	// Released are messages whose PUBREL may have been sent; Finished records that the client has besides.
 	Released []releasedMessage `json:"released,omitempty"`
 	Finished []string          `json:"finished,omitempty"`
@@ -192,7 +197,12 @@ func (s *Session) state() []byte {
 			st.Released = append(st.Released, releasedMessage{d.id, d.recordID})
 		case d.received, d.noted:
 			st.Released = append(st.Released, releasedMessage{ID: d.id})
+		case d.assigned:
+			st.Assigned = append(st.Assigned, releasedMessage{d.id, d.recordID})
 		}
+	}
+	for record, id := range j.assigned {
+		st.Assigned = append(st.Assigned, releasedMessage{id, record})
 	}
 	for id, fin := range j.finished {
 		if fin.over() {
@@ -203,6 +213,25 @@ func (s *Session) state() []byte {
 	}
 	b, _ := json.Marshal(&st) // numbers and strings always encode
 	return b
+}
+
+// choosePacketID sets the packet id of a QoS 2 message, or leaves the choice to outbound; it reports whether the message may be sent
+// before a state is stored. Called with mu held.
+func (s *Session) choosePacketID(d *outMessage) bool {
+	if d.recordID == "" {
+		d.noted = true // it is not sent again after a crash
+		return false
+	}
+	if id, ok := s.journal.assigned[d.recordID]; ok {
+		delete(s.journal.assigned, d.recordID)
+		delete(s.out.reserved, id)
+		d.id, d.assigned = id, true
+		return true
+	}
+	if d.id = packetID(d.recordID); s.out.taken(d.id) {
+		d.id, d.assigned = 0, true
+	}
+	return !d.assigned
 }
 
 // over reports whether every queue that brought the record is committed past it.

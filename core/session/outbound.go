@@ -15,6 +15,7 @@ type outMessage struct {
 	qos      byte
 	retain   bool
 	noted    bool // QoS 2: the journal makes the client forget the packet id after a crash
+	assigned bool // QoS 2: the packet id is not the record's own, so the journal has it
 	unsent   bool // waits for the journal
 	recalled bool // known from the journal; a queue may bring the record again
 	received bool // PUBREC came
@@ -32,6 +33,8 @@ type outMessage struct {
 type outbound struct {
 	byID     map[uint16]*outMessage
 	byRecord map[string]*outMessage
+	// reserved are packet ids that the client may hold for records that were not sent again yet after a crash.
+	reserved map[uint16]bool
 	last     uint16
 	seq      uint64
 }
@@ -40,12 +43,14 @@ type outbound struct {
 func (o *outbound) add(d *outMessage) {
 	for d.id == 0 {
 		o.last++
-		if _, used := o.byID[o.last]; !used {
+		if !o.taken(o.last) {
 			d.id = o.last
 		}
 	}
 	o.restore(d)
 }
+
+func (o *outbound) taken(id uint16) bool { return o.byID[id] != nil || o.reserved[id] }
 
 // restore puts a message with a packet id in flight.
 func (o *outbound) restore(d *outMessage) {
@@ -193,20 +198,23 @@ func (s *Session) sendAgain() bool {
 	return true
 }
 
-// packetID is the packet id of a record's QoS 2 message to a durable session: always the same, so that a client to which it is sent
-// again after a crash of the node knows it again.
+// packetID is the record's own packet id, of its QoS 2 message to a durable session: always the same, so that a client to which it is
+// sent again after a crash of the node knows it again. Where it is taken the message gets another one, by way of the journal.
 func packetID(recordID string) uint16 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(recordID))
 	return uint16(h.Sum32()%65535) + 1
 }
 
-// sendNoted sends a QoS 2 message that is not sent again after a crash once the journal knows its packet id. Called with mu held.
+// sendNoted sends a QoS 2 message once the journal knows its packet id. Called with mu held.
 func (s *Session) sendNoted(d *outMessage) {
-	d.noted, d.unsent = true, true
+	d.unsent = true
 	s.note(func(err error) {
 		s.mu.Lock()
 		d.unsent = false
+		if d.assigned {
+			s.noting = false
+		}
 		switch {
 		case err != nil, d.done, s.conn == nil:
 		case !s.started: // Start sends it
@@ -215,5 +223,6 @@ func (s *Session) sendNoted(d *outMessage) {
 		}
 		s.flush()
 		s.mu.Unlock()
+		s.wake()
 	})
 }

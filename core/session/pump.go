@@ -41,7 +41,7 @@ func (s *Session) flush() {
 
 // blocked reports whether nothing can be sent now. Called with mu held.
 func (s *Session) blocked() bool {
-	return s.conn == nil || !s.started || s.full
+	return s.conn == nil || !s.started || s.full || s.noting
 }
 
 // windowFull reports whether no QoS 1 or 2 message can be sent now. Called with mu held.
@@ -175,7 +175,7 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 	case w.n > 1 && s.has(f, rec):
 	default:
 		qos := min(rec.QoS, w.qos)
-		if qos > 0 && s.windowFull() || qos == 2 && s.durable && s.out.byID[packetID(rec.ID)] != nil {
+		if qos > 0 && s.windowFull() {
 			return false
 		}
 		if w.n > 1 && !s.durable {
@@ -264,11 +264,13 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 		return nil
 	}
 	d := &outMessage{qos: qos, retain: retain, m: m, subIDs: ids, recordID: recordID}
-	if qos == 2 && s.durable && recordID != "" {
-		d.id = packetID(recordID)
+	known := true // by the journal, as far as it must be
+	if qos == 2 && s.durable {
+		known = s.choosePacketID(d)
 	}
 	s.out.add(d)
-	if qos == 2 && s.durable && recordID == "" {
+	if !known {
+		s.noting = d.assigned // what comes behind it must not overtake it
 		s.sendNoted(d)
 		return d
 	}

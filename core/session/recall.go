@@ -43,6 +43,13 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 	for _, r := range st.Released {
 		s.out.restore(&outMessage{id: r.ID, qos: 2, received: true, released: true, recalled: r.Record != "", recordID: r.Record})
 	}
+	for _, a := range st.Assigned {
+		if s.journal.assigned == nil {
+			s.journal.assigned, s.out.reserved = make(map[string]uint16), make(map[uint16]bool)
+		}
+		s.journal.assigned[a.Record] = a.ID
+		s.out.reserved[a.ID] = true
+	}
 	for _, id := range st.Finished {
 		if s.journal.finished == nil {
 			s.journal.finished = make(map[string]*finished)

@@ -42,6 +42,7 @@ type Session struct {
 	ending     *Ending // how the connection ends, once the client has said it
 	window     int
 	full       bool // the connection's buffer is full
+	noting     bool // a message waits for the journal, and all behind it
 
 	subs    map[string]*subscription
 	matcher *topic.Trie[*subscription] // made when there are many subscriptions
