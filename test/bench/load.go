@@ -62,7 +62,7 @@ const payloadSize = 256
 // did not arrive within 20 s after them is missing.
 func (g *gateway) load(ctx context.Context, l load, round int, length time.Duration) (result, error) {
 	first := "bench" + strconv.Itoa(round)
-	sub, err := g.dial(ctx, "bench-sub", l.keep)
+	sub, err := g.dial(ctx, "bench-sub-"+strconv.Itoa(round), l.keep)
 	if err != nil {
 		return result{}, err
 	}
@@ -103,7 +103,7 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 	errs := make(chan error, l.publishers)
 	end := began.Add(length)
 	for i := range l.publishers {
-		c, err := g.dial(ctx, "bench-pub-"+strconv.Itoa(i), l.keep)
+		c, err := g.dial(ctx, fmt.Sprintf("bench-pub-%d-%d", round, i), l.keep)
 		if err != nil {
 			return result{}, err
 		}
