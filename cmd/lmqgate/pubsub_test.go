@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	"github.com/lmqgate/lmqgate/plugins/auth-hmac/credential"
 )
 
@@ -62,24 +62,6 @@ func (b broker) config(t *testing.T) string {
 		"auth: {config: {users: [{username: u, secret_key: "+testSecret+"}]}}\n")
 }
 
-// lockedBuffer is written by the client's goroutine and read by the test's.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestSubPrintsWhatPubPublishes(t *testing.T) {
 	b := startBroker(t)
 	conf := b.config(t)
@@ -101,7 +83,7 @@ func TestSubEndsCleanlyWhenInterrupted(t *testing.T) {
 	b := startBroker(t)
 	conf := b.config(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	var out lockedBuffer
+	var out testlog.Buffer
 	status := make(chan int, 1)
 	go func() {
 		status <- run(ctx, []string{"sub", "--config", conf, "-t", "x", "-q", "1"}, stdio{strings.NewReader(""), &out, io.Discard}, nil)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/internal/testlog"
 )
 
 const standalone = `
@@ -37,7 +38,7 @@ func startServe(t *testing.T) running {
 	buildPlugin(t, dir, "meta-local")
 	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
 	ctx, cancel := context.WithCancel(t.Context())
-	var out, errOut lockedBuffer
+	var out, errOut testlog.Buffer
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{"serve", "--config", conf}, stdio{strings.NewReader(""), &out, &errOut}, nil)
@@ -119,7 +120,7 @@ func TestServeStopsCleanlyWhileItWaitsForAService(t *testing.T) {
 	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var out, errOut lockedBuffer
+	var out, errOut testlog.Buffer
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -26,7 +27,7 @@ func (e *exchanging) Exchange(_ context.Context, req *pluginv1.ExchangeRequest, 
 	return e.answer(req)
 }
 
-func newExchanging(answer func(*pluginv1.ExchangeRequest) (*pluginv1.ExchangeResponse, error)) (*exchanging, *Auth, *logBuffer) {
+func newExchanging(answer func(*pluginv1.ExchangeRequest) (*pluginv1.ExchangeResponse, error)) (*exchanging, *Auth, *testlog.Buffer) {
 	e := &exchanging{answer: answer}
 	a, logs := newAuth(&e.scripted, func(o *Options) {
 		o.Client = e

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -117,8 +117,8 @@ func allowFor(d time.Duration) func(*pluginv1.Action) *pluginv1.Decision {
 	}
 }
 
-func newAuth(s *scripted, change ...func(*Options)) (*Auth, *logBuffer) {
-	logs := &logBuffer{}
+func newAuth(s *scripted, change ...func(*Options)) (*Auth, *testlog.Buffer) {
+	logs := &testlog.Buffer{}
 	opts := Options{
 		Client: s, PluginName: func() string { return "scripted" }, Log: slog.New(slog.NewTextHandler(logs, nil)),
 		Traits: func() *pluginv1.AuthTraits { return &pluginv1.AuthTraits{Revocations: s.revocations != nil} },
@@ -140,20 +140,3 @@ func admit(t testing.TB, a Authority) *Principal {
 }
 
 func pub(topic string) Action { return Action{Kind: Publish, Topic: topic} }
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}

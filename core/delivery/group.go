@@ -7,6 +7,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // A shared group is read from the store, not from a window: the store hands each record out once in the whole cluster, and this
@@ -178,7 +179,7 @@ func (g *group) accepts(rec *store.Record) bool {
 
 // keepGroups looks after the groups until the hub closes.
 func (h *Hub) keepGroups() {
-	for sleep(h.ctx, groupTick) == nil {
+	for wait.For(h.ctx, groupTick) == nil {
 		h.mu.Lock()
 		groups := make([]*group, 0, len(h.groups))
 		for _, g := range h.groups {
@@ -281,7 +282,7 @@ func (h *Hub) drainGroups() {
 			g.mu.Unlock()
 		}
 		h.mu.Unlock()
-		if !busy || sleep(h.ctx, 5*time.Millisecond) != nil {
+		if !busy || wait.For(h.ctx, 5*time.Millisecond) != nil {
 			return
 		}
 	}

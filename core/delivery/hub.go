@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // ErrClosed says that the hub is closed.
@@ -334,7 +336,7 @@ func (h *Hub) verifySoon(v *queueView) {
 func (h *Hub) sweep() {
 	defer h.wg.Done()
 	last := make(map[*queueView]int64)
-	for sleep(h.ctx, h.verify) == nil {
+	for wait.For(h.ctx, h.verify) == nil {
 		views := make(map[*queueView]int64)
 		h.mu.Lock()
 		all := make([]*source, 0, len(h.sources))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // leaseState says who has a record that this node was handed.
@@ -159,7 +160,7 @@ func (q *groupQueue) run(ctx context.Context) {
 		}
 		fails++
 		q.warn("reading a shared group failed; trying again", err)
-		if sleep(ctx, min(time.Duration(fails)*100*time.Millisecond, 2*time.Second)) != nil {
+		if wait.For(ctx, min(time.Duration(fails)*100*time.Millisecond, 2*time.Second)) != nil {
 			return
 		}
 	}
@@ -224,7 +225,7 @@ const (
 func (q *groupQueue) flush() {
 	h := q.g.hub
 	for fails := 0; ; {
-		_ = sleep(h.ctx, flushGather)
+		_ = wait.For(h.ctx, flushGather)
 		q.g.mu.Lock()
 		acks, backs := take(&q.acks, flushBatch), take(&q.backs, flushBatch)
 		if len(acks)+len(backs) == 0 || h.ctx.Err() != nil {
@@ -246,7 +247,7 @@ func (q *groupQueue) flush() {
 		}
 		fails++
 		q.warn("telling the store of a shared group's acknowledgements failed; trying again", err)
-		_ = sleep(h.ctx, min(time.Duration(fails)*100*time.Millisecond, 2*time.Second))
+		_ = wait.For(h.ctx, min(time.Duration(fails)*100*time.Millisecond, 2*time.Second))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // fetchLimit is how many records one read of the store asks for (RocketMQ answers 32 at most).
@@ -93,7 +94,7 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	hub := v.src.hub
 	if r.empty > 1 {
 		// The window is ahead of what the store's index shows as yet.
-		if err := sleep(ctx, time.Duration(min(r.empty, 20))*5*time.Millisecond); err != nil {
+		if err := wait.For(ctx, time.Duration(min(r.empty, 20))*5*time.Millisecond); err != nil {
 			return out, err
 		}
 	}
@@ -176,15 +177,4 @@ func (r *QueueReader) Close() {
 	}
 	s.mu.Unlock()
 	s.hub.release(s)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

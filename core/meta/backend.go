@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/internal/wait"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -19,14 +20,7 @@ var backoff = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 250
 // pause waits for the try-th pause, jittered by half, or until ctx ends.
 func pause(ctx context.Context, try int) error {
 	d := backoff[min(try, len(backoff)-1)]
-	t := time.NewTimer(d/2 + rand.N(d))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return wait.For(ctx, d/2+rand.N(d))
 }
 
 // link is the plugin that is in use. A migration replaces it.

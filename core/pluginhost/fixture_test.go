@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -293,9 +294,9 @@ func pluginDir(t testing.TB) string {
 }
 
 // newHost is a host with the named plugins installed, quick in all it does, that is closed with the test.
-func newHost(t testing.TB, names ...string) (*Host, *logBuffer) {
+func newHost(t testing.TB, names ...string) (*Host, *testlog.Buffer) {
 	t.Helper()
-	dir, logs := pluginDir(t), &logBuffer{}
+	dir, logs := pluginDir(t), &testlog.Buffer{}
 	for _, name := range names {
 		install(t, dir, name)
 	}
@@ -335,22 +336,4 @@ func ask(p *Plugin, user string) (*pluginv1.AuthenticateResponse, error) {
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	require.Eventually(t, condition, 10*time.Second, 10*time.Millisecond, what)
-}
-
-// logBuffer is a log that a test reads while plugins write.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -115,7 +116,7 @@ func TestACrashLoopIsSeenAndSaidOnceAndEndsByItself(t *testing.T) {
 }
 
 func TestACrashLoopIsOverWhenThePluginHasStayedUp(t *testing.T) {
-	logs := &logBuffer{}
+	logs := &testlog.Buffer{}
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	c := &crashLoop{}
 	for n := 1; n < 2*crashLoopAfter; n++ {

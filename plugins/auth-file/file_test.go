@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"maps"
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -36,34 +36,16 @@ users:
       - {effect: allow, action: publish, topic: "state/%u/%c/#"}
 `
 
-// logged is a log that tests read.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // fixture is an active plugin over a file.
 type fixture struct {
 	*plugin
 	path string
-	log  *logged
+	log  *testlog.Buffer
 }
 
 func activate(t *testing.T, text string) *fixture {
 	t.Helper()
-	f := &fixture{plugin: &plugin{}, path: filepath.Join(t.TempDir(), "users.yaml"), log: &logged{}}
+	f := &fixture{plugin: &plugin{}, path: filepath.Join(t.TempDir(), "users.yaml"), log: &testlog.Buffer{}}
 	f.write(t, text)
 	block := `{"file": "users.yaml", "reload_interval": "100ms", "max_concurrent_hashes": 2}`
 	require.Empty(t, f.Configure(t.Context(), sdk.Setup{

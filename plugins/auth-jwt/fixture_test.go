@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -22,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -96,33 +96,15 @@ func secretOnly(more block) block {
 	return out
 }
 
-// logged is a log that tests read.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func configure(t *testing.T, dir string, b block) (*plugin, *logged, []sdk.Problem) {
+func configure(t *testing.T, dir string, b block) (*plugin, *testlog.Buffer, []sdk.Problem) {
 	t.Helper()
 	text, err := json.Marshal(b)
 	require.NoError(t, err)
-	p, log := &plugin{}, &logged{}
+	p, log := &plugin{}, &testlog.Buffer{}
 	return p, log, p.Configure(t.Context(), sdk.Setup{Config: text, ConfigDir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
 }
 
-func activate(t *testing.T, dir string, b block) (*plugin, *logged) {
+func activate(t *testing.T, dir string, b block) (*plugin, *testlog.Buffer) {
 	t.Helper()
 	p, log, problems := configure(t, dir, b)
 	require.Empty(t, problems)

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/test/binaries"
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
@@ -24,7 +24,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := build(dir); err != nil {
+	if err := binaries.Build(dir, nil, "meta-local", "auth-hmac"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -34,37 +34,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
-}
-
-// build makes, in dir, what the tests use of what `make build` makes.
-func build(dir string) error {
-	root, err := cluster.Root()
-	if err != nil {
-		return err
-	}
-	plugins := filepath.Join(dir, "plugins")
-	for _, d := range []string{dir, plugins} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
-		if err := os.Chmod(d, 0o755); err != nil {
-			return err
-		}
-	}
-	for pkg, out := range map[string]string{
-		"./cmd/lmqgate": filepath.Join(dir, "lmqgate"), "./plugins/meta-local": filepath.Join(plugins, "meta-local"),
-		"./plugins/auth-hmac": filepath.Join(plugins, "auth-hmac"),
-	} {
-		cmd := exec.Command("go", "build", "-o", out, pkg)
-		cmd.Dir = root
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
-		}
-		if err := os.Chmod(out, 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // root is the checkout.

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/lmqgate/lmqgate/test/binaries"
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
@@ -38,40 +38,11 @@ func run(m *testing.M) int {
 
 // build makes what `make build` makes, in dir.
 func build(dir string) error {
-	root, err := cluster.Root()
-	if err != nil {
-		return err
+	var args []string
+	if os.Getenv("LMQGATE_E2E_RACE") == "1" {
+		args = []string{"-race"}
 	}
-	plugins := filepath.Join(dir, "plugins")
-	if err := os.Mkdir(plugins, 0o755); err != nil {
-		return err
-	}
-	mains, err := filepath.Glob(filepath.Join(root, "plugins", "*", "main.go"))
-	if err != nil {
-		return err
-	}
-	outputs := map[string]string{"./cmd/lmqgate": dir + "/"}
-	for _, main := range mains {
-		outputs["./plugins/"+filepath.Base(filepath.Dir(main))] = plugins + "/"
-	}
-	for pkg, out := range outputs {
-		args := []string{"build", "-o", out}
-		if os.Getenv("LMQGATE_E2E_RACE") == "1" {
-			args = append(args, "-race")
-		}
-		cmd := exec.Command("go", append(args, pkg)...)
-		cmd.Dir = root
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
-		}
-	}
-	// The gateway refuses plugins that others may write, whatever the umask.
-	return filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Chmod(path, 0o755)
-	})
+	return binaries.Build(dir, args)
 }
 
 // rocketmqCluster is the one RocketMQ of the run, started by the first test that wants it.

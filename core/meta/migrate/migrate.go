@@ -10,6 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/meta/migration"
 	"github.com/lmqgate/lmqgate/core/meta/transfer"
+	"github.com/lmqgate/lmqgate/internal/wait"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -192,7 +193,7 @@ func (r *run) unused(ctx context.Context) error {
 		case !said:
 			r.Say("the target has records of gateways (%s); waiting whether they live", list(living))
 		}
-		if err := pause(ctx, r.poll); err != nil {
+		if err := wait.For(ctx, r.poll); err != nil {
 			return err
 		}
 	}
@@ -243,19 +244,8 @@ func (r *run) abort(ctx context.Context, why error) error {
 		if err == nil {
 			return fmt.Errorf("everything stays on %s: %w", r.From.Name, why)
 		}
-		if pause(ctx, r.poll) != nil {
+		if wait.For(ctx, r.poll) != nil {
 			return fmt.Errorf("everything stays on %s, though the nodes could not be told and hold their writes for up to %s: %w", r.From.Name, r.Hold, why)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }

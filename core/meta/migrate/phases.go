@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/meta/migration"
 	"github.com/lmqgate/lmqgate/core/meta/transfer"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // prepare announces the plan, copies until little changes, and waits until every node is prepared and none writes that has not
@@ -68,7 +69,7 @@ func (r *run) prepare(ctx context.Context) error {
 				return fmt.Errorf("a copy of what has changed takes %s, too long for writes to be held: say --hold with more than %s", took.Round(time.Millisecond), 5*took.Round(time.Second))
 			}
 		}
-		if err := pause(ctx, r.poll); err != nil {
+		if err := wait.For(ctx, r.poll); err != nil {
 			return err
 		}
 	}
@@ -166,7 +167,7 @@ func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error
 				break
 			}
 		}
-		if pause(ctx, r.poll/4) != nil {
+		if wait.For(ctx, r.poll/4) != nil {
 			slices.Sort(nodes)
 			return nil, fmt.Errorf("%w: %s did not answer", late(ctx.Err()), list(nodes))
 		}
@@ -186,7 +187,7 @@ func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error
 			return sums, late(nil)
 		}
 		r.Say("the source changed while the nodes hold their writes (mqadmin, or a gateway of Apache RocketMQ MQTT?); copying again")
-		if pause(ctx, r.poll) != nil {
+		if wait.For(ctx, r.poll) != nil {
 			return nil, fmt.Errorf("%w: the source goes on changing", late(ctx.Err()))
 		}
 	}
@@ -206,7 +207,7 @@ func (r *run) decide(ctx context.Context, within time.Duration) error {
 			return fmt.Errorf("writes were held for %s, and a node gave up waiting", r.Hold)
 		case migration.Undecided:
 		}
-		if pause(ctx, r.poll) != nil {
+		if wait.For(ctx, r.poll) != nil {
 			return fmt.Errorf("%w: %w; the nodes hold their writes until it answers; run the command again then", ErrUndecided, err)
 		}
 	}
@@ -225,7 +226,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 		if err == nil {
 			break
 		}
-		if pause(ctx, r.poll) != nil {
+		if wait.For(ctx, r.poll) != nil {
 			return nil, fmt.Errorf("it is decided that the metadata is on %s and nodes follow, but this could not be noted; run the command again: %w", r.To.Name, err)
 		}
 	}
@@ -239,7 +240,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 				done.Late = append(done.Late, node)
 			}
 		}
-		if err == nil && len(done.Late) == 0 || pause(ctx, r.poll) != nil {
+		if err == nil && len(done.Late) == 0 || wait.For(ctx, r.poll) != nil {
 			return done, nil
 		}
 	}

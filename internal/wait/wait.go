@@ -1,0 +1,19 @@
+// Package wait waits for a while.
+package wait
+
+import (
+	"context"
+	"time"
+)
+
+// For waits for d, or until ctx ends; then it returns ctx's error.
+func For(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

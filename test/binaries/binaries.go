@@ -1,0 +1,51 @@
+// Package binaries builds the gateway and its plugins for tests that run them as programs.
+package binaries
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+// Build makes, in a directory that exists, what `make build` makes in bin: lmqgate, and below plugins the named plugins, or all of
+// them where none is named. Args are further arguments of go build, such as -race.
+func Build(dir string, args []string, plugins ...string) error {
+	root, err := cluster.Root()
+	if err != nil {
+		return err
+	}
+	into := filepath.Join(dir, "plugins")
+	if err := os.Mkdir(into, 0o755); err != nil {
+		return err
+	}
+	if len(plugins) == 0 {
+		mains, err := filepath.Glob(filepath.Join(root, "plugins", "*", "main.go"))
+		if err != nil {
+			return err
+		}
+		for _, main := range mains {
+			plugins = append(plugins, filepath.Base(filepath.Dir(main)))
+		}
+	}
+	outputs := map[string]string{"./cmd/lmqgate": dir + "/"}
+	for _, name := range plugins {
+		outputs["./plugins/"+name] = into + "/"
+	}
+	for pkg, out := range outputs {
+		cmd := exec.Command("go", append(append([]string{"build", "-o", out}, args...), pkg)...)
+		cmd.Dir = root
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+		}
+	}
+	// The gateway refuses plugins that others may write, whatever the umask.
+	return filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chmod(path, 0o755)
+	})
+}
