@@ -44,8 +44,7 @@ func (g *Gateway) stage(ctx context.Context, plugin string) (*meta.Target, error
 // stageMeta starts another meta plugin beside the one that serves, supervised like it. It ends with the node, or with host.Stop;
 // adoptMeta puts it in the other's place.
 func (g *Gateway) stageMeta(ctx context.Context, c *config.Config, name string, block config.PluginConfig) (*pluginhost.Plugin, error) {
-	return g.host.Run(ctx, pluginhost.Spec{Name: name, Kind: pluginv1.Kind_KIND_META, Config: block, Dir: c.Plugins.Dir,
-		Checksum: c.Plugins.Checksums[name], MemoryLimit: uint64(c.Plugins.MemoryLimit)})
+	return g.host.Run(ctx, pluginSpec(c, pluginv1.Kind_KIND_META, name, block))
 }
 
 // adoptMeta makes a staged plugin the node's meta plugin, and stops the one before. core/meta must call the staged one already.

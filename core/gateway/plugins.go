@@ -89,14 +89,18 @@ func (g *Gateway) warnOfMeta(p *pluginhost.Plugin) {
 
 // authSpec is the auth plugin of a configuration.
 func authSpec(c *config.Config) pluginhost.Spec {
-	return pluginhost.Spec{Name: c.Auth.Plugin, Kind: pluginv1.Kind_KIND_AUTH, Config: c.Auth.Config, Dir: c.Plugins.Dir,
-		Checksum: c.Plugins.Checksums[c.Auth.Plugin], MemoryLimit: uint64(c.Plugins.MemoryLimit)}
+	return pluginSpec(c, pluginv1.Kind_KIND_AUTH, c.Auth.Plugin, c.Auth.Config)
 }
 
 // metaSpec is the meta plugin of a configuration.
 func metaSpec(c *config.Config) pluginhost.Spec {
-	return pluginhost.Spec{Name: c.Meta.Plugin, Kind: pluginv1.Kind_KIND_META, Config: c.Meta.Config, Dir: c.Plugins.Dir,
-		Checksum: c.Plugins.Checksums[c.Meta.Plugin], MemoryLimit: uint64(c.Plugins.MemoryLimit)}
+	return pluginSpec(c, pluginv1.Kind_KIND_META, c.Meta.Plugin, c.Meta.Config)
+}
+
+// pluginSpec is a plugin, with its block, as a configuration wants plugins to be started.
+func pluginSpec(c *config.Config, kind pluginv1.Kind, name string, block config.PluginConfig) pluginhost.Spec {
+	return pluginhost.Spec{Name: name, Kind: kind, Config: block, Dir: c.Plugins.Dir,
+		Checksum: c.Plugins.Checksums[name], MemoryLimit: uint64(c.Plugins.MemoryLimit)}
 }
 
 // presentMeta is the meta plugin that serves.

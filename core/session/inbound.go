@@ -22,7 +22,7 @@ func (s *Session) Publish(ctx context.Context, m *store.Message, id uint16, done
 		s.lanes.Publish(m, done)
 		return
 	}
-	noted := s.notes(ctx, m)
+	noted := s.journals(ctx, m)
 	s.mu.Lock()
 	if in := s.inbound[id]; in != nil {
 		if !in.stored {
@@ -60,9 +60,9 @@ func (s *Session) Publish(ctx context.Context, m *store.Message, id uint16, done
 	})
 }
 
-// notes reports whether a QoS 2 message of the client is to be noted in the journal, and makes the session's record say so the
+// journals reports whether a QoS 2 message of the client is to be noted in the journal, and makes the session's record say so the
 // first time that the client sends one to a first-level topic. Where that fails the message is taken once while the node lives.
-func (s *Session) notes(ctx context.Context, m *store.Message) bool {
+func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	first := topic.First(m.Topic)
 	s.mu.Lock()
 	durable := s.durable && s.rec != nil
