@@ -188,6 +188,12 @@ func (c *Client) appendSignedSend(dst []byte, opaque int32, s *SendRequest) ([]b
 
 // sendAnswered handles a frame if it is the answer to a send that went well, and reports whether it was.
 func (cn *conn) sendAnswered(frame []byte) bool {
+	cn.mu.Lock()
+	none := len(cn.sends) == 0
+	cn.mu.Unlock()
+	if none {
+		return false // a connection that is only read from
+	}
 	a, ok := parseAnswer(frame)
 	if !ok {
 		return false // the way for all answers says what is wrong
