@@ -3,7 +3,7 @@ package mqtt
 import (
 	"sync"
 
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // ack is the answer to one PUBLISH, once the store has spoken.

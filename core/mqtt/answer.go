@@ -3,7 +3,7 @@ package mqtt
 import (
 	"strings"
 
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // maxReason bounds a reason string, in bytes.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // Proves 3.1.1: [MQTT-3.1.3-9] [MQTT-3.2.2-4] [MQTT-3.2.2-5]

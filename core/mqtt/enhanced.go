@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 const (

@@ -18,8 +18,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
 // bugs is a log that remembers what the server says of its own bugs: a panic is one.

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
 // Each packet of packettest names the statement that it breaks, and docs/conformance.md counts it as proven here.

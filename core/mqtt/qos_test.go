@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // Proves 3.1.1: [MQTT-3.3.1-2] [MQTT-3.3.1-9] [MQTT-3.8.4-6] [MQTT-4.3.1-1]

@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"github.com/lmqgate/lmqgate/core/auth"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // Revoke closes the connections of clients that an auth plugin no longer admits: DISCONNECT with 0x98 (MQTT 5, 3.14.2.1), for

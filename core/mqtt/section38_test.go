@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // Sections 3.4 to 3.14: acknowledgements, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )

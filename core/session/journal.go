@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/lmqgate/lmqgate/core/meta"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 

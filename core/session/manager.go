@@ -11,7 +11,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/prometheus/client_golang/prometheus"

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 

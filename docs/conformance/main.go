@@ -7,7 +7,7 @@
 //	// Proves 5.0: [MQTT-3.1.2-22] [MQTT-3.12.4-1]
 //
 // The two texts use the same numbers for different statements, so a line without its text is an error. The packets of
-// core/mqtt/packet/packettest name the statements that they break, and count for the test that sends them to a listener.
+// core/packet/packettest name the statements that they break, and count for the test that sends them to a listener.
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
+	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
 // sender is the test that sends the packets of packettest to a listener.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lmqgate/lmqgate/core/mqtt/packet"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // Link is a connection of a client that keeps its own state over connections, as the protocol wants it; see Sender and Receiver.

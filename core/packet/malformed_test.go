@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
+	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
 // wire builds a packet from its first byte and body, with the right remaining length.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/lmqgate/lmqgate/core/mqtt/packet/packettest"
+	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
 func fuzzSeeds(f *testing.F) {
