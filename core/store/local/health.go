@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,6 +29,7 @@ func (s *Store) writable() error {
 
 // fail records the first error that writing cannot go on from.
 func (s *Store) fail(cause error) {
+	cause = inBrief(cause)
 	err := fmt.Errorf("local store: writing to %q failed (%w); check the disk and restart: %w", s.opts.Path, cause, store.ErrUnavailable)
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.opts.Log.Error("local store failed and refuses all writes until restart; check the disk", "path", s.opts.Path, "error", cause)
@@ -44,6 +46,7 @@ type trouble struct {
 }
 
 func (s *Store) backgroundError(err error) {
+	err = inBrief(err)
 	before := s.trouble.Swap(&trouble{err: err, at: time.Now()})
 	if before == nil || time.Since(before.at) >= troubleLasts { // it may come thousands of times a second
 		s.opts.Log.Error("local store: pebble cannot write its tables and tries again, appends are refused; check the disk",
@@ -67,3 +70,34 @@ func (s *Store) writableAfter(err error) error {
 	}
 	return nil
 }
+
+// maxBrief bounds the text of an error of pebble, in bytes.
+const maxBrief = 300
+
+// brief is an error of pebble on one short line. Its own text may hold the stack of where it arose, and formatting it with %+v, as
+// slog does, adds one.
+type brief struct {
+	err  error
+	text string
+}
+
+// inBrief is the boundary that each error of pebble passes on its way to callers and to the log.
+func inBrief(err error) error {
+	if err == nil {
+		return nil
+	}
+	text, _, cut := strings.Cut(err.Error(), "\n")
+	if len(text) > maxBrief {
+		text, cut = strings.ToValidUTF8(text[:maxBrief], ""), true
+	}
+	if cut {
+		text += " ..."
+	}
+	return &brief{err, text}
+}
+
+// Error implements error.
+func (b *brief) Error() string { return b.text }
+
+// Unwrap lets errors.Is find the cause.
+func (b *brief) Unwrap() error { return b.err }

@@ -98,7 +98,7 @@ func New(opts Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
+		return nil, errors.Join(err, inBrief(s.db.Close()), s.lock.Close())
 	}
 	s.opened.Store(true)
 	return s, nil
@@ -135,7 +135,7 @@ func (s *Store) open() error {
 	}
 	db, err := pebble.Open(path, options)
 	if err != nil {
-		return errors.Join(fmt.Errorf("local store: open %q: %w", path, err), lock.Close())
+		return errors.Join(fmt.Errorf("local store: open %q: %w", path, inBrief(err)), lock.Close())
 	}
 	s.db, s.lock = db, lock
 	return nil
@@ -244,7 +244,7 @@ func (s *Store) closeDB() error {
 	if s.failure.Load() == nil && s.opts.Sync == SyncInterval {
 		err = s.db.LogData(nil, pebble.Sync)
 	}
-	return errors.Join(err, s.db.Close(), s.lock.Close())
+	return errors.Join(inBrief(err), inBrief(s.db.Close()), s.lock.Close())
 }
 
 // Ready returns nil while the store accepts appends.
@@ -314,7 +314,10 @@ func (s *Store) get(key []byte) ([]byte, error) {
 		return nil, s.readError(err)
 	}
 	out := append([]byte{}, value...)
-	return out, closer.Close()
+	if err := closer.Close(); err != nil {
+		return nil, s.readError(err)
+	}
+	return out, nil
 }
 
 func (s *Store) getNumber(key []byte) (n uint64, found bool, err error) {
@@ -336,5 +339,5 @@ func (s *Store) getNumber(key []byte) (n uint64, found bool, err error) {
 }
 
 func (s *Store) readError(err error) error {
-	return fmt.Errorf("local store: read %q: %w: %w", s.opts.Path, store.ErrUnavailable, err)
+	return fmt.Errorf("local store: read %q: %w: %w", s.opts.Path, store.ErrUnavailable, inBrief(err))
 }

@@ -20,7 +20,7 @@ var _ pebble.Logger = (*logger)(nil)
 func (l *logger) Infof(string, ...any) {}
 
 func (l *logger) Errorf(format string, args ...any) {
-	l.log.Warn("local store", "detail", fmt.Sprintf(format, args...))
+	l.log.Warn("local store", "detail", inBrief(fmt.Errorf(format, args...)).Error())
 }
 
 func (l *logger) Fatalf(format string, args ...any) {
@@ -31,7 +31,9 @@ func (l *logger) Fatalf(format string, args ...any) {
 func (l *logger) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: l.background,
-		DataCorruption:  func(info pebble.DataCorruptionInfo) { l.fail(fmt.Errorf("data corruption: %s", info)) },
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			l.fail(fmt.Errorf("data corruption in %s: %w", info.Path, info.Details))
+		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			l.log.Warn("local store: slow disk", "path", info.Path, "operation", info.OpType.String(), "duration", info.Duration)
 		},

@@ -78,7 +78,7 @@ func (s *Store) write(client string, fill func(*pebble.Batch) error) error {
 	if err != nil {
 		return err // the batch may still be in pebble's hands
 	}
-	return b.Close()
+	return inBrief(b.Close())
 }
 
 // Committed returns a client's offsets. See store.Store.
