@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
+
+// release is the version of this source where no tag says otherwise. The Makefile reads it, and CHANGELOG.md has a section for it.
+const release = "0.1.0"
 
 // Set by the Makefile with -ldflags -X; empty in a plain "go build".
 var (
@@ -27,13 +31,13 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// version returns the module version and the commit that this binary was built
-// from, as far as the build recorded them.
+// version returns the version and the commit that this binary was built from, as far as the build recorded them.
 func version() (v, commit string) {
 	v, commit = buildVersion, buildCommit
 	info, ok := debug.ReadBuildInfo()
-	if ok && v == "" {
-		v = info.Main.Version
+	// Go calls a build without a tag "(devel)" or v0.0.0 with a date; neither says more than release and the commit do.
+	if ok && v == "" && info.Main.Version != "(devel)" && !strings.HasPrefix(info.Main.Version, "v0.0.0-") {
+		v = strings.TrimPrefix(info.Main.Version, "v")
 	}
 	if ok && commit == "" {
 		for _, s := range info.Settings {
@@ -43,7 +47,7 @@ func version() (v, commit string) {
 		}
 	}
 	if v == "" {
-		v = "(devel)"
+		v = release
 	}
 	if commit == "" {
 		commit = "unknown"

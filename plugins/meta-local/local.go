@@ -16,9 +16,6 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// version is the plugin's own, shown to operators.
-const version = "1.0.0"
-
 // maxValueBytes keeps an entry well inside a gRPC message.
 const maxValueBytes = 3 << 20
 
@@ -46,7 +43,7 @@ func newLocal() *local { return &local{log: slog.New(slog.DiscardHandler)} }
 
 // Info implements sdk.Plugin, as do the following.
 func (l *local) Info() sdk.Info {
-	return sdk.Info{Name: "meta-local", Version: version, Config: config{}, Exclusive: true}
+	return sdk.Info{Name: "meta-local", Version: buildVersion, Config: config{}, Exclusive: true}
 }
 
 func (l *local) Traits() *pluginv1.MetaTraits {

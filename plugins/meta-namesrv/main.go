@@ -8,4 +8,7 @@ package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"
 
+// buildVersion is set by the build.
+var buildVersion = "dev"
+
 func main() { sdk.ServeMeta(newNamesrv()) }

@@ -17,9 +17,6 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// version is the plugin's own, shown to operators.
-const version = "1.0.0"
-
 // Bounds of a page of a listing.
 const (
 	pageEntries = 512
@@ -43,7 +40,7 @@ func newNamesrv() *namesrv { return &namesrv{log: slog.New(slog.DiscardHandler)}
 
 // Info implements sdk.Plugin, as do the following.
 func (n *namesrv) Info() sdk.Info {
-	return sdk.Info{Name: "meta-namesrv", Version: version, Config: config{}}
+	return sdk.Info{Name: "meta-namesrv", Version: buildVersion, Config: config{}}
 }
 
 func (n *namesrv) Traits() *pluginv1.MetaTraits {
