@@ -111,7 +111,7 @@ type MQTT struct {
 	MaxKeepAlive time.Duration `yaml:"max_keep_alive"`
 	// Longest time that the session of a disconnected client is kept, a duration of at least 1s; 0 is no limit. It also ends sleeping 3.1.1 sessions.
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
-	// Connections that this node takes at a time; 0 is no limit.
+	// Admitted clients that this node serves at a time; 0 is no limit. A client that takes over its own connection needs no room. Connections that are not admitted yet have bounds of their own.
 	MaxConnections int `yaml:"max_connections"`
 	// Response information for MQTT 5 clients that ask for it: the topic below which they should expect answers to their requests. `%c` is the client id, `%u` the user name. It says nothing about what a client may do. Empty: none is given.
 	ResponseInformation string `yaml:"response_information"`

@@ -24,8 +24,10 @@ type acks struct {
 	queue []*ack
 	// waiting counts messages of any QoS that the store has not confirmed.
 	waiting int
-	// unfinished counts QoS 1 and 2 messages towards the receive maximum: until PUBACK, PUBCOMP or a PUBREC that refuses.
+	// unfinished counts QoS 1 messages towards the receive maximum, until PUBACK; open are the packet ids of the QoS 2 messages that
+	// count as well, until PUBCOMP or a PUBREC that refuses. A repeat of an open one is the same message (MQTT 5, 4.9).
 	unfinished int
+	open       map[uint16]struct{}
 	ended      bool
 }
 
@@ -49,22 +51,38 @@ func (a *acks) begin(qos byte, id uint16, bound int) *ack {
 }
 
 // admit counts a QoS 1 or 2 message towards the receive maximum; it returns false when the client has sent too many.
-func (a *acks) admit(limit int) bool {
+func (a *acks) admit(qos byte, id uint16, limit int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.unfinished >= limit {
+	if _, repeated := a.open[id]; repeated && qos == 2 {
+		return true
+	}
+	if a.unfinished+len(a.open) >= limit {
 		return false
 	}
-	a.unfinished++
+	if qos < 2 {
+		a.unfinished++
+		return true
+	}
+	if a.open == nil {
+		a.open = make(map[uint16]struct{})
+	}
+	a.open[id] = struct{}{}
 	return true
 }
 
 // finish notes that a QoS 2 message ended with PUBCOMP.
-func (a *acks) finish() {
+func (a *acks) finish(id uint16) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.unfinished > 0 {
-		a.unfinished--
+	a.close(id)
+}
+
+// close takes a QoS 2 message off the receive maximum. Called with mu held.
+func (a *acks) close(id uint16) {
+	delete(a.open, id)
+	if len(a.open) == 0 {
+		a.open = nil // an idle connection has no map
 	}
 }
 
@@ -81,8 +99,11 @@ func (a *acks) end(k *ack, code packet.Code, send func(*ack)) {
 	n := 0
 	for n < len(a.queue) && a.queue[n].done {
 		q := a.queue[n]
-		if q.kind == packet.PUBACK || q.code >= packet.UnspecifiedError {
+		switch {
+		case q.kind == packet.PUBACK:
 			a.unfinished--
+		case q.kind == packet.PUBREC && q.code.Failed():
+			a.close(q.id)
 		}
 		send(q)
 		a.queue[n] = nil

@@ -51,7 +51,10 @@ type conn struct {
 	expiry *time.Timer
 	// admitted is the principal once the client has one, for those who look from outside.
 	admitted atomic.Pointer[auth.Principal]
-	counted  bool // towards mqtt.max_connections; guarded by Server.mu
+	// slot: it counts towards mqtt.max_connections; replaces is whose slot it took, while the takeover is not done. Both are guarded
+	// by Server.mu.
+	slot     bool
+	replaces *conn
 
 	causeMu sync.Mutex
 	cause   string // why the server closed the connection

@@ -44,7 +44,7 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 	if err := topic.ValidateName(p.Topic); err != nil {
 		return c.fail(packet.TopicNameInvalid, err.Error())
 	}
-	if p.QoS > 0 && c.version == packet.V5 && !c.acks.admit(c.srv.o.ReceiveMaximum) {
+	if p.QoS > 0 && c.version == packet.V5 && !c.acks.admit(p.QoS, p.PacketID, c.srv.o.ReceiveMaximum) {
 		return c.fail(packet.ReceiveMaximumExceeded, "more messages in flight than the receive maximum")
 	}
 	c.srv.metrics.received[p.QoS].Inc()
@@ -135,7 +135,7 @@ func (c *conn) acknowledged(p *packet.Ack) {
 		switch {
 		case err != nil: // the session has closed the connection
 		case known:
-			c.acks.finish()
+			c.acks.finish(p.PacketID)
 			c.SendAck(packet.PUBCOMP, p.PacketID, packet.Success)
 		default:
 			c.SendAck(packet.PUBCOMP, p.PacketID, packet.PacketIdentifierNotFound)

@@ -79,17 +79,7 @@ func (c *conn) handshake(ctx context.Context) error {
 // admit checks CONNECT and asks who the client is.
 func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	c.clientID = cn.ClientID
-	switch {
-	case !c.srv.admitConnection(c):
-		c.log.Warn("connection refused: mqtt.max_connections is reached", "remote", c.remote, "limit", c.srv.o.MaxConnections)
-		if c.version != packet.V5 {
-			return c.refuse(packet.ServerUnavailable, "")
-		}
-		if reference := c.srv.o.ServerReference; reference != "" {
-			return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: &packet.Properties{ServerReference: &reference}})
-		}
-		return c.refuse(packet.ServerBusy, "too many connections")
-	case cn.ClientID == "" && (c.version == packet.V31 || c.version == packet.V311 && !cn.CleanStart):
+	if cn.ClientID == "" && (c.version == packet.V31 || c.version == packet.V311 && !cn.CleanStart) {
 		// [MQTT-3.1.3-8]
 		return c.refuse(packet.ClientIdentifierNotValid, "a session that is kept needs a client id")
 	}
@@ -142,7 +132,22 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 			return c.refuse(packet.NotAuthorized, "the client may not publish its will")
 		}
 	}
+	if !c.srv.takeSlot(c) {
+		return c.full()
+	}
 	return nil
+}
+
+// full refuses a client because mqtt.max_connections is reached.
+func (c *conn) full() error {
+	c.log.Warn("connection refused: mqtt.max_connections is reached", "client", c.clientID, "remote", c.remote, "limit", c.srv.o.MaxConnections)
+	if c.version != packet.V5 {
+		return c.refuse(packet.ServerUnavailable, "")
+	}
+	if reference := c.srv.o.ServerReference; reference != "" {
+		return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: &packet.Properties{ServerReference: &reference}})
+	}
+	return c.refuse(packet.ServerBusy, "too many connections")
 }
 
 // reasonCode is the CONNACK code for a denial.
@@ -194,6 +199,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(packet.ServerUnavailable, "the session is not available now")
 	}
 	c.session = s
+	c.srv.keepSlot(c)
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
 	c.out.mu.Lock()
 	c.out.writable = s.Writable

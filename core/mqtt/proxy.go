@@ -30,6 +30,7 @@ func (l Listener) proxied(nc net.Conn, limit time.Duration) *proxyproto.Conn {
 	policy := proxyproto.REJECT
 	if l.trusts(nc.RemoteAddr()) {
 		policy = proxyproto.REQUIRE
+		nc = &gathered{Conn: nc}
 	}
 	return proxyproto.NewConn(nc, proxyproto.WithPolicy(policy), proxyproto.SetReadHeaderTimeout(limit))
 }

@@ -54,7 +54,7 @@ type Server struct {
 	listeners []net.Listener
 	https     []*http.Server // of the WebSocket listeners
 	conns     map[*conn]struct{}
-	admitted  int
+	slots     slots
 }
 
 // New makes a Server.
@@ -65,7 +65,7 @@ func New(o Options) *Server {
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = connectTimeout
 	}
-	s := &Server{o: o, log: o.Log, conns: make(map[*conn]struct{})}
+	s := &Server{o: o, log: o.Log, conns: make(map[*conn]struct{}), slots: slots{limit: o.MaxConnections}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registerer, s)
 	return s
@@ -111,9 +111,7 @@ func (s *Server) run(c *conn) {
 	c.serve(s.ctx)
 	s.mu.Lock()
 	delete(s.conns, c)
-	if c.counted {
-		s.admitted--
-	}
+	s.slots.leave(c, func(old *conn) bool { _, open := s.conns[old]; return open })
 	s.mu.Unlock()
 }
 
@@ -140,16 +138,18 @@ func (s *Server) add(c *conn) bool {
 	return true
 }
 
-// admitConnection counts a connection towards the limit; it returns false when the limit is reached.
-func (s *Server) admitConnection(c *conn) bool {
+// takeSlot counts a client towards the limit; it returns false when the limit is reached.
+func (s *Server) takeSlot(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.o.MaxConnections > 0 && s.admitted >= s.o.MaxConnections {
-		return false
-	}
-	s.admitted++
-	c.counted = true
-	return true
+	return s.slots.take(c)
+}
+
+// keepSlot notes that a client has its session.
+func (s *Server) keepSlot(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots.attached(c)
 }
 
 // Connections is the number of open connections, admitted or not.

@@ -61,6 +61,7 @@ type Node struct {
 	Meta     *meta.Meta
 	Server   *mqtt.Server
 	store    *local.Store
+	plug     *plug
 	// Faults makes calls of the running node's store fail.
 	Faults *storetest.Faulty
 
@@ -172,7 +173,7 @@ func (n *Node) Restart() {
 	n.tcp, n.ws, n.more = addrs[0], addrs[1], addrs[2:]
 	sessions.Start()
 	server.Serve()
-	n.Sessions, n.Meta, n.Server, n.store, n.Faults = sessions, md, server, st, faults
+	n.Sessions, n.Meta, n.Server, n.store, n.plug, n.Faults = sessions, md, server, st, plug, faults
 }
 
 // TCP is the address of the plain listener.
@@ -180,6 +181,9 @@ func (n *Node) TCP() net.Addr { return n.tcp }
 
 // Addr is the address of one of the listeners that the test has added, in their order.
 func (n *Node) Addr(i int) net.Addr { return n.more[i] }
+
+// RefuseMetadata makes the running node's metadata refuse every call, or answer again.
+func (n *Node) RefuseMetadata(refuse bool) { n.plug.out.Store(refuse) }
 
 // Lag is how many entries of a filter's queue a client has not committed; -1 where it has committed nothing.
 func (n *Node) Lag(client, filter string) int64 {
