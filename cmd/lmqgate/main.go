@@ -73,6 +73,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newCredentialsCommand(app),
 		newPubCommand(app),
 		newSubCommand(app),
+		newBenchCommand(app),
 		newPluginCommand(app),
 		newMetaCommand(app),
 		newVersionCommand(),

@@ -1,0 +1,169 @@
+package mqttload
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// startBroker starts a broker of another make.
+func startBroker(t *testing.T, hooks ...mochi.Hook) *Target {
+	t.Helper()
+	server := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
+	if len(hooks) == 0 {
+		hooks = []mochi.Hook{new(open)}
+	}
+	for _, h := range hooks {
+		require.NoError(t, server.AddHook(h, nil))
+	}
+	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
+	require.NoError(t, server.AddListener(l))
+	require.NoError(t, server.Serve())
+	t.Cleanup(func() { _ = server.Close() })
+	return &Target{Name: "mochi", Version: packet.V311, Dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Address())
+	}}
+}
+
+func find(t *testing.T, name string) Scenario {
+	t.Helper()
+	s, ok := Find(name)
+	require.True(t, ok, name)
+	return s
+}
+
+func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
+	for _, s := range Scenarios() {
+		for _, v := range []packet.Version{packet.V311, packet.V5} {
+			for qos := range 3 {
+				if s.Name == "catchup" && qos == 0 {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/%s/%d", s.Name, v, qos), func(t *testing.T) {
+					t.Parallel()
+					b := startBroker(t)
+					b.Version = v
+					p := Plan{Publishers: 3, Subscribers: 2, Window: 4, QoS: qos, Warmup: -1, Duration: 200 * time.Millisecond, Messages: 100}
+					if s.Name == "catchup" || s.Name == "p2p" || s.Name == "fanin" {
+						p.Subscribers = 1
+					}
+					if qos == 0 {
+						p.Rate = 100 // a broker may drop what comes too fast
+					}
+					r, err := Run(t.Context(), s, p, b, nil)
+					require.NoError(t, err)
+					require.Equal(t, s.Name, r.Scenario)
+					require.Positive(t, r.Seconds)
+					require.Zero(t, r.Missing)
+					if s.Name != "catchup" { // this broker sends in no order what waited
+						require.Zero(t, r.Reordered)
+						require.NotNil(t, r.Delivery)
+						require.Positive(t, r.Delivery.P50)
+						require.LessOrEqual(t, r.Delivery.P50, r.Delivery.Max)
+					}
+				})
+			}
+		}
+	}
+}
+
+// lossy drops every tenth message on its way to a subscriber.
+type lossy struct {
+	mochi.HookBase
+	n int
+}
+
+func (*lossy) ID() string           { return "lossy" }
+func (*lossy) Provides(b byte) bool { return b == mochi.OnPublish }
+func (l *lossy) OnPublish(_ *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+	if l.n++; l.n%10 == 0 {
+		return pk, packets.CodeSuccessIgnore
+	}
+	return pk, nil
+}
+
+func TestWhatTheBrokerLosesIsMissing(t *testing.T) {
+	b := startBroker(t, new(open), new(lossy))
+	r, err := Run(t.Context(), find(t, "p2p"), Plan{QoS: 0, Rate: 500, Warmup: -1, Duration: 200 * time.Millisecond}, b, nil)
+	require.NoError(t, err)
+	require.Positive(t, r.Missing)
+}
+
+func TestARefusalEndsTheRunWithItsReason(t *testing.T) {
+	b := startBroker(t, new(closed))
+	for _, name := range []string{"p2p", "conn", "sleep", "catchup"} {
+		_, err := Run(t.Context(), find(t, name), Plan{QoS: -1, Publishers: 2, Duration: 100 * time.Millisecond}, b, nil)
+		require.ErrorContains(t, err, "was refused", name)
+	}
+}
+
+// open admits everybody.
+type open struct{ mochi.HookBase }
+
+func (*open) ID() string { return "open" }
+
+func (*open) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+
+func (*open) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+
+func (*open) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+
+// closed admits nobody.
+type closed struct{ mochi.HookBase }
+
+func (*closed) ID() string                                               { return "closed" }
+func (*closed) Provides(b byte) bool                                     { return b == mochi.OnConnectAuthenticate }
+func (*closed) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return false }
+
+func TestARunThatIsInterruptedEndsSoonAndLeavesNoSessions(t *testing.T) {
+	b := startBroker(t)
+	for _, s := range Scenarios() {
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		began := time.Now()
+		_, _ = Run(ctx, s, Plan{QoS: -1, Publishers: 2, Subscribers: 1, Duration: time.Minute, Messages: 10_000_000}, b, nil)
+		cancel()
+		require.Less(t, time.Since(began), 20*time.Second, s.Name)
+	}
+}
+
+func TestPlansOutOfRangeAreRefused(t *testing.T) {
+	for want, p := range map[string]Plan{
+		"window":     {Window: 40_000},
+		"payload":    {Size: 3},
+		"QoS":        {QoS: 3},
+		"publishers": {Publishers: -1},
+		"negative":   {Rate: -1},
+	} {
+		_, err := Run(t.Context(), find(t, "p2p"), p, &Target{}, nil)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestCompareTakesTurns(t *testing.T) {
+	a, b := startBroker(t), startBroker(t)
+	a.Name, b.Name = "a", "b"
+	c, err := Compare(t.Context(), find(t, "p2p"), Plan{QoS: 1, Warmup: -1, Duration: 50 * time.Millisecond}, a, b, 3, nil)
+	require.NoError(t, err)
+	require.Len(t, c.A, 3)
+	require.Len(t, c.B, 3)
+	require.Positive(t, c.Rate)
+	require.Positive(t, c.P50)
+}
+
+func TestTheMedianIsTheMiddle(t *testing.T) {
+	require.Zero(t, Median(nil))
+	require.InDelta(t, 2, Median([]float64{3, 1, 2}), 0)
+	require.InDelta(t, 2.5, Median([]float64{4, 1, 2, 3}), 0)
+}
