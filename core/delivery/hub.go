@@ -18,20 +18,25 @@ import (
 // ErrClosed says that the hub is closed.
 var ErrClosed = errors.New("delivery is closed")
 
+// Catalog is what delivery needs to know of first-level topics; see package catalog.
+type Catalog interface {
+	// Topics lists the first-level topics that filters with a wildcard first level belong to.
+	Topics() []string
+	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps store.ErrUnknownTopic where
+	// there is none.
+	Resolve(first string) (string, error)
+	// Compatible reports whether gateways that know no buckets publish as well. Point-to-point messages must then be looked for in
+	// each client's own queue, which costs a long poll for each client and broker.
+	Compatible() bool
+}
+
 // Options configure a Hub.
 type Options struct {
-	Store store.Store
-	// Topics lists the first-level topics that filters with a wildcard first level belong to.
-	Topics func() []string
-	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps
-	// store.ErrUnknownTopic where there is none.
-	Resolve func(first string) (string, error)
+	Store   store.Store
+	Catalog Catalog
 	Log     *slog.Logger
 	// Registerer may be nil.
 	Registerer prometheus.Registerer
-	// OwnP2P reports whether point-to-point messages must be looked for in each client's own queue instead of its bucket, because
-	// gateways that know no buckets publish as well; nil: never. It costs a long poll a client and broker.
-	OwnP2P func() bool
 	// MaxBuffered bounds the memory of all windows together, in bytes; 0: 64 MiB.
 	MaxBuffered int64
 	// MaxBehind bounds how many records a live reader may be behind by; 0: 100,000.
@@ -49,9 +54,7 @@ type Options struct {
 // them all.
 type Hub struct {
 	store     store.Store
-	topics    func() []string
-	ownP2P    func() bool
-	resolve   func(string) (string, error)
+	catalog   Catalog
 	log       *slog.Logger
 	metrics   *metrics
 	budget    int64
@@ -80,7 +83,7 @@ type Hub struct {
 func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
-		store: o.Store, topics: o.Topics, ownP2P: o.OwnP2P, resolve: o.Resolve, log: o.Log,
+		store: o.Store, catalog: o.Catalog, log: o.Log,
 		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify, hidden: o.Hidden,
 		filters: topic.NewTrie[*source](),
 		ctx:     ctx, cancel: cancel,
@@ -93,9 +96,6 @@ func New(o Options) *Hub {
 	setDefault(&h.linger, 30*time.Second)
 	setDefault(&h.verify, time.Minute)
 	setDefault(&h.hidden, 30*time.Second)
-	if h.ownP2P == nil {
-		h.ownP2P = func() bool { return false }
-	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -137,11 +138,33 @@ type deaf struct{}
 
 func (deaf) ReaderReady(Reader) {}
 
+// names is a catalog that lists some topics and resolves every name.
+type names struct {
+	mu     sync.Mutex
+	topics []string
+}
+
+func (n *names) Topics() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.topics)
+}
+
+func (n *names) add(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.topics = append(n.topics, name)
+}
+
+func (*names) Resolve(first string) (string, error) { return first, nil }
+func (*names) Compatible() bool                     { return false }
+
 func newHub(t *testing.T, st store.Store, o Options) *Hub {
 	t.Helper()
 	o.Store = st
-	o.Topics = func() []string { return []string{"T"} }
-	o.Resolve = func(first string) (string, error) { return first, nil }
+	if o.Catalog == nil {
+		o.Catalog = &names{topics: []string{"T"}}
+	}
 	h := New(o)
 	t.Cleanup(h.Close)
 	return h
@@ -391,17 +414,13 @@ func TestAnIdleQueueIsComparedWithTheStoreNowAndThen(t *testing.T) {
 
 func TestAFilterWithAWildcardFirstLevelTailsTopicsThatComeLater(t *testing.T) {
 	st := newFaultyStore()
-	var mu sync.Mutex
-	topics := []string{"T"}
-	h := newHub(t, st, Options{})
-	h.topics = func() []string { mu.Lock(); defer mu.Unlock(); return topics }
+	known := &names{topics: []string{"T"}}
+	h := newHub(t, st, Options{Catalog: known})
 	o := newOwner()
 	r, err := h.Live(t.Context(), "#", o)
 	require.NoError(t, err)
 	defer r.Close()
-	mu.Lock()
-	topics = append(topics, "U")
-	mu.Unlock()
+	known.add("U")
 	require.NoError(t, h.TopicsChanged(t.Context()))
 	rec := st.record("U/x", 7)
 	st.tail(rec)
@@ -430,7 +449,7 @@ func TestPointToPointReachesItsClientOnly(t *testing.T) {
 func BenchmarkRouteToOneQueueReader(b *testing.B) {
 	st := newFaultyStore()
 	st.endless = true
-	h := New(Options{Store: st, Topics: func() []string { return nil }, Resolve: func(f string) (string, error) { return f, nil }})
+	h := New(Options{Store: st, Catalog: &names{}})
 	defer h.Close()
 	r, err := h.Queue(b.Context(), "T/#", refOf("T/#"), 0, 0, deaf{})
 	if err != nil {

@@ -31,21 +31,21 @@ type tail struct {
 // wanted lists the tails that a source needs now.
 func (h *Hub) wanted(s *source) ([]tailKey, error) {
 	if s.filter == "" {
-		if h.ownP2P() {
+		if h.catalog.Compatible() {
 			return []tailKey{{name: s.queue, queue: true}}, nil
 		}
 		return []tailKey{{name: topic.P2PBucket(s.client), queue: true}}, nil
 	}
 	if !topic.HasWildcardFirst(s.filter) {
-		name, err := h.resolve(topic.First(s.filter))
+		name, err := h.catalog.Resolve(topic.First(s.filter))
 		if err != nil {
 			return nil, err
 		}
 		return []tailKey{{name: name}}, nil
 	}
 	var keys []tailKey
-	for _, first := range h.topics() {
-		if name, err := h.resolve(first); err == nil && !slices.Contains(keys, tailKey{name: name}) {
+	for _, first := range h.catalog.Topics() {
+		if name, err := h.catalog.Resolve(first); err == nil && !slices.Contains(keys, tailKey{name: name}) {
 			keys = append(keys, tailKey{name: name})
 		}
 	}

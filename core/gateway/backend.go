@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,30 +43,23 @@ func (b *backend) CreateTopic(ctx context.Context, name string, queues int) (adm
 	if err := b.g.store.ValidTopic(name); err != nil {
 		return admin.Topic{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
-	if queues == 0 {
-		queues = b.g.cfg.Topics.Queues
-	}
-	if err := b.g.publisher.Create(ctx, name, queues); err != nil {
+	if err := b.g.catalog.Create(ctx, name, queues); err != nil {
 		return admin.Topic{}, err
 	}
 	info, err := b.g.store.Topic(ctx, name)
 	if err != nil {
-		return admin.Topic{Name: name, Queues: queues}, nil //nolint:nilerr // it was created
+		return admin.Topic{Name: name, Queues: cmp.Or(queues, b.g.cfg.Topics.Queues)}, nil //nolint:nilerr // it was created
 	}
 	return admin.Topic{Name: name, Queues: info.Queues, Brokers: info.Brokers}, nil
 }
 
 // DeleteTopic removes a first-level topic, its records and its registration.
 func (b *backend) DeleteTopic(ctx context.Context, name string) error {
-	_, err := b.g.store.Topic(ctx, name)
-	if errors.Is(err, store.ErrUnknownTopic) && !b.g.meta.HasTopic(name) {
+	err := b.g.catalog.Delete(ctx, name)
+	if errors.Is(err, store.ErrUnknownTopic) {
 		return fmt.Errorf("%w: there is no first-level topic %q; lmqgate topic list shows them", admin.ErrNotFound, name)
 	}
-	if err := b.g.meta.RemoveTopic(ctx, name); err != nil {
-		return err
-	}
-	b.g.publisher.Forget(name)
-	return b.g.store.DeleteTopic(ctx, name)
+	return err
 }
 
 // Clients describes the connected clients.

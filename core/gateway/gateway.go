@@ -13,6 +13,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/catalog"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -56,6 +57,7 @@ type Gateway struct {
 	reloads    reloads
 	meta       *meta.Meta
 	store      store.Store
+	catalog    *catalog.Catalog
 	hub        *delivery.Hub
 	publisher  *publish.Publisher
 	sessions   *session.Manager
@@ -167,17 +169,17 @@ func (g *Gateway) build() error {
 	}
 	g.store = st
 	g.push(func(context.Context) { g.logged("closing the store", st.Close()) })
-	g.publisher = publish.New(publish.Options{Store: st, Meta: g.meta, Retainer: retainer{g.meta}, Dispatch: g.dispatch(),
-		AutoCreate: g.cfg.Topics.AutoCreate, Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback,
-		OnTopicCreated: func(ctx context.Context) error { return g.hub.TopicsChanged(ctx) }, Log: g.log, Registerer: g.registry})
-	g.hub = delivery.New(delivery.Options{Store: st, Topics: g.meta.Topics, Resolve: g.publisher.Resolve, OwnP2P: g.publisher.Compatible, Log: g.log,
-		Registerer: g.registry})
-	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Publisher: g.publisher, Meta: g.meta, Topics: g.meta.Topics, Alive: g.alive,
+	g.catalog = catalog.New(catalog.Options{Store: st, Meta: g.meta, Dispatch: g.dispatch(), AutoCreate: g.cfg.Topics.AutoCreate,
+		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Log: g.log})
+	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta}, Log: g.log, Registerer: g.registry})
+	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Log: g.log, Registerer: g.registry})
+	g.catalog.Watch(g.hub)
+	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher, Meta: g.meta, Alive: g.alive,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
-		g.logged("tailing new first-level topics", g.hub.TopicsChanged(ctx))
+		g.logged("tailing new first-level topics", g.catalog.Changed(ctx))
 		g.sessions.TopicsChanged()
 	})
 	g.meta.OnNodeLost(g.sessions.NodeLost)
@@ -214,11 +216,11 @@ func (g *Gateway) alive(node string) bool {
 }
 
 // dispatch is the dispatch mode; the embedded store has no other gateways to be compatible with.
-func (g *Gateway) dispatch() publish.DispatchMode {
+func (g *Gateway) dispatch() catalog.DispatchMode {
 	if g.cfg.Store.Type == config.StoreLocal {
-		return publish.Lean
+		return catalog.Lean
 	}
-	return publish.DispatchMode(g.cfg.Store.RocketMQ.Dispatch)
+	return catalog.DispatchMode(g.cfg.Store.RocketMQ.Dispatch)
 }
 
 // listen binds every address, and serves the admin HTTP side at once, so that probes see a node that waits.

@@ -1,5 +1,5 @@
-// Package publish turns one PUBLISH into one stored record: it finds the first-level topic, the dispatch set (the queues that
-// the message goes to), keeps the order that MQTT promises, and sets retained values.
+// Package publish turns one PUBLISH into one stored record: it asks the catalog for the store's topic, finds the dispatch set (the
+// queues that the message goes to), keeps the order that MQTT promises, and sets retained values.
 //
 // A Publisher serves the node. Each publishing client has Lanes: a message waits only for earlier messages of the same client
 // to the same topic, because a store may let appends that overlap overtake each other. The callback of a message runs once the

@@ -126,7 +126,7 @@ func (p *Publisher) One(ctx context.Context, client string, m *store.Message) er
 // topic.SessionQueue counts.
 func (p *Publisher) SaveSession(client string, state []byte) error {
 	ctx := p.deadline()
-	if err := p.ensureOwn(ctx, SessionTopic, sessionTopicQueues); err != nil {
+	if err := p.o.Catalog.EnsureOwn(ctx, SessionTopic, sessionTopicQueues); err != nil {
 		return err
 	}
 	m := &store.Message{Topic: SessionTopic, Payload: state, Publisher: client, Created: time.Now()}

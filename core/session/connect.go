@@ -89,7 +89,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reac
 	s.expiry, s.will, s.window = r.Expiry, r.Will, r.ReceiveMaximum
 	fresh := rec == nil
 	resumed := s.rec != nil
-	s.adopts = fresh && !r.CleanStart && s.m.o.Publisher.Compatible()
+	s.adopts = fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	s.durable = rec != nil || r.Expiry > 0
 	if s.expire != nil {
 		s.expire.Stop()

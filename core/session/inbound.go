@@ -72,7 +72,7 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	if !durable || noted || many {
 		return noted && durable
 	}
-	physical, err := s.m.o.Publisher.Physical(ctx, m.Topic)
+	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic)
 	if err != nil {
 		return false // it is refused when it is published
 	}

@@ -34,17 +34,25 @@ type Metadata interface {
 	EachWill(ctx context.Context, f func(*meta.Will) error) error
 }
 
+// Catalog is what sessions need to know of first-level topics; see package catalog.
+type Catalog interface {
+	Topics() []string
+	Resolve(first string) (string, error)
+	Ensure(ctx context.Context, first string) (string, error)
+	Physical(ctx context.Context, name string) (string, error)
+	Compatible() bool
+}
+
 // Options configure a Manager.
 type Options struct {
 	NodeID    string
 	Store     store.Store
 	Hub       *delivery.Hub
+	Catalog   Catalog
 	Publisher *publish.Publisher
 	Meta      Metadata
 	// Alive reports whether a node of the cluster is known to live; nil: only this one is.
 	Alive func(node string) bool
-	// Topics lists the registered first-level topics.
-	Topics func() []string
 	// ExpiryMax bounds how long sessions outlive their connections; 0: no bound.
 	ExpiryMax time.Duration
 	// CommitInterval is how often progress is committed; 0: 1 s. What was acknowledged since is delivered again after a crash.

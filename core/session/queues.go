@@ -15,7 +15,7 @@ import (
 // topic has one on each broker, and, where a queue may be fed by one topic only, one for each topic.
 func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
 	if !topic.HasWildcardFirst(filter) {
-		physical, err := m.o.Publisher.Ensure(ctx, topic.First(filter))
+		physical, err := m.o.Catalog.Ensure(ctx, topic.First(filter))
 		if err != nil {
 			return nil, err
 		}
@@ -25,7 +25,7 @@ func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, 
 		return m.onBrokers(ctx, "", topic.Queue(filter))
 	}
 	var refs []store.QueueRef
-	for _, first := range m.o.Topics() {
+	for _, first := range m.o.Catalog.Topics() {
 		some, err := m.onBrokers(ctx, first, topic.RootQueue(first, topic.Queue(filter)))
 		if err != nil {
 			return nil, err
@@ -111,7 +111,7 @@ func (m *Manager) grown(known map[string]int, first string) bool {
 	}
 	n := len(brokers)
 	if first == "" && m.o.Store.Limits().SingleFeeder {
-		n *= 1 + len(m.o.Topics())
+		n *= 1 + len(m.o.Catalog.Topics())
 	}
 	before, asked := known[first]
 	known[first] = n
@@ -142,7 +142,7 @@ func (m *Manager) first(filter string) (string, error) {
 	if topic.HasWildcardFirst(filter) {
 		return "", nil
 	}
-	return m.o.Publisher.Resolve(topic.First(filter))
+	return m.o.Catalog.Resolve(topic.First(filter))
 }
 
 // addQueues adds feeds for queues that the session does not read yet, of topics that have grown.

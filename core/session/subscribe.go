@@ -96,7 +96,7 @@ func (s *Session) openSubscription(ctx context.Context, sub *subscription) error
 	}
 	broad := topic.HasWildcardFirst(sub.filter)
 	if !broad {
-		if _, err := s.m.o.Publisher.Ensure(ctx, topic.First(sub.filter)); err != nil {
+		if _, err := s.m.o.Catalog.Ensure(ctx, topic.First(sub.filter)); err != nil {
 			return err
 		}
 	}

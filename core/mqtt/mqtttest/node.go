@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/catalog"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/meta/metatest"
@@ -131,14 +132,14 @@ func (n *Node) Restart() {
 	plug := &plug{next: n.backend.Client()}
 	md, err := meta.New(meta.Options{Client: plug, Traits: n.backend.Traits, NodeID: "node", Log: log})
 	require.NoError(n.tb, err)
-	var hub *delivery.Hub
-	pub := publish.New(publish.Options{Store: faults, Meta: md, Retainer: retainer{md}, Dispatch: publish.Lean, AutoCreate: !n.cfg.NoAutoCreate,
-		Queues: 1, OnTopicCreated: func(ctx context.Context) error { return hub.TopicsChanged(ctx) }, Log: log})
+	topics := catalog.New(catalog.Options{Store: faults, Meta: md, Dispatch: catalog.Lean, AutoCreate: !n.cfg.NoAutoCreate, Queues: 1, Log: log})
+	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
 	do := n.cfg.Delivery
-	do.Store, do.Topics, do.Resolve, do.Log = faults, md.Topics, pub.Resolve, log
-	hub = delivery.New(do)
+	do.Store, do.Catalog, do.Log = faults, topics, log
+	hub := delivery.New(do)
+	topics.Watch(hub)
 	so := n.cfg.Session
-	so.NodeID, so.Store, so.Hub, so.Publisher, so.Meta, so.Log = "node", faults, hub, pub, md, log
+	so.NodeID, so.Store, so.Hub, so.Catalog, so.Publisher, so.Meta, so.Log = "node", faults, hub, topics, pub, md, log
 	so.ExpiryMax = n.cfg.MQTT.SessionExpiryMax
 	sessions := session.NewManager(so)
 	mo := n.cfg.MQTT
@@ -166,7 +167,7 @@ func (n *Node) Restart() {
 	}
 	Eventually(n.tb, "the node is ready", func() bool { return md.Ready() == nil && st.Ready(context.Background()) == nil })
 	for _, name := range n.cfg.KnownTopics {
-		require.NoError(n.tb, pub.Create(context.Background(), name, 1))
+		require.NoError(n.tb, topics.Create(context.Background(), name, 1))
 	}
 	addrs, err := server.Listen()
 	require.NoError(n.tb, err)
