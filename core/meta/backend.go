@@ -190,6 +190,35 @@ func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (
 	return out, err
 }
 
+// batchIf writes key and carries out further operations, if the revision of key is still expect. Lost answers count as in putIf.
+func (b *backend) batchIf(ctx context.Context, ns, key string, value []byte, expect stored, with []*pluginv1.Operation) (outcome, error) {
+	if err := b.enter(ctx); err != nil {
+		return outcome{}, err
+	}
+	defer b.leave()
+	main := put(ns, key, value, 0)
+	main.GetPut().Expect = &pluginv1.Expect{Revision: expect.revision}
+	ops := append([]*pluginv1.Operation{main}, with...)
+	var out outcome
+	what := fmt.Sprintf("write %s %q and %d items", ns, key, len(with))
+	err := b.write(ctx, "batch", what, expect.generation, func(ctx context.Context, try int) error {
+		resp, err := b.client().Batch(ctx, &pluginv1.BatchRequest{Operations: ops})
+		if err != nil {
+			return err
+		}
+		out = outcome{done: resp.GetDone(), revision: resp.GetRevision(), generation: b.generation()}
+		if out.done || try == 0 {
+			return nil
+		}
+		have, err := b.client().Get(ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
+		if err == nil && have.GetFound() && bytes.Equal(have.GetEntry().GetValue(), value) {
+			out.done, out.revision = true, have.GetEntry().GetRevision()
+		}
+		return err
+	})
+	return out, err
+}
+
 func (b *backend) enter(ctx context.Context) error {
 	select {
 	case b.cas <- struct{}{}:

@@ -8,8 +8,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// recordVersion is written to every value of ours. A higher one than this is refused, not guessed at.
+// recordVersion is written to every value of ours. A higher one is refused, not guessed at.
 const recordVersion = 1
+
+// newest is the highest version of a namespace's values that this gateway reads.
+func newest(ns string) int {
+	if ns == NamespaceSessions {
+		return pagedVersion
+	}
+	return recordVersion
+}
 
 // header is part of every value of ours.
 type header struct {
@@ -30,8 +38,8 @@ func decode(ns, key string, value []byte, record any) error {
 	if err := json.Unmarshal(value, &h); err != nil {
 		return fmt.Errorf("%s %q is not a JSON object of ours (%w); correct it or remove the key", ns, key, err)
 	}
-	if h.V > recordVersion {
-		return fmt.Errorf("%s %q has version %d, this gateway reads up to %d; run the newer lmqgate", ns, key, h.V, recordVersion)
+	if h.V > newest(ns) {
+		return fmt.Errorf("%s %q has version %d, this gateway reads up to %d; run the newer lmqgate", ns, key, h.V, newest(ns))
 	}
 	if h.V < 1 {
 		return fmt.Errorf(`%s %q has no version; add "v":%d or remove the key`, ns, key, recordVersion)

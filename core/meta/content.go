@@ -18,7 +18,7 @@ import (
 func Content(ctx context.Context, client pluginv1.MetaClient) (string, error) {
 	var sum digest
 	items := 0
-	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceRetained, NamespaceWills} {
+	for _, ns := range Moved() {
 		stream, err := client.List(ctx, &pluginv1.ListRequest{Namespace: ns})
 		for err == nil {
 			var page *pluginv1.ListResponse

@@ -17,6 +17,9 @@ var (
 	ErrLimit = errors.New("metadata limit reached")
 	// ErrConflict: somebody else changed the item since it was read.
 	ErrConflict = errors.New("metadata was changed by another writer")
+	// ErrSuperseded: a newer connection of the client, with a higher epoch, has the session now, or the session was ended. What was
+	// to be written does not count any more. It is an ErrConflict that trying again cannot help.
+	ErrSuperseded = fmt.Errorf("the session belongs to a newer connection: %w", ErrConflict)
 	// ErrTooManyFilters: the first-level topic has as many filters with a queue as topics.max_filters allows.
 	ErrTooManyFilters = errors.New("too many filters with a queue")
 	// ErrClosed: the Meta is closed.

@@ -2,7 +2,6 @@ package meta_test
 
 import (
 	"context"
-	"errors"
 	"syscall"
 	"testing"
 
@@ -61,6 +60,8 @@ func TestGatewaysOnEtcdSeeEachOthersChangesAndConflicts(t *testing.T) {
 	require.NoError(t, err)
 	theirs, err := b.LoadSession(ctx, "c")
 	require.NoError(t, err)
+	theirs.Epoch = 2
 	require.NoError(t, b.SaveSession(ctx, theirs))
-	require.True(t, errors.Is(a.SaveSession(ctx, mine), meta.ErrConflict))
+	mine.Username = "late"
+	require.ErrorIs(t, a.SaveSession(ctx, mine), meta.ErrSuperseded)
 }

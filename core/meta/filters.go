@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -28,7 +27,9 @@ type filters struct {
 	listed map[string]map[string]struct{}
 	// reserved are registrations under way, which count against MaxFilters as well; a filter leaves it when it is registered.
 	reserved map[string]map[string]struct{}
-	lost     []string
+	// asking counts the calls that are registering a filter right now.
+	asking map[string]int
+	lost   []string
 }
 
 // filter is the state of one registered filter.
@@ -36,6 +37,11 @@ type filter struct {
 	recorded  bool
 	pinned    bool
 	refreshed time.Time
+	// made is when the filter was registered first, and node who wrote its record last. asks counts the calls that asked this node
+	// for it.
+	made time.Time
+	node string
+	asks int
 	// retiring is set while this node takes the filter out of the list and then removes its record.
 	retiring bool
 	// lists is how many keys of LMQ name it (one, unless an operator was careless).
@@ -46,13 +52,15 @@ type filterRecord struct {
 	header
 	Pinned bool `json:"pinned,omitempty"`
 	// Refreshed is when somebody last asked for the filter, give or take; the sweep goes by it.
-	Refreshed int64  `json:"refreshed_ms"`
-	Node      string `json:"node,omitempty"`
+	Refreshed int64 `json:"refreshed_ms"`
+	// Made is when it was registered first.
+	Made int64  `json:"made_ms,omitempty"`
+	Node string `json:"node,omitempty"`
 }
 
 func newFilters(m *Meta) *filters {
 	return &filters{m: m, trie: topic.NewTrie[string](), byFirst: map[string]map[string]*filter{},
-		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}}
+		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}, asking: map[string]int{}}
 }
 
 func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
@@ -125,6 +133,7 @@ func (f *filters) applyKey(key string, e *pluginv1.Entry) {
 	defer f.mu.Unlock()
 	f.edit(key, func(st *filter) {
 		st.recorded, st.pinned, st.refreshed = e != nil, r.Pinned, fromMillis(r.Refreshed)
+		st.made, st.node = fromMillis(r.Made), r.Node
 	})
 }
 
@@ -203,68 +212,6 @@ func (m *Meta) FilterCount(first string) int {
 // a queue ("t/+" and "t/+/") differ in their number of levels, so they never match the same name. It allocates nothing.
 func (m *Meta) MatchFilters(name string, f func(queue string)) { m.filters.trie.Match(name, f) }
 
-// RegisterFilters makes sure that filters have a queue: durable when it returns, and seen by MatchFilters on this node. Other
-// nodes learn of it by the next event or poll, or at once by LearnFilters. It costs nothing where all are registered already and
-// were asked for lately; else it also puts off their retirement by Options.FilterGrace.
-//
-// ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and
-// ErrUnavailable: some may have been.
-func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
-	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceFilters)); err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := topic.ValidateFilter(name); err != nil {
-			return fmt.Errorf("register filter %q: %w", name, err)
-		}
-	}
-	f := m.filters
-	var ops []*pluginv1.Operation
-	reserved := map[string]string{} // filter -> its first level
-	release := func() {
-		for name, first := range reserved {
-			f.release(first, name)
-		}
-	}
-	f.mu.Lock()
-	for _, name := range names {
-		st := f.get(name)
-		switch {
-		case st == nil:
-			first := topic.First(name)
-			if !f.reserve(first, name, m.opts.MaxFilters) {
-				release()
-				f.mu.Unlock()
-				return fmt.Errorf("register filter %q: %w: first-level topic %q has %d, topics.max_filters allows no more",
-					name, ErrTooManyFilters, first, m.opts.MaxFilters)
-			}
-			reserved[name] = first
-			ops = append(ops, m.filterPut(name, false))
-		case st.recorded && !st.pinned && (st.retiring || time.Since(st.refreshed).Abs() > m.opts.FilterGrace/2):
-			ops = append(ops, m.filterPut(name, false))
-		}
-	}
-	f.mu.Unlock()
-	if len(ops) == 0 {
-		return nil
-	}
-	_, err := m.writer.write(ctx, ops...)
-	f.mu.Lock()
-	release()
-	f.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("register filters: %w", err)
-	}
-	for _, op := range ops {
-		m.lists.touch(topic.First(target(op).key))
-	}
-	return nil
-}
-
-func (m *Meta) filterPut(name string, pinned bool) *pluginv1.Operation {
-	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, time.Now().UnixMilli(), m.opts.NodeID}), 0)
-}
-
 // LearnFilters makes sure that filters which another node says it registered are known here: those that are not are read from
 // the backend. After it returns nil, MatchFilters on this node finds them, or they are not registered any more.
 func (m *Meta) LearnFilters(ctx context.Context, names ...string) error {
@@ -302,7 +249,7 @@ func (m *Meta) setPinned(ctx context.Context, name string, pinned bool) error {
 	if err := m.loaded(NamespaceFilters); err != nil {
 		return err
 	}
-	if _, err := m.writer.write(ctx, m.filterPut(name, pinned)); err != nil {
+	if _, err := m.writer.write(ctx, m.filterPut(name, pinned, m.filters.madeAt(name))); err != nil {
 		return err
 	}
 	m.lists.touch(topic.First(name))

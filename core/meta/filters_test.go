@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -191,4 +192,71 @@ func BenchmarkMatchAmong100000Filters(b *testing.B) {
 	for b.Loop() {
 		m.MatchFilters("cmd/77777/reboot", count)
 	}
+}
+
+func TestOfFiltersThatDoNotDependOnOneAnotherThoseThatFitAreRegistered(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one", func(o *Options) { o.MaxFilters = 3 })
+		names := []string{"t/0", "u/0", "t/1", "t/1", "a/#/b", "t/2", "t/3", "u/1"}
+		r := m.Register(ctx, names)
+		for _, name := range []string{"t/0", "t/1", "t/2", "u/0", "u/1"} {
+			require.NoError(t, r.Err(name))
+			require.True(t, m.HasFilter(name))
+		}
+		require.ErrorIs(t, r.Err("t/3"), ErrTooManyFilters)
+		require.Error(t, r.Err("a/#/b"))
+		require.Equal(t, 3, m.FilterCount("t"))
+	})
+}
+
+func TestWhatIsWithdrawnIsGoneUnlessSomebodyElseAskedForIt(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		needed := func(o *Options) {
+			o.FilterGrace = 2 * time.Second
+			o.InUse = func(f string) bool { return f == "t/before/+" || f == "t/here/+" || f == "t/there/+" }
+		}
+		one, two := start(t, b, "one", needed), start(t, b, "two", needed)
+		require.NoError(t, one.RegisterFilters(ctx, "t/before/+"))
+		var names []string
+		for i := range 300 {
+			names = append(names, fmt.Sprintf("t/%03d/+", i))
+		}
+		all := append(names, "t/before/+", "t/here/+", "t/there/+")
+		r := one.Register(ctx, all)
+		eventually(t, func() bool { return two.HasFilter("t/there/+") })
+		require.NoError(t, one.RegisterFilters(ctx, "t/here/+"))
+		require.NoError(t, two.RegisterFilters(ctx, "t/there/+"))
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") != "" })
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		one.Withdraw(gone, r, all)
+		require.Equal(t, []string{"t/before/+", "t/here/+", "t/there/+"}, b.Keys(NamespaceFilters))
+		// The other node may have listed it for upstream's gateways meanwhile.
+		eventually(t, func() bool {
+			return !one.HasFilter("t/000/+") && !two.HasFilter("t/000/+") && !strings.Contains(b.Value(NamespaceUpstream, "t"), "t/000/+")
+		})
+		one.Withdraw(ctx, r, all)
+		require.NoError(t, one.RegisterFilters(ctx, names[:2]...))
+		require.True(t, one.HasFilter("t/000/+"))
+	})
+}
+
+func TestThousandsOfFiltersAreWrittenSeveralBatchesAtATime(t *testing.T) {
+	b := metatest.New(metatest.Full())
+	t.Cleanup(b.Close)
+	m := start(t, b, "one")
+	b.Delay(20 * time.Millisecond)
+	var names []string
+	for i := range 10_000 {
+		names = append(names, fmt.Sprintf("t/%d/#", i))
+	}
+	r := m.Register(context.Background(), names)
+	b.Delay(0)
+	for _, name := range names {
+		require.NoError(t, r.Err(name))
+	}
+	require.Equal(t, 10_000, m.FilterCount("t"))
+	require.Greater(t, b.MostAtATime(), 1)
 }

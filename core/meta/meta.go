@@ -3,7 +3,6 @@ package meta
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -18,9 +17,11 @@ const (
 	NamespaceTopics   = "lmqgate.topics"
 	NamespaceFilters  = "lmqgate.filters"
 	NamespaceSessions = "lmqgate.sessions"
-	NamespaceRetained = "lmqgate.retained"
-	NamespaceWills    = "lmqgate.wills"
-	NamespaceNodes    = "lmqgate.nodes"
+	// NamespaceSubscriptions holds the subscriptions of sessions that have many, in pages.
+	NamespaceSubscriptions = "lmqgate.subscriptions"
+	NamespaceRetained      = "lmqgate.retained"
+	NamespaceWills         = "lmqgate.wills"
+	NamespaceNodes         = "lmqgate.nodes"
 	// NamespaceChanges holds, for each node, how often it changed which namespace; backends without Watch only.
 	NamespaceChanges = "lmqgate.changes"
 )
@@ -28,7 +29,7 @@ const (
 // Moved returns the namespaces that a migration, an export and an import take along. The others are about nodes that run:
 // NamespaceNodes, NamespaceChanges and migration.Namespace.
 func Moved() []string {
-	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceRetained, NamespaceWills}
+	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceSubscriptions, NamespaceRetained, NamespaceWills}
 }
 
 // Meta is the gateway's metadata.
@@ -209,95 +210,6 @@ func (m *Meta) applied(op *pluginv1.Operation, revision, generation int64) {
 		return
 	}
 	r.wrote(id.key, nil, revision, generation)
-}
-
-// replace writes a value if what the key holds is still what was seen at last, and returns what is there then, or ErrConflict.
-// Without compare-and-set the revision is looked at before the write.
-func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, at stored) (stored, error) {
-	begin := time.Now()
-	conflict := fmt.Errorf("write %s %q: %w", ns, key, ErrConflict)
-	now := stored{sum: sha256.Sum256(value)}
-	for {
-		moved, err := m.rebase(ctx, ns, key, at)
-		if rebased(err) {
-			// An earlier try may have been heard before the migration.
-			if _, there, err := m.find(ctx, ns, key); err == nil && there.sum == now.sum && there.revision != 0 {
-				return there, nil
-			}
-			return stored{}, conflict
-		}
-		if err != nil {
-			return stored{}, err
-		}
-		at = moved
-		if !m.traits().GetCompareAndSet() {
-			e, have, err := m.find(ctx, ns, key)
-			switch {
-			case err != nil:
-				return stored{}, err
-			case have.generation != at.generation && e != nil && at.generation != 0:
-				continue // migrated since
-			case have.revision != at.revision:
-				return stored{}, conflict
-			}
-			now.revision, now.generation, err = m.writer.writeAt(ctx, put(ns, key, value, 0))
-			return now, err
-		}
-		out, err := m.backend.putIf(ctx, ns, key, value, at, 0)
-		if rebased(err) {
-			continue
-		}
-		if err != nil {
-			return stored{}, err
-		}
-		if !out.done {
-			return stored{}, conflict
-		}
-		m.metrics.writes.Observe(time.Since(begin).Seconds())
-		op := put(ns, key, value, 0)
-		m.applied(op, out.revision, out.generation)
-		now.revision, now.generation = out.revision, out.generation
-		return now, m.announce(ctx, op)
-	}
-}
-
-// removeIf removes a key if what it holds is still what was seen at last, and reports whether it did, with the same reservation
-// as replace.
-func (m *Meta) removeIf(ctx context.Context, ns, key string, at stored) (bool, error) {
-	at, err := m.rebase(ctx, ns, key, at)
-	if rebased(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if m.traits().GetCompareAndSet() {
-		out, err := m.backend.deleteIf(ctx, ns, key, at)
-		if rebased(err) {
-			return false, nil
-		}
-		if err != nil || !out.done {
-			return false, err
-		}
-		op := remove(ns, key)
-		m.applied(op, out.revision, out.generation)
-		return true, m.announce(ctx, op)
-	}
-	e, err := m.backend.get(ctx, ns, key)
-	if err != nil || e == nil || e.GetRevision() != at.revision {
-		return false, err
-	}
-	_, err = m.writer.write(ctx, remove(ns, key))
-	return err == nil, err
-}
-
-// announce tells polling nodes of a conditional write; batches carry the announcement with them.
-func (m *Meta) announce(ctx context.Context, op *pluginv1.Operation) error {
-	if bump := m.bump([]*pluginv1.Operation{op}); bump != nil {
-		_, err := m.writer.write(ctx, bump)
-		return err
-	}
-	return nil
 }
 
 // invalid says once a value that something is wrong with it.

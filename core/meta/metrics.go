@@ -13,6 +13,8 @@ type metrics struct {
 	invalid  *prometheus.CounterVec
 	retired  prometheus.Counter
 	refilled prometheus.Counter
+	// conflicts counts writes of sessions that were made again because the session had been written meanwhile.
+	conflicts prometheus.Counter
 }
 
 // newMetrics makes the metrics and registers them with r, where r is not nil.
@@ -48,11 +50,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		refilled: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "lmqgate_meta_filters_restored_total", Help: "Filters that vanished while in use here and were registered again.",
 		}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lmqgate_meta_conflicts_resolved_total",
+			Help: "Writes of sessions that were repeated because an older connection, or a write without an answer, had come in between.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.keys, m.synced, m.resyncs, m.errors, m.writes, m.batch, m.invalid, m.retired, m.refilled} {
+	for _, c := range []prometheus.Collector{m.keys, m.synced, m.resyncs, m.errors, m.writes, m.batch, m.invalid, m.retired, m.refilled, m.conflicts} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -38,5 +38,5 @@ func TestEveryNamespaceIsMovedOrKnownToStay(t *testing.T) {
 			return true
 		})
 	}
-	require.Len(t, Moved(), 6)
+	require.Len(t, Moved(), 7)
 }

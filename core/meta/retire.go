@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/topic"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
 // sweep retires filters that nothing durable uses, keeps those alive that this node needs, and removes what has outlived its
@@ -23,11 +24,15 @@ type sweep struct {
 
 	mu       sync.Mutex
 	vanished []string
+	// withdrawn filters join retired when run looks at it next.
+	withdrawn map[string][]string
 
 	// unused is what earlier passes found, and retired what the last one took out of a list, by first-level topic. Touched by run
 	// only.
 	unused  map[string]unusedFilter
 	retired map[string][]string
+	// stray is since when pages of subscriptions were found that no session names, by key. Touched by run only.
+	stray map[string]time.Time
 }
 
 type unusedFilter struct {
@@ -36,7 +41,8 @@ type unusedFilter struct {
 }
 
 func newSweep(m *Meta) *sweep {
-	return &sweep{m: m, wake: make(chan struct{}, 1), unused: map[string]unusedFilter{}, retired: map[string][]string{}}
+	return &sweep{m: m, wake: make(chan struct{}, 1), unused: map[string]unusedFilter{}, retired: map[string][]string{},
+		stray: map[string]time.Time{}}
 }
 
 // restore has a filter registered again that vanished while in use here.
@@ -69,7 +75,11 @@ func (s *sweep) run(ctx context.Context) {
 			s.m.lists.refill()
 			if !s.m.nodes.leads() {
 				clear(s.unused)
+				clear(s.stray)
 				continue
+			}
+			if err := s.strayPages(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				s.m.log.Warn("subscriptions of sessions that have ended not looked for; will be tried again", "error", err)
 			}
 			if err := s.pass(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				s.m.log.Warn("unused filters not looked for; will be tried again", "error", err)
@@ -125,12 +135,12 @@ func (s *sweep) keepAlive(ctx context.Context) {
 }
 
 func (m *Meta) refresh(ctx context.Context, names []string) error {
-	for _, name := range names {
-		if _, err := m.writer.write(ctx, m.filterPut(name, false)); err != nil {
-			return err
-		}
+	ops := make([]*pluginv1.Operation, len(names))
+	for i, name := range names {
+		ops[i] = m.filterPut(name, false, m.filters.madeAt(name))
 	}
-	return nil
+	_, err := m.writer.write(ctx, ops...)
+	return err
 }
 
 // unpinned returns the filters that could be retired and that nobody asked for lately.
@@ -235,8 +245,24 @@ func (s *sweep) retire(ctx context.Context, first string, names []string) error 
 	return nil
 }
 
+// withdrew notes filters of a first-level topic that Withdraw has removed.
+func (s *sweep) withdrew(first string, names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.withdrawn == nil {
+		s.withdrawn = map[string][]string{}
+	}
+	s.withdrawn[first] = append(s.withdrawn[first], names...)
+}
+
 // again takes what was retired last time out of the lists once more: another node that did not know yet may have put it back.
 func (s *sweep) again(ctx context.Context) {
+	s.mu.Lock()
+	for first, names := range s.withdrawn {
+		s.retired[first] = append(s.retired[first], names...)
+	}
+	s.withdrawn = nil
+	s.mu.Unlock()
 	for first, names := range s.retired {
 		var back []string
 		f := s.m.filters

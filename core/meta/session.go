@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"time"
@@ -27,12 +26,16 @@ type Session struct {
 	// Created is when the session began, Connected when its present or last connection did. Disconnected is zero while the
 	// client is connected (or its node was lost before it could say otherwise).
 	Created, Connected, Disconnected time.Time
-	Subscriptions                    []Subscription
+	// Subscriptions, each filter once. Callers that change one replace it: SaveSession compares them with what it stored.
+	Subscriptions []Subscription
 	// Attributes are for callers that must remember more.
 	Attributes map[string]string
 
 	// stored is the record as it was read or last written; zero: it was not there.
 	stored stored
+	// epoch is the stored record's, and pages is where the stored record's subscriptions are, if not in the record.
+	epoch int64
+	pages *pages
 }
 
 // Subscription is one subscription of a session.
@@ -59,6 +62,10 @@ func (s *Session) ExpiresAt() time.Time {
 	return s.Disconnected.Add(s.Expiry)
 }
 
+// pagedVersion is the version of records whose subscriptions are in pages. A gateway that does not know pages must not take such a
+// session for one without subscriptions.
+const pagedVersion = 2
+
 type sessionRecord struct {
 	header
 	Username      string               `json:"username,omitempty"`
@@ -70,7 +77,9 @@ type sessionRecord struct {
 	Connected     int64                `json:"connected_ms,omitempty"`
 	Disconnected  int64                `json:"disconnected_ms,omitempty"`
 	Subscriptions []subscriptionRecord `json:"subscriptions,omitempty"`
-	Attributes    map[string]string    `json:"attributes,omitempty"`
+	// Pages names the pages that hold the subscriptions; see pages.
+	Pages      string            `json:"pages,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
 }
 
 type subscriptionRecord struct {
@@ -84,100 +93,48 @@ type subscriptionRecord struct {
 	Start             map[string]int64 `json:"start,omitempty"`
 }
 
-func encodeSession(s *Session) []byte {
+func toSubscriptionRecord(u *Subscription) subscriptionRecord {
+	return subscriptionRecord{u.Filter, u.QoS, u.NoLocal, u.RetainAsPublished, u.RetainHandling, u.ID, millis(u.Created), u.Start}
+}
+
+func (r *subscriptionRecord) subscription() Subscription {
+	return Subscription{r.Filter, r.QoS, r.NoLocal, r.RetainAsPublished, r.RetainHandling, r.ID, fromMillis(r.Created), r.Start}
+}
+
+// encodeSession writes the record with those of the subscriptions that belong into it, and the name of the pages with the others.
+func encodeSession(s *Session, inline []Subscription, paged string) []byte {
 	r := sessionRecord{header: header{recordVersion}, Username: s.Username, Protocol: s.ProtocolVersion, Epoch: s.Epoch,
 		Node: s.Node, Expiry: s.Expiry.Milliseconds(), Created: millis(s.Created), Connected: millis(s.Connected),
-		Disconnected: millis(s.Disconnected), Attributes: s.Attributes}
+		Disconnected: millis(s.Disconnected), Attributes: s.Attributes, Pages: paged}
+	if paged != "" {
+		r.V = pagedVersion
+	}
 	if s.Expiry == NeverExpires {
 		r.Expiry = -1
 	}
-	for i := range s.Subscriptions {
-		u := &s.Subscriptions[i]
-		r.Subscriptions = append(r.Subscriptions, subscriptionRecord{u.Filter, u.QoS, u.NoLocal, u.RetainAsPublished,
-			u.RetainHandling, u.ID, millis(u.Created), u.Start})
+	for i := range inline {
+		r.Subscriptions = append(r.Subscriptions, toSubscriptionRecord(&inline[i]))
 	}
 	return encode(&r)
 }
 
-func decodeSession(e *pluginv1.Entry, at stored) (*Session, error) {
+// decodeSession reads a record. paged names the pages that hold further subscriptions; empty if there are none.
+func decodeSession(e *pluginv1.Entry, at stored) (s *Session, paged string, err error) {
 	var r sessionRecord
 	if err := decode(NamespaceSessions, e.GetKey(), e.GetValue(), &r); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	s := &Session{ClientID: e.GetKey(), Username: r.Username, ProtocolVersion: r.Protocol, Epoch: r.Epoch, Node: r.Node,
+	s = &Session{ClientID: e.GetKey(), Username: r.Username, ProtocolVersion: r.Protocol, Epoch: r.Epoch, Node: r.Node,
 		Created: fromMillis(r.Created), Connected: fromMillis(r.Connected), Disconnected: fromMillis(r.Disconnected),
-		Attributes: r.Attributes, stored: at}
+		Attributes: r.Attributes, stored: at, epoch: r.Epoch}
 	if s.Expiry = NeverExpires; r.Expiry >= 0 && r.Expiry < math.MaxInt64/int64(time.Millisecond) {
 		s.Expiry = time.Duration(r.Expiry) * time.Millisecond
 	}
-	for _, u := range r.Subscriptions {
-		s.Subscriptions = append(s.Subscriptions, Subscription{u.Filter, u.QoS, u.NoLocal, u.RetainAsPublished,
-			u.RetainHandling, u.ID, fromMillis(u.Created), u.Start})
+	for i := range r.Subscriptions {
+		s.Subscriptions = append(s.Subscriptions, r.Subscriptions[i].subscription())
 	}
-	return s, nil
-}
-
-// LoadSession reads a session; nil without an error if there is none. ErrUnavailable.
-func (m *Meta) LoadSession(ctx context.Context, clientID string) (*Session, error) {
-	e, at, err := m.find(ctx, NamespaceSessions, clientID)
-	if err != nil || e == nil {
-		return nil, err
+	if r.Pages != "" && !validPages(r.Pages) {
+		return nil, "", fmt.Errorf("%s %q names pages %q, which cannot be; correct it or remove the key", NamespaceSessions, e.GetKey(), r.Pages)
 	}
-	return decodeSession(e, at)
-}
-
-// SaveSession writes a session that was made anew or came from LoadSession, and is durable when it returns. If somebody else
-// wrote the session in between, nothing is written and the error wraps ErrConflict: load it again. On a backend without
-// compare-and-set the check is made before the write, not with it. Also ErrUnavailable and ErrLimit.
-// One Session must not be saved by two goroutines at a time.
-func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
-	now, err := m.replace(ctx, NamespaceSessions, s.ClientID, encodeSession(s), s.stored)
-	if err == nil {
-		s.stored = now
-	}
-	return err
-}
-
-// OverwriteSession writes a session whatever is there. For callers that own the client id by other means (a newer epoch).
-func (m *Meta) OverwriteSession(ctx context.Context, s *Session) error {
-	now, err := m.overwrite(ctx, NamespaceSessions, s.ClientID, encodeSession(s))
-	if err == nil {
-		s.stored = now
-	}
-	return err
-}
-
-// DeleteSession removes a session; one that is not there is no error.
-func (m *Meta) DeleteSession(ctx context.Context, clientID string) error {
-	_, err := m.writer.write(ctx, remove(NamespaceSessions, clientID))
-	return err
-}
-
-// DropSession removes the session s as it was loaded or saved; ErrConflict if somebody changed it since.
-func (m *Meta) DropSession(ctx context.Context, s *Session) error {
-	done, err := m.removeIf(ctx, NamespaceSessions, s.ClientID, s.stored)
-	if err == nil && !done {
-		err = fmt.Errorf("remove session of client %q: %w", s.ClientID, ErrConflict)
-	}
-	return err
-}
-
-// EachSession calls f for every session, in order of client id, until f fails. Records that cannot be read are logged and
-// passed over.
-func (m *Meta) EachSession(ctx context.Context, f func(*Session) error) error {
-	generation := m.backend.generation()
-	_, err := m.backend.list(ctx, NamespaceSessions, "", func(entries []*pluginv1.Entry) error {
-		for _, e := range entries {
-			s, err := decodeSession(e, seen(e, generation))
-			if err != nil {
-				m.invalid(NamespaceSessions, e.GetKey(), err)
-				continue
-			}
-			if err := f(s); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
+	return s, r.Pages, nil
 }

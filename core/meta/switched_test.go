@@ -55,7 +55,7 @@ func (s *switchable) Watch(ctx context.Context, in *pluginv1.WatchRequest, o ...
 // copyAll copies everything of one backend to another, whose revisions are its own.
 func copyAll(t *testing.T, from, to *metatest.Backend) {
 	t.Helper()
-	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceRetained, NamespaceWills} {
+	for _, ns := range Moved() {
 		for _, key := range from.Keys(ns) {
 			got, err := from.Client().Get(t.Context(), &pluginv1.GetRequest{Namespace: ns, Key: key})
 			require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestANodeGoesOnOnAnotherBackendWithRevisionsOfItsOwn(t *testing.T) {
 				eventually(t, func() bool { return string(retainedPayload(m, "first/r")) == "2" })
 
 				// What was read from the one before can be written back and taken.
-				session.Username = "u"
+				session.Username, session.Epoch = "u", 1
 				require.NoError(t, m.SaveSession(ctx, session))
 				again, err := m.LoadSession(ctx, "c")
 				require.NoError(t, err)

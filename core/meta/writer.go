@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -23,6 +24,8 @@ const (
 	minBatchOperations = 8
 	// patience is how many write time-outs a write may wait its turn while others get through.
 	patience = 4
+	// maxLanes is how many batches are under way at a time, where there is so much to write.
+	maxLanes = 8
 )
 
 // write is one caller's unconditional operations, which succeed or fail together as far as the backend can.
@@ -84,7 +87,7 @@ func (w *writer) write(ctx context.Context, ops ...*pluginv1.Operation) (revisio
 // writeAt is write, and says of which generation the revision is.
 func (w *writer) writeAt(ctx context.Context, ops ...*pluginv1.Operation) (revision, generation int64, err error) {
 	for len(ops) > 0 {
-		n := min(len(ops), int(w.limit.Load()))
+		n := w.fit(ops)
 		r := w.part(ctx, ops[:n])
 		if r.err != nil {
 			return 0, 0, r.err
@@ -97,13 +100,50 @@ func (w *writer) writeAt(ctx context.Context, ops ...*pluginv1.Operation) (revis
 	return revision, generation, nil
 }
 
+// each makes operations on different keys durable and visible as write does, but several parts at a time, and each for itself: it
+// says of each operation what became of it.
+func (w *writer) each(ctx context.Context, ops []*pluginv1.Operation) []written {
+	results := make([]written, len(ops))
+	var wg sync.WaitGroup
+	lanes := make(chan struct{}, maxLanes)
+	for at := 0; at < len(ops); {
+		lanes <- struct{}{}
+		from, to := at, at+w.fit(ops[at:])
+		at = to
+		wg.Go(func() {
+			r := w.part(ctx, ops[from:to])
+			for i := from; i < to; i++ {
+				results[i] = r
+			}
+			<-lanes
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+// fit is how many operations, from the first on, make one part.
+func (w *writer) fit(ops []*pluginv1.Operation) int {
+	n, size := 0, 0
+	for n < len(ops) && n < int(w.limit.Load()) && (n == 0 || size+weight(ops[n]) <= maxBatchBytes) {
+		size += weight(ops[n])
+		n++
+	}
+	return n
+}
+
+// weight estimates the bytes of an operation.
+func weight(op *pluginv1.Operation) int {
+	return len(target(op).key) + len(op.GetPut().GetValue()) + 64
+}
+
 func (w *writer) part(ctx context.Context, ops []*pluginv1.Operation) written {
 	wr := &write{ctx: ctx, ops: ops, begin: time.Now(), done: make(chan written, 1)}
 	for _, op := range wr.ops {
 		if id := target(op); !utf8.ValidString(id.key) {
 			return written{err: fmt.Errorf("write %s %q: the key is not UTF-8 text", id.ns, id.key)}
 		}
-		wr.bytes += len(op.GetPut().GetValue()) + 64
+		wr.bytes += weight(op)
 	}
 	select {
 	case <-w.m.stop:
@@ -149,36 +189,72 @@ func (w *writer) late(wr *write) error {
 
 // run sends what is queued until stop, and then what is still queued.
 func (w *writer) run(ctx context.Context) {
-	var carry *write
+	var next *write
 	for {
-		first := carry
-		carry = nil
-		if first == nil {
+		if next == nil {
 			select {
-			case first = <-w.queue:
+			case next = <-w.queue:
 			case <-w.m.stop:
 				select {
-				case first = <-w.queue:
+				case next = <-w.queue:
 				default:
 					return
 				}
 			}
 		}
-		group, n, size := []*write{first}, len(first.ops), first.bytes
-	fill:
-		for {
-			select {
-			case next := <-w.queue:
-				if n+len(next.ops) > int(w.limit.Load()) || size+next.bytes > maxBatchBytes {
-					carry = next
-					break fill
-				}
-				group, n, size = append(group, next), n+len(next.ops), size+next.bytes
-			default:
-				break fill
+		var groups [][]*write
+		groups, next = w.round(next)
+		var wg sync.WaitGroup
+		for _, group := range groups[1:] {
+			wg.Go(func() { w.flush(ctx, group) })
+		}
+		w.flush(ctx, groups[0])
+		wg.Wait()
+	}
+}
+
+// round takes what is queued, from first on, into groups of a batch each, which may be written at the same time: no key is in two of
+// them. carry is a write that was taken from the queue and belongs into the next round.
+func (w *writer) round(first *write) (groups [][]*write, carry *write) {
+	lanes := 1
+	if w.m.traits().GetAtomicBatch() { // others write key by key, and gain nothing
+		lanes = maxLanes
+	}
+	group, n, size := []*write{first}, len(first.ops), first.bytes
+	var earlier map[itemID]struct{} // keys of the groups that are full
+	for {
+		var next *write
+		select {
+		case next = <-w.queue:
+		default:
+			return append(groups, group), nil
+		}
+		for _, op := range next.ops {
+			if _, twice := earlier[target(op)]; twice {
+				return append(groups, group), next
 			}
 		}
-		w.flush(ctx, group)
+		if n+len(next.ops) <= int(w.limit.Load()) && size+next.bytes <= maxBatchBytes {
+			group, n, size = append(group, next), n+len(next.ops), size+next.bytes
+			continue
+		}
+		if len(groups)+1 == lanes {
+			return append(groups, group), next
+		}
+		if earlier == nil {
+			earlier = map[itemID]struct{}{}
+		}
+		for _, wr := range group {
+			for _, op := range wr.ops {
+				earlier[target(op)] = struct{}{}
+			}
+		}
+		for _, op := range next.ops {
+			if _, twice := earlier[target(op)]; twice {
+				return append(groups, group), next
+			}
+		}
+		groups, group, n, size = append(groups, group), []*write{next}, len(next.ops), next.bytes
 	}
 }
 

@@ -47,6 +47,11 @@ type Backend struct {
 	delay     time.Duration
 	calls     map[string]int
 	maxKeys   int
+	written   int64
+	// hang is called, once, after a write was applied, which is then not answered.
+	hang func()
+	// writing counts the writes under way, mostWriting is the most that ever were.
+	writing, mostWriting int
 }
 
 type entry struct {
@@ -158,6 +163,38 @@ func (b *Backend) Calls(method string) int {
 	return b.calls[method]
 }
 
+// Written returns how many bytes of keys and values were written so far.
+func (b *Backend) Written() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.written
+}
+
+// Hang lets the next write be applied and not be answered: applied is called, and the call then waits until its caller gives up.
+func (b *Backend) Hang(applied func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hang = applied
+}
+
+// answer ends a write that was applied. It is called under mu.
+func (b *Backend) answer(ctx context.Context) {
+	hang := b.hang
+	b.hang = nil
+	b.mu.Unlock()
+	if hang != nil {
+		hang()
+		<-ctx.Done()
+	}
+}
+
+// MostAtATime returns how many writes were under way at a time at most.
+func (b *Backend) MostAtATime() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mostWriting
+}
+
 func (b *Backend) wake() {
 	close(b.change)
 	b.change = make(chan struct{})
@@ -166,6 +203,7 @@ func (b *Backend) wake() {
 // set changes one key. A nil value removes it. It is called under mu.
 func (b *Backend) set(ns, key string, value []byte, ttl time.Duration) int64 {
 	b.revision++
+	b.written += int64(len(key) + len(value))
 	e := entry{value: value, revision: b.revision}
 	ev := &pluginv1.Event{Type: pluginv1.Event_TYPE_PUT, Entry: &pluginv1.Entry{Namespace: ns, Key: key, Value: value, Revision: b.revision}}
 	if value == nil {
@@ -200,11 +238,18 @@ func (b *Backend) expire() {
 func (b *Backend) begin(method string, write bool) error {
 	b.mu.Lock()
 	d := b.delay
+	if write {
+		b.writing++
+		b.mostWriting = max(b.mostWriting, b.writing)
+	}
 	b.mu.Unlock()
 	if write && d > 0 {
 		time.Sleep(d)
 	}
 	b.mu.Lock()
+	if write {
+		b.writing--
+	}
 	b.calls[method]++
 	if b.fail != nil {
 		defer b.mu.Unlock()
@@ -269,11 +314,11 @@ func (b *Backend) List(r *pluginv1.ListRequest, s grpc.ServerStreamingServer[plu
 }
 
 // Put implements the contract of the same name.
-func (b *Backend) Put(_ context.Context, r *pluginv1.PutRequest) (*pluginv1.PutResponse, error) {
+func (b *Backend) Put(ctx context.Context, r *pluginv1.PutRequest) (*pluginv1.PutResponse, error) {
 	if err := b.begin("Put", true); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.answer(ctx)
 	if !b.holds(r.GetNamespace(), r.GetKey(), r.GetExpect()) {
 		return &pluginv1.PutResponse{Current: b.current(r.GetNamespace(), r.GetKey())}, nil
 	}
@@ -294,11 +339,11 @@ func (b *Backend) put(r *pluginv1.PutRequest) int64 {
 }
 
 // Delete implements the contract of the same name.
-func (b *Backend) Delete(_ context.Context, r *pluginv1.DeleteRequest) (*pluginv1.DeleteResponse, error) {
+func (b *Backend) Delete(ctx context.Context, r *pluginv1.DeleteRequest) (*pluginv1.DeleteResponse, error) {
 	if err := b.begin("Delete", true); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.answer(ctx)
 	if !b.holds(r.GetNamespace(), r.GetKey(), r.GetExpect()) {
 		return &pluginv1.DeleteResponse{Current: b.current(r.GetNamespace(), r.GetKey())}, nil
 	}
@@ -306,11 +351,11 @@ func (b *Backend) Delete(_ context.Context, r *pluginv1.DeleteRequest) (*pluginv
 }
 
 // Batch implements the contract of the same name.
-func (b *Backend) Batch(_ context.Context, r *pluginv1.BatchRequest) (*pluginv1.BatchResponse, error) {
+func (b *Backend) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv1.BatchResponse, error) {
 	if err := b.begin("Batch", true); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.answer(ctx)
 	news := 0
 	seen := map[[2]string]bool{}
 	for i, op := range r.GetOperations() {

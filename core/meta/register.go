@@ -1,0 +1,227 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lmqgate/lmqgate/core/topic"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// withdrawWithin is how long after its registration a filter may be withdrawn. While that is possible, other nodes that need the
+// filter say so, by writing its record.
+const withdrawWithin = 30 * time.Second
+
+// RegisterFilters makes sure that filters have a queue: durable when it returns, and seen by MatchFilters on this node. Other
+// nodes learn of it by the next event or poll, or at once by LearnFilters. It costs nothing where all are registered already and
+// were asked for lately; else it also puts off their retirement by Options.FilterGrace.
+//
+// ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and
+// ErrUnavailable: some may have been.
+func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
+	return m.register(ctx, names, true).first(names)
+}
+
+// Register is RegisterFilters for filters that do not depend on one another: each that can be is registered. See Registration.Err.
+func (m *Meta) Register(ctx context.Context, names []string) *Registration {
+	return m.register(ctx, names, false)
+}
+
+// Registration is what became of filters that were to be registered.
+type Registration struct {
+	errs map[string]error
+	// made are the filters that were not registered before, as this node wrote them.
+	made map[string]stored
+}
+
+// Err returns why a filter was not registered; nil where it is.
+func (r *Registration) Err(filter string) error { return r.errs[filter] }
+
+func (r *Registration) fail(name string, err error) {
+	if r.errs == nil {
+		r.errs = map[string]error{}
+	}
+	r.errs[name] = err
+}
+
+// first is the error of the first filter that has one.
+func (r *Registration) first(names []string) error {
+	if len(r.errs) == 0 {
+		return nil
+	}
+	for _, name := range names {
+		if err := r.errs[name]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// register registers filters: each that can be, or, where whole, all that the bounds allow or none.
+func (m *Meta) register(ctx context.Context, names []string, whole bool) *Registration {
+	r := &Registration{}
+	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceFilters)); err != nil {
+		for _, name := range names {
+			r.fail(name, err)
+		}
+		return r
+	}
+	for _, name := range names {
+		if err := topic.ValidateFilter(name); err != nil {
+			r.fail(name, fmt.Errorf("register filter %q: %w", name, err))
+		}
+	}
+	if whole && len(r.errs) > 0 {
+		return r
+	}
+	f := m.filters
+	f.mu.Lock()
+	puts, fresh := f.claim(names, r)
+	if whole && len(r.errs) > 0 {
+		f.disclaim(names, fresh, r)
+		f.mu.Unlock()
+		return r
+	}
+	f.mu.Unlock()
+	if len(puts) == 0 {
+		f.mu.Lock()
+		f.disclaim(names, nil, r)
+		f.mu.Unlock()
+		return r
+	}
+	results := m.writer.each(ctx, puts)
+	for i, res := range results {
+		name := target(puts[i]).key
+		if res.err != nil {
+			r.fail(name, fmt.Errorf("register filter %q: %w", name, res.err))
+		} else {
+			m.lists.touch(topic.First(name))
+		}
+	}
+	f.mu.Lock()
+	f.disclaim(names, fresh, r)
+	f.mu.Unlock()
+	for i, res := range results {
+		if name := target(puts[i]).key; fresh[name] && res.err == nil {
+			if r.made == nil {
+				r.made = map[string]stored{}
+			}
+			r.made[name] = stored{revision: res.revision, generation: res.generation}
+		}
+	}
+	return r
+}
+
+// claim finds what has to be written so that filters are registered, and which of them are new. It is called under mu; disclaim
+// must follow.
+func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Operation, fresh map[string]bool) {
+	fresh = map[string]bool{}
+	twice := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		f.asking[name]++
+		if _, again := twice[name]; again || r.errs[name] != nil {
+			continue
+		}
+		twice[name] = struct{}{}
+		st := f.get(name)
+		switch {
+		case st == nil:
+			first := topic.First(name)
+			if !f.reserve(first, name, f.m.opts.MaxFilters) {
+				r.fail(name, fmt.Errorf("register filter %q: %w: first-level topic %q has %d, topics.max_filters allows no more",
+					name, ErrTooManyFilters, first, f.m.opts.MaxFilters))
+				continue
+			}
+			fresh[name] = true
+			puts = append(puts, f.m.filterPut(name, false, time.Now()))
+		case !st.recorded || st.pinned:
+		case st.retiring, time.Since(st.refreshed).Abs() > f.m.opts.FilterGrace/2,
+			st.node != f.m.opts.NodeID && time.Since(st.made).Abs() < withdrawWithin:
+			puts = append(puts, f.m.filterPut(name, false, st.made))
+		}
+	}
+	return puts, fresh
+}
+
+// disclaim ends a claim. It is called under mu.
+func (f *filters) disclaim(names []string, fresh map[string]bool, r *Registration) {
+	for _, name := range names {
+		if f.asking[name]--; f.asking[name] == 0 {
+			delete(f.asking, name)
+		}
+		if fresh[name] {
+			f.release(topic.First(name), name)
+		}
+		if st := f.get(name); st != nil && r.errs[name] == nil {
+			st.asks++
+		}
+	}
+}
+
+// Withdraw takes back the registration of those of the filters that Register made and that nobody has asked for since: what they were
+// for has failed. What cannot be removed the sweep retires later. It does its work even where ctx has ended.
+func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.WriteTimeout)
+	defer cancel()
+	f := m.filters
+	var mine []string
+	listed := map[string][]string{} // or about to be
+	shared := m.traits().GetShared()
+	f.mu.Lock()
+	for _, name := range names {
+		_, made := r.made[name]
+		st := f.get(name)
+		if !made || st == nil || st.asks != 1 || f.asking[name] > 0 || time.Since(st.made).Abs() > withdrawWithin/2 {
+			continue
+		}
+		st.retiring = true // whoever asks from now on writes the record anew
+		mine = append(mine, name)
+		if first := topic.First(name); shared && listableFilter(name) {
+			listed[first] = append(listed[first], name)
+		}
+	}
+	f.mu.Unlock()
+	defer m.retired.mark(mine, false)
+	failed := func(err error) {
+		m.log.Debug("filters that nobody uses stay until the next sweep", "count", len(mine), "first", fmt.Sprintf("%q", mine[0]), "error", err)
+	}
+	for first, names := range listed {
+		if err := m.lists.drop(ctx, first, names); err != nil {
+			failed(err)
+			return
+		}
+	}
+	var removing errgroup.Group
+	removing.SetLimit(cap(m.backend.cas) / 2)
+	for _, name := range mine {
+		removing.Go(func() error {
+			_, err := m.removeIf(ctx, NamespaceFilters, name, r.made[name])
+			return err
+		})
+	}
+	if err := removing.Wait(); err != nil {
+		failed(err)
+	}
+	for first, names := range listed {
+		m.retired.withdrew(first, names)
+	}
+}
+
+func (m *Meta) filterPut(name string, pinned bool, made time.Time) *pluginv1.Operation {
+	now := time.Now()
+	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, now.UnixMilli(), millis(made), m.opts.NodeID}), 0)
+}
+
+// madeAt is when a filter was registered first, as far as is known.
+func (f *filters) madeAt(name string) time.Time {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if st := f.get(name); st != nil {
+		return st.made
+	}
+	return time.Now()
+}

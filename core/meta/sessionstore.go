@@ -1,0 +1,314 @@
+package meta
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// sessionTries bounds how often a session that others change is read, or written, again.
+const sessionTries = 6
+
+// LoadSession reads a session; nil without an error if there is none. ErrUnavailable.
+func (m *Meta) LoadSession(ctx context.Context, clientID string) (*Session, error) {
+	e, at, err := m.find(ctx, NamespaceSessions, clientID)
+	if err != nil || e == nil {
+		return nil, err
+	}
+	return m.completeSession(ctx, e, at)
+}
+
+// completeSession decodes a session's record and reads its pages. The two belong together if the record is still the same after the
+// pages were read, because whoever changes a page writes the record as well.
+func (m *Meta) completeSession(ctx context.Context, e *pluginv1.Entry, at stored) (*Session, error) {
+	key := e.GetKey()
+	for range sessionTries {
+		s, name, err := decodeSession(e, at)
+		if err != nil || name == "" {
+			return s, err
+		}
+		if err := m.readPages(ctx, s, name); err != nil {
+			return nil, err
+		}
+		again, now, err := m.find(ctx, NamespaceSessions, key)
+		if err != nil || again == nil {
+			return nil, err
+		}
+		if now == at {
+			return s, nil
+		}
+		e, at = again, now
+	}
+	return nil, fmt.Errorf("read session of client %q: %w: it changes all the time", key, ErrUnavailable)
+}
+
+// readPages adds the subscriptions on a session's pages to it.
+func (m *Meta) readPages(ctx context.Context, s *Session, name string) error {
+	inline := s.Subscriptions
+	for try := 0; ; try++ {
+		p := &pages{name: name, at: map[string]place{}}
+		subs := slices.Clone(inline)
+		_, err := m.backend.list(ctx, NamespaceSubscriptions, name+"/", func(entries []*pluginv1.Entry) error {
+			for _, e := range entries {
+				some, err := p.read(e)
+				if err != nil {
+					return err
+				}
+				subs = append(subs, some...)
+			}
+			return nil
+		})
+		if err == nil {
+			slices.SortStableFunc(subs, func(a, b Subscription) int { return a.Created.Compare(b.Created) })
+			s.Subscriptions, s.pages = subs, p
+			return nil
+		}
+		if !errors.Is(err, ErrUnavailable) || try == sessionTries || pause(ctx, try) != nil {
+			return fmt.Errorf("read subscriptions of client %q: %w", s.ClientID, err)
+		}
+	}
+}
+
+// SaveSession writes what changed of a session that was made anew or came from LoadSession, and is durable when it returns; it
+// writes nothing where nothing changed.
+//
+// Where somebody else wrote the session in between, the epoch decides. A session whose Epoch is the stored one's belongs to the
+// caller: it is written again, over what an earlier epoch wrote, or a try of its own whose answer was lost. If the stored epoch is
+// higher by now, or the session was ended, nothing is written and the error is ErrSuperseded. A session whose Epoch is being raised
+// (or that is new) fails with ErrConflict: load it again and go on from what is there.
+//
+// On a backend without compare-and-set the check is made before the write, not with it. Also ErrUnavailable and ErrLimit.
+// One Session must not be saved by two goroutines at a time.
+func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
+	for try := 1; ; try++ {
+		err := m.writeSession(ctx, s)
+		if err == nil {
+			s.epoch = s.Epoch
+		}
+		if !errors.Is(err, ErrConflict) || try == sessionTries {
+			return err
+		}
+		if err := m.catchUp(ctx, s, err); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp makes a session that another writer changed ready to be written again, if it is still the caller's. conflict is what
+// it returns where that is to be settled by the caller.
+func (m *Meta) catchUp(ctx context.Context, s *Session, conflict error) error {
+	if s.stored.revision == 0 || s.Epoch != s.epoch {
+		return conflict
+	}
+	now, err := m.LoadSession(ctx, s.ClientID)
+	switch {
+	case err != nil:
+		return err
+	case now == nil || now.Epoch > s.Epoch:
+		return fmt.Errorf("write session of client %q, epoch %d: %w", s.ClientID, s.Epoch, ErrSuperseded)
+	}
+	m.metrics.conflicts.Inc()
+	s.stored, s.pages = now.stored, now.pages
+	return nil
+}
+
+// writeSession writes what changed of a session, once.
+func (m *Meta) writeSession(ctx context.Context, s *Session) error {
+	limit := m.inlineBytes()
+	if s.pages != nil {
+		limit /= 2 // a session at the limit does not go to and fro
+	}
+	size := 0
+	for i := range s.Subscriptions {
+		size += s.Subscriptions[i].size()
+	}
+	switch small := size <= limit; {
+	case small && s.pages == nil:
+		return m.writeRecord(ctx, s, encodeSession(s, s.Subscriptions, ""))
+	case small:
+		return m.leavePages(ctx, s)
+	case s.pages == nil:
+		return m.turnPages(ctx, s)
+	default:
+		return m.revisePages(ctx, s)
+	}
+}
+
+// writeRecord writes a session's record, if it is another one than is stored.
+func (m *Meta) writeRecord(ctx context.Context, s *Session, value []byte) error {
+	if s.stored.revision != 0 && s.stored.sum == sha256.Sum256(value) {
+		return nil
+	}
+	now, err := m.replace(ctx, NamespaceSessions, s.ClientID, value, s.stored)
+	if err == nil {
+		s.stored = now
+	}
+	return err
+}
+
+// turnPages moves a session's subscriptions to pages. Nobody sees the pages before the record names them.
+func (m *Meta) turnPages(ctx context.Context, s *Session) error {
+	p := newPages()
+	r := p.revise(s.Subscriptions)
+	_, err := m.writer.write(ctx, p.operations(s.ClientID, r)...)
+	if err == nil {
+		p.stored(r)
+		err = m.writeRecord(ctx, s, encodeSession(s, nil, p.name))
+	}
+	if err != nil {
+		if !errors.Is(err, ErrUnavailable) && ctx.Err() == nil { // else the sweep removes them
+			p.stored(r)
+			_ = m.removePages(ctx, p)
+		}
+		return err
+	}
+	s.pages = p
+	return nil
+}
+
+// leavePages moves a session's subscriptions back into its record.
+func (m *Meta) leavePages(ctx context.Context, s *Session) error {
+	if err := m.writeRecord(ctx, s, encodeSession(s, s.Subscriptions, "")); err != nil {
+		return err
+	}
+	p := s.pages
+	s.pages = nil
+	if err := m.removePages(ctx, p); err != nil {
+		m.log.Debug("pages of subscriptions that are not used any more stay until the next sweep", "client", s.ClientID, "error", err)
+	}
+	return nil
+}
+
+func (m *Meta) removePages(ctx context.Context, p *pages) error {
+	keys := p.all()
+	ops := make([]*pluginv1.Operation, len(keys))
+	for i, key := range keys {
+		ops[i] = remove(NamespaceSubscriptions, key)
+	}
+	_, err := m.writer.write(ctx, ops...)
+	return err
+}
+
+// revisePages writes the pages that changed, and the record with each batch of them: its revision tells readers and other writers.
+func (m *Meta) revisePages(ctx context.Context, s *Session) error {
+	value := encodeSession(s, nil, s.pages.name)
+	r := s.pages.revise(s.Subscriptions)
+	if len(r.content) == 0 {
+		return m.writeRecord(ctx, s, value)
+	}
+	now, err := m.replaceWith(ctx, NamespaceSessions, s.ClientID, value, s.stored, s.pages.operations(s.ClientID, r))
+	if err != nil {
+		return err
+	}
+	s.pages.stored(r)
+	s.stored = now
+	return nil
+}
+
+// DeleteSession removes a session; one that is not there is no error.
+func (m *Meta) DeleteSession(ctx context.Context, clientID string) error {
+	e, _, err := m.find(ctx, NamespaceSessions, clientID)
+	if err != nil {
+		return err
+	}
+	ops := []*pluginv1.Operation{remove(NamespaceSessions, clientID)}
+	if _, name, err := decodeSession(e, stored{}); e != nil && err == nil && name != "" {
+		s := &Session{ClientID: clientID}
+		if err := m.readPages(ctx, s, name); err != nil {
+			return err
+		}
+		for _, key := range s.pages.all() {
+			ops = append(ops, remove(NamespaceSubscriptions, key))
+		}
+	}
+	_, err = m.writer.write(ctx, ops...)
+	return err
+}
+
+// DropSession removes the session s as it was loaded or saved. Where somebody changed it since, the epoch decides as in
+// SaveSession: ErrSuperseded if it belongs to a newer connection by now. One that is gone already is no error.
+func (m *Meta) DropSession(ctx context.Context, s *Session) error {
+	for try := 1; ; try++ {
+		done, err := m.removeIf(ctx, NamespaceSessions, s.ClientID, s.stored)
+		if err != nil {
+			return err
+		}
+		if done {
+			break
+		}
+		now, err := m.LoadSession(ctx, s.ClientID)
+		switch {
+		case err != nil:
+			return err
+		case now == nil:
+			return nil
+		case now.Epoch > s.Epoch:
+			return fmt.Errorf("remove session of client %q, epoch %d: %w", s.ClientID, s.Epoch, ErrSuperseded)
+		case try == sessionTries:
+			return fmt.Errorf("remove session of client %q: %w", s.ClientID, ErrConflict)
+		}
+		s.stored, s.pages = now.stored, now.pages
+	}
+	s.stored = stored{}
+	if p := s.pages; p != nil {
+		s.pages = nil
+		return m.removePages(ctx, p)
+	}
+	return nil
+}
+
+// EachSession calls f for every session, in order of client id, until f fails. Records that cannot be read are logged and
+// passed over.
+func (m *Meta) EachSession(ctx context.Context, f func(*Session) error) error {
+	_, err := m.scanSessions(ctx, func(e *pluginv1.Entry, at stored, s *Session, name string) error {
+		if name != "" {
+			var err error
+			if s, err = m.completeSession(ctx, e, at); err != nil {
+				if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+					return err
+				}
+				m.invalid(NamespaceSessions, e.GetKey(), err)
+			}
+			if s == nil { // removed since, or unreadable
+				return nil
+			}
+		}
+		return f(s)
+	})
+	return err
+}
+
+// EachSessionState is EachSession for callers that do not ask for subscriptions: many of them cost it nothing. What it gives must not
+// be saved.
+func (m *Meta) EachSessionState(ctx context.Context, f func(*Session) error) error {
+	_, err := m.scanSessions(ctx, func(_ *pluginv1.Entry, _ stored, s *Session, _ string) error {
+		s.Subscriptions, s.stored = nil, stored{}
+		return f(s)
+	})
+	return err
+}
+
+// scanSessions calls f for every record that can be read, with the name of its pages, and says how many cannot be.
+func (m *Meta) scanSessions(ctx context.Context, f func(e *pluginv1.Entry, at stored, s *Session, pages string) error) (unreadable int, err error) {
+	generation := m.backend.generation()
+	_, err = m.backend.list(ctx, NamespaceSessions, "", func(entries []*pluginv1.Entry) error {
+		for _, e := range entries {
+			at := seen(e, generation)
+			s, name, err := decodeSession(e, at)
+			if err != nil {
+				m.invalid(NamespaceSessions, e.GetKey(), err)
+				unreadable++
+				continue
+			}
+			if err := f(e, at, s, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return unreadable, err
+}
