@@ -165,7 +165,7 @@ func (f *filters) disclaim(names []string, fresh map[string]bool, r *Registratio
 // Withdraw takes back the registration of those of the filters that Register made and that nobody has asked for since: what they were
 // for has failed. What cannot be removed the sweep retires later. It does its work even where ctx has ended.
 func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawWithin/2)
 	defer cancel()
 	f := m.filters
 	var mine []string
