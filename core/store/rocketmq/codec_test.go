@@ -287,8 +287,12 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		m := &store.Message{Topic: topic, Payload: payload, QoS: qos % 3, Publisher: client, Created: time.UnixMilli(3)}
 		if text != "" {
-			m.Properties = &store.Properties{ContentType: text, CorrelationData: []byte(text)}
-			if validTopicName(text) { // else no PUBLISH carries it, and it is left out
+			m.Properties = &store.Properties{CorrelationData: []byte(text)}
+			// What no PUBLISH carries is left out.
+			if validText(text) {
+				m.Properties.ContentType = text
+			}
+			if validTopicName(text) {
 				m.Properties.ResponseTopic = text
 			}
 		}
