@@ -58,6 +58,11 @@ var _ Exchange = (*exchange)(nil)
 func (x *exchange) Step(ctx context.Context, data []byte) (Answer, error) {
 	in := x.next
 	in.Data = data
+	leave, err := x.a.logins.pass(ctx, x.req)
+	if err != nil {
+		return Answer{}, x.a.unavailable(x.req, x.plugin, err)
+	}
+	defer leave()
 	x.begun = true
 	resp, err := x.a.opts.Client.Exchange(ctx, in)
 	if n := len(resp.GetData()); err == nil && n > math.MaxUint16 {

@@ -8,7 +8,7 @@ type metrics struct {
 	refused, denied                          *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, logins *turnstile) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "lmqgate_auth_" + name, Help: help})
 	}
@@ -25,7 +25,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		undecided: counter("undecided_total", "Actions refused because the plugin did not answer."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.admitted, m.refused, m.denied, m.hits, m.misses, m.stale, m.undecided)
+		reg.MustRegister(m.admitted, m.refused, m.denied, m.hits, m.misses, m.stale, m.undecided,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lmqgate_auth_logins_waiting", Help: "Logins that wait for their turn at the plugin."},
+				func() float64 { waiting, _ := logins.state(); return float64(waiting) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lmqgate_auth_logins_limit", Help: "Logins that the plugin is asked about at a time, at most."},
+				func() float64 { _, limit := logins.state(); return float64(limit) }))
 	}
 	return m
 }

@@ -53,6 +53,8 @@ type Auth struct {
 	epochs  epochs
 	// downUntil is on the monotonic clock: until then expired decisions are used without asking.
 	downUntil atomic.Int64
+	// logins is where logins wait for the plugin.
+	logins *turnstile
 	// swapped wakes Run after a swap.
 	swapped chan struct{}
 
@@ -80,7 +82,9 @@ func New(opts Options) *Auth {
 	case opts.StaleAllowance < 0:
 		opts.StaleAllowance = 0
 	}
-	return &Auth{opts: opts, metrics: newMetrics(opts.Registerer), start: time.Now(), swapped: make(chan struct{}, 1)}
+	a := &Auth{opts: opts, start: time.Now(), logins: newTurnstile(), swapped: make(chan struct{}, 1)}
+	a.metrics = newMetrics(opts.Registerer, a.logins)
+	return a
 }
 
 // now is a clock that never jumps, in nanoseconds.
@@ -91,7 +95,12 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 	in := &pluginv1.AuthenticateRequest{
 		Connection: connectionOf(req), HasPassword: req.HasPassword, Password: req.Password,
 	}
+	leave, err := a.logins.pass(ctx, req)
+	if err != nil {
+		return nil, a.unavailable(req, a.opts.PluginName(), err)
+	}
 	name, resp, err := a.authenticate(ctx, in)
+	leave()
 	if err != nil {
 		return nil, a.unavailable(req, name, err)
 	}

@@ -13,11 +13,13 @@ const (
 )
 
 // breaker suspends the calls to a plugin that hangs, so that callers fail at once instead of piling up. After a while one
-// call is let through; its outcome closes the breaker or keeps it open for twice the time.
+// call is let through; its outcome closes the breaker or keeps it open for twice the time. A plugin that answers some calls in time
+// does not hang.
 type breaker struct {
 	first time.Duration
 
 	mu       sync.Mutex
+	answered time.Time // when a call was answered last
 	failures int
 	open     time.Duration
 	until    time.Time
@@ -56,9 +58,15 @@ func (b *breaker) neutral() {
 	b.probing = false
 }
 
-func (b *breaker) failure() {
+// failure notes that a call that began at a time ran into its deadline. Where another was answered since then the plugin does not
+// hang, it is busy: suspending calls would make the queue no shorter.
+func (b *breaker) failure(began time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.answered.After(began) {
+		b.probing = false
+		return
+	}
 	b.failures++
 	if b.failures < breakerFailures {
 		return
@@ -73,5 +81,5 @@ func (b *breaker) failure() {
 func (b *breaker) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.failures, b.open, b.probing = 0, b.first, false
+	b.failures, b.open, b.probing, b.answered = 0, b.first, false, time.Now()
 }

@@ -92,7 +92,7 @@ type Plugin struct {
 	restarts  int
 	lastError error
 	unwell    error
-	breaker   *breaker
+	breakers  breakers
 	memory    uint64 // of the live process
 	// changed is closed and replaced whenever live changes.
 	changed   chan struct{}
@@ -105,8 +105,8 @@ func newPlugin(h *Host, s spec) *Plugin {
 	p := &Plugin{
 		host: h, kind: s.Kind, spec: s, state: StateStarting, changed: make(chan struct{}), downSince: time.Now(),
 		gone: make(chan struct{}), takeovers: make(chan *takeover),
-		breaker: newBreaker(h.opts.timing.breakerOpen),
 	}
+	p.breakers = p.newBreakers()
 	deadline := h.opts.timing.callMeta
 	if s.Kind == pluginv1.Kind_KIND_AUTH {
 		deadline = h.opts.timing.callAuth
@@ -161,7 +161,7 @@ func (p *Plugin) Info() Info {
 	}
 	info.Calls, info.Errors, info.MemoryLimit = p.calls.Load(), p.errors.Load(), p.spec.MemoryLimit
 	if p.live != nil {
-		info.Memory, info.Suspended = p.memory, p.breaker.isOpen()
+		info.Memory, info.Suspended = p.memory, p.breakers.open()
 		info.PID, info.Uptime = p.live.pid(), time.Since(p.live.started)
 	}
 	if p.lastError != nil {
@@ -196,7 +196,7 @@ func (p *Plugin) adopt(inst *instance) {
 	}
 	p.live, p.last, p.state, p.unwell, p.spec = inst, inst, StateRunning, inst.unwell, inst.spec
 	p.memory = 0
-	p.breaker = newBreaker(p.host.opts.timing.breakerOpen)
+	p.breakers = p.newBreakers()
 	p.announce()
 	p.host.metrics.up.WithLabelValues(p.spec.Name).Set(1)
 }

@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// callsUnderWay bounds the calls to one plugin at a time; further ones wait within their deadline.
-	callsUnderWay = 256
 	// deathNotice is how long after a broken connection the process's end is awaited before the failure is the caller's.
 	deathNotice = time.Second
 	// listLimit bounds what a plugin may list of one namespace, in bytes: millions of sessions.
@@ -28,7 +26,7 @@ const (
 type route struct {
 	plugin   *Plugin
 	deadline time.Duration
-	slots    chan struct{}
+	slots    [pools]chan struct{}
 	gate     *gate
 	// listLimit bounds a listing, in bytes.
 	listLimit int64
@@ -37,9 +35,11 @@ type route struct {
 var _ grpc.ClientConnInterface = (*route)(nil)
 
 func newRoute(p *Plugin, deadline time.Duration) *route {
-	return &route{
-		plugin: p, deadline: deadline, slots: make(chan struct{}, callsUnderWay), gate: newGate(), listLimit: listLimit,
+	r := &route{plugin: p, deadline: deadline, gate: newGate(), listLimit: listLimit}
+	for i := range r.slots {
+		r.slots[i] = make(chan struct{}, callsUnderWay[i])
 	}
+	return r
 }
 
 // Invoke implements grpc.ClientConnInterface for calls with one answer.
@@ -64,7 +64,8 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 		return status.FromContextError(err).Err()
 	}
 	defer r.gate.leave(writes[method])
-	breaker := r.plugin.breakerNow()
+	pool := poolOf(method)
+	breaker := r.plugin.breakerNow(pool)
 	if !breaker.allow() {
 		return status.Errorf(codes.Unavailable, "plugin %s does not answer; calls to it are suspended for a moment", r.plugin.Name())
 	}
@@ -75,11 +76,11 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
+	case r.slots[pool] <- struct{}{}:
+		defer func() { <-r.slots[pool] }()
 	case <-ctx.Done():
 		breaker.neutral()
-		return status.Errorf(codes.Unavailable, "plugin %s has %d calls under way already", r.plugin.Name(), callsUnderWay)
+		return status.Errorf(codes.Unavailable, "plugin %s has %d calls under way already", r.plugin.Name(), callsUnderWay[pool])
 	}
 	began := time.Now()
 	err := r.once(ctx, method, args, reply, opts)
@@ -87,8 +88,9 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	case err == nil:
 		breaker.success()
 	case status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= deadline*9/10:
-		// The deadline was this route's, not a short one of the caller's: the plugin hangs.
-		breaker.failure()
+		// The deadline was this route's, not a short one of the caller's: the plugin hangs, unless it has answered others meanwhile
+		// and is only busy.
+		breaker.failure(began)
 	case status.Code(err) == codes.DeadlineExceeded, status.Code(err) == codes.Canceled, status.Code(err) == codes.Unavailable:
 		breaker.neutral()
 	default:
@@ -204,11 +206,12 @@ func (p *Plugin) current(count bool) (inst *instance, changed <-chan struct{}, s
 	return p.live, p.changed, p.state, p.downSince.Add(p.host.opts.timing.waitLive)
 }
 
-// breakerNow is the breaker of the process that lives now: calls that hang on one that was replaced say nothing of the next.
-func (p *Plugin) breakerNow() *breaker {
+// breakerNow is the breaker of a pool for the process that lives now: calls that hang on one that was replaced say nothing of the
+// next.
+func (p *Plugin) breakerNow(of pool) *breaker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.breaker
+	return p.breakers[of]
 }
 
 // died says whether a broken call was the end of the process, and waits until another cannot be taken for it.
