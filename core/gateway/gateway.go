@@ -193,11 +193,6 @@ func (g *Gateway) build() error {
 		g.log.Warn("a filter that a session reads lost its queue's registration; registering it again", "filter", filter)
 		g.logged("registering a filter again", g.meta.RegisterFilters(ctx, filter))
 	})
-	g.authority.OnRevoke(func(r auth.Revocation) {
-		if r.Disconnect {
-			g.mqtt.Revoke(r)
-		}
-	})
 	if err := g.meta.Start(context.Background()); err != nil {
 		return err
 	}
@@ -234,6 +229,12 @@ func (g *Gateway) listen() error {
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		MaxConnections: g.cfg.MQTT.MaxConnections, ResponseInformation: g.cfg.MQTT.ResponseInformation,
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
+	// Revocations may come at once: they are followed from the start of the plugin on.
+	g.authority.OnRevoke(func(r auth.Revocation) {
+		if r.Disconnect {
+			g.mqtt.Revoke(r)
+		}
+	})
 	addrs, err := g.mqtt.Listen()
 	if err != nil {
 		return err

@@ -2,7 +2,9 @@ package meta
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -61,6 +63,21 @@ func (s *Session) ExpiresAt() time.Time {
 	}
 	return s.Disconnected.Add(s.Expiry)
 }
+
+// Clone returns a copy that shares nothing with s. It counts as the same version of the record.
+func (s *Session) Clone() *Session {
+	c := *s
+	c.Subscriptions = slices.Clone(s.Subscriptions)
+	for i := range c.Subscriptions {
+		c.Subscriptions[i].Start = maps.Clone(c.Subscriptions[i].Start)
+	}
+	c.Attributes = maps.Clone(s.Attributes)
+	return &c
+}
+
+// Succeed notes that s is the successor of what was written as the copy of an earlier state of it: the next SaveSession of s
+// replaces that version. Also where that write failed: what it found out about the stored version counts.
+func (s *Session) Succeed(written *Session) { s.stored, s.epoch, s.pages = written.stored, written.epoch, written.pages }
 
 // pagedVersion is the version of records whose subscriptions are in pages. A gateway that does not know pages must not take such a
 // session for one without subscriptions.

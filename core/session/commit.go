@@ -78,13 +78,12 @@ func (s *Session) commit(ctx context.Context) error {
 
 // commitOffsets commits the session's progress. A session that another node has taken over loses its connection.
 func (s *Session) commitOffsets(ctx context.Context) error {
-	s.saveMu.Lock()
-	defer s.saveMu.Unlock()
-	s.mu.Lock()
-	if !s.durable {
-		s.mu.Unlock()
+	if !s.durable() {
 		return nil
 	}
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	s.mu.Lock()
 	offsets, committed := s.uncommitted()
 	epoch := s.epoch
 	s.mu.Unlock()

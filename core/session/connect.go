@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -32,12 +32,12 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	rec, err := m.load(ctx, r)
 	reachable := err == nil
 	switch {
-	case err != nil && (r.Expiry > 0 || old != nil && old.durable):
+	case err != nil && (r.Expiry > 0 || old != nil && old.durable()):
 		return nil, false, err
 	case err != nil:
 		m.log.Warn("reading the session failed; going on without, because none is wanted", "client", r.ClientID, "error", err)
 	case rec != nil && (r.CleanStart || m.due(rec)):
-		if err := m.end(ctx, rec); err != nil && r.Expiry > 0 {
+		if err := m.end(ctx, rec, old); err != nil && r.Expiry > 0 {
 			return nil, false, err
 		}
 		rec = nil
@@ -50,14 +50,26 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	}
 	s := old
 	if s == nil {
-		s = &Session{m: m, id: r.ClientID, lanes: m.o.Publisher.Lanes(r.ClientID)}
+		s = m.newSession(r, rec)
 	}
-	present := rec != nil
-	if err := s.attach(ctx, r, rec, reachable); err != nil {
+	a := attachment{fresh: rec == nil, resumed: old != nil, reachable: reachable}
+	if err := s.attach(ctx, r, a); err != nil {
 		s.discard(false)
 		return nil, false, err
 	}
-	return s, present, nil
+	return s, !a.fresh, nil
+}
+
+// newSession makes a session that is not in memory. rec is its record where it is resumed.
+func (m *Manager) newSession(r Request, rec *meta.Session) *Session {
+	s := &Session{m: m, id: r.ClientID, lanes: m.o.Publisher.Lanes(r.ClientID)}
+	if rec == nil && r.Expiry > 0 {
+		rec = &meta.Session{ClientID: s.id, Created: time.Now()}
+	}
+	if rec != nil {
+		s.rec, s.created, s.epoch = record.New(m.o.Meta, rec), rec.Created, rec.Epoch
+	}
+	return s
 }
 
 // load reads a session's record. A client that wants no session does not wait long for it.
@@ -79,47 +91,49 @@ func (m *Manager) due(rec *meta.Session) bool {
 	return !at.IsZero() && !time.Now().Before(at)
 }
 
-// attach gives the session its connection. rec is its record where it is resumed; reachable says whether the metadata answered.
-func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reachable bool) error {
+// attachment says what kind of session a connection gets.
+type attachment struct {
+	fresh     bool // it begins now
+	resumed   bool // it is in memory already
+	reachable bool // the metadata answered
+}
+
+// attach gives the session its connection.
+func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.mu.Lock()
 	s.username, s.version, s.remoteAddr, s.listener = r.Username, r.Version, r.RemoteAddr, r.Listener
 	s.connected = time.Now()
 	s.conn, s.started, s.full, s.ending = r.Conn, false, false, nil
 	s.generation++
 	s.expiry, s.will, s.window = r.Expiry, r.Will, r.ReceiveMaximum
-	fresh := rec == nil
-	resumed := s.rec != nil
-	s.adopts = fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
-	s.durable = rec != nil || r.Expiry > 0
+	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
 		s.expire.Stop()
 		s.expire = nil
 	}
-	if s.durable {
-		if fresh {
-			rec = &meta.Session{ClientID: s.id, Created: s.connected}
-		}
-		s.epoch = max(rec.Epoch+1, s.connected.UnixMilli())
-		s.rec = rec
-		rec.Disconnected = time.Time{}
+	if s.durable() {
+		s.epoch = max(s.epoch+1, s.connected.UnixMilli())
+		s.rec.Update(func(r *meta.Session) { r.Disconnected = time.Time{} })
 	}
 	s.mu.Unlock()
 	switch {
-	case s.durable && !fresh && !resumed:
-		s.restore(rec)
-		s.recall(ctx, rec)
-	case s.durable && fresh:
+	case !s.durable(), a.resumed:
+	case a.fresh:
 		if err := s.begin(ctx); err != nil {
 			return err
 		}
+	default:
+		rec := s.rec.Snapshot()
+		s.restore(rec)
+		s.recall(ctx, rec)
 	}
-	if s.durable {
+	if s.durable() {
 		if err := s.save(ctx); err != nil {
 			return err
 		}
 		s.m.commits.add(s)
 	}
-	if err := s.saveWill(ctx, reachable); err != nil {
+	if err := s.saveWill(ctx, a.reachable); err != nil {
 		return err
 	}
 	s.m.mu.Lock()
@@ -130,7 +144,7 @@ func (s *Session) attach(ctx context.Context, r Request, rec *meta.Session, reac
 	s.m.sessions[s.id] = s
 	s.m.online++
 	s.m.mu.Unlock()
-	s.openFeeds(!fresh)
+	s.openFeeds(!a.fresh)
 	return nil
 }
 
@@ -195,7 +209,7 @@ const placeTimeout = 3 * time.Second
 // restore makes the subscriptions of a recorded session. Their feeds are placed when they are opened.
 func (s *Session) restore(rec *meta.Session) {
 	s.subs, s.matcher, s.p2p = nil, nil, nil
-	for broker, start := range p2pStarts(rec) {
+	for broker, start := range record.P2PStarts(rec) {
 		s.p2p = append(s.p2p, recordedFeed(s, nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))
 	}
 	for _, rs := range rec.Subscriptions {
@@ -301,10 +315,10 @@ func (s *Session) keepOpening(generation uint64, look bool) {
 // tryOpen opens what is not open yet. It returns nil as well when the connection is another one now.
 func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) error {
 	var errs []error
-	if look && s.durable {
+	if look && s.durable() {
 		errs = append(errs, s.lookForQueues(ctx))
 	}
-	if s.durable {
+	if s.durable() {
 		errs = append(errs, s.placeRecorded(ctx))
 	}
 	s.mu.Lock()
@@ -324,7 +338,7 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) err
 			tails = append(tails, sub)
 		}
 	}
-	p2p := !s.durable && len(s.p2p) == 0
+	p2p := !s.durable() && len(s.p2p) == 0
 	s.mu.Unlock()
 	if p2p {
 		f := &feed{s: s}
@@ -367,26 +381,4 @@ func (sub *subscription) hasTail() bool {
 		}
 	}
 	return false
-}
-
-// p2pStartsKey is the attribute of a session's record that holds where its point-to-point queue begins, by broker.
-const p2pStartsKey = "p2p_start"
-
-func setP2PStarts(r *meta.Session, starts map[string]int64) {
-	b, err := json.Marshal(starts)
-	if err != nil {
-		return // a map of numbers can always be marshalled
-	}
-	if r.Attributes == nil {
-		r.Attributes = make(map[string]string, 1)
-	}
-	r.Attributes[p2pStartsKey] = string(b)
-}
-
-func p2pStarts(r *meta.Session) map[string]int64 {
-	var starts map[string]int64
-	if json.Unmarshal([]byte(r.Attributes[p2pStartsKey]), &starts) != nil {
-		return nil
-	}
-	return starts
 }

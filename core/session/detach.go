@@ -7,6 +7,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -90,7 +91,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	if s.ending != nil {
 		e, s.ending = *s.ending, nil
 	}
-	if e.Expiry != nil && s.durable {
+	if e.Expiry != nil && s.durable() {
 		s.expiry = *e.Expiry
 	}
 	s.rewind()
@@ -98,20 +99,17 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	will := s.will
 	s.will = nil
 	ends := s.expiry == 0
-	rec := s.rec
 	s.mu.Unlock()
 	s.m.mu.Lock()
 	s.m.online--
 	closing := s.m.closed
 	s.m.mu.Unlock()
 
-	if s.durable && !ends {
+	if s.durable() && !ends {
 		if err := s.commit(ctx); err != nil {
 			s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
 		}
-		s.mu.Lock()
-		rec.Disconnected = time.Now()
-		s.mu.Unlock()
+		s.rec.Update(func(r *meta.Session) { r.Disconnected = time.Now() })
 		if err := s.save(ctx); err != nil {
 			s.m.log.Warn("recording a disconnection failed", "client", s.id, "error", err)
 		}
@@ -125,8 +123,8 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		s.m.willDue(s.id, will, s.expiry)
 	}
 	if ends {
-		if rec != nil {
-			if err := s.m.end(ctx, rec); err != nil {
+		if s.durable() {
+			if err := s.m.end(ctx, s.rec.Snapshot(), s); err != nil {
 				s.m.log.Warn("removing a session's record failed", "client", s.id, "error", err)
 			}
 		}
@@ -151,7 +149,7 @@ func (s *Session) rewind() {
 		}
 		s.closeFeed(f)
 	})
-	if !s.durable {
+	if !s.durable() {
 		return
 	}
 	for _, sub := range s.subs {
@@ -205,13 +203,18 @@ func (m *Manager) forget(s *Session) {
 	m.commits.remove(s)
 }
 
-// end removes a session for good: its record, and its committed offsets. Called with the client's lock held.
-func (m *Manager) end(ctx context.Context, rec *meta.Session) error {
-	if err := m.o.Meta.DeleteSession(ctx, rec.ClientID); err != nil {
+// end removes a session for good: its record, and its committed offsets. s is the session where it is in memory, else nil. Called
+// with the client's lock held.
+func (m *Manager) end(ctx context.Context, rec *meta.Session, s *Session) error {
+	r := record.New(m.o.Meta, rec)
+	if s != nil && s.durable() {
+		r = s.rec
+	}
+	if err := r.Delete(ctx); err != nil {
 		return err
 	}
 	var refs []store.QueueRef
-	for broker := range p2pStarts(rec) {
+	for broker := range record.P2PStarts(rec) {
 		refs = append(refs, store.QueueRef{Queue: topic.P2PQueue(rec.ClientID), Broker: broker})
 	}
 	for _, sub := range rec.Subscriptions {

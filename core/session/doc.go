@@ -15,5 +15,7 @@
 //
 // The package never touches sockets or bytes (see package mqtt) and decides nothing about who may do what (see package auth).
 //
-// Locks, in order: a client id's lock (Manager.lock), Session.mu, the locks of package delivery, Session.readyMu.
+// Locks, in order: a client id's lock (Manager.lock), Session.commitMu, Session.mu, the locks of package delivery,
+// Session.readyMu. A Record's mutex is a leaf. Only the client id's lock and commitMu are held over calls of the store and the
+// metadata; a Record orders its writes by itself.
 package session

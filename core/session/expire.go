@@ -30,7 +30,8 @@ func (m *Manager) expireOne(id string, epoch int64) {
 	if err != nil || rec == nil || rec.Epoch != epoch || !m.due(rec) {
 		return
 	}
-	if s := m.session(id); s != nil {
+	s := m.session(id)
+	if s != nil {
 		s.mu.Lock()
 		connected := s.conn != nil
 		s.mu.Unlock()
@@ -39,7 +40,7 @@ func (m *Manager) expireOne(id string, epoch int64) {
 		}
 		s.discard(true)
 	}
-	if err := m.end(ctx, rec); err != nil {
+	if err := m.end(ctx, rec, s); err != nil {
 		m.log.Warn("removing an expired session failed; trying again later", "client", id, "error", err)
 		return
 	}

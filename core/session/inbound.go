@@ -38,7 +38,7 @@ func (s *Session) Publish(ctx context.Context, m *store.Message, id uint16, done
 	if noted {
 		s.journal.counter++
 		in.epoch, in.counter = s.epoch, s.journal.counter
-		m.Exchange = exchange(s.rec.Created.UnixMilli(), heldMessage{id, in.epoch, in.counter})
+		m.Exchange = exchange(s.created.UnixMilli(), heldMessage{id, in.epoch, in.counter})
 	}
 	if s.inbound == nil {
 		s.inbound = make(map[uint16]*inbound)
@@ -64,13 +64,15 @@ func (s *Session) Publish(ctx context.Context, m *store.Message, id uint16, done
 // first time that the client sends one to a first-level topic. Where that fails the message is taken once while the node lives.
 func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	first := topic.First(m.Topic)
+	if !s.durable() {
+		return false
+	}
 	s.mu.Lock()
-	durable := s.durable && s.rec != nil
 	noted := s.journal.firsts[first]
 	many := len(s.journal.topics) >= maxJournalTopics
 	s.mu.Unlock()
-	if !durable || noted || many {
-		return noted && durable
+	if noted || many {
+		return noted
 	}
 	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic)
 	if err != nil {

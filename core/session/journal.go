@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
@@ -79,33 +79,19 @@ type releasedMessage struct {
 	Record string `json:"record,omitempty"`
 }
 
-// topicsKey is the attribute of a session's record that names the journal's topics, as a JSON list.
-const topicsKey = "qos2_topics"
-
-// maxJournalTopics bounds that list. QoS 2 messages to further first-level topics are taken once while the node lives.
+// maxJournalTopics bounds the topics of a session's journal. QoS 2 messages to further first-level topics are taken once while the node lives.
 const maxJournalTopics = 64
 
 // keepsJournal makes the session's record say that there is a journal, and that messages to a topic of the store are in it.
 func (s *Session) keepsJournal(ctx context.Context, physical string) error {
 	s.mu.Lock()
-	if s.rec == nil || s.journal.topics != nil && (physical == "" || s.journal.topics[physical]) {
+	if !s.durable() || s.journal.topics != nil && (physical == "" || s.journal.topics[physical]) {
 		s.mu.Unlock()
 		return nil
 	}
-	topics := journalTopics(s.rec)
-	if physical != "" {
-		topics[physical] = true
-	}
-	b, err := json.Marshal(slices.Sorted(maps.Keys(topics)))
-	if err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	if s.rec.Attributes == nil {
-		s.rec.Attributes = make(map[string]string, 2)
-	}
-	s.rec.Attributes[topicsKey] = string(b)
 	s.mu.Unlock()
+	var topics map[string]bool
+	s.rec.Update(func(r *meta.Session) { topics = record.AddQoS2Topic(r, physical) })
 	if err := s.save(ctx); err != nil {
 		return err
 	}
@@ -116,17 +102,6 @@ func (s *Session) keepsJournal(ctx context.Context, physical string) error {
 	}
 	maps.Copy(s.journal.topics, topics)
 	return nil
-}
-
-// journalTopics reads the attribute; it never returns nil.
-func journalTopics(r *meta.Session) map[string]bool {
-	var names []string
-	_ = json.Unmarshal([]byte(r.Attributes[topicsKey]), &names) // what is no list is none
-	topics := make(map[string]bool, len(names)+1)
-	for _, n := range names {
-		topics[n] = true
-	}
-	return topics
 }
 
 // note has the session's present state stored, and calls done then. Called with mu held; done is called without.
@@ -185,7 +160,7 @@ func (s *Session) state() []byte {
 	j := &s.journal
 	j.seq++
 	j.stale = false
-	st := sessionState{Created: s.rec.Created.UnixMilli(), Epoch: s.epoch, Seq: j.seq, Counter: j.counter}
+	st := sessionState{Created: s.created.UnixMilli(), Epoch: s.epoch, Seq: j.seq, Counter: j.counter}
 	for id, in := range s.inbound {
 		if in.epoch != 0 {
 			st.Held = append(st.Held, heldMessage{id, in.epoch, in.counter})
@@ -246,7 +221,7 @@ func (fin *finished) over() bool {
 
 // finish notes that the client has a record, before the feeds move on. Called with mu held.
 func (s *Session) finish(d *outMessage) {
-	if s.rec == nil || d.qos < 2 {
+	if !s.durable() || d.qos < 2 {
 		return
 	}
 	s.journal.stale = true

@@ -248,7 +248,7 @@ func (m *Manager) Clients() []Client {
 		s.mu.Lock()
 		if s.conn != nil {
 			out = append(out, Client{ClientID: s.id, Username: s.username, Version: s.version.String(), RemoteAddr: s.remoteAddr,
-				Listener: s.listener, Connected: s.connected, Durable: s.durable, Subscriptions: len(s.subs),
+				Listener: s.listener, Connected: s.connected, Durable: s.durable(), Subscriptions: len(s.subs),
 				InFlight: len(s.out.byID), Delivered: s.delivered.Load()})
 		}
 		s.mu.Unlock()
@@ -305,7 +305,7 @@ func (m *Manager) InUse(filter string) bool {
 	all := m.inMemory()
 	for _, s := range all {
 		s.mu.Lock()
-		used := s.durable && s.subs[filter] != nil
+		used := s.durable() && s.subs[filter] != nil
 		s.mu.Unlock()
 		if used {
 			return true

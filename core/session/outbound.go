@@ -118,7 +118,7 @@ func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 		d.received, d.m = true, nil
 		s.out.seq++
 		d.seq = s.out.seq // its place is now that of its PUBREL
-		if !s.durable {
+		if !s.durable() {
 			s.release(d)
 			break
 		}

@@ -178,7 +178,7 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 		if qos > 0 && s.windowFull() {
 			return false
 		}
-		if w.n > 1 && !s.durable {
+		if w.n > 1 && !s.durable() {
 			s.seen.expect(rec.ID, w.feeds-1)
 		}
 		f.tracked(item, s.dispatch(&rec.Message, qos, w.retain && rec.Retain, w.ids, rec.ID))
@@ -222,7 +222,7 @@ func (s *Session) wanted(rec *store.Record) want {
 // has reports whether another feed of the session has delivered a record, or will. It is asked where several subscriptions
 // match.
 func (s *Session) has(f *feed, rec *store.Record) bool {
-	if !s.durable {
+	if !s.durable() {
 		return s.seen.again(rec.ID)
 	}
 	found := false
@@ -265,7 +265,7 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 	}
 	d := &outMessage{qos: qos, retain: retain, m: m, subIDs: ids, recordID: recordID}
 	known := true // by the journal, as far as it must be
-	if qos == 2 && s.durable {
+	if qos == 2 && s.durable() {
 		known = s.choosePacketID(d)
 	}
 	s.out.add(d)

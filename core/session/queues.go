@@ -127,7 +127,7 @@ func (s *Session) firsts() []string {
 	}
 	out := make([]string, 0, len(s.subs)+1)
 	for _, sub := range s.subs {
-		if !s.durable && !sub.shared() {
+		if !s.durable() && !sub.shared() {
 			continue
 		}
 		if first, err := s.m.first(sub.reads); err == nil && first != "" {
@@ -152,10 +152,9 @@ func (s *Session) addQueues(grown map[string]bool) {
 		s.mu.Unlock()
 		return
 	}
-	durable := s.durable
 	var subs []*subscription
 	for _, sub := range s.subs {
-		if !durable && !sub.shared() {
+		if !s.durable() && !sub.shared() {
 			continue
 		}
 		if first, err := s.m.first(sub.reads); err == nil && grown[first] && !sub.opening {
@@ -177,7 +176,7 @@ func (s *Session) addQueues(grown map[string]bool) {
 		changed = s.addMissing(sub, refs) || changed
 		s.mu.Unlock()
 	}
-	if grown[""] && durable {
+	if grown[""] && s.durable() {
 		if refs, err := s.m.onBrokers(s.m.ctx, "", topic.P2PQueue(s.id)); err == nil {
 			s.mu.Lock()
 			changed = s.addMissing(nil, refs) || changed
@@ -204,7 +203,7 @@ next:
 				continue next
 			}
 		}
-		f := &feed{s: s, sub: sub, ref: ref, since: s.rec.Created}
+		f := &feed{s: s, sub: sub, ref: ref, since: s.created}
 		*feeds = append(*feeds, f)
 		if sub != nil {
 			f.since = sub.created

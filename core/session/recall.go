@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -14,10 +15,10 @@ import (
 // recall reads the journal of a session that this node does not have in memory. A broker that does not answer is left out, for the
 // sake of the client that waits: what is there may then be delivered or taken twice.
 func (s *Session) recall(ctx context.Context, rec *meta.Session) {
-	if _, ok := rec.Attributes[topicsKey]; !ok {
+	topics, journaled := record.QoS2Topics(rec)
+	if !journaled {
 		return
 	}
-	topics := journalTopics(rec)
 	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 	defer cancel()
 	created := rec.Created.UnixMilli()

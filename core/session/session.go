@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
-	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -26,18 +26,20 @@ type Session struct {
 	listener   string
 	connected  time.Time
 
-	saveMu sync.Mutex // orders writes of the record; taken before mu
+	// rec is the session's record; nil where the session ends with its connection. created is when a recorded session began.
+	rec     *record.Record
+	created time.Time
+
+	commitMu sync.Mutex // orders commits of progress; taken before mu
 
 	mu   sync.Mutex
 	conn Conn // nil while the client is away
 	// generation counts attachments and detachments, so that work begun for one connection is not finished for another.
 	generation uint64
 	started    bool
-	durable    bool // the session is recorded
 	expiry     time.Duration
 	epoch      int64
-	rec        *meta.Session // the record; durable sessions only
-	adopts     bool          // progress that an upstream gateway committed is taken over
+	adopts     bool // progress that an upstream gateway committed is taken over
 	will       *Will
 	ending     *Ending // how the connection ends, once the client has said it
 	window     int
@@ -208,7 +210,10 @@ func (s *Session) eachFeed(f func(*feed)) {
 	}
 }
 
-// Durable reports whether the session outlives its connection.
+// durable reports whether the session is recorded.
+func (s *Session) durable() bool { return s.rec != nil }
+
+// Durable reports whether the session outlives its connection as its client now wants it.
 func (s *Session) Durable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

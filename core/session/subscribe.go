@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -72,7 +72,7 @@ func (s *Session) prepare(ctx context.Context, in Subscription) (*subscription, 
 		// [MQTT-3.8.4-3]: replaced, and what is queued for it stays.
 		old.qos, old.options, old.id = in.QoS, in.Subscription, in.ID
 		s.mu.Unlock()
-		if s.durable {
+		if s.durable() {
 			return old, false, s.save(ctx)
 		}
 		return old, false, nil
@@ -100,7 +100,7 @@ func (s *Session) openSubscription(ctx context.Context, sub *subscription) error
 			return err
 		}
 	}
-	if !s.durable {
+	if !s.durable() {
 		return s.openTailFeed(ctx, sub, s.m.o.Hub.Live)
 	}
 	if err := s.m.o.Meta.RegisterFilters(ctx, sub.filter); err != nil {
@@ -187,7 +187,7 @@ func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
 
 // record makes new subscriptions durable: their starts are committed and the session's record is saved.
 func (s *Session) record(ctx context.Context, added []*subscription) error {
-	if !s.durable || len(added) == 0 {
+	if !s.durable() || len(added) == 0 {
 		return nil
 	}
 	if err := s.commit(ctx); err != nil {
@@ -241,9 +241,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 	s.eachFeed(func(f *feed) {
 		refs = slices.DeleteFunc(refs, func(r store.QueueRef) bool { return r == f.ref })
 	})
-	durable := s.durable
 	s.mu.Unlock()
-	if !durable || !changed {
+	if !s.durable() || !changed {
 		return codes
 	}
 	if err := s.save(ctx); err != nil {
@@ -292,20 +291,13 @@ func (s *Session) queueRetained(items []retainedItem) {
 
 // save writes the session's record.
 func (s *Session) save(ctx context.Context) error {
-	s.saveMu.Lock()
-	defer s.saveMu.Unlock()
-	s.mu.Lock()
-	r := s.rec
-	if r == nil {
-		s.mu.Unlock()
+	if !s.durable() {
 		return nil
 	}
-	s.fill(r)
+	s.mu.Lock()
+	s.rec.Update(s.fill)
 	s.mu.Unlock()
-	if err := s.m.o.Meta.SaveSession(ctx, r); err != nil {
-		return fmt.Errorf("recording the session: %w", err)
-	}
-	return nil
+	return s.rec.Save(ctx)
 }
 
 // fill brings the record up to date. Called with mu held.
@@ -325,5 +317,5 @@ func (s *Session) fill(r *meta.Session) {
 			starts[f.ref.Broker] = f.start
 		}
 	}
-	setP2PStarts(r, starts)
+	record.SetP2PStarts(r, starts)
 }

@@ -24,13 +24,13 @@ func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 		return nil
 	}
 	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry}
-	if !s.durable {
+	if !s.durable() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 2*lookupTimeout)
 		defer cancel()
 	}
 	err := s.m.o.Meta.SaveWill(ctx, w)
-	if err != nil && !s.durable {
+	if err != nil && !s.durable() {
 		s.m.log.Warn("recording a will failed; it is lost if this node is", "client", s.id, "error", err)
 		return nil
 	}

@@ -1,0 +1,312 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/store/local"
+)
+
+// cluster is a store of several brokers, each a local store. What is told apart by its broker goes there; everything else goes to
+// the one that it embeds. Brokers can be added and can be down.
+type cluster struct {
+	store.Store // of the first broker, "local"
+
+	limits store.Limits
+
+	mu    sync.Mutex
+	more  map[string]*local.Store
+	down  map[string]bool
+	fails error  // of Brokers
+	busy  int    // how many encodings of a record Brokers takes where it is asked for all, before it returns
+	next  string // where appends go
+	tails []*clusterTail
+}
+
+func newCluster(first store.Store) *cluster {
+	return &cluster{Store: first, more: map[string]*local.Store{}, down: map[string]bool{}, next: local.Broker}
+}
+
+// inCluster makes sessions of a node see a cluster, which the pointer then holds.
+func inCluster(c **cluster, limits store.Limits) func(*node) {
+	return func(n *node) {
+		n.wrap = func(s store.Store) store.Store {
+			if *c == nil {
+				*c = newCluster(s)
+				(*c).limits = limits
+			}
+			(*c).Store = s
+			return *c
+		}
+	}
+}
+
+// add makes a broker join, with all topics.
+func (c *cluster) add(t *testing.T, name string) {
+	t.Helper()
+	ctx := context.Background()
+	s, err := local.New(local.Options{Path: filepath.Join(t.TempDir(), name), Sync: local.SyncInterval, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	require.NoError(t, s.Start(ctx))
+	t.Cleanup(func() { _ = s.Close() })
+	topics, err := c.Topics(ctx)
+	require.NoError(t, err)
+	for _, topic := range topics {
+		require.NoError(t, s.CreateTopic(ctx, topic.Name, topic.Queues))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.more[name] = s
+	for _, tail := range c.tails {
+		tail.follow(name, s)
+	}
+}
+
+// set changes the cluster.
+func (c *cluster) set(f func(c *cluster)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c)
+}
+
+// at returns the store of a broker, or an error if that is down.
+func (c *cluster) at(broker string) (store.Store, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down[broker] {
+		return nil, store.ErrUnavailable
+	}
+	if s := c.more[broker]; s != nil {
+		return s, nil
+	}
+	return c.Store, nil
+}
+
+func (c *cluster) Limits() store.Limits { return c.limits }
+
+func (c *cluster) Brokers(ctx context.Context, topic string) ([]string, error) {
+	c.mu.Lock()
+	busy, fails := c.busy, c.fails
+	more := slices.Sorted(maps.Keys(c.more))
+	c.mu.Unlock()
+	for i := 0; i < busy && topic == ""; i++ {
+		_ = encodeSlowly(&meta.Session{})
+	}
+	if fails != nil {
+		return nil, fails
+	}
+	first, err := c.Store.Brokers(ctx, topic)
+	return append(first, more...), err
+}
+
+func (c *cluster) CreateTopic(ctx context.Context, name string, queues int) error {
+	if err := c.Store.CreateTopic(ctx, name, queues); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.more {
+		if err := s.CreateTopic(ctx, name, queues); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
+	c.mu.Lock()
+	next := c.next
+	c.mu.Unlock()
+	s, err := c.at(next)
+	if err != nil {
+		done(store.Position{}, err)
+		return
+	}
+	s.Append(ctx, a, func(p store.Position, err error) { p.Broker = next; done(p, err) })
+}
+
+// as makes a record one of a broker.
+func as(broker string, r *store.Record) *store.Record {
+	c := *r
+	c.Position.Broker = broker
+	return &c
+}
+
+func (c *cluster) Read(ctx context.Context, q store.QueueRef, offset int64, n int) (store.Batch, error) {
+	s, err := c.at(q.Broker)
+	if err != nil {
+		return store.Batch{}, err
+	}
+	b, err := s.Read(ctx, store.QueueRef{Queue: q.Queue, Broker: local.Broker}, offset, n)
+	for i, r := range b.Records {
+		b.Records[i] = as(q.Broker, r)
+	}
+	return b, err
+}
+
+func (c *cluster) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, error) {
+	s, err := c.at(q.Broker)
+	if err != nil {
+		return store.Bounds{}, err
+	}
+	return s.Bounds(ctx, store.QueueRef{Queue: q.Queue, Broker: local.Broker})
+}
+
+// each calls f for each broker of a list of queues, with the queues as the broker's own store names them.
+func each[T any](c *cluster, list []T, ref func(*T) *store.QueueRef, f func(s store.Store, broker string, list []T) error) error {
+	by := map[string][]T{}
+	for _, item := range list {
+		broker := ref(&item).Broker
+		ref(&item).Broker = local.Broker
+		by[broker] = append(by[broker], item)
+	}
+	for broker, items := range by {
+		s, err := c.at(broker)
+		if err != nil {
+			return err
+		}
+		if err := f(s, broker, items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
+	return each(c, offsets, func(o *store.Offset) *store.QueueRef { return &o.QueueRef }, func(s store.Store, _ string, list []store.Offset) error {
+		return s.Commit(ctx, client, epoch, list)
+	})
+}
+
+func (c *cluster) Committed(ctx context.Context, client string, queues []store.QueueRef) ([]store.Offset, error) {
+	var out []store.Offset
+	err := each(c, queues, func(q *store.QueueRef) *store.QueueRef { return q }, func(s store.Store, broker string, list []store.QueueRef) error {
+		some, err := s.Committed(ctx, client, list)
+		for _, o := range some {
+			o.Broker = broker
+			out = append(out, o)
+		}
+		return err
+	})
+	return out, err
+}
+
+func (c *cluster) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
+	return each(c, queues, func(q *store.QueueRef) *store.QueueRef { return q }, func(s store.Store, _ string, list []store.QueueRef) error {
+		return s.Forget(ctx, client, list)
+	})
+}
+
+// group returns a group as its broker's own store names it.
+func (c *cluster) group(g store.Group) (store.Store, store.Group, error) {
+	s, err := c.at(g.Broker)
+	g.Broker = local.Broker
+	return s, g, err
+}
+
+func (c *cluster) PlaceGroup(ctx context.Context, g store.Group, offset int64) error {
+	s, g, err := c.group(g)
+	if err != nil {
+		return err
+	}
+	return s.PlaceGroup(ctx, g, offset)
+}
+
+func (c *cluster) Pop(ctx context.Context, g store.Group, n int, hidden, wait time.Duration) ([]store.Handout, error) {
+	s, of, err := c.group(g)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.Pop(ctx, of, n, hidden, wait)
+	for i := range out {
+		out[i].Record = as(g.Broker, out[i].Record)
+	}
+	return out, err
+}
+
+func (c *cluster) PopAck(ctx context.Context, g store.Group, receipts []string) error {
+	s, g, err := c.group(g)
+	if err != nil {
+		return err
+	}
+	return s.PopAck(ctx, g, receipts)
+}
+
+func (c *cluster) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
+	s, g, err := c.group(g)
+	if err != nil {
+		return nil, err
+	}
+	return s.PopHide(ctx, g, receipts, hidden)
+}
+
+func (c *cluster) EndGroup(ctx context.Context, g store.Group) error {
+	s, g, err := c.group(g)
+	if err != nil {
+		return err
+	}
+	return s.EndGroup(ctx, g)
+}
+
+// clusterTail is a tail of every broker, also of those that join.
+type clusterTail struct {
+	c    *cluster
+	open func(s store.Store, f store.TailFunc) (store.Tail, error)
+	f    store.TailFunc
+	all  []store.Tail
+}
+
+func (t *clusterTail) follow(broker string, s store.Store) {
+	if tail, err := t.open(s, func(p store.Partition, records []*store.Record) {
+		p.Broker = broker
+		out := make([]*store.Record, len(records))
+		for i, r := range records {
+			out[i] = as(broker, r)
+		}
+		t.f(p, out)
+	}); err == nil {
+		t.all = append(t.all, tail)
+	}
+}
+
+func (t *clusterTail) Close() {
+	t.c.mu.Lock()
+	t.c.tails = slices.DeleteFunc(t.c.tails, func(o *clusterTail) bool { return o == t })
+	t.c.mu.Unlock()
+	for _, tail := range t.all {
+		tail.Close()
+	}
+}
+
+func (c *cluster) tail(f store.TailFunc, open func(s store.Store, f store.TailFunc) (store.Tail, error)) (store.Tail, error) {
+	first, err := open(c.Store, f)
+	if err != nil {
+		return nil, err
+	}
+	t := &clusterTail{c: c, open: open, f: f, all: []store.Tail{first}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, s := range c.more {
+		t.follow(name, s)
+	}
+	c.tails = append(c.tails, t)
+	return t, nil
+}
+
+func (c *cluster) Tail(ctx context.Context, topic string, f store.TailFunc) (store.Tail, error) {
+	return c.tail(f, func(s store.Store, f store.TailFunc) (store.Tail, error) { return s.Tail(ctx, topic, f) })
+}
+
+func (c *cluster) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
+	return c.tail(f, func(s store.Store, f store.TailFunc) (store.Tail, error) { return s.TailQueue(ctx, queue, f) })
+}

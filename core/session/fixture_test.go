@@ -1,0 +1,394 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/lmqgate/lmqgate/core/catalog"
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/meta/metatest"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/store/local"
+	"github.com/lmqgate/lmqgate/core/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// node is a Manager with everything below it: the local store, metadata over a backend in memory, delivery and publishing.
+type node struct {
+	t       *testing.T
+	dir     string
+	backend *metatest.Backend
+	options Options
+	wrap    func(store.Store) store.Store // what sessions see of the store
+
+	store *storetest.Faulty
+	meta  *metadata
+	pub   *publish.Publisher
+	*Manager
+	stop func()
+}
+
+// metadata is the node's, with a way to look at records while they are written.
+type metadata struct {
+	*meta.Meta
+	mu     sync.Mutex
+	saving func(*meta.Session) error
+	fails  error
+}
+
+func (m *metadata) onSave(f func(*meta.Session) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saving = f
+}
+
+// fail makes every call fail that sessions and wills need.
+func (m *metadata) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fails = err
+}
+
+func (m *metadata) failing() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fails
+}
+
+func (m *metadata) SaveSession(ctx context.Context, s *meta.Session) error {
+	m.mu.Lock()
+	f := m.saving
+	m.mu.Unlock()
+	if err := m.failing(); err != nil {
+		return err
+	}
+	if f != nil {
+		if err := f(s); err != nil {
+			return err
+		}
+	}
+	return m.Meta.SaveSession(ctx, s)
+}
+
+func (m *metadata) LoadSession(ctx context.Context, id string) (*meta.Session, error) {
+	if err := m.failing(); err != nil {
+		return nil, err
+	}
+	return m.Meta.LoadSession(ctx, id)
+}
+
+func (m *metadata) DeleteSession(ctx context.Context, id string) error {
+	if err := m.failing(); err != nil {
+		return err
+	}
+	return m.Meta.DeleteSession(ctx, id)
+}
+
+func (m *metadata) SaveWill(ctx context.Context, w *meta.Will) error {
+	if err := m.failing(); err != nil {
+		return err
+	}
+	return m.Meta.SaveWill(ctx, w)
+}
+
+// encodeSlowly reads a record as an encoder does, for so long that a change of it meanwhile is seen by the race detector.
+func encodeSlowly(s *meta.Session) error {
+	for range 200 {
+		if _, err := json.Marshal(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retainer keeps retained messages in the metadata, as package gateway does.
+type retainer struct{ m *meta.Meta }
+
+func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Position) error {
+	return r.m.SetRetained(ctx, &meta.Retained{Message: m, Position: at})
+}
+
+// inVirtualTime runs a test on a node in a bubble of virtual time.
+func inVirtualTime(t *testing.T, f func(t *testing.T, n *node), change ...func(*node)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, startNode(t, change...)) })
+}
+
+func startNode(t *testing.T, change ...func(*node)) *node {
+	t.Helper()
+	n := &node{t: t, dir: filepath.Join(t.TempDir(), "store"), backend: metatest.New(metatest.Full())}
+	for _, f := range change {
+		f(n)
+	}
+	t.Cleanup(func() {
+		n.stop()
+		n.backend.Close()
+	})
+	n.start()
+	return n
+}
+
+// start starts the node on what an earlier start has left.
+func (n *node) start() {
+	n.t.Helper()
+	ctx := context.Background()
+	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(n.t, err)
+	n.store = storetest.NewFaulty(st)
+	var seen store.Store = n.store
+	if n.wrap != nil {
+		seen = n.wrap(n.store)
+	}
+	md, err := meta.New(meta.Options{Client: n.backend.Client(), Traits: n.backend.Traits, NodeID: "node"})
+	require.NoError(n.t, err)
+	n.meta = &metadata{Meta: md}
+	topics := catalog.New(catalog.Options{Store: seen, Meta: md, Dispatch: catalog.Lean, AutoCreate: true, Queues: 1})
+	n.pub = publish.New(publish.Options{Store: seen, Catalog: topics, Meta: md, Retainer: retainer{md}})
+	hub := delivery.New(delivery.Options{Store: seen, Catalog: topics})
+	topics.Watch(hub)
+	o := n.options
+	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = "node", seen, hub, topics, n.pub, n.meta
+	n.Manager = NewManager(o)
+	require.NoError(n.t, md.Start(ctx))
+	require.NoError(n.t, st.Start(ctx))
+	n.eventually("the node is ready", func() bool { return md.Ready() == nil && st.Ready(ctx) == nil })
+	n.Start()
+	n.stop = func() {
+		n.Close(ctx)
+		hub.Close()
+		n.pub.Close()
+		_ = st.Close()
+		_ = md.Close()
+	}
+}
+
+// restart stops the node in good order and starts it again.
+func (n *node) restart() {
+	n.t.Helper()
+	n.stop()
+	n.start()
+}
+
+// eventually waits for a condition.
+func (n *node) eventually(what string, cond func() bool) {
+	n.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("did not happen: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// client is the connection of a client: what it was sent, and how it was closed.
+type client struct {
+	n  *node
+	id string
+	s  *Session
+	// present is whether there was a session.
+	present bool
+
+	mu       sync.Mutex
+	sent     []packet.Publish
+	acks     []packet.Ack
+	read     int // of sent
+	closed   bool
+	code     packet.Code
+	full     int // how many more PUBLISH packets fit; 0: all
+	tooLarge int // payloads from this size on are too large; 0: none
+}
+
+var _ Conn = (*client)(nil)
+
+func (c *client) SendPublish(p *packet.Publish) SendResult {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return Gone
+	case c.tooLarge > 0 && len(p.Payload) >= c.tooLarge:
+		return TooLarge
+	}
+	c.sent = append(c.sent, *p)
+	if c.full > 0 {
+		if c.full--; c.full == 0 {
+			return SentFull
+		}
+	}
+	return Sent
+}
+
+func (c *client) Flush() {}
+
+func (c *client) SendAck(kind packet.Type, id uint16, code packet.Code) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.acks = append(c.acks, packet.Ack{Kind: kind, PacketID: id, Code: code})
+}
+
+func (c *client) Close(code packet.Code, _ string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed, c.code = true, code
+	}
+}
+
+func (c *client) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// durable asks for a session that outlives its connection by an hour, clean for one that does not.
+func durable(r *Request) { r.Expiry = time.Hour }
+
+func clean(r *Request) { r.CleanStart = true }
+
+// connect connects a client and starts it.
+func (n *node) connect(id string, change ...func(*Request)) *client {
+	n.t.Helper()
+	c, err := n.tryConnect(id, change...)
+	require.NoError(n.t, err)
+	return c
+}
+
+func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) {
+	c := &client{n: n, id: id}
+	r := Request{ClientID: id, Version: packet.V5, ReceiveMaximum: 16, Conn: c}
+	for _, f := range change {
+		f(&r)
+	}
+	s, present, err := n.Connect(context.Background(), r)
+	if err != nil {
+		return nil, err
+	}
+	c.s, c.present = s, present
+	s.Start()
+	return c, nil
+}
+
+// drop ends the connection without DISCONNECT, leave with it.
+func (c *client) drop() {
+	c.Close(packet.Success, "")
+	c.s.Detach(c, Ending{})
+}
+
+func (c *client) leave() {
+	c.Close(packet.Success, "")
+	c.s.Detach(c, Ending{Graceful: true})
+}
+
+// trySubscribe subscribes to filters and returns the codes.
+func (c *client) trySubscribe(qos byte, filters ...string) []packet.Code {
+	list := make([]Subscription, len(filters))
+	for i, f := range filters {
+		list[i] = Subscription{Subscription: packet.Subscription{Filter: f, QoS: qos}}
+	}
+	codes, sent := c.s.Subscribe(context.Background(), list)
+	sent()
+	return codes
+}
+
+func (c *client) subscribe(qos byte, filters ...string) {
+	c.n.t.Helper()
+	for i, code := range c.trySubscribe(qos, filters...) {
+		require.EqualValues(c.n.t, qos, code, "SUBACK for %q", filters[i])
+	}
+}
+
+// next waits for a PUBLISH and returns it.
+func (c *client) next() packet.Publish {
+	c.n.t.Helper()
+	var p packet.Publish
+	c.n.eventually("client "+c.id+" gets a message", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.read == len(c.sent) {
+			return false
+		}
+		p = c.sent[c.read]
+		c.read++
+		return true
+	})
+	return p
+}
+
+// gets waits for payloads, in order, and acknowledges what wants it.
+func (c *client) gets(payloads ...string) {
+	c.n.t.Helper()
+	for _, want := range payloads {
+		p := c.next()
+		require.Equal(c.n.t, want, string(p.Payload), "of client %q", c.id)
+		c.ack(p)
+	}
+}
+
+// ack does what a client does with a message.
+func (c *client) ack(p packet.Publish) {
+	switch p.QoS {
+	case 1:
+		c.s.Ack(packet.PUBACK, p.PacketID, packet.Success)
+	case 2:
+		c.s.Ack(packet.PUBREC, p.PacketID, packet.Success)
+		c.awaitAck(packet.PUBREL, p.PacketID)
+		c.s.Ack(packet.PUBCOMP, p.PacketID, packet.Success)
+	}
+}
+
+// awaitAck waits for an acknowledgement.
+func (c *client) awaitAck(kind packet.Type, id uint16) packet.Ack {
+	c.n.t.Helper()
+	var got packet.Ack
+	c.n.eventually("client "+c.id+" gets "+kind.String(), func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i, a := range c.acks {
+			if a.Kind == kind && a.PacketID == id {
+				got = a
+				c.acks = append(c.acks[:i:i], c.acks[i+1:]...)
+				return true
+			}
+		}
+		return false
+	})
+	return got
+}
+
+// waiting is how many messages the client was sent and has not read.
+func (c *client) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sent) - c.read
+}
+
+// publish stores messages of a client that has no session, and waits for it.
+func (n *node) publish(qos byte, name string, payloads ...string) {
+	n.t.Helper()
+	for _, p := range payloads {
+		m := &store.Message{Topic: name, Payload: []byte(p), QoS: qos, Publisher: "somebody", Created: time.Now()}
+		require.NoError(n.t, n.pub.One(context.Background(), "somebody", m))
+	}
+}
+
+// record reads a client's record; nil if there is none.
+func (n *node) record(id string) *meta.Session {
+	n.t.Helper()
+	rec, err := n.meta.Meta.LoadSession(context.Background(), id)
+	require.NoError(n.t, err)
+	return rec
+}
