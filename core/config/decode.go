@@ -87,7 +87,7 @@ func (d decoder) decodeSection(key string, raw any, dst reflect.Value) {
 	for _, name := range sortedKeys(m) {
 		if _, ok := fieldByKey(t, name); !ok {
 			full := join(key, name)
-			d.problems.add(full, "unknown key; the nearest known key is %s", nearest(generic(full), Keys()))
+			d.problems.add(full, "%s", unknown(generic(full)))
 		}
 	}
 	for i := range t.NumField() {

@@ -1,24 +1,52 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
 
-// nearest returns the known key that an unknown one most likely meant. Keys of
-// the same section win over others, unless another section has exactly that
-// key (an option written one level too high or too low).
+	"github.com/lmqgate/lmqgate/internal/spelling"
+)
+
+// nearest returns the known key that an unknown one most likely meant, or "" where it resembles none. Keys of the same section
+// win over others, unless another section has exactly that key (an option written one level too high or too low).
 func nearest(key string, known []string) string {
 	section, name := splitLast(key)
 	best, bestCost := "", int(^uint(0)>>1)
 	for _, k := range known {
 		s, n := splitLast(k)
-		cost := 4 * distance(name, n)
+		apart := spelling.Distance(name, n)
+		cost := 4 * apart
 		if s != section {
-			cost += 2 + distance(section, s)
+			cost += 2 + spelling.Distance(section, s)
 		}
-		if cost < bestCost {
+		// In another section a name must be nearly the same.
+		if cost < bestCost && spelling.Resembles(name, n) && (s == section || 5*apart <= len(n)) {
 			best, bestCost = k, cost
 		}
 	}
 	return best
+}
+
+// unknown says that there is no such key, and what was probably meant or what there is.
+func unknown(key string) string {
+	known := Keys()
+	if best := nearest(key, known); best != "" {
+		return "unknown key; the nearest known key is " + best
+	}
+	section, _ := splitLast(key)
+	var names []string
+	for _, k := range known {
+		if s, n := splitLast(k); s == section {
+			names = append(names, n)
+		}
+	}
+	switch {
+	case section == "":
+		return "unknown key; the sections are " + strings.Join(names, ", ")
+	case len(names) > 0:
+		return fmt.Sprintf("unknown key; the keys of %s are %s", section, strings.Join(names, ", "))
+	}
+	return "unknown key; docs/configuration.md has the keys"
 }
 
 func splitLast(key string) (section, name string) {
@@ -26,30 +54,4 @@ func splitLast(key string) (section, name string) {
 		return key[:i], key[i+1:]
 	}
 	return "", key
-}
-
-// distance is Levenshtein's: the least number of letters to insert, delete or
-// replace to make one word of the other. Words are cut to 64 letters, so a
-// hostile key costs no time.
-func distance(a, b string) int {
-	const most = 64
-	x, y := []rune(a), []rune(b)
-	x, y = x[:min(len(x), most)], y[:min(len(y), most)]
-	row := make([]int, len(y)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i, r := range x {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j, q := range y {
-			cost := diagonal
-			if r != q {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(y)]
 }
