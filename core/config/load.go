@@ -189,9 +189,8 @@ func (l *layers) indexNode(key string, n *goyaml.Node, at map[string]string) {
 	}
 }
 
-// addEnviron reads LMQGATE_A__B=value as a.b. A name without "__" counts only
-// when it is a whole section, because orchestrators set variables such as
-// LMQGATE_PORT for a service of that name.
+// addEnviron reads LMQGATE_A__B=value as a.b. A name without "__" is a whole
+// section, a mistake, or none of ours: see ignored.
 func (l *layers) addEnviron(environ []string) {
 	at := make(map[string]string)
 	l.sources = append(l.sources, at)
@@ -201,6 +200,9 @@ func (l *layers) addEnviron(environ []string) {
 		TransformFunc: func(name, value string) (string, any) {
 			path := strings.Split(strings.ToLower(strings.TrimPrefix(name, EnvPrefix)), "__")
 			if len(path) == 1 && typeAt(path) == nil {
+				if short := strings.TrimPrefix(name, EnvPrefix); !ignored(short) {
+					l.problems.list = append(l.problems.list, Problem{Where: name, Message: misnamed(short)})
+				}
 				return "", nil
 			}
 			v, err := environValue(path, value)

@@ -81,6 +81,12 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"set of a wrong type", "", []string{"listeners.0.address=:1"}, nil, "--set: listeners: wants a list, not keys and values"},
 		{"set that is not YAML", "", []string{"log.level=["}, nil, "--set: log.level: the value is not YAML; put it in quotes"},
 		{"variable of an unknown key", "", nil, []string{"LMQGATE_LOG__LEVL=debug"}, "LMQGATE_LOG__LEVL: log.levl: unknown key; the nearest known key is log.level"},
+		{"variable with one underscore", "", nil, []string{"LMQGATE_LOG_LEVEL=debug"}, "LMQGATE_LOG_LEVEL: is no key: levels are divided by two underscores; write LMQGATE_LOG__LEVEL"},
+		{"variable with one underscore too few", "", nil, []string{"LMQGATE_STORE_ROCKETMQ_ACCESS_KEY=a"}, "LMQGATE_STORE_ROCKETMQ_ACCESS_KEY: is no key: levels are divided by two underscores; write LMQGATE_STORE__ROCKETMQ__ACCESS_KEY"},
+		{"variable of a mistyped key with one underscore", "", nil, []string{"LMQGATE_ADMIN_TOKN=a"}, "LMQGATE_ADMIN_TOKN: is no key: levels are divided by two underscores; write LMQGATE_ADMIN__TOKEN"},
+		{"variable of a plugin's key with one underscore", "", nil, []string{"LMQGATE_META_CONFIG_PASSWORD=a"}, "LMQGATE_META_CONFIG_PASSWORD: is no key: levels are divided by two underscores; write LMQGATE_META__CONFIG__PASSWORD"},
+		{"variable of a section that resembles no key", "", nil, []string{"LMQGATE_MQTT_XYZZY=a"}, "LMQGATE_MQTT_XYZZY: is no key: levels are divided by two underscores, such as LMQGATE_STORE__ROCKETMQ__ACCESS_KEY"},
+		{"variable of a mistyped section", "", nil, []string{"LMQGATE_LOGS__LEVEL=debug"}, "LMQGATE_LOGS__LEVEL: logs: unknown key; the nearest known key is log"},
 		{"variable of a wrong type", "", nil, []string{"LMQGATE_TOPICS__QUEUES=few"}, `LMQGATE_TOPICS__QUEUES: topics.queues: wants a whole number, not "few"`},
 		{"variable that is not JSON", "", nil, []string{"LMQGATE_STORE__ROCKETMQ__NAMESRV=a:1;b:1"}, `LMQGATE_STORE__ROCKETMQ__NAMESRV: store.rocketmq.namesrv: wants JSON, such as ["a","b"] for a list`},
 	}

@@ -130,3 +130,14 @@ func TestTheDefaultsAreValidAndBelongToTheCaller(t *testing.T) {
 	c.Topics.Queues = 0
 	require.EqualError(t, c.Validate(), "topics.queues: 0 is out of range; it wants 1 to 1024")
 }
+
+func TestVariablesThatAreNotMeantForTheConfigurationAreLeftAlone(t *testing.T) {
+	_, err := Load("", nil, []string{
+		"LMQGATE_PORT=tcp://10.0.0.1:1883", "LMQGATE_SERVICE_HOST=10.0.0.1", "LMQGATE_SERVICE_PORT_MQTT=1883",
+		"LMQGATE_PORT_1883_TCP=x", "LMQGATE_PORT_1883_TCP_ADDR=x", // a service of the name lmqgate
+		"LMQGATE_ADMIN_SERVICE_HOST=10.0.0.1", "LMQGATE_ADMIN_PORT=x", "LMQGATE_MQTT_PORT_1883_TCP_PROTO=tcp", // lmqgate-admin, lmqgate-mqtt
+		"LMQGATE_PLUGIN=cookie", "LMQGATE_PASSWORD=secret", "LMQGATE_ROCKETMQ=5.4.0", "LMQGATE_REQUIRE_ROCKETMQ=1", "LMQGATE=x", "LMQGATE_=x",
+		"MY_LMQGATE_LOG__LEVL=x",
+	})
+	require.NoError(t, err)
+}

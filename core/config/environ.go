@@ -1,0 +1,48 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/lmqgate/lmqgate/internal/spelling"
+)
+
+// servicePattern is what orchestrators set for a service of that name: LMQGATE_SERVICE_HOST, LMQGATE_MQTT_PORT,
+// LMQGATE_PORT_1883_TCP_ADDR.
+var servicePattern = regexp.MustCompile(`(^|_)(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// ignored says whether a variable, named without its prefix, is not meant for the configuration. A name is meant for it where it
+// has levels, divided by "__", or begins with the name of a section, and is not an orchestrator's.
+func ignored(name string) bool {
+	if strings.Contains(name, "__") {
+		return false
+	}
+	section, _, _ := strings.Cut(strings.ToLower(name), "_")
+	return typeAt([]string{section}) == nil || servicePattern.MatchString(name)
+}
+
+// misnamed says what to write instead of a variable that begins with a section and has no levels.
+func misnamed(name string) string {
+	const form = "is no key: levels are divided by two underscores"
+	spelt := make(map[string]string) // with one underscore -> as it must be
+	var words []string
+	for _, key := range Keys() {
+		path := strings.Split(key, ".")
+		if strings.Contains(key, "[") || len(path) == 1 {
+			continue
+		}
+		right := strings.ToUpper(strings.Join(path, "__"))
+		once := strings.ReplaceAll(right, "__", "_")
+		if inside, ok := strings.CutPrefix(name, once+"_"); ok && typeAt(path) == pluginConfigType {
+			return form + "; write " + EnvPrefix + right + "__" + inside
+		}
+		if _, ok := spelt[once]; !ok {
+			words = append(words, once)
+		}
+		spelt[once] = right
+	}
+	if meant, ok := spelt[spelling.Nearest(name, words)]; ok {
+		return form + "; write " + EnvPrefix + meant
+	}
+	return form + ", such as " + EnvPrefix + "STORE__ROCKETMQ__ACCESS_KEY"
+}
