@@ -33,7 +33,10 @@ type Config struct {
 	// of the configuration file, or the working directory without a file.
 	Dir string `yaml:"-"`
 
-	demoAuth bool // auth.config is the default's demonstration user
+	// sources say where each key came from; see Where.
+	sources []map[string]string
+	// secretKeys are the keys of the file whose values nobody else should read; see CheckPrivate.
+	secretKeys []string
 }
 
 // Node identifies this gateway process and says where it keeps its files.
@@ -127,7 +130,7 @@ const AuthNone = "none"
 type Auth struct {
 	// File name of the auth plugin in `plugins.dir`, or `none` to let every client do everything.
 	Plugin string `yaml:"plugin"`
-	// Configuration of the auth plugin, passed to it as it is; see the plugin's README for its keys. Default for `auth-hmac`: one user `demo` with the secret key `demo-secret`, which is refused while a listener is open to other machines.
+	// Configuration of the auth plugin, passed to it as it is; see the plugin's README for its keys. Default for `auth-hmac`: one user `demo` with the secret key `demo-secret`. Because everybody knows it, that secret key is refused while a listener is open to other machines, wherever it comes from.
 	Config PluginConfig `yaml:"config"`
 }
 
@@ -239,14 +242,22 @@ type Topics struct {
 type Admin struct {
 	// Address to listen on, `host:port`; port 0 takes a free port, which the ready line prints.
 	Address string `yaml:"address"`
-	// Token that requests to `/api/` carry as `Authorization: Bearer TOKEN`. Empty asks for none, which is allowed on a loopback address only.
+	// Token that requests to `/api/` carry as `Authorization: Bearer TOKEN`; at least 16 bytes. Empty, which is allowed on a loopback address only: the gateway makes one at its first start and keeps it in `admin-token` in `node.data_dir`, readable by its own user only, whose commands find it.
 	Token Secret `yaml:"token"`
+	// Whether `/metrics` wants the token, too. `/healthz` and `/readyz` never do.
+	MetricsToken bool `yaml:"metrics_token"`
+	// File with the certificate chain of the HTTP side, PEM; together with `key_file`. It is then served over TLS, and read again when it changes.
+	CertFile string `yaml:"cert_file"`
+	// File with the private key of the certificate, PEM.
+	KeyFile string `yaml:"key_file"`
 }
 
 // Plugins says where plugin executables are and which are trusted.
 type Plugins struct {
 	// Directory of the plugin executables. Default: `plugins` beside the lmqgate binary.
 	Dir string `yaml:"dir"`
+	// How long a plugin may take from its start until it says where it listens; 1s to 10m. A plugin that ends, or that says something else, is told at once.
+	StartTimeout time.Duration `yaml:"start_timeout"`
 	// SHA-256 checksums that plugins must have, as `name: "sha256:HEX"`. A plugin without an entry is not checked.
 	Checksums map[string]string `yaml:"checksums"`
 	// Memory that the process of a plugin may take, at least 32MiB; one that takes more is started again (on Linux). 0 is no limit.

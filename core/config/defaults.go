@@ -11,6 +11,16 @@ const (
 // DefaultWSPath is the path of a WebSocket listener that names none.
 const DefaultWSPath = "/mqtt"
 
+// DefaultStartTimeout is how long a plugin may take until it says where it listens. Runtimes of other languages load for long on
+// a machine that is busy.
+const DefaultStartTimeout = time.Minute
+
+// DemoUser and DemoSecret are what the default and the files in conf/ admit, for trying the gateway on one machine.
+const (
+	DemoUser   = "demo"
+	DemoSecret = "demo-secret"
+)
+
 // DefaultPermissions are those of a socket file whose listener names none.
 const DefaultPermissions = "0600"
 
@@ -37,7 +47,7 @@ func Default() *Config {
 		},
 		Topics:  Topics{Queues: 4, MaxFilters: 100_000},
 		Admin:   Admin{Address: "127.0.0.1:8080"},
-		Plugins: Plugins{MemoryLimit: 1 << 30},
+		Plugins: Plugins{StartTimeout: DefaultStartTimeout, MemoryLimit: 1 << 30},
 		Log:     Log{Level: "info", Format: LogText},
 	}
 }
@@ -60,11 +70,9 @@ func (c *Config) applyDerived(isSet func(key string) bool) {
 	if c.Auth.Anonymous() {
 		c.Auth.Config = nil
 	}
-	// The demonstration user is for loopback only (validate), so a listener that
-	// is opened to others never comes with a password that everybody knows.
+	// The demonstration user is for loopback only: see validateDemo.
 	if c.Auth.Plugin == DefaultAuthPlugin && !isSet("auth.config") {
 		c.Auth.Config = demoUser()
-		c.demoAuth = true
 	}
 	// The metadata is on the same RocketMQ as the messages unless said otherwise.
 	c.Meta.Config = c.withNamesrv(c.Meta.Plugin, c.Meta.Config)
@@ -87,7 +95,7 @@ func (c *Config) withNamesrv(plugin string, block PluginConfig) PluginConfig {
 
 func demoUser() PluginConfig {
 	return PluginConfig{"users": []any{
-		map[string]any{"username": "demo", "secret_key": "demo-secret"},
+		map[string]any{"username": DemoUser, "secret_key": DemoSecret},
 	}}
 }
 

@@ -72,6 +72,7 @@ func parse(path string, data []byte, sets, environ []string) (*Config, error) {
 
 	merged, _ := plain(in.koanf.Raw()).(map[string]any)
 	c := Default()
+	c.sources, c.secretKeys = in.sources, in.secretKeys
 	decoder{&in.problems}.decode("", merged, reflect.ValueOf(c).Elem())
 	c.applyDerived(func(key string) bool { return isSet(merged, strings.Split(key, ".")) })
 	c.validate(&in.problems)
@@ -107,6 +108,8 @@ type layers struct {
 	koanf    *koanf.Koanf
 	sources  []map[string]string // key -> where, later sources win
 	problems problems
+	// secretKeys are the keys of secrets in the file.
+	secretKeys []string
 }
 
 // noDelimiter keeps koanf from splitting keys: this package splits them itself,
@@ -119,17 +122,21 @@ func newLayers(path string) *layers {
 	return l
 }
 
-// where names the source of a key or, for a key that nobody gave, of the
-// nearest section around it.
-func (l *layers) where(key string) string {
+func (l *layers) where(key string) string { return where(l.sources, l.path, key) }
+
+// Where names the source of a key, such as "FILE:LINE" or "--set", or, for a key that nobody gave, that of the nearest section
+// around it; empty for a default.
+func (c *Config) Where(key string) string { return where(c.sources, c.Path, key) }
+
+func where(sources []map[string]string, path, key string) string {
 	for ; key != ""; key = parent(key) {
-		for _, source := range slices.Backward(l.sources) {
+		for _, source := range slices.Backward(sources) {
 			if at, ok := source[key]; ok {
 				return at
 			}
 		}
 	}
-	return l.path
+	return path
 }
 
 func (l *layers) addFile(data []byte) {
@@ -185,6 +192,10 @@ func (l *layers) indexNode(key string, n *goyaml.Node, at map[string]string) {
 			k := key + "[" + strconv.Itoa(i) + "]"
 			at[k] = l.path + ":" + strconv.Itoa(item.Line)
 			l.indexNode(k, item, at)
+		}
+	case goyaml.ScalarNode:
+		if n.Tag != "!!null" && isSecret(key, n.Value) {
+			l.secretKeys = append(l.secretKeys, key)
 		}
 	}
 }

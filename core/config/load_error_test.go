@@ -60,7 +60,11 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"address twice", "listeners: [{type: tcp, address: \"127.0.0.1:1\"}, {type: ws, address: \":1\"}]", nil, nil, `:1: listeners[1].address: ":1" is taken by listeners[0]`},
 		{"admin on a listener", "admin: {address: \"127.0.0.1:1883\"}", nil, nil, `:1: admin.address: "127.0.0.1:1883" is taken by listeners[0]`},
 		{"open admin without token", "admin: {address: \":8080\"}", nil, nil, `:1: admin.token: wants a token, because admin.address ":8080" is not a loopback address`},
-		{"open listener with the default user", "listeners: [{type: tcp, address: \":1883\"}]", nil, nil, ": auth.config.users: wants your users, because listeners[0] (:1883) is open to other machines and the default user is known to everybody; or write auth.plugin: none"},
+		{"short token", "admin: {token: sesame}", nil, nil, ":1: admin.token: has 6 bytes; a token that cannot be guessed has at least 16, such as the output of: openssl rand -hex 16"},
+		{"half a certificate of the admin side", "admin: {cert_file: /dev/null}", nil, nil, ":1: admin.cert_file: cert_file and key_file go together: set both or none"},
+		{"time to start", "plugins: {start_timeout: 0}", nil, nil, ":1: plugins.start_timeout: 0 is out of range; it wants 1s to 10m"},
+		{"open listener with the default user", "listeners: [{type: tcp, address: \":1883\"}]", nil, nil, ": auth.config.users[0].secret_key: everybody knows the secret key demo-secret, and listeners[0] (:1883) is open to other machines: choose a secret key of your own, such as the output of: openssl rand -hex 16"},
+		{"open listener with the demonstration user written out", "listeners: [{type: tcp, address: \"127.0.0.1:1\"}, {type: ws, address: \"0.0.0.0:2\"}]\nauth:\n  config:\n    users:\n    - {username: a, secret_key: of-my-own}\n    - {username: b, secret_key: demo-secret}\n", nil, nil, ":6: auth.config.users[1].secret_key: everybody knows the secret key demo-secret, and listeners[1] (0.0.0.0:2) is open to other machines: choose a secret key of your own, such as the output of: openssl rand -hex 16"},
 		{"plugin path", "auth: {plugin: ../sh}", nil, nil, `:1: auth.plugin: "../sh" wants the file name of a plugin, such as auth-hmac`},
 		{"plugin block", "auth: {config: [1]}", nil, nil, ":1: auth.config: wants keys and values for the plugin, not a list"},
 		{"no meta", "meta: {plugin: none}", nil, nil, ":1: meta.plugin: wants a meta plugin; only auth.plugin can be none"},
@@ -118,4 +122,13 @@ func TestAMissingFileIsAnErrorWithItsName(t *testing.T) {
 	_, err := Load("/nowhere/lmqgate.yaml", nil, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "/nowhere/lmqgate.yaml")
+}
+
+func TestFilesThatNoTLSCanUseAreToldByKey(t *testing.T) {
+	c, err := loadText(t, "admin: {cert_file: /dev/null, key_file: /dev/null}\nstore:\n  rocketmq: {tls: {enabled: true, ca_file: /dev/null}}\n", nil, nil)
+	require.NoError(t, err)
+	list := Problems(c.CheckTLS())
+	require.Len(t, list, 2)
+	require.Equal(t, c.Path+":1: admin.cert_file: certificate /dev/null with key /dev/null: failed to find any PEM data in certificate input", list[0].String())
+	require.Equal(t, c.Path+":3: store.rocketmq.tls.ca_file: /dev/null holds no certificate in PEM form", list[1].String())
 }

@@ -56,7 +56,7 @@ store:
   rocketmq: {namesrv: ["a:1", "b:2"], access_key: ak, secret_key: sk, security_token: st, dispatch: lean, producer: remoting, tls: {enabled: true, ca_file: ca.pem, insecure_skip_verify: true}}
   local: {path: msgs, sync: 1s, retention: 24h}
 topics: {queues: 8, max_filters: 7, fallback: fb}
-admin: {address: "0.0.0.0:8080", token: tok}
+admin: {address: "0.0.0.0:8080", token: tok-of-16-letters}
 plugins: {dir: pl, checksums: {auth-hmac: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}}
 log: {level: debug, format: json}
 `, nil, nil)
@@ -75,7 +75,7 @@ log: {level: debug, format: json}
 	}, c.Store.RocketMQ)
 	require.Equal(t, Local{Path: filepath.Join(c.Dir, "msgs"), Sync: Sync(time.Second), Retention: 24 * time.Hour}, c.Store.Local)
 	require.Equal(t, Topics{AutoCreate: true, Queues: 8, MaxFilters: 7, Fallback: "fb"}, c.Topics)
-	require.Equal(t, "tok", c.Admin.Token.Reveal())
+	require.Equal(t, "tok-of-16-letters", c.Admin.Token.Reveal())
 	require.Equal(t, filepath.Join(c.Dir, "pl"), c.Plugins.Dir)
 	require.Equal(t, Log{Level: "debug", Format: "json"}, c.Log)
 }

@@ -23,21 +23,27 @@ func NodeID(dataDir string) (string, error) {
 	if id, err := readNodeID(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	if err := os.MkdirAll(dataDir, 0o750); err != nil {
-		return "", fmt.Errorf("create node.data_dir: %w", err)
-	}
 	random := make([]byte, 4)
 	_, _ = rand.Read(random) // crypto/rand.Read never fails
-	id := hostPart() + "-" + hex.EncodeToString(random)
-
-	// Written aside and linked into place: a crash leaves a whole file or none,
-	// and of two processes that start at once one id wins.
-	tmp, err := os.CreateTemp(dataDir, nodeIDFile+".*")
-	if err != nil {
+	if err := keepOnce(path, hostPart()+"-"+hex.EncodeToString(random)); err != nil {
 		return "", fmt.Errorf("keep the node id: %w", err)
 	}
+	return readNodeID(path)
+}
+
+// keepOnce writes a line to a file of node.data_dir that is for its owner only, unless there is such a file. It is written aside and
+// linked into place: a crash leaves a whole file or none, and of two processes that start at once one wins.
+func keepOnce(path, line string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("create node.data_dir: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
 	defer os.Remove(tmp.Name()) //nolint:errcheck // the link stays
-	_, err = tmp.WriteString(id + "\n")
+	_, err = tmp.WriteString(line + "\n")
 	if err == nil {
 		err = tmp.Sync()
 	}
@@ -47,10 +53,10 @@ func NodeID(dataDir string) (string, error) {
 	if err == nil {
 		err = os.Link(tmp.Name(), path)
 	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("keep the node id: %w", err)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
-	return readNodeID(path)
+	return err
 }
 
 func readNodeID(path string) (string, error) {

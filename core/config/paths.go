@@ -32,6 +32,8 @@ func (c *Config) resolvePaths(path string) error {
 			abs(&c.Listeners[i].Path)
 		}
 	}
+	abs(&c.Admin.CertFile)
+	abs(&c.Admin.KeyFile)
 	abs(&c.Store.RocketMQ.TLS.CAFile)
 	abs(&c.Store.RocketMQ.TLS.CertFile)
 	abs(&c.Store.RocketMQ.TLS.KeyFile)

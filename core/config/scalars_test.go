@@ -67,7 +67,7 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 auth: {config: {users: [{username: u, secret_key: xyzzy}]}}
 meta: {config: {password: xyzzy}}
 store: {rocketmq: {access_key: a, secret_key: xyzzy, security_token: xyzzy}}
-admin: {token: xyzzy}
+admin: {token: xyzzy-xyzzy-xyzzy}
 `, nil, nil)
 	require.NoError(t, err)
 

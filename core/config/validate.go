@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -73,6 +75,9 @@ func (c *Config) validatePlugins(p *problems) {
 	if m := c.Plugins.MemoryLimit; m != 0 && m < 32<<20 {
 		p.add("plugins.memory_limit", "%s wants at least 32MiB, or 0 for no limit", m)
 	}
+	if t := c.Plugins.StartTimeout; t < time.Second || t > 10*time.Minute {
+		p.add("plugins.start_timeout", "%s is out of range; it wants 1s to 10m", formatDuration(t))
+	}
 	for _, name := range sortedKeys(c.Plugins.Checksums) {
 		key := "plugins.checksums." + name
 		pluginName(p, key, name)
@@ -131,6 +136,12 @@ func (c *Config) validateAdmin(p *problems) {
 	if c.Admin.Token == "" && !loopback(c.Admin.Address) {
 		p.add("admin.token", "wants a token, because admin.address %s is not a loopback address", quote(c.Admin.Address))
 	}
+	if n := len(c.Admin.Token); n > 0 && n < minToken {
+		p.add("admin.token", "has %d bytes; a token that cannot be guessed has at least %d, such as the output of: openssl rand -hex 16", n, minToken)
+	}
+	if (c.Admin.CertFile == "") != (c.Admin.KeyFile == "") {
+		p.add("admin.cert_file", "cert_file and key_file go together: set both or none")
+	}
 	if strings.ContainsFunc(string(c.Admin.Token), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		p.add("admin.token", "wants printable ASCII without spaces, because it travels in an HTTP header")
 	}
@@ -150,19 +161,42 @@ func (c *Config) checkFiles(p *problems) {
 		}
 		_ = f.Close()
 	}
-	for i, l := range c.Listeners {
-		if !l.Type.Encrypted() {
-			continue
+	c.eachTLS(func(at, cert, key, authorities, authoritiesKey string) {
+		check(at+"cert_file", cert)
+		check(at+"key_file", key)
+		check(at+authoritiesKey, authorities)
+	})
+}
+
+// CheckTLS reports, as an *Error, certificates, keys and authorities that a start would not take: a key of another certificate, or a
+// file of another kind.
+func (c *Config) CheckTLS() error {
+	p := problems{where: c.Where}
+	c.eachTLS(func(at, cert, key, authorities, authoritiesKey string) {
+		if cert != "" {
+			if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+				p.add(at+"cert_file", "certificate %s with key %s: %s", cert, key, strings.TrimPrefix(err.Error(), "tls: "))
+			}
 		}
-		at := "listeners[" + strconv.Itoa(i) + "]."
-		check(at+"cert_file", l.CertFile)
-		check(at+"key_file", l.KeyFile)
-		check(at+"client_ca_file", l.ClientCAFile)
+		if authorities != "" {
+			if pem, err := os.ReadFile(filepath.Clean(authorities)); err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
+				p.add(at+authoritiesKey, "%s holds no certificate in PEM form", authorities)
+			}
+		}
+	})
+	return p.err()
+}
+
+// eachTLS visits the places that name files for TLS, where TLS is used.
+func (c *Config) eachTLS(visit func(at, cert, key, authorities, authoritiesKey string)) {
+	for i, l := range c.Listeners {
+		if l.Type.Encrypted() {
+			visit("listeners["+strconv.Itoa(i)+"].", l.CertFile, l.KeyFile, l.ClientCAFile, "client_ca_file")
+		}
 	}
+	visit("admin.", c.Admin.CertFile, c.Admin.KeyFile, "", "")
 	if t := c.Store.RocketMQ.TLS; c.Store.Type == StoreRocketMQ && t.Enabled {
-		check("store.rocketmq.tls.ca_file", t.CAFile)
-		check("store.rocketmq.tls.cert_file", t.CertFile)
-		check("store.rocketmq.tls.key_file", t.KeyFile)
+		visit("store.rocketmq.tls.", t.CertFile, t.KeyFile, t.CAFile, "ca_file")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -37,13 +38,23 @@ func (c *Config) validateListeners(p *problems) {
 		validateOrigins(p, at, l)
 		validateProxies(p, at, l)
 	}
-	if !c.demoAuth {
+	c.validateDemo(p)
+}
+
+// validateDemo keeps a listener that is open to other machines from coming with a secret key that everybody knows.
+func (c *Config) validateDemo(p *problems) {
+	open := slices.IndexFunc(c.Listeners, func(l Listener) bool {
+		_, _, err := net.SplitHostPort(l.Address)
+		return l.Type != ListenerUnix && err == nil && !loopback(l.Address)
+	})
+	users, _ := c.Auth.Config["users"].([]any)
+	if open < 0 || c.Auth.Plugin != DefaultAuthPlugin {
 		return
 	}
-	for i, l := range c.Listeners {
-		if _, _, err := net.SplitHostPort(l.Address); err == nil && !loopback(l.Address) {
-			p.add("auth.config.users", "wants your users, because listeners[%d] (%s) is open to other machines and the default user is known to everybody; or write auth.plugin: none", i, l.Address)
-			return
+	for i, entry := range users {
+		if u, _ := entry.(map[string]any); u["secret_key"] == DemoSecret {
+			p.add("auth.config.users["+strconv.Itoa(i)+"].secret_key", "everybody knows the secret key %s, and listeners[%d] (%s) is open to other machines: choose a secret key of your own, such as the output of: openssl rand -hex 16",
+				DemoSecret, open, c.Listeners[open].Address)
 		}
 	}
 }
