@@ -40,8 +40,9 @@ type ReloadedPlugin struct {
 	PID      int    `json:"pid,omitempty"`
 }
 
-// reloadWrite bounds a reload and its answer, which takes longer than others.
-const reloadWrite = 3 * time.Minute
+// reloadWrite bounds a reload and its answer, which takes longer than others: plugins may take their plugins.start_timeout, which is
+// ten minutes at most.
+const reloadWrite = 25 * time.Minute
 
 // reload serves POST /api/v1/plugins/reload. A reload that has begun goes on when the client has left.
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

@@ -13,10 +13,8 @@ import (
 
 // startPlugins starts the plugins that the configuration names, and what speaks to them.
 func (g *Gateway) startPlugins(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	host, err := pluginhost.New(pluginhost.Options{Dir: g.cfg.Plugins.Dir, Checksums: g.cfg.Plugins.Checksums, NodeID: g.id,
-		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, MemoryLimit: uint64(g.cfg.Plugins.MemoryLimit),
+		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, StartTimeout: g.cfg.Plugins.StartTimeout, MemoryLimit: uint64(g.cfg.Plugins.MemoryLimit),
 		Log: g.log, Registerer: g.registry})
 	if err != nil {
 		return err
@@ -100,7 +98,7 @@ func metaSpec(c *config.Config) pluginhost.Spec {
 // pluginSpec is a plugin, with its block, as a configuration wants plugins to be started.
 func pluginSpec(c *config.Config, kind pluginv1.Kind, name string, block config.PluginConfig) pluginhost.Spec {
 	return pluginhost.Spec{Name: name, Kind: kind, Config: block, Dir: c.Plugins.Dir,
-		Checksum: c.Plugins.Checksums[name], MemoryLimit: uint64(c.Plugins.MemoryLimit)}
+		Checksum: c.Plugins.Checksums[name], StartTimeout: c.Plugins.StartTimeout, MemoryLimit: uint64(c.Plugins.MemoryLimit)}
 }
 
 // presentMeta is the meta plugin that serves.

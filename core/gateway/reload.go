@@ -18,7 +18,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// reloadTimeout bounds a reload as a whole.
+// reloadTimeout bounds a reload as a whole, besides the time that its two plugins may take to start.
 const reloadTimeout = 2 * time.Minute
 
 // reloads is what reloads of a node share.
@@ -60,12 +60,12 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 	if g.reread == nil {
 		return admin.Reloaded{}, admin.Conflict("this gateway has no configuration to read again")
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
 	next, err := g.reread()
 	if err != nil {
 		return admin.Reloaded{}, admin.Conflict("the configuration cannot be used and nothing was changed: %s", oneLine(err))
 	}
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout+2*next.Plugins.StartTimeout)
+	defer cancel()
 	applied := g.reloads.present()
 	next = followed(applied, next)
 	out := admin.Reloaded{NotApplied: notApplied(applied, next)}
@@ -96,7 +96,7 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 func notApplied(applied, next *config.Config) []string {
 	return slices.DeleteFunc(config.Differences(applied, next), func(key string) bool {
 		return slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin", "meta.next.config",
-			"plugins.dir", "plugins.checksums", "plugins.memory_limit"}, key)
+			"plugins.dir", "plugins.start_timeout", "plugins.checksums", "plugins.memory_limit"}, key)
 	})
 }
 

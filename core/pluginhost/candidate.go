@@ -26,7 +26,7 @@ type Candidate struct {
 // and configured. Where it and p do not both hold something exclusive (Describe says so), it is also activated, healthy, and
 // has answered a few harmless calls; else Switch does that, with p's calls waiting.
 //
-// An error is one line that names the plugin and what to do, and comes within some 20 s; nothing is left behind then.
+// An error is one line that names the plugin and what to do, and comes within some 20 s of the handshake; nothing is left behind then.
 func (p *Plugin) Prepare(ctx context.Context, what Spec) (*Candidate, error) {
 	if !p.host.enter() {
 		return nil, ErrClosed
@@ -44,9 +44,7 @@ func (p *Plugin) Prepare(ctx context.Context, what Spec) (*Candidate, error) {
 	defer cancel()
 	defer context.AfterFunc(p.host.ctx, cancel)()
 
-	start, done := context.WithTimeout(ctx, p.host.opts.timing.startup)
-	inst, err := p.host.prepare(start, s)
-	done()
+	inst, err := p.host.prepare(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %q: %w", s.Name, err)
 	}

@@ -23,7 +23,7 @@ type Checked struct {
 
 // Check goes the way of a start up to Configure and ends the process again: its file is verified, it is started, describes
 // itself and takes its configuration. It is not activated, so it opens nothing that another process holds, and a gateway that runs
-// is not disturbed. An error is one line that names the plugin and what to do, and comes within StartupTimeout.
+// is not disturbed. An error is one line that names the plugin and what to do; see Start for when it comes.
 func (h *Host) Check(ctx context.Context, what Spec) (Checked, error) {
 	s, err := h.spec(what)
 	if err != nil {
@@ -33,7 +33,7 @@ func (h *Host) Check(ctx context.Context, what Spec) (Checked, error) {
 		return Checked{}, ErrClosed
 	}
 	defer h.starts.Done()
-	ctx, cancel := context.WithTimeout(ctx, h.opts.timing.startup)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
 	inst, err := h.prepare(ctx, s)

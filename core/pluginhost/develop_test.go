@@ -80,6 +80,7 @@ func debugged(t *testing.T, path, flag string) (cmd *exec.Cmd, address string) {
 func TestAGatewayAttachesToAPluginThatItsAuthorStarted(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t)
+	h.opts.timing.healthTimeout = 500 * time.Millisecond
 	path := install(t, pluginDir(t), "plug-mine")
 	cmd, address := debugged(t, path, "--debug=127.0.0.1:0")
 	require.Regexp(t, `^127\.0\.0\.1:\d+$`, address)
@@ -95,7 +96,7 @@ func TestAGatewayAttachesToAPluginThatItsAuthorStarted(t *testing.T) {
 	require.Equal(t, address, info.Path)
 
 	// It stands at a breakpoint: nobody ends it, and calls wait.
-	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+	freeze(t, cmd.Process.Pid)
 	answered := make(chan error, 1)
 	go func() { _, err := ask(p, "u"); answered <- err }()
 	select {

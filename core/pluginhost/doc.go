@@ -5,7 +5,7 @@
 // with a deadline, a bound on calls under way and a circuit breaker for each kind of calls (pool.go), and waits a moment where a restart is under way.
 //
 // The way of a start (launch.go): verify the file, start the process, handshake, Describe, Configure, Activate, Health.
-// The first start answers an error of one line within StartupTimeout; later ones, after a crash or a hang, are repeated
+// The first start answers an error of one line at once or after a bounded time; later ones, after a crash or a hang, are repeated
 // with jittered, growing pauses for ever (supervise.go).
 //
 // A plugin that does without transport security declares it by leaving the certificate field of its handshake line empty.

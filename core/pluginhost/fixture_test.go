@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -293,7 +294,9 @@ func pluginDir(t testing.TB) string {
 	return dir
 }
 
-// newHost is a host with the named plugins installed, quick in all it does, that is closed with the test.
+// newHost is a host with the named plugins installed that is closed with the test. It looks often and pauses little. What bounds a
+// plugin that does its work is long, because on a busy machine a process takes seconds to start and a call may take long; a test that
+// waits for such a bound shortens that one, before it starts a plugin.
 func newHost(t testing.TB, names ...string) (*Host, *testlog.Buffer) {
 	t.Helper()
 	dir, logs := pluginDir(t), &testlog.Buffer{}
@@ -304,10 +307,11 @@ func newHost(t testing.TB, names ...string) (*Host, *testlog.Buffer) {
 		Dir: dir, NodeID: "n1", DataDir: t.TempDir(), ConfigDir: t.TempDir(),
 		Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		timing: timing{
-			startup: 9 * time.Second, handshake: 6 * time.Second,
-			memoryEvery: 50 * time.Millisecond, healthEvery: 100 * time.Millisecond, healthTimeout: 500 * time.Millisecond,
-			firstPause: 20 * time.Millisecond, lastPause: 200 * time.Millisecond,
-			callAuth: 8 * time.Second, heal: time.Second, ping: 2 * time.Second, deactivate: time.Second, exit: time.Second, breakerOpen: 200 * time.Millisecond,
+			startup: 20 * time.Second, handshake: time.Minute,
+			memoryEvery: 50 * time.Millisecond, healthEvery: 100 * time.Millisecond, healthTimeout: 20 * time.Second,
+			firstPause: 20 * time.Millisecond, lastPause: 200 * time.Millisecond, waitLive: time.Minute,
+			callAuth: time.Minute, callMeta: time.Minute, heal: 5 * time.Second, ping: 5 * time.Second,
+			deactivate: 10 * time.Second, exit: 10 * time.Second, breakerOpen: 200 * time.Millisecond,
 		},
 	})
 	require.NoError(t, err)
@@ -335,5 +339,16 @@ func ask(p *Plugin, user string) (*pluginv1.AuthenticateResponse, error) {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, 10*time.Second, 10*time.Millisecond, what)
+	require.Eventually(t, condition, time.Minute, 10*time.Millisecond, what)
+}
+
+// freeze stops a process of this one's and returns when it stands still: the signal alone has only been sent, and on a busy machine the
+// process goes on for a while.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, status.Stopped(), "it has ended")
 }

@@ -17,8 +17,12 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// StartupTimeout bounds the start of a plugin, so that its error comes within ten seconds.
-const StartupTimeout = 9 * time.Second
+// StartupTimeout bounds the start of a plugin from the moment when it has said where it listens, so that the error of a plugin that
+// does not answer comes within ten seconds. DefaultStartTimeout bounds the time before that moment.
+const (
+	StartupTimeout      = 9 * time.Second
+	DefaultStartTimeout = time.Minute
+)
 
 // Options are what New needs.
 type Options struct {
@@ -31,6 +35,8 @@ type Options struct {
 	// MemoryLimit is that of plugins whose Spec is made here, in bytes; 0: no limit. It is looked at every second, on Linux; pages
 	// of files do not count, processes that the plugin starts do not either. Plugins in Go are told to keep below it (GOMEMLIMIT).
 	MemoryLimit uint64
+	// StartTimeout is that of plugins whose Spec is made here; 0: DefaultStartTimeout.
+	StartTimeout time.Duration
 	// Log takes the host's and the plugins' lines; nil discards them.
 	Log *slog.Logger
 	// Registerer takes the metrics; nil leaves them unregistered.
@@ -88,7 +94,7 @@ func New(opts Options) (*Host, error) {
 	}
 	sockets, err := newSocketDir()
 	if err != nil {
-		return nil, fmt.Errorf("plugin host: private directory for plugin sockets: %w", err)
+		return nil, fmt.Errorf("plugin host: private directory for plugin sockets: %w; set TMPDIR to a directory that the gateway may write in (at most %d bytes long, else /tmp is used)", err, maxTempPath)
 	}
 	h := &Host{opts: opts, metrics: newMetrics(opts.Registerer), sockets: sockets, spawner: newSpawner(),
 		candidates: make(map[*Candidate]struct{})}
@@ -97,7 +103,8 @@ func New(opts Options) (*Host, error) {
 }
 
 // Start starts a plugin and returns when it is ready for calls; from then on it is supervised until Close. config is the
-// plugin's configuration block. An error is one line that names the plugin and what to do, and comes within StartupTimeout.
+// plugin's configuration block. An error is one line that names the plugin and what to do. A plugin that ends, or says something
+// wrong, is told at once; see StartupTimeout for one that does neither.
 func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, config map[string]any) (*Plugin, error) {
 	return h.Run(ctx, h.Spec(name, kind, config))
 }
@@ -113,7 +120,7 @@ func (h *Host) Run(ctx context.Context, what Spec) (*Plugin, error) {
 	}
 	defer h.starts.Done()
 	p := newPlugin(h, s)
-	ctx, cancel := context.WithTimeout(ctx, h.opts.timing.startup)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
 	inst, err := h.launch(ctx, s)
@@ -196,7 +203,7 @@ func (h *Host) Close() error {
 
 // timing holds the durations that tests shorten.
 type timing struct {
-	// startup bounds a start as a whole, handshake the time until the process says where it listens.
+	// handshake bounds the time until the process says where it listens, where its Spec does not; startup the rest of the start.
 	startup, handshake         time.Duration
 	healthEvery, healthTimeout time.Duration
 	memoryEvery                time.Duration
@@ -221,7 +228,7 @@ func (t timing) orDefaults() timing {
 		}
 	}
 	or(&t.startup, StartupTimeout)
-	or(&t.handshake, 5*time.Second)
+	or(&t.handshake, DefaultStartTimeout)
 	or(&t.healthEvery, 3*time.Second)
 	or(&t.healthTimeout, 2*time.Second)
 	or(&t.memoryEvery, time.Second)

@@ -38,6 +38,9 @@ type instance struct {
 	secure  bool
 	started time.Time
 	timing  timing
+	// shakesWithin is how long it may take until its handshake, answersBy when the rest of the start must be over.
+	shakesWithin time.Duration
+	answersBy    time.Time
 	// unwell is what Health said when the process was activated.
 	unwell error
 	// calls are under way on this process. They are counted in under Plugin.mu, while the process is live.
@@ -143,14 +146,26 @@ func (i *instance) exitedAlready() error {
 
 // ended says how the process ended; it must have.
 func (p *process) ended() error {
-	how := "it exited by itself"
-	if p.exit != nil {
-		how = "it ended with " + p.exit.Error()
-	}
 	if last := p.logs.lastLine(); last != "" {
-		return fmt.Errorf("%s; its last line was: %s", how, last)
+		return fmt.Errorf("%s; its last line was: %s", p.how(), last)
 	}
-	return errors.New(how)
+	return errors.New(p.how())
+}
+
+// endedEarly is ended for a process that ended during its start, when what it printed may be all that tells why.
+func (p *process) endedEarly() error {
+	lines := p.logs.tail()
+	if len(lines) < 2 {
+		return p.ended()
+	}
+	return fmt.Errorf("%s; its last %d lines were: %s", p.how(), len(lines), strings.Join(lines, " | "))
+}
+
+func (p *process) how() string {
+	if p.exit != nil {
+		return "it ended with " + p.exit.Error()
+	}
+	return "it exited by itself"
 }
 
 // explain turns go-plugin's reasons for a failed start into one line.
@@ -166,10 +181,10 @@ func (i *instance) explain(err error) error {
 	if line == "" {
 		// Killed by go-plugin after a time-out, or gone by itself; the former has waited all its time.
 		if strings.Contains(err.Error(), "timeout") {
-			return fmt.Errorf("%s did not say within %v where it listens; is it a plugin?", file.path, i.timing.handshake)
+			return fmt.Errorf("%s did not say within %v where it listens; is it a plugin? plugins.start_timeout allows more time", file.path, i.shakesWithin)
 		}
 		<-proc.exited
-		return fmt.Errorf("%s ended before it said where it listens: %w", file.path, proc.ended())
+		return fmt.Errorf("%s ended before it said where it listens: %w", file.path, proc.endedEarly())
 	}
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 {
@@ -202,7 +217,7 @@ func (i *instance) step(name string, err error) error {
 		// The connection is gone; most likely because the process is, which says more.
 		select {
 		case <-i.exited():
-			return i.ended()
+			return i.process.endedEarly()
 		case <-time.After(discardTimeout):
 		}
 	case codes.DeadlineExceeded:

@@ -24,6 +24,8 @@ func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithDeadline(ctx, inst.answersBy)
+	defer cancel()
 	if err := inst.activate(ctx); err != nil {
 		inst.end(discardTimeout)
 		return nil, err
@@ -33,10 +35,13 @@ func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
 
 // prepare is launch without Activate: a swap does it while the process before is still serving.
 func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
-	inst, err := h.process(s)
+	inst, err := h.process(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	inst.answersBy = time.Now().Add(h.opts.timing.startup)
+	ctx, cancel := context.WithDeadline(ctx, inst.answersBy)
+	defer cancel()
 	if err := h.introduce(ctx, inst); err != nil {
 		inst.end(discardTimeout)
 		return nil, err
@@ -45,7 +50,7 @@ func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
 }
 
 // process starts the process that a spec describes, or attaches to it.
-func (h *Host) process(s spec) (*instance, error) {
+func (h *Host) process(ctx context.Context, s spec) (*instance, error) {
 	if s.Attach != "" {
 		return h.attach(s)
 	}
@@ -54,7 +59,7 @@ func (h *Host) process(s spec) (*instance, error) {
 		return nil, err
 	}
 	defer file.close()
-	return h.begin(s, file)
+	return h.begin(ctx, s, file)
 }
 
 // executable is the file to start; without an error it must be closed.
@@ -73,9 +78,12 @@ func (s spec) executable() (verified, error) {
 }
 
 // begin starts the process and shakes hands.
-func (h *Host) begin(s spec, file verified) (*instance, error) {
+func (h *Host) begin(ctx context.Context, s spec, file verified) (*instance, error) {
 	logs := &lineLog{log: s.log}
 	inst := &instance{spec: s, file: file, started: time.Now(), timing: h.opts.timing, offered: h.opts.versions}
+	if inst.shakesWithin = s.StartTimeout; inst.shakesWithin == 0 {
+		inst.shakesWithin = inst.timing.handshake
+	}
 	made := &connections{}
 	versions := make(map[int]plugin.PluginSet)
 	for _, v := range inst.offered {
@@ -89,7 +97,7 @@ func (h *Host) begin(s spec, file verified) (*instance, error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
-		StartTimeout:     inst.timing.handshake,
+		StartTimeout:     inst.shakesWithin,
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets.path},
 		Logger:           quietLogger(s.log),
 		GRPCDialOptions: []grpc.DialOption{
@@ -99,18 +107,25 @@ func (h *Host) begin(s spec, file verified) (*instance, error) {
 		},
 	}
 	direct := false
+	born, shaken := make(chan *process, 1), make(chan struct{})
+	go attend(ctx, inst, born, shaken)
 	config.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
 		direct = startFrom(file, cmd)
 		cmd.Dir = filepath.Dir(file.path)
 		cmd.Env = append(environment(s.MemoryLimit), cmd.Env...)
 		inst.sockets = dir
 		inst.process = newProcess(cmd, h.spawner, logs)
+		born <- inst.process
 		return inst.process, nil
 	}
 	inst.client = plugin.NewClient(config)
 	addr, err := inst.client.Start()
+	close(shaken)
 	if err != nil {
 		inst.end(discardTimeout)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("its start was given up: %w", context.Cause(ctx))
+		}
 		return nil, inst.explain(err)
 	}
 	if !direct {
@@ -130,6 +145,36 @@ func (h *Host) begin(s spec, file verified) (*instance, error) {
 		return nil, err
 	}
 	return inst, nil
+}
+
+// patience is how often the log says that a plugin is being waited for.
+const patience = 5 * time.Second
+
+// attend looks after a start until the handshake: it says from time to time that the plugin is being waited for, and ends the
+// process when ctx ends, because go-plugin would wait on.
+func attend(ctx context.Context, inst *instance, born <-chan *process, shaken <-chan struct{}) {
+	var p *process
+	select {
+	case p = <-born:
+	case <-shaken:
+		return
+	}
+	<-p.begun
+	began := time.Now()
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for {
+		select {
+		case <-shaken:
+			return
+		case <-ctx.Done():
+			_ = p.Kill(ctx)
+			return
+		case <-tick.C:
+			inst.spec.log.Warn("waiting for the plugin to say where it listens", "pid", p.pid(), "waited", time.Since(began).Round(time.Second).String(),
+				"plugins.start_timeout", inst.shakesWithin.String())
+		}
+	}
 }
 
 // introduce asks a process what it is and hands over its configuration.

@@ -21,6 +21,8 @@ const (
 	maxLogLine = 64 << 10
 	// maxLastLine bounds the line that an error message repeats.
 	maxLastLine = 300
+	// maxTail is how many lines an error repeats of a plugin that ended during its start.
+	maxTail = 20
 )
 
 // lineLog merges a plugin's output into the gateway's log: JSON lines as go-hclog writes them with their level and
@@ -33,6 +35,8 @@ type lineLog struct {
 	last string
 	// panicking is set from the first line of a Go panic on; what follows is its stack.
 	panicking bool
+	// lines are the newest, of all that it printed; from a panic on the first, because the end of a stack says less.
+	lines []string
 }
 
 // read logs every line of r until it ends.
@@ -54,8 +58,8 @@ func (l *lineLog) read(r io.Reader) {
 
 func (l *lineLog) line(line []byte) {
 	if level, msg, attrs, ok := parseLine(line); ok {
-		if level >= slog.LevelWarn {
-			l.remember(msg, attrs)
+		if level >= slog.LevelInfo {
+			l.remember(level, msg, attrs)
 		}
 		l.log.LogAttrs(context.Background(), level, msg, attrs...)
 		return
@@ -63,6 +67,10 @@ func (l *lineLog) line(line []byte) {
 	text := strings.ToValidUTF8(string(line), "?")
 	level := slog.LevelInfo
 	l.mu.Lock()
+	if !l.panicking && (strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ")) {
+		l.lines = nil
+	}
+	l.keep(clip(text))
 	if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") {
 		l.panicking = true
 		l.last = clip(text)
@@ -76,15 +84,33 @@ func (l *lineLog) line(line []byte) {
 	l.log.Log(context.Background(), level, text)
 }
 
-func (l *lineLog) remember(msg string, attrs []slog.Attr) {
+func (l *lineLog) remember(level slog.Level, msg string, attrs []slog.Attr) {
 	if i := slices.IndexFunc(attrs, func(a slog.Attr) bool { return a.Key == "error" }); i >= 0 {
 		msg += ": " + attrs[i].Value.String()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.panicking {
+	l.keep(clip(msg))
+	if !l.panicking && level >= slog.LevelWarn {
 		l.last = clip(msg)
 	}
+}
+
+// keep adds a line to those that tail answers; l.mu is held.
+func (l *lineLog) keep(line string) {
+	switch {
+	case len(l.lines) < maxTail:
+		l.lines = append(l.lines, line)
+	case !l.panicking:
+		l.lines = append(l.lines[:copy(l.lines, l.lines[1:])], line)
+	}
+}
+
+// tail is the last lines that the plugin printed.
+func (l *lineLog) tail() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
 }
 
 // lastLine is what the plugin last said that may explain its end; "" for nothing.

@@ -58,6 +58,23 @@ func servePlugin(name string) {
 	case "plug-exits":
 		fmt.Fprintln(os.Stderr, "cannot find my library")
 		exit(3)
+	case "plug-traceback":
+		for i := 1; i <= 30; i++ {
+			fmt.Fprintf(os.Stderr, "line %d of my traceback\n", i)
+		}
+		exit(1)
+	case "plug-floods":
+		for {
+			if _, err := os.Stdout.WriteString(strings.Repeat("x", 4096)); err != nil {
+				exit(0)
+			}
+		}
+	case "plug-panics":
+		panic("no such database")
+	case "plug-slow":
+		// It loads for longer than a test allows the answers of a start.
+		time.Sleep(2 * time.Second)
+		sdk.ServeAuth(&testAuth{name: name})
 	case "plug-silent":
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		time.Sleep(time.Hour)

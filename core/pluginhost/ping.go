@@ -27,16 +27,19 @@ const (
 func (i *instance) healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, i.timing.heal)
 	defer cancel()
+	var told error // what it said last
 	for {
 		resp, err := i.control.Health(ctx, &pluginv1.HealthRequest{})
-		if err == nil && resp.GetOk() {
+		switch {
+		case err == nil && resp.GetOk():
 			i.unwell = nil
 			return nil
-		}
-		if err == nil {
-			err = fmt.Errorf("it is not healthy: %s", clip(resp.GetReason()))
-			i.unwell = unwellness(i.spec.Name, resp)
-		} else {
+		case err == nil:
+			told = fmt.Errorf("it is not healthy: %s", clip(resp.GetReason()))
+			i.unwell, err = unwellness(i.spec.Name, resp), told
+		case told != nil && ctx.Err() != nil:
+			err = told // the last question only came too late
+		default:
 			err = i.step("Health", err)
 		}
 		select {

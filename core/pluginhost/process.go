@@ -38,6 +38,8 @@ type process struct {
 	line      *io.PipeReader
 	lineWrite *io.PipeWriter
 
+	// begun is closed when Start has returned.
+	begun chan struct{}
 	// exited is closed when the process has ended and been waited for; exit then holds how.
 	exited chan struct{}
 	exit   error
@@ -49,13 +51,14 @@ type process struct {
 var _ runner.Runner = (*process)(nil)
 
 func newProcess(cmd *exec.Cmd, s *spawner, logs *lineLog) *process {
-	p := &process{cmd: cmd, spawner: s, logs: logs, exited: make(chan struct{})}
+	p := &process{cmd: cmd, spawner: s, logs: logs, begun: make(chan struct{}), exited: make(chan struct{})}
 	p.line, p.lineWrite = io.Pipe()
 	return p
 }
 
 // Start implements runner.Runner. The goroutines it starts end with the process.
 func (p *process) Start(context.Context) error {
+	defer close(p.begun)
 	var pipes [3][2]*os.File
 	closeAll := func(end int) {
 		for i := range pipes {
@@ -116,7 +119,8 @@ func (p *process) wait(readers *sync.WaitGroup, outputs ...*os.File) {
 func (p *process) readStdout(r io.Reader) {
 	buffered := bufio.NewReaderSize(r, maxHandshake)
 	line, err := buffered.ReadSlice('\n')
-	if text := strings.TrimSpace(string(line)); text != "" && (err == nil || errors.Is(err, io.EOF)) {
+	// A line that is too long is no handshake; that is told at once, too.
+	if text := strings.TrimSpace(string(line)); text != "" && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull)) {
 		p.mu.Lock()
 		p.handshake = text
 		p.mu.Unlock()

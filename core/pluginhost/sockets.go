@@ -52,6 +52,24 @@ func (d *socketDir) close() error {
 	return err
 }
 
+// openLock opens the lock file of a directory that this user's gateways made. The directory of temporary files is everybody's, so a
+// link is not followed, a pipe is not waited for, and a file of anybody else is left alone.
+func openLock(path string) (*os.File, error) {
+	f, err := openUnlinked(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || !owned(info)) {
+		err = os.ErrPermission
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // removeAbandoned removes the directories of gateways that are gone. What cannot be removed is somebody else's and stays.
 func removeAbandoned(temp string) {
 	entries, err := os.ReadDir(temp)
@@ -63,7 +81,10 @@ func removeAbandoned(temp string) {
 			continue
 		}
 		path := filepath.Join(temp, e.Name())
-		lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR, 0)
+		if info, err := e.Info(); err != nil || !owned(info) {
+			continue
+		}
+		lock, err := openLock(filepath.Join(path, lockName))
 		if err != nil {
 			continue
 		}

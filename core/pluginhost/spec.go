@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
@@ -26,6 +27,8 @@ type Spec struct {
 	// "HOST:PORT" on loopback, or the handshake line that the process has printed. It is neither started nor ended, and waited for
 	// when it hangs, because it may stand at a breakpoint.
 	Attach string
+	// StartTimeout is how long the process may take until it says where it listens; 0: DefaultStartTimeout.
+	StartTimeout time.Duration
 	// MemoryLimit, in bytes, is what the process may take before it is started again; 0: no limit. See Options.
 	MemoryLimit uint64
 }
@@ -33,7 +36,7 @@ type Spec struct {
 // Spec is what Start makes of a name, a kind and a configuration block: the plugin of that name in Options.Dir, pinned where
 // Options.Checksums pins it.
 func (h *Host) Spec(name string, kind pluginv1.Kind, config map[string]any) Spec {
-	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name], MemoryLimit: h.opts.MemoryLimit}
+	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name], StartTimeout: h.opts.StartTimeout, MemoryLimit: h.opts.MemoryLimit}
 }
 
 // Modes of a plugin that is not run as an operator's.

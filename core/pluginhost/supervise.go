@@ -200,7 +200,7 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration, loop *crash
 
 // launchAgain starts the plugin as it is specified now. A swap may give it up.
 func (p *Plugin) launchAgain(ctx context.Context) (inst *instance, givenUp bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.host.opts.timing.startup)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.mu.Lock()
 	p.cancelLaunch = cancel

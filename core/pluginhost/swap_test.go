@@ -126,7 +126,11 @@ func TestASwapThatFailsLeavesThePluginAsItWasAndSaysWhy(t *testing.T) {
 		{"plug-auth", "hang-authenticate", "did not answer Authenticate in time"},
 		{"plug-auth", "too-few-decisions", "Authorize answered 2 decisions to 3 actions"},
 	} {
-		err := swap(t, p, c.name, map[string]any{"mode": c.mode})
+		what := h.Spec(c.name, p.kind, map[string]any{"mode": c.mode})
+		if c.name == "plug-silent" {
+			what.StartTimeout = time.Second
+		}
+		err := p.Swap(t.Context(), what, Switching{})
 		require.ErrorContains(t, err, c.want)
 		require.ErrorContains(t, err, fmt.Sprintf("plugin %q: ", c.name))
 		require.NotContains(t, err.Error(), "\n")
@@ -191,9 +195,10 @@ func TestAnExclusivePluginThatHangsIsReplacedAllTheSame(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-lock")
 	h.opts.timing.healthEvery = time.Hour // the supervisor must not find out first
+	h.opts.timing.deactivate, h.opts.timing.exit = time.Second, time.Second
 	lock := filepath.Join(t.TempDir(), "lock")
 	p := startAuth(t, h, "plug-lock", map[string]any{"lock": lock, "says": "one"})
-	require.NoError(t, syscall.Kill(p.Info().PID, syscall.SIGSTOP))
+	freeze(t, p.Info().PID)
 	require.NoError(t, swap(t, p, "plug-lock", map[string]any{"lock": lock, "says": "two"}))
 	require.Equal(t, "two", said(t, p))
 }
@@ -202,9 +207,10 @@ func TestAPluginThatHangsIsSwappedForOneThatDoesNotAndItsCallsDoNotSuspendTheNew
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
 	h.opts.timing.healthEvery = time.Hour
+	h.opts.timing.deactivate, h.opts.timing.exit = time.Second, time.Second
 	p := startAuth(t, h, "plug-auth", nil)
-	p.route.deadline = time.Second
-	require.NoError(t, syscall.Kill(p.Info().PID, syscall.SIGSTOP))
+	p.route.deadline = 10 * time.Second // all calls must be under way at once, also on a busy machine
+	freeze(t, p.Info().PID)
 	done := make(chan error, 2*breakerFailures)
 	for range cap(done) {
 		go func() { _, err := ask(p, "u"); done <- err }()

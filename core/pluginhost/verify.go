@@ -15,6 +15,14 @@ import (
 // writableByOthers are the permission bits that let somebody else than the owner change a file.
 const writableByOthers fs.FileMode = 0o022
 
+// ErrMissing is wrapped by the error about a plugin that is not installed: there is no such file, or no plugins.dir.
+var ErrMissing = errors.New("the plugin is not installed")
+
+// missing is an error that is ErrMissing and says only what it is given.
+type missing struct{ error }
+
+func (missing) Is(target error) bool { return target == ErrMissing }
+
 // verified is an executable that may be started. It holds the file that was looked at, so that what is started later is that
 // file and not one that has taken its name since. It must be closed.
 type verified struct {
@@ -41,12 +49,16 @@ func verify(dir, name, pinned string) (verified, error) {
 	}
 	root, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return verified{}, fmt.Errorf("plugins.dir %s cannot be read: %w; build the plugins or correct plugins.dir", dir, cause(err))
+		unreadable := fmt.Errorf("plugins.dir %s cannot be read: %w; build the plugins or correct plugins.dir", dir, cause(err))
+		if errors.Is(err, fs.ErrNotExist) {
+			return verified{}, missing{unreadable}
+		}
+		return verified{}, unreadable
 	}
 	link := filepath.Join(root, name)
 	path, err := filepath.EvalSymlinks(link)
 	if errors.Is(err, fs.ErrNotExist) {
-		return verified{}, fmt.Errorf("there is no executable %s; %s", link, available(root))
+		return verified{}, missing{fmt.Errorf("there is no executable %s; %s", link, available(root))}
 	}
 	if err != nil {
 		return verified{}, fmt.Errorf("%s cannot be read: %w", link, cause(err))

@@ -121,7 +121,7 @@ func TestAFileThatTakesTheNameAfterItWasVerifiedIsNotStarted(t *testing.T) {
 	require.NoError(t, err)
 	defer file.close()
 	installVersion(t, h.opts.Dir, "plug-auth", "intruder")
-	inst, err := h.begin(s, file)
+	inst, err := h.begin(t.Context(), s, file)
 	require.NoError(t, err)
 	defer inst.end(0)
 	require.NoError(t, h.introduce(t.Context(), inst))
