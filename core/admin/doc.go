@@ -1,5 +1,6 @@
 // Package admin is the HTTP side of a node: health, metrics and the API under /api/v1 that the command line uses.
 //
-// /healthz, /readyz and /metrics are open to whoever reaches the address; /api/ needs the token where one is configured.
-// Without one (allowed on loopback only) requests that a browser sends on behalf of a foreign page are refused.
+// /api/ always needs the token; /metrics where that is configured. /healthz, /readyz and, else, /metrics are for whoever reaches the
+// address, so that probes and scrapers need no secret. Where that is loopback, requests that a browser was tricked into are refused: a
+// foreign Origin, or, without the token, a host name that is not the loopback's (DNS rebinding).
 package admin

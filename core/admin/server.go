@@ -2,14 +2,13 @@ package admin
 
 import (
 	"context"
-	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -72,8 +71,13 @@ type Backend interface {
 
 // Options configure a Server.
 type Options struct {
-	Address  string
-	Token    string
+	Address string
+	// Token is what requests to /api/ must carry. Without one none is answered.
+	Token string
+	// MetricsToken has /metrics want the token, too.
+	MetricsToken bool
+	// TLS is set where the server speaks it; nil where it does not.
+	TLS      *tls.Config
 	Gatherer prometheus.Gatherer
 	Backend  Backend
 	Log      *slog.Logger
@@ -105,6 +109,9 @@ func (s *Server) Start() error {
 		return fmt.Errorf("admin.address %s: %w; choose a free address", s.o.Address, err)
 	}
 	s.ln = ln
+	if s.o.TLS != nil {
+		ln = tls.NewListener(ln, s.o.TLS)
+	}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
@@ -139,8 +146,8 @@ func (s *Server) Close() {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("GET /healthz", s.open(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })))
+	mux.Handle("GET /readyz", s.open(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		ready := s.ready
 		s.mu.Unlock()
@@ -149,8 +156,12 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		text(w, http.StatusOK, "ready")
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{}))
+	})))
+	metrics := s.open
+	if s.o.MetricsToken {
+		metrics = s.guard
+	}
+	mux.Handle("GET /metrics", metrics(promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{})))
 	api := http.NewServeMux()
 	s.routes(api)
 	mux.Handle("/api/", s.guard(api))
@@ -218,41 +229,6 @@ func (s *Server) routes(api *http.ServeMux) {
 	api.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("%w: %s %s", ErrNotFound, r.Method, r.URL.Path))
 	})
-}
-
-// guard lets requests with the token through. Without a token it refuses what a browser sends for a foreign page: a foreign
-// Origin, or a host name that is not the loopback's (DNS rebinding).
-func (s *Server) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.o.Token != "" {
-			given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-			if !ok || subtle.ConstantTimeCompare([]byte(given), []byte(s.o.Token)) != 1 {
-				w.Header().Set("WWW-Authenticate", "Bearer")
-				answer(w, http.StatusUnauthorized, map[string]string{"error": "the request needs admin.token, as Authorization: Bearer TOKEN"})
-				return
-			}
-		} else if !local(r.Host) {
-			answer(w, http.StatusForbidden, map[string]string{"error": "without admin.token the API answers on loopback host names only"})
-			return
-		}
-		if o := r.Header.Get("Origin"); o != "" {
-			if u, err := url.Parse(o); err != nil || u.Host != r.Host {
-				answer(w, http.StatusForbidden, map[string]string{"error": "requests from other origins are refused"})
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// local reports whether a Host header names the loopback.
-func local(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func text(w http.ResponseWriter, status int, body string) {

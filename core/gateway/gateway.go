@@ -44,6 +44,7 @@ type Gateway struct {
 	develop  Develop
 	version  string
 	id       string
+	token    string // of the admin API
 	registry *prometheus.Registry
 	started  time.Time
 
@@ -96,11 +97,19 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		}
 		g.id = id
 	}
+	token, made, err := cfg.MakeAdminToken()
+	if err != nil {
+		return nil, err
+	}
+	g.token = token
+	if made != "" {
+		g.log.Info("made a token for the admin API; commands of this user find it by themselves", "file", made)
+	}
 	return g, nil
 }
 
-// startTimeout bounds the start of the plugins, so that what is wrong with one is said soon.
-const startTimeout = 10 * time.Second
+// topicsTimeout bounds what is done when first-level topics or filters appear or go.
+const topicsTimeout = 10 * time.Second
 
 // Start starts the node and returns when it accepts clients. It waits for services that do not answer until ctx ends; what is
 // wrong with the configuration or a plugin is an error at once. After an error, Close releases what was started.
@@ -177,14 +186,14 @@ func (g *Gateway) build() error {
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher, Meta: g.meta, Alive: g.alive,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 		defer cancel()
 		g.logged("tailing new first-level topics", g.catalog.Changed(ctx))
 		g.sessions.TopicsChanged()
 	})
 	g.meta.OnNodeLost(g.sessions.NodeLost)
 	g.meta.OnFilterLost(func(filter string) {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 		defer cancel()
 		if !g.sessions.InUse(filter) {
 			g.logged("removing a shared group that nobody uses", g.sessions.EndGroup(ctx, filter))
@@ -241,8 +250,12 @@ func (g *Gateway) listen() error {
 	}
 	g.addrs = addrs
 	g.push(func(context.Context) { g.mqtt.Close() })
-	g.admin = admin.New(admin.Options{Address: g.cfg.Admin.Address, Token: g.cfg.Admin.Token.Reveal(), Gatherer: g.registry,
-		Backend: &backend{g}, Log: g.log})
+	adminTLS, err := g.adminTLS()
+	if err != nil {
+		return err
+	}
+	g.admin = admin.New(admin.Options{Address: g.cfg.Admin.Address, Token: g.token, MetricsToken: g.cfg.Admin.MetricsToken, TLS: adminTLS,
+		Gatherer: g.registry, Backend: &backend{g}, Log: g.log})
 	g.admin.SetReady(func() error { return errors.New("starting: " + g.waitingFor()) })
 	if err := g.admin.Start(); err != nil {
 		return err

@@ -29,6 +29,19 @@ func serverTLS(l config.Listener, log *slog.Logger) (*tls.Config, error) {
 	return &tls.Config{MinVersion: r.oldest, GetConfigForClient: r.get}, nil
 }
 
+// adminTLS makes the TLS settings of the HTTP side; nil where it is served without.
+func (g *Gateway) adminTLS() (*tls.Config, error) {
+	c := g.cfg.Admin
+	if c.CertFile == "" {
+		return nil, nil //nolint:nilnil // no TLS is no error
+	}
+	out, err := serverTLS(config.Listener{CertFile: c.CertFile, KeyFile: c.KeyFile}, g.log)
+	if err != nil {
+		return nil, fmt.Errorf("admin.cert_file: %w", err)
+	}
+	return out, nil
+}
+
 func readCAs(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
