@@ -22,39 +22,55 @@ type adminFlags struct {
 	config configFlags
 	url    string
 	token  string
+	caFile string
 }
 
 func (f *adminFlags) register(cmd *cobra.Command, app *app) {
 	f.config.app = app
 	f.config.register(cmd)
 	cmd.Flags().StringVar(&f.url, "admin", "", "`URL` of the gateway's HTTP side, instead of --config (default http://127.0.0.1:8080)")
-	cmd.Flags().StringVar(&f.token, "token", "", "admin `TOKEN` of the gateway")
+	cmd.Flags().StringVar(&f.token, "token", "", "admin `TOKEN` of the gateway (default: that of --config, or of the gateway's data directory)")
+	cmd.Flags().StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities that the certificate of an https URL must be signed by")
 }
 
-// client returns a client for the gateway that the flags name.
+// client returns a client for the gateway that the flags name. Without --token, the token is that of the configuration, or the one that
+// its gateway keeps in node.data_dir; that file is not looked at where nothing but a URL is given.
 func (f *adminFlags) client() (*adminClient, error) {
-	c := &adminClient{base: "http://127.0.0.1:8080", token: f.token}
-	if f.config.given() {
-		conf, err := f.config.load()
-		if err != nil {
+	c := &adminClient{token: f.token}
+	conf, err := f.config.load()
+	if err != nil {
+		return nil, err
+	}
+	if c.token == "" && (f.url == "" || f.config.given()) {
+		if c.token, err = conf.FindAdminToken(); err != nil {
 			return nil, err
 		}
-		if c.token == "" {
-			c.token = conf.Admin.Token.Reveal()
-		}
-		host, port, err := reachable(conf.Admin.Address)
-		if err != nil && f.url == "" {
-			return nil, fmt.Errorf("admin.address: %w; give --admin with the address of the ready line", err)
-		}
-		c.base = "http://" + net.JoinHostPort(host, port)
 	}
+	if c.token == "" {
+		c.token = conf.Admin.Token.Reveal() // of the environment
+	}
+	certFile := conf.Admin.CertFile
 	if f.url != "" {
 		u, err := url.Parse(f.url)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return nil, usagef("--admin wants a URL such as http://127.0.0.1:8080, not %q", f.url)
 		}
 		c.base = strings.TrimRight(f.url, "/")
+	} else {
+		host, port, err := reachable(conf.Admin.Address)
+		if err != nil {
+			return nil, fmt.Errorf("admin.address: %w; give --admin with the address of the ready line", err)
+		}
+		c.base = "http://" + net.JoinHostPort(host, port)
+		if certFile != "" {
+			c.base = "https://" + net.JoinHostPort(host, port)
+		}
 	}
+	settings, err := adminTLS(f.caFile, certFile)
+	if err != nil {
+		return nil, err
+	}
+	c.http = &http.Client{Transport: &http.Transport{TLSClientConfig: settings, Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
 	return c, nil
 }
 
@@ -76,6 +92,7 @@ func reachable(address string) (host, port string, err error) {
 // adminClient calls the admin API.
 type adminClient struct {
 	base, token string
+	http        *http.Client
 	// timeout bounds a request; 0 is adminTimeout.
 	timeout time.Duration
 }
@@ -112,10 +129,13 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
+		}
+		if hint := tlsHint(err); hint != "" {
+			return fmt.Errorf("no TLS with %s: %w%s", c.base, err, hint)
 		}
 		return fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.base, err)
 	}
@@ -143,11 +163,14 @@ func (c *adminClient) refused(resp *http.Response, data []byte) error {
 	var e struct {
 		Error string `json:"error"`
 	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("%s refuses the token: give --token, or --config with the gateway's configuration, as the user that it runs as", c.base)
+	}
 	if json.Unmarshal(data, &e) == nil && e.Error != "" {
 		return errors.New(e.Error)
 	}
-	if resp.StatusCode == http.StatusUnauthorized {
-		return fmt.Errorf("%s refuses the token: give --token, or --config with admin.token", c.base)
+	if resp.StatusCode == http.StatusBadRequest && strings.Contains(string(data), "HTTPS server") {
+		return fmt.Errorf("%s speaks TLS: give --admin https://%s", c.base, strings.TrimPrefix(c.base, "http://"))
 	}
 	return fmt.Errorf("%s answered %s: is it an lmqgate admin address?", c.base, resp.Status)
 }

@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/internal/spelling"
 )
 
 // Exit statuses.
@@ -50,20 +53,26 @@ func run(ctx context.Context, args []string, std stdio, environ []string) int {
 }
 
 func newRoot(std stdio, environ []string) *cobra.Command {
+	var askedVersion bool
 	root := group(&cobra.Command{
 		Use:           "lmqgate",
 		Short:         "An MQTT gateway on Apache RocketMQ",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		CompletionOptions: cobra.CompletionOptions{
-			HiddenDefaultCmd: true,
-		},
 	})
+	help := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if askedVersion {
+			return printVersion(cmd)
+		}
+		return help(cmd, args)
+	}
+	root.Flags().BoolVar(&askedVersion, "version", false, "print the version")
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s; see %s --help", err, cmd.CommandPath())
+		return usagef("%s%s; see %s --help", err, suggestFlag(cmd, err), cmd.CommandPath())
 	})
 	app := &app{environ: environ}
 	root.AddCommand(
@@ -78,6 +87,12 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newMetaCommand(app),
 		newVersionCommand(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			group(c).Short = "Print a script with which a shell completes commands and flags"
+		}
+	}
 	return root
 }
 
@@ -118,7 +133,7 @@ func usagef(format string, args ...any) error {
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usagef("%s has no command %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
+			return usagef("%s has no command %q%s; see %s --help", cmd.CommandPath(), args[0], didYouMean(args[0], commandNames(cmd)), cmd.CommandPath())
 		}
 		return nil
 	}
@@ -129,6 +144,35 @@ func group(cmd *cobra.Command) *cobra.Command {
 		return cmd.Help()
 	}
 	return cmd
+}
+
+// didYouMean ends an error about a word with the one that was probably meant, where one resembles it.
+func didYouMean(word string, words []string) string {
+	if meant := spelling.Nearest(word, words); meant != "" {
+		return fmt.Sprintf("; did you mean %s?", meant)
+	}
+	return ""
+}
+
+// suggestFlag ends an error about a flag with the one that was probably meant.
+func suggestFlag(cmd *cobra.Command, err error) string {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return ""
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	word := "--" + unknown.GetSpecifiedName()
+	if letters := unknown.GetSpecifiedShortnames(); letters != "" {
+		if word = "--" + letters; len(letters) < 3 || !slices.Contains(names, word) { // -config
+			return ""
+		}
+	}
+	return didYouMean(word, names)
 }
 
 func commandNames(cmd *cobra.Command) []string {

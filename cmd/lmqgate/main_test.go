@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +44,15 @@ func requireOneErrorLine(t *testing.T, r result) {
 
 func TestAWrongCommandLineIsOneLineAndStatusTwo(t *testing.T) {
 	cases := map[string][]string{
-		`lmqgate has no command "serv"; see lmqgate --help`:                            {"serv"},
+		`lmqgate has no command "serv"; did you mean serve?; see lmqgate --help`:       {"serv"},
+		`lmqgate has no command "frobnicate"; see lmqgate --help`:                      {"frobnicate"},
+		`lmqgate topic has no command "lst"; did you mean list?; see lmqgate topic`:    {"topic", "lst"},
+		`lmqgate completion has no command "bsh"; did you mean bash?`:                  {"completion", "bsh"},
+		"unknown flag: --confg; did you mean --config?; see lmqgate serve --help":      {"serve", "--confg", "x"},
+		"in -config; did you mean --config?; see lmqgate topic list --help":            {"topic", "list", "-config", "x"},
+		"-V wants 5 or 3.1.1, not \"4\"":                                               {"pub", "-t", "a", "-m", "b", "-V", "4"},
+		"-o wants text or json, not \"yaml\"":                                          {"topic", "list", "-o", "yaml"},
+		"-P and --password-file: give one of them":                                     {"pub", "-t", "a", "-m", "b", "-P", "p", "--password-file", "f"},
 		"lmqgate topic wants a command: create, delete, list":                          {"topic"},
 		`lmqgate topic has no command "make"; see lmqgate topic --help`:                {"topic", "make"},
 		"lmqgate topic create wants NAME":                                              {"topic", "create"},
@@ -78,15 +87,29 @@ func TestTheCommandAloneHelps(t *testing.T) {
 }
 
 func TestVersionIsOneLine(t *testing.T) {
-	r := runCommand(t, "", "version")
-	require.Zero(t, r.status)
-	require.Regexp(t, `^lmqgate \S+ commit \S+ go1\S* \w+/\w+\n$`, r.out)
+	for _, arg := range []string{"version", "--version"} {
+		r := runCommand(t, "", arg)
+		require.Zero(t, r.status)
+		require.Regexp(t, `^lmqgate \S+ commit \S+ go1\S* \w+/\w+\n$`, r.out)
+		require.Empty(t, r.err)
+	}
+}
+
+func TestCompletionIsInTheHelpAndPrintsAScript(t *testing.T) {
+	require.Regexp(t, `(?m)^  completion +Print a script`, runCommand(t, "").out)
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		r := runCommand(t, "", "completion", shell)
+		require.Zero(t, r.status, r.err)
+		require.Contains(t, r.out, "lmqgate")
+	}
 }
 
 func TestConfigCheckTellsEveryProblemOnALine(t *testing.T) {
-	good := writeFile(t, "good.yaml", "log: {level: debug}\n")
+	good := writeFile(t, "good.yaml", "log: {level: debug}\nplugins: {dir: /nowhere}\n")
 	r := runCommand(t, "", "config", "check", good)
-	require.Equal(t, result{0, good + ": ok\n", ""}, r)
+	const missing = "because plugin \"%s\": plugins.dir /nowhere cannot be read: no such file or directory; build the plugins or correct plugins.dir\n"
+	require.Equal(t, result{0, good + ": ok\n" +
+		"not checked: auth.config, " + fmt.Sprintf(missing, "auth-hmac") + "not checked: meta.config, " + fmt.Sprintf(missing, "meta-namesrv"), ""}, r)
 
 	bad := writeFile(t, "bad.yaml", "log: {level: loud}\nmqt: {}\n")
 	r = runCommand(t, "", "config", "check", bad)
@@ -98,7 +121,7 @@ func TestConfigCheckTellsEveryProblemOnALine(t *testing.T) {
 	requireOneErrorLine(t, r)
 	require.Equal(t, exitFailed, r.status)
 
-	r = runCommand(t, "", "config", "check", good, "--show", "--set", "admin.token=xyzzy")
+	r = runCommand(t, "", "config", "check", good, "--show", "--set", "admin.token=xyzzy-xyzzy-xyzzy")
 	require.Zero(t, r.status)
 	require.Contains(t, r.out, "level: debug")
 	require.NotContains(t, r.out, "xyzzy")

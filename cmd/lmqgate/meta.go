@@ -32,7 +32,7 @@ type metaBackend struct {
 // openMeta starts a meta plugin with its block of a configuration, and waits until its backend answers.
 func openMeta(ctx context.Context, c *config.Config, name string, block config.PluginConfig) (*metaBackend, error) {
 	host, err := pluginhost.New(pluginhost.Options{Dir: c.Plugins.Dir, Checksums: c.Plugins.Checksums, NodeID: "lmqgate-meta",
-		DataDir: c.Node.DataDir, ConfigDir: c.Dir})
+		DataDir: c.Node.DataDir, ConfigDir: c.Dir, StartTimeout: c.Plugins.StartTimeout})
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,9 +11,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/spf13/cobra"
 
@@ -33,6 +35,8 @@ type clientFlags struct {
 	port               int
 	clientID           string
 	username, password string
+	passwordFile       string
+	version            protocolVersion
 	caFile             string
 	certFile, keyFile  string
 	insecure           bool
@@ -48,62 +52,25 @@ func (f *clientFlags) register(cmd *cobra.Command, app *app) {
 	flags.IntVar(&f.port, "port", 0, "port to connect to (default that of --config, or 1883)")
 	flags.StringVarP(&f.clientID, "id", "i", "", "client identifier (default: a generated one)")
 	flags.StringVarP(&f.username, "username", "u", "", "user name")
-	flags.StringVarP(&f.password, "password", "P", "", "password (default: computed from --config)")
+	flags.StringVarP(&f.password, "password", "P", "", "password (default: computed from --config); others on this machine can see it in the list of processes")
+	flags.StringVar(&f.passwordFile, "password-file", "", "`FILE` with the password, on its first line; so can the environment variable "+passwordVariable)
+	flags.StringVarP((*string)(&f.version), "protocol-version", "V", string(version311), "version of MQTT: 5 or 3.1.1")
 	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities that the gateway's certificate must be signed by")
 	flags.StringVar(&f.certFile, "cert-file", "", "PEM `FILE` with a client certificate; with --key-file")
 	flags.StringVar(&f.keyFile, "key-file", "", "PEM `FILE` with the private key of the client certificate")
 	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate of the gateway")
 }
 
-// client is a connected MQTT 3.1.1 client that does not reconnect.
-type client struct {
-	mqtt.Client
-	server string
-	lost   chan error // receives once, when the connection ends by itself
-}
-
-// connect connects with the flags' address and credentials. received, which may
-// be nil, is called for each message, one after the other.
-func (f *clientFlags) connect(ctx context.Context, role string, cleanSession bool, received mqtt.MessageHandler) (*client, error) {
-	opts, server, err := f.options(role)
-	if err != nil {
-		return nil, err
+// connectHint says what to do about a connection that could not be made.
+func (f *clientFlags) connectHint(err error) string {
+	if hint := tlsHint(err); hint != "" {
+		return hint
 	}
-	c := &client{server: server, lost: make(chan error, 1)}
-	opts.SetCleanSession(cleanSession).
-		SetAutoAckDisabled(true).
-		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.lost <- err })
-	if received != nil {
-		opts.SetDefaultPublishHandler(received)
-	}
-	c.Client = mqtt.NewClient(opts)
-	token := c.Connect()
-	if err := c.wait(ctx, token); err != nil {
-		c.Disconnect(0)
-		return nil, fmt.Errorf("connect to %s as %q: %w%s", server, opts.ClientID, err, connectHint(err))
-	}
-	return c, nil
-}
-
-// wait waits for an exchange with the gateway.
-func (c *client) wait(ctx context.Context, token mqtt.Token) error {
-	timeout := time.NewTimer(clientTimeout)
-	defer timeout.Stop()
-	select {
-	case <-token.Done():
-		return token.Error()
-	case err := <-c.lost:
-		return fmt.Errorf("the gateway closed the connection (%w)", err)
-	case <-ctx.Done():
-		return errors.New("interrupted")
-	case <-timeout.C:
-		return fmt.Errorf("no answer within %s", clientTimeout)
-	}
-}
-
-func connectHint(err error) string {
 	var network *net.OpError
+	var answer refused
 	switch {
+	case errors.As(err, &answer) && (answer.code == packets.ConnackBadUsernameOrPassword || answer.code == packets.ConnackNotAuthorized):
+		return "; give --config, or -u and -P (lmqgate credentials prints them for a client id)"
 	case errors.As(err, &network):
 		return "; is the gateway running? --config, --url or --host and --port say where it is"
 	case err.Error() == "bad user name or password" || err.Error() == "not Authorized":
@@ -126,6 +93,9 @@ func (f *clientFlags) options(role string) (*mqtt.ClientOptions, string, error) 
 	}
 	if f.clientID == "" {
 		f.clientID = generatedClientID(role)
+	}
+	if err := f.findPassword(); err != nil {
+		return nil, "", err
 	}
 	if conf != nil && !f.passwordGiven {
 		if err := f.fillCredentials(conf); err != nil {
@@ -218,6 +188,35 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 		conf.Certificates = []tls.Certificate{cert}
 	}
 	return conf, nil
+}
+
+// passwordVariable is an environment variable that may hold the password.
+const passwordVariable = config.EnvPrefix + "PASSWORD"
+
+// findPassword takes the password from -P, --password-file or the environment.
+func (f *clientFlags) findPassword() error {
+	if f.passwordFile != "" && f.passwordGiven {
+		return usagef("-P and --password-file: give one of them")
+	}
+	if f.passwordGiven {
+		return nil
+	}
+	if f.passwordFile != "" {
+		text, err := os.ReadFile(filepath.Clean(f.passwordFile))
+		if err != nil {
+			return fmt.Errorf("--password-file: %w", err)
+		}
+		line, _, _ := strings.Cut(string(text), "\n")
+		f.password, f.passwordGiven = strings.TrimSuffix(line, "\r"), true
+		return nil
+	}
+	for _, entry := range slices.Backward(f.config.app.environ) {
+		if value, ok := strings.CutPrefix(entry, passwordVariable+"="); ok && value != "" {
+			f.password, f.passwordGiven = value, true
+			return nil
+		}
+	}
+	return nil
 }
 
 // fillCredentials computes the user name and password as the auth plugin of the

@@ -32,19 +32,30 @@ func (f *adminFlags) plugins(cmd *cobra.Command) ([]pluginEntry, error) {
 	if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/plugins", nil, &reply); err != nil {
 		return nil, fmt.Errorf("list plugins: %w", err)
 	}
+	if reply.Plugins == nil {
+		reply.Plugins = []pluginEntry{}
+	}
 	return reply.Plugins, nil
 }
 
 func newPluginListCommand(app *app) *cobra.Command {
 	var admin adminFlags
+	var form output
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the plugins that run",
 		Args:  wantArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := admin.plugins(cmd)
+			asJSON, err := form.json()
 			if err != nil {
 				return err
+			}
+			list, err := admin.plugins(cmd)
+			switch {
+			case err != nil:
+				return err
+			case asJSON:
+				return printJSON(cmd, list)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}}
@@ -60,22 +71,32 @@ func newPluginListCommand(app *app) *cobra.Command {
 		},
 	}
 	admin.register(cmd, app)
+	form.register(cmd)
 	return cmd
 }
 
 func newPluginInfoCommand(app *app) *cobra.Command {
 	var admin adminFlags
+	var form output
 	cmd := &cobra.Command{
 		Use:   "info NAME",
 		Short: "Show one plugin",
 		Args:  wantArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := form.json()
+			if err != nil {
+				return err
+			}
 			list, err := admin.plugins(cmd)
 			if err != nil {
 				return err
 			}
 			for _, p := range list {
-				if p.Name == args[0] {
+				switch {
+				case p.Name != args[0]:
+				case asJSON:
+					return printJSON(cmd, p)
+				default:
 					return printPlugin(cmd, p)
 				}
 			}
@@ -83,6 +104,7 @@ func newPluginInfoCommand(app *app) *cobra.Command {
 		},
 	}
 	admin.register(cmd, app)
+	form.register(cmd)
 	return cmd
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +15,7 @@ import (
 func newPluginCheckCommand(app *app) *cobra.Command {
 	var conf configFlags
 	var pin bool
+	var form output
 	cmd := &cobra.Command{
 		Use:   "check --config FILE",
 		Short: "Start each configured plugin once and say whether it takes its configuration",
@@ -29,7 +32,15 @@ func newPluginCheckCommand(app *app) *cobra.Command {
 			if pin && c.Path == "" {
 				return usagef("--pin wants --config with the file to write to")
 			}
-			sums, err := checkPlugins(cmd, c, pin)
+			asJSON, err := form.json()
+			if err != nil {
+				return err
+			}
+			checked, err := checkPlugins(cmd.Context(), c, pin)
+			if err != nil {
+				return err
+			}
+			sums, err := printChecked(cmd, c, checked, asJSON)
 			if err != nil || !pin {
 				return err
 			}
@@ -37,26 +48,45 @@ func newPluginCheckCommand(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			already := " already"
 			if changed {
-				fmt.Fprintf(cmd.OutOrStdout(), "pinned in %s\n", c.Path)
-			} else {
-				fmt.Fprintf(cmd.OutOrStdout(), "pinned in %s already\n", c.Path)
+				already = ""
+			}
+			if !asJSON {
+				fmt.Fprintf(cmd.OutOrStdout(), "pinned in %s%s\n", c.Path, already)
 			}
 			return nil
 		},
 	}
 	conf.app = app
 	conf.register(cmd)
+	form.register(cmd)
 	cmd.Flags().BoolVar(&pin, "pin", false, "write the checksums of the plugins into the configuration file")
 	return cmd
 }
 
-// checkPlugins checks the plugins one after the other and returns their checksums. Its error is that of the first that fails; the
-// others are checked all the same. anew passes over the checksums that are pinned.
-func checkPlugins(cmd *cobra.Command, c *config.Config, anew bool) (sums map[string]string, err error) {
+// checked is what came of checking one plugin of a configuration.
+type checked struct {
+	// Place is where the configuration names it: auth, meta or meta.next.
+	Place    string `json:"place"`
+	Name     string `json:"name"`
+	Version  string `json:"version,omitempty"`
+	Contract int    `json:"contract,omitempty"`
+	Checksum string `json:"checksum,omitempty"`
+	Path     string `json:"path,omitempty"`
+	// Pinned is the checksum that the configuration has.
+	Pinned string `json:"pinned,omitempty"`
+	// Error says why the gateway would not start with it; empty where it is well.
+	Error string `json:"error,omitempty"`
+	err   error
+}
+
+// checkPlugins checks the plugins that a configuration names one after the other: see pluginhost.Check. anew passes over the checksums
+// that are pinned.
+func checkPlugins(ctx context.Context, c *config.Config, anew bool) (list []checked, err error) {
 	host, err := pluginhost.New(pluginhost.Options{
 		Dir: c.Plugins.Dir, Checksums: c.Plugins.Checksums, NodeID: "check", DataDir: c.Node.DataDir, ConfigDir: c.Dir,
-		MemoryLimit: uint64(c.Plugins.MemoryLimit),
+		StartTimeout: c.Plugins.StartTimeout, MemoryLimit: uint64(c.Plugins.MemoryLimit),
 	})
 	if err != nil {
 		return nil, err
@@ -66,41 +96,62 @@ func checkPlugins(cmd *cobra.Command, c *config.Config, anew bool) (sums map[str
 			err = closeErr
 		}
 	}()
-	sums = map[string]string{}
-	out := cmd.OutOrStdout()
-	check := func(as, name string, kind pluginv1.Kind, block config.PluginConfig) {
+	check := func(place, name string, kind pluginv1.Kind, block config.PluginConfig) {
 		spec := host.Spec(name, kind, block)
-		pinned := spec.Checksum
+		one := checked{Place: place, Name: name, Pinned: spec.Checksum}
 		if anew {
 			spec.Checksum = ""
 		}
-		got, checkErr := host.Check(cmd.Context(), spec)
-		switch {
-		case checkErr != nil && err == nil:
-			err = checkErr
-			return
-		case checkErr != nil:
-			fmt.Fprintln(cmd.ErrOrStderr(), "lmqgate: "+errorLine(checkErr))
-			return
+		got, err := host.Check(ctx, spec)
+		if err != nil {
+			one.err, one.Error = err, errorLine(err)
+		} else {
+			one.Version, one.Contract, one.Checksum, one.Path = got.Version, got.Contract, got.Checksum, got.Path
 		}
-		sums[name] = got.Checksum
-		note := ""
-		switch {
-		case pinned != "" && pinned != got.Checksum:
-			note = " (pinned so far: " + pinned + ")"
-		case pinned != "":
-			note = " (pinned)"
-		}
-		fmt.Fprintf(out, "%s: %s ok, version %s, %s%s\n", as, oneLine(got.Name), oneLine(got.Version), got.Checksum, note)
+		list = append(list, one)
 	}
-	if c.Auth.Anonymous() {
-		fmt.Fprintln(out, "auth: none (every client may do everything)")
-	} else {
+	if !c.Auth.Anonymous() {
 		check("auth", c.Auth.Plugin, pluginv1.Kind_KIND_AUTH, c.Auth.Config)
 	}
 	check("meta", c.Meta.Plugin, pluginv1.Kind_KIND_META, c.Meta.Config)
 	if c.Meta.Next.Plugin != "" {
 		check("meta.next", c.Meta.Next.Plugin, pluginv1.Kind_KIND_META, c.Meta.Next.Config)
+	}
+	return list, nil
+}
+
+// printChecked prints what came of a check and returns the checksums of the plugins. Its error is that of the first plugin that is not
+// well; those of the others are printed as well.
+func printChecked(cmd *cobra.Command, c *config.Config, list []checked, asJSON bool) (sums map[string]string, err error) {
+	out := cmd.OutOrStdout()
+	if asJSON {
+		if err := printJSON(cmd, list); err != nil {
+			return nil, err
+		}
+		out = io.Discard
+	}
+	if c.Auth.Anonymous() {
+		fmt.Fprintln(out, "auth: none (every client may do everything)")
+	}
+	sums = map[string]string{}
+	for _, p := range list {
+		switch {
+		case p.err != nil && err == nil:
+			err = p.err
+			continue
+		case p.err != nil:
+			fmt.Fprintln(cmd.ErrOrStderr(), "lmqgate: "+p.Error)
+			continue
+		}
+		sums[p.Name] = p.Checksum
+		note := ""
+		switch {
+		case p.Pinned != "" && p.Pinned != p.Checksum:
+			note = " (pinned so far: " + p.Pinned + ")"
+		case p.Pinned != "":
+			note = " (pinned)"
+		}
+		fmt.Fprintf(out, "%s: %s ok, version %s, %s%s\n", p.Place, oneLine(p.Name), oneLine(p.Version), p.Checksum, note)
 	}
 	return sums, err
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 )
 
-// reloadTimeout bounds the wait for a reload: it starts, tries and stops processes.
-const reloadTimeout = 3 * time.Minute
+// reloadTimeout bounds the wait for a reload, which starts, tries and stops processes; plugins.start_timeout may be ten minutes.
+const reloadTimeout = 25 * time.Minute
 
 func newPluginReloadCommand(app *app) *cobra.Command {
 	var flags adminFlags

@@ -51,10 +51,10 @@ func newPubCommand(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.Disconnect(250)
+			defer c.close()
 			for range count {
-				if err := c.wait(cmd.Context(), c.Publish(topic, byte(qos), retain, payload)); err != nil {
-					return fmt.Errorf("publish to %q: %w; the gateway's log says why it refused, if it did", topic, err)
+				if err := c.publish(cmd.Context(), topic, byte(qos), retain, payload); err != nil {
+					return err
 				}
 			}
 			return nil

@@ -79,6 +79,73 @@ func TestSubPrintsWhatPubPublishes(t *testing.T) {
 	require.Equal(t, result{0, "a/b kept from stdin\n", ""}, r)
 }
 
+func TestPubAndSubSpeakMQTT5(t *testing.T) {
+	b := startBroker(t)
+	conf := b.config(t)
+	for _, qos := range []string{"0", "1", "2"} {
+		r := runCommand(t, "", "pub", "--config", conf, "-V", "5", "-t", "five/"+qos, "-m", "kept "+qos, "-r", "-q", qos)
+		require.Equal(t, result{}, r, qos)
+		r = runCommand(t, "", "sub", "--config", conf, "-V", "mqttv5", "-t", "five/"+qos, "-q", qos, "-n", "1", "-v")
+		require.Equal(t, result{0, "five/" + qos + " kept " + qos + "\n", ""}, r, qos)
+		r = runCommand(t, "", "sub", "--config", conf, "-V", "311", "-t", "five/"+qos, "-q", qos, "-n", "1")
+		require.Equal(t, result{0, "kept " + qos + "\n", ""}, r, qos)
+	}
+	r := runCommand(t, "", "pub", "--url", b.url, "-V", "5", "-t", "a", "-m", "b", "-u", "u", "-P", "wrong", "-i", "me")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, `connect to `+b.url+` as "me": CONNACK 0x86, bad user name or password`)
+	require.Contains(t, r.err, "; give --config, or -u and -P")
+	r = runCommand(t, "", "pub", "--config", conf, "-V", "5", "-t", "closed", "-m", "b", "-q", "1")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, `publish to "closed": `)
+	require.Contains(t, r.err, "0x87, not authorized")
+	r = runCommand(t, "", "sub", "--config", conf, "-V", "5", "-t", "closed", "-n", "1")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, `subscription to "closed" refused: SUBACK 0x87, not authorized`)
+	r = runCommand(t, "", "pub", "--port", "1", "-V", "5", "-t", "a", "-m", "b")
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, "connection refused; is the gateway running?")
+}
+
+func TestAPersistentMQTT5SessionGetsOnlyWhatWasNotPrinted(t *testing.T) {
+	b := startBroker(t)
+	conf := b.config(t)
+	sub := func(n string) result {
+		return runCommand(t, "", "sub", "--config", conf, "-V", "5", "-i", "mine", "--persistent", "-t", "p/#", "-q", "1", "-n", n)
+	}
+	retained := runCommand(t, "", "pub", "--config", conf, "-t", "p/first", "-m", "first", "-q", "1", "-r")
+	require.Equal(t, result{}, retained)
+	require.Equal(t, result{0, "first\n", ""}, sub("1"))
+	require.Equal(t, result{}, runCommand(t, "", "pub", "--config", conf, "-t", "p/first", "-m", "", "-q", "1", "-r"))
+	require.Equal(t, result{}, runCommand(t, "", "pub", "--config", conf, "-t", "p/second", "-m", "second", "-q", "1"))
+	r := sub("2")
+	require.Equal(t, result{0, "\nsecond\n", ""}, r, "the removal and the second, and not the first again")
+}
+
+func TestThePasswordComesFromAFileOrTheEnvironment(t *testing.T) {
+	b := startBroker(t)
+	password := credential.Password(testSecret, "me")
+	file := writeFile(t, "password", password+"\n")
+	base := []string{"pub", "--url", b.url, "-t", "a", "-m", "b", "-q", "1", "-u", "u", "-i", "me"}
+	require.Equal(t, result{}, runCommand(t, "", append(base, "--password-file", file)...))
+	in := func(value string, args ...string) (int, string) {
+		var errOut bytes.Buffer
+		status := run(t.Context(), append(base, args...), stdio{strings.NewReader(""), io.Discard, &errOut}, []string{"LMQGATE_PASSWORD=" + value})
+		return status, errOut.String()
+	}
+	status, text := in(password)
+	require.Zero(t, status, text)
+	status, _ = in("wrong")
+	require.Equal(t, exitFailed, status)
+	status, text = in("wrong", "-P", password)
+	require.Zero(t, status, text)
+	status, text = in("wrong", "--password-file", file)
+	require.Zero(t, status, text)
+
+	r := runCommand(t, "", append(base, "--password-file", "/nowhere")...)
+	requireOneErrorLine(t, r)
+	require.Contains(t, r.err, "--password-file: open /nowhere: no such file or directory")
+}
+
 func TestSubEndsCleanlyWhenInterrupted(t *testing.T) {
 	b := startBroker(t)
 	conf := b.config(t)

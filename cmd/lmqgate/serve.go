@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -34,14 +35,22 @@ func newServeCommand(app *app) *cobra.Command {
 		Long: "Runs the gateway until SIGTERM or SIGINT, which stops it cleanly; a second one ends it at once.\n" +
 			"SIGHUP swaps plugins for what the configuration says now, as lmqgate plugin reload does.\n" +
 			"Once it accepts clients it prints one line on standard output, with the real address of each listener:\n" +
-			"  lmqgate ready node=ID tcp=HOST:PORT ws=HOST:PORT admin=HOST:PORT",
+			"  lmqgate ready node=ID tcp=HOST:PORT ws=HOST:PORT admin=HOST:PORT\n" +
+			"Without --config it runs on the defaults of docs/configuration.md, which it logs, and wants a RocketMQ on this machine.",
 		Args: wantArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			tried, err := develop.parse(&conf)
 			if err != nil {
 				return err
 			}
-			c, err := conf.load()
+			read := func() (*config.Config, error) {
+				c, err := conf.load()
+				if err == nil {
+					err = c.CheckPrivate()
+				}
+				return c, err
+			}
+			c, err := read()
 			if err != nil {
 				return err
 			}
@@ -50,7 +59,7 @@ func newServeCommand(app *app) *cobra.Command {
 			defer stop()
 			// From the first signal on, the next one has its default effect.
 			context.AfterFunc(ctx, stop)
-			return serve(ctx, c, gateway.Options{Reread: conf.load, Develop: tried}, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
+			return serve(ctx, c, gateway.Options{Reread: read, Develop: tried}, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
 		},
 	}
 	conf.app = app
@@ -67,6 +76,9 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 	log := newLogger(c.Log, std.err)
 	v, _ := version()
 	o.Log, o.Version = log, v
+	if c.Path == "" {
+		sayDefaults(log, c)
+	}
 	g, err := gateway.New(c, o)
 	if err != nil {
 		return err
@@ -90,6 +102,21 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 		err = closeErr
 	}
 	return err
+}
+
+// sayDefaults says what a gateway runs on that was given no configuration file.
+func sayDefaults(log *slog.Logger, c *config.Config) {
+	var listeners []string
+	for _, l := range c.Listeners {
+		listeners = append(listeners, string(l.Type)+" "+cmp.Or(l.Address, l.Path))
+	}
+	messages := "in files in " + c.Store.Local.Path
+	if c.Store.Type == config.StoreRocketMQ {
+		messages = "in RocketMQ, name servers " + strings.Join(c.Store.RocketMQ.Namesrv, " ")
+	}
+	log.Warn("no --config is given, so the defaults apply; lmqgate serve --config conf/standalone.yaml runs without RocketMQ",
+		"listeners", strings.Join(listeners, ", "), "admin", c.Admin.Address, "messages", messages, "metadata", c.Meta.Plugin, "auth", c.Auth.Plugin,
+		"data", c.Node.DataDir, "plugins", c.Plugins.Dir)
 }
 
 // reloadAtSignal reloads the plugins at each SIGHUP until ctx ends.

@@ -73,7 +73,11 @@ func hints(c *config.Config, binary, host, port string) string {
 	mosquitto("mosquitto_sub", "demo-sub", "-t", "demo/#", "-q", "1", "-v")
 	mosquitto("mosquitto_pub", "demo-pub", "-t", "demo/hello", "-m", "hello", "-q", "1")
 	if _, port, err := net.SplitHostPort(c.Admin.Address); err == nil && port != "0" {
-		fmt.Fprintf(&b, "Metrics and API: http://%s/metrics. ", c.Admin.Address)
+		scheme := "http"
+		if c.Admin.CertFile != "" {
+			scheme = "https"
+		}
+		fmt.Fprintf(&b, "Metrics: %s://%s/metrics. ", scheme, c.Admin.Address)
 	}
 	b.WriteString("Ctrl-C stops the gateway.\n")
 	return b.String()

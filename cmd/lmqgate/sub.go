@@ -54,15 +54,15 @@ func newSubCommand(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.Disconnect(250)
+			defer c.close()
 			if err := c.subscribe(ctx, filters, byte(qos)); err != nil {
 				return err
 			}
 			select {
 			case err := <-p.done:
 				return err
-			case err := <-c.lost:
-				return fmt.Errorf("%s closed the connection: %w; the gateway's log says why", c.server, err)
+			case err := <-c.ended():
+				return fmt.Errorf("%s closed the connection: %w; the gateway's log says why", c.address(), err)
 			case <-ctx.Done():
 				return nil
 			}

@@ -16,8 +16,9 @@ func newTopicCommand(app *app) *cobra.Command {
 
 // topicEntry is a first-level topic as the admin API has it.
 type topicEntry struct {
-	Name   string `json:"name"`
-	Queues int    `json:"queues,omitempty"`
+	Name    string   `json:"name"`
+	Queues  int      `json:"queues,omitempty"`
+	Brokers []string `json:"brokers,omitempty"`
 }
 
 func newTopicCreateCommand(app *app) *cobra.Command {
@@ -50,20 +51,28 @@ func newTopicCreateCommand(app *app) *cobra.Command {
 
 func newTopicListCommand(app *app) *cobra.Command {
 	var admin adminFlags
+	var form output
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the first-level topics, one a line",
 		Args:  wantArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := form.json()
+			if err != nil {
+				return err
+			}
 			c, err := admin.client()
 			if err != nil {
 				return err
 			}
-			var reply struct {
+			reply := struct {
 				Topics []topicEntry `json:"topics"`
-			}
+			}{Topics: []topicEntry{}}
 			if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/topics", nil, &reply); err != nil {
 				return fmt.Errorf("list topics: %w", err)
+			}
+			if asJSON {
+				return printJSON(cmd, reply.Topics)
 			}
 			for _, t := range reply.Topics {
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), oneLine(t.Name)); err != nil {
@@ -74,6 +83,7 @@ func newTopicListCommand(app *app) *cobra.Command {
 		},
 	}
 	admin.register(cmd, app)
+	form.register(cmd)
 	return cmd
 }
 

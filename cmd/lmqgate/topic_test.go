@@ -49,10 +49,10 @@ func TestTopicCommandsCallTheAdminAPI(t *testing.T) {
 
 func TestTheAddressAndTokenComeFromTheConfiguration(t *testing.T) {
 	s := newAdminServer(t, http.StatusOK, `{"topics":[]}`)
-	conf := writeFile(t, "c.yaml", "admin: {address: \""+s.Listener.Addr().String()+"\", token: secret}\n")
+	conf := writeFile(t, "c.yaml", "admin: {address: \""+s.Listener.Addr().String()+"\", token: a-secret-of-16-letters}\n")
 	r := runCommand(t, "", "topic", "list", "--config", conf)
 	require.Equal(t, result{}, r)
-	require.Equal(t, "Bearer secret", s.authorization)
+	require.Equal(t, "Bearer a-secret-of-16-letters", s.authorization)
 }
 
 func TestWhatTheGatewayRefusesIsOneLine(t *testing.T) {

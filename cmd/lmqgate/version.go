@@ -23,12 +23,14 @@ func newVersionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  wantArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, commit := version()
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lmqgate %s commit %s %s %s/%s\n", v, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return printVersion(cmd) },
 	}
+}
+
+func printVersion(cmd *cobra.Command) error {
+	v, commit := version()
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "lmqgate %s commit %s %s %s/%s\n", v, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
 }
 
 // version returns the version and the commit that this binary was built from, as far as the build recorded them.

@@ -28,7 +28,7 @@ func TestAnAuthorRunsAnUncheckedPluginWithALoudWarning(t *testing.T) {
 
 	buildPlugin(t, "auth-hmac", "better", filepath.Join(dir, "auth-hmac"))
 	require.Contains(t, g.reload().OK(), "auth: auth-hmac swapped, version better")
-	require.Contains(t, g.CLI("plugin", "info", "auth-hmac", "--admin", "http://"+g.Admin).OK(), "development: an executable that nothing was checked of")
+	require.Contains(t, g.CLI("plugin", "info", "auth-hmac", "--config", g.config(), "--admin", "http://"+g.Admin).OK(), "development: an executable that nothing was checked of")
 	c.only(c, topic+"/x")
 }
 

@@ -164,7 +164,7 @@ func TestCompactionOfEtcdWhileAGatewayWasCutOffCostsNothing(t *testing.T) {
 	etcd.Join(0)
 	for _, g := range []*Gateway{one, two} {
 		eventually(t, time.Minute, func() error {
-			if list := g.CLI("topic", "list", "--admin", "http://"+g.Admin).OK(); !strings.Contains(list, "second19") {
+			if list := g.CLI("topic", "list", "--config", g.config(), "--admin", "http://"+g.Admin).OK(); !strings.Contains(list, "second19") {
 				return fmt.Errorf("the gateway knows the topics %q", list)
 			}
 			return nil

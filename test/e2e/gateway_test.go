@@ -292,11 +292,17 @@ func execute(t *testing.T, limit time.Duration, name string, args ...string) res
 	return r
 }
 
-// Get asks the admin HTTP side.
+// Get asks the admin HTTP side, with the token that the gateway has made.
 func (g *Gateway) Get(path string) (int, string) {
 	g.t.Helper()
+	request, err := http.NewRequest(http.MethodGet, "http://"+g.Admin+path, nil)
+	require.NoError(g.t, err)
+	token, err := os.ReadFile(filepath.Join(g.dir, "data", "admin-token"))
+	if err == nil {
+		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
 	client := http.Client{Timeout: 10 * time.Second}
-	resp, err := client.Get("http://" + g.Admin + path)
+	resp, err := client.Do(request)
 	require.NoError(g.t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

@@ -158,7 +158,7 @@ func TestGatewaysOnRocketMQMigrateFromNameServersToEtcdUnderLoad(t *testing.T) {
 	two := start(t, rocketmqProfile, withNext(source, target))
 	topic := one.Topic("moving")
 	eventually(t, patience, func() error {
-		if !strings.Contains(two.CLI("topic", "list", "--admin", "http://"+two.Admin).OK(), topic) {
+		if !strings.Contains(two.CLI("topic", "list", "--config", two.config(), "--admin", "http://"+two.Admin).OK(), topic) {
 			return fmt.Errorf("topic %s is not known to the second gateway", topic)
 		}
 		return nil

@@ -258,7 +258,7 @@ func TestRulesDecideWhatAUserMayDo(t *testing.T) {
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
-		g.CLI("topic", "create", ruledUser, "--admin", "http://"+g.Admin).OK()
+		g.CLI("topic", "create", ruledUser, "--config", g.config(), "--admin", "http://"+g.Admin).OK()
 		id := g.Name("device")
 		login := func(args ...string) []string {
 			return m.login(id, ruledUser, g.auth.password(t, ruledUser, id), args...)
@@ -285,7 +285,7 @@ func TestTheCommandsOfTheReadmeWork(t *testing.T) {
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Name("cli")
-		admin := []string{"--admin", "http://" + g.Admin}
+		admin := []string{"--config", g.config(), "--admin", "http://" + g.Admin}
 		topic := func(args ...string) result { return g.CLI(append(append([]string{"topic"}, args...), admin...)...) }
 		topic("create", first, "--queues", "2").OK()
 		require.Contains(t, strings.Split(topic("list").OK(), "\n"), first)

@@ -89,7 +89,7 @@ func TestTheMetadataIsUpstreamsAndToolsReadIt(t *testing.T) {
 		}
 		return nil
 	})
-	g.CLI("topic", "delete", topic, "--admin", "http://"+g.Admin).OK()
+	g.CLI("topic", "delete", topic, "--config", g.config(), "--admin", "http://"+g.Admin).OK()
 	eventually(t, patience, func() error {
 		if slices.Contains(o.list("ALL_FIRST_TOPICS"), topic) {
 			return fmt.Errorf("ALL_FIRST_TOPICS has %q still", topic)
@@ -111,7 +111,7 @@ func TestMetadataWrittenWithMqadminIsUsed(t *testing.T) {
 	o.put("ALL_FIRST_TOPICS", all+topic)
 	o.put(topic, topic+"/+,"+topic+"/deep/#")
 	eventually(t, patience, func() error {
-		if !slices.Contains(strings.Split(g.CLI("topic", "list", "--admin", "http://"+g.Admin).OK(), "\n"), topic) {
+		if !slices.Contains(strings.Split(g.CLI("topic", "list", "--config", g.config(), "--admin", "http://"+g.Admin).OK(), "\n"), topic) {
 			return fmt.Errorf("the gateway does not list %q", topic)
 		}
 		return nil

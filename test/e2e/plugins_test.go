@@ -161,7 +161,8 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 	write("hangs", "#!/bin/sh\nexec sleep 60\n", 0o755)
 	require.NoError(t, os.Symlink("/bin/true", filepath.Join(dir, "elsewhere")))
 	demo := settings{"users": []settings{{"username": user, "secret_key": secret}}}
-	here := settings{"dir": dir}
+	here, impatient := settings{"dir": dir}, settings{"dir": dir, "start_timeout": "2s"}
+	write("dies-talking", "#!/bin/sh\ni=0\nwhile [ $i -lt 30 ]; do i=$((i+1)); echo \"frame $i\" >&2; done\nexit 3\n", 0o755)
 	cases := map[string]struct {
 		settings settings
 		says     []string
@@ -170,7 +171,8 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 		"not executable":        {settings{"plugins": here, "auth": settings{"plugin": "not-executable"}}, []string{"not-executable", "executable"}},
 		"others may write":      {settings{"plugins": here, "auth": settings{"plugin": "others-may-write"}}, []string{"others-may-write", "writ"}},
 		"no plugin":             {settings{"plugins": here, "auth": settings{"plugin": "no-plugin"}}, []string{"no-plugin"}},
-		"hangs":                 {settings{"plugins": here, "auth": settings{"plugin": "hangs"}}, []string{"hangs"}},
+		"hangs":                 {settings{"plugins": impatient, "auth": settings{"plugin": "hangs"}}, []string{"hangs did not say within 2s", "plugins.start_timeout"}},
+		"dies":                  {settings{"plugins": here, "auth": settings{"plugin": "dies-talking"}}, []string{"exit status 3", "its last 20 lines were: frame 11 | frame 12 | ", "| frame 30"}},
 		"outside the directory": {settings{"plugins": here, "auth": settings{"plugin": "elsewhere"}}, []string{"elsewhere"}},
 		"wrong kind of auth":    {settings{"auth": settings{"plugin": "meta-local"}}, []string{"meta-local", "auth"}},
 		"wrong kind of meta":    {settings{"meta": settings{"plugin": "auth-hmac", "config": demo}}, []string{"auth-hmac", "meta"}},

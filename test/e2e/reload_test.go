@@ -295,7 +295,7 @@ func TestAReloadThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 	write := func(name, text string) { install(t, filepath.Join(dir, name), []byte(text)) }
 	write("hangs", "#!/bin/sh\nexec sleep 60\n")
 	write("crashes", "#!/bin/sh\necho my library is missing >&2\nexit 3\n")
-	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}})
+	g := start(t, localProfile, settings{"plugins": settings{"dir": dir, "start_timeout": "15s"}})
 	topic := g.Topic("kept") + "/x"
 	pub, sub := g.connect(t, g.Name("publisher")), g.connect(t, g.Name("subscriber"))
 	sub.subscribe(topic, 1)
@@ -308,7 +308,7 @@ func TestAReloadThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 		change func(settings)
 		says   string
 	}{
-		"hangs":        {auth(settings{"plugin": "hangs", "config": settings{}}), "hangs did not say within 5s where it listens; is it a plugin?"},
+		"hangs":        {auth(settings{"plugin": "hangs", "config": settings{}}), "hangs did not say within 15s where it listens; is it a plugin?"},
 		"crashes":      {auth(settings{"plugin": "crashes", "config": settings{}}), "my library is missing"},
 		"missing":      {auth(settings{"plugin": "auth-gone", "config": settings{}}), "there is no executable"},
 		"refuses":      {auth(settings{"plugin": "auth-hmac", "config": settings{"users": []settings{{"username": user}}}}), "auth.config.users[0].secret_key: is required"},
@@ -319,7 +319,7 @@ func TestAReloadThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 			all["meta"] = settings{"plugin": "meta-local", "config": settings{"path": "other.db"}}
 		}, "the two do not keep the same"},
 		"wrong checksum": {func(all settings) {
-			all["plugins"] = settings{"dir": dir, "checksums": settings{"auth-hmac": "sha256:" + strings.Repeat("0", 64)}}
+			all["plugins"] = settings{"dir": dir, "start_timeout": "15s", "checksums": settings{"auth-hmac": "sha256:" + strings.Repeat("0", 64)}}
 		}, "checksum"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// adminTLS makes the TLS settings for calls of the admin API. caFile are authorities to trust instead of the system's; certFile, of a
+// configuration, is the certificate that its gateway serves: that one is trusted as well, whoever has signed it and for whatever name,
+// because who can read the configuration knows that it is the right one.
+func adminTLS(caFile, certFile string) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile != "" {
+		text, err := os.ReadFile(filepath.Clean(caFile))
+		if err != nil {
+			return nil, fmt.Errorf("--ca-file: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--ca-file: %s holds no PEM certificate", caFile)
+		}
+	}
+	known, err := firstCertificate(certFile)
+	if known == nil || err != nil {
+		return conf, err
+	}
+	// The usual check is made here instead.
+	conf.InsecureSkipVerify = true
+	conf.VerifyConnection = func(state tls.ConnectionState) error {
+		if bytes.Equal(state.PeerCertificates[0].Raw, known) {
+			return nil
+		}
+		opts := x509.VerifyOptions{Roots: conf.RootCAs, DNSName: state.ServerName, Intermediates: x509.NewCertPool()}
+		for _, c := range state.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(c)
+		}
+		_, err := state.PeerCertificates[0].Verify(opts)
+		return err
+	}
+	return conf, nil
+}
+
+// firstCertificate is the first certificate of a PEM file, or nil without a file.
+func firstCertificate(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(filepath.Clean(file))
+	if err != nil {
+		return nil, fmt.Errorf("admin.cert_file: %w", err)
+	}
+	for {
+		block, rest := pem.Decode(text)
+		switch {
+		case block == nil:
+			return nil, fmt.Errorf("admin.cert_file: %s holds no PEM certificate", file)
+		case block.Type == "CERTIFICATE":
+			return block.Bytes, nil
+		}
+		text = rest
+	}
+}
+
+// tlsHint says what to do about an error of TLS; "" where it is none.
+func tlsHint(err error) string {
+	var (
+		unknown  x509.UnknownAuthorityError
+		name     x509.HostnameError
+		invalid  x509.CertificateInvalidError
+		plain    tls.RecordHeaderError
+		remote   *net.OpError
+		verified *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return "; --ca-file FILE names the authority that signed the certificate, or the certificate itself where nobody else did"
+	case errors.As(err, &name):
+		return "; connect by a name that the certificate is for"
+	case errors.As(err, &invalid):
+		return "; the certificate must be renewed, or --ca-file name another authority"
+	case errors.As(err, &verified):
+		return "; --ca-file FILE names the authority that signed the certificate"
+	case errors.As(err, &plain):
+		return "; no TLS is spoken there: connect without it"
+	case errors.As(err, &remote) && remote.Op == "remote error":
+		return "; does the other side ask for a client certificate? --cert-file and --key-file name one"
+	}
+	return ""
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+)
+
+// output is the -o flag of commands that list something: lines for people, or JSON for programs.
+type output string
+
+func (o *output) register(cmd *cobra.Command) {
+	*o = "text"
+	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "how to print: text or json")
+}
+
+// json says whether JSON is wanted.
+func (o *output) json() (bool, error) {
+	switch *o {
+	case "json":
+		return true, nil
+	case "text":
+		return false, nil
+	}
+	return false, usagef("-o wants text or json, not %q", string(*o))
+}
+
+// printJSON prints a value as JSON, indented.
+func printJSON(cmd *cobra.Command, v any) error {
+	e := json.NewEncoder(cmd.OutOrStdout())
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
