@@ -53,7 +53,7 @@ func newBenchCommand(app *app) *cobra.Command {
 	flags.IntVar(&f.plan.Messages, "messages", 0, "`MESSAGES` that wait for the session of catchup (default 100000)")
 	flags.Float64Var(&f.plan.Rate, "rate", 0, "`MESSAGES` a second of all publishers together (default: as many as possible)")
 	flags.StringVar(&f.plan.Topic, "topic", "bench", "first level of all topic `NAMES`")
-	flags.StringVar(&f.version, "mqtt", "3.1.1", "MQTT `VERSION`: 3.1.1 or 5")
+	flags.StringVarP(&f.version, "mqtt", "V", "3.1.1", "MQTT `VERSION`: 3.1.1 or 5")
 	flags.StringVarP(&f.output, "output", "o", "table", "`FORMAT` of the result: table or json")
 	flags.StringVar(&f.compare, "compare", "", "`URL` of a second broker, measured in turns with the first")
 	flags.StringVar(&f.compareUser, "compare-username", "", "user name at the second broker (default: anonymous)")

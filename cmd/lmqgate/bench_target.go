@@ -35,6 +35,9 @@ func (f *benchFlags) target() (*mqttload.Target, error) {
 		return nil, err
 	}
 	t.Version = version
+	if err := f.client.findPassword(); err != nil {
+		return nil, err
+	}
 	switch {
 	case conf != nil && !f.client.passwordGiven && !conf.Auth.Anonymous():
 		user := f.client.username

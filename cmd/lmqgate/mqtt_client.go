@@ -54,7 +54,6 @@ func (f *clientFlags) register(cmd *cobra.Command, app *app) {
 	flags.StringVarP(&f.username, "username", "u", "", "user name")
 	flags.StringVarP(&f.password, "password", "P", "", "password (default: computed from --config); others on this machine can see it in the list of processes")
 	flags.StringVar(&f.passwordFile, "password-file", "", "`FILE` with the password, on its first line; so can the environment variable "+passwordVariable)
-	flags.StringVarP((*string)(&f.version), "protocol-version", "V", string(version311), "version of MQTT: 5 or 3.1.1")
 	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities that the gateway's certificate must be signed by")
 	flags.StringVar(&f.certFile, "cert-file", "", "PEM `FILE` with a client certificate; with --key-file")
 	flags.StringVar(&f.keyFile, "key-file", "", "PEM `FILE` with the private key of the client certificate")
@@ -62,7 +61,7 @@ func (f *clientFlags) register(cmd *cobra.Command, app *app) {
 }
 
 // connectHint says what to do about a connection that could not be made.
-func (f *clientFlags) connectHint(err error) string {
+func connectHint(err error) string {
 	if hint := tlsHint(err); hint != "" {
 		return hint
 	}
@@ -192,6 +191,11 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 
 // passwordVariable is an environment variable that may hold the password.
 const passwordVariable = config.EnvPrefix + "PASSWORD"
+
+// registerVersion adds the flag of the protocol's version.
+func (f *clientFlags) registerVersion(cmd *cobra.Command) {
+	cmd.Flags().StringVarP((*string)(&f.version), "protocol-version", "V", string(version311), "version of MQTT: 5 or 3.1.1")
+}
 
 // findPassword takes the password from -P, --password-file or the environment.
 func (f *clientFlags) findPassword() error {

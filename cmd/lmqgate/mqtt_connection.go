@@ -65,7 +65,7 @@ func (f *clientFlags) connect(ctx context.Context, role string, cleanSession boo
 		c, err = connect311(ctx, opts, server, cleanSession, received)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s as %q: %w%s", server, opts.ClientID, err, f.connectHint(err))
+		return nil, fmt.Errorf("connect to %s as %q: %w%s", server, opts.ClientID, err, connectHint(err))
 	}
 	return c, nil
 }

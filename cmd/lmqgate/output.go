@@ -1,10 +1,6 @@
 package main
 
-import (
-	"encoding/json"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 // output is the -o flag of commands that list something: lines for people, or JSON for programs.
 type output string
@@ -23,11 +19,4 @@ func (o *output) json() (bool, error) {
 		return false, nil
 	}
 	return false, usagef("-o wants text or json, not %q", string(*o))
-}
-
-// printJSON prints a value as JSON, indented.
-func printJSON(cmd *cobra.Command, v any) error {
-	e := json.NewEncoder(cmd.OutOrStdout())
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -55,7 +55,7 @@ func newPluginListCommand(app *app) *cobra.Command {
 			case err != nil:
 				return err
 			case asJSON:
-				return printJSON(cmd, list)
+				return printJSON(cmd.OutOrStdout(), list)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}}
@@ -95,7 +95,7 @@ func newPluginInfoCommand(app *app) *cobra.Command {
 				switch {
 				case p.Name != args[0]:
 				case asJSON:
-					return printJSON(cmd, p)
+					return printJSON(cmd.OutOrStdout(), p)
 				default:
 					return printPlugin(cmd, p)
 				}

@@ -125,7 +125,7 @@ func checkPlugins(ctx context.Context, c *config.Config, anew bool) (list []chec
 func printChecked(cmd *cobra.Command, c *config.Config, list []checked, asJSON bool) (sums map[string]string, err error) {
 	out := cmd.OutOrStdout()
 	if asJSON {
-		if err := printJSON(cmd, list); err != nil {
+		if err := printJSON(cmd.OutOrStdout(), list); err != nil {
 			return nil, err
 		}
 		out = io.Discard

@@ -67,5 +67,6 @@ func newPubCommand(app *app) *cobra.Command {
 	flags.BoolVarP(&retain, "retain", "r", false, "keep the message as the topic's retained message")
 	flags.IntVarP(&count, "count", "n", 1, "publish the message `COUNT` times, one after the other")
 	client.register(cmd, app)
+	client.registerVersion(cmd)
 	return cmd
 }

@@ -75,6 +75,7 @@ func newSubCommand(app *app) *cobra.Command {
 	flags.BoolVarP(&verbose, "verbose", "v", false, "print the topic before the payload")
 	flags.BoolVar(&persistent, "persistent", false, "keep the session on the gateway, so that messages wait for the next call (needs -i)")
 	client.register(cmd, app)
+	client.registerVersion(cmd)
 	return cmd
 }
 

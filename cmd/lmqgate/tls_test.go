@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
+	"log"
 	"log/slog"
 	"math/big"
 	"net"
@@ -96,6 +97,7 @@ func TestTheAdminAPIIsCalledOverTLS(t *testing.T) {
 	cert, _, pair := selfSigned(t, "mq.example.com")
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"topics":[]}`) }))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	defer server.Close()
 
@@ -106,6 +108,7 @@ func TestTheAdminAPIIsCalledOverTLS(t *testing.T) {
 	right, _, rightPair := selfSigned(t, "127.0.0.1")
 	named := httptest.NewUnstartedServer(server.Config.Handler)
 	named.TLS = &tls.Config{Certificates: []tls.Certificate{rightPair}}
+	named.Config.ErrorLog = log.New(io.Discard, "", 0)
 	named.StartTLS()
 	defer named.Close()
 	require.Equal(t, result{}, runCommand(t, "", "topic", "list", "--admin", named.URL, "--ca-file", right))

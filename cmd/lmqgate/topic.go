@@ -72,7 +72,7 @@ func newTopicListCommand(app *app) *cobra.Command {
 				return fmt.Errorf("list topics: %w", err)
 			}
 			if asJSON {
-				return printJSON(cmd, reply.Topics)
+				return printJSON(cmd.OutOrStdout(), reply.Topics)
 			}
 			for _, t := range reply.Topics {
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), oneLine(t.Name)); err != nil {
