@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -19,13 +20,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var flavours = map[string]func() *pluginv1.MetaTraits{"full": metatest.Full, "plain": metatest.Plain}
 
-// each runs a test against both flavours of backend.
+// each runs a test against both flavours of backend, in virtual time: the machine's speed decides nothing.
 func each(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 	for name, traits := range flavours {
 		t.Run(name, func(t *testing.T) {
-			b := metatest.New(traits())
-			t.Cleanup(b.Close)
-			f(t, b)
+			synctest.Test(t, func(t *testing.T) {
+				b := metatest.New(traits())
+				t.Cleanup(b.Close)
+				f(t, b)
+			})
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -24,41 +25,43 @@ func TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide(t *testing.T) {
 		for calls := 1; calls < 150; calls += 1 + calls/5 {
 			t.Run(fmt.Sprintf("%s, after %d calls", name, calls), func(t *testing.T) {
 				t.Parallel()
-				ctx := t.Context()
-				c := newCluster(t, traits[0], traits[1])
-				one, two := c.node("one"), c.node("two")
-				stop := []func(){c.load(one, "one"), c.load(two, "two")}
-				o := c.forward()
-				o.Hold, o.aborting, o.finishing = time.Second, 50*time.Millisecond, 50*time.Millisecond
-				dying := &link{limited: true, left: calls}
-				o.From.Client = dying.on(c.a.Client())
-				o.To.Client = dying.on(c.b.Client())
-				_, err := Run(ctx, o)
+				synctest.Test(t, func(t *testing.T) {
+					ctx := t.Context()
+					c := newCluster(t, traits[0], traits[1])
+					one, two := c.node("one"), c.node("two")
+					stop := []func(){c.load(one, "one"), c.load(two, "two")}
+					o := c.forward()
+					o.Hold, o.aborting, o.finishing = time.Second, 50*time.Millisecond, 50*time.Millisecond
+					dying := &link{limited: true, left: calls}
+					o.From.Client = dying.on(c.a.Client())
+					o.To.Client = dying.on(c.b.Client())
+					_, err := Run(ctx, o)
 
-				// Whatever came of it, writes go on before long, all on one side.
-				writable := func(m *meta.Meta, filter string) {
-					eventually(t, func() bool { return m.RegisterFilters(ctx, filter) == nil })
-				}
-				writable(one, "t/after/one")
-				writable(two, "t/after/two")
-				on := func(b *metatest.Backend) bool {
-					return b.Value(meta.NamespaceFilters, "t/after/one") != "" && b.Value(meta.NamespaceFilters, "t/after/two") != ""
-				}
-				require.NotEqual(t, on(c.a), on(c.b), "the nodes write to one backend")
-				if err == nil {
-					require.True(t, on(c.b))
-				}
+					// Whatever came of it, writes go on before long, all on one side.
+					writable := func(m *meta.Meta, filter string) {
+						eventually(t, func() bool { return m.RegisterFilters(ctx, filter) == nil })
+					}
+					writable(one, "t/after/one")
+					writable(two, "t/after/two")
+					on := func(b *metatest.Backend) bool {
+						return b.Value(meta.NamespaceFilters, "t/after/one") != "" && b.Value(meta.NamespaceFilters, "t/after/two") != ""
+					}
+					require.NotEqual(t, on(c.a), on(c.b), "the nodes write to one backend")
+					if err == nil {
+						require.True(t, on(c.b))
+					}
 
-				// Again, and it is done.
-				_, err = Run(ctx, c.forward())
-				require.NoError(t, err)
-				for _, f := range stop {
-					f()
-				}
-				c.complete(c.b)
-				writable(one, "t/final")
-				require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/final"))
-				require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/final"))
+					// Again, and it is done.
+					_, err = Run(ctx, c.forward())
+					require.NoError(t, err)
+					for _, f := range stop {
+						f()
+					}
+					c.complete(c.b)
+					writable(one, "t/final")
+					require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/final"))
+					require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/final"))
+				})
 			})
 		}
 	}
@@ -66,35 +69,37 @@ func TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide(t *testing.T) {
 
 func TestANodeThatDoesNotAnswerTheFenceAbortsIt(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	c := newCluster(t, metatest.Plain(), metatest.Full())
-	one := c.node("one")
-	paused := &link{}
-	two := c.node("two", func(o *meta.Options) { o.Client = paused.on(o.Client) })
-	o := c.forward()
-	o.Hold = 2 * time.Second
-	board := migration.Board{Client: c.a.Client()}
-	frozen := make(chan func(), 1)
-	go func() {
-		for ctx.Err() == nil {
-			answers, err := board.AllAnswers(ctx)
-			if err == nil && answers["two"].State == migration.Ready {
-				frozen <- paused.freeze()
-				return
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		c := newCluster(t, metatest.Plain(), metatest.Full())
+		one := c.node("one")
+		paused := &link{}
+		two := c.node("two", func(o *meta.Options) { o.Client = paused.on(o.Client) })
+		o := c.forward()
+		o.Hold = 2 * time.Second
+		board := migration.Board{Client: c.a.Client()}
+		frozen := make(chan func(), 1)
+		go func() {
+			for ctx.Err() == nil {
+				answers, err := board.AllAnswers(ctx)
+				if err == nil && answers["two"].State == migration.Ready {
+					frozen <- paused.freeze()
+					return
+				}
+				time.Sleep(time.Millisecond)
 			}
-			time.Sleep(time.Millisecond)
-		}
-		frozen <- func() {}
-	}()
-	_, err := Run(ctx, o)
-	thaw := <-frozen
-	require.ErrorContains(t, err, "two did not answer")
-	require.ErrorContains(t, err, "everything stays on first")
-	eventually(t, func() bool { return one.RegisterFilters(ctx, "t/one") == nil })
-	thaw()
-	eventually(t, func() bool { return two.RegisterFilters(ctx, "t/two") == nil })
-	require.Subset(t, c.a.Keys(meta.NamespaceFilters), []string{"t/one", "t/two"})
-	require.Empty(t, c.b.Value(meta.NamespaceFilters, "t/one"))
+			frozen <- func() {}
+		}()
+		_, err := Run(ctx, o)
+		thaw := <-frozen
+		require.ErrorContains(t, err, "two did not answer")
+		require.ErrorContains(t, err, "everything stays on first")
+		eventually(t, func() bool { return one.RegisterFilters(ctx, "t/one") == nil })
+		thaw()
+		eventually(t, func() bool { return two.RegisterFilters(ctx, "t/two") == nil })
+		require.Subset(t, c.a.Keys(meta.NamespaceFilters), []string{"t/one", "t/two"})
+		require.Empty(t, c.b.Value(meta.NamespaceFilters, "t/one"))
+	})
 }
 
 // TestAWriteThatWasUnderWayWhileItsNodeWasPausedIsNotLost pauses a node between its last look at the plan and its write, for longer
@@ -106,129 +111,135 @@ func TestAWriteThatWasUnderWayWhileItsNodeWasPausedIsNotLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := t.Context()
-			c := newCluster(t, traits[0], traits[1])
-			one := c.node("one")
-			paused := &link{}
-			two := c.node("two", func(o *meta.Options) { o.Client = paused.on(o.Client); o.WriteTimeout = time.Minute })
-			thaw := paused.freeze()
-			written := make(chan error, 2)
-			go func() { written <- two.RegisterFilters(ctx, "t/paused") }()
-			go func() { written <- two.SaveSession(ctx, &meta.Session{ClientID: "paused", Epoch: 1}) }()
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				c := newCluster(t, traits[0], traits[1])
+				one := c.node("one")
+				paused := &link{}
+				two := c.node("two", func(o *meta.Options) { o.Client = paused.on(o.Client); o.WriteTimeout = time.Minute })
+				thaw := paused.freeze()
+				written := make(chan error, 2)
+				go func() { written <- two.RegisterFilters(ctx, "t/paused") }()
+				go func() { written <- two.SaveSession(ctx, &meta.Session{ClientID: "paused", Epoch: 1}) }()
 
-			done, err := Run(ctx, c.forward())
-			require.NoError(t, err, "a node that is silent is taken for lost")
-			require.Equal(t, []string{"one"}, done.Nodes)
-			require.NoError(t, one.RegisterFilters(ctx, "t/meanwhile"))
-			thaw()
-			for range 2 {
-				require.NoError(t, <-written)
-			}
-			require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/paused"), "what was acknowledged is where everybody is")
-			require.NotEmpty(t, c.b.Value(meta.NamespaceSessions, "paused"))
-			eventually(t, func() bool { return two.HasFilter("t/meanwhile") && two.Ready() == nil })
-			eventually(t, func() bool { return len(one.Nodes()) == 2 })
+				done, err := Run(ctx, c.forward())
+				require.NoError(t, err, "a node that is silent is taken for lost")
+				require.Equal(t, []string{"one"}, done.Nodes)
+				require.NoError(t, one.RegisterFilters(ctx, "t/meanwhile"))
+				thaw()
+				for range 2 {
+					require.NoError(t, <-written)
+				}
+				require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/paused"), "what was acknowledged is where everybody is")
+				require.NotEmpty(t, c.b.Value(meta.NamespaceSessions, "paused"))
+				eventually(t, func() bool { return two.HasFilter("t/meanwhile") && two.Ready() == nil })
+				eventually(t, func() bool { return len(one.Nodes()) == 2 })
+			})
 		})
 	}
 }
 
 func TestANodeThatStartsWhileWritesAreHeldWaitsAndFollows(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	c := newCluster(t, metatest.Plain(), metatest.Full())
-	c.node("one")
-	board := migration.Board{Client: c.a.Client()}
-	o := c.forward()
-	slow := &link{}
-	o.To.Client = slow.on(o.To.Client)
-	result := make(chan error, 1)
-	go func() {
-		_, err := Run(ctx, o)
-		result <- err
-	}()
-	eventually(t, func() bool {
-		answers, err := board.AllAnswers(ctx)
-		return err == nil && answers["one"].State == migration.Ready
-	})
-	thaw := slow.freeze() // the command hangs
-	eventually(t, func() bool {
-		p, err := board.Plan(ctx)
-		return err == nil && p.Phase == migration.Prepare
-	})
-	thaw()
-	eventually(t, func() bool {
-		p, err := board.Plan(ctx)
-		if err == nil && p.Phase == migration.Fence && slow.frozen == nil {
-			thaw = slow.freeze()
-			return true
-		}
-		return err == nil && p.Phase == migration.Moved
-	})
-	two, err := meta.New(c.options("two", c.a, c.b))
-	require.NoError(t, err)
-	require.NoError(t, two.Start(ctx))
-	defer func() { require.NoError(t, two.Close()) }()
-	written := make(chan error, 1)
-	go func() {
-		for {
-			err := two.RegisterFilters(ctx, "t/new")
-			if err == nil || ctx.Err() != nil {
-				written <- err
-				return
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		c := newCluster(t, metatest.Plain(), metatest.Full())
+		c.node("one")
+		board := migration.Board{Client: c.a.Client()}
+		o := c.forward()
+		slow := &link{}
+		o.To.Client = slow.on(o.To.Client)
+		result := make(chan error, 1)
+		go func() {
+			_, err := Run(ctx, o)
+			result <- err
+		}()
+		eventually(t, func() bool {
+			answers, err := board.AllAnswers(ctx)
+			return err == nil && answers["one"].State == migration.Ready
+		})
+		thaw := slow.freeze() // the command hangs
+		eventually(t, func() bool {
+			p, err := board.Plan(ctx)
+			return err == nil && p.Phase == migration.Prepare
+		})
+		thaw()
+		eventually(t, func() bool {
+			p, err := board.Plan(ctx)
+			if err == nil && p.Phase == migration.Fence && slow.frozen == nil {
+				thaw = slow.freeze()
+				return true
 			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}()
-	time.Sleep(300 * time.Millisecond) // time in which a write could go wrong
-	require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/new"))
-	thaw()
-	require.NoError(t, <-result)
-	require.NoError(t, <-written)
-	require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/new"))
-	require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/new"))
-	eventually(t, func() bool { return two.Ready() == nil })
+			return err == nil && p.Phase == migration.Moved
+		})
+		two, err := meta.New(c.options("two", c.a, c.b))
+		require.NoError(t, err)
+		require.NoError(t, two.Start(ctx))
+		defer func() { require.NoError(t, two.Close()) }()
+		written := make(chan error, 1)
+		go func() {
+			for {
+				err := two.RegisterFilters(ctx, "t/new")
+				if err == nil || ctx.Err() != nil {
+					written <- err
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		time.Sleep(300 * time.Millisecond) // time in which a write could go wrong
+		require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/new"))
+		thaw()
+		require.NoError(t, <-result)
+		require.NoError(t, <-written)
+		require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/new"))
+		require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/new"))
+		eventually(t, func() bool { return two.Ready() == nil })
+	})
 }
 
 func TestWritesStayHeldWhileTheArbiterIsDownAndGoOnWhenItIsBack(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	c := newCluster(t, metatest.Plain(), metatest.Full())
-	one := c.node("one")
-	o := c.forward()
-	o.Hold = time.Second
-	board := migration.Board{Client: c.a.Client()}
-	go func() {
-		for ctx.Err() == nil {
-			if p, err := board.Plan(ctx); err == nil && p != nil && p.Phase == migration.Fence {
-				c.b.Fail(true)
-				return
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		c := newCluster(t, metatest.Plain(), metatest.Full())
+		one := c.node("one")
+		o := c.forward()
+		o.Hold = time.Second
+		board := migration.Board{Client: c.a.Client()}
+		go func() {
+			for ctx.Err() == nil {
+				if p, err := board.Plan(ctx); err == nil && p != nil && p.Phase == migration.Fence {
+					c.b.Fail(true)
+					return
+				}
+				time.Sleep(time.Millisecond)
 			}
-			time.Sleep(time.Millisecond)
-		}
-	}()
-	dying := &link{}
-	o.From.Client = dying.on(o.From.Client)
-	result := make(chan error, 1)
-	go func() {
-		_, err := Run(ctx, o)
-		result <- err
-	}()
-	// The command dies as well, so that it cannot say that all stay.
-	eventually(t, func() bool {
-		p, err := board.Plan(ctx)
-		return err == nil && p != nil && p.Phase == migration.Fence
+		}()
+		dying := &link{}
+		o.From.Client = dying.on(o.From.Client)
+		result := make(chan error, 1)
+		go func() {
+			_, err := Run(ctx, o)
+			result <- err
+		}()
+		// The command dies as well, so that it cannot say that all stay.
+		eventually(t, func() bool {
+			p, err := board.Plan(ctx)
+			return err == nil && p != nil && p.Phase == migration.Fence
+		})
+		dying.mu.Lock()
+		dying.limited = true
+		dying.mu.Unlock()
+		require.Error(t, <-result)
+		eventually(t, func() bool { return one.Ready() != nil })
+		require.ErrorContains(t, one.Ready(), "does not answer")
+		require.ErrorIs(t, one.RegisterFilters(ctx, "t/held"), meta.ErrUnavailable)
+		c.b.Fail(false)
+		eventually(t, func() bool { return one.RegisterFilters(ctx, "t/on") == nil && one.Ready() == nil })
+		require.NotEmpty(t, c.a.Value(meta.NamespaceFilters, "t/on"))
+		_, err := Run(context.WithoutCancel(ctx), c.forward())
+		require.NoError(t, err)
+		require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/on"))
 	})
-	dying.mu.Lock()
-	dying.limited = true
-	dying.mu.Unlock()
-	require.Error(t, <-result)
-	eventually(t, func() bool { return one.Ready() != nil })
-	require.ErrorContains(t, one.Ready(), "does not answer")
-	require.ErrorIs(t, one.RegisterFilters(ctx, "t/held"), meta.ErrUnavailable)
-	c.b.Fail(false)
-	eventually(t, func() bool { return one.RegisterFilters(ctx, "t/on") == nil && one.Ready() == nil })
-	require.NotEmpty(t, c.a.Value(meta.NamespaceFilters, "t/on"))
-	_, err := Run(context.WithoutCancel(ctx), c.forward())
-	require.NoError(t, err)
-	require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/on"))
 }

@@ -109,7 +109,11 @@ func (c *client) Batch(ctx context.Context, r *pluginv1.BatchRequest, o ...grpc.
 	return resp, err
 }
 
-func (c *client) List(ctx context.Context, r *pluginv1.ListRequest, o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
+func (c *client) List(
+	ctx context.Context,
+	r *pluginv1.ListRequest,
+	o ...grpc.CallOption,
+) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
 	if err := c.link.pass(ctx); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testLease is long enough for a busy machine not to lose it between two polls.
+// testLease lasts for several polls. These tests run in virtual time, so that a busy machine costs none of them.
 const testLease = 500 * time.Millisecond
 
 // cluster is two backends and the nodes that use them.
@@ -44,12 +45,21 @@ func newCluster(t *testing.T, a, b *pluginv1.MetaTraits) *cluster {
 
 // options are those of a node that can follow from one backend to another.
 func (c *cluster) options(id string, from, to *metatest.Backend) meta.Options {
-	o := meta.Options{Client: from.Client(), Traits: from.Traits, NodeID: id, MigrationLease: testLease,
-		CallTimeout: time.Second, WriteTimeout: 5 * time.Second, PollInterval: 20 * time.Millisecond, UpstreamPollInterval: 50 * time.Millisecond,
-		HeartbeatInterval: 100 * time.Millisecond, LostAfter: 2 * time.Second,
+	o := meta.Options{
+		Client:               from.Client(),
+		Traits:               from.Traits,
+		NodeID:               id,
+		MigrationLease:       testLease,
+		CallTimeout:          time.Second,
+		WriteTimeout:         5 * time.Second,
+		PollInterval:         20 * time.Millisecond,
+		UpstreamPollInterval: 50 * time.Millisecond,
+		HeartbeatInterval:    100 * time.Millisecond,
+		LostAfter:            2 * time.Second,
 		Stage: func(context.Context, string) (*meta.Target, error) {
 			return &meta.Target{Client: to.Client(), Traits: to.Traits, Adopt: func() {}, Drop: func() {}}, nil
-		}}
+		},
+	}
 	if os.Getenv("META_TEST_LOG") != "" {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", id)
 	}
@@ -88,7 +98,7 @@ func (c *cluster) load(m *meta.Meta, prefix string) (stop func()) {
 				c.acked[filter] = true
 				c.mu.Unlock()
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 	})
 	return func() { cancel(); wg.Wait() }
@@ -117,7 +127,7 @@ func side(name string, b *metatest.Backend) Side {
 
 func eventually(t *testing.T, cond func() bool, about ...any) {
 	t.Helper()
-	require.Eventually(t, cond, 30*time.Second, 5*time.Millisecond, about...)
+	require.Eventually(t, cond, 30*time.Second, 20*time.Millisecond, about...)
 }
 
 func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
@@ -128,122 +138,128 @@ func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := t.Context()
-			c := newCluster(t, traits[0], traits[1])
-			for i := range 300 {
-				c.a.Edit(meta.NamespaceSessions, fmt.Sprintf("old-%d", i), `{"v":1,"epoch":1}`)
-			}
-			c.a.Edit(meta.NamespaceUpstream, "LMQ_CONNECT_NODES", "10.0.0.1:1883 , 10.0.0.2:1883")
-			for range 40 { // the revisions of the two have nothing to do with each other
-				c.b.Edit("other", "k", "v")
-			}
-			one, two := c.node("one"), c.node("two")
-			require.NoError(t, one.AddTopic(ctx, "t"))
-			eventually(t, func() bool { return two.HasTopic("t") })
-			require.NoError(t, one.SaveSession(ctx, &meta.Session{ClientID: "c", Epoch: 1}))
-			held, err := two.LoadSession(ctx, "c")
-			require.NoError(t, err)
-			stale, err := two.LoadSession(ctx, "old-7")
-			require.NoError(t, err)
-			fresh, err := one.LoadSession(ctx, "old-7")
-			require.NoError(t, err)
-			fresh.Epoch = 2
-			require.NoError(t, one.SaveSession(ctx, fresh))
-			require.NoError(t, one.SaveWill(ctx, &meta.Will{ClientID: "c", Message: &store.Message{Topic: "t/will", Payload: []byte("w")}}))
-			will, err := two.LoadWill(ctx, "c")
-			require.NoError(t, err)
-			stop := []func(){c.load(one, "one"), c.load(two, "two")}
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				c := newCluster(t, traits[0], traits[1])
+				for i := range 300 {
+					c.a.Edit(meta.NamespaceSessions, fmt.Sprintf("old-%d", i), `{"v":1,"epoch":1}`)
+				}
+				c.a.Edit(meta.NamespaceUpstream, "LMQ_CONNECT_NODES", "10.0.0.1:1883 , 10.0.0.2:1883")
+				for range 40 { // the revisions of the two have nothing to do with each other
+					c.b.Edit("other", "k", "v")
+				}
+				one, two := c.node("one"), c.node("two")
+				require.NoError(t, one.AddTopic(ctx, "t"))
+				eventually(t, func() bool { return two.HasTopic("t") })
+				require.NoError(t, one.SaveSession(ctx, &meta.Session{ClientID: "c", Epoch: 1}))
+				held, err := two.LoadSession(ctx, "c")
+				require.NoError(t, err)
+				stale, err := two.LoadSession(ctx, "old-7")
+				require.NoError(t, err)
+				fresh, err := one.LoadSession(ctx, "old-7")
+				require.NoError(t, err)
+				fresh.Epoch = 2
+				require.NoError(t, one.SaveSession(ctx, fresh))
+				require.NoError(
+					t,
+					one.SaveWill(ctx, &meta.Will{ClientID: "c", Message: &store.Message{Topic: "t/will", Payload: []byte("w")}}),
+				)
+				will, err := two.LoadWill(ctx, "c")
+				require.NoError(t, err)
+				stop := []func(){c.load(one, "one"), c.load(two, "two")}
 
-			done, err := Run(ctx, c.forward())
-			require.NoError(t, err)
-			require.Equal(t, []string{"one", "two"}, done.Nodes)
-			require.Empty(t, done.Late)
-			t.Logf("held for %s", done.Held)
-			inMoved := len(c.b.Keys(meta.NamespaceFilters))
-			eventually(t, func() bool { return len(c.b.Keys(meta.NamespaceFilters)) > inMoved+10 }, "writes go on there")
-			before := len(c.a.Keys(meta.NamespaceFilters))
-			for _, f := range stop {
-				f()
-			}
-			require.Len(t, c.a.Keys(meta.NamespaceFilters), before, "nobody writes to the old backend")
-			c.complete(c.b)
-			require.Equal(t, "10.0.0.1:1883 , 10.0.0.2:1883", c.b.Value(meta.NamespaceUpstream, "LMQ_CONNECT_NODES"), "byte for byte")
+				done, err := Run(ctx, c.forward())
+				require.NoError(t, err)
+				require.Equal(t, []string{"one", "two"}, done.Nodes)
+				require.Empty(t, done.Late)
+				t.Logf("held for %s", done.Held)
+				inMoved := len(c.b.Keys(meta.NamespaceFilters))
+				eventually(t, func() bool { return len(c.b.Keys(meta.NamespaceFilters)) > inMoved+10 }, "writes go on there")
+				before := len(c.a.Keys(meta.NamespaceFilters))
+				for _, f := range stop {
+					f()
+				}
+				require.Len(t, c.a.Keys(meta.NamespaceFilters), before, "nobody writes to the old backend")
+				c.complete(c.b)
+				require.Equal(t, "10.0.0.1:1883 , 10.0.0.2:1883", c.b.Value(meta.NamespaceUpstream, "LMQ_CONNECT_NODES"), "byte for byte")
 
-			// What was read before is still the version that it was.
-			held.Epoch = 2
-			require.NoError(t, two.SaveSession(ctx, held))
-			require.ErrorIs(t, two.SaveSession(ctx, stale), meta.ErrConflict)
-			taken, err := two.TakeThisWill(ctx, will)
-			require.NoError(t, err)
-			require.True(t, taken)
-			require.NoError(t, two.RegisterFilters(ctx, "t/after"))
-			eventually(t, func() bool { return one.HasFilter("t/after") && len(one.Nodes()) == 2 && len(two.Nodes()) == 2 })
+				// What was read before is still the version that it was.
+				held.Epoch = 2
+				require.NoError(t, two.SaveSession(ctx, held))
+				require.ErrorIs(t, two.SaveSession(ctx, stale), meta.ErrConflict)
+				taken, err := two.TakeThisWill(ctx, will)
+				require.NoError(t, err)
+				require.True(t, taken)
+				require.NoError(t, two.RegisterFilters(ctx, "t/after"))
+				eventually(t, func() bool { return one.HasFilter("t/after") && len(one.Nodes()) == 2 && len(two.Nodes()) == 2 })
 
-			again, err := Run(ctx, c.forward())
-			require.NoError(t, err)
-			require.True(t, again.Again)
-			require.Equal(t, done.ID, again.ID)
+				again, err := Run(ctx, c.forward())
+				require.NoError(t, err)
+				require.True(t, again.Again)
+				require.Equal(t, done.ID, again.ID)
 
-			// A node with yesterday's configuration follows before it serves, and one that cannot follow refuses.
-			late := c.node("late")
-			require.True(t, late.HasFilter("t/after"))
-			require.NoError(t, late.RegisterFilters(ctx, "t/late"))
-			require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/late"))
-			o := c.options("lost", c.a, c.b)
-			o.Stage = func(context.Context, string) (*meta.Target, error) { return nil, errors.New("there is no meta.next") }
-			lost, err := meta.New(o)
-			require.NoError(t, err)
-			require.NoError(t, lost.Start(ctx))
-			defer func() { require.NoError(t, lost.Close()) }()
-			eventually(t, func() bool { err := lost.RegisterFilters(ctx, "t/lost"); return err != nil && lost.Ready() != nil })
-			eventually(t, func() bool {
-				err := lost.Ready()
-				return err != nil && strings.Contains(err.Error(), "there is no meta.next")
+				// A node with yesterday's configuration follows before it serves, and one that cannot follow refuses.
+				late := c.node("late")
+				require.True(t, late.HasFilter("t/after"))
+				require.NoError(t, late.RegisterFilters(ctx, "t/late"))
+				require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/late"))
+				o := c.options("lost", c.a, c.b)
+				o.Stage = func(context.Context, string) (*meta.Target, error) { return nil, errors.New("there is no meta.next") }
+				lost, err := meta.New(o)
+				require.NoError(t, err)
+				require.NoError(t, lost.Start(ctx))
+				defer func() { require.NoError(t, lost.Close()) }()
+				eventually(t, func() bool { err := lost.RegisterFilters(ctx, "t/lost"); return err != nil && lost.Ready() != nil })
+				eventually(t, func() bool {
+					err := lost.Ready()
+					return err != nil && strings.Contains(err.Error(), "there is no meta.next")
+				})
+				require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/lost"))
 			})
-			require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/lost"))
 		})
 	}
 }
 
 func TestTheWayBackIsAMigrationAsWell(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	c := newCluster(t, metatest.Plain(), metatest.Full())
-	var back atomic.Bool
-	one := c.node("one", func(o *meta.Options) {
-		o.Stage = func(context.Context, string) (*meta.Target, error) {
-			b := c.b
-			if back.Load() {
-				b = c.a
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		c := newCluster(t, metatest.Plain(), metatest.Full())
+		var back atomic.Bool
+		one := c.node("one", func(o *meta.Options) {
+			o.Stage = func(context.Context, string) (*meta.Target, error) {
+				b := c.b
+				if back.Load() {
+					b = c.a
+				}
+				return &meta.Target{Client: b.Client(), Traits: b.Traits, Adopt: func() {}, Drop: func() {}}, nil
 			}
-			return &meta.Target{Client: b.Client(), Traits: b.Traits, Adopt: func() {}, Drop: func() {}}, nil
-		}
+		})
+		stop := c.load(one, "one")
+		_, err := Run(ctx, c.forward())
+		require.NoError(t, err)
+		back.Store(true)
+		c.a.Edit(meta.NamespaceRetained, "t/kept", "by hand")
+		o := c.forward()
+		o.From, o.To = o.To, o.From
+		_, err = Run(ctx, o)
+		require.ErrorContains(t, err, "not empty", "what has changed since is not thrown away unasked")
+		o.Replace = true
+		done, err := Run(ctx, o)
+		require.NoError(t, err)
+		require.Equal(t, []string{"one"}, done.Nodes)
+		there := len(c.a.Keys(meta.NamespaceFilters))
+		eventually(t, func() bool { return len(c.a.Keys(meta.NamespaceFilters)) > there })
+		stop()
+		c.complete(c.a)
 	})
-	stop := c.load(one, "one")
-	_, err := Run(ctx, c.forward())
-	require.NoError(t, err)
-	back.Store(true)
-	c.a.Edit(meta.NamespaceRetained, "t/kept", "by hand")
-	o := c.forward()
-	o.From, o.To = o.To, o.From
-	_, err = Run(ctx, o)
-	require.ErrorContains(t, err, "not empty", "what has changed since is not thrown away unasked")
-	o.Replace = true
-	done, err := Run(ctx, o)
-	require.NoError(t, err)
-	require.Equal(t, []string{"one"}, done.Nodes)
-	there := len(c.a.Keys(meta.NamespaceFilters))
-	eventually(t, func() bool { return len(c.a.Keys(meta.NamespaceFilters)) > there })
-	stop()
-	c.complete(c.a)
 }
 
 func TestWhatCannotBeMigratedIsRefusedAndEverythingStays(t *testing.T) {
-	ctx := t.Context()
 	for name, test := range map[string]struct {
 		a, b    *pluginv1.MetaTraits
 		arrange func(c *cluster, o *Options)
-		node    func(*meta.Options)
+		node    func(*testing.T, *meta.Options)
 		want    string
 	}{
 		"a target that is not empty": {metatest.Plain(), metatest.Full(), func(c *cluster, _ *Options) {
@@ -263,10 +279,10 @@ func TestWhatCannotBeMigratedIsRefusedAndEverythingStays(t *testing.T) {
 		"no compare-and-set on either side": {metatest.Plain(), metatest.Plain(), nil, nil, "compare-and-set"},
 		"a target for one process": {metatest.Plain(), &pluginv1.MetaTraits{CompareAndSet: true, Watch: true}, nil, nil,
 			"can be used by one process only"},
-		"a node without meta.next": {metatest.Plain(), metatest.Full(), nil, func(o *meta.Options) {
+		"a node without meta.next": {metatest.Plain(), metatest.Full(), nil, func(_ *testing.T, o *meta.Options) {
 			o.Stage = func(context.Context, string) (*meta.Target, error) { return nil, errors.New("there is no meta.next") }
 		}, `node "one" cannot follow: there is no meta.next`},
-		"a node with another meta.next": {metatest.Plain(), metatest.Full(), nil, func(o *meta.Options) {
+		"a node with another meta.next": {metatest.Plain(), metatest.Full(), nil, func(t *testing.T, o *meta.Options) {
 			b := metatest.New(metatest.Full())
 			t.Cleanup(b.Close)
 			o.Stage = func(context.Context, string) (*meta.Target, error) {
@@ -283,23 +299,26 @@ func TestWhatCannotBeMigratedIsRefusedAndEverythingStays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, test.a, test.b)
-			var change []func(*meta.Options)
-			if test.node != nil {
-				change = append(change, test.node)
-			}
-			one := c.node("one", change...)
-			o := c.forward()
-			if test.arrange != nil {
-				test.arrange(c, &o)
-			}
-			_, err := Run(ctx, o)
-			require.ErrorContains(t, err, test.want)
-			require.NotContains(t, err.Error(), "\n")
-			eventually(t, func() bool { return one.RegisterFilters(ctx, "t/after") == nil })
-			require.NotEmpty(t, c.a.Value(meta.NamespaceFilters, "t/after"))
-			require.Empty(t, c.b.Value(meta.NamespaceFilters, "t/after"))
-			require.NoError(t, one.Ready())
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, test.a, test.b)
+				var change []func(*meta.Options)
+				if test.node != nil {
+					change = append(change, func(o *meta.Options) { test.node(t, o) })
+				}
+				one := c.node("one", change...)
+				o := c.forward()
+				if test.arrange != nil {
+					test.arrange(c, &o)
+				}
+				ctx := t.Context()
+				_, err := Run(ctx, o)
+				require.ErrorContains(t, err, test.want)
+				require.NotContains(t, err.Error(), "\n")
+				eventually(t, func() bool { return one.RegisterFilters(ctx, "t/after") == nil })
+				require.NotEmpty(t, c.a.Value(meta.NamespaceFilters, "t/after"))
+				require.Empty(t, c.b.Value(meta.NamespaceFilters, "t/after"))
+				require.NoError(t, one.Ready())
+			})
 		})
 	}
 }
