@@ -5,18 +5,24 @@ SHELL := /bin/sh
 
 GOLANGCI_VERSION := v2.15.0
 BUF_VERSION      := v1.75.0
+GOVULNCHECK_VERSION := v1.9.0
+MISSPELL_VERSION := v0.8.0
 GRPCIO_TOOLS_VERSION := 1.76.0
+
+# The first is the recommended one, which everything is tested with. To support another, add a word.
 ROCKETMQ_VERSIONS := 5.4.0 5.1.4
 
-TOOLS    := $(CURDIR)/.cache/bin
-GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
-BUF      := $(TOOLS)/buf-$(BUF_VERSION)
+# Go compiles a tool once and keeps it in its build cache, which clones on one machine share.
+GOLANGCI    := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+BUF         := go run github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+MISSPELL    := go run github.com/golangci/misspell/cmd/misspell@$(MISSPELL_VERSION)
 PROTOC_PYTHON := $(CURDIR)/.cache/protoc-python-$(GRPCIO_TOOLS_VERSION)
 
-# Empty outside a git checkout; then the binaries say what Go recorded.
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+# The tag where there is one, else the release that cmd/lmqgate/version.go names.
+VERSION := $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || sed -n 's/^const release = "\(.*\)"/\1/p' cmd/lmqgate/version.go))
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
-LDFLAGS := $(if $(VERSION),-X main.buildVersion=$(VERSION) )$(if $(COMMIT),-X main.buildCommit=$(COMMIT))
+LDFLAGS := -X main.buildVersion=$(VERSION) $(if $(COMMIT),-X main.buildCommit=$(COMMIT))
 
 # Each directory of plugins/ with a main.go is a plugin.
 PLUGINS := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
@@ -33,7 +39,7 @@ help: ## List the targets
 build: ## Build bin/lmqgate and bin/plugins/*
 	@umask 022; mkdir -p bin/plugins; chmod go-w bin bin/plugins; \
 	set -e; go build -ldflags '$(LDFLAGS)' -o bin/lmqgate ./cmd/lmqgate; \
-	for p in $(PLUGINS); do go build -ldflags '$(LDFLAGS)' -o bin/plugins/$$p ./plugins/$$p; done; \
+	go build -ldflags '$(LDFLAGS)' -o bin/plugins/ $(PLUGINS:%=./plugins/%); \
 	chmod go-w bin/lmqgate bin/plugins/*
 
 .PHONY: run
@@ -52,11 +58,15 @@ test-authors: test-packages ## Test what authors of plugins are given: projects,
 	go test -count=1 -timeout 15m ./test/authors
 
 .PHONY: test-e2e
-test-e2e: test-packages ## Run the whole-system tests, on each RocketMQ version
-	@set -e; for v in $(ROCKETMQ_VERSIONS); do \
-		echo "RocketMQ $$v:"; \
-		LMQGATE_ROCKETMQ=$$v go test -count=1 -p 1 -timeout 30m $$(go list ./test/... | grep -v /test/authors$$) $(filter-out ./test/%,$(ROCKETMQ_PACKAGES)); \
-	done
+test-e2e: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%) ## Run the whole-system tests, and what needs a RocketMQ, on each version
+
+# Everything with the recommended version. With the others what can depend on it: the store, meta-namesrv, and the tests of
+# onEachVersion in test/e2e.
+.PHONY: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%)
+$(ROCKETMQ_VERSIONS:%=test-rocketmq-%): test-rocketmq-%: test-packages
+	@echo "RocketMQ $*:"
+	LMQGATE_ROCKETMQ=$* LMQGATE_VERSION_RUN=$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),,1) \
+		go test -count=1 -p 2 -timeout 30m $$(go list ./test/... | grep -v /test/authors$$) $(filter-out ./test/%,$(ROCKETMQ_PACKAGES))
 
 FUZZTIME ?= 30s
 
@@ -87,19 +97,24 @@ test-packages:
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 
 .PHONY: lint
-lint: $(GOLANGCI) $(BUF) ## Run golangci-lint, buf lint and buf breaking, at pinned versions
+lint: ## Run every linter, at pinned versions: modules, Go, spelling, contract, known vulnerabilities
+	go mod tidy -diff
+	cd examples/meta-sqlite && go mod tidy -diff
 	$(GOLANGCI) run ./...
+	git ls-files '*.md' '*.yaml' '*.yml' '*.py' '*.proto' | xargs $(MISSPELL) -error -i mosquitto
 	cd plugins/proto && $(BUF) lint
 	plugins/proto/check-breaking.sh $(BUF)
+	@if curl -sfI --max-time 10 https://vuln.go.dev/index/db.json >/dev/null; then $(GOVULNCHECK) ./...; \
+	else echo "govulncheck: skipped, because its database at https://vuln.go.dev does not answer"; fi
 
 .PHONY: proto
-proto: $(BUF) $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
+proto: $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
 	cd plugins/proto && $(BUF) generate
 	cd plugins/proto && $(PROTOC_PYTHON)/bin/python -m grpc_tools.protoc -I . \
 		--python_out=../python --pyi_out=../python lmqgate/plugin/v1/*.proto
 
 .PHONY: proto-freeze
-proto-freeze: $(BUF) ## Freeze the contract as it is, at a release; see plugins/proto/COMPATIBILITY.md
+proto-freeze: ## Freeze the contract as it is, at a release; see plugins/proto/COMPATIBILITY.md
 	cd plugins/proto && $(BUF) build --exclude-source-info -o frozen/v1.binpb
 
 .PHONY: bench
@@ -117,14 +132,6 @@ rocketmq-down: ## Stop the RocketMQ of rocketmq-up
 .PHONY: clean
 clean: ## Remove what the other targets built (not data, not downloads)
 	rm -rf bin
-
-$(GOLANGCI):
-	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
-	mv $(TOOLS)/golangci-lint $@
-
-$(BUF):
-	GOBIN=$(TOOLS) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
-	mv $(TOOLS)/buf $@
 
 $(PROTOC_PYTHON)/done:
 	python3 -m venv --clear $(PROTOC_PYTHON)

@@ -1,10 +1,9 @@
 #!/bin/sh
-# check-breaking.sh BUF: fails where the contract breaks with an image in frozen/, and where that would not be noticed.
+# check-breaking.sh BUF...: fails where the contract breaks with an image in frozen/, and where that would not be noticed.
 set -eu
-buf=$1
 cd "$(dirname "$0")"
 for image in frozen/*.binpb; do
-	"$buf" breaking --against "$image"
+	"$@" breaking --against "$image"
 done
 
 # The check on the check: a field that is gone must be told by its name.
@@ -17,7 +16,7 @@ if cmp -s "$auth" "$copy/$auth"; then
 	echo "check-breaking.sh: the field that it removes for a trial is not there any more; choose another" >&2
 	exit 1
 fi
-if told=$(cd "$copy" && "$buf" breaking --against "$OLDPWD/frozen/v1.binpb" 2>&1); then
+if told=$(cd "$copy" && "$@" breaking --against "$OLDPWD/frozen/v1.binpb" 2>&1); then
 	echo "check-breaking.sh: buf breaking takes a contract without the field username" >&2
 	exit 1
 fi
