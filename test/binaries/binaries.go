@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
@@ -30,15 +32,16 @@ func Build(dir string, args []string, plugins ...string) error {
 			plugins = append(plugins, filepath.Base(filepath.Dir(main)))
 		}
 	}
-	outputs := map[string]string{"./cmd/lmqgate": dir + "/"}
-	for _, name := range plugins {
-		outputs["./plugins/"+name] = into + "/"
+	pkgs := make([]string, len(plugins))
+	for i, name := range plugins {
+		pkgs[i] = "./plugins/" + name
 	}
-	for pkg, out := range outputs {
-		cmd := exec.Command("go", append(append([]string{"build", "-o", out}, args...), pkg)...)
+	// Programs of one go build are linked side by side.
+	for out, pkgs := range map[string][]string{dir: {"./cmd/lmqgate"}, into: pkgs} {
+		cmd := exec.Command("go", slices.Concat([]string{"build", "-o", out + "/"}, args, pkgs)...)
 		cmd.Dir = root
 		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+			return fmt.Errorf("building %s: %w\n%s", strings.Join(pkgs, " "), err, text)
 		}
 	}
 	// The gateway refuses plugins that others may write, whatever the umask.

@@ -136,6 +136,7 @@ func webhook(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestAClientIsDisconnectedWhenItsTokenExpires(t *testing.T) {
+	t.Parallel()
 	p := localProfile
 	p.auth = jwtScheme
 	g := start(t, p)
@@ -163,6 +164,7 @@ func TestAClientIsDisconnectedWhenItsTokenExpires(t *testing.T) {
 }
 
 func TestAClientIsDisconnectedWhenItsUserIsTakenOutOfTheFile(t *testing.T) {
+	t.Parallel()
 	p := localProfile
 	p.auth = fileScheme
 	g := start(t, p)
@@ -193,6 +195,7 @@ func TestAClientIsDisconnectedWhenItsUserIsTakenOutOfTheFile(t *testing.T) {
 }
 
 func TestConnectedClientsGoOnWhileTheWebhookIsAway(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(webhook))
 	t.Cleanup(s.Close)
 	scheme := *httpScheme
@@ -233,6 +236,7 @@ func (tokenAuther) Authenticate(a *paho.Auth) *paho.Auth { return a }
 func (tokenAuther) Authenticated()                       {}
 
 func TestAnMQTT5ClientRenewsItsTokenWithoutReconnecting(t *testing.T) {
+	t.Parallel()
 	p := localProfile
 	p.auth = &authScheme{plugin: "auth-jwt", password: jwtScheme.password, config: func(*testing.T, string) settings {
 		return settings{"keys": []settings{{"secret": tokenSecret}}, "leeway": "0s"}
@@ -240,7 +244,12 @@ func TestAnMQTT5ClientRenewsItsTokenWithoutReconnecting(t *testing.T) {
 	g := start(t, p)
 	topic := g.Topic("renewal") + "/x"
 	token := func(life time.Duration) []byte {
-		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "exp": time.Now().Add(life).Unix()}).SignedString([]byte(tokenSecret))
+		text, err := jwt.NewWithClaims(
+			jwt.SigningMethodHS256,
+			jwt.MapClaims{"sub": user, "exp": time.Now().Add(life).Unix()},
+		).SignedString(
+			[]byte(tokenSecret),
+		)
 		require.NoError(t, err)
 		return []byte(text)
 	}
@@ -256,7 +265,10 @@ func TestAnMQTT5ClientRenewsItsTokenWithoutReconnecting(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	renew := func(life time.Duration) error {
-		_, err := c.Client.Authenticate(ctx, &paho.Auth{ReasonCode: 0x19, Properties: &paho.AuthProperties{AuthMethod: "JWT", AuthData: token(life)}})
+		_, err := c.Client.Authenticate(
+			ctx,
+			&paho.Auth{ReasonCode: 0x19, Properties: &paho.AuthProperties{AuthMethod: "JWT", AuthData: token(life)}},
+		)
 		return err
 	}
 	require.NoError(t, renew(time.Hour))

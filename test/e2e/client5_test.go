@@ -52,8 +52,16 @@ func (g *Gateway) tryConnect5(t *testing.T, id string, options ...option5) (*cli
 			default:
 			}
 		}}
-	connect := &paho.Connect{ClientID: id, CleanStart: true, KeepAlive: 60, Username: user, UsernameFlag: true, Password: []byte(g.password(id)),
-		PasswordFlag: true, Properties: &paho.ConnectProperties{}}
+	connect := &paho.Connect{
+		ClientID:     id,
+		CleanStart:   true,
+		KeepAlive:    60,
+		Username:     user,
+		UsernameFlag: true,
+		Password:     []byte(g.password(id)),
+		PasswordFlag: true,
+		Properties:   &paho.ConnectProperties{},
+	}
 	for _, f := range options {
 		f(&config, connect)
 	}

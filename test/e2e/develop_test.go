@@ -12,12 +12,17 @@ import (
 )
 
 func TestAnAuthorRunsAnUncheckedPluginWithALoudWarning(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir() // which is no plugins.dir
 	buildPlugin(t, "auth-hmac", "mine", filepath.Join(dir, "auth-hmac"))
 	g := configure(t, localProfile)
 	g.flags = []string{"--dev-plugin", "auth=" + filepath.Join(dir, "auth-hmac")}
 	g.Start()
-	require.Contains(t, g.Log(), "lmqgate: WARNING: the auth plugin is "+filepath.Join(dir, "auth-hmac")+", unchecked, for development only")
+	require.Contains(
+		t,
+		g.Log(),
+		"lmqgate: WARNING: the auth plugin is "+filepath.Join(dir, "auth-hmac")+", unchecked, for development only",
+	)
 	require.Contains(t, g.Log(), "PLUGIN IN DEVELOPMENT")
 	_, body := g.Get("/api/v1/plugins")
 	require.Contains(t, body, `"mode":"development","warning":"development: an executable that nothing was checked of`)
@@ -28,11 +33,16 @@ func TestAnAuthorRunsAnUncheckedPluginWithALoudWarning(t *testing.T) {
 
 	buildPlugin(t, "auth-hmac", "better", filepath.Join(dir, "auth-hmac"))
 	require.Contains(t, g.reload().OK(), "auth: auth-hmac swapped, version better")
-	require.Contains(t, g.CLI("plugin", "info", "auth-hmac", "--config", g.config(), "--admin", "http://"+g.Admin).OK(), "development: an executable that nothing was checked of")
+	require.Contains(
+		t,
+		g.CLI("plugin", "info", "auth-hmac", "--config", g.config(), "--admin", "http://"+g.Admin).OK(),
+		"development: an executable that nothing was checked of",
+	)
 	c.only(c, topic+"/x")
 }
 
 func TestAGatewayAttachesToAPluginUnderADebugger(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(filepath.Join(bin, "plugins", "auth-hmac"), "--debug")
 	cmd.SysProcAttr = dieWithTest()
 	out, err := cmd.StdoutPipe()

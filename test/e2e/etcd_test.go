@@ -77,7 +77,7 @@ func (r *residents) goesOn(retained string) {
 }
 
 func TestClientsStayConnectedWhileEtcdIsAwayAndAllResumesByItself(t *testing.T) {
-	withoutOlderRocketMQ(t)
+	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{Members: 3})
 	g := start(t, onEtcd(localProfile, etcd))
 	r := settle(t, g, "away")
@@ -119,7 +119,7 @@ func TestClientsStayConnectedWhileEtcdIsAwayAndAllResumesByItself(t *testing.T) 
 }
 
 func TestANewLeaderOfEtcdIsNoticedByNobody(t *testing.T) {
-	withoutOlderRocketMQ(t)
+	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{Members: 3})
 	g := start(t, onEtcd(localProfile, etcd))
 	r := settle(t, g, "leader")
@@ -145,18 +145,25 @@ func TestANewLeaderOfEtcdIsNoticedByNobody(t *testing.T) {
 }
 
 func TestCompactionOfEtcdWhileAGatewayWasCutOffCostsNothing(t *testing.T) {
-	withoutOlderRocketMQ(t)
+	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	one, two := start(t, onEtcd(localProfile, etcd)), start(t, onEtcd(localProfile, etcd))
 	r := settle(t, one, "compacted")
 	etcd.Cut(0)
 	raw := etcdClient(t, etcd.Direct(0))
-	inMeta(t, settings{"plugin": "meta-etcd", "config": settings{"endpoints": []string{etcd.Direct(0)}}}, func(ctx context.Context, c pluginv1.MetaClient) {
-		for i := range 20 {
-			_, err := c.Put(ctx, &pluginv1.PutRequest{Namespace: "LMQ", Key: "ALL_FIRST_TOPICS", Value: []byte("compacted,second" + strconv.Itoa(i))})
-			require.NoError(t, err)
-		}
-	})
+	inMeta(
+		t,
+		settings{"plugin": "meta-etcd", "config": settings{"endpoints": []string{etcd.Direct(0)}}},
+		func(ctx context.Context, c pluginv1.MetaClient) {
+			for i := range 20 {
+				_, err := c.Put(
+					ctx,
+					&pluginv1.PutRequest{Namespace: "LMQ", Key: "ALL_FIRST_TOPICS", Value: []byte("compacted,second" + strconv.Itoa(i))},
+				)
+				require.NoError(t, err)
+			}
+		},
+	)
 	resp, err := raw.Get(t.Context(), "x")
 	require.NoError(t, err)
 	_, err = raw.Compact(t.Context(), resp.Header.Revision, clientv3.WithCompactPhysical())
@@ -183,7 +190,7 @@ func etcdClient(t *testing.T, endpoint string) *clientv3.Client {
 }
 
 func TestAFullEtcdRefusesWhatNeedsItAndNothingElse(t *testing.T) {
-	withoutOlderRocketMQ(t)
+	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{QuotaBytes: 2 << 20})
 	g := start(t, onEtcd(localProfile, etcd))
 	r := settle(t, g, "full")

@@ -35,6 +35,7 @@ func withExample(t *testing.T, name string, shipped ...string) (dir string) {
 }
 
 func TestThePythonExampleDecidesWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
 	program(t, "python3", "the Debian packages python3 and python3-venv")
 	root, err := cluster.Root()
 	require.NoError(t, err)
@@ -99,6 +100,7 @@ type textError string
 func (e textError) Error() string { return string(e) }
 
 func TestTheSQLiteExampleKeepsRetainedMessagesAndSessions(t *testing.T) {
+	t.Parallel()
 	plugins := withExample(t, "meta-sqlite", "auth-hmac")
 	g := start(t, localProfile, settings{
 		"plugins": settings{"dir": plugins},

@@ -33,6 +33,7 @@ func unchanged(t *testing.T, file, cache string) (bool, func()) {
 
 // Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestPahoForPython(t *testing.T) {
+	t.Parallel()
 	python := program(t, "python3", "the Debian packages python3 and python3-venv")
 	programs, cache := clients(t, "python")
 	requirements := filepath.Join(programs, "requirements.txt")
@@ -59,6 +60,7 @@ func TestPahoForPython(t *testing.T) {
 
 // Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestMQTTjs(t *testing.T) {
+	t.Parallel()
 	node := program(t, "node", "Node.js 20 or later")
 	npm := program(t, "npm", "npm")
 	programs, cache := clients(t, "node")

@@ -13,6 +13,7 @@ import (
 )
 
 func TestHealthReadinessAndMetrics(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("metrics") + "/x"
@@ -40,6 +41,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 }
 
 func TestTheAdminAPIWantsItsToken(t *testing.T) {
+	t.Parallel()
 	g := configure(t, localProfile, settings{"admin": settings{"address": "127.0.0.1:0", "token": "s3cret-of-16-letters"}})
 	g.Start()
 	code, _ := g.Get("/api/v1/topics")
@@ -110,6 +112,7 @@ func (g *gate) close() {
 }
 
 func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
+	t.Parallel()
 	p := profile{name: "rocketmq", settings: func(t *testing.T) settings {
 		t.Helper()
 		return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,10 @@ func run(m *testing.M) int {
 	}
 	bin = dir
 	defer rocketmqCluster.stop()
+	if err := choose(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
@@ -45,31 +50,98 @@ func build(dir string) error {
 	return binaries.Build(dir, args)
 }
 
-// rocketmqCluster is the one RocketMQ of the run, started by the first test that wants it.
-var rocketmqCluster sharedRocketMQ
+// rocketmqCluster are the RocketMQs of the run. A test has one to itself for as long as it runs, because name servers have no
+// compare-and-set: two gateways that are strangers to each other must not write the same list of topics.
+var rocketmqCluster = &pool{size: 2}
 
-type sharedRocketMQ struct {
-	once    sync.Once
-	cluster *cluster.Cluster
-	err     error
+// quickStart are flags of JVMs that live for minutes: compiling less and collecting with one thread leaves the processors to the tests.
+var quickStart = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
+
+// pool starts as many RocketMQs as tests want at once, up to its size, and hands them to one test after the other.
+type pool struct {
+	size int
+
+	mu      sync.Mutex
+	started int
+	idle    chan *cluster.Cluster
+	held    map[string]*cluster.Cluster // by the name of the test that has it
+	all     []*cluster.Cluster
 }
 
-// get returns the RocketMQ of the run, or skips the test; see cluster.Wanted.
-func (r *sharedRocketMQ) get(t *testing.T) *cluster.Cluster {
+// get returns the RocketMQ that the test, or one that it is part of, has until it ends; where there is none yet, it takes one, or
+// skips the test. See cluster.Wanted.
+func (p *pool) get(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
-	r.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-		defer cancel()
-		r.cluster, r.err = cluster.Start(ctx, cluster.Options{Version: version})
-	})
-	if r.err != nil {
-		t.Fatalf("starting RocketMQ %s: %v", version, r.err)
+	if c := p.has(t.Name()); c != nil {
+		return c
 	}
-	return r.cluster
+	c, err := p.take(version)
+	if err != nil {
+		t.Fatalf("starting RocketMQ %s: %v", version, err)
+	}
+	p.mu.Lock()
+	p.held[t.Name()] = c
+	p.mu.Unlock()
+	t.Cleanup(func() {
+		p.mu.Lock()
+		delete(p.held, t.Name())
+		p.mu.Unlock()
+		p.idle <- c
+	})
+	return c
 }
 
-func (r *sharedRocketMQ) stop() { r.cluster.Stop() }
+func (p *pool) has(test string) *cluster.Cluster {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil {
+		p.held, p.idle = map[string]*cluster.Cluster{}, make(chan *cluster.Cluster, p.size)
+	}
+	for {
+		if c := p.held[test]; c != nil {
+			return c
+		}
+		parent := strings.LastIndexByte(test, '/')
+		if parent < 0 {
+			return nil
+		}
+		test = test[:parent]
+	}
+}
+
+func (p *pool) take(version string) (*cluster.Cluster, error) {
+	p.mu.Lock()
+	select {
+	case c := <-p.idle:
+		p.mu.Unlock()
+		return c, nil
+	default:
+	}
+	if p.started == p.size {
+		p.mu.Unlock()
+		return <-p.idle, nil
+	}
+	p.started++
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	c, err := cluster.Start(ctx, cluster.Options{Version: version, Java: quickStart})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.started--
+		return nil, err
+	}
+	p.all = append(p.all, c)
+	return c, nil
+}
+
+func (p *pool) stop() {
+	for _, c := range p.all {
+		c.Stop()
+	}
+}
 
 // program returns the path of a program of others, or skips the test where it is missing; in CI that is a failure.
 func program(t *testing.T, name, pkg string) string {

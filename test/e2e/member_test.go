@@ -83,7 +83,15 @@ func join(t *testing.T, g *Gateway, y *tally, id, filter string, v packet.Versio
 	conn, err := net.DialTimeout("tcp", g.TCP, patience)
 	require.NoError(t, err)
 	m := &member{id: id, conn: conn, y: y, pong: make(chan struct{}, 1), done: make(chan struct{})}
-	cn := &packet.Connect{Version: v, CleanStart: !keep, ClientID: id, Username: user, HasUsername: true, HasPassword: true, Password: []byte(Password(id))}
+	cn := &packet.Connect{
+		Version:     v,
+		CleanStart:  !keep,
+		ClientID:    id,
+		Username:    user,
+		HasUsername: true,
+		HasPassword: true,
+		Password:    []byte(Password(id)),
+	}
 	if v == packet.V5 {
 		cn.Properties = &packet.Properties{ReceiveMaximum: new(uint16(20))}
 		if keep {

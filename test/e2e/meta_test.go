@@ -12,6 +12,7 @@ import (
 )
 
 func TestExportedMetadataIsImportedElsewhere(t *testing.T) {
+	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	g := start(t, localProfile)
 	sub := g.connect(t, "sleeper", persistent)

@@ -38,7 +38,9 @@ func withNext(meta, next settings) settings {
 func inMeta(t *testing.T, block settings, f func(ctx context.Context, c pluginv1.MetaClient)) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context()) // tests tidy up with it, too
-	host, err := pluginhost.New(pluginhost.Options{Dir: filepath.Join(bin, "plugins"), NodeID: "test", DataDir: t.TempDir(), ConfigDir: t.TempDir()})
+	host, err := pluginhost.New(
+		pluginhost.Options{Dir: filepath.Join(bin, "plugins"), NodeID: "test", DataDir: t.TempDir(), ConfigDir: t.TempDir()},
+	)
 	require.NoError(t, err)
 	defer host.Close()
 	config, _ := block["config"].(settings)
@@ -200,7 +202,7 @@ func TestGatewaysOnRocketMQMigrateFromNameServersToEtcdUnderLoad(t *testing.T) {
 // TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs uses gateways that share nothing but their metadata, which is all that
 // matters here.
 func TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs(t *testing.T) {
-	withoutOlderRocketMQ(t)
+	t.Parallel()
 	etcd, away := etcdtest.Start(t, etcdtest.Options{}), etcdtest.Start(t, etcdtest.Options{})
 	source, target := etcdMeta(etcd, "/a"), etcdMeta(etcd, "/b")
 	one := start(t, localProfile, withNext(source, target))
@@ -249,7 +251,7 @@ func TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs(t *testing.T) {
 }
 
 func TestAGatewayThatIsPausedDuringAMigrationFollowsAndLosesNothing(t *testing.T) {
-	withoutOlderRocketMQ(t)
+	t.Parallel()
 	etcd := etcdtest.Start(t, etcdtest.Options{})
 	source, target := etcdMeta(etcd, "/a"), etcdMeta(etcd, "/b")
 	one := start(t, localProfile, withNext(source, target))

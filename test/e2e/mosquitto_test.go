@@ -113,6 +113,7 @@ func (m *mosquitto) read(id, n string, args ...string) []string {
 
 // Proves 3.1.1: [MQTT-7.0.0-2] [MQTT-7.1.1-1]
 func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -136,6 +137,7 @@ func TestMosquittoAtEachQoSAndWithWildcards(t *testing.T) {
 }
 
 func TestMosquittoRetainedMessages(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -161,6 +163,7 @@ func TestMosquittoRetainedMessages(t *testing.T) {
 }
 
 func TestMosquittoOfflineQueueing(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -176,6 +179,7 @@ func TestMosquittoOfflineQueueing(t *testing.T) {
 }
 
 func TestMosquittoWill(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -201,6 +205,7 @@ func TestMosquittoWill(t *testing.T) {
 }
 
 func TestWrongCredentialsAreRefusedWithTheirCode(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -255,6 +260,7 @@ func connack(t *testing.T, address string, level byte, id, username, password st
 }
 
 func TestRulesDecideWhatAUserMayDo(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -270,7 +276,16 @@ func TestRulesDecideWhatAUserMayDo(t *testing.T) {
 		for _, topic := range []string{ruledUser + "/out/another", ruledUser + "/in/" + id, "elsewhere/x"} {
 			for _, version := range []string{"mqttv311", "mqttv5"} {
 				r := execute(t, time.Minute, m.pub, login("-t", topic, "-m", "not mine", "-q", "1", "-V", version)...)
-				require.True(t, r.code != 0 || strings.Contains(strings.ToLower(r.stderr), "not authorized"), "%s %s: %d %s%s", version, topic, r.code, r.stdout, r.stderr)
+				require.True(
+					t,
+					r.code != 0 || strings.Contains(strings.ToLower(r.stderr), "not authorized"),
+					"%s %s: %d %s%s",
+					version,
+					topic,
+					r.code,
+					r.stdout,
+					r.stderr,
+				)
 			}
 		}
 		r := execute(t, time.Minute, m.sub, login("-t", ruledUser+"/#", "-W", "5", "-d")...)
@@ -282,6 +297,7 @@ func TestRulesDecideWhatAUserMayDo(t *testing.T) {
 }
 
 func TestTheCommandsOfTheReadmeWork(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Name("cli")

@@ -77,6 +77,7 @@ func (o *operator) awaitQueues(filters []string, records int64) {
 }
 
 func TestTheMetadataIsUpstreamsAndToolsReadIt(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	o := newOperator(t)
 	topic := g.Topic("shared")
@@ -99,6 +100,7 @@ func TestTheMetadataIsUpstreamsAndToolsReadIt(t *testing.T) {
 }
 
 func TestMetadataWrittenWithMqadminIsUsed(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	o := newOperator(t)
 	app := newApplication(t)
@@ -148,6 +150,7 @@ func TestMetadataWrittenWithMqadminIsUsed(t *testing.T) {
 }
 
 func TestDispatchIsCompatibleWhileUpstreamGatewaysAreRegistered(t *testing.T) {
+	t.Parallel()
 	o := newOperator(t)
 	app := newApplication(t)
 	o.put("LMQ_CONNECT_NODES", "192.0.2.7")

@@ -22,8 +22,18 @@ import (
 
 // everyProperty are the properties of a message, as paho.golang has them.
 func everyProperty(responseTopic string) *paho.PublishProperties {
-	return &paho.PublishProperties{PayloadFormat: new(byte(1)), MessageExpiry: new(uint32(600)), ContentType: "text/plain", ResponseTopic: responseTopic,
-		CorrelationData: []byte{0, 1, 0xff}, User: paho.UserProperties{{Key: "b", Value: "1"}, {Key: "a", Value: "ü"}, {Key: "b", Value: "1"}}}
+	return &paho.PublishProperties{
+		PayloadFormat: new(byte(1)),
+		MessageExpiry: new(uint32(600)),
+		ContentType:   "text/plain",
+		ResponseTopic: responseTopic,
+		CorrelationData: []byte{
+			0,
+			1,
+			0xff,
+		},
+		User: paho.UserProperties{{Key: "b", Value: "1"}, {Key: "a", Value: "ü"}, {Key: "b", Value: "1"}},
+	}
 }
 
 // requireEveryProperty requires them of a message that was received, with what is left of the expiry.
@@ -40,16 +50,24 @@ func requireEveryProperty(t *testing.T, responseTopic string, got *paho.PublishP
 }
 
 func TestPahoForGoWithMQTT5(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p, settings{"mqtt": settings{"response_information": "answers/%c"}})
 		topic := g.Topic("five")
 		pub := g.connect5(t, g.Name("publisher"), func(_ *paho.ClientConfig, c *paho.Connect) { c.Properties.RequestProblemInfo = true })
-		sub := g.connect5(t, g.Name("subscriber"), keep5, func(_ *paho.ClientConfig, c *paho.Connect) { c.Properties.RequestResponseInfo = true })
+		sub := g.connect5(
+			t,
+			g.Name("subscriber"),
+			keep5,
+			func(_ *paho.ClientConfig, c *paho.Connect) { c.Properties.RequestResponseInfo = true },
+		)
 		require.Equal(t, "answers/"+g.Name("subscriber"), sub.connack.Properties.ResponseInfo)
 		sub.subscribe(paho.SubscribeOptions{Topic: topic + "/#", QoS: 2, RetainAsPublished: true}, 7)
 		sub.subscribe(paho.SubscribeOptions{Topic: topic + "/+/x", QoS: 1}, 300)
 		for qos := range byte(3) {
-			pub.publish(&paho.Publish{Topic: topic + "/a/x", QoS: qos, Payload: []byte("text"), Properties: everyProperty(topic + "/answers")})
+			pub.publish(
+				&paho.Publish{Topic: topic + "/a/x", QoS: qos, Payload: []byte("text"), Properties: everyProperty(topic + "/answers")},
+			)
 			m := sub.await(1)[0]
 			require.Equal(t, qos, m.QoS)
 			requireEveryProperty(t, topic+"/answers", m.Properties)
@@ -57,7 +75,15 @@ func TestPahoForGoWithMQTT5(t *testing.T) {
 		}
 		// While it is away; the kept one arrives as published.
 		sub.leave()
-		pub.publish(&paho.Publish{Topic: topic + "/kept", QoS: 1, Retain: true, Payload: []byte("text"), Properties: everyProperty(topic + "/answers")})
+		pub.publish(
+			&paho.Publish{
+				Topic:      topic + "/kept",
+				QoS:        1,
+				Retain:     true,
+				Payload:    []byte("text"),
+				Properties: everyProperty(topic + "/answers"),
+			},
+		)
 		sub = g.connect5(t, g.Name("subscriber"), keep5)
 		require.True(t, sub.connack.SessionPresent)
 		m := sub.await(1)[0]
@@ -70,7 +96,15 @@ func TestPahoForGoWithMQTT5(t *testing.T) {
 		// A refusal is an answer, with a reason.
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		resp, err := pub.Publish(ctx, &paho.Publish{Topic: topic + "/a/x", QoS: 1, Payload: []byte{0xff}, Properties: &paho.PublishProperties{PayloadFormat: new(byte(1))}})
+		resp, err := pub.Publish(
+			ctx,
+			&paho.Publish{
+				Topic:      topic + "/a/x",
+				QoS:        1,
+				Payload:    []byte{0xff},
+				Properties: &paho.PublishProperties{PayloadFormat: new(byte(1))},
+			},
+		)
 		require.Error(t, err)
 		require.Equal(t, byte(0x99), resp.ReasonCode)
 		require.Contains(t, resp.Properties.ReasonString, "UTF-8")
@@ -87,6 +121,7 @@ func fixedPort(t *testing.T) settings {
 }
 
 func TestAutopahoGoesOnWithItsSessionAfterARestartOfTheGateway(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p, fixedPort(t))
 		topic := g.Topic("auto")
@@ -98,8 +133,18 @@ func TestAutopahoGoesOnWithItsSessionAfterARestartOfTheGateway(t *testing.T) {
 		present := make(chan bool, 10)
 		run := func(id string, change func(*autopaho.ClientConfig)) *autopaho.ConnectionManager {
 			t.Helper()
-			config := autopaho.ClientConfig{ServerUrls: []*url.URL{server}, KeepAlive: 20, SessionExpiryInterval: 3600, ConnectUsername: user, Queue: memory.New(),
-				ConnectPassword: []byte(Password(id)), ReconnectBackoff: autopaho.NewConstantBackoff(100 * time.Millisecond), ClientConfig: paho.ClientConfig{ClientID: id}}
+			config := autopaho.ClientConfig{
+				ServerUrls:            []*url.URL{server},
+				KeepAlive:             20,
+				SessionExpiryInterval: 3600,
+				ConnectUsername:       user,
+				Queue:                 memory.New(),
+				ConnectPassword: []byte(
+					Password(id),
+				),
+				ReconnectBackoff: autopaho.NewConstantBackoff(100 * time.Millisecond),
+				ClientConfig:     paho.ClientConfig{ClientID: id},
+			}
 			change(&config)
 			cm, err := autopaho.NewConnection(ctx, config)
 			require.NoError(t, err)
@@ -122,7 +167,13 @@ func TestAutopahoGoesOnWithItsSessionAfterARestartOfTheGateway(t *testing.T) {
 		publish := func(from, to int) {
 			t.Helper()
 			for i := from; i < to; i++ {
-				require.NoError(t, pub.PublishViaQueue(ctx, &autopaho.QueuePublish{Publish: &paho.Publish{Topic: topic + "/x", QoS: 1, Payload: []byte(strconv.Itoa(i))}}))
+				require.NoError(
+					t,
+					pub.PublishViaQueue(
+						ctx,
+						&autopaho.QueuePublish{Publish: &paho.Publish{Topic: topic + "/x", QoS: 1, Payload: []byte(strconv.Itoa(i))}},
+					),
+				)
 			}
 		}
 		arrived := func(n int) {
@@ -185,8 +236,15 @@ func (s *scramAuther) verified(data []byte) bool {
 }
 
 func TestPahoForGoAuthenticatesBySCRAM(t *testing.T) {
+	t.Parallel()
 	key := func(password string) string {
-		cmd := execute(t, time.Minute, "sh", "-c", "printf '%s' '"+password+"' | '"+filepath.Join(bin, "plugins", "auth-file")+"' hash --scram")
+		cmd := execute(
+			t,
+			time.Minute,
+			"sh",
+			"-c",
+			"printf '%s' '"+password+"' | '"+filepath.Join(bin, "plugins", "auth-file")+"' hash --scram",
+		)
 		return strings.TrimSpace(cmd.OK())
 	}
 	file := filepath.Join(t.TempDir(), "users.yaml")
@@ -196,7 +254,11 @@ func TestPahoForGoAuthenticatesBySCRAM(t *testing.T) {
 		require.NoError(t, os.Rename(file+".new", file))
 	}
 	write(`[{effect: allow, action: all, topic: "mine/%u/#"}]`)
-	g := start(t, localProfile, settings{"auth": settings{"plugin": "auth-file", "config": settings{"file": file, "reload_interval": "100ms"}}})
+	g := start(
+		t,
+		localProfile,
+		settings{"auth": settings{"plugin": "auth-file", "config": settings{"file": file, "reload_interval": "100ms"}}},
+	)
 	connect := func(password string) (*client5, *scramAuther, error) {
 		client, err := scram.SHA256.NewClient("alice", password, "")
 		require.NoError(t, err)
@@ -224,7 +286,10 @@ func TestPahoForGoAuthenticatesBySCRAM(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, byte(0x87), resp.ReasonCode)
 
-	again, err := c.Client.Authenticate(ctx, &paho.Auth{ReasonCode: 0x19, Properties: &paho.AuthProperties{AuthMethod: "SCRAM-SHA-256", AuthData: s.begin()}})
+	again, err := c.Client.Authenticate(
+		ctx,
+		&paho.Auth{ReasonCode: 0x19, Properties: &paho.AuthProperties{AuthMethod: "SCRAM-SHA-256", AuthData: s.begin()}},
+	)
 	require.NoError(t, err)
 	require.True(t, again.Success) // paho.golang does not show what the server said
 	c.publish(&paho.Publish{Topic: "mine/alice/x", QoS: 1, Payload: []byte("2")})
@@ -241,6 +306,7 @@ func TestPahoForGoAuthenticatesBySCRAM(t *testing.T) {
 }
 
 func TestMQTT5PropertiesTravelThroughRocketMQBothWays(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	app := newApplication(t)
 	topic := g.Topic("props")
@@ -265,7 +331,12 @@ func TestMQTT5PropertiesTravelThroughRocketMQBothWays(t *testing.T) {
 		"mqttCorrelationData": "AAH/", "mqttUserProperties": `[["b","1"],["a","ü"],["b","1"]]`}, properties)
 
 	// The application answers to where the request says, with what it says, in the same form.
-	send := []string{"originMqttTopic", properties["mqttResponseTopic"], "mqttExpires", strconv.FormatInt(time.Now().Add(590*time.Second).UnixMilli(), 10)}
+	send := []string{
+		"originMqttTopic",
+		properties["mqttResponseTopic"],
+		"mqttExpires",
+		strconv.FormatInt(time.Now().Add(590*time.Second).UnixMilli(), 10),
+	}
 	for name, v := range properties {
 		send = append(send, name, v)
 	}
@@ -275,7 +346,14 @@ func TestMQTT5PropertiesTravelThroughRocketMQBothWays(t *testing.T) {
 	requireEveryProperty(t, topic+"/answers", got.Properties)
 
 	// What has expired is not delivered.
-	app.send(topic, "too late", "originMqttTopic", topic+"/late", "mqttExpires", strconv.FormatInt(time.Now().Add(-time.Second).UnixMilli(), 10))
+	app.send(
+		topic,
+		"too late",
+		"originMqttTopic",
+		topic+"/late",
+		"mqttExpires",
+		strconv.FormatInt(time.Now().Add(-time.Second).UnixMilli(), 10),
+	)
 	app.send(topic, "in time", "originMqttTopic", topic+"/late")
 	require.Equal(t, "in time", string(sub.await(1)[0].Payload))
 }

@@ -29,6 +29,7 @@ func alive(t *testing.T, pids []int) []int {
 }
 
 func TestPluginsAreProcessesOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		plugins := g.Plugins()
@@ -50,6 +51,7 @@ func TestPluginsAreProcessesOfTheirOwn(t *testing.T) {
 }
 
 func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("killing") + "/x"
@@ -103,6 +105,7 @@ func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
 }
 
 func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		var pids []int
@@ -121,6 +124,7 @@ func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
 }
 
 func TestSIGTERMAndCtrlCEndTheGatewayCleanly(t *testing.T) {
+	t.Parallel()
 	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, localProfile)
@@ -144,6 +148,7 @@ func TestSIGTERMAndCtrlCEndTheGatewayCleanly(t *testing.T) {
 }
 
 func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"auth-hmac", "meta-local"} {
 		text, err := os.ReadFile(filepath.Join(bin, "plugins", name))
@@ -167,21 +172,41 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 		settings settings
 		says     []string
 	}{
-		"missing":               {settings{"auth": settings{"plugin": "auth-gone", "config": demo}}, []string{"auth-gone"}},
-		"not executable":        {settings{"plugins": here, "auth": settings{"plugin": "not-executable"}}, []string{"not-executable", "executable"}},
-		"others may write":      {settings{"plugins": here, "auth": settings{"plugin": "others-may-write"}}, []string{"others-may-write", "writ"}},
+		"missing": {settings{"auth": settings{"plugin": "auth-gone", "config": demo}}, []string{"auth-gone"}},
+		"not executable": {
+			settings{"plugins": here, "auth": settings{"plugin": "not-executable"}},
+			[]string{"not-executable", "executable"},
+		},
+		"others may write": {
+			settings{"plugins": here, "auth": settings{"plugin": "others-may-write"}},
+			[]string{"others-may-write", "writ"},
+		},
 		"no plugin":             {settings{"plugins": here, "auth": settings{"plugin": "no-plugin"}}, []string{"no-plugin"}},
 		"hangs":                 {settings{"plugins": impatient, "auth": settings{"plugin": "hangs"}}, []string{"hangs did not say within 2s", "plugins.start_timeout"}},
 		"dies":                  {settings{"plugins": here, "auth": settings{"plugin": "dies-talking"}}, []string{"exit status 3", "its last 20 lines were: frame 11 | frame 12 | ", "| frame 30"}},
 		"outside the directory": {settings{"plugins": here, "auth": settings{"plugin": "elsewhere"}}, []string{"elsewhere"}},
 		"wrong kind of auth":    {settings{"auth": settings{"plugin": "meta-local"}}, []string{"meta-local", "auth"}},
 		"wrong kind of meta":    {settings{"meta": settings{"plugin": "auth-hmac", "config": demo}}, []string{"auth-hmac", "meta"}},
-		"wrong checksum": {settings{"plugins": settings{"dir": dir, "checksums": settings{"auth-hmac": "sha256:" + strings.Repeat("0", 64)}},
-			"auth": settings{"plugin": "auth-hmac", "config": demo}}, []string{"auth-hmac", "checksum"}},
-		"unknown key": {settings{"auth": settings{"plugin": "auth-hmac", "config": settings{"usres": []settings{}}}}, []string{"auth-hmac", "usres"}},
+		"wrong checksum": {
+			settings{"plugins": settings{"dir": dir, "checksums": settings{"auth-hmac": "sha256:" + strings.Repeat("0", 64)}},
+				"auth": settings{"plugin": "auth-hmac", "config": demo}},
+			[]string{"auth-hmac", "checksum"},
+		},
+		"unknown key": {
+			settings{"auth": settings{"plugin": "auth-hmac", "config": settings{"usres": []settings{}}}},
+			[]string{"auth-hmac", "usres"},
+		},
 		"wrong value": {settings{"auth": settings{"plugin": "auth-hmac", "config": settings{"users": []settings{
-			{"username": user, "secret_key": secret, "rules": []settings{{"effect": "perhaps", "topic": "#"}}}}}}}, []string{"auth-hmac", "effect", "perhaps"}},
-		"unknown key of meta": {settings{"meta": settings{"plugin": "meta-local", "config": settings{"pth": "x"}}}, []string{"meta-local", "pth"}},
+			{
+				"username":   user,
+				"secret_key": secret,
+				"rules":      []settings{{"effect": "perhaps", "topic": "#"}},
+			},
+		}}}}, []string{"auth-hmac", "effect", "perhaps"}},
+		"unknown key of meta": {
+			settings{"meta": settings{"plugin": "meta-local", "config": settings{"pth": "x"}}},
+			[]string{"meta-local", "pth"},
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -247,6 +272,7 @@ func breakPlugin(t *testing.T, g *Gateway, dir, name string) (mend func()) {
 }
 
 func TestWithoutItsAuthPluginAGatewayAdmitsNobodyAndServesWhatIsDecided(t *testing.T) {
+	t.Parallel()
 	dir := pluginDir(t, "auth-hmac", "meta-local")
 	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}})
 	topic := g.Topic("decided")
@@ -283,6 +309,7 @@ func (c *client) publishRefused(topic string) error {
 }
 
 func TestWithoutItsMetaPluginAGatewayServesItsSnapshotAndRefusesWrites(t *testing.T) {
+	t.Parallel()
 	dir := pluginDir(t, "auth-hmac", "meta-local")
 	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}, "topics": settings{"auto_create": true}})
 	topic := g.Topic("snapshot")

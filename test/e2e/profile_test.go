@@ -35,33 +35,48 @@ func rocketmqSettings(namesrv []string) settings {
 	}
 }
 
-// everywhere runs a scenario on each profile.
+// everywhere runs a scenario on each profile, side by side.
 func everywhere(t *testing.T, scenario func(t *testing.T, p profile)) {
 	t.Helper()
-	for _, p := range []profile{localProfile, rocketmqProfile} {
+	for _, p := range stores() {
 		name := p.name
 		if v := os.Getenv(cluster.EnvVersion); v != "" && name == rocketmqProfile.name {
 			name += "-" + v
 		}
-		t.Run(name, func(t *testing.T) { scenario(t, p) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scenario(t, p)
+		})
 	}
 }
 
+// stores are the profiles that differ in the store. A run for one more version of RocketMQ leaves out the local one.
+func stores() []profile {
+	if versionRun() {
+		return []profile{rocketmqProfile}
+	}
+	return []profile{localProfile, rocketmqProfile}
+}
+
 // withEachPlugin runs a scenario everywhere, on the local store with each other auth plugin, and on both stores with metadata in
-// etcd. Nothing but auth.plugin, auth.config, meta.plugin and meta.config, and what clients log in with, is different.
+// etcd. Only auth.plugin, auth.config, meta.plugin and meta.config differ, and what clients log in with.
 func withEachPlugin(t *testing.T, scenario func(t *testing.T, p profile)) {
 	t.Helper()
 	everywhere(t, scenario)
+	if versionRun() {
+		return
+	}
 	for _, scheme := range []*authScheme{fileScheme, jwtScheme, httpScheme} {
 		p := localProfile
 		p.auth = scheme
-		t.Run(p.name+"-"+scheme.plugin, func(t *testing.T) { scenario(t, p) })
+		t.Run(p.name+"-"+scheme.plugin, func(t *testing.T) {
+			t.Parallel()
+			scenario(t, p)
+		})
 	}
-	for _, p := range []profile{localProfile, rocketmqProfile} {
+	for _, p := range stores() {
 		t.Run(p.name+"-meta-etcd", func(t *testing.T) {
-			if p.name == rocketmqProfile.name {
-				withoutOlderRocketMQ(t)
-			}
+			t.Parallel()
 			scenario(t, onEtcd(p, etcdtest.Start(t, etcdtest.Options{})))
 		})
 	}
@@ -77,13 +92,4 @@ func onEtcd(p profile, c *etcdtest.Cluster) profile {
 		return s
 	}
 	return p
-}
-
-// withoutOlderRocketMQ leaves a test to which the version of RocketMQ does not matter, and which is slow, to the run with the
-// recommended one, where several are run one after the other.
-func withoutOlderRocketMQ(t *testing.T) {
-	t.Helper()
-	if v := os.Getenv(cluster.EnvVersion); v != "" && v != cluster.Versions[0] {
-		t.Skipf("the version of RocketMQ does not matter to it; it runs with %s", cluster.Versions[0])
-	}
 }

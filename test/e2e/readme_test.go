@@ -35,6 +35,7 @@ func example(t *testing.T, name string) string {
 }
 
 func TestTheExampleProgramsReachMQTTClientsAndHearThem(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	namesrv := rocketmqCluster.get(t).Namesrv()[0]
 	topic := g.Topic("example")
@@ -106,6 +107,7 @@ func certificate(t *testing.T, dir, name string) (certFile, keyFile string) {
 }
 
 func TestTLSAndWebSocketListenersServeTheCommands(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cert, key := certificate(t, dir, "server")
 	clientCert, clientKey := certificate(t, dir, "device")
@@ -146,13 +148,55 @@ func TestTLSAndWebSocketListenersServeTheCommands(t *testing.T) {
 	// The last listener wants a certificate of the client.
 	bare := g.CLI("pub", "--config", g.config(), "--url", "mqtts://"+addresses[4], "--ca-file", cert, "-t", topic, "-m", "x", "-q", "1")
 	require.Equal(t, 1, bare.code)
-	g.CLI("pub", "--config", g.config(), "--url", "mqtts://"+addresses[4], "--ca-file", cert, "--cert-file", clientCert, "--key-file", clientKey,
-		"-t", topic, "-m", "signed by ours", "-q", "1").OK()
+	g.CLI(
+		"pub",
+		"--config",
+		g.config(),
+		"--url",
+		"mqtts://"+addresses[4],
+		"--ca-file",
+		cert,
+		"--cert-file",
+		clientCert,
+		"--key-file",
+		clientKey,
+		"-t",
+		topic,
+		"-m",
+		"signed by ours",
+		"-q",
+		"1",
+	).OK()
 	half := g.CLI("pub", "--config", g.config(), "--url", "mqtts://"+addresses[4], "--cert-file", clientCert, "-t", topic, "-m", "x")
 	require.Equal(t, 1, half.code)
 	require.Contains(t, half.stderr, "--cert-file and --key-file")
 	_, port, err := net.SplitHostPort(addresses[4])
 	require.NoError(t, err)
-	execute(t, time.Minute, program(t, "mosquitto_pub", "the Debian package mosquitto-clients"), "-h", "127.0.0.1", "-p", port, "-i", "device",
-		"-u", user, "-P", Password("device"), "--cafile", cert, "--cert", clientCert, "--key", clientKey, "-t", topic, "-m", "signed", "-q", "1").OK()
+	execute(
+		t,
+		time.Minute,
+		program(t, "mosquitto_pub", "the Debian package mosquitto-clients"),
+		"-h",
+		"127.0.0.1",
+		"-p",
+		port,
+		"-i",
+		"device",
+		"-u",
+		user,
+		"-P",
+		Password("device"),
+		"--cafile",
+		cert,
+		"--cert",
+		clientCert,
+		"--key",
+		clientKey,
+		"-t",
+		topic,
+		"-m",
+		"signed",
+		"-q",
+		"1",
+	).OK()
 }

@@ -109,7 +109,12 @@ func jwtAuth() settings {
 
 func token(t *testing.T, subject string) string {
 	t.Helper()
-	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": subject, "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(jwtSecret))
+	text, err := jwt.NewWithClaims(
+		jwt.SigningMethodHS256,
+		jwt.MapClaims{"sub": subject, "exp": time.Now().Add(time.Hour).Unix()},
+	).SignedString(
+		[]byte(jwtSecret),
+	)
 	require.NoError(t, err)
 	return text
 }
@@ -134,7 +139,13 @@ const (
 
 func gather(t *testing.T, g *Gateway) *crowd {
 	t.Helper()
-	c := &crowd{t: t, topic: g.Topic("crowd"), members: make([]*client, crowdSize), sent: make([]int, crowdSize), failed: make(chan error, crowdSize)}
+	c := &crowd{
+		t:       t,
+		topic:   g.Topic("crowd"),
+		members: make([]*client, crowdSize),
+		sent:    make([]int, crowdSize),
+		failed:  make(chan error, crowdSize),
+	}
 	var connecting sync.WaitGroup
 	for w := range crowdWorkers {
 		connecting.Go(func() {
@@ -291,6 +302,7 @@ func TestTheAuthPluginIsSwappedUnderAThousandClientsAndNobodyNotices(t *testing.
 }
 
 func TestAReloadThatFailsSaysWhyAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	dir := pluginDir(t, "auth-hmac", "meta-local")
 	write := func(name, text string) { install(t, filepath.Join(dir, name), []byte(text)) }
 	write("hangs", "#!/bin/sh\nexec sleep 60\n")
@@ -350,6 +362,7 @@ func TestAReloadThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 }
 
 func TestAReloadNamesWhatItDoesNotApply(t *testing.T) {
+	t.Parallel()
 	g := start(t, localProfile)
 	g.edit(func(s settings) {
 		s["mqtt"] = settings{"max_connections": 5}
@@ -360,6 +373,7 @@ func TestAReloadNamesWhatItDoesNotApply(t *testing.T) {
 }
 
 func TestTheMetaPluginIsSwappedWhileClientsGoOnAndItsFileIsHandedOver(t *testing.T) {
+	t.Parallel()
 	everywhere(t, swapTheMetaPlugin)
 }
 
@@ -418,12 +432,16 @@ func swapTheMetaPlugin(t *testing.T, p profile) {
 }
 
 func TestSIGHUPSwapsPluginsAndDoesNotEndTheGateway(t *testing.T) {
+	t.Parallel()
 	g := start(t, localProfile)
 	c := g.connect(t, g.Name("client"))
 	c.subscribe(g.Topic("hup")+"/#", 1)
 	before := g.Plugins()["auth-hmac"].PID
 	g.edit(func(s settings) {
-		s["auth"] = settings{"plugin": "auth-hmac", "config": settings{"users": []settings{{"username": user, "secret_key": "another-secret"}}}}
+		s["auth"] = settings{
+			"plugin": "auth-hmac",
+			"config": settings{"users": []settings{{"username": user, "secret_key": "another-secret"}}},
+		}
 	})
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	eventually(t, patience, func() error {

@@ -88,6 +88,7 @@ func (a *application) send(topic, body string, properties ...string) {
 }
 
 func TestARocketMQConsumerGetsWhatMQTTClientsPublish(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	app := newApplication(t)
 	topic := g.Topic("toapp")
@@ -118,6 +119,7 @@ func TestARocketMQConsumerGetsWhatMQTTClientsPublish(t *testing.T) {
 }
 
 func TestAPlainRocketMQMessageReachesOnlineSubscribersOfItsTopic(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	app := newApplication(t)
 	topic := g.Topic("plain")
@@ -143,6 +145,7 @@ func TestAPlainRocketMQMessageReachesOnlineSubscribersOfItsTopic(t *testing.T) {
 }
 
 func TestARocketMQMessageWithQueuesReachesSleepingSessions(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	app := newApplication(t)
 	topic := g.Topic("queued")
@@ -186,6 +189,7 @@ func TestCompressedBodiesOfOtherClientsArrive(t *testing.T) {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
+	t.Parallel()
 	g := start(t, rocketmqProfile)
 	c := rocketmqCluster.get(t)
 	topic := g.Topic("broker") + "/x"

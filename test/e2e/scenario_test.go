@@ -10,6 +10,7 @@ import (
 )
 
 func TestAPersistentSessionGetsWhatItMissed(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("offline")
@@ -29,6 +30,7 @@ func TestAPersistentSessionGetsWhatItMissed(t *testing.T) {
 }
 
 func TestAKilledGatewayKeepsSessionsRetainedMessagesAndSubscriptions(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("killed")
@@ -63,6 +65,7 @@ func TestAKilledGatewayKeepsSessionsRetainedMessagesAndSubscriptions(t *testing.
 }
 
 func TestASleepingSessionOutlivesACleanRestart(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("restart")
@@ -86,6 +89,7 @@ func TestASleepingSessionOutlivesACleanRestart(t *testing.T) {
 }
 
 func TestTopicsThatUpstreamConfusesAreDifferent(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Topic("traps")
@@ -117,6 +121,7 @@ func TestTopicsThatUpstreamConfusesAreDifferent(t *testing.T) {
 }
 
 func TestEmptyPayloadsArrive(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("empty") + "/x"
@@ -136,6 +141,7 @@ func TestEmptyPayloadsArrive(t *testing.T) {
 }
 
 func TestPointToPointReachesItsClientOnly(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Topic("p2p")
@@ -159,6 +165,7 @@ func TestPointToPointReachesItsClientOnly(t *testing.T) {
 }
 
 func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		first := g.Topic("safe")
@@ -187,6 +194,7 @@ func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
 }
 
 func TestUnknownFirstLevelTopicsAreRefusedWithTheCommandThatMakesThem(t *testing.T) {
+	t.Parallel()
 	withEachPlugin(t, func(t *testing.T, p profile) {
 		g := start(t, p, settings{"topics": settings{"auto_create": false}})
 		known := g.Topic("known")
@@ -223,6 +231,7 @@ func TestUnknownFirstLevelTopicsAreRefusedWithTheCommandThatMakesThem(t *testing
 }
 
 func TestTopicsAreCreatedOnFirstUseWhereThatIsConfigured(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p, settings{"topics": settings{"auto_create": true}})
 		topic := g.Name("fresh") + "/x"

@@ -104,7 +104,15 @@ func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T)
 			if left == 0 && published == len(publishers) {
 				break
 			}
-			require.True(t, time.Now().Before(deadline), "%d of %d messages are stuck after %v and %d kills", left, count, time.Since(begun), kills)
+			require.True(
+				t,
+				time.Now().Before(deadline),
+				"%d of %d messages are stuck after %v and %d kills",
+				left,
+				count,
+				time.Since(begun),
+				kills,
+			)
 			select {
 			case err := <-failed:
 				require.NoError(t, err)
@@ -150,6 +158,7 @@ func (g *Gateway) knows(first string) error {
 }
 
 func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		other := g
@@ -210,6 +219,7 @@ func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
 }
 
 func TestMosquittoSharesASubscription(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -252,6 +262,7 @@ func TestMosquittoSharesASubscription(t *testing.T) {
 }
 
 func TestAGroupOfEveryTopicGetsWhatIsPublishedToOnesThatComeLater(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		level := g.Name("every")

@@ -18,6 +18,7 @@ import (
 )
 
 func TestMosquittoRequestsAndIsAnswered(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		m := mosquittoClients(t, g)
@@ -26,17 +27,24 @@ func TestMosquittoRequestsAndIsAnswered(t *testing.T) {
 		answering := g.connect5(t, g.Name("answering"))
 		answering.subscribe(paho5.SubscribeOptions{Topic: topic + "/ask/#", QoS: 1})
 		answering.AddOnPublishReceived(func(r paho5.PublishReceived) (bool, error) {
-			go answering.publish(&paho5.Publish{Topic: r.Packet.Properties.ResponseTopic, QoS: 1, Payload: append([]byte("answer to "), r.Packet.Payload...),
-				Properties: &paho5.PublishProperties{CorrelationData: r.Packet.Properties.CorrelationData}})
+			go answering.publish(
+				&paho5.Publish{Topic: r.Packet.Properties.ResponseTopic, QoS: 1, Payload: append([]byte("answer to "), r.Packet.Payload...),
+					Properties: &paho5.PublishProperties{CorrelationData: r.Packet.Properties.CorrelationData}},
+			)
 			return true, nil
 		})
-		out := execute(t, time.Minute, rr, m.as(g.Name("asking"), "-t", topic+"/ask/x", "-e", topic+"/answers/1", "-m", "question", "-q", "1", "-W", "30",
-			"-D", "publish", "correlation-data", "7", "-F", "%t %p %D")...).OK()
+		out := execute(
+			t,
+			time.Minute,
+			rr,
+			m.as(g.Name("asking"), "-t", topic+"/ask/x", "-e", topic+"/answers/1", "-m", "question", "-q", "1", "-W", "30",
+				"-D", "publish", "correlation-data", "7", "-F", "%t %p %D")...).OK()
 		require.Equal(t, topic+"/answers/1 answer to question 7\n", out)
 	})
 }
 
 func TestListenersBehindLoadBalancersOnSocketFilesAndForOtherPages(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "lmq") //nolint:usetesting // a socket's path has to be short
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
@@ -72,14 +80,36 @@ func TestListenersBehindLoadBalancersOnSocketFilesAndForOtherPages(t *testing.T)
 	require.Equal(t, client.String(), clients.Clients[0].RemoteAddress)
 
 	pub := program(t, "mosquitto_pub", "the Debian package mosquitto-clients")
-	execute(t, time.Minute, pub, "--unix", socket, "-i", "local", "-u", user, "-P", Password("local"), "-t", "T/x", "-m", "by socket", "-q", "1").OK()
+	execute(
+		t,
+		time.Minute,
+		pub,
+		"--unix",
+		socket,
+		"-i",
+		"local",
+		"-u",
+		user,
+		"-P",
+		Password("local"),
+		"-t",
+		"T/x",
+		"-m",
+		"by socket",
+		"-q",
+		"1",
+	).OK()
 	require.Equal(t, "by socket", string(behind.await(1)[0].Payload()))
 	g.CLI("pub", "--url", "unix://"+socket, "-i", "cli", "-u", user, "-P", Password("cli"), "-t", "T/x", "-m", "by our own", "-q", "1").OK()
 	require.Equal(t, "by our own", string(behind.await(2)[1].Payload()))
 
 	for origin, allowed := range map[string]bool{"https://app.example.com": true, "https://evil.example.com": false, "http://" + g.WS: true} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		ws, resp, err := websocket.Dial(ctx, "ws://"+g.WS+"/mqtt", &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {origin}}}) //nolint:bodyclose // websocket does
+		ws, resp, err := websocket.Dial(
+			ctx,
+			"ws://"+g.WS+"/mqtt",
+			&websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {origin}}},
+		) //nolint:bodyclose // websocket does
 		cancel()
 		if !allowed {
 			require.Error(t, err)

@@ -168,6 +168,7 @@ func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
 }
 
 func TestOneSessionWithTwoHundredMatchingFiltersGetsAMessageOnce(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic, all := masks(g.Topic("overlap"), 200)

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// envVersionRun, set to 1, makes a run for one more version of RocketMQ: the tests of onEachVersion, and of their profiles only those
+// on RocketMQ. All else runs once, with the recommended version.
+const envVersionRun = "LMQGATE_VERSION_RUN"
+
+// onEachVersion are the tests whose outcome can depend on the version of RocketMQ: light message queues and their offsets, POP,
+// point to point, dispatch by other gateways and producers, what brokers do when they are killed, and mqadmin.
+var onEachVersion = []string{
+	"TestARocketMQConsumerGetsWhatMQTTClientsPublish",
+	"TestARocketMQMessageWithQueuesReachesSleepingSessions",
+	"TestAPlainRocketMQMessageReachesOnlineSubscribersOfItsTopic",
+	"TestCompressedBodiesOfOtherClientsArrive",
+	"TestMQTT5PropertiesTravelThroughRocketMQBothWays",
+	"TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled",
+	"TestTheMetadataIsUpstreamsAndToolsReadIt",
+	"TestMetadataWrittenWithMqadminIsUsed",
+	"TestDispatchIsCompatibleWhileUpstreamGatewaysAreRegistered",
+	"TestTheExampleProgramsReachMQTTClientsAndHearThem",
+	"TestAGatewayWaitsForItsRocketMQ",
+	"TestAPersistentSessionGetsWhatItMissed",
+	"TestAKilledGatewayKeepsSessionsRetainedMessagesAndSubscriptions",
+	"TestASleepingSessionOutlivesACleanRestart",
+	"TestTopicsThatUpstreamConfusesAreDifferent",
+	"TestEmptyPayloadsArrive",
+	"TestPointToPointReachesItsClientOnly",
+	"TestTopicsAreCreatedOnFirstUseWhereThatIsConfigured",
+	"TestQoS2IsExactlyOnceWhenGatewaysAreKilled",
+	"TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled",
+	"TestAKilledGatewaysMembersMessagesComeToOthers",
+	"TestAGroupOfEveryTopicGetsWhatIsPublishedToOnesThatComeLater",
+	"TestTwentyThousandMessagesOfEightPublishersComeCompleteAndInOrder",
+	"TestADispatchSetOfTwoThousandFiltersArrivesWhole",
+}
+
+func versionRun() bool { return os.Getenv(envVersionRun) == "1" }
+
+// choose sets what go test's flags -run and -parallel leave open: the tests of a version run, and twice as many tests at once as
+// there are processors, because they wait more than they compute.
+func choose() error {
+	flag.Parse()
+	set := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	if versionRun() && !set["test.run"] {
+		if err := flag.Set("test.run", "^("+strings.Join(onEachVersion, "|")+")$"); err != nil {
+			return err
+		}
+	}
+	if set["test.parallel"] {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+}
+
+func TestTheTestsOfEachVersionExist(t *testing.T) {
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	have := map[string]bool{}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			have[m[1]] = true
+		}
+	}
+	for _, name := range onEachVersion {
+		require.True(t, have[name], "onEachVersion names %s, which is no test", name)
+	}
+}
