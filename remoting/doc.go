@@ -9,7 +9,7 @@
 // All bytes that come from the network are bounded and checked: a peer can make a call fail, never panic or
 // take memory without bound ([Config.MaxFrame], [MaxBody]).
 //
-// The package never starts anything by itself and depends on nothing else of lmqgate, so plugins import it too.
+// The package never starts anything by itself and imports nothing of lmqgate but internal/socket, so plugins can use it too.
 //
 // Main types: [Client], [Command], [Error], [Message], [Route].
 package remoting

@@ -20,7 +20,7 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// First-level topics and the filters below them.
 	Topics Topics `yaml:"topics"`
-	// The HTTP side: health, metrics, API, dashboard.
+	// The HTTP side: health, metrics, API.
 	Admin Admin `yaml:"admin"`
 	// Where plugin executables are, and which of them are trusted.
 	Plugins Plugins `yaml:"plugins"`

@@ -69,10 +69,16 @@ func TestATestThatNamesAStatementWronglyIsTold(t *testing.T) {
 
 func TestWhatIsNeitherProvenNorExplainedIsTold(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "page.md"), []byte("{{counts}}\n{{exceptions}}\n{{suites}}\n{{3.1.1}}\n{{5.0}}\n"), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(filepath.Join(dir, "page.md"), []byte("{{counts}}\n{{exceptions}}\n{{suites}}\n{{3.1.1}}\n{{5.0}}\n"), 0o600),
+	)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "suites.md"), []byte("none\n"), 0o600))
 	s := &statement{number: "1.2.3-4", binds: "both", means: "a | b"}
-	texts := []*text{{version: "3.1.1", statements: []*statement{s}}, {version: "5.0", statements: []*statement{{number: "1", binds: "server", tests: []string{"TestA"}}}}}
+	texts := []*text{
+		{version: "3.1.1", statements: []*statement{s}},
+		{version: "5.0", statements: []*statement{{number: "1", binds: "server", tests: []string{"TestA"}}}},
+	}
 	_, err := render(dir, texts)
 	require.ErrorContains(t, err, "MQTT 3.1.1, 1.2.3-4 (a | b): no test proves it")
 	s.exception = "because"

@@ -44,20 +44,41 @@ func render(dir string, texts []*text) ([]byte, error) {
 		return nil, err
 	}
 	var counts, exceptions strings.Builder
-	counts.WriteString("| text | statements | bind a server | proven | | bind clients only | held to by a test |\n|---|---|---|---|---|---|---|\n")
+	counts.WriteString(
+		"| text | statements | bind a server | proven | | bind clients only | held to by a test |\n|---|---|---|---|---|---|---|\n",
+	)
 	exceptions.WriteString("| text | statement | asks that | why no test proves it |\n|---|---|---|---|\n")
 	for _, t := range texts {
 		c := t.count()
-		fmt.Fprintf(&counts, "| MQTT %s | %d | %d | %d | %.1f%% | %d | %d |\n", t.version, c.all, c.server, c.proven, c.percent(), c.client, c.clientProven)
+		fmt.Fprintf(
+			&counts,
+			"| MQTT %s | %d | %d | %d | %.1f%% | %d | %d |\n",
+			t.version,
+			c.all,
+			c.server,
+			c.proven,
+			c.percent(),
+			c.client,
+			c.clientProven,
+		)
 		for _, s := range t.statements {
 			switch {
 			case s.exception != "" && len(s.tests) > 0:
-				return nil, fmt.Errorf("MQTT %s, %s: %s proves it; take it out of docs/conformance/exceptions.txt", t.version, s.number, s.tests[0])
+				return nil, fmt.Errorf(
+					"MQTT %s, %s: %s proves it; take it out of docs/conformance/exceptions.txt",
+					t.version,
+					s.number,
+					s.tests[0],
+				)
 			case s.exception != "":
 				fmt.Fprintf(&exceptions, "| %s | %s | %s | %s |\n", t.version, s.number, cell(s.means), cell(s.exception))
 			case s.bindsServer() && len(s.tests) == 0:
-				return nil, fmt.Errorf("MQTT %s, %s (%s): no test proves it; write one, or say why there is none in docs/conformance/exceptions.txt",
-					t.version, s.number, s.means)
+				return nil, fmt.Errorf(
+					"MQTT %s, %s (%s): no test proves it; write one, or say why there is none in docs/conformance/exceptions.txt",
+					t.version,
+					s.number,
+					s.means,
+				)
 			}
 		}
 	}
