@@ -129,11 +129,29 @@ func TestAFirstLevelHasItsTopicOrAReasonWhyNot(t *testing.T) {
 	}{
 		{name: "a registered topic", first: "sensors", ensured: "sensors", resolved: "sensors"},
 		{name: "an unknown topic", first: "other", err: store.ErrUnknownTopic},
-		{name: "an unknown topic, created on first use", first: "other", options: Options{AutoCreate: true}, ensured: "other", resolved: "other"},
+		{
+			name:     "an unknown topic, created on first use",
+			first:    "other",
+			options:  Options{AutoCreate: true},
+			ensured:  "other",
+			resolved: "other",
+		},
 		{name: "a name that the store cannot hold", first: "a.b", err: store.ErrInvalidTopic},
 		{name: "such a name, created on first use", first: "a.b", options: Options{AutoCreate: true}, err: store.ErrInvalidTopic},
-		{name: "such a name, with a fallback that exists", first: "a.b", options: Options{Fallback: "sensors"}, ensured: "sensors", resolved: "sensors"},
-		{name: "such a name, with a fallback that does not exist yet", first: "a.b", options: Options{Fallback: "rest"}, ensured: "rest", resolved: "rest"},
+		{
+			name:     "such a name, with a fallback that exists",
+			first:    "a.b",
+			options:  Options{Fallback: "sensors"},
+			ensured:  "sensors",
+			resolved: "sensors",
+		},
+		{
+			name:     "such a name, with a fallback that does not exist yet",
+			first:    "a.b",
+			options:  Options{Fallback: "rest"},
+			ensured:  "rest",
+			resolved: "rest",
+		},
 		{name: "a fallback is not for unknown names", first: "other", options: Options{Fallback: "sensors"}, err: store.ErrUnknownTopic},
 		{name: "one of the gateway's own topics", first: P2PTopic, options: Options{AutoCreate: true}, err: store.ErrInvalidTopic},
 	}

@@ -46,7 +46,12 @@ func (r *refused) get(name string) error {
 
 // add notes that a name was refused.
 func (r *refused) add(name string, err error) {
-	f := &refusal{name: strings.Clone(name), err: err, size: refusalOverhead + len(name) + len(err.Error()), until: time.Now().Add(refusedFor)}
+	f := &refusal{
+		name:  strings.Clone(name),
+		err:   err,
+		size:  refusalOverhead + len(name) + len(err.Error()),
+		until: time.Now().Add(refusedFor),
+	}
 	if f.size > maxRefusedBytes {
 		return
 	}

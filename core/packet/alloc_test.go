@@ -121,7 +121,11 @@ func BenchmarkAppendPublish(b *testing.B) {
 }
 
 func BenchmarkReadConnect(b *testing.B) {
-	raw := stream(b, V5, &Connect{Version: V5, ClientID: "client-1", HasUsername: true, Username: "u", HasPassword: true, Password: []byte("p")})
+	raw := stream(
+		b,
+		V5,
+		&Connect{Version: V5, ClientID: "client-1", HasUsername: true, Username: "u", HasPassword: true, Password: []byte("p")},
+	)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := NewReader(bytes.NewReader(raw), 0).ReadPacket(); err != nil {

@@ -27,7 +27,13 @@ func decodeConnack(d *decoder) *Connack {
 		}
 	}
 	if c.SessionPresent && c.Code != Success {
-		d.fail(ProtocolError, "MQTT-3.2.2-4", "MQTT-3.2.2-6", "a session is present, but the connection is refused with 0x%02x", byte(c.Code))
+		d.fail(
+			ProtocolError,
+			"MQTT-3.2.2-4",
+			"MQTT-3.2.2-6",
+			"a session is present, but the connection is refused with 0x%02x",
+			byte(c.Code),
+		)
 	}
 	d.end()
 	return c

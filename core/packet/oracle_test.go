@@ -68,7 +68,13 @@ func arbitrary(rng *rand.Rand, v Version) Packet {
 	}
 	switch rng.IntN(11) {
 	case 0:
-		c := &Connect{Version: v, CleanStart: flag(), KeepAlive: uint16(rng.Uint32()), ClientID: word(), Properties: block(connectProperties)}
+		c := &Connect{
+			Version:    v,
+			CleanStart: flag(),
+			KeepAlive:  uint16(rng.Uint32()),
+			ClientID:   word(),
+			Properties: block(connectProperties),
+		}
 		if c.Properties != nil && c.Properties.AuthenticationMethod == nil {
 			c.Properties.AuthenticationMethod = new("m")
 		}
@@ -151,8 +157,16 @@ func toMochi(p Packet, v Version) *mochi.Packet {
 	m.FixedHeader.Qos = p.Type().fixedFlags() >> 1
 	switch p := p.(type) {
 	case *Connect:
-		m.Connect = mochi.ConnectParams{ProtocolName: []byte(protocolName(v)), Clean: p.CleanStart, Keepalive: p.KeepAlive,
-			ClientIdentifier: p.ClientID, UsernameFlag: p.HasUsername, Username: []byte(p.Username), PasswordFlag: p.HasPassword, Password: p.Password}
+		m.Connect = mochi.ConnectParams{
+			ProtocolName:     []byte(protocolName(v)),
+			Clean:            p.CleanStart,
+			Keepalive:        p.KeepAlive,
+			ClientIdentifier: p.ClientID,
+			UsernameFlag:     p.HasUsername,
+			Username:         []byte(p.Username),
+			PasswordFlag:     p.HasPassword,
+			Password:         p.Password,
+		}
 		if w := p.Will; w != nil {
 			m.Connect.WillFlag, m.Connect.WillTopic, m.Connect.WillPayload = true, w.Topic, w.Payload
 			m.Connect.WillQos, m.Connect.WillRetain = w.QoS, w.Retain

@@ -70,11 +70,15 @@ func samples(v Version) []Packet {
 		list = append(list,
 			&Ack{Kind: kind, PacketID: 1, Properties: block(answerProperties)})
 	}
-	return append(list,
+	return append(
+		list,
 		&Connack{SessionPresent: true, Properties: block(connackProperties)},
 		&Connack{Code: Banned},
 		&Publish{Topic: "", Properties: &Properties{TopicAlias: new(uint16(3))}},
-		&Publish{Topic: "t", Properties: &Properties{CorrelationData: []byte{}, ContentType: new(""), MessageExpiryInterval: new(uint32(0))}},
+		&Publish{
+			Topic:      "t",
+			Properties: &Properties{CorrelationData: []byte{}, ContentType: new(""), MessageExpiryInterval: new(uint32(0))},
+		},
 		&Ack{Kind: PUBREL, PacketID: 1, Code: PacketIdentifierNotFound},
 		&Ack{Kind: PUBACK, PacketID: 1, Code: QuotaExceeded},
 		&Subscribe{PacketID: 9, Properties: block(subscribeProperties), Filters: []Subscription{

@@ -9,7 +9,24 @@ import (
 )
 
 func TestNamesAreValidatedAsMQTTSays(t *testing.T) {
-	valid := []string{"a", "/", "//", "a/b", "/a", "a/", "a//b", " ", "$SYS/x", "ü/☃", "a%b", "a,b", "\x01", strings.Repeat("x", MaxLength), "\uffff", "\U0010ffff"}
+	valid := []string{
+		"a",
+		"/",
+		"//",
+		"a/b",
+		"/a",
+		"a/",
+		"a//b",
+		" ",
+		"$SYS/x",
+		"ü/☃",
+		"a%b",
+		"a,b",
+		"\x01",
+		strings.Repeat("x", MaxLength),
+		"\uffff",
+		"\U0010ffff",
+	}
 	for _, name := range valid {
 		require.NoError(t, ValidateName(name), "%q", name)
 	}
@@ -21,11 +38,44 @@ func TestNamesAreValidatedAsMQTTSays(t *testing.T) {
 }
 
 func TestFiltersAreValidatedAsMQTTSays(t *testing.T) {
-	valid := []string{"a", "/", "+", "#", "+/+", "/+", "+/", "a/#", "/#", "a/+/b", "+/a/#", "//#", "$SYS/#", "$share/g/a", strings.Repeat("x", MaxLength)}
+	valid := []string{
+		"a",
+		"/",
+		"+",
+		"#",
+		"+/+",
+		"/+",
+		"+/",
+		"a/#",
+		"/#",
+		"a/+/b",
+		"+/a/#",
+		"//#",
+		"$SYS/#",
+		"$share/g/a",
+		strings.Repeat("x", MaxLength),
+	}
 	for _, filter := range valid {
 		require.NoError(t, ValidateFilter(filter), "%q", filter)
 	}
-	invalid := []string{"", "a+", "+a", "a/b+", "a/+b/c", "a#", "#a", "#/", "#/a", "a/#/b", "##", "++", "a/##", "\x00", "\xff", "a/\xed\xbf\xbf"}
+	invalid := []string{
+		"",
+		"a+",
+		"+a",
+		"a/b+",
+		"a/+b/c",
+		"a#",
+		"#a",
+		"#/",
+		"#/a",
+		"a/#/b",
+		"##",
+		"++",
+		"a/##",
+		"\x00",
+		"\xff",
+		"a/\xed\xbf\xbf",
+	}
 	for _, filter := range invalid {
 		require.ErrorIs(t, ValidateFilter(filter), ErrInvalid, "%q", filter)
 	}

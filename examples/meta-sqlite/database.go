@@ -223,7 +223,12 @@ func (d *database) since(ctx context.Context, ns, prefix string, after int64) (*
 	if after == revision {
 		return resp, nil
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT revision, key, removed, value FROM changes WHERE revision > ? AND namespace = ? ORDER BY id", after, ns)
+	rows, err := tx.QueryContext(
+		ctx,
+		"SELECT revision, key, removed, value FROM changes WHERE revision > ? AND namespace = ? ORDER BY id",
+		after,
+		ns,
+	)
 	if err != nil {
 		return nil, err
 	}

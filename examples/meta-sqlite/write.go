@@ -83,7 +83,11 @@ func (d *database) sweep(ctx context.Context) {
 }
 
 func (d *database) expired(ctx context.Context, q querier) ([]change, error) {
-	rows, err := q.QueryContext(ctx, "SELECT namespace, key FROM entries WHERE expires > 0 AND expires <= ? LIMIT 1000", time.Now().UnixMilli())
+	rows, err := q.QueryContext(
+		ctx,
+		"SELECT namespace, key FROM entries WHERE expires > 0 AND expires <= ? LIMIT 1000",
+		time.Now().UnixMilli(),
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -137,5 +137,11 @@ func readStamp(payload []byte, run uint32) (sent time.Duration, publisher, seq u
 	if len(payload) < MinSize || binary.BigEndian.Uint32(payload[8:]) != run {
 		return 0, 0, 0, false
 	}
-	return time.Duration(binary.BigEndian.Uint64(payload)), binary.BigEndian.Uint32(payload[12:]), binary.BigEndian.Uint32(payload[16:]), true
+	return time.Duration(
+			binary.BigEndian.Uint64(payload),
+		), binary.BigEndian.Uint32(
+			payload[12:],
+		), binary.BigEndian.Uint32(
+			payload[16:],
+		), true
 }

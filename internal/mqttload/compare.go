@@ -19,7 +19,14 @@ type Comparison struct {
 }
 
 // Compare plays a scenario against a and b in turns, a number of rounds each.
-func Compare(ctx context.Context, s Scenario, p Plan, a, b *Target, rounds int, progress func(target string, round int, p Progress)) (*Comparison, error) {
+func Compare(
+	ctx context.Context,
+	s Scenario,
+	p Plan,
+	a, b *Target,
+	rounds int,
+	progress func(target string, round int, p Progress),
+) (*Comparison, error) {
 	out := &Comparison{Scenario: s.Name}
 	var rates, p50s, p99s []float64
 	for round := range rounds {

@@ -1,10 +1,9 @@
-// Package mqttload puts measured loads on an MQTT broker of any make, and reports rates and latencies.
+// Package mqttload puts a measured load on an MQTT broker of any make, and reports rates and latencies.
 //
-// A Scenario names a traffic pattern, a Plan says how much of it, and Run plays it against a Target. Messages carry the time
-// at which they were sent, their publisher and a sequence number, so that subscribers measure latency and notice what is
-// missing or out of order. Compare plays a Plan against two targets in turns, because only ratios from one run count on a
-// machine whose speed drifts.
+// A Scenario names a traffic pattern, a Plan says how much of it, and Run runs it against a Target. Each message has the time at which
+// it was sent, its publisher and a sequence number. Subscribers measure latency with them, and notice messages that are missing or out
+// of order. Compare alternates between two targets, because on a machine whose speed drifts only ratios from one run are meaningful.
 //
-// Clients write raw packets (package packet) and share no code with the gateway's own connections. A Run ends by itself: each wait
-// has a deadline, and every connection is closed when Run returns.
+// Clients write raw packets (package packet) and share no code with the gateway's connections. A Run ends by itself: each wait has a
+// deadline, and all connections are closed when Run returns.
 package mqttload

@@ -53,7 +53,15 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 					t.Parallel()
 					b := startBroker(t)
 					b.Version = v
-					p := Plan{Publishers: 3, Subscribers: 2, Window: 4, QoS: qos, Warmup: -1, Duration: 200 * time.Millisecond, Messages: 100}
+					p := Plan{
+						Publishers:  3,
+						Subscribers: 2,
+						Window:      4,
+						QoS:         qos,
+						Warmup:      -1,
+						Duration:    200 * time.Millisecond,
+						Messages:    100,
+					}
 					if s.Name == "catchup" || s.Name == "p2p" || s.Name == "fanin" {
 						p.Subscribers = 1
 					}

@@ -1,8 +1,7 @@
-// Package socket writes to network connections without waiting.
+// Package socket writes to network connections without blocking.
 //
-// A goroutine that has bytes for an idle connection can write them itself: that spares the switch to a writer goroutine, which
-// costs more than the write. It must not be held up by a peer that reads slowly, so what the kernel does not take at once is
-// left to a writer that may wait.
+// A goroutine that has bytes for an idle connection can write them itself, which costs less than waking a writer goroutine. A peer that
+// reads slowly must not block it. So what the kernel does not accept at once is left to a writer that may block.
 package socket
 
 import (

@@ -1,4 +1,4 @@
-// Package testlog has what tests read logs and output with.
+// Package testlog has a buffer from which tests read logs and output.
 package testlog
 
 import (

@@ -1,4 +1,4 @@
-// Package wait waits for a while.
+// Package wait pauses for a duration, or until a context ends.
 package wait
 
 import (

@@ -125,7 +125,10 @@ func (p *plugin) admit(u *user, conn *pluginv1.Connection) *pluginv1.Authenticat
 	case u.Disabled:
 		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_BANNED, Detail: "the user is disabled"}
 	case !u.mayUse(conn.GetClientId()):
-		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_BAD_CLIENT_ID, Detail: "the user may not use this client identifier"}
+		return &pluginv1.AuthenticateResponse{
+			Reason: pluginv1.Reason_REASON_BAD_CLIENT_ID,
+			Detail: "the user may not use this client identifier",
+		}
 	case p.store.now.Load().byName[u.Username] != u: // the revocation has gone out, and the client would be missed
 		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_UNAVAILABLE, Detail: "the user was changed a moment ago"}
 	}
@@ -139,7 +142,10 @@ func (p *plugin) verify(ctx context.Context, h hash, password []byte) (bool, err
 		defer func() { <-p.hashing }()
 		return h.matches(password), nil
 	case <-ctx.Done():
-		return false, status.Error(codes.Unavailable, "too many passwords wait to be hashed; raise max_concurrent_hashes, or make cheaper hashes")
+		return false, status.Error(
+			codes.Unavailable,
+			"too many passwords wait to be hashed; raise max_concurrent_hashes, or make cheaper hashes",
+		)
 	}
 }
 

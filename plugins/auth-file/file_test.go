@@ -122,10 +122,16 @@ func TestAuthenticateSaysWhatWasWrongAndNeverThePassword(t *testing.T) {
 			require.Equal(t, c.user, resp.GetIdentity())
 		}
 	}
-	resp, err := f.Authenticate(t.Context(), &pluginv1.AuthenticateRequest{Connection: &pluginv1.Connection{ClientId: "c"}, HasPassword: true})
+	resp, err := f.Authenticate(
+		t.Context(),
+		&pluginv1.AuthenticateRequest{Connection: &pluginv1.Connection{ClientId: "c"}, HasPassword: true},
+	)
 	require.NoError(t, err)
 	require.Equal(t, "no user name", resp.GetDetail())
-	resp, err = f.Authenticate(t.Context(), &pluginv1.AuthenticateRequest{Connection: &pluginv1.Connection{HasUsername: true, Username: "alice"}})
+	resp, err = f.Authenticate(
+		t.Context(),
+		&pluginv1.AuthenticateRequest{Connection: &pluginv1.Connection{HasUsername: true, Username: "alice"}},
+	)
 	require.NoError(t, err)
 	require.Equal(t, "no password", resp.GetDetail())
 }
@@ -181,7 +187,10 @@ func TestAChangedFileIsReadAndWhatItTookAwayIsRevoked(t *testing.T) {
 	line := func(name, more string) string {
 		return "  - {username: " + name + ", password_hash: \"" + aliceHash + "\"" + more + "}\n"
 	}
-	f := activate(t, "users:\n"+line("stays", "")+line("removed", "")+line("disabled", "")+line("password", "")+line("ids", "")+line("rules", ""))
+	f := activate(
+		t,
+		"users:\n"+line("stays", "")+line("removed", "")+line("disabled", "")+line("password", "")+line("ids", "")+line("rules", ""),
+	)
 	revoked := f.follow(t)
 	require.Equal(t, ok, f.login("removed", "c", "alice-password"))
 
@@ -331,7 +340,14 @@ func TestAnUnknownUserCostsAsMuchAsSomeKnownOneAlwaysTheSame(t *testing.T) {
 func TestConfigureNamesEachProblemWithItsKey(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "good.yaml"), []byte(twoUsers), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.yaml"), []byte("users: [{username: a, password_hash: x, rules: [{effect: allow, topic: 'a/%{b}'}]}]"), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(
+			filepath.Join(dir, "bad.yaml"),
+			[]byte("users: [{username: a, password_hash: x, rules: [{effect: allow, topic: 'a/%{b}'}]}]"),
+			0o600,
+		),
+	)
 	cases := []struct{ block, key, message string }{
 		{`{}`, "file", "is required"},
 		{`{"file": "none.yaml"}`, "file", "no such file"},
@@ -343,7 +359,10 @@ func TestConfigureNamesEachProblemWithItsKey(t *testing.T) {
 		{`{"files": "good.yaml"}`, "files", "did you mean file?"},
 	}
 	for _, c := range cases {
-		problems := (&plugin{}).Configure(t.Context(), sdk.Setup{Config: []byte(c.block), ConfigDir: dir, Log: slog.New(slog.DiscardHandler)})
+		problems := (&plugin{}).Configure(
+			t.Context(),
+			sdk.Setup{Config: []byte(c.block), ConfigDir: dir, Log: slog.New(slog.DiscardHandler)},
+		)
 		found := false
 		for _, problem := range problems {
 			if problem.Key == c.key && strings.Contains(problem.Message, c.message) {

@@ -72,7 +72,9 @@ type argonHash struct {
 }
 
 func parseArgon(text string) (hash, error) {
-	malformed := errors.New("is no argon2id hash of the form $argon2id$v=19$m=MEMORY,t=PASSES,p=THREADS$SALT$HASH; make one with `auth-file hash`")
+	malformed := errors.New(
+		"is no argon2id hash of the form $argon2id$v=19$m=MEMORY,t=PASSES,p=THREADS$SALT$HASH; make one with `auth-file hash`",
+	)
 	parts := strings.Split(text, "$")
 	if len(parts) != 6 || parts[2] != "v=19" {
 		return nil, malformed

@@ -1,5 +1,5 @@
-// Command auth-file is an auth plugin of lmqgate: users with bcrypt or argon2id hashes and topic rules in a YAML file, which is
-// read again when it changes. Run by hand, it makes hashes and checks such files. See README.md.
+// Command auth-file is an lmqgate auth plugin. It reads users, with bcrypt or argon2id hashes and topic rules, from a YAML file, and
+// reloads the file when it changes. On the command line it makes hashes and checks such files. See README.md.
 package main
 
 import (

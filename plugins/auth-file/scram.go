@@ -28,7 +28,9 @@ var scramForm = regexp.MustCompile(`^SCRAM-SHA-256\$([1-9][0-9]{0,8}):([A-Za-z0-
 
 // parseSCRAM reads a stored key.
 func parseSCRAM(text string) (*scram.StoredCredentials, error) {
-	malformed := errors.New("is no stored key of the form SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY; make one with `auth-file hash --scram`")
+	malformed := errors.New(
+		"is no stored key of the form SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY; make one with `auth-file hash --scram`",
+	)
 	parts := scramForm.FindStringSubmatch(text)
 	if parts == nil {
 		return nil, malformed
@@ -51,7 +53,11 @@ func parseSCRAM(text string) (*scram.StoredCredentials, error) {
 	case len(bytes[1]) != sha256.Size || len(bytes[2]) != sha256.Size:
 		return nil, malformed
 	}
-	return &scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(bytes[0]), Iters: iterations}, StoredKey: bytes[1], ServerKey: bytes[2]}, nil
+	return &scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: string(bytes[0]), Iters: iterations},
+		StoredKey:  bytes[1],
+		ServerKey:  bytes[2],
+	}, nil
 }
 
 // newSCRAM makes the stored key of a password.
@@ -78,7 +84,11 @@ func newSCRAM(password []byte, iterations int) (string, error) {
 // the same for the name, so that the server's first message does not tell which names there are. It stays the same as long as
 // that user's key does, on every node.
 func decoySCRAM(name string, like *scram.StoredCredentials) scram.StoredCredentials {
-	out := scram.StoredCredentials{KeyFactors: scram.KeyFactors{Iters: newIterations}, StoredKey: make([]byte, sha256.Size), ServerKey: make([]byte, sha256.Size)}
+	out := scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Iters: newIterations},
+		StoredKey:  make([]byte, sha256.Size),
+		ServerKey:  make([]byte, sha256.Size),
+	}
 	_, _ = rand.Read(out.StoredKey)
 	_, _ = rand.Read(out.ServerKey)
 	size, secret := scramSalt, out.ServerKey

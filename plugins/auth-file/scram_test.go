@@ -27,7 +27,12 @@ users:
 `
 
 // converse goes through a whole conversation of a client, and returns what the plugin decided and the client's last check.
-func converse(t *testing.T, f *fixture, conn *pluginv1.Connection, user, password, authzID string) (*pluginv1.ExchangeResponse, *scram.ClientConversation) {
+func converse(
+	t *testing.T,
+	f *fixture,
+	conn *pluginv1.Connection,
+	user, password, authzID string,
+) (*pluginv1.ExchangeResponse, *scram.ClientConversation) {
 	t.Helper()
 	client, err := scram.SHA256.NewClient(user, password, authzID)
 	require.NoError(t, err)
@@ -176,7 +181,11 @@ func TestWhoWasAdmittedBySCRAMIsJudgedAndRevokedByItsIdentity(t *testing.T) {
 	}()
 	f.write(t, strings.Replace(scramUsers, "4096:W22ZaJ0SNY7soEsUEjb6gQ==", "5000:W22ZaJ0SNY7soEsUEjb6gQ==", 1))
 	first, second := <-got, <-got
-	require.Equal(t, [2]string{"user", "user"}, [2]string{first.GetUsername() + first.GetIdentity(), second.GetUsername() + second.GetIdentity()})
+	require.Equal(
+		t,
+		[2]string{"user", "user"},
+		[2]string{first.GetUsername() + first.GetIdentity(), second.GetUsername() + second.GetIdentity()},
+	)
 	require.NotEqual(t, first.GetIdentity(), second.GetIdentity(), "once by user name, once by identity")
 	require.True(t, first.GetDisconnect() && second.GetDisconnect())
 	stop()

@@ -53,7 +53,8 @@ func (u *user) mayUse(clientID string) bool {
 
 // sameCredentials says whether whoever was admitted as u would be admitted as other.
 func (u *user) sameCredentials(other *user) bool {
-	return u.PasswordHash == other.PasswordHash && u.SCRAM == other.SCRAM && u.Disabled == other.Disabled && reflect.DeepEqual(u.ClientIDs, other.ClientIDs)
+	return u.PasswordHash == other.PasswordHash && u.SCRAM == other.SCRAM && u.Disabled == other.Disabled &&
+		reflect.DeepEqual(u.ClientIDs, other.ClientIDs)
 }
 
 // users is the content of the file at one time. It never changes.
@@ -124,7 +125,13 @@ func newUser(key string, e entry, before *users) (*user, []sdk.Problem) {
 	problems := topicrules.Check(key+".rules", e.Rules, false)
 	for i, pattern := range e.ClientIDs {
 		if pattern == "" || strings.Contains(strings.TrimSuffix(pattern, "*"), "*") {
-			problems = append(problems, sdk.Problemf(fmt.Sprintf("%s.client_ids[%d]", key, i), "must be a client identifier, or the beginning of some with a * at its end"))
+			problems = append(
+				problems,
+				sdk.Problemf(
+					fmt.Sprintf("%s.client_ids[%d]", key, i),
+					"must be a client identifier, or the beginning of some with a * at its end",
+				),
+			)
 		}
 	}
 	u := &user{entry: e}

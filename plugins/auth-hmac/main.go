@@ -1,5 +1,5 @@
-// Command auth-hmac is lmqgate's default auth plugin: passwords are HMAC-SHA1 signatures of the client identifier, as
-// Apache RocketMQ MQTT's, for several users, each with optional topic rules. See README.md.
+// Command auth-hmac is lmqgate's default auth plugin. A password is the HMAC-SHA1 of the client identifier, as in Apache RocketMQ MQTT.
+// It has several users, each with optional topic rules. See README.md.
 package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"

@@ -81,7 +81,12 @@ type block = map[string]any
 
 func activate(t *testing.T, s *service, more block) *plugin {
 	t.Helper()
-	b := block{"authenticate_url": s.URL + "/authenticate", "authorize_url": s.URL + "/authorize", "headers": block{"X-Secret": "hidden"}, "timeout": "10s"}
+	b := block{
+		"authenticate_url": s.URL + "/authenticate",
+		"authorize_url":    s.URL + "/authorize",
+		"headers":          block{"X-Secret": "hidden"},
+		"timeout":          "10s",
+	}
 	maps.Copy(b, more)
 	text, err := json.Marshal(b)
 	require.NoError(t, err)
@@ -98,12 +103,20 @@ var device = &pluginv1.Connection{
 }
 
 func login(p *plugin, password []byte) (*pluginv1.AuthenticateResponse, error) {
-	return p.Authenticate(context.Background(), &pluginv1.AuthenticateRequest{Connection: device, HasPassword: password != nil, Password: password})
+	return p.Authenticate(
+		context.Background(),
+		&pluginv1.AuthenticateRequest{Connection: device, HasPassword: password != nil, Password: password},
+	)
 }
 
 func ask(p *plugin, actions ...*pluginv1.Action) (*pluginv1.AuthorizeResponse, error) {
 	return p.Authorize(context.Background(), &pluginv1.AuthorizeRequest{
-		Client:  &pluginv1.Client{Connection: device, Identity: "acme/sensor", Attributes: map[string]string{"role": "sensor"}, AdmittedBy: name},
+		Client: &pluginv1.Client{
+			Connection: device,
+			Identity:   "acme/sensor",
+			Attributes: map[string]string{"role": "sensor"},
+			AdmittedBy: name,
+		},
 		Actions: actions,
 	})
 }
@@ -144,7 +157,10 @@ func TestAConnectIsAskedAboutAsDescribed(t *testing.T) {
 	_, err = login(p, nil)
 	require.NoError(t, err)
 	require.JSONEq(t, `{`+known+`}`, s.questions()[0])
-	_, err = p.Authenticate(t.Context(), &pluginv1.AuthenticateRequest{Connection: &pluginv1.Connection{ClientId: "c", MqttVersion: 4}, HasPassword: true})
+	_, err = p.Authenticate(
+		t.Context(),
+		&pluginv1.AuthenticateRequest{Connection: &pluginv1.Connection{ClientId: "c", MqttVersion: 4}, HasPassword: true},
+	)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"client_id": "c", "mqtt_version": 4, "listener": "", "remote_address": "", "password": ""}`, s.questions()[0])
 }
@@ -152,7 +168,10 @@ func TestAConnectIsAskedAboutAsDescribed(t *testing.T) {
 func TestActionsAreAskedAboutAsDescribed(t *testing.T) {
 	s := newService(t)
 	p := activate(t, s, nil)
-	s.answer(http.StatusOK, `{"decisions": [{"allow": true, "detail": "its own"}, {"allow": false, "detail": "not\n its", "depends_on_qos_retain": true}]}`)
+	s.answer(
+		http.StatusOK,
+		`{"decisions": [{"allow": true, "detail": "its own"}, {"allow": false, "detail": "not\n its", "depends_on_qos_retain": true}]}`,
+	)
 	resp, err := ask(p, publish("a/b"), &pluginv1.Action{Topic: "a"}, subscribe("a/#"), publish("a/+"))
 	require.NoError(t, err)
 	d := resp.GetDecisions()
@@ -380,10 +399,22 @@ func TestDecisionsAreKeptAsLongAsTheAnswerSays(t *testing.T) {
 
 func TestRulesDecideWhereTheWebhookDoesNot(t *testing.T) {
 	s := newService(t)
-	p := activate(t, s, block{"authorize_url": "", "rules": []block{{"effect": "allow", "topic": "%u/%c/#"}, {"effect": "allow", "topic": "role/%{role}/%c"}}})
+	p := activate(
+		t,
+		s,
+		block{
+			"authorize_url": "",
+			"rules":         []block{{"effect": "allow", "topic": "%u/%c/#"}, {"effect": "allow", "topic": "role/%{role}/%c"}},
+		},
+	)
 	may := func(by, identity, topic string) bool {
 		resp, err := p.Authorize(t.Context(), &pluginv1.AuthorizeRequest{
-			Client:  &pluginv1.Client{Connection: device, Identity: identity, Attributes: map[string]string{"role": "sensor"}, AdmittedBy: by},
+			Client: &pluginv1.Client{
+				Connection: device,
+				Identity:   identity,
+				Attributes: map[string]string{"role": "sensor"},
+				AdmittedBy: by,
+			},
 			Actions: []*pluginv1.Action{publish(topic)},
 		})
 		require.NoError(t, err)

@@ -1,4 +1,4 @@
-// Command auth-http is an auth plugin of lmqgate that asks a web service, the webhook, who may connect and what each may do. See
+// Command auth-http is an lmqgate auth plugin that asks a web service, the webhook, who may connect and what each client may do. See
 // README.md.
 package main
 

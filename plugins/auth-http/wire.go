@@ -84,7 +84,11 @@ func connectionOf(c *pluginv1.Connection) connection {
 	}
 	if cert := c.GetPeerCertificate(); cert != nil {
 		out.Certificate = &certificate{
-			Subject: cert.GetSubject(), CommonName: cert.GetCommonName(), DNSNames: cert.GetDnsNames(), URIs: cert.GetUris(), SHA256: cert.GetSha256(),
+			Subject:    cert.GetSubject(),
+			CommonName: cert.GetCommonName(),
+			DNSNames:   cert.GetDnsNames(),
+			URIs:       cert.GetUris(),
+			SHA256:     cert.GetSha256(),
 		}
 	}
 	return out

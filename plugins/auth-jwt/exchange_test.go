@@ -16,7 +16,10 @@ import (
 func TestATokenMayComeByEnhancedAuthentication(t *testing.T) {
 	p, _ := activate(t, "", secretOnly(block{"client_id_claim": "sub"}))
 	begin := func(clientID string) sdk.ExchangeStep {
-		step, err := p.Exchange(t.Context(), sdk.ExchangeStart{Method: methodJWT, Connection: &pluginv1.Connection{ClientId: clientID, MqttVersion: 5}})
+		step, err := p.Exchange(
+			t.Context(),
+			sdk.ExchangeStart{Method: methodJWT, Connection: &pluginv1.Connection{ClientId: clientID, MqttVersion: 5}},
+		)
 		require.NoError(t, err)
 		return step
 	}

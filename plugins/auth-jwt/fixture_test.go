@@ -147,7 +147,10 @@ func authenticate(t *testing.T, p *plugin, token string) *pluginv1.AuthenticateR
 
 func authenticateAs(t *testing.T, p *plugin, conn *pluginv1.Connection, token string) *pluginv1.AuthenticateResponse {
 	t.Helper()
-	resp, err := p.Authenticate(t.Context(), &pluginv1.AuthenticateRequest{Connection: conn, HasPassword: token != "", Password: []byte(token)})
+	resp, err := p.Authenticate(
+		t.Context(),
+		&pluginv1.AuthenticateRequest{Connection: conn, HasPassword: token != "", Password: []byte(token)},
+	)
 	require.NoError(t, err)
 	if token != "" {
 		require.NotContains(t, resp.GetDetail(), token)

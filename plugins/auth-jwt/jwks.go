@@ -93,7 +93,12 @@ func (j *jwk) key(allowed []string) (key, error) {
 		return !slices.Contains(allowed, alg) || j.Alg != "" && j.Alg != alg
 	})
 	if len(usable) == 0 {
-		return key{}, fmt.Errorf("no algorithm is left for %s: the configuration allows %s, and the key says %.20q", kind, strings.Join(allowed, " "), j.Alg)
+		return key{}, fmt.Errorf(
+			"no algorithm is left for %s: the configuration allows %s, and the key says %.20q",
+			kind,
+			strings.Join(allowed, " "),
+			j.Alg,
+		)
 	}
 	return newKey(j.Kid, material, usable)
 }

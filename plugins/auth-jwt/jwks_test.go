@@ -28,7 +28,12 @@ func TestPublishedKeysAreUnderstood(t *testing.T) {
 
 func TestKeysThatCannotBeUsedArePassedOverWithTheReason(t *testing.T) {
 	rsaPublic, p256 := rsaKey().Public(), p256Key().Public()
-	good := webKey(t, "good", edKey().Public(), map[string]any{"use": "sig", "key_ops": []string{"verify"}, "alg": "EdDSA", "x5c": []string{"ignored"}})
+	good := webKey(
+		t,
+		"good",
+		edKey().Public(),
+		map[string]any{"use": "sig", "key_ops": []string{"verify"}, "alg": "EdDSA", "x5c": []string{"ignored"}},
+	)
 	for says, k := range map[string]map[string]any{
 		"key_ops lack verify":           webKey(t, "k", rsaPublic, map[string]any{"key_ops": []string{"encrypt"}}),
 		`its type "XYZ"`:                {"kty": "XYZ"},

@@ -62,7 +62,9 @@ func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 		return problems
 	}
 	if len(sources) > 0 && len(p.config.Audiences) == 0 {
-		setup.Log.Warn("tokens for any audience are taken; whoever else trusts these keys can be sent tokens that are good here: set audiences")
+		setup.Log.Warn(
+			"tokens for any audience are taken; whoever else trusts these keys can be sent tokens that are good here: set audiences",
+		)
 	}
 	p.verifier = newVerifier(&p.config, static, sources)
 	return nil
@@ -127,11 +129,19 @@ func (p *plugin) judge(ctx context.Context, conn *pluginv1.Connection, token str
 	}
 	identity, _ := c.text(p.config.IdentityClaim)
 	if identity == "" {
-		return refused(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the token lacks the claim %s, which says who the client is", p.config.IdentityClaim)
+		return refused(
+			pluginv1.Reason_REASON_NOT_AUTHORIZED,
+			"the token lacks the claim %s, which says who the client is",
+			p.config.IdentityClaim,
+		)
 	}
 	for name, want := range p.config.RequiredClaims {
 		if have := c.texts(name); !slices.Contains(have, want) && (want != "" || len(have) == 0) {
-			return refused(pluginv1.Reason_REASON_NOT_AUTHORIZED, "the token lacks the claim %s that is required, or it has another value", name)
+			return refused(
+				pluginv1.Reason_REASON_NOT_AUTHORIZED,
+				"the token lacks the claim %s that is required, or it has another value",
+				name,
+			)
 		}
 	}
 	if claim := p.config.UsernameClaim; claim != "" {

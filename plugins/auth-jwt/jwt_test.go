@@ -90,9 +90,16 @@ func TestTheExpiryEndsTheAdmission(t *testing.T) {
 }
 
 func TestTheUserNameAndTheClientIdentifierMayBeBoundToClaims(t *testing.T) {
-	p, _ := activate(t, "", secretOnly(block{"username_claim": "name", "client_id_claim": "devices", "identity_claim": "https://acme.example/id"}))
+	p, _ := activate(
+		t,
+		"",
+		secretOnly(block{"username_claim": "name", "client_id_claim": "devices", "identity_claim": "https://acme.example/id"}),
+	)
 	token := func(more jwt.MapClaims) string {
-		return signed(t, merge(jwt.MapClaims{"sub": nil, "name": "ann", "devices": []string{"a", "b"}, "https://acme.example/id": 17}, more))
+		return signed(
+			t,
+			merge(jwt.MapClaims{"sub": nil, "name": "ann", "devices": []string{"a", "b"}, "https://acme.example/id": 17}, more),
+		)
 	}
 	conn := func(clientID, user string) *pluginv1.Connection {
 		return &pluginv1.Connection{ClientId: clientID, HasUsername: user != "", Username: user}
@@ -137,7 +144,10 @@ func may(t *testing.T, p *plugin, client *pluginv1.Client, what string) bool {
 	if what[0] == '?' {
 		kind = pluginv1.ActionKind_ACTION_KIND_SUBSCRIBE
 	}
-	resp, err := p.Authorize(t.Context(), &pluginv1.AuthorizeRequest{Client: client, Actions: []*pluginv1.Action{{Kind: kind, Topic: what[1:]}}})
+	resp, err := p.Authorize(
+		t.Context(),
+		&pluginv1.AuthorizeRequest{Client: client, Actions: []*pluginv1.Action{{Kind: kind, Topic: what[1:]}}},
+	)
 	require.NoError(t, err)
 	require.NotEmpty(t, resp.GetDecisions()[0].GetDetail())
 	return resp.GetDecisions()[0].GetAllow()

@@ -73,7 +73,9 @@ func fit(material any) (fitting []string, kind string, err error) {
 			}
 		}
 		if len(fitting) == 0 {
-			return nil, "", errors.New("the secret has fewer than 32 bytes, which HS256 needs at least; make one with `openssl rand -base64 32`")
+			return nil, "", errors.New(
+				"the secret has fewer than 32 bytes, which HS256 needs at least; make one with `openssl rand -base64 32`",
+			)
 		}
 		slices.Sort(fitting)
 		return fitting, fmt.Sprintf("a secret of %d bytes", len(m)), nil
@@ -124,7 +126,9 @@ func (c keyConfig) configured(setup sdk.Setup, at string) (key, []sdk.Problem) {
 	}
 	forms = slices.DeleteFunc(forms, func(f form) bool { return f.text == "" })
 	if len(forms) != 1 {
-		return key{}, []sdk.Problem{sdk.Problemf(at, "needs one of secret, secret_file, public_key and public_key_file, not %d of them", len(forms))}
+		return key{}, []sdk.Problem{
+			sdk.Problemf(at, "needs one of secret, secret_file, public_key and public_key_file, not %d of them", len(forms)),
+		}
 	}
 	f := forms[0]
 	problem := func(err error) (key, []sdk.Problem) {

@@ -22,15 +22,28 @@ import (
 
 func TestEachAlgorithmIsVerifiedWithItsKeyOnly(t *testing.T) {
 	long := []byte(secret + secret)
-	signers := map[string]any{"HS256": long, "HS384": long, "HS512": long, "ES256": p256Key(), "ES384": p384Key(), "ES512": p521Key(), "EdDSA": edKey()}
+	signers := map[string]any{
+		"HS256": long,
+		"HS384": long,
+		"HS512": long,
+		"ES256": p256Key(),
+		"ES384": p384Key(),
+		"ES512": p521Key(),
+		"EdDSA": edKey(),
+	}
 	for _, alg := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"} {
 		signers[alg] = rsaKey()
 	}
 	require.Len(t, signers, len(algorithms))
 	configs := map[string]block{
-		"HS": {"secret": string(long)}, "RSA": {"public_key": publicPEM(t, rsaKey().Public())}, "P-256": {"public_key": publicPEM(t, p256Key().Public())},
-		"P-384": {"public_key": publicPEM(t, p384Key().Public())}, "P-521": {"public_key": publicPEM(t, p521Key().Public())},
-		"Ed": {"public_key": publicPEM(t, edKey().Public())},
+		"HS": {
+			"secret": string(long),
+		},
+		"RSA":   {"public_key": publicPEM(t, rsaKey().Public())},
+		"P-256": {"public_key": publicPEM(t, p256Key().Public())},
+		"P-384": {"public_key": publicPEM(t, p384Key().Public())},
+		"P-521": {"public_key": publicPEM(t, p521Key().Public())},
+		"Ed":    {"public_key": publicPEM(t, edKey().Public())},
 	}
 	for _, alg := range algorithms {
 		token := sign(t, alg, signers[alg], good(nil), nil)
@@ -137,11 +150,19 @@ func TestConfigureNamesEachProblemWithItsKey(t *testing.T) {
 		{keys(block{"secret": "!", "base64": true}), "keys[0].secret", "no Base64"},
 		{keys(block{"secret": secret, "algorithms": []string{"HS512"}}), "keys[0].algorithms", "HS512 is not for a secret of 32 bytes"},
 		{keys(block{"secret": secret, "algorithms": []string{"none"}}), "keys[0].algorithms", `"none" is not known`},
-		{keys(block{"public_key": publicPEM(t, p256Key().Public()), "algorithms": []string{"HS256"}}), "keys[0].algorithms", "HS256 is not for a key on the curve P-256"},
+		{
+			keys(block{"public_key": publicPEM(t, p256Key().Public()), "algorithms": []string{"HS256"}}),
+			"keys[0].algorithms",
+			"HS256 is not for a key on the curve P-256",
+		},
 		{keys(block{"public_key": publicPEM(t, weak.Public())}), "keys[0].public_key", "1024 bits"},
 		{keys(block{"public_key": publicPEM(t, small.Public())}), "keys[0].public_key", "P-224"},
 		{keys(block{"public_key": "x"}), "keys[0].public_key", "no PEM block"},
-		{keys(block{"public_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))}), "keys[0].public_key", "private key"},
+		{
+			keys(block{"public_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))}),
+			"keys[0].public_key",
+			"private key",
+		},
 		{keys(block{"public_key_file": "none.pem"}), "keys[0].public_key_file", "no such file"},
 		{set(block{}), "jwks[0]", "needs a file or a url"},
 		{set(block{"file": "a", "url": "https://a.example"}), "jwks[0]", "not both"},

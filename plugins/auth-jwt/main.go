@@ -1,5 +1,5 @@
-// Command auth-jwt is an auth plugin of lmqgate: clients show JSON Web Tokens (RFC 7519), whose signatures, claims and expiry
-// decide who may connect, and whose claims, beside configured rules, decide what each may do. See README.md.
+// Command auth-jwt is an lmqgate auth plugin for JSON Web Tokens (RFC 7519). Signature, claims and expiry of the token decide who may
+// connect. Configured rules, and rules in the token's claims, decide what each client may do. See README.md.
 package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"

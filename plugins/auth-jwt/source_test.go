@@ -66,8 +66,20 @@ func healthy(t *testing.T, p *plugin) {
 }
 
 func TestASetAtAURLIsUsedAndAnUnknownKeyIDHasItReadAgain(t *testing.T) {
-	i := newIssuer(t, webKeys(t, webKey(t, "one", p256Key().Public(), nil), webKey(t, "rsa", rsaKey().Public(), nil), webKey(t, "ed", edKey().Public(), nil)))
-	p, log := activate(t, "", block{"jwks": []block{{"url": i.URL + "/keys?token=hidden", "refresh": "1h", "headers": block{"x-key": "hidden"}}}})
+	i := newIssuer(
+		t,
+		webKeys(
+			t,
+			webKey(t, "one", p256Key().Public(), nil),
+			webKey(t, "rsa", rsaKey().Public(), nil),
+			webKey(t, "ed", edKey().Public(), nil),
+		),
+	)
+	p, log := activate(
+		t,
+		"",
+		block{"jwks": []block{{"url": i.URL + "/keys?token=hidden", "refresh": "1h", "headers": block{"x-key": "hidden"}}}},
+	)
 	// No waiting for health: a token that comes first waits for the keys.
 	admitSoon(t, p, sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"}))
 	admit(t, p, sign(t, "PS512", rsaKey(), good(nil), block{"kid": "rsa"}))

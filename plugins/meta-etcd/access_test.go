@@ -63,7 +63,15 @@ func TestUserAndPassword(t *testing.T) {
 	setUp(admin.UserAdd(ctx, "root", "r"))
 	setUp(admin.UserGrantRole(ctx, "root", "root"))
 	setUp(admin.RoleAdd(ctx, "gateway"))
-	setUp(admin.RoleGrantPermission(ctx, "gateway", "/lmqgate/", clientv3.GetPrefixRangeEnd("/lmqgate/"), clientv3.PermissionType(clientv3.PermReadWrite)))
+	setUp(
+		admin.RoleGrantPermission(
+			ctx,
+			"gateway",
+			"/lmqgate/",
+			clientv3.GetPrefixRangeEnd("/lmqgate/"),
+			clientv3.PermissionType(clientv3.PermReadWrite),
+		),
+	)
 	setUp(admin.UserAdd(ctx, "gw", "secret"))
 	setUp(admin.UserGrantRole(ctx, "gw", "gateway"))
 	early := activate(t, c.Endpoints(), map[string]any{"username": "gw", "password": "secret"})

@@ -87,7 +87,12 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 			grpc.WithChainUnaryInterceptor(failFast),
 			// After an outage etcd is found again within a few seconds; gRPC's own pauses grow to two minutes.
 			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+				Backoff: backoff.Config{
+					BaseDelay:  100 * time.Millisecond,
+					Multiplier: 1.6,
+					Jitter:     0.2,
+					MaxDelay:   3 * time.Second,
+				},
 				MinConnectTimeout: 3 * time.Second,
 			}),
 		},
@@ -124,6 +129,13 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 
 // failFast answers at once, and with the reason, while no member can be reached; the client would wait for one until the deadline
 // and then say no more than that it has passed.
-func failFast(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func failFast(
+	ctx context.Context,
+	method string,
+	req, reply any,
+	conn *grpc.ClientConn,
+	invoke grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
+) error {
 	return invoke(ctx, method, req, reply, conn, append(opts, grpc.WaitForReady(false))...)
 }

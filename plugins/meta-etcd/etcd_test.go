@@ -24,8 +24,13 @@ import (
 
 // A member of etcd that is stopped leaves HTTP connections with its peers to their time-outs. The plugin has nothing with HTTP/1.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"),
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+	goleak.VerifyTestMain(
+		m,
+		goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
+		goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+	)
 }
 
 // activate starts a plugin and releases it with the test.
@@ -113,14 +118,18 @@ func watch(t testing.TB, e *etcd, ns, prefix string, after int64) *follow {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(f.ended)
-		f.err = e.Watch(ctx, &pluginv1.WatchRequest{Namespace: ns, Prefix: prefix, AfterRevision: after}, func(r *pluginv1.WatchResponse) error {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.events = append(f.events, r.GetEvents()...)
-			f.revision = r.GetRevision()
-			f.compacted = f.compacted || r.GetCompacted()
-			return nil
-		})
+		f.err = e.Watch(
+			ctx,
+			&pluginv1.WatchRequest{Namespace: ns, Prefix: prefix, AfterRevision: after},
+			func(r *pluginv1.WatchResponse) error {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.events = append(f.events, r.GetEvents()...)
+				f.revision = r.GetRevision()
+				f.compacted = f.compacted || r.GetCompacted()
+				return nil
+			},
+		)
 	}()
 	t.Cleanup(func() { cancel(); <-f.ended })
 	return f
@@ -248,7 +257,10 @@ func TestWhatEtcdCannotHoldIsRefusedWhole(t *testing.T) {
 	mustPut(t, e, put("a", "k", largest))
 	_, err = e.Put(t.Context(), put("a", "k", largest+"x"))
 	require.Equal(t, codes.ResourceExhausted, status.Code(err))
-	_, err = e.Batch(t.Context(), &pluginv1.BatchRequest{Operations: []*pluginv1.Operation{putOp(put("a", "x", largest)), putOp(put("a", "y", largest))}})
+	_, err = e.Batch(
+		t.Context(),
+		&pluginv1.BatchRequest{Operations: []*pluginv1.Operation{putOp(put("a", "x", largest)), putOp(put("a", "y", largest))}},
+	)
 	require.Equal(t, codes.ResourceExhausted, status.Code(err), err)
 
 	var ops []*pluginv1.Operation

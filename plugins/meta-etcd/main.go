@@ -1,8 +1,8 @@
-// Command meta-etcd is the lmqgate meta plugin that keeps the metadata in etcd.
+// Command meta-etcd is the lmqgate meta plugin that stores the metadata in etcd.
 //
-// Parts: etcd (the plugin's life and its reads), write (operations as transactions), watch, connection (the client, also while
-// etcd is away or refuses the password), leases (TTL), keys (names of keys in etcd), horizon (notices a restored etcd), failure
-// (errors and their gRPC codes).
+// Files: etcd (life cycle and reads), write (operations as transactions), watch, connection (the client, also while etcd is down or
+// rejects the password), leases (TTL), keys (names of keys in etcd), horizon (detects a restored etcd), failure (errors and their gRPC
+// codes).
 package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"

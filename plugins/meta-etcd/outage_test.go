@@ -81,7 +81,10 @@ func TestLargeChangesAreToldInSeveralMessagesOfWholeRevisions(t *testing.T) {
 	start := mustPut(t, e, put("a", "before", "v"))
 	half := string(make([]byte, 600<<10))
 	for range 5 {
-		_, err := e.Batch(t.Context(), &pluginv1.BatchRequest{Operations: []*pluginv1.Operation{putOp(put("a", "x", half)), putOp(put("a", "y", half))}})
+		_, err := e.Batch(
+			t.Context(),
+			&pluginv1.BatchRequest{Operations: []*pluginv1.Operation{putOp(put("a", "x", half)), putOp(put("a", "y", half))}},
+		)
 		require.NoError(t, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

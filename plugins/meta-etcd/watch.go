@@ -86,7 +86,12 @@ func (e *etcd) behind(ctx context.Context, after, member int64) (bool, error) {
 }
 
 // forward sends what etcd told, in messages of about a page, each with whole revisions, and answers how far it goes.
-func (e *etcd) forward(resp clientv3.WatchResponse, ns string, skip int, send func(*pluginv1.WatchResponse) error) (revision int64, err error) {
+func (e *etcd) forward(
+	resp clientv3.WatchResponse,
+	ns string,
+	skip int,
+	send func(*pluginv1.WatchResponse) error,
+) (revision int64, err error) {
 	out, size := &pluginv1.WatchResponse{Revision: resp.Header.Revision}, 0
 	for i, ev := range resp.Events {
 		if i > 0 && ev.Kv.ModRevision > out.Revision && size > pageBytes {

@@ -206,7 +206,10 @@ func check(ns, key string, value []byte) error {
 	case ns == "":
 		return status.Error(codes.InvalidArgument, "the namespace is empty")
 	case len(value) > maxValueBytes:
-		return status.Error(codes.ResourceExhausted, fmt.Sprintf("the value of %s %q has %d bytes, etcd takes up to %d", ns, key, len(value), maxValueBytes))
+		return status.Error(
+			codes.ResourceExhausted,
+			fmt.Sprintf("the value of %s %q has %d bytes, etcd takes up to %d", ns, key, len(value), maxValueBytes),
+		)
 	}
 	return nil
 }

@@ -221,7 +221,15 @@ func validate(ops []*pluginv1.Operation) error {
 		case len(key) > maxKeyBytes:
 			return status.Errorf(codes.ResourceExhausted, "operation %d: a key has up to %d bytes, not %d", i, maxKeyBytes, len(key))
 		case len(value) > maxValueBytes:
-			return status.Errorf(codes.ResourceExhausted, "operation %d: the value of %s %q has %d bytes, at most %d are possible", i, ns, key, len(value), maxValueBytes)
+			return status.Errorf(
+				codes.ResourceExhausted,
+				"operation %d: the value of %s %q has %d bytes, at most %d are possible",
+				i,
+				ns,
+				key,
+				len(value),
+				maxValueBytes,
+			)
 		}
 	}
 	return nil

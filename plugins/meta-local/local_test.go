@@ -258,7 +258,11 @@ func TestOldChangesAreForgottenByWholeRevisions(t *testing.T) {
 	c := newChanges(0)
 	for r := int64(1); r <= maxChanges; r++ {
 		c.add(r, []*pluginv1.Event{
-			{Entry: &pluginv1.Entry{Namespace: "a", Key: "x", Revision: r}}, {Entry: &pluginv1.Entry{Namespace: "a", Key: "y", Revision: r}}})
+			{
+				Entry: &pluginv1.Entry{Namespace: "a", Key: "x", Revision: r},
+			},
+			{Entry: &pluginv1.Entry{Namespace: "a", Key: "y", Revision: r}},
+		})
 	}
 	require.LessOrEqual(t, len(c.log), maxChanges)
 	_, _, compacted, _ := c.since("a", "", c.floor-1)

@@ -1,7 +1,7 @@
-// Command meta-local is the lmqgate meta plugin that keeps the metadata of one node in a file (bbolt), with no service beside it.
+// Command meta-local is the lmqgate meta plugin that stores the metadata of one node in a file (bbolt). It needs no service.
 //
-// Parts: local (the plugin's life and its calls), file (what is in the file and how it is read), committer (one goroutine that
-// writes; all writes that wait share an fsync), changes (the last changes, for watches).
+// Files: local (life cycle and calls), file (the format of the file, and reads), committer (one goroutine that writes; all waiting
+// writes share one fsync), changes (recent changes, for watches).
 package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"

@@ -1,9 +1,8 @@
-// Command meta-namesrv is the lmqgate meta plugin that keeps the metadata in RocketMQ's namesrvs (kvconfig), where Apache
-// RocketMQ MQTT keeps its own.
+// Command meta-namesrv is the lmqgate meta plugin that stores the metadata in RocketMQ's name servers (kvconfig), where Apache RocketMQ
+// MQTT has its own.
 //
-// Parts: namesrv (the plugin's life and its calls), codec (how keys and values are written), cluster (reads from all namesrvs,
-// writes to all), peer (one namesrv: its queue of writes and whether it answers), repair (brings a namesrv that was away up to
-// date), usage (limits).
+// Files: namesrv (life cycle and calls), codec (encoding of keys and values), cluster (reads from all name servers, writes to all), peer
+// (one name server: its queue of writes, and whether it answers), repair (updates a name server that was away), usage (limits).
 package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"

@@ -54,7 +54,18 @@ func TestOnRealNamesrvs(t *testing.T) {
 		require.True(t, found)
 		require.Equal(t, "first/+,first/#", v)
 	}
-	_, err := c.Mqadmin(ctx, "updateKvConfig", "-s", upstream, "-k", "ALL_FIRST_TOPICS", "-v", "first,second", "-n", strings.Join(addrs, ";"))
+	_, err := c.Mqadmin(
+		ctx,
+		"updateKvConfig",
+		"-s",
+		upstream,
+		"-k",
+		"ALL_FIRST_TOPICS",
+		"-v",
+		"first,second",
+		"-n",
+		strings.Join(addrs, ";"),
+	)
 	require.NoError(t, err)
 	require.Equal(t, "first,second", value(t, n, upstream, "ALL_FIRST_TOPICS"))
 

@@ -192,8 +192,15 @@ func (c *cluster) tellDifferences(ctx context.Context, incomplete map[*peer]bool
 			for key, raw := range table {
 				if have, ok := other[key]; (!ok || have != raw) && !told[key] {
 					told[key] = true
-					c.log.Warn("namesrvs differ in a key of the namespace LMQ; write it again with mqadmin updateKvConfig, giving -n all namesrvs",
-						"key", fmt.Sprintf("%q", key), "namesrv", p.addr, "other", o.addr)
+					c.log.Warn(
+						"namesrvs differ in a key of the namespace LMQ; write it again with mqadmin updateKvConfig, giving -n all namesrvs",
+						"key",
+						fmt.Sprintf("%q", key),
+						"namesrv",
+						p.addr,
+						"other",
+						o.addr,
+					)
 				}
 			}
 		}

@@ -60,7 +60,10 @@ func TestDecodeFillsAStructWithItsDefaults(t *testing.T) {
 
 func TestDecodeTakesWhatEnvironmentVariablesCanSay(t *testing.T) {
 	var c testConfig
-	require.Empty(t, Decode([]byte(`{"endpoints": ["a"], "retries": "9", "size": "1", "ratio": "0.1", "tls": {"enabled": "true"}, "timeout": "0"}`), &c))
+	require.Empty(
+		t,
+		Decode([]byte(`{"endpoints": ["a"], "retries": "9", "size": "1", "ratio": "0.1", "tls": {"enabled": "true"}, "timeout": "0"}`), &c),
+	)
 	require.Equal(t, 9, c.Retries)
 	require.True(t, c.TLS.Enabled)
 	require.Zero(t, c.Timeout)

@@ -4,16 +4,15 @@
 //
 //	func main() { sdk.ServeAuth(&myAuth{}) }   // or sdk.ServeMeta(&myMeta{})
 //
-// Handshake, transport security, contract versions, health checks, logging in the form that the gateway merges into its
-// own log, and leaving when the gateway goes away are the SDK's business. The author implements AuthPlugin or MetaPlugin.
+// The author implements AuthPlugin or MetaPlugin. The SDK handles the handshake, transport security, contract versions and health
+// checks. It writes logs in the form that the gateway merges into its own log, and exits when the gateway is gone.
 //
 // The life of a plugin, in order:
 //
 //	Info -> Configure (once) -> Activate -> calls of its kind, Health -> Deactivate
 //
-// Calls arrive from several goroutines at once. None arrives before Activate has returned, and none is under way when
-// Deactivate is called; Deactivate may be followed by Activate again. A panic in a call is answered as an error and
-// logged with its stack; it does not end the process.
+// Calls arrive concurrently. None arrives before Activate has returned, and none is in progress when Deactivate is called. Activate may
+// follow Deactivate again. A panic in a call is answered as an error and logged with its stack; the process continues.
 //
 // The SDK never imports the gateway's core.
 package sdk

@@ -107,7 +107,10 @@ func (e *exchanges) begin(ctx context.Context, p Exchanger, req *pluginv1.Exchan
 	case full:
 		return status.Error(codes.ResourceExhausted, "too many exchanges are under way")
 	}
-	step, err := p.Exchange(ctx, ExchangeStart{Method: req.GetMethod(), Connection: req.GetConnection(), Reauthenticate: req.GetReauthenticate()})
+	step, err := p.Exchange(
+		ctx,
+		ExchangeStart{Method: req.GetMethod(), Connection: req.GetConnection(), Reauthenticate: req.GetReauthenticate()},
+	)
 	if err != nil {
 		return err
 	}

@@ -129,7 +129,11 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 	default:
 	}
 	slices.Sort(latencies)
-	r := result{acked: float64(acked.Load()) / elapsed, delivered: float64(deliveredInTime) / elapsed, missing: max(0, acked.Load()-got.Load())}
+	r := result{
+		acked:     float64(acked.Load()) / elapsed,
+		delivered: float64(deliveredInTime) / elapsed,
+		missing:   max(0, acked.Load()-got.Load()),
+	}
 	if n := len(latencies); n > 0 {
 		r.p50, r.p99 = millis(latencies[n/2]), millis(latencies[n*99/100])
 	}

@@ -146,8 +146,16 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 		id := func(f float64) float64 { return f }
 		fmt.Printf("%-44s gateway %.0f µs, broker %.0f µs\n", "  processor time a message", median(gatewayTime, id), median(brokerTime, id))
 		if l.bare() {
-			fmt.Printf("%-44s acked %8.0f/s  ratio of acked %.2f, of delivered %.2f\n",
-				fmt.Sprintf("  bare producer, %d in flight", l.publishers*l.window), median(bare, id), median(ratios, id), median(delivered, id))
+			fmt.Printf(
+				"%-44s acked %8.0f/s  ratio of acked %.2f, of delivered %.2f\n",
+				fmt.Sprintf(
+					"  bare producer, %d in flight",
+					l.publishers*l.window,
+				),
+				median(bare, id),
+				median(ratios, id),
+				median(delivered, id),
+			)
 		}
 	}
 	return nil

@@ -65,7 +65,13 @@ func (m *memory) Info() sdk.Info {
 }
 
 func (m *memory) Traits() *pluginv1.MetaTraits {
-	return &pluginv1.MetaTraits{Watch: !is("meta-watches-undeclared"), CompareAndSet: true, Ttl: true, AtomicBatch: true, MaxValueBytes: maxValue}
+	return &pluginv1.MetaTraits{
+		Watch:         !is("meta-watches-undeclared"),
+		CompareAndSet: true,
+		Ttl:           true,
+		AtomicBatch:   true,
+		MaxValueBytes: maxValue,
+	}
 }
 
 func (m *memory) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {

@@ -100,7 +100,13 @@ func up(ctx context.Context, dir string, args []string) error {
 		c.Stop()
 		return err
 	}
-	fmt.Printf("RocketMQ %s is up: namesrv %s, brokers %s; see %s\n", st.Version, strings.Join(st.Namesrv, ","), strings.Join(st.Brokers, ","), filepath.Join(dir, "env"))
+	fmt.Printf(
+		"RocketMQ %s is up: namesrv %s, brokers %s; see %s\n",
+		st.Version,
+		strings.Join(st.Namesrv, ","),
+		strings.Join(st.Brokers, ","),
+		filepath.Join(dir, "env"),
+	)
 	return nil
 }
 

@@ -1,5 +1,5 @@
-// Package metatest is a metadata backend in memory, for tests: it serves the meta plugin's contract over gRPC inside the
-// process, in the flavours that backends come in, and can be made to fail.
+// Package metatest is a metadata backend in memory, for tests. It serves the meta plugin contract inside the test's process, with the
+// traits of different backends, and can be made to fail.
 package metatest
 
 import (
@@ -205,7 +205,10 @@ func (b *Backend) set(ns, key string, value []byte, ttl time.Duration) int64 {
 	b.revision++
 	b.written += int64(len(key) + len(value))
 	e := entry{value: value, revision: b.revision}
-	ev := &pluginv1.Event{Type: pluginv1.Event_TYPE_PUT, Entry: &pluginv1.Entry{Namespace: ns, Key: key, Value: value, Revision: b.revision}}
+	ev := &pluginv1.Event{
+		Type:  pluginv1.Event_TYPE_PUT,
+		Entry: &pluginv1.Entry{Namespace: ns, Key: key, Value: value, Revision: b.revision},
+	}
 	if value == nil {
 		ev.Type = pluginv1.Event_TYPE_DELETE
 		delete(b.entries[ns], key)

@@ -130,7 +130,10 @@ func (r *run) earlier(ctx context.Context) (*Result, error) {
 	r.plan = *p
 	if p.Phase == migration.Fence {
 		if mark.ID != p.ID {
-			return nil, fmt.Errorf("a migration to another backend (%s) was interrupted while writes were held: run that one again first", p.Plugin)
+			return nil, fmt.Errorf(
+				"a migration to another backend (%s) was interrupted while writes were held: run that one again first",
+				p.Plugin,
+			)
 		}
 		o, err := r.arbiter(p).Decide(ctx, p.ID, migration.Stay)
 		if err != nil {
@@ -139,7 +142,12 @@ func (r *run) earlier(ctx context.Context) (*Result, error) {
 		if o != migration.Move {
 			r.Say("an earlier run was interrupted and is aborted")
 			err := r.setPlan(ctx, migration.Aborted, "the command was interrupted")
-			r.plan = migration.Plan{ID: rand.Text(), Plugin: r.To.Name, Hold: r.Hold.Milliseconds(), AtSource: r.From.Traits.GetCompareAndSet()}
+			r.plan = migration.Plan{
+				ID:       rand.Text(),
+				Plugin:   r.To.Name,
+				Hold:     r.Hold.Milliseconds(),
+				AtSource: r.From.Traits.GetCompareAndSet(),
+			}
 			return nil, err
 		}
 	}
@@ -218,7 +226,11 @@ func (r *run) empty(ctx context.Context) error {
 		return err
 	}
 	if there > 0 {
-		return fmt.Errorf("the target is not empty: %d entries differ from the source's or are not there (%s); empty it, or say --replace", there, list(examples))
+		return fmt.Errorf(
+			"the target is not empty: %d entries differ from the source's or are not there (%s); empty it, or say --replace",
+			there,
+			list(examples),
+		)
 	}
 	return nil
 }
@@ -245,7 +257,12 @@ func (r *run) abort(ctx context.Context, why error) error {
 			return fmt.Errorf("everything stays on %s: %w", r.From.Name, why)
 		}
 		if wait.For(ctx, r.poll) != nil {
-			return fmt.Errorf("everything stays on %s, though the nodes could not be told and hold their writes for up to %s: %w", r.From.Name, r.Hold, why)
+			return fmt.Errorf(
+				"everything stays on %s, though the nodes could not be told and hold their writes for up to %s: %w",
+				r.From.Name,
+				r.Hold,
+				why,
+			)
 		}
 	}
 }

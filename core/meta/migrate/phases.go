@@ -66,7 +66,11 @@ func (r *run) prepare(ctx context.Context) error {
 			case len(missing) > 0:
 				return fmt.Errorf("not prepared within %s: %s", r.Wait, list(missing))
 			default:
-				return fmt.Errorf("a copy of what has changed takes %s, too long for writes to be held: say --hold with more than %s", took.Round(time.Millisecond), 5*took.Round(time.Second))
+				return fmt.Errorf(
+					"a copy of what has changed takes %s, too long for writes to be held: say --hold with more than %s",
+					took.Round(time.Millisecond),
+					5*took.Round(time.Second),
+				)
 			}
 		}
 		if err := wait.For(ctx, r.poll); err != nil {
@@ -87,7 +91,11 @@ func (r *run) running(ctx context.Context) error {
 	r.Say("gateways: %s", names(nodes))
 	switch {
 	case !r.To.Traits.GetShared():
-		return fmt.Errorf("%s can be used by one process only, so the running gateways (%s) cannot follow to it: stop them", r.To.Name, names(nodes))
+		return fmt.Errorf(
+			"%s can be used by one process only, so the running gateways (%s) cannot follow to it: stop them",
+			r.To.Name,
+			names(nodes),
+		)
 	case !r.From.Traits.GetCompareAndSet() && !r.To.Traits.GetCompareAndSet():
 		return fmt.Errorf("neither %s nor %s has compare-and-set, so running gateways (%s) cannot agree: stop them, or go by way of etcd",
 			r.From.Name, r.To.Name, names(nodes))
@@ -136,7 +144,11 @@ func (r *run) fence(ctx context.Context) (*Result, error) {
 
 // equal has writes held, and makes the target equal to the source.
 func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error) {
-	ctx, cancel := context.WithDeadlineCause(ctx, began.Add(r.Hold*9/10), fmt.Errorf("writes were held for %s and that was not enough", r.Hold*9/10))
+	ctx, cancel := context.WithDeadlineCause(
+		ctx,
+		began.Add(r.Hold*9/10),
+		fmt.Errorf("writes were held for %s and that was not enough", r.Hold*9/10),
+	)
 	defer cancel()
 	late := func(err error) error {
 		if ctx.Err() != nil && context.Cause(ctx) != nil {
@@ -162,7 +174,10 @@ func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error
 			if nodes == nil {
 				nodes = slices.AppendSeq([]string{}, maps.Keys(answers))
 			}
-			nodes = slices.DeleteFunc(nodes, func(n string) bool { return answers[n].ID == r.plan.ID && answers[n].State == migration.Held })
+			nodes = slices.DeleteFunc(
+				nodes,
+				func(n string) bool { return answers[n].ID == r.plan.ID && answers[n].State == migration.Held },
+			)
 			if len(nodes) == 0 {
 				break
 			}
@@ -227,7 +242,11 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 			break
 		}
 		if wait.For(ctx, r.poll) != nil {
-			return nil, fmt.Errorf("it is decided that the metadata is on %s and nodes follow, but this could not be noted; run the command again: %w", r.To.Name, err)
+			return nil, fmt.Errorf(
+				"it is decided that the metadata is on %s and nodes follow, but this could not be noted; run the command again: %w",
+				r.To.Name,
+				err,
+			)
 		}
 	}
 	for {

@@ -191,7 +191,10 @@ func (b Board) Decide(ctx context.Context, id string, o Outcome) (Outcome, error
 	if err != nil {
 		return Undecided, err
 	}
-	resp, err := b.Client.Put(ctx, &pluginv1.PutRequest{Namespace: Namespace, Key: keyDecision + id, Value: value, Expect: &pluginv1.Expect{}})
+	resp, err := b.Client.Put(
+		ctx,
+		&pluginv1.PutRequest{Namespace: Namespace, Key: keyDecision + id, Value: value, Expect: &pluginv1.Expect{}},
+	)
 	if err != nil {
 		return Undecided, failure(err, "write", keyDecision+id)
 	}

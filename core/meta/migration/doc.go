@@ -1,7 +1,7 @@
-// Package migration moves the metadata of a running cluster from one backend to another.
+// Package migration is the protocol that moves the metadata of a running cluster from one backend to another.
 //
-// Gateways never talk to each other, so everybody meets on a board: the namespace lmqgate.migration of the backend that is left
-// (the source). The command (Run) writes the plan there, every node its answer. Nodes are followers; core/meta has their side.
+// Gateways never talk to each other, so command and nodes communicate through a board: the namespace lmqgate.migration of the old
+// backend (the source). The command (migrate.Run) writes a plan there, and each node writes its answer. core/meta has the node's side.
 //
 //	phase     the command                                   a node
 //	prepare   copies, again and again                       answers "seen", starts the target's plugin, answers "ready"
@@ -10,21 +10,20 @@
 //	moved     waits for the nodes; the plan stays           uses the target, lets its writes go on, answers "moved"
 //	aborted   the plan stays, and says why                  lets its writes go on, on the source
 //
-// What makes it safe:
+// Why it is safe:
 //
-// A node answers (acknowledges) no write whose end is later than Lease after it last began to read a plan that allows writes. So
-// Lease after the plan was written, no node writes that has not read it, however long it was paused; and a node may write under a
-// plan only after it wrote its answer and then read the plan again, so the command, which writes "fence" and then reads the
-// answers, sees every node that could still write.
+// A node acknowledges a write only if the write ends within Lease of the moment at which the node last began to read a plan that
+// allows writes. So a node that has not read the new plan acknowledges no write once Lease has passed since the plan was written,
+// however long the node was paused. A node writes under a plan only after it has written its answer and read the plan again. The
+// command writes "fence" and then reads the answers, so it sees every node that could still write.
 //
-// Whether the cluster moves is decided once, by a compare-and-set (the arbiter: the source where it has that, else the target;
-// without either there is no migration of running gateways). Only the command proposes "moved"; it proposes it after both sides
-// were equal with all writes held. A node that has waited too long proposes "aborted". The first proposal stands, so a command or
-// a node that dies, hangs or is cut off at any moment leaves all nodes on the source or all on the target, never some on each. No clock
-// is compared with another's.
+// One compare-and-set decides whether the cluster moves. It is made on the arbiter: the source if it supports compare-and-set, else
+// the target. If neither does, running gateways cannot be migrated. Only the command proposes "moved", after both sides were equal
+// while all writes were held. A node that has waited too long proposes "aborted". The first proposal wins. So if the command or a
+// node dies, hangs or is cut off at any moment, all nodes end up on the source or all on the target. No two clocks are compared.
 //
-// A node that is started, or wakes up, after the move finds the plan on the source and follows, or refuses to write there.
+// A node that starts or resumes after the move finds the plan on the source. It follows the plan, or refuses to write to the source.
 //
-// The plan names the target's plugin, never its configuration: each node has that in its own file, under meta.next. That it is
-// the same backend is proved by a mark which the command leaves there.
+// The plan names the target's plugin and never its configuration, which each node has in its own file, under meta.next. The command
+// leaves a mark in the target, which proves that all nodes mean the same backend.
 package migration

@@ -97,7 +97,13 @@ func (b *batch) flush(ctx context.Context) error {
 		}
 		t.Stop()
 		if permanent(err) || ctx.Err() != nil {
-			return fmt.Errorf("target: write %d entries, the first %s %q: %w", len(b.ops), place(b.ops[0]).Namespace, place(b.ops[0]).Key, err)
+			return fmt.Errorf(
+				"target: write %d entries, the first %s %q: %w",
+				len(b.ops),
+				place(b.ops[0]).Namespace,
+				place(b.ops[0]).Key,
+				err,
+			)
 		}
 	}
 }

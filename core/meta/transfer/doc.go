@@ -1,8 +1,7 @@
 // Package transfer copies metadata between backends, and to and from files.
 //
-// What is copied is what the contract of meta plugins shows: (namespace, key) -> bytes. How a backend stores them (revisions in
-// values, encoded keys) is its plugin's business and stays behind. Both sides of every comparison are streamed in key order, so
-// memory does not grow with their size.
+// It copies what the contract of meta plugins shows: (namespace, key) -> bytes. How a backend encodes keys and stores revisions is up
+// to its plugin, and is not copied. Comparisons stream both sides in key order, so memory does not grow with the amount of metadata.
 //
-// The package knows nothing of what values mean, but for what Options.Lifetime says of it.
+// The package does not interpret values, except for what Options.Lifetime tells it.
 package transfer

@@ -103,7 +103,11 @@ func openFile(r io.Reader) (*file, error) {
 		return nil, errors.New("line 1: this is no file of lmqgate meta export")
 	}
 	if h.Version > formatVersion {
-		return nil, fmt.Errorf("the file has format version %d, this lmqgate reads up to %d; use the newer lmqgate", h.Version, formatVersion)
+		return nil, fmt.Errorf(
+			"the file has format version %d, this lmqgate reads up to %d; use the newer lmqgate",
+			h.Version,
+			formatVersion,
+		)
 	}
 	return f, nil
 }
@@ -153,7 +157,14 @@ func (f *file) next() (*Entry, error) {
 		return nil, fmt.Errorf("line %d: it has no namespace", f.line)
 	}
 	if f.last != nil && order(f.last, e) >= 0 {
-		return nil, fmt.Errorf("line %d: %s %q does not come after %s %q; the file was changed", f.line, e.Namespace, e.Key, f.last.Namespace, f.last.Key)
+		return nil, fmt.Errorf(
+			"line %d: %s %q does not come after %s %q; the file was changed",
+			f.line,
+			e.Namespace,
+			e.Key,
+			f.last.Namespace,
+			f.last.Key,
+		)
 	}
 	f.last = e
 	f.sum.add(e)
@@ -163,7 +174,13 @@ func (f *file) next() (*Entry, error) {
 func (f *file) finish(t tailLine) error {
 	switch {
 	case t.Entries != f.sum.Entries || t.Bytes != f.sum.Bytes:
-		return fmt.Errorf("the file holds %d entries and %d bytes, its last line says %d and %d: lines are missing", f.sum.Entries, f.sum.Bytes, t.Entries, t.Bytes)
+		return fmt.Errorf(
+			"the file holds %d entries and %d bytes, its last line says %d and %d: lines are missing",
+			f.sum.Entries,
+			f.sum.Bytes,
+			t.Entries,
+			t.Bytes,
+		)
 	case t.SHA256 != f.sum.Digest():
 		return errors.New("the digest of the last line does not fit: the file was changed")
 	}

@@ -194,8 +194,16 @@ func TestAPluginThatListsOutOfOrderIsNamed(t *testing.T) {
 }
 
 func FuzzFilesOfOthersAreRefusedOrWhole(f *testing.F) {
-	f.Add([]byte("{\"lmqgate_meta_export\":1}\n{\"n\":\"b\",\"k\":\"k\",\"v\":\"dg==\"}\n{\"end\":true,\"entries\":1,\"bytes\":2,\"sha256\":\"\"}\n"))
-	f.Add([]byte("{\"lmqgate_meta_export\":1}\n{\"end\":true,\"entries\":0,\"bytes\":0,\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}\n"))
+	f.Add(
+		[]byte(
+			"{\"lmqgate_meta_export\":1}\n{\"n\":\"b\",\"k\":\"k\",\"v\":\"dg==\"}\n{\"end\":true,\"entries\":1,\"bytes\":2,\"sha256\":\"\"}\n",
+		),
+	)
+	f.Add(
+		[]byte(
+			"{\"lmqgate_meta_export\":1}\n{\"end\":true,\"entries\":0,\"bytes\":0,\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}\n",
+		),
+	)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sum, _, err := Verify(bytes.NewReader(data))
 		if err == nil && !bytes.Contains(data, []byte(sum.Digest())) {

@@ -1,12 +1,12 @@
-// Package mqtttest is for tests that speak MQTT packets to a gateway in the same process.
+// Package mqtttest runs a gateway in the test's process and speaks MQTT packets to it.
 //
-// A Node is everything between a socket and a directory: listeners (TCP and WebSocket), sessions, delivery, publishing, the
-// embedded store in a temporary directory, and metadata over a backend in memory. It can be stopped in good order and it can
-// crash; either way Restart brings it back on the same directory and the same metadata. A Client is a socket and a packet
-// codec: it sends what the test says, right or wrong, and answers nothing by itself.
+// A Node is everything from the listeners (TCP and WebSocket) to a directory: sessions, delivery, publishing, the embedded store in a
+// temporary directory, and metadata in memory. It can be stopped cleanly, and it can crash. Restart starts it again on the same
+// directory and metadata. A Client is a socket and a packet codec: it sends what the test says, valid or not, and answers nothing
+// by itself.
 //
-// Nothing here sleeps: what is expected is waited for with a deadline (Patience), and what must not happen is looked for
-// behind a barrier where there is one (Client.Ping), else for a short while (Client.ExpectNothing).
+// Nothing here sleeps to synchronise. A test waits for what it expects, with a deadline (Patience). It looks for what must not happen
+// behind a barrier if there is one (Client.Ping), else for a short time (Client.ExpectNothing).
 //
-// The package never judges the protocol: what is right is the tests' business.
+// The package does not judge the protocol; the tests do.
 package mqtttest

@@ -20,7 +20,12 @@ func sampleRecords() []*store.Record {
 		{Message: store.Message{Topic: "T/a", Payload: []byte("x"), QoS: 1, Publisher: "p", Created: time.UnixMilli(1)}},
 		{
 			Message: store.Message{
-				Topic: "T/ü", QoS: 2, Retain: true, Publisher: strings.Repeat("p", 300), Created: time.UnixMilli(-5), Expires: time.UnixMilli(1 << 41),
+				Topic:     "T/ü",
+				QoS:       2,
+				Retain:    true,
+				Publisher: strings.Repeat("p", 300),
+				Created:   time.UnixMilli(-5),
+				Expires:   time.UnixMilli(1 << 41),
 				Properties: &store.Properties{
 					PayloadFormat: 1, HasFormat: true, ContentType: "c", ResponseTopic: "r", CorrelationData: []byte{0},
 					User: []store.UserProperty{{Key: "a", Value: "b"}, {}},

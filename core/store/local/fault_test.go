@@ -118,7 +118,12 @@ func TestChildWithFailingDisk(t *testing.T) {
 			_, err = put(s, "after")
 			require.ErrorIs(t, err, store.ErrUnavailable)
 			if s.failure.Load() != nil {
-				err = s.Commit(context.Background(), "c", 1, []store.Offset{{QueueRef: store.QueueRef{Queue: "T%a%", Broker: Broker}, Next: 1}})
+				err = s.Commit(
+					context.Background(),
+					"c",
+					1,
+					[]store.Offset{{QueueRef: store.QueueRef{Queue: "T%a%", Broker: Broker}, Next: 1}},
+				)
 				require.ErrorIs(t, err, store.ErrUnavailable)
 			}
 			require.Equal(t, len(acked), len(readAll(t, s)), "what was acknowledged stays readable, and nothing else is")

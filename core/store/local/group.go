@@ -59,9 +59,16 @@ func (gs *groups) of(g store.Group) *group {
 	if gs.byName == nil {
 		gs.byName, gs.queues = make(map[store.Group]*group), make(map[string][]*group)
 	}
-	n := &group{g: g, key: groupKey(g), out: map[int64]lease{}, again: map[int64]struct{}{}, touched: map[int64]struct{}{}, more: make(chan struct{}),
+	n := &group{
+		g:       g,
+		key:     groupKey(g),
+		out:     map[int64]lease{},
+		again:   map[int64]struct{}{},
+		touched: map[int64]struct{}{},
+		more:    make(chan struct{}),
 		// Receipts from before a restart must not fit.
-		serial: uint64(time.Now().UnixNano())}
+		serial: uint64(time.Now().UnixNano()),
+	}
 	gs.byName[g] = n
 	gs.queues[g.Queue] = append(gs.queues[g.Queue], n)
 	return n

@@ -18,7 +18,12 @@ func (s *Store) writable() error {
 		return *err
 	}
 	if t := s.trouble.Load(); t != nil && time.Since(t.at) < troubleLasts {
-		return fmt.Errorf("local store: pebble cannot write its tables to %q and tries again (%w): %w", s.opts.Path, t.err, store.ErrUnavailable)
+		return fmt.Errorf(
+			"local store: pebble cannot write its tables to %q and tries again (%w): %w",
+			s.opts.Path,
+			t.err,
+			store.ErrUnavailable,
+		)
 	}
 	if s.full.Load() {
 		return fmt.Errorf("local store: less than %d bytes are free on the disk of %q; free some: %w",

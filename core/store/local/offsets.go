@@ -26,7 +26,13 @@ func (s *Store) Commit(ctx context.Context, client string, epoch int64, offsets 
 			return err
 		}
 		if found && epoch < int64(last) {
-			return fmt.Errorf("local store: client %q commits with epoch %d, the last was %d: %w", client, epoch, int64(last), store.ErrStaleEpoch)
+			return fmt.Errorf(
+				"local store: client %q commits with epoch %d, the last was %d: %w",
+				client,
+				epoch,
+				int64(last),
+				store.ErrStaleEpoch,
+			)
 		}
 		if !found || epoch != int64(last) {
 			_ = b.Set(key, binary.BigEndian.AppendUint64(nil, uint64(epoch)), nil)

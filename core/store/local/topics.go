@@ -196,7 +196,12 @@ func (s *Store) barrier(ctx context.Context) error {
 // ValidTopic accepts every name that MQTT can express as a first level, but for the gateway's own. See store.Store.
 func (s *Store) ValidTopic(name string) error {
 	if strings.HasPrefix(name, store.OwnPrefix) {
-		return fmt.Errorf("local store: names that begin with %q are the gateway's own, like %q: %w", store.OwnPrefix, name, store.ErrInvalidTopic)
+		return fmt.Errorf(
+			"local store: names that begin with %q are the gateway's own, like %q: %w",
+			store.OwnPrefix,
+			name,
+			store.ErrInvalidTopic,
+		)
 	}
 	return checkName(name)
 }
@@ -206,7 +211,11 @@ func checkName(name string) error {
 	case len(name) > maxTopic:
 		return fmt.Errorf("local store: topic name of %d bytes, the limit is %d: %w", len(name), maxTopic, store.ErrInvalidTopic)
 	case strings.ContainsAny(name, "/+#\x00") || !utf8.ValidString(name):
-		return fmt.Errorf("local store: topic name %q contains \"/\", \"+\", \"#\", U+0000 or what is not UTF-8: %w", name, store.ErrInvalidTopic)
+		return fmt.Errorf(
+			"local store: topic name %q contains \"/\", \"+\", \"#\", U+0000 or what is not UTF-8: %w",
+			name,
+			store.ErrInvalidTopic,
+		)
 	}
 	return nil
 }

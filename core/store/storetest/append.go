@@ -39,9 +39,17 @@ func everyField(t *testing.T, s *suite) {
 		Topic: name, Payload: []byte("\x00\x01\xffbinary\r\n"), QoS: 2, Retain: true, Publisher: "client ü,%", Exchange: "1-2-3-4",
 		Created: time.UnixMilli(1_700_000_000_123), Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond),
 		Properties: &store.Properties{
-			PayloadFormat: 1, HasFormat: true, ContentType: "text/plain; charset=utf-8", ResponseTopic: first + "/reply",
+			PayloadFormat:   1,
+			HasFormat:       true,
+			ContentType:     "text/plain; charset=utf-8",
+			ResponseTopic:   first + "/reply",
 			CorrelationData: []byte("\x00\x02,\x01 ☃"),
-			User:            []store.UserProperty{{Key: "k", Value: "v1"}, {Key: "k", Value: "v2"}, {Key: "", Value: ""}, {Key: "a\x01b", Value: "c\x02,\"d"}},
+			User: []store.UserProperty{
+				{Key: "k", Value: "v1"},
+				{Key: "k", Value: "v2"},
+				{Key: "", Value: ""},
+				{Key: "a\x01b", Value: "c\x02,\"d"},
+			},
 		},
 	}
 	p := s.put(t, appendTo(m))

@@ -37,7 +37,11 @@ func faulty(t *testing.T, n int) *storetest.Faulty {
 func put(s store.Store, payload string) error {
 	done := make(chan error, 1)
 	m := &store.Message{Topic: "T/a", Payload: []byte(payload)}
-	s.Append(context.Background(), store.Append{Message: m, Topic: "T", Queues: []string{queue}}, func(_ store.Position, err error) { done <- err })
+	s.Append(
+		context.Background(),
+		store.Append{Message: m, Topic: "T", Queues: []string{queue}},
+		func(_ store.Position, err error) { done <- err },
+	)
 	return <-done
 }
 

@@ -1,9 +1,10 @@
 // Package storetest is the conformance suite of store.Store: what the gateway relies on, whichever store is configured.
 //
-// A store's tests call Run with a Factory. Every case makes first-level topics and queues of its own, so all cases may use
-// one running store. What a store shows with a delay (a remote queue index) is waited for, up to Factory.Patience.
+// The tests of a store call Run with a Factory. Each case uses first-level topics and queues that no other case uses, so all cases
+// can share one running store. Where a store shows a change with a delay (a remote queue index), the suite waits for it, for
+// Factory.Patience at most.
 //
-// The package also has doubles for faults that cannot be produced with a real store at will: see Faulty.
+// Faulty wraps a store and injects faults that a real store cannot produce on demand.
 package storetest
 
 import (

@@ -114,7 +114,9 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 		req.Body, req.ContentLength = nil, 0
 	}
 	var connected atomic.Bool
-	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
+	req = req.WithContext(
+		httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}),
+	)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		err = fmt.Errorf("asking %s: %w", req.URL.Host, withoutURL(err))
@@ -125,7 +127,11 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		return nil, fmt.Errorf("%s answered with a redirect (%d), which is not followed; configure the URL that it leads to", req.URL.Host, resp.StatusCode)
+		return nil, fmt.Errorf(
+			"%s answered with a redirect (%d), which is not followed; configure the URL that it leads to",
+			req.URL.Host,
+			resp.StatusCode,
+		)
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, c.maxAnswer+1))
 	switch {
@@ -152,7 +158,9 @@ func CheckURL(text string, plain bool) error {
 	case u.Fragment != "":
 		return errors.New("must not have a fragment (#...)")
 	case u.Scheme == "http" && !plain && !isLoopback(u.Hostname()):
-		return errors.New("is http to another machine, where everybody on the way can read and change what is said; use https, or set allow_plain_http: true")
+		return errors.New(
+			"is http to another machine, where everybody on the way can read and change what is said; use https, or set allow_plain_http: true",
+		)
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func missing(old *protoregistry.Files, today interface {
 			for j := range old.Fields().Len() {
 				f := old.Fields().Get(j)
 				g := m.Fields().ByNumber(f.Number())
-				if g == nil || g.Name() != f.Name() || g.Kind() != f.Kind() || g.Cardinality() != f.Cardinality() || typeOf(g) != typeOf(f) {
+				if g == nil || g.Name() != f.Name() || g.Kind() != f.Kind() || g.Cardinality() != f.Cardinality() ||
+					typeOf(g) != typeOf(f) {
 					lack(f.FullName(), "is gone or another")
 				}
 			}

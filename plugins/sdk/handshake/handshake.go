@@ -1,7 +1,7 @@
-// Package handshake holds what a gateway and its plugins must agree on before they can speak: the cookie that tells a
-// plugin that a gateway started it, the versions of the contract, and the name under which the contract is served.
+// Package handshake has what a gateway and its plugins must agree on before the first call: the cookie that tells a plugin that a
+// gateway started it, the versions of the contract, and the name under which the contract is served.
 //
-// It is a package of its own so that the gateway's core can use it without importing anything of the SDK.
+// It is a separate package so that the gateway's core can use it without importing the SDK.
 package handshake
 
 import "slices"

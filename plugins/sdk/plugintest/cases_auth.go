@@ -27,8 +27,10 @@ func authCases() []check {
 			text:  "A client that nothing in the configuration speaks for is not admitted; a plugin never allows everything",
 			proto: "auth.proto, Auth.Authenticate", section: "authenticate"}},
 		{name: "stands malformed CONNECTs and admits none", run: (*trial).malformedConnects, rule: rule{
-			text:  "Whatever a CONNECT holds, the answer is a denial (or INVALID_ARGUMENT), never an admission, another error or the end of the plugin",
-			proto: "auth.proto, Auth.Authenticate", section: "authenticate"}},
+			text:    "Whatever a CONNECT holds, the answer is a denial (or INVALID_ARGUMENT), never an admission, another error or the end of the plugin",
+			proto:   "auth.proto, Auth.Authenticate",
+			section: "authenticate",
+		}},
 		{name: "stands malformed actions and allows none", run: (*trial).malformedActions, rule: rule{
 			text:  "An action of an unknown kind, and a topic name or filter that MQTT forbids, is denied (or INVALID_ARGUMENT)",
 			proto: "auth.proto, Auth.Authorize", section: "authorize"}},
@@ -36,11 +38,15 @@ func authCases() []check {
 			text:  "Authorize answers one decision for each action, in order; a batch is decided as its actions one by one are",
 			proto: "auth.proto, Auth.Authorize", section: "authorize"}},
 		{name: "says so where QoS or retain had a part in a decision", run: (*trial).qosAndRetain, rule: rule{
-			text:  "Where QoS or retain had a part in a decision that may be cached, depends_on_qos_retain is true; else the gateway uses it for every QoS",
-			proto: "auth.proto, Decision.depends_on_qos_retain", section: "authorize"}},
+			text:    "Where QoS or retain had a part in a decision that may be cached, depends_on_qos_retain is true; else the gateway uses it for every QoS",
+			proto:   "auth.proto, Decision.depends_on_qos_retain",
+			section: "authorize",
+		}},
 		{name: "treats clients that another plugin admitted as it declares", run: (*trial).foreignClients, rule: rule{
-			text:  "With FOREIGN_CLIENTS_DENY each action of a client that another plugin admitted is denied; with FOREIGN_CLIENTS_JUDGE it is judged by client id and user name",
-			proto: "plugin.proto, ForeignClients", section: "authorize"}},
+			text:    "With FOREIGN_CLIENTS_DENY each action of a client that another plugin admitted is denied; with FOREIGN_CLIENTS_JUDGE it is judged by client id and user name",
+			proto:   "plugin.proto, ForeignClients",
+			section: "authorize",
+		}},
 		{name: "knows its clients again after a restart", run: (*trial).authorizeAfterRestart, limit: longLimit, rule: rule{
 			text:  "Identity and attributes are all that Authorize needs: connected clients stay when the plugin is started again",
 			proto: "auth.proto, Client", section: "authorize"}},
@@ -54,8 +60,10 @@ func authCases() []check {
 			text:  "Revocations stays open where Describe declares it, and is UNIMPLEMENTED where it does not",
 			proto: "auth.proto, Auth.Revocations", section: "revocations"}},
 		{name: "serves enhanced authentication if it declares methods", run: (*trial).exchange, rule: rule{
-			text:  "Exchange is UNIMPLEMENTED where Describe lists no methods; otherwise what does not fit is denied, and a step of an exchange that is not known never admits",
-			proto: "auth.proto, Auth.Exchange", section: "exchange"}},
+			text:    "Exchange is UNIMPLEMENTED where Describe lists no methods; otherwise what does not fit is denied, and a step of an exchange that is not known never admits",
+			proto:   "auth.proto, Auth.Exchange",
+			section: "exchange",
+		}},
 	}
 	for i := range cases {
 		cases[i].group, cases[i].needs = groupAuth, needsActive
@@ -248,7 +256,10 @@ func (t *trial) malformedActions() {
 	// Nobody in particular may do nothing.
 	if !t.anonymous() {
 		for _, nobody := range []*pluginv1.Client{nil, {AdmittedBy: t.suite.describe.GetName()}} {
-			resp, err := r.auth.Authorize(t.ctx, &pluginv1.AuthorizeRequest{Client: nobody, Actions: []*pluginv1.Action{{Kind: publish, Topic: plain}}})
+			resp, err := r.auth.Authorize(
+				t.ctx,
+				&pluginv1.AuthorizeRequest{Client: nobody, Actions: []*pluginv1.Action{{Kind: publish, Topic: plain}}},
+			)
 			if status.Code(err) == codes.InvalidArgument {
 				continue
 			}
@@ -297,7 +308,14 @@ func (t *trial) batches() {
 		}
 		for i, d := range t.authorize(r, client, batch...) {
 			if want := alone[(i*7+i/len(kinds))%len(kinds)]; d.GetAllow() != want {
-				t.failf("decision %d of a batch of %d is allow=%v, alone it was allow=%v, for %s", i, n, d.GetAllow(), want, render(batch[i]))
+				t.failf(
+					"decision %d of a batch of %d is allow=%v, alone it was allow=%v, for %s",
+					i,
+					n,
+					d.GetAllow(),
+					want,
+					render(batch[i]),
+				)
 			}
 		}
 	}
@@ -319,7 +337,14 @@ func (t *trial) qosAndRetain() {
 				d := t.authorize(r, client, other)[0]
 				cached := first.GetCacheMs() > 0 && !first.GetDependsOnQosRetain() || d.GetCacheMs() > 0 && !d.GetDependsOnQosRetain()
 				if d.GetAllow() != first.GetAllow() && cached {
-					t.failf("QoS %d, retain %v is allow=%v, and %s is allow=%v; one of the decisions may be cached for both", qos, other.GetRetain(), d.GetAllow(), sample, first.GetAllow())
+					t.failf(
+						"QoS %d, retain %v is allow=%v, and %s is allow=%v; one of the decisions may be cached for both",
+						qos,
+						other.GetRetain(),
+						d.GetAllow(),
+						sample,
+						first.GetAllow(),
+					)
 				}
 			}
 		}
@@ -348,7 +373,10 @@ func (t *trial) foreignClients() {
 	}
 	// Some may be denied: rules can be about what only an admission of its own says, such as the claims of a token.
 	if judges && denied != "" && !allowed {
-		t.failf("it declares FOREIGN_CLIENTS_JUDGE and denies everything that its rules allow to a client that another plugin admitted, at last %s", denied)
+		t.failf(
+			"it declares FOREIGN_CLIENTS_JUDGE and denies everything that its rules allow to a client that another plugin admitted, at last %s",
+			denied,
+		)
 	}
 	for _, sample := range actions(t.profile.Deny) {
 		tried = true

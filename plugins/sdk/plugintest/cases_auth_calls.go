@@ -121,13 +121,27 @@ func (t *trial) revocations() {
 			case !declared:
 				t.failAt("Revocations", errText(err), "Describe says that there are no revocations; the answer must be UNIMPLEMENTED")
 			case errors.Is(err, io.EOF):
-				t.failAt("Revocations", "the end of the stream", "the stream ended by itself after %v; it stays open until the caller ends it", time.Since(begin).Round(time.Millisecond))
+				t.failAt(
+					"Revocations",
+					"the end of the stream",
+					"the stream ended by itself after %v; it stays open until the caller ends it",
+					time.Since(begin).Round(time.Millisecond),
+				)
 			default:
-				t.failAt("Revocations", errText(err), "the stream broke after %v; it stays open until the caller ends it", time.Since(begin).Round(time.Millisecond))
+				t.failAt(
+					"Revocations",
+					errText(err),
+					"the stream broke after %v; it stays open until the caller ends it",
+					time.Since(begin).Round(time.Millisecond),
+				)
 			}
 		case <-time.After(limit):
 			if !t.suite.describe.GetAuth().GetRevocations() {
-				t.failAt("Revocations", "a stream that stays open", "Describe says that there are no revocations; the answer must be UNIMPLEMENTED")
+				t.failAt(
+					"Revocations",
+					"a stream that stays open",
+					"Describe says that there are no revocations; the answer must be UNIMPLEMENTED",
+				)
 			}
 		}
 	}
@@ -137,8 +151,17 @@ func (t *trial) exchange() {
 	r := t.plugin()
 	methods := t.suite.describe.GetAuth().GetMethods()
 	first := func(id, method string, data []byte) *pluginv1.ExchangeRequest {
-		return &pluginv1.ExchangeRequest{ExchangeId: "plugintest-" + t.id + "-" + id, Method: method, Data: data,
-			Connection: &pluginv1.Connection{ClientId: "plugintest-" + t.id, MqttVersion: 5, Listener: "tcp", RemoteAddress: "127.0.0.1:50000"}}
+		return &pluginv1.ExchangeRequest{
+			ExchangeId: "plugintest-" + t.id + "-" + id,
+			Method:     method,
+			Data:       data,
+			Connection: &pluginv1.Connection{
+				ClientId:      "plugintest-" + t.id,
+				MqttVersion:   5,
+				Listener:      "tcp",
+				RemoteAddress: "127.0.0.1:50000",
+			},
+		}
 	}
 	if len(methods) == 0 {
 		if _, err := r.auth.Exchange(t.ctx, first("none", "SCRAM-SHA-256", nil)); status.Code(err) != codes.Unimplemented {

@@ -20,14 +20,50 @@ const probes = 3
 func configCases() []check {
 	const proto, section = "plugin.proto, ConfigProblem.key", "configure"
 	return []check{
-		{group: groupConfig, name: "an unknown key is a problem that names it", needs: needsConfig, limit: longLimit, run: (*trial).unknownKeys, rule: rule{
-			text: "Configure refuses a key that it does not know, with the key's dotted path", proto: proto, section: section}},
-		{group: groupConfig, name: "a value of a wrong type is a problem that names its key", needs: needsConfig, limit: longLimit, run: (*trial).wrongTypes, rule: rule{
-			text: "Configure refuses a value that is not of the type in Describe, with the key's dotted path", proto: proto, section: section}},
-		{group: groupConfig, name: "a required key that is missing is a problem that names it", needs: needsConfig, limit: longLimit, run: (*trial).missingKeys, rule: rule{
-			text: "Configure refuses a configuration without a key that Describe calls required, with the key's dotted path", proto: proto, section: section}},
-		{group: groupConfig, name: "an empty configuration is taken or answered with problems", needs: needsConfig, run: (*trial).emptyConfig, rule: rule{
-			text: "A configuration that is refused is answered with problems, not with a gRPC error", proto: "plugin.proto, Plugin.Configure", section: section}},
+		{
+			group: groupConfig,
+			name:  "an unknown key is a problem that names it",
+			needs: needsConfig,
+			limit: longLimit,
+			run:   (*trial).unknownKeys,
+			rule: rule{
+				text: "Configure refuses a key that it does not know, with the key's dotted path", proto: proto, section: section},
+		},
+		{
+			group: groupConfig,
+			name:  "a value of a wrong type is a problem that names its key",
+			needs: needsConfig,
+			limit: longLimit,
+			run:   (*trial).wrongTypes,
+			rule: rule{
+				text:    "Configure refuses a value that is not of the type in Describe, with the key's dotted path",
+				proto:   proto,
+				section: section,
+			},
+		},
+		{
+			group: groupConfig,
+			name:  "a required key that is missing is a problem that names it",
+			needs: needsConfig,
+			limit: longLimit,
+			run:   (*trial).missingKeys,
+			rule: rule{
+				text:    "Configure refuses a configuration without a key that Describe calls required, with the key's dotted path",
+				proto:   proto,
+				section: section,
+			},
+		},
+		{
+			group: groupConfig,
+			name:  "an empty configuration is taken or answered with problems",
+			needs: needsConfig,
+			run:   (*trial).emptyConfig,
+			rule: rule{
+				text:    "A configuration that is refused is answered with problems, not with a gRPC error",
+				proto:   "plugin.proto, Plugin.Configure",
+				section: section,
+			},
+		},
 	}
 }
 
@@ -54,7 +90,11 @@ func (t *trial) refuses(probeList []probe) {
 		asked := "Configure with " + p.what
 		switch {
 		case err != nil:
-			faults[i] = &fault{asked, errText(err), "a refused configuration must be answered with problems, and an error came: " + oneLine(err.Error())}
+			faults[i] = &fault{
+				asked,
+				errText(err),
+				"a refused configuration must be answered with problems, and an error came: " + oneLine(err.Error()),
+			}
 		case len(problems) == 0:
 			faults[i] = &fault{asked, "no problems: the configuration is accepted", "it takes " + p.what}
 		case !named(problems, p):

@@ -26,11 +26,15 @@ func lifeCases() []check {
 			text:  "Deactivate returns within 5 s, once the calls that are under way have been answered; streams end with it",
 			proto: "plugin.proto, Plugin.Deactivate", section: "life"}},
 		{name: "configures beside an active one, and is exclusive as it declares", run: (*trial).second, limit: longLimit, rule: rule{
-			text:  "Configure opens nothing exclusive; where Describe says exclusive, a second Activate is FAILED_PRECONDITION until the first has deactivated, otherwise both are active at once",
-			proto: "plugin.proto, DescribeResponse.exclusive", section: "life"}},
+			text:    "Configure opens nothing exclusive; where Describe says exclusive, a second Activate is FAILED_PRECONDITION until the first has deactivated, otherwise both are active at once",
+			proto:   "plugin.proto, DescribeResponse.exclusive",
+			section: "life",
+		}},
 		{name: "ends with its standard input", run: (*trial).endOfInput, limit: longLimit, rule: rule{
-			text:  "When its standard input ends, a plugin must exit, within 3 s, whatever it is doing, and with every process that it started",
-			proto: "plugin.proto, Transport", section: "end"}},
+			text:    "When its standard input ends, a plugin must exit, within 3 s, whatever it is doing, and with every process that it started",
+			proto:   "plugin.proto, Transport",
+			section: "end",
+		}},
 		{name: "ends at SIGTERM", run: (*trial).sigterm, rule: rule{
 			text:  "SIGTERM ends a plugin within 3 s",
 			proto: "plugin.proto, Transport", section: "end"}},
@@ -237,7 +241,11 @@ func (t *trial) endOfInput() {
 		_ = r.proc.stdin.Close()
 		begin := time.Now()
 		if !r.proc.await(exitLimit) {
-			t.failAt(asked, fmt.Sprintf("the process still runs after %v", exitLimit), "the process does not end with its standard input; it would outlive its gateway")
+			t.failAt(
+				asked,
+				fmt.Sprintf("the process still runs after %v", exitLimit),
+				"the process does not end with its standard input; it would outlive its gateway",
+			)
 		}
 		for r.proc.leftBehind() {
 			if time.Since(begin) > exitLimit {

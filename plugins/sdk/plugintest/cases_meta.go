@@ -32,8 +32,10 @@ func metaCases() []check {
 			text:  "Delete removes one entry; removing what is absent is no error",
 			proto: "meta.proto, Meta.Delete", section: "meta"}},
 		{name: "counts revisions up", run: (*trial).revisionsGrow, rule: rule{
-			text:  "A revision is a positive number that grows with every change of a key, its removal included; with compare_and_set it grows over all keys together",
-			proto: "meta.proto, Meta", section: "revisions"}},
+			text:    "A revision is a positive number that grows with every change of a key, its removal included; with compare_and_set it grows over all keys together",
+			proto:   "meta.proto, Meta",
+			section: "revisions",
+		}},
 		{name: "keeps values of every byte and of every length", run: (*trial).anyValue, rule: rule{
 			text:  "A value is bytes, of any length up to max_value_bytes, empty included",
 			proto: "meta.proto, Entry.value", section: "meta"}},
@@ -44,20 +46,28 @@ func metaCases() []check {
 			text:  "An entry belongs to one namespace, whatever the others are called",
 			proto: "meta.proto, Entry.namespace", section: "meta"}},
 		{name: "lists in key order, by prefix, in pages", run: (*trial).listsInOrder, limit: longLimit, rule: rule{
-			text:  "List streams all entries of a namespace whose key has the prefix, in the order of the keys' bytes, in pages of up to page_size, each with the revision of the snapshot",
-			proto: "meta.proto, Meta.List", section: "list"}},
+			text:    "List streams all entries of a namespace whose key has the prefix, in the order of the keys' bytes, in pages of up to page_size, each with the revision of the snapshot",
+			proto:   "meta.proto, Meta.List",
+			section: "list",
+		}},
 		{name: "lists more than fits in one message", run: (*trial).listsMuch, limit: longLimit, rule: rule{
 			text:  "A page is well below the 16 MiB that a message may have, whatever page_size says",
 			proto: "meta.proto, Meta.List", section: "limits"}},
 		{name: "writes only where the expectation holds", run: (*trial).expectations, rule: rule{
-			text:  "With expect, the key must have that revision, or be absent for 0; otherwise done is false, nothing changes, and current is what is there",
-			proto: "meta.proto, Expect", section: "expectations"}},
+			text:    "With expect, the key must have that revision, or be absent for 0; otherwise done is false, nothing changes, and current is what is there",
+			proto:   "meta.proto, Expect",
+			section: "expectations",
+		}},
 		{name: "applies a batch in order", run: (*trial).batchInOrder, rule: rule{
-			text:  "Batch applies its operations in order; a later one on the same key counts. The gateway's have up to 101 operations and 1 MiB",
-			proto: "meta.proto, Meta.Batch", section: "batch"}},
+			text:    "Batch applies its operations in order; a later one on the same key counts. The gateway's have up to 101 operations and 1 MiB",
+			proto:   "meta.proto, Meta.Batch",
+			section: "batch",
+		}},
 		{name: "applies a batch whole or not at all, as declared", run: (*trial).batchFails, rule: rule{
-			text:  "Where an expectation of a batch does not hold, done is false and failed_index says which; with atomic_batch nothing was applied, without it nothing from that operation on",
-			proto: "meta.proto, BatchResponse", section: "batch"}},
+			text:    "Where an expectation of a batch does not hold, done is false and failed_index says which; with atomic_batch nothing was applied, without it nothing from that operation on",
+			proto:   "meta.proto, BatchResponse",
+			section: "batch",
+		}},
 		{name: "refuses malformed requests and goes on", run: (*trial).malformedMeta, rule: rule{
 			text:  "INVALID_ARGUMENT for a malformed request, of which nothing is applied",
 			proto: "meta.proto, gRPC errors", section: "errors"}},
@@ -85,9 +95,12 @@ func metaCases() []check {
 	}
 	cases = append(cases, watchCases()...)
 	// The last one: it leaves a backend with little room.
-	cases = append(cases, check{name: "refuses what is over its limits of keys and bytes", run: (*trial).totalLimits, limit: longLimit, rule: rule{
-		text:  "RESOURCE_EXHAUSTED where a limit of Describe is reached, and nothing is written; reading and removing go on",
-		proto: "meta.proto, gRPC errors; plugin.proto, MetaTraits", section: "limits"}})
+	cases = append(
+		cases,
+		check{name: "refuses what is over its limits of keys and bytes", run: (*trial).totalLimits, limit: longLimit, rule: rule{
+			text:  "RESOURCE_EXHAUSTED where a limit of Describe is reached, and nothing is written; reading and removing go on",
+			proto: "meta.proto, gRPC errors; plugin.proto, MetaTraits", section: "limits"}},
+	)
 	for i := range cases {
 		cases[i].group, cases[i].needs = groupMeta, needsActive
 	}
@@ -200,9 +213,56 @@ func (t *trial) anyValue() {
 // unusualKeys differ in a byte, in case, in what a pattern or a path could take for the same.
 func unusualKeys() []string {
 	return []string{
-		"", " ", "a", "A", "a ", " a", "a/", "a/b", "/a", "//", ".", "..", "../a", "*", "%", "%2F", "_", "a_b", "a%b", "axb", "?", "#", "+/#", "$SYS/x",
-		"~", "~41", "\\", `"`, "'", "a'b", "--", "\t", "\n", "\x00", "\x01", "a\x00b", "ü", "u\u0308", "Ü", "日本語", "\U0001F600", "\u00a0", "\ufeff", "a,b", "a=b", "a:b", "a|b", "null",
-		strings.Repeat("k", longestKey), strings.Repeat("k", longestKey-1),
+		"",
+		" ",
+		"a",
+		"A",
+		"a ",
+		" a",
+		"a/",
+		"a/b",
+		"/a",
+		"//",
+		".",
+		"..",
+		"../a",
+		"*",
+		"%",
+		"%2F",
+		"_",
+		"a_b",
+		"a%b",
+		"axb",
+		"?",
+		"#",
+		"+/#",
+		"$SYS/x",
+		"~",
+		"~41",
+		"\\",
+		`"`,
+		"'",
+		"a'b",
+		"--",
+		"\t",
+		"\n",
+		"\x00",
+		"\x01",
+		"a\x00b",
+		"ü",
+		"u\u0308",
+		"Ü",
+		"日本語",
+		"\U0001F600",
+		"\u00a0",
+		"\ufeff",
+		"a,b",
+		"a=b",
+		"a:b",
+		"a|b",
+		"null",
+		strings.Repeat("k", longestKey),
+		strings.Repeat("k", longestKey-1),
 	}
 }
 
@@ -258,7 +318,10 @@ func (t *trial) expectations() {
 	r, ns := t.plugin(), t.namespace("expect")
 	try := func(key, value string, expect int64) *pluginv1.PutResponse {
 		t.touched = r
-		resp, err := r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: []byte(value), Expect: &pluginv1.Expect{Revision: expect}})
+		resp, err := r.meta.Put(
+			t.ctx,
+			&pluginv1.PutRequest{Namespace: ns, Key: key, Value: []byte(value), Expect: &pluginv1.Expect{Revision: expect}},
+		)
 		t.must(err)
 		return resp
 	}
@@ -360,11 +423,21 @@ func (t *trial) valueLimit() {
 	}
 	t.put(r, ns, "k", []byte("small"))
 	large := bytes.Repeat([]byte{7}, int(limit)+1)
-	if _, err := r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: "k", Value: large}); status.Code(err) != codes.ResourceExhausted {
+	if _, err := r.meta.Put(
+		t.ctx,
+		&pluginv1.PutRequest{Namespace: ns, Key: "k", Value: large},
+	); status.Code(
+		err,
+	) != codes.ResourceExhausted {
 		t.failf("a value of %d bytes, one more than max_value_bytes, must be RESOURCE_EXHAUSTED", len(large))
 	}
 	t.holds(r, ns, "k", "small", 0)
-	if _, err := r.meta.Batch(t.ctx, &pluginv1.BatchRequest{Operations: []*pluginv1.Operation{putOp(ns, "k", large)}}); status.Code(err) != codes.ResourceExhausted {
+	if _, err := r.meta.Batch(
+		t.ctx,
+		&pluginv1.BatchRequest{Operations: []*pluginv1.Operation{putOp(ns, "k", large)}},
+	); status.Code(
+		err,
+	) != codes.ResourceExhausted {
 		t.failf("a batch with a value of %d bytes, one more than max_value_bytes, must be RESOURCE_EXHAUSTED", len(large))
 	}
 	t.holds(r, ns, "k", "small", 0)

@@ -93,7 +93,12 @@ func (t *trial) batchInOrder() {
 	}
 	for _, e := range entries {
 		if e.GetRevision() > revision {
-			t.failf("the revision of %s is %d, and its Batch was answered with %d, which must be the last one of the batch", quote(e.GetKey()), e.GetRevision(), revision)
+			t.failf(
+				"the revision of %s is %d, and its Batch was answered with %d, which must be the last one of the batch",
+				quote(e.GetKey()),
+				e.GetRevision(),
+				revision,
+			)
 		}
 	}
 	var ops []*pluginv1.Operation
@@ -123,7 +128,13 @@ func (t *trial) batchFails() {
 		op.GetPut().Expect = &pluginv1.Expect{Revision: revision}
 		return op
 	}
-	ops := []*pluginv1.Operation{putOp(ns, "before", []byte("2")), expecting("kept", kept), expecting("kept2", kept+1000), putOp(ns, "after", []byte("2")), removeOp(ns, "kept")}
+	ops := []*pluginv1.Operation{
+		putOp(ns, "before", []byte("2")),
+		expecting("kept", kept),
+		expecting("kept2", kept+1000),
+		putOp(ns, "after", []byte("2")),
+		removeOp(ns, "kept"),
+	}
 	resp, err := r.meta.Batch(t.ctx, &pluginv1.BatchRequest{Operations: ops})
 	t.must(err)
 	switch {

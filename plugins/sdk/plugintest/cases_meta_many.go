@@ -173,7 +173,10 @@ func (t *trial) compareAndSet() {
 	var mu sync.Mutex
 	done := 0
 	t.must(parallel(created, atOnce, func(i int) error {
-		resp, err := nodes[i%len(nodes)].meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: "once", Value: fmt.Appendf(nil, "%d", i), Expect: &pluginv1.Expect{}})
+		resp, err := nodes[i%len(nodes)].meta.Put(
+			t.ctx,
+			&pluginv1.PutRequest{Namespace: ns, Key: "once", Value: fmt.Appendf(nil, "%d", i), Expect: &pluginv1.Expect{}},
+		)
 		if err == nil && resp.GetDone() {
 			mu.Lock()
 			done++
@@ -307,7 +310,12 @@ func (t *trial) durable() {
 		want[key] = "3"
 		next := t.put(r, ns, key, []byte("3"))
 		if again := t.put(r, ns, "a", []byte("1")); next <= last && t.traits().GetCompareAndSet() || again <= entries[0].GetRevision() {
-			t.failf("after %s a change has the revision %d, and one before had %d", how, min(next, again), max(last, entries[0].GetRevision()))
+			t.failf(
+				"after %s a change has the revision %d, and one before had %d",
+				how,
+				min(next, again),
+				max(last, entries[0].GetRevision()),
+			)
 		} else {
 			last = again
 		}

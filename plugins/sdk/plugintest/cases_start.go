@@ -17,21 +17,47 @@ const groupStart = "start"
 
 func startCases() []check {
 	return []check{
-		{group: groupStart, name: "prints its handshake line and nothing before it", needs: needsNothing, run: (*trial).handshakeLine, rule: rule{
-			text:  "A plugin starts with the few environment variables that a gateway gives it, and first of all prints one handshake line, within 5 s, for gRPC and a version that was offered",
-			proto: "plugin.proto, Transport", section: "handshake"}},
-		{group: groupStart, name: "answers Describe before it is configured", needs: needsHandshake, run: (*trial).describeFirst, rule: rule{
-			text:  "Describe needs no configuration and says name, version, kind, configuration keys and the traits of the kind",
-			proto: "plugin.proto, Plugin.Describe", section: "describe"}},
+		{
+			group: groupStart,
+			name:  "prints its handshake line and nothing before it",
+			needs: needsNothing,
+			run:   (*trial).handshakeLine,
+			rule: rule{
+				text:    "A plugin starts with the few environment variables that a gateway gives it, and first of all prints one handshake line, within 5 s, for gRPC and a version that was offered",
+				proto:   "plugin.proto, Transport",
+				section: "handshake",
+			},
+		},
+		{
+			group: groupStart,
+			name:  "answers Describe before it is configured",
+			needs: needsHandshake,
+			run:   (*trial).describeFirst,
+			rule: rule{
+				text:  "Describe needs no configuration and says name, version, kind, configuration keys and the traits of the kind",
+				proto: "plugin.proto, Plugin.Describe", section: "describe"},
+		},
 		{group: groupStart, name: "takes the profile's configuration", needs: needsDescribe, run: (*trial).takesConfig, rule: rule{
 			text:  "Configure answers no problems for a configuration that is right",
 			proto: "plugin.proto, Plugin.Configure", section: "configure"}},
-		{group: groupStart, name: "is ready after Activate, and well", needs: needsConfig, run: func(t *trial) { t.plugin(); t.activated = true }, rule: rule{
-			text:  "Activate makes the plugin ready for calls, and Health says whether it can do its work",
-			proto: "plugin.proto, Plugin.Activate and Plugin.Health", section: "activate"}},
-		{group: groupStart, name: "agrees with a gateway that also offers later versions", needs: needsDescribe, run: (*trial).laterVersions, rule: rule{
-			text:  "A plugin picks a version that it speaks from those in PLUGIN_PROTOCOL_VERSIONS; a later gateway offers more",
-			proto: "plugin.proto, Transport", section: "compatibility"}},
+		{
+			group: groupStart,
+			name:  "is ready after Activate, and well",
+			needs: needsConfig,
+			run:   func(t *trial) { t.plugin(); t.activated = true },
+			rule: rule{
+				text:  "Activate makes the plugin ready for calls, and Health says whether it can do its work",
+				proto: "plugin.proto, Plugin.Activate and Plugin.Health", section: "activate"},
+		},
+		{
+			group: groupStart,
+			name:  "agrees with a gateway that also offers later versions",
+			needs: needsDescribe,
+			run:   (*trial).laterVersions,
+			rule: rule{
+				text:  "A plugin picks a version that it speaks from those in PLUGIN_PROTOCOL_VERSIONS; a later gateway offers more",
+				proto: "plugin.proto, Transport", section: "compatibility"},
+		},
 		{group: groupStart, name: "serves gRPC's health service", needs: needsDescribe, run: (*trial).grpcHealth, rule: rule{
 			text:  `A plugin also serves grpc.health.v1.Health for the service name "plugin"`,
 			proto: "plugin.proto, Transport", section: "handshake"}},
@@ -60,7 +86,12 @@ func (t *trial) handshakeLine() {
 	}
 	if free, freeErr := t.begin(t.ctx, at, handshake.Versions(), true); freeErr == nil {
 		free.kill()
-		t.failAt(asked, came, "%v; it does start with the environment of this shell, so it needs a variable that a gateway does not pass on (a gateway passes PATH, LANG and TMPDIR)", err)
+		t.failAt(
+			asked,
+			came,
+			"%v; it does start with the environment of this shell, so it needs a variable that a gateway does not pass on (a gateway passes PATH, LANG and TMPDIR)",
+			err,
+		)
 	}
 	t.failAt(asked, came, "%v", err)
 }
@@ -96,7 +127,12 @@ func (t *trial) describeFirst() {
 		case key.GetPath() == "" || seen[key.GetPath()]:
 			t.failf("the configuration key %s is empty or there twice", quote(key.GetPath()))
 		case !slices.Contains(keyTypes, key.GetType()):
-			t.failf("the type of configuration key %s is %s; it must be one of %s", quote(key.GetPath()), quote(key.GetType()), strings.Join(keyTypes, ", "))
+			t.failf(
+				"the type of configuration key %s is %s; it must be one of %s",
+				quote(key.GetPath()),
+				quote(key.GetType()),
+				strings.Join(keyTypes, ", "),
+			)
 		}
 		seen[key.GetPath()] = true
 	}

@@ -17,23 +17,44 @@ func watchCases() []check {
 	const proto, section = "meta.proto, Meta.Watch", "watch"
 	return []check{
 		{name: "watches if it declares watch", run: (*trial).watchDeclared, rule: rule{
-			text: "Watch is UNIMPLEMENTED where MetaTraits.watch is false, and stays open where it is true", proto: proto, section: section}},
+			text:    "Watch is UNIMPLEMENTED where MetaTraits.watch is false, and stays open where it is true",
+			proto:   proto,
+			section: section,
+		}},
 		{name: "tells a watch of every change, in order", run: (*trial).watchOrder, rule: rule{
-			text: "Watch streams the changes of a namespace that are later than a revision, in revision order, with namespace, key, value and the revision that their writer was answered", proto: proto, section: section}},
+			text:    "Watch streams the changes of a namespace that are later than a revision, in revision order, with namespace, key, value and the revision that their writer was answered",
+			proto:   proto,
+			section: section,
+		}},
 		{name: "tells a watch of what came between the listing and the watch", run: (*trial).watchCatchesUp, rule: rule{
 			text: "A Watch from the revision of a List misses nothing", proto: "meta.proto, Meta.List and Meta.Watch", section: section}},
 		{name: "lists and watches to the same end while others write", run: (*trial).watchWhileWriting, limit: longLimit, rule: rule{
-			text: "A List and a Watch from its revision bring the same entries as a later List, whatever is written meanwhile", proto: "meta.proto, Meta.List and Meta.Watch", section: section}},
+			text:    "A List and a Watch from its revision bring the same entries as a later List, whatever is written meanwhile",
+			proto:   "meta.proto, Meta.List and Meta.Watch",
+			section: section,
+		}},
 		{name: "serves several watches, each its own", run: (*trial).severalWatches, rule: rule{
-			text: "Each watch gets the changes of its namespace and prefix; one that ends disturbs no other", proto: proto, section: section}},
+			text:    "Each watch gets the changes of its namespace and prefix; one that ends disturbs no other",
+			proto:   proto,
+			section: section,
+		}},
 		{name: "keeps a quiet watch open", run: (*trial).quietWatch, rule: rule{
 			text: "The stream stays open while nothing changes, and goes on when something does", proto: proto, section: section}},
 		{name: "goes on while a watch does not read", run: (*trial).slowWatch, limit: longLimit, rule: rule{
-			text: "A reader that is slow holds up no writer and no other reader; what it missed is streamed, or it is told compacted", proto: proto, section: section}},
+			text:    "A reader that is slow holds up no writer and no other reader; what it missed is streamed, or it is told compacted",
+			proto:   proto,
+			section: section,
+		}},
 		{name: "says compacted to a revision that it never had", run: (*trial).revisionOfAnother, rule: rule{
-			text: "A watch from a revision that is later than all is one from before a backup was restored, or from another database: compacted is true and the stream ends", proto: "meta.proto, WatchResponse.compacted", section: section}},
+			text:    "A watch from a revision that is later than all is one from before a backup was restored, or from another database: compacted is true and the stream ends",
+			proto:   "meta.proto, WatchResponse.compacted",
+			section: section,
+		}},
 		{name: "streams what is old, or says compacted", run: (*trial).oldRevision, limit: longLimit, rule: rule{
-			text: "Where changes after after_revision are no longer known, compacted is true and the stream ends; nothing is left out silently, over a restart neither", proto: "meta.proto, WatchResponse.compacted", section: section}},
+			text:    "Where changes after after_revision are no longer known, compacted is true and the stream ends; nothing is left out silently, over a restart neither",
+			proto:   "meta.proto, WatchResponse.compacted",
+			section: section,
+		}},
 	}
 }
 
@@ -113,7 +134,10 @@ func (t *trial) story(r *running, ns string) []step {
 	remove("b")
 	t.remove(r, ns, "never") // changes nothing, so there is nothing to tell
 	put("b", "2")
-	if _, err := r.meta.Put(t.ctx, &pluginv1.PutRequest{Namespace: ns, Key: "a", Value: []byte("no"), Expect: &pluginv1.Expect{}}); err != nil {
+	if _, err := r.meta.Put(
+		t.ctx,
+		&pluginv1.PutRequest{Namespace: ns, Key: "a", Value: []byte("no"), Expect: &pluginv1.Expect{}},
+	); err != nil {
 		t.must(err)
 	}
 	t.put(r, t.namespace("elsewhere"), "a", []byte("elsewhere"))
@@ -303,7 +327,14 @@ func (t *trial) slowWatch() {
 	t.awaitOrCompacted(slow, metaLimit, fmt.Sprintf("the last of %d changes", changes), func(events []*pluginv1.Event) bool {
 		for ; told < len(events); told++ {
 			if told >= changes || !steps[told].matches(events[told]) {
-				t.failAt(slow.asked, eventsText(events[:told+1]), "change %d was %s, and it tells of %s", told+1, steps[min(told, changes-1)], eventText(events[told]))
+				t.failAt(
+					slow.asked,
+					eventsText(events[:told+1]),
+					"change %d was %s, and it tells of %s",
+					told+1,
+					steps[min(told, changes-1)],
+					eventText(events[told]),
+				)
 			}
 		}
 		return told == changes
@@ -327,15 +358,28 @@ func (t *trial) oldRevision() {
 	look := func(when string, want int, exact []step) {
 		f := t.follow(r, ns, "", first)
 		var all []*pluginv1.Event
-		if t.awaitOrCompacted(f, metaLimit, fmt.Sprintf("the last of %d changes that are older %s", want, when), func(events []*pluginv1.Event) bool {
-			all = events
-			for i := range min(len(events), len(exact)) {
-				if !exact[i].matches(events[i]) {
-					t.failAt(f.asked, eventsText(events[:i+1]), "%s, change %d after the revision was %s, and it tells of %s without a word of compaction", when, i+1, exact[i], eventText(events[i]))
+		if t.awaitOrCompacted(
+			f,
+			metaLimit,
+			fmt.Sprintf("the last of %d changes that are older %s", want, when),
+			func(events []*pluginv1.Event) bool {
+				all = events
+				for i := range min(len(events), len(exact)) {
+					if !exact[i].matches(events[i]) {
+						t.failAt(
+							f.asked,
+							eventsText(events[:i+1]),
+							"%s, change %d after the revision was %s, and it tells of %s without a word of compaction",
+							when,
+							i+1,
+							exact[i],
+							eventText(events[i]),
+						)
+					}
 				}
-			}
-			return len(events) >= want
-		}) {
+				return len(events) >= want
+			},
+		) {
 			return
 		}
 		if len(all) != want {

@@ -61,7 +61,14 @@ func (w *watcher) last() (asked, came string) {
 }
 
 // unary bounds each call as the gateway does, and takes note of it.
-func (w *watcher) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func (w *watcher) unary(
+	ctx context.Context,
+	method string,
+	req, reply any,
+	cc *grpc.ClientConn,
+	invoke grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
+) error {
 	limit := limitOf(method)
 	bound, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -75,7 +82,14 @@ func (w *watcher) unary(ctx context.Context, method string, req, reply any, cc *
 }
 
 // stream takes note of a stream's messages.
-func (w *watcher) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (w *watcher) stream(
+	ctx context.Context,
+	desc *grpc.StreamDesc,
+	cc *grpc.ClientConn,
+	method string,
+	open grpc.Streamer,
+	opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	s, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
 		w.note(method, nil, nil, err)

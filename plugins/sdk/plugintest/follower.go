@@ -80,7 +80,11 @@ func (f *follower) take(req *pluginv1.WatchRequest, resp *pluginv1.WatchResponse
 		case entry.GetNamespace() != req.GetNamespace() || !strings.HasPrefix(entry.GetKey(), req.GetPrefix()):
 			f.fault("an event is about %s %s, which was not asked for", quote(entry.GetNamespace()), quote(entry.GetKey()))
 		case entry.GetRevision() <= f.revision:
-			f.fault("an event has the revision %d, and all changes up to %d had been streamed or were not asked for", entry.GetRevision(), f.revision)
+			f.fault(
+				"an event has the revision %d, and all changes up to %d had been streamed or were not asked for",
+				entry.GetRevision(),
+				f.revision,
+			)
 		case entry.GetRevision() < last:
 			f.fault("an event of revision %d comes after one of revision %d; they come in revision order", entry.GetRevision(), last)
 		}
@@ -127,7 +131,12 @@ func (t *trial) awaitOrCompacted(f *follower, limit time.Duration, what string, 
 		case !compacted && done(events):
 			return false
 		case ended:
-			t.failAt(f.asked, eventsText(events)+", then "+endText(err), "the stream ended by itself; it stays open until the caller ends it, and %s did not come", what)
+			t.failAt(
+				f.asked,
+				eventsText(events)+", then "+endText(err),
+				"the stream ended by itself; it stays open until the caller ends it, and %s did not come",
+				what,
+			)
 		}
 		select {
 		case <-changed:

@@ -17,7 +17,14 @@ func TestAFrozenPluginKeepsTheContract(t *testing.T) {
 		for _, kind := range []string{"auth", "meta"} {
 			t.Run(version+" "+kind, func(t *testing.T) {
 				path := filepath.Join(dir, "frozen-"+kind+"-"+version)
-				out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../../test/frozenplugin/"+version).CombinedOutput()
+				out, err := exec.CommandContext(
+					t.Context(),
+					"go",
+					"build",
+					"-o",
+					path,
+					"../../../test/frozenplugin/"+version,
+				).CombinedOutput()
 				require.NoError(t, err, "%s", out)
 				require.NoError(t, os.Chmod(path, 0o755))
 				if kind == "meta" {

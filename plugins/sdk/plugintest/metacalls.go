@@ -178,7 +178,9 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 		resp, err := stream.Recv()
 		switch {
 		case errors.Is(err, io.EOF) && pages == 0:
-			return wrong("List ends without a page; an empty listing is one page without entries, with the revision that a Watch starts from")
+			return wrong(
+				"List ends without a page; an empty listing is one page without entries, with the revision that a Watch starts from",
+			)
 		case errors.Is(err, io.EOF):
 			return entries, revision, nil
 		case err != nil && ctx.Err() != nil && !late.Stop():
@@ -192,7 +194,10 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 		}
 		switch {
 		case resp.GetRevision() < 0 || resp.GetRevision() == 0 && len(resp.GetEntries()) > 0:
-			return wrong("a page of List has the revision %d; each page carries the revision of the snapshot, which is 0 only where nothing was ever written", resp.GetRevision())
+			return wrong(
+				"a page of List has the revision %d; each page carries the revision of the snapshot, which is 0 only where nothing was ever written",
+				resp.GetRevision(),
+			)
 		case pages > 0 && resp.GetRevision() != revision:
 			return wrong("a page of List has the revision %d, the one before had %d; a listing has one", resp.GetRevision(), revision)
 		}
@@ -208,7 +213,11 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 			case last >= 0 && entries[last].GetKey() == e.GetKey():
 				return wrong("List has the key %s twice", quote(e.GetKey()))
 			case last >= 0 && entries[last].GetKey() > e.GetKey():
-				return wrong("List has %s after %s; keys come in the order of their bytes", quote(e.GetKey()), quote(entries[last].GetKey()))
+				return wrong(
+					"List has %s after %s; keys come in the order of their bytes",
+					quote(e.GetKey()),
+					quote(entries[last].GetKey()),
+				)
 			}
 			entries = append(entries, e)
 		}

@@ -231,7 +231,10 @@ func (p *process) shake(ctx context.Context, versions []int) (shaken, error) {
 	s := shaken{line: line}
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 || fields[0] != "1" {
-		return s, fmt.Errorf("its first line is %s; it must be the handshake line 1|VERSION|unix or tcp|ADDRESS|grpc|CERTIFICATE, and nothing may come before it", quote(line))
+		return s, fmt.Errorf(
+			"its first line is %s; it must be the handshake line 1|VERSION|unix or tcp|ADDRESS|grpc|CERTIFICATE, and nothing may come before it",
+			quote(line),
+		)
 	}
 	var err error
 	if s.version, err = strconv.Atoi(fields[1]); err != nil || !slices.Contains(versions, s.version) {

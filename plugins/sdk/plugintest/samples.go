@@ -108,7 +108,10 @@ func wrongAnswer(resp *pluginv1.AuthenticateResponse) string {
 	}
 	if at := resp.GetExpiresAtMs(); resp.GetReason() == pluginv1.Reason_REASON_OK && at != 0 {
 		if end := time.UnixMilli(at); end.Before(time.Now()) {
-			return fmt.Sprintf("it admits a client until %s, which is over; expires_at_ms is milliseconds since the epoch", end.UTC().Format(time.RFC3339))
+			return fmt.Sprintf(
+				"it admits a client until %s, which is over; expires_at_ms is milliseconds since the epoch",
+				end.UTC().Format(time.RFC3339),
+			)
 		}
 	}
 	return ""
@@ -140,7 +143,12 @@ func (t *trial) admit(r *running, sample Request) *pluginv1.Client {
 	req := sample.authenticate()
 	resp := t.authenticate(r, req)
 	if resp.GetReason() != pluginv1.Reason_REASON_OK {
-		t.failf("the client is denied (%s, %s), and the profile says that it is admitted: %s", resp.GetReason(), quote(resp.GetDetail()), sample)
+		t.failf(
+			"the client is denied (%s, %s), and the profile says that it is admitted: %s",
+			resp.GetReason(),
+			quote(resp.GetDetail()),
+			sample,
+		)
 	}
 	return t.clientOf(req.GetConnection(), resp)
 }

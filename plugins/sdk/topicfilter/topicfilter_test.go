@@ -29,11 +29,36 @@ func TestARuleCoversAFilterOnlyIfItMatchesEverythingTheFilterMatches(t *testing.
 		rule, filter string
 		want         bool
 	}{
-		{"a/#", "a/#", true}, {"a/#", "a", true}, {"a/#", "a/+", true}, {"a/#", "a/b/#", true}, {"a/#", "#", false}, {"a/#", "+/b", false},
-		{"a/+", "a/#", false}, {"a/+", "a/+", true}, {"a/+", "a/b", true}, {"a/+", "a/+/c", false}, {"a/b", "a/+", false}, {"a", "a/#", false},
-		{"#", "#", true}, {"#", "+/x", true}, {"#", "$SYS/#", false}, {"+/x", "$SYS/x", false}, {"+/#", "#", true}, {"+/#", "a/#", true},
-		{"#", "+/#", true}, {"+/+", "#", false}, {"x/+/#", "x/#", false}, {"$SYS/#", "$SYS/+", true}, {"+", "#", false}, {"/#", "/#", true},
-		{"+", "/", false}, {"+/+", "/", true},
+		{"a/#", "a/#", true},
+		{"a/#", "a", true},
+		{"a/#", "a/+", true},
+		{"a/#", "a/b/#", true},
+		{"a/#", "#", false},
+		{"a/#", "+/b", false},
+		{
+			"a/+",
+			"a/#",
+			false,
+		},
+		{"a/+", "a/+", true},
+		{"a/+", "a/b", true},
+		{"a/+", "a/+/c", false},
+		{"a/b", "a/+", false},
+		{"a", "a/#", false},
+		{"#", "#", true},
+		{"#", "+/x", true},
+		{"#", "$SYS/#", false},
+		{"+/x", "$SYS/x", false},
+		{"+/#", "#", true},
+		{"+/#", "a/#", true},
+		{"#", "+/#", true},
+		{"+/+", "#", false},
+		{"x/+/#", "x/#", false},
+		{"$SYS/#", "$SYS/+", true},
+		{"+", "#", false},
+		{"/#", "/#", true},
+		{"+", "/", false},
+		{"+/+", "/", true},
 	}
 	for _, c := range cases {
 		require.Equal(t, c.want, Covers(c.rule, c.filter), "%s covers %s", c.rule, c.filter)

@@ -11,7 +11,11 @@ import (
 // Answer decides each action of a request, in order; decide is asked for Publish or Subscribe only, with a topic name or a
 // topic filter that MQTT allows: all else is denied. keep is how long the
 // gateway may go on using the decisions.
-func Answer(req *pluginv1.AuthorizeRequest, keep time.Duration, decide func(kind Action, topic string) (allowed bool, why string)) *pluginv1.AuthorizeResponse {
+func Answer(
+	req *pluginv1.AuthorizeRequest,
+	keep time.Duration,
+	decide func(kind Action, topic string) (allowed bool, why string),
+) *pluginv1.AuthorizeResponse {
 	resp := &pluginv1.AuthorizeResponse{Decisions: make([]*pluginv1.Decision, len(req.GetActions()))}
 	for i, a := range req.GetActions() {
 		d := &pluginv1.Decision{CacheMs: keep.Milliseconds()}

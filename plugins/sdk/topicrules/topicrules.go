@@ -1,9 +1,9 @@
-// Package topicrules decides by a list of topic rules what a client may publish and subscribe, for auth plugins whose
-// configuration has such rules. Rules are decoded by sdk.Decode as they stand:
+// Package topicrules decides by a list of topic rules what a client may publish and subscribe to. It is for auth plugins that have
+// such rules in their configuration, where sdk.Decode decodes them:
 //
 //	Rules []topicrules.Rule `config:"rules"`
 //
-// The first rule that matches decides; what no rule matches is denied.
+// The first rule that matches decides. What no rule matches is denied.
 package topicrules
 
 import (

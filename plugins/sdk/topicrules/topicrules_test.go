@@ -158,7 +158,10 @@ func TestWhereNoRulesAreWrittenEverythingMayBeAllowed(t *testing.T) {
 }
 
 func TestValuesStandForThemselvesOnly(t *testing.T) {
-	s := Subject{ClientID: "dev1", Values: map[string]string{"tenant": "acme", "site.id": "7", "wild": "+", "deep": "a/b", "sys": "$SYS", "self": "%{tenant}"}}
+	s := Subject{
+		ClientID: "dev1",
+		Values:   map[string]string{"tenant": "acme", "site.id": "7", "wild": "+", "deep": "a/b", "sys": "$SYS", "self": "%{tenant}"},
+	}
 	cases := []struct {
 		rules, topic string
 		want         bool

@@ -74,7 +74,12 @@ func Jars(ctx context.Context, version string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DoutputDirectory="+part)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("fetch RocketMQ %s with mvn (is Maven installed, and a repository reachable?): %w\n%s", version, err, tail(out))
+		return "", fmt.Errorf(
+			"fetch RocketMQ %s with mvn (is Maven installed, and a repository reachable?): %w\n%s",
+			version,
+			err,
+			tail(out),
+		)
 	}
 	if err := os.Rename(part, lib); err != nil {
 		return "", fmt.Errorf("put the jars in place: %w", err)
@@ -87,7 +92,12 @@ func pomFor(version string) string {
 	b.WriteString(`<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>` +
 		`<groupId>lmqgate.test</groupId><artifactId>rocketmq</artifactId><version>1</version><dependencies>`)
 	for _, a := range artifacts {
-		fmt.Fprintf(&b, "<dependency><groupId>org.apache.rocketmq</groupId><artifactId>%s</artifactId><version>%s</version></dependency>", a, version)
+		fmt.Fprintf(
+			&b,
+			"<dependency><groupId>org.apache.rocketmq</groupId><artifactId>%s</artifactId><version>%s</version></dependency>",
+			a,
+			version,
+		)
 	}
 	b.WriteString("</dependencies></project>\n")
 	return b.String()

@@ -170,7 +170,13 @@ func (c *Cluster) newBroker(i int) (*node, error) {
 }
 
 func (c *Cluster) java(home, class, conf string, flags ...string) *java {
-	args := slices.Concat(flags, moduleFlags, []string{"-Duser.home=" + home}, c.opts.Java, []string{"-cp", c.lib + "/*", class, "-c", conf})
+	args := slices.Concat(
+		flags,
+		moduleFlags,
+		[]string{"-Duser.home=" + home},
+		c.opts.Java,
+		[]string{"-cp", c.lib + "/*", class, "-c", conf},
+	)
 	return &java{args: args, home: home, detached: c.opts.Detached}
 }
 
@@ -290,7 +296,11 @@ func (c *Cluster) CreateTopic(ctx context.Context, broker, topic string, queues 
 		return fmt.Errorf("create topic %q: no broker %q", topic, broker)
 	}
 	return retry(ctx, func() error {
-		return c.client.CreateTopic(ctx, c.brokers[i].addr, remoting.TopicConfig{Name: topic, ReadQueues: queues, WriteQueues: queues, Perm: remoting.PermReadWrite})
+		return c.client.CreateTopic(
+			ctx,
+			c.brokers[i].addr,
+			remoting.TopicConfig{Name: topic, ReadQueues: queues, WriteQueues: queues, Perm: remoting.PermReadWrite},
+		)
 	})
 }
 
