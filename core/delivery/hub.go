@@ -46,6 +46,8 @@ type Options struct {
 	// Hidden is how long a record of a shared group stays this node's before the store hands it out anew, unless this node still
 	// lives and says that it has it; 0: 30 s.
 	Hidden time.Duration
+	// Retained is told of each record with the retain flag that a tail brings, before any reader has it. It must be quick; nil: nobody.
+	Retained func(*store.Record)
 	// Verify is how often an idle queue's end is compared with the store's; 0: 60 s.
 	Verify time.Duration
 }
@@ -64,6 +66,11 @@ type Hub struct {
 	hidden    time.Duration
 	buffered  atomic.Int64
 	filters   *topic.Trie[*source]
+	retain    func(*store.Record)
+
+	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached: so each record comes
+	// either before a reader's start or to the reader. It is taken before the others.
+	routing sync.RWMutex
 
 	ctx    context.Context //nolint:containedctx // ends the hub's own goroutines
 	cancel context.CancelFunc
@@ -85,8 +92,8 @@ func New(o Options) *Hub {
 	h := &Hub{
 		store: o.Store, catalog: o.Catalog, log: o.Log,
 		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify, hidden: o.Hidden,
-		filters: topic.NewTrie[*source](),
-		ctx:     ctx, cancel: cancel,
+		filters: topic.NewTrie[*source](), retain: o.Retained,
+		ctx: ctx, cancel: cancel,
 		sources: make(map[string]*source),
 		tails:   make(map[tailKey]*tail),
 		groups:  make(map[string]*group), inGroups: make(map[string]int),
@@ -96,6 +103,9 @@ func New(o Options) *Hub {
 	setDefault(&h.linger, 30*time.Second)
 	setDefault(&h.verify, time.Minute)
 	setDefault(&h.hidden, 30*time.Second)
+	if h.retain == nil {
+		h.retain = func(*store.Record) {}
+	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -140,12 +150,14 @@ func (h *Hub) Close() {
 
 func (h *Hub) overBudget() bool { return h.buffered.Load() > h.budget }
 
-// Live opens a reader at the present end of what matches a filter: every record stored after Live returns reaches it.
+// Live opens a reader at the present end of what matches a filter: every record stored after Live returns reaches it, and none that
+// this node knew to be stored before. Of those, the ones with the retain flag are handed out as Item.Early.
 func (h *Hub) Live(ctx context.Context, filter string, owner Owner) (*LiveReader, error) {
 	return h.openTail(ctx, filter, "", owner, false)
 }
 
-// Loose opens a reader like Live, but only of records that lack the filter's queue.
+// Loose opens a reader like Live, but only of records that lack the filter's queue. Those that have it and the retain flag are handed
+// out as Item.Early.
 func (h *Hub) Loose(ctx context.Context, filter string, owner Owner) (*LiveReader, error) {
 	return h.openTail(ctx, filter, "", owner, true)
 }
@@ -160,14 +172,18 @@ func (h *Hub) openTail(ctx context.Context, filter, client string, owner Owner, 
 	if err != nil {
 		return nil, err
 	}
+	all := h.ends(s)
+	h.routing.Lock()
+	defer h.routing.Unlock()
+	start, skips := h.starts(all)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := &s.live
 	if loose {
 		v = &s.loose
 	}
-	r := &LiveReader{src: s, view: v, owner: owner, loose: loose, seq: v.end()}
-	v.readers = append(v.readers, r)
+	r := &LiveReader{src: s, view: v, owner: owner, loose: loose, seq: v.end(), start: start, skips: skips}
+	v.readers, v.newest = append(v.readers, r), start
 	return r, nil
 }
 
@@ -276,36 +292,58 @@ func (h *Hub) TopicsChanged(ctx context.Context) error {
 }
 
 // route hands records of a first-level topic to the sources whose filters match.
-func (h *Hub) route(name string, p store.Partition, recs []*store.Record) {
+func (h *Hub) route(name string, at *part, p store.Partition, recs []*store.Record) {
 	for _, rec := range recs {
-		if _, p2p := topic.P2PTarget(rec.Topic); p2p {
-			continue // comes through its bucket
-		}
-		if topic.ValidateName(rec.Topic) != nil {
-			h.metrics.invalid.Inc() // of a RocketMQ producer; no MQTT client could take it
-			continue
-		}
-		from := origin{topic: name, partition: p, offset: rec.Position.Offset}
-		h.filters.Match(rec.Topic, func(s *source) { s.feed(from, rec) })
+		h.routing.RLock()
+		at.pass(rec.Position.Offset, rec.Position.Time)
+		h.routeOne(name, p, rec)
+		h.routing.RUnlock()
 	}
 	h.metrics.tailed.Add(float64(len(recs)))
 }
 
-// routeP2P hands records of a bucket to the clients that they are for.
-func (h *Hub) routeP2P(p store.Partition, recs []*store.Record) {
+func (h *Hub) routeOne(name string, p store.Partition, rec *store.Record) {
+	if topic.ValidateName(rec.Topic) != nil {
+		h.metrics.invalid.Inc() // of a RocketMQ producer; no MQTT client could take it
+		return
+	}
+	if rec.Retain {
+		h.retain(rec)
+	}
+	if _, p2p := topic.P2PTarget(rec.Topic); p2p {
+		return // comes through its bucket
+	}
+	from := origin{topic: name, partition: p, offset: rec.Position.Offset}
+	h.filters.Match(rec.Topic, func(s *source) { s.feed(from, rec) })
+}
+
+// routeP2P hands records of a bucket, or of a client's own queue, to the clients that they are for.
+func (h *Hub) routeP2P(name string, at *part, p store.Partition, recs []*store.Record) {
 	for _, rec := range recs {
-		client, ok := topic.P2PTarget(rec.Topic)
-		if !ok {
-			continue
+		h.routing.RLock()
+		if offset, ok := rec.Offset(name); ok {
+			at.pass(offset, rec.Position.Time)
 		}
-		h.mu.Lock()
-		s := h.sources["\x00"+client]
-		h.mu.Unlock()
-		if s != nil {
-			s.feed(origin{partition: p}, rec)
-		}
+		h.routeOneP2P(p, rec)
+		h.routing.RUnlock()
 	}
 	h.metrics.tailed.Add(float64(len(recs)))
+}
+
+func (h *Hub) routeOneP2P(p store.Partition, rec *store.Record) {
+	client, ok := topic.P2PTarget(rec.Topic)
+	if !ok {
+		return
+	}
+	if rec.Retain {
+		h.retain(rec)
+	}
+	h.mu.Lock()
+	s := h.sources["\x00"+client]
+	h.mu.Unlock()
+	if s != nil {
+		s.feed(origin{partition: p}, rec)
+	}
 }
 
 // after runs f in a goroutine of the hub's after a delay.

@@ -34,7 +34,8 @@ type slot struct {
 
 type faultyTail struct{}
 
-func (faultyTail) Close() {}
+func (faultyTail) Close()                                         {}
+func (faultyTail) Ends(func(p store.Partition, begin, end int64)) {}
 
 func newFaultyStore() *faultyStore {
 	return &faultyStore{queues: map[store.QueueRef][]slot{}, parts: map[store.Partition][]*store.Record{}, tails: map[string]store.TailFunc{}}
@@ -461,11 +462,11 @@ func BenchmarkRouteToOneQueueReader(b *testing.B) {
 		b.Fatal(err)
 	}
 	var buf []Item
-	recs := []*store.Record{rec}
+	recs, at0 := []*store.Record{rec}, &part{}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		rec.Entries[0].Offset = int64(i)
-		h.route("T", store.Partition{Broker: testBroker}, recs)
+		h.route("T", at0, store.Partition{Broker: testBroker}, recs)
 		buf, _ = r.Next(32, buf[:0])
 	}
 }

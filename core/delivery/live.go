@@ -12,6 +12,8 @@ import (
 type tailView struct {
 	window
 	readers []*LiveReader
+	// newest is the start of the reader that opened last.
+	newest *starts
 }
 
 func (v *tailView) used() bool { return len(v.readers) > 0 }
@@ -62,7 +64,9 @@ type LiveReader struct {
 	view  *tailView
 	owner Owner
 	loose bool
+	start *starts
 	// Guarded by src.mu.
+	skips  []skip
 	seq    uint64
 	idle   bool
 	closed bool
@@ -97,11 +101,15 @@ func (r *LiveReader) Next(limit int, out []Item) ([]Item, State) {
 	}
 	v := r.view
 	r.seq = max(r.seq, v.base)
-	for ; limit > 0 && r.seq < v.end(); limit-- {
+	for ; limit > 0 && r.seq < v.end(); r.seq++ {
 		e := v.at(r.seq)
 		e.refs--
-		out = append(out, Item{Record: e.rec})
-		r.seq++
+		early := e.late || len(r.skips) > 0 && r.leaves(e.from)
+		if early && !e.rec.Retain {
+			continue
+		}
+		out = append(out, Item{Record: e.rec, Early: early})
+		limit--
 	}
 	v.trim(r.src.hub)
 	if r.seq < v.end() {
@@ -172,8 +180,14 @@ func (r *LiveReader) merge(from origin, lo int64, batch store.Batch, out []Item)
 		if batch.Offsets[i] > now.hi {
 			break
 		}
-		if r.src.accepts(rec) && (!r.loose || r.src.lacksQueue(from.topic, rec)) {
-			out = append(out, Item{Record: rec})
+		early := r.loose && !r.src.lacksQueue(from.topic, rec)
+		if len(r.skips) > 0 && !early {
+			at := from
+			at.offset = batch.Offsets[i]
+			early = r.leaves(at)
+		}
+		if r.src.accepts(rec) && (!early || rec.Retain) {
+			out = append(out, Item{Record: rec, Early: early})
 		}
 	}
 	if len(batch.Records) == 0 || batch.Next <= lo || batch.Next > now.hi {

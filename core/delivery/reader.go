@@ -15,6 +15,10 @@ type Item struct {
 	Record *store.Record
 	// Next is what to commit once this record and all before it are acknowledged. It has a meaning for QueueReaders only.
 	Next int64
+	// Early: the reader does not bring this record. It has the retain flag, so it may be what a new subscription is to be sent as
+	// retained: it lies before the start of a reader of a tail, or, if the filter's queue has it, it may lie before the start of
+	// that queue's reader.
+	Early bool
 	// Lease is set by GroupReaders only: the record is the reader's until it is acknowledged or returned.
 	Lease *Lease
 }

@@ -56,6 +56,9 @@ func (s *source) feed(from origin, rec *store.Record) {
 		if v := s.queues[ref]; v != nil {
 			v.add(rec, offset)
 		}
+		if rec.Retain && s.loose.used() {
+			s.loose.add(s.hub, entry{rec: rec, offset: -1, from: from, late: true})
+		}
 	case rec.Partial && len(s.queues) > 0:
 		// The entry, if there is one, is on another record that no tail brings.
 		if v := s.queues[ref]; v != nil {

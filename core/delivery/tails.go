@@ -24,6 +24,10 @@ type tail struct {
 	err   error
 	t     store.Tail
 	timer *time.Timer
+	// began, first (once it is ready) and parts say where the tail began, and how far it is.
+	began time.Time
+	first *marks
+	parts parts
 	// over is set when the tail is given up: what it still brings is another tail's by then.
 	over atomic.Bool
 }
@@ -102,7 +106,7 @@ func (h *Hub) drop(s *source, k tailKey, t *tail) {
 
 // start begins a tail. Called with mu held.
 func (h *Hub) start(k tailKey) *tail {
-	t := &tail{ready: make(chan struct{})}
+	t := &tail{ready: make(chan struct{}), began: time.Now()}
 	h.tails[k] = t
 	if h.closed {
 		t.err = ErrClosed
@@ -113,19 +117,18 @@ func (h *Hub) start(k tailKey) *tail {
 		defer close(t.ready)
 		ctx, cancel := context.WithTimeout(h.ctx, startTimeout)
 		defer cancel()
+		open, route := h.store.Tail, h.route
 		if k.queue {
-			t.t, t.err = h.store.TailQueue(ctx, k.name, func(p store.Partition, recs []*store.Record) {
-				if !t.over.Load() {
-					h.routeP2P(p, recs)
-				}
-			})
-			return
+			open, route = h.store.TailQueue, h.routeP2P
 		}
-		t.t, t.err = h.store.Tail(ctx, k.name, func(p store.Partition, recs []*store.Record) {
+		t.t, t.err = open(ctx, k.name, func(p store.Partition, recs []*store.Record) {
 			if !t.over.Load() {
-				h.route(k.name, p, recs)
+				route(k.name, t.parts.get(p), p, recs)
 			}
 		})
+		if t.err == nil {
+			t.begin()
+		}
 	})
 	return t
 }

@@ -9,7 +9,7 @@ type entry struct {
 	offset int64
 	refs   int32
 	// late marks a record that came at an offset that was passed already (offsets can repeat); readers take it whatever
-	// their cursor is.
+	// their cursor is. In windows on the tail it marks a record that is in the filter's queue as well: it is handed out as Item.Early.
 	late bool
 	from origin
 }

@@ -181,7 +181,7 @@ func (g *Gateway) build() error {
 	g.catalog = catalog.New(catalog.Options{Store: st, Meta: g.meta, Dispatch: g.dispatch(), AutoCreate: g.cfg.Topics.AutoCreate,
 		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Log: g.log})
 	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta}, Log: g.log, Registerer: g.registry})
-	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Log: g.log, Registerer: g.registry})
+	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained, Log: g.log, Registerer: g.registry})
 	g.catalog.Watch(g.hub)
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher, Meta: g.meta, Alive: g.alive,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})

@@ -115,7 +115,7 @@ func (m *Meta) Start(ctx context.Context) error {
 		for _, r := range m.mirrors {
 			m.wg.Go(func() { r.run(run) })
 		}
-		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run, m.calls.run, m.follower.run} {
+		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run, m.retained.tells, m.calls.run, m.follower.run} {
 			m.wg.Go(func() { f(run) })
 		}
 	})

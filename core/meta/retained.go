@@ -2,12 +2,12 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
-	"github.com/lmqgate/lmqgate/core/topic"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -24,11 +24,18 @@ type retained struct {
 	mu    sync.RWMutex
 	index retainedIndex
 	gone  map[string]tombstone
+	ahead ahead
+	// version counts the values that the backend showed; changed holds those that are to be told, with their versions.
+	version uint64
+	changed map[string]uint64
 	// own are values that this node wrote to a backend without compare-and-set: another node's older value may overwrite one, and
 	// then it is written again.
 	own    map[string]ownRetained
 	repair map[string]struct{}
 	wake   chan struct{}
+
+	tell     chan struct{}
+	onChange []func(*Retained, uint64)
 }
 
 // tombstone is a removed message, remembered so that an older value that arrives late does not bring it back.
@@ -59,7 +66,7 @@ type positionRecord struct {
 
 func newRetained(m *Meta) *retained {
 	return &retained{m: m, gone: map[string]tombstone{}, own: map[string]ownRetained{}, repair: map[string]struct{}{},
-		wake: make(chan struct{}, 1)}
+		wake: make(chan struct{}, 1), tell: make(chan struct{}, 1)}
 }
 
 func (r *retainedRecord) position() store.Position { return store.Position(r.Position) }
@@ -81,13 +88,7 @@ func (r *retainedRecord) ttl(m *Meta) time.Duration {
 func (r *retained) held(name string) (store.Position, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if v := r.index.get(name); v != nil {
-		return v.Position, true
-	}
-	if g, ok := r.gone[name]; ok {
-		return g.position, true
-	}
-	return store.Position{}, false
+	return r.position(name)
 }
 
 // applyKey takes over one key of NamespaceRetained.
@@ -115,6 +116,15 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 			delete(r.own, key)
 		}
 	}
+	before, known := r.newest(key)
+	if e != nil {
+		defer func() {
+			r.shown(key, rec.position())
+			if rec.Removed == 0 && rec.Message != nil && (!known || before.Before(rec.position())) {
+				r.note(key)
+			}
+		}()
+	}
 	switch {
 	case e == nil:
 		r.index.remove(key)
@@ -133,6 +143,14 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 // 3.3.1.3). It is durable and seen by MatchRetained when it returns nil. Where a later position is there already, that stays and
 // nil is returned. ErrUnavailable, ErrLimit.
 func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
+	err := m.setRetained(ctx, v)
+	if errors.Is(err, ErrLimit) {
+		m.retained.forget(v.Message.Topic, v.Position)
+	}
+	return err
+}
+
+func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 	name := v.Message.Topic
 	if err := m.loaded(NamespaceRetained); err != nil {
 		return err
@@ -185,12 +203,7 @@ func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
 func (m *Meta) setRetainedBlind(ctx context.Context, name string, rec *retainedRecord, value []byte, ttl time.Duration) error {
 	r := m.retained
 	r.mu.Lock()
-	p, ok := store.Position{}, false
-	if have := r.index.get(name); have != nil {
-		p, ok = have.Position, true
-	} else if g, is := r.gone[name]; is {
-		p, ok = g.position, true
-	}
+	p, ok := r.position(name)
 	if own, is := r.own[name]; is && (!ok || p.Before(own.record.position())) {
 		p, ok = own.record.position(), true
 	}
@@ -211,23 +224,10 @@ func (m *Meta) setRetainedBlind(ctx context.Context, name string, rec *retainedR
 	return nil
 }
 
-// MatchRetained calls f for the retained message of every topic that matches a filter, in no particular order, until f returns
-// false. Expired messages are left out. No lock is held while f runs.
+// MatchRetained calls f for each message that Retained returns, until f returns false. No lock is held while f runs.
 func (m *Meta) MatchRetained(filter string, f func(*Retained) bool) {
-	r := m.retained
-	var found []*Retained
-	r.mu.RLock()
-	if topic.IsWildcard(filter) {
-		found = r.index.match(filter)
-	} else if v := r.index.get(filter); v != nil {
-		found = []*Retained{v}
-	}
-	r.mu.RUnlock()
-	now := time.Now()
+	found, _ := m.Retained(filter)
 	for _, v := range found {
-		if e := v.Message.Expires; !e.IsZero() && !now.Before(e) {
-			continue
-		}
 		if !f(v) {
 			return
 		}
@@ -245,12 +245,16 @@ func (m *Meta) RetainedCount() int {
 func (r *retained) run(ctx context.Context) {
 	t := time.NewTicker(r.m.opts.TombstoneTTL / 2)
 	defer t.Stop()
+	ahead := time.NewTicker(aheadFor / 4)
+	defer ahead.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
 			r.rewrite(ctx)
+		case now := <-ahead.C:
+			r.sweepAhead(now)
 		case <-t.C:
 			r.rewrite(ctx)
 			r.sweep(ctx, time.Now())

@@ -1,12 +1,18 @@
 package meta
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/lmqgate/lmqgate/core/topic"
+)
 
 // retainedIndex finds retained messages by topic and by filter: a tree with a node for each level, and a map for the exact
-// topic. The zero value is empty. It has no lock of its own.
+// topic. Those to one client, point to point, are not in the tree, because no filter matches them, but in a map by client. The zero
+// value is empty. It has no lock of its own.
 type retainedIndex struct {
 	exact map[string]*Retained
 	root  retainedNode
+	p2p   map[string]map[string]*Retained // by client id and topic
 }
 
 type retainedNode struct {
@@ -23,6 +29,16 @@ func (x *retainedIndex) set(name string, v *Retained) {
 		x.exact = map[string]*Retained{}
 	}
 	x.exact[name] = v
+	if client, ok := topic.P2PTarget(name); ok {
+		if x.p2p == nil {
+			x.p2p = map[string]map[string]*Retained{}
+		}
+		if x.p2p[client] == nil {
+			x.p2p[client] = map[string]*Retained{}
+		}
+		x.p2p[client][name] = v
+		return
+	}
 	n := &x.root
 	for level := range strings.SplitSeq(name, "/") {
 		next := n.children[level]
@@ -43,6 +59,13 @@ func (x *retainedIndex) remove(name string) {
 		return
 	}
 	delete(x.exact, name)
+	if client, ok := topic.P2PTarget(name); ok {
+		delete(x.p2p[client], name)
+		if len(x.p2p[client]) == 0 {
+			delete(x.p2p, client)
+		}
+		return
+	}
 	x.root.remove(strings.Split(name, "/"))
 }
 
@@ -60,6 +83,29 @@ func (x *retainedIndex) each(f func(*Retained)) {
 	for _, v := range x.exact {
 		f(v)
 	}
+}
+
+// find returns the messages of the topics that match a filter.
+func (x *retainedIndex) find(filter string) []*Retained {
+	if topic.IsWildcard(filter) {
+		return x.match(filter)
+	}
+	if _, p2p := topic.P2PTarget(filter); p2p {
+		return nil
+	}
+	if v := x.get(filter); v != nil {
+		return []*Retained{v}
+	}
+	return nil
+}
+
+// to returns the messages to one client, point to point.
+func (x *retainedIndex) to(client string) []*Retained {
+	found := make([]*Retained, 0, len(x.p2p[client]))
+	for _, v := range x.p2p[client] {
+		found = append(found, v)
+	}
+	return found
 }
 
 // match returns the messages whose topic matches a filter (MQTT 3.1.1, 4.7): "#" takes the parent level as well, and a wildcard

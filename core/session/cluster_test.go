@@ -263,7 +263,13 @@ type clusterTail struct {
 	c    *cluster
 	open func(s store.Store, f store.TailFunc) (store.Tail, error)
 	f    store.TailFunc
-	all  []store.Tail
+	all  []clusterPart
+}
+
+// clusterPart is the tail of one broker; name is empty for the first.
+type clusterPart struct {
+	store.Tail
+	name string
 }
 
 func (t *clusterTail) follow(broker string, s store.Store) {
@@ -275,7 +281,21 @@ func (t *clusterTail) follow(broker string, s store.Store) {
 		}
 		t.f(p, out)
 	}); err == nil {
-		t.all = append(t.all, tail)
+		t.all = append(t.all, clusterPart{tail, broker})
+	}
+}
+
+func (t *clusterTail) Ends(f func(p store.Partition, begin, end int64)) {
+	t.c.mu.Lock()
+	all := slices.Clone(t.all)
+	t.c.mu.Unlock()
+	for _, part := range all {
+		part.Ends(func(p store.Partition, begin, end int64) {
+			if part.name != "" {
+				p.Broker = part.name
+			}
+			f(p, begin, end)
+		})
 	}
 }
 
@@ -293,7 +313,7 @@ func (c *cluster) tail(f store.TailFunc, open func(s store.Store, f store.TailFu
 	if err != nil {
 		return nil, err
 	}
-	t := &clusterTail{c: c, open: open, f: f, all: []store.Tail{first}}
+	t := &clusterTail{c: c, open: open, f: f, all: []clusterPart{{first, ""}}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, s := range c.more {

@@ -145,6 +145,9 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.m.online++
 	s.m.mu.Unlock()
 	s.openFeeds(!a.fresh)
+	if a.fresh && s.durable() {
+		s.retainedOnConnect(ctx)
+	}
 	return nil
 }
 
@@ -356,6 +359,7 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) err
 		s.p2p = append(s.p2p, f)
 		s.mu.Unlock()
 		s.feedReady(f)
+		s.retainedOnConnect(ctx)
 	}
 	for _, sub := range tails {
 		open := func() error { return s.openTailFeed(ctx, sub, s.m.o.Hub.Loose) }

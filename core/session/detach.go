@@ -152,7 +152,9 @@ func (s *Session) rewind() {
 	if !s.durable() {
 		return
 	}
+	s.ownRetains = retains{}
 	for _, sub := range s.subs {
+		sub.retains.wanted = false // what comes now comes by the queues
 		feeds := sub.feeds[:0]
 		for _, f := range sub.feeds {
 			if f.ref.Queue == "" {

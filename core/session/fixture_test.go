@@ -157,7 +157,7 @@ func (n *node) start() {
 	n.meta = &metadata{Meta: md}
 	topics := catalog.New(catalog.Options{Store: seen, Meta: md, Dispatch: catalog.Lean, AutoCreate: true, Queues: 1})
 	n.pub = publish.New(publish.Options{Store: seen, Catalog: topics, Meta: md, Retainer: retainer{md}})
-	hub := delivery.New(delivery.Options{Store: seen, Catalog: topics})
+	hub := delivery.New(delivery.Options{Store: seen, Catalog: topics, Retained: md.SeenRetained})
 	topics.Watch(hub)
 	o := n.options
 	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = "node", seen, hub, topics, n.pub, n.meta

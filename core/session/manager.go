@@ -26,7 +26,10 @@ type Metadata interface {
 	RegisterFilters(ctx context.Context, filters ...string) error
 	LearnFilters(ctx context.Context, filters ...string) error
 	HasFilter(filter string) bool
-	MatchRetained(filter string, f func(*meta.Retained) bool)
+	Retained(filter string) ([]*meta.Retained, uint64)
+	RetainedTo(client string) ([]*meta.Retained, uint64)
+	IsRetained(topic string, at store.Position) bool
+	OnRetained(f func(v *meta.Retained, version uint64))
 	SaveWill(ctx context.Context, w *meta.Will) error
 	DeleteWill(ctx context.Context, clientID string) error
 	LoadWill(ctx context.Context, clientID string) (*meta.Will, error)
@@ -125,6 +128,7 @@ func setDefault(d *time.Duration, v time.Duration) {
 // Start begins committing progress, expiring sessions and publishing wills that a crash left behind.
 func (m *Manager) Start() {
 	m.started = time.Now()
+	m.o.Meta.OnRetained(m.retainedShown)
 	m.wg.Add(4)
 	go m.commitLoop()
 	go m.expireLoop()

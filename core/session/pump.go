@@ -55,15 +55,15 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 	if s.blocked() || !s.sendAgain() || s.windowFull() {
 		return false
 	}
-	if !s.sendRetained() || !s.sendHeld() {
+	if !s.sendHeld() || !s.sendRetained() {
 		return false
 	}
 	f := s.nextFeed()
 	if f == nil {
 		return false
 	}
-	if f.closed || f.reader == nil {
-		return true
+	if f.closed || f.reader == nil || f.sub != nil && f.sub.retains.waits() {
+		return true // in the last case it is told again with SUBACK
 	}
 	items, state := f.reader.Next(s.room(f), (*buf)[:0])
 	if state == delivery.Behind && len(items) == 0 {
@@ -159,6 +159,10 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 		return s.deliverShared(f, item)
 	}
 	rec := item.Record
+	if item.Early {
+		s.early(f, rec)
+		return true
+	}
 	if d := s.out.byRecord[rec.ID]; d != nil {
 		f.tracked(item, d)
 		return true
@@ -326,24 +330,4 @@ func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 
 func expired(m *store.Message) bool {
 	return m != nil && !m.Expires.IsZero() && !time.Now().Before(m.Expires)
-}
-
-// sendRetained sends retained messages that new subscriptions asked for; it reports whether all are sent. Called with mu held.
-func (s *Session) sendRetained() bool {
-	for i, r := range s.retained {
-		if s.blocked() || r.qos > 0 && s.windowFull() {
-			s.retained = append(s.retained[:0], s.retained[i:]...)
-			return false
-		}
-		if expired(r.m) {
-			continue
-		}
-		var ids []uint32
-		if r.id != 0 {
-			ids = []uint32{r.id}
-		}
-		s.dispatch(r.m, r.qos, true, ids, "")
-	}
-	s.retained = nil
-	return true
 }

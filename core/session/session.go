@@ -9,7 +9,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session/record"
-	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
@@ -55,8 +54,10 @@ type Session struct {
 	inbound  map[uint16]*inbound
 	journal  journal
 	seen     seenSet
-	retained []retainedItem
-	held     []heldItem
+	retained []retainedLine
+	// ownRetains is of what is retained for the client itself, point to point.
+	ownRetains retains
+	held       []heldItem
 
 	expire    *time.Timer
 	delivered atomic.Uint64
@@ -80,18 +81,13 @@ type subscription struct {
 	starts  map[string]int64 // durable: first offset by broker
 	opening bool             // its feeds are not complete yet
 	feeds   []*feed
+	retains retains
 }
 
 // heldItem is a record that was taken from a feed and could not be sent yet.
 type heldItem struct {
 	f    *feed
 	item delivery.Item
-}
-
-type retainedItem struct {
-	m   *store.Message
-	qos byte
-	id  uint32
 }
 
 // ClientID returns the session's client id.

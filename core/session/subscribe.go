@@ -23,9 +23,10 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 	defer cancel()
 	codes := make([]packet.Code, len(list))
 	fresh := make([]bool, len(list))
+	suback := make(chan struct{})
 	var added []*subscription
 	for i, in := range list {
-		sub, isNew, err := s.prepare(ctx, in)
+		sub, isNew, err := s.prepare(ctx, in, suback)
 		if err == nil && isNew {
 			added = append(added, sub)
 		}
@@ -47,9 +48,7 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 		s.mu.Unlock()
 		return codes, func() {}
 	}
-	// Looked up before SUBACK leaves: what is retained after it comes as a live message only.
-	retained := s.retainedFor(list, codes, fresh)
-	return codes, func() { s.queueRetained(retained) }
+	return codes, s.lookUp(list, codes, fresh, suback)
 }
 
 // refused logs why a filter is refused and returns the code for SUBACK.
@@ -66,7 +65,7 @@ func (s *Session) refused(filter string, err error) packet.Code {
 }
 
 // prepare makes or changes one subscription in memory, with its feeds open. A new one is complete once it is recorded.
-func (s *Session) prepare(ctx context.Context, in Subscription) (*subscription, bool, error) {
+func (s *Session) prepare(ctx context.Context, in Subscription, suback <-chan struct{}) (*subscription, bool, error) {
 	s.mu.Lock()
 	if old := s.subs[in.Filter]; old != nil {
 		// [MQTT-3.8.4-3]: replaced, and what is queued for it stays.
@@ -80,6 +79,9 @@ func (s *Session) prepare(ctx context.Context, in Subscription) (*subscription, 
 	s.mu.Unlock()
 	sub := newSubscription(in.Filter)
 	sub.qos, sub.options, sub.id, sub.created, sub.opening = in.QoS, in.Subscription, in.ID, time.Now(), true
+	if !sub.shared() {
+		sub.retains.suback = suback
+	}
 	if err := s.openSubscription(ctx, sub); err != nil {
 		s.mu.Lock()
 		s.drop(sub)
@@ -258,35 +260,6 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 		s.m.log.Debug("removing committed offsets failed", "client", s.id, "error", err)
 	}
 	return codes
-}
-
-// retainedFor returns the retained messages for subscriptions that were granted (MQTT 5, 3.8.3.1 Retain Handling).
-func (s *Session) retainedFor(list []Subscription, codes []packet.Code, fresh []bool) []retainedItem {
-	var items []retainedItem
-	for i, in := range list {
-		if codes[i] >= packet.UnspecifiedError || in.RetainHandling == 2 || in.RetainHandling == 1 && !fresh[i] || topic.IsShared(in.Filter) {
-			continue
-		}
-		s.m.o.Meta.MatchRetained(in.Filter, func(r *meta.Retained) bool {
-			m := r.Message
-			if !(in.NoLocal && m.Publisher == s.id) {
-				items = append(items, retainedItem{m: m, qos: min(m.QoS, in.QoS), id: in.ID})
-			}
-			return true
-		})
-	}
-	return items
-}
-
-// queueRetained puts retained messages in line.
-func (s *Session) queueRetained(items []retainedItem) {
-	if len(items) == 0 {
-		return
-	}
-	s.mu.Lock()
-	s.retained = append(s.retained, items...)
-	s.mu.Unlock()
-	s.wake()
 }
 
 // save writes the session's record.

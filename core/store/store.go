@@ -67,12 +67,20 @@ type Position struct {
 	Offset    int64
 	// Log is the record's place in the broker's log (RocketMQ: commit log offset), unique on the broker; -1 if unknown.
 	Log int64
-	// Time is when the broker stored the record, in milliseconds since the epoch.
+	// Time is about when the broker stored the record, in milliseconds since the epoch.
 	Time int64
 }
 
-// Before reports whether p was stored before q: by time, then by broker and place in the log.
+// sameClock is how far apart the times of two positions on one broker may be for the place in its log to count: within it, clocks
+// need not agree; beyond it, the broker may have lost its log and begun a new one.
+const sameClock = time.Minute
+
+// Before reports whether p was stored before q: on one broker by the place in its log, unless the times are far apart, else by time and
+// then by broker.
 func (p Position) Before(q Position) bool {
+	if p.Broker == q.Broker && p.Log >= 0 && q.Log >= 0 && max(p.Time-q.Time, q.Time-p.Time) <= sameClock.Milliseconds() {
+		return p.Log < q.Log
+	}
 	if p.Time != q.Time {
 		return p.Time < q.Time
 	}
@@ -80,6 +88,12 @@ func (p Position) Before(q Position) bool {
 		return p.Broker < q.Broker
 	}
 	return p.Log < q.Log
+}
+
+// Same reports whether p and q are of one record. The time may differ: who appended a record knows when that was confirmed, who reads
+// it knows when the broker stored it.
+func (p Position) Same(q Position) bool {
+	return p.Broker == q.Broker && p.Partition == q.Partition && p.Offset == q.Offset && p.Log == q.Log
 }
 
 // Entry says that a record has an entry in the light message queue Queue, at Offset, on the record's broker.
@@ -197,6 +211,10 @@ type Handout struct {
 
 // Tail is a live read of a first-level topic, or of one queue.
 type Tail interface {
+	// Ends calls f for each partition that the tail follows: begin is the offset at which the tail begins in it (or went on after
+	// the partition began anew), and end one below which everything lies that this process knows to be stored. Partitions of which
+	// begin is not known yet are left out. It is quick, and f must not call the tail.
+	Ends(f func(p Partition, begin, end int64))
 	// Close stops the tail and waits until no TailFunc runs. It must not be called from the TailFunc.
 	Close()
 }

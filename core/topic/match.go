@@ -30,6 +30,32 @@ func Match(filter, name string) bool {
 	}
 }
 
+// Overlap reports whether some topic name matches both filters.
+func Overlap(a, b string) bool {
+	if strings.HasPrefix(a, "$") && rootWildcard(b) || strings.HasPrefix(b, "$") && rootWildcard(a) {
+		return false
+	}
+	for {
+		if a == "#" || b == "#" {
+			return true
+		}
+		x, restA, moreA := cut(a)
+		y, restB, moreB := cut(b)
+		if x != y && x != "+" && y != "+" {
+			return false
+		}
+		switch {
+		case !moreA && !moreB:
+			return true
+		case !moreA:
+			return restB == "#" // the parent level
+		case !moreB:
+			return restA == "#"
+		}
+		a, b = restA, restB
+	}
+}
+
 // First returns the first-level topic of a name or filter: the text before the first "/", where one leading "/" is
 // skipped. It can be empty ("//x"), and "+" or "#" for filters whose first level is a wildcard.
 func First(nameOrFilter string) string {

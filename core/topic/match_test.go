@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,4 +137,32 @@ func FuzzMatch(f *testing.F) {
 			require.Equal(t, First(filter), First(name), "a match stays in its first-level topic")
 		}
 	})
+}
+
+func TestFiltersOverlapWhereANameMatchesBoth(t *testing.T) {
+	levels := []string{"a", "b", "", "$x", "+", "#"}
+	var names, filters []string
+	var build func(prefix string, depth int)
+	build = func(prefix string, depth int) {
+		for _, l := range levels {
+			s := prefix + l
+			if ValidateFilter(s) == nil {
+				filters = append(filters, s)
+			}
+			if ValidateName(s) == nil {
+				names = append(names, s)
+			}
+			if depth > 1 {
+				build(s+"/", depth-1)
+			}
+		}
+	}
+	build("", 3)
+	names = append(names, "") // the parent of "/#"
+	for _, a := range filters {
+		for _, b := range filters {
+			both := slices.ContainsFunc(names, func(n string) bool { return Match(a, n) && Match(b, n) })
+			require.Equal(t, both, Overlap(a, b), "%q and %q", a, b)
+		}
+	}
 }

@@ -135,7 +135,7 @@ func (n *Node) Restart() {
 	topics := catalog.New(catalog.Options{Store: faults, Meta: md, Dispatch: catalog.Lean, AutoCreate: !n.cfg.NoAutoCreate, Queues: 1, Log: log})
 	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
 	do := n.cfg.Delivery
-	do.Store, do.Catalog, do.Log = faults, topics, log
+	do.Store, do.Catalog, do.Retained, do.Log = faults, topics, md.SeenRetained, log
 	hub := delivery.New(do)
 	topics.Watch(hub)
 	so := n.cfg.Session

@@ -81,6 +81,7 @@ type tail struct {
 	// Guarded by Store.tails.mu.
 	pending []*store.Record // the newest records without a gap, ending at end
 	first   int64           // offset of pending[0]
+	begin   int64           // where the tail began
 	end     int64           // the visible end of the queue
 	bytes   int
 }
@@ -136,7 +137,7 @@ func (s *Store) startTail(t *tail, end func() (int64, error)) (store.Tail, error
 	if err != nil {
 		return nil, err
 	}
-	t.end = start
+	t.begin, t.end = start, start
 	ctx, cancel := context.WithCancel(context.Background())
 	t.cancel = cancel
 	t.in[t.name] = append(t.in[t.name], t)
@@ -159,6 +160,14 @@ func (t *tail) Close() {
 		t.cancel()
 	})
 	<-t.done
+}
+
+// Ends implements store.Tail. What is visible was not acknowledged before.
+func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
+	t.s.tails.mu.Lock()
+	begin, end := min(t.begin, t.end), t.end
+	t.s.tails.mu.Unlock()
+	f(store.Partition{Broker: Broker}, begin, end)
 }
 
 // offer adds a record, or makes the tail read it from disk later. The caller holds tails.mu.

@@ -175,10 +175,12 @@ func (f *feed) close() {
 }
 
 // known is the end of the physical queue as far as own appends tell.
-func (f *feed) known() int64 {
-	f.end.mu.Lock()
-	defer f.end.mu.Unlock()
-	return f.end.next
+func (f *feed) known() int64 { return f.end.known() }
+
+func (e *ownEnd) known() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.next
 }
 
 func (f *feed) offer(offset int64, rec *store.Record) {

@@ -101,6 +101,7 @@ func (t *partitionTail) find() bool {
 		return false
 	}
 	t.offset = start
+	t.begin(t.p, start)
 	return true
 }
 
@@ -208,6 +209,9 @@ func (t *partitionTail) reset(pull *remoting.PullResult) {
 	}
 	if pull.Max == 0 {
 		t.offset = 0
+	}
+	if t.offset != unknownOffset {
+		t.begin(t.p, t.offset)
 	}
 }
 

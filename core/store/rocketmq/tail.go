@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -46,8 +47,9 @@ type tail struct {
 	stop func()
 	wg   sync.WaitGroup
 
-	mu    sync.Mutex
-	known map[store.Partition]bool
+	mu     sync.Mutex
+	known  map[store.Partition]bool
+	begins map[store.Partition]int64 // where partitions began, as far as that is known
 	// look wakes the search for new partitions; one token is enough.
 	look chan struct{}
 }
@@ -68,7 +70,7 @@ func (s *Store) tail(ctx context.Context, topic, queue string, f store.TailFunc)
 	}
 	t := &tail{
 		s: s, topic: topic, queue: queue, f: f, began: time.Now(),
-		known: make(map[store.Partition]bool), look: make(chan struct{}, 1),
+		known: make(map[store.Partition]bool), begins: make(map[store.Partition]int64), look: make(chan struct{}, 1),
 	}
 	run, cancel := context.WithCancel(s.base)
 	t.ctx, t.stop = run, cancel
@@ -170,7 +172,31 @@ func (t *tail) follow(p store.Partition, offset int64) {
 			pt.offset = max(offset, pt.feed.known())
 		}
 	}
+	if offset != unknownOffset {
+		t.begins[p] = pt.offset
+	}
 	t.wg.Go(pt.run)
+}
+
+// begin notes where a partition begins.
+func (t *tail) begin(p store.Partition, offset int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begins[p] = offset
+}
+
+// Ends implements store.Tail.
+func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
+	t.mu.Lock()
+	begins := maps.Clone(t.begins)
+	t.mu.Unlock()
+	for p, begin := range begins {
+		end := begin
+		if t.queue == "" {
+			end = max(begin, t.s.own.end(ownPartition{t.topic, p}).known())
+		}
+		f(p, begin, end)
+	}
 }
 
 // search looks for new partitions now and then, and soon when a pull failed.

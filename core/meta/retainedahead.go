@@ -1,0 +1,224 @@
+package meta
+
+import (
+	"context"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// What is retained is known from two sides that overtake each other: the tails of this node bring the record, and the backend shows
+// the value. Of a topic, the newest of both holds. So what a node answers is never older than what its tails have brought, also
+// while the backend is away; and as a value only ever gives way to a later one, whoever holds a retained message can ask whether it
+// is still the newest.
+
+const (
+	// maxAhead and maxAheadBytes bound what is kept of the values that tails brought and the backend does not show. Beyond that some are
+	// forgotten: new subscribers then get the older value, and the newer one once the backend shows it.
+	maxAhead      = 65536
+	maxAheadBytes = 64 << 20
+	// aheadFor is how long such a value is kept while the backend answers. It is longer than a PUBLISH waits: what the backend does
+	// not show by then was not retained.
+	aheadFor = 2 * time.Minute
+)
+
+// ahead holds the values, and removals (without payload), that tails brought and the backend does not show yet. It is guarded by
+// retained.mu.
+type ahead struct {
+	index retainedIndex
+	since map[string]time.Time
+	bytes int
+}
+
+func (a *ahead) set(v *Retained) {
+	a.remove(v.Message.Topic)
+	for name := range a.since {
+		if len(a.since) < maxAhead && a.bytes+len(v.Message.Payload) <= maxAheadBytes {
+			break
+		}
+		a.remove(name)
+	}
+	if a.since == nil {
+		a.since = make(map[string]time.Time)
+	}
+	a.index.set(v.Message.Topic, v)
+	a.since[v.Message.Topic] = time.Now()
+	a.bytes += len(v.Message.Payload)
+}
+
+func (a *ahead) remove(name string) {
+	v := a.index.get(name)
+	if v == nil {
+		return
+	}
+	a.bytes -= len(v.Message.Payload)
+	a.index.remove(name)
+	delete(a.since, name)
+}
+
+// SeenRetained takes over a record with the retain flag that a tail has brought.
+func (m *Meta) SeenRetained(rec *store.Record) {
+	r := m.retained
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, ok := r.newest(rec.Topic); ok && !p.Before(rec.Position) {
+		return
+	}
+	r.ahead.set(&Retained{Message: &rec.Message, Position: rec.Position})
+}
+
+// shown gives up what a tail brought once the backend shows it or something later; it is called under mu.
+func (r *retained) shown(name string, p store.Position) {
+	if a := r.ahead.index.get(name); a != nil && !p.Before(a.Position) {
+		r.ahead.remove(name)
+	}
+}
+
+// forget gives up what a tail brought and the backend has refused.
+func (r *retained) forget(name string, p store.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.ahead.index.get(name); a != nil && a.Position.Same(p) {
+		r.ahead.remove(name)
+	}
+}
+
+// sweepAhead forgets what the backend has had time enough to show.
+func (r *retained) sweepAhead(now time.Time) {
+	if r.m.mirrors[NamespaceRetained].lastError() != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, since := range r.ahead.since {
+		if now.Sub(since) > aheadFor {
+			r.ahead.remove(name)
+		}
+	}
+}
+
+// newest returns the position of what holds for a topic, a value or a removal. It is called under mu.
+func (r *retained) newest(name string) (store.Position, bool) {
+	p, ok := r.position(name)
+	if a := r.ahead.index.get(name); a != nil && (!ok || p.Before(a.Position)) {
+		return a.Position, true
+	}
+	return p, ok
+}
+
+// position returns the position of what the backend shows for a topic. It is called under mu.
+func (r *retained) position(name string) (store.Position, bool) {
+	if v := r.index.get(name); v != nil {
+		return v.Position, true
+	}
+	if g, ok := r.gone[name]; ok {
+		return g.position, true
+	}
+	return store.Position{}, false
+}
+
+// IsRetained reports whether the message at a position is still the retained one of its topic.
+func (m *Meta) IsRetained(name string, p store.Position) bool {
+	r := m.retained
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if at, ok := r.newest(name); !ok || !at.Same(p) {
+		return false
+	}
+	_, removed := r.gone[name]
+	return !removed || r.ahead.index.get(name) != nil
+}
+
+// Retained returns the retained messages of the topics that match a filter, in no particular order, and the version of what was
+// asked: what OnRetained tells with a later version is not among it. Expired messages are left out, and so are those to one client
+// point to point: see RetainedTo.
+func (m *Meta) Retained(filter string) (found []*Retained, version uint64) {
+	r := m.retained
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.merge(r.index.find(filter), r.ahead.index.find(filter)), r.version
+}
+
+// RetainedTo returns the retained messages to one client, point to point.
+func (m *Meta) RetainedTo(client string) (found []*Retained, version uint64) {
+	r := m.retained
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.merge(r.index.to(client), r.ahead.index.to(client)), r.version
+}
+
+// merge takes the newer of what the backend shows and what tails brought. It is called under mu.
+func (r *retained) merge(shown, seen []*Retained) []*Retained {
+	now := time.Now()
+	out := shown[:0]
+	for _, v := range shown {
+		if a := r.ahead.index.get(v.Message.Topic); (a == nil || !v.Position.Before(a.Position)) && !v.expired(now) {
+			out = append(out, v)
+		}
+	}
+	for _, v := range seen {
+		if p, ok := r.position(v.Message.Topic); (!ok || p.Before(v.Position)) && len(v.Message.Payload) > 0 && !v.expired(now) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func (v *Retained) expired(now time.Time) bool {
+	e := v.Message.Expires
+	return !e.IsZero() && !now.Before(e)
+}
+
+// OnRetained has f called with each value that the backend shows and that is newer than what was known of its topic here, whether
+// this node set it or another. Of several values that come soon one after the other only the last may be told.
+func (m *Meta) OnRetained(f func(v *Retained, version uint64)) {
+	m.retained.mu.Lock()
+	defer m.retained.mu.Unlock()
+	m.retained.onChange = append(m.retained.onChange, f)
+}
+
+// note remembers to tell of a value. It is called under mu.
+func (r *retained) note(name string) {
+	r.version++
+	if len(r.onChange) == 0 || !r.m.mirrors[NamespaceRetained].loaded.Load() {
+		return
+	}
+	if r.changed == nil {
+		r.changed = make(map[string]uint64)
+	}
+	r.changed[name] = r.version
+	select {
+	case r.tell <- struct{}{}:
+	default:
+	}
+}
+
+// tells calls what OnRetained was given, until ctx ends.
+func (r *retained) tells(ctx context.Context) {
+	type change struct {
+		v       *Retained
+		version uint64
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.tell:
+		}
+		r.mu.Lock()
+		list := make([]change, 0, len(r.changed))
+		for name, version := range r.changed {
+			if v := r.index.get(name); v != nil && r.ahead.index.get(name) == nil {
+				list = append(list, change{v, version})
+			}
+		}
+		r.changed = nil
+		onChange := r.onChange
+		r.mu.Unlock()
+		for _, c := range list {
+			for _, f := range onChange {
+				f(c.v, c.version)
+			}
+		}
+	}
+}

@@ -1,0 +1,377 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Retained messages beside SUBSCRIBE. A subscription's tail feed has a definite start, so each record is the business of exactly one of:
+//
+//   - the lookup at SUBSCRIBE (lookUp), if it was routed before the start;
+//   - the feed, if it was routed after: it brings the record live, or, where the record lies before the subscription all the same
+//     (Item.Early), as something to be sent as retained (early);
+//   - the metadata, if no tail of this node brought it and it is shown later (Manager.retainedShown).
+//
+// What is to be sent as retained waits in line, and is sent only while it is still the newest of its topic. Whatever made it old comes by
+// one of the three ways itself, and before a record is fed to anybody it is the newest; so nothing is missed, and no value is sent behind
+// a newer one of its topic.
+
+// retainedLine is what one subscription is to be sent as retained. Guarded by Session.mu.
+type retainedLine struct {
+	sub *subscription // nil: point to point
+	qos byte          // granted
+	id  uint32
+	// after is closed once SUBACK is in the connection's buffer; nil: nothing to wait for.
+	after <-chan struct{}
+	// behind is what the session had in line from other feeds: live messages of before come first.
+	behind []backlog
+	values []*meta.Retained
+}
+
+// backlog is what a feed has to hand out up to a mark.
+type backlog struct {
+	f    *feed
+	mark int64
+}
+
+// retains is what a subscription knows of retained messages.
+type retains struct {
+	// wanted: the client asked for them (MQTT 5, 3.8.3.1), and the lookup is done. What the metadata shows with a later version
+	// than asOf was not in the lookup.
+	wanted bool
+	asOf   uint64
+	// suback is closed once SUBACK is in the connection's buffer. Until then the feeds of a new subscription wait.
+	suback <-chan struct{}
+}
+
+func (r *retains) waits() bool { return open(r.suback) }
+
+func open(c <-chan struct{}) bool {
+	if c == nil {
+		return false
+	}
+	select {
+	case <-c:
+		return false
+	default:
+		return true
+	}
+}
+
+// lookUp puts the retained messages of subscriptions that were granted in line. It returns what to call once SUBACK is in the
+// connection's buffer.
+func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool, suback chan struct{}) func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var subs []*subscription
+	var older []backlog
+	looked := false
+	for i, in := range list {
+		sub := s.subs[in.Filter]
+		if codes[i] >= packet.UnspecifiedError || sub == nil || sub.shared() {
+			continue
+		}
+		subs = append(subs, sub)
+		if in.RetainHandling == 2 || in.RetainHandling == 1 && !fresh[i] {
+			continue
+		}
+		found, version := s.m.o.Meta.Retained(in.Filter)
+		sub.retains.wanted, sub.retains.asOf = true, version
+		if len(found) == 0 {
+			continue
+		}
+		start, ok := sub.start(fresh[i])
+		if !ok {
+			continue // the connection has ended
+		}
+		line := retainedLine{sub: sub, qos: in.QoS, id: in.ID, after: suback}
+		for _, v := range found {
+			if !(in.NoLocal && v.Message.Publisher == s.id) && start.Missed(v.Message.Topic, v.Position) {
+				line.values = append(line.values, v)
+			}
+		}
+		if len(line.values) == 0 {
+			continue
+		}
+		if !looked {
+			older, looked = s.backlog(suback), true
+		}
+		line.behind = behind(older, in.Filter)
+		s.retained = append(s.retained, line)
+	}
+	return func() {
+		close(suback)
+		s.mu.Lock()
+		for _, sub := range subs {
+			for _, f := range sub.feeds {
+				s.feedReady(f)
+			}
+		}
+		s.mu.Unlock()
+		s.wake()
+	}
+}
+
+// start is the moment from which on the subscription's tail feed hands out what is routed: where it began, or, where the filter is
+// subscribed to again, now. Called with mu held.
+func (sub *subscription) start(fresh bool) (delivery.Start, bool) {
+	for _, f := range sub.feeds {
+		if r, ok := f.reader.(*delivery.LiveReader); ok {
+			if fresh {
+				return r.Start(), true
+			}
+			return r.Now(), true
+		}
+	}
+	return delivery.Start{}, false
+}
+
+// backlog lists what the session's feeds have to hand out, but for those that wait for a SUBACK. Called with mu held.
+func (s *Session) backlog(suback <-chan struct{}) []backlog {
+	var out []backlog
+	for _, sub := range s.subs {
+		if sub.shared() || suback != nil && sub.retains.suback == suback {
+			continue
+		}
+		for _, f := range sub.feeds {
+			switch r := f.reader.(type) {
+			case *delivery.LiveReader:
+				if mark, any := r.Backlog(); any {
+					out = append(out, backlog{f, mark})
+				}
+			case *delivery.QueueReader:
+				if mark, any := r.Backlog(); any {
+					out = append(out, backlog{f, mark})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// behind keeps those of a backlog that can hold records of a filter.
+func behind(all []backlog, filter string) []backlog {
+	var out []backlog
+	for _, b := range all {
+		if topic.Overlap(b.f.sub.filter, filter) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func (b backlog) reached() bool {
+	switch r := b.f.reader.(type) {
+	case *delivery.LiveReader:
+		return r.Reached(b.mark)
+	case *delivery.QueueReader:
+		return r.Reached(b.mark)
+	default:
+		return true
+	}
+}
+
+// early takes a record that a feed of a tail handed out and does not bring. Called with mu held.
+func (s *Session) early(f *feed, rec *store.Record) {
+	sub := f.sub
+	if sub == nil || !sub.retains.wanted || len(rec.Payload) == 0 || rec.Partial {
+		return
+	}
+	for _, other := range sub.feeds {
+		if other.queue != nil && other.queue.Covers(rec) {
+			return // it comes from there
+		}
+	}
+	s.addRetained(sub, &meta.Retained{Message: &rec.Message, Position: rec.Position}, f)
+	s.sendRetained() // before what the feed brings next
+}
+
+// addRetained puts a value in line that was not known at SUBSCRIBE. from is the feed that brought it, or nil. Called with mu held.
+func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed) {
+	if sub.options.NoLocal && v.Message.Publisher == s.id {
+		return
+	}
+	var older []backlog
+	for _, b := range s.backlog(nil) {
+		if b.f != from && b.f.sub != sub {
+			older = append(older, b)
+		}
+	}
+	s.retained = append(s.retained, retainedLine{sub: sub, qos: sub.qos, id: sub.id, after: sub.retains.suback,
+		behind: behind(older, v.Message.Topic), values: []*meta.Retained{v}})
+	s.wake()
+}
+
+// retainedShown sends a value, which the metadata shows and no tail of this node has brought, to those who subscribed meanwhile.
+func (m *Manager) retainedShown(v *meta.Retained, version uint64) {
+	if client, ok := topic.P2PTarget(v.Message.Topic); ok {
+		if s := m.session(client); s != nil {
+			s.retainedToItself(v, version)
+		}
+		return
+	}
+	m.o.Hub.Missed(v.Message.Topic, v.Position, func(o delivery.Owner) {
+		f, ok := o.(*feed)
+		if !ok || f.sub == nil {
+			return
+		}
+		f.s.mu.Lock()
+		defer f.s.mu.Unlock()
+		if r := &f.sub.retains; f.s.conn != nil && !f.closed && r.wanted && version > r.asOf {
+			f.s.addRetained(f.sub, v, f)
+		}
+	})
+}
+
+// sendRetained sends what is in line, but for what has to wait for something else; it reports whether the client takes more. Called
+// with mu held.
+func (s *Session) sendRetained() bool {
+	if len(s.retained) == 0 {
+		return true
+	}
+	rest := s.retained[:0]
+	room := true
+	for _, line := range s.retained {
+		if room && !line.waits() {
+			room = s.sendLine(&line)
+		}
+		if len(line.values) > 0 {
+			rest = append(rest, line)
+		}
+	}
+	clear(s.retained[len(rest):])
+	s.retained = rest
+	if len(rest) == 0 {
+		s.retained = nil
+	}
+	return room
+}
+
+func (l *retainedLine) waits() bool {
+	if open(l.after) {
+		return true
+	}
+	l.after = nil
+	for len(l.behind) > 0 && l.behind[0].reached() {
+		l.behind = l.behind[1:]
+	}
+	return len(l.behind) > 0
+}
+
+// sendLine sends the values of a line as far as the client takes them, and reports whether it takes more. Called with mu held.
+func (s *Session) sendLine(l *retainedLine) bool {
+	if l.sub != nil && s.subs[l.sub.filter] != l.sub {
+		l.values = nil // unsubscribed
+	}
+	var ids []uint32
+	if l.id != 0 {
+		ids = []uint32{l.id}
+	}
+	for len(l.values) > 0 {
+		v := l.values[0]
+		qos := min(v.Message.QoS, l.qos)
+		if s.blocked() || qos > 0 && s.windowFull() {
+			return false
+		}
+		l.values[0] = nil
+		l.values = l.values[1:]
+		if !expired(v.Message) && s.m.o.Meta.IsRetained(v.Message.Topic, v.Position) {
+			s.dispatch(v.Message, qos, true, ids, "")
+		}
+	}
+	return true
+}
+
+// retainedOnConnect puts the messages in line that are retained for the client itself, point to point. A session is sent them when it
+// begins; what comes later its feeds bring. Called once the point-to-point feeds of a new session are placed.
+func (s *Session) retainedOnConnect(ctx context.Context) {
+	found, version := s.m.o.Meta.RetainedTo(s.id)
+	values := make([]*meta.Retained, 0, len(found))
+	for _, v := range found {
+		if s.missedItself(ctx, v) {
+			values = append(values, v)
+		}
+	}
+	s.mu.Lock()
+	s.ownRetains = retains{wanted: true, asOf: version}
+	if len(values) > 0 {
+		s.retained = append(s.retained, retainedLine{qos: 2, values: values})
+	}
+	s.mu.Unlock()
+	s.wake()
+}
+
+// retainedToItself is retainedShown for a message to the session's own client.
+func (s *Session) retainedToItself(v *meta.Retained, version uint64) {
+	s.mu.Lock()
+	due := s.conn != nil && s.ownRetains.wanted && version > s.ownRetains.asOf && time.Since(s.connected) < shownWithin
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	s.m.run(func() {
+		if !s.missedItself(s.m.ctx, v) {
+			return
+		}
+		s.mu.Lock()
+		s.retained = append(s.retained, retainedLine{qos: 2, values: []*meta.Retained{v}})
+		s.mu.Unlock()
+		s.wake()
+	})
+}
+
+// shownWithin is how much later than the record the metadata may show what is retained: after that its record was there before the
+// session.
+const shownWithin = time.Minute
+
+// missedItself reports whether the session's point-to-point feeds do not bring the record of a retained message. Positions do not tell
+// where a record lies in the client's queue, so the record is read where it may be one that they bring.
+func (s *Session) missedItself(ctx context.Context, v *meta.Retained) bool {
+	s.mu.Lock()
+	since := s.connected
+	s.mu.Unlock()
+	if v.Position.Time < since.Add(-shownWithin).UnixMilli() {
+		return true
+	}
+	rec := s.m.recordAt(ctx, v)
+	if rec == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.p2p {
+		switch r := f.reader.(type) {
+		case *delivery.QueueReader:
+			if r.Covers(rec) {
+				return false
+			}
+		case *delivery.LiveReader:
+			if !r.Start().MissedP2P(rec) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// recordAt reads the record of a retained message; nil where it is gone or cannot be read.
+func (m *Manager) recordAt(ctx context.Context, v *meta.Retained) *store.Record {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	physical, err := m.o.Catalog.Physical(ctx, v.Message.Topic)
+	if err != nil {
+		return nil
+	}
+	p := v.Position
+	b, err := m.o.Store.ReadPartition(ctx, physical, store.Partition{Broker: p.Broker, ID: p.Partition}, p.Offset, 1)
+	if err != nil || len(b.Records) == 0 || b.Offsets[0] != p.Offset || b.Records[0].Topic != v.Message.Topic {
+		return nil
+	}
+	return b.Records[0]
+}
