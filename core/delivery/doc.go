@@ -14,6 +14,6 @@
 //
 // The package never talks to clients, never acknowledges anything, and knows no packet ids: see package session.
 //
-// Locks, in order: Hub.mu, source.mu, then whatever an Owner takes in ReaderReady (a leaf). Readers are used by one goroutine
+// Locks, in order: Hub.routing, Hub.mu, source.mu, then whatever an Owner takes in ReaderReady (a leaf). Readers are used by one goroutine
 // at a time, their session's pump.
 package delivery

@@ -15,6 +15,7 @@ import (
 type Retained struct {
 	Message  *store.Message
 	Position store.Position
+	version  uint64 // of a removal: since when it was known here
 }
 
 // retained holds every retained message, and the removals of the last while.
@@ -42,6 +43,7 @@ type retained struct {
 type tombstone struct {
 	position store.Position
 	at       time.Time
+	version  uint64 // since when it was known here
 }
 
 type ownRetained struct {
@@ -117,13 +119,12 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 		}
 	}
 	before, known := r.newest(key)
+	since := r.removed(key, rec.position())
 	if e != nil {
-		defer func() {
-			r.shown(key, rec.position())
-			if rec.Removed == 0 && rec.Message != nil && (!known || before.Before(rec.position())) {
-				r.note(key)
-			}
-		}()
+		if !known || before.Before(rec.position()) {
+			since = r.note(key)
+		}
+		defer r.shown(key, rec.position())
 	}
 	switch {
 	case e == nil:
@@ -131,7 +132,7 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 		delete(r.gone, key)
 	case rec.Removed != 0 || rec.Message == nil:
 		r.index.remove(key)
-		r.gone[key] = tombstone{rec.position(), time.Now()}
+		r.gone[key] = tombstone{rec.position(), time.Now(), since}
 	default:
 		delete(r.gone, key)
 		rec.Message.Topic = key

@@ -64,7 +64,8 @@ func (m *Meta) SeenRetained(rec *store.Record) {
 	if p, ok := r.newest(rec.Topic); ok && !p.Before(rec.Position) {
 		return
 	}
-	r.ahead.set(&Retained{Message: &rec.Message, Position: rec.Position})
+	r.version++
+	r.ahead.set(&Retained{Message: &rec.Message, Position: rec.Position, version: r.version})
 }
 
 // shown gives up what a tail brought once the backend shows it or something later; it is called under mu.
@@ -117,16 +118,33 @@ func (r *retained) position(name string) (store.Position, bool) {
 	return store.Position{}, false
 }
 
-// IsRetained reports whether the message at a position is still the retained one of its topic.
-func (m *Meta) IsRetained(name string, p store.Position) bool {
+// removed returns since when a removal is known; 0 where none is known at the position. It is called under mu.
+func (r *retained) removed(name string, p store.Position) uint64 {
+	if a := r.ahead.index.get(name); a != nil && len(a.Message.Payload) == 0 && a.Position.Same(p) {
+		return a.version
+	}
+	if g, ok := r.gone[name]; ok && g.position.Same(p) {
+		return g.version
+	}
+	return 0
+}
+
+// IsNewest reports whether what was retained at a position, a value or a removal, still holds for its topic.
+func (m *Meta) IsNewest(name string, p store.Position) bool {
 	r := m.retained
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if at, ok := r.newest(name); !ok || !at.Same(p) {
-		return false
-	}
-	_, removed := r.gone[name]
-	return !removed || r.ahead.index.get(name) != nil
+	at, ok := r.newest(name)
+	return ok && at.Same(p)
+}
+
+// RemovedSince returns the version since which it has been known here that a record removed what its topic retained; 0 where that is not
+// known.
+func (m *Meta) RemovedSince(name string, p store.Position) uint64 {
+	r := m.retained
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.removed(name, p)
 }
 
 // Retained returns the retained messages of the topics that match a filter, in no particular order, and the version of what was
@@ -169,19 +187,19 @@ func (v *Retained) expired(now time.Time) bool {
 	return !e.IsZero() && !now.Before(e)
 }
 
-// OnRetained has f called with each value that the backend shows and that is newer than what was known of its topic here, whether
-// this node set it or another. Of several values that come soon one after the other only the last may be told.
+// OnRetained has f called with each value and removal (a message without payload) that the backend shows and that is newer than what was
+// known of its topic here, whether this node set it or another. Of several that come soon one after the other only the last may be told.
 func (m *Meta) OnRetained(f func(v *Retained, version uint64)) {
 	m.retained.mu.Lock()
 	defer m.retained.mu.Unlock()
 	m.retained.onChange = append(m.retained.onChange, f)
 }
 
-// note remembers to tell of a value. It is called under mu.
-func (r *retained) note(name string) {
+// note remembers to tell of a value or a removal, and returns its version. It is called under mu.
+func (r *retained) note(name string) uint64 {
 	r.version++
 	if len(r.onChange) == 0 || !r.m.mirrors[NamespaceRetained].loaded.Load() {
-		return
+		return r.version
 	}
 	if r.changed == nil {
 		r.changed = make(map[string]uint64)
@@ -191,6 +209,7 @@ func (r *retained) note(name string) {
 	case r.tell <- struct{}{}:
 	default:
 	}
+	return r.version
 }
 
 // tells calls what OnRetained was given, until ctx ends.
@@ -208,8 +227,13 @@ func (r *retained) tells(ctx context.Context) {
 		r.mu.Lock()
 		list := make([]change, 0, len(r.changed))
 		for name, version := range r.changed {
-			if v := r.index.get(name); v != nil && r.ahead.index.get(name) == nil {
+			if r.ahead.index.get(name) != nil {
+				continue // a tail has brought something newer
+			}
+			if v := r.index.get(name); v != nil {
 				list = append(list, change{v, version})
+			} else if g, ok := r.gone[name]; ok {
+				list = append(list, change{&Retained{Message: &store.Message{Topic: name, QoS: 1}, Position: g.position}, version})
 			}
 		}
 		r.changed = nil

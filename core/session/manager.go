@@ -28,7 +28,8 @@ type Metadata interface {
 	HasFilter(filter string) bool
 	Retained(filter string) ([]*meta.Retained, uint64)
 	RetainedTo(client string) ([]*meta.Retained, uint64)
-	IsRetained(topic string, at store.Position) bool
+	IsNewest(topic string, at store.Position) bool
+	RemovedSince(topic string, at store.Position) uint64
 	OnRetained(f func(v *meta.Retained, version uint64))
 	SaveWill(ctx context.Context, w *meta.Will) error
 	DeleteWill(ctx context.Context, clientID string) error

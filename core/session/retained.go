@@ -180,8 +180,11 @@ func (b backlog) reached() bool {
 // early takes a record that a feed of a tail handed out and does not bring. Called with mu held.
 func (s *Session) early(f *feed, rec *store.Record) {
 	sub := f.sub
-	if sub == nil || !sub.retains.wanted || len(rec.Payload) == 0 || rec.Partial {
+	if sub == nil || !sub.retains.wanted || rec.Partial {
 		return
+	}
+	if len(rec.Payload) == 0 && s.m.o.Meta.RemovedSince(rec.Topic, rec.Position) <= sub.retains.asOf {
+		return // the lookup knew it
 	}
 	for _, other := range sub.feeds {
 		if other.queue != nil && other.queue.Covers(rec) {
@@ -281,8 +284,9 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		}
 		l.values[0] = nil
 		l.values = l.values[1:]
-		if !expired(v.Message) && s.m.o.Meta.IsRetained(v.Message.Topic, v.Position) {
-			s.dispatch(v.Message, qos, true, ids, "")
+		if !expired(v.Message) && s.m.o.Meta.IsNewest(v.Message.Topic, v.Position) {
+			// Who may have been sent the value of before is told of its removal as others are: no message is retained without payload.
+			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, "")
 		}
 	}
 	return true
@@ -309,6 +313,9 @@ func (s *Session) retainedOnConnect(ctx context.Context) {
 
 // retainedToItself is retainedShown for a message to the session's own client.
 func (s *Session) retainedToItself(v *meta.Retained, version uint64) {
+	if len(v.Message.Payload) == 0 {
+		return
+	}
 	s.mu.Lock()
 	due := s.conn != nil && s.ownRetains.wanted && version > s.ownRetains.asOf && time.Since(s.connected) < shownWithin
 	s.mu.Unlock()

@@ -42,6 +42,8 @@ type Config struct {
 	// KnownTopics are created before clients are accepted; with NoAutoCreate they are the only ones.
 	KnownTopics  []string
 	NoAutoCreate bool
+	// Beside is a node whose store and metadata this one shares, as two nodes of a cluster do. It must outlive this one.
+	Beside *Node
 	// Log is where the node writes; nil: see LMQGATE_TEST_LOG.
 	Log *slog.Logger
 }
@@ -52,6 +54,7 @@ type Node struct {
 	cfg     Config
 	dir     string
 	backend *metatest.Backend
+	id      string
 	stop    func(crash bool) // nil while it is down
 
 	tcp, ws net.Addr
@@ -73,7 +76,7 @@ type Node struct {
 // Start starts a node that ends with the test.
 func Start(tb testing.TB, change ...func(*Config)) *Node {
 	tb.Helper()
-	n := &Node{tb: tb, dir: filepath.Join(tb.TempDir(), "store"), backend: metatest.New(metatest.Full())}
+	n := &Node{tb: tb, id: "node", dir: filepath.Join(tb.TempDir(), "store"), backend: metatest.New(metatest.Full())}
 	n.cfg.MQTT = mqtt.Options{MaxPacketSize: 1 << 20, ReceiveMaximum: 1024}
 	n.cfg.Session = session.Options{CommitInterval: 20 * time.Millisecond, WillGrace: 200 * time.Millisecond}
 	for _, f := range change {
@@ -81,6 +84,10 @@ func Start(tb testing.TB, change ...func(*Config)) *Node {
 	}
 	if n.cfg.Authority == nil {
 		n.cfg.Authority = auth.Anonymous()
+	}
+	if n.cfg.Beside != nil {
+		n.backend.Close()
+		n.backend, n.id = n.cfg.Beside.backend, "beside"
 	}
 	tb.Cleanup(func() {
 		n.mu.Lock()
@@ -90,7 +97,9 @@ func Start(tb testing.TB, change ...func(*Config)) *Node {
 			c.Close()
 		}
 		n.Stop()
-		n.backend.Close()
+		if n.cfg.Beside == nil {
+			n.backend.Close()
+		}
 	})
 	n.Restart()
 	return n
@@ -126,11 +135,10 @@ func (n *Node) Restart() {
 	if log == nil {
 		log = logger()
 	}
-	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: log})
-	require.NoError(n.tb, err)
+	st := n.openStore(log)
 	faults := storetest.NewFaulty(st)
 	plug := &plug{next: n.backend.Client()}
-	md, err := meta.New(meta.Options{Client: plug, Traits: n.backend.Traits, NodeID: "node", Log: log})
+	md, err := meta.New(meta.Options{Client: plug, Traits: n.backend.Traits, NodeID: n.id, Log: log})
 	require.NoError(n.tb, err)
 	topics := catalog.New(catalog.Options{Store: faults, Meta: md, Dispatch: catalog.Lean, AutoCreate: !n.cfg.NoAutoCreate, Queues: 1, Log: log})
 	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
@@ -139,7 +147,7 @@ func (n *Node) Restart() {
 	hub := delivery.New(do)
 	topics.Watch(hub)
 	so := n.cfg.Session
-	so.NodeID, so.Store, so.Hub, so.Catalog, so.Publisher, so.Meta, so.Log = "node", faults, hub, topics, pub, md, log
+	so.NodeID, so.Store, so.Hub, so.Catalog, so.Publisher, so.Meta, so.Log = n.id, faults, hub, topics, pub, md, log
 	so.ExpiryMax = n.cfg.MQTT.SessionExpiryMax
 	sessions := session.NewManager(so)
 	mo := n.cfg.MQTT
@@ -148,11 +156,18 @@ func (n *Node) Restart() {
 	mo.Sessions, mo.Authority, mo.Log = sessions, n.cfg.Authority, log
 	server := mqtt.New(mo)
 	require.NoError(n.tb, md.Start(context.Background()))
-	require.NoError(n.tb, st.Start(context.Background()))
+	if n.cfg.Beside == nil {
+		require.NoError(n.tb, st.Start(context.Background()))
+	}
 	n.stop = func(crash bool) {
+		closeStore := func() {
+			if n.cfg.Beside == nil {
+				_ = st.Close()
+			}
+		}
 		if crash {
 			plug.out.Store(true)
-			_ = st.Close()
+			closeStore()
 			server.Close()
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
@@ -162,7 +177,7 @@ func (n *Node) Restart() {
 		server.Close()
 		hub.Close()
 		pub.Close()
-		_ = st.Close()
+		closeStore()
 		_ = md.Close()
 	}
 	Eventually(n.tb, "the node is ready", func() bool { return md.Ready() == nil && st.Ready(context.Background()) == nil })
@@ -176,6 +191,25 @@ func (n *Node) Restart() {
 	server.Serve()
 	n.Sessions, n.Meta, n.Server, n.store, n.plug, n.Faults = sessions, md, server, st, plug, faults
 }
+
+// openStore opens the node's store, or takes that of the node beside it.
+func (n *Node) openStore(log *slog.Logger) *local.Store {
+	if n.cfg.Beside != nil {
+		return n.cfg.Beside.store
+	}
+	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: log})
+	require.NoError(n.tb, err)
+	return st
+}
+
+// FailMetadata makes the metadata backend fail, for this node and those beside it, until it is called with false.
+func (n *Node) FailMetadata(fail bool) { n.backend.Fail(fail) }
+
+// HoldRetained holds up this node's writes of what is retained, until the function that it returns is called.
+func (n *Node) HoldRetained() (release func()) { return n.plug.writes.hold() }
+
+// HoldNews holds up what the metadata tells this node of what is retained, until the function that it returns is called.
+func (n *Node) HoldNews() (release func()) { return n.plug.news.hold() }
 
 // TCP is the address of the plain listener.
 func (n *Node) TCP() net.Addr { return n.tcp }
@@ -198,6 +232,14 @@ func (n *Node) Lag(client, filter string) int64 {
 		return -1
 	}
 	return b.Max - at[0].Next
+}
+
+// Records is how many records of a first-level topic the store shows.
+func (n *Node) Records(topic string) int64 {
+	n.tb.Helper()
+	b, err := n.store.ReadPartition(context.Background(), topic, store.Partition{Broker: local.Broker}, 0, 1)
+	require.NoError(n.tb, err)
+	return b.Max
 }
 
 // Eventually waits until cond is true.

@@ -2,6 +2,7 @@ package mqtttest
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -17,9 +18,58 @@ import (
 type plug struct {
 	next pluginv1.MetaClient
 	out  atomic.Bool
+	// writes holds up writes of what is retained, and news what is told of them.
+	writes, news hold
 }
 
 var _ pluginv1.MetaClient = (*plug)(nil)
+
+// hold is a place where calls can be held up.
+type hold struct {
+	mu sync.Mutex
+	up chan struct{} // closed when they go on; nil: they are not held up
+}
+
+func (h *hold) hold() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	up := make(chan struct{})
+	h.up = up
+	return sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		close(up)
+		h.up = nil
+	})
+}
+
+func (h *hold) await(ctx context.Context) {
+	h.mu.Lock()
+	up := h.up
+	h.mu.Unlock()
+	if up == nil {
+		return
+	}
+	select {
+	case <-up:
+	case <-ctx.Done():
+	}
+}
+
+// watched is a stream of changes that can be held up.
+type watched struct {
+	grpc.ServerStreamingClient[pluginv1.WatchResponse]
+	hold *hold
+}
+
+// Recv returns the next changes once they are not held up.
+func (w watched) Recv() (*pluginv1.WatchResponse, error) {
+	r, err := w.ServerStreamingClient.Recv()
+	if err == nil {
+		w.hold.await(w.Context())
+	}
+	return r, err
+}
 
 // pulled is an error that nobody retries.
 func (p *plug) pulled() error {
@@ -47,6 +97,9 @@ func (p *plug) Put(ctx context.Context, in *pluginv1.PutRequest, o ...grpc.CallO
 	if err := p.pulled(); err != nil {
 		return nil, err
 	}
+	if in.GetNamespace() == meta.NamespaceRetained {
+		p.writes.await(ctx)
+	}
 	return p.next.Put(ctx, in, o...)
 }
 
@@ -68,7 +121,11 @@ func (p *plug) Watch(ctx context.Context, in *pluginv1.WatchRequest, o ...grpc.C
 	if err := p.pulled(); err != nil {
 		return nil, err
 	}
-	return p.next.Watch(ctx, in, o...)
+	w, err := p.next.Watch(ctx, in, o...)
+	if err == nil && in.GetNamespace() == meta.NamespaceRetained {
+		w = watched{w, &p.news}
+	}
+	return w, err
 }
 
 // retainer keeps retained messages in the metadata, as package gateway does.

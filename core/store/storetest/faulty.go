@@ -22,6 +22,7 @@ type Faulty struct {
 	mu      sync.Mutex
 	queues  map[string]*faults
 	missing map[string]int // records that tails of a topic are still to miss
+	held    chan struct{}  // while tails are held: closed when they go on
 	reads   error
 	appends error
 	commits error
@@ -69,6 +70,29 @@ func (f *Faulty) MissInTails(topic string, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.missing[topic] = n
+}
+
+// HoldTails holds all tails up, as if they were slow, until the function that it returns is called.
+func (f *Faulty) HoldTails() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	held := make(chan struct{})
+	f.held = held
+	return sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		close(held)
+		f.held = nil
+	})
+}
+
+func (f *Faulty) await() {
+	f.mu.Lock()
+	held := f.held
+	f.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 }
 
 // FailReads makes Read, ReadPartition and Bounds fail with err; nil ends that. FailAppends and FailCommits do the same for
@@ -235,6 +259,7 @@ func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partit
 // Tail follows a topic, less the records that are to be missed.
 func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (store.Tail, error) {
 	return f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
+		f.await()
 		f.mu.Lock()
 		miss := min(f.missing[topic], len(records))
 		f.missing[topic] -= miss
@@ -247,7 +272,10 @@ func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (sto
 
 // TailQueue follows a queue; only the entries of its records are changed.
 func (f *Faulty) TailQueue(ctx context.Context, queue string, fn store.TailFunc) (store.Tail, error) {
-	return f.Store.TailQueue(ctx, queue, func(p store.Partition, records []*store.Record) { fn(p, f.showAll(records)) })
+	return f.Store.TailQueue(ctx, queue, func(p store.Partition, records []*store.Record) {
+		f.await()
+		fn(p, f.showAll(records))
+	})
 }
 
 // Commit fails, or commits.

@@ -1,0 +1,379 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// What a subscriber gets that subscribes while retained messages are on their way: each part of the way is held up in turn, so that
+// the moment is always the same.
+
+// retain sends a retained PUBLISH at QoS 1 and waits for nothing.
+func retain(c *mqtttest.Client, topic, payload string) {
+	c.Send(&packet.Publish{QoS: 1, PacketID: c.NextID(), Retain: true, Topic: topic, Payload: []byte(payload)})
+}
+
+// got returns what a client was sent, in order, with an "r" before what has the retain flag, and acknowledges it.
+func got(c *mqtttest.Client) []string {
+	var out []string
+	for _, p := range c.Ping() {
+		m, ok := p.(*packet.Publish)
+		if !ok {
+			continue
+		}
+		flag := ""
+		if m.Retain {
+			flag = "r "
+		}
+		out = append(out, flag+string(m.Payload))
+		if m.QoS == 1 {
+			c.Send(&packet.Ack{Kind: packet.PUBACK, PacketID: m.PacketID})
+		}
+	}
+	return out
+}
+
+// eventually waits until a client was sent these messages and no others.
+func eventually(t *testing.T, c *mqtttest.Client, want ...string) {
+	t.Helper()
+	var have []string
+	deadline := time.Now().Add(mqtttest.Patience)
+	for len(have) < len(want) && time.Now().Before(deadline) {
+		have = append(have, got(c)...)
+	}
+	require.Equal(t, want, append(have, got(c)...))
+}
+
+// newest waits until a node knows what is retained.
+func newest(t *testing.T, n *mqtttest.Node, topic, payload string) {
+	t.Helper()
+	mqtttest.Eventually(t, "what is retained is known", func() bool {
+		found := ""
+		n.Meta.MatchRetained(topic, func(r *meta.Retained) bool { found = string(r.Message.Payload); return true })
+		return found == payload
+	})
+}
+
+// subscriber is one that may be persistent, and how it subscribes.
+type subscriber struct {
+	name    string
+	options []mqtttest.Option
+	filter  string
+}
+
+var subscribers = []subscriber{
+	{"clean", nil, "T/a"},
+	{"clean with a wildcard", nil, "T/#"},
+	{"clean to everything", nil, "#"},
+	{"persistent", []mqtttest.Option{mqtttest.Keep}, "T/a"},
+	{"persistent with a wildcard", []mqtttest.Option{mqtttest.Keep}, "+/a"},
+}
+
+// eachSubscriber runs f with each kind of subscriber on a node of its own where "old" is retained and a client is subscribed already.
+func eachSubscriber(t *testing.T, f func(t *testing.T, n *mqtttest.Node, pub, live *mqtttest.Client, s subscriber)) {
+	t.Parallel()
+	for _, s := range subscribers {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			n := mqtttest.Start(t)
+			pub, live := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "live")
+			pub.Retain(1, "T/a", "old")
+			live.Subscribe(0, "T/a")
+			eventually(t, live, "r old")
+			f(t, n, pub, live, s)
+		})
+	}
+}
+
+func TestASubscriberGetsWhatIsLiveBeforeTheMetadataKnowsThatItIsRetained(t *testing.T) {
+	eachSubscriber(t, func(t *testing.T, n *mqtttest.Node, pub, live *mqtttest.Client, s subscriber) {
+		release := n.HoldRetained()
+		defer release()
+		retain(pub, "T/a", "new")
+		eventually(t, live, "new")
+		c := n.Connect(packet.V5, "c", s.options...)
+		c.Subscribe(1, s.filter)
+		eventually(t, c, "r new")
+		release()
+		mqtttest.Expect[*packet.Ack](pub)
+		pub.Retain(1, "T/a", "newer")
+		eventually(t, c, "newer")
+	})
+}
+
+func TestASubscriberIsNotSentWhatWasRemovedBeforeTheMetadataKnows(t *testing.T) {
+	eachSubscriber(t, func(t *testing.T, n *mqtttest.Node, pub, live *mqtttest.Client, s subscriber) {
+		release := n.HoldRetained()
+		defer release()
+		retain(pub, "T/a", "")
+		eventually(t, live, "")
+		c := n.Connect(packet.V5, "c", s.options...)
+		c.Subscribe(1, s.filter)
+		require.Empty(t, got(c))
+		release()
+		mqtttest.Expect[*packet.Ack](pub)
+		pub.Retain(1, "T/a", "new")
+		eventually(t, c, "new")
+	})
+}
+
+func TestASubscriberGetsARetainedMessageThatTheTailHasNotBroughtYetOnceAndNothingFromBefore(t *testing.T) {
+	eachSubscriber(t, func(t *testing.T, n *mqtttest.Node, pub, live *mqtttest.Client, s subscriber) {
+		release := n.Faults.HoldTails()
+		defer release()
+		pub.Publish(1, "T/a", "not retained, and before")
+		pub.Retain(1, "T/a", "new")
+		c := n.Connect(packet.V5, "c", s.options...)
+		c.Subscribe(1, s.filter)
+		pub.Publish(1, "T/a", "after")
+		release()
+		eventually(t, c, "r new", "after")
+		eventually(t, live, "not retained, and before", "new", "after")
+	})
+}
+
+func TestARemovalFromBeforeIsNoMessageToASubscriberThatWasSentNothing(t *testing.T) {
+	eachSubscriber(t, func(t *testing.T, n *mqtttest.Node, pub, live *mqtttest.Client, s subscriber) {
+		release := n.Faults.HoldTails()
+		defer release()
+		pub.Retain(1, "T/a", "")
+		c := n.Connect(packet.V5, "c", s.options...)
+		c.Subscribe(1, s.filter)
+		release()
+		eventually(t, live, "")
+		pub.Publish(1, "T/a", "after")
+		eventually(t, c, "after")
+	})
+}
+
+func TestASubscriberThatWasSentAValueIsToldThatItWasRemovedMeanwhile(t *testing.T) {
+	eachSubscriber(t, func(t *testing.T, n *mqtttest.Node, pub, _ *mqtttest.Client, s subscriber) {
+		write, bring := n.HoldRetained(), n.Faults.HoldTails()
+		defer write()
+		defer bring()
+		retain(pub, "T/a", "")
+		mqtttest.Eventually(t, "the removal is stored", func() bool { return n.Records("T") == 2 })
+		c := n.Connect(packet.V5, "c", s.options...)
+		c.Subscribe(1, s.filter)
+		eventually(t, c, "r old")
+		bring()
+		eventually(t, c, "")
+		write()
+		mqtttest.Expect[*packet.Ack](pub)
+		require.Empty(t, got(c))
+	})
+}
+
+func TestRetainHandlingHoldsAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	pub := n.Connect(packet.V5, "pub")
+	pub.Retain(1, "T/a", "old")
+	subscribe := func(c *mqtttest.Client, handling byte) {
+		c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "T/a", QoS: 1, RetainHandling: handling}}})
+	}
+	one, two := n.Connect(packet.V5, "one"), n.Connect(packet.V5, "two")
+	release := n.Faults.HoldTails()
+	defer release()
+	live := n.Connect(packet.V5, "live")
+	live.Subscribe(1, "T/a")
+	eventually(t, live, "r old")
+	pub.Retain(1, "T/a", "new")
+	subscribe(one, 1)
+	subscribe(two, 2)
+	release()
+	eventually(t, live, "new")
+	eventually(t, one, "r new")
+	subscribe(one, 1)
+	subscribe(two, 1)
+	pub.Retain(1, "T/a", "newer")
+	eventually(t, one, "newer")
+	eventually(t, two, "newer")
+}
+
+func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
+	t.Parallel()
+	for _, s := range subscribers {
+		for _, then := range []string{"new", ""} {
+			t.Run(fmt.Sprintf("%s, %q", s.name, then), func(t *testing.T) {
+				t.Parallel()
+				n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+				other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
+				pub := n.Connect(packet.V5, "pub")
+				pub.Retain(1, "T/a", "old")
+				newest(t, other, "T/a", "old")
+				mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+				// No tail of the other node brings the value, because nobody there has subscribed, and the metadata is late.
+				release := other.HoldNews()
+				defer release()
+				pub.Retain(1, "T/a", then)
+				c := other.Connect(packet.V5, "c", s.options...)
+				c.Subscribe(1, s.filter)
+				eventually(t, c, "r old")
+				release()
+				if then == "" {
+					eventually(t, c, "")
+				} else {
+					eventually(t, c, "r new")
+				}
+				pub.Retain(1, "T/a", "newer")
+				eventually(t, c, "newer")
+			})
+		}
+	}
+}
+
+func TestWhatTheMetadataShowsLateIsNotSentBehindSomethingNewer(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
+	pub := n.Connect(packet.V5, "pub")
+	release := other.HoldNews()
+	defer release()
+	pub.Retain(1, "T/a", "1")
+	c := other.Connect(packet.V5, "c")
+	c.Subscribe(1, "T/#")
+	pub.Retain(1, "T/a", "2")
+	eventually(t, c, "2")
+	release()
+	newest(t, other, "T/a", "2")
+	again := other.Connect(packet.V5, "again")
+	again.Subscribe(1, "T/#")
+	eventually(t, again, "r 2")
+	require.Empty(t, got(c))
+}
+
+func TestInAnOutageOfTheMetadataNewSubscribersGetWhatTheOthersHave(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	pub, live := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "live")
+	pub.Retain(1, "T/a", "old")
+	live.Subscribe(1, "T/#")
+	eventually(t, live, "r old")
+	n.FailMetadata(true)
+	retain(pub, "T/a", "new")
+	eventually(t, live, "new")
+	c := n.Connect(packet.V5, "c")
+	c.Subscribe(1, "T/#")
+	eventually(t, c, "r new")
+	n.FailMetadata(false)
+}
+
+func TestRetainedMessagesComeBehindWhatTheSessionHasInLine(t *testing.T) {
+	t.Parallel()
+	for _, options := range [][]mqtttest.Option{nil, {mqtttest.Keep}} {
+		for _, filter := range []string{"T/#", "T/a", "+/a"} {
+			t.Run(fmt.Sprintf("persistent %t, %s", options != nil, filter), func(t *testing.T) {
+				t.Parallel()
+				n := mqtttest.Start(t)
+				one := uint16(1)
+				slow := mqtttest.Props(func(p *packet.Properties) { p.ReceiveMaximum = &one })
+				pub, c := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "c", append(options, slow)...)
+				c.Subscribe(1, "T/#")
+				for i := range 5 {
+					pub.Retain(1, "T/a", strconv.Itoa(i))
+				}
+				first := c.ExpectPublish("T/a", "0")
+				c.Subscribe(1, filter)
+				c.Ack(first)
+				eventually(t, c, "1", "2", "3", "4", "r 4")
+			})
+		}
+	}
+}
+
+func TestNobodySeesValuesGoBackwardsOrLeaveAnyOut(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{false, true} {
+		t.Run(fmt.Sprintf("persistent %t", keep), func(t *testing.T) {
+			t.Parallel()
+			n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+			other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
+			mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+			anchor := other.Connect(packet.V5, "anchor")
+			anchor.Subscribe(0, "T/other")
+			pub := n.Connect(packet.V5, "pub")
+			stop, done := make(chan struct{}), make(chan int)
+			go func() {
+				for i := 1; ; i++ {
+					retain(pub, "T/a", strconv.Itoa(i))
+					if _, err := pub.Receive(mqtttest.Patience); err != nil {
+						done <- -1
+						return
+					}
+					select {
+					case <-stop:
+						done <- i
+						return
+					default:
+					}
+				}
+			}()
+			var options []mqtttest.Option
+			if keep {
+				options = append(options, mqtttest.Keep)
+			}
+			follow := func(c *mqtttest.Client, have []int, until func([]int) bool) []int {
+				deadline := time.Now().Add(mqtttest.Patience)
+				for !until(have) && time.Now().Before(deadline) {
+					m, err := c.Receive(mqtttest.Patience)
+					require.NoError(t, err)
+					p, ok := m.(*packet.Publish)
+					require.True(t, ok)
+					c.Send(&packet.Ack{Kind: packet.PUBACK, PacketID: p.PacketID})
+					i, err := strconv.Atoi(string(p.Payload))
+					require.NoError(t, err)
+					if len(have) > 0 {
+						require.Equal(t, have[len(have)-1]+1, i, "after %v", have)
+					}
+					have = append(have, i)
+				}
+				return have
+			}
+			var last *mqtttest.Client
+			var have []int
+			for i := range 40 {
+				node := n
+				if i%2 == 1 {
+					node = other
+				}
+				last = node.Connect(packet.V5, fmt.Sprintf("c%d", i), options...)
+				last.Subscribe(1, []string{"T/a", "T/+", "#"}[i%3])
+				have = follow(last, nil, func(v []int) bool { return len(v) >= 4 })
+				if i < 39 {
+					last.Close()
+				}
+			}
+			close(stop)
+			end := <-done
+			have = follow(last, have, func(v []int) bool { return v[len(v)-1] >= end })
+			require.Equal(t, end, have[len(have)-1])
+		})
+	}
+}
+
+func TestASubscriberBesideAWillEndsWithTheWill(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	status := mqtttest.Will(packet.Will{Topic: "S/dev", Payload: []byte("offline"), QoS: 1, Retain: true})
+	for i := range 15 {
+		dev := n.Connect(packet.V5, "dev", status)
+		dev.Retain(1, "S/dev", "online")
+		dev.Close()
+		c := n.Connect(packet.V311, fmt.Sprintf("c%d", i))
+		c.Subscribe(1, "S/#")
+		mqtttest.Eventually(t, "the client knows of the end", func() bool {
+			m := got(c)
+			return len(m) > 0 && (m[len(m)-1] == "offline" || m[len(m)-1] == "r offline")
+		})
+		c.Close()
+	}
+}
