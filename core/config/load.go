@@ -128,6 +128,16 @@ func (l *layers) where(key string) string { return where(l.sources, l.path, key)
 // around it; empty for a default.
 func (c *Config) Where(key string) string { return where(c.sources, c.Path, key) }
 
+// Given says whether somebody gave this very key.
+func (c *Config) Given(key string) bool {
+	for _, source := range c.sources {
+		if _, ok := source[key]; ok {
+			return true
+		}
+	}
+	return false
+}
+
 func where(sources []map[string]string, path, key string) string {
 	for ; key != ""; key = parent(key) {
 		for _, source := range slices.Backward(sources) {

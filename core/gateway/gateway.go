@@ -276,48 +276,6 @@ func (g *Gateway) healthy() error {
 	return errors.Join(errs...)
 }
 
-// reachable returns nil once the services answer, and the plugins say so as well: a node that has announced that it is ready
-// must not be found unready by the next probe.
-func (g *Gateway) reachable(ctx context.Context) error {
-	errs := []error{g.meta.Ready(), g.store.Ready(ctx)}
-	for _, p := range g.notStaged() {
-		errs = append(errs, p.Healthy())
-	}
-	return errors.Join(errs...)
-}
-
-// waitingFor says what the node waits for before it accepts clients.
-func (g *Gateway) waitingFor() string {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := g.reachable(ctx); err != nil {
-		return strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
-	return "nothing"
-}
-
-// await waits until metadata and store answer.
-func (g *Gateway) await(ctx context.Context) error {
-	said := time.Now()
-	for {
-		probe, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := g.reachable(probe)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if time.Since(said) > 3*time.Second {
-			g.log.Warn("waiting before clients are accepted", "for", strings.ReplaceAll(err.Error(), "\n", "; "))
-			said = time.Now()
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // logged logs an error of a step that cannot be undone.
 func (g *Gateway) logged(what string, err error) {
 	if err != nil {

@@ -263,7 +263,10 @@ func (r *mirror) run(ctx context.Context) {
 			if rebased(err) {
 				continue
 			}
-			if !failing {
+			switch {
+			case !r.loaded.Load(): // who waits for the first listing says so
+				r.m.log.Debug("metadata cannot be read yet", "namespace", r.namespace, "error", err)
+			case !failing:
 				failing = true
 				r.m.log.Warn("metadata cannot be read; the last snapshot goes on serving", "namespace", r.namespace, "error", err)
 			}

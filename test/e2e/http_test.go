@@ -111,6 +111,50 @@ func (g *gate) close() {
 	}
 }
 
+func TestAGatewaySaysWhatItWaitsForWhereThatIsAndWhichKeyNamesIt(t *testing.T) {
+	nobody, store := newGate(t, "").address, newGate(t, "").address
+	rocketmq := settings{"type": "rocketmq", "rocketmq": settings{"namesrv": []string{store}}}
+	for name, c := range map[string]struct {
+		meta settings
+		want []string
+	}{
+		"metadata on the store's name servers": {settings{"plugin": "meta-namesrv"}, []string{"metadata of meta-namesrv at " + store + " (store.rocketmq.namesrv): "}},
+		"metadata on other name servers": {settings{"plugin": "meta-namesrv", "config": settings{"namesrv": []string{nobody}}},
+			[]string{"metadata of meta-namesrv at " + nobody + " (meta.config.namesrv): "}},
+		"metadata in etcd": {settings{"plugin": "meta-etcd", "config": settings{"endpoints": []string{nobody}}},
+			[]string{"metadata of meta-etcd at " + nobody + " (meta.config.endpoints): "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := configure(t, localProfile, settings{"store": rocketmq, "meta": c.meta})
+			g.launch()
+			waiting := func() []string {
+				var out []string
+				for line := range strings.Lines(g.Log()) {
+					if strings.Contains(line, "waiting before clients are accepted") {
+						out = append(out, line)
+					}
+				}
+				return out
+			}
+			eventually(t, startDeadline, func() error {
+				if len(waiting()) < 2 {
+					return io.ErrNoProgress
+				}
+				return nil
+			})
+			for _, line := range waiting() {
+				require.Contains(t, line, "RocketMQ by the name servers "+store+" (store.rocketmq.namesrv): ")
+				for _, want := range c.want {
+					require.Contains(t, line, want)
+				}
+				require.Equal(t, 1, strings.Count(line, "meta-"), "each service once: %s", line)
+			}
+			require.NotContains(t, g.Log(), "snapshot")
+			g.Stop()
+		})
+	}
+}
+
 func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 	t.Parallel()
 	p := profile{name: "rocketmq", settings: func(t *testing.T) settings {

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/core/pluginhost"
+)
+
+const (
+	// firstWait is after what time the log says what a start waits for, nextWait how often it says so again.
+	firstWait = 2 * time.Second
+	nextWait  = 5 * time.Second
+)
+
+// await waits until metadata and store answer, and the plugins say that they can do their work: a node that has announced that it is
+// ready must not be found unready by the next probe.
+func (g *Gateway) await(ctx context.Context) error {
+	began, said := time.Now(), time.Now().Add(firstWait-nextWait)
+	for {
+		probe, cancel := context.WithTimeout(ctx, 2*time.Second)
+		waits := g.unreachable(probe)
+		cancel()
+		if len(waits) == 0 {
+			return nil
+		}
+		if time.Since(said) >= nextWait {
+			g.log.Warn("waiting before clients are accepted", "for", strings.Join(waits, "; "), "waited", time.Since(began).Round(time.Second).String())
+			said = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// waitingFor says what the node waits for before it accepts clients.
+func (g *Gateway) waitingFor() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if waits := g.unreachable(ctx); len(waits) > 0 {
+		return strings.Join(waits, "; ")
+	}
+	return "nothing"
+}
+
+// unreachable lists the services that do not answer, each with where it is, the key that says so, and why it is not there.
+func (g *Gateway) unreachable(ctx context.Context) (waits []string) {
+	if err := g.store.Ready(ctx); err != nil {
+		waits = append(waits, g.storePlace()+": "+because(err))
+	}
+	metadata := g.meta.Ready()
+	for _, p := range g.notStaged() {
+		err := p.Healthy()
+		what, section := "auth plugin ", "auth.config"
+		if p == g.presentMeta() {
+			what, section = "metadata of ", "meta.config"
+			if err == nil {
+				err = metadata
+			}
+			metadata = nil
+		}
+		if err != nil {
+			waits = append(waits, what+pluginPlace(g.cfg, p, section)+": "+because(err))
+		}
+	}
+	if metadata != nil { // its plugin is about to be exchanged
+		waits = append(waits, "metadata: "+because(metadata))
+	}
+	return waits
+}
+
+// storePlace says where the store is, and which key says so.
+func (g *Gateway) storePlace() string {
+	if g.cfg.Store.Type == config.StoreLocal {
+		return "the local store in " + g.cfg.Store.Local.Path + " (store.local.path)"
+	}
+	return "RocketMQ by the name servers " + strings.Join(g.cfg.Store.RocketMQ.Namesrv, ", ") + " (store.rocketmq.namesrv)"
+}
+
+// pluginPlace says where a plugin's service is, as far as its block tells, and which key says so.
+func pluginPlace(c *config.Config, p *pluginhost.Plugin, section string) string {
+	name := p.Name()
+	key, where := addressIn(p.Spec().Config)
+	if key == "" {
+		return name + " (" + section + ")"
+	}
+	if key = section + "." + key; section == "meta.config" && !c.Given(key) {
+		key = "store.rocketmq.namesrv" // the only address that a block is given by default
+	}
+	return name + " at " + where + " (" + key + ")"
+}
+
+// addressIn finds the addresses of a service in a plugin's block: the first key whose value is one, or a list of some.
+func addressIn(block map[string]any) (key, where string) {
+	for _, key := range slices.Sorted(maps.Keys(block)) {
+		list, ok := block[key].([]any)
+		if !ok {
+			list = []any{block[key]}
+		}
+		var found []string
+		for _, v := range list {
+			text, _ := v.(string)
+			if u, err := url.Parse(text); err == nil && u.Host != "" {
+				found = append(found, u.Redacted())
+			} else if host, _, err := net.SplitHostPort(text); err == nil && host != "" {
+				found = append(found, text)
+			}
+		}
+		if len(found) > 0 {
+			return key, strings.Join(found, ", ")
+		}
+	}
+	return "", ""
+}
+
+// because is the cause of an error without the steps that led to it, on one line.
+func because(err error) string {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return network.Error()
+	}
+	text := oneLine(err)
+	for _, step := range []string{"metadata unavailable: ", "store unavailable: ", "RocketMQ is not ready: ", "remoting connection failed: ", "read lmqgate.migration \"plan\": "} {
+		text = strings.ReplaceAll(text, step, "")
+	}
+	if rest, ok := strings.CutPrefix(text, "plugin "); ok { // it is named before
+		_, text, _ = strings.Cut(rest, ": ")
+	}
+	if text == "" {
+		return fmt.Sprint(err)
+	}
+	return text
+}
