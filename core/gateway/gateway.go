@@ -233,7 +233,7 @@ func (g *Gateway) listen() error {
 	if err != nil {
 		return err
 	}
-	g.mqtt = mqtt.New(mqtt.Options{Listeners: listeners, Sessions: g.sessions, Authority: g.authority,
+	g.mqtt = mqtt.New(mqtt.Options{Listeners: listeners, Sessions: g.sessions, Publisher: g.publisher, Authority: g.authority,
 		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum,
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		MaxConnections: g.cfg.MQTT.MaxConnections, ResponseInformation: g.cfg.MQTT.ResponseInformation,

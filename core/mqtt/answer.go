@@ -87,6 +87,9 @@ func (c *conn) Close(code packet.Code, reason string) {
 	c.causeMu.Unlock()
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
+	if c.lanes != nil {
+		c.lanes.Stop() // before a newer connection of the client publishes
+	}
 	if c.version != packet.V5 || !c.answered {
 		c.out.closeLocked(nil)
 		return

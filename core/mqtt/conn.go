@@ -15,6 +15,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
 )
 
@@ -40,6 +41,8 @@ type conn struct {
 	reasons   bool   // the client wants reason strings (MQTT 5, 3.1.2.11.7)
 
 	enhanced *enhanced // nil unless CONNECT named an authentication method; by the reader only
+
+	lanes *publish.Lanes // set by the handshake; guarded by out.mu until then
 
 	aliasesIn map[uint16]string // by the reader only
 	aliasMax  uint16

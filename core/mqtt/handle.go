@@ -63,7 +63,7 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 		return nil
 	}
 	m := message(p, c.clientID)
-	c.session.Publish(ctx, m, p.PacketID, func(err error) { c.published(k, m, err) })
+	c.session.Publish(ctx, c.lanes, m, p.PacketID, func(err error) { c.published(k, m, err) })
 	return nil
 }
 
@@ -90,8 +90,17 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 }
 
 // published answers a message once its fate is known. It is called from any goroutine.
+//
+// The client that cannot be told that a message was not stored sends it again by its next connection, so nothing that it sent
+// after the message may be stored before: the lanes are broken. MQTT 5 tells it, and it decides itself.
 func (c *conn) published(k *ack, m *store.Message, err error) {
+	over := c.out.closed()
+	if err != nil && (c.version != packet.V5 || over) {
+		c.lanes.Break()
+	}
 	switch {
+	case over && errors.Is(err, publish.ErrEnded):
+		c.acks.end(nil, packet.ImplementationSpecificError, nil) // the message that was not stored has been logged
 	case err == nil:
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):

@@ -191,6 +191,9 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	if c.tooLarge(ack) {
 		return c.refuse(packet.PacketTooLarge, "")
 	}
+	c.out.mu.Lock()
+	c.lanes = c.srv.o.Publisher.Lanes(c.clientID)
+	c.out.mu.Unlock()
 	attachCtx, cancel := context.WithTimeout(ctx, attachTimeout)
 	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)
 	cancel()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -17,6 +18,7 @@ import (
 type Options struct {
 	Listeners []Listener
 	Sessions  *session.Manager
+	Publisher *publish.Publisher
 	Authority auth.Authority
 	// MaxPacketSize bounds packets of clients, in bytes.
 	MaxPacketSize uint32

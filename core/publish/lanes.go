@@ -3,135 +3,130 @@ package publish
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/lmqgate/lmqgate/core/store"
-	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Lanes publish for one client, in order for each topic.
+// ErrEnded says that a message was not stored because its connection is over: it was closed, or an earlier message of it was not
+// stored and the client cannot be told so.
+var ErrEnded = errors.New("the connection is over")
+
+// Lanes publish for one connection of a client, in order for each topic.
+//
+// A lane is the messages of one client to one topic, in the order in which they came, whatever connection they came by. One is in
+// flight, the others wait. So what a client sends by a new connection is stored after what its old one has sent.
 type Lanes struct {
 	p      *Publisher
 	client string
+	broken atomic.Bool
 
-	mu    sync.Mutex
-	lanes map[string]*lane // by topic; only those with work
+	mu      sync.Mutex
+	stopped bool
 }
 
-// lane holds the messages to one topic that wait for the one in flight.
-type lane struct{ waiting []job }
-
-type job struct {
-	m    *store.Message
-	done func(error)
-}
-
-// Lanes makes the lanes of a client.
-func (p *Publisher) Lanes(client string) *Lanes {
-	return &Lanes{p: p, client: client}
-}
+// Lanes makes the lanes of a client's connection.
+func (p *Publisher) Lanes(client string) *Lanes { return &Lanes{p: p, client: client} }
 
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block
-// while the store takes no more (back-pressure). An error that Refused reports can never be mended; any other one means that
-// the store did not answer in time, and that the message may or may not be stored.
+// while the store takes no more (back-pressure). An error that Refused reports can never be mended; ErrEnded means that the
+// message was not stored; any other error means that the store did not answer in time, and that the message may or may not be
+// stored.
+//
+// The next message of the lane is looked at once done has returned. A done that cannot tell the client of an error must call Break,
+// or later messages overtake this one when the client sends it again.
 func (l *Lanes) Publish(m *store.Message, done func(error)) {
+	j := &job{p: l.p, from: l, client: l.client, key: l.client + "\x00" + m.Topic, m: m, done: done}
 	l.mu.Lock()
-	if ln := l.lanes[m.Topic]; ln != nil {
-		ln.waiting = append(ln.waiting, job{m, done})
+	if l.stopped {
 		l.mu.Unlock()
+		l.p.metrics.withheld.Inc()
+		done(ErrEnded)
 		return
 	}
-	if l.lanes == nil {
-		l.lanes = make(map[string]*lane)
-	}
-	l.lanes[m.Topic] = &lane{}
+	first := l.p.lanes.join(j)
 	l.mu.Unlock()
-	l.run(job{m, done})
-}
-
-// run publishes one job, and then the next one of its lane.
-func (l *Lanes) run(j job) {
-	ctx := l.p.deadline()
-	l.p.publish(ctx, l.client, j.m, func(err error) {
-		j.done(err)
-		l.mu.Lock()
-		ln := l.lanes[j.m.Topic]
-		if len(ln.waiting) == 0 {
-			delete(l.lanes, j.m.Topic)
-			l.mu.Unlock()
-			return
-		}
-		next := ln.waiting[0]
-		ln.waiting[0] = job{}
-		ln.waiting = ln.waiting[1:]
-		l.mu.Unlock()
-		go l.run(next) // a store's callback must not block, and Append may
-	})
-}
-
-// publish stores one message. What fails because the store or its metadata cannot be reached is tried again until ctx ends.
-func (p *Publisher) publish(ctx context.Context, client string, m *store.Message, done func(error)) {
-	p.try(ctx, client, m, 0, done)
-}
-
-func (p *Publisher) try(ctx context.Context, client string, m *store.Message, tries int, done func(error)) {
-	failed := func(err error) {
-		switch {
-		case Refused(err):
-			p.metrics.refused.Inc()
-			done(err)
-		case errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil:
-			time.AfterFunc(retryDelays[min(tries, len(retryDelays)-1)], func() { p.try(ctx, client, m, tries+1, done) })
-		default:
-			p.metrics.failed.Inc()
-			done(err)
-		}
+	if first {
+		j.run()
 	}
-	physical, queues, err := p.dispatch(ctx, client, m)
-	if err != nil {
-		failed(err)
-		return
-	}
-	a := store.Append{Message: m, Topic: physical, Key: client + "\x00" + m.Topic, Queues: queues}
-	p.o.Store.Append(ctx, a, func(at store.Position, err error) {
-		switch {
-		case err != nil:
-			failed(err)
-		case m.Retain:
-			// Waits for metadata, which a callback of the store must not.
-			go func() {
-				err := p.o.Retainer.Retain(ctx, m, at)
-				p.metrics.stored.Inc()
-				done(err)
-			}()
-		default:
-			p.metrics.stored.Inc()
-			done(nil)
-		}
-	})
 }
 
-// retryDelays are the pauses between tries; the last one repeats.
-var retryDelays = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second}
+// Stop makes the lanes take no more messages; what they have taken is stored. No message of the connection is behind one that a
+// newer connection sends after Stop has returned.
+func (l *Lanes) Stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+}
 
-// One publishes a message for the gateway itself (a will, for instance) and waits until it is stored.
+// Break stops the lanes, and withholds what still waits in them.
+func (l *Lanes) Break() {
+	l.broken.Store(true)
+	l.Stop()
+}
+
+// lanes holds the lanes with work of all clients.
+type lanes struct {
+	seed   maphash.Seed
+	shards [64]shard
+}
+
+type shard struct {
+	mu   sync.Mutex
+	last map[string]*job // by key: the last message of each lane
+}
+
+func newLanes() *lanes {
+	ls := &lanes{seed: maphash.MakeSeed()}
+	for i := range ls.shards {
+		ls.shards[i].last = make(map[string]*job)
+	}
+	return ls
+}
+
+func (ls *lanes) of(key string) *shard {
+	return &ls.shards[maphash.String(ls.seed, key)%uint64(len(ls.shards))]
+}
+
+// join puts a message at the end of its lane and reports whether it is its turn at once.
+func (ls *lanes) join(j *job) bool {
+	s := ls.of(j.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.last[j.key]
+	s.last[j.key] = j
+	if last == nil {
+		return true
+	}
+	last.next = j
+	return false
+}
+
+// leave takes the first message out of its lane and returns the one whose turn it is then, or nil.
+func (ls *lanes) leave(j *job) *job {
+	s := ls.of(j.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last[j.key] == j {
+		delete(s.last, j.key)
+	}
+	return j.next
+}
+
+// One publishes a message for the gateway itself (a will, for instance), behind what the client sent to its topic before, and
+// waits until it is stored or ctx ends. After an error that Refused does not report it may or may not be stored.
 func (p *Publisher) One(ctx context.Context, client string, m *store.Message) error {
 	result := make(chan error, 1)
-	p.publish(ctx, client, m, func(err error) { result <- err })
-	return <-result
-}
-
-// SaveSession stores what a durable session must know after a crash, and waits until it is stored. The newest record of
-// topic.SessionQueue counts.
-func (p *Publisher) SaveSession(client string, state []byte) error {
-	ctx := p.deadline()
-	if err := p.o.Catalog.EnsureOwn(ctx, SessionTopic, sessionTopicQueues); err != nil {
-		return err
+	j := &job{p: p, client: client, key: client + "\x00" + m.Topic, m: m, done: func(err error) { result <- err }, ctx: ctx}
+	if p.lanes.join(j) {
+		j.run()
 	}
-	m := &store.Message{Topic: SessionTopic, Payload: state, Publisher: client, Created: time.Now()}
-	a := store.Append{Message: m, Topic: SessionTopic, Key: client, Queues: []string{topic.SessionQueue(client)}}
-	result := make(chan error, 1)
-	p.o.Store.Append(ctx, a, func(_ store.Position, err error) { result <- err })
-	return <-result
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -32,11 +32,6 @@ type Retainer interface {
 	Retain(ctx context.Context, m *store.Message, at store.Position) error
 }
 
-// SessionTopic is the topic of what durable sessions keep in the store besides messages.
-const SessionTopic = store.OwnPrefix + "sessions"
-
-const sessionTopicQueues = 8
-
 // Options configure a Publisher.
 type Options struct {
 	Store    store.Store
@@ -54,6 +49,7 @@ type Publisher struct {
 	o       Options
 	log     *slog.Logger
 	metrics *metrics
+	lanes   *lanes
 	own     ownQueues
 	shared  atomic.Pointer[sharedContext]
 	base    context.Context //nolint:containedctx // ends appends when the publisher closes
@@ -65,7 +61,7 @@ func New(o Options) *Publisher {
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
 	}
-	p := &Publisher{o: o, log: o.Log, metrics: newMetrics(o.Registerer)}
+	p := &Publisher{o: o, log: o.Log, metrics: newMetrics(o.Registerer), lanes: newLanes()}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

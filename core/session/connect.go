@@ -62,7 +62,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 
 // newSession makes a session that is not in memory. rec is its record where it is resumed.
 func (m *Manager) newSession(r Request, rec *meta.Session) *Session {
-	s := &Session{m: m, id: r.ClientID, lanes: m.o.Publisher.Lanes(r.ClientID)}
+	s := &Session{m: m, id: r.ClientID}
 	if rec == nil && r.Expiry > 0 {
 		rec = &meta.Session{ClientID: s.id, Created: time.Now()}
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 
+	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -15,11 +16,11 @@ type inbound struct {
 	epoch, counter int64
 }
 
-// Publish stores a message of the client and then calls done exactly once, from any goroutine; done must not block. It may
-// block while the store takes no more. A QoS 2 packet id that is not released yet is not stored again [MQTT-4.3.3-10].
-func (s *Session) Publish(ctx context.Context, m *store.Message, id uint16, done func(error)) {
+// Publish stores a message that came by the client's connection with these lanes, and then calls done exactly once, as
+// publish.Lanes does. A QoS 2 packet id that is not released yet is not stored again [MQTT-4.3.3-10].
+func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Message, id uint16, done func(error)) {
 	if m.QoS < 2 {
-		s.lanes.Publish(m, done)
+		lanes.Publish(m, done)
 		return
 	}
 	noted := s.journals(ctx, m)
@@ -45,7 +46,7 @@ func (s *Session) Publish(ctx context.Context, m *store.Message, id uint16, done
 	}
 	s.inbound[id] = in
 	s.mu.Unlock()
-	s.lanes.Publish(m, func(err error) {
+	lanes.Publish(m, func(err error) {
 		s.mu.Lock()
 		waiting := in.waiting
 		in.waiting, in.stored = nil, true

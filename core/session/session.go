@@ -7,16 +7,14 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/packet"
-	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Session is one client's session on this node.
 type Session struct {
-	m     *Manager
-	id    string
-	lanes *publish.Lanes
+	m  *Manager
+	id string
 
 	// Set when a connection is attached, constant until the next.
 	username   string

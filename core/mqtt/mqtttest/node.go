@@ -153,7 +153,7 @@ func (n *Node) Restart() {
 	mo := n.cfg.MQTT
 	mo.Listeners = append([]mqtt.Listener{{Type: "tcp", Address: "127.0.0.1:0"}, {Type: "ws", Address: "127.0.0.1:0", Path: "/mqtt"}},
 		n.cfg.MQTT.Listeners...)
-	mo.Sessions, mo.Authority, mo.Log = sessions, n.cfg.Authority, log
+	mo.Sessions, mo.Publisher, mo.Authority, mo.Log = sessions, pub, n.cfg.Authority, log
 	server := mqtt.New(mo)
 	require.NoError(n.tb, md.Start(context.Background()))
 	if n.cfg.Beside == nil {

@@ -25,6 +25,7 @@ type Faulty struct {
 	held    chan struct{}  // while tails are held: closed when they go on
 	reads   error
 	appends error
+	judge   func(context.Context, *store.Message) error
 	commits error
 	groups  error
 }
@@ -175,7 +176,20 @@ func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Pos
 		done(store.Position{}, err)
 		return
 	}
-	f.Store.Append(ctx, a, done)
+	f.mu.Lock()
+	judge := f.judge
+	f.mu.Unlock()
+	if judge == nil {
+		f.Store.Append(ctx, a, done)
+		return
+	}
+	go func() {
+		if err := judge(ctx, a.Message); err != nil {
+			done(store.Position{}, err)
+			return
+		}
+		f.Store.Append(ctx, a, done)
+	}()
 }
 
 // Bounds returns the bounds as they are shown.

@@ -1,0 +1,58 @@
+package publish
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// instant is a store that has stored a message at once.
+type instant struct{ store.Store }
+
+func (instant) Append(_ context.Context, _ store.Append, done func(store.Position, error)) {
+	done(store.Position{}, nil)
+}
+
+func (instant) Limits() store.Limits { return store.Limits{} }
+
+// flat is a catalog of one topic, and metadata of no filter.
+type flat struct{}
+
+func (flat) Physical(context.Context, string) (string, error)             { return "T", nil }
+func (flat) EnsureOwn(context.Context, string, int) error                 { return nil }
+func (flat) Compatible() bool                                             { return false }
+func (flat) MatchFilters(string, func(string))                            {}
+func (flat) Retain(context.Context, *store.Message, store.Position) error { return nil }
+
+func BenchmarkPublish(b *testing.B) {
+	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
+	defer p.Close()
+	l := p.Lanes("client")
+	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
+	done := func(err error) {
+		if err != nil {
+			b.Error(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Publish(m, done)
+	}
+}
+
+// BenchmarkPublishInALane has 16 messages of one client to one topic under way.
+func BenchmarkPublishInALane(b *testing.B) {
+	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
+	defer p.Close()
+	l := p.Lanes("client")
+	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
+	room := make(chan struct{}, 16)
+	done := func(error) { <-room }
+	b.ReportAllocs()
+	for b.Loop() {
+		room <- struct{}{}
+		l.Publish(m, done)
+	}
+}

@@ -1,0 +1,27 @@
+package publish
+
+import (
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// SessionTopic is the topic of what durable sessions keep in the store besides messages.
+const SessionTopic = store.OwnPrefix + "sessions"
+
+const sessionTopicQueues = 8
+
+// SaveSession stores what a durable session must know after a crash, and waits until it is stored. The newest record of
+// topic.SessionQueue counts.
+func (p *Publisher) SaveSession(client string, state []byte) error {
+	ctx := p.deadline()
+	if err := p.o.Catalog.EnsureOwn(ctx, SessionTopic, sessionTopicQueues); err != nil {
+		return err
+	}
+	m := &store.Message{Topic: SessionTopic, Payload: state, Publisher: client, Created: time.Now()}
+	a := store.Append{Message: m, Topic: SessionTopic, Key: client, Queues: []string{topic.SessionQueue(client)}}
+	result := make(chan error, 1)
+	p.o.Store.Append(ctx, a, func(_ store.Position, err error) { result <- err })
+	return <-result
+}
