@@ -1,0 +1,279 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// backend is a node of which a test says what it answers. It notes what it is asked to do.
+type backend struct {
+	topics   []Topic
+	reloaded Reloaded
+	err      error
+	asked    []string
+}
+
+func (b *backend) note(format string, args ...any) {
+	b.asked = append(b.asked, fmt.Sprintf(format, args...))
+}
+
+func (b *backend) Topics(context.Context) ([]Topic, error) { return b.topics, b.err }
+
+func (b *backend) CreateTopic(_ context.Context, name string, queues int) (Topic, error) {
+	b.note("create %q %d", name, queues)
+	return Topic{Name: name, Queues: 4}, b.err
+}
+
+func (b *backend) DeleteTopic(_ context.Context, name string) error {
+	b.note("delete %q", name)
+	return b.err
+}
+
+func (*backend) Clients() any       { return []string{"c"} }
+func (*backend) Subscriptions() any { return []string{"T/#"} }
+func (*backend) Plugins() any       { return []string{"auth-hmac"} }
+func (*backend) Nodes() any         { return []string{"node"} }
+func (*backend) Info() Info         { return Info{Node: "node"} }
+
+func (b *backend) Kick(clientID string) bool {
+	b.note("kick %q", clientID)
+	return b.err == nil
+}
+
+func (b *backend) ReloadPlugins(_ context.Context, name string, force bool) (Reloaded, error) {
+	b.note("reload %q %t", name, force)
+	return b.reloaded, b.err
+}
+
+// do asks a server for something, from the loopback where host is empty, and returns the status and the body.
+func do(t *testing.T, o Options, method, path, body, host string, header map[string]string) (int, string) {
+	t.Helper()
+	if o.Backend == nil {
+		o.Backend = &backend{}
+	}
+	o.Gatherer = prometheus.NewRegistry()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	r.Host = "127.0.0.1:8080"
+	if host != "" {
+		r.Host = host
+	}
+	for k, v := range header {
+		r.Header.Set(k, v)
+	}
+	w := httptest.NewRecorder()
+	New(o).http.Handler.ServeHTTP(w, r)
+	return w.Code, w.Body.String()
+}
+
+func TestTheAPIIsForThoseWithTheToken(t *testing.T) {
+	cases := []struct {
+		name   string
+		given  string // Authorization
+		status int
+	}{
+		{"the token", "Bearer secret", http.StatusOK},
+		{"none", "", http.StatusUnauthorized},
+		{"another one", "Bearer Secret", http.StatusUnauthorized},
+		{"a part of it", "Bearer secre", http.StatusUnauthorized},
+		{"more than it", "Bearer secrets", http.StatusUnauthorized},
+		{"an empty one", "Bearer ", http.StatusUnauthorized},
+		{"another scheme", "Basic secret", http.StatusUnauthorized},
+		{"no scheme", "secret", http.StatusUnauthorized},
+	}
+	for _, tc := range cases {
+		for _, host := range []string{"127.0.0.1:8080", "gateway.example:8080"} {
+			t.Run(tc.name+" for "+host, func(t *testing.T) {
+				status, body := do(t, Options{Token: "secret"}, "GET", "/api/v1/info", "", host, map[string]string{"Authorization": tc.given})
+				require.Equal(t, tc.status, status)
+				if tc.status != http.StatusOK {
+					require.Contains(t, body, "admin.token")
+					require.NotContains(t, body, "secret")
+				}
+			})
+		}
+	}
+}
+
+func TestWithoutATokenTheAPIAnswersOnLoopbackNamesOnly(t *testing.T) {
+	for host, status := range map[string]int{
+		"127.0.0.1:8080":         http.StatusOK,
+		"127.0.0.1":              http.StatusOK,
+		"127.1.2.3:8080":         http.StatusOK,
+		"localhost:8080":         http.StatusOK,
+		"localhost":              http.StatusOK,
+		"[::1]:8080":             http.StatusOK,
+		"[::1]":                  http.StatusOK,
+		"evil.example:8080":      http.StatusForbidden, // a name that an attacker lets point to the loopback
+		"localhost.evil.example": http.StatusForbidden,
+		"127.0.0.1.evil.example": http.StatusForbidden,
+		"10.0.0.1:8080":          http.StatusForbidden,
+		"0.0.0.0:8080":           http.StatusForbidden,
+	} {
+		got, body := do(t, Options{}, "GET", "/api/v1/info", "", host, nil)
+		require.Equal(t, status, got, host)
+		if status != http.StatusOK {
+			require.Contains(t, body, "admin.token", host)
+		}
+	}
+}
+
+func TestPagesOfOtherOriginsAreRefused(t *testing.T) {
+	cases := []struct {
+		origin string
+		status int
+	}{
+		{"", http.StatusOK},
+		{"http://127.0.0.1:8080", http.StatusOK},
+		{"http://127.0.0.1:8081", http.StatusForbidden},
+		{"http://evil.example", http.StatusForbidden},
+		{"http://127.0.0.1:8080.evil.example", http.StatusForbidden},
+		{"http://127.0.0.1:8080@evil.example", http.StatusForbidden},
+		{"null", http.StatusForbidden},
+		{"%", http.StatusForbidden},
+	}
+	for _, tc := range cases {
+		for _, token := range []string{"", "secret"} {
+			status, _ := do(t, Options{Token: token}, "GET", "/api/v1/info", "", "", map[string]string{"Authorization": "Bearer secret", "Origin": tc.origin})
+			require.Equal(t, tc.status, status, "origin %q, token %q", tc.origin, token)
+		}
+	}
+}
+
+// What changes something must not be reached by whoever may not read, whatever the path and method.
+func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
+	for _, call := range []string{
+		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
+		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
+		"POST /api/v1/clients/c/kick", "GET /api/v1/nothing", "PUT /api/v1/topics",
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		b := &backend{}
+		status, _ := do(t, Options{Token: "secret", Backend: b}, method, path, `{"name": "T"}`, "", nil)
+		require.Equal(t, http.StatusUnauthorized, status, call)
+		status, _ = do(t, Options{Backend: b}, method, path, `{"name": "T"}`, "evil.example", nil)
+		require.Equal(t, http.StatusForbidden, status, call)
+		status, _ = do(t, Options{Backend: b}, method, path, `{"name": "T"}`, "", map[string]string{"Origin": "http://evil.example"})
+		require.Equal(t, http.StatusForbidden, status, call)
+		require.Empty(t, b.asked, call)
+	}
+}
+
+func TestProbesAndMetricsNeedNoToken(t *testing.T) {
+	for _, path := range []string{"/healthz", "/metrics"} {
+		status, _ := do(t, Options{Token: "secret"}, "GET", path, "", "gateway.example", nil)
+		require.Equal(t, http.StatusOK, status, path)
+	}
+	status, body := do(t, Options{Token: "secret"}, "GET", "/readyz", "", "gateway.example", nil)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Equal(t, "starting\n", body)
+}
+
+func TestReadinessIsOneLine(t *testing.T) {
+	s := New(Options{Backend: &backend{}, Gatherer: prometheus.NewRegistry()})
+	for _, tc := range []struct {
+		err    error
+		status int
+		body   string
+	}{
+		{nil, http.StatusOK, "ready\n"},
+		{errors.Join(errors.New("a"), errors.New("b")), http.StatusServiceUnavailable, "a; b\n"},
+	} {
+		s.SetReady(func() error { return tc.err })
+		w := httptest.NewRecorder()
+		s.http.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/readyz", nil))
+		require.Equal(t, tc.status, w.Code)
+		require.Equal(t, tc.body, w.Body.String())
+	}
+}
+
+func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
+	invalid, missing, conflict := fmt.Errorf("%w: why", ErrInvalid), fmt.Errorf("%w: why", ErrNotFound), Conflict("why")
+	cases := []struct {
+		call   string
+		body   string
+		b      backend
+		status int
+		answer string // what the answer holds
+		asked  string
+	}{
+		{call: "GET /api/v1/info", status: 200, answer: `"node":"node"`},
+		{call: "GET /api/v1/topics", status: 200, answer: `{"topics":[]}`},
+		{call: "GET /api/v1/topics", b: backend{topics: []Topic{{Name: "T", Queues: 2, Brokers: []string{"b"}}}}, status: 200,
+			answer: `{"topics":[{"name":"T","queues":2,"brokers":["b"]}]}`},
+		{call: "GET /api/v1/topics", b: backend{err: errors.New("no broker")}, status: 503, answer: `{"error":"no broker"}`},
+		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": 8}`, status: 201, answer: `"name":"T"`, asked: `create "T" 8`},
+		{call: "POST /api/v1/topics", body: `{"name": "T"}`, status: 201, answer: `"queues":4`, asked: `create "T" 0`},
+		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": 1025}`, status: 400, answer: "choose 1 to 1024"},
+		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": -1}`, status: 400, answer: "choose 1 to 1024"},
+		{call: "POST /api/v1/topics", body: `{"topic": "T"}`, status: 400, answer: "the body must be JSON like"},
+		{call: "POST /api/v1/topics", body: `name=T`, status: 400, answer: "the body must be JSON like"},
+		{call: "POST /api/v1/topics", body: `{"name": "` + strings.Repeat("T", 64<<10) + `"}`, status: 400, answer: "too large"},
+		{call: "POST /api/v1/topics", body: `{"name": "a/b"}`, b: backend{err: invalid}, status: 400, answer: "why", asked: `create "a/b" 0`},
+		{call: "DELETE /api/v1/topics/T", status: 204, asked: `delete "T"`},
+		{call: "DELETE /api/v1/topics/T%2Fa", status: 204, asked: `delete "T/a"`},
+		{call: "DELETE /api/v1/topics/T", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `delete "T"`},
+		{call: "GET /api/v1/clients", status: 200, answer: `{"clients":["c"]}`},
+		{call: "GET /api/v1/subscriptions", status: 200, answer: `{"subscriptions":["T/#"]}`},
+		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":["node"]}`},
+		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":["auth-hmac"]}`},
+		{call: "POST /api/v1/clients/a%2Fb/kick", status: 204, asked: `kick "a/b"`},
+		{call: "POST /api/v1/clients/c/kick", b: backend{err: missing}, status: 404, answer: `client \"c\" is not connected`, asked: `kick "c"`},
+		{call: "POST /api/v1/plugins/reload", status: 200, asked: `reload "" false`},
+		{call: "POST /api/v1/plugins/reload", body: `{"name": "auth", "force": true}`, status: 200, asked: `reload "auth" true`},
+		{call: "POST /api/v1/plugins/reload", b: backend{err: conflict}, status: 409, answer: "why", asked: `reload "" false`},
+		{call: "GET /api/v1/nothing", status: 404, answer: "not found: GET /api/v1/nothing"},
+		{call: "PUT /api/v1/topics", status: 404, answer: "not found: PUT /api/v1/topics"},
+		{call: "GET /elsewhere", status: 404},
+	}
+	for _, tc := range cases {
+		t.Run(tc.call, func(t *testing.T) {
+			method, path, _ := strings.Cut(tc.call, " ")
+			status, body := do(t, Options{Backend: &tc.b}, method, path, tc.body, "", nil)
+			require.Equal(t, tc.status, status, body)
+			require.Contains(t, body, tc.answer)
+			require.Equal(t, tc.asked, strings.Join(tc.b.asked, ";"))
+			if strings.HasPrefix(path, "/api/") && status != http.StatusNoContent {
+				require.True(t, json.Valid([]byte(body)), body)
+			}
+		})
+	}
+}
+
+func TestAServerServesUntilItIsClosed(t *testing.T) {
+	s := New(Options{Address: "127.0.0.1:0", Backend: &backend{}, Gatherer: prometheus.NewRegistry()})
+	require.NoError(t, s.Start())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func() error {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String()+"/healthz", nil)
+		require.NoError(t, err)
+		res, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = res.Body.Close() }()
+		_, err = io.ReadAll(res.Body)
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		return err
+	}
+	require.NoError(t, ask())
+	taken := New(Options{Address: s.Addr().String(), Backend: &backend{}, Gatherer: prometheus.NewRegistry()})
+	err := taken.Start()
+	require.ErrorContains(t, err, "admin.address "+s.Addr().String())
+	require.ErrorContains(t, err, "choose a free address")
+	taken.Close() // nothing to close
+	s.Close()
+	require.Error(t, ask())
+}
