@@ -23,7 +23,7 @@ type Client struct {
 	Connack *packet.Connack
 
 	in     chan received
-	peeked *received
+	peeked []received // taken from in, and not by the test yet
 	done   chan struct{}
 	once   sync.Once
 	reader sync.WaitGroup

@@ -11,10 +11,16 @@ import (
 
 // next waits for the next packet, or the end of the connection.
 func (c *Client) next(wait time.Duration) (received, bool) {
-	if r := c.peeked; r != nil {
-		c.peeked = nil
-		return *r, true
+	if len(c.peeked) > 0 {
+		r := c.peeked[0]
+		c.peeked = c.peeked[1:]
+		return r, true
 	}
+	return c.take(wait)
+}
+
+// take returns the next packet that has not been peeked at.
+func (c *Client) take(wait time.Duration) (received, bool) {
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
@@ -90,7 +96,7 @@ func (c *Client) ExpectClosed() {
 	if r.err == nil {
 		c.tb.Fatalf("got %s, expected the end of the connection", show(r.p))
 	}
-	c.peeked = &r
+	c.peeked = append(c.peeked, r)
 }
 
 // Quiet is how long ExpectNothing looks.
@@ -180,6 +186,9 @@ func (c *Client) PublishPacket(p *packet.Publish) {
 		p.PacketID = c.NextID()
 	}
 	c.Send(p)
+	if p.QoS > 0 {
+		c.passMessages()
+	}
 	switch p.QoS {
 	case 1:
 		c.ExpectAck(packet.PUBACK, p.PacketID, packet.Success)
@@ -187,6 +196,23 @@ func (c *Client) PublishPacket(p *packet.Publish) {
 		c.ExpectAck(packet.PUBREC, p.PacketID, packet.Success)
 		c.Send(&packet.Ack{Kind: packet.PUBREL, PacketID: p.PacketID})
 		c.ExpectAck(packet.PUBCOMP, p.PacketID, packet.Success)
+	}
+}
+
+// passMessages keeps messages that come before the next packet of another type for later: a client that subscribes to what it
+// publishes may get the message before its acknowledgement.
+func (c *Client) passMessages() {
+	c.tb.Helper()
+	for {
+		r, ok := c.take(Patience)
+		if !ok {
+			return // whoever expects the packet says so
+		}
+		if _, message := r.p.(*packet.Publish); !message {
+			c.peeked = append([]received{r}, c.peeked...)
+			return
+		}
+		c.peeked = append(c.peeked, r)
 	}
 }
 
