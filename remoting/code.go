@@ -8,6 +8,7 @@ const (
 	CodeQueryConsumerOffset  = 14
 	CodeUpdateConsumerOffset = 15
 	CodeCreateTopic          = 17
+	CodeBrokerSettings       = 26
 	CodeBrokerRuntimeInfo    = 28
 	CodeSearchOffset         = 29
 	CodeMaxOffset            = 30
@@ -43,6 +44,7 @@ const (
 	PullRetry           = 20
 	PullOffsetMoved     = 21
 	QueryNotFound       = 22
+	GroupNotExist       = 26
 	NoMessage           = 208
 	PollingFull         = 209
 	PollingTimeout      = 210

@@ -3,6 +3,7 @@ package remoting
 import (
 	"bytes"
 	"compress/zlib"
+	"errors"
 	"fmt"
 	"io"
 
@@ -10,13 +11,27 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// MaxBody is the largest message body after decompression, in bytes. RocketMQ's own limit is 4 MiB unless configured
-// otherwise; the rest guards against small messages that decompress to anything.
-const MaxBody = 64 << 20
+// ErrInflated: a compressed body has more bytes than its reader takes.
+var ErrInflated = errors.New("message body inflates to too much")
 
-// decompress undoes the compression that a message's flags name, up to limit bytes. No name means zlib: older clients know no
-// other.
-func decompress(b []byte, codec int32, limit int64) ([]byte, error) {
+// maxWindow bounds what a ZSTD body may make its reader remember, in bytes. RocketMQ's clients use at most 8 MiB.
+const maxWindow = 8 << 20
+
+// Compressed reports whether Body is compressed.
+func (m *Message) Compressed() bool { return m.SysFlag&sysFlagCompressed != 0 }
+
+// Inflate returns the body as it was sent. A compressed body takes memory in proportion to limit, whatever its bytes say: it fails with
+// ErrInflated where there are more than limit, and with ErrMalformed where it cannot be read. A body that is not compressed is
+// returned as it is, not copied.
+func (m *Message) Inflate(limit int64) ([]byte, error) {
+	if !m.Compressed() {
+		return m.Body, nil
+	}
+	return inflate(m.Body, m.SysFlag&sysFlagCodecMask, limit)
+}
+
+// inflate undoes the compression that a message's flags name. No name means zlib: older clients know no other.
+func inflate(b []byte, codec int32, limit int64) ([]byte, error) {
 	var r io.Reader
 	switch codec {
 	case 0, sysFlagCodecZLIB:
@@ -29,7 +44,8 @@ func decompress(b []byte, codec int32, limit int64) ([]byte, error) {
 	case sysFlagCodecLZ4:
 		r = lz4.NewReader(bytes.NewReader(b))
 	case sysFlagCodecZSTD:
-		z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(limit)), zstd.WithDecoderMaxWindow(16<<20))
+		z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(uint64(max(limit+1, maxWindow))), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, fmt.Errorf("%w: zstd body of %d bytes: %w", ErrMalformed, len(b), err)
 		}
@@ -40,11 +56,11 @@ func decompress(b []byte, codec int32, limit int64) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	n, err := io.Copy(&out, io.LimitReader(r, limit+1))
-	if err != nil {
+	switch {
+	case n > limit, errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return nil, fmt.Errorf("%w: %d bytes become more than %d", ErrInflated, len(b), limit)
+	case err != nil:
 		return nil, fmt.Errorf("%w: compressed body of %d bytes: %w", ErrMalformed, len(b), err)
-	}
-	if n > limit {
-		return nil, fmt.Errorf("%w: body of %d bytes decompresses to more than %d", ErrMalformed, len(b), limit)
 	}
 	return out.Bytes(), nil
 }

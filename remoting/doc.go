@@ -7,7 +7,7 @@
 // one request, one answer, no retries and no cached routes; who calls decides where to ask and how often.
 //
 // All bytes that come from the network are bounded and checked: a peer can make a call fail, never panic or
-// take memory without bound ([Config.MaxFrame], [MaxBody]).
+// take memory without bound ([Config.MaxFrame], [Message.Inflate]).
 //
 // The package never starts anything by itself and imports nothing of lmqgate but internal/socket, so plugins can use it too.
 //

@@ -37,10 +37,8 @@ type Message struct {
 	ReconsumeTimes      int32
 	// Properties are encoded; see EachProperty.
 	Properties string
-	// Body is decompressed. It may share memory with the other messages of a pull.
+	// Body is as the broker keeps it, perhaps compressed: see Inflate. It may share memory with the other messages of a pull.
 	Body []byte
-	// Err says why Body is missing: it could not be decompressed.
-	Err error
 }
 
 // Property returns a property's value, empty when there is none.
@@ -57,7 +55,7 @@ func (m *Message) Property(name string) string {
 }
 
 // DecodeMessages reads messages in the form of the commit log, which is a pull's body. It fails with ErrMalformed, and
-// then returns those before the fault. Bodies that are not compressed share memory with b.
+// then returns those before the fault. Bodies share memory with b.
 func DecodeMessages(b []byte) ([]Message, error) {
 	var out []Message
 	for len(b) > 0 {
@@ -96,7 +94,7 @@ func decodeMessage(b []byte) (Message, error) {
 	m.StoreHost = r.host(m.SysFlag&sysFlagStoreHostV6 != 0)
 	m.ReconsumeTimes = int32(r.uint32())
 	r.skip(8) // offset of a prepared transaction
-	body := r.bytes(int(int32(r.uint32())))
+	m.Body = r.bytes(int(int32(r.uint32())))
 	topicLen := 0
 	if magic == magicV1 {
 		topicLen = int(r.uint8())
@@ -107,11 +105,6 @@ func decodeMessage(b []byte) (Message, error) {
 	m.Properties = string(r.bytes(int(r.uint16())))
 	if r.bad {
 		return m, fmt.Errorf("%w: message of %d bytes ends early", ErrMalformed, len(b))
-	}
-	if m.SysFlag&sysFlagCompressed != 0 {
-		m.Body, m.Err = decompress(body, m.SysFlag&sysFlagCodecMask, MaxBody)
-	} else {
-		m.Body = body
 	}
 	return m, nil
 }

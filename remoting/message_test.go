@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -75,8 +76,9 @@ func TestStoredMessagesAreRead(t *testing.T) {
 	require.Empty(t, got[0].Property("x"))
 }
 
-func TestCompressedBodiesAreRead(t *testing.T) {
-	body := []byte(strings.Repeat("compress me ", 1000))
+// compressed are the forms of a body, by the flags that name them.
+func compressed(t *testing.T, body []byte) map[string]Message {
+	t.Helper()
 	var z, l bytes.Buffer
 	zw := zlib.NewWriter(&z)
 	_, _ = zw.Write(body)
@@ -88,42 +90,49 @@ func TestCompressedBodiesAreRead(t *testing.T) {
 	require.NoError(t, err)
 	zs := enc.EncodeAll(body, nil)
 	require.NoError(t, enc.Close())
-	for name, c := range map[string]struct {
-		flag int32
-		body []byte
-	}{
-		"zlib of old clients": {0, z.Bytes()}, "zlib": {sysFlagCodecZLIB, z.Bytes()},
-		"lz4": {sysFlagCodecLZ4, l.Bytes()}, "zstd": {sysFlagCodecZSTD, zs},
-	} {
+	return map[string]Message{
+		"zlib of old clients": {SysFlag: sysFlagCompressed, Body: z.Bytes()},
+		"zlib":                {SysFlag: sysFlagCompressed | sysFlagCodecZLIB, Body: z.Bytes()},
+		"lz4":                 {SysFlag: sysFlagCompressed | sysFlagCodecLZ4, Body: l.Bytes()},
+		"zstd":                {SysFlag: sysFlagCompressed | sysFlagCodecZSTD, Body: zs},
+	}
+}
+
+func TestCompressedBodiesAreRead(t *testing.T) {
+	body := []byte(strings.Repeat("compress me ", 1000))
+	for name, c := range compressed(t, body) {
 		t.Run(name, func(t *testing.T) {
 			m := sample()
-			m.SysFlag = sysFlagCompressed | c.flag
-			got, err := DecodeMessages(stored(m, false, c.body))
+			m.SysFlag = c.SysFlag
+			got, err := DecodeMessages(stored(m, false, c.Body))
 			require.NoError(t, err)
-			require.NoError(t, got[0].Err)
-			require.Equal(t, body, got[0].Body)
+			read, err := got[0].Inflate(int64(len(body)))
+			require.NoError(t, err)
+			require.Equal(t, body, read)
 
 			got, err = DecodeMessages(stored(m, false, []byte("not compressed at all")))
 			require.NoError(t, err, "one unreadable body does not spoil the others of a pull")
-			require.ErrorIs(t, got[0].Err, ErrMalformed)
+			_, err = got[0].Inflate(1 << 20)
+			require.ErrorIs(t, err, ErrMalformed)
 		})
 	}
 }
 
-func TestABodyThatDecompressesToTooMuchIsRefused(t *testing.T) {
+func TestABodyThatInflatesToTooMuchIsRefusedWithinBoundedMemory(t *testing.T) {
 	const limit = 1 << 20
-	zero := make([]byte, limit+1)
-	var z bytes.Buffer
-	zw := zlib.NewWriter(&z)
-	_, _ = zw.Write(zero)
-	require.NoError(t, zw.Close())
-	_, err := decompress(z.Bytes(), 0, limit)
-	require.ErrorIs(t, err, ErrMalformed)
-	enc, err := zstd.NewWriter(nil)
-	require.NoError(t, err)
-	_, err = decompress(enc.EncodeAll(zero, nil), sysFlagCodecZSTD, limit)
-	require.ErrorIs(t, err, ErrMalformed)
-	require.NoError(t, enc.Close())
+	for name, over := range map[string]int{"one byte over": limit + 1, "16 MiB": 16 << 20} {
+		for codec, m := range compressed(t, make([]byte, over)) {
+			t.Run(codec+", "+name, func(t *testing.T) {
+				_, err := m.Inflate(limit)
+				require.ErrorIs(t, err, ErrInflated)
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				_, _ = m.Inflate(limit)
+				runtime.ReadMemStats(&after)
+				require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(24<<20), "allocated for a body of %d bytes", len(m.Body))
+			})
+		}
+	}
 }
 
 func TestMessagesBeforeAFaultAreReturned(t *testing.T) {
@@ -176,6 +185,9 @@ func FuzzDecodeMessages(f *testing.F) {
 		}
 		for i := range got {
 			got[i].Property("x")
+			if body, err := got[i].Inflate(1 << 16); err == nil && got[i].Compressed() {
+				require.LessOrEqual(t, len(body), 1<<16)
+			}
 		}
 	})
 }

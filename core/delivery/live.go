@@ -190,7 +190,7 @@ func (r *LiveReader) merge(from origin, lo int64, batch store.Batch, out []Item)
 			out = append(out, Item{Record: rec, Early: early})
 		}
 	}
-	if len(batch.Records) == 0 || batch.Next <= lo || batch.Next > now.hi {
+	if batch.Next <= lo || batch.Next > now.hi {
 		delete(r.missed, from)
 	} else {
 		r.missed[from] = span{lo: batch.Next, hi: now.hi}

@@ -242,7 +242,7 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 	case batch.Next < from: // the queue began anew
 		v.forget()
 		return false
-	case len(batch.Records) == 0:
+	case len(batch.Records) == 0 && batch.Next == from:
 		if len(v.pending) == 0 {
 			return false
 		}

@@ -32,7 +32,7 @@ func (g *Gateway) openStore() (store.Store, error) {
 		return nil, fmt.Errorf("store.rocketmq.tls: %w", err)
 	}
 	return rocketmq.New(rocketmq.Options{Namesrv: c.Namesrv, AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
-		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer, NodeID: g.id, Log: g.log, Registerer: g.registry})
+		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer, Fallback: g.cfg.Topics.Fallback, NodeID: g.id, Log: g.log, Registerer: g.registry})
 }
 
 // clientTLS makes the TLS settings for connections to a service; nil where TLS is off.

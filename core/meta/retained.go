@@ -80,7 +80,7 @@ func (r *retainedRecord) ttl(m *Meta) time.Duration {
 		return m.opts.TombstoneTTL
 	case r.Message != nil && r.Message.Expires != 0:
 		// A little longer than the message, so that the clocks need not agree; at least a moment.
-		return max(time.Until(fromMillis(r.Message.Expires)), 0) + expiredFor
+		return max(time.Until(fromMillis(r.Message.Expires).Add(expiredFor)), expiredFor)
 	default:
 		return 0
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
@@ -304,8 +305,7 @@ func (s *Session) send(m *store.Message, qos byte, retain, dup bool, id uint16, 
 func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 	out := &packet.Properties{SubscriptionIdentifiers: ids}
 	if !m.Expires.IsZero() {
-		// [MQTT-3.3.2-6]: what is left of it.
-		left := uint32(max(0, (time.Until(m.Expires)+time.Second-1)/time.Second))
+		left := secondsUntil(m.Expires) // [MQTT-3.3.2-6]: what is left of it
 		out.MessageExpiryInterval = &left
 	}
 	p := m.Properties
@@ -326,6 +326,16 @@ func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 		out.User = append(out.User, packet.UserProperty{Key: u.Key, Value: u.Value})
 	}
 	return out
+}
+
+// secondsUntil is how many seconds are left, begun ones included, as far as an interval of MQTT can say.
+func secondsUntil(at time.Time) uint32 {
+	left := max(time.Until(at), 0)
+	seconds := int64(left / time.Second)
+	if left%time.Second > 0 {
+		seconds++
+	}
+	return uint32(min(seconds, math.MaxUint32))
 }
 
 func expired(m *store.Message) bool {

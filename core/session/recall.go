@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
@@ -69,8 +70,8 @@ func (s *Session) newestState(ctx context.Context, created int64) (sessionState,
 	for _, ref := range refs {
 		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
 			var st sessionState
-			if json.Unmarshal(rec.Payload, &st) != nil || st.Created != created {
-				return true
+			if rec.Topic != publish.SessionTopic || json.Unmarshal(rec.Payload, &st) != nil || st.Created != created {
+				return true // anybody can name the queue
 			}
 			if st.Epoch > best.Epoch || st.Epoch == best.Epoch && st.Seq > best.Seq {
 				best = st
@@ -101,6 +102,9 @@ func (s *Session) findHeld(ctx context.Context, physical string, created int64, 
 	last := heldMessage{Epoch: st.Epoch, Counter: st.Counter}
 	for _, ref := range refs {
 		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
+			if at, err := s.m.o.Publisher.Physical(ctx, rec.Topic); err == nil && at != physical {
+				return true // another topic's, which names the queue
+			}
 			h, of, ok := parseExchange(rec.Exchange)
 			switch {
 			case !ok, of != created:

@@ -162,7 +162,8 @@ type QueueRef struct {
 // Batch is what one read found.
 type Batch struct {
 	// Records in offset order, with the offset of each in the queue that was read. Fewer than asked for does not mean that
-	// the queue is drained; none means that there was none at or after the offset.
+	// the queue is drained. None means that there was none at or after the offset, if Next is that offset; else what lies before
+	// Next does not count, and the reader goes on there.
 	Records []*Record
 	Offsets []int64
 	// Next is where to go on reading. It is past the last record, and never before the offset that was asked for, except
@@ -229,6 +230,9 @@ type TopicInfo struct {
 }
 
 // Store keeps every message once and indexes it into light message queues.
+//
+// Where others than the gateway write to the store, what they write counts only if it lies in the topic that holds the first level of
+// its MQTT topic, whatever queues it names: no method hands out anything else. So a record's MQTT topic tells who may have written it.
 //
 // Lifecycle: a constructor (validates, opens; does not wait for remote services) -> Start (begins connecting; returns at
 // once) -> use -> Close (waits for what is in flight, then releases everything). Ready says whether the store can serve.

@@ -265,6 +265,9 @@ func (op *operation) retry(err error, broker string) {
 	case errors.As(err, &refused) && refused.code == remoting.MessageIllegal:
 		op.finish(store.Position{}, fmt.Errorf("%w: %w", store.ErrTooLarge, err))
 		return
+	case errors.Is(err, store.ErrInvalidTopic):
+		op.finish(store.Position{}, err)
+		return
 	case errors.As(err, &refused) && refused.code == remoting.TopicNotExist, remoting.IsCode(err, remoting.TopicNotExist):
 		if final := op.missing(); final != nil {
 			op.finish(store.Position{}, final)

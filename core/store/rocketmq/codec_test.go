@@ -23,8 +23,9 @@ func roundTrip(t testing.TB, a *store.Append) []*store.Record {
 			props = remoting.AppendProperty(props, propOffsets, strings.TrimSuffix(strings.Repeat("7,", n), ","))
 		}
 		require.LessOrEqual(t, len(props), remoting.MaxProperties)
-		r, followUp := decode("b", &remoting.Message{Topic: a.Topic, Properties: string(props), Body: rec.body})
-		require.Equal(t, i > 0, followUp)
+		r, d := decode("b", &remoting.Message{Topic: a.Topic, Properties: string(props)})
+		d.setPayload(r, rec.body)
+		require.Equal(t, i > 0, d.followUp)
 		out[i] = r
 	}
 	return out
@@ -156,8 +157,8 @@ func TestMessagesOfRocketMQProducersGetATopicAndAQoS(t *testing.T) {
 		"extData with a topic of other type": {props("extData", `{"mqttRealTopic":5}`), "T", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, followUp := decode("b", &remoting.Message{Topic: "T", LogOffset: 42, BornTime: 77, Properties: c.props, Body: []byte("x")})
-			require.False(t, followUp)
+			r, d := decode("b", &remoting.Message{Topic: "T", LogOffset: 42, BornTime: 77, Properties: c.props})
+			require.False(t, d.followUp)
 			require.Equal(t, c.topic, r.Topic)
 			require.Equal(t, c.qos, r.QoS)
 			require.Equal(t, "b@42", r.ID)
@@ -175,11 +176,11 @@ func TestPropertiesOfRocketMQProducersThatNoPublishMayCarryAreLeftOut(t *testing
 	} {
 		b = remoting.AppendProperty(b, name, v)
 	}
-	r, _ := decode("b", &remoting.Message{Topic: "T", Properties: string(b), Body: []byte("x")})
+	r, _ := decode("b", &remoting.Message{Topic: "T", Properties: string(b)})
 	require.Equal(t, &store.Properties{User: []store.UserProperty{{Key: "ok", Value: "1"}, {Key: "x", Value: "y"}}}, r.Properties)
 	require.True(t, r.Expires.IsZero())
 	b = remoting.AppendProperty(nil, "mqttResponseTopic64", "VC8j") // T/#
-	r, _ = decode("b", &remoting.Message{Topic: "T", Properties: string(b), Body: []byte("x")})
+	r, _ = decode("b", &remoting.Message{Topic: "T", Properties: string(b)})
 	require.Nil(t, r.Properties)
 }
 
@@ -268,7 +269,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add("originMqttTopic\x01T/a\x02INNER_MULTI_DISPATCH\x01%LMQ%T%a%\x02INNER_MULTI_QUEUE_OFFSET\x015\x02", []byte("x"))
 	f.Add("extData\x01{\"mqttRealTopic\":\"x\"}\x02mqttUserProperties\x01[[\"a\",\"b\"]]\x02mqttCorrelationData\x01AA==\x02", []byte(emptyBody))
 	f.Fuzz(func(t *testing.T, props string, body []byte) {
-		r, _ := decode("b", &remoting.Message{Topic: "T", Properties: props, Body: body})
+		r, d := decode("b", &remoting.Message{Topic: "T", Properties: props})
+		d.setPayload(r, body)
 		require.NotEmpty(t, r.ID)
 		require.True(t, validTopicName(r.Topic))
 		require.LessOrEqual(t, r.QoS, byte(2))
@@ -311,7 +313,7 @@ func BenchmarkDecode(b *testing.B) {
 	})
 	require.NoError(b, err)
 	props := string(remoting.AppendProperty(encoded(records[0]), propOffsets, "1,2"))
-	m := &remoting.Message{Topic: "T", Properties: props, Body: records[0].body}
+	m := &remoting.Message{Topic: "T", Properties: props}
 	b.ReportAllocs()
 	for b.Loop() {
 		decode("b", m)

@@ -56,7 +56,7 @@ func (s *Store) Commit(ctx context.Context, client string, epoch int64, offsets 
 }
 
 func (s *Store) update(ctx context.Context, group string, q store.QueueRef, offset int64) error {
-	return s.atBroker(ctx, q.Broker, func(addr string) error {
+	return s.atQueue(ctx, q.Broker, func(addr string) error {
 		return s.client.UpdateConsumerOffset(ctx, addr, group, lmqPrefix+q.Queue, 0, offset)
 	})
 }
@@ -71,7 +71,7 @@ func (s *Store) Committed(ctx context.Context, client string, queues []store.Que
 	offsets := make([]int64, len(queues))
 	err := s.each(ctx, len(queues), func(ctx context.Context, i int) error {
 		q := queues[i]
-		err := s.atBroker(ctx, q.Broker, func(addr string) error {
+		err := s.atQueue(ctx, q.Broker, func(addr string) error {
 			offset, found, err := s.client.QueryConsumerOffset(ctx, addr, group, lmqPrefix+q.Queue, 0)
 			offsets[i] = offset
 			if !found {

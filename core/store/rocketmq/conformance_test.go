@@ -27,6 +27,7 @@ func TestIntegrationTheStoreConforms(t *testing.T) {
 		InvalidTopic:      "sensor.1",
 		Epochs:            true,
 		LongestGroupQueue: 205,
+		Strangers:         true,
 		Load:              0.5,
 	})
 }

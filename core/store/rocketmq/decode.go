@@ -1,7 +1,6 @@
 package rocketmq
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
@@ -16,14 +15,24 @@ import (
 // defaultQoS is the QoS of messages whose producer gave none.
 const defaultQoS = 1
 
-// decode makes a record of a message of any origin. followUp is true for records that only carry entries.
-func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool) {
-	r = &store.Record{Position: store.Position{
+// decoding is what a record's properties say besides the record.
+type decoding struct {
+	// followUp is true for records that only carry entries.
+	followUp bool
+	// empty: a body of emptyBody stands for none.
+	empty bool
+	// foreign: the record does not count where it lies; see Store.belongs.
+	foreign bool
+}
+
+// decode makes a record of a message of any origin, without its payload: see setPayload.
+func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
+	var d decoding
+	r := &store.Record{Position: store.Position{
 		Broker: broker, Partition: m.Queue, Offset: m.QueueOffset, Log: m.LogOffset, Time: m.StoreTime,
 	}}
 	r.QoS = defaultQoS
 	created := m.BornTime
-	var empty bool
 	var dispatch, offsets, ext, topic, user string
 	props := func() *store.Properties {
 		if r.Properties == nil {
@@ -45,7 +54,7 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 		case propTopic + base64Suffix:
 			topic = plainText(v)
 		case propEmpty:
-			empty = v == "true"
+			d.empty = v == "true"
 		case propQoS:
 			if len(v) == 1 && v[0] >= '0' && v[0] <= '2' {
 				r.QoS, qos = v[0]-'0', true
@@ -98,7 +107,7 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 		case propPartial:
 			r.Partial = v == "1"
 		case propFollowUp:
-			followUp = v == "1"
+			d.followUp = v == "1"
 		}
 		return true
 	})
@@ -110,9 +119,6 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 		if u := userProperties(user); len(u) > 0 {
 			props().User = u
 		}
-	}
-	if !empty || string(m.Body) != emptyBody {
-		r.Payload = bytes.Clone(m.Body) // not a part of the pull's buffer, which would live as long as the record
 	}
 	r.Entries = entries(dispatch, offsets)
 	extTopic, extQoS := extData(ext)
@@ -128,7 +134,14 @@ func decode(broker string, m *remoting.Message) (r *store.Record, followUp bool)
 	if r.Topic == "" {
 		r.Topic = m.Topic
 	}
-	return r, followUp
+	return r, d
+}
+
+// setPayload completes a record with its message's body, which it keeps.
+func (d decoding) setPayload(r *store.Record, body []byte) {
+	if !d.empty || string(body) != emptyBody {
+		r.Payload = body
+	}
 }
 
 // textOf is the value of a text property, which is in Base64 where its name says so.
@@ -201,6 +214,16 @@ func entries(dispatch, offsets string) []store.Entry {
 		}
 	}
 	return out
+}
+
+// entryOf is where a message lies in a light message queue, as the broker noted it in the message.
+func entryOf(m *remoting.Message, queue string) (int64, bool) {
+	for _, e := range entries(m.Property(propDispatch), m.Property(propOffsets)) {
+		if e.Queue == queue {
+			return e.Offset, true
+		}
+	}
+	return 0, false
 }
 
 // dispatchTopic is the MQTT topic that a RocketMQ producer meant who only set the dispatch set: its last entry that is no

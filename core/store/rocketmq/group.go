@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -68,7 +67,7 @@ func (s *Store) PlaceGroup(ctx context.Context, g store.Group, offset int64) err
 		return err
 	}
 	defer s.end()
-	err = s.atBroker(ctx, g.Broker, func(addr string) error {
+	err = s.atQueue(ctx, g.Broker, func(addr string) error {
 		return s.client.UpdateConsumerOffset(ctx, addr, group, topic, 0, offset)
 	})
 	if err != nil {
@@ -106,15 +105,18 @@ func (s *Store) Pop(ctx context.Context, g store.Group, max int, hidden, wait ti
 			return nil, err
 		}
 		// Once asked, the answer is waited for: what the broker hands out must reach the caller, or stays hidden in vain.
-		out, rest, err := s.pop(context.WithoutCancel(ctx), g, group, topic, max, hidden)
+		p, err := s.pop(context.WithoutCancel(ctx), g, group, topic, hint.room(max), hidden)
 		if err != nil {
 			return nil, groupError("pop of", g, err)
 		}
+		hint.sized(p.out)
 		left := time.Until(until)
 		switch {
-		case len(out) > 0 || left <= 0:
-			return out, nil
-		case rest > 0:
+		case len(p.out) > 0 || left <= 0:
+			return p.out, nil
+		case p.passed > 0:
+			continue
+		case p.rest > 0:
 			err = hint.wait(ctx, noHint, min(left, popBusy))
 		default:
 			err = hint.wait(ctx, n, min(left, again))
@@ -126,53 +128,71 @@ func (s *Store) Pop(ctx context.Context, g store.Group, max int, hidden, wait ti
 	}
 }
 
-// pop asks the broker once. Records that cannot be read are acknowledged, so that they do not come for ever.
-func (s *Store) pop(ctx context.Context, g store.Group, group, topic string, limit int, hidden time.Duration) ([]store.Handout, int64, error) {
+// popped is what one pop brought.
+type popped struct {
+	out []store.Handout
+	// passed is how many records the broker handed out that are not in out.
+	passed int
+	// rest over 0, without records: another node's pop had the queue.
+	rest int64
+}
+
+// pop asks the broker once. Records that do not count or cannot be read are acknowledged, so that they do not come for ever.
+func (s *Store) pop(ctx context.Context, g store.Group, group, topic string, limit int, hidden time.Duration) (popped, error) {
 	var res *remoting.PopResult
-	err := s.atBroker(ctx, g.Broker, func(addr string) (err error) {
+	err := s.atQueue(ctx, g.Broker, func(addr string) (err error) {
 		res, err = s.client.PopMessage(ctx, addr, g.Broker, remoting.PopRequest{Group: group, Topic: topic, Max: limit, Hidden: hidden},
-			func(m *remoting.Message) (int64, bool) {
-				for _, e := range entries(m.Property(propDispatch), m.Property(propOffsets)) {
-					if e.Queue == g.Queue {
-						return e.Offset, true
-					}
-				}
-				return 0, false
-			})
+			func(m *remoting.Message) (int64, bool) { return entryOf(m, g.Queue) })
 		return err
 	})
 	if err != nil {
-		return nil, 0, err
+		return popped{}, err
 	}
-	out := make([]store.Handout, 0, len(res.Messages))
-	var broken []string
+	origins := s.origins(ctx, g, res.Messages)
+	p := popped{out: make([]store.Handout, 0, len(res.Messages)), rest: res.Rest}
+	var done, back []string
+	inflated := 0
 	for i := range res.Messages {
 		m := &res.Messages[i]
-		if m.Err != nil {
-			s.metrics.broken.Inc()
-			s.log.Error("a record cannot be read and is skipped", "queue", clip(g.Queue), "broker", g.Broker, "log offset", m.LogOffset, "error", m.Err)
-			broken = append(broken, m.Receipt.String())
+		receipt := m.Receipt.String()
+		r, d, ok := s.decodePopped(g, m, origins)
+		if d.foreign {
+			done = append(done, receipt)
 			continue
 		}
-		if m.Receipt.Again() {
-			// The broker names the queue as its topic; where the record itself does not tell its own, the first level must do.
-			m.Topic, _, _ = strings.Cut(strings.TrimPrefix(g.Queue, "%"), "%")
+		if !ok || m.Compressed() && inflated >= answerBudget {
+			back = append(back, receipt)
+			continue
 		}
-		r, _ := decode(g.Broker, &m.Message)
-		out = append(out, store.Handout{Record: r, Receipt: m.Receipt.String(), Again: m.Receipt.Again()})
+		body, ok := s.body(g.Broker, &m.Message)
+		if !ok {
+			done = append(done, receipt)
+			continue
+		}
+		if m.Compressed() {
+			inflated += len(body)
+		}
+		d.setPayload(r, body)
+		p.out = append(p.out, store.Handout{Record: r, Receipt: receipt, Again: m.Receipt.Again()})
 	}
-	s.metrics.read.WithLabelValues("pop").Add(float64(len(out)))
-	if len(broken) > 0 {
-		if err := s.PopAck(ctx, g, broken); err != nil {
-			s.log.Debug("acknowledging a record that cannot be read failed; it comes again", "error", err)
+	p.passed = len(done) + len(back)
+	s.metrics.read.WithLabelValues("pop").Add(float64(len(p.out)))
+	if len(done) > 0 {
+		if err := s.PopAck(ctx, g, done); err != nil {
+			s.log.Debug("acknowledging records that are passed over failed; they come again", "error", err)
 		}
 	}
-	return out, res.Rest, nil
+	if len(back) > 0 {
+		if _, err := s.PopHide(ctx, g, back, 0); err != nil {
+			s.log.Debug("giving records back failed; they come again later", "error", err)
+		}
+	}
+	return p, nil
 }
 
 // repair sets a group back to the minimum of a queue that has begun anew: the broker itself would go on at its end.
 func (s *Store) repair(ctx context.Context, g store.Group, group, topic string) error {
-	return s.atBroker(ctx, g.Broker, func(addr string) error {
+	return s.atQueue(ctx, g.Broker, func(addr string) error {
 		at, found, err := s.client.QueryConsumerOffset(ctx, addr, group, topic, 0)
 		if err != nil || !found {
 			return err
@@ -206,7 +226,7 @@ func (s *Store) PopAck(ctx context.Context, g store.Group, receipts []string) er
 		return err
 	}
 	defer s.end()
-	err = s.atBroker(ctx, g.Broker, func(addr string) error {
+	err = s.atQueue(ctx, g.Broker, func(addr string) error {
 		return s.client.AckPopped(ctx, addr, g.Broker, group, topic, parsed)
 	})
 	if err != nil {
@@ -241,8 +261,8 @@ func (s *Store) PopHide(ctx context.Context, g store.Group, receipts []string, h
 			out[i] = next.String()
 			return err
 		})
-		if remoting.IsCode(err, remoting.NoMessage) {
-			out[i], err = "", nil // retention removed it
+		if remoting.IsCode(err, remoting.NoMessage) || r.Again() && remoting.IsCode(err, remoting.TopicNotExist) {
+			out[i], err = "", nil // retention removed it, or the whole retry topic is gone
 		}
 		return err
 	})

@@ -43,6 +43,7 @@ type hint struct {
 	running bool
 	end     int64 // where the next pull waits; unknownOffset at first
 	resets  int   // how often the queue has begun anew
+	small   int   // how many records at a time a pop takes of late, because compressed ones are large; 0: any
 }
 
 // of returns the hint of a queue, which the caller leaves.
@@ -94,6 +95,36 @@ func (h *hint) seen() (n, resets int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.n, h.resets
+}
+
+// room is for how many records a pop asks that may bring n.
+func (h *hint) room(n int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.small > 0 {
+		return min(n, h.small)
+	}
+	return n
+}
+
+// sized learns from what a pop brought how many records the next one asks for: what does not fit the budget of inflated bytes must be
+// given back, which costs the broker more than another pop.
+func (h *hint) sized(handed []store.Handout) {
+	if len(handed) == 0 {
+		return
+	}
+	bytes := 0
+	for i := range handed {
+		bytes += len(handed[i].Record.Payload)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch fit := answerBudget / max(bytes/len(handed), 1); {
+	case fit < remoting.MaxPop:
+		h.small = max(fit, 1)
+	default:
+		h.small = 0
+	}
 }
 
 // wait returns with the first hint after so many, or after d. With noHint it only pauses.
@@ -169,7 +200,7 @@ func (h *hint) pull() (bool, error) {
 	h.mu.Unlock()
 	ctx := h.s.base
 	if end == unknownOffset {
-		err := h.s.atBroker(ctx, h.ref.Broker, func(addr string) (err error) {
+		err := h.s.atQueue(ctx, h.ref.Broker, func(addr string) (err error) {
 			end, err = h.s.client.MaxOffset(ctx, addr, lmqPrefix+h.ref.Queue, 0)
 			return err
 		})

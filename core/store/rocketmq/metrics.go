@@ -14,7 +14,8 @@ type metrics struct {
 	read      *prometheus.CounterVec
 	lost      prometheus.Counter
 	resets    prometheus.Counter
-	broken    prometheus.Counter
+	broken    *prometheus.CounterVec
+	foreign   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -31,14 +32,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		read:      prometheus.NewCounterVec(prometheus.CounterOpts(name("records_read_total", "Records read, by way: tail, read, or own (a tail's records that this node stored itself).")), []string{"way"}),
 		lost:      prometheus.NewCounter(prometheus.CounterOpts(name("tail_records_lost_total", "Records that retention removed before a tail read them."))),
 		resets:    prometheus.NewCounter(prometheus.CounterOpts(name("queue_resets_total", "Reads at an offset beyond the end of a queue, which has begun anew."))),
-		broken:    prometheus.NewCounter(prometheus.CounterOpts(name("records_unreadable_total", "Records that were skipped because their body cannot be decompressed."))),
+		broken: prometheus.NewCounterVec(prometheus.CounterOpts(name("records_unreadable_total",
+			"Records that were skipped because of their compressed body, by reason: too_large (it inflates to more than a broker takes as a message) or malformed.")), []string{"reason"}),
+		foreign: prometheus.NewCounter(prometheus.CounterOpts(name("records_foreign_total",
+			"Records that were passed over because their RocketMQ topic does not hold their first level: undecided transactions, retries, dead letters, delays, strangers. A record counts each time it is met."))),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "lmqgate", Subsystem: "store_rocketmq", Name: "append_seconds", Help: "Time from append to answer, retries included.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.inFlight, appends, m.retries, m.followUps, m.unsynced, m.read, m.lost, m.resets, m.broken, m.seconds)
+		r.MustRegister(m.inFlight, appends, m.retries, m.followUps, m.unsynced, m.read, m.lost, m.resets, m.broken, m.foreign, m.seconds)
 	}
 	return m
 }

@@ -165,8 +165,8 @@ func (t *partitionTail) deliver(pull *remoting.PullResult) int {
 	for t.queue == "" && len(pull.Messages) > 0 && pull.Messages[0].QueueOffset < t.offset {
 		pull.Messages = pull.Messages[1:]
 	}
-	records, _ := t.s.records(t.p.Broker, t.queue, t.offset, pull, t.queue != "")
-	t.offset = max(pull.Next, t.offset)
+	records, _, next := t.s.records(t.p.Broker, t.queue, t.offset, pull, t.queue != "")
+	t.offset = max(next, t.offset)
 	if len(records) == 0 {
 		return 0
 	}
@@ -252,7 +252,7 @@ func (t *partitionTail) burst() (more bool) {
 // lookup finds where a partition goes on that has no known offset.
 func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
 	var offset int64
-	err := t.s.atBroker(t.ctx, p.Broker, func(addr string) (err error) {
+	err := t.s.asks(t.topic)(t.ctx, p.Broker, func(addr string) (err error) {
 		offset, err = t.s.client.SearchOffset(t.ctx, addr, t.topic, p.ID, millis)
 		return err
 	})

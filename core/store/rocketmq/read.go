@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -53,8 +54,9 @@ func (s *Store) read(ctx context.Context, name, topic string, id int32, queue st
 			return store.Batch{}, err
 		}
 	}
-	b := store.Batch{Next: max(pull.Next, req.Offset), Min: pull.Min, Max: pull.Max}
-	b.Records, b.Offsets = s.records(name, queue, req.Offset, pull, true)
+	b := store.Batch{Min: pull.Min, Max: pull.Max}
+	b.Records, b.Offsets, b.Next = s.records(name, queue, req.Offset, pull, true)
+	b.Next = max(b.Next, req.Offset)
 	s.metrics.read.WithLabelValues("read").Add(float64(len(b.Records)))
 	return b, nil
 }
@@ -62,11 +64,24 @@ func (s *Store) read(ctx context.Context, name, topic string, id int32, queue st
 // pull asks a broker's master, and once more at its new address when it has moved.
 func (s *Store) pull(ctx context.Context, name string, p remoting.PullRequest) (*remoting.PullResult, error) {
 	var res *remoting.PullResult
-	err := s.atBroker(ctx, name, func(addr string) (err error) {
+	err := s.asks(p.Topic)(ctx, name, func(addr string) (err error) {
 		res, err = s.client.PullMessage(ctx, addr, p)
 		return err
 	})
 	return res, err
+}
+
+// asks is atQueue for light message queues, and atBroker for topics.
+func (s *Store) asks(topic string) func(ctx context.Context, name string, f func(addr string) error) error {
+	if strings.HasPrefix(topic, lmqPrefix) {
+		return s.atQueue
+	}
+	return s.atBroker
+}
+
+// atQueue is atBroker for what is about a light message queue.
+func (s *Store) atQueue(ctx context.Context, name string, f func(addr string) error) error {
+	return s.atBroker(ctx, name, func(addr string) error { return s.refusesQueues(name, f(addr)) })
 }
 
 // atBroker calls f with the address of a broker's master. A connection that was dead already is no failure yet: f is called once
@@ -88,42 +103,47 @@ func (s *Store) atBroker(ctx context.Context, name string, f func(addr string) e
 	return unavailable("ask broker "+name, f(addr))
 }
 
-// records decodes what a pull brought, with each record's offset in the queue that was pulled. Follow-ups are left out where they
-// are not wanted.
-func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) ([]*store.Record, []int64) {
-	records := make([]*store.Record, 0, len(pull.Messages))
-	offsets := make([]int64, 0, len(pull.Messages))
+// records decodes what a pull brought, with each record's offset in the queue that was pulled. What does not count is left out, and
+// follow-ups where they are not wanted. next is where to go on: before the end of the pull where the inflated bodies reach the
+// budget of one answer.
+func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) (records []*store.Record, offsets []int64, next int64) {
+	records = make([]*store.Record, 0, len(pull.Messages))
+	offsets = make([]int64, 0, len(pull.Messages))
 	dense := pull.Next-offset == int64(len(pull.Messages))
+	inflated := 0
+	at := offset - 1
 	for i := range pull.Messages {
 		m := &pull.Messages[i]
-		if m.Err != nil {
-			s.metrics.broken.Inc()
-			s.log.Error("a record cannot be read and is skipped", "topic", clip(m.Topic), "broker", name, "log offset", m.LogOffset, "error", m.Err)
+		r, d := s.decode(name, m)
+		// The record's own entry says where it is in the queue. Where it has none, or a wrong one, its place in the pull does.
+		switch own, ok := r.Offset(queue); {
+		case queue == "":
+			at = m.QueueOffset
+		case ok && own > at && own < pull.Next:
+			at = own
+		case dense:
+			at = max(at+1, offset+int64(i))
+		default:
+			at++
+		}
+		if d.foreign || d.followUp && !followUps {
 			continue
 		}
-		r, followUp := decode(name, m)
-		if followUp && !followUps {
+		if m.Compressed() && inflated >= answerBudget {
+			return records, offsets, at
+		}
+		body, ok := s.body(name, m)
+		if !ok {
 			continue
 		}
-		at := m.QueueOffset
-		if queue != "" {
-			// The record's own entry says where it is in the queue. Where it has none, or a wrong one, its place in the pull does.
-			own, ok := r.Offset(queue)
-			switch {
-			case ok && own >= offset && own < pull.Next:
-				at = own
-			case dense:
-				at = offset + int64(i)
-			case len(offsets) > 0:
-				at = offsets[len(offsets)-1] + 1
-			default:
-				at = offset
-			}
+		if m.Compressed() {
+			inflated += len(body)
 		}
+		d.setPayload(r, body)
 		records = append(records, r)
 		offsets = append(offsets, at)
 	}
-	return records, offsets
+	return records, offsets, pull.Next
 }
 
 // Bounds implements store.Store.
@@ -133,7 +153,7 @@ func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, err
 	}
 	defer s.end()
 	var b store.Bounds
-	err := s.atBroker(ctx, q.Broker, func(addr string) (err error) {
+	err := s.atQueue(ctx, q.Broker, func(addr string) (err error) {
 		if err := s.awaitIndex(ctx, q.Broker, addr); err != nil {
 			return err
 		}

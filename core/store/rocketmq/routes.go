@@ -29,6 +29,7 @@ type broker struct {
 	addr    string
 	cluster string
 	version int // 0 until it answered once
+	settings
 }
 
 // clusterState is what the namesrvs said last about all brokers. It is never changed.
@@ -107,33 +108,38 @@ func (r *routes) ask(ctx context.Context, f func(addr string) error) error {
 	return unavailable("ask the namesrvs "+strings.Join(r.namesrvs, ", "), errors.Join(errs...))
 }
 
-// versions fills in the versions of the brokers: known ones from known, the others by asking. Brokers that do not answer
-// keep 0.
-func (r *routes) versions(ctx context.Context, st *clusterState, known func(name string, b broker) int) {
-	found := make([]int, len(st.names))
+// learn fills in what the brokers tell of themselves: as known says where that has a version, else by asking. Brokers that do not answer
+// keep version 0.
+func (r *routes) learn(ctx context.Context, st *clusterState, known func(name string, b broker) broker) {
+	found := make([]broker, len(st.names))
 	var wg sync.WaitGroup
 	for i, name := range st.names {
-		b := st.brokers[name]
-		if found[i] = known(name, b); found[i] == 0 {
-			wg.Go(func() { found[i], _ = r.client.ServerVersion(ctx, b.addr) })
+		if found[i] = known(name, st.brokers[name]); found[i].version == 0 || !found[i].told {
+			wg.Go(func() {
+				b := &found[i]
+				if b.version == 0 {
+					b.version, _ = r.client.ServerVersion(ctx, b.addr)
+				}
+				if b.version != 0 {
+					b.settings = r.settingsOf(ctx, name, b.addr)
+				}
+			})
 		}
 	}
 	wg.Wait()
 	for i, name := range st.names {
-		b := st.brokers[name]
-		b.version = found[i]
-		st.brokers[name] = b
+		st.brokers[name] = found[i]
 	}
 }
 
-// recheckVersions asks all brokers for their versions, which change when one is upgraded in its place.
-func (r *routes) recheckVersions(ctx context.Context) {
+// recheck asks all brokers what they tell of themselves: versions and settings change when one is restarted in its place.
+func (r *routes) recheck(ctx context.Context) {
 	old := r.cluster.Load()
 	if old == nil {
 		return
 	}
 	st := &clusterState{brokers: maps.Clone(old.brokers), names: old.names, at: old.at}
-	r.versions(ctx, st, func(string, broker) int { return 0 })
+	r.learn(ctx, st, func(_ string, b broker) broker { return broker{addr: b.addr, cluster: b.cluster} })
 	for name, b := range st.brokers {
 		if b.version == 0 { // no answer
 			st.brokers[name] = old.brokers[name]
@@ -163,11 +169,14 @@ func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 			}
 		}
 		slices.Sort(st.names)
-		r.versions(ctx, st, func(name string, b broker) int {
+		r.learn(ctx, st, func(name string, b broker) broker {
 			if old != nil {
-				return old.seen[brokerAt{name, b.addr}]
+				b.version = old.seen[brokerAt{name, b.addr}]
+				if before := old.brokers[name]; before.addr == b.addr {
+					b.settings = before.settings
+				}
 			}
-			return 0
+			return b
 		})
 		st.remember(old)
 		r.cluster.Store(st)
@@ -255,6 +264,9 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkQueues(name, route); err != nil {
+		return nil, err
+	}
 	rt := &topicRoute{addrs: make(map[string]string), at: time.Now()}
 	for _, q := range route.Queues {
 		addr := route.Master(q.BrokerName)
@@ -287,6 +299,30 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 		p.(*atomic.Pointer[topicRoute]).Store(rt)
 	}
 	return rt, nil
+}
+
+const (
+	// maxQueues is how many queues a topic may have on a broker: the node reads each by itself. maxPartitions is how many on all
+	// brokers together.
+	maxQueues     = 1024
+	maxPartitions = 16 * maxQueues
+)
+
+// checkQueues refuses a topic with more queues than can be read. Brokers make as many as anybody asks for.
+func checkQueues(name string, route *remoting.Route) error {
+	total := 0
+	for _, q := range route.Queues {
+		n := max(q.ReadQueues, q.WriteQueues)
+		if n > maxQueues {
+			return fmt.Errorf("%w: topic %q has %d queues on broker %q, at most %d are supported; delete it, or make it anew with fewer",
+				store.ErrInvalidTopic, clip(name), n, q.BrokerName, maxQueues)
+		}
+		if total += max(n, 0); total > maxPartitions {
+			return fmt.Errorf("%w: topic %q has more than %d queues on all brokers together; delete it, or make it anew with fewer",
+				store.ErrInvalidTopic, clip(name), maxPartitions)
+		}
+	}
+	return nil
 }
 
 func newPointer(rt *topicRoute) *atomic.Pointer[topicRoute] {
@@ -345,7 +381,8 @@ func unavailable(what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable),
+		errors.Is(err, store.ErrInvalidTopic):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(err, remoting.ErrClosed):
 		return fmt.Errorf("%s: %w", what, store.ErrClosed)

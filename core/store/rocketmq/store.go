@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/repeat"
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
@@ -27,6 +29,8 @@ type Options struct {
 	NodeID string
 	// Producer says what sends messages: ProducerRemoting (the default) or ProducerClientGo.
 	Producer string
+	// Fallback is the topic that holds the records of first levels that RocketMQ takes as no topic; empty for none.
+	Fallback string
 	// MaxInFlight bounds appends in flight; 0 for 1024. RocketMQ refuses far more.
 	MaxInFlight int
 	// SendTimeout bounds one attempt to send; 0 for 3 s.
@@ -65,6 +69,9 @@ type Store struct {
 	breaks  breaks
 	own     own
 	hints   hints
+	repeat  *repeat.Log
+
+	inflating inflating
 
 	// slots holds one token for each append in flight.
 	slots chan struct{}
@@ -108,6 +115,7 @@ func New(o Options) (*Store, error) {
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.client = remoting.New(o.remoting())
 	s.breaks.log = o.Log
+	s.repeat = repeat.New(o.Log, 0)
 	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base}
 	var err error
 	if s.sender, err = newSender(o); err != nil {
@@ -146,6 +154,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	started := s.started
 	s.mu.Unlock()
+	defer s.repeat.Close()
 	s.stop()
 	if s.opts.Producer == ProducerRemoting {
 		s.sender.close() // ends what is in flight
@@ -178,10 +187,13 @@ func (s *Store) end() { s.wg.Done() }
 // watch keeps the state of the cluster fresh, and says when it comes and goes and what its brokers cannot do.
 func (s *Store) watch() {
 	reachable, warned := true, false
+	off := ""
 	for {
 		st, err := s.routes.refreshCluster(s.base)
 		if err == nil {
-			s.routes.recheckVersions(s.base)
+			s.routes.recheck(s.base)
+			st = s.routes.cluster.Load()
+			off = s.sayQueues(st, off)
 		}
 		switch {
 		case s.base.Err() != nil:
@@ -208,6 +220,19 @@ func (s *Store) watch() {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// sayQueues logs when brokers without light message queues come, and when they are no more; last is what it returned before.
+func (s *Store) sayQueues(st *clusterState, last string) string {
+	off := strings.Join(st.withoutQueues(), "; ")
+	switch {
+	case off == last:
+	case off != "":
+		s.log.Error("RocketMQ cannot keep messages for sleeping sessions and shared groups", "reason", off)
+	default:
+		s.log.Info("all RocketMQ brokers have light message queues")
+	}
+	return off
 }
 
 // warnSingleFeeder says what a broker below 5.2.0 means, and which topics other producers may harm.
@@ -246,6 +271,9 @@ func (s *Store) Ready(ctx context.Context) error {
 		return unavailable("RocketMQ is not ready", err)
 	case len(st.names) == 0:
 		return fmt.Errorf("RocketMQ is not ready: %w: no broker is registered", store.ErrUnavailable)
+	}
+	if off := st.withoutQueues(); len(off) > 0 {
+		return fmt.Errorf("RocketMQ is not ready: %w: %s", store.ErrUnavailable, strings.Join(off, "; "))
 	}
 	for _, b := range st.brokers {
 		if b.version != 0 {

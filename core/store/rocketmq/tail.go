@@ -134,7 +134,7 @@ func (t *tail) starts(ctx context.Context) (map[store.Partition]int64, error) {
 	for _, p := range ps {
 		wg.Go(func() {
 			end := int64(unknownOffset)
-			err := t.s.atBroker(patience, p.Broker, func(addr string) (err error) {
+			err := t.s.asks(t.topic)(patience, p.Broker, func(addr string) (err error) {
 				if t.queue != "" {
 					if err = t.s.awaitIndex(patience, p.Broker, addr); err != nil {
 						return err

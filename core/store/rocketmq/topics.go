@@ -2,6 +2,7 @@ package rocketmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -206,6 +207,10 @@ func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 		rt, err := s.routes.refreshTopic(ctx, names[i])
 		if remoting.IsCode(err, remoting.TopicNotExist) {
 			return nil // gone meanwhile
+		}
+		if errors.Is(err, store.ErrInvalidTopic) {
+			s.repeat.Warn("topic "+names[i], "a topic is left out", "topic", names[i], "error", err)
+			return nil
 		}
 		if err != nil {
 			return unavailable("describe topic "+names[i], err)

@@ -40,6 +40,9 @@ type Factory struct {
 	OffsetsRestart bool
 	// LongestGroupQueue is the longest name of a queue that a group with a long name can have; 0: there is no limit.
 	LongestGroupQueue int
+	// Strangers says that others than the gateway write to the store, so that it must pass over what does not count. The cases about it
+	// are skipped where it is false.
+	Strangers bool
 	// Load scales the cases that store many records; 0: 1. A slow store uses less.
 	Load float64
 }
@@ -64,6 +67,7 @@ func cases() []testCase {
 	all = append(all, offsetCases...)
 	all = append(all, topicCases...)
 	all = append(all, groupCases...)
+	all = append(all, strangerCases...)
 	return append(all, lifeCases...)
 }
 

@@ -1,0 +1,48 @@
+package rocketmq
+
+import (
+	"strings"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// Anybody who may write to RocketMQ can name any light message queue, and RocketMQ itself copies records together with the names:
+// into the topic of undecided transactions, of delayed messages, of retries and of dead letters. Brokers index all of them. So what
+// is in a queue counts only if it lies in the RocketMQ topic that holds the first level of its MQTT topic. All readers of queues and
+// topics go through here; what does not count is passed over, and a group acknowledges it.
+
+// p2pTopic holds point-to-point messages of every first level where a queue must be fed by one topic.
+const p2pTopic = ownPrefix + "p2p"
+
+// belongs reports whether a record may lie in a RocketMQ topic. followUp is true for records that only carry entries.
+func (s *Store) belongs(rocketmqTopic string, r *store.Record, followUp bool) bool {
+	if strings.HasPrefix(rocketmqTopic, ownPrefix) {
+		switch rocketmqTopic {
+		case followUpTopic:
+			return followUp
+		case p2pTopic:
+			_, p2p := topic.P2PTarget(r.Topic)
+			return p2p
+		}
+		return r.Topic == rocketmqTopic
+	}
+	if systemTopic(rocketmqTopic) {
+		return false
+	}
+	first := topic.First(r.Topic)
+	return first == rocketmqTopic || rocketmqTopic == s.opts.Fallback && s.ValidTopic(first) != nil
+}
+
+// decode makes a record of a message, without its payload, and says in its decoding whether it counts.
+func (s *Store) decode(broker string, m *remoting.Message) (*store.Record, decoding) {
+	r, d := decode(broker, m)
+	if !s.belongs(m.Topic, r, d.followUp) {
+		d.foreign = true
+		s.metrics.foreign.Inc()
+		s.log.Debug("a record is not of its topic's first level, and is passed over", "topic", clip(m.Topic), "MQTT topic", clip(r.Topic),
+			"broker", broker, "log offset", m.LogOffset)
+	}
+	return r, d
+}
