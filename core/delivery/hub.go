@@ -84,6 +84,8 @@ type Hub struct {
 	// inGroups counts the groups with members that use a filter, and by their own names.
 	inGroups map[string]int
 	keeping  bool // a goroutine looks after the groups
+	// leftOut are the listed topics that cannot be read.
+	leftOut map[string]bool
 }
 
 // New makes a Hub. It does nothing until it is read from.
@@ -375,6 +377,7 @@ func (h *Hub) sweep() {
 	defer h.wg.Done()
 	last := make(map[*queueView]int64)
 	for wait.For(h.ctx, h.verify) == nil {
+		h.lookAgain()
 		views := make(map[*queueView]int64)
 		h.mu.Lock()
 		all := make([]*source, 0, len(h.sources))

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -85,13 +86,66 @@ func (h *Hub) ensure(ctx context.Context, s *source) error {
 		case <-t.ready:
 			if t.err != nil {
 				h.drop(s, keys[i], t)
+				if s.root && neverThere(t.err) {
+					h.leaveOut(keys[i].name, t.err)
+					continue
+				}
 				return t.err
 			}
+			h.found(keys[i].name)
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the tail of %q: %w", keys[i].name, ctx.Err())
 		}
 	}
 	return nil
+}
+
+// neverThere reports whether a topic is one that the store has not, or cannot be read.
+func neverThere(err error) bool {
+	return errors.Is(err, store.ErrUnknownTopic) || errors.Is(err, store.ErrInvalidTopic)
+}
+
+// leaveOut notes a listed topic that sources with a wildcard first level do without, and logs it once. The sweep looks for it again.
+func (h *Hub) leaveOut(name string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.leftOut[name] {
+		return
+	}
+	if h.leftOut == nil {
+		h.leftOut = make(map[string]bool)
+	}
+	h.leftOut[name] = true
+	h.log.Warn("a listed first-level topic cannot be read; filters of every topic do without it. Take it off the list, or create it: lmqgate topic delete, lmqgate topic create",
+		"topic", name, "error", err)
+}
+
+// found notes that a topic is there.
+func (h *Hub) found(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.leftOut, name)
+}
+
+// lookAgain starts the tails of topics that were left out and are there now.
+func (h *Hub) lookAgain() {
+	h.mu.Lock()
+	some := len(h.leftOut) > 0
+	h.mu.Unlock()
+	if !some {
+		return
+	}
+	listed := h.topics()
+	h.mu.Lock()
+	for name := range h.leftOut {
+		if !slices.Contains(listed, name) {
+			delete(h.leftOut, name)
+		}
+	}
+	h.mu.Unlock()
+	if err := h.TopicsChanged(h.ctx); err != nil && h.ctx.Err() == nil {
+		h.log.Debug("looking for topics again failed", "error", err)
+	}
 }
 
 // drop forgets a tail that failed to start, so that the next one who needs it tries again.

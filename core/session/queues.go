@@ -27,6 +27,9 @@ func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, 
 	var refs []store.QueueRef
 	for _, first := range m.o.Catalog.Topics() {
 		some, err := m.onBrokers(ctx, first, topic.RootQueue(first, topic.Queue(filter)))
+		if publish.Refused(err) {
+			continue // listed, and not there; the hub says so
+		}
 		if err != nil {
 			return nil, err
 		}
