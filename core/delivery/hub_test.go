@@ -3,13 +3,16 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -23,6 +26,8 @@ type faultyStore struct {
 	queues map[store.QueueRef][]slot
 	parts  map[store.Partition][]*store.Record
 	tails  map[string]store.TailFunc
+	// missing are topics that the store has not.
+	missing map[string]bool
 	// endless makes every queue end where it is read, for benchmarks.
 	endless bool
 }
@@ -46,6 +51,9 @@ func (s *faultyStore) Limits() store.Limits { return store.Limits{} }
 func (s *faultyStore) Tail(_ context.Context, name string, f store.TailFunc) (store.Tail, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.missing[name] {
+		return nil, fmt.Errorf("%w: %q", store.ErrUnknownTopic, name)
+	}
 	s.tails[name] = f
 	return faultyTail{}, nil
 }
@@ -72,7 +80,12 @@ func (s *faultyStore) Read(_ context.Context, q store.QueueRef, offset int64, li
 	}
 	b.Next = max(offset, b.Min)
 	for _, sl := range slots {
-		if sl.offset >= offset && len(b.Records) < limit {
+		switch {
+		case sl.offset < offset || len(b.Records) >= limit:
+		case sl.rec == nil: // does not count
+			b.Next = sl.offset + 1
+			return b, nil
+		default:
 			b.Records, b.Offsets = append(b.Records, sl.rec), append(b.Offsets, sl.offset)
 			b.Next = sl.offset + 1
 		}
@@ -426,6 +439,54 @@ func TestAFilterWithAWildcardFirstLevelTailsTopicsThatComeLater(t *testing.T) {
 	rec := st.record("U/x", 7)
 	st.tail(rec)
 	require.Equal(t, ids(rec), collect(t, o, r, 1))
+}
+
+func TestAListedTopicThatIsNotThereIsLeftOutUntilItIs(t *testing.T) {
+	st := newFaultyStore()
+	st.missing = map[string]bool{"stale": true}
+	var log testlog.Buffer
+	h := newHub(t, st, Options{
+		Catalog: &names{topics: []string{"stale", "T"}}, Verify: 10 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	for _, filter := range []string{"#", "+/x", "#"} {
+		o := newOwner()
+		r, err := h.Live(t.Context(), filter, o)
+		require.NoError(t, err)
+		defer r.Close()
+		rec := st.record("T/x", 0)
+		st.tail(rec)
+		require.Equal(t, ids(rec), collect(t, o, r, 1))
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "topic=stale"), log.String())
+	_, err := h.Live(t.Context(), "stale/x", newOwner())
+	require.ErrorIs(t, err, store.ErrUnknownTopic, "a filter of that topic only")
+	st.mu.Lock()
+	st.missing = nil
+	st.mu.Unlock()
+	require.Eventually(t, func() bool {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		return st.tails["stale"] != nil
+	}, 10*time.Second, time.Millisecond, "the topic is there now")
+}
+
+func TestRecordsThatDoNotCountAreReadPast(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	backlog, last := st.record("T/a", 0, at(3)), st.record("T/a", 0, at(6))
+	ref := refOf("T/#")
+	st.queues[ref] = []slot{{0, nil}, {1, nil}, {2, nil}, {3, backlog}, {4, nil}}
+	o, r := openQueue(t, h, 0)
+	require.Equal(t, ids(backlog), collect(t, o, r, 1))
+	settle(t, r)
+	require.EqualValues(t, 5, r.Offset())
+	// The tail brings neither the one at 5 nor a reason why.
+	st.mu.Lock()
+	st.queues[ref] = append(st.queues[ref], slot{5, nil}, slot{6, last})
+	st.mu.Unlock()
+	st.tail(last)
+	require.Equal(t, ids(last), collect(t, o, r, 1))
+	require.EqualValues(t, 7, r.Offset())
 }
 
 func TestPointToPointReachesItsClientOnly(t *testing.T) {

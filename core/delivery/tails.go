@@ -135,7 +135,7 @@ func (h *Hub) lookAgain() {
 	if !some {
 		return
 	}
-	listed := h.topics()
+	listed := h.catalog.Topics()
 	h.mu.Lock()
 	for name := range h.leftOut {
 		if !slices.Contains(listed, name) {

@@ -102,7 +102,7 @@ func (s *Session) findHeld(ctx context.Context, physical string, created int64, 
 	last := heldMessage{Epoch: st.Epoch, Counter: st.Counter}
 	for _, ref := range refs {
 		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
-			if at, err := s.m.o.Publisher.Physical(ctx, rec.Topic); err == nil && at != physical {
+			if at, err := s.m.o.Catalog.Physical(ctx, rec.Topic); err == nil && at != physical {
 				return true // another topic's, which names the queue
 			}
 			h, of, ok := parseExchange(rec.Exchange)
