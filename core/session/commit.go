@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/repeat"
 )
 
 // commits is the set of sessions with progress to commit.
@@ -46,6 +47,8 @@ const commitParallel = 16
 // commitLoop commits progress now and then until the manager closes.
 func (m *Manager) commitLoop() {
 	defer m.wg.Done()
+	failures := repeat.New(m.log, 0) // while a broker is away every session fails
+	defer failures.Close()
 	limit := make(chan struct{}, commitParallel)
 	for {
 		select {
@@ -61,7 +64,8 @@ func (m *Manager) commitLoop() {
 				ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
 				defer cancel()
 				if err := s.commit(ctx); err != nil && m.ctx.Err() == nil {
-					m.log.Warn("committing a session's progress failed; trying again", "client", s.id, "error", err)
+					failures.Warn(store.BrokerOf(err), "committing sessions' progress failed; trying again", "broker", store.BrokerOf(err),
+						"client", s.id, "error", err)
 					m.commits.add(s)
 				}
 			})

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -21,6 +22,26 @@ var (
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("store closed")
 )
+
+// BrokerError says which broker failed.
+type BrokerError struct {
+	Broker string
+	Err    error
+}
+
+// Error implements error.
+func (e *BrokerError) Error() string { return fmt.Sprintf("broker %q: %v", e.Broker, e.Err) }
+
+// Unwrap returns what failed.
+func (e *BrokerError) Unwrap() error { return e.Err }
+
+// BrokerOf names the broker whose failure an error is; empty where it is none's.
+func BrokerOf(err error) string {
+	if e := new(BrokerError); errors.As(err, &e) {
+		return e.Broker
+	}
+	return ""
+}
 
 // UserProperty is one MQTT 5 user property; order and repetition matter.
 type UserProperty struct{ Key, Value string }

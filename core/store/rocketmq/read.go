@@ -89,18 +89,26 @@ func (s *Store) atQueue(ctx context.Context, name string, f func(addr string) er
 func (s *Store) atBroker(ctx context.Context, name string, f func(addr string) error) error {
 	addr, err := s.routes.address(ctx, name)
 	if err != nil {
-		return unavailable("find broker "+name, err)
+		return brokerError(name, err)
 	}
 	err = f(addr)
 	if !errors.Is(err, remoting.ErrConnection) || ctx.Err() != nil {
-		return unavailable("ask broker "+name, err)
+		return brokerError(name, err)
 	}
 	if st, rerr := s.routes.current(ctx, time.Second); rerr == nil {
 		if b, ok := st.brokers[name]; ok {
 			addr = b.addr
 		}
 	}
-	return unavailable("ask broker "+name, f(addr))
+	return brokerError(name, f(addr))
+}
+
+// brokerError is unavailable for what went wrong with a broker.
+func brokerError(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &store.BrokerError{Broker: name, Err: unavailable("request failed", err)}
 }
 
 // records decodes what a pull brought, with each record's offset in the queue that was pulled. What does not count is left out, and
