@@ -6,7 +6,7 @@ import "fmt"
 // position, so the connection can only be closed.
 type Error struct {
 	Code      Code    // what to answer where an answer is possible: MalformedPacket, ProtocolError, PacketTooLarge, ...
-	Reason    string  // what is wrong, with the packet's type and the value; holds no payload and no secret
+	Reason    string  // what is wrong, with the packet's type and the value; no payload, no secret
 	Statement string  // the normative statement that was broken, such as "MQTT-2.2.1-3"; "" where the text has no number
 	Version   Version // the form in which an answer can be encoded; 0: the peer's version is unknown, close without a word
 }

@@ -168,7 +168,7 @@ var (
 // anyProperty holds every identifier.
 var anyProperty = willProperties | connectProperties | connackProperties | publishProperties
 
-// present returns those of the candidates that are set.
+// present returns the candidates that are set.
 func (p *Properties) present(candidates propertySet) (set propertySet) {
 	if p == nil {
 		return 0

@@ -54,7 +54,7 @@ func P2PTarget(name string) (clientID string, ok bool) {
 // P2PBucket returns the queue of the client's bucket: point-to-point messages to any of the clients in it have an entry
 // there, and nodes that such clients are connected to tail it.
 func P2PBucket(clientID string) string {
-	// FNV-1a: any fixed spread would do; it is written out because every node must agree for ever.
+	// FNV-1a: any fixed spread would do; it is spelled out because all nodes, of all versions, must agree.
 	h := uint32(2166136261)
 	for i := 0; i < len(clientID); i++ {
 		h ^= uint32(clientID[i])

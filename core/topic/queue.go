@@ -39,7 +39,7 @@ func RootQueue(first, queue string) string {
 	return fit(queue+"%"+escape(first, "")+suffixRoot, first)
 }
 
-// IsRootQueue reports whether a queue is that of a filter whose first level is a wildcard.
+// IsRootQueue reports whether a queue belongs to a filter whose first level is a wildcard.
 func IsRootQueue(queue string) bool {
 	queue = strings.TrimPrefix(queue, "%")
 	return strings.HasPrefix(queue, "#") || strings.HasPrefix(queue, "+")

@@ -10,7 +10,7 @@ const sharePrefix = "$share/"
 // Shared returns the filter of a shared subscription: "$share/{group}/{filter}".
 func Shared(group, filter string) string { return sharePrefix + group + "/" + filter }
 
-// IsShared reports whether a filter is meant as that of a shared subscription. It need not be a valid one.
+// IsShared reports whether a filter has the form of a shared subscription. The filter may still be invalid.
 func IsShared(filter string) bool {
 	return strings.HasPrefix(filter, sharePrefix) || filter == sharePrefix[:len(sharePrefix)-1]
 }

@@ -65,7 +65,7 @@ func (p *plugin) judge(c *scram.ServerConversation, u *user, conn *pluginv1.Conn
 	return &pluginv1.ExchangeResponse{Data: []byte(answer), Result: &pluginv1.AuthenticateResponse{Identity: u.Username}}
 }
 
-// whyNot says for the log what was wrong with a client's message.
+// whyNot explains, for the log, why a client's message was rejected.
 func whyNot(answer string, u *user) string {
 	switch {
 	case answer == scram.ErrInvalidProof && u == nil:

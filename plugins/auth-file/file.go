@@ -22,7 +22,7 @@ const keepDecision = 10 * time.Minute
 type plugin struct {
 	config config
 	store  *store
-	// hashing has an element for each hash under way: each costs a processor, and memory.
+	// hashing has an element for each hash in progress. Each costs a processor and memory.
 	hashing chan struct{}
 
 	// Between Activate and Deactivate.

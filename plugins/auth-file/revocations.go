@@ -14,7 +14,7 @@ type revocation struct {
 	detail     string
 }
 
-// revocations keeps what has not been told to a gateway yet; one for each user at most.
+// revocations has the revocations that no gateway has received yet, at most one for each user.
 type revocations struct {
 	mu      sync.Mutex
 	waiting map[string]revocation

@@ -102,7 +102,7 @@ func (s *store) reload() {
 	s.replace(before, next)
 }
 
-// replace puts next in the place of before, and takes back what has gone with it.
+// replace swaps before for next, and revokes what is no longer allowed.
 func (s *store) replace(before, next *users) {
 	removed, changed, added := 0, 0, 0
 	var gone []revocation

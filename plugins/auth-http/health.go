@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// remember is how long a call that failed counts where nothing has been asked since.
+// remember is how long a failed call counts if no call follows.
 const remember = 30 * time.Second
 
-// health is what is known of the webhook: by asking its health_url, or else by how calls ended.
+// health tracks whether the webhook works: by asking its health_url, or else by the outcome of calls.
 type health struct {
 	probed bool // health_url is set, and alone decides
 

@@ -100,7 +100,7 @@ func keep(h http.Header, usual, most time.Duration) time.Duration {
 	return max(0, min(result-age, most))
 }
 
-// seconds reads a number of seconds; what is none is 0.
+// seconds parses a number of seconds; anything else is 0.
 func seconds(text string) time.Duration {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 // What is asked and answered, in JSON. README.md describes the same.
 
-// connection is what is known of a client, in both questions.
+// connection describes a client, in both requests.
 type connection struct {
 	ClientID      string       `json:"client_id"`
 	Username      *string      `json:"username,omitempty"`

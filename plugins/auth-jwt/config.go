@@ -70,7 +70,7 @@ func (p *place) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// foreign is what becomes of clients that another plugin admitted.
+// foreign says how to treat clients that another plugin admitted.
 type foreign string
 
 const (

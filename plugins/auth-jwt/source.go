@@ -158,7 +158,7 @@ func (s *source) usable() keys {
 	return r.keys
 }
 
-// demand has the source read now, because a token names a key that it did not have, and waits for it. It does so once in
+// demand reads the source now, because a token names an unknown key, and waits for the result. It does so once in
 // demandEvery at most, whatever tokens come.
 func (s *source) demand(ctx context.Context) {
 	s.mu.Lock()

@@ -128,7 +128,7 @@ func (v *verifier) ready() bool {
 	return !slices.ContainsFunc(v.sources, func(s *source) bool { return len(s.usable()) == 0 })
 }
 
-// reasonFor says in our words why a token is refused: those of the parser repeat parts of it.
+// reasonFor says why a token is rejected. The parser's own messages are not used, because they repeat parts of the token.
 func reasonFor(err error) error {
 	for _, r := range []struct {
 		is   error

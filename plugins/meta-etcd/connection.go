@@ -72,7 +72,7 @@ func (c *connection) try(config clientv3.Config) error {
 	return err
 }
 
-// get answers the client, or why there is none yet.
+// get returns the client, or why there is none yet.
 func (c *connection) get(ctx context.Context) (*clientv3.Client, error) {
 	select {
 	case <-c.tried:

@@ -2,8 +2,8 @@ package main
 
 import "sync"
 
-// horizon notices that etcd was restored from a backup or replaced: its revisions then begin again below what was seen, and a
-// watch would wait for ever for one that comes twice.
+// horizon detects that etcd was restored from a backup or replaced. Its revisions then restart below the highest one seen, and a
+// watch would wait forever for a revision that is used twice.
 type horizon struct {
 	mu      sync.Mutex
 	highest int64

@@ -12,7 +12,7 @@ import (
 //
 // A lease is shared by all that is put with one TTL within a quarter of it (a second at least), and lives for that long beyond the
 // TTL: so a thousand puts cost one lease, and a heartbeat that is put four times within its TTL one lease each time at the most.
-// A lease that nothing hangs on any more ends by itself. Keeping one lease of a key alive instead would cost a stream, and with
+// A lease without keys expires. Keeping one lease of a key alive instead would cost a stream, and with
 // passwords an authentication, for each heartbeat.
 type leases struct {
 	// turn is taken (sent to) by the one that grants.

@@ -13,7 +13,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Watch implements sdk.Watcher. The client of etcd goes on with a watch by itself when its member fails; it ends when etcd has no
+// Watch implements sdk.Watcher. The etcd client resumes a watch when its member fails; it ends when etcd has no
 // leader, cannot begin in time, or does not know the revision any more.
 func (e *etcd) Watch(parent context.Context, r *pluginv1.WatchRequest, send func(*pluginv1.WatchResponse) error) error {
 	if err := check(r.GetNamespace(), r.GetPrefix(), nil); err != nil {

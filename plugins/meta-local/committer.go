@@ -27,7 +27,7 @@ type result struct {
 	current  *pluginv1.Entry
 }
 
-// request is operations that are applied whole or not at all. No operations: remove what has expired.
+// request is operations that are applied atomically. Without operations it removes expired entries.
 type request struct {
 	ctx    context.Context
 	ops    []*pluginv1.Operation
@@ -57,7 +57,7 @@ func startCommitter(f *file, log *slog.Logger) *committer {
 	return c
 }
 
-// close commits what is queued and ends the goroutine.
+// close commits the queued requests and stops the goroutine.
 func (c *committer) close() {
 	close(c.stop)
 	<-c.ended
@@ -166,7 +166,7 @@ func (c *committer) commit(group []*request) {
 	}
 }
 
-// write is one transaction under way.
+// write is one transaction in progress.
 type write struct {
 	tx       *bbolt.Tx
 	now      time.Time
@@ -259,7 +259,7 @@ func (w *write) apply(ns, key string, put *pluginv1.PutRequest, revision int64) 
 	return true, b.Put(itemKey(key), s.bytes())
 }
 
-// expire removes what has expired.
+// expire removes expired entries.
 func (w *write) expire() error {
 	var due [][]byte
 	c := w.tx.Bucket(bucketExpiry).Cursor()

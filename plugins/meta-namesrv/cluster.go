@@ -169,7 +169,7 @@ func (c *cluster) write(ctx context.Context, changes []change) error {
 	}
 }
 
-// ask calls f on the candidates at once and returns what came back, waiting for the slower ones only a moment.
+// ask calls f on all candidates concurrently and returns the answers. It waits only briefly for the slower ones.
 func ask[T any](ctx context.Context, c *cluster, f func(context.Context, *peer) (T, error)) (map[*peer]T, error) {
 	type answer struct {
 		p   *peer

@@ -82,7 +82,7 @@ func (p *peer) enqueue(changes []change) <-chan error {
 	return g.done
 }
 
-// run carries out queued changes until ctx ends, and fails what is left then.
+// run applies queued changes until ctx ends, and fails the remaining ones.
 func (p *peer) run(ctx context.Context) {
 	for {
 		select {

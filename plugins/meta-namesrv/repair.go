@@ -143,7 +143,7 @@ func (c *cluster) purge(ctx context.Context, ns string, items map[string]item, g
 }
 
 // repairUpstream carries out changes of the namespace LMQ that a namesrv missed, and fills a namesrv that has none of it at all
-// (a new one). Other differences are told and left alone: nothing says which side is right.
+// (a new one). Other differences are logged and not repaired: nothing says which side is right.
 func (c *cluster) repairUpstream(ctx context.Context, incomplete map[*peer]bool) {
 	got := c.tables(ctx, upstream, incomplete)
 	if len(got) == 0 {

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Limits. A put makes the namesrv write all of its configuration anew, so what is stored makes every write slower; README.md has
+// Limits. For each put a namesrv rewrites its whole configuration, so every write gets slower as the data grows; README.md has
 // the figures that these come from.
 const (
 	maxKeys       = 5000

@@ -57,7 +57,7 @@ var (
 	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// decode sets rv from v; null leaves what is there.
+// decode sets rv from v; null leaves rv unchanged.
 func (d *decoder) decode(key string, v any, rv reflect.Value) {
 	if v == nil {
 		if rv.Kind() == reflect.Struct {

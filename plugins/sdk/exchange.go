@@ -22,13 +22,13 @@ type Exchanger interface {
 	Exchange(ctx context.Context, start ExchangeStart) (ExchangeStep, error)
 }
 
-// ExchangeStart is what is known when an exchange begins.
+// ExchangeStart describes the client when an exchange begins.
 type ExchangeStart struct {
 	// Method is one of Methods.
 	Method string
 	// Connection is the client's.
 	Connection *pluginv1.Connection
-	// Reauthenticate: the client is connected already and authenticates anew.
+	// Reauthenticate: the client is already connected and authenticates again.
 	Reauthenticate bool
 }
 
@@ -38,13 +38,13 @@ type ExchangeStart struct {
 type ExchangeStep func(ctx context.Context, data []byte) (*pluginv1.ExchangeResponse, error)
 
 const (
-	// maxExchanges bounds the exchanges under way in one plugin.
+	// maxExchanges bounds the exchanges in progress in one plugin.
 	maxExchanges = 10_000
 	// exchangeLife is how long an exchange is kept that takes no further step. The gateway gives up sooner.
 	exchangeLife = 2 * time.Minute
 )
 
-// exchanges are those under way, by the id that the gateway chose.
+// exchanges has the exchanges in progress, by the id that the gateway chose.
 type exchanges struct {
 	mu    sync.Mutex
 	byID  map[string]*exchange

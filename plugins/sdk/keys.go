@@ -122,7 +122,7 @@ func typeName(t reflect.Type) string {
 	return "string"
 }
 
-// unknownKey says what is wrong with a key that nothing knows.
+// unknownKey is the message for an unknown key.
 func unknownKey(name string, known []string) string {
 	best, distance := "", 1<<30
 	for _, k := range known {

@@ -68,7 +68,7 @@ type Plugin interface {
 	// Configure validates the whole configuration and keeps it. It opens nothing exclusive. No problems: accepted.
 	Configure(ctx context.Context, setup Setup) []Problem
 	// Activate opens what only one process can hold and makes the plugin ready for calls. It must not wait for a service
-	// that may come back later: the plugin then activates, and Health says what is missing.
+	// that is down: the plugin activates anyway, and Health says what is missing.
 	Activate(ctx context.Context) error
 	// Deactivate releases what Activate opened.
 	Deactivate(ctx context.Context) error

@@ -115,7 +115,7 @@ func (s *server) Activate(ctx context.Context, _ *pluginv1.ActivateRequest) (*pl
 	return &pluginv1.ActivateResponse{}, nil
 }
 
-// Deactivate stops taking calls, ends the streams, waits for the calls that are under way, and releases.
+// Deactivate stops accepting calls, ends the streams, waits for the calls in progress, and releases resources.
 func (s *server) Deactivate(ctx context.Context, _ *pluginv1.DeactivateRequest) (*pluginv1.DeactivateResponse, error) {
 	if err := s.deactivate(ctx); err != nil {
 		if _, ok := status.FromError(err); ok {
@@ -146,7 +146,7 @@ func (s *server) release(ctx context.Context) error {
 	return s.plugin.Deactivate(ctx)
 }
 
-// Health asks the plugin. Before Activate there is nothing that could be unwell.
+// Health asks the plugin. Before Activate the plugin is always healthy.
 func (s *server) Health(ctx context.Context, _ *pluginv1.HealthRequest) (*pluginv1.HealthResponse, error) {
 	s.mu.Lock()
 	active := s.active

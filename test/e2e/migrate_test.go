@@ -22,7 +22,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// etcdMeta is the block of a metadata plugin on an etcd, under a prefix of its own.
+// etcdMeta is the configuration of meta-etcd on an etcd, under a prefix.
 func etcdMeta(c *etcdtest.Cluster, prefix string) settings {
 	return settings{"plugin": "meta-etcd", "config": settings{"endpoints": c.Endpoints(), "prefix": prefix, "request_timeout": "2s"}}
 }
@@ -34,7 +34,7 @@ func withNext(meta, next settings) settings {
 	return settings{"meta": out}
 }
 
-// inMeta calls a metadata plugin of the test's own.
+// inMeta calls a meta plugin that the test starts.
 func inMeta(t *testing.T, block settings, f func(ctx context.Context, c pluginv1.MetaClient)) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context()) // tests tidy up with it, too
@@ -114,7 +114,7 @@ func (c *churn) check(g *Gateway, topic string) {
 	c.t.Helper()
 	reader := g.connect(c.t, g.Name("reader"))
 	eventually(c.t, patience, func() error {
-		// Each time anew: what another gateway retained is known here a moment later, and comes with a subscription only.
+		// Subscribe again each time: a message that another gateway retained is known here a moment later, and comes only with a SUBSCRIBE.
 		reader.subscribe(topic+"/#", 1)
 		reader.settle()
 		got := map[string]string{}

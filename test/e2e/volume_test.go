@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// numbered is a payload that says who published it as the how manieth.
+// numbered is a payload with a publisher's number and the number of its message.
 func numbered(publisher, n int) string { return fmt.Sprintf("%d/%d", publisher, n) }
 
 // checkNumbered requires that every publisher's numbers came, each in its place.

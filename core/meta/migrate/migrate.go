@@ -37,14 +37,14 @@ type Options struct {
 	// lease, silence and poll are shortened in tests: migration.Lease, how long a node's record must not have changed for the
 	// node to be lost, and how often nodes are asked.
 	lease, silence, poll time.Duration
-	// aborting bounds how long the source is told that all stay, finishing the wait for nodes that move.
+	// aborting bounds the attempts to record on the source that all nodes stay, finishing the wait for nodes that move.
 	aborting, finishing time.Duration
 }
 
 // silence is how long nodes take for lost one whose record does not change; see core/meta.
 const silence = 20 * time.Second
 
-// Result is what was moved.
+// Result describes a migration.
 type Result struct {
 	ID      string
 	Entries int64

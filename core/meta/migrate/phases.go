@@ -115,7 +115,7 @@ func (r *run) ours(ctx context.Context) error {
 	return nil
 }
 
-// fence has the nodes hold their writes, copies what is left, has it decided, and waits until the nodes have moved.
+// fence waits until all nodes hold their writes, copies the difference, proposes the move, and waits until the nodes have moved.
 func (r *run) fence(ctx context.Context) (*Result, error) {
 	if err := r.ours(ctx); err != nil {
 		return nil, r.abort(ctx, err)

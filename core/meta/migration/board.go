@@ -16,7 +16,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Namespace is where a migration is agreed on. It is not part of what is moved.
+// Namespace has the plan, the answers and the decision. It is not migrated.
 const Namespace = "lmqgate.migration"
 
 // Lease is how long a node may acknowledge writes after it last began to read the plan. It must be the same on all nodes.
@@ -110,7 +110,7 @@ type Mark struct {
 	V int `json:"v"`
 	// ID is of the plan that copied to it last.
 	ID string `json:"id"`
-	// Done is true once the cluster has moved; before, what is there is an unfinished copy.
+	// Done is true once the cluster has moved. Until then the content of the target is an unfinished copy.
 	Done bool `json:"done"`
 }
 

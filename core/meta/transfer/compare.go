@@ -10,7 +10,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Options say what is transferred.
+// Options choose what is transferred.
 type Options struct {
 	// Namespaces to transfer.
 	Namespaces []string
@@ -18,7 +18,7 @@ type Options struct {
 	Lifetime func(namespace string, value []byte) (ttl time.Duration, keep bool)
 }
 
-// fleeting is the rest of a lifetime within which a value does not count in comparisons: backends drop it at their own time.
+// fleeting: an entry that expires within this time is left out of comparisons, because each backend removes it at its own time.
 const fleeting = 2 * time.Minute
 
 func (o *Options) sorted() []string { return slices.Sorted(slices.Values(o.Namespaces)) }

@@ -193,7 +193,7 @@ func (f *file) finish(t tailLine) error {
 
 func (f *file) close() {}
 
-// Verify reads a file to its end and says what it comes to, which namespaces it has, or what is wrong with it.
+// Verify reads a whole file and returns its totals and namespaces, or an error that says what is wrong with it.
 func Verify(r io.Reader) (*Sum, []string, error) {
 	f, err := openFile(r)
 	if err != nil {
@@ -223,7 +223,7 @@ func CompareFile(ctx context.Context, r io.Reader, to pluginv1.MetaClient, o Opt
 	return compare(f, newScan(ctx, to, o.sorted()), &o, fn)
 }
 
-// Import writes what a file has and a backend lacks; with overwrite also what has another value there. Nothing is removed, and
+// Import writes the entries of a file that a backend lacks; with overwrite also those with another value. It removes nothing, and
 // values that are needed no longer are left out. Importing a file again writes nothing.
 func Import(ctx context.Context, r io.Reader, to pluginv1.MetaClient, o Options, overwrite bool) (Changes, error) {
 	b := newBatch(to)

@@ -24,7 +24,7 @@ type committer struct {
 	lastTime  int64
 	lastQueue uint64 // the highest queue id given out
 
-	// queues that were used lately, in two generations: when young is full it becomes old, and what was old is forgotten.
+	// recently used queues, in two generations: when young is full it becomes old, and the previous old is dropped.
 	young, old map[string]*queueState
 	remember   int // how many queues young holds when it is full
 
@@ -108,7 +108,7 @@ func (s *Store) seal(b *sealedBatch) error {
 		err = s.db.Apply(b.batch, pebble.NoSync)
 	}
 	c := &s.commits
-	if len(c.young) > c.remember { // only here: what is in no batch yet could not be loaded again
+	if len(c.young) > c.remember { // only here: a queue that is in no batch yet could not be loaded again
 		c.old, c.young = c.young, make(map[string]*queueState, c.remember)
 	}
 	return s.writableAfter(err)
@@ -134,7 +134,7 @@ func (s *Store) build(b *sealedBatch) error {
 			continue
 		}
 		if err := c.add(s, b.batch, op); err != nil {
-			return s.writableAfter(err) // counters are ahead of what is written: nothing more may be
+			return s.writableAfter(err) // counters are ahead of the log: nothing more may be written
 		}
 		b.shown = append(b.shown, shown{op.topic, op.record})
 	}

@@ -32,7 +32,7 @@ type group struct {
 	floor   int64              // everything below is acknowledged
 	acked   spans              // acknowledged, above floor
 	touched map[int64]struct{} // where spans begin that are another on disk
-	next    int64              // what was not handed out yet begins here
+	next    int64              // the first offset that was not handed out yet
 	out     map[int64]lease
 	back    []int64            // to be handed out again
 	again   map[int64]struct{} // of out and back: was handed out before
@@ -120,7 +120,7 @@ func (n *group) waiter() <-chan struct{} {
 	return n.more
 }
 
-// begin forgets what is handed out and begins at an offset. Called with mu held.
+// begin drops all leases and starts at an offset. Called with mu held.
 func (n *group) begin(at int64) {
 	n.floor, n.next, n.acked, n.back, n.loaded = at, at, nil, nil, true
 	n.soonest = time.Time{}
@@ -275,7 +275,7 @@ func nonEmpty(out []store.Handout, err error) error {
 	return err
 }
 
-// expire takes back what was handed out for too long. Called with mu held.
+// expire takes back leases whose visibility timeout has passed. Called with mu held.
 func (n *group) expire(now time.Time) {
 	if n.soonest.IsZero() || now.Before(n.soonest) {
 		return
@@ -332,7 +332,7 @@ func (s *Store) PopAck(ctx context.Context, g store.Group, receipts []string) er
 	})
 }
 
-// PopHide sets anew how long records stay hidden. See store.Store.
+// PopHide sets the visibility timeout of records. See store.Store.
 func (s *Store) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
 	if err := s.checkBroker(g.Broker, 0); err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func (s *Store) writable() error {
 	return nil
 }
 
-// fail records the first error that writing cannot go on from.
+// fail records the first error after which the store cannot write any more.
 func (s *Store) fail(cause error) {
 	cause = inBrief(cause)
 	err := fmt.Errorf("local store: writing to %q failed (%w); check the disk and restart: %w", s.opts.Path, cause, store.ErrUnavailable)
@@ -42,7 +42,7 @@ func (s *Store) fail(cause error) {
 	}
 }
 
-// troubleLasts is how long appends are refused after an error of pebble's work in the background, which it tries again.
+// troubleLasts is how long appends are refused after an error in pebble's background work, which pebble retries.
 const troubleLasts = 5 * time.Second
 
 type trouble struct {
@@ -54,7 +54,7 @@ func (s *Store) backgroundError(err error) {
 	err = inBrief(err)
 	before := s.trouble.Swap(&trouble{err: err, at: time.Now()})
 	if before == nil || time.Since(before.at) >= troubleLasts { // it may come thousands of times a second
-		s.opts.Log.Error("local store: pebble cannot write its tables and tries again, appends are refused; check the disk",
+		s.opts.Log.Error("local store: pebble cannot write its tables and retries; appends are refused; check the disk",
 			"path", s.opts.Path, "error", err)
 	}
 }

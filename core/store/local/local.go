@@ -200,7 +200,7 @@ func (s *Store) Start(context.Context) error {
 	return nil
 }
 
-// Close fails appends that are not yet written with store.ErrClosed, waits for the others, for readers, and for tails.
+// Close fails appends that are not written yet with store.ErrClosed, and waits for the others, for readers and for tails.
 func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return nil
@@ -219,7 +219,7 @@ func (s *Store) Close() error {
 	case <-s.parked:
 		s.failInFlight(store.ErrClosed)
 		s.tails.close()
-		// Who waits for the log in pebble waits for ever. The end of the process releases the directory.
+		// Goroutines that wait for the log in pebble wait forever. The end of the process releases the directory.
 		return fmt.Errorf("local store: close %q: %w", s.opts.Path, *s.failure.Load())
 	}
 	closed := make(chan error, 1)
@@ -275,7 +275,7 @@ func (s *Store) enter(ctx context.Context) error {
 	return nil
 }
 
-// await runs a write on a goroutine of its own and waits until it is through or ctx ends: a disk that hangs must not hold the
+// await runs a write in a separate goroutine and waits until it is done or ctx ends: a disk that hangs must not block the
 // caller. The goroutine ends with the write.
 func (s *Store) await(ctx context.Context, write func() error) error {
 	if err := s.enter(ctx); err != nil {
@@ -296,7 +296,7 @@ func (s *Store) await(ctx context.Context, write func() error) error {
 	}
 }
 
-// writeOptions are those of writes that must be as durable as an append.
+// writeOptions are for writes that must be as durable as an append.
 func (s *Store) writeOptions() *pebble.WriteOptions {
 	if s.opts.Sync == SyncAlways {
 		return pebble.Sync

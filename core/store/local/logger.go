@@ -7,8 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// logger takes pebble's messages: its information is dropped, its errors are warnings, and what it calls fatal (after which
-// it would end the process) marks the store as failed instead.
+// logger receives pebble's messages. It drops information, logs errors as warnings, and turns fatal messages, after which pebble
+// would exit the process, into a failure of the store.
 type logger struct {
 	log        *slog.Logger
 	fail       func(error)

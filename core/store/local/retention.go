@@ -12,7 +12,7 @@ const (
 	retentionSoonest  = 100 * time.Millisecond
 )
 
-// retentionLoop removes what is too old or too much, and watches the free space of the disk.
+// retentionLoop removes records that are too old or take too much space, and watches the free space of the disk.
 func (s *Store) retentionLoop() {
 	every := retentionInterval
 	if s.opts.Retention > 0 {

@@ -26,7 +26,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// ErrNotSent is in the errors of requests that no server has seen, which can be made again whatever they do.
+// ErrNotSent marks requests that no server has seen. They can be repeated even if they are not idempotent.
 var ErrNotSent = notSent{}
 
 // notSent adds nothing to the text of an error.
@@ -143,7 +143,7 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: text}, nil
 }
 
-// CheckURL says what is wrong with a URL from the configuration, or nil. Without plain, http is for loopback addresses.
+// CheckURL checks a URL from the configuration. Unless plain is true, http is for loopback addresses only.
 func CheckURL(text string, plain bool) error {
 	u, err := url.Parse(text)
 	switch {

@@ -73,7 +73,7 @@ func (t *trial) failf(format string, args ...any) {
 	panic(stop{outcome: Failed, problem: fmt.Sprintf(format, args...)})
 }
 
-// failAt is failf with what was asked and what came, where the last exchange does not show it.
+// failAt is failf with an explicit request and answer, for when the last exchange does not show them.
 func (t *trial) failAt(asked, came, format string, args ...any) {
 	panic(stop{outcome: Failed, problem: fmt.Sprintf(format, args...), asked: asked, came: came, shown: true})
 }

@@ -45,7 +45,7 @@ func lifeCases() []check {
 	return cases
 }
 
-// lastCases are for every kind, and come when the plugin has been through all else.
+// lastCases are for every kind, and run after all others.
 func lastCases() []check {
 	return append(append(configCases(), lifeCases()...), check{
 		group: groupLife, name: "shows no secret", needs: needsDescribe, run: (*trial).noSecrets, rule: rule{
@@ -159,7 +159,7 @@ func (t *trial) deactivateUnderCalls() {
 	t.alive(r)
 }
 
-// openStream opens the stream that the plugin's kind has, if it declares one, and answers what is closed at its end; else nil.
+// openStream opens the stream of the plugin's kind, if it declares one. It returns a channel that is closed at the end, or nil.
 func (t *trial) openStream(r *running) <-chan struct{} {
 	var recv func() error
 	d := t.suite.describe

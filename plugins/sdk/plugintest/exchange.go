@@ -44,7 +44,7 @@ func limitOf(method string) time.Duration {
 
 // watcher sees every message between the kit and one process, for reports and for what must hold of every answer.
 type watcher struct {
-	// texts is told every text that is meant for people: details, problems, reasons, error messages.
+	// texts receives every text that is meant for people: details, problems, reasons, error messages.
 	texts func(where, text string)
 
 	mu          sync.Mutex

@@ -209,7 +209,7 @@ type shaken struct {
 	tls     *tls.Config // nil where the plugin does without
 }
 
-// shake awaits the handshake line. The error is what is wrong with it, as a sentence about the plugin.
+// shake waits for the handshake line. The error is a sentence about the plugin.
 func (p *process) shake(ctx context.Context, versions []int) (shaken, error) {
 	timer := time.NewTimer(handshakeLimit)
 	defer timer.Stop()

@@ -91,7 +91,7 @@ func (r *Report) Summary() string {
 		r.Count(Passed), r.Count(Failed), r.Count(NotApplicable), spent.Seconds())
 }
 
-// Explain writes a failure as indented lines: what was asked, what came, and which rule that breaks.
+// Explain writes a failure as indented lines: the request, the answer, and the rule that the answer breaks.
 func (res Result) Explain() string {
 	var b strings.Builder
 	line := func(label, text string) {
@@ -139,7 +139,7 @@ func (w *writer) result(res Result) {
 	}
 }
 
-// notes writes what is known once the plugin was started.
+// notes writes what the plugin said about itself at its start.
 func (w *writer) notes(r *Report) {
 	w.line("\n" + printable(r.Head()) + "\n")
 	for _, note := range r.Notes {

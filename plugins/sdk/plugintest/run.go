@@ -19,8 +19,8 @@ type Options struct {
 	Progress io.Writer
 }
 
-// Run runs every case that applies to the plugin's kind. Its error means that the tests could not be made; what is wrong with
-// the plugin is in the report. When ctx ends the case under way is broken off, the rest is left out, and the error is ctx's.
+// Run runs every case that applies to the plugin's kind. An error means that the cases could not be run; faults of the plugin are
+// in the report. When ctx ends, Run cancels the current case, skips the rest, and returns the error of ctx.
 func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *Report, err error) {
 	s, err := newSuite(target, profile)
 	if err != nil {

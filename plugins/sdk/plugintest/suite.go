@@ -238,7 +238,7 @@ func (t *trial) awaitWell(r *running) {
 	}
 }
 
-// plugin is the main life, started anew where the last one is gone.
+// plugin is the shared process of most cases, restarted if it has died.
 func (t *trial) plugin() *running {
 	if t.main != nil && t.main.dead() {
 		t.main.kill()
