@@ -4,18 +4,45 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// buildPlugin builds a shipped plugin into a directory of the test.
+// shipped has the plugins that this package's tests have built, each once.
+var shipped struct {
+	mu  sync.Mutex
+	dir string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shipped.dir != "" {
+		_ = os.RemoveAll(shipped.dir)
+	}
+	os.Exit(code)
+}
+
+// buildPlugin puts a shipped plugin into a directory of the test.
 func buildPlugin(t *testing.T, dir, name string) {
 	t.Helper()
-	path := filepath.Join(dir, name)
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../plugins/"+name).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.NoError(t, os.Chmod(path, 0o755))
+	shipped.mu.Lock()
+	defer shipped.mu.Unlock()
+	if shipped.dir == "" {
+		made, err := os.MkdirTemp("", "lmqgate-plugins-")
+		require.NoError(t, err)
+		shipped.dir = made
+	}
+	built := filepath.Join(shipped.dir, name)
+	if _, err := os.Stat(built); err != nil {
+		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", built, "../../plugins/"+name).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	text, err := os.ReadFile(built)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+	require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o755))
 	require.NoError(t, os.Chmod(dir, 0o755))
 }
 
