@@ -10,10 +10,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/plugins/sdk/plugintest"
 )
 
@@ -23,6 +26,7 @@ func newPluginTestCommand() *cobra.Command {
 		sets    []string
 		only    string
 		asJSON  bool
+		start   time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "test EXECUTABLE",
@@ -36,7 +40,10 @@ func newPluginTestCommand() *cobra.Command {
 			"  lmqgate plugin test bin/plugins/meta-etcd --profile plugins/meta-etcd/plugintest.yaml --set 'config.endpoints=[\"127.0.0.1:2379\"]'",
 		Args: wantArgs("EXECUTABLE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var opts plugintest.Options
+			if start < time.Second || start > 10*time.Minute {
+				return usagef("--start-timeout wants 1s to 10m, not %s", start)
+			}
+			opts := plugintest.Options{StartTimeout: start}
 			if only != "" {
 				var err error
 				if opts.Only, err = regexp.Compile(only); err != nil {
@@ -52,6 +59,7 @@ func newPluginTestCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&profile, "profile", "", "profile `FILE` (default plugintest.yaml beside the executable, where there is one)")
 	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a key of the profile's config, `config.KEY=VALUE` with a value in YAML (repeatable)")
+	cmd.Flags().DurationVar(&start, "start-timeout", config.DefaultStartTimeout, "how long it may take until its handshake line, as plugins.start_timeout")
 	cmd.Flags().StringVar(&only, "run", "", "run only the cases whose GROUP/NAME matches this regular `EXPRESSION`, and those that bring the plugin up")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
@@ -90,7 +98,11 @@ func testPlugin(cmd *cobra.Command, executable string, profile plugintest.Profil
 			return err
 		}
 	}
-	if n := report.Count(plugintest.Failed); n > 0 {
+	n := report.Count(plugintest.Failed)
+	if !report.Started && n > 0 {
+		return fmt.Errorf("%s did not start: %s", executable, strings.TrimPrefix(report.Results[0].Problem, "it did not start: "))
+	}
+	if n > 0 {
 		return fmt.Errorf("%s fails %d of %d cases", executable, n, len(report.Results))
 	}
 	return nil

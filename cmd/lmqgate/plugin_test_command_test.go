@@ -115,3 +115,25 @@ func TestPluginTestTakesWhatOnlyTheRunKnows(t *testing.T) {
 	require.Equal(t, exitFailed, r.status)
 	require.Contains(t, r.out, "it refuses the profile's configuration: pth: unknown key; did you mean path?")
 }
+
+func TestPluginTestSaysWhatDidNotStart(t *testing.T) {
+	dir := t.TempDir()
+	script := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755))
+		return path
+	}
+	for text, want := range map[string]string{
+		"exec sleep 30\n":                       "did not start: no handshake line within 1s; a gateway waits for plugins.start_timeout, this test for --start-timeout",
+		"echo one >&2; echo two >&2; exit 3\n":  `did not start: the process ended before it printed a handshake line: exit status 3; its last 2 lines were: "one" | "two"`,
+		"echo hello; exec sleep 30\n":           `did not start: its first line is "hello"; it must be the handshake line`,
+		"echo '1|1|unix|/x|netrpc'; sleep 30\n": `did not start: it speaks "netrpc"; a plugin must speak grpc`,
+	} {
+		path := script("auth-mine", text)
+		r := runCommand(t, "", "plugin", "test", path, "--start-timeout", "1s", "--run", "^none$")
+		require.Equal(t, exitFailed, r.status)
+		requireOneErrorLine(t, r)
+		require.Contains(t, r.err, "lmqgate: "+path+" "+want)
+		require.Contains(t, r.out, "FAIL  prints its handshake line")
+	}
+}

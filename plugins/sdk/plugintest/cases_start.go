@@ -23,7 +23,7 @@ func startCases() []check {
 			needs: needsNothing,
 			run:   (*trial).handshakeLine,
 			rule: rule{
-				text:    "A plugin starts with the few environment variables that a gateway gives it, and first of all prints one handshake line, within 5 s, for gRPC and a version that was offered",
+				text:    "A plugin starts with the few environment variables that a gateway gives it, and first of all prints one handshake line, within plugins.start_timeout (60 s where nothing else is configured), for gRPC and a version that was offered",
 				proto:   "plugin.proto, Transport",
 				section: "handshake",
 			},

@@ -23,12 +23,14 @@ import (
 
 // What a gateway allows a plugin, and the kit therefore too.
 const (
-	// handshakeLimit is the time until the handshake line.
-	handshakeLimit = 5 * time.Second
+	// defaultStart is the time until the handshake line: the default of plugins.start_timeout.
+	defaultStart = time.Minute
 	// exitLimit is the time from the end of standard input, or SIGTERM, to the end of the process.
 	exitLimit = 3 * time.Second
 	// maxHandshake bounds the handshake line.
 	maxHandshake = 16 << 10
+	// maxTail is how many lines are told of a process that ended.
+	maxTail = 20
 )
 
 // process is a plugin's process, started as a gateway starts it.
@@ -177,6 +179,19 @@ func (p *process) how() string {
 	return text
 }
 
+// howEarly is how for a process that ended during its start, when what it printed may be all that tells why.
+func (p *process) howEarly() string {
+	lines := p.out.tail()
+	if len(lines) < 2 {
+		return p.how()
+	}
+	text := "exit status 0"
+	if p.err != nil {
+		text = p.err.Error()
+	}
+	return fmt.Sprintf("%s; its last %d lines were: %s", text, len(lines), strings.Join(lines, " | "))
+}
+
 // await waits for the end of the process.
 func (p *process) await(limit time.Duration) bool {
 	timer := time.NewTimer(limit)
@@ -209,22 +224,22 @@ type shaken struct {
 	tls     *tls.Config // nil where the plugin does without
 }
 
-// shake waits for the handshake line. The error is a sentence about the plugin.
-func (p *process) shake(ctx context.Context, versions []int) (shaken, error) {
-	timer := time.NewTimer(handshakeLimit)
+// shake waits for the handshake line, for as long as limit. The error is a sentence about the plugin.
+func (p *process) shake(ctx context.Context, versions []int, limit time.Duration) (shaken, error) {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	var line string
 	select {
 	case text, ok := <-p.line:
 		if !ok {
 			if p.await(exitLimit) {
-				return shaken{}, fmt.Errorf("the process ended before it printed a handshake line: %s", p.how())
+				return shaken{}, fmt.Errorf("it did not start: the process ended before it printed a handshake line: %s", p.howEarly())
 			}
-			return shaken{}, errors.New("it closed its standard output without a handshake line")
+			return shaken{}, errors.New("it did not start: it closed its standard output without a handshake line")
 		}
 		line = text
 	case <-timer.C:
-		return shaken{}, fmt.Errorf("no handshake line within %v; the gateway waits no longer", handshakeLimit)
+		return shaken{}, fmt.Errorf("it did not start: no handshake line within %v; a gateway waits for plugins.start_timeout, this test for --start-timeout", limit)
 	case <-ctx.Done():
 		return shaken{}, ctx.Err()
 	}
@@ -232,7 +247,7 @@ func (p *process) shake(ctx context.Context, versions []int) (shaken, error) {
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 || fields[0] != "1" {
 		return s, fmt.Errorf(
-			"its first line is %s; it must be the handshake line 1|VERSION|unix or tcp|ADDRESS|grpc|CERTIFICATE, and nothing may come before it",
+			"it did not start: its first line is %s; it must be the handshake line 1|VERSION|unix or tcp|ADDRESS|grpc|CERTIFICATE, and nothing may come before it",
 			quote(line),
 		)
 	}
@@ -290,6 +305,8 @@ type tail struct {
 	text string
 	// panicking is set from the first line of a Go panic on; what follows is its stack.
 	panicking bool
+	// lines are the newest; from a panic on the first.
+	lines []string
 }
 
 func (t *tail) read(r *bufio.Reader) {
@@ -316,7 +333,21 @@ func (t *tail) add(line string) {
 	if !t.panicking {
 		t.text = quote(line)
 	}
-	t.panicking = t.panicking || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
+	if !t.panicking && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+		t.panicking, t.lines = true, nil
+	}
+	switch text := quote(line); {
+	case len(t.lines) < maxTail:
+		t.lines = append(t.lines, text)
+	case !t.panicking:
+		t.lines = append(t.lines[:copy(t.lines, t.lines[1:])], text)
+	}
+}
+
+func (t *tail) tail() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.lines)
 }
 
 func (t *tail) last() string {

@@ -44,6 +44,8 @@ type Report struct {
 	Version  string `json:"version"`
 	Kind     string `json:"kind"`
 	Contract int    `json:"contract"`
+	// Started says whether it came to a handshake.
+	Started bool `json:"started"`
 	// Secure says whether the connection has TLS.
 	Secure bool `json:"tls"`
 	// Notes are for the author, and no faults.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
@@ -17,6 +18,9 @@ type Options struct {
 	Only *regexp.Regexp
 	// Progress takes the report in words while it comes about; nil for none.
 	Progress io.Writer
+	// StartTimeout is how long a process may take until its handshake line; 0 is a minute, as plugins.start_timeout where nothing else
+	// is configured.
+	StartTimeout time.Duration
 }
 
 // Run runs every case that applies to the plugin's kind. An error means that the cases could not be run; faults of the plugin are
@@ -31,6 +35,9 @@ func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *
 			err = closeErr
 		}
 	}()
+	if opts.StartTimeout > 0 {
+		s.startTimeout = opts.StartTimeout
+	}
 	report := &Report{Path: target.path}
 	words := &writer{out: opts.Progress}
 	run := func(cases []check) {
@@ -47,6 +54,7 @@ func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *
 		}
 	}
 	run(startCases())
+	report.Started = s.shook
 	s.introduce(report)
 	words.notes(report)
 	run(s.kindCases())

@@ -25,6 +25,8 @@ type suite struct {
 	// work is a temporary directory; sockets another, with a short path.
 	work, sockets string
 	sites         int
+	// startTimeout is how long a process may take until its handshake.
+	startTimeout time.Duration
 
 	describe *pluginv1.DescribeResponse // nil until Describe was answered well
 	// refused is why the profile's configuration is not taken, unready why the plugin could not be made active.
@@ -51,7 +53,7 @@ func newSuite(target Target, profile Profile) (*suite, error) {
 	}
 	work, err := os.MkdirTemp("", "lmqgate-plugintest-")
 	if err != nil {
-		return nil, err
+		return nil, noTemporary(err)
 	}
 	temp := os.TempDir()
 	if len(temp) > 40 { // a socket's path has about 100 bytes
@@ -59,9 +61,9 @@ func newSuite(target Target, profile Profile) (*suite, error) {
 	}
 	sockets, err := os.MkdirTemp(temp, "lmqgate-pt-")
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(work))
+		return nil, errors.Join(noTemporary(err), os.RemoveAll(work))
 	}
-	s := &suite{target: target, profile: profile, id: strings.ToLower(rand.Text()[:8]), work: work, sockets: sockets}
+	s := &suite{target: target, profile: profile, id: strings.ToLower(rand.Text()[:8]), work: work, sockets: sockets, startTimeout: defaultStart}
 	if s.mainSite, err = s.newSite(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -71,6 +73,10 @@ func newSuite(target Target, profile Profile) (*suite, error) {
 		}
 	}
 	return s, nil
+}
+
+func noTemporary(err error) error {
+	return fmt.Errorf("%w; set TMPDIR to a directory that can be written in", err)
 }
 
 // close ends the main life and removes the files.

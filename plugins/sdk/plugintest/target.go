@@ -107,7 +107,7 @@ func (s *suite) begin(ctx context.Context, at *site, versions []int, inherit boo
 	if err != nil {
 		return nil, fmt.Errorf("it cannot be started: %w", err)
 	}
-	if r.shaken, err = r.proc.shake(ctx, versions); err != nil {
+	if r.shaken, err = r.proc.shake(ctx, versions, s.startTimeout); err != nil {
 		r.proc.kill()
 		return r, err
 	}
