@@ -89,6 +89,21 @@ func TestASessionWithManySubscriptionsComesBackWholeWhateverChanges(t *testing.T
 	})
 }
 
+func TestASuccessorOfWhatWasWrittenGoesOnFromThere(t *testing.T) {
+	eachPaged(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		state := &Session{ClientID: "c", Epoch: 1}
+		for _, n := range []int{1, many, many + 1, 2} {
+			state.Subscriptions = subscriptions(0, n)
+			copied := state.Clone()
+			require.NoError(t, m.SaveSession(t.Context(), copied))
+			state.Succeed(copied)
+			reload(t, m, state)
+		}
+		require.Empty(t, b.Keys(NamespaceSubscriptions))
+	})
+}
+
 func TestAChangeOfOneSubscriptionWritesOnePage(t *testing.T) {
 	b := metatest.New(metatest.Full())
 	t.Cleanup(b.Close)
