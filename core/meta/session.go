@@ -77,7 +77,9 @@ func (s *Session) Clone() *Session {
 
 // Succeed notes that s is the successor of what was written as the copy of an earlier state of it: the next SaveSession of s
 // replaces that version. Also where that write failed: what it found out about the stored version counts.
-func (s *Session) Succeed(written *Session) { s.stored, s.epoch, s.pages = written.stored, written.epoch, written.pages }
+func (s *Session) Succeed(written *Session) {
+	s.stored, s.epoch, s.pages = written.stored, written.epoch, written.pages
+}
 
 // pagedVersion is the version of records whose subscriptions are in pages. A gateway that does not know pages must not take such a
 // session for one without subscriptions.

@@ -162,6 +162,14 @@ func (c *cluster) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, e
 	return s.Bounds(ctx, store.QueueRef{Queue: q.Queue, Broker: local.Broker})
 }
 
+func (c *cluster) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
+	s, err := c.at(broker)
+	if err != nil {
+		return nil, err
+	}
+	return s.BoundsOn(ctx, local.Broker, queues)
+}
+
 // each calls f for each broker of a list of queues, with the queues as the broker's own store names them.
 func each[T any](c *cluster, list []T, ref func(*T) *store.QueueRef, f func(s store.Store, broker string, list []T) error) error {
 	by := map[string][]T{}

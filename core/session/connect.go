@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -29,6 +30,22 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		old = m.session(r.ClientID) // it may have ended
 	}
 	m.cancelWill(r.ClientID, r.CleanStart)
+	for try := 1; ; try++ {
+		s, present, err := m.admit(ctx, r, old)
+		if !errors.Is(err, meta.ErrConflict) || try == connectTries {
+			return s, present, err
+		}
+		// Another node wrote the session meanwhile: it is loaded again, and this connection is the newer one still.
+		old = nil
+	}
+}
+
+// connectTries bounds how often a session is loaded again that others are changing.
+const connectTries = 6
+
+// admit loads the session and gives it the connection. old is the session where it is in memory, without a connection; it is not any
+// more after an error. Called with the client's lock held.
+func (m *Manager) admit(ctx context.Context, r Request, old *Session) (*Session, bool, error) {
 	rec, err := m.load(ctx, r)
 	reachable := err == nil
 	switch {
@@ -37,7 +54,10 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	case err != nil:
 		m.log.Warn("reading the session failed; going on without, because none is wanted", "client", r.ClientID, "error", err)
 	case rec != nil && (r.CleanStart || m.due(rec)):
-		if err := m.end(ctx, rec, old); err != nil && r.Expiry > 0 {
+		if err := m.end(ctx, rec, old); err != nil && (r.Expiry > 0 || errors.Is(err, meta.ErrConflict)) {
+			if old != nil {
+				old.discard(false)
+			}
 			return nil, false, err
 		}
 		rec = nil
@@ -62,7 +82,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 
 // newSession makes a session that is not in memory. rec is its record where it is resumed.
 func (m *Manager) newSession(r Request, rec *meta.Session) *Session {
-	s := &Session{m: m, id: r.ClientID}
+	s := &Session{m: m, id: r.ClientID, changing: make(chan struct{}, 1)}
 	if rec == nil && r.Expiry > 0 {
 		rec = &meta.Session{ClientID: s.id, Created: time.Now()}
 	}
@@ -155,7 +175,10 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 func (s *Session) begin(ctx context.Context) error {
 	refs, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
 	if err == nil {
-		s.p2p, err = s.newFeeds(ctx, nil, refs)
+		s.p2p = s.newFeeds(nil, refs)
+		if err = s.place(ctx, s.p2p); anyPlaced(s.p2p) {
+			err = nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("beginning a session: %w", err)
@@ -163,46 +186,79 @@ func (s *Session) begin(ctx context.Context) error {
 	return nil
 }
 
-// newFeeds makes the feeds of a new subscription (nil: point to point), from now on. Where a broker does not answer, its feed is
-// placed when it does, and leaves out what is older than the subscription; one broker at least must answer.
-func (s *Session) newFeeds(ctx context.Context, sub *subscription, refs []store.QueueRef) ([]*feed, error) {
-	feeds := make([]*feed, 0, len(refs))
-	var failed error
-	placed := len(refs) == 0
-	for _, ref := range refs {
-		f := &feed{s: s, sub: sub, ref: ref, committed: -1}
-		if err := s.place(ctx, f); err != nil {
-			failed, f.since = err, time.Now()
-		}
-		placed = placed || f.placed
-		feeds = append(feeds, f)
+// newFeeds makes the feeds of a new subscription (nil: point to point), from now on. They are placed together with others; see place.
+func (s *Session) newFeeds(sub *subscription, refs []store.QueueRef) []*feed {
+	feeds := make([]*feed, len(refs))
+	for i, ref := range refs {
+		feeds[i] = &feed{s: s, sub: sub, ref: ref, committed: -1}
 	}
-	if !placed {
-		return nil, failed
-	}
-	return feeds, nil
+	return feeds
 }
 
-// place sets where a new feed starts: at the queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT
-// (which keeps no record of sessions but commits to the same offsets), where it left off.
-func (s *Session) place(ctx context.Context, f *feed) error {
+// place sets where new feeds start: at their queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT (which
+// keeps no record of sessions but commits to the same offsets), where it left off. Where a broker does not answer, its feeds are
+// placed when it does, and leave out what is older than the subscription. It returns the last error.
+func (s *Session) place(ctx context.Context, feeds []*feed) error {
+	byBroker := make(map[string][]*feed)
+	for _, f := range feeds {
+		byBroker[f.ref.Broker] = append(byBroker[f.ref.Broker], f)
+	}
+	errs := make(chan error, len(byBroker))
+	for broker, some := range byBroker {
+		go func() { // ends with placeTimeout
+			err := s.placeOn(ctx, broker, some)
+			if err != nil {
+				for _, f := range some {
+					f.since = time.Now()
+				}
+			}
+			errs <- err
+		}()
+	}
+	var failed error
+	for range byBroker {
+		if err := <-errs; err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// anyPlaced reports whether a broker at least has answered, or none is needed.
+func anyPlaced(feeds []*feed) bool {
+	return len(feeds) == 0 || slices.ContainsFunc(feeds, func(f *feed) bool { return f.placed })
+}
+
+// placeOn places the feeds of one broker.
+func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
 	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
 	defer cancel()
-	b, err := s.m.o.Store.Bounds(ctx, f.ref)
+	queues := make([]string, len(feeds))
+	refs := make([]store.QueueRef, len(feeds))
+	for i, f := range feeds {
+		queues[i], refs[i] = f.ref.Queue, f.ref
+	}
+	bounds, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
 	if err != nil {
 		return err
 	}
-	at := b.Max
+	left := map[store.QueueRef]int64{}
 	if s.adopts {
-		offsets, err := s.m.o.Store.Committed(ctx, s.id, []store.QueueRef{f.ref})
+		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
 		if err != nil {
 			return err
 		}
-		if len(offsets) == 1 && offsets[0].Next <= b.Max {
-			at = max(b.Min, offsets[0].Next)
+		for _, o := range offsets {
+			left[o.QueueRef] = o.Next
 		}
 	}
-	f.start, f.cursor, f.acked, f.committed, f.placed = at, at, at, -1, true
+	for i, f := range feeds {
+		at := bounds[i].Max
+		if next, ok := left[f.ref]; ok && next <= at {
+			at = max(bounds[i].Min, next)
+		}
+		f.start, f.cursor, f.acked, f.committed, f.placed = at, at, at, -1, true
+	}
 	return nil
 }
 

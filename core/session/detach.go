@@ -105,12 +105,15 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	closing := s.m.closed
 	s.m.mu.Unlock()
 
+	// What the connection was doing is done first: whoever loads the session next finds it all, and nothing is written later.
+	done := s.change(ctx)
+	defer done()
 	if s.durable() && !ends {
 		if err := s.commit(ctx); err != nil {
 			s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
 		}
 		s.rec.Update(func(r *meta.Session) { r.Disconnected = time.Now() })
-		if err := s.save(ctx); err != nil {
+		if err := s.save(ctx); err != nil && !errors.Is(err, meta.ErrSuperseded) {
 			s.m.log.Warn("recording a disconnection failed", "client", s.id, "error", err)
 		}
 	}
@@ -124,7 +127,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	}
 	if ends {
 		if s.durable() {
-			if err := s.m.end(ctx, s.rec.Snapshot(), s); err != nil {
+			if err := s.m.end(ctx, s.rec.Snapshot(), s); err != nil && !errors.Is(err, meta.ErrSuperseded) {
 				s.m.log.Warn("removing a session's record failed", "client", s.id, "error", err)
 			}
 		}
@@ -209,7 +212,7 @@ func (m *Manager) forget(s *Session) {
 // with the client's lock held.
 func (m *Manager) end(ctx context.Context, rec *meta.Session, s *Session) error {
 	r := record.New(m.o.Meta, rec)
-	if s != nil && s.durable() {
+	if s != nil && s.durable() && s.epoch == rec.Epoch {
 		r = s.rec
 	}
 	if err := r.Delete(ctx); err != nil {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -41,6 +42,9 @@ func (m *Manager) expireOne(id string, epoch int64) {
 		s.discard(true)
 	}
 	if err := m.end(ctx, rec, s); err != nil {
+		if errors.Is(err, meta.ErrSuperseded) {
+			return
+		}
 		m.log.Warn("removing an expired session failed; trying again later", "client", id, "error", err)
 		return
 	}
@@ -59,7 +63,7 @@ func (m *Manager) expireLoop() {
 		case <-time.After(sweepInterval):
 		}
 		var due, orphans []*meta.Session
-		err := m.o.Meta.EachSession(m.ctx, func(rec *meta.Session) error {
+		err := m.o.Meta.EachSessionState(m.ctx, func(rec *meta.Session) error {
 			switch {
 			case m.due(rec):
 				due = append(due, rec)
@@ -92,8 +96,15 @@ func (m *Manager) adopt(rec *meta.Session, since time.Time) {
 	if m.session(rec.ClientID) != nil {
 		return
 	}
-	rec.Disconnected = since
-	if err := m.o.Meta.SaveSession(ctx, rec); err != nil {
+	now, err := m.o.Meta.LoadSession(ctx, rec.ClientID)
+	if err == nil && (now == nil || now.Epoch != rec.Epoch) {
+		return // ended, or connected elsewhere
+	}
+	if err == nil {
+		now.Disconnected = since
+		err = m.o.Meta.SaveSession(ctx, now)
+	}
+	if err != nil && !errors.Is(err, meta.ErrSuperseded) {
 		m.log.Debug("recording a disconnection failed", "client", rec.ClientID, "error", err)
 	}
 }

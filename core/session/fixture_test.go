@@ -90,11 +90,11 @@ func (m *metadata) LoadSession(ctx context.Context, id string) (*meta.Session, e
 	return m.Meta.LoadSession(ctx, id)
 }
 
-func (m *metadata) DeleteSession(ctx context.Context, id string) error {
+func (m *metadata) DropSession(ctx context.Context, s *meta.Session) error {
 	if err := m.failing(); err != nil {
 		return err
 	}
-	return m.Meta.DeleteSession(ctx, id)
+	return m.Meta.DropSession(ctx, s)
 }
 
 func (m *metadata) SaveWill(ctx context.Context, w *meta.Will) error {

@@ -21,9 +21,11 @@ import (
 type Metadata interface {
 	LoadSession(ctx context.Context, clientID string) (*meta.Session, error)
 	SaveSession(ctx context.Context, s *meta.Session) error
-	DeleteSession(ctx context.Context, clientID string) error
-	EachSession(ctx context.Context, f func(*meta.Session) error) error
+	DropSession(ctx context.Context, s *meta.Session) error
+	EachSessionState(ctx context.Context, f func(*meta.Session) error) error
 	RegisterFilters(ctx context.Context, filters ...string) error
+	Register(ctx context.Context, filters []string) *meta.Registration
+	Withdraw(ctx context.Context, r *meta.Registration, filters []string)
 	LearnFilters(ctx context.Context, filters ...string) error
 	HasFilter(filter string) bool
 	Retained(filter string) ([]*meta.Retained, uint64)

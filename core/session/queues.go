@@ -241,8 +241,9 @@ func (s *Session) lookForQueues(ctx context.Context) error {
 		s.addMissing(sub, refs)
 		s.mu.Unlock()
 	}
+	b := &batch{s: s, places: map[string]places{}}
 	for _, sub := range subs {
-		refs, err := s.m.queues(ctx, sub.filter)
+		refs, err := b.queues(ctx, sub.filter)
 		add(sub, refs, err)
 	}
 	refs, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))

@@ -28,6 +28,8 @@ type Session struct {
 	created time.Time
 
 	commitMu sync.Mutex // orders commits of progress; taken before mu
+	// changing is held (sent to) by whoever changes the session's subscriptions or detaches it; taken before commitMu.
+	changing chan struct{}
 
 	mu   sync.Mutex
 	conn Conn // nil while the client is away
@@ -202,6 +204,13 @@ func (s *Session) eachFeed(f func(*feed)) {
 			f(fd)
 		}
 	}
+}
+
+// detached reports whether the session has no connection.
+func (s *Session) detached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn == nil
 }
 
 // durable reports whether the session is recorded.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -13,7 +14,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
-	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Subscribe takes filters that are valid and were authorised. It returns a code for each, once they are recorded where a crash
@@ -24,28 +24,24 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 	codes := make([]packet.Code, len(list))
 	fresh := make([]bool, len(list))
 	suback := make(chan struct{})
-	var added []*subscription
-	for i, in := range list {
-		sub, isNew, err := s.prepare(ctx, in, suback)
-		if err == nil && isNew {
-			added = append(added, sub)
+	done := s.change(ctx)
+	defer done()
+	if s.detached() {
+		for i := range codes {
+			codes[i] = packet.UnspecifiedError
 		}
-		codes[i], fresh[i] = packet.Code(in.QoS), isNew
-		if err != nil {
-			codes[i] = s.refused(in.Filter, err)
+		return codes, func() {}
+	}
+	b := s.prepare(list, fresh, suback)
+	b.open(ctx)
+	err := b.record(ctx)
+	for i, in := range list {
+		codes[i] = packet.Code(in.QoS)
+		if failed := cmp.Or(b.errs[in.Filter], err); failed != nil {
+			codes[i] = s.refused(in.Filter, failed)
 		}
 	}
-	if err := s.record(ctx, added); err != nil {
-		for i, in := range list {
-			if codes[i] < packet.UnspecifiedError {
-				codes[i] = s.refused(in.Filter, err)
-			}
-		}
-		s.mu.Lock()
-		for _, sub := range added {
-			s.drop(sub)
-		}
-		s.mu.Unlock()
+	if b.undo(ctx, err); err != nil {
 		return codes, func() {}
 	}
 	return codes, s.lookUp(list, codes, fresh, suback)
@@ -62,87 +58,6 @@ func (s *Session) refused(filter string, err error) packet.Code {
 	default:
 		return packet.UnspecifiedError
 	}
-}
-
-// prepare makes or changes one subscription in memory, with its feeds open. A new one is complete once it is recorded.
-func (s *Session) prepare(ctx context.Context, in Subscription, suback <-chan struct{}) (*subscription, bool, error) {
-	s.mu.Lock()
-	if old := s.subs[in.Filter]; old != nil {
-		// [MQTT-3.8.4-3]: replaced, and what is queued for it stays.
-		old.qos, old.options, old.id = in.QoS, in.Subscription, in.ID
-		s.mu.Unlock()
-		if s.durable() {
-			return old, false, s.save(ctx)
-		}
-		return old, false, nil
-	}
-	s.mu.Unlock()
-	sub := newSubscription(in.Filter)
-	sub.qos, sub.options, sub.id, sub.created, sub.opening = in.QoS, in.Subscription, in.ID, time.Now(), true
-	if !sub.shared() {
-		sub.retains.suback = suback
-	}
-	if err := s.openSubscription(ctx, sub); err != nil {
-		s.mu.Lock()
-		s.drop(sub)
-		s.mu.Unlock()
-		return nil, false, err
-	}
-	return sub, true, nil
-}
-
-// openSubscription opens the feeds of a new subscription, from now on.
-func (s *Session) openSubscription(ctx context.Context, sub *subscription) error {
-	if sub.shared() {
-		return s.joinGroup(ctx, sub)
-	}
-	broad := topic.HasWildcardFirst(sub.filter)
-	if !broad {
-		if _, err := s.m.o.Catalog.Ensure(ctx, topic.First(sub.filter)); err != nil {
-			return err
-		}
-	}
-	if !s.durable() {
-		return s.openTailFeed(ctx, sub, s.m.o.Hub.Live)
-	}
-	if err := s.m.o.Meta.RegisterFilters(ctx, sub.filter); err != nil {
-		return err
-	}
-	// The tail first: what is stored after it runs and lacks the queue comes through it.
-	if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
-		return err
-	}
-	refs, err := s.m.queues(ctx, sub.filter)
-	if err != nil {
-		return err
-	}
-	feeds, err := s.newFeeds(ctx, sub, refs)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	sub.starts = make(map[string]int64, len(refs))
-	for _, f := range feeds {
-		sub.starts[startKey(sub.filter, f.ref)] = f.start
-	}
-	sub.feeds, sub.opening = append(sub.feeds, feeds...), false
-	waits := slices.ContainsFunc(feeds, func(f *feed) bool { return !f.placed })
-	s.mu.Unlock()
-	for _, f := range feeds {
-		if !f.placed {
-			continue
-		}
-		if err := s.openQueueFeed(ctx, f); err != nil {
-			return err
-		}
-	}
-	if waits {
-		s.mu.Lock()
-		generation := s.generation
-		s.mu.Unlock()
-		s.m.run(func() { s.keepOpening(generation, false) })
-	}
-	return nil
 }
 
 type openTail func(ctx context.Context, filter string, owner delivery.Owner) (*delivery.LiveReader, error)
@@ -187,17 +102,6 @@ func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
 	return nil
 }
 
-// record makes new subscriptions durable: their starts are committed and the session's record is saved.
-func (s *Session) record(ctx context.Context, added []*subscription) error {
-	if !s.durable() || len(added) == 0 {
-		return nil
-	}
-	if err := s.commit(ctx); err != nil {
-		return err
-	}
-	return s.save(ctx)
-}
-
 // drop ends a subscription in memory. Called with mu held.
 func (s *Session) drop(sub *subscription) {
 	if sub == nil {
@@ -222,7 +126,9 @@ func (s *Session) closeFeed(f *feed) {
 // Unsubscribe ends subscriptions; it returns a code for each filter.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Code {
 	codes := make([]packet.Code, len(filters))
-	var refs []store.QueueRef
+	done := s.change(ctx)
+	defer done()
+	refs := make(map[store.QueueRef]struct{})
 	s.mu.Lock()
 	changed := false
 	for i, filter := range filters {
@@ -233,16 +139,14 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 		}
 		for _, f := range sub.feeds {
 			if f.ref.Queue != "" {
-				refs = append(refs, f.ref)
+				refs[f.ref] = struct{}{}
 			}
 		}
 		s.drop(sub)
 		changed = true
 	}
 	// Two filters may share a queue; its progress is still needed then.
-	s.eachFeed(func(f *feed) {
-		refs = slices.DeleteFunc(refs, func(r store.QueueRef) bool { return r == f.ref })
-	})
+	s.eachFeed(func(f *feed) { delete(refs, f.ref) })
 	s.mu.Unlock()
 	if !s.durable() || !changed {
 		return codes
@@ -256,7 +160,7 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 		}
 		return codes
 	}
-	if err := s.m.o.Store.Forget(ctx, s.id, refs); err != nil {
+	if err := s.m.o.Store.Forget(ctx, s.id, slices.Collect(maps.Keys(refs))); err != nil {
 		s.m.log.Debug("removing committed offsets failed", "client", s.id, "error", err)
 	}
 	return codes
@@ -270,8 +174,21 @@ func (s *Session) save(ctx context.Context) error {
 	s.mu.Lock()
 	s.rec.Update(s.fill)
 	s.mu.Unlock()
-	return s.rec.Save(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	err := s.rec.Save(ctx)
+	if errors.Is(err, meta.ErrSuperseded) {
+		s.mu.Lock()
+		if s.conn != nil {
+			s.conn.Close(packet.SessionTakenOver, "another connection uses this client id")
+		}
+		s.mu.Unlock()
+	}
+	return err
 }
+
+// saveTimeout bounds one write of a record, with those before it.
+const saveTimeout = 20 * time.Second
 
 // fill brings the record up to date. Called with mu held.
 func (s *Session) fill(r *meta.Session) {

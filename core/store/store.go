@@ -278,6 +278,8 @@ type Store interface {
 	ReadPartition(ctx context.Context, topic string, p Partition, offset int64, max int) (Batch, error)
 	// Bounds returns a queue's bounds.
 	Bounds(ctx context.Context, q QueueRef) (Bounds, error)
+	// BoundsOn returns the bounds of many queues on one broker, in their order.
+	BoundsOn(ctx context.Context, broker string, queues []string) ([]Bounds, error)
 
 	// Tail follows a first-level topic from its present end: every record stored after Tail returned reaches f, once.
 	// Partitions that appear later are read from their beginning. Interruptions are survived by going on from the last

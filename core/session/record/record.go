@@ -22,7 +22,7 @@ import (
 // Storage is where records are kept; see package meta for the contracts.
 type Storage interface {
 	SaveSession(ctx context.Context, s *meta.Session) error
-	DeleteSession(ctx context.Context, clientID string) error
+	DropSession(ctx context.Context, s *meta.Session) error
 }
 
 // Record is the recorded state of one session. Its methods are safe for concurrent use.
@@ -95,7 +95,8 @@ func (r *Record) Save(ctx context.Context) error {
 	return nil
 }
 
-// Delete removes the record, after a write that is under way. Nothing is written after it.
+// Delete removes the record, after a write that is under way. Nothing is written after it. meta.ErrSuperseded: it belongs to a newer
+// connection.
 func (r *Record) Delete(ctx context.Context) error {
 	select {
 	case r.writing <- struct{}{}:
@@ -103,10 +104,7 @@ func (r *Record) Delete(ctx context.Context) error {
 		return fmt.Errorf("removing the session's record: %w", ctx.Err())
 	}
 	defer func() { <-r.writing }()
-	r.mu.Lock()
-	id := r.state.ClientID
-	r.mu.Unlock()
-	if err := r.storage.DeleteSession(ctx, id); err != nil {
+	if err := r.storage.DropSession(ctx, r.Snapshot()); err != nil {
 		return err
 	}
 	r.mu.Lock()

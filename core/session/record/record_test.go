@@ -45,13 +45,13 @@ func (d *disk) SaveSession(_ context.Context, s *meta.Session) error {
 	return nil
 }
 
-func (d *disk) DeleteSession(_ context.Context, id string) error {
+func (d *disk) DropSession(_ context.Context, s *meta.Session) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fails != nil {
 		return d.fails
 	}
-	d.gone = append(d.gone, id)
+	d.gone = append(d.gone, s.ClientID)
 	return nil
 }
 

@@ -68,6 +68,28 @@ func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, err
 	return s.bounds(q.Queue)
 }
 
+// BoundsOn returns the bounds of many queues. See store.Store.
+func (s *Store) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
+	if err := s.checkBroker(broker, 0); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	all := make([]store.Bounds, len(queues))
+	for i, queue := range queues {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var err error
+		if all[i], err = s.bounds(queue); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 func (s *Store) bounds(queue string) (store.Bounds, error) {
 	id, found, err := s.queueID(queue)
 	if err != nil || !found {

@@ -178,3 +178,16 @@ func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, err
 	b.Min = min(max(b.Min, 0), b.Max)
 	return b, nil
 }
+
+// BoundsOn implements store.Store. Brokers have no request for several queues, so many are asked for at a time.
+func (s *Store) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
+	all := make([]store.Bounds, len(queues))
+	err := s.each(ctx, len(queues), func(ctx context.Context, i int) (err error) {
+		all[i], err = s.Bounds(ctx, store.QueueRef{Queue: queues[i], Broker: broker})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}

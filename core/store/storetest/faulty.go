@@ -204,6 +204,23 @@ func (f *Faulty) Bounds(ctx context.Context, ref store.QueueRef) (store.Bounds, 
 	return b, err
 }
 
+// BoundsOn returns the bounds as they are shown.
+func (f *Faulty) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
+	if err := f.get(&f.reads); err != nil {
+		return nil, err
+	}
+	all, err := f.Store.BoundsOn(ctx, broker, queues)
+	if err != nil {
+		return nil, err
+	}
+	for i, queue := range queues {
+		if q := f.of(queue); q != nil {
+			all[i].Min, all[i].Max = q.bounds(all[i].Min, all[i].Max)
+		}
+	}
+	return all, nil
+}
+
 func (q *faults) bounds(first, end int64) (int64, int64) {
 	shown := q.first(max(first, q.base))
 	if end <= max(first, q.base) {

@@ -21,6 +21,7 @@ var readCases = []testCase{
 	{"an offset beyond the end reads as a reset", readBeyondEnd},
 	{"a queue that does not exist is empty", readMissing},
 	{"bounds follow the appends", bounds},
+	{"the bounds of many queues are those of each", boundsOfMany},
 	{"a partition holds every record of the topic once", readPartition},
 	{"queues of different topics do not mix", separateQueues},
 	{"a read ends with its context", readCancelled},
@@ -42,6 +43,32 @@ func (s *suite) queueOn(t *testing.T, n int) (first string, ref store.QueueRef) 
 		return b.Max == int64(n)
 	}, s.Patience, 10*time.Millisecond)
 	return first, ref
+}
+
+func boundsOfMany(t *testing.T, s *suite) {
+	_, ref := s.queueOn(t, 3)
+	queues := make([]string, 300)
+	for i := range queues {
+		queues[i] = ref.Queue + "/" + strconv.Itoa(i)
+	}
+	queues[7], queues[299] = ref.Queue, ref.Queue
+	all, err := s.BoundsOn(s.ctx, ref.Broker, queues)
+	require.NoError(t, err)
+	require.Len(t, all, len(queues))
+	for i, b := range all {
+		if queues[i] == ref.Queue {
+			require.Equal(t, store.Bounds{Min: 0, Max: 3}, b)
+		} else {
+			require.Zero(t, b)
+		}
+	}
+	all, err = s.BoundsOn(s.ctx, ref.Broker, nil)
+	require.NoError(t, err)
+	require.Empty(t, all)
+	ctx, cancel := context.WithCancel(s.ctx)
+	cancel()
+	_, err = s.BoundsOn(ctx, ref.Broker, queues)
+	require.Error(t, err)
 }
 
 func paging(t *testing.T, s *suite) {

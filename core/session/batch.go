@@ -1,0 +1,260 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// batch is the work of one SUBSCRIBE. However many filters it has, the store and the metadata are asked a few times only: each
+// first-level topic is looked up once, new filters are registered in one call, each broker is asked once where the queues end, the
+// starts are committed in one call, and the record is saved once. What is there already and does not change costs nothing.
+type batch struct {
+	s *Session
+	// added are the new subscriptions, in order.
+	added []*subscription
+	// changed: one that was there has other options now.
+	changed bool
+	// errs is why filters are refused.
+	errs map[string]error
+	// registered is what became of the filters of a durable session.
+	registered *meta.Registration
+	// places is where the queues of first-level topics are.
+	places map[string]places
+}
+
+// places is where the queues of one first-level topic are.
+type places struct {
+	brokers []string
+	err     error
+}
+
+// change begins a change of the session's subscriptions, and returns what ends it. Where the one before takes longer than ctx, it is not
+// waited for any more: records are written in order all the same.
+func (s *Session) change(ctx context.Context) (done func()) {
+	select {
+	case s.changing <- struct{}{}:
+		return func() { <-s.changing }
+	case <-ctx.Done():
+		return func() {}
+	}
+}
+
+// prepare makes or changes the subscriptions of a SUBSCRIBE in memory; fresh tells which are new. suback is closed once SUBACK is in the
+// connection's buffer.
+func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struct{}) *batch {
+	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}}
+	made := make(map[string]*subscription)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, in := range list {
+		if sub := made[in.Filter]; sub != nil { // named twice: the later one counts
+			sub.qos, sub.options, sub.id = in.QoS, in.Subscription, in.ID
+			continue
+		}
+		if old := s.subs[in.Filter]; old != nil {
+			// [MQTT-3.8.4-3]: replaced, and what is queued for it stays.
+			b.changed = b.changed || old.qos != in.QoS || old.options != in.Subscription || old.id != in.ID
+			old.qos, old.options, old.id = in.QoS, in.Subscription, in.ID
+			continue
+		}
+		sub := newSubscription(in.Filter)
+		sub.qos, sub.options, sub.id, sub.created, sub.opening = in.QoS, in.Subscription, in.ID, time.Now(), true
+		if !sub.shared() {
+			sub.retains.suback = suback
+		}
+		made[in.Filter], fresh[i] = sub, true
+		b.added = append(b.added, sub)
+	}
+	return b
+}
+
+// at returns the brokers on which a first-level topic has queues, after making sure that it exists.
+func (b *batch) at(ctx context.Context, first string) places {
+	p, known := b.places[first]
+	if !known {
+		var physical string
+		if physical, p.err = b.s.m.o.Catalog.Ensure(ctx, first); p.err == nil {
+			p.brokers, p.err = b.s.m.o.Store.Brokers(ctx, physical)
+		}
+		b.places[first] = p
+	}
+	return p
+}
+
+// queues lists the queues that can hold records of a filter, as Manager.queues does.
+func (b *batch) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
+	if topic.HasWildcardFirst(filter) {
+		return b.s.m.queues(ctx, filter)
+	}
+	p := b.at(ctx, topic.First(filter))
+	if p.err != nil {
+		return nil, p.err
+	}
+	refs := make([]store.QueueRef, len(p.brokers))
+	for i, broker := range p.brokers {
+		refs[i] = store.QueueRef{Queue: topic.Queue(filter), Broker: broker}
+	}
+	return refs, nil
+}
+
+// each calls f for the new subscriptions that are not refused yet.
+func (b *batch) each(f func(*subscription) error) {
+	for _, sub := range b.added {
+		if b.errs[sub.filter] != nil {
+			continue
+		}
+		if err := f(sub); err != nil {
+			b.errs[sub.filter] = err
+		}
+	}
+}
+
+// open opens the feeds of the new subscriptions, from now on.
+func (b *batch) open(ctx context.Context) {
+	if len(b.added) == 0 {
+		return
+	}
+	s := b.s
+	b.each(func(sub *subscription) error {
+		switch {
+		case sub.shared():
+			return s.joinGroup(ctx, sub)
+		case topic.HasWildcardFirst(sub.filter):
+			return nil
+		default:
+			return b.at(ctx, topic.First(sub.filter)).err
+		}
+	})
+	if !s.durable() {
+		b.each(func(sub *subscription) error {
+			if sub.shared() {
+				return nil
+			}
+			return s.openTailFeed(ctx, sub, s.m.o.Hub.Live)
+		})
+		return
+	}
+	var filters []string
+	b.each(func(sub *subscription) error {
+		if !sub.shared() {
+			filters = append(filters, sub.filter)
+		}
+		return nil
+	})
+	if len(filters) > 0 {
+		b.registered = s.m.o.Meta.Register(ctx, filters)
+		b.openQueues(ctx)
+	}
+}
+
+// openQueues opens the feeds of registered filters.
+func (b *batch) openQueues(ctx context.Context) {
+	s := b.s
+	feeds := make(map[*subscription][]*feed, len(b.added))
+	var all []*feed
+	b.each(func(sub *subscription) error {
+		if sub.shared() {
+			return nil
+		}
+		if err := b.registered.Err(sub.filter); err != nil {
+			return err
+		}
+		// The tail first: what is stored after it runs and lacks the queue comes through it.
+		if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
+			return err
+		}
+		refs, err := b.queues(ctx, sub.filter)
+		if err == nil {
+			feeds[sub] = s.newFeeds(sub, refs)
+			all = append(all, feeds[sub]...)
+		}
+		return err
+	})
+	failed := s.place(ctx, all)
+	waits := false
+	b.each(func(sub *subscription) error {
+		if sub.shared() {
+			return nil
+		}
+		if !anyPlaced(feeds[sub]) {
+			return failed
+		}
+		s.mu.Lock()
+		sub.starts = make(map[string]int64, len(feeds[sub]))
+		for _, f := range feeds[sub] {
+			sub.starts[startKey(sub.filter, f.ref)] = f.start
+			waits = waits || !f.placed
+		}
+		sub.feeds, sub.opening = append(sub.feeds, feeds[sub]...), false
+		s.mu.Unlock()
+		for _, f := range feeds[sub] {
+			if !f.placed {
+				continue
+			}
+			if err := s.openQueueFeed(ctx, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if waits {
+		s.mu.Lock()
+		generation := s.generation
+		s.mu.Unlock()
+		s.m.run(func() { s.keepOpening(generation, false) })
+	}
+}
+
+// record makes what has changed durable: starts are committed and the session's record is saved. Subscriptions that were refused are
+// dropped first.
+func (b *batch) record(ctx context.Context) error {
+	s := b.s
+	s.mu.Lock()
+	for _, sub := range b.added {
+		if b.errs[sub.filter] != nil {
+			s.drop(sub)
+		}
+	}
+	s.mu.Unlock()
+	added := len(b.added) - len(b.errs)
+	if !s.durable() || added == 0 && !b.changed {
+		return nil
+	}
+	if added > 0 {
+		if err := s.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return s.save(ctx)
+}
+
+// undo leaves nothing behind of what was refused: each filter that has an error, or all that are new where recording them has failed.
+func (b *batch) undo(ctx context.Context, failed error) {
+	s := b.s
+	var gone []string
+	s.mu.Lock()
+	for _, sub := range b.added {
+		if failed != nil {
+			s.drop(sub)
+		}
+		if failed != nil || b.errs[sub.filter] != nil {
+			gone = append(gone, sub.filter)
+		}
+	}
+	s.mu.Unlock()
+	if len(gone) == 0 || b.registered == nil || errors.Is(failed, meta.ErrSuperseded) {
+		return // of a session that goes on elsewhere they may be in use there
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.m.run(func() {
+		// A part of a large record may have been written all the same. What the record names keeps its queue.
+		if failed == nil || s.save(ctx) == nil {
+			s.m.o.Meta.Withdraw(ctx, b.registered, gone)
+		}
+	})
+}
