@@ -166,7 +166,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 	return codes
 }
 
-// save writes the session's record.
+// save writes the session's record. A write that has begun is not given up because a connection ends: nobody would know what became
+// of it. A session that another node has taken over loses its connection.
 func (s *Session) save(ctx context.Context) error {
 	if !s.durable() {
 		return nil
@@ -200,7 +201,9 @@ func (s *Session) fill(r *meta.Session) {
 			RetainAsPublished: sub.options.RetainAsPublished, RetainHandling: sub.options.RetainHandling, ID: sub.id,
 			Created: sub.created, Start: maps.Clone(sub.starts)})
 	}
-	slices.SortFunc(r.Subscriptions, func(a, b meta.Subscription) int { return a.Created.Compare(b.Created) })
+	slices.SortFunc(r.Subscriptions, func(a, b meta.Subscription) int { // always the same, so that what is unchanged is not written
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Filter, b.Filter))
+	})
 	starts := make(map[string]int64, len(s.p2p))
 	for _, f := range s.p2p {
 		if f.ref.Queue != "" {

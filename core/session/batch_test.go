@@ -1,0 +1,212 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// counted counts the calls that a SUBSCRIBE makes.
+type counted struct {
+	store.Store
+	bounds, commits, brokers atomic.Int32
+}
+
+func (c *counted) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
+	c.bounds.Add(1)
+	return c.Store.BoundsOn(ctx, broker, queues)
+}
+
+func (c *counted) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
+	c.commits.Add(1)
+	return c.Store.Commit(ctx, client, epoch, offsets)
+}
+
+func (c *counted) Brokers(ctx context.Context, topic string) ([]string, error) {
+	c.brokers.Add(1)
+	return c.Store.Brokers(ctx, topic)
+}
+
+func filters(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("T/%05d/+", i)
+	}
+	return out
+}
+
+func TestASubscribeOfManyFiltersAsksStoreAndMetadataAFewTimes(t *testing.T) {
+	calls := &counted{}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		var saves atomic.Int32
+		n.meta.onSave(func(*meta.Session) error { saves.Add(1); return nil })
+		c := n.connect("c", durable)
+		asked := func(f func()) (bounds, commits, brokers, saved int32) {
+			calls.bounds.Store(0)
+			calls.commits.Store(0)
+			calls.brokers.Store(0)
+			saves.Store(0)
+			f()
+			return calls.bounds.Load(), calls.commits.Load(), calls.brokers.Load(), saves.Load()
+		}
+		all := filters(2000)
+		bounds, commits, brokers, saved := asked(func() { c.subscribe(1, all...) })
+		require.Equal(t, []int32{1, 1, 1, 1}, []int32{bounds, commits, brokers, saved})
+		require.Len(t, n.record("c").Subscriptions, 2000)
+
+		bounds, commits, brokers, saved = asked(func() { c.subscribe(1, all...) })
+		require.Zero(t, bounds+commits+brokers+saved, "nothing has changed")
+		bounds, commits, brokers, saved = asked(func() { c.subscribe(2, all[:1000]...) })
+		require.Zero(t, bounds+commits+brokers)
+		require.EqualValues(t, 1, saved, "options are recorded")
+
+		c.drop()
+		_, _, brokers, _ = asked(func() { c = n.connect("c", durable) })
+		require.LessOrEqual(t, brokers, int32(4))
+		require.True(t, c.present)
+		n.publish(1, "T/01999/x", "m")
+		c.gets("m")
+		_, _, _, saved = asked(func() {
+			for _, code := range c.s.Unsubscribe(context.Background(), append(all, "T/never")) {
+				require.Contains(t, []packet.Code{packet.Success, packet.NoSubscriptionExisted}, code)
+			}
+		})
+		require.EqualValues(t, 1, saved)
+		require.Empty(t, n.record("c").Subscriptions)
+	}, func(n *node) {
+		n.wrap = func(s store.Store) store.Store {
+			calls.Store = s
+			return calls
+		}
+	})
+}
+
+func TestAFilterThatIsNamedTwiceInASubscribeHasTheLaterOptions(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		codes, sent := c.s.Subscribe(context.Background(), []Subscription{
+			{Subscription: packet.Subscription{Filter: "T/+", QoS: 0}}, {Subscription: packet.Subscription{Filter: "T/+", QoS: 1}}})
+		sent()
+		require.Equal(t, []packet.Code{0, 1}, codes)
+		require.Len(t, n.record("c").Subscriptions, 1)
+		require.EqualValues(t, 1, n.record("c").Subscriptions[0].QoS)
+	})
+}
+
+func TestWhatASubscribeThatFailedHasRegisteredIsTakenBack(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		c.subscribe(1, "T/before/+")
+		full := true
+		n.meta.onSave(func(*meta.Session) error {
+			if full {
+				full = false
+				return meta.ErrLimit
+			}
+			return nil
+		})
+		for _, code := range c.trySubscribe(1, filters(50)...) {
+			require.Equal(t, packet.QuotaExceeded, code)
+		}
+		n.eventually("nothing is registered that no session has", func() bool { return n.meta.FilterCount("T") == 1 })
+		require.Len(t, n.record("c").Subscriptions, 1)
+		c.subscribe(1, filters(50)...)
+		require.Equal(t, 51, n.meta.FilterCount("T"))
+		n.publish(1, "T/00049/x", "m")
+		c.gets("m")
+	})
+}
+
+func TestAConnectionWaitsForWhatTheOneBeforeWasDoing(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		for name, change := range map[string]func(*client){
+			"subscribe":   func(c *client) { c.trySubscribe(1, "T/new/+") },
+			"unsubscribe": func(c *client) { c.s.Unsubscribe(context.Background(), []string{"T/old/+"}) },
+		} {
+			c := n.connect(name, durable)
+			c.subscribe(1, "T/old/+")
+			slow := make(chan struct{}, 1)
+			slow <- struct{}{}
+			begun := make(chan struct{})
+			n.meta.onSave(func(*meta.Session) error {
+				select {
+				case <-slow: // the first save: what the old connection was doing
+					close(begun)
+					time.Sleep(time.Second)
+				default:
+				}
+				return nil
+			})
+			ended := make(chan struct{})
+			go func() { change(c); close(ended) }()
+			<-begun
+			next := n.connect(name, durable)
+			<-ended
+			require.True(t, next.present)
+			require.True(t, c.isClosed())
+			rec := n.record(name)
+			want := map[string]int{"subscribe": 2, "unsubscribe": 0}[name]
+			require.Len(t, rec.Subscriptions, want)
+			next.s.mu.Lock()
+			require.Len(t, next.s.subs, want, "what is recorded is what the session has")
+			next.s.mu.Unlock()
+			next.leave()
+		}
+	})
+}
+
+func TestAConnectThatMeetsAnotherWriterLooksAgainAndGetsIn(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		for name, options := range map[string][]func(*Request){"resumed": {durable}, "clean": {durable, clean}} {
+			c := n.connect(name, durable)
+			c.subscribe(1, "T/+")
+			c.drop()
+			meddled := 0
+			n.meta.onSave(func(s *meta.Session) error {
+				if meddled++; meddled > 3 {
+					return nil
+				}
+				other, err := n.meta.Meta.LoadSession(context.Background(), name)
+				require.NoError(t, err)
+				if other == nil {
+					other = &meta.Session{ClientID: name, Expiry: time.Hour}
+				}
+				other.Epoch = s.Epoch + 10
+				other.Disconnected = time.Now()
+				return n.meta.Meta.SaveSession(context.Background(), other)
+			})
+			c = n.connect(name, options...)
+			require.Equal(t, 4, meddled)
+			require.Equal(t, name == "resumed", len(n.record(name).Subscriptions) == 1)
+			require.Equal(t, n.record(name).Epoch, c.s.epoch)
+			n.meta.onSave(nil)
+			c.leave()
+		}
+	})
+}
+
+func TestAConnectionThatAnotherNodeHasSupersededWritesNothingMore(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		c.subscribe(1, "T/+")
+		other := n.record("c")
+		other.Epoch += 1000
+		other.Node = "other"
+		require.NoError(t, n.meta.Meta.SaveSession(context.Background(), other))
+		require.Equal(t, []packet.Code{packet.UnspecifiedError}, c.trySubscribe(1, "U/+"))
+		n.eventually("the older connection is closed", c.isClosed)
+		require.Equal(t, packet.SessionTakenOver, c.code)
+		c.leave()
+		require.Equal(t, other.Epoch, n.record("c").Epoch)
+		require.Equal(t, "other", n.record("c").Node)
+		require.True(t, n.record("c").Disconnected.IsZero(), "it is connected elsewhere")
+	})
+}
