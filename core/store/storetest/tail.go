@@ -15,6 +15,7 @@ import (
 var tailCases = []testCase{
 	{"a tail sees every record stored after it began and none before", tailFromNow},
 	{"a tail brings nothing that was acknowledged before it began", tailNothingBefore},
+	{"a tail's ends are after everything that was acknowledged and before what comes next", tailEnds},
 	{"a queue's end is after everything that was acknowledged", boundsNothingBefore},
 	{"a tail sees concurrent appends once and in partition order", tailConcurrent},
 	{"a tailed record carries its offset in each queue", tailEntries},
@@ -54,6 +55,47 @@ func tailNothingBefore(t *testing.T, s *suite) {
 		s.put(t, appendTo(message(first+"/x", text)))
 		require.Equal(t, []string{text}, payloads(c.wait(t, s, 1)))
 	}
+}
+
+func tailEnds(t *testing.T, s *suite) {
+	first := s.newTopic(t)
+	before := s.put(t, appendTo(message(first+"/x", "before")))
+	c := newCollector()
+	tail, err := s.Tail(s.ctx, first, c.f)
+	require.NoError(t, err)
+	t.Cleanup(tail.Close)
+	at := func(of store.Position) (begin, end int64) {
+		begin, end = -1, -1
+		tail.Ends(func(p store.Partition, b, e int64) {
+			if p.Broker == of.Broker && p.ID == of.Partition {
+				begin, end = b, e
+			}
+		})
+		return begin, end
+	}
+	begin, end := at(before)
+	require.Equal(t, []int64{before.Offset + 1, before.Offset + 1}, []int64{begin, end})
+	for range s.scaled(20) {
+		p := s.put(t, appendTo(message(first+"/x", "m")))
+		began, end := at(p)
+		require.Equal(t, p.Offset+1, end)
+		if p.Partition == before.Partition && p.Broker == before.Broker {
+			require.Equal(t, begin, began)
+		}
+	}
+	queue := topic.Queue(first + "/q")
+	p := s.put(t, appendTo(message(first+"/q", "m"), queue))
+	ofQueue, err := s.TailQueue(s.ctx, queue, c.f)
+	require.NoError(t, err)
+	t.Cleanup(ofQueue.Close)
+	found := false
+	ofQueue.Ends(func(part store.Partition, begin, end int64) {
+		if part.Broker == p.Broker {
+			found = true
+			require.Equal(t, []int64{0, 1, 1}, []int64{int64(part.ID), begin, end})
+		}
+	})
+	require.True(t, found)
 }
 
 func boundsNothingBefore(t *testing.T, s *suite) {

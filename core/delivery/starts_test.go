@@ -1,0 +1,153 @@
+package delivery
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// endsAt is a store whose tails tell where they begin and what is known to be stored.
+type endsAt struct {
+	*faultyStore
+	begin, end map[int32]int64
+}
+
+func (s endsAt) Tail(ctx context.Context, name string, f store.TailFunc) (store.Tail, error) {
+	_, err := s.faultyStore.Tail(ctx, name, f)
+	return endsTail{s}, err
+}
+
+type endsTail struct{ s endsAt }
+
+func (endsTail) Close() {}
+
+func (t endsTail) Ends(f func(p store.Partition, begin, end int64)) {
+	for id, begin := range t.s.begin {
+		f(store.Partition{Broker: testBroker, ID: id}, begin, max(begin, t.s.end[id]))
+	}
+}
+
+func live(t *testing.T, h *Hub, filter string) *LiveReader {
+	t.Helper()
+	r, err := h.Live(t.Context(), filter, deaf{})
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
+	return r
+}
+
+func handed(r *LiveReader) (all, early []string) {
+	items, _ := r.Next(100, nil)
+	for _, it := range items {
+		if it.Early {
+			early = append(early, it.Record.ID)
+		} else {
+			all = append(all, it.Record.ID)
+		}
+	}
+	return all, early
+}
+
+func TestEveryRecordIsEitherBeforeAReadersStartOrHandedOutByIt(t *testing.T) {
+	st := endsAt{newFaultyStore(), map[int32]int64{0: 2, 1: 0}, map[int32]int64{}}
+	h := newHub(t, st, Options{})
+	for range 2 {
+		st.record("T/a", 0) // before the tail
+	}
+	first := live(t, h, "T/#")
+	var recs []*store.Record
+	for i := range 8 {
+		recs = append(recs, st.record("T/a", int32(i%2)))
+	}
+	readers := []*LiveReader{first}
+	for _, r := range recs {
+		st.tail(r)
+		readers = append(readers, live(t, h, "T/a"))
+	}
+	later := st.record("T/a", 0)
+	for i, r := range readers {
+		all, early := handed(r)
+		require.Empty(t, early)
+		require.Equal(t, ids(recs[i:]...), all, "reader %d", i)
+		for j, rec := range recs {
+			require.Equal(t, j < i, r.Start().Missed("T/a", rec.Position), "record %d of reader %d", j, i)
+		}
+		require.True(t, r.Start().Missed("T/a", store.Position{Broker: testBroker, Offset: 1}), "what is older than the tail")
+		require.False(t, r.Start().Missed("T/a", later.Position))
+		require.False(t, r.Now().Missed("T/a", later.Position))
+		require.True(t, r.Now().Missed("T/a", recs[7].Position), "it is routed by now")
+	}
+}
+
+func TestWhatIsKnownToBeStoredBeforeAReaderOpensIsLeftOutButForWhatIsRetained(t *testing.T) {
+	st := endsAt{newFaultyStore(), map[int32]int64{0: 0, 1: 0}, map[int32]int64{}}
+	h := newHub(t, st, Options{})
+	before := live(t, h, "T/#")
+	plain, kept, other := st.record("T/a", 0), st.record("T/a", 0), st.record("T/a", 1)
+	kept.Retain = true
+	st.end[0] = 2 // acknowledged, and not brought yet
+	r := live(t, h, "T/#")
+	after := st.record("T/a", 0)
+	st.tail(plain, kept, after, other)
+	all, early := handed(r)
+	require.Equal(t, ids(after, other), all)
+	require.Equal(t, ids(kept), early)
+	require.False(t, r.Start().Missed("T/a", kept.Position), "the reader hands it out, if early")
+	all, early = handed(before)
+	require.Equal(t, ids(plain, kept, after, other), all)
+	require.Empty(t, early)
+}
+
+func TestAReaderOfWhatLacksTheQueueIsHandedRetainedRecordsThatHaveItEarly(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	r, err := h.Loose(t.Context(), "T/#", deaf{})
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
+	without, with, kept := st.record("T/a", 0), st.record("T/a", 0, at(0)), st.record("T/a", 0, at(1))
+	kept.Retain = true
+	st.tail(without, with, kept)
+	all, early := handed(r)
+	require.Equal(t, ids(without), all)
+	require.Equal(t, ids(kept), early)
+}
+
+func TestAQueueThatBeganAnewIsAfterTheStartOfEarlierReaders(t *testing.T) {
+	st := endsAt{newFaultyStore(), map[int32]int64{0: 0}, map[int32]int64{}}
+	h := newHub(t, st, Options{})
+	first := live(t, h, "T/#")
+	st.tail(st.record("T/a", 0), st.record("T/a", 0))
+	r := live(t, h, "T/#")
+	again := &store.Record{Message: store.Message{Topic: "T/a"}, ID: "again", Position: store.Position{Broker: testBroker}}
+	require.True(t, r.Start().Missed("T/a", again.Position))
+	st.tail(again)
+	require.False(t, r.Start().Missed("T/a", again.Position))
+	require.False(t, first.Start().Missed("T/a", again.Position))
+	require.True(t, live(t, h, "T/#").Start().Missed("T/a", again.Position))
+}
+
+func TestAPositionIsToldToTheReadersThatMissIt(t *testing.T) {
+	st := endsAt{newFaultyStore(), map[int32]int64{0: 0}, map[int32]int64{}}
+	h := newHub(t, st, Options{})
+	open := func(filter string) *owner {
+		o := newOwner()
+		r, err := h.Live(t.Context(), filter, o)
+		require.NoError(t, err)
+		t.Cleanup(r.Close)
+		return o
+	}
+	one := open("T/#")
+	rec := st.record("T/a", 0)
+	st.tail(rec)
+	two, three := open("T/a"), open("T/#")
+	open("T/b")
+	missed := func(p store.Position) (out []Owner) {
+		h.Missed("T/a", p, func(o Owner) { out = append(out, o) })
+		return out
+	}
+	require.ElementsMatch(t, []Owner{two, three}, missed(rec.Position))
+	require.NotContains(t, missed(rec.Position), one)
+	require.Empty(t, missed(store.Position{Broker: testBroker, Offset: 1}))
+}
