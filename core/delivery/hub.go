@@ -67,6 +67,7 @@ type Hub struct {
 	buffered  atomic.Int64
 	filters   *topic.Trie[*source]
 	retain    func(*store.Record)
+	looks     chan struct{} // bounds looks back
 
 	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached: so each record comes
 	// either before a reader's start or to the reader. It is taken before the others.
@@ -94,7 +95,7 @@ func New(o Options) *Hub {
 	h := &Hub{
 		store: o.Store, catalog: o.Catalog, log: o.Log,
 		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify, hidden: o.Hidden,
-		filters: topic.NewTrie[*source](), retain: o.Retained,
+		filters: topic.NewTrie[*source](), retain: o.Retained, looks: make(chan struct{}, lookBackReads),
 		ctx: ctx, cancel: cancel,
 		sources: make(map[string]*source),
 		tails:   make(map[tailKey]*tail),

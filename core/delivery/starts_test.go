@@ -2,7 +2,9 @@ package delivery
 
 import (
 	"context"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -150,4 +152,36 @@ func TestAPositionIsToldToTheReadersThatMissIt(t *testing.T) {
 	require.ElementsMatch(t, []Owner{two, three}, missed(rec.Position))
 	require.NotContains(t, missed(rec.Position), one)
 	require.Empty(t, missed(store.Position{Broker: testBroker, Offset: 1}))
+}
+
+func TestATailThatBeginsTellsOfWhatWasRetainedJustBefore(t *testing.T) {
+	st := endsAt{newFaultyStore(), map[int32]int64{0: 0, 1: 0, 2: 0}, map[int32]int64{}}
+	now := time.Now().UnixMilli()
+	var want []string
+	for i := range 100 {
+		for part := range int32(2) {
+			rec := st.record("T/a", part)
+			rec.Position.Time = now - int64(100-i)*100 // ten seconds
+			rec.Retain = true
+			if i >= 70 {
+				want = append(want, rec.ID)
+			}
+		}
+	}
+	st.record("T/a", 2).Retain = true // long ago
+	st.begin[0], st.begin[1], st.begin[2] = 100, 100, 1
+	var mu sync.Mutex
+	told := map[string]bool{}
+	h := newHub(t, st, Options{Retained: func(rec *store.Record) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[rec.ID] = true
+	}})
+	live(t, h, "T/#")
+	mu.Lock()
+	defer mu.Unlock()
+	for _, id := range want {
+		require.True(t, told[id], id)
+	}
+	require.Less(t, len(told), 150, "and of not much from before")
 }

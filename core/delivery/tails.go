@@ -182,6 +182,9 @@ func (h *Hub) start(k tailKey) *tail {
 		})
 		if t.err == nil {
 			t.begin()
+			if !k.queue {
+				h.lookBack(ctx, k.name, t)
+			}
 		}
 	})
 	return t

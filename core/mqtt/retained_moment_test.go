@@ -11,6 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/store"
 )
 
 // What a subscriber gets that subscribes while retained messages are on their way: each part of the way is held up in turn, so that
@@ -202,8 +203,9 @@ func TestRetainHandlingHoldsAtAnyMoment(t *testing.T) {
 func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
 	t.Parallel()
 	for _, s := range subscribers {
-		for _, then := range []string{"new", ""} {
-			t.Run(fmt.Sprintf("%s, %q", s.name, then), func(t *testing.T) {
+		for i := range 4 {
+			then, looks := []string{"new", ""}[i%2], i > 1 // whether the tail's look back succeeds
+			t.Run(fmt.Sprintf("%s, %q, looks back %t", s.name, then, looks), func(t *testing.T) {
 				t.Parallel()
 				n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
 				other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
@@ -215,14 +217,22 @@ func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
 				release := other.HoldNews()
 				defer release()
 				pub.Retain(1, "T/a", then)
+				if !looks {
+					other.Faults.FailPartitionReads(store.ErrUnavailable)
+				}
 				c := other.Connect(packet.V5, "c", s.options...)
 				c.Subscribe(1, s.filter)
-				eventually(t, c, "r old")
+				if !looks {
+					eventually(t, c, "r old")
+				}
 				release()
-				if then == "" {
-					eventually(t, c, "")
-				} else {
+				switch {
+				case then != "":
 					eventually(t, c, "r new")
+				case looks:
+					require.Empty(t, got(c))
+				default:
+					eventually(t, c, "")
 				}
 				pub.Retain(1, "T/a", "newer")
 				eventually(t, c, "newer")
@@ -242,7 +252,7 @@ func TestWhatTheMetadataShowsLateIsNotSentBehindSomethingNewer(t *testing.T) {
 	c := other.Connect(packet.V5, "c")
 	c.Subscribe(1, "T/#")
 	pub.Retain(1, "T/a", "2")
-	eventually(t, c, "2")
+	eventually(t, c, "r 1", "2")
 	release()
 	newest(t, other, "T/a", "2")
 	again := other.Connect(packet.V5, "again")

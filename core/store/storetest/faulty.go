@@ -24,6 +24,7 @@ type Faulty struct {
 	missing map[string]int // records that tails of a topic are still to miss
 	held    chan struct{}  // while tails are held: closed when they go on
 	reads   error
+	parts   error
 	appends error
 	judge   func(context.Context, *store.Message) error
 	commits error
@@ -108,6 +109,9 @@ func (f *Faulty) FailCommits(err error) { f.set(&f.commits, err) }
 
 // FailGroups makes PlaceGroup, Pop, PopAck, PopHide and EndGroup fail with err; nil ends that.
 func (f *Faulty) FailGroups(err error) { f.set(&f.groups, err) }
+
+// FailPartitionReads makes ReadPartition alone fail with err; nil ends that.
+func (f *Faulty) FailPartitionReads(err error) { f.set(&f.parts, err) }
 
 func (f *Faulty) set(field *error, err error) {
 	f.mu.Lock()
@@ -280,6 +284,9 @@ func (f *Faulty) Read(ctx context.Context, ref store.QueueRef, offset int64, n i
 // ReadPartition reads a partition; only the entries of its records are changed.
 func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partition, offset int64, n int) (store.Batch, error) {
 	if err := f.get(&f.reads); err != nil {
+		return store.Batch{}, err
+	}
+	if err := f.get(&f.parts); err != nil {
 		return store.Batch{}, err
 	}
 	b, err := f.Store.ReadPartition(ctx, topic, p, offset, n)
