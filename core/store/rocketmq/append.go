@@ -132,6 +132,7 @@ func (op *operation) sent(res sent, err error) {
 		return
 	}
 	op.s.suspect.clear(op.to.Broker)
+	op.s.breaks.back(op.to.Broker)
 	if res.unsynced {
 		op.s.metrics.unsynced.Inc()
 	}

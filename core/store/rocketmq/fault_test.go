@@ -209,3 +209,38 @@ func TestIntegrationAStoreThatStartsBeforeRocketMQWaitsForIt(t *testing.T) {
 	topic := newTopic(t, s, 1)
 	appendOne(t, s, store.Append{Message: message(topic, "x"), Topic: topic, Key: "k"})
 }
+
+func TestIntegrationTailsGoOnSoonAfterABrokerIsBack(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{})
+	s, other := open(t, c), open(t, c)
+	topic := newTopic(t, s, 2)
+	queue := topic + "%a%"
+	var tail, queued collector
+	tl, err := s.Tail(t.Context(), topic, tail.take)
+	require.NoError(t, err)
+	defer tl.Close()
+	tq, err := s.TailQueue(t.Context(), queue, queued.take)
+	require.NoError(t, err)
+	defer tq.Close()
+	put := func(n int) {
+		for i := range n {
+			appendOne(t, other, store.Append{
+				Message: message(topic+"/a", fmt.Sprint(i)), Topic: topic, Key: fmt.Sprint(i), Queues: []string{queue},
+			})
+		}
+	}
+	put(10)
+	tail.await(t, 10)
+	queued.await(t, 10)
+	c.KillBroker(0)
+	require.Eventually(t, s.breaks.any.Load, 30*time.Second, 10*time.Millisecond, "the tails have noticed")
+	require.NoError(t, c.RestartBroker(t.Context(), 0))
+	back := time.Now()
+	put(10)
+	t.Logf("publishing goes on %v after the broker is back", time.Since(back))
+	tail.await(t, 20)
+	t.Logf("the topic's tail goes on %v after the broker is back", time.Since(back))
+	queued.await(t, 20)
+	t.Logf("the queue's tail goes on %v after the broker is back", time.Since(back))
+	require.Less(t, time.Since(back), 12*time.Second)
+}

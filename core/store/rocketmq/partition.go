@@ -271,5 +271,12 @@ func (t *partitionTail) failed(err error) {
 	case t.look <- struct{}{}:
 	default:
 	}
-	t.wait(min(firstBackoff<<min(t.fails, 10), lastBackoff))
+	// Whoever hears from the broker first tells the others, but not more often than the shortest pause: it may answer some and not all.
+	t.wait(firstBackoff)
+	rest := min(firstBackoff<<min(t.fails, 10), lastBackoff) - firstBackoff
+	select {
+	case <-t.ctx.Done():
+	case <-t.s.breaks.waiter(t.p.Broker):
+	case <-time.After(rest):
+	}
 }

@@ -40,6 +40,8 @@ type clusterState struct {
 	// not answer yet, must not be taken for one of unknown version: keys would move to its only safe queue and back, and the
 	// two queues are not read in one order.
 	seen map[brokerAt]int
+	// last is where each broker was registered last, also of those that are gone.
+	last map[string]string
 	at   time.Time
 }
 
@@ -48,11 +50,13 @@ type brokerAt struct{ name, addr string }
 
 // remember takes over the versions that are known of old, and adds those of the state's brokers.
 func (st *clusterState) remember(old *clusterState) {
-	st.seen = make(map[brokerAt]int, len(st.names))
+	st.seen, st.last = make(map[brokerAt]int, len(st.names)), make(map[string]string, len(st.names))
 	if old != nil {
 		maps.Copy(st.seen, old.seen)
+		maps.Copy(st.last, old.last)
 	}
 	for name, b := range st.brokers {
+		st.last[name] = b.addr
 		if b.version != 0 {
 			st.seen[brokerAt{name, b.addr}] = b.version
 		}
@@ -75,7 +79,8 @@ type routes struct {
 	client   *remoting.Client
 	namesrvs []string
 	log      *slog.Logger
-	base     context.Context // ends when the store is closed
+	base     context.Context     // ends when the store is closed
+	joined   func(broker string) // called when a broker is registered that was not, or was elsewhere
 
 	first   atomic.Int32 // index of the namesrv that answered last
 	flight  singleflight.Group
@@ -114,13 +119,10 @@ func (r *routes) learn(ctx context.Context, st *clusterState, known func(name st
 	found := make([]broker, len(st.names))
 	var wg sync.WaitGroup
 	for i, name := range st.names {
-		if found[i] = known(name, st.brokers[name]); found[i].version == 0 || !found[i].told {
+		if found[i] = known(name, st.brokers[name]); found[i].version == 0 {
 			wg.Go(func() {
 				b := &found[i]
-				if b.version == 0 {
-					b.version, _ = r.client.ServerVersion(ctx, b.addr)
-				}
-				if b.version != 0 {
+				if b.version, _ = r.client.ServerVersion(ctx, b.addr); b.version != 0 {
 					b.settings = r.settingsOf(ctx, name, b.addr)
 				}
 			})
@@ -180,6 +182,11 @@ func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 		})
 		st.remember(old)
 		r.cluster.Store(st)
+		for _, name := range st.names {
+			if r.joined != nil && (old == nil || old.brokers[name].addr != st.brokers[name].addr) {
+				r.joined(name)
+			}
+		}
 		return st, nil
 	})
 	select {
@@ -201,17 +208,25 @@ func (r *routes) current(ctx context.Context, age time.Duration) (*clusterState,
 	return r.refreshCluster(ctx)
 }
 
-// address returns where a broker's master is.
+// address returns where a broker's master is. One that is not registered is looked for where it was last: after a restart brokers
+// answer before they are registered again, which can take them ten seconds more.
 func (r *routes) address(ctx context.Context, name string) (string, error) {
-	st := r.cluster.Load()
-	if st == nil || st.brokers[name].addr == "" {
-		var err error
-		if st, err = r.current(ctx, justNow); err != nil {
-			return "", err
-		}
+	old := r.cluster.Load()
+	if old != nil && old.brokers[name].addr != "" {
+		return old.brokers[name].addr, nil
+	}
+	st, err := r.current(ctx, justNow)
+	switch {
+	case err != nil && old != nil && old.last[name] != "" && ctx.Err() == nil:
+		return old.last[name], nil
+	case err != nil:
+		return "", err
 	}
 	if b := st.brokers[name]; b.addr != "" {
 		return b.addr, nil
+	}
+	if addr := st.last[name]; addr != "" {
+		return addr, nil
 	}
 	return "", fmt.Errorf("%w: no broker %q is registered", store.ErrUnavailable, name)
 }

@@ -116,7 +116,7 @@ func New(o Options) (*Store, error) {
 	s.client = remoting.New(o.remoting())
 	s.breaks.log = o.Log
 	s.repeat = repeat.New(o.Log, 0)
-	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base}
+	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base, joined: s.breaks.back}
 	var err error
 	if s.sender, err = newSender(o); err != nil {
 		s.stop()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -234,29 +235,74 @@ func (t *tail) wait(d time.Duration) {
 }
 
 // breaks counts the partitions of each broker whose tail is interrupted, for one log line when the first begins and when the
-// last ends.
+// last ends, and lets those that wait try at once when the broker is back.
 type breaks struct {
 	log *slog.Logger
-	mu  sync.Mutex
-	n   map[string]int
+	any atomic.Bool // some broker's tails are interrupted
+
+	mu sync.Mutex
+	of map[string]*interruption
+}
+
+// interruption is a broker's, while some of its tails are interrupted.
+type interruption struct {
+	n    int
+	back chan struct{} // closed when the broker answers somebody
 }
 
 func (b *breaks) begin(broker string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.n == nil {
-		b.n = make(map[string]int)
+	if b.of == nil {
+		b.of = make(map[string]*interruption)
 	}
-	if b.n[broker]++; b.n[broker] == 1 {
+	i := b.of[broker]
+	if i == nil {
+		i = &interruption{back: make(chan struct{})}
+		b.of[broker] = i
+		b.any.Store(true)
 		b.log.Warn("tails of a broker are interrupted, trying on", "broker", broker, "error", err)
 	}
+	i.n++
 }
 
+// end notes that a tail goes on: the broker is back for the others too.
 func (b *breaks) end(broker string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.n[broker]--; b.n[broker] == 0 {
-		delete(b.n, broker)
-		b.log.Info("tails of a broker go on", "broker", broker)
+	i := b.of[broker]
+	if i.n--; i.n > 0 {
+		i.wake()
+		return
 	}
+	delete(b.of, broker)
+	b.any.Store(len(b.of) > 0)
+	b.log.Info("tails of a broker go on", "broker", broker)
+}
+
+// back notes that a broker answered. It costs nothing while no tail is interrupted.
+func (b *breaks) back(broker string) {
+	if !b.any.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := b.of[broker]; i != nil {
+		i.wake()
+	}
+}
+
+// waiter is closed when a broker answers somebody; it is nil while the broker's tails are not interrupted.
+func (b *breaks) waiter(broker string) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := b.of[broker]; i != nil {
+		return i.back
+	}
+	return nil
+}
+
+func (i *interruption) wake() {
+	close(i.back)
+	i.back = make(chan struct{})
 }
