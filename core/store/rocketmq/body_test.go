@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/internal/testlog"
 	"github.com/lmqgate/lmqgate/remoting"
 )
@@ -147,4 +148,25 @@ func TestABrokersMaximumCountsWhereItIsLarger(t *testing.T) {
 		_, ok = s.body("another", &m)
 		require.False(t, ok, codec)
 	}
+}
+
+func TestAPopAsksForAsManyRecordsAsFitTheBudget(t *testing.T) {
+	handed := func(n, bytes int) []store.Handout {
+		out := make([]store.Handout, n)
+		for i := range out {
+			out[i].Record = &store.Record{Message: store.Message{Payload: make([]byte, bytes)}}
+		}
+		return out
+	}
+	h := &hint{}
+	require.Equal(t, 20, h.room(20))
+	h.sized(handed(2, 512<<10))
+	require.Equal(t, 2, h.room(20))
+	require.Equal(t, 1, h.room(1))
+	h.sized(nil)
+	require.Equal(t, 2, h.room(20), "nothing says nothing")
+	h.sized(handed(1, 4<<20))
+	require.Equal(t, 1, h.room(20), "one is always asked for")
+	h.sized(handed(1, 100))
+	require.Equal(t, 20, h.room(20))
 }
