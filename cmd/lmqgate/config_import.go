@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +20,8 @@ func newConfigImportCommand() *cobra.Command {
 		Use:   "import --service FILE --connect FILE [--meta FILE]",
 		Short: "Turn the files of Apache RocketMQ MQTT into a configuration",
 		Long: "Reads service.conf, connect.conf and meta.conf of Apache RocketMQ MQTT and writes an lmqgate configuration to standard output.\n" +
-			"What cannot be carried over is a comment at its top, with the reason.",
+			"What cannot be carried over is a comment at its top, with the reason. It holds secret keys: where standard output is a file,\n" +
+			"the rest of the users of this machine lose the right to read it, because a gateway would not start with it.",
 		Example: "  lmqgate config import --service service.conf --connect connect.conf --meta meta.conf > lmqgate.yaml",
 		Args:    wantArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,6 +42,9 @@ func newConfigImportCommand() *cobra.Command {
 				}
 				*f.into = parseProperties(string(data))
 			}
+			if err := closeToOthers(cmd.OutOrStdout()); err != nil {
+				return err
+			}
 			if _, err := cmd.OutOrStdout().Write(in.yaml()); err != nil {
 				return err
 			}
@@ -54,6 +59,19 @@ func newConfigImportCommand() *cobra.Command {
 	cmd.Flags().StringVar(&connect, "connect", "", "connect.conf `FILE`")
 	cmd.Flags().StringVar(&meta, "meta", "", "meta.conf `FILE`")
 	return cmd
+}
+
+// closeToOthers takes the rights of everybody but owner and group away, where something is written to a file.
+func closeToOthers(w io.Writer) error {
+	f, ok := w.(*os.File)
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o007 == 0 {
+		return err
+	}
+	return f.Chmod(info.Mode().Perm() &^ 0o007)
 }
 
 // importer turns properties into YAML, and collects what it could not turn.

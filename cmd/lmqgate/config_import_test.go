@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,4 +83,21 @@ func FuzzImport(f *testing.F) {
 			require.NotEmpty(t, p.Key, "hostile settings may be refused, but never break the YAML: %s", p)
 		}
 	})
+}
+
+func TestAnImportedFileIsClosedToOthers(t *testing.T) {
+	service := writeFile(t, "service.conf", "username=u\nsecretKey=mine\nNAMESRV_ADDR=127.0.0.1:9876\n")
+	connect := writeFile(t, "connect.conf", "mqttPort=1883\n")
+	path := filepath.Join(t.TempDir(), "imported.yaml")
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	require.NoError(t, err)
+	defer out.Close()
+	require.NoError(t, out.Chmod(0o644))
+	require.Zero(t, run(t.Context(), []string{"config", "import", "--service", service, "--connect", connect}, stdio{strings.NewReader(""), out, io.Discard}, nil))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+	c, err := config.Load(path, nil, nil)
+	require.NoError(t, err)
+	require.NoError(t, c.CheckPrivate())
 }

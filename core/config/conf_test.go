@@ -20,6 +20,7 @@ func TestTheShippedFilesLoad(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			c, err := Load(file, nil, nil)
 			require.NoError(t, err)
+			require.NoError(t, c.CheckPrivate(), "everybody may read a fresh clone")
 			want := cases[filepath.Base(file)]
 			require.Equal(t, want.meta, c.Meta.Plugin)
 			require.Equal(t, want.store, c.Store.Type)
