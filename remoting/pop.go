@@ -98,7 +98,8 @@ func PopRetryTopic(topic, group, form string) string {
 
 // PopMessage asks for messages and does not wait for any. offset says where a message lies in the queue, if it
 // can tell: the stored field is the offset in its topic's queue, which is another one for a light message queue.
-func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p PopRequest, offset func(*Message) (int64, bool)) (*PopResult, error) {
+func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p PopRequest, offset func(*Message) (int64,
+	bool)) (*PopResult, error) {
 	req := &Command{Code: CodePopMessage, Ext: queueFields(p.Topic, -1)}
 	req.Ext["consumerGroup"] = p.Group
 	req.Ext["maxMsgNums"] = strconv.Itoa(min(max(p.Max, 1), MaxPop))

@@ -50,7 +50,8 @@ func (f *benchFlags) target() (*mqttload.Target, error) {
 
 // otherTarget is the broker of --compare.
 func (f *benchFlags) otherTarget(version packet.Version) (*mqttload.Target, error) {
-	second := clientFlags{url: f.compare, caFile: f.client.caFile, certFile: f.client.certFile, keyFile: f.client.keyFile, insecure: f.client.insecure}
+	second := clientFlags{url: f.compare, caFile: f.client.caFile, certFile: f.client.certFile, keyFile: f.client.keyFile,
+		insecure: f.client.insecure}
 	server, err := second.server(nil)
 	if err != nil {
 		return nil, usagef("--compare wants a URL such as mqtt://127.0.0.1:1884, not %q", f.compare)

@@ -71,8 +71,8 @@ func tellProblems(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// problemsOf asks what serve would refuse of a configuration that was read well: files that no TLS can use or that others may read, and what the plugins say
-// of their blocks. unchecked says, a line each, what could not be checked here.
+// problemsOf asks what serve would refuse of a configuration that was read well: files that no TLS can use or that others may read, and
+// what the plugins say of their blocks. unchecked says, a line each, what could not be checked here.
 func problemsOf(ctx context.Context, c *config.Config) (unchecked []string, problems []config.Problem, err error) {
 	problems = append(config.Problems(c.CheckTLS()), config.Problems(c.CheckPrivate())...)
 	list, err := checkPlugins(ctx, c, false)

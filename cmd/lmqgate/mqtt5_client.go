@@ -25,7 +25,8 @@ type client5 struct {
 	closed bool
 }
 
-func connect5(ctx context.Context, opts *mqtt.ClientOptions, server string, cleanSession bool, received mqtt.MessageHandler) (*client5, error) {
+func connect5(ctx context.Context, opts *mqtt.ClientOptions, server string, cleanSession bool, received mqtt.MessageHandler) (*client5,
+	error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
 	conn, err := dialMQTT(ctx, server, opts.TLSConfig)

@@ -77,7 +77,8 @@ type client struct {
 	lost   chan error // receives once, when the connection ends by itself
 }
 
-func connect311(ctx context.Context, opts *mqtt.ClientOptions, server string, cleanSession bool, received mqtt.MessageHandler) (*client, error) {
+func connect311(ctx context.Context, opts *mqtt.ClientOptions, server string, cleanSession bool, received mqtt.MessageHandler) (*client,
+	error) {
 	c := &client{server: server, lost: make(chan error, 1)}
 	opts.SetCleanSession(cleanSession).
 		SetAutoAckDisabled(true).

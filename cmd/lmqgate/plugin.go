@@ -14,7 +14,8 @@ import (
 
 func newPluginCommand(app *app) *cobra.Command {
 	cmd := group(&cobra.Command{Use: "plugin", Short: "Write, check and test plugins, and show those of a running gateway"})
-	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand(), newPluginTestCommand(), newPluginReloadCommand(app))
+	cmd.AddCommand(newPluginListCommand(app), newPluginInfoCommand(app), newPluginCheckCommand(app), newPluginInitCommand(),
+		newPluginTestCommand(), newPluginReloadCommand(app))
 	return cmd
 }
 
@@ -60,7 +61,8 @@ func newPluginListCommand(app *app) *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}}
 			for _, p := range list {
-				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(string(p.State)), p.PID, p.Uptime.Truncate(time.Second), p.Restarts, p.Calls, p.Errors})
+				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(string(p.State)), p.PID,
+					p.Uptime.Truncate(time.Second), p.Restarts, p.Calls, p.Errors})
 			}
 			for _, r := range rows {
 				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {

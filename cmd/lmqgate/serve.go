@@ -115,7 +115,8 @@ func sayDefaults(log *slog.Logger, c *config.Config) {
 		messages = "in RocketMQ, name servers " + strings.Join(c.Store.RocketMQ.Namesrv, " ")
 	}
 	log.Warn("no --config is given, so the defaults apply; lmqgate serve --config conf/standalone.yaml runs without RocketMQ",
-		"listeners", strings.Join(listeners, ", "), "admin", c.Admin.Address, "messages", messages, "metadata", c.Meta.Plugin, "auth", c.Auth.Plugin,
+		"listeners", strings.Join(listeners, ", "), "admin", c.Admin.Address, "messages", messages, "metadata", c.Meta.Plugin, "auth",
+		c.Auth.Plugin,
 		"data", c.Node.DataDir, "plugins", c.Plugins.Dir)
 }
 

@@ -40,7 +40,8 @@ const (
 	BadMethod                    // -, 0x8C: no such method of enhanced authentication
 )
 
-var reasonNames = [...]string{"ok", "bad credentials", "not authorized", "bad client id", "banned", "unavailable", "bad authentication method"}
+var reasonNames = [...]string{"ok", "bad credentials", "not authorized", "bad client id", "banned", "unavailable",
+	"bad authentication method"}
 
 // String is the reason as it is logged.
 func (r Reason) String() string {

@@ -90,5 +90,6 @@ func (x *exchange) Abandon() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), abandonTimeout)
 	defer cancel()
-	_, _ = x.a.opts.Client.Exchange(ctx, &pluginv1.ExchangeRequest{ExchangeId: x.next.GetExchangeId(), Method: x.next.GetMethod(), Abandon: true})
+	_, _ = x.a.opts.Client.Exchange(ctx, &pluginv1.ExchangeRequest{ExchangeId: x.next.GetExchangeId(), Method: x.next.GetMethod(),
+		Abandon: true})
 }

@@ -26,7 +26,8 @@ func newMetrics(reg prometheus.Registerer, logins *turnstile) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.admitted, m.refused, m.denied, m.hits, m.misses, m.stale, m.undecided,
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lmqgate_auth_logins_waiting", Help: "Logins that wait for their turn at the plugin."},
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lmqgate_auth_logins_waiting",
+				Help: "Logins that wait for their turn at the plugin."},
 				func() float64 { waiting, _ := logins.state(); return float64(waiting) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lmqgate_auth_logins_limit", Help: "Logins that the plugin is asked about at a time, at most."},
 				func() float64 { _, limit := logins.state(); return float64(limit) }))

@@ -248,7 +248,8 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 	if foreign {
 		for _, i := range which {
 			allowed[i] = false
-			a.denied(p, actions[i], "the client was admitted by "+p.AdmittedBy()+", and "+a.opts.PluginName()+" denies what others admitted")
+			a.denied(p, actions[i],
+				"the client was admitted by "+p.AdmittedBy()+", and "+a.opts.PluginName()+" denies what others admitted")
 		}
 		return nil
 	}

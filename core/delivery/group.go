@@ -98,7 +98,8 @@ func (g *group) add(refs []store.QueueRef) {
 		if g.queues[ref] != nil {
 			continue
 		}
-		q := &groupQueue{g: g, ref: store.Group{Name: g.name, QueueRef: ref}, demand: make(chan struct{}, 1), open: make(map[*Lease]struct{})}
+		q := &groupQueue{g: g, ref: store.Group{Name: g.name, QueueRef: ref}, demand: make(chan struct{}, 1),
+			open: make(map[*Lease]struct{})}
 		g.queues[ref] = q
 		q.start()
 	}

@@ -200,7 +200,8 @@ func (h *Hub) QueueP2P(ctx context.Context, client, broker string, start, offset
 	return h.openQueue(ctx, "", client, store.QueueRef{Queue: topic.P2PQueue(client), Broker: broker}, start, offset, owner)
 }
 
-func (h *Hub) openQueue(ctx context.Context, filter, client string, ref store.QueueRef, start, offset int64, owner Owner) (*QueueReader, error) {
+func (h *Hub) openQueue(ctx context.Context, filter, client string, ref store.QueueRef, start, offset int64, owner Owner) (*QueueReader,
+	error) {
 	s, err := h.source(ctx, filter, client)
 	if err != nil {
 		return nil, err

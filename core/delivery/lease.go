@@ -306,7 +306,8 @@ func receiptsOf(leases []*Lease) []string {
 	return out
 }
 
-// renew has the store hide anew what members have and would be handed out to others soon: half of the time is over. Called with the group's mutex held.
+// renew has the store hide anew what members have and would be handed out to others soon: half of the time is over. Called with the
+// group's mutex held.
 func (q *groupQueue) renew(now time.Time) {
 	if q.g.hub.ctx.Err() != nil {
 		return

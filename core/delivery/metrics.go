@@ -31,7 +31,8 @@ func newMetrics(r prometheus.Registerer, h *Hub) *metrics {
 		gauge := func(name, help string, f func() float64) prometheus.Collector {
 			return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "delivery", Name: name, Help: help}, f)
 		}
-		r.MustRegister(m.tailed, m.refetched, m.gaps, m.repeated, m.expired, m.invalid, m.groupHanded, m.groupAcked, m.groupReturned, m.groupAgain, m.groupLost,
+		r.MustRegister(m.tailed, m.refetched, m.gaps, m.repeated, m.expired, m.invalid, m.groupHanded, m.groupAcked, m.groupReturned,
+			m.groupAgain, m.groupLost,
 			gauge("groups", "Shared groups with members on this node.", func() float64 { return float64(h.groupCount()) }),
 			gauge("buffered_bytes", "Approximate size of the records held in windows.", func() float64 { return float64(h.buffered.Load()) }),
 			gauge("sources", "Filters in use on this node.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.sources)) }),

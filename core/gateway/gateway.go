@@ -88,7 +88,8 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, log: o.Log, reread: o.Reread, develop: o.Develop, version: o.Version, id: cfg.Node.ID, registry: prometheus.NewRegistry()}
+	g := &Gateway{cfg: cfg, log: o.Log, reread: o.Reread, develop: o.Develop, version: o.Version, id: cfg.Node.ID,
+		registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.id == "" {
 		id, err := config.NodeID(cfg.Node.DataDir)
@@ -180,10 +181,12 @@ func (g *Gateway) build() error {
 	g.push(func(context.Context) { g.logged("closing the store", st.Close()) })
 	g.catalog = catalog.New(catalog.Options{Store: st, Meta: g.meta, Dispatch: g.dispatch(), AutoCreate: g.cfg.Topics.AutoCreate,
 		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Log: g.log})
-	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta}, Log: g.log, Registerer: g.registry})
+	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta}, Log: g.log,
+		Registerer: g.registry})
 	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained, Log: g.log, Registerer: g.registry})
 	g.catalog.Watch(g.hub)
-	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher, Meta: g.meta, Alive: g.alive,
+	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,
+		Meta: g.meta, Alive: g.alive,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)

@@ -14,8 +14,9 @@ import (
 // startPlugins starts the plugins that the configuration names, and what speaks to them.
 func (g *Gateway) startPlugins(ctx context.Context) error {
 	host, err := pluginhost.New(pluginhost.Options{Dir: g.cfg.Plugins.Dir, Checksums: g.cfg.Plugins.Checksums, NodeID: g.id,
-		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, StartTimeout: g.cfg.Plugins.StartTimeout, MemoryLimit: uint64(g.cfg.Plugins.MemoryLimit),
-		Log: g.log, Registerer: g.registry})
+		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, StartTimeout: g.cfg.Plugins.StartTimeout,
+		MemoryLimit: uint64(g.cfg.Plugins.MemoryLimit),
+		Log:         g.log, Registerer: g.registry})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,8 @@ func (g *Gateway) await(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(said) >= nextWait {
-			g.log.Warn("waiting before clients are accepted", "for", strings.Join(waits, "; "), "waited", time.Since(began).Round(time.Second).String())
+			g.log.Warn("waiting before clients are accepted", "for", strings.Join(waits, "; "), "waited",
+				time.Since(began).Round(time.Second).String())
 			said = time.Now()
 		}
 		select {
@@ -130,7 +131,8 @@ func because(err error) string {
 		return network.Error()
 	}
 	text := oneLine(err)
-	for _, step := range []string{"metadata unavailable: ", "store unavailable: ", "RocketMQ is not ready: ", "remoting connection failed: ", "read lmqgate.migration \"plan\": "} {
+	for _, step := range []string{"metadata unavailable: ", "store unavailable: ", "RocketMQ is not ready: ",
+		"remoting connection failed: ", "read lmqgate.migration \"plan\": "} {
 		text = strings.ReplaceAll(text, step, "")
 	}
 	if rest, ok := strings.CutPrefix(text, "plugin "); ok { // it is named before

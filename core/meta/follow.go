@@ -112,7 +112,8 @@ func (f *follower) has(id string) bool {
 }
 
 func (f *follower) register(ctx context.Context, id string) error {
-	if err := f.board().SetAnswer(ctx, f.m.opts.NodeID, migration.Answer{ID: id, State: migration.Seen, Instance: f.m.instance}); err != nil {
+	if err := f.board().SetAnswer(ctx, f.m.opts.NodeID, migration.Answer{ID: id, State: migration.Seen,
+		Instance: f.m.instance}); err != nil {
 		return err
 	}
 	f.mu.Lock()

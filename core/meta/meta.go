@@ -29,7 +29,8 @@ const (
 // Moved returns the namespaces that a migration, an export and an import take along. The others are about nodes that run:
 // NamespaceNodes, NamespaceChanges and migration.Namespace.
 func Moved() []string {
-	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceSubscriptions, NamespaceRetained, NamespaceWills}
+	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceSubscriptions, NamespaceRetained,
+		NamespaceWills}
 }
 
 // Meta is the gateway's metadata.
@@ -115,7 +116,8 @@ func (m *Meta) Start(ctx context.Context) error {
 		for _, r := range m.mirrors {
 			m.wg.Go(func() { r.run(run) })
 		}
-		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run, m.retained.tells, m.calls.run, m.follower.run} {
+		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run,
+			m.retained.tells, m.calls.run, m.follower.run} {
 			m.wg.Go(func() { f(run) })
 		}
 	})

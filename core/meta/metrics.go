@@ -58,7 +58,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.keys, m.synced, m.resyncs, m.errors, m.writes, m.batch, m.invalid, m.retired, m.refilled, m.conflicts} {
+	for _, c := range []prometheus.Collector{m.keys, m.synced, m.resyncs, m.errors, m.writes, m.batch, m.invalid, m.retired, m.refilled,
+		m.conflicts} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

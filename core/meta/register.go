@@ -213,7 +213,8 @@ func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 
 func (m *Meta) filterPut(name string, pinned bool, made time.Time) *pluginv1.Operation {
 	now := time.Now()
-	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, now.UnixMilli(), millis(made), m.opts.NodeID}), 0)
+	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, now.UnixMilli(), millis(made),
+		m.opts.NodeID}), 0)
 }
 
 // madeAt is when a filter was registered first, as far as is known.

@@ -293,7 +293,8 @@ func (m *Meta) EachSessionState(ctx context.Context, f func(*Session) error) err
 }
 
 // scanSessions calls f for every record that can be read, with the name of its pages, and says how many cannot be.
-func (m *Meta) scanSessions(ctx context.Context, f func(e *pluginv1.Entry, at stored, s *Session, pages string) error) (unreadable int, err error) {
+func (m *Meta) scanSessions(ctx context.Context, f func(e *pluginv1.Entry, at stored, s *Session, pages string) error) (unreadable int,
+	err error) {
 	generation := m.backend.generation()
 	_, err = m.backend.list(ctx, NamespaceSessions, "", func(entries []*pluginv1.Entry) error {
 		for _, e := range entries {

@@ -124,7 +124,8 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		if !isFormat(w.Properties, w.Payload) {
 			return c.refuse(packet.PayloadFormatInvalid, "the will's payload is not UTF-8, as its format indicator says it is")
 		}
-		ok, err := c.srv.o.Authority.Authorize(ctx, principal, auth.Action{Kind: auth.Publish, Topic: w.Topic, QoS: w.QoS, Retain: w.Retain})
+		ok, err := c.srv.o.Authority.Authorize(ctx, principal, auth.Action{Kind: auth.Publish, Topic: w.Topic, QoS: w.QoS,
+			Retain: w.Retain})
 		if err != nil {
 			return c.refuse(packet.ServerUnavailable, "the will could not be judged")
 		}
@@ -209,7 +210,8 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.out.mu.Unlock()
 	ack.SessionPresent = present && !cn.CleanStart
 	c.srv.metrics.connects.Inc()
-	c.log.Debug("client connected", "client", c.clientID, "remote", c.remote, "version", c.version.String(), "session_present", ack.SessionPresent)
+	c.log.Debug("client connected", "client", c.clientID, "remote", c.remote, "version", c.version.String(), "session_present",
+		ack.SessionPresent)
 	c.accept(ack)
 	c.expireWith(c.principal)
 	s.Start()

@@ -24,8 +24,9 @@ type acceptedAt struct{}
 func (s *Server) httpServer(l Listener) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc(l.Path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(l, w, r) })
-	return &http.Server{Handler: mux, ReadHeaderTimeout: s.o.ConnectTimeout, ReadTimeout: s.o.ConnectTimeout, WriteTimeout: s.o.ConnectTimeout,
-		IdleTimeout: s.o.ConnectTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	return &http.Server{Handler: mux, ReadHeaderTimeout: s.o.ConnectTimeout, ReadTimeout: s.o.ConnectTimeout,
+		WriteTimeout: s.o.ConnectTimeout,
+		IdleTimeout:  s.o.ConnectTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return context.WithValue(ctx, acceptedAt{}, time.Now())
 		}}

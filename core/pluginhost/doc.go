@@ -2,7 +2,8 @@
 //
 // Host starts plugins and stops them; Plugin is one of them, whatever process serves it at the moment. What the rest of
 // the gateway calls are the stable gRPC clients Plugin.Auth and Plugin.Meta: each call goes to the process that lives now,
-// with a deadline, a bound on calls under way and a circuit breaker for each kind of calls (pool.go), and waits a moment where a restart is under way.
+// with a deadline, a bound on calls under way and a circuit breaker for each kind of calls (pool.go), and waits a moment where a
+// restart is under way.
 //
 // The way of a start (launch.go): verify the file, start the process, handshake, Describe, Configure, Activate, Health.
 // The first start answers an error of one line at once or after a bounded time; later ones, after a crash or a hang, are repeated

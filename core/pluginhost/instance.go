@@ -32,7 +32,8 @@ type instance struct {
 	sockets  string           // the private directory for its socket
 	control  pluginv1.PluginClient
 	describe *pluginv1.DescribeResponse
-	// offered are the contract versions that the gateway speaks, version is the one that was agreed on; secure says whether the transport is.
+	// offered are the contract versions that the gateway speaks, version is the one that was agreed on; secure says whether the
+	// transport is.
 	offered []int
 	version int
 	secure  bool

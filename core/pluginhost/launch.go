@@ -171,7 +171,8 @@ func attend(ctx context.Context, inst *instance, born <-chan *process, shaken <-
 			_ = p.Kill(ctx)
 			return
 		case <-tick.C:
-			inst.spec.log.Warn("waiting for the plugin to say where it listens", "pid", p.pid(), "waited", time.Since(began).Round(time.Second).String(),
+			inst.spec.log.Warn("waiting for the plugin to say where it listens", "pid", p.pid(), "waited",
+				time.Since(began).Round(time.Second).String(),
 				"plugins.start_timeout", inst.shakesWithin.String())
 		}
 	}

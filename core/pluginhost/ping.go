@@ -72,8 +72,10 @@ func (i *instance) ping(ctx context.Context) error {
 func (i *instance) pingAuth(ctx context.Context) error {
 	client := pluginv1.NewAuthClient(i.conn)
 	nobody := "lmqgate-ping-" + rand.Text()
-	connection := &pluginv1.Connection{ClientId: nobody, HasUsername: true, Username: nobody, MqttVersion: 5, Listener: "tcp", RemoteAddress: "127.0.0.1:1"}
-	admitted, err := client.Authenticate(ctx, &pluginv1.AuthenticateRequest{Connection: connection, HasPassword: true, Password: []byte(rand.Text())})
+	connection := &pluginv1.Connection{ClientId: nobody, HasUsername: true, Username: nobody, MqttVersion: 5, Listener: "tcp",
+		RemoteAddress: "127.0.0.1:1"}
+	admitted, err := client.Authenticate(ctx, &pluginv1.AuthenticateRequest{Connection: connection, HasPassword: true,
+		Password: []byte(rand.Text())})
 	if err != nil {
 		return i.step("Authenticate", err)
 	}

@@ -36,7 +36,8 @@ type Spec struct {
 // Spec is what Start makes of a name, a kind and a configuration block: the plugin of that name in Options.Dir, pinned where
 // Options.Checksums pins it.
 func (h *Host) Spec(name string, kind pluginv1.Kind, config map[string]any) Spec {
-	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name], StartTimeout: h.opts.StartTimeout, MemoryLimit: h.opts.MemoryLimit}
+	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name],
+		StartTimeout: h.opts.StartTimeout, MemoryLimit: h.opts.MemoryLimit}
 }
 
 // Modes of a plugin that is not run as an operator's.

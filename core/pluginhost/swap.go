@@ -209,5 +209,6 @@ func (p *Plugin) Differs(what Spec) (bool, error) {
 		s.Name = now.Name // it says that itself
 	}
 	return info.State != StateRunning || now.Name != s.Name || !bytes.Equal(now.block, s.block) || now.Dir != s.Dir ||
-		now.Checksum != s.Checksum || now.Path != s.Path || now.Attach != s.Attach || now.MemoryLimit != s.MemoryLimit || now.StartTimeout != s.StartTimeout || info.Checksum != file.sum, nil
+		now.Checksum != s.Checksum || now.Path != s.Path || now.Attach != s.Attach ||
+		now.MemoryLimit != s.MemoryLimit || now.StartTimeout != s.StartTimeout || info.Checksum != file.sum, nil
 }

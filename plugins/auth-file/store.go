@@ -152,7 +152,8 @@ func stampOf(path string) stamp {
 	return stamp{modified: info.ModTime(), size: info.Size(), info: info}
 }
 
-// readUsers reads the file; where it holds what before was read from, the answer is before. A file that everybody may write gives everybody every right, so it is refused.
+// readUsers reads the file; where it holds what before was read from, the answer is before. A file that everybody may write gives
+// everybody every right, so it is refused.
 func readUsers(path string, before *users) (*users, []sdk.Problem) {
 	text, err := trustedfile.Read(path, maxFileBytes)
 	if err != nil {

@@ -69,9 +69,9 @@ type users struct {
 // decoySeed makes the decoys of one process unpredictable.
 var decoySeed = maphash.MakeSeed()
 
-// find looks up a user with a password hash. For a name that no such user has, it answers a decoy, to be judged in the user's place and then refused: the
-// hash of some user, always the same for the same name, so that the time that a refusal takes says nothing about which
-// names exist, even where users have hashes of different costs. Where nobody has a hash, it answers nil.
+// find looks up a user with a password hash. For a name that no such user has, it answers a decoy, to be judged in the user's place and
+// then refused: the hash of some user, always the same for the same name, so that the time that a refusal takes says nothing about
+// which names exist, even where users have hashes of different costs. Where nobody has a hash, it answers nil.
 func (s *users) find(name string) (u *user, known bool) {
 	if u := s.byName[name]; u != nil && u.hash != nil {
 		return u, true

@@ -1,17 +1,21 @@
 // Package e2e tests lmqgate as a whole: the programs as they are shipped, real
 // configuration files, real clients, and a real RocketMQ where one is asked for.
 //
-// TestMain builds lmqgate and its plugins once, into a directory of its own.
-// A Gateway is one `lmqgate serve` with a data directory that outlives it, so a
-// test can stop it, kill it and start it again. Scenarios that must hold
-// everywhere run once for each profile: the local store with meta-local, and
-// RocketMQ with meta-namesrv; the core ones also with each other auth plugin, and with meta-etcd on both stores. LMQGATE_ROCKETMQ names the version of RocketMQ;
-// without it, the RocketMQ profile is skipped, which LMQGATE_REQUIRE_ROCKETMQ=1
-// makes a failure. One RocketMQ serves the whole run, so tests name their
-// first-level topics with Gateway.Topic, and run one after the other.
+// TestMain builds lmqgate and its plugins once. A Gateway is one `lmqgate serve`
+// with a data directory that outlives it, so a test can stop it, kill it and start
+// it again. Scenarios that must hold everywhere run once for each profile: the local
+// store with meta-local, and RocketMQ with meta-namesrv. The core scenarios also run
+// with each other auth plugin, and with meta-etcd on both stores.
+//
+// LMQGATE_ROCKETMQ names the version of RocketMQ. Without it, the RocketMQ profile is
+// skipped, which LMQGATE_REQUIRE_ROCKETMQ=1 makes a failure. LMQGATE_VERSION_RUN=1
+// selects the tests that can depend on the version; see onEachVersion.
+//
+// Tests run side by side. A RocketMQ belongs to one test at a time (see pool), and
+// serves many, so tests name their first-level topics with Gateway.Topic.
 //
 // LMQGATE_E2E_RACE=1 builds everything with the race detector.
 //
-// Programs of others that a test needs (mosquitto-clients, Python, Node.js) may be
+// Other programs that a test needs (mosquitto-clients, Python, Node.js) may be
 // missing on a developer's machine; where CI=true, that is a failure.
 package e2e

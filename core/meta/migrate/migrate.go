@@ -58,8 +58,8 @@ type Result struct {
 	Again bool
 }
 
-// ErrUndecided is wrapped where the arbiter did not answer, so that it is not known whether the cluster moves. Nodes hold their writes until it
-// answers.
+// ErrUndecided is wrapped where the arbiter did not answer, so that it is not known whether the cluster moves. Nodes hold their writes
+// until it answers.
 var ErrUndecided = errors.New("the migration is undecided")
 
 // run is one call of Run.

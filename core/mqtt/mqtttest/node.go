@@ -140,7 +140,8 @@ func (n *Node) Restart() {
 	plug := &plug{next: n.backend.Client()}
 	md, err := meta.New(meta.Options{Client: plug, Traits: n.backend.Traits, NodeID: n.id, Log: log})
 	require.NoError(n.tb, err)
-	topics := catalog.New(catalog.Options{Store: faults, Meta: md, Dispatch: catalog.Lean, AutoCreate: !n.cfg.NoAutoCreate, Queues: 1, Log: log})
+	topics := catalog.New(catalog.Options{Store: faults, Meta: md, Dispatch: catalog.Lean, AutoCreate: !n.cfg.NoAutoCreate, Queues: 1,
+		Log: log})
 	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
 	do := n.cfg.Delivery
 	do.Store, do.Catalog, do.Retained, do.Log = faults, topics, md.SeenRetained, log

@@ -86,7 +86,8 @@ func (p *plug) Get(ctx context.Context, in *pluginv1.GetRequest, o ...grpc.CallO
 	return p.next.Get(ctx, in, o...)
 }
 
-func (p *plug) List(ctx context.Context, in *pluginv1.ListRequest, o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
+func (p *plug) List(ctx context.Context, in *pluginv1.ListRequest,
+	o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
 	if err := p.pulled(); err != nil {
 		return nil, err
 	}
@@ -117,7 +118,8 @@ func (p *plug) Batch(ctx context.Context, in *pluginv1.BatchRequest, o ...grpc.C
 	return p.next.Batch(ctx, in, o...)
 }
 
-func (p *plug) Watch(ctx context.Context, in *pluginv1.WatchRequest, o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.WatchResponse], error) {
+func (p *plug) Watch(ctx context.Context, in *pluginv1.WatchRequest,
+	o ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.WatchResponse], error) {
 	if err := p.pulled(); err != nil {
 		return nil, err
 	}

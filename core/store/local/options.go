@@ -36,11 +36,13 @@ type Options struct {
 	SyncInterval time.Duration
 	// Retention is the age at which records are removed; 0 keeps them for ever.
 	Retention time.Duration
-	// MaxBytes is the size of the records on disk (compressed, without the newest few MiB) beyond which the oldest are removed; 0 is no bound.
+	// MaxBytes is the size of the records on disk (compressed, without the newest few MiB) beyond which the oldest are removed; 0 is no
+	// bound.
 	MaxBytes int64
 	// MaxRecord is the largest record in bytes, payload, properties and queue names together (0: DefaultMaxRecord).
 	MaxRecord int
-	// MinFree is the free disk space, in bytes, below which appends are refused with store.ErrUnavailable (0: DefaultMinFree; negative: no check).
+	// MinFree is the free disk space, in bytes, below which appends are refused with store.ErrUnavailable (0: DefaultMinFree; negative:
+	// no check).
 	MinFree int64
 	// Log receives what an operator should know; nil discards it.
 	Log *slog.Logger

@@ -3,7 +3,8 @@
 // INNER_MULTI_DISPATCH property. RocketMQ applications produce and consume the same records; properties.go documents their
 // properties, which are those of Apache RocketMQ MQTT and some of our own.
 //
-// Everything goes through package remoting; rocketmq-client-go's producer can be chosen for sending (see sender for why it is not the default).
+// Everything goes through package remoting; rocketmq-client-go's producer can be chosen for sending (see sender for why it is not the
+// default).
 //
 // What is promised, and where it ends:
 //   - Append calls done without an error only after the broker said that it has the record, as safely as it is configured to

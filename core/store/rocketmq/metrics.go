@@ -22,7 +22,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	name := func(n, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "lmqgate", Subsystem: "store_rocketmq", Name: n, Help: help}
 	}
-	appends := prometheus.NewCounterVec(prometheus.CounterOpts(name("appends_total", "Appends by result: stored or failed.")), []string{"result"})
+	appends := prometheus.NewCounterVec(prometheus.CounterOpts(name("appends_total", "Appends by result: stored or failed.")),
+		[]string{"result"})
 	m := &metrics{
 		stored: appends.WithLabelValues("stored"), failed: appends.WithLabelValues("failed"),
 		inFlight:  prometheus.NewGauge(prometheus.GaugeOpts(name("appends_in_flight", "Appends that are not answered yet."))),
@@ -37,7 +38,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		foreign: prometheus.NewCounter(prometheus.CounterOpts(name("records_foreign_total",
 			"Records that were passed over because their RocketMQ topic does not hold their first level: undecided transactions, retries, dead letters, delays, strangers. A record counts each time it is met."))),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "lmqgate", Subsystem: "store_rocketmq", Name: "append_seconds", Help: "Time from append to answer, retries included.",
+			Namespace: "lmqgate", Subsystem: "store_rocketmq", Name: "append_seconds",
+			Help:    "Time from append to answer, retries included.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 	}

@@ -114,7 +114,8 @@ func brokerError(name string, err error) error {
 // records decodes what a pull brought, with each record's offset in the queue that was pulled. What does not count is left out, and
 // follow-ups where they are not wanted. next is where to go on: before the end of the pull where the inflated bodies reach the
 // budget of one answer.
-func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) (records []*store.Record, offsets []int64, next int64) {
+func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) (records []*store.Record,
+	offsets []int64, next int64) {
 	records = make([]*store.Record, 0, len(pull.Messages))
 	offsets = make([]int64, 0, len(pull.Messages))
 	dense := pull.Next-offset == int64(len(pull.Messages))
