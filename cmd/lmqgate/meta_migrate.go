@@ -9,11 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lmqgate/lmqgate/core/meta/migrate"
+	"github.com/lmqgate/lmqgate/core/meta/migration/coordinator"
 )
 
 func newMetaMigrateCommand(app *app) *cobra.Command {
-	var o migrate.Options
+	var o coordinator.Options
 	var from, to string
 	cmd := &cobra.Command{
 		Use:   "migrate --from FILE [--to FILE]",
@@ -60,12 +60,12 @@ func newMetaMigrateCommand(app *app) *cobra.Command {
 				return fmt.Errorf("target: %w", err)
 			}
 			defer b.close()
-			o.From = migrate.Side{Name: source.Meta.Plugin, Client: a.client(), Traits: a.traits()}
-			o.To = migrate.Side{Name: name, Client: b.client(), Traits: b.traits()}
+			o.From = coordinator.Side{Name: source.Meta.Plugin, Client: a.client(), Traits: a.traits()}
+			o.To = coordinator.Side{Name: name, Client: b.client(), Traits: b.traits()}
 			o.Say = func(format string, args ...any) {
 				fmt.Fprintln(cmd.OutOrStdout(), oneLine(fmt.Sprintf(format, args...)))
 			}
-			done, err := migrate.Run(ctx, o)
+			done, err := coordinator.Run(ctx, o)
 			if err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ func newMetaMigrateCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-func printMigrated(cmd *cobra.Command, name string, done *migrate.Result) error {
+func printMigrated(cmd *cobra.Command, name string, done *coordinator.Result) error {
 	out := cmd.OutOrStdout()
 	if done.Again {
 		fmt.Fprintf(out, "the metadata is on %s: an earlier run had moved it\n", name)

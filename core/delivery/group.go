@@ -160,7 +160,7 @@ func (g *group) take(q *groupQueue, handed []store.Handout, until time.Time) {
 			g.hub.metrics.groupAgain.Inc()
 		}
 		switch {
-		case !g.accepts(h.Record):
+		case !matches(g.filter, h.Record):
 			l.ack()
 		case len(g.readers) == 0:
 			l.giveBack()
@@ -169,13 +169,6 @@ func (g *group) take(q *groupQueue, handed []store.Handout, until time.Time) {
 		}
 	}
 	g.wake()
-}
-
-func (g *group) accepts(rec *store.Record) bool {
-	if _, p2p := topic.P2PTarget(rec.Topic); p2p {
-		return false
-	}
-	return topic.Match(g.filter, rec.Topic) && topic.ValidateName(rec.Topic) == nil
 }
 
 // keepGroups looks after the groups until the hub closes.

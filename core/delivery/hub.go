@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -101,11 +102,11 @@ func New(o Options) *Hub {
 		tails:   make(map[tailKey]*tail),
 		groups:  make(map[string]*group), inGroups: make(map[string]int),
 	}
-	setDefault(&h.budget, 64<<20)
-	setDefault(&h.maxBehind, 100_000)
-	setDefault(&h.linger, 30*time.Second)
-	setDefault(&h.verify, time.Minute)
-	setDefault(&h.hidden, 30*time.Second)
+	h.budget = cmp.Or(h.budget, 64<<20)
+	h.maxBehind = cmp.Or(h.maxBehind, 100_000)
+	h.linger = cmp.Or(h.linger, 30*time.Second)
+	h.verify = cmp.Or(h.verify, time.Minute)
+	h.hidden = cmp.Or(h.hidden, 30*time.Second)
 	if h.retain == nil {
 		h.retain = func(*store.Record) {}
 	}
@@ -116,13 +117,6 @@ func New(o Options) *Hub {
 	h.wg.Add(1)
 	go h.sweep()
 	return h
-}
-
-func setDefault[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }
 
 // Close stops all tails and background work. Readers that are still open stay silent.

@@ -32,10 +32,15 @@ func (s *source) accepts(rec *store.Record) bool {
 		target, ok := topic.P2PTarget(rec.Topic)
 		return ok && target == s.client
 	}
+	return matches(s.filter, rec)
+}
+
+// matches reports whether a record is one that a filter is for, by its own topic.
+func matches(filter string, rec *store.Record) bool {
 	if _, p2p := topic.P2PTarget(rec.Topic); p2p {
 		return false
 	}
-	return topic.Match(s.filter, rec.Topic) && topic.ValidateName(rec.Topic) == nil
+	return topic.Match(filter, rec.Topic) && topic.ValidateName(rec.Topic) == nil
 }
 
 // feed takes a record that matches the source's filter from a tail.

@@ -34,7 +34,7 @@ type link struct {
 // backend calls the plugin, with deadlines, retries and counters.
 type backend struct {
 	link         atomic.Pointer[link]
-	gate         *gate
+	gate         *writeGate
 	callTimeout  time.Duration
 	writeTimeout time.Duration
 	metrics      *metrics

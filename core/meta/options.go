@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,12 +59,6 @@ type Options struct {
 	ListedFilters int
 }
 
-func setDefault[T int | time.Duration](v *T, d T) {
-	if *v <= 0 {
-		*v = d
-	}
-}
-
 // check fills in defaults and says what is missing.
 func (o *Options) check() error {
 	switch {
@@ -77,18 +72,18 @@ func (o *Options) check() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	setDefault(&o.MaxFilters, 100_000)
-	setDefault(&o.CallTimeout, 3*time.Second)
-	setDefault(&o.WriteTimeout, 5*time.Second)
-	setDefault(&o.PollInterval, time.Second)
-	setDefault(&o.UpstreamPollInterval, 5*time.Second)
-	setDefault(&o.ResyncInterval, time.Minute)
-	setDefault(&o.HeartbeatInterval, 5*time.Second)
-	setDefault(&o.LostAfter, 4*o.HeartbeatInterval)
-	setDefault(&o.FilterGrace, time.Hour)
-	setDefault(&o.TombstoneTTL, tombstoneTTL)
-	setDefault(&o.ListedFilters, 1000)
-	setDefault(&o.MigrationLease, migration.Lease)
+	o.MaxFilters = cmp.Or(o.MaxFilters, 100_000)
+	o.CallTimeout = cmp.Or(o.CallTimeout, 3*time.Second)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, 5*time.Second)
+	o.PollInterval = cmp.Or(o.PollInterval, time.Second)
+	o.UpstreamPollInterval = cmp.Or(o.UpstreamPollInterval, 5*time.Second)
+	o.ResyncInterval = cmp.Or(o.ResyncInterval, time.Minute)
+	o.HeartbeatInterval = cmp.Or(o.HeartbeatInterval, 5*time.Second)
+	o.LostAfter = cmp.Or(o.LostAfter, 4*o.HeartbeatInterval)
+	o.FilterGrace = cmp.Or(o.FilterGrace, time.Hour)
+	o.TombstoneTTL = cmp.Or(o.TombstoneTTL, tombstoneTTL)
+	o.ListedFilters = cmp.Or(o.ListedFilters, 1000)
+	o.MigrationLease = cmp.Or(o.MigrationLease, migration.Lease)
 	return nil
 }
 

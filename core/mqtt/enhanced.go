@@ -10,6 +10,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
+// Enhanced authentication: conversations of several AUTH packets, before CONNACK and after it. See login.go for passwords.
+
 const (
 	// maxExchangeSteps bounds the steps of one enhanced authentication.
 	maxExchangeSteps = 16
@@ -30,12 +32,8 @@ type enhanced struct {
 	end   *time.Timer
 }
 
-// authenticate asks who the client is: by its password, or by the method that it names (MQTT 5, 4.12). What it answers itself
-// comes back as errEnded.
-func (c *conn) authenticate(ctx context.Context, req auth.Request, props *packet.Properties) (*auth.Principal, error) {
-	if props.AuthenticationMethod == nil {
-		return c.srv.o.Authority.Authenticate(ctx, req)
-	}
+// exchange asks who the client is by the method that it names (MQTT 5, 4.12). What it answers itself comes back as errEnded.
+func (c *conn) exchange(ctx context.Context, req auth.Request, props *packet.Properties) (*auth.Principal, error) {
 	req.Password, req.HasPassword = nil, false // not asked for again
 	e := &enhanced{method: *props.AuthenticationMethod, req: req}
 	c.enhanced = e

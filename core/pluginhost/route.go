@@ -27,7 +27,7 @@ type route struct {
 	plugin   *Plugin
 	deadline time.Duration
 	slots    [pools]chan struct{}
-	gate     *gate
+	gate     *callGate
 	// listLimit bounds a listing, in bytes.
 	listLimit int64
 }
@@ -35,7 +35,7 @@ type route struct {
 var _ grpc.ClientConnInterface = (*route)(nil)
 
 func newRoute(p *Plugin, deadline time.Duration) *route {
-	r := &route{plugin: p, deadline: deadline, gate: newGate(), listLimit: listLimit}
+	r := &route{plugin: p, deadline: deadline, gate: newCallGate(), listLimit: listLimit}
 	for i := range r.slots {
 		r.slots[i] = make(chan struct{}, callsUnderWay[i])
 	}

@@ -13,7 +13,8 @@ type config struct {
 	PollInterval time.Duration `config:"poll_interval" default:"50ms" doc:"how often the database is asked for what other processes wrote"`
 }
 
-func (c config) check() []sdk.Problem {
+// Check implements sdk.Checker.
+func (c config) Check() []sdk.Problem {
 	if c.PollInterval < time.Millisecond || c.PollInterval > 10*time.Second {
 		return []sdk.Problem{sdk.Problemf("poll_interval", "must be from 1ms to 10s")}
 	}

@@ -56,7 +56,7 @@ func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 		p.log = setup.Log
 	}
 	p.path = p.config.file(setup)
-	return p.config.check()
+	return nil
 }
 
 func (p *plugin) Activate(ctx context.Context) error {

@@ -14,8 +14,8 @@ type config struct {
 	MaxConcurrentHashes int           `config:"max_concurrent_hashes" default:"0" doc:"passwords that are hashed at a time; 0: one for each processor; at most 256"`
 }
 
-// check finds what the types cannot say, and fills in what depends on the machine.
-func (c *config) check() []sdk.Problem {
+// Check implements sdk.Checker: it finds what the types cannot say, and fills in what depends on the machine.
+func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	if c.ReloadInterval < 100*time.Millisecond || c.ReloadInterval > time.Hour {
 		problems = append(problems, sdk.Problemf("reload_interval", "must be from 100ms to 1h, not %s", c.ReloadInterval))

@@ -43,11 +43,7 @@ func (p *plugin) Info() sdk.Info {
 
 // Configure implements sdk.Plugin. A file that cannot be used is a problem here; later it is not.
 func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
-	problems := setup.Decode(&p.config)
-	if len(problems) == 0 {
-		problems = p.config.check()
-	}
-	if len(problems) > 0 {
+	if problems := setup.Decode(&p.config); len(problems) > 0 {
 		return problems
 	}
 	p.store = &store{path: setup.Path(p.config.File), log: setup.Log, revoked: newRevocations()}

@@ -18,8 +18,8 @@ type user struct {
 	Rules     []topicrules.Rule `config:"rules" doc:"what the user may do: the first match decides; no rules: everything; no match: nothing"`
 }
 
-// check finds what the types cannot say.
-func (c *config) check() []sdk.Problem {
+// Check implements sdk.Checker: it finds what the types cannot say.
+func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	if len(c.Users) == 0 {
 		problems = append(problems, sdk.Problemf("users", "names nobody, so nobody could connect; write at least one user"))

@@ -36,11 +36,7 @@ func (p *plugin) Info() sdk.Info {
 // Configure implements sdk.Plugin.
 func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	var c config
-	problems := setup.Decode(&c)
-	if len(problems) == 0 {
-		problems = c.check()
-	}
-	if len(problems) > 0 {
+	if problems := setup.Decode(&c); len(problems) > 0 {
 		return problems
 	}
 	p.users = make(map[string]user, len(c.Users))

@@ -28,8 +28,8 @@ type config struct {
 
 const maxCache = 24 * time.Hour
 
-// check finds what the types cannot say.
-func (c *config) check() []sdk.Problem {
+// Check implements sdk.Checker: it finds what the types cannot say.
+func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	add := func(key, format string, args ...any) { problems = append(problems, sdk.Problemf(key, format, args...)) }
 	for _, u := range []struct{ key, url string }{

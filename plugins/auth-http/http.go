@@ -42,11 +42,7 @@ func (p *plugin) Info() sdk.Info {
 
 // Configure implements sdk.Plugin. The webhook is not asked: it may come later.
 func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
-	problems := setup.Decode(&p.config)
-	if len(problems) == 0 {
-		problems = p.config.check()
-	}
-	if len(problems) > 0 {
+	if problems := setup.Decode(&p.config); len(problems) > 0 {
 		return problems
 	}
 	c := p.config

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"encoding/json"
-	"strconv"
 	"strings"
+
+	"github.com/lmqgate/lmqgate/plugins/internal/scalar"
 )
 
 // claims are the claims of a token whose signature was right; numbers are json.Number.
@@ -34,7 +34,7 @@ func (c claims) text(name string) (string, bool) {
 	if !there {
 		return "", false
 	}
-	return scalar(v)
+	return scalar.Text(v)
 }
 
 // texts is a claim that is one value or a list of values.
@@ -46,21 +46,9 @@ func (c claims) texts(name string) []string {
 	}
 	var out []string
 	for _, item := range list {
-		if s, ok := scalar(item); ok {
+		if s, ok := scalar.Text(item); ok {
 			out = append(out, s)
 		}
 	}
 	return out
-}
-
-func scalar(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case json.Number:
-		return v.String(), true
-	case bool:
-		return strconv.FormatBool(v), true
-	}
-	return "", false
 }

@@ -85,8 +85,8 @@ func (f *foreign) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// check finds what the types cannot say, and fills in what depends on other keys.
-func (c *config) check() []sdk.Problem {
+// Check implements sdk.Checker: it finds what the types cannot say, and fills in what depends on other keys.
+func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	add := func(key, format string, args ...any) { problems = append(problems, sdk.Problemf(key, format, args...)) }
 	if len(c.Keys) == 0 && len(c.JWKS) == 0 {

@@ -42,9 +42,6 @@ func (p *plugin) Info() sdk.Info {
 // Configure implements sdk.Plugin.
 func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	problems := setup.Decode(&p.config)
-	if len(problems) == 0 {
-		problems = p.config.check()
-	}
 	if len(problems) > 0 {
 		return problems
 	}

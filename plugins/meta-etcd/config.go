@@ -36,8 +36,8 @@ type tlsConfig struct {
 	InsecureSkipVerify bool   `config:"insecure_skip_verify" default:"false" doc:"Do not verify etcd's certificates; for tests"`
 }
 
-// check returns problems that types cannot express.
-func (c *config) check() (problems []sdk.Problem) {
+// Check implements sdk.Checker: it returns problems that types cannot express.
+func (c *config) Check() (problems []sdk.Problem) {
 	if len(c.Endpoints) == 0 {
 		problems = append(problems, sdk.Problemf("endpoints", "at least one host:port is needed"))
 	}

@@ -65,11 +65,7 @@ func (e *etcd) Traits() *pluginv1.MetaTraits {
 
 func (e *etcd) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	var c config
-	problems := setup.Decode(&c)
-	if len(problems) == 0 {
-		problems = c.check()
-	}
-	if len(problems) > 0 {
+	if problems := setup.Decode(&c); len(problems) > 0 {
 		return problems
 	}
 	client, problems := c.client(setup)

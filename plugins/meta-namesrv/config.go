@@ -27,8 +27,8 @@ type tlsConfig struct {
 	InsecureSkipVerify bool   `config:"insecure_skip_verify" default:"false" doc:"Do not verify the namesrvs' certificates; for tests"`
 }
 
-// check returns problems that types cannot express.
-func (c *config) check() (problems []sdk.Problem) {
+// Check implements sdk.Checker: it returns problems that types cannot express.
+func (c *config) Check() (problems []sdk.Problem) {
 	if len(c.Namesrv) == 0 {
 		problems = append(problems, sdk.Problemf("namesrv", "at least one host:port is needed"))
 	}

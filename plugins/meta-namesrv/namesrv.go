@@ -49,11 +49,7 @@ func (n *namesrv) Traits() *pluginv1.MetaTraits {
 
 func (n *namesrv) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	var c config
-	problems := setup.Decode(&c)
-	if len(problems) == 0 {
-		problems = c.check()
-	}
-	if len(problems) > 0 {
+	if problems := setup.Decode(&c); len(problems) > 0 {
 		return problems
 	}
 	client, problems := c.client(setup)

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lmqgate/lmqgate/plugins/internal/scalar"
 )
 
 // Decode decodes a configuration block, a JSON object, into dst, a pointer to a struct. Fields are described by tags:
@@ -70,7 +72,7 @@ func (d *decoder) decode(key string, v any, rv reflect.Value) {
 		return
 	}
 	if rv.CanAddr() && rv.Addr().Type().Implements(textType) {
-		text, ok := scalar(v)
+		text, ok := scalar.Text(v)
 		if !ok {
 			d.problem(key, "must be a string, not %s", kindOf(v))
 			return
@@ -165,7 +167,7 @@ func (d *decoder) mapping(key string, v any, rv reflect.Value) {
 }
 
 func (d *decoder) duration(key string, v any, rv reflect.Value) {
-	text, ok := scalar(v)
+	text, ok := scalar.Text(v)
 	if !ok {
 		d.problem(key, "must be a duration such as 3s, not %s", kindOf(v))
 		return
@@ -183,7 +185,7 @@ func (d *decoder) duration(key string, v any, rv reflect.Value) {
 }
 
 func (d *decoder) scalar(key string, v any, rv reflect.Value) {
-	text, ok := scalar(v)
+	text, ok := scalar.Text(v)
 	switch rv.Kind() {
 	case reflect.String:
 		// A number is not taken for a text: YAML may have read 0123 as 83.
@@ -223,19 +225,6 @@ func (d *decoder) scalar(key string, v any, rv reflect.Value) {
 	default:
 		panic(fmt.Sprintf("sdk.Decode: configuration key %q has the type %s, which cannot be configured", key, rv.Type()))
 	}
-}
-
-// scalar is the text of a string, number or boolean.
-func scalar(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case json.Number:
-		return v.String(), true
-	case bool:
-		return strconv.FormatBool(v), true
-	}
-	return "", false
 }
 
 func kindOf(v any) string {

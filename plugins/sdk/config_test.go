@@ -139,3 +139,30 @@ func TestPathsAreRelativeToTheConfigurationFile(t *testing.T) {
 	require.Equal(t, "/b.pem", s.Path("/b.pem"))
 	require.Empty(t, s.Path(""))
 }
+
+// bounded is a configuration that checks itself.
+type bounded struct {
+	Size int `config:"size"`
+}
+
+func (b *bounded) Check() []Problem {
+	if b.Size > 10 {
+		return []Problem{Problemf("size", "must be at most 10")}
+	}
+	return nil
+}
+
+func TestAConfigurationChecksItselfOnceItsTypesAreRight(t *testing.T) {
+	for block, want := range map[string][]string{
+		`{"size": 10}`:             nil,
+		`{"size": 11}`:             {"size"},
+		`{"size": 11, "sise": 11}`: {"sise"},
+		`{"size": "many"}`:         {"size"},
+	} {
+		var keys []string
+		for _, p := range (Setup{Config: []byte(block)}).Decode(&bounded{}) {
+			keys = append(keys, p.Key)
+		}
+		require.Equal(t, want, keys, block)
+	}
+}

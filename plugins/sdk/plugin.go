@@ -37,8 +37,20 @@ type Setup struct {
 	Log *slog.Logger
 }
 
-// Decode decodes the configuration into dst, a pointer to a struct, strictly; see the function Decode.
-func (s Setup) Decode(dst any) []Problem { return Decode(s.Config, dst) }
+// Decode decodes the configuration into dst, a pointer to a struct, strictly; see the function Decode. Where that finds no problem
+// and dst is a Checker, dst checks itself.
+func (s Setup) Decode(dst any) []Problem {
+	problems := Decode(s.Config, dst)
+	if c, ok := dst.(Checker); ok && len(problems) == 0 {
+		return c.Check()
+	}
+	return problems
+}
+
+// Checker is implemented by a configuration struct that finds what its types cannot say.
+type Checker interface {
+	Check() []Problem
+}
 
 // Path resolves a path from the configuration: absolute paths stay, others are relative to ConfigDir. "" stays "".
 func (s Setup) Path(path string) string {

@@ -33,9 +33,6 @@ func ServeAuth(p AuthPlugin) { serve(newAuthServer(p, newLogger(stderr))) }
 // ServeMeta serves a meta plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
 func ServeMeta(p MetaPlugin) { serve(newMetaServer(p, newLogger(stderr))) }
 
-// Log returns a logger whose lines reach the gateway's log with the plugin's name. Setup.Log is the same.
-func Log() *slog.Logger { return newLogger(stderr) }
-
 func serve(s *server) {
 	if address, ok := debugAddress(os.Args[1:]); ok && os.Getenv(handshake.CookieKey) == "" {
 		if err := debugUntilSignal(s, address); err != nil {

@@ -1,7 +1,7 @@
 // Package migration is the protocol that moves the metadata of a running cluster from one backend to another.
 //
 // Gateways never talk to each other, so command and nodes communicate through a board: the namespace lmqgate.migration of the old
-// backend (the source). The command (migrate.Run) writes a plan there, and each node writes its answer. core/meta has the node's side.
+// backend (the source). The command (coordinator.Run) writes a plan there, and each node writes its answer. core/meta has the node's side.
 //
 //	phase     the command                                   a node
 //	prepare   copies, again and again                       answers "seen", starts the target's plugin, answers "ready"

@@ -121,17 +121,3 @@ func Compare(ctx context.Context, from, to pluginv1.MetaClient, o Options, f fun
 	}
 	return compare(newScan(ctx, from, o.sorted()), newScan(ctx, to, o.sorted()), &o, f)
 }
-
-// Count counts what a backend holds.
-func Count(ctx context.Context, client pluginv1.MetaClient, o Options) (*Sum, error) {
-	s := newScan(ctx, client, o.sorted())
-	defer s.close()
-	sum := &Sum{}
-	for {
-		e, err := s.next()
-		if err != nil || e == nil {
-			return sum, err
-		}
-		sum.add(e)
-	}
-}

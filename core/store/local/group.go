@@ -18,12 +18,12 @@ import (
 // groups are the groups that were used since the start.
 type groups struct {
 	mu     sync.Mutex
-	byName map[store.Group]*group
-	queues map[string][]*group
+	byName map[store.Group]*groupProgress
+	queues map[string][]*groupProgress
 }
 
-// group is one group's state.
-type group struct {
+// groupProgress is one group's state.
+type groupProgress struct {
 	g   store.Group
 	key []byte // its place on disk, without the kind
 
@@ -33,7 +33,7 @@ type group struct {
 	acked   spans              // acknowledged, above floor
 	touched map[int64]struct{} // where spans begin that are another on disk
 	next    int64              // the first offset that was not handed out yet
-	out     map[int64]lease
+	out     map[int64]handedOut
 	back    []int64            // to be handed out again
 	again   map[int64]struct{} // of out and back: was handed out before
 	serial  uint64             // of the last lease
@@ -43,26 +43,26 @@ type group struct {
 	more   chan struct{} // closed when there may be more to hand out
 }
 
-// lease is a record that is handed out.
-type lease struct {
+// handedOut is a record that a group has for a while.
+type handedOut struct {
 	serial uint64
 	until  time.Time
 }
 
 // of returns the state of a group.
-func (gs *groups) of(g store.Group) *group {
+func (gs *groups) of(g store.Group) *groupProgress {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if have := gs.byName[g]; have != nil {
 		return have
 	}
 	if gs.byName == nil {
-		gs.byName, gs.queues = make(map[store.Group]*group), make(map[string][]*group)
+		gs.byName, gs.queues = make(map[store.Group]*groupProgress), make(map[string][]*groupProgress)
 	}
-	n := &group{
+	n := &groupProgress{
 		g:       g,
 		key:     groupKey(g),
-		out:     map[int64]lease{},
+		out:     map[int64]handedOut{},
 		again:   map[int64]struct{}{},
 		touched: map[int64]struct{}{},
 		more:    make(chan struct{}),
@@ -75,14 +75,14 @@ func (gs *groups) of(g store.Group) *group {
 }
 
 // forget drops the state of a group.
-func (gs *groups) forget(n *group) {
+func (gs *groups) forget(n *groupProgress) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if gs.byName[n.g] != n {
 		return
 	}
 	delete(gs.byName, n.g)
-	rest := make([]*group, 0, len(gs.queues[n.g.Queue]))
+	rest := make([]*groupProgress, 0, len(gs.queues[n.g.Queue]))
 	for _, other := range gs.queues[n.g.Queue] {
 		if other != n {
 			rest = append(rest, other)
@@ -107,21 +107,21 @@ func (gs *groups) offer(r *store.Record) {
 	}
 }
 
-func (n *group) wake() {
+func (n *groupProgress) wake() {
 	n.wakeMu.Lock()
 	defer n.wakeMu.Unlock()
 	close(n.more)
 	n.more = make(chan struct{})
 }
 
-func (n *group) waiter() <-chan struct{} {
+func (n *groupProgress) waiter() <-chan struct{} {
 	n.wakeMu.Lock()
 	defer n.wakeMu.Unlock()
 	return n.more
 }
 
 // begin drops all leases and starts at an offset. Called with mu held.
-func (n *group) begin(at int64) {
+func (n *groupProgress) begin(at int64) {
 	n.floor, n.next, n.acked, n.back, n.loaded = at, at, nil, nil, true
 	n.soonest = time.Time{}
 	clear(n.out)
@@ -196,7 +196,7 @@ func (s *Store) Pop(ctx context.Context, g store.Group, limit int, hidden, wait 
 }
 
 // pop hands out what there is, and says when the first lease ends.
-func (s *Store) pop(ctx context.Context, n *group, limit int, hidden time.Duration) ([]store.Handout, time.Time, error) {
+func (s *Store) pop(ctx context.Context, n *groupProgress, limit int, hidden time.Duration) ([]store.Handout, time.Time, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
@@ -219,7 +219,7 @@ func (s *Store) pop(ctx context.Context, n *group, limit int, hidden time.Durati
 		_, again := n.again[at]
 		n.again[at] = struct{}{}
 		until := now.Add(hidden)
-		n.out[at] = lease{n.serial, until}
+		n.out[at] = handedOut{n.serial, until}
 		if n.soonest.IsZero() || until.Before(n.soonest) {
 			n.soonest = until
 		}
@@ -276,7 +276,7 @@ func nonEmpty(out []store.Handout, err error) error {
 }
 
 // expire takes back leases whose visibility timeout has passed. Called with mu held.
-func (n *group) expire(now time.Time) {
+func (n *groupProgress) expire(now time.Time) {
 	if n.soonest.IsZero() || now.Before(n.soonest) {
 		return
 	}
@@ -294,12 +294,12 @@ func (n *group) expire(now time.Time) {
 
 // gone notes offsets that hold no record any more; they count as acknowledged. It goes to disk with the next acknowledgement, or
 // is found again after a restart. Called with mu held.
-func (n *group) gone(p span) {
+func (n *groupProgress) gone(p span) {
 	n.acked.add(span{max(p.first, n.floor), p.end}, n.touch)
 }
 
 // touch notes that a span is to be written or removed. Called with mu held.
-func (n *group) touch(first int64) { n.touched[first] = struct{}{} }
+func (n *groupProgress) touch(first int64) { n.touched[first] = struct{}{} }
 
 // PopAck acknowledges records, as durably as an append. See store.Store.
 func (s *Store) PopAck(ctx context.Context, g store.Group, receipts []string) error {

@@ -17,16 +17,16 @@ func groupKey(g store.Group) []byte {
 	return append(key, g.Queue...)
 }
 
-func (n *group) floorKey() []byte { return append([]byte{kindGroup}, n.key...) }
+func (n *groupProgress) floorKey() []byte { return append([]byte{kindGroup}, n.key...) }
 
-func (n *group) spanPrefix() []byte { return append([]byte{kindSpan}, n.key...) }
+func (n *groupProgress) spanPrefix() []byte { return append([]byte{kindSpan}, n.key...) }
 
-func (n *group) spanKey(first int64) []byte {
+func (n *groupProgress) spanKey(first int64) []byte {
 	return binary.BigEndian.AppendUint64(n.spanPrefix(), uint64(first))
 }
 
 // load reads a group's progress, once. A group without begins at the queue's minimum. Called with mu held.
-func (n *group) load(s *Store) error {
+func (n *groupProgress) load(s *Store) error {
 	if n.loaded {
 		return nil
 	}
@@ -66,12 +66,12 @@ func (n *group) load(s *Store) error {
 // groupBatch is a change to a group on its way to disk.
 type groupBatch struct {
 	*pebble.Batch
-	n *group
+	n *groupProgress
 }
 
 // changeGroup makes a change and waits until it is durable, or ctx ends. fill is called with the group's mu held, its progress
 // loaded.
-func (s *Store) changeGroup(ctx context.Context, n *group, fill func(*groupBatch) error) error {
+func (s *Store) changeGroup(ctx context.Context, n *groupProgress, fill func(*groupBatch) error) error {
 	return s.await(ctx, func() error {
 		// Changes of one group go to the log in their order, as those of one client do.
 		return s.write(string(n.key), func(b *pebble.Batch) error {

@@ -124,9 +124,6 @@ func (c *Cluster) Leader() int {
 	return -1
 }
 
-// Member is a running member.
-func (c *Cluster) Member(i int) *embed.Etcd { return c.members[i] }
-
 // Stop stops a member; its data stay.
 func (c *Cluster) Stop(i int) {
 	if m := c.members[i]; m != nil {

@@ -231,9 +231,6 @@ func (c *Cluster) BrokerNames() []string {
 	return names
 }
 
-// Version is the RocketMQ version that runs.
-func (c *Cluster) Version() string { return c.opts.Version }
-
 // Dir holds a directory for each process, with its storage and logs.
 func (c *Cluster) Dir() string { return c.dir }
 

@@ -16,9 +16,9 @@ const (
 	holdAll
 )
 
-// gate makes the calls of a plugin wait while a swap must not have any under way. Calls that are held are not lost: they go
+// callGate makes the calls of a plugin wait while a swap must not have any under way. Calls that are held are not lost: they go
 // on, to whichever process serves then, once the gate is open.
-type gate struct {
+type callGate struct {
 	mu   sync.Mutex
 	held holding
 	// open is closed when nothing is held any more; nil while nothing is.
@@ -29,10 +29,10 @@ type gate struct {
 	left chan struct{}
 }
 
-func newGate() *gate { return &gate{left: make(chan struct{}, 1)} }
+func newCallGate() *callGate { return &callGate{left: make(chan struct{}, 1)} }
 
 // enter counts a call in, once it may pass. Without an error leave must follow.
-func (g *gate) enter(ctx context.Context, write bool) error {
+func (g *callGate) enter(ctx context.Context, write bool) error {
 	for {
 		g.mu.Lock()
 		if g.held == holdNothing || g.held == holdWrites && !write {
@@ -54,7 +54,7 @@ func (g *gate) enter(ctx context.Context, write bool) error {
 	}
 }
 
-func (g *gate) leave(write bool) {
+func (g *callGate) leave(write bool) {
 	g.mu.Lock()
 	if write {
 		g.writes--
@@ -73,7 +73,7 @@ func (g *gate) leave(write bool) {
 
 // hold makes calls wait and returns when none of their kind is under way any more, or with an error when ctx ends first.
 // Either way release must follow. Only one swap holds at a time.
-func (g *gate) hold(ctx context.Context, what holding) error {
+func (g *callGate) hold(ctx context.Context, what holding) error {
 	g.mu.Lock()
 	g.held = what
 	if g.open == nil {
@@ -99,7 +99,7 @@ func (g *gate) hold(ctx context.Context, what holding) error {
 }
 
 // release lets the calls that wait go on. It does nothing where none are held.
-func (g *gate) release() {
+func (g *callGate) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held = holdNothing

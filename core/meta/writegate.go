@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// gate stands before every write to the backend. It holds them during a migration, counts those under way, and lets none pass
+// writeGate stands before every write to the backend. It holds them during a migration, counts those under way, and lets none pass
 // for a success that ended when this node could no longer know that the backend is still the one to write to: a process may be
 // paused at any point. See package migration.
-type gate struct {
+type writeGate struct {
 	// look reads the plan of a migration from the backend, and calls permit, hold or refuse.
 	look  func(context.Context) error
 	lease time.Duration
@@ -32,12 +32,12 @@ type gate struct {
 	drained chan struct{}
 }
 
-func newGate(lease time.Duration, look func(context.Context) error) *gate {
-	return &gate{look: look, lease: lease, looking: make(chan struct{}, 1)}
+func newWriteGate(lease time.Duration, look func(context.Context) error) *writeGate {
+	return &writeGate{look: look, lease: lease, looking: make(chan struct{}, 1)}
 }
 
 // permit allows writes for a lease from a moment on.
-func (g *gate) permit(from time.Time) {
+func (g *writeGate) permit(from time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if until := from.Add(g.lease); until.After(g.until) {
@@ -51,7 +51,7 @@ func (g *gate) permit(from time.Time) {
 }
 
 // hold lets no more writes through until permit.
-func (g *gate) hold() {
+func (g *writeGate) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refused = nil
@@ -61,7 +61,7 @@ func (g *gate) hold() {
 }
 
 // refuse fails all writes, with a reason, until permit.
-func (g *gate) refuse(why error) {
+func (g *writeGate) refuse(why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refused = why
@@ -72,20 +72,20 @@ func (g *gate) refuse(why error) {
 }
 
 // expire makes every write look before it counts, those under way too.
-func (g *gate) expire() {
+func (g *writeGate) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.until = time.Time{}
 }
 
 // reopen lets writes go on that look first.
-func (g *gate) reopen() {
+func (g *writeGate) reopen() {
 	g.expire()
 	g.permit(time.Time{})
 }
 
 // closed says why writes are not let through; nil where they are.
-func (g *gate) closed() error {
+func (g *writeGate) closed() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -102,7 +102,7 @@ func (g *gate) closed() error {
 var errHeld = fmt.Errorf("%w: writes are held while the metadata is migrated", ErrUnavailable)
 
 // enter waits until a write may begin. Where it returns nil, leave must be called.
-func (g *gate) enter(ctx context.Context) error {
+func (g *writeGate) enter(ctx context.Context) error {
 	for {
 		g.mu.Lock()
 		open, refused := g.open, g.refused
@@ -132,7 +132,7 @@ func (g *gate) enter(ctx context.Context) error {
 
 // leave ends a write that succeeded or not. An error says that it must not pass for a success: it ended too late, and the backend
 // may have been left by then.
-func (g *gate) leave(ctx context.Context) error {
+func (g *writeGate) leave(ctx context.Context) error {
 	g.mu.Lock()
 	current := time.Now().Before(g.until)
 	g.mu.Unlock()
@@ -155,7 +155,7 @@ func (g *gate) leave(ctx context.Context) error {
 }
 
 // refresh looks, unless another did meanwhile.
-func (g *gate) refresh(ctx context.Context) error {
+func (g *writeGate) refresh(ctx context.Context) error {
 	select {
 	case g.looking <- struct{}{}:
 	case <-ctx.Done():
@@ -172,7 +172,7 @@ func (g *gate) refresh(ctx context.Context) error {
 }
 
 // drain waits until no write is under way. For callers that hold.
-func (g *gate) drain(ctx context.Context) error {
+func (g *writeGate) drain(ctx context.Context) error {
 	g.mu.Lock()
 	if g.underWay == 0 {
 		g.mu.Unlock()
