@@ -10,7 +10,7 @@ MISSPELL_VERSION := v0.8.0
 GRPCIO_TOOLS_VERSION := 1.76.0
 
 # The first is the recommended one, which everything is tested with. To support another, add a word.
-ROCKETMQ_VERSIONS := 5.4.0 5.1.4
+ROCKETMQ_VERSIONS := 5.4.0 5.1.4 5.5.0
 
 # Go compiles a tool once and keeps it in its build cache, which clones on one machine share.
 GOLANGCI    := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -12,7 +12,7 @@ import (
 )
 
 // Versions that lmqgate is tested against; the first is the default.
-var Versions = []string{"5.4.0", "5.1.4"}
+var Versions = []string{"5.4.0", "5.1.4", "5.5.0"}
 
 var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
