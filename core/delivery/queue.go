@@ -39,7 +39,7 @@ type queueView struct {
 	attempts int
 }
 
-// add takes a record of the queue from a tail, in any order.
+// add takes a record of the queue from a tail, in any order. Its topic matches.
 func (v *queueView) add(rec *store.Record, offset int64) {
 	if len(v.readers) == 0 {
 		return
@@ -265,7 +265,7 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 				v.filled = make(map[int64]string)
 			}
 			v.filled[offset] = rec.ID
-			v.take(entry{rec: rec, offset: offset})
+			v.take(entry{rec: rec, offset: offset, foreign: !v.src.accepts(rec)})
 			v.drain()
 		}
 	}

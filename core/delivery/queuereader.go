@@ -75,7 +75,7 @@ func (r *QueueReader) Next(limit int, out []Item) ([]Item, State) {
 			}
 			r.offset = e.offset + 1
 		}
-		if v.src.accepts(e.rec) {
+		if !e.foreign {
 			out = append(out, Item{Record: e.rec, Next: r.offset})
 			limit--
 		}

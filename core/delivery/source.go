@@ -26,7 +26,8 @@ type source struct {
 	queues map[store.QueueRef]*queueView
 }
 
-// accepts reports whether a record is for this source: names of queues can collide, the record's own topic cannot.
+// accepts reports whether a record is for this source: names of queues can collide, the record's own topic cannot. What a tail
+// brings was matched by the hub, and what is read from the store is asked about once, when it enters a window or a reader.
 func (s *source) accepts(rec *store.Record) bool {
 	if s.filter == "" {
 		target, ok := topic.P2PTarget(rec.Topic)

@@ -8,6 +8,8 @@ type entry struct {
 	// offset in the queue, or -1 in windows on the tail.
 	offset int64
 	refs   int32
+	// foreign marks a record of the queue whose topic does not match the filter: it is passed over.
+	foreign bool
 	// late marks a record that came at an offset that was passed already (offsets can repeat); readers take it whatever
 	// their cursor is. In windows on the tail it marks a record that is in the filter's queue as well: it is handed out as Item.Early.
 	late bool

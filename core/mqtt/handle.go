@@ -8,6 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -62,7 +63,7 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 		c.refusePublish(k, p.Topic, packet.NotAuthorized, "its rules do not allow it", nil)
 		return nil
 	}
-	m := message(p, c.clientID)
+	m := session.NewMessage(p, c.clientID)
 	c.session.Publish(ctx, c.lanes, m, p.PacketID, func(err error) { c.published(k, m, err) })
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
-	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
@@ -299,7 +298,7 @@ func (c *conn) setKeepAlive(asked uint16, answer *packet.Properties) {
 }
 
 func (c *conn) will(w *packet.Will) *session.Will {
-	m := message(&packet.Publish{QoS: w.QoS, Retain: w.Retain, Topic: w.Topic, Properties: w.Properties, Payload: w.Payload}, c.clientID)
+	m := session.NewMessage(&packet.Publish{QoS: w.QoS, Retain: w.Retain, Topic: w.Topic, Properties: w.Properties, Payload: w.Payload}, c.clientID)
 	out := &session.Will{Message: m}
 	if w.Properties != nil && w.Properties.WillDelayInterval != nil {
 		out.Delay = time.Duration(*w.Properties.WillDelayInterval) * time.Second
@@ -310,34 +309,4 @@ func (c *conn) will(w *packet.Will) *session.Will {
 // isFormat reports whether a payload is what its Payload Format Indicator says (MQTT 5, 3.3.2.3.2).
 func isFormat(p *packet.Properties, payload []byte) bool {
 	return p == nil || p.PayloadFormat == nil || *p.PayloadFormat == 0 || utf8.Valid(payload)
-}
-
-// message makes the message of a PUBLISH.
-func message(p *packet.Publish, publisher string) *store.Message {
-	m := &store.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Publisher: publisher, Created: time.Now()}
-	in := p.Properties
-	if in == nil {
-		return m
-	}
-	if in.MessageExpiryInterval != nil {
-		m.Expires = m.Created.Add(time.Duration(*in.MessageExpiryInterval) * time.Second)
-	}
-	if in.PayloadFormat == nil && in.ContentType == nil && in.ResponseTopic == nil && in.CorrelationData == nil && len(in.User) == 0 {
-		return m
-	}
-	out := &store.Properties{CorrelationData: in.CorrelationData}
-	if in.PayloadFormat != nil {
-		out.HasFormat, out.PayloadFormat = true, *in.PayloadFormat
-	}
-	if in.ContentType != nil {
-		out.ContentType, out.EmptyType = *in.ContentType, *in.ContentType == ""
-	}
-	if in.ResponseTopic != nil {
-		out.ResponseTopic = *in.ResponseTopic
-	}
-	for _, u := range in.User {
-		out.User = append(out.User, store.UserProperty{Key: u.Key, Value: u.Value})
-	}
-	m.Properties = out
-	return m
 }

@@ -187,13 +187,13 @@ func (b *batch) openQueues(ctx context.Context) {
 		s.mu.Lock()
 		sub.starts = make(map[string]int64, len(feeds[sub]))
 		for _, f := range feeds[sub] {
-			sub.starts[startKey(sub.filter, f.ref)] = f.start
-			waits = waits || !f.placed
+			sub.starts[startKey(sub.filter, f.at.Ref)] = f.at.Start
+			waits = waits || !f.at.Placed
 		}
 		sub.feeds, sub.opening = append(sub.feeds, feeds[sub]...), false
 		s.mu.Unlock()
 		for _, f := range feeds[sub] {
-			if !f.placed {
+			if !f.at.Placed {
 				continue
 			}
 			if err := s.openQueueFeed(ctx, f); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/internal/repeat"
 )
@@ -88,11 +89,14 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	s.mu.Lock()
-	offsets, committed := s.uncommitted()
-	epoch := s.epoch
+	commits, epoch := s.uncommitted(), s.epoch
 	s.mu.Unlock()
-	if len(offsets) == 0 {
+	if len(commits) == 0 {
 		return nil
+	}
+	offsets := make([]store.Offset, len(commits))
+	for i, c := range commits {
+		offsets[i] = store.Offset{QueueRef: c.Ref, Next: c.Next}
 	}
 	err := s.m.o.Store.Commit(ctx, s.id, epoch, offsets)
 	if errors.Is(err, store.ErrStaleEpoch) {
@@ -103,8 +107,24 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 		s.mu.Unlock()
 		return nil
 	}
-	if err == nil {
-		committed()
+	if err != nil {
+		return err
 	}
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range commits {
+		c.Done()
+	}
+	return nil
+}
+
+// uncommitted returns the offsets that are to be committed. Called with mu held.
+func (s *Session) uncommitted() []flight.Commit {
+	var all []*flight.Progress
+	s.eachFeed(func(f *feed) {
+		if f.at.Ref.Queue != "" {
+			all = append(all, &f.at)
+		}
+	})
+	return flight.Commits(all)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -83,6 +82,7 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session) (*Session,
 // newSession makes a session that is not in memory. rec is its record where it is resumed.
 func (m *Manager) newSession(r Request, rec *meta.Session) *Session {
 	s := &Session{m: m, id: r.ClientID, changing: make(chan struct{}, 1)}
+	s.states.Keeper = keeper{s}
 	if rec == nil && r.Expiry > 0 {
 		rec = &meta.Session{ClientID: s.id, Created: time.Now()}
 	}
@@ -121,11 +121,10 @@ type attachment struct {
 // attach gives the session its connection.
 func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.mu.Lock()
-	s.username, s.version, s.remoteAddr, s.listener = r.Username, r.Version, r.RemoteAddr, r.Listener
-	s.connected = time.Now()
-	s.conn, s.started, s.full, s.ending = r.Conn, false, false, nil
+	s.link = link{conn: r.Conn, username: r.Username, version: r.Version, remoteAddr: r.RemoteAddr, listener: r.Listener,
+		connected: time.Now(), window: r.ReceiveMaximum}
 	s.generation++
-	s.expiry, s.will, s.window = r.Expiry, r.Will, r.ReceiveMaximum
+	s.expiry, s.will = r.Expiry, r.Will
 	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
 		s.expire.Stop()
@@ -186,85 +185,6 @@ func (s *Session) begin(ctx context.Context) error {
 	return nil
 }
 
-// newFeeds makes the feeds of a new subscription (nil: point to point), from now on. They are placed together with others; see place.
-func (s *Session) newFeeds(sub *subscription, refs []store.QueueRef) []*feed {
-	feeds := make([]*feed, len(refs))
-	for i, ref := range refs {
-		feeds[i] = &feed{s: s, sub: sub, ref: ref, committed: -1}
-	}
-	return feeds
-}
-
-// place sets where new feeds start: at their queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT (which
-// keeps no record of sessions but commits to the same offsets), where it left off. Where a broker does not answer, its feeds are
-// placed when it does, and leave out what is older than the subscription. It returns the last error.
-func (s *Session) place(ctx context.Context, feeds []*feed) error {
-	byBroker := make(map[string][]*feed)
-	for _, f := range feeds {
-		byBroker[f.ref.Broker] = append(byBroker[f.ref.Broker], f)
-	}
-	errs := make(chan error, len(byBroker))
-	for broker, some := range byBroker {
-		go func() { // ends with placeTimeout
-			err := s.placeOn(ctx, broker, some)
-			if err != nil {
-				for _, f := range some {
-					f.since = time.Now()
-				}
-			}
-			errs <- err
-		}()
-	}
-	var failed error
-	for range byBroker {
-		if err := <-errs; err != nil {
-			failed = err
-		}
-	}
-	return failed
-}
-
-// anyPlaced reports whether a broker at least has answered, or none is needed.
-func anyPlaced(feeds []*feed) bool {
-	return len(feeds) == 0 || slices.ContainsFunc(feeds, func(f *feed) bool { return f.placed })
-}
-
-// placeOn places the feeds of one broker.
-func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
-	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
-	defer cancel()
-	queues := make([]string, len(feeds))
-	refs := make([]store.QueueRef, len(feeds))
-	for i, f := range feeds {
-		queues[i], refs[i] = f.ref.Queue, f.ref
-	}
-	bounds, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
-	if err != nil {
-		return err
-	}
-	left := map[store.QueueRef]int64{}
-	if s.adopts {
-		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
-		if err != nil {
-			return err
-		}
-		for _, o := range offsets {
-			left[o.QueueRef] = o.Next
-		}
-	}
-	for i, f := range feeds {
-		at := bounds[i].Max
-		if next, ok := left[f.ref]; ok && next <= at {
-			at = max(bounds[i].Min, next)
-		}
-		f.start, f.cursor, f.acked, f.committed, f.placed = at, at, at, -1, true
-	}
-	return nil
-}
-
-// placeTimeout is how long one broker may take to say where a queue ends, before the others are asked.
-const placeTimeout = 3 * time.Second
-
 // restore makes the subscriptions of a recorded session. Their feeds are placed when they are opened.
 func (s *Session) restore(rec *meta.Session) {
 	s.subs, s.matcher, s.p2p = nil, nil, nil
@@ -282,163 +202,5 @@ func (s *Session) restore(rec *meta.Session) {
 		s.addSubscription(sub)
 	}
 	// Packet ids of an earlier process may still mean something to the client: begin elsewhere.
-	s.out.last = uint16(s.epoch * 8191)
-}
-
-// recordedFeed makes a feed whose progress is to be asked for. Without any it begins at its start.
-func recordedFeed(s *Session, sub *subscription, ref store.QueueRef, start int64) *feed {
-	return &feed{s: s, sub: sub, ref: ref, start: start, cursor: start, acked: start, committed: start}
-}
-
-// placeRecorded asks for the progress of feeds that are not placed, broker by broker: one that does not answer holds up only
-// its own.
-func (s *Session) placeRecorded(ctx context.Context) error {
-	s.mu.Lock()
-	byBroker := make(map[string][]*feed)
-	shared := make(map[store.QueueRef]int)
-	s.eachFeed(func(f *feed) {
-		if f.ref.Queue == "" {
-			return
-		}
-		shared[f.ref]++
-		if !f.placed {
-			byBroker[f.ref.Broker] = append(byBroker[f.ref.Broker], f)
-		}
-	})
-	s.mu.Unlock()
-	var errs []error
-	for _, feeds := range byBroker {
-		refs := make([]store.QueueRef, len(feeds))
-		for i, f := range feeds {
-			refs[i] = f.ref
-		}
-		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("reading the progress of client %q: %w", s.id, err))
-			continue
-		}
-		at := make(map[store.QueueRef]int64, len(offsets))
-		for _, o := range offsets {
-			at[o.QueueRef] = o.Next
-		}
-		s.mu.Lock()
-		for _, f := range feeds {
-			if next, ok := at[f.ref]; ok && !f.placed {
-				if shared[f.ref] > 1 {
-					next = max(next, f.start) // it may be the progress of an older subscription
-				}
-				f.cursor, f.acked, f.committed = next, next, next
-				f.since = time.Time{}
-			}
-			f.placed = true
-		}
-		s.mu.Unlock()
-	}
-	return errors.Join(errs...)
-}
-
-// openFeeds opens the feeds of a connection: what is ready at once now, the rest as soon as the store allows. look says whether
-// queues may have come into being while the session slept.
-func (s *Session) openFeeds(look bool) {
-	s.mu.Lock()
-	generation := s.generation
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(s.m.ctx, openTimeout)
-	err := s.tryOpen(ctx, generation, look)
-	cancel()
-	if err != nil {
-		s.m.log.Warn("opening a session's queues failed; trying again", "client", s.id, "error", err)
-		s.m.run(func() { s.keepOpening(generation, look) })
-	}
-}
-
-// openTimeout is how long CONNECT waits for the store before it goes on without.
-const openTimeout = 2 * time.Second
-
-func (s *Session) keepOpening(generation uint64, look bool) {
-	for wait := retryDelay; ; wait = min(2*wait, 10*time.Second) {
-		select {
-		case <-s.m.ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		ctx, cancel := context.WithTimeout(s.m.ctx, 5*openTimeout)
-		err := s.tryOpen(ctx, generation, look)
-		cancel()
-		if err == nil {
-			return
-		}
-	}
-}
-
-// tryOpen opens what is not open yet. It returns nil as well when the connection is another one now.
-func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) error {
-	var errs []error
-	if look && s.durable() {
-		errs = append(errs, s.lookForQueues(ctx))
-	}
-	if s.durable() {
-		errs = append(errs, s.placeRecorded(ctx))
-	}
-	s.mu.Lock()
-	if s.generation != generation || s.conn == nil {
-		s.mu.Unlock()
-		return nil
-	}
-	var queues []*feed
-	var tails []*subscription
-	s.eachFeed(func(f *feed) {
-		if f.reader == nil && f.placed && f.ref.Queue != "" {
-			queues = append(queues, f)
-		}
-	})
-	for _, sub := range s.subs {
-		if !sub.hasTail() {
-			tails = append(tails, sub)
-		}
-	}
-	p2p := !s.durable() && len(s.p2p) == 0
-	s.mu.Unlock()
-	if p2p {
-		f := &feed{s: s}
-		r, err := s.m.o.Hub.LiveP2P(ctx, s.id, f)
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		if s.generation != generation {
-			s.mu.Unlock()
-			r.Close()
-			return nil
-		}
-		f.reader = r
-		s.p2p = append(s.p2p, f)
-		s.mu.Unlock()
-		s.feedReady(f)
-		s.retainedOnConnect(ctx)
-	}
-	for _, sub := range tails {
-		open := func() error { return s.openTailFeed(ctx, sub, s.m.o.Hub.Loose) }
-		if sub.shared() {
-			open = func() error { return s.reopenGroupFeed(ctx, sub) }
-		}
-		if err := open(); err != nil {
-			errs = append(errs, fmt.Errorf("filter %q: %w", sub.filter, err))
-		}
-	}
-	for _, f := range queues {
-		if err := s.openQueueFeed(ctx, f); err != nil {
-			errs = append(errs, fmt.Errorf("queue %q on %q: %w", f.ref.Queue, f.ref.Broker, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (sub *subscription) hasTail() bool {
-	for _, f := range sub.feeds {
-		if f.ref.Queue == "" {
-			return true
-		}
-	}
-	return false
+	s.out.BeginAfter(uint16(s.epoch * 8191))
 }

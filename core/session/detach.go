@@ -7,6 +7,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
@@ -148,9 +149,9 @@ func (s *Session) rewind() {
 	s.held = nil
 	s.eachFeed(func(f *feed) {
 		if n, ok := first[f]; ok {
-			f.cursor = min(f.cursor, n)
+			f.at.Back(n)
 		}
-		s.closeFeed(f)
+		f.close()
 	})
 	if !s.durable() {
 		return
@@ -160,8 +161,8 @@ func (s *Session) rewind() {
 		sub.retains.wanted = false // what comes now comes by the queues
 		feeds := sub.feeds[:0]
 		for _, f := range sub.feeds {
-			if f.ref.Queue == "" {
-				f.closed = true
+			if f.at.Ref.Queue == "" {
+				f.at.Closed = true
 				continue
 			}
 			feeds = append(feeds, f)
@@ -174,8 +175,8 @@ func (s *Session) rewind() {
 func (s *Session) sleep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seen = seenSet{}
-	if len(s.out.byID) == 0 && len(s.inbound) == 0 && len(s.retained) == 0 {
+	s.seen = flight.Seen{}
+	if s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
 		// Everything is in the record and the committed offsets.
 		s.m.forget(s)
 	}
@@ -190,7 +191,7 @@ func (s *Session) discard(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forsake(ended)
-	s.eachFeed(func(f *feed) { s.closeFeed(f); f.closed = true })
+	s.eachFeed((*feed).end)
 	s.conn = nil
 	s.generation++
 	if s.expire != nil {

@@ -1,6 +1,9 @@
 // Package session is the state of MQTT sessions: subscriptions, messages in flight in both directions, cursors, takeover,
 // expiry and wills.
 //
+// A Session ties its parts to a connection: package record has what is recorded, package flight what is under way to and from the
+// client, package journal what QoS 2 needs after a crash.
+//
 // A Manager holds the sessions of this node. A session that outlives its connection (a durable one) is recorded through
 // package meta; its cursors are committed to the store over acknowledged messages only, so everything but the packet ids in
 // flight survives the process. A session that ends with its connection lives in memory only.
@@ -15,7 +18,8 @@
 //
 // The package never touches sockets or bytes (see package mqtt) and decides nothing about who may do what (see package auth).
 //
-// Locks, in order: a client id's lock (Manager.lock), Session.commitMu, Session.mu, the locks of package delivery,
-// Session.readyMu. A Record's mutex is a leaf. Only the client id's lock and commitMu are held over calls of the store and the
-// metadata; a Record orders its writes by itself.
+// Locks, in order: a client id's lock (Manager.lock), Session.changing, Session.commitMu, Session.mu, the locks of package delivery,
+// then Manager.mu and commits.mu, or one of the leaves: turns.mu, and the mutexes of a record.Record and a journal.Writer. Only the
+// client id's lock and commitMu are held over calls of the store and the metadata. A Record orders its writes, and a Writer its states, by
+// themselves; package flight has no locks.
 package session

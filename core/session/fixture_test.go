@@ -32,6 +32,8 @@ type node struct {
 	dir     string
 	backend *metatest.Backend
 	options Options
+	hub     delivery.Options
+	topics  catalog.Options
 	wrap    func(store.Store) store.Store // what sessions see of the store
 
 	store *storetest.Faulty
@@ -47,6 +49,14 @@ type metadata struct {
 	mu     sync.Mutex
 	saving func(*meta.Session) error
 	fails  error
+	wills  error
+}
+
+// failWills makes writes of wills fail.
+func (m *metadata) failWills(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wills = err
 }
 
 func (m *metadata) onSave(f func(*meta.Session) error) {
@@ -97,8 +107,28 @@ func (m *metadata) DropSession(ctx context.Context, s *meta.Session) error {
 	return m.Meta.DropSession(ctx, s)
 }
 
-func (m *metadata) SaveWill(ctx context.Context, w *meta.Will) error {
+func (m *metadata) EachWill(ctx context.Context, f func(*meta.Will) error) error {
 	if err := m.failing(); err != nil {
+		return err
+	}
+	return m.Meta.EachWill(ctx, f)
+}
+
+func (m *metadata) EachSession(ctx context.Context, f func(*meta.Session) error) error {
+	if err := m.failing(); err != nil {
+		return err
+	}
+	return m.Meta.EachSession(ctx, f)
+}
+
+func (m *metadata) SaveWill(ctx context.Context, w *meta.Will) error {
+	m.mu.Lock()
+	err := m.wills
+	m.mu.Unlock()
+	if err == nil {
+		err = m.failing()
+	}
+	if err != nil {
 		return err
 	}
 	return m.Meta.SaveWill(ctx, w)
@@ -130,6 +160,7 @@ func inVirtualTime(t *testing.T, f func(t *testing.T, n *node), change ...func(*
 func startNode(t *testing.T, change ...func(*node)) *node {
 	t.Helper()
 	n := &node{t: t, dir: filepath.Join(t.TempDir(), "store"), backend: metatest.New(metatest.Full())}
+	n.topics = catalog.Options{Dispatch: catalog.Lean, AutoCreate: true, Queues: 1}
 	for _, f := range change {
 		f(n)
 	}
@@ -145,7 +176,7 @@ func startNode(t *testing.T, change ...func(*node)) *node {
 func (n *node) start() {
 	n.t.Helper()
 	ctx := context.Background()
-	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: 50 * time.Millisecond, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
+	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: time.Second, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(n.t, err)
 	n.store = storetest.NewFaulty(st)
 	var seen store.Store = n.store
@@ -155,9 +186,11 @@ func (n *node) start() {
 	md, err := meta.New(meta.Options{Client: n.backend.Client(), Traits: n.backend.Traits, NodeID: "node"})
 	require.NoError(n.t, err)
 	n.meta = &metadata{Meta: md}
-	topics := catalog.New(catalog.Options{Store: seen, Meta: md, Dispatch: catalog.Lean, AutoCreate: true, Queues: 1})
+	n.topics.Store, n.topics.Meta = seen, md
+	topics := catalog.New(n.topics)
 	n.pub = publish.New(publish.Options{Store: seen, Catalog: topics, Meta: md, Retainer: retainer{md}})
-	hub := delivery.New(delivery.Options{Store: seen, Catalog: topics, Retained: md.SeenRetained})
+	n.hub.Store, n.hub.Catalog, n.hub.Retained = seen, topics, md.SeenRetained
+	hub := delivery.New(n.hub)
 	topics.Watch(hub)
 	o := n.options
 	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = "node", seen, hub, topics, n.pub, n.meta
@@ -182,6 +215,15 @@ func (n *node) restart() {
 	n.start()
 }
 
+// crash stops the node so that nothing is committed, recorded or published any more, and starts it again.
+func (n *node) crash() {
+	n.t.Helper()
+	n.store.FailCommits(store.ErrUnavailable)
+	n.store.FailAppends(store.ErrClosed)
+	n.meta.fail(meta.ErrClosed)
+	n.restart()
+}
+
 // eventually waits for a condition.
 func (n *node) eventually(what string, cond func() bool) {
 	n.t.Helper()
@@ -199,6 +241,8 @@ type client struct {
 	n  *node
 	id string
 	s  *Session
+	// lanes are the connection's.
+	lanes *publish.Lanes
 	// present is whether there was a session.
 	present bool
 
@@ -254,6 +298,15 @@ func (c *client) isClosed() bool {
 	return c.closed
 }
 
+// will leaves a will.
+func will(payload string, delay time.Duration) func(*Request) {
+	return func(r *Request) {
+		now := time.Now()
+		m := &store.Message{Topic: "wills/" + r.ClientID, Payload: []byte(payload), QoS: 1, Publisher: r.ClientID, Created: now, Expires: now.Add(time.Hour)}
+		r.Will = &Will{Message: m, Delay: delay}
+	}
+}
+
 // durable asks for a session that outlives its connection by an hour, clean for one that does not.
 func durable(r *Request) { r.Expiry = time.Hour }
 
@@ -268,7 +321,7 @@ func (n *node) connect(id string, change ...func(*Request)) *client {
 }
 
 func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) {
-	c := &client{n: n, id: id}
+	c := &client{n: n, id: id, lanes: n.pub.Lanes(id)}
 	r := Request{ClientID: id, Version: packet.V5, ReceiveMaximum: 16, Conn: c}
 	for _, f := range change {
 		f(&r)

@@ -4,17 +4,11 @@ import (
 	"context"
 
 	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session/flight"
+	"github.com/lmqgate/lmqgate/core/session/journal"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
-
-// inbound is a QoS 2 message of the client that was not released yet.
-type inbound struct {
-	stored  bool
-	waiting []func(error)
-	// epoch and counter name it in the journal; both 0 where the session is not durable.
-	epoch, counter int64
-}
 
 // Publish stores a message that came by the client's connection with these lanes, and then calls done exactly once, as
 // publish.Lanes does. A QoS 2 packet id that is not released yet is not stored again [MQTT-4.3.3-10].
@@ -25,40 +19,26 @@ func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Me
 	}
 	noted := s.journals(ctx, m)
 	s.mu.Lock()
-	if in := s.inbound[id]; in != nil {
-		if !in.stored {
-			in.waiting = append(in.waiting, done)
-			s.mu.Unlock()
-			return
-		}
-		s.mu.Unlock()
-		done(nil)
-		return
+	in, arrival := s.inbound.Take(id, done)
+	if arrival == flight.New && noted {
+		m.Exchange = journal.Exchange(s.created.UnixMilli(), s.journal.Number(id, s.epoch, in))
 	}
-	in := &inbound{}
-	if noted {
-		s.journal.counter++
-		in.epoch, in.counter = s.epoch, s.journal.counter
-		m.Exchange = exchange(s.created.UnixMilli(), heldMessage{id, in.epoch, in.counter})
-	}
-	if s.inbound == nil {
-		s.inbound = make(map[uint16]*inbound)
-	}
-	s.inbound[id] = in
 	s.mu.Unlock()
-	lanes.Publish(m, func(err error) {
-		s.mu.Lock()
-		waiting := in.waiting
-		in.waiting, in.stored = nil, true
-		if err != nil && s.inbound[id] == in {
-			delete(s.inbound, id)
-		}
-		s.mu.Unlock()
-		done(err)
-		for _, f := range waiting {
-			f(err)
-		}
-	})
+	switch arrival {
+	case flight.UnderWay: // done is told with the first
+	case flight.Repeated:
+		done(nil)
+	case flight.New:
+		lanes.Publish(m, func(err error) {
+			s.mu.Lock()
+			waiting := s.inbound.Stored(id, in, err)
+			s.mu.Unlock()
+			done(err)
+			for _, f := range waiting {
+				f(err)
+			}
+		})
+	}
 }
 
 // journals reports whether a QoS 2 message of the client is to be noted in the journal, and makes the session's record say so the
@@ -69,10 +49,9 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 		return false
 	}
 	s.mu.Lock()
-	noted := s.journal.firsts[first]
-	many := len(s.journal.topics) >= maxJournalTopics
+	noted, full := s.journal.Covers(first), s.journal.Full()
 	s.mu.Unlock()
-	if noted || many {
+	if noted || full {
 		return noted
 	}
 	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic)
@@ -85,10 +64,7 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.journal.firsts == nil {
-		s.journal.firsts = make(map[string]bool, 1)
-	}
-	s.journal.firsts[first] = true
+	s.journal.Cover(first)
 	return true
 }
 
@@ -96,16 +72,11 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 // is not known, and with an error where that could not be recorded.
 func (s *Session) Release(id uint16, done func(known bool, err error)) {
 	s.mu.Lock()
-	in, ok := s.inbound[id]
-	delete(s.inbound, id)
-	if len(s.inbound) == 0 {
-		s.inbound = nil
-	}
-	if ok && in.epoch != 0 {
-		s.note(func(err error) { done(true, err) })
-		s.mu.Unlock()
+	in := s.inbound.Release(id)
+	s.mu.Unlock()
+	if in == nil || in.Epoch == 0 {
+		done(in != nil, nil)
 		return
 	}
-	s.mu.Unlock()
-	done(ok, nil)
+	s.states.Note(func(err error) { done(true, err) })
 }

@@ -88,7 +88,7 @@ type Manager struct {
 	ctx    context.Context //nolint:containedctx // ends the manager's own goroutines
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	work   *gate // what begins with a client's packet or a record
+	work   *running // what begins with a client's packet or a record
 
 	mu       sync.Mutex
 	closed   bool
@@ -116,7 +116,7 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
 		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill), topicsChanged: make(chan struct{}, 1)}
-	m.work = newGate()
+	m.work = newRunning()
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
 	return m
@@ -256,7 +256,7 @@ func (m *Manager) Clients() []Client {
 		if s.conn != nil {
 			out = append(out, Client{ClientID: s.id, Username: s.username, Version: s.version.String(), RemoteAddr: s.remoteAddr,
 				Listener: s.listener, Connected: s.connected, Durable: s.durable(), Subscriptions: len(s.subs),
-				InFlight: len(s.out.byID), Delivered: s.delivered.Load()})
+				InFlight: s.out.Len(), Delivered: s.delivered.Load()})
 		}
 		s.mu.Unlock()
 	}

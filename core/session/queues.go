@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -202,11 +203,11 @@ func (s *Session) addMissing(sub *subscription, refs []store.QueueRef) bool {
 next:
 	for _, ref := range refs {
 		for _, f := range *feeds {
-			if f.ref == ref {
+			if f.at.Ref == ref {
 				continue next
 			}
 		}
-		f := &feed{s: s, sub: sub, ref: ref, since: s.created}
+		f := &feed{s: s, sub: sub, at: flight.Recorded(ref, 0), since: s.created}
 		*feeds = append(*feeds, f)
 		if sub != nil {
 			f.since = sub.created

@@ -2,12 +2,12 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/session/journal"
 	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
@@ -23,111 +23,47 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 	defer cancel()
 	created := rec.Created.UnixMilli()
-	st, err := s.newestState(ctx, created)
+	var st journal.State
+	ours := func(rec *store.Record) bool { return rec.Topic == publish.SessionTopic } // anybody can name the queue
+	err := s.eachQueue(ctx, "", topic.SessionQueue(s.id), ours, func(records journal.Records) (err error) {
+		st, err = journal.Newest(st, created, records)
+		return err
+	})
 	if err != nil {
 		s.m.log.Warn("reading the state of a session's QoS 2 messages failed; they may come twice", "client", s.id, "error", err)
 	}
-	held := make(map[uint16]heldMessage)
+	held := make(map[uint16]journal.Held)
 	for physical := range topics {
-		if err := s.findHeld(ctx, physical, created, &st, held); err != nil {
+		ours := func(rec *store.Record) bool {
+			at, err := s.m.o.Catalog.Physical(ctx, rec.Topic)
+			return err != nil || at == physical
+		}
+		err := s.eachQueue(ctx, physical, topic.ExchangeQueue(physical, s.id), ours, func(records journal.Records) error {
+			return journal.Unreleased(&st, created, records, held)
+		})
+		if err != nil {
 			s.m.log.Warn("reading a session's QoS 2 messages failed; they may be stored twice", "client", s.id, "topic", physical, "error", err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.journal = journal{topics: topics, stale: len(st.Released) > 0}
-	for id, h := range held {
-		if s.inbound == nil {
-			s.inbound = make(map[uint16]*inbound)
-		}
-		s.inbound[id] = &inbound{stored: true, epoch: h.Epoch, counter: h.Counter}
-	}
-	for _, r := range st.Released {
-		s.out.restore(&outMessage{id: r.ID, qos: 2, received: true, released: true, recalled: r.Record != "", recordID: r.Record})
-	}
-	for _, a := range st.Assigned {
-		if s.journal.assigned == nil {
-			s.journal.assigned, s.out.reserved = make(map[string]uint16), make(map[uint16]bool)
-		}
-		s.journal.assigned[a.Record] = a.ID
-		s.out.reserved[a.ID] = true
-	}
-	for _, id := range st.Finished {
-		if s.journal.finished == nil {
-			s.journal.finished = make(map[string]*finished)
-		}
-		s.journal.finished[id] = &finished{}
-	}
+	s.journal.Restore(topics, &st, held, &s.inbound, &s.out)
 }
 
 // recallTimeout is how long CONNECT waits for the journal.
 const recallTimeout = 5 * time.Second
 
-// newestState reads the last state of a session; a zero one if there is none.
-func (s *Session) newestState(ctx context.Context, created int64) (sessionState, error) {
-	var best sessionState
-	refs, err := s.m.onBrokers(ctx, "", topic.SessionQueue(s.id))
+// eachQueue calls f with those records of a queue on each broker that are ours. It goes on after an error, and returns the first.
+func (s *Session) eachQueue(
+	ctx context.Context, physical, queue string, ours func(*store.Record) bool, f func(journal.Records) error,
+) error {
+	refs, err := s.m.onBrokers(ctx, physical, queue)
 	for _, ref := range refs {
-		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
-			var st sessionState
-			if rec.Topic != publish.SessionTopic || json.Unmarshal(rec.Payload, &st) != nil || st.Created != created {
-				return true // anybody can name the queue
-			}
-			if st.Epoch > best.Epoch || st.Epoch == best.Epoch && st.Seq > best.Seq {
-				best = st
-			}
-			return false
-		})
-		if err == nil {
-			err = err2
-		}
-	}
-	return best, err
-}
-
-// findHeld finds the messages from the client to a topic that are stored and not released.
-func (s *Session) findHeld(ctx context.Context, physical string, created int64, st *sessionState, held map[uint16]heldMessage) error {
-	refs, err := s.m.onBrokers(ctx, physical, topic.ExchangeQueue(physical, s.id))
-	if err != nil {
-		return err
-	}
-	listed := make(map[heldMessage]bool, len(st.Held))
-	lowest := heldMessage{Epoch: st.Epoch, Counter: st.Counter + 1}
-	for _, h := range st.Held {
-		listed[h] = true
-		if h.before(lowest) {
-			lowest = h
-		}
-	}
-	last := heldMessage{Epoch: st.Epoch, Counter: st.Counter}
-	for _, ref := range refs {
-		err2 := s.backwards(ctx, ref, func(rec *store.Record) bool {
-			if at, err := s.m.o.Catalog.Physical(ctx, rec.Topic); err == nil && at != physical {
-				return true // another topic's, which names the queue
-			}
-			h, of, ok := parseExchange(rec.Exchange)
-			switch {
-			case !ok, of != created:
-				return ok // of an earlier session: so is all before it
-			case h.before(lowest):
-				return false
-			case listed[h] || last.before(h):
-				if newest, ok := held[h.ID]; !ok || newest.before(h) {
-					held[h.ID] = h
-				}
-			}
-			return true
-		})
-		if err == nil {
-			err = err2
+		if failed := f(s.backwards(ctx, ref, ours)); err == nil {
+			err = failed
 		}
 	}
 	return err
-}
-
-// before reports whether h was sent before g.
-func (h heldMessage) before(g heldMessage) bool {
-	return h.Epoch < g.Epoch || h.Epoch == g.Epoch && h.Counter < g.Counter
 }
 
 const (
@@ -136,36 +72,48 @@ const (
 	backMost = 8192
 )
 
-// backwards calls f with the records of a queue, the newest first, until it returns false.
-func (s *Session) backwards(ctx context.Context, ref store.QueueRef, f func(*store.Record) bool) error {
-	b, err := s.m.o.Store.Bounds(ctx, ref)
-	if err != nil {
-		return err
-	}
-	for end := b.Max; end > b.Min && b.Max-end < backMost; {
-		from := max(b.Min, end-backStep)
-		var records []*store.Record
-		for at := from; at < end; {
-			batch, err := s.m.o.Store.Read(ctx, ref, at, int(end-at))
+// backwards are those records of a queue that are ours, the newest first.
+func (s *Session) backwards(ctx context.Context, ref store.QueueRef, ours func(*store.Record) bool) journal.Records {
+	return func(yield func(*store.Record, error) bool) {
+		b, err := s.m.o.Store.Bounds(ctx, ref)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for end := b.Max; end > b.Min && b.Max-end < backMost; {
+			from := max(b.Min, end-backStep)
+			records, err := s.between(ctx, ref, from, end)
 			if err != nil {
-				return err
+				yield(nil, err)
+				return
 			}
-			for i, rec := range batch.Records {
-				if batch.Offsets[i] < end {
-					records = append(records, rec)
+			for _, rec := range slices.Backward(records) {
+				if ours(rec) && !yield(rec, nil) {
+					return
 				}
 			}
-			if batch.Next <= at {
-				break
-			}
-			at = batch.Next
+			end = from
 		}
-		for _, rec := range slices.Backward(records) {
-			if !f(rec) {
-				return nil
-			}
-		}
-		end = from
 	}
-	return nil
+}
+
+// between reads the records of a queue from one offset to another.
+func (s *Session) between(ctx context.Context, ref store.QueueRef, from, end int64) ([]*store.Record, error) {
+	var records []*store.Record
+	for at := from; at < end; {
+		batch, err := s.m.o.Store.Read(ctx, ref, at, int(end-at))
+		if err != nil {
+			return nil, err
+		}
+		for i, rec := range batch.Records {
+			if batch.Offsets[i] < end {
+				records = append(records, rec)
+			}
+		}
+		if batch.Next <= at {
+			break
+		}
+		at = batch.Next
+	}
+	return records, nil
 }

@@ -226,7 +226,7 @@ func (m *Manager) retainedShown(v *meta.Retained, version uint64) {
 		}
 		f.s.mu.Lock()
 		defer f.s.mu.Unlock()
-		if r := &f.sub.retains; f.s.conn != nil && !f.closed && r.wanted && version > r.asOf {
+		if r := &f.sub.retains; f.s.conn != nil && !f.at.Closed && r.wanted && version > r.asOf {
 			f.s.addRetained(f.sub, v, f)
 		}
 	})

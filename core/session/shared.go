@@ -8,7 +8,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
-	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Shared subscriptions (MQTT 5, 4.8.2). A record of a group is the member's from when its feed brings it until the client has
@@ -16,18 +15,6 @@ import (
 // connection ends, so that another member gets it at once; what it was sent at QoS 2 stays its own until its session ends
 // [MQTT-4.8.2-4], and nobody gets it after that [MQTT-4.8.2-5]. Group records have no part in what overlapping subscriptions
 // share: a client with a shared and another subscription gets a copy for each.
-
-// shared reports whether a subscription is one of a group.
-func (sub *subscription) shared() bool { return sub.group != "" }
-
-// newSubscription makes a subscription as SUBSCRIBE or a session's record names it.
-func newSubscription(filter string) *subscription {
-	sub := &subscription{filter: filter, reads: filter}
-	if group, inner, shared, err := topic.ParseShared(filter); err == nil && shared {
-		sub.group, sub.reads = group, inner
-	}
-	return sub
-}
 
 // joinGroup makes the session a member of a group. A group that is new begins now; one that is not goes on where it is.
 func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
@@ -111,7 +98,7 @@ func (s *Session) room(f *feed) int {
 	if f.group == nil {
 		return pumpBatch
 	}
-	return min(pumpBatch, s.window-len(s.out.byID))
+	return min(pumpBatch, s.window-s.out.Len())
 }
 
 // deliverShared sends a group's record. It returns false where the client takes no more; the record is then still the caller's.
@@ -135,7 +122,7 @@ func (s *Session) deliverShared(f *feed, item delivery.Item) bool {
 		item.Lease.Ack()
 		return true
 	}
-	d.lease = item.Lease
+	d.Lease = item.Lease
 	return true
 }
 
@@ -152,11 +139,11 @@ func handBack(items []delivery.Item) {
 // own where the session goes on. Called with mu held.
 func (s *Session) leaveGroups() {
 	var back []*delivery.Lease
-	for _, d := range s.out.inOrder() {
-		if d.lease != nil && d.qos == 1 {
-			back = append(back, d.lease)
-			d.lease, d.done = nil, true
-			s.out.remove(d)
+	for _, d := range s.out.InOrder() {
+		if d.Lease != nil && d.QoS == 1 {
+			back = append(back, d.Lease)
+			d.Lease = nil
+			s.out.Remove(d)
 		}
 	}
 	delivery.Return(back)
@@ -167,15 +154,15 @@ func (s *Session) leaveGroups() {
 // (PUBREC came) is not sent again. Called with mu held.
 func (s *Session) forsake(ended bool) {
 	var back []*delivery.Lease
-	for _, d := range s.out.inOrder() {
+	for _, d := range s.out.InOrder() {
 		switch {
-		case d.lease == nil:
-		case d.qos == 2 && (ended || d.released):
-			d.lease.Ack()
+		case d.Lease == nil:
+		case d.QoS == 2 && (ended || d.Released):
+			d.Lease.Ack()
 		default:
-			back = append(back, d.lease)
+			back = append(back, d.Lease)
 		}
-		d.lease = nil
+		d.Lease = nil
 	}
 	delivery.Return(back)
 }

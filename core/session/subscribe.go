@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
@@ -53,53 +52,11 @@ func (s *Session) refused(filter string, err error) packet.Code {
 	switch {
 	case publish.Refused(err):
 		return packet.TopicFilterInvalid
-	case errors.Is(err, meta.ErrTooManyFilters), errors.Is(err, meta.ErrLimit), errors.Is(err, store.ErrTooLarge):
+	case errors.Is(err, meta.ErrTooManyFilters), errors.Is(err, meta.ErrLimit):
 		return packet.QuotaExceeded
 	default:
 		return packet.UnspecifiedError
 	}
-}
-
-type openTail func(ctx context.Context, filter string, owner delivery.Owner) (*delivery.LiveReader, error)
-
-// openTailFeed opens a feed of the tail for a subscription.
-func (s *Session) openTailFeed(ctx context.Context, sub *subscription, open openTail) error {
-	f := &feed{s: s, sub: sub}
-	// The pump may be told of the feed before it is part of the subscription: it then finds no reader and is told again.
-	r, err := open(ctx, sub.filter, f)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.reader = r
-	sub.feeds = append(sub.feeds, f)
-	s.addSubscription(sub)
-	s.feedReady(f)
-	return nil
-}
-
-// openQueueFeed opens a feed of a queue at its cursor.
-func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
-	var r *delivery.QueueReader
-	var err error
-	if f.sub == nil {
-		r, err = s.m.o.Hub.QueueP2P(ctx, s.id, f.ref.Broker, f.start, f.cursor, f)
-	} else {
-		r, err = s.m.o.Hub.Queue(ctx, f.sub.filter, f.ref, f.start, f.cursor, f)
-	}
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f.closed || s.conn == nil {
-		r.Close()
-		return nil
-	}
-	f.reader, f.queue = r, r
-	s.feedReady(f)
-	return nil
 }
 
 // drop ends a subscription in memory. Called with mu held.
@@ -108,19 +65,11 @@ func (s *Session) drop(sub *subscription) {
 		return
 	}
 	for _, f := range sub.feeds {
-		s.closeFeed(f)
-		f.closed = true
+		f.end()
 	}
 	if s.subs[sub.filter] == sub {
 		s.removeSubscription(sub)
 	}
-}
-
-func (s *Session) closeFeed(f *feed) {
-	if f.reader != nil {
-		f.reader.Close()
-	}
-	f.reader, f.queue, f.group = nil, nil, nil
 }
 
 // Unsubscribe ends subscriptions; it returns a code for each filter.
@@ -138,15 +87,15 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 			continue
 		}
 		for _, f := range sub.feeds {
-			if f.ref.Queue != "" {
-				refs[f.ref] = struct{}{}
+			if f.at.Ref.Queue != "" {
+				refs[f.at.Ref] = struct{}{}
 			}
 		}
 		s.drop(sub)
 		changed = true
 	}
 	// Two filters may share a queue; its progress is still needed then.
-	s.eachFeed(func(f *feed) { delete(refs, f.ref) })
+	s.eachFeed(func(f *feed) { delete(refs, f.at.Ref) })
 	s.mu.Unlock()
 	if !s.durable() || !changed {
 		return codes
@@ -206,8 +155,8 @@ func (s *Session) fill(r *meta.Session) {
 	})
 	starts := make(map[string]int64, len(s.p2p))
 	for _, f := range s.p2p {
-		if f.ref.Queue != "" {
-			starts[f.ref.Broker] = f.start
+		if f.at.Ref.Queue != "" {
+			starts[f.at.Ref.Broker] = f.at.Start
 		}
 	}
 	record.SetP2PStarts(r, starts)

@@ -110,6 +110,12 @@ func (m *Manager) publishWill(id string, msg *store.Message) {
 	}
 }
 
+// Wills are listed again after a pause; listTimeout bounds one such try.
+const (
+	listPause   = 5 * time.Second
+	listTimeout = time.Minute
+)
+
 // willTimeout bounds the publication of one will.
 const willTimeout = 20 * time.Second
 
@@ -137,23 +143,21 @@ func (m *Manager) NodeLost(node string) {
 
 func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 	var due []*meta.Will
-	for {
+	list := func(ctx context.Context) error {
 		due = due[:0]
-		err := m.o.Meta.EachWill(m.ctx, func(w *meta.Will) error {
+		err := m.o.Meta.EachWill(ctx, func(w *meta.Will) error {
 			if match(w) {
 				due = append(due, w)
 			}
 			return nil
 		})
-		if err == nil {
-			break
+		if err != nil {
+			m.log.Warn("listing wills failed; trying again", "error", err)
 		}
-		m.log.Warn("listing wills failed; trying again", "error", err)
-		select {
-		case <-m.ctx.Done():
-			return
-		case <-time.After(5 * time.Second):
-		}
+		return err
+	}
+	if list(m.ctx) != nil {
+		m.retry(listPause, listTimeout, list)
 	}
 	for _, w := range due {
 		if s := m.session(w.ClientID); s != nil {

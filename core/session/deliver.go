@@ -1,0 +1,147 @@
+package session
+
+import (
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session/flight"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// deliver takes one record of a feed: it is sent, unless the client has it already, may not have it, or no longer wants it; either
+// way the feed's progress waits for what is under way. It returns false where the client takes no more; the record is then offered
+// again. Called with mu held.
+func (s *Session) deliver(f *feed, item delivery.Item) bool {
+	if item.Lease != nil {
+		return s.deliverShared(f, item)
+	}
+	rec := item.Record
+	if item.Early {
+		s.early(f, rec)
+		return true
+	}
+	m := s.out.OfRecord(rec.ID)
+	if m == nil {
+		w := s.wanted(f, rec)
+		if w.qos > 0 && s.windowFull() {
+			return false // before anything is remembered of the record
+		}
+		if s.due(f, item, w) {
+			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, rec.ID)
+		}
+	}
+	f.track(item, m)
+	return true
+}
+
+// want is what the session's subscriptions together want of a record.
+type want struct {
+	by     []*subscription // those that match; of no use after the next record
+	any    bool            // one at least takes it
+	qos    byte
+	retain bool
+	ids    []uint32
+}
+
+// wanted merges the subscriptions that match a record: the highest QoS, and every subscription identifier.
+func (s *Session) wanted(f *feed, rec *store.Record) want {
+	if f.sub == nil {
+		return want{any: true, qos: rec.QoS}
+	}
+	w := want{by: s.matching(rec.Topic, f.sub)}
+	for _, sub := range w.by {
+		if sub.options.NoLocal && rec.Publisher == s.id && s.id != "" {
+			continue
+		}
+		w.any = true
+		w.qos = max(w.qos, sub.qos)
+		w.retain = w.retain || sub.options.RetainAsPublished
+		if sub.id != 0 {
+			w.ids = append(w.ids, sub.id)
+		}
+	}
+	w.qos, w.retain = min(w.qos, rec.QoS), w.retain && rec.Retain
+	return w
+}
+
+// due reports whether a wanted record is to be sent, and remembers it where other feeds will bring it as well.
+func (s *Session) due(f *feed, item delivery.Item, w want) bool {
+	rec := item.Record
+	var queue *flight.Progress
+	if f.queue != nil {
+		queue = &f.at
+	}
+	if s.journal.Has(rec.ID, queue, item.Next) || !w.any || expired(&rec.Message) || f.tooOld(rec) {
+		return false
+	}
+	return len(w.by) < 2 || !s.has(f, rec, w.by)
+}
+
+// has reports whether another feed of the session has delivered a record, or will. by are the subscriptions that match it, several.
+func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
+	tails := 0
+	for _, sub := range by {
+		for _, other := range sub.feeds {
+			switch {
+			case other.queue == nil:
+				tails++
+			case other == f:
+			// A feed of the tail leaves a record that is in any of the queues to that queue.
+			case other.queue.Passed(rec), f.queue == nil && other.queue.Covers(rec):
+				return true
+			}
+		}
+	}
+	if f.queue != nil {
+		return false
+	}
+	if s.seen.Again(rec.ID) {
+		return true
+	}
+	s.seen.Expect(rec.ID, tails-1)
+	return false
+}
+
+// dispatch sends a message. It returns nil where no acknowledgement is to come. Called with mu held, with room in the window
+// for qos > 0.
+func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32, recordID string) *flight.Message {
+	s.delivered.Add(1)
+	s.m.metrics.sent[qos].Inc()
+	if qos == 0 {
+		s.send(m, 0, retain, false, 0, ids)
+		return nil
+	}
+	d := &flight.Message{QoS: qos, Retain: retain, Content: m, SubscriptionIDs: ids, RecordID: recordID}
+	known := true // by the journal, as far as it must be
+	if qos == 2 && s.durable() {
+		known = s.journal.ChoosePacketID(d, &s.out)
+	}
+	s.out.Add(d)
+	switch {
+	case !known:
+		s.noting = d.Assigned // what comes behind it must not overtake it
+		s.sendNoted(d)
+	case s.send(m, qos, retain, false, d.ID, ids) == TooLarge:
+		s.out.Remove(d) // [MQTT-3.1.2-25]: as if it had been sent
+		return nil
+	}
+	return d
+}
+
+// send puts one PUBLISH into the connection's buffer. Called with mu held and a connection.
+func (s *Session) send(m *store.Message, qos byte, retain, dup bool, id uint16, ids []uint32) SendResult {
+	p := packet.Publish{Dup: dup, QoS: qos, Retain: retain, Topic: m.Topic, PacketID: id, Payload: m.Payload}
+	if s.version == packet.V5 && (m.Properties != nil || !m.Expires.IsZero() || len(ids) > 0) {
+		p.Properties = publishProperties(m, ids)
+	}
+	res := s.conn.SendPublish(&p)
+	if res == SentFull {
+		s.full = true
+	}
+	return res
+}
+
+func expired(m *store.Message) bool {
+	return m != nil && !m.Expires.IsZero() && !time.Now().Before(m.Expires)
+}

@@ -1,0 +1,275 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/session/flight"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// newFeeds makes the feeds of a new subscription (nil: point to point), from now on. They are placed together with others; see place.
+func (s *Session) newFeeds(sub *subscription, refs []store.QueueRef) []*feed {
+	feeds := make([]*feed, len(refs))
+	for i, ref := range refs {
+		feeds[i] = &feed{s: s, sub: sub, at: flight.Unplaced(ref)}
+	}
+	return feeds
+}
+
+// place sets where new feeds start: at their queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT (which
+// keeps no record of sessions but commits to the same offsets), where it left off. Where a broker does not answer, its feeds are
+// placed when it does, and leave out what is older than the subscription. It returns the last error.
+func (s *Session) place(ctx context.Context, feeds []*feed) error {
+	byBroker := make(map[string][]*feed)
+	for _, f := range feeds {
+		byBroker[f.at.Ref.Broker] = append(byBroker[f.at.Ref.Broker], f)
+	}
+	errs := make(chan error, len(byBroker))
+	for broker, some := range byBroker {
+		go func() { // ends with placeTimeout
+			err := s.placeOn(ctx, broker, some)
+			if err != nil {
+				for _, f := range some {
+					f.since = time.Now()
+				}
+			}
+			errs <- err
+		}()
+	}
+	var failed error
+	for range byBroker {
+		if err := <-errs; err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// anyPlaced reports whether a broker at least has answered, or none is needed.
+func anyPlaced(feeds []*feed) bool {
+	return len(feeds) == 0 || slices.ContainsFunc(feeds, func(f *feed) bool { return f.at.Placed })
+}
+
+// placeOn places the feeds of one broker.
+func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
+	queues := make([]string, len(feeds))
+	refs := make([]store.QueueRef, len(feeds))
+	for i, f := range feeds {
+		queues[i], refs[i] = f.at.Ref.Queue, f.at.Ref
+	}
+	bounds, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
+	if err != nil {
+		return err
+	}
+	left := map[store.QueueRef]int64{}
+	if s.adopts {
+		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
+		if err != nil {
+			return err
+		}
+		for _, o := range offsets {
+			left[o.QueueRef] = o.Next
+		}
+	}
+	for i, f := range feeds {
+		at := bounds[i].Max
+		if next, ok := left[f.at.Ref]; ok && next <= at {
+			at = max(bounds[i].Min, next)
+		}
+		f.at.Begin(at)
+	}
+	return nil
+}
+
+// placeTimeout is how long one broker may take to say where a queue ends, before the others are asked.
+const placeTimeout = 3 * time.Second
+
+// recordedFeed makes a feed whose progress is to be asked for. Without any it begins at its start.
+func recordedFeed(s *Session, sub *subscription, ref store.QueueRef, start int64) *feed {
+	return &feed{s: s, sub: sub, at: flight.Recorded(ref, start)}
+}
+
+// placeRecorded asks for the progress of feeds that are not placed, broker by broker: one that does not answer holds up only
+// its own.
+func (s *Session) placeRecorded(ctx context.Context) error {
+	s.mu.Lock()
+	byBroker := make(map[string][]*feed)
+	shared := make(map[store.QueueRef]int)
+	s.eachFeed(func(f *feed) {
+		if f.at.Ref.Queue == "" {
+			return
+		}
+		shared[f.at.Ref]++
+		if !f.at.Placed {
+			byBroker[f.at.Ref.Broker] = append(byBroker[f.at.Ref.Broker], f)
+		}
+	})
+	s.mu.Unlock()
+	var errs []error
+	for _, feeds := range byBroker {
+		refs := make([]store.QueueRef, len(feeds))
+		for i, f := range feeds {
+			refs[i] = f.at.Ref
+		}
+		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading the progress of client %q: %w", s.id, err))
+			continue
+		}
+		at := make(map[store.QueueRef]int64, len(offsets))
+		for _, o := range offsets {
+			at[o.QueueRef] = o.Next
+		}
+		s.mu.Lock()
+		for _, f := range feeds {
+			next, ok := at[f.at.Ref]
+			switch {
+			case f.at.Placed:
+			case !ok:
+				f.at.Placed = true
+			default:
+				if shared[f.at.Ref] > 1 {
+					next = max(next, f.at.Start) // it may be the progress of an older subscription
+				}
+				f.at.Resume(next)
+				f.since = time.Time{}
+			}
+		}
+		s.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// openFeeds opens the feeds of a connection: what is ready at once now, the rest as soon as the store allows. look says whether
+// queues may have come into being while the session slept.
+func (s *Session) openFeeds(look bool) {
+	s.mu.Lock()
+	generation := s.generation
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(s.m.ctx, openTimeout)
+	err := s.tryOpen(ctx, generation, look)
+	cancel()
+	if err != nil {
+		s.m.log.Warn("opening a session's queues failed; trying again", "client", s.id, "error", err)
+		s.m.run(func() { s.keepOpening(generation, look) })
+	}
+}
+
+// openTimeout is how long CONNECT waits for the store before it goes on without.
+const openTimeout = 2 * time.Second
+
+func (s *Session) keepOpening(generation uint64, look bool) {
+	s.m.retry(retryDelay, 5*openTimeout, func(ctx context.Context) error { return s.tryOpen(ctx, generation, look) })
+}
+
+// tryOpen opens what is not open yet. It returns nil as well when the connection is another one now.
+func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) error {
+	var errs []error
+	if look && s.durable() {
+		errs = append(errs, s.lookForQueues(ctx))
+	}
+	if s.durable() {
+		errs = append(errs, s.placeRecorded(ctx))
+	}
+	s.mu.Lock()
+	if s.generation != generation || s.conn == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	var queues []*feed
+	var tails []*subscription
+	s.eachFeed(func(f *feed) {
+		if f.reader == nil && f.at.Placed && f.at.Ref.Queue != "" {
+			queues = append(queues, f)
+		}
+	})
+	for _, sub := range s.subs {
+		if !sub.hasTail() {
+			tails = append(tails, sub)
+		}
+	}
+	p2p := !s.durable() && len(s.p2p) == 0
+	s.mu.Unlock()
+	if p2p {
+		f := &feed{s: s}
+		r, err := s.m.o.Hub.LiveP2P(ctx, s.id, f)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if s.generation != generation {
+			s.mu.Unlock()
+			r.Close()
+			return nil
+		}
+		f.reader = r
+		s.p2p = append(s.p2p, f)
+		s.mu.Unlock()
+		s.feedReady(f)
+		s.retainedOnConnect(ctx)
+	}
+	for _, sub := range tails {
+		open := func() error { return s.openTailFeed(ctx, sub, s.m.o.Hub.Loose) }
+		if sub.shared() {
+			open = func() error { return s.reopenGroupFeed(ctx, sub) }
+		}
+		if err := open(); err != nil {
+			errs = append(errs, fmt.Errorf("filter %q: %w", sub.filter, err))
+		}
+	}
+	for _, f := range queues {
+		if err := s.openQueueFeed(ctx, f); err != nil {
+			errs = append(errs, fmt.Errorf("queue %q on %q: %w", f.at.Ref.Queue, f.at.Ref.Broker, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type openTail func(ctx context.Context, filter string, owner delivery.Owner) (*delivery.LiveReader, error)
+
+// openTailFeed opens a feed of the tail for a subscription.
+func (s *Session) openTailFeed(ctx context.Context, sub *subscription, open openTail) error {
+	f := &feed{s: s, sub: sub}
+	// The pump may be told of the feed before it is part of the subscription: it then finds no reader and is told again.
+	r, err := open(ctx, sub.filter, f)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.reader = r
+	sub.feeds = append(sub.feeds, f)
+	s.addSubscription(sub)
+	s.feedReady(f)
+	return nil
+}
+
+// openQueueFeed opens a feed of a queue at its cursor.
+func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
+	var r *delivery.QueueReader
+	var err error
+	if f.sub == nil {
+		r, err = s.m.o.Hub.QueueP2P(ctx, s.id, f.at.Ref.Broker, f.at.Start, f.at.Cursor, f)
+	} else {
+		r, err = s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, f.at.Start, f.at.Cursor, f)
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.at.Closed || s.conn == nil {
+		r.Close()
+		return nil
+	}
+	f.reader, f.queue = r, r
+	s.feedReady(f)
+	return nil
+}

@@ -1,0 +1,240 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// send publishes a QoS 2 message of a client and waits until its fate is known.
+func (c *client) send(id uint16, name, payload string) error {
+	done := make(chan error, 1)
+	m := &store.Message{Topic: name, Payload: []byte(payload), QoS: 2, Publisher: c.id, Created: time.Now()}
+	c.s.Publish(context.Background(), c.lanes, m, id, func(err error) { done <- err })
+	return <-done
+}
+
+// release sends PUBREL and reports whether the packet id was known.
+func (c *client) release(id uint16) (known bool, err error) {
+	type answer struct {
+		known bool
+		err   error
+	}
+	done := make(chan answer, 1)
+	c.s.Release(id, func(known bool, err error) { done <- answer{known, err} })
+	a := <-done
+	return a.known, a.err
+}
+
+func TestAQoS2MessageOfTheClientIsStoredOnceAcrossACrash(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		reader := n.connect("reader", durable)
+		reader.subscribe(1, "T/+")
+		c := n.connect("c", durable)
+		for id := uint16(7); id <= 9; id++ {
+			require.NoError(t, c.send(id, "T/a", strconv.Itoa(int(id))))
+		}
+		require.NoError(t, c.send(9, "T/a", "9"), "the same again")
+		known, err := c.release(7)
+		require.NoError(t, err)
+		require.True(t, known)
+		n.crash()
+		c = n.connect("c", durable)
+		require.NoError(t, c.send(8, "T/a", "8"), "the same again, after the crash")
+		require.NoError(t, c.send(7, "T/a", "another"))
+		for _, id := range []uint16{7, 8, 9} {
+			known, err := c.release(id)
+			require.NoError(t, err)
+			require.True(t, known)
+		}
+		known, err = c.release(7)
+		require.NoError(t, err)
+		require.False(t, known)
+		reader = n.connect("reader", durable)
+		reader.gets("7", "8", "9", "another")
+		time.Sleep(time.Second)
+		require.Zero(t, reader.waiting())
+	})
+}
+
+func TestAQoS2MessageReachesTheClientOnceAcrossACrash(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		c.subscribe(2, "T/+", "T/#")
+		n.publish(2, "T/a", "released", "received", "done", "sent")
+		var all []packet.Publish
+		for range 4 {
+			all = append(all, c.next())
+		}
+		for _, i := range []int{0, 2} {
+			c.s.Ack(packet.PUBREC, all[i].PacketID, packet.Success)
+			c.awaitAck(packet.PUBREL, all[i].PacketID)
+		}
+		require.True(t, c.s.Ack(packet.PUBCOMP, all[2].PacketID, packet.Success))
+		require.False(t, c.s.Ack(packet.PUBCOMP, all[2].PacketID, packet.Success))
+		require.False(t, c.s.Ack(packet.PUBREC, 60000, packet.Success))
+		require.Equal(t, packet.PacketIdentifierNotFound, c.awaitAck(packet.PUBREL, 60000).Code)
+		n.crash()
+		c = n.connect("c", durable)
+		c.awaitAck(packet.PUBREL, all[0].PacketID)
+		require.True(t, c.s.Ack(packet.PUBREC, all[0].PacketID, packet.Success), "again")
+		c.awaitAck(packet.PUBREL, all[0].PacketID)
+		c.s.Ack(packet.PUBCOMP, all[0].PacketID, packet.Success)
+		for _, i := range []int{1, 3} {
+			p := c.next()
+			require.Equal(t, string(all[i].Payload), string(p.Payload))
+			require.Equal(t, all[i].PacketID, p.PacketID)
+			c.ack(p)
+		}
+		time.Sleep(5 * time.Second)
+		require.Zero(t, c.waiting())
+		c.leave()
+		require.False(t, c.s.journal.Stale())
+	})
+}
+
+func TestARetainedQoS2MessageIsForgottenByTheClientAfterACrash(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		m := &store.Message{Topic: "T/a", Payload: []byte("kept"), QoS: 2, Retain: true, Created: time.Now()}
+		require.NoError(t, n.pub.One(context.Background(), "p", m))
+		c := n.connect("c", durable)
+		c.subscribe(2, "T/+")
+		p := c.next()
+		n.crash()
+		c = n.connect("c", durable)
+		c.awaitAck(packet.PUBREL, p.PacketID)
+		c.s.Ack(packet.PUBCOMP, p.PacketID, packet.Success)
+		time.Sleep(time.Second)
+		require.Zero(t, c.waiting())
+	})
+}
+
+func TestManyFinishedMessagesAreCommittedBeforeAState(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable, func(r *Request) { r.ReceiveMaximum = 1000 })
+		c.subscribe(2, "T/+")
+		payloads := make([]string, 2*manyFinished)
+		for i := range payloads {
+			payloads[i] = strconv.Itoa(i)
+		}
+		n.publish(2, "T/a", payloads...)
+		c.gets(payloads...)
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		require.LessOrEqual(t, c.s.journal.Finished(), manyFinished+1)
+	}, func(n *node) { n.options.CommitInterval = time.Hour })
+}
+
+func TestAStateThatCannotBeStoredClosesTheConnection(t *testing.T) {
+	for name, fail := range map[string]func(*node, error){
+		"the store": func(n *node, err error) { n.store.FailAppends(err) },
+		"the record": func(n *node, err error) {
+			n.meta.onSave(func(*meta.Session) error { return err })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, n *node) {
+				c := n.connect("c", durable)
+				c.subscribe(2, "T/+")
+				n.publish(2, "T/a", "m")
+				p := c.next()
+				fail(n, errors.New("broken"))
+				c.s.Ack(packet.PUBREC, p.PacketID, packet.Success)
+				n.eventually("the connection is closed", c.isClosed)
+				require.Equal(t, packet.ImplementationSpecificError, c.code)
+				fail(n, nil)
+				c.drop()
+				c = n.connect("c", durable)
+				time.Sleep(time.Second)
+				require.Zero(t, c.waiting(), "the client has it")
+			})
+		})
+	}
+}
+
+func TestWithoutARecordOfItsJournalAMessageIsTakenOnceWhileTheNodeLives(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		n.meta.onSave(func(*meta.Session) error { return meta.ErrLimit })
+		require.NoError(t, c.send(7, "T/a", "m"))
+		require.NoError(t, c.send(7, "T/a", "m"))
+		known, err := c.release(7)
+		require.NoError(t, err)
+		require.True(t, known)
+		n.meta.onSave(nil)
+		n.store.FailAppends(store.ErrTooLarge)
+		require.ErrorIs(t, c.send(8, "T/a", "m"), store.ErrTooLarge)
+		n.store.FailAppends(nil)
+		require.NoError(t, c.send(8, "T/a", "m"), "it was not stored before")
+		clean := n.connect("clean", clean)
+		require.NoError(t, clean.send(8, "T/a", "m"))
+		require.NoError(t, clean.send(8, "T/a", "m"))
+	})
+}
+
+func TestTheTopicsOfAJournalHaveABound(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		for i := range 70 {
+			require.NoError(t, c.send(uint16(i+1), fmt.Sprintf("T%d/a", i), "m"))
+		}
+		known, err := c.release(70)
+		require.NoError(t, err)
+		require.True(t, known)
+		n.crash()
+		c = n.connect("c", durable)
+		known, err = c.release(1)
+		require.NoError(t, err)
+		require.True(t, known)
+		known, err = c.release(69)
+		require.NoError(t, err)
+		require.False(t, known, "over the bound")
+	})
+}
+
+func TestAJournalThatCannotBeReadDoesNotKeepTheClientOut(t *testing.T) {
+	var brokers *cluster
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		brokers.add(t, "second")
+		c := n.connect("c", durable)
+		require.NoError(t, c.send(7, "T/a", "m"))
+		n.crash()
+		brokers.set(func(c *cluster) { c.down["second"] = true })
+		c = n.connect("c", durable)
+		known, err := c.release(7)
+		require.NoError(t, err)
+		require.True(t, known, "it is on the broker that answers")
+	}, inCluster(&brokers, store.Limits{}))
+}
+
+func TestAMessageUnderATakenPacketIDWaitsForTheJournal(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable, func(r *Request) { r.ReceiveMaximum = 1000 })
+		c.subscribe(2, "T/+")
+		// All packet ids but one are taken, so a record's own is too, almost surely.
+		c.s.mu.Lock()
+		for id := range 65535 {
+			if id+1 != 77 {
+				c.s.out.Reserve(uint16(id + 1))
+			}
+		}
+		c.s.mu.Unlock()
+		n.publish(2, "T/a", "m")
+		p := c.next()
+		require.EqualValues(t, 77, p.PacketID)
+		n.crash()
+		c = n.connect("c", durable)
+		again := c.next()
+		require.Equal(t, p.PacketID, again.PacketID)
+		c.ack(again)
+	})
+}
