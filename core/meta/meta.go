@@ -154,6 +154,9 @@ func (m *Meta) Healthy() error {
 // traits are what the backend can do at present.
 func (m *Meta) traits() *pluginv1.MetaTraits { return m.backend.link.Load().traits() }
 
+// MaxKeys is how many keys the backend takes, as far as it says; 0 where it does not.
+func (m *Meta) MaxKeys() int { return int(m.traits().GetMaxKeys()) }
+
 // Resync reads everything that is held in memory again, soon. For callers that swapped the plugin.
 func (m *Meta) Resync() {
 	for _, r := range m.mirrors {

@@ -198,8 +198,9 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)
 	cancel()
 	if err != nil {
-		c.log.Warn("client refused because its session is not available now", "client", c.clientID, "error", err)
-		return c.refuse(packet.ServerUnavailable, "the session is not available now")
+		code, reason := session.Refusal(err)
+		c.log.Warn("client refused because its session is not available", "client", c.clientID, "reason", code.String(), "error", err)
+		return c.refuse(code, reason)
 	}
 	c.session = s
 	c.srv.keepSlot(c)

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -49,6 +50,7 @@ func (s *Session) change(ctx context.Context) (done func()) {
 func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struct{}) *batch {
 	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}}
 	made := make(map[string]*subscription)
+	most := s.m.maxSubscriptions(s.durable())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, in := range list {
@@ -60,6 +62,10 @@ func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struc
 			// [MQTT-3.8.4-3]: replaced, and what is queued for it stays.
 			b.changed = b.changed || old.qos != in.QoS || old.options != in.Subscription || old.id != in.ID
 			old.qos, old.options, old.id = in.QoS, in.Subscription, in.ID
+			continue
+		}
+		if len(s.subs)+len(b.added) >= most {
+			b.errs[in.Filter] = fmt.Errorf("%w: %d, no more are allowed", errTooManySubscriptions, most)
 			continue
 		}
 		sub := newSubscription(in.Filter)
@@ -221,7 +227,8 @@ func (b *batch) record(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	added := len(b.added) - len(b.errs)
+	added := 0
+	b.each(func(*subscription) error { added++; return nil })
 	if !s.durable() || added == 0 && !b.changed {
 		return nil
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -208,5 +209,44 @@ func TestAConnectionThatAnotherNodeHasSupersededWritesNothingMore(t *testing.T) 
 		require.Equal(t, other.Epoch, n.record("c").Epoch)
 		require.Equal(t, "other", n.record("c").Node)
 		require.True(t, n.record("c").Disconnected.IsZero(), "it is connected elsewhere")
+	})
+}
+
+func TestAClientHasABoundedNumberOfSubscriptions(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		all := filters(15)
+		codes := c.trySubscribe(1, all...)
+		for i, code := range codes {
+			if i < 10 {
+				require.EqualValues(t, 1, code)
+			} else {
+				require.Equal(t, packet.QuotaExceeded, code)
+			}
+		}
+		require.Equal(t, 10, n.meta.FilterCount("T"), "what is refused leaves nothing behind")
+		require.Len(t, n.record("c").Subscriptions, 10)
+		c.subscribe(2, all[3]) // no further one
+		c.s.Unsubscribe(context.Background(), all[:1])
+		c.subscribe(1, all[14])
+		require.Equal(t, []packet.Code{packet.QuotaExceeded}, c.trySubscribe(1, all[13]))
+	}, func(n *node) { n.options.MaxSubscriptions = 10 })
+}
+
+func TestASessionThatIsKeptHasAClientIDOfBoundedLength(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		long := strings.Repeat("i", maxClientID)
+		n.connect(long, durable).leave()
+		require.NotNil(t, n.record(long))
+		_, err := n.tryConnect(long+"i", durable)
+		require.ErrorIs(t, err, ErrClientID)
+		code, _ := Refusal(err)
+		require.Equal(t, packet.ClientIdentifierNotValid, code)
+		n.connect(long+"i", clean).leave()
+
+		n.meta.onSave(func(*meta.Session) error { return meta.ErrLimit })
+		_, err = n.tryConnect("c", durable)
+		code, _ = Refusal(err)
+		require.Equal(t, packet.QuotaExceeded, code)
 	})
 }

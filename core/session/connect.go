@@ -15,9 +15,11 @@ import (
 )
 
 // Connect attaches a connection to its session: an older connection of the client id is closed first, then the session is
-// resumed or begun. It returns whether a session was present. An error means that the client must be refused as "server
-// unavailable".
+// resumed or begun. It returns whether a session was present. After an error the client must be refused, as Refusal says.
 func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error) {
+	if r.Expiry > 0 && len(r.ClientID) > maxClientID {
+		return nil, false, fmt.Errorf("%w: it has %d bytes, a session that outlives its connection takes up to %d", ErrClientID, len(r.ClientID), maxClientID)
+	}
 	unlock, err := m.lock(ctx, r.ClientID)
 	if err != nil {
 		return nil, false, fmt.Errorf("waiting for the older connection of client %q: %w", r.ClientID, err)
@@ -36,6 +38,18 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		}
 		// Another node wrote the session meanwhile: it is loaded again, and this connection is the newer one still.
 		old = nil
+	}
+}
+
+// Refusal is the CONNACK code for an error of Connect, with a reason for the client.
+func Refusal(err error) (code packet.Code, reason string) {
+	switch {
+	case errors.Is(err, ErrClientID):
+		return packet.ClientIdentifierNotValid, "the client id is too long for a session that is kept"
+	case errors.Is(err, meta.ErrLimit):
+		return packet.QuotaExceeded, "there is no room for another session"
+	default:
+		return packet.ServerUnavailable, "the session is not available now"
 	}
 }
 

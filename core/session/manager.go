@@ -26,6 +26,7 @@ type Metadata interface {
 	RegisterFilters(ctx context.Context, filters ...string) error
 	Register(ctx context.Context, filters []string) *meta.Registration
 	Withdraw(ctx context.Context, r *meta.Registration, filters []string)
+	MaxKeys() int
 	LearnFilters(ctx context.Context, filters ...string) error
 	HasFilter(filter string) bool
 	Retained(filter string) ([]*meta.Retained, uint64)
@@ -65,6 +66,9 @@ type Options struct {
 	CommitInterval time.Duration
 	// SubscribeTimeout bounds one SUBSCRIBE; 0: 10 s.
 	SubscribeTimeout time.Duration
+	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets a tenth at
+	// most, whatever this says.
+	MaxSubscriptions int
 	// WillGrace is how long clients have to come back after a restart before their wills are published; 0: 30 s.
 	WillGrace  time.Duration
 	Log        *slog.Logger
@@ -73,6 +77,23 @@ type Options struct {
 
 // ErrClosed says that the manager is closed.
 var ErrClosed = errors.New("sessions are closed")
+
+// ErrClientID says that a client id is too long for a session that is recorded.
+var ErrClientID = errors.New("the client id is too long")
+
+// maxClientID is the longest client id of a session that is recorded, in bytes: what every metadata backend takes for a key.
+const maxClientID = 24 << 10
+
+// errTooManySubscriptions: the client has as many subscriptions as it may.
+var errTooManySubscriptions = errors.New("the client has too many subscriptions")
+
+// maxSubscriptions is how many subscriptions a client may have. Each durable one takes a key of the metadata.
+func (m *Manager) maxSubscriptions(durable bool) int {
+	if keys := m.o.Meta.MaxKeys(); durable && keys > 0 {
+		return min(m.o.MaxSubscriptions, max(1, keys/10))
+	}
+	return m.o.MaxSubscriptions
+}
 
 // Manager holds the sessions of a node.
 type Manager struct {
@@ -111,6 +132,9 @@ func NewManager(o Options) *Manager {
 	setDefault(&o.CommitInterval, time.Second)
 	setDefault(&o.SubscribeTimeout, 10*time.Second)
 	setDefault(&o.WillGrace, 30*time.Second)
+	if o.MaxSubscriptions == 0 {
+		o.MaxSubscriptions = 10_000
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

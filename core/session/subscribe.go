@@ -34,11 +34,19 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 	b := s.prepare(list, fresh, suback)
 	b.open(ctx)
 	err := b.record(ctx)
+	over := 0
 	for i, in := range list {
 		codes[i] = packet.Code(in.QoS)
-		if failed := cmp.Or(b.errs[in.Filter], err); failed != nil {
+		switch failed := cmp.Or(b.errs[in.Filter], err); {
+		case errors.Is(failed, errTooManySubscriptions):
+			codes[i] = packet.QuotaExceeded
+			over++
+		case failed != nil:
 			codes[i] = s.refused(in.Filter, failed)
 		}
+	}
+	if over > 0 { // one line for a packet
+		s.m.log.Warn("subscriptions refused: the client has as many as it may", "client", s.id, "refused", over, "max", s.m.maxSubscriptions(s.durable()))
 	}
 	if b.undo(ctx, err); err != nil {
 		return codes, func() {}
