@@ -17,6 +17,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/gateway"
+	"github.com/lmqgate/lmqgate/internal/calm"
 )
 
 // closeTimeout bounds how long a clean stop may take to put sessions away.
@@ -149,7 +150,7 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was validated
 	opts := &slog.HandlerOptions{Level: level}
 	if c.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(calm.New(slog.NewJSONHandler(w, opts)))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(calm.New(slog.NewTextHandler(w, opts)))
 }
