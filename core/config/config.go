@@ -12,6 +12,8 @@ type Config struct {
 	Listeners []Listener `yaml:"listeners"`
 	// Limits of the MQTT protocol side.
 	MQTT MQTT `yaml:"mqtt"`
+	// What one client, address or listener may take from the others.
+	Limits Limits `yaml:"limits"`
 	// Who may connect, publish and subscribe: the auth plugin.
 	Auth Auth `yaml:"auth"`
 	// Where metadata is kept: the meta plugin.
@@ -116,10 +118,44 @@ type MQTT struct {
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
 	// Admitted clients that this node serves at a time; 0 is no limit. A client that takes over its own connection needs no room. Connections that are not admitted yet have bounds of their own.
 	MaxConnections int `yaml:"max_connections"`
+	// Levels that a topic name or filter may have; 1 to 65535. A PUBLISH or will with more is refused with reason code 0x90, a filter with 0x8F; 3.1.1 clients are disconnected, or get 0x80.
+	MaxTopicLevels int `yaml:"max_topic_levels"`
 	// Response information for MQTT 5 clients that ask for it: the topic below which they should expect answers to their requests. `%c` is the client id, `%u` the user name. It says nothing about what a client may do. Empty: none is given.
 	ResponseInformation string `yaml:"response_information"`
 	// Another server that MQTT 5 clients are pointed to (reason code 0x9C, Server Reference) when this node stops or has no room for them, such as `mq2.example.com:1883`; several are separated by spaces. Empty: none.
 	ServerReference string `yaml:"server_reference"`
+}
+
+// Limits holds what one party may take from the others.
+type Limits struct {
+	// Limits of the node.
+	Node NodeLimits `yaml:"node"`
+	// Limits of each listener.
+	Listener ListenerLimits `yaml:"listener"`
+	// Limits of each address that clients come from; of IPv6, of each network of 64 bits. Behind a load balancer they are of use only with `proxy_protocol`.
+	Address AddressLimits `yaml:"address"`
+}
+
+// NodeLimits are those of the node.
+type NodeLimits struct {
+	// Open connections whose clients are not admitted yet; 0 is 2048 or, where `mqtt.max_connections` is set, at most twice that (64 at the least). At the limit a new connection takes the place of the one that has been silent for longest.
+	Unauthenticated int `yaml:"unauthenticated"`
+	// Memory for CONNECT packets of over 16 KiB whose clients are not admitted yet, at least 256KiB. Further ones are read when there is room.
+	ConnectMemory Size `yaml:"connect_memory"`
+}
+
+// ListenerLimits are those of a listener.
+type ListenerLimits struct {
+	// Open connections of a listener whose clients are not admitted yet; 0 is half of the node's.
+	Unauthenticated int `yaml:"unauthenticated"`
+}
+
+// AddressLimits are those of an address.
+type AddressLimits struct {
+	// Open connections of an address whose clients are not admitted yet; 0 is an eighth of the node's.
+	Unauthenticated int `yaml:"unauthenticated"`
+	// Whether the limits of an address are for loopback, too, where a load balancer without `proxy_protocol` may be, or a test.
+	Loopback bool `yaml:"loopback"`
 }
 
 // AuthNone is the auth.plugin that lets every client in. It must be written

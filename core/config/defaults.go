@@ -37,9 +37,11 @@ func Default() *Config {
 			MaxPacketSize:    1 << 20,
 			ReceiveMaximum:   1024,
 			SessionExpiryMax: 72 * time.Hour,
+			MaxTopicLevels:   128,
 		},
-		Auth: Auth{Plugin: DefaultAuthPlugin},
-		Meta: Meta{Plugin: DefaultMetaPlugin},
+		Limits: Limits{Node: NodeLimits{ConnectMemory: 16 << 20}},
+		Auth:   Auth{Plugin: DefaultAuthPlugin},
+		Meta:   Meta{Plugin: DefaultMetaPlugin},
 		Store: Store{
 			Type:     StoreRocketMQ,
 			RocketMQ: RocketMQ{Namesrv: []string{"127.0.0.1:9876"}, Dispatch: DispatchAuto, Producer: ProducerRemoting},

@@ -43,6 +43,7 @@ func (c *Config) validate(p *problems) {
 	}
 	c.validateListeners(p)
 	c.validateMQTT(p)
+	c.validateLimits(p)
 	c.validatePlugins(p)
 	c.validateStore(p)
 	c.validateTopics(p)
@@ -57,8 +58,17 @@ func (c *Config) validateMQTT(p *problems) {
 	between(p, "mqtt.max_connections", int64(c.MQTT.MaxConnections), 0, 1<<31-1)
 	duration(p, "mqtt.max_keep_alive", c.MQTT.MaxKeepAlive, time.Second, 65535*time.Second)
 	duration(p, "mqtt.session_expiry_max", c.MQTT.SessionExpiryMax, time.Second, 0)
+	between(p, "mqtt.max_topic_levels", int64(c.MQTT.MaxTopicLevels), 1, 65535)
 	propertyText(p, "mqtt.response_information", c.MQTT.ResponseInformation)
 	propertyText(p, "mqtt.server_reference", c.MQTT.ServerReference)
+}
+
+func (c *Config) validateLimits(p *problems) {
+	const most = 1_000_000
+	between(p, "limits.node.unauthenticated", int64(c.Limits.Node.Unauthenticated), 0, most)
+	between(p, "limits.node.connect_memory", int64(c.Limits.Node.ConnectMemory), 256<<10, 1<<40)
+	between(p, "limits.listener.unauthenticated", int64(c.Limits.Listener.Unauthenticated), 0, most)
+	between(p, "limits.address.unauthenticated", int64(c.Limits.Address.Unauthenticated), 0, most)
 }
 
 func (c *Config) validatePlugins(p *problems) {

@@ -240,6 +240,9 @@ func (g *Gateway) listen() error {
 		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum,
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		MaxConnections: g.cfg.MQTT.MaxConnections, ResponseInformation: g.cfg.MQTT.ResponseInformation,
+		MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, MaxPending: g.cfg.Limits.Node.Unauthenticated,
+		MaxPendingOfListener: g.cfg.Limits.Listener.Unauthenticated, MaxPendingOfAddress: g.cfg.Limits.Address.Unauthenticated,
+		BoundLoopback: g.cfg.Limits.Address.Loopback, ConnectMemory: int64(g.cfg.Limits.Node.ConnectMemory),
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.
 	g.authority.OnRevoke(func(r auth.Revocation) {

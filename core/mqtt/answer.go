@@ -59,6 +59,7 @@ func (c *conn) refuse(code packet.Code, reason string) error {
 // refuseWith answers CONNECT with a failure, as far as it fits the client's maximum packet size, and closes the connection.
 func (c *conn) refuseWith(a *packet.Connack) error {
 	c.srv.metrics.refused.WithLabelValues(a.Code.String()).Inc()
+	c.place.judging(false) // nothing is lost if it is closed before the client has read why
 	if c.tooLarge(a) {
 		a.Properties = nil // [MQTT-3.2.2-19]
 	}

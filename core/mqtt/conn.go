@@ -26,6 +26,8 @@ type conn struct {
 	listener string
 	remote   string
 	begun    time.Time // when it was accepted
+	place    *place    // among those that are not admitted; given back when it is
+	memory   share     // of the memory for large CONNECTs
 	log      *slog.Logger
 	reader   *packet.Reader
 	out      outbox
@@ -66,10 +68,16 @@ type conn struct {
 // errEnded ends a connection without a word; what had to be said was said.
 var errEnded = errors.New("connection ended")
 
+// newConn makes a connection that can be closed before it is served.
+func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, pl *place) *conn {
+	c := &conn{srv: s, nc: nc, listener: listener, remote: remote, begun: begun, place: pl, log: s.log}
+	c.out.init(nc)
+	c.acks.room.L = &c.acks.mu
+	return c
+}
+
 // serve runs a connection to its end.
 func (c *conn) serve(ctx context.Context) {
-	c.out.init(c.nc)
-	c.acks.room.L = &c.acks.mu
 	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
 	err := c.run(ctx)
 	c.acks.stop()

@@ -74,6 +74,7 @@ func (c *conn) nextStep(end time.Time) ([]byte, error) {
 	if err := c.nc.SetReadDeadline(deadline); err != nil {
 		return nil, errEnded
 	}
+	c.place.judging(false)
 	p, err := c.reader.ReadPacket()
 	if err != nil {
 		if bad, ok := errors.AsType[*packet.Error](err); ok {
@@ -85,6 +86,7 @@ func (c *conn) nextStep(end time.Time) ([]byte, error) {
 		}
 		return nil, errEnded
 	}
+	c.place.judging(true)
 	switch p := p.(type) {
 	case *packet.Auth:
 		if p.Code != packet.ContinueAuthentication || *p.Properties.AuthenticationMethod != c.enhanced.method {

@@ -50,6 +50,10 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 	}
 	c.srv.metrics.received[p.QoS].Inc()
 	k := c.acks.begin(p.QoS, p.PacketID, c.srv.o.ReceiveMaximum)
+	if err := c.srv.levels(p.Topic); err != nil {
+		c.refusePublish(k, p.Topic, packet.TopicNameInvalid, err.Error(), nil)
+		return nil
+	}
 	if !isFormat(p.Properties, p.Payload) {
 		c.refusePublish(k, p.Topic, packet.PayloadFormatInvalid, "the payload is not UTF-8, as its format indicator says it is", nil)
 		return nil

@@ -14,7 +14,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
-	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 const (
@@ -38,6 +37,8 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.nc.SetReadDeadline(c.begun.Add(c.srv.o.ConnectTimeout)); err != nil {
 		return err
 	}
+	c.reader.Large = c.reserve
+	defer c.unreserve()
 	p, err := c.reader.ReadPacket()
 	if err != nil {
 		if bad, ok := errors.AsType[*packet.Error](err); ok {
@@ -53,6 +54,7 @@ func (c *conn) handshake(ctx context.Context) error {
 		}
 		return err
 	}
+	c.place.judging(true)
 	cn, ok := p.(*packet.Connect)
 	if !ok {
 		return errEnded // the reader lets nothing else through
@@ -117,7 +119,7 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		return c.refuse(packet.NotAuthorized, "the client's admission was revoked")
 	}
 	if w := cn.Will; w != nil {
-		if err := topic.ValidateName(w.Topic); err != nil {
+		if err := c.srv.validateName(w.Topic); err != nil {
 			return c.refuse(packet.TopicNameInvalid, err.Error())
 		}
 		if !isFormat(w.Properties, w.Payload) {
@@ -204,6 +206,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	}
 	c.session = s
 	c.srv.keepSlot(c)
+	c.place.leave()
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
 	c.out.mu.Lock()
 	c.out.writable = s.Writable

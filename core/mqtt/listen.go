@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
 // Listener is one address where clients connect.
@@ -46,47 +48,56 @@ func (l Listener) listen() (net.Listener, error) {
 }
 
 // accept takes connections of one listener until it is closed.
-func (s *Server) accept(l Listener, ln net.Listener) {
+func (s *Server) accept(d *door) {
 	defer s.wg.Done()
-	var wait time.Duration
 	for {
-		nc, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		nc, pl, err := d.take()
+		if err != nil {
 			return
 		}
-		if err != nil {
-			// Out of file descriptors, for instance: what is connected goes on.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.Warn("accepting a connection failed; trying again", "listener", l.Address, "error", err, "wait", wait)
-			select {
-			case <-s.ctx.Done():
-				return
-			case <-time.After(wait):
-			}
-			continue
-		}
-		wait = 0
 		if !s.enter() {
 			_ = nc.Close()
 			return
 		}
-		go s.prepare(l, nc)
+		go s.greet(d.l, nc, pl)
 	}
+}
+
+// greet waits for a client's first byte before anything is spent on it: a silent connection costs a small stack.
+func (s *Server) greet(l Listener, raw net.Conn, pl *place) {
+	defer s.wg.Done()
+	defer pl.leave()
+	begun := time.Now()
+	err := raw.SetReadDeadline(begun.Add(s.o.ConnectTimeout))
+	if err == nil {
+		err = socket.WaitReadable(raw)
+	}
+	if err == nil {
+		err = raw.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		s.failed(l, raw, err)
+		return
+	}
+	s.prepare(l, raw, pl, begun)
+}
+
+// failed ends a connection before MQTT began.
+func (s *Server) failed(l Listener, raw net.Conn, err error) {
+	s.metrics.handshakes.WithLabelValues(l.Type).Inc()
+	s.log.Debug("connection closed before MQTT began", "listener", l.Address, "error", err)
+	_ = raw.Close()
 }
 
 // prepare finishes what comes before MQTT before the connection counts, and serves it. The client has Options.ConnectTimeout for
 // all of that and CONNECT.
-func (s *Server) prepare(l Listener, raw net.Conn) {
-	defer s.wg.Done()
-	begun := time.Now()
-	nc, err := s.unwrap(l, raw, begun.Add(s.o.ConnectTimeout))
+func (s *Server) prepare(l Listener, raw net.Conn, pl *place, begun time.Time) {
+	nc, err := s.unwrap(l, raw, pl, begun.Add(s.o.ConnectTimeout))
 	if err != nil {
-		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
-		s.log.Debug("connection closed before MQTT began", "listener", l.Address, "error", err)
-		_ = raw.Close()
+		s.failed(l, raw, err)
 		return
 	}
-	c := &conn{srv: s, nc: nc, listener: l.Type, remote: remoteOf(nc), begun: begun, log: s.log}
+	c := s.newConn(nc, l.Type, remoteOf(nc), begun, pl)
 	if !s.add(c) {
 		_ = nc.Close()
 		return
@@ -95,7 +106,7 @@ func (s *Server) prepare(l Listener, raw net.Conn) {
 }
 
 // unwrap takes the PROXY protocol header and TLS off a new connection, as the listener has them.
-func (s *Server) unwrap(l Listener, raw net.Conn, deadline time.Time) (net.Conn, error) {
+func (s *Server) unwrap(l Listener, raw net.Conn, pl *place, deadline time.Time) (net.Conn, error) {
 	if len(l.ProxyFrom) == 0 && l.TLS == nil {
 		return raw, nil
 	}
@@ -103,12 +114,18 @@ func (s *Server) unwrap(l Listener, raw net.Conn, deadline time.Time) (net.Conn,
 	defer cancel()
 	defer context.AfterFunc(s.ctx, func() { _ = raw.Close() })()
 	nc, err := s.behindProxy(l, raw)
+	if err == nil && nc != raw && !pl.comesFrom(nc.RemoteAddr()) {
+		err = errTooMany
+	}
 	if err != nil || l.TLS == nil {
 		return nc, err
 	}
 	t := tls.Server(nc, l.TLS)
 	return t, t.HandshakeContext(ctx)
 }
+
+// errTooMany says that the address that a load balancer names has too many connections whose clients are not admitted.
+var errTooMany = errors.New("too many connections of the address")
 
 // remoteOf says where a client comes from: its host and port, or "unix".
 func remoteOf(nc net.Conn) string {

@@ -7,6 +7,7 @@ type metrics struct {
 	received                      [3]prometheus.Counter
 	refused                       *prometheus.CounterVec
 	handshakes                    *prometheus.CounterVec
+	turnedAway                    *prometheus.CounterVec
 	connects, malformed, tooLarge prometheus.Counter
 }
 
@@ -19,6 +20,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		refused: prometheus.NewCounterVec(opts("refused_connects_total", "Connections refused by CONNACK, by reason."), []string{"reason"}),
 		handshakes: prometheus.NewCounterVec(opts("failed_handshakes_total",
 			"Connections closed before MQTT began: by their PROXY protocol header, TLS or WebSocket handshake, or silence."), []string{"listener"}),
+		turnedAway: prometheus.NewCounterVec(opts("turned_away_connections_total",
+			"Connections closed before their client was admitted because there were too many, by bound."), []string{"bound"}),
 		connects:  prometheus.NewCounter(opts("connects_total", "Clients admitted.")),
 		malformed: prometheus.NewCounter(opts("malformed_packets_total", "Connections closed because of a packet that the protocol forbids.")),
 		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
@@ -27,7 +30,9 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		m.received[i] = received.WithLabelValues(q)
 	}
 	if r != nil {
-		r.MustRegister(received, m.refused, m.handshakes, m.connects, m.malformed, m.tooLarge, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		r.MustRegister(received, m.refused, m.handshakes, m.turnedAway, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections", Help: "Open connections whose client is not admitted.",
+		}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
 		}, func() float64 { return float64(s.Connections()) }))
 	}

@@ -90,8 +90,13 @@ type lazyHeader struct {
 // Read implements net.Conn.
 func (c *lazyHeader) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if err != nil {
-		c.once.Do(func() { c.p.s.wrongHeader(c.p.l, c.raw, err) })
-	}
+	c.once.Do(func() { // the header has been read
+		if err != nil {
+			c.p.s.wrongHeader(c.p.l, c.raw, err)
+		} else if pl := placeOf(c.raw); pl != nil && !pl.comesFrom(c.RemoteAddr()) {
+			n, err = 0, errTooMany
+			_ = c.Close()
+		}
+	})
 	return n, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/internal/often"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -28,6 +29,15 @@ type Options struct {
 	MaxKeepAlive     time.Duration
 	SessionExpiryMax time.Duration
 	MaxConnections   int
+	// MaxPending bounds the connections whose client is not admitted yet, MaxPendingOfListener those of one listener, and
+	// MaxPendingOfAddress those of one address (of IPv6: of one network of 64 bits). 0: 2048, or twice MaxConnections where that is less
+	// (64 at the least); half of it; an eighth. Addresses of loopback have the last bound only with BoundLoopback.
+	MaxPending, MaxPendingOfListener, MaxPendingOfAddress int
+	BoundLoopback                                         bool
+	// ConnectMemory bounds the memory of CONNECT packets over 16 KiB whose clients are not admitted yet, in bytes; 0: 16 MiB.
+	ConnectMemory int64
+	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.
+	MaxTopicLevels int
 	// ConnectTimeout is how long a client may take from when it was accepted on until CONNECT is there, a PROXY protocol header
 	// and the TLS and WebSocket handshakes included; 0: 10 s.
 	ConnectTimeout time.Duration
@@ -50,6 +60,10 @@ type Server struct {
 	wg     sync.WaitGroup
 
 	revoked revocations
+	pending *pending
+	connect budget
+	// turnedAway is when it was told last that connections are turned away.
+	turnedAway often.Line
 
 	mu        sync.Mutex
 	closed    bool
@@ -67,9 +81,14 @@ func New(o Options) *Server {
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = connectTimeout
 	}
+	if o.MaxTopicLevels == 0 {
+		o.MaxTopicLevels = maxTopicLevels
+	}
 	s := &Server{o: o, log: o.Log, conns: make(map[*conn]struct{}), slots: slots{limit: o.MaxConnections}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registerer, s)
+	s.pending = newPending(o, s.metrics, s.turned)
+	s.connect.init(o.ConnectMemory)
 	return s
 }
 
@@ -97,13 +116,14 @@ func (s *Server) Serve() {
 	for i, ln := range s.listeners {
 		l := s.o.Listeners[i]
 		s.wg.Add(1)
+		d := &door{Listener: ln, s: s, l: l, index: i}
 		if l.Type == "ws" || l.Type == "wss" {
 			srv := s.httpServer(l)
 			s.https = append(s.https, srv)
-			go s.serveWebSocket(l, ln, srv)
+			go s.serveWebSocket(l, d, srv)
 			continue
 		}
-		go s.accept(l, ln)
+		go s.accept(d)
 	}
 }
 
@@ -111,6 +131,7 @@ func (s *Server) Serve() {
 func (s *Server) run(c *conn) {
 	defer s.wg.Done()
 	c.serve(s.ctx)
+	c.place.leave()
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.slots.leave(c, func(old *conn) bool { _, open := s.conns[old]; return open })
@@ -187,8 +208,12 @@ func (s *Server) Close() {
 	}
 	https := s.https
 	s.mu.Unlock()
+	s.pending.close()
 	for _, srv := range https {
 		_ = srv.Close() // what has not become a WebSocket
 	}
 	s.wg.Wait()
 }
+
+// Unadmitted is the number of open connections whose client is not admitted.
+func (s *Server) Unadmitted() int { return s.pending.size() }

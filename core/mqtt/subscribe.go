@@ -26,6 +26,9 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	}
 	for i, f := range p.Filters {
 		group, inner, shared, err := topic.ParseShared(f.Filter)
+		if err == nil {
+			err = c.srv.levels(inner)
+		}
 		switch {
 		case err != nil:
 			c.log.Warn("subscription refused", "client", c.clientID, "filter", f.Filter, "error", err)
@@ -110,7 +113,7 @@ func whyRefused(code packet.Code) string {
 	case packet.NotAuthorized:
 		return "the client's rules do not allow it"
 	case packet.TopicFilterInvalid:
-		return "no filter, or its first-level topic does not exist"
+		return "no filter, or too many levels, or its first-level topic does not exist"
 	case packet.QuotaExceeded:
 		return "there are too many filters already"
 	case packet.UnspecifiedError:

@@ -16,8 +16,11 @@ import (
 // subprotocols that clients may ask for; the text names the first [MQTT-6.0.0-3], older clients use the second.
 var subprotocols = []string{"mqtt", "mqttv3.1"}
 
-// acceptedAt is the key of the time at which an HTTP connection was accepted.
-type acceptedAt struct{}
+// accepted says when an HTTP connection was accepted, and the place that it holds; its zero value is the key in a context.
+type accepted struct {
+	at    time.Time
+	place *place
+}
 
 // httpServer makes the HTTP side of a WebSocket listener. Requests other than a WebSocket's handshake are answered with what is
 // wrong, and their connections are not kept for long.
@@ -25,10 +28,10 @@ func (s *Server) httpServer(l Listener) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc(l.Path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(l, w, r) })
 	return &http.Server{Handler: mux, ReadHeaderTimeout: s.o.ConnectTimeout, ReadTimeout: s.o.ConnectTimeout,
-		WriteTimeout: s.o.ConnectTimeout,
-		IdleTimeout:  s.o.ConnectTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return context.WithValue(ctx, acceptedAt{}, time.Now())
+		WriteTimeout: s.o.ConnectTimeout, IdleTimeout: s.o.ConnectTimeout, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return context.WithValue(ctx, accepted{}, accepted{time.Now(), placeOf(nc)})
 		}}
 }
 
@@ -65,9 +68,9 @@ func overHTTP(c *tls.Config) *tls.Config {
 
 // upgrade makes a connection of a WebSocket. Its goroutine is the HTTP server's.
 func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
-	begun, ok := r.Context().Value(acceptedAt{}).(time.Time)
+	door, ok := r.Context().Value(accepted{}).(accepted)
 	if !ok {
-		begun = time.Now()
+		door.at = time.Now()
 	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: subprotocols, CompressionMode: websocket.CompressionDisabled,
 		OriginPatterns: l.AllowedOrigins, InsecureSkipVerify: slices.Contains(l.AllowedOrigins, "*")})
@@ -88,7 +91,7 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(-1) // packets are bounded, frames need not be
 	nc := &wsConn{Conn: websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), tls: r.TLS}
-	c := &conn{srv: s, nc: nc, listener: l.Type, remote: r.RemoteAddr, begun: begun, log: s.log}
+	c := s.newConn(nc, l.Type, r.RemoteAddr, door.at, door.place)
 	if !s.add(c) {
 		_ = ws.Close(websocket.StatusGoingAway, "server is shutting down")
 		return

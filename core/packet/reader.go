@@ -12,6 +12,9 @@ type Reader struct {
 	// version, before the first packet.
 	Client bool
 
+	// Large, if set, is called before a body of over 16 KiB is read, with its size in bytes; its error ends the reading. It may wait.
+	Large func(n int) error
+
 	in        input
 	max       uint32
 	version   Version
@@ -59,6 +62,11 @@ func (r *Reader) readPacket() (Packet, error) {
 	h, err := r.readHeader()
 	if err != nil {
 		return nil, err
+	}
+	if r.Large != nil && h.remaining > len(chunk{}.b) {
+		if err := r.Large(h.remaining); err != nil {
+			return nil, err
+		}
 	}
 	d := decoder{t: Type(h.first >> 4), v: r.version, client: r.Client}
 	if d.t == PUBLISH {

@@ -1,0 +1,115 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+// connectMemory is Options.ConnectMemory where it is not set.
+const connectMemory = 16 << 20
+
+// budget is the memory that CONNECT packets over 16 KiB may take on a node while their clients are not admitted. A CONNECT may be
+// large (a will, a password), but strangers send it: what exceeds the budget is left in the sockets until there is room.
+type budget struct {
+	mu      sync.Mutex
+	left    int64
+	whole   int64
+	waiting []*share // in the order in which they came
+}
+
+// share is what one connection has of a budget.
+type share struct {
+	bytes, wants int64
+	granted      chan struct{}
+}
+
+func (b *budget) init(bytes int64) {
+	if bytes <= 0 {
+		bytes = connectMemory
+	}
+	b.left, b.whole = bytes, bytes
+}
+
+// take waits for room. A share that has some asks for the rest only.
+func (b *budget) take(ctx context.Context, s *share, bytes int64) error {
+	bytes = min(bytes, b.whole)
+	if bytes <= s.bytes {
+		return nil
+	}
+	b.mu.Lock()
+	if s.wants = bytes - s.bytes; len(b.waiting) == 0 && s.wants <= b.left {
+		b.grant(s)
+		b.mu.Unlock()
+		return nil
+	}
+	s.granted = make(chan struct{})
+	b.waiting = append(b.waiting, s)
+	b.mu.Unlock()
+	select {
+	case <-s.granted:
+		return nil
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, w := range b.waiting {
+		if w == s {
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			b.next()
+			return ctx.Err()
+		}
+	}
+	return nil // granted meanwhile
+}
+
+func (b *budget) grant(s *share) {
+	b.left -= s.wants
+	s.bytes += s.wants
+	s.wants = 0
+}
+
+// next grants what there is room for. Called with mu held.
+func (b *budget) next() {
+	for len(b.waiting) > 0 && b.waiting[0].wants <= b.left {
+		s := b.waiting[0]
+		b.waiting = b.waiting[1:]
+		b.grant(s)
+		close(s.granted)
+	}
+}
+
+// give gives a share back.
+func (b *budget) give(s *share) {
+	if s.bytes == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left += s.bytes
+	s.bytes = 0
+	b.next()
+}
+
+// reserve waits for the memory of a large packet of a client that is not admitted, within what is left of its time.
+func (c *conn) reserve(n int) error {
+	ctx, cancel := context.WithDeadline(c.srv.ctx, c.begun.Add(exchangeTimeouts*c.srv.o.ConnectTimeout))
+	defer cancel()
+	begun := time.Now()
+	err := c.srv.connect.take(ctx, &c.memory, int64(n))
+	if errors.Is(err, context.DeadlineExceeded) {
+		return os.ErrDeadlineExceeded
+	}
+	if waited := time.Since(begun); err == nil && waited > time.Millisecond {
+		return c.nc.SetReadDeadline(time.Now().Add(c.srv.o.ConnectTimeout)) // it was not the client that took its time
+	}
+	return err
+}
+
+// unreserve gives the memory back: the client is admitted, or refused.
+func (c *conn) unreserve() {
+	c.reader.Large = nil
+	c.srv.connect.give(&c.memory)
+}

@@ -1,0 +1,129 @@
+package mqtt
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/lmqgate/lmqgate/internal/often"
+)
+
+const (
+	// firstWait and lastWait bound the pause after accepting a connection has failed.
+	firstWait = 50 * time.Millisecond
+	lastWait  = time.Second
+	// calmAfter is how long accepting must go well until it counts as mended.
+	calmAfter = 10 * time.Second
+	// tellEvery is how often the same trouble is told.
+	tellEvery = 10 * time.Second
+)
+
+// door takes the connections of a listener: it holds back where accepting fails, and turns away what there is no place for.
+type door struct {
+	net.Listener
+	s      *Server
+	l      Listener
+	index  int // of the listener
+	wait   time.Duration
+	failed time.Time
+	told   often.Line
+}
+
+// take is Accept, with the place that the connection holds.
+func (d *door) take() (net.Conn, *place, error) {
+	for {
+		nc, err := d.Listener.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || !d.rest(err) {
+				return nil, nil, net.ErrClosed
+			}
+			continue
+		}
+		source := d.s.pending.sourceOf(nc.RemoteAddr())
+		if d.l.trusts(nc.RemoteAddr()) {
+			source = netip.Prefix{} // many clients' load balancer; its header tells whose connection it is
+		}
+		if pl := d.s.pending.enter(nc, d.index, source); pl != nil {
+			return nc, pl, nil
+		}
+		_ = nc.Close()
+	}
+}
+
+// rest waits after accepting has failed; false when the server is closed. Where file descriptors have run out, a connection that
+// nobody was admitted on is given up for the next.
+func (d *door) rest(err error) bool {
+	if out := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); out {
+		d.s.pending.shed("descriptors")
+	}
+	now := time.Now()
+	if now.Sub(d.failed) > calmAfter {
+		d.wait = 0
+	}
+	d.failed = now
+	d.wait = min(max(2*d.wait, firstWait), lastWait)
+	if times, due := d.told.Due(tellEvery); due {
+		d.s.log.Warn("accepting connections fails; raise the limit of open files, or lower mqtt.max_connections", "listener", d.l.Address, "error", err,
+			"times", times, "wait", d.wait)
+	}
+	select {
+	case <-d.s.ctx.Done():
+		return false
+	case <-time.After(d.wait):
+		return true
+	}
+}
+
+// Accept implements net.Listener, for HTTP servers.
+func (d *door) Accept() (net.Conn, error) {
+	nc, pl, err := d.take()
+	if err != nil {
+		return nil, err
+	}
+	return &placed{Conn: nc, place: pl}, nil
+}
+
+// placed is a connection that gives its place back when it is closed.
+type placed struct {
+	net.Conn
+	place *place
+}
+
+// Close implements net.Conn.
+func (p *placed) Close() error {
+	p.place.leave()
+	return p.Conn.Close()
+}
+
+// placeOf finds the place below what a connection was wrapped in.
+func placeOf(nc net.Conn) *place {
+	for {
+		switch c := nc.(type) {
+		case *placed:
+			return c.place
+		case *lazyHeader:
+			nc = c.raw
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// turned tells of connections that were turned away, now and then.
+func (s *Server) turned(reason string, source netip.Prefix) {
+	times, due := s.turnedAway.Due(tellEvery)
+	if !due {
+		return
+	}
+	last := "an address without a bound of its own"
+	if source.IsValid() {
+		last = source.String()
+	}
+	s.log.Log(s.ctx, slog.LevelWarn, "connections whose clients were not admitted yet are closed: there are too many; see limits in the configuration",
+		"bound", reason, "times", times, "last_from", last)
+}

@@ -1,0 +1,250 @@
+package mqtt
+
+import (
+	"container/list"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Bounds of Options where they are not set.
+const (
+	defaultPending = 2048
+	leastPending   = 64
+	// roomPatience is how long a new connection waits, unaccepted, where all places are taken by clients that are being judged.
+	roomPatience = time.Second
+)
+
+// pending bounds the connections whose client is not admitted yet: on the node, of a listener and of an address. At a bound the
+// connection that has been silent for longest is closed in favour of a new one, of the address that has most of them: a client that
+// sends its CONNECT at once is let in however many only hold connections open.
+type pending struct {
+	all, ofListener, ofAddress int // bounds; 0: none
+	loopback                   bool
+	log                        func(reason string, source netip.Prefix)
+	turnedAway                 *prometheus.CounterVec
+
+	mu         sync.Mutex
+	room       sync.Cond  // signalled when a place is free
+	waiting    *list.List // of *place, the oldest first
+	byListener map[int]int
+	byAddress  map[netip.Prefix]int
+}
+
+// place is what a connection that is not admitted holds.
+type place struct {
+	of       *pending
+	nc       net.Conn
+	listener int
+	source   netip.Prefix // invalid where no bound for an address applies
+	at       *list.Element
+	judged   bool // its CONNECT is there and the server is at work
+}
+
+func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending {
+	or := func(v, def int) int {
+		if v == 0 {
+			return def
+		}
+		return v
+	}
+	all := defaultPending
+	if o.MaxConnections > 0 { // a small node is to have few of any kind
+		all = min(all, max(2*o.MaxConnections, leastPending))
+	}
+	all = or(o.MaxPending, all)
+	p := &pending{all: all, ofListener: or(o.MaxPendingOfListener, max(all/2, 1)), ofAddress: or(o.MaxPendingOfAddress, max(all/8, 1)), loopback: o.BoundLoopback, log: log, turnedAway: m.turnedAway,
+		waiting: list.New(), byListener: make(map[int]int), byAddress: make(map[netip.Prefix]int)}
+	p.room.L = &p.mu
+	return p
+}
+
+// enter takes a place for a new connection; nil where there is none, after waiting a little.
+func (p *pending) enter(nc net.Conn, listener int, source netip.Prefix) *place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.fits(source) {
+		return nil
+	}
+	if !p.makeRoom(listener) {
+		timer := time.AfterFunc(roomPatience, func() { p.mu.Lock(); defer p.mu.Unlock(); p.room.Broadcast() })
+		defer timer.Stop()
+		for begun := time.Now(); !p.makeRoom(listener); p.room.Wait() {
+			if time.Since(begun) >= roomPatience {
+				p.refuse("node", source)
+				return nil
+			}
+		}
+	}
+	pl := &place{of: p, nc: nc, listener: listener, source: source}
+	pl.at = p.waiting.PushBack(pl)
+	p.byListener[listener]++
+	if source.IsValid() {
+		p.byAddress[source]++
+	}
+	return pl
+}
+
+// fits makes room for one more connection of an address. Called with mu held.
+func (p *pending) fits(source netip.Prefix) bool {
+	if p.ofAddress == 0 || !source.IsValid() || p.byAddress[source] < p.ofAddress {
+		return true
+	}
+	if victim := p.oldest(func(pl *place) bool { return pl.source == source }); victim != nil {
+		p.evict(victim, "address")
+		return true
+	}
+	p.refuse("address", source)
+	return false
+}
+
+// makeRoom makes room for one more connection of a listener. Called with mu held.
+func (p *pending) makeRoom(listener int) bool {
+	if p.ofListener > 0 && p.byListener[listener] >= p.ofListener && !p.displace("listener", func(pl *place) bool { return pl.listener == listener }) {
+		return false
+	}
+	return p.all == 0 || p.waiting.Len() < p.all || p.displace("node", func(*place) bool { return true })
+}
+
+// displace closes the connection that has been silent for longest, of the address that has most. Called with mu held.
+func (p *pending) displace(reason string, among func(*place) bool) bool {
+	var most netip.Prefix
+	for source, n := range p.byAddress {
+		if n > p.byAddress[most] {
+			most = source
+		}
+	}
+	victim := p.oldest(func(pl *place) bool { return among(pl) && (!most.IsValid() || pl.source == most) })
+	if victim == nil {
+		victim = p.oldest(among)
+	}
+	if victim == nil {
+		return false
+	}
+	p.evict(victim, reason)
+	return true
+}
+
+// oldest is the oldest connection of a kind that waits for its client. Called with mu held.
+func (p *pending) oldest(of func(*place) bool) *place {
+	for e := p.waiting.Front(); e != nil; e = e.Next() {
+		if pl, _ := e.Value.(*place); !pl.judged && of(pl) {
+			return pl
+		}
+	}
+	return nil
+}
+
+// shed closes the connection that has been silent for longest; false where there is none.
+func (p *pending) shed(reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.displace(reason, func(*place) bool { return true })
+}
+
+// evict closes a connection. Called with mu held.
+func (p *pending) evict(pl *place, reason string) {
+	p.remove(pl)
+	p.refuse(reason, pl.source)
+	_ = pl.nc.Close()
+}
+
+// refuse counts and tells.
+func (p *pending) refuse(reason string, source netip.Prefix) {
+	p.turnedAway.WithLabelValues(reason).Inc()
+	p.log(reason, source)
+}
+
+func (p *pending) remove(pl *place) {
+	if pl.at == nil {
+		return
+	}
+	p.waiting.Remove(pl.at)
+	pl.at = nil
+	p.byListener[pl.listener]--
+	if pl.source.IsValid() {
+		if p.byAddress[pl.source]--; p.byAddress[pl.source] == 0 {
+			delete(p.byAddress, pl.source)
+		}
+	}
+	p.room.Signal()
+}
+
+// close closes every connection that waits for its client.
+func (p *pending) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for e := p.waiting.Front(); e != nil; e = e.Next() {
+		if pl, _ := e.Value.(*place); !pl.judged {
+			_ = pl.nc.Close()
+		}
+	}
+}
+
+// size is how many connections are not admitted.
+func (p *pending) size() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting.Len()
+}
+
+// leave gives the place back: the client is admitted, or the connection over.
+func (pl *place) leave() {
+	if pl == nil {
+		return
+	}
+	pl.of.mu.Lock()
+	defer pl.of.mu.Unlock()
+	pl.of.remove(pl)
+}
+
+// comesFrom tells where the connection comes from in truth, as a load balancer's header has it; false where that address has too many.
+func (pl *place) comesFrom(addr net.Addr) bool {
+	p := pl.of
+	source := p.sourceOf(addr)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pl.at == nil {
+		return false // closed meanwhile
+	}
+	if !p.fits(source) {
+		return false
+	}
+	if source.IsValid() {
+		p.byAddress[source]++
+	}
+	pl.source = source
+	return true
+}
+
+// judging says whether the server is at work for the client, or waits for it.
+func (pl *place) judging(yes bool) {
+	if pl == nil {
+		return
+	}
+	pl.of.mu.Lock()
+	defer pl.of.mu.Unlock()
+	pl.judged = yes
+}
+
+// sourceOf is the address that connections are told apart by: of IPv6 the network of 64 bits, which one host has for itself. It is
+// invalid where no bound applies: for socket files, and for loopback, where a load balancer without a header may be.
+func (p *pending) sourceOf(addr net.Addr) netip.Prefix {
+	at, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := at.Addr().Unmap().WithZone("")
+	if ip.IsLoopback() && !p.loopback {
+		return netip.Prefix{}
+	}
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	out, _ := ip.Prefix(bits)
+	return out
+}

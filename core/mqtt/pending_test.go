@@ -1,0 +1,154 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// silent opens connections that say nothing.
+func silent(t *testing.T, addr net.Addr, n int) []net.Conn {
+	t.Helper()
+	out := make([]net.Conn, n)
+	for i := range out {
+		out[i] = dial(t, addr)
+	}
+	t.Cleanup(func() {
+		for _, nc := range out {
+			_ = nc.Close()
+		}
+	})
+	return out
+}
+
+// closed counts the connections that the server has closed.
+func closed(list []net.Conn) (n int) {
+	for _, nc := range list {
+		_ = nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := nc.Read(make([]byte, 1)); err != nil && !os.IsTimeout(err) {
+			n++
+		}
+	}
+	return n
+}
+
+func registered(r *prometheus.Registry) func(*mqtttest.Config) {
+	return func(c *mqtttest.Config) { c.MQTT.Registerer = r }
+}
+
+func TestSilentConnectionsAreBoundedAndKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	n := mqtttest.Start(t, registered(registry), func(c *mqtttest.Config) { c.MQTT.MaxConnections = 10 })
+	ws, err := net.ResolveTCPAddr("tcp", n.URL()[len("ws://"):len(n.URL())-len("/mqtt")])
+	require.NoError(t, err)
+	for name, addr := range map[string]net.Addr{"tcp": n.TCP(), "ws": ws} {
+		held := silent(t, addr, 300)
+		n.Connect(packet.V5, "a-"+name)
+		n.DialWS(packet.V311, "mqtt").Connect("b-" + name)
+		mqtttest.Eventually(t, name+": most are closed", func() bool { return closed(held) >= 300-64 })
+		require.LessOrEqual(t, gauge(t, registry, "lmqgate_mqtt_unadmitted_connections"), 64.0)
+		require.Positive(t, gauge(t, registry, "lmqgate_mqtt_turned_away_connections_total"))
+		for _, nc := range held {
+			_ = nc.Close()
+		}
+		mqtttest.Eventually(t, "their places are free", func() bool { return gauge(t, registry, "lmqgate_mqtt_unadmitted_connections") == 0 })
+	}
+}
+
+func TestTheConnectionsOfAnAddressAreBounded(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, behindLoopback, func(c *mqtttest.Config) { c.MQTT.MaxPendingOfAddress = 4 })
+	from := func(ip string) net.Conn {
+		nc := dial(t, n.Addr(0))
+		_, err := proxyproto.HeaderProxyFromAddrs(2, &net.TCPAddr{IP: net.ParseIP(ip), Port: 4711}, &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}).WriteTo(nc)
+		require.NoError(t, err)
+		return nc
+	}
+	other := from("2001:db8:0:1::1")
+	var held []net.Conn
+	for i := range 12 {
+		held = append(held, from(fmt.Sprintf("2001:db8::%d", i+1))) // one network
+	}
+	mqtttest.Eventually(t, "the eldest are closed", func() bool { return closed(held) == 8 })
+	require.Zero(t, closed(append([]net.Conn{other}, silent(t, n.TCP(), 20)...)), "neither other networks nor loopback")
+	n.Client(from("2001:db8::99"), packet.V5).Connect("a")
+}
+
+// A client that is being judged keeps its place; others wait for one.
+func TestClientsThatAreBeingJudgedAreNotClosedForOthers(t *testing.T) {
+	t.Parallel()
+	open := make(chan struct{})
+	rules := &mqtttest.Rules{Admit: func(auth.Request) error { <-open; return nil }}
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxPending, c.Authority = 2, rules }, func(c *mqtttest.Config) { c.MQTT.MaxPendingOfListener = 2 })
+	var judged []*mqtttest.Client
+	for i := range 2 {
+		c := n.Dial(packet.V5)
+		c.Send(&packet.Connect{Version: packet.V5, CleanStart: true, ClientID: fmt.Sprint("c", i)})
+		judged = append(judged, c)
+		mqtttest.Eventually(t, "it is being judged", func() bool { return len(rules.Requests()) == i+1 })
+	}
+	n.Dial(packet.V5).ExpectClosed() // after waiting for a place in vain
+	next := n.Dial(packet.V5)
+	close(open)
+	next.Connect("next")
+	for _, c := range judged {
+		require.Equal(t, packet.Success, mqtttest.Expect[*packet.Connack](c).Code)
+	}
+}
+
+func TestLargeConnectsAreReadOnlyAsFarAsTheNodesBudgetAllows(t *testing.T) {
+	t.Parallel()
+	const timeout = 500 * time.Millisecond
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ConnectMemory, c.MQTT.ConnectTimeout = 200<<10, timeout })
+	large := mqtttest.Will(packet.Will{Topic: "T/w", Payload: make([]byte, 60_000)})
+	begun := time.Now()
+	// They announce a CONNECT of 190 KB and send a part of it.
+	for range 2 {
+		c := n.Dial(packet.V5)
+		c.SendRaw(append([]byte{0x10, 0xB0, 0xCC, 0x0B}, make([]byte, 30_000)...)...)
+	}
+	n.Connect(packet.V5, "small") // is not held up
+	honest := n.Dial(packet.V5)
+	require.Equal(t, packet.Success, honest.TryConnect("large", large).Code)
+	require.GreaterOrEqual(t, time.Since(begun), timeout, "it waited until another had gone")
+	for i := range 10 { // and what is admitted, or gone, takes nothing of the budget
+		n.Connect(packet.V5, fmt.Sprint("large", i), large)
+	}
+}
+
+func TestASilentConnectionCostsUnder4KiB(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.MQTT.ConnectTimeout, c.MQTT.MaxPending, c.MQTT.MaxPendingOfListener = time.Minute, 3000, 3000
+	})
+	const count = 1000
+	measure := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	before := measure()
+	held := silent(t, n.TCP(), count)
+	mqtttest.Eventually(t, "all are accepted", func() bool { return n.Server.Unadmitted() >= count })
+	// The test's own ends are in the same process: a file descriptor and a net.TCPConn each, without a goroutine.
+	each := float64(measure()-before) / count
+	t.Logf("%.0f bytes each, both ends", each)
+	require.Less(t, each, 4096.0)
+	runtime.KeepAlive(held)
+}
