@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lmqgate/lmqgate/core/meta/migration"
 	"github.com/lmqgate/lmqgate/core/meta/migration/coordinator"
 )
 
@@ -28,10 +29,11 @@ func newMetaMigrateCommand(app *app) *cobra.Command {
 			if from == "" {
 				return usagef("%s wants a configuration to move from: --from FILE", cmd.CommandPath())
 			}
-			for flag, d := range map[string]time.Duration{"--wait": o.Wait, "--hold": o.Hold} {
-				if d < time.Second || d > time.Hour {
-					return usagef("%s wants 1s to 1h, not %s", flag, d)
-				}
+			if o.Wait < time.Second || o.Wait > time.Hour {
+				return usagef("--wait wants 1s to 1h, not %s", o.Wait)
+			}
+			if o.Hold < time.Second || o.Hold > migration.MaxHold {
+				return usagef("--hold wants 1s to %s, not %s", migration.MaxHold, o.Hold)
 			}
 			// The command is told to end by an interrupt, so that it can tell the gateways.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)

@@ -29,6 +29,8 @@ type follower struct {
 	// held is the plan for which writes are held, and since when.
 	held  string
 	since time.Time
+	// vanished is since when that plan has not been there any more; zero while it is.
+	vanished time.Time
 	// stays is the last plan that is known to have been aborted.
 	stays string
 	// problem is why this node is not well; nil where it is. unread is why the plan could not be read last.
@@ -52,6 +54,8 @@ const (
 	retryStage = 3 * time.Second
 	// unreadTime is how long a target that was started may take until it can be read.
 	unreadTime = 10 * time.Second
+	// goneTime is how long a plan must not have been read until it counts as removed: a name server may not have it yet.
+	goneTime = 2 * time.Second
 	// drainTime bounds the wait for writes under way before the node answers; it then waits anew.
 	drainTime = time.Second
 )
@@ -139,11 +143,15 @@ func (f *follower) see(p *migration.Plan, began time.Time) error {
 		if f.held != "" && (p == nil || p.ID != f.held) {
 			// The plan that this node waits for is gone, or was not read from where it was written last. The arbiter knows.
 			f.plan.Phase = migration.Fence
+			if f.vanished.IsZero() {
+				f.vanished = time.Now()
+			}
 			return nil
 		}
 		f.plan = nil
 		return permit()
 	}
+	f.vanished = time.Time{}
 	before := f.plan
 	defer func() {
 		if before == nil || *before != *f.plan {
@@ -275,12 +283,16 @@ func (f *follower) answer(ctx context.Context, p *migration.Plan, s migration.St
 	}
 }
 
-// resolve finds out how a fence ended. After the plan's time it proposes that all stay.
+// resolve finds out how a fence ended. After the plan's time, or once the plan was removed, it proposes that all stay.
 func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	arbiter := f.board()
 	if !p.AtSource {
 		if f.target == nil {
-			f.stuck(p, errors.New("the target, which decides, cannot be asked"))
+			if f.gone(p.HoldTime()) {
+				f.stay(p, "its plan was removed, and this node cannot ask its target")
+				return
+			}
+			f.stuck(p, errors.New("the target, which decides, cannot be asked; to give the migration up, remove the key plan of "+migration.Namespace))
 			return
 		}
 		arbiter = migration.Board{Client: f.target.Client}
@@ -288,6 +300,7 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	f.mu.Lock()
 	over := time.Since(f.since) > p.HoldTime()
 	f.mu.Unlock()
+	over = over || f.gone(goneTime)
 	o, err := arbiter.Decision(ctx, p.ID)
 	if err == nil && o == migration.Undecided && over {
 		o, err = arbiter.Decide(ctx, p.ID, migration.Stay)
@@ -296,15 +309,27 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	case err != nil:
 		f.stuck(p, err)
 	case o == migration.Stay:
-		f.m.log.Warn("metadata migration: aborted, everything stays", "id", p.ID)
-		f.mu.Lock()
-		f.stays, f.held, f.plan, f.problem = p.ID, "", nil, nil
-		f.m.backend.gate.reopen()
-		f.mu.Unlock()
+		f.stay(p, "it was decided so")
 	case o == migration.Move:
 		f.move(ctx, p)
 	case o == migration.Undecided:
 	}
+}
+
+// gone reports whether the plan that this node waits for was removed some time ago.
+func (f *follower) gone(ago time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.vanished.IsZero() && time.Since(f.vanished) > ago
+}
+
+// stay ends a migration for this node: writes go on where they went.
+func (f *follower) stay(p *migration.Plan, why string) {
+	f.m.log.Warn("metadata migration: aborted, everything stays", "id", p.ID, "why", why)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stays, f.held, f.plan, f.problem, f.vanished = p.ID, "", nil, nil, time.Time{}
+	f.m.backend.gate.reopen()
 }
 
 // stuck says that writes stay held although the plan's time is over.

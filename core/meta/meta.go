@@ -219,11 +219,19 @@ func (m *Meta) applied(op *pluginv1.Operation, revision, generation int64) {
 
 // invalid says once a value that something is wrong with it.
 func (m *Meta) invalid(ns, key string, err error) {
-	if m.complain.first(ns+"\x00"+key, err.Error()) {
-		m.metrics.invalid.WithLabelValues(ns).Inc()
-		m.log.Warn("metadata value passed over", "namespace", ns, "key", fmt.Sprintf("%q", key), "error", err)
+	first, last := m.complain.first(ns+"\x00"+key, err.Error())
+	if !first {
+		return
+	}
+	m.metrics.invalid.WithLabelValues(ns).Inc()
+	m.log.Warn("metadata value passed over", "namespace", ns, "key", fmt.Sprintf("%q", key), "error", err)
+	if last {
+		m.log.Warn("further metadata values that are passed over are not named until this node is started again", "named", maxComplaints)
 	}
 }
+
+// maxComplaints bounds the values that are named in the log.
+const maxComplaints = 1000
 
 // complaints remembers what was said, so that a listing every few seconds does not say it again.
 type complaints struct {
@@ -231,15 +239,14 @@ type complaints struct {
 	said map[string]string
 }
 
-func (c *complaints) first(about, what string) bool {
+// first reports whether this was not said yet, and is to be; last says that it is the last new thing that is.
+func (c *complaints) first(about, what string) (first, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.said[about] == what {
-		return false
-	}
-	if len(c.said) > 1000 {
-		clear(c.said)
+	before, known := c.said[about]
+	if known && before == what || !known && len(c.said) >= maxComplaints {
+		return false, false
 	}
 	c.said[about] = what
-	return true
+	return true, !known && len(c.said) == maxComplaints
 }

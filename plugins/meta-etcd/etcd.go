@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/internal/once"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -33,6 +34,8 @@ type etcd struct {
 	config config
 	client clientv3.Config
 	keys   keys
+	// foreign are the keys of others that were told of.
+	foreign once.Keys
 
 	mu      sync.RWMutex
 	current *session // nil unless active
@@ -212,7 +215,9 @@ func (e *etcd) ours(name []byte) bool {
 	if utf8.Valid(name) {
 		return true
 	}
-	e.log.Warn("etcd key passed over: it is not UTF-8 text; remove it with etcdctl", "key", fmt.Sprintf("%q", name))
+	if e.foreign.First(string(name)) {
+		e.log.Warn("etcd key passed over: it is not UTF-8 text; remove it with etcdctl", "key", fmt.Sprintf("%q", name))
+	}
 	return false
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/internal/once"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 	"github.com/lmqgate/lmqgate/remoting"
 )
@@ -28,6 +29,8 @@ type namesrv struct {
 	log    *slog.Logger
 	config config
 	client remoting.Config
+	// foreign are the keys of others that were told of.
+	foreign once.Keys
 
 	mu      sync.RWMutex
 	conn    *remoting.Client
@@ -139,8 +142,10 @@ func (n *namesrv) List(ctx context.Context, r *pluginv1.ListRequest, send func(*
 			key, ok = decodeKey(text)
 		}
 		if !ok {
-			n.log.Warn("kvconfig key passed over: it is not one of ours; remove it with mqadmin deleteKvConfig",
-				"namespace", ns, "key", fmt.Sprintf("%q", text))
+			if n.foreign.First(ns + "\x00" + text) {
+				n.log.Warn("kvconfig key passed over: it is not one of ours; remove it with mqadmin deleteKvConfig",
+					"namespace", ns, "key", fmt.Sprintf("%q", text))
+			}
 			continue
 		}
 		if revision := c.revision(ns, key, it); !it.removed && strings.HasPrefix(key, r.GetPrefix()) {

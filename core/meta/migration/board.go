@@ -60,9 +60,12 @@ type Plan struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-// HoldTime is Hold as a duration; at least a second, so that no plan makes nodes give up at once.
+// MaxHold bounds Hold: a plan that somebody wrote by hand must not hold writes for days.
+const MaxHold = 10 * time.Minute
+
+// HoldTime is Hold as a duration; at least a second, so that no plan makes nodes give up at once, and at most MaxHold.
 func (p *Plan) HoldTime() time.Duration {
-	return max(time.Duration(p.Hold)*time.Millisecond, time.Second)
+	return time.Duration(min(max(p.Hold, time.Second.Milliseconds()), MaxHold.Milliseconds())) * time.Millisecond
 }
 
 // State is how far a node has come.
