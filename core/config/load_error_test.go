@@ -20,7 +20,7 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"key one level too high", "auto_create: true\n", nil, nil, ":1: auto_create: unknown key; the nearest known key is topics.auto_create"},
 		{"unknown key in a list", "listeners:\n  - type: tcp\n    addr: \":1\"\n", nil, nil, ":3: listeners[0].addr: unknown key; the nearest known key is listeners[].address"},
 		{"a key that resembles none", "log: {colour: red}\n", nil, nil, ":1: log.colour: unknown key; the keys of log are level, format"},
-		{"a section that resembles none", "kafka: {}\n", nil, nil, ":1: kafka: unknown key; the sections are node, listeners, mqtt, auth, meta, store, topics, admin, plugins, log"},
+		{"a section that resembles none", "kafka: {}\n", nil, nil, ":1: kafka: unknown key; the sections are node, listeners, mqtt, limits, auth, meta, store, topics, admin, plugins, log"},
 		{"a misspelt key of another section", "mqtt: {max_filter: 3}\n", nil, nil, ":1: mqtt.max_filter: unknown key; the nearest known key is topics.max_filters"},
 		{"number wanted", "mqtt: {receive_maximum: many}", nil, nil, `:1: mqtt.receive_maximum: wants a whole number, not "many"`},
 		{"fraction", "topics: {queues: 1.5}", nil, nil, ":1: topics.queues: wants a whole number, not 1.5"},
