@@ -47,7 +47,7 @@ run: build ## Build, and serve conf/standalone.yaml on loopback
 	@exec bin/lmqgate serve --config conf/standalone.yaml
 
 .PHONY: test
-test: test-unit test-authors test-e2e ## Run every test, also on RocketMQ; fetches what it needs
+test: test-unit test-fuzz test-authors test-e2e ## Run every test, also on RocketMQ; fetches what it needs
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
@@ -75,6 +75,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s); unit tests run their seeds
 	@set -e; grep -rE --include='*_test.go' --exclude-dir=examples '^func Fuzz' . | sed -E 's|^\./(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | while read -r dir target; do \
 		echo "$$target in $$dir"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir"; \
 	done
+
+.PHONY: test-fuzz
+test-fuzz: ## Run each fuzz target for three seconds
+	$(MAKE) fuzz FUZZTIME=3s
 
 .PHONY: conformance
 conformance: ## Write docs/conformance.md from the tests and docs/conformance
