@@ -102,7 +102,7 @@ func TestAuthorsImportWhatIsMeantForThemOnly(t *testing.T) {
 		"core":                           {"core", "internal", "remoting", "plugins/proto", "plugins/sdk/handshake"},
 		"plugins":                        {"plugins/sdk", "plugins/proto", "plugins/internal"},
 		"plugins/auth-hmac":              {"plugins/sdk", "plugins/proto", "plugins/auth-hmac/credential"},
-		"plugins/meta-namesrv":           {"plugins/sdk", "plugins/proto", "remoting"},
+		"plugins/meta-namesrv":           {"plugins/sdk", "plugins/proto", "plugins/internal", "remoting"},
 		"examples":                       {"plugins/sdk", "plugins/proto"},
 		"cmd/lmqgate/scaffold/templates": {"plugins/sdk", "plugins/proto"},
 		"remoting":                       {"internal/socket"},
