@@ -11,7 +11,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// ErrInflated: a compressed body has more bytes than its reader takes.
+// ErrInflated says that a compressed body has more bytes than its reader takes.
 var ErrInflated = errors.New("message body inflates to too much")
 
 // maxWindow bounds what a ZSTD body may make its reader remember, in bytes. RocketMQ's clients use at most 8 MiB.

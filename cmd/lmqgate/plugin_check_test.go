@@ -30,7 +30,7 @@ func buildPlugin(t *testing.T, dir, name string) {
 	shipped.mu.Lock()
 	defer shipped.mu.Unlock()
 	if shipped.dir == "" {
-		made, err := os.MkdirTemp("", "lmqgate-plugins-")
+		made, err := os.MkdirTemp("", "lmqgate-plugins-") //nolint:usetesting // all tests share it
 		require.NoError(t, err)
 		shipped.dir = made
 	}

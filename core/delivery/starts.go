@@ -267,7 +267,26 @@ func (s Start) Missed(name string, p store.Position) bool {
 	if err != nil {
 		return true // nobody brings it
 	}
-	return s.at.before(physical, s.hub.began(physical), p)
+	return s.at.before(physical, s.hub.began(physical), p) || s.hub.foreign(physical, p)
+}
+
+// foreign reports whether a position is of another store, which no tail of this one brings: gateways with a store each can share
+// metadata, and so the values that are retained.
+func (h *Hub) foreign(physical string, p store.Position) bool {
+	if !h.store.Limits().Exclusive {
+		return false
+	}
+	h.mu.Lock()
+	t := h.tails[tailKey{name: physical}]
+	h.mu.Unlock()
+	if t == nil || !t.runs() {
+		return false
+	}
+	foreign := false
+	t.t.Ends(func(at store.Partition, _, end int64) {
+		foreign = foreign || at == store.Partition{Broker: p.Broker, ID: p.Partition} && p.Offset >= end
+	})
+	return foreign
 }
 
 // MissedP2P is Missed for a reader of what is sent to a client point to point, where the offsets are those of the record's entries.
@@ -288,17 +307,17 @@ func (h *Hub) Missed(name string, p store.Position, f func(Owner)) {
 	if err != nil {
 		return
 	}
-	first := h.began(physical)
+	first, foreign := h.began(physical), h.foreign(physical, p)
 	var owners []Owner
 	h.filters.Match(name, func(s *source) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, v := range []*tailView{&s.live, &s.loose} {
-			if v.newest == nil || !v.newest.before(physical, first, p) {
+			if !foreign && (v.newest == nil || !v.newest.before(physical, first, p)) {
 				continue // then those that opened earlier hand it out, too
 			}
 			for _, r := range v.readers {
-				if r.start.before(physical, first, p) {
+				if foreign || r.start.before(physical, first, p) {
 					owners = append(owners, r.owner)
 				}
 			}

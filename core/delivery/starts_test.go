@@ -185,3 +185,19 @@ func TestATailThatBeginsTellsOfWhatWasRetainedJustBefore(t *testing.T) {
 	}
 	require.Less(t, len(told), 150, "and of not much from before")
 }
+
+// ownStore is a store that only this process appends to.
+type ownStore struct{ endsAt }
+
+func (ownStore) Limits() store.Limits { return store.Limits{Exclusive: true} }
+
+func TestAPositionOfAnotherStoreIsMissedByEveryReader(t *testing.T) {
+	at := map[int32]int64{0: 2}
+	own := ownStore{endsAt{newFaultyStore(), at, at}}
+	r := live(t, newHub(t, own, Options{}), "T/#")
+	elsewhere := store.Position{Broker: testBroker, Offset: 2, Time: time.Now().UnixMilli()}
+	require.True(t, r.Now().Missed("T/a", elsewhere), "this store ends at 2 and nobody else appends to it")
+
+	shared := live(t, newHub(t, endsAt{newFaultyStore(), at, at}, Options{}), "T/#")
+	require.False(t, shared.Now().Missed("T/a", elsewhere), "another gateway may have appended it, and the tail brings it")
+}

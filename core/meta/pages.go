@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
 
@@ -200,9 +201,7 @@ func (p *pages) stored(r *revision) {
 	for _, filter := range r.removed {
 		delete(p.at, filter)
 	}
-	for filter, at := range r.places {
-		p.at[filter] = at
-	}
+	maps.Copy(p.at, r.places)
 	for page, subs := range r.content {
 		p.measure(page, subs)
 	}

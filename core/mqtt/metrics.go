@@ -32,9 +32,10 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	if r != nil {
 		r.MustRegister(received, m.refused, m.handshakes, m.turnedAway, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections", Help: "Open connections whose client is not admitted.",
-		}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
-		}, func() float64 { return float64(s.Connections()) }))
+		}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
+			}, func() float64 { return float64(s.Connections()) }))
 	}
 	return m
 }

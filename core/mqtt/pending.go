@@ -56,7 +56,8 @@ func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending 
 		all = min(all, max(2*o.MaxConnections, leastPending))
 	}
 	all = or(o.MaxPending, all)
-	p := &pending{all: all, ofListener: or(o.MaxPendingOfListener, max(all/2, 1)), ofAddress: or(o.MaxPendingOfAddress, max(all/8, 1)), loopback: o.BoundLoopback, log: log, turnedAway: m.turnedAway,
+	p := &pending{all: all, ofListener: or(o.MaxPendingOfListener, max(all/2, 1)), ofAddress: or(o.MaxPendingOfAddress, max(all/8, 1)),
+		loopback: o.BoundLoopback, log: log, turnedAway: m.turnedAway,
 		waiting: list.New(), byListener: make(map[int]int), byAddress: make(map[netip.Prefix]int)}
 	p.room.L = &p.mu
 	return p

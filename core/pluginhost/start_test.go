@@ -89,7 +89,7 @@ func TestADirectoryOfTemporaryFilesThatCannotBeUsedIsToldWithTheRemedy(t *testin
 
 func TestAbandonedDirectoriesAreRemovedAndThoseOfOthersAreNotTouched(t *testing.T) {
 	// A short path: see maxTempPath.
-	temp, err := os.MkdirTemp("/tmp", "lt")
+	temp, err := os.MkdirTemp("/tmp", "lt") //nolint:usetesting // a short path
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(temp) })
 	t.Setenv("TMPDIR", temp)

@@ -64,7 +64,7 @@ type Options struct {
 	ExpiryMax time.Duration
 	// CommitInterval is how often progress is committed; 0: 1 s. What was acknowledged since is delivered again after a crash.
 	CommitInterval time.Duration
-	// SubscribeTimeout bounds one SUBSCRIBE; 0: 10 s.
+	// SubscribeTimeout bounds a SUBSCRIBE to one filter; 0: 10 s. Each further filter has 50 ms more, up to six times as much in all.
 	SubscribeTimeout time.Duration
 	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets a tenth at
 	// most, whatever this says.

@@ -18,7 +18,7 @@ import (
 // Subscribe takes filters that are valid and were authorised. It returns a code for each, once they are recorded where a crash
 // cannot lose them, and what to call once SUBACK is in the connection's buffer: it makes retained messages flow.
 func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.Code, func()) {
-	ctx, cancel := context.WithTimeout(ctx, s.m.o.SubscribeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.m.subscribeTimeout(len(list)))
 	defer cancel()
 	codes := make([]packet.Code, len(list))
 	fresh := make([]bool, len(list))
@@ -169,3 +169,11 @@ func (s *Session) fill(r *meta.Session) {
 	}
 	record.SetP2PStarts(r, starts)
 }
+
+// subscribeTimeout bounds one SUBSCRIBE. A backend that writes key by key needs a time for each filter.
+func (m *Manager) subscribeTimeout(filters int) time.Duration {
+	base := m.o.SubscribeTimeout
+	return min(base+time.Duration(filters-1)*filterTime, 6*base)
+}
+
+const filterTime = 50 * time.Millisecond

@@ -342,4 +342,6 @@ type Limits struct {
 	SingleFeeder bool
 	// DirectoryPerQueue is true where each queue costs a directory and a mapped file (RocketMQ's file consume queues).
 	DirectoryPerQueue bool
+	// Exclusive is true where only this process appends, so that a position at or past the end of its partition is of another store.
+	Exclusive bool
 }

@@ -63,8 +63,8 @@ func (c *config) client(setup sdk.Setup) (remoting.Config, []sdk.Problem) {
 	var problems []sdk.Problem
 	rc.TLS = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: c.TLS.InsecureSkipVerify,
-	} //nolint:gosec // the operator's own choice
+		InsecureSkipVerify: c.TLS.InsecureSkipVerify, //nolint:gosec // the operator's own choice
+	}
 	if c.TLS.CAFile != "" {
 		pem, err := os.ReadFile(setup.Path(c.TLS.CAFile))
 		if err != nil {

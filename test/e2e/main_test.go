@@ -52,10 +52,7 @@ func build(dir string) error {
 
 // rocketmqCluster are the RocketMQs of the run. A test has one to itself for as long as it runs, because name servers have no
 // compare-and-set: two gateways that are strangers to each other must not write the same list of topics.
-var rocketmqCluster = &pool{size: 2}
-
-// quickStart are flags of JVMs that live for minutes: compiling less and collecting with one thread leaves the processors to the tests.
-var quickStart = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
+var rocketmqCluster = &pool{size: 1}
 
 // pool starts as many RocketMQs as tests want at once, up to its size, and hands them to one test after the other.
 type pool struct {
@@ -126,7 +123,7 @@ func (p *pool) take(version string) (*cluster.Cluster, error) {
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{Version: version, Java: quickStart})
+	c, err := cluster.Start(ctx, cluster.Options{Version: version})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {

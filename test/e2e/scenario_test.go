@@ -95,7 +95,7 @@ func TestTopicsThatUpstreamConfusesAreDifferent(t *testing.T) {
 		first := g.Topic("traps")
 		names := []string{
 			first + "/a", first + "/a/", first + "/a%", first + "/a%b", first + "/a/b", first + "/a,b", first + "/a,", first,
-			first + "/%LMQ%x", first + "/ä€😀", first + "/a b", first + "/a//b", first + "/", first + "/" + strings.Repeat("long/", 1500),
+			first + "/%LMQ%x", first + "/ä€😀", first + "/a b", first + "/a//b", first + "/", first + "/" + strings.Repeat(strings.Repeat("long", 25)+"/", 70),
 			first + "/" + strings.Repeat("x", 300), first + "/" + strings.Repeat("x", 299) + "y",
 		}
 		pub := g.connect(t, g.Name("publisher"))

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"testing"
@@ -46,7 +47,7 @@ func (a *application) transactions(topic string, properties map[string]string, b
 	a.t.Cleanup(func() { _ = p.Shutdown() })
 	for _, body := range bodies {
 		m := primitive.NewMessage(topic, []byte(body))
-		m.WithProperties(properties)
+		m.WithProperties(maps.Clone(properties)) // the producer marks its map as a transaction's
 		eventually(a.t, patience, func() error {
 			_, err := p.SendMessageInTransaction(context.Background(), m)
 			return err
@@ -84,7 +85,7 @@ func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	app.send(topic, "delayed", append(list, "DELAY", "1")...)
 	app.send(other, "of another topic", list...)
 	m := primitive.NewMessage(topic, []byte("could not be processed"))
-	m.WithProperties(properties)
+	m.WithProperties(maps.Clone(properties))
 	sent, err := app.prod.SendSync(context.Background(), m)
 	require.NoError(t, err)
 
@@ -137,9 +138,11 @@ func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	}
 	g.Restart()
 	pub := g.connect(t, g.Name("publisher"))
-	for _, id := range []string{awake.id, sleeper.id} {
-		sub := g.connect(t, id, persistent)
-		sub.only(pub, name)
+	awake, sleeper = g.connect(t, awake.id, persistent), g.connect(t, sleeper.id, persistent)
+	pub.publish(name, 1, "after all")
+	for _, sub := range []*client{awake, sleeper} {
+		sub.await(1)
+		require.Equal(t, []string{"after all"}, sub.payloads(), sub.id)
 	}
 	_, page := g.Get("/metrics")
 	require.Contains(t, page, "lmqgate_store_rocketmq_records_foreign_total")

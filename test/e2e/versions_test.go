@@ -48,8 +48,8 @@ var onEachVersion = []string{
 
 func versionRun() bool { return os.Getenv(envVersionRun) == "1" }
 
-// choose sets what go test's flags -run and -parallel leave open: the tests of a version run, and twice as many tests at once as
-// there are processors, because they wait more than they compute.
+// choose sets what go test's flags -run and -parallel leave open: the tests of a version run, and as many tests at once as there
+// are processors.
 func choose() error {
 	flag.Parse()
 	set := map[string]bool{}
@@ -62,7 +62,7 @@ func choose() error {
 	if set["test.parallel"] {
 		return nil
 	}
-	return flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	return flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)))
 }
 
 func TestTheTestsOfEachVersionExist(t *testing.T) {

@@ -221,4 +221,4 @@ func checkName(name string) error {
 }
 
 // Limits of the local store: none of those named.
-func (s *Store) Limits() store.Limits { return store.Limits{} }
+func (s *Store) Limits() store.Limits { return store.Limits{Exclusive: true} }

@@ -63,7 +63,8 @@ func newSuite(target Target, profile Profile) (*suite, error) {
 	if err != nil {
 		return nil, errors.Join(noTemporary(err), os.RemoveAll(work))
 	}
-	s := &suite{target: target, profile: profile, id: strings.ToLower(rand.Text()[:8]), work: work, sockets: sockets, startTimeout: defaultStart}
+	s := &suite{target: target, profile: profile, id: strings.ToLower(rand.Text()[:8]), work: work, sockets: sockets,
+		startTimeout: defaultStart}
 	if s.mainSite, err = s.newSite(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
