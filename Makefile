@@ -105,7 +105,7 @@ lint: ## Run every linter, at pinned versions: modules, Go, spelling, contract, 
 	go mod tidy -diff
 	cd examples/meta-sqlite && go mod tidy -diff
 	$(GOLANGCI) run ./...
-	git ls-files '*.md' '*.yaml' '*.yml' '*.py' '*.proto' | xargs $(MISSPELL) -error -i mosquitto
+	git ls-files '*.md' '*.yaml' '*.yml' '*.py' '*.proto' | xargs $(MISSPELL) -error -i mosquitto,levle,versoin
 	cd plugins/proto && $(BUF) lint
 	plugins/proto/check-breaking.sh $(BUF)
 	@if curl -sfI --max-time 10 https://vuln.go.dev/index/db.json >/dev/null; then $(GOVULNCHECK) ./...; \
