@@ -102,8 +102,8 @@ func (s *starts) of(name string) *marks {
 	return s.more[name]
 }
 
-// skip is a physical queue of which a reader leaves out the records before an offset: they were acknowledged before the reader opened,
-// and the tail had not brought them yet.
+// skip makes a reader leave out the records of one physical queue before an offset. They were acknowledged before the reader opened, and
+// the tail had not brought them yet.
 type skip struct {
 	topic     string
 	partition store.Partition

@@ -138,8 +138,8 @@ func (m *Meta) IsNewest(name string, p store.Position) bool {
 	return ok && at.Same(p)
 }
 
-// RemovedSince returns the version since which it has been known here that a record removed what its topic retained; 0 where that is not
-// known.
+// RemovedSince returns the version at which this node learned that the record at a position removed the topic's retained message; 0
+// where it has not learned that.
 func (m *Meta) RemovedSince(name string, p store.Position) uint64 {
 	r := m.retained
 	r.mu.RLock()
