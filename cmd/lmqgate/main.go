@@ -79,6 +79,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newServeCommand(app),
 		newConfigCommand(app),
 		newTopicCommand(app),
+		newSessionsCommand(app),
 		newCredentialsCommand(app),
 		newPubCommand(app),
 		newSubCommand(app),

@@ -62,6 +62,8 @@ type Backend interface {
 	Clients() any
 	Subscriptions() any
 	Kick(clientID string) bool
+	// EndSession ends a session for good, with its connection.
+	EndSession(ctx context.Context, clientID string) error
 	Plugins() any
 	// ReloadPlugins reads the configuration again and swaps plugins. What it returns with an error is told, too.
 	ReloadPlugins(ctx context.Context, name string, force bool) (Reloaded, error)
@@ -222,6 +224,13 @@ func (s *Server) routes(api *http.ServeMux) {
 	api.HandleFunc("POST /api/v1/clients/{id}/kick", func(w http.ResponseWriter, r *http.Request) {
 		if !b.Kick(r.PathValue("id")) {
 			fail(w, fmt.Errorf("%w: client %q is not connected to this node", ErrNotFound, r.PathValue("id")))
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	api.HandleFunc("DELETE /api/v1/sessions/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.EndSession(r.Context(), r.PathValue("id")); err != nil {
+			fail(w, err)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

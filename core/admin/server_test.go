@@ -53,6 +53,11 @@ func (b *backend) Kick(clientID string) bool {
 	return b.err == nil
 }
 
+func (b *backend) EndSession(_ context.Context, clientID string) error {
+	b.note("end %q", clientID)
+	return b.err
+}
+
 func (b *backend) ReloadPlugins(_ context.Context, name string, force bool) (Reloaded, error) {
 	b.note("reload %q %t", name, force)
 	return b.reloaded, b.err
@@ -157,7 +162,7 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
-		"POST /api/v1/clients/c/kick", "GET /api/v1/nothing", "PUT /api/v1/topics",
+		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/nothing", "PUT /api/v1/topics",
 	} {
 		method, path, _ := strings.Cut(call, " ")
 		b := &backend{}
@@ -233,6 +238,8 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":["node"]}`},
 		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":["auth-hmac"]}`},
 		{call: "POST /api/v1/clients/a%2Fb/kick", status: 204, asked: `kick "a/b"`},
+		{call: "DELETE /api/v1/sessions/a%2Fb", status: 204, asked: `end "a/b"`},
+		{call: "DELETE /api/v1/sessions/c", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `end "c"`},
 		{call: "POST /api/v1/clients/c/kick", b: backend{err: missing}, status: 404, answer: `client \"c\" is not connected`, asked: `kick "c"`},
 		{call: "POST /api/v1/plugins/reload", status: 200, asked: `reload "" false`},
 		{call: "POST /api/v1/plugins/reload", body: `{"name": "auth", "force": true}`, status: 200, asked: `reload "auth" true`},

@@ -53,6 +53,24 @@ func (p *Principal) Username() string { return p.client.GetConnection().GetUsern
 // Identity is who the plugin says the client is; the user name where it says nothing.
 func (p *Principal) Identity() string { return p.client.GetIdentity() }
 
+// maxIdentityName bounds an identity's stable name, in bytes.
+const maxIdentityName = 256
+
+// Name is the identity as records and quotas have it: always the same for the same identity, of bounded length, and without any secret.
+// It is the identity itself where that is short and no token, else a digest of it. Anonymous clients have no name.
+func (p *Principal) Name() string {
+	id := p.Identity()
+	switch {
+	case p.AdmittedBy() == "":
+		return ""
+	case len(id) <= maxIdentityName && Shown(id) == id:
+		return id
+	default:
+		sum := sha256.Sum256([]byte(id))
+		return "sha256:" + hex.EncodeToString(sum[:])
+	}
+}
+
 // Attributes are what the plugin attached to the client. The map must not be changed.
 func (p *Principal) Attributes() map[string]string { return p.client.GetAttributes() }
 

@@ -106,6 +106,12 @@ const (
 	ClientCertOptional = "optional"
 )
 
+// The values of mqtt.session_owner.
+const (
+	OwnerIdentity = "identity"
+	OwnerClientID = "client_id"
+)
+
 // MQTT holds the limits of the protocol side.
 type MQTT struct {
 	// Largest packet that a client may send; 64 bytes to 268435460 bytes (the protocol's limit). A client that sends a larger one is disconnected; one that is not admitted yet may send 192 KiB at most.
@@ -120,6 +126,8 @@ type MQTT struct {
 	MaxConnections int `yaml:"max_connections"`
 	// Levels that a topic name or filter may have; 1 to 65535. A PUBLISH or will with more is refused with reason code 0x90, a filter with 0x8F; 3.1.1 clients are disconnected, or get 0x80.
 	MaxTopicLevels int `yaml:"max_topic_levels"`
+	// Whose a session is: `identity` (the client that was admitted as the same user; another one is refused with 0x85, or 0x02 in 3.1.1, while the session lives) or `client_id` (whoever has the client id, for those who change user names).
+	SessionOwner string `yaml:"session_owner"`
 	// Response information for MQTT 5 clients that ask for it: the topic below which they should expect answers to their requests. `%c` is the client id, `%u` the user name. It says nothing about what a client may do. Empty: none is given.
 	ResponseInformation string `yaml:"response_information"`
 	// Another server that MQTT 5 clients are pointed to (reason code 0x9C, Server Reference) when this node stops or has no room for them, such as `mq2.example.com:1883`; several are separated by spaces. Empty: none.

@@ -38,6 +38,7 @@ func Default() *Config {
 			ReceiveMaximum:   1024,
 			SessionExpiryMax: 72 * time.Hour,
 			MaxTopicLevels:   128,
+			SessionOwner:     OwnerIdentity,
 		},
 		Limits: Limits{Node: NodeLimits{ConnectMemory: 16 << 20}},
 		Auth:   Auth{Plugin: DefaultAuthPlugin},

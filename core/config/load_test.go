@@ -48,7 +48,7 @@ node: {id: gw-1, data_dir: var}
 listeners:
   - {type: tcp, address: "127.0.0.1:0"}
   - {type: ws, address: "127.0.0.1:8083", path: /m}
-mqtt: {max_packet_size: 64KiB, receive_maximum: 10, max_keep_alive: 120s, session_expiry_max: 0, max_connections: 5, max_topic_levels: 9}
+mqtt: {max_packet_size: 64KiB, receive_maximum: 10, max_keep_alive: 120s, session_expiry_max: 0, max_connections: 5, max_topic_levels: 9, session_owner: client_id}
 limits: {node: {unauthenticated: 7, connect_memory: 1MiB}, listener: {unauthenticated: 6}, address: {unauthenticated: 5, loopback: true}}
 auth: {plugin: auth-hmac, config: {users: [{username: u, secret_key: k, rules: [{effect: allow, action: all, topic: "cmd/%c/#"}]}]}}
 meta: {plugin: meta-etcd, config: {endpoints: ["127.0.0.1:2379"], prefix: /lmqgate}}
@@ -68,7 +68,8 @@ log: {level: debug, format: json}
 		{Type: ListenerTCP, Address: "127.0.0.1:0"},
 		{Type: ListenerWS, Address: "127.0.0.1:8083", Path: "/m"},
 	}, c.Listeners)
-	require.Equal(t, MQTT{MaxPacketSize: 65536, ReceiveMaximum: 10, MaxKeepAlive: 2 * time.Minute, MaxConnections: 5, MaxTopicLevels: 9}, c.MQTT)
+	require.Equal(t, MQTT{MaxPacketSize: 65536, ReceiveMaximum: 10, MaxKeepAlive: 2 * time.Minute, MaxConnections: 5, MaxTopicLevels: 9,
+		SessionOwner: OwnerClientID}, c.MQTT)
 	require.Equal(t, Limits{NodeLimits{7, 1 << 20}, ListenerLimits{6}, AddressLimits{5, true}}, c.Limits)
 	require.Equal(t, PluginConfig{"endpoints": []any{"127.0.0.1:2379"}, "prefix": "/lmqgate"}, c.Meta.Config)
 	require.Equal(t, RocketMQ{

@@ -59,6 +59,7 @@ func (c *Config) validateMQTT(p *problems) {
 	duration(p, "mqtt.max_keep_alive", c.MQTT.MaxKeepAlive, time.Second, 65535*time.Second)
 	duration(p, "mqtt.session_expiry_max", c.MQTT.SessionExpiryMax, time.Second, 0)
 	between(p, "mqtt.max_topic_levels", int64(c.MQTT.MaxTopicLevels), 1, 65535)
+	oneOf(p, "mqtt.session_owner", c.MQTT.SessionOwner, OwnerIdentity, OwnerClientID)
 	propertyText(p, "mqtt.response_information", c.MQTT.ResponseInformation)
 	propertyText(p, "mqtt.server_reference", c.MQTT.ServerReference)
 }

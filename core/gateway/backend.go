@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
@@ -70,6 +71,18 @@ func (b *backend) Subscriptions() any { return b.g.sessions.Subscriptions() }
 
 // Kick closes a client's connection.
 func (b *backend) Kick(clientID string) bool { return b.g.sessions.Kick(clientID) }
+
+// EndSession ends a session for good.
+func (b *backend) EndSession(ctx context.Context, clientID string) error {
+	err := b.g.sessions.End(ctx, clientID)
+	switch {
+	case errors.Is(err, session.ErrNoSession):
+		return fmt.Errorf("%w: client %q has no session", admin.ErrNotFound, clientID)
+	case errors.Is(err, session.ErrElsewhere):
+		return admin.Conflict("%w; end the session there", err)
+	}
+	return err
+}
 
 // Plugins describes the plugins.
 func (b *backend) Plugins() any {

@@ -138,6 +138,9 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 	}
 	code := packet.ContinueAuthentication
 	if a.Principal != nil {
+		if !c.session.Renewed(ownerOf(a.Principal)) {
+			return c.fail(packet.NotAuthorized, "the client authenticated again as somebody else than its session belongs to")
+		}
 		code = packet.Success
 		// Decisions are the principal's, so those about the old one are gone with it.
 		c.principal = a.Principal

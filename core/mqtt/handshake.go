@@ -173,7 +173,7 @@ func reasonCode(r auth.Reason) packet.Code {
 // attach gives the connection its session and answers CONNECT.
 func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	answer := &packet.Properties{}
-	r := session.Request{ClientID: c.clientID, Username: auth.Shown(cn.Username), Version: c.version, CleanStart: cn.CleanStart,
+	r := session.Request{ClientID: c.clientID, Username: auth.Shown(cn.Username), Owner: ownerOf(c.principal), Version: c.version, CleanStart: cn.CleanStart,
 		Expiry: c.sessionExpiry(cn, props, answer), ReceiveMaximum: window3, Conn: c, RemoteAddr: c.remote, Listener: c.listener}
 	if c.version == packet.V5 {
 		r.ReceiveMaximum = windowMax
@@ -201,6 +201,10 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	cancel()
 	if err != nil {
 		code, reason := session.Refusal(err)
+		if other, ok := errors.AsType[*session.Other](err); ok {
+			c.refusedForOther(other)
+			return c.refuse(code, reason)
+		}
 		c.log.Warn("client refused because its session is not available", "client", c.clientID, "reason", code.String(), "error", err)
 		return c.refuse(code, reason)
 	}

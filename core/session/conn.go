@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -36,7 +37,9 @@ type Conn interface {
 type Request struct {
 	ClientID string
 	Username string
-	Version  packet.Version
+	// Owner is who the client was admitted as; the zero Owner for anonymous clients.
+	Owner   meta.Owner
+	Version packet.Version
 	// CleanStart begins a new session (3.1.1: CleanSession).
 	CleanStart bool
 	// Expiry is how long the session outlives the connection; 0: not at all; meta.NeverExpires: for ever.

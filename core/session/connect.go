@@ -27,12 +27,21 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	defer unlock()
 	old := m.session(r.ClientID)
 	if old != nil {
+		if err := m.mayReplace(r, old); err != nil {
+			return nil, false, err
+		}
 		old.takeOver(ctx)
 		old = m.session(r.ClientID) // it may have ended
 	}
-	m.cancelWill(r.ClientID, r.CleanStart)
 	for try := 1; ; try++ {
-		s, present, err := m.admit(ctx, r, old)
+		rec, unread := m.load(ctx, r)
+		if err := m.mayResume(r, rec); err != nil {
+			return nil, false, err
+		}
+		if try == 1 {
+			m.cancelWill(r.ClientID, r.CleanStart)
+		}
+		s, present, err := m.admit(ctx, r, old, rec, unread)
 		if !errors.Is(err, meta.ErrConflict) || try == connectTries {
 			return s, present, err
 		}
@@ -44,6 +53,8 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 // Refusal is the CONNACK code for an error of Connect, with a reason for the client.
 func Refusal(err error) (code packet.Code, reason string) {
 	switch {
+	case errors.Is(err, ErrOwner):
+		return packet.ClientIdentifierNotValid, "the client id has a session of another user"
 	case errors.Is(err, ErrClientID):
 		return packet.ClientIdentifierNotValid, "the client id is too long for a session that is kept"
 	case errors.Is(err, meta.ErrLimit):
@@ -56,10 +67,9 @@ func Refusal(err error) (code packet.Code, reason string) {
 // connectTries bounds how often a session is loaded again that others are changing.
 const connectTries = 6
 
-// admit loads the session and gives it the connection. old is the session where it is in memory, without a connection; it is not any
-// more after an error. Called with the client's lock held.
-func (m *Manager) admit(ctx context.Context, r Request, old *Session) (*Session, bool, error) {
-	rec, err := m.load(ctx, r)
+// admit gives the session the connection. rec is its record, or err why that could not be read. old is the session where it is in memory,
+// without a connection; it is not any more after an error. Called with the client's lock held.
+func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.Session, err error) (*Session, bool, error) {
 	reachable := err == nil
 	switch {
 	case err != nil && (r.Expiry > 0 || old != nil && old.durable()):
@@ -138,7 +148,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.link = link{conn: r.Conn, username: r.Username, version: r.Version, remoteAddr: r.RemoteAddr, listener: r.Listener,
 		connected: time.Now(), window: r.ReceiveMaximum}
 	s.generation++
-	s.expiry, s.will = r.Expiry, r.Will
+	s.expiry, s.will, s.owner = r.Expiry, r.Will, r.Owner
 	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
 		s.expire.Stop()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/session/journal"
@@ -35,6 +36,7 @@ type Session struct {
 	// generation counts attachments and detachments, so that work begun for one connection is not finished for another.
 	generation uint64
 	expiry     time.Duration
+	owner      meta.Owner
 	epoch      int64
 	adopts     bool // progress that an upstream gateway committed is taken over
 	will       *Will

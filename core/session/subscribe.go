@@ -168,6 +168,7 @@ func (s *Session) fill(r *meta.Session) {
 		}
 	}
 	record.SetP2PStarts(r, starts)
+	r.SetOwner(s.owner)
 }
 
 // subscribeTimeout bounds one SUBSCRIBE. A backend that writes key by key needs a time for each filter.

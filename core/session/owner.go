@@ -1,0 +1,128 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// A session belongs to the identity that its client was admitted as. While it lives, another identity gets neither the session nor its
+// connection, with or without a clean start. A session of an anonymous client, or one that was recorded before owners were, belongs to
+// nobody: the next client that is admitted as somebody has it from then on.
+
+// ErrOwner says that a client id has a session of another identity.
+var ErrOwner = errors.New("the client id has a session of another identity")
+
+// Other is ErrOwner with whose the session is.
+type Other struct{ Owner meta.Owner }
+
+// Error implements error.
+func (o *Other) Error() string {
+	return fmt.Sprintf("%v: it belongs to %q, admitted by %s", ErrOwner, o.Owner.Name, o.Owner.Plugin)
+}
+
+// Is makes it ErrOwner.
+func (o *Other) Is(target error) bool { return target == ErrOwner }
+
+// mayHave refuses a client that wants a session of another identity.
+func (m *Manager) mayHave(r Request, owner meta.Owner) error {
+	if m.o.AnyOwner || !owner.Known() || owner.Same(r.Owner) {
+		return nil
+	}
+	return &Other{owner}
+}
+
+// mayReplace refuses a client that would close the connection of another identity. One that is ending already, with a session that
+// ends with it, is in nobody's way.
+func (m *Manager) mayReplace(r Request, s *Session) error {
+	s.mu.Lock()
+	over := s.conn == nil || s.ending != nil && s.expiry == 0
+	owner := s.owner
+	s.mu.Unlock()
+	if over {
+		return nil // where it has a record, that decides
+	}
+	return m.mayHave(r, owner)
+}
+
+// mayResume is mayHave for a recorded session. One whose time is over is nobody's.
+func (m *Manager) mayResume(r Request, rec *meta.Session) error {
+	if rec == nil || m.due(rec) {
+		return nil
+	}
+	return m.mayHave(r, rec.Owner())
+}
+
+// Owner returns whose the session is.
+func (s *Session) Owner() meta.Owner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner
+}
+
+// Renewed takes the identity of a client that was authenticated again. It returns false where it is another one, which may not have
+// the session.
+func (s *Session) Renewed(owner meta.Owner) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m.mayHave(Request{Owner: owner}, s.owner) != nil {
+		return false
+	}
+	s.owner = owner
+	return true
+}
+
+// ErrNoSession: there is no such session. ErrElsewhere: its client is connected to another node.
+var (
+	ErrNoSession = errors.New("no such session")
+	ErrElsewhere = errors.New("the client is connected to another node")
+)
+
+// End ends a session for good, whosever it is: the connection is closed, and the record and the progress are removed. A will that
+// waits is due. It returns ErrNoSession, or ErrElsewhere with the node's name.
+func (m *Manager) End(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
+	defer cancel()
+	unlock, err := m.lock(ctx, id)
+	if err != nil {
+		return fmt.Errorf("waiting for what client %q is doing: %w", id, err)
+	}
+	defer unlock()
+	found := false
+	if s := m.session(id); s != nil {
+		s.mu.Lock()
+		c := s.conn
+		s.ending = nil // whatever the client said last
+		s.mu.Unlock()
+		if c != nil {
+			found = true
+			c.Close(packet.AdministrativeAction, "an operator ended the session")
+			s.detach(ctx, c, Ending{Expiry: new(time.Duration)})
+		}
+	}
+	rec, err := m.o.Meta.LoadSession(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case rec == nil && !found:
+		return ErrNoSession
+	case rec == nil:
+	case rec.Node != m.o.NodeID && rec.Disconnected.IsZero() && m.o.Alive != nil && m.o.Alive(rec.Node):
+		return fmt.Errorf("%w: %s", ErrElsewhere, rec.Node)
+	default:
+		s := m.session(id)
+		if err := m.end(ctx, rec, s); err != nil {
+			return err
+		}
+		if s != nil {
+			s.discard(true)
+		}
+	}
+	m.cancelWill(id, true)
+	m.log.Info("session ended by an operator", "client", id)
+	return nil
+}

@@ -1,0 +1,188 @@
+package session
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// asUser makes a client one that was admitted as somebody; empty: as nobody in particular.
+func asUser(name string) func(*Request) {
+	return func(r *Request) {
+		if r.Owner = (meta.Owner{}); name != "" {
+			r.Owner = meta.Owner{Name: name, Plugin: "auth-file"}
+		}
+	}
+}
+
+func (n *node) requireRefused(id string, change ...func(*Request)) {
+	n.t.Helper()
+	_, err := n.tryConnect(id, change...)
+	require.ErrorIs(n.t, err, ErrOwner)
+	require.ErrorContains(n.t, err, `it belongs to "ops", admitted by auth-file`)
+	code, reason := Refusal(err)
+	require.Equal(n.t, packet.ClientIdentifierNotValid, code)
+	require.NotContains(n.t, reason, "ops", "a stranger is not told whose it is")
+}
+
+func TestASessionIsRefusedToOtherIdentitiesWhileItLives(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ops := n.connect("c", durable, asUser("ops"))
+		ops.subscribe(1, "secret/#")
+		for _, others := range [][]func(*Request){{asUser("tenantb"), durable}, {asUser("tenantb")}, {asUser("tenantb"), clean}, {asUser(""), durable}, {asUser(""), clean}} {
+			n.requireRefused("c", others...)
+			require.False(t, ops.isClosed(), "the live connection stays")
+		}
+		ops.drop()
+		n.publish(1, "secret/a", "1")
+		for range 2 {
+			for _, others := range [][]func(*Request){{asUser("tenantb"), durable}, {asUser("tenantb")}, {asUser("tenantb"), clean}, {asUser("")}} {
+				n.requireRefused("c", others...)
+			}
+			n.restart()
+		}
+		ops = n.connect("c", durable, asUser("ops"))
+		require.True(t, ops.present)
+		ops.gets("1")
+	})
+}
+
+func TestASessionIsItsOwnersOnAnotherNodeToo(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		rec := &meta.Session{ClientID: "c", Epoch: 1, Node: "other", Expiry: time.Hour, Created: time.Now(), Connected: time.Now()}
+		rec.SetOwner(meta.Owner{Name: "ops", Plugin: "auth-file"})
+		require.NoError(t, n.meta.Meta.SaveSession(context.Background(), rec))
+		n.requireRefused("c", asUser("tenantb"), durable) // connected there
+		n.requireRefused("c", asUser("tenantb"), clean)
+		rec.Disconnected = time.Now()
+		require.NoError(t, n.meta.Meta.SaveSession(context.Background(), rec))
+		n.requireRefused("c", asUser("tenantb"), durable) // asleep
+		require.True(t, n.connect("c", asUser("ops"), durable).present)
+	})
+}
+
+func TestALiveConnectionWithoutASessionIsNotTakenOverByAnotherIdentity(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ops := n.connect("c", asUser("ops"))
+		n.requireRefused("c", asUser("tenantb"))
+		n.requireRefused("c", asUser("tenantb"), durable)
+		require.False(t, ops.isClosed())
+		again := n.connect("c", asUser("ops"))
+		require.True(t, ops.isClosed())
+		again.s.Ends(again, Ending{Graceful: true}) // its DISCONNECT is read, and it is not detached yet
+		tenant := n.connect("c", asUser("tenantb"))
+		require.Equal(t, "tenantb", tenant.s.Owner().Name)
+		tenant.leave()
+		n.connect("c", asUser("ops"))
+	})
+}
+
+func TestASessionOfNobodyIsAdoptedByTheFirstWhoIsSomebody(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable)
+		c.subscribe(1, "T/#")
+		require.True(t, n.connect("c", durable).present, "anonymous clients are one identity")
+		ops := n.connect("c", durable, asUser("ops"))
+		require.True(t, ops.present)
+		require.Equal(t, meta.Owner{Name: "ops", Plugin: "auth-file"}, n.record("c").Owner())
+		n.requireRefused("c", durable)
+		n.requireRefused("c", durable, asUser("tenantb"))
+		other := func(r *Request) { r.Owner = meta.Owner{Name: "ops", Plugin: "auth-jwt"} }
+		require.True(t, n.connect("c", durable, other).present, "the same user, judged by the plugin that came after")
+	})
+}
+
+func TestWhatIsRefusedChangesNothingOfTheOwners(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		watch := n.connect("watch", asUser("watch"))
+		watch.subscribe(1, "wills/#")
+		ops := n.connect("c", durable, asUser("ops"), will("delayed", time.Minute))
+		ops.drop()
+		n.requireRefused("c", asUser("tenantb"), clean)
+		require.Zero(t, watch.waiting(), "the session has not ended")
+		time.Sleep(time.Minute + time.Second)
+		watch.gets("delayed")
+	})
+}
+
+func TestASessionWhoseTimeIsOverIsNobodys(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ops := n.connect("c", asUser("ops"), func(r *Request) { r.Expiry = time.Second })
+		ops.leave()
+		n.stop() // so that nothing removes the record
+		time.Sleep(2 * time.Second)
+		n.start()
+		tenant := n.connect("c", asUser("tenantb"), durable)
+		require.False(t, tenant.present)
+		require.Equal(t, "tenantb", n.record("c").Owner().Name)
+	})
+}
+
+func TestWithAnyOwnerWhoeverHasTheClientIDHasTheSession(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ops := n.connect("c", durable, asUser("ops"))
+		tenant := n.connect("c", durable, asUser("tenantb"))
+		require.True(t, ops.isClosed())
+		require.True(t, tenant.present)
+		require.Equal(t, "tenantb", n.record("c").Owner().Name)
+		require.True(t, tenant.s.Renewed(meta.Owner{Name: "ops", Plugin: "auth-file"}))
+	}, func(n *node) { n.options.AnyOwner = true })
+}
+
+func TestAClientAuthenticatesAgainAsTheSameIdentityOnly(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable, asUser("ops"))
+		require.False(t, c.s.Renewed(meta.Owner{Name: "tenantb", Plugin: "auth-file"}))
+		require.True(t, c.s.Renewed(meta.Owner{Name: "ops", Plugin: "auth-file"}))
+		require.Equal(t, "ops", c.s.Owner().Name)
+	})
+}
+
+func TestAnOperatorEndsASession(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ctx := context.Background()
+		require.ErrorIs(t, n.End(ctx, "c"), ErrNoSession)
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+
+		ops := n.connect("c", durable, asUser("ops"), will("connected", time.Minute))
+		ops.subscribe(1, "T/#")
+		require.NoError(t, n.End(ctx, "c"))
+		require.Equal(t, packet.AdministrativeAction, ops.code)
+		require.Nil(t, n.record("c"))
+		require.Nil(t, n.session("c"))
+		watch.gets("connected") // at the end of the session, however long its delay is
+		ops.drop()
+
+		tenant := n.connect("c", durable, asUser("tenantb"), will("asleep", time.Minute))
+		require.False(t, tenant.present)
+		tenant.subscribe(1, "T/#")
+		tenant.drop()
+		n.publish(1, "T/a", "1")
+		require.NoError(t, n.End(ctx, "c"))
+		require.Nil(t, n.record("c"))
+		watch.gets("asleep")
+
+		clean := n.connect("c", asUser("ops"))
+		require.NoError(t, n.End(ctx, "c"))
+		require.True(t, clean.isClosed())
+		require.ErrorIs(t, n.End(ctx, "c"), ErrNoSession)
+	})
+}
+
+func TestASessionThatIsConnectedElsewhereIsNotEndedHere(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ctx := context.Background()
+		rec := &meta.Session{ClientID: "c", Epoch: 1, Node: "other", Expiry: time.Hour, Created: time.Now(), Connected: time.Now()}
+		require.NoError(t, n.meta.Meta.SaveSession(ctx, rec))
+		err := n.End(ctx, "c")
+		require.ErrorIs(t, err, ErrElsewhere)
+		require.ErrorContains(t, err, "other")
+		require.NotNil(t, n.record("c"))
+	}, func(n *node) { n.options.Alive = func(string) bool { return true } })
+}
