@@ -15,6 +15,10 @@ func (instant) Append(_ context.Context, _ store.Append, done func(store.Positio
 	done(store.Position{}, nil)
 }
 
+func (instant) AppendBatch(_ context.Context, batch []store.Append, done func(int, error)) {
+	done(len(batch), nil)
+}
+
 func (instant) Limits() store.Limits { return store.Limits{} }
 
 // flat is a catalog of one topic, and metadata of no filter.

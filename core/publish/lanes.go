@@ -16,8 +16,9 @@ var ErrEnded = errors.New("the connection is over")
 
 // Lanes publish for one connection of a client, in order for each topic.
 //
-// A lane is the messages of one client to one topic, in the order in which they came, whatever connection they came by. One is in
-// flight, the others wait. So what a client sends by a new connection is stored after what its old one has sent.
+// A lane is the messages of one client to one topic, in the order in which they came, whatever connection they came by. One call of
+// the store is under way; what comes meanwhile waits, and goes to the store together. So what a client sends by a new connection is
+// stored after what its old one has sent.
 type Lanes struct {
 	p      *Publisher
 	client string
@@ -104,7 +105,22 @@ func (ls *lanes) join(j *job) bool {
 	return false
 }
 
-// leave takes the first message out of its lane and returns the one whose turn it is then, or nil.
+// behind returns what waits behind the first message of a lane and may go to the store together with it.
+func (ls *lanes) behind(first *job) (out []*job) {
+	s := ls.of(first.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	bytes := len(first.m.Payload)
+	for j := first.next; j != nil && j.joins(first) && len(out) < turnMessages-1; j = j.next {
+		if bytes += len(j.m.Payload); bytes > turnBytes {
+			break
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+// leave takes a message whose turn is over, and all in front of it, out of its lane and returns the one whose turn it is then, or nil.
 func (ls *lanes) leave(j *job) *job {
 	s := ls.of(j.key)
 	s.mu.Lock()

@@ -135,6 +135,10 @@ func (c *cluster) Append(ctx context.Context, a store.Append, done func(store.Po
 	s.Append(ctx, a, func(p store.Position, err error) { p.Broker = next; done(p, err) })
 }
 
+func (c *cluster) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+	c.Append(ctx, batch[0], func(_ store.Position, err error) { done(1, err) })
+}
+
 // as makes a record one of a broker.
 func as(broker string, r *store.Record) *store.Record {
 	c := *r

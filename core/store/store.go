@@ -168,7 +168,7 @@ type Append struct {
 	// Topic is the first-level topic (in the store's own spelling) that holds the record.
 	Topic string
 	// Key chooses the physical queue: appends of one topic with the same key go to the same physical queue. Only one
-	// append of a key may be in flight where order matters; the store does not order appends that overlap.
+	// append or batch of a key may be in flight where order matters; the store does not order calls that overlap.
 	Key string
 	// Queues is the dispatch set: names made by package topic (topic.Queue). May be empty. No duplicates.
 	Queues []string
@@ -271,6 +271,11 @@ type Store interface {
 	// then gets ctx's error). Transient failures are retried by the store until ctx ends, so after a failure of the broker
 	// the message may be stored more than once, under the same ID.
 	Append(ctx context.Context, a Append, done func(Position, error))
+	// AppendBatch stores messages of one topic and one key in their order. It takes the first n of them, at least one and as many as
+	// the store can keep together, and calls done exactly once, as Append does, with n: all n are stored, or err says why not. After an
+	// error each of the n may or may not be stored, but none before one that stands in front of it. The others were not looked at. The
+	// caller changes nothing in batch until done is called.
+	AppendBatch(ctx context.Context, batch []Append, done func(n int, err error))
 
 	// Read reads up to max records of a queue from an offset.
 	Read(ctx context.Context, q QueueRef, offset int64, max int) (Batch, error)

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -34,8 +35,43 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 		done(store.Position{}, err)
 		return
 	}
-	if !s.append.push(op) {
-		s.finish(op, store.Position{}, store.ErrClosed)
+	s.enqueue([]*appendOp{op})
+}
+
+// batchOps and batchBytes bound one batch of a key, so that others wait no longer for it than for a group commit.
+const (
+	batchOps   = 512
+	batchBytes = 512 << 10
+)
+
+// AppendBatch stores messages together. See store.Store.
+func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+	op, err := s.prepare(ctx, batch[0], nil)
+	if err != nil {
+		s.metrics.refused.Inc()
+		done(1, err)
+		return
+	}
+	ops := make([]*appendOp, 1, min(len(batch), batchOps))
+	ops[0] = op
+	for bytes := op.size; len(ops) < cap(ops) && bytes < batchBytes; bytes += op.size {
+		if op, err = s.prepareNow(batch[len(ops)], nil); err != nil {
+			break // it is the next call's first, which says what is wrong, or waits
+		}
+		ops = append(ops, op)
+	}
+	// The log keeps the order of the queue, and a failed write is the end of all later ones: the last one speaks for all.
+	n := len(ops)
+	ops[n-1].done = func(_ store.Position, err error) { done(n, err) }
+	s.enqueue(ops)
+}
+
+// enqueue hands ops to the committer, next to one another.
+func (s *Store) enqueue(ops []*appendOp) {
+	if !s.append.push(ops...) {
+		for _, op := range ops {
+			s.finish(op, store.Position{}, store.ErrClosed)
+		}
 		return
 	}
 	if failure := s.failure.Load(); failure != nil { // it may have come after the look in prepare
@@ -43,7 +79,35 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 	}
 }
 
+// prepare makes the op of an append, once the budget has room for it.
 func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Position, error)) (*appendOp, error) {
+	op, err := s.check(a, done)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.budget.Acquire(ctx, op.weight); err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+// errNoRoom: the budget has no room now.
+var errNoRoom = errors.New("local store: too much is in flight")
+
+// prepareNow is prepare without waiting.
+func (s *Store) prepareNow(a store.Append, done func(store.Position, error)) (*appendOp, error) {
+	op, err := s.check(a, done)
+	if err != nil {
+		return nil, err
+	}
+	if !s.budget.TryAcquire(op.weight) {
+		return nil, errNoRoom
+	}
+	return op, nil
+}
+
+// check makes the op of an append that the store can take.
+func (s *Store) check(a store.Append, done func(store.Position, error)) (*appendOp, error) {
 	if s.closed.Load() {
 		return nil, store.ErrClosed
 	}
@@ -62,12 +126,8 @@ func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Pos
 		return nil, fmt.Errorf("local store: record for topic %q has %d bytes, the limit is %d: %w",
 			a.Message.Topic, size, s.opts.MaxRecord, store.ErrTooLarge)
 	}
-	weight := min(int64(size+opOverhead), inFlightBytes)
-	if err := s.budget.Acquire(ctx, weight); err != nil {
-		return nil, err
-	}
 	op := appendOps.Get().(*appendOp)
-	*op = appendOp{topic: t, msg: a.Message, queues: a.Queues, done: done, size: size, weight: weight}
+	*op = appendOp{topic: t, msg: a.Message, queues: a.Queues, done: done, size: size, weight: min(int64(size+opOverhead), inFlightBytes)}
 	return op, nil
 }
 
@@ -82,7 +142,9 @@ func (s *Store) finish(op *appendOp, p store.Position, err error) {
 	done := op.done
 	*op = appendOp{}
 	appendOps.Put(op)
-	done(p, err)
+	if done != nil { // else the last of its batch speaks for it
+		done(p, err)
+	}
 }
 
 // encodedSize is an upper estimate of the record's size on disk, before compression.
@@ -109,15 +171,15 @@ type appendQueue struct {
 	wake   chan struct{} // one token: there is something new
 }
 
-// push adds an op, or returns false when the queue is closed.
-func (q *appendQueue) push(op *appendOp) bool {
+// push adds ops, or returns false when the queue is closed.
+func (q *appendQueue) push(ops ...*appendOp) bool {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		return false
 	}
-	q.ops = append(q.ops, op)
-	first := len(q.ops) == 1
+	first := len(q.ops) == 0
+	q.ops = append(q.ops, ops...)
 	q.mu.Unlock()
 	if first {
 		select {

@@ -64,6 +64,11 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 	op.attempt()
 }
 
+// AppendBatch implements store.Store.
+func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+	s.Append(ctx, batch[0], func(_ store.Position, err error) { done(1, err) })
+}
+
 // slot takes one of the places for appends in flight.
 func (s *Store) slot(ctx context.Context) error {
 	select {

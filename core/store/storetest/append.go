@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,6 +24,9 @@ var appendCases = []testCase{
 	{"a record without queues is in its partition only", noQueues},
 	{"one key at a time keeps its order while many keys run", orderPerKey},
 	{"concurrent appends lose no index entry and keep the order of each publisher", concurrentAppends},
+	{"batches of a key keep their order, in all queues, while many keys run", batches},
+	{"a batch ends in front of what the store refuses", batchWithRefused},
+	{"a batch to an unknown topic fails with ErrUnknownTopic", batchUnknownTopic},
 	{"positions are unique and ordered in a partition", positions},
 	{"the callback comes exactly once", callbackOnce},
 	{"an append whose context has ended fails with the context's error", appendCancelled},
@@ -183,6 +187,106 @@ func concurrentAppends(t *testing.T, s *suite) {
 	for _, q := range []string{topic.Queue(name), wildcard} {
 		requireEachOnceInOrder(t, s.drain(t, first, q, publishers*each, 32), publishers, each)
 	}
+}
+
+// putBatch appends a batch until all of it is stored, or something fails, and returns how much was stored before.
+func putBatch(ctx context.Context, st store.Store, batch []store.Append) (stored int, err error) {
+	type result struct {
+		n   int
+		err error
+	}
+	for stored < len(batch) {
+		done := make(chan result, 2)
+		st.AppendBatch(ctx, batch[stored:], func(n int, err error) { done <- result{n, err} })
+		select {
+		case r := <-done:
+			if r.n < 1 || r.n > len(batch)-stored {
+				return stored, fmt.Errorf("%d of %d were taken", r.n, len(batch)-stored)
+			}
+			if r.err != nil {
+				return stored, r.err
+			}
+			stored += r.n
+		case <-time.After(time.Minute):
+			return stored, errors.New("no callback within a minute")
+		}
+	}
+	return stored, nil
+}
+
+// batches has records with one queue, with two, and with none, because stores may treat them in different ways.
+func batches(t *testing.T, s *suite) {
+	first := s.newTopic(t)
+	tail := s.tail(t, first)
+	keys, each := 8, s.scaled(100)
+	wildcard := topic.Queue(first + "/#")
+	var wg sync.WaitGroup
+	errs := make(chan error, keys)
+	for k := range keys {
+		wg.Go(func() {
+			batch := make([]store.Append, each)
+			for i := range batch {
+				batch[i] = appendTo(message(fmt.Sprintf("%s/k%d", first, k), fmt.Sprintf("%d %d", k, i)))
+				switch k % 3 {
+				case 1:
+					batch[i].Queues = nil
+				case 2:
+					batch[i].Queues = append(batch[i].Queues, wildcard)
+				}
+			}
+			_, err := putBatch(s.ctx, s.Store, batch)
+			errs <- err
+		})
+	}
+	wg.Wait()
+	for range keys {
+		require.NoError(t, <-errs)
+	}
+	records := tail.wait(t, s, keys*each)
+	requireEachOnceInOrder(t, records, keys, each)
+	ids := map[string]bool{}
+	partitions := map[string]store.Partition{}
+	for _, r := range records {
+		require.False(t, ids[r.ID], "an id given twice")
+		ids[r.ID] = true
+		at := store.Partition{Broker: r.Position.Broker, ID: r.Position.Partition}
+		if before, ok := partitions[r.Topic]; ok {
+			require.Equal(t, before, at, "a key stays in one physical queue")
+		}
+		partitions[r.Topic] = at
+	}
+	for k := range keys {
+		if k%3 != 1 {
+			requireEachOnceInOrder(t, s.drain(t, first, topic.Queue(fmt.Sprintf("%s/k%d", first, k)), each, 32), 1, each)
+		}
+	}
+	requireEachOnceInOrder(t, s.drain(t, first, wildcard, 2*each, 32), 2, each)
+}
+
+func batchWithRefused(t *testing.T, s *suite) {
+	if s.MaxPayload == 0 {
+		t.Skip("the factory names no limit")
+	}
+	first := s.newTopic(t)
+	for _, queues := range [][]string{{topic.Queue(first + "/x")}, {}} {
+		tail := s.tail(t, first)
+		var batch []store.Append
+		for _, payload := range []string{"1", "2", strings.Repeat("x", s.TooLarge), "4"} {
+			batch = append(batch, appendTo(message(first+"/x", payload), queues...))
+		}
+		stored, err := putBatch(s.ctx, s.Store, batch)
+		require.ErrorIs(t, err, store.ErrTooLarge)
+		require.Equal(t, 2, stored)
+		_, err = putBatch(s.ctx, s.Store, batch[3:])
+		require.NoError(t, err)
+		require.Equal(t, []string{"1", "2", "4"}, payloads(tail.wait(t, s, 3)))
+	}
+}
+
+func batchUnknownTopic(t *testing.T, s *suite) {
+	name := "st" + client() + "/x"
+	_, err := putBatch(s.ctx, s.Store, []store.Append{appendTo(message(name, "lost")), appendTo(message(name, "lost, too"))})
+	require.ErrorIs(t, err, store.ErrUnknownTopic)
 }
 
 func positions(t *testing.T, s *suite) {

@@ -29,6 +29,8 @@ type Faulty struct {
 	judge   func(context.Context, *store.Message) error
 	commits error
 	groups  error
+
+	verdicts map[*store.Message]error
 }
 
 var _ store.Store = (*Faulty)(nil)
@@ -43,7 +45,7 @@ type faults struct {
 
 // NewFaulty returns a store without faults on top of s.
 func NewFaulty(s store.Store) *Faulty {
-	return &Faulty{Store: s, queues: map[string]*faults{}, missing: map[string]int{}}
+	return &Faulty{Store: s, queues: map[string]*faults{}, missing: map[string]int{}, verdicts: map[*store.Message]error{}}
 }
 
 // Gap skips n offsets of the queue before the record at offset at.
@@ -188,12 +190,63 @@ func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Pos
 		return
 	}
 	go func() {
-		if err := judge(ctx, a.Message); err != nil {
+		if err := f.judged(ctx, judge, a.Message); err != nil {
 			done(store.Position{}, err)
 			return
 		}
 		f.Store.Append(ctx, a, done)
 	}()
+}
+
+// AppendBatch fails, or appends those in front of the first that is judged to fail.
+func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+	if err := f.get(&f.appends); err != nil {
+		done(len(batch), err)
+		return
+	}
+	f.mu.Lock()
+	judge := f.judge
+	f.mu.Unlock()
+	if judge == nil {
+		f.Store.AppendBatch(ctx, batch, done)
+		return
+	}
+	go func() {
+		for i := range batch {
+			m := batch[i].Message
+			err := f.judged(ctx, judge, m)
+			if err == nil {
+				continue
+			}
+			if i == 0 {
+				done(1, err)
+				return
+			}
+			f.keepVerdict(m, err)
+			batch = batch[:i]
+			break
+		}
+		f.Store.AppendBatch(ctx, batch, done)
+	}()
+}
+
+// keepVerdict keeps what was decided about a message until it is the first of a call.
+func (f *Faulty) keepVerdict(m *store.Message, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.verdicts[m] = err
+}
+
+// judged is the verdict on a message, one that was kept where there is one.
+func (f *Faulty) judged(ctx context.Context, judge func(context.Context, *store.Message) error, m *store.Message) error {
+	f.mu.Lock()
+	err, kept := f.verdicts[m]
+	delete(f.verdicts, m)
+	f.mu.Unlock()
+	if kept {
+		return err
+	}
+	return judge(ctx, m)
 }
 
 // Bounds returns the bounds as they are shown.
