@@ -38,10 +38,12 @@ func newPrincipal(req Request, resp *pluginv1.AuthenticateResponse, admittedBy s
 	if ms := resp.GetExpiresAtMs(); ms > 0 {
 		p.expiresAt = time.UnixMilli(ms)
 	}
-	p.buckets = [3]uint32{
-		bucketOf(byClientID, req.ClientID), bucketOf(byUsername, req.Username), bucketOf(byIdentity, p.client.Identity),
-	}
+	p.setBuckets()
 	return p
+}
+
+func (p *Principal) setBuckets() {
+	p.buckets = [3]uint32{bucketOf(byClientID, p.ClientID()), bucketOf(byUsername, p.Username()), bucketOf(byIdentity, p.Identity())}
 }
 
 // ClientID is the MQTT client identifier that was admitted.

@@ -17,6 +17,8 @@ type Will struct {
 	Message *store.Message
 	// Delay is the MQTT 5 will delay interval, SessionExpiry the session expiry interval; the will is due at the earlier.
 	Delay, SessionExpiry time.Duration
+	// By is who left it, as auth.Principal.Record has it; empty: an anonymous client, or a gateway that kept nothing of it.
+	By []byte
 	// DueAt is set once the connection has ended and the delay runs; zero before.
 	DueAt time.Time
 
@@ -30,6 +32,7 @@ type willRecord struct {
 	Message       *messageRecord `json:"message"`
 	Delay         int64          `json:"delay_ms,omitempty"`
 	SessionExpiry int64          `json:"session_expiry_ms,omitempty"`
+	By            []byte         `json:"by,omitempty"`
 	DueAt         int64          `json:"due_at_ms,omitempty"`
 }
 
@@ -43,13 +46,13 @@ func decodeWill(e *pluginv1.Entry, at stored) (*Will, error) {
 	}
 	return &Will{ClientID: e.GetKey(), Node: r.Node, Epoch: r.Epoch, Message: r.Message.message(),
 		Delay: time.Duration(r.Delay) * time.Millisecond, SessionExpiry: time.Duration(r.SessionExpiry) * time.Millisecond,
-		DueAt: fromMillis(r.DueAt), stored: at}, nil
+		By: r.By, DueAt: fromMillis(r.DueAt), stored: at}, nil
 }
 
 // SaveWill writes the will of a client, whatever was there. Durable when it returns. ErrUnavailable, ErrLimit.
 func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 	value := encode(&willRecord{header: header{recordVersion}, Node: w.Node, Epoch: w.Epoch, Message: toMessageRecord(w.Message),
-		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), DueAt: millis(w.DueAt)})
+		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), By: w.By, DueAt: millis(w.DueAt)})
 	now, err := m.overwrite(ctx, NamespaceWills, w.ClientID, value)
 	if err == nil {
 		w.stored = now

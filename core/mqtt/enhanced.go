@@ -138,7 +138,7 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 	}
 	code := packet.ContinueAuthentication
 	if a.Principal != nil {
-		if !c.session.Renewed(ownerOf(a.Principal)) {
+		if !c.session.Renewed(ownerOf(a.Principal), a.Principal) {
 			return c.fail(packet.NotAuthorized, "the client authenticated again as somebody else than its session belongs to")
 		}
 		code = packet.Success

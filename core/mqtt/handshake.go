@@ -308,7 +308,7 @@ func (c *conn) setKeepAlive(asked uint16, answer *packet.Properties) {
 func (c *conn) will(w *packet.Will) *session.Will {
 	m := session.NewMessage(&packet.Publish{QoS: w.QoS, Retain: w.Retain, Topic: w.Topic, Properties: w.Properties,
 		Payload: w.Payload}, c.clientID)
-	out := &session.Will{Message: m}
+	out := &session.Will{Message: m, By: c.principal}
 	if w.Properties != nil && w.Properties.WillDelayInterval != nil {
 		out.Delay = time.Duration(*w.Properties.WillDelayInterval) * time.Second
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
@@ -57,6 +58,8 @@ type Request struct {
 type Will struct {
 	Message *store.Message
 	Delay   time.Duration
+	// By is the client that left it, whose rights are judged when it is due; nil: nobody is to be judged.
+	By *auth.Principal
 }
 
 // Subscription is one filter of a SUBSCRIBE that was authorised.

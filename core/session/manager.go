@@ -69,6 +69,8 @@ type Options struct {
 	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets a tenth at
 	// most, whatever this says.
 	MaxSubscriptions int
+	// Judge decides about wills when they are due; nil: they are published as they are.
+	Judge Judge
 	// AnyOwner lets any client have the session of its client id, whoever it was admitted as.
 	AnyOwner bool
 	// WillGrace is how long clients have to come back after a restart before their wills are published; 0: 30 s.

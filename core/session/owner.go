@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
@@ -66,13 +67,18 @@ func (s *Session) Owner() meta.Owner {
 
 // Renewed takes the identity of a client that was authenticated again. It returns false where it is another one, which may not have
 // the session.
-func (s *Session) Renewed(owner meta.Owner) bool {
+func (s *Session) Renewed(owner meta.Owner, p *auth.Principal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.m.mayHave(Request{Owner: owner}, s.owner) != nil {
 		return false
 	}
 	s.owner = owner
+	if s.will != nil && p != nil {
+		will := *s.will
+		will.By = p
+		s.will = &will
+	}
 	return true
 }
 

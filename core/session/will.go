@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -23,7 +24,8 @@ func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 		}
 		return nil
 	}
-	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry}
+	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry,
+		By: s.will.By.Record()}
 	if !s.durable() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 2*lookupTimeout)
@@ -47,7 +49,7 @@ func (m *Manager) dropWill(ctx context.Context, id string) {
 func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	delay := min(w.Delay, expiry)
 	if delay <= 0 {
-		m.run(func() { m.publishWill(id, w.Message) })
+		m.run(func() { m.publishWill(id, w) })
 		return
 	}
 	m.mu.Lock()
@@ -62,7 +64,7 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 		m.mu.Unlock()
 		if !closed {
 			defer m.wg.Done()
-			m.publishWill(id, w.Message)
+			m.publishWill(id, w)
 		}
 	})}
 }
@@ -82,14 +84,29 @@ func (m *Manager) cancelWill(id string, ends bool) {
 	delete(m.wills, id)
 	m.mu.Unlock()
 	if stopped && ends {
-		m.run(func() { m.publishWill(id, w.will.Message) })
+		m.run(func() { m.publishWill(id, w.will) })
 	}
 }
 
-// publishWill publishes a will and then removes its record, so that it is published at least once.
-func (m *Manager) publishWill(id string, msg *store.Message) {
+// publishWill publishes a will, if its client still may, and then removes its record, so that it is published at least once.
+func (m *Manager) publishWill(id string, w *Will) {
+	allowed, waited, err := m.mayPublish(w)
+	if err != nil {
+		m.log.Warn("a will could not be judged; it is kept, and due again after a start", "client", id, "topic", w.Message.Topic, "error", err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
 	defer cancel()
+	if !allowed {
+		m.denyWill(ctx, id, w)
+		return
+	}
+	if waited && m.isBack(ctx, id, w) {
+		m.log.Warn("a will that could not be judged in time is not published: its client is back", "client", id, "topic", w.Message.Topic)
+		m.dropThisWill(ctx, id, w.Message)
+		return
+	}
+	msg := w.Message
 	out := *msg
 	out.Created = time.Now()
 	if !msg.Expires.IsZero() { // the interval runs from now
@@ -100,13 +117,17 @@ func (m *Manager) publishWill(id string, msg *store.Message) {
 		return
 	}
 	m.metrics.wills.Inc()
-	// A connection that came meanwhile has recorded a will of its own.
+	m.dropThisWill(ctx, id, msg)
+}
+
+// dropThisWill removes the record of a will that is done with. A connection that came meanwhile has recorded a will of its own.
+func (m *Manager) dropThisWill(ctx context.Context, id string, msg *store.Message) {
 	w, err := m.o.Meta.LoadWill(ctx, id)
 	if err != nil || w == nil || w.Message.Created.UnixMilli() != msg.Created.UnixMilli() {
 		return
 	}
 	if _, err := m.o.Meta.TakeThisWill(ctx, w); err != nil {
-		m.log.Warn("removing a published will failed; it may come again after a restart", "client", id, "error", err)
+		m.log.Warn("removing a will that is done with failed; it may come again after a restart", "client", id, "error", err)
 	}
 }
 
@@ -171,10 +192,16 @@ func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 		if m.ctx.Err() != nil {
 			return
 		}
-		if min(w.Delay, w.SessionExpiry) > 0 {
-			m.willDue(w.ClientID, &Will{Message: w.Message, Delay: w.Delay}, w.SessionExpiry)
+		by, err := auth.Recorded(w.By)
+		if err != nil {
+			m.log.Warn("a will is not published: whose it is cannot be read", "client", w.ClientID, "error", err)
 			continue
 		}
-		m.publishWill(w.ClientID, w.Message)
+		will := &Will{Message: w.Message, Delay: w.Delay, By: by}
+		if min(w.Delay, w.SessionExpiry) > 0 {
+			m.willDue(w.ClientID, will, w.SessionExpiry)
+			continue
+		}
+		m.publishWill(w.ClientID, will)
 	}
 }

@@ -1,0 +1,178 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+)
+
+// judge is who says what wills may be published; it notes the questions.
+type judge struct {
+	mu     sync.Mutex
+	denies bool
+	fails  error
+	asked  []string
+}
+
+func (j *judge) Authorize(_ context.Context, p *auth.Principal, a auth.Action) (bool, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.asked = append(j.asked, p.Identity()+" "+a.Kind.String()+" "+a.Topic)
+	return !j.denies && j.fails == nil, j.fails
+}
+
+func (j *judge) set(denies bool, fails error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.denies, j.fails = denies, fails
+}
+
+func (j *judge) questions() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.asked)
+}
+
+// leftBy says who leaves a will.
+func leftBy(t *testing.T, identity string) func(*Request) {
+	t.Helper()
+	a := auth.New(auth.Options{Client: admitAll{}, PluginName: func() string { return "auth-file" }})
+	return func(r *Request) {
+		p, err := a.Authenticate(context.Background(), auth.Request{ClientID: r.ClientID, Username: identity, HasUsername: true})
+		require.NoError(t, err)
+		r.Will.By = p
+		r.Owner = meta.Owner{Name: p.Name(), Plugin: p.AdmittedBy()}
+	}
+}
+
+func withJudge(j *judge) func(*node) { return func(n *node) { n.options.Judge = j } }
+
+func TestAWillIsNotPublishedOnceItsClientMayNotPublishIt(t *testing.T) {
+	j := &judge{}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+		leave := func(id string, delay time.Duration) *client {
+			return n.connect(id, durable, will("will of "+id, delay), leftBy(t, "ops"))
+		}
+		leave("allowed", 0).drop()
+		watch.gets("will of allowed")
+		require.Equal(t, []string{"ops publish wills/allowed"}, j.asked)
+
+		now, delayed, cleaned := leave("now", 0), leave("delayed", time.Minute), leave("cleaned", time.Minute)
+		delayed.drop()
+		cleaned.drop()
+		j.set(true, nil)
+		now.drop()
+		n.connect("cleaned", clean, func(r *Request) { r.Owner = meta.Owner{Name: "ops", Plugin: "auth-file"} }) // its will is due
+		time.Sleep(2 * time.Minute)
+		for _, id := range []string{"now", "delayed", "cleaned"} {
+			n.eventually("the record of "+id+" is removed", func() bool {
+				w, err := n.meta.LoadWill(context.Background(), id)
+				return err == nil && w == nil
+			})
+		}
+		require.Zero(t, watch.waiting())
+	}, withJudge(j))
+}
+
+func TestAWillThatAnotherProcessPublishesIsJudgedByItsRecord(t *testing.T) {
+	j := &judge{}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		for _, denied := range []bool{false, true} {
+			j.set(false, nil)
+			n.connect("c", durable, will("left", 0), leftBy(t, "ops"))
+			n.crash()
+			watch := n.connect("watch")
+			watch.subscribe(1, "wills/#")
+			asked := j.questions()
+			j.set(denied, nil)
+			time.Sleep(time.Minute) // past the grace
+			n.eventually("it is judged", func() bool { return j.questions() > asked })
+			require.Equal(t, "ops publish wills/c", j.asked[len(j.asked)-1])
+			n.eventually("it is done with", func() bool {
+				w, err := n.meta.LoadWill(context.Background(), "c")
+				return err == nil && w == nil
+			})
+			if denied {
+				require.Zero(t, watch.waiting())
+			} else {
+				watch.gets("left")
+			}
+			watch.leave()
+		}
+	}, withJudge(j))
+}
+
+func TestAWillWaitsForItsJudgeWithinABound(t *testing.T) {
+	j := &judge{}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+		down := errors.New("the plugin is away")
+		leave := func(id string) { n.connect(id, durable, will("will of "+id, 0), leftBy(t, "ops")).drop() }
+		j.set(false, down)
+		leave("a")
+		time.Sleep(30 * time.Second)
+		require.Zero(t, watch.waiting())
+		j.set(false, nil)
+		watch.gets("will of a")
+
+		j.set(false, down)
+		leave("b")
+		j.set(true, down)
+		time.Sleep(time.Minute)
+		j.set(true, nil)
+		n.eventually("b's will is denied", func() bool {
+			w, err := n.meta.LoadWill(context.Background(), "b")
+			return err == nil && w == nil
+		})
+
+		j.set(false, down)
+		leave("c")
+		time.Sleep(willPatience + time.Minute)
+		w, err := n.meta.LoadWill(context.Background(), "c")
+		require.NoError(t, err)
+		require.NotNil(t, w, "given up for now, and kept")
+		asked := j.questions()
+		time.Sleep(time.Minute)
+		require.Equal(t, asked, j.questions())
+
+		leave("d")
+		n.connect("d", durable, leftByNobody) // it is back before anybody could tell
+		j.set(false, nil)
+		time.Sleep(time.Minute)
+		require.Zero(t, watch.waiting())
+	}, withJudge(j))
+}
+
+func leftByNobody(r *Request) { r.Owner = meta.Owner{Name: "ops", Plugin: "auth-file"} }
+
+func TestAClientThatAuthenticatedAgainIsJudgedAsWhoItIsNow(t *testing.T) {
+	j := &judge{}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c := n.connect("c", durable, will("left", 0), leftBy(t, "ops"))
+		r := Request{ClientID: "c", Will: &Will{}}
+		leftBy(t, "ops")(&r)
+		require.True(t, c.s.Renewed(r.Owner, r.Will.By))
+		require.Same(t, r.Will.By, c.s.will.By)
+		c.Close(packet.Success, "")
+	}, withJudge(j))
+}
+
+// admitAll admits everybody.
+type admitAll struct{ pluginv1.AuthClient }
+
+func (admitAll) Authenticate(context.Context, *pluginv1.AuthenticateRequest, ...grpc.CallOption) (*pluginv1.AuthenticateResponse, error) {
+	return &pluginv1.AuthenticateResponse{}, nil
+}
