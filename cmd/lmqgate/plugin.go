@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lmqgate/lmqgate/core/pluginhost"
+	"github.com/lmqgate/lmqgate/core/admin"
 )
 
 func newPluginCommand(app *app) *cobra.Command {
@@ -20,7 +20,12 @@ func newPluginCommand(app *app) *cobra.Command {
 }
 
 // pluginEntry is a plugin as the admin API has it.
-type pluginEntry = pluginhost.Info
+type pluginEntry = admin.Plugin
+
+// uptimeOf is how long a plugin's process has run.
+func uptimeOf(p pluginEntry) time.Duration {
+	return time.Duration(p.Uptime * float64(time.Second)).Truncate(time.Second)
+}
 
 func (f *adminFlags) plugins(cmd *cobra.Command) ([]pluginEntry, error) {
 	c, err := f.client()
@@ -61,8 +66,8 @@ func newPluginListCommand(app *app) *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}}
 			for _, p := range list {
-				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(string(p.State)), p.PID,
-					p.Uptime.Truncate(time.Second), p.Restarts, p.Calls, p.Errors})
+				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(p.State), p.PID,
+					uptimeOf(p), p.Restarts, p.Calls, p.Errors})
 			}
 			for _, r := range rows {
 				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {
@@ -127,7 +132,7 @@ func printPlugin(cmd *cobra.Command, p pluginEntry) error {
 		{"mode", cmp.Or(p.Warning, "checked")},
 		{"pid", p.PID},
 		{"state", p.State},
-		{"uptime", p.Uptime.Truncate(time.Second)},
+		{"uptime", uptimeOf(p)},
 		{"restarts", p.Restarts},
 		{"calls", p.Calls},
 		{"errors", p.Errors},

@@ -74,9 +74,9 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	log := newLogger(c.Log, std.err)
+	log, level := newLogger(c.Log, std.err)
 	v, _ := version()
-	o.Log, o.Version = log, v
+	o.Log, o.LogLevel, o.Version = log, level, v
 	if c.Path == "" {
 		sayDefaults(log, c)
 	}
@@ -144,13 +144,13 @@ func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gat
 	}
 }
 
-// newLogger returns the logger of the configuration.
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
+// newLogger returns the logger of the configuration, and the level that it follows.
+func newLogger(c config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
 	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was validated
 	opts := &slog.HandlerOptions{Level: level}
 	if c.Format == config.LogJSON {
-		return slog.New(calm.New(slog.NewJSONHandler(w, opts)))
+		return slog.New(calm.New(slog.NewJSONHandler(w, opts))), level
 	}
-	return slog.New(calm.New(slog.NewTextHandler(w, opts)))
+	return slog.New(calm.New(slog.NewTextHandler(w, opts))), level
 }

@@ -84,7 +84,7 @@ func TestWhatTheGatewayRefusesIsOneLine(t *testing.T) {
 
 func TestPluginListAndInfoShowWhatRuns(t *testing.T) {
 	s := newAdminServer(t, http.StatusOK, `{"plugins":[{"name":"auth-hmac","kind":"auth","version":"0.1.0","contract":1,"secure":true,"path":"/p/auth-hmac",
-		"checksum":"sha256:ab","pid":17,"state":"running","uptime":61500000000,"restarts":2,"calls":42,"errors":3,"last_error":""}]}`)
+		"checksum":"sha256:ab","pid":17,"state":"running","uptime_seconds":61.5,"restarts":2,"calls":42,"errors":3,"last_error":""}]}`)
 	r := runCommand(t, "", "plugin", "list", "--admin", s.URL)
 	require.Zero(t, r.status, r.err)
 	require.Regexp(t, `(?m)^auth-hmac +auth +0\.1\.0 +running +17 +1m1s +2 +42 +3$`, r.out)

@@ -42,15 +42,52 @@ func (b *backend) DeleteTopic(_ context.Context, name string) error {
 	return b.err
 }
 
-func (*backend) Clients() any       { return []string{"c"} }
-func (*backend) Subscriptions() any { return []string{"T/#"} }
-func (*backend) Plugins() any       { return []string{"auth-hmac"} }
-func (*backend) Nodes() any         { return []string{"node"} }
-func (*backend) Info() Info         { return Info{Node: "node"} }
+func (*backend) Plugins() []Plugin { return []Plugin{{Name: "auth-hmac"}} }
+func (*backend) Nodes() []Node     { return []Node{{ID: "node"}} }
+func (*backend) Info() Info        { return Info{Node: "node"} }
+func (*backend) Configuration() map[string]any {
+	return map[string]any{"log": map[string]any{"level": "info"}}
+}
+func (*backend) LogLevel() string { return "info" }
 
-func (b *backend) Kick(clientID string) bool {
+func (b *backend) SetLogLevel(level string) error {
+	b.note("level %q", level)
+	return b.err
+}
+
+func (b *backend) Clients(_ context.Context, q ClientQuery) ([]Client, string, error) {
+	b.note("clients %+v", q)
+	return []Client{{ClientID: "c"}}, "c", b.err
+}
+
+func (b *backend) Client(_ context.Context, id string) (ClientDetail, error) {
+	b.note("client %q", id)
+	return ClientDetail{Client: Client{ClientID: id}, Backlog: 7}, b.err
+}
+
+func (b *backend) Subscriptions(_ context.Context, q SubscriptionQuery) ([]Subscription, string, error) {
+	b.note("subscriptions %+v", q)
+	return []Subscription{{ClientID: "c", Filter: "T/#"}}, "", b.err
+}
+
+func (b *backend) Kick(_ context.Context, clientID string) error {
 	b.note("kick %q", clientID)
-	return b.err == nil
+	return b.err
+}
+
+func (b *backend) Publish(_ context.Context, m Message) error {
+	b.note("publish %s %q qos %d retain %t", m.Topic, m.Payload, m.QoS, m.Retain)
+	return b.err
+}
+
+func (b *backend) Retained(_ context.Context, filter string, p Page) ([]RetainedMessage, string, error) {
+	b.note("retained %s %+v", filter, p)
+	return []RetainedMessage{{Topic: "T/a"}}, "", b.err
+}
+
+func (b *backend) RetainedMessage(_ context.Context, topic string) (Message, error) {
+	b.note("value of %s", topic)
+	return Message{Topic: topic, Payload: []byte{0xff}}, b.err
 }
 
 func (b *backend) EndSession(_ context.Context, clientID string) error {
@@ -162,7 +199,8 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
-		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/nothing", "PUT /api/v1/topics",
+		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/clients/c", "GET /api/v1/config", "PUT /api/v1/log-level", "POST /api/v1/publish",
+		"GET /api/v1/retained", "DELETE /api/v1/retained/message?topic=T", "GET /api/v1/nothing", "PUT /api/v1/topics",
 	} {
 		method, path, _ := strings.Cut(call, " ")
 		b := &backend{}
@@ -224,28 +262,57 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/topics", b: backend{err: errors.New("no broker")}, status: 503, answer: `{"error":"no broker"}`},
 		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": 8}`, status: 201, answer: `"name":"T"`, asked: `create "T" 8`},
 		{call: "POST /api/v1/topics", body: `{"name": "T"}`, status: 201, answer: `"queues":4`, asked: `create "T" 0`},
-		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": 1025}`, status: 400, answer: "choose 1 to 1024"},
-		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": -1}`, status: 400, answer: "choose 1 to 1024"},
-		{call: "POST /api/v1/topics", body: `{"topic": "T"}`, status: 400, answer: "the body must be JSON like"},
-		{call: "POST /api/v1/topics", body: `name=T`, status: 400, answer: "the body must be JSON like"},
-		{call: "POST /api/v1/topics", body: `{"name": "` + strings.Repeat("T", 64<<10) + `"}`, status: 400, answer: "too large"},
+		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": 1025}`, status: 400, answer: "queues: expected number <= 1024"},
+		{call: "POST /api/v1/topics", body: `{"name": "T", "queues": -1}`, status: 400, answer: "queues: expected number >= 0"},
+		{call: "POST /api/v1/topics", body: `{"topic": "T"}`, status: 400, answer: "unexpected property"},
+		{call: "POST /api/v1/topics", body: `name=T`, status: 400, answer: `"error":`},
+		{call: "POST /api/v1/topics", body: `{"name": "` + strings.Repeat("T", 64<<10) + `"}`, status: 413, answer: "too large"},
 		{call: "POST /api/v1/topics", body: `{"name": "a/b"}`, b: backend{err: invalid}, status: 400, answer: "why", asked: `create "a/b" 0`},
 		{call: "DELETE /api/v1/topics/T", status: 204, asked: `delete "T"`},
 		{call: "DELETE /api/v1/topics/T%2Fa", status: 204, asked: `delete "T/a"`},
 		{call: "DELETE /api/v1/topics/T", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `delete "T"`},
-		{call: "GET /api/v1/clients", status: 200, answer: `{"clients":["c"]}`},
-		{call: "GET /api/v1/subscriptions", status: 200, answer: `{"subscriptions":["T/#"]}`},
-		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":["node"]}`},
-		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":["auth-hmac"]}`},
+		{call: "GET /api/v1/clients", status: 200, answer: `"next":"c"`, asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected}"},
+		{call: "GET /api/v1/clients?limit=5&after=b&prefix=c&username=u&state=all", status: 200, answer: `"client_id":"c"`,
+			asked: "clients {Page:{After:b Limit:5} Prefix:c Username:u State:all}"},
+		{call: "GET /api/v1/clients?limit=0", status: 400, answer: "limit"},
+		{call: "GET /api/v1/clients?limit=10001", status: 400, answer: "limit"},
+		{call: "GET /api/v1/clients?state=gone", status: 400, answer: "state"},
+		{call: "GET /api/v1/clients?prefx=c", status: 400, answer: "prefx"},
+		{call: "GET /api/v1/clients/a%2Fb", status: 200, answer: `"backlog":7`, asked: `client "a/b"`},
+		{call: "GET /api/v1/clients/c", b: backend{err: missing}, status: 404, answer: "why", asked: `client "c"`},
+		{call: "GET /api/v1/subscriptions?client_id=c&matching=T/a", status: 200, answer: `"filter":"T/#"`,
+			asked: "subscriptions {Page:{After: Limit:1000} ClientID:c Matching:T/a}"},
+		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":[{"id":"node"`},
+		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":[{"name":"auth-hmac"`},
+		{call: "GET /api/v1/config", status: 200, answer: `"level":"info"`},
+		{call: "GET /api/v1/log-level", status: 200, answer: `{"level":"info"}`},
+		{call: "PUT /api/v1/log-level", body: `{"level": "debug"}`, status: 200, asked: `level "debug"`},
+		{call: "PUT /api/v1/log-level", body: `{"level": "loud"}`, status: 400, answer: "level"},
 		{call: "POST /api/v1/clients/a%2Fb/kick", status: 204, asked: `kick "a/b"`},
 		{call: "DELETE /api/v1/sessions/a%2Fb", status: 204, asked: `end "a/b"`},
 		{call: "DELETE /api/v1/sessions/c", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `end "c"`},
-		{call: "POST /api/v1/clients/c/kick", b: backend{err: missing}, status: 404, answer: `client \"c\" is not connected`, asked: `kick "c"`},
+		{call: "POST /api/v1/clients/c/kick", b: backend{err: missing}, status: 404, answer: "why", asked: `kick "c"`},
+		{call: "POST /api/v1/publish", body: `{"messages": [{"topic": "T/a", "payload": "x", "qos": 1}, {"topic": "T/b", "payload_base64": "/w=="}]}`,
+			status: 200, answer: `"published":2`, asked: "publish T/a \"x\" qos 1 retain false;publish T/b \"\\xff\" qos 0 retain false"},
+		{call: "POST /api/v1/publish", body: `{"messages": [{"topic": "T/a", "payload": "x", "payload_base64": "/w=="}]}`, status: 400, answer: "both"},
+		{call: "POST /api/v1/publish", body: `{"messages": [{"topic": "T/a", "qos": 3}]}`, status: 400, answer: "qos"},
+		{call: "POST /api/v1/publish", body: `{"messages": []}`, status: 400, answer: "messages"},
+		{call: "POST /api/v1/publish", body: `{"messages": [{"topic": "T/a"}]}`, b: backend{err: errors.New("no broker")}, status: 503,
+			answer: "no broker", asked: `publish T/a "" qos 0 retain false`},
+		{call: "GET /api/v1/retained?filter=T/%23", status: 200, answer: `"topic":"T/a"`, asked: "retained T/# {After: Limit:1000}"},
+		{call: "GET /api/v1/retained/message?topic=T/a", status: 200, answer: `"payload_base64":"/w=="`, asked: "value of T/a"},
+		{call: "GET /api/v1/retained/message", status: 400, answer: "topic"},
+		{call: "PUT /api/v1/retained/message", body: `{"topic": "T/a", "payload": "x"}`, status: 204, asked: `publish T/a "x" qos 0 retain true`},
+		{call: "PUT /api/v1/retained/message", body: `{"topic": "T/a"}`, status: 400, answer: "DELETE"},
+		{call: "DELETE /api/v1/retained/message?topic=T/a", status: 204, asked: `value of T/a;publish T/a "" qos 1 retain true`},
 		{call: "POST /api/v1/plugins/reload", status: 200, asked: `reload "" false`},
 		{call: "POST /api/v1/plugins/reload", body: `{"name": "auth", "force": true}`, status: 200, asked: `reload "auth" true`},
-		{call: "POST /api/v1/plugins/reload", b: backend{err: conflict}, status: 409, answer: "why", asked: `reload "" false`},
+		{call: "POST /api/v1/plugins/reload", b: backend{err: conflict, reloaded: Reloaded{Plugins: []ReloadedPlugin{{Name: "p", Result: Swapped}}}},
+			status: 409, answer: `"error":"why","plugins":[{`, asked: `reload "" false`},
 		{call: "GET /api/v1/nothing", status: 404, answer: "not found: GET /api/v1/nothing"},
 		{call: "PUT /api/v1/topics", status: 404, answer: "not found: PUT /api/v1/topics"},
+		{call: "GET /api/v1/openapi.json", status: 200, answer: `"operationId":"kick-client"`},
+		{call: "GET /api/v1/", status: 200, answer: "/api/v1/clients/{id}/kick"},
 		{call: "GET /elsewhere", status: 404},
 	}
 	for _, tc := range cases {
@@ -255,7 +322,7 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 			require.Equal(t, tc.status, status, body)
 			require.Contains(t, body, tc.answer)
 			require.Equal(t, tc.asked, strings.Join(tc.b.asked, ";"))
-			if strings.HasPrefix(path, "/api/") && status != http.StatusNoContent {
+			if strings.HasPrefix(path, "/api/") && path != "/api/v1/" && status != http.StatusNoContent {
 				require.True(t, json.Valid([]byte(body)), body)
 			}
 		})

@@ -19,6 +19,15 @@ func (c *Config) String() string {
 	return string(out)
 }
 
+// Shown returns the configuration by key, as in a file, secrets hidden.
+func (c *Config) Shown() map[string]any {
+	out := make(map[string]any)
+	if err := goyaml.Unmarshal([]byte(c.String()), &out); err != nil {
+		out["error"] = err.Error()
+	}
+	return out
+}
+
 // LogValue returns the configuration for slog, secrets hidden.
 func (c *Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 

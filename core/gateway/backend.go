@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
-	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
@@ -63,33 +63,16 @@ func (b *backend) DeleteTopic(ctx context.Context, name string) error {
 	return err
 }
 
-// Clients describes the connected clients.
-func (b *backend) Clients() any { return b.g.sessions.Clients() }
-
-// Subscriptions describes the subscriptions of the connected clients.
-func (b *backend) Subscriptions() any { return b.g.sessions.Subscriptions() }
-
-// Kick closes a client's connection.
-func (b *backend) Kick(clientID string) bool { return b.g.sessions.Kick(clientID) }
-
-// EndSession ends a session for good.
-func (b *backend) EndSession(ctx context.Context, clientID string) error {
-	err := b.g.sessions.End(ctx, clientID)
-	switch {
-	case errors.Is(err, session.ErrNoSession):
-		return fmt.Errorf("%w: client %q has no session", admin.ErrNotFound, clientID)
-	case errors.Is(err, session.ErrElsewhere):
-		return admin.Conflict("%w; end the session there", err)
-	}
-	return err
-}
-
 // Plugins describes the plugins.
-func (b *backend) Plugins() any {
+func (b *backend) Plugins() []admin.Plugin {
 	plugins := b.g.host.Plugins()
-	out := make([]any, 0, len(plugins))
+	out := make([]admin.Plugin, 0, len(plugins))
 	for _, p := range plugins {
-		out = append(out, p.Info())
+		i := p.Info()
+		out = append(out, admin.Plugin{Name: i.Name, Kind: i.Kind, Path: i.Path, Version: i.Version, Checksum: i.Checksum, Pinned: i.Pinned,
+			Mode: i.Mode, Warning: i.Warning, PID: i.PID, State: string(i.State), Uptime: i.Uptime.Seconds(), Restarts: i.Restarts,
+			Calls: i.Calls, Errors: i.Errors, Suspended: i.Suspended, Memory: i.Memory, MemoryLimit: i.MemoryLimit,
+			LastError: i.LastError, Contract: i.Contract, Secure: i.Secure})
 	}
 	return out
 }
@@ -100,7 +83,33 @@ func (b *backend) ReloadPlugins(ctx context.Context, name string, force bool) (a
 }
 
 // Nodes describes the nodes that are alive.
-func (b *backend) Nodes() any { return b.g.meta.Nodes() }
+func (b *backend) Nodes() []admin.Node {
+	nodes := b.g.meta.Nodes()
+	out := make([]admin.Node, 0, len(nodes))
+	for _, n := range nodes {
+		out = append(out, admin.Node{ID: n.ID, Instance: n.Instance, Started: n.Started, Info: n.Info, Self: n.Self})
+	}
+	return out
+}
+
+// Configuration is the configuration in force.
+func (b *backend) Configuration() map[string]any { return b.g.reloads.present().Shown() }
+
+// LogLevel is the level from which on lines are logged.
+func (b *backend) LogLevel() string { return strings.ToLower(b.g.logLevel.Level().String()) }
+
+// SetLogLevel sets it.
+func (b *backend) SetLogLevel(level string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return fmt.Errorf("%w: level %q is none of debug, info, warn, error", admin.ErrInvalid, level)
+	}
+	if before := b.g.logLevel.Level(); before != l {
+		b.g.logLevel.Set(l)
+		b.g.log.Warn("an operator set the log level", "level", level, "before", strings.ToLower(before.String()))
+	}
+	return nil
+}
 
 // Info describes this node.
 func (b *backend) Info() admin.Info {

@@ -28,8 +28,10 @@ import (
 
 // Options are what the configuration file does not say.
 type Options struct {
-	Log     *slog.Logger
-	Version string
+	Log *slog.Logger
+	// LogLevel is what Log follows, so that operators can change it; nil where it follows none.
+	LogLevel *slog.LevelVar
+	Version  string
 	// Develop are plugins that their authors try, in place of those that the configuration names.
 	Develop Develop
 	// Reread reads the configuration again, for Reload; nil where there is nothing to read.
@@ -40,6 +42,7 @@ type Options struct {
 type Gateway struct {
 	cfg      *config.Config
 	log      *slog.Logger
+	logLevel *slog.LevelVar
 	reread   func() (*config.Config, error)
 	develop  Develop
 	version  string
@@ -88,7 +91,10 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, log: o.Log, reread: o.Reread, develop: o.Develop, version: o.Version, id: cfg.Node.ID,
+	if o.LogLevel == nil {
+		o.LogLevel = new(slog.LevelVar)
+	}
+	g := &Gateway{cfg: cfg, log: o.Log, logLevel: o.LogLevel, reread: o.Reread, develop: o.Develop, version: o.Version, id: cfg.Node.ID,
 		registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.id == "" {
@@ -261,7 +267,7 @@ func (g *Gateway) listen() error {
 		return err
 	}
 	g.admin = admin.New(admin.Options{Address: g.cfg.Admin.Address, Token: g.token, MetricsToken: g.cfg.Admin.MetricsToken, TLS: adminTLS,
-		Gatherer: g.registry, Backend: &backend{g}, Log: g.log})
+		Gatherer: g.registry, Backend: &backend{g}, Version: g.version, Log: g.log})
 	g.admin.SetReady(func() error { return errors.New("starting: " + g.waitingFor()) })
 	if err := g.admin.Start(); err != nil {
 		return err

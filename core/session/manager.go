@@ -261,61 +261,6 @@ func (m *Manager) inMemory() []*Session {
 	return slices.Collect(maps.Values(m.sessions))
 }
 
-// Client describes a connected client to operators.
-type Client struct {
-	ClientID      string    `json:"client_id"`
-	Username      string    `json:"username,omitempty"`
-	Version       string    `json:"protocol"`
-	RemoteAddr    string    `json:"remote_address"`
-	Listener      string    `json:"listener"`
-	Connected     time.Time `json:"connected"`
-	Durable       bool      `json:"durable"`
-	Subscriptions int       `json:"subscriptions"`
-	InFlight      int       `json:"in_flight"`
-	Delivered     uint64    `json:"delivered"`
-}
-
-// Clients describes the connected clients, in no order.
-func (m *Manager) Clients() []Client {
-	all := m.inMemory()
-	out := make([]Client, 0, len(all))
-	for _, s := range all {
-		s.mu.Lock()
-		if s.conn != nil {
-			out = append(out, Client{ClientID: s.id, Username: s.username, Version: s.version.String(), RemoteAddr: s.remoteAddr,
-				Listener: s.listener, Connected: s.connected, Durable: s.durable(), Subscriptions: len(s.subs),
-				InFlight: s.out.Len(), Delivered: s.delivered.Load()})
-		}
-		s.mu.Unlock()
-	}
-	return out
-}
-
-// SubscriptionInfo describes one subscription of a connected client to operators.
-type SubscriptionInfo struct {
-	ClientID string `json:"client_id"`
-	Filter   string `json:"filter"`
-	QoS      byte   `json:"qos"`
-	// ShareGroup is the group of a shared subscription.
-	ShareGroup string `json:"share_group,omitempty"`
-}
-
-// Subscriptions describes the subscriptions of the connected clients, in no order.
-func (m *Manager) Subscriptions() []SubscriptionInfo {
-	all := m.inMemory()
-	var out []SubscriptionInfo
-	for _, s := range all {
-		s.mu.Lock()
-		if s.conn != nil {
-			for _, sub := range s.subs {
-				out = append(out, SubscriptionInfo{s.id, sub.filter, sub.qos, sub.group})
-			}
-		}
-		s.mu.Unlock()
-	}
-	return out
-}
-
 // Kick closes a client's connection; it returns false if it is not connected here. The session stays.
 func (m *Manager) Kick(id string) bool {
 	s := m.session(id)

@@ -348,7 +348,7 @@ func (g *Gateway) AwaitSubscriptions(clientID string, n int) {
 				ClientID string `json:"client_id"`
 			}
 		}
-		g.GetJSON("/api/v1/subscriptions", &answer)
+		g.GetJSON("/api/v1/subscriptions?limit=10000", &answer)
 		have := 0
 		for _, s := range answer.Subscriptions {
 			if s.ClientID == clientID {
@@ -371,7 +371,7 @@ func (g *Gateway) inFlight(clientID string) (n int, online bool) {
 			InFlight int    `json:"in_flight"`
 		}
 	}
-	g.GetJSON("/api/v1/clients", &answer)
+	g.GetJSON("/api/v1/clients?limit=10000", &answer)
 	for _, c := range answer.Clients {
 		if c.ClientID == clientID {
 			return c.InFlight, true

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// listing is a command that prints what a list of the admin API holds.
+type listing[T any] struct {
+	use, short, long string
+	path, key        string // of the API, and the list's key in its answer
+	header           []any
+	row              func(T) []any
+	// query adds to what is asked for; nil where there is nothing to add. flags registers what it reads.
+	query func(url.Values)
+	flags func(*cobra.Command)
+}
+
+// pageSize is how many items the commands ask for at a time.
+const pageSize = 1000
+
+// command makes the command. It prints a table, or JSON with -o json; --limit bounds how much.
+func (l listing[T]) command(app *app) *cobra.Command {
+	var admin adminFlags
+	var form output
+	var limit int
+	cmd := &cobra.Command{Use: l.use, Short: l.short, Long: l.long, Args: wantArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := form.json()
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return usagef("--limit wants 0 (all) or more, not %d", limit)
+			}
+			c, err := admin.client()
+			if err != nil {
+				return err
+			}
+			items := []T{}
+			more, after := true, ""
+			for more && (limit == 0 || len(items) < limit) {
+				var some []T
+				if some, after, err = l.page(cmd, c, limit-len(items), after); err != nil {
+					return fmt.Errorf("list %s: %w", l.key, err)
+				}
+				items, more = append(items, some...), after != ""
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), items)
+			}
+			rows := make([][]any, 0, len(items))
+			for _, item := range items {
+				rows = append(rows, l.row(item))
+			}
+			return printTable(cmd, l.header, rows)
+		}}
+	admin.register(cmd, app)
+	form.register(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 0, "print `N` at most; 0: all")
+	if l.flags != nil {
+		l.flags(cmd)
+	}
+	return cmd
+}
+
+// page asks for one page, of up to wanted items where that is above 0.
+func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after string) (items []T, next string, err error) {
+	q := url.Values{}
+	size := pageSize
+	if wanted > 0 {
+		size = min(size, wanted)
+	}
+	q.Set("limit", strconv.Itoa(size))
+	if after != "" {
+		q.Set("after", after)
+	}
+	if l.query != nil {
+		l.query(q)
+	}
+	reply := map[string]json.RawMessage{}
+	if err := c.call(cmd.Context(), http.MethodGet, l.path+"?"+q.Encode(), nil, &reply); err != nil {
+		return nil, "", err
+	}
+	if err := json.Unmarshal(reply[l.key], &items); err != nil {
+		return nil, "", fmt.Errorf("the gateway's answer has no list of %s: %w", l.key, err)
+	}
+	if more, ok := reply["next"]; ok {
+		err = json.Unmarshal(more, &next)
+	}
+	return items, next, err
+}
+
+// printTable prints rows below a header, in columns.
+func printTable(cmd *cobra.Command, header []any, rows [][]any) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+	for _, row := range append([][]any{header}, rows...) {
+		for i, cell := range row {
+			separator := "\t"
+			if i == len(row)-1 {
+				separator = "\n"
+			}
+			if _, err := fmt.Fprint(w, oneLine(fmt.Sprint(cell))+separator); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Flush()
+}

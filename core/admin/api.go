@@ -1,0 +1,126 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// Errors that a Backend wraps to choose the status of an answer; all others are 503.
+var (
+	// ErrInvalid: the request cannot be right (400).
+	ErrInvalid = errors.New("invalid request")
+	// ErrNotFound: there is no such thing (404).
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the node is not in a state for it (409). See Conflict.
+	ErrConflict = errors.New("not possible now")
+	// ErrTooLarge: what is sent does not fit (413).
+	ErrTooLarge = errors.New("too large")
+)
+
+// apiError is the body of every answer that is not a success.
+type apiError struct {
+	status  int
+	Message string `json:"error" doc:"What is wrong, where, and what to do, in one line."`
+}
+
+// Error implements error.
+func (e *apiError) Error() string { return e.Message }
+
+// GetStatus implements huma.StatusError.
+func (e *apiError) GetStatus() int { return e.status }
+
+// maxBody bounds the body of a request, in bytes; operations that take messages have more.
+const maxBody = 64 << 10
+
+func init() { //nolint:gochecknoinits // huma has its kind of error in a variable
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		if status == http.StatusUnprocessableEntity {
+			status = http.StatusBadRequest
+		}
+		var parts []string
+		if message != "validation failed" || len(errs) == 0 {
+			parts = append(parts, message)
+		}
+		for _, err := range errs {
+			if detail, ok := errors.AsType[*huma.ErrorDetail](err); ok {
+				parts = append(parts, strings.TrimPrefix(detail.Location, "body.")+": "+detail.Message)
+			} else if err != nil {
+				parts = append(parts, err.Error())
+			}
+		}
+		return &apiError{status: status, Message: strings.ReplaceAll(strings.Join(parts, "; "), "\n", " ")}
+	}
+}
+
+// failed turns what a Backend returned into an answer.
+func failed(err error) error {
+	return &apiError{status: statusOf(err), Message: strings.ReplaceAll(err.Error(), "\n", "; ")}
+}
+
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, ErrInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, ErrConflict):
+		return http.StatusConflict
+	case errors.Is(err, ErrTooLarge):
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusServiceUnavailable
+}
+
+// newAPI registers every operation of the API with a mux, and the OpenAPI document that describes them.
+func newAPI(b Backend, version string) http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("lmqgate", version)
+	config.Info.Description = "What a gateway knows and can be told. Every request carries the admin token as \"Authorization: Bearer TOKEN\". " +
+		"An answer that is not a success has a body {\"error\": \"...\"}. " +
+		"Lists have pages: \"next\" is what to pass as after for the next one."
+	config.OpenAPIPath = "/api/v1/openapi"
+	config.DocsPath, config.SchemasPath = "", ""
+	config.CreateHooks, config.Transformers = nil, nil // no links to schemas in answers
+	config.RejectUnknownQueryParameters = true
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "The admin token."}}
+	config.Security = []map[string][]string{{"token": {}}}
+	api := humago.New(mux, config)
+	registerNode(api, b)
+	registerTopics(api, b)
+	registerClients(api, b)
+	registerMessages(api, b)
+	mux.HandleFunc("GET /api/v1/{$}", describe(api))
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusNotFound, &apiError{Message: "not found: " + r.Method + " " + r.URL.Path + "; /api/v1/ lists what there is"})
+	})
+	return mux
+}
+
+// operation describes one operation. Those that succeed without a body answer 204.
+func operation(id, method, path, tag, summary string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: method, Path: "/api/v1" + path, Tags: []string{tag}, Summary: summary, MaxBodyBytes: maxBody}
+}
+
+// PageInput is what a list takes. It is exported because huma looks into exported fields only.
+type PageInput struct {
+	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"How many to return."`
+	After string `query:"after" doc:"Where to go on: the \"next\" of the page before."`
+}
+
+// Page says which part of a list is asked for.
+type Page struct {
+	// After is the key of the last item of the page before; empty for the first page.
+	After string
+	// Limit is how many items to return, 1 to 10,000.
+	Limit int
+}
+
+func (p PageInput) page() Page { return Page{After: p.After, Limit: p.Limit} }
+
+// noContent is the answer of what only does something.
+type noContent struct{}

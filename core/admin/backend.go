@@ -1,0 +1,175 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Conflict makes an error that is ErrConflict and says only what it is given.
+func Conflict(format string, args ...any) error { return conflict{fmt.Errorf(format, args...)} }
+
+type conflict struct{ error }
+
+func (c conflict) Is(target error) bool { return target == ErrConflict }
+func (c conflict) Unwrap() error        { return c.error }
+
+// Backend is the node, as the API sees it. Lists are in order of their keys; next is the key after which the list goes on, empty at
+// its end.
+type Backend interface {
+	Info() Info
+	Nodes() []Node
+	Plugins() []Plugin
+	// ReloadPlugins reads the configuration again and swaps plugins. What it returns with an error is told, too.
+	ReloadPlugins(ctx context.Context, name string, force bool) (Reloaded, error)
+	// Configuration is the configuration in force, by key as in the file, without secrets.
+	Configuration() map[string]any
+	LogLevel() string
+	SetLogLevel(level string) error
+
+	Topics(ctx context.Context) ([]Topic, error)
+	CreateTopic(ctx context.Context, name string, queues int) (Topic, error)
+	DeleteTopic(ctx context.Context, name string) error
+
+	Clients(ctx context.Context, q ClientQuery) (clients []Client, next string, err error)
+	Client(ctx context.Context, id string) (ClientDetail, error)
+	Kick(ctx context.Context, clientID string) error
+	// EndSession ends a session for good, with its connection.
+	EndSession(ctx context.Context, clientID string) error
+	Subscriptions(ctx context.Context, q SubscriptionQuery) (subscriptions []Subscription, next string, err error)
+
+	Publish(ctx context.Context, m Message) error
+	Retained(ctx context.Context, filter string, p Page) (messages []RetainedMessage, next string, err error)
+	RetainedMessage(ctx context.Context, topic string) (Message, error)
+}
+
+// Info describes the node.
+type Info struct {
+	Node        string    `json:"node"`
+	Version     string    `json:"version"`
+	Started     time.Time `json:"started"`
+	Uptime      string    `json:"uptime"`
+	Connections int       `json:"connections"`
+	Store       string    `json:"store"`
+	Auth        string    `json:"auth"`
+	Meta        string    `json:"meta"`
+}
+
+// Node is a gateway of the cluster that lives.
+type Node struct {
+	ID       string            `json:"id"`
+	Instance string            `json:"instance" doc:"Tells the runs of one node apart."`
+	Started  time.Time         `json:"started"`
+	Info     map[string]string `json:"info,omitempty"`
+	Self     bool              `json:"self" doc:"True for the node that answers."`
+}
+
+// Plugin describes a plugin and its process.
+type Plugin struct {
+	Name        string  `json:"name"`
+	Kind        string  `json:"kind" enum:"auth,meta"`
+	Path        string  `json:"path"`
+	Version     string  `json:"version"`
+	Checksum    string  `json:"checksum" doc:"sha256:HEX of the executable that runs."`
+	Pinned      bool    `json:"pinned" doc:"Whether plugins.checksums has it."`
+	Mode        string  `json:"mode,omitempty" doc:"development or attached, where the gateway was started so."`
+	Warning     string  `json:"warning,omitempty" doc:"What the mode means."`
+	PID         int     `json:"pid" doc:"0 while there is no process."`
+	State       string  `json:"state"`
+	Uptime      float64 `json:"uptime_seconds" doc:"Of the process."`
+	Restarts    int     `json:"restarts"`
+	Calls       int64   `json:"calls" doc:"Since the gateway started."`
+	Errors      int64   `json:"errors"`
+	Suspended   bool    `json:"suspended" doc:"It hangs, and calls fail at once for a moment."`
+	Memory      uint64  `json:"memory_bytes" doc:"Of the process, without pages of files; 0 where it is not known."`
+	MemoryLimit uint64  `json:"memory_limit_bytes" doc:"0: none."`
+	LastError   string  `json:"last_error,omitempty" doc:"Why it ended or was unwell last; it stays after a recovery."`
+	Contract    int     `json:"contract" doc:"Version of the plugin contract that is spoken."`
+	Secure      bool    `json:"secure" doc:"Whether the gateway and the plugin speak TLS."`
+}
+
+// Topic is a first-level topic.
+type Topic struct {
+	Name    string   `json:"name"`
+	Queues  int      `json:"queues" doc:"Physical queues on each broker."`
+	Brokers []string `json:"brokers,omitempty"`
+}
+
+// Client is a client that is connected, or whose session sleeps.
+type Client struct {
+	ClientID      string    `json:"client_id"`
+	Username      string    `json:"username,omitempty"`
+	Connected     bool      `json:"connected"`
+	Node          string    `json:"node,omitempty" doc:"Where it is, or was last, connected."`
+	Protocol      string    `json:"protocol,omitempty"`
+	RemoteAddress string    `json:"remote_address,omitempty" doc:"While it is connected to the node that answers."`
+	Listener      string    `json:"listener,omitempty" doc:"While it is connected to the node that answers."`
+	Since         time.Time `json:"since" doc:"When it connected; of a sleeping session, when it disconnected."`
+	Durable       bool      `json:"durable" doc:"Whether its session outlives the connection."`
+	Expiry        int64     `json:"expiry_seconds" doc:"How long the session outlives its connection; -1 for ever."`
+	Subscriptions *int      `json:"subscriptions,omitempty" doc:"While it is connected to the node that answers; GET /api/v1/clients/{id} has those of others."`
+	InFlight      int       `json:"in_flight" doc:"QoS 1 and 2 messages that were sent and are not acknowledged."`
+	Delivered     uint64    `json:"delivered" doc:"Messages sent since it connected."`
+}
+
+// Subscription is one subscription of a client.
+type Subscription struct {
+	ClientID string `json:"client_id"`
+	Filter   string `json:"filter" doc:"As in SUBSCRIBE, with $share/{group}/ where it is shared."`
+	QoS      byte   `json:"qos"`
+	// ShareGroup is the group of a shared subscription.
+	ShareGroup string `json:"share_group,omitempty"`
+}
+
+// Backlog is how far a session is behind in one of its subscriptions.
+type Backlog struct {
+	Filter   string    `json:"filter" doc:"Empty for point-to-point messages."`
+	QoS      byte      `json:"qos"`
+	Created  time.Time `json:"created,omitzero"`
+	Messages int64     `json:"messages" doc:"Stored for the subscription and not acknowledged; -1 where no queue is kept (shared, or not durable)."`
+}
+
+// ClientDetail is everything that is known of a client.
+type ClientDetail struct {
+	Client
+	Backlog int64     `json:"backlog" doc:"The sum over its subscriptions; what two of them bring counts twice."`
+	Queues  []Backlog `json:"subscriptions_detail"`
+}
+
+// ClientQuery says which clients are asked for.
+type ClientQuery struct {
+	Page
+	Prefix   string // of the client id
+	Username string // exactly; empty: any
+	State    string // "connected", "sleeping", or "all"
+}
+
+// SubscriptionQuery says which subscriptions are asked for.
+type SubscriptionQuery struct {
+	Page
+	ClientID string // empty: of all
+	Matching string // a topic name that the filter matches; empty: any filter
+}
+
+// Message is a message that an operator publishes.
+type Message struct {
+	Topic           string
+	Payload         []byte
+	QoS             byte
+	Retain          bool
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte
+	User            [][2]string
+	Expiry          time.Duration // 0: never
+}
+
+// RetainedMessage describes a retained message.
+type RetainedMessage struct {
+	Topic     string    `json:"topic"`
+	Size      int       `json:"size" doc:"Bytes of the payload."`
+	QoS       byte      `json:"qos"`
+	Publisher string    `json:"publisher,omitempty"`
+	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires,omitzero"`
+}

@@ -1,0 +1,75 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+type clientsInput struct {
+	PageInput
+	Prefix   string `query:"prefix" doc:"Only client ids that begin with this."`
+	Username string `query:"username" doc:"Only clients of this user."`
+	State    string `query:"state" enum:"connected,sleeping,all" default:"connected" doc:"sleeping: sessions whose client is away."`
+}
+
+type clientsBody struct {
+	Clients []Client `json:"clients"`
+	Next    string   `json:"next,omitempty"`
+}
+
+type subscriptionsInput struct {
+	PageInput
+	ClientID string `query:"client_id" doc:"Only of this client, also of one whose session sleeps."`
+	Matching string `query:"matching" doc:"Only filters that match this topic name."`
+}
+
+type subscriptionsBody struct {
+	Subscriptions []Subscription `json:"subscriptions"`
+	Next          string         `json:"next,omitempty"`
+}
+
+type clientInput struct {
+	ID string `path:"id"`
+}
+
+// registerClients registers what is about clients, their sessions and subscriptions.
+func registerClients(api huma.API, b Backend) {
+	huma.Register(api, operation("list-clients", http.MethodGet, "/clients", "clients", "List clients"),
+		func(ctx context.Context, in *clientsInput) (*body[clientsBody], error) {
+			list, next, err := b.Clients(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
+			if err != nil {
+				return nil, failed(err)
+			}
+			return &body[clientsBody]{clientsBody{notNil(list), next}}, nil
+		})
+	huma.Register(api, operation("get-client", http.MethodGet, "/clients/{id}", "clients",
+		"Describe a client, connected or sleeping, and how far it is behind in each subscription"),
+		func(ctx context.Context, in *clientInput) (*body[ClientDetail], error) {
+			c, err := b.Client(ctx, in.ID)
+			if err != nil {
+				return nil, failed(err)
+			}
+			c.Queues = notNil(c.Queues)
+			return &body[ClientDetail]{c}, nil
+		})
+	do := func(op huma.Operation, f func(ctx context.Context, id string) error) {
+		huma.Register(api, op, func(ctx context.Context, in *clientInput) (*noContent, error) {
+			if err := f(ctx, in.ID); err != nil {
+				return nil, failed(err)
+			}
+			return &noContent{}, nil
+		})
+	}
+	do(operation("kick-client", http.MethodPost, "/clients/{id}/kick", "clients", "Close a client's connection; its session stays"), b.Kick)
+	do(operation("end-session", http.MethodDelete, "/sessions/{id}", "clients", "End a session for good, with its connection"), b.EndSession)
+	huma.Register(api, operation("list-subscriptions", http.MethodGet, "/subscriptions", "clients", "List the subscriptions of connected clients, or of one client"),
+		func(ctx context.Context, in *subscriptionsInput) (*body[subscriptionsBody], error) {
+			list, next, err := b.Subscriptions(ctx, SubscriptionQuery{Page: in.page(), ClientID: in.ClientID, Matching: in.Matching})
+			if err != nil {
+				return nil, failed(err)
+			}
+			return &body[subscriptionsBody]{subscriptionsBody{notNil(list), next}}, nil
+		})
+}

@@ -1,0 +1,137 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// Reloaded says what a reload of the plugins did.
+type Reloaded struct {
+	Error      string           `json:"error,omitempty" doc:"Why not all of it was done."`
+	Plugins    []ReloadedPlugin `json:"plugins"`
+	NotApplied []string         `json:"not_applied,omitempty" doc:"Keys that have changed in the configuration and that need a restart."`
+}
+
+// Results of a reload for a plugin.
+const (
+	Swapped   = "swapped"
+	Unchanged = "unchanged"
+)
+
+// ReloadedPlugin says what a reload did with one plugin.
+type ReloadedPlugin struct {
+	Kind   string `json:"kind" enum:"auth,meta"`
+	From   string `json:"from" doc:"The plugin before."`
+	Name   string `json:"name" doc:"The one that the configuration wants."`
+	Result string `json:"result" enum:"swapped,unchanged" doc:"With an error, the plugin before serves on."`
+	Error  string `json:"error,omitempty"`
+	// Of the plugin that was swapped in.
+	Version  string `json:"version,omitempty"`
+	Checksum string `json:"checksum,omitempty"`
+	PID      int    `json:"pid,omitempty"`
+}
+
+// reloadFailed is the answer to a reload that could not do all: it says what was done.
+type reloadFailed struct {
+	status int
+	Reloaded
+}
+
+// Error implements error.
+func (r *reloadFailed) Error() string { return r.Reloaded.Error }
+
+// GetStatus implements huma.StatusError.
+func (r *reloadFailed) GetStatus() int { return r.status }
+
+// reloadWrite bounds a reload and its answer, which takes longer than others: plugins may take their plugins.start_timeout, which is
+// ten minutes at most.
+const reloadWrite = 25 * time.Minute
+
+// withTime gives an operation longer to answer than others have.
+func withTime(d time.Duration) huma.Middlewares {
+	return huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		_, w := humago.Unwrap(ctx)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d)) // else the usual one
+		next(ctx)
+	}}
+}
+
+type nodesBody struct {
+	Nodes []Node `json:"nodes"`
+}
+
+type pluginsBody struct {
+	Plugins []Plugin `json:"plugins"`
+}
+
+type levelBody struct {
+	Level string `json:"level" enum:"debug,info,warn,error"`
+}
+
+type reloadInput struct {
+	Body *struct {
+		Name  string `json:"name,omitempty" doc:"Only this plugin; empty for all."`
+		Force bool   `json:"force,omitempty" doc:"Also where nothing changed."`
+	}
+}
+
+// body wraps what an operation answers.
+type body[T any] struct{ Body T }
+
+// registerNode registers what is about the node itself.
+func registerNode(api huma.API, b Backend) {
+	huma.Register(api, operation("get-info", http.MethodGet, "/info", "node", "Describe this node"),
+		func(context.Context, *struct{}) (*body[Info], error) { return &body[Info]{b.Info()}, nil })
+	huma.Register(api, operation("list-nodes", http.MethodGet, "/nodes", "node", "List the nodes that live"),
+		func(context.Context, *struct{}) (*body[nodesBody], error) {
+			return &body[nodesBody]{nodesBody{notNil(b.Nodes())}}, nil
+		})
+	huma.Register(api, operation("get-config", http.MethodGet, "/config", "node", "Show the configuration in force, without secrets"),
+		func(context.Context, *struct{}) (*body[map[string]any], error) {
+			return &body[map[string]any]{b.Configuration()}, nil
+		})
+	huma.Register(api, operation("get-log-level", http.MethodGet, "/log-level", "node", "Show from which level on lines are logged"),
+		func(context.Context, *struct{}) (*body[levelBody], error) {
+			return &body[levelBody]{levelBody{b.LogLevel()}}, nil
+		})
+	huma.Register(api, operation("set-log-level", http.MethodPut, "/log-level", "node", "Set the log level until the node ends or reloads its configuration"),
+		func(_ context.Context, in *body[levelBody]) (*body[levelBody], error) {
+			if err := b.SetLogLevel(in.Body.Level); err != nil {
+				return nil, failed(err)
+			}
+			return &body[levelBody]{levelBody{b.LogLevel()}}, nil
+		})
+	huma.Register(api, operation("list-plugins", http.MethodGet, "/plugins", "plugins", "List the plugins that run"),
+		func(context.Context, *struct{}) (*body[pluginsBody], error) {
+			return &body[pluginsBody]{pluginsBody{notNil(b.Plugins())}}, nil
+		})
+	op := operation("reload-plugins", http.MethodPost, "/plugins/reload", "plugins", "Read the configuration again and swap plugins that changed")
+	op.Middlewares = withTime(reloadWrite)
+	huma.Register(api, op, func(ctx context.Context, in *reloadInput) (*body[Reloaded], error) {
+		var name string
+		var force bool
+		if in.Body != nil {
+			name, force = in.Body.Name, in.Body.Force
+		}
+		// A reload that has begun goes on when the client has left.
+		out, err := b.ReloadPlugins(context.WithoutCancel(ctx), name, force)
+		out.Plugins = notNil(out.Plugins)
+		if err != nil {
+			out.Error = err.Error()
+			return nil, &reloadFailed{statusOf(err), out}
+		}
+		return &body[Reloaded]{out}, nil
+	})
+}
+
+// notNil makes an empty list of none, so that JSON has [].
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

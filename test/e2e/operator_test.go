@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// operate runs a command that talks to the gateway, as its operator.
+func (g *Gateway) operate(args ...string) result {
+	g.t.Helper()
+	return g.CLI(append(args, "--config", g.config(), "--admin", "http://"+g.Admin)...)
+}
+
+func TestAnOperatorSeesHowFarASleepingClientIsBehind(t *testing.T) {
+	everywhere(t, func(t *testing.T, p profile) {
+		g := start(t, p)
+		topic := g.Topic("T")
+		sleeper := g.connect(t, "sleeper", persistent)
+		sleeper.subscribe(topic+"/#", 1)
+		sleeper.subscribe(topic+"/other", 1)
+		sleeper.Disconnect(100)
+		pub := g.connect(t, "pub")
+		for i := range 20 {
+			pub.publish(topic+"/a", 1, fmt.Sprint(i))
+		}
+		backlog := func() (total int, by map[string]int) {
+			var c struct {
+				Connected bool
+				Backlog   int
+				Details   []struct {
+					Filter   string
+					Messages int
+				} `json:"subscriptions_detail"`
+			}
+			require.NoError(t, json.Unmarshal([]byte(g.operate("clients", "show", "sleeper", "-o", "json").OK()), &c))
+			by = map[string]int{}
+			for _, d := range c.Details {
+				by[d.Filter] = d.Messages
+			}
+			return c.Backlog, by
+		}
+		eventually(t, patience, func() error {
+			if total, by := backlog(); total != 20 || by[topic+"/#"] != 20 || by[topic+"/other"] != 0 {
+				return fmt.Errorf("backlog is %d: %v", total, by)
+			}
+			return nil
+		})
+		require.Contains(t, g.operate("clients", "list", "--state", "sleeping").OK(), "sleeper")
+		require.NotContains(t, g.operate("clients", "list").OK(), "sleeper")
+		require.Contains(t, g.operate("subscriptions", "--client-id", "sleeper", "--matching", topic+"/other").OK(), topic+"/#")
+
+		back := g.connect(t, "sleeper", persistent)
+		back.await(20)
+		eventually(t, patience, func() error {
+			if total, by := backlog(); total != 0 {
+				return fmt.Errorf("backlog is %d: %v", total, by)
+			}
+			return nil
+		})
+		g.operate("clients", "kick", "sleeper").OK()
+		r := g.operate("clients", "show", "nobody")
+		require.Equal(t, 1, r.code)
+		require.Contains(t, r.stderr, `there is no client "nobody"`)
+	})
+}
+
+func TestAnOperatorKeepsRetainedMessages(t *testing.T) {
+	g := start(t, localProfile)
+	topic := g.Topic("T")
+	g.operate("retained", "set", topic+"/lamp", "-m", "on").OK()
+	c := g.connect(t, "c")
+	c.subscribe(topic+"/#", 1)
+	require.Equal(t, "on", string(c.await(1)[0].Payload()))
+	require.Equal(t, "on", g.operate("retained", "get", topic+"/lamp").OK())
+	require.Contains(t, g.operate("retained", "list", "--filter", topic+"/+").OK(), topic+"/lamp")
+	g.operate("retained", "delete", topic+"/lamp").OK()
+	r := g.operate("retained", "get", topic+"/lamp")
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, "nothing is retained")
+}
+
+func TestAnOperatorChangesTheLogLevelOfARunningGateway(t *testing.T) {
+	g := start(t, localProfile)
+	require.Equal(t, "info\n", g.operate("log-level").OK())
+	require.Equal(t, "debug\n", g.operate("log-level", "debug").OK())
+	r := g.operate("log-level", "loud")
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, `"debug, info, warn, error"`)
+	require.Contains(t, g.Log(), "an operator set the log level")
+	require.Contains(t, g.operate("nodes").OK(), "answers")
+}
