@@ -24,6 +24,8 @@ type Options struct {
 	Token string
 	// MetricsToken has /metrics want the token, too.
 	MetricsToken bool
+	// Pprof has profiles served, to those with the token.
+	Pprof bool
 	// TLS is set where the server speaks it; nil where it does not.
 	TLS      *tls.Config
 	Gatherer prometheus.Gatherer
@@ -112,6 +114,9 @@ func (s *Server) handler() http.Handler {
 		metrics = s.guard
 	}
 	mux.Handle("GET /metrics", metrics(promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{})))
+	if s.o.Pprof {
+		mux.Handle("/debug/pprof/", s.guard(profiles()))
+	}
 	api := newAPI(s.o.Backend, s.o.Version)
 	mux.Handle("/api/", s.guard(api))
 	for _, described := range []string{"GET /api/v1/{$}", "GET /api/v1/openapi.json", "GET /api/v1/openapi.yaml"} {

@@ -290,6 +290,8 @@ type Admin struct {
 	Token Secret `yaml:"token"`
 	// Whether `/metrics` wants the token, too. `/healthz` and `/readyz` never do.
 	MetricsToken bool `yaml:"metrics_token"`
+	// Whether `/debug/pprof/` answers, with the token: profiles of the running gateway for `go tool pprof`.
+	Pprof bool `yaml:"pprof"`
 	// File with the certificate chain of the HTTP side, PEM; together with `key_file`. It is then served over TLS, and read again when it changes.
 	CertFile string `yaml:"cert_file"`
 	// File with the private key of the certificate, PEM.
