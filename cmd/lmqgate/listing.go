@@ -17,6 +17,8 @@ type listing[T any] struct {
 	path, key        string // of the API, and the list's key in its answer
 	header           []any
 	row              func(T) []any
+	// whole: the list has no pages.
+	whole bool
 	// query adds to what is asked for; nil where there is nothing to add. flags registers what it reads.
 	query func(url.Values)
 	flags func(*cobra.Command)
@@ -52,6 +54,9 @@ func (l listing[T]) command(app *app) *cobra.Command {
 				}
 				items, more = append(items, some...), after != ""
 			}
+			if limit > 0 && len(items) > limit {
+				items = items[:limit]
+			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), items)
 			}
@@ -77,7 +82,9 @@ func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after s
 	if wanted > 0 {
 		size = min(size, wanted)
 	}
-	q.Set("limit", strconv.Itoa(size))
+	if !l.whole {
+		q.Set("limit", strconv.Itoa(size))
+	}
 	if after != "" {
 		q.Set("after", after)
 	}

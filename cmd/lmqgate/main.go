@@ -83,6 +83,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newClientsCommand(app),
 		newSubscriptionsCommand(app),
 		newRetainedCommand(app),
+		newRecentCommand(app),
 		newNodesCommand(app),
 		newLogLevelCommand(app),
 		newCredentialsCommand(app),

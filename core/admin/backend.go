@@ -38,6 +38,9 @@ type Backend interface {
 	EndSession(ctx context.Context, clientID string) error
 	Subscriptions(ctx context.Context, q SubscriptionQuery) (subscriptions []Subscription, next string, err error)
 
+	// Recent returns the last refusals and disconnections on this node, the last first.
+	Recent() []Event
+
 	Publish(ctx context.Context, m Message) error
 	Retained(ctx context.Context, filter string, p Page) (messages []RetainedMessage, next string, err error)
 	RetainedMessage(ctx context.Context, topic string) (Message, error)
@@ -110,6 +113,17 @@ type Client struct {
 	Subscriptions *int      `json:"subscriptions,omitempty" doc:"While it is connected to the node that answers; GET /api/v1/clients/{id} has those of others."`
 	InFlight      int       `json:"in_flight" doc:"QoS 1 and 2 messages that were sent and are not acknowledged."`
 	Delivered     uint64    `json:"delivered" doc:"Messages sent since it connected."`
+}
+
+// Event is a client's refusal or disconnection.
+type Event struct {
+	Time          time.Time `json:"time"`
+	Kind          string    `json:"kind" enum:"refused,disconnected"`
+	ClientID      string    `json:"client_id,omitempty"`
+	Username      string    `json:"username,omitempty"`
+	RemoteAddress string    `json:"remote_address"`
+	Reason        string    `json:"reason" doc:"One of a bounded number; the label of the metrics."`
+	Cause         string    `json:"cause,omitempty"`
 }
 
 // Subscription is one subscription of a client.

@@ -30,6 +30,10 @@ type subscriptionsBody struct {
 	Next          string         `json:"next,omitempty"`
 }
 
+type recentBody struct {
+	Events []Event `json:"events"`
+}
+
 type clientInput struct {
 	ID string `path:"id"`
 }
@@ -54,6 +58,11 @@ func registerClients(api huma.API, b Backend) {
 			c.Queues = notNil(c.Queues)
 			return &body[ClientDetail]{c}, nil
 		})
+	huma.Register(api, operation("list-recent", http.MethodGet, "/recent", "clients",
+		"List the last refusals and disconnections on this node, the last first"),
+		func(context.Context, *struct{}) (*body[recentBody], error) {
+			return &body[recentBody]{recentBody{notNil(b.Recent())}}, nil
+		})
 	do := func(op huma.Operation, f func(ctx context.Context, id string) error) {
 		huma.Register(api, op, func(ctx context.Context, in *clientInput) (*noContent, error) {
 			if err := f(ctx, in.ID); err != nil {
@@ -63,8 +72,10 @@ func registerClients(api huma.API, b Backend) {
 		})
 	}
 	do(operation("kick-client", http.MethodPost, "/clients/{id}/kick", "clients", "Close a client's connection; its session stays"), b.Kick)
-	do(operation("end-session", http.MethodDelete, "/sessions/{id}", "clients", "End a session for good, with its connection"), b.EndSession)
-	huma.Register(api, operation("list-subscriptions", http.MethodGet, "/subscriptions", "clients", "List the subscriptions of connected clients, or of one client"),
+	do(operation("end-session", http.MethodDelete, "/sessions/{id}", "clients", "End a session for good, with its connection"),
+		b.EndSession)
+	huma.Register(api, operation("list-subscriptions", http.MethodGet, "/subscriptions", "clients",
+		"List the subscriptions of connected clients, or of one client"),
 		func(ctx context.Context, in *subscriptionsInput) (*body[subscriptionsBody], error) {
 			list, next, err := b.Subscriptions(ctx, SubscriptionQuery{Page: in.page(), ClientID: in.ClientID, Matching: in.Matching})
 			if err != nil {

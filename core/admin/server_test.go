@@ -75,6 +75,8 @@ func (b *backend) Kick(_ context.Context, clientID string) error {
 	return b.err
 }
 
+func (*backend) Recent() []Event { return []Event{{Kind: "refused", Reason: "not authorized"}} }
+
 func (b *backend) Publish(_ context.Context, m Message) error {
 	b.note("publish %s %q qos %d retain %t", m.Topic, m.Payload, m.QoS, m.Retain)
 	return b.err
@@ -282,6 +284,7 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/clients/c", b: backend{err: missing}, status: 404, answer: "why", asked: `client "c"`},
 		{call: "GET /api/v1/subscriptions?client_id=c&matching=T/a", status: 200, answer: `"filter":"T/#"`,
 			asked: "subscriptions {Page:{After: Limit:1000} ClientID:c Matching:T/a}"},
+		{call: "GET /api/v1/recent", status: 200, answer: `"kind":"refused"`},
 		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":[{"id":"node"`},
 		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":[{"name":"auth-hmac"`},
 		{call: "GET /api/v1/config", status: 200, answer: `"level":"info"`},

@@ -153,6 +153,17 @@ func (b *backend) EndSession(ctx context.Context, clientID string) error {
 	return err
 }
 
+// Recent lists the last refusals and disconnections.
+func (b *backend) Recent() []admin.Event {
+	events := b.g.mqtt.Recent()
+	out := make([]admin.Event, 0, len(events))
+	for _, e := range events {
+		out = append(out, admin.Event{Time: e.Time, Kind: e.Kind, ClientID: e.ClientID, Username: e.Username, RemoteAddress: e.RemoteAddr,
+			Reason: e.Reason, Cause: e.Cause})
+	}
+	return out
+}
+
 // Subscriptions lists the subscriptions of the clients that are connected here, or of one client wherever it is.
 func (b *backend) Subscriptions(ctx context.Context, q admin.SubscriptionQuery) ([]admin.Subscription, string, error) {
 	found := &firstOf[admin.Subscription]{n: q.Limit, key: subscriptionKey}

@@ -58,7 +58,11 @@ func (c *conn) refuse(code packet.Code, reason string) error {
 
 // refuseWith answers CONNECT with a failure, as far as it fits the client's maximum packet size, and closes the connection.
 func (c *conn) refuseWith(a *packet.Connack) error {
-	c.srv.metrics.refused.WithLabelValues(a.Code.String()).Inc()
+	var reason string
+	if a.Properties != nil && a.Properties.ReasonString != nil {
+		reason = *a.Properties.ReasonString
+	}
+	c.noteRefused(a.Code, reason)
 	c.place.judging(false) // nothing is lost if it is closed before the client has read why
 	if c.tooLarge(a) {
 		a.Properties = nil // [MQTT-3.2.2-19]
@@ -83,7 +87,7 @@ func (c *conn) fail(code packet.Code, reason string) error {
 func (c *conn) Close(code packet.Code, reason string) {
 	c.causeMu.Lock()
 	if c.cause == "" {
-		c.cause = reason
+		c.cause, c.closeCode = reason, code
 	}
 	c.causeMu.Unlock()
 	c.out.mu.Lock()

@@ -61,8 +61,13 @@ type conn struct {
 	slot     bool
 	replaces *conn
 
-	causeMu sync.Mutex
-	cause   string // why the server closed the connection
+	// asked is when CONNECT had arrived, connected when the client was admitted, said whether it sent DISCONNECT; by the reader only.
+	asked, connected time.Time
+	said             bool
+
+	causeMu   sync.Mutex
+	cause     string // why the server closed the connection
+	closeCode packet.Code
 }
 
 // errEnded ends a connection without a word; what had to be said was said.
@@ -93,13 +98,7 @@ func (c *conn) serve(ctx context.Context) {
 		return
 	}
 	c.session.Detach(c, c.ending)
-	c.causeMu.Lock()
-	cause := c.cause
-	c.causeMu.Unlock()
-	if cause == "" && err != nil && !errors.Is(err, errEnded) {
-		cause = err.Error()
-	}
-	c.log.Debug("client disconnected", "client", c.clientID, "graceful", c.ending.Graceful, "cause", cause)
+	c.noteDisconnected(err)
 }
 
 // run reads and handles packets until the connection ends. A panic ends this connection only.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -107,6 +108,7 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 	case over && errors.Is(err, publish.ErrEnded):
 		c.acks.end(nil, packet.ImplementationSpecificError, nil) // the message that was not stored has been logged
 	case err == nil:
+		c.srv.metrics.stored[m.QoS].Observe(time.Since(m.Created).Seconds())
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):
 		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error(), nil)
@@ -159,6 +161,7 @@ func (c *conn) acknowledged(p *packet.Ack) {
 
 // disconnect ends the connection as the client wishes.
 func (c *conn) disconnect(p *packet.Disconnect) error {
+	c.said = true
 	// Any other code, a failure's too, leaves the will to be published [MQTT-3.14.4-3].
 	c.ending.Graceful = p.Code == packet.NormalDisconnection
 	if p.Properties != nil && p.Properties.SessionExpiryInterval != nil {

@@ -54,6 +54,7 @@ func (c *conn) handshake(ctx context.Context) error {
 		}
 		return err
 	}
+	c.asked = time.Now()
 	c.place.judging(true)
 	cn, ok := p.(*packet.Connect)
 	if !ok {
@@ -216,9 +217,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.out.writable = s.Writable
 	c.out.mu.Unlock()
 	ack.SessionPresent = present && !cn.CleanStart
-	c.srv.metrics.connects.Inc()
-	c.log.Debug("client connected", "client", c.clientID, "remote", c.remote, "version", c.version.String(), "session_present",
-		ack.SessionPresent)
+	c.noteConnected(ack.SessionPresent)
 	c.accept(ack)
 	c.expireWith(c.principal)
 	s.Start()

@@ -1,6 +1,9 @@
 package mqtt
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics of the protocol side; see docs/metrics.md for their meaning.
 type metrics struct {
@@ -9,6 +12,9 @@ type metrics struct {
 	handshakes                    *prometheus.CounterVec
 	turnedAway                    *prometheus.CounterVec
 	connects, malformed, tooLarge prometheus.Counter
+	disconnects                   *prometheus.CounterVec
+	connectTime                   prometheus.Histogram
+	stored                        [3]prometheus.Observer
 }
 
 func newMetrics(r prometheus.Registerer, s *Server) *metrics {
@@ -26,16 +32,32 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		malformed: prometheus.NewCounter(opts("malformed_packets_total", "Connections closed because of a packet that the protocol forbids.")),
 		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
 	}
+	m.disconnects = prometheus.NewCounterVec(opts("disconnects_total", "Connections of admitted clients that ended, by reason."), []string{"reason"})
+	for _, reason := range []string{endedByClient, endedWithWill, endedLost, packet.SessionTakenOver.String(),
+		packet.KeepAliveTimeout.String()} {
+		m.disconnects.WithLabelValues(reason)
+	}
+	m.connectTime = prometheus.NewHistogram(histogram("connect_seconds", "From CONNECT to CONNACK, of clients that were admitted."))
+	stored := prometheus.NewHistogramVec(histogram("publish_seconds",
+		"From PUBLISH to the store's confirmation, after which PUBACK or PUBREC goes out, by QoS."), []string{"qos"})
 	for i, q := range []string{"0", "1", "2"} {
+		m.stored[i] = stored.WithLabelValues(q)
 		m.received[i] = received.WithLabelValues(q)
 	}
 	if r != nil {
-		r.MustRegister(received, m.refused, m.handshakes, m.turnedAway, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections", Help: "Open connections whose client is not admitted.",
-		}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge,
+		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.handshakes, m.turnedAway,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections", Help: "Open connections whose client is not admitted.",
+			}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
 			}, func() float64 { return float64(s.Connections()) }))
 	}
 	return m
+}
+
+// histogram describes one of seconds, from a tenth of a millisecond to ten seconds.
+func histogram(name, help string) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: "lmqgate", Subsystem: "mqtt", Name: name, Help: help,
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}
 }

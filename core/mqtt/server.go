@@ -60,6 +60,7 @@ type Server struct {
 	wg     sync.WaitGroup
 
 	revoked revocations
+	recent  recent
 	pending *pending
 	connect budget
 	// turnedAway is when it was told last that connections are turned away.

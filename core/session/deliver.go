@@ -106,7 +106,9 @@ func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
 // dispatch sends a message. It returns nil where no acknowledgement is to come. Called with mu held, with room in the window
 // for qos > 0.
 func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32, recordID string) *flight.Message {
-	s.delivered.Add(1)
+	if s.delivered.Add(1)%deliverySample == 1 && !m.Created.IsZero() {
+		s.m.metrics.delivery.Observe(time.Since(m.Created).Seconds())
+	}
 	s.m.metrics.sent[qos].Inc()
 	if qos == 0 {
 		s.send(m, 0, retain, false, 0, ids)
@@ -128,6 +130,9 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 	}
 	return d
 }
+
+// deliverySample is of how many deliveries one is measured.
+const deliverySample = 16
 
 // send puts one PUBLISH into the connection's buffer. Called with mu held and a connection.
 func (s *Session) send(m *store.Message, qos byte, retain, dup bool, id uint16, ids []uint32) SendResult {

@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	sent                               [3]prometheus.Counter
 	dropped, takeovers, expired, wills prometheus.Counter
+	delivery                           prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
@@ -18,6 +19,9 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 		takeovers: prometheus.NewCounter(opts("takeovers_total", "Connections closed because their client connected again.")),
 		expired:   prometheus.NewCounter(opts("expired_total", "Sessions that ended because their client stayed away.")),
 		wills:     prometheus.NewCounter(opts("wills_published_total", "Wills published.")),
+		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "delivery_seconds",
+			Help:    "From publication to delivery, of each 16th message sent to a client, those that waited for the client included.",
+			Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600, 3600}}),
 	}
 	for i, q := range []string{"0", "1", "2"} {
 		out.sent[i] = sent.WithLabelValues(q)
@@ -25,7 +29,7 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 	if r != nil {
 		connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "connected",
 			Help: "Clients connected to this node."}, func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
-		r.MustRegister(sent, out.dropped, out.takeovers, out.expired, out.wills, connected)
+		r.MustRegister(sent, out.dropped, out.takeovers, out.expired, out.wills, out.delivery, connected)
 	}
 	return out
 }

@@ -39,8 +39,8 @@ var reports = map[string]bool{"stack": true, "output": true}
 // sources are the keys that tell who caused a line, the first that a line has counts.
 var sources = []string{"remote", "client", "listener"}
 
-// Handler is a slog.Handler over another. Lines below warnings are cut and all written; so are errors, which strangers do not
-// cause. Of warnings that name a source, the 21st and further ones of a source within ten seconds, and the 201st and further ones of all,
+// Handler is a slog.Handler over another. Debug lines are cut and all written; so are errors, which strangers do not
+// cause. Of warnings that name a source, and of information about a connection (with the key "remote"), the 21st and further ones of a source within ten seconds, and the 201st and further ones of all,
 // are counted, and the count is written when the ten seconds are over.
 type Handler struct {
 	next   slog.Handler
@@ -88,7 +88,8 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 		short.AddAttrs(cut(a))
 		return true
 	})
-	if r.Level == slog.LevelWarn && source != "" && !h.counts.allow(r.Message, source) {
+	bounded := r.Level == slog.LevelWarn && source != "" || r.Level == slog.LevelInfo && rank == 0
+	if bounded && !h.counts.allow(r.Level, r.Message, source) {
 		return nil
 	}
 	return h.next.Handle(ctx, short)
@@ -169,13 +170,14 @@ type counts struct {
 
 // message is what was counted of one message.
 type message struct {
+	level          slog.Level
 	lines, omitted int
 	bySource       map[string]int
 	worst          string // the source with the most lines
 }
 
 // allow counts a line and reports whether it is to be written.
-func (c *counts) allow(text, source string) bool {
+func (c *counts) allow(level slog.Level, text, source string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.written == nil {
@@ -184,7 +186,7 @@ func (c *counts) allow(text, source string) bool {
 	}
 	m := c.written[text]
 	if m == nil {
-		m = &message{bySource: make(map[string]int)}
+		m = &message{level: level, bySource: make(map[string]int)}
 		c.written[text] = m
 	}
 	if _, known := m.bySource[source]; !known && len(m.bySource) >= maxSources {
@@ -213,7 +215,7 @@ func (c *counts) sum() {
 		if m.omitted == 0 {
 			continue
 		}
-		r := slog.NewRecord(time.Now(), slog.LevelWarn, "repeated: "+text, 0)
+		r := slog.NewRecord(time.Now(), m.level, "repeated: "+text, 0)
 		r.AddAttrs(slog.Int("not_written", m.omitted), slog.Int("sources", len(m.bySource)), slog.String("most_from", m.worst),
 			slog.Int("of_these", m.bySource[m.worst]), slog.Duration("within", window))
 		_ = c.next.Handle(context.Background(), r) // there is nowhere to tell an error

@@ -1,0 +1,62 @@
+package mqtt
+
+import (
+	"errors"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// What is told of the life of a connection: its log lines, its metrics, and what Recent lists.
+
+// Reasons why connections ended that are not the reason code of a DISCONNECT that the gateway sent, or would have sent.
+const (
+	endedByClient = "client disconnected"
+	endedWithWill = "client disconnected, with its will"
+	endedLost     = "connection lost"
+)
+
+// noteConnected tells that a client was admitted. begun is when its CONNECT began to arrive.
+func (c *conn) noteConnected(sessionPresent bool) {
+	c.connected = time.Now()
+	c.srv.metrics.connects.Inc()
+	c.srv.metrics.connectTime.Observe(c.connected.Sub(c.asked).Seconds())
+	c.log.Info("client connected", "client", c.clientID, "user", auth.Shown(c.principal.Username()), "remote", c.remote,
+		"listener", c.listener, "version", c.version.String(), "session_present", sessionPresent)
+}
+
+// noteDisconnected tells that an admitted client's connection is over; err is what its reader ended with.
+func (c *conn) noteDisconnected(err error) {
+	reason, cause := c.whyEnded(err)
+	c.srv.metrics.disconnects.WithLabelValues(reason).Inc()
+	user := auth.Shown(c.principal.Username())
+	c.srv.recent.add(Event{Time: time.Now(), Kind: "disconnected", ClientID: c.clientID, Username: user, RemoteAddr: c.remote,
+		Reason: reason, Cause: cause})
+	c.log.Info("client disconnected", "client", c.clientID, "user", user, "remote", c.remote, "listener", c.listener,
+		"reason", reason, "cause", cause, "after", time.Since(c.connected).Round(time.Millisecond))
+}
+
+// noteRefused tells operators that CONNECT was refused.
+func (c *conn) noteRefused(code packet.Code, reason string) {
+	c.srv.metrics.refused.WithLabelValues(code.String()).Inc()
+	c.srv.recent.add(Event{Time: time.Now(), Kind: "refused", ClientID: c.clientID, RemoteAddr: c.remote, Reason: code.String(), Cause: reason})
+}
+
+// whyEnded says why the connection ended: a reason of a bounded number, and the cause in words.
+func (c *conn) whyEnded(err error) (reason, cause string) {
+	c.causeMu.Lock()
+	defer c.causeMu.Unlock()
+	switch {
+	case c.cause != "":
+		return c.closeCode.String(), c.cause
+	case c.ending.Graceful:
+		return endedByClient, ""
+	case c.said:
+		return endedWithWill, ""
+	case err != nil && !errors.Is(err, errEnded):
+		return endedLost, err.Error()
+	default:
+		return endedLost, ""
+	}
+}

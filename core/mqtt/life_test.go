@@ -1,0 +1,69 @@
+package mqtt_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/mqtt"
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// The last event of a node says why the connection ended.
+func TestOperatorsLearnWhyAConnectionEnded(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	cases := []struct {
+		name   string
+		end    func(c *mqtttest.Client)
+		reason string
+		cause  string
+	}{
+		{"the client said goodbye", func(c *mqtttest.Client) { c.Disconnect() }, "client disconnected", ""},
+		{"it wants its will", func(c *mqtttest.Client) { c.Send(&packet.Disconnect{Code: packet.DisconnectWithWill}) },
+			"client disconnected, with its will", ""},
+		{"it was lost", func(c *mqtttest.Client) { c.Close() }, "connection lost", "EOF"},
+		{"another one took over", func(*mqtttest.Client) { n.Connect(packet.V311, "the session is taken over") },
+			packet.SessionTakenOver.String(), "another connection uses this client id"},
+		{"it broke the protocol", func(c *mqtttest.Client) { c.SendRaw(0x00, 0x00) }, packet.MalformedPacket.String(), ""},
+		{"an operator closed it", func(*mqtttest.Client) { n.Sessions.Kick("an operator closed it") },
+			packet.AdministrativeAction.String(), "closed by an operator"},
+	}
+	for _, tc := range cases {
+		id := tc.name
+		if tc.reason == packet.SessionTakenOver.String() {
+			id = "the session is taken over"
+		}
+		c := n.Connect(packet.V5, id)
+		tc.end(c)
+		var found mqtt.Event
+		mqtttest.Eventually(t, "the disconnection is noted", func() bool {
+			for _, e := range n.Server.Recent() {
+				if e.ClientID == id {
+					found = e
+					return true
+				}
+			}
+			return false
+		})
+		require.Equal(t, tc.reason, found.Reason, tc.name)
+		require.Contains(t, found.Cause, tc.cause, tc.name)
+		require.Equal(t, "disconnected", found.Kind)
+		require.NotEmpty(t, found.RemoteAddr)
+	}
+}
+
+func TestRefusalsAreRememberedWithinABound(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxConnections = 1 })
+	n.Connect(packet.V5, "a")
+	for range 300 {
+		require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("b").Code)
+	}
+	list := n.Server.Recent()
+	require.Len(t, list, 256)
+	require.Equal(t, "refused", list[0].Kind)
+	require.Equal(t, packet.ServerBusy.String(), list[0].Reason)
+	require.Equal(t, "too many connections", list[0].Cause)
+}
