@@ -193,7 +193,8 @@ func (g *Gateway) build() error {
 	g.catalog.Watch(g.hub)
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,
 		Meta: g.meta, Alive: g.alive, Judge: g.authority,
-		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log, Registerer: g.registry})
+		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log,
+		Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 		defer cancel()

@@ -174,7 +174,8 @@ func reasonCode(r auth.Reason) packet.Code {
 // attach gives the connection its session and answers CONNECT.
 func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	answer := &packet.Properties{}
-	r := session.Request{ClientID: c.clientID, Username: auth.Shown(cn.Username), Owner: ownerOf(c.principal), Version: c.version, CleanStart: cn.CleanStart,
+	r := session.Request{ClientID: c.clientID, Username: auth.Shown(cn.Username), Owner: ownerOf(c.principal), Version: c.version,
+		CleanStart: cn.CleanStart,
 		Expiry: c.sessionExpiry(cn, props, answer), ReceiveMaximum: window3, Conn: c, RemoteAddr: c.remote, Listener: c.listener}
 	if c.version == packet.V5 {
 		r.ReceiveMaximum = windowMax

@@ -47,7 +47,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	if r != nil {
 		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.handshakes, m.turnedAway,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections", Help: "Open connections whose client is not admitted.",
+				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections",
+				Help: "Open connections whose client is not admitted.",
 			}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
