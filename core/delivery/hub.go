@@ -51,6 +51,8 @@ type Options struct {
 	Retained func(*store.Record)
 	// Verify is how often an idle queue's end is compared with the store's; 0: 60 s.
 	Verify time.Duration
+	// LookBack is how long the first subscription to a topic waits for what was retained just before; 0: 1 s.
+	LookBack time.Duration
 }
 
 // Hub routes what the tails bring to the sources of this node. It owns the tails and its background goroutines; Close stops
@@ -65,6 +67,7 @@ type Hub struct {
 	linger    time.Duration
 	verify    time.Duration
 	hidden    time.Duration
+	patience  time.Duration // of who waits for a look back
 	buffered  atomic.Int64
 	filters   *topic.Trie[*source]
 	retain    func(*store.Record)
@@ -107,6 +110,7 @@ func New(o Options) *Hub {
 	h.linger = cmp.Or(h.linger, 30*time.Second)
 	h.verify = cmp.Or(h.verify, time.Minute)
 	h.hidden = cmp.Or(h.hidden, 30*time.Second)
+	h.patience = cmp.Or(o.LookBack, time.Second)
 	if h.retain == nil {
 		h.retain = func(*store.Record) {}
 	}

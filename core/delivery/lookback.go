@@ -15,15 +15,13 @@ const (
 	// whose last record is older than lookBackFor, and clocks may differ by, costs one record.
 	lookBackFor     = 3 * time.Second
 	lookBackRecords = 256
-	// lookBackPatience is how long the first subscription waits for it.
-	lookBackPatience = time.Second
 	// lookBackReads bounds the physical queues of all tails that are looked at at a time.
 	lookBackReads = 16
 )
 
 // lookBack tells of the retained records that a topic's tail begins right behind.
 func (h *Hub) lookBack(ctx context.Context, name string, t *tail) {
-	ctx, cancel := context.WithTimeout(ctx, lookBackPatience)
+	ctx, cancel := context.WithTimeout(ctx, h.patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for p, at := range t.first.at {

@@ -14,8 +14,8 @@ import (
 // them. It runs behind RegisterFilters: the record is what counts, and upstream reads the list every five seconds only.
 type lists struct {
 	m *Meta
-	// editing is held over a read-change-write of any list by this node.
-	editing sync.Mutex
+	// editing has room for one: who reads, changes and writes a list on this node. Who waits gives up when its context ends.
+	editing chan struct{}
 	wake    chan struct{}
 
 	mu    sync.Mutex
@@ -29,7 +29,7 @@ const (
 )
 
 func newLists(m *Meta) *lists {
-	return &lists{m: m, wake: make(chan struct{}, 1), dirty: map[string]struct{}{}}
+	return &lists{m: m, editing: make(chan struct{}, 1), wake: make(chan struct{}, 1), dirty: map[string]struct{}{}}
 }
 
 // listableFilter reports whether a filter belongs in LMQ/{topic}. Plain topics do not: upstream sends to their queue anyway.

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -42,8 +43,12 @@ func (m *Meta) applyUpstream(key string, e *pluginv1.Entry) {
 // editList changes a comma list of the namespace LMQ. Other gateways and mqadmin write it as well, so it is read again each
 // time, and edit gets what is there. An empty result removes the key.
 func (m *Meta) editList(ctx context.Context, key string, edit func(items []string) []string) error {
-	m.lists.editing.Lock()
-	defer m.lists.editing.Unlock()
+	select {
+	case m.lists.editing <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another change of the lists: %w", ctx.Err())
+	}
+	defer func() { <-m.lists.editing }()
 	for try := 0; ; try++ {
 		e, at, err := m.find(ctx, NamespaceUpstream, key)
 		if err != nil {

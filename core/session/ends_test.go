@@ -64,6 +64,7 @@ func TestSessionsThatACrashLeftAsConnectedCountFromTheStart(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("away", expiry(2*time.Minute))
 		n.connect("back", expiry(2*time.Minute))
+		time.Sleep(time.Second) // so that the next start is later than the connections
 		n.crash()
 		began := time.Now()
 		back := n.connect("back", expiry(2*time.Minute))

@@ -3,9 +3,9 @@
 package metatest
 
 import (
+	"cmp"
 	"context"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,9 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
@@ -31,14 +29,17 @@ func Plain() *pluginv1.MetaTraits { return &pluginv1.MetaTraits{Shared: true} }
 // Backend is the backend. Several nodes of a test may share one.
 type Backend struct {
 	pluginv1.UnimplementedMetaServer
-	traits   *pluginv1.MetaTraits
-	server   *grpc.Server
-	listener *bufconn.Listener
-	serving  sync.WaitGroup
-	conns    []*grpc.ClientConn
+	traits *pluginv1.MetaTraits
+	// open ends when the backend is closed; serving counts the calls under way.
+	open    context.Context
+	close   context.CancelFunc
+	serving sync.WaitGroup
 
-	mu        sync.Mutex
-	entries   map[string]map[string]entry
+	mu      sync.Mutex
+	closed  bool
+	entries map[string]map[string]entry
+	// expiry is when the next entry expires, zero where none does.
+	expiry    time.Time
 	revision  int64
 	log       []*pluginv1.Event
 	compacted int64
@@ -62,36 +63,18 @@ type entry struct {
 
 // New starts a backend with the given traits. Close ends it.
 func New(traits *pluginv1.MetaTraits) *Backend {
-	b := &Backend{traits: traits, server: grpc.NewServer(), listener: bufconn.Listen(1 << 20),
-		entries: map[string]map[string]entry{}, change: make(chan struct{}), calls: map[string]int{}}
-	pluginv1.RegisterMetaServer(b.server, b)
-	b.serving.Go(func() { _ = b.server.Serve(b.listener) })
+	b := &Backend{traits: traits, entries: map[string]map[string]entry{}, change: make(chan struct{}), calls: map[string]int{}}
+	b.open, b.close = context.WithCancel(context.Background())
 	return b
 }
 
-// Close ends all calls and the server.
+// Close ends all calls and waits for them.
 func (b *Backend) Close() {
-	b.server.Stop()
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.close()
 	b.serving.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range b.conns {
-		_ = c.Close()
-	}
-}
-
-// Client returns a client of the backend; Close closes it.
-func (b *Backend) Client() pluginv1.MetaClient {
-	conn, err := grpc.NewClient("passthrough:///metatest",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return b.listener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		panic(err) // the target is constant
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.conns = append(b.conns, conn)
-	return pluginv1.NewMetaClient(conn)
 }
 
 // Traits returns what the backend can do.
@@ -218,6 +201,9 @@ func (b *Backend) set(ns, key string, value []byte, ttl time.Duration) int64 {
 		}
 		if b.traits.GetTtl() && ttl > 0 {
 			e.expires = time.Now().Add(ttl)
+			if b.expiry.IsZero() || e.expires.Before(b.expiry) {
+				b.expiry = e.expires
+			}
 		}
 		b.entries[ns][key] = e
 	}
@@ -226,12 +212,21 @@ func (b *Backend) set(ns, key string, value []byte, ttl time.Duration) int64 {
 	return b.revision
 }
 
+// expire removes what has expired. It is called under mu.
 func (b *Backend) expire() {
 	now := time.Now()
+	if b.expiry.IsZero() || !now.After(b.expiry) {
+		return
+	}
+	b.expiry = time.Time{}
 	for ns, es := range b.entries {
 		for key, e := range es {
-			if !e.expires.IsZero() && now.After(e.expires) {
+			switch {
+			case e.expires.IsZero():
+			case now.After(e.expires):
 				b.set(ns, key, nil, 0)
+			case b.expiry.IsZero() || e.expires.Before(b.expiry):
+				b.expiry = e.expires
 			}
 		}
 	}
@@ -399,7 +394,7 @@ func (b *Backend) Watch(r *pluginv1.WatchRequest, s grpc.ServerStreamingServer[p
 		return status.Error(codes.Unimplemented, "no watch")
 	}
 	after := r.GetAfterRevision()
-	expire := time.NewTicker(10 * time.Millisecond)
+	expire := time.NewTimer(0)
 	defer expire.Stop()
 	first := true
 	for {
@@ -421,15 +416,23 @@ func (b *Backend) Watch(r *pluginv1.WatchRequest, s grpc.ServerStreamingServer[p
 			return s.Send(&pluginv1.WatchResponse{Compacted: true})
 		}
 		resp := &pluginv1.WatchResponse{Revision: b.revision}
-		for _, ev := range b.log {
+		news, _ := slices.BinarySearchFunc(b.log, after+1, func(ev *pluginv1.Event, revision int64) int {
+			return cmp.Compare(ev.GetEntry().GetRevision(), revision)
+		})
+		for _, ev := range b.log[news:] {
 			e := ev.GetEntry()
-			if e.GetRevision() > after && e.GetNamespace() == r.GetNamespace() && strings.HasPrefix(e.GetKey(), r.GetPrefix()) {
+			if e.GetNamespace() == r.GetNamespace() && strings.HasPrefix(e.GetKey(), r.GetPrefix()) {
 				resp.Events = append(resp.Events, ev)
 			}
 		}
 		change := b.change
 		moved := b.revision > after
 		after = b.revision
+		if b.expiry.IsZero() {
+			expire.Stop()
+		} else {
+			expire.Reset(time.Until(b.expiry) + time.Millisecond)
+		}
 		b.mu.Unlock()
 		if moved {
 			if err := s.Send(resp); err != nil {

@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -145,6 +146,7 @@ func (n *Node) Restart() {
 	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
 	do := n.cfg.Delivery
 	do.Store, do.Catalog, do.Retained, do.Log = faults, topics, md.SeenRetained, log
+	do.LookBack = cmp.Or(do.LookBack, Patience) // a busy machine decides nothing
 	hub := delivery.New(do)
 	topics.Watch(hub)
 	so := n.cfg.Session
