@@ -166,10 +166,11 @@ func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 	if !m.traits().GetCompareAndSet() {
 		return m.setRetainedBlind(ctx, name, rec, value, ttl)
 	}
+	// The revision first: were it read after the position, it could be that of a later value, which this one would then replace.
+	expect := m.mirrors[NamespaceRetained].revision(name)
 	if p, ok := m.retained.held(name); ok && !p.Before(v.Position) {
 		return nil
 	}
-	expect := m.mirrors[NamespaceRetained].revision(name)
 	for {
 		out, err := m.backend.putIf(ctx, NamespaceRetained, name, value, expect, ttl)
 		if rebased(err) {
@@ -294,13 +295,13 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 		}
 	}
 	var over []string
-	for name, g := range r.gone {
-		if now.Sub(g.at) > r.m.opts.TombstoneTTL {
+	for name := range r.gone {
+		if r.over(name, now) {
 			over = append(over, name)
 		}
 	}
 	r.index.each(func(v *Retained) {
-		if e := v.Message.Expires; !e.IsZero() && now.Sub(e) > r.m.opts.TombstoneTTL {
+		if r.over(v.Message.Topic, now) {
 			over = append(over, v.Message.Topic)
 		}
 	})
@@ -309,8 +310,12 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, name := range over {
+		// The revision first, then whether it is still over: a new value may have taken its place meanwhile.
 		revision := r.m.mirrors[NamespaceRetained].revision(name)
-		if revision.revision == 0 {
+		r.mu.RLock()
+		still := r.over(name, now)
+		r.mu.RUnlock()
+		if revision.revision == 0 || !still {
 			continue
 		}
 		if _, err := r.m.removeIf(ctx, NamespaceRetained, name, revision); err != nil {
@@ -318,6 +323,15 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 			return
 		}
 	}
+}
+
+// over reports whether a topic's record has been kept for long enough: as a removal, or as a message that expired. It is called under mu.
+func (r *retained) over(name string, now time.Time) bool {
+	if g, ok := r.gone[name]; ok {
+		return now.Sub(g.at) > r.m.opts.TombstoneTTL
+	}
+	v := r.index.get(name)
+	return v != nil && !v.Message.Expires.IsZero() && now.Sub(v.Message.Expires) > r.m.opts.TombstoneTTL
 }
 
 // expiredFor is how long a backend keeps a message that has expired.
