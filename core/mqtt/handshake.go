@@ -176,7 +176,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	answer := &packet.Properties{}
 	r := session.Request{ClientID: c.clientID, Username: auth.Shown(cn.Username), Owner: ownerOf(c.principal), Version: c.version,
 		CleanStart: cn.CleanStart,
-		Expiry: c.sessionExpiry(cn, props, answer), ReceiveMaximum: window3, Conn: c, RemoteAddr: c.remote, Listener: c.listener}
+		Expiry:     c.sessionExpiry(cn, props, answer), ReceiveMaximum: window3, Conn: c, RemoteAddr: c.remote, Listener: c.listener}
 	if c.version == packet.V5 {
 		r.ReceiveMaximum = windowMax
 	}
