@@ -115,18 +115,18 @@ func TestOneCallRegistersThousandsOfFilters(t *testing.T) {
 }
 
 func TestWritesWaitLongerThanTheTimeoutWhileOthersGetThrough(t *testing.T) {
-	b := metatest.New(metatest.Plain())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one", func(o *Options) { o.WriteTimeout = time.Second })
-	b.Delay(300 * time.Millisecond)
-	errs := make(chan error)
-	for i := range 500 {
-		go func() { errs <- m.RegisterFilters(context.Background(), fmt.Sprintf("t/%d/#", i)) }()
-	}
-	for range 500 {
-		require.NoError(t, <-errs)
-	}
-	b.Delay(0)
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one", func(o *Options) { o.WriteTimeout = time.Second })
+		b.Delay(300 * time.Millisecond)
+		errs := make(chan error)
+		for i := range 500 {
+			go func() { errs <- m.RegisterFilters(context.Background(), fmt.Sprintf("t/%d/#", i)) }()
+		}
+		for range 500 {
+			require.NoError(t, <-errs)
+		}
+		b.Delay(0)
+	})
 }
 
 func TestBatchesShrinkWhereEachOperationIsSlowAndGrowAgain(t *testing.T) {

@@ -164,7 +164,11 @@ func retention(t *testing.T, s *suite) {
 		s.put(t, appendTo(message(name, strconv.Itoa(40+i)), queue, wild))
 	}
 	for _, q := range []string{queue, wild} {
-		b, err = s.Read(s.ctx, store.QueueRef{Queue: q, Broker: ref.Broker}, 0, 32)
+		// A store may index a record a moment after it has confirmed it.
+		require.Eventually(t, func() bool {
+			b, err = s.Read(s.ctx, store.QueueRef{Queue: q, Broker: ref.Broker}, 0, 32)
+			return err != nil || len(b.Records) == 3
+		}, s.Patience, 5*time.Millisecond)
 		require.NoError(t, err)
 		require.Equal(t, []string{"40", "41", "42"}, payloads(b.Records))
 		if !s.OffsetsRestart {
