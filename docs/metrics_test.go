@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/pluginhost"
@@ -67,6 +68,7 @@ func kindOf(m prometheus.Collector) string {
 
 // metricsOf makes what registers metrics, by directory. Nothing is started.
 var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
+	"core/limits":   func(_ *testing.T, r prometheus.Registerer) { limits.NewWatermark(1).Register(r) },
 	"core/auth":     func(_ *testing.T, r prometheus.Registerer) { auth.New(auth.Options{Registerer: r}) },
 	"core/delivery": func(_ *testing.T, r prometheus.Registerer) { delivery.New(delivery.Options{Registerer: r}).Close() },
 	"core/meta": func(t *testing.T, r prometheus.Registerer) {

@@ -136,6 +136,8 @@ type MQTT struct {
 
 // Limits holds what one party may take from the others.
 type Limits struct {
+	// Limits of each client.
+	Client ClientLimits `yaml:"client"`
 	// Limits of the node.
 	Node NodeLimits `yaml:"node"`
 	// Limits of each listener.
@@ -144,8 +146,22 @@ type Limits struct {
 	Address AddressLimits `yaml:"address"`
 }
 
+// ClientLimits are those of a client.
+type ClientLimits struct {
+	// Memory of a client's messages that are not stored yet, at least 64KiB. At the limit the client is not read, whatever the QoS. One message is taken in any case.
+	InboundMemory Size `yaml:"inbound_memory"`
+	// Memory of messages that a client of a persistent session has not acknowledged, kept to be sent again; at least 64KiB. What is more is read from the store again when the client comes back.
+	OutboundMemory Size `yaml:"outbound_memory"`
+}
+
 // NodeLimits are those of the node.
 type NodeLimits struct {
+	// Soft limit of the process's memory; 0 is half of what its control group, or the machine, has; at least 64MiB. `GOMEMLIMIT` comes before it. From 85% of it on no client is admitted, and messages wait.
+	Memory Size `yaml:"memory"`
+	// Memory of all messages that are not stored yet; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit clients are not read; one that sends its message too slowly is closed.
+	InboundMemory Size `yaml:"inbound_memory"`
+	// Memory of what is on its way to clients, and as much for messages kept to be sent again; 0 is a sixteenth of `limits.node.memory`, of 16MiB to 1GiB. At the limit large messages wait, and a client that takes nothing is closed.
+	OutboundMemory Size `yaml:"outbound_memory"`
 	// Open connections whose clients are not admitted yet; 0 is 2048 or, where `mqtt.max_connections` is set, at most twice that (64 at the least). At the limit a new connection takes the place of the one that has been silent for longest.
 	Unauthenticated int `yaml:"unauthenticated"`
 	// Memory for CONNECT packets of over 16 KiB whose clients are not admitted yet, at least 256KiB. Further ones are read when there is room.

@@ -40,9 +40,12 @@ func Default() *Config {
 			MaxTopicLevels:   128,
 			SessionOwner:     OwnerIdentity,
 		},
-		Limits: Limits{Node: NodeLimits{ConnectMemory: 16 << 20}},
-		Auth:   Auth{Plugin: DefaultAuthPlugin},
-		Meta:   Meta{Plugin: DefaultMetaPlugin},
+		Limits: Limits{
+			Client: ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20},
+			Node:   NodeLimits{ConnectMemory: 16 << 20},
+		},
+		Auth: Auth{Plugin: DefaultAuthPlugin},
+		Meta: Meta{Plugin: DefaultMetaPlugin},
 		Store: Store{
 			Type:     StoreRocketMQ,
 			RocketMQ: RocketMQ{Namesrv: []string{"127.0.0.1:9876"}, Dispatch: DispatchAuto, Producer: ProducerRemoting},

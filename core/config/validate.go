@@ -67,6 +67,12 @@ func (c *Config) validateMQTT(p *problems) {
 func (c *Config) validateLimits(p *problems) {
 	const most = 1_000_000
 	between(p, "limits.node.unauthenticated", int64(c.Limits.Node.Unauthenticated), 0, most)
+	const leastMemory, mostMemory = 64 << 10, 1 << 44
+	between(p, "limits.client.inbound_memory", int64(c.Limits.Client.InboundMemory), leastMemory, mostMemory)
+	between(p, "limits.client.outbound_memory", int64(c.Limits.Client.OutboundMemory), leastMemory, mostMemory)
+	orNone(p, "limits.node.memory", int64(c.Limits.Node.Memory), 64<<20, mostMemory)
+	orNone(p, "limits.node.inbound_memory", int64(c.Limits.Node.InboundMemory), 1<<20, mostMemory)
+	orNone(p, "limits.node.outbound_memory", int64(c.Limits.Node.OutboundMemory), 1<<20, mostMemory)
 	between(p, "limits.node.connect_memory", int64(c.Limits.Node.ConnectMemory), 256<<10, 1<<40)
 	between(p, "limits.listener.unauthenticated", int64(c.Limits.Listener.Unauthenticated), 0, most)
 	between(p, "limits.address.unauthenticated", int64(c.Limits.Address.Unauthenticated), 0, most)
@@ -230,6 +236,13 @@ func describeText(s string) string {
 func between(p *problems, key string, n, low, high int64) {
 	if n < low || n > high {
 		p.add(key, "%d is out of range; it wants %d to %d", n, low, high)
+	}
+}
+
+// orNone accepts 0 and low to high.
+func orNone(p *problems, key string, n, low, high int64) {
+	if n != 0 {
+		between(p, key, n, low, high)
 	}
 }
 

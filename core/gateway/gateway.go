@@ -68,6 +68,8 @@ type Gateway struct {
 	mqtt       *mqtt.Server
 	admin      *admin.Server
 
+	memory memory
+
 	addrs []net.Addr
 	stops []func(ctx context.Context) // in the order of the start
 }
@@ -122,6 +124,7 @@ const topicsTimeout = 10 * time.Second
 // wrong with the configuration or a plugin is an error at once. After an error, Close releases what was started.
 func (g *Gateway) Start(ctx context.Context) error {
 	g.started = time.Now()
+	g.limitMemory()
 	if err := g.startPlugins(ctx); err != nil {
 		return err
 	}
@@ -189,10 +192,11 @@ func (g *Gateway) build() error {
 		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Log: g.log})
 	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta}, Log: g.log,
 		Registerer: g.registry})
-	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained, Log: g.log, Registerer: g.registry})
+	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained,
+		MaxBuffered: g.memory.windows, Log: g.log, Registerer: g.registry})
 	g.catalog.Watch(g.hub)
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,
-		Meta: g.meta, Alive: g.alive, Judge: g.authority,
+		Meta: g.meta, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory), Judge: g.authority,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log,
 		Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
@@ -250,6 +254,8 @@ func (g *Gateway) listen() error {
 		MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, MaxPending: g.cfg.Limits.Node.Unauthenticated,
 		MaxPendingOfListener: g.cfg.Limits.Listener.Unauthenticated, MaxPendingOfAddress: g.cfg.Limits.Address.Unauthenticated,
 		BoundLoopback: g.cfg.Limits.Address.Loopback, ConnectMemory: int64(g.cfg.Limits.Node.ConnectMemory),
+		Inbound: g.memory.inbound, Outbound: g.memory.outbound, ClientInbound: int64(g.cfg.Limits.Client.InboundMemory),
+		Watermark:       g.memory.watermark,
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.
 	g.authority.OnRevoke(func(r auth.Revocation) {

@@ -32,6 +32,7 @@ type conn struct {
 	reader   *packet.Reader
 	out      outbox
 	acks     acks
+	inflow   inflow
 
 	// Set by the handshake, constant afterwards.
 	version   packet.Version
@@ -76,7 +77,8 @@ var errEnded = errors.New("connection ended")
 // newConn makes a connection that can be closed before it is served.
 func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, pl *place) *conn {
 	c := &conn{srv: s, nc: nc, listener: listener, remote: remote, begun: begun, place: pl, log: s.log}
-	c.out.init(nc)
+	c.out.init(nc, s.outbound, s.o.StalledAfter)
+	c.inflow.account.Init(s.inbound, s.o.ClientInbound)
 	c.acks.room.L = &c.acks.mu
 	return c
 }
@@ -86,6 +88,7 @@ func (c *conn) serve(ctx context.Context) {
 	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
 	err := c.run(ctx)
 	c.acks.stop()
+	c.inflow.giveBack()
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
@@ -113,6 +116,7 @@ func (c *conn) run(ctx context.Context) (err error) {
 	if err := c.handshake(ctx); err != nil {
 		return err
 	}
+	c.reader.Message = c.awaitMessage
 	for {
 		c.out.waitRoom()
 		if err := c.deadline(); err != nil {
@@ -122,6 +126,7 @@ func (c *conn) run(ctx context.Context) (err error) {
 			return errEnded
 		}
 		p, err := c.reader.ReadPacket()
+		c.inflow.due.Store(0)
 		if err != nil {
 			return c.readFailed(err)
 		}
@@ -175,6 +180,24 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 	default:
 		return session.Sent
 	}
+}
+
+// smallMessage is what a connection with an empty buffer may always be sent, in bytes, however little memory the node has left.
+const smallMessage = 4 << 10
+
+// Room implements session.Conn.
+func (c *conn) Room(bytes int) bool {
+	if !c.srv.outbound.Over() {
+		return true
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.out.closing || bytes <= smallMessage && !c.out.flushing && (c.out.buf == nil || len(*c.out.buf) == 0) {
+		return true
+	}
+	c.srv.metrics.unsent.Inc()
+	c.srv.outbound.Tell(c.out.writable)
+	return false
 }
 
 // Flush implements session.Conn.

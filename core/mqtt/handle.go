@@ -40,6 +40,7 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 
 // publish stores a message and answers it once it is stored.
 func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
+	defer c.inflow.giveBack() // unless the store has it
 	if err := c.resolveAlias(p); err != nil {
 		return err
 	}
@@ -69,7 +70,11 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 		return nil
 	}
 	m := session.NewMessage(p, c.clientID)
-	c.session.Publish(ctx, c.lanes, m, p.PacketID, func(err error) { c.published(k, m, err) })
+	cost := c.inflow.claim()
+	c.session.Publish(ctx, c.lanes, m, p.PacketID, func(err error) {
+		c.inflow.account.Give(cost)
+		c.published(k, m, err)
+	})
 	return nil
 }
 

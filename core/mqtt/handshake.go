@@ -81,6 +81,9 @@ func (c *conn) handshake(ctx context.Context) error {
 // admit checks CONNECT and asks who the client is.
 func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	c.clientID = cn.ClientID
+	if c.srv.o.Watermark.High() {
+		return c.noMemory()
+	}
 	if cn.ClientID == "" && (c.version == packet.V31 || c.version == packet.V311 && !cn.CleanStart) {
 		// [MQTT-3.1.3-8]
 		return c.refuse(packet.ClientIdentifierNotValid, "a session that is kept needs a client id")
@@ -151,6 +154,17 @@ func (c *conn) full() error {
 		return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: &packet.Properties{ServerReference: &reference}})
 	}
 	return c.refuse(packet.ServerBusy, "too many connections")
+}
+
+// noMemory refuses a client because the process is short of memory.
+func (c *conn) noMemory() error {
+	if times, due := c.srv.shortOfMemory.Due(tellEvery); due {
+		c.log.Warn("clients are refused: the gateway is short of memory; see limits.node.memory", "times", times, "last_from", c.remote)
+	}
+	if c.version != packet.V5 {
+		return c.refuse(packet.ServerUnavailable, "")
+	}
+	return c.refuse(packet.ServerBusy, "the server is short of memory")
 }
 
 // reasonCode is the CONNACK code for a denial.

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -10,7 +11,8 @@ type metrics struct {
 	received                      [3]prometheus.Counter
 	refused                       *prometheus.CounterVec
 	handshakes                    *prometheus.CounterVec
-	turnedAway                    *prometheus.CounterVec
+	turnedAway, stalled           *prometheus.CounterVec
+	unread, unsent                prometheus.Counter
 	connects, malformed, tooLarge prometheus.Counter
 	disconnects                   *prometheus.CounterVec
 	connectTime                   prometheus.Histogram
@@ -28,6 +30,10 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 			"Connections closed before MQTT began: by their PROXY protocol header, TLS or WebSocket handshake, or silence."), []string{"listener"}),
 		turnedAway: prometheus.NewCounterVec(opts("turned_away_connections_total",
 			"Connections closed before their client was admitted because there were too many, by bound."), []string{"bound"}),
+		stalled: prometheus.NewCounterVec(opts("stalled_connections_total",
+			"Connections closed because they held memory that others waited for and did not go on, by direction."), []string{"memory"}),
+		unread:    prometheus.NewCounter(opts("unread_waits_total", "Times that a client was not read because it, or the node, had no memory left for messages.")),
+		unsent:    prometheus.NewCounter(opts("unsent_waits_total", "Times that a client was not sent a message because the node had no memory left for it.")),
 		connects:  prometheus.NewCounter(opts("connects_total", "Clients admitted.")),
 		malformed: prometheus.NewCounter(opts("malformed_packets_total", "Connections closed because of a packet that the protocol forbids.")),
 		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
@@ -45,6 +51,12 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		m.received[i] = received.WithLabelValues(q)
 	}
 	if r != nil {
+		memory := func(name, help string, b *limits.Budget) prometheus.Collector {
+			return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 { return float64(b.Used()) })
+		}
+		r.MustRegister(m.stalled, m.unread, m.unsent,
+			memory("inbound_memory_bytes", "Memory of messages on their way into the store.", s.inbound),
+			memory("outbound_memory_bytes", "Memory of what is in connections' buffers, on its way to clients.", s.outbound))
 		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.handshakes, m.turnedAway,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections",

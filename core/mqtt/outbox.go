@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
@@ -35,6 +37,12 @@ const corkSize = 16 << 10
 type outbox struct {
 	nc  net.Conn
 	now *socket.Writer
+	// budget counts what is in buffers, of the node.
+	budget *limits.Budget
+	// due is when the client is to have taken a part of what the goroutine writes if others wait for memory, in Unix nanoseconds; 0 where
+	// it writes nothing.
+	due     atomic.Int64
+	stalled time.Duration // how long it may take nothing
 
 	mu       sync.Mutex
 	writable func()    // called without locks when a full outbox has room again
@@ -42,13 +50,14 @@ type outbox struct {
 	buf      *[]byte   // nil when empty
 	flushing bool
 	full     bool
-	closing  bool // nothing may be added any more; the socket is closed once the buffer is written
-	lingers  bool // after the last byte only our side is closed, and linger does the rest
-	drained  bool // linger has begun
+	closing  bool   // nothing may be added any more; the socket is closed once the buffer is written
+	ended    func() // called once, when closing begins; nil: nobody waits for it
+	lingers  bool   // after the last byte only our side is closed, and linger does the rest
+	drained  bool   // linger has begun
 }
 
-func (o *outbox) init(nc net.Conn) {
-	o.nc = nc
+func (o *outbox) init(nc net.Conn, budget *limits.Budget, stalled time.Duration) {
+	o.nc, o.budget, o.stalled = nc, budget, stalled
 	o.now = socket.NewWriter(nc)
 	o.room.L = &o.mu
 }
@@ -79,8 +88,10 @@ func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	if o.buf == nil {
 		o.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	}
+	before := len(*o.buf)
 	*o.buf = f(*o.buf)
 	size = len(*o.buf)
+	o.budget.Add(int64(size - before))
 	if size >= highWater {
 		o.full = true
 	}
@@ -108,6 +119,7 @@ func (o *outbox) write() {
 	o.buf = nil
 	o.mu.Unlock()
 	n, err := o.now.Write(*b)
+	o.budget.Give(int64(n))
 	o.mu.Lock()
 	if err == nil && n == len(*b) {
 		recycle(b)
@@ -166,7 +178,7 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 	_, half := o.nc.(halfCloser)
 	o.lingers = half && (o.flushing || o.buf != nil && len(*o.buf) > 0)
 	o.closing = true // before write, which may let go of mu
-	o.room.Broadcast()
+	o.end()
 	o.write()
 	switch {
 	case o.flushing:
@@ -231,9 +243,26 @@ func (o *outbox) linger(ctx context.Context) {
 func (o *outbox) abort() {
 	o.mu.Lock()
 	o.closing = true
-	o.room.Broadcast()
+	o.end()
 	o.mu.Unlock()
 	_ = o.nc.Close()
+}
+
+// end tells those who wait that the connection is being closed. Called with mu held.
+func (o *outbox) end() {
+	o.room.Broadcast()
+	if o.ended != nil {
+		o.ended()
+		o.ended = nil
+	}
+}
+
+// onClose has f called, with locks held, when closing begins; false where it has begun already. nil: nobody is to be called any more.
+func (o *outbox) onClose(f func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = f
+	return !o.closing
 }
 
 // drain writes until the buffer is empty.
@@ -248,7 +277,8 @@ func (o *outbox) drain() {
 		b := o.buf
 		o.buf = nil
 		o.mu.Unlock()
-		_, err := o.nc.Write(*b)
+		err := o.writeParts(*b)
+		o.budget.Give(int64(len(*b)))
 		recycle(b)
 		if err != nil {
 			o.abort()
@@ -257,10 +287,23 @@ func (o *outbox) drain() {
 	}
 }
 
+// writeParts writes in parts, so that progress shows.
+func (o *outbox) writeParts(b []byte) (err error) {
+	for len(b) > 0 && err == nil {
+		n := min(len(b), highWater)
+		o.due.Store(time.Now().Add(o.stalled).UnixNano())
+		n, err = o.nc.Write(b[:n])
+		b = b[n:]
+	}
+	o.due.Store(0)
+	return err
+}
+
 // wrote tells those who wait for room.
 func (o *outbox) wrote(err error) {
 	o.mu.Lock()
 	if err != nil && o.buf != nil {
+		o.budget.Give(int64(len(*o.buf)))
 		*o.buf = (*o.buf)[:0]
 	}
 	size := 0

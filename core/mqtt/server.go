@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/internal/often"
@@ -36,6 +37,14 @@ type Options struct {
 	BoundLoopback                                         bool
 	// ConnectMemory bounds the memory of CONNECT packets over 16 KiB whose clients are not admitted yet, in bytes; 0: 16 MiB.
 	ConnectMemory int64
+	// Inbound is the memory of the node for messages that are on their way into the store, Outbound for what is on its way to clients;
+	// nil: 256 MiB each. ClientInbound is what one client has of the former at the most, in bytes; 0: 4 MiB.
+	Inbound, Outbound *limits.Budget
+	ClientInbound     int64
+	// StalledAfter is how long a connection that holds memory of the node may make no progress while others wait for it; 0: 3 s.
+	StalledAfter time.Duration
+	// Watermark tells when the process is short of memory: then no client is admitted. nil: never.
+	Watermark *limits.Watermark
 	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.
 	MaxTopicLevels int
 	// ConnectTimeout is how long a client may take from when it was accepted on until CONNECT is there, a PROXY protocol header
@@ -48,6 +57,12 @@ type Options struct {
 	Log             *slog.Logger
 	Registerer      prometheus.Registerer
 }
+
+// Bounds of Options where they are not set.
+const (
+	clientInbound = 4 << 20
+	nodeMemory    = 256 << 20
+)
 
 // Server takes MQTT connections. Life: New, Listen (binds), Serve (accepts), Close.
 type Server struct {
@@ -63,6 +78,12 @@ type Server struct {
 	recent  recent
 	pending *pending
 	connect budget
+	// inbound and outbound are Options.Inbound and Outbound.
+	inbound, outbound *limits.Budget
+	// shortOfMemory is when it was told last that clients are refused for want of memory.
+	shortOfMemory often.Line
+	// stalledTold is when it was told last that stalled connections are closed.
+	stalledTold often.Line
 	// turnedAway is when it was told last that connections are turned away.
 	turnedAway often.Line
 
@@ -85,7 +106,20 @@ func New(o Options) *Server {
 	if o.MaxTopicLevels == 0 {
 		o.MaxTopicLevels = maxTopicLevels
 	}
-	s := &Server{o: o, log: o.Log, conns: make(map[*conn]struct{}), slots: slots{limit: o.MaxConnections}}
+	if o.StalledAfter == 0 {
+		o.StalledAfter = stalledAfter
+	}
+	if o.ClientInbound == 0 {
+		o.ClientInbound = clientInbound
+	}
+	if o.Inbound == nil {
+		o.Inbound = limits.NewBudget(nodeMemory, nil)
+	}
+	if o.Outbound == nil {
+		o.Outbound = limits.NewBudget(nodeMemory, nil)
+	}
+	s := &Server{o: o, inbound: o.Inbound, outbound: o.Outbound, log: o.Log, conns: make(map[*conn]struct{}),
+		slots: slots{limit: o.MaxConnections}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registerer, s)
 	s.pending = newPending(o, s.metrics, s.turned)
@@ -114,6 +148,7 @@ func (s *Server) Listen() ([]net.Addr, error) {
 func (s *Server) Serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.wg.Go(func() { s.relieve(s.ctx) })
 	for i, ln := range s.listeners {
 		l := s.o.Listeners[i]
 		s.wg.Add(1)

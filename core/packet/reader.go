@@ -14,6 +14,8 @@ type Reader struct {
 
 	// Large, if set, is called before a body of over 16 KiB is read, with its size in bytes; its error ends the reading. It may wait.
 	Large func(n int) error
+	// Message, if set, is called before the body of a PUBLISH is read, with its size in bytes; its error ends the reading. It may wait.
+	Message func(n int) error
 
 	in        input
 	max       uint32
@@ -70,6 +72,11 @@ func (r *Reader) readPacket() (Packet, error) {
 	}
 	d := decoder{t: Type(h.first >> 4), v: r.version, client: r.Client}
 	if d.t == PUBLISH {
+		if r.Message != nil {
+			if err := r.Message(h.remaining); err != nil {
+				return nil, err
+			}
+		}
 		// Topic, payload and properties point into the body, so it is the packet's own.
 		d.alias = true
 		d.b, err = r.in.own(h.remaining)

@@ -26,6 +26,9 @@ const (
 
 // Conn is a session's connection. None of its methods blocks.
 type Conn interface {
+	// Room reports whether a message with a payload of this size may be sent now, as far as the node's memory goes; where not,
+	// Session.Writable is called when it may.
+	Room(bytes int) bool
 	// SendPublish puts a PUBLISH into the connection's buffer. Flush has it written, with what follows it.
 	SendPublish(p *packet.Publish) SendResult
 	Flush()

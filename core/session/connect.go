@@ -107,6 +107,7 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 func (m *Manager) newSession(r Request, rec *meta.Session) *Session {
 	s := &Session{m: m, id: r.ClientID, changing: make(chan struct{}, 1)}
 	s.states.Keeper = keeper{s}
+	s.out.Memory = m.o.Kept
 	if rec == nil && r.Expiry > 0 {
 		rec = &meta.Session{ClientID: s.id, Created: time.Now()}
 	}

@@ -27,8 +27,11 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 		if w.qos > 0 && s.windowFull() {
 			return false // before anything is remembered of the record
 		}
+		if w.any && !s.takes(&rec.Message, w.qos, f.queue != nil) {
+			return false
+		}
 		if s.due(f, item, w) {
-			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, rec.ID)
+			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, origin{rec.ID, f.queue != nil})
 		}
 	}
 	f.track(item, m)
@@ -103,9 +106,15 @@ func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
 	return false
 }
 
+// origin is where a message comes from: a record of a feed, whether that is a queue, where it can be read again.
+type origin struct {
+	recordID string
+	queue    bool
+}
+
 // dispatch sends a message. It returns nil where no acknowledgement is to come. Called with mu held, with room in the window
 // for qos > 0.
-func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32, recordID string) *flight.Message {
+func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32, from origin) *flight.Message {
 	if s.delivered.Add(1)%deliverySample == 1 && !m.Created.IsZero() {
 		s.m.metrics.delivery.Observe(time.Since(m.Created).Seconds())
 	}
@@ -114,12 +123,13 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 		s.send(m, 0, retain, false, 0, ids)
 		return nil
 	}
-	d := &flight.Message{QoS: qos, Retain: retain, Content: m, SubscriptionIDs: ids, RecordID: recordID}
+	d := &flight.Message{QoS: qos, Retain: retain, Content: m, SubscriptionIDs: ids, RecordID: from.recordID}
 	known := true // by the journal, as far as it must be
 	if qos == 2 && s.durable() {
 		known = s.journal.ChoosePacketID(d, &s.out)
 	}
 	s.out.Add(d)
+	defer s.keep(d, from.queue)
 	switch {
 	case !known:
 		s.noting = d.Assigned // what comes behind it must not overtake it

@@ -77,6 +77,7 @@ func (s *Session) shutdown(ctx context.Context) {
 	s.detach(ctx, c, Ending{})
 	s.mu.Lock()
 	s.forsake(false)
+	s.out.Release()
 	s.mu.Unlock()
 }
 
@@ -176,7 +177,7 @@ func (s *Session) sleep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = flight.Seen{}
-	if s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
+	if s.giveUp() || s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
 		// Everything is in the record and the committed offsets.
 		s.m.forget(s)
 	}
@@ -191,6 +192,7 @@ func (s *Session) discard(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forsake(ended)
+	s.out.Release()
 	s.eachFeed((*feed).end)
 	s.conn = nil
 	s.generation++

@@ -21,7 +21,8 @@ type feed struct {
 	// since is set where the feed begins at the queue's minimum for want of a better start: older records are left out.
 	since time.Time
 
-	queued bool // in Session.turns, whose mutex guards it
+	records int  // how many the pump takes at a time; 0: it is not known yet
+	queued  bool // in Session.turns, whose mutex guards it
 }
 
 // ReaderReady implements delivery.Owner.

@@ -258,6 +258,8 @@ type client struct {
 
 var _ Conn = (*client)(nil)
 
+func (c *client) Room(int) bool { return true }
+
 func (c *client) SendPublish(p *packet.Publish) SendResult {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
@@ -73,6 +74,10 @@ type Options struct {
 	Judge Judge
 	// AnyOwner lets any client have the session of its client id, whoever it was admitted as.
 	AnyOwner bool
+	// Kept is the memory of the node for messages that clients have not acknowledged, kept to be sent again; nil: 256 MiB. Of a client
+	// it is MaxKept at the most, in bytes; 0: 1 MiB. What is not kept is read from the store again.
+	Kept    *limits.Budget
+	MaxKept int64
 	// WillGrace is how long clients have to come back after a restart before their wills are published; 0: 30 s.
 	WillGrace  time.Duration
 	Log        *slog.Logger
@@ -128,6 +133,12 @@ type clientLock struct {
 	refs int
 }
 
+// Bounds of Options where they are not set.
+const (
+	maxKept  = 1 << 20
+	nodeKept = 256 << 20
+)
+
 // maxFetches bounds how many readers read the store at a time.
 const maxFetches = 128
 
@@ -138,6 +149,12 @@ func NewManager(o Options) *Manager {
 	setDefault(&o.WillGrace, 30*time.Second)
 	if o.MaxSubscriptions == 0 {
 		o.MaxSubscriptions = 10_000
+	}
+	if o.MaxKept == 0 {
+		o.MaxKept = maxKept
+	}
+	if o.Kept == nil {
+		o.Kept = limits.NewBudget(nodeKept, nil)
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -205,8 +222,8 @@ func (m *Manager) run(f func()) {
 	}()
 }
 
-// fetch reads from the store for a reader that is behind, with a bound on how many do.
-func (m *Manager) fetch(r delivery.Reader, buf []delivery.Item) ([]delivery.Item, error) {
+// fetch reads up to n records from the store for a reader that is behind, with a bound on how many do.
+func (m *Manager) fetch(r delivery.Reader, n int, buf []delivery.Item) ([]delivery.Item, error) {
 	select {
 	case m.fetches <- struct{}{}:
 	case <-m.ctx.Done():
@@ -215,7 +232,7 @@ func (m *Manager) fetch(r delivery.Reader, buf []delivery.Item) ([]delivery.Item
 	defer func() { <-m.fetches }()
 	ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
 	defer cancel()
-	return r.Fetch(ctx, pumpBatch, buf)
+	return r.Fetch(ctx, n, buf)
 }
 
 const fetchTimeout = 10 * time.Second

@@ -7,6 +7,7 @@ type metrics struct {
 	sent                               [3]prometheus.Counter
 	dropped, takeovers, expired, wills prometheus.Counter
 	delivery                           prometheus.Histogram
+	givenUp                            prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
@@ -18,6 +19,7 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 		dropped:   prometheus.NewCounter(opts("dropped_records_total", "Records that slow QoS 0 subscriptions without a queue did not get, at most.")),
 		takeovers: prometheus.NewCounter(opts("takeovers_total", "Connections closed because their client connected again.")),
 		expired:   prometheus.NewCounter(opts("expired_total", "Sessions that ended because their client stayed away.")),
+		givenUp:   prometheus.NewCounter(opts("given_up_total", "Sessions whose client left more unacknowledged than is kept in memory; it is read from the store again.")),
 		wills:     prometheus.NewCounter(opts("wills_published_total", "Wills published.")),
 		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "delivery_seconds",
 			Help:    "From publication to delivery, of each 16th message sent to a client, those that waited for the client included.",
@@ -29,6 +31,9 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 	if r != nil {
 		connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "connected",
 			Help: "Clients connected to this node."}, func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
+		r.MustRegister(out.givenUp, prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("kept_memory_bytes",
+			"Memory of messages that clients have not acknowledged, kept to be sent again.")),
+			func() float64 { return float64(m.o.Kept.Used()) }))
 		r.MustRegister(sent, out.dropped, out.takeovers, out.expired, out.wills, out.delivery, connected)
 	}
 	return out

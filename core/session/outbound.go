@@ -92,7 +92,7 @@ func (s *Session) sendAgain() bool {
 		case m.Done:
 			continue
 		case m.Unsent, m.Received && !m.Released: // the journal goes on with it
-		case s.blocked(), !m.Released && s.out.Len()-left >= s.window:
+		case s.blocked(), !m.Released && (s.out.Len()-left >= s.window || !s.roomFor(m.Content)):
 			s.resend = s.resend[i:]
 			return false
 		case m.Released:

@@ -8,8 +8,34 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// pumpBatch is how many records the pump takes from a feed at a time, so that feeds take turns.
-const pumpBatch = 32
+const (
+	// pumpBatch is how many records the pump takes from a feed at a time, so that feeds take turns.
+	pumpBatch = 32
+	// firstBatch is how many it takes before it knows how large they are, batchBytes what they are to have together, about: what the
+	// client then does not take is held.
+	firstBatch = 4
+	batchBytes = 256 << 10
+)
+
+// batch is how many records the pump takes from the feed next.
+func (f *feed) batch() int {
+	if f.records == 0 {
+		return firstBatch
+	}
+	return f.records
+}
+
+// learn sets how many records the pump takes next by the size of those that it took.
+func (f *feed) learn(items []delivery.Item) {
+	if len(items) == 0 {
+		return
+	}
+	bytes := 0
+	for i := range items {
+		bytes += items[i].Record.Size()
+	}
+	f.records = min(pumpBatch, 2*f.batch(), max(1, len(items)*batchBytes/max(bytes, 1)))
+}
 
 // pump sends what the feeds have, until they have no more or the client takes no more. One pump runs at a time.
 func (s *Session) pump() {
@@ -69,6 +95,7 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 		f.at.Cursor = f.queue.Offset()
 	}
 	*buf = items
+	f.learn(items)
 	for i, item := range items {
 		if s.blocked() || !s.deliver(f, item) {
 			if f.group != nil {
@@ -97,7 +124,7 @@ func (s *Session) fetch(f *feed, buf []delivery.Item) ([]delivery.Item, bool) {
 	generation, reader := s.generation, f.reader
 	s.flush() // reading may take a while
 	s.mu.Unlock()
-	items, err := s.m.fetch(reader, buf[:0])
+	items, err := s.m.fetch(reader, f.batch(), buf[:0])
 	s.mu.Lock()
 	if s.generation != generation || f.at.Closed {
 		return nil, false

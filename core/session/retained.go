@@ -279,14 +279,14 @@ func (s *Session) sendLine(l *retainedLine) bool {
 	for len(l.values) > 0 {
 		v := l.values[0]
 		qos := min(v.Message.QoS, l.qos)
-		if s.blocked() || qos > 0 && s.windowFull() {
+		if s.blocked() || qos > 0 && s.windowFull() || !s.takes(v.Message, qos, false) {
 			return false
 		}
 		l.values[0] = nil
 		l.values = l.values[1:]
 		if !expired(v.Message) && s.m.o.Meta.IsNewest(v.Message.Topic, v.Position) {
 			// Who may have been sent the value of before is told of its removal as others are: no message is retained without payload.
-			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, "")
+			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{})
 		}
 	}
 	return true

@@ -96,9 +96,9 @@ func (s *Session) reopenGroupFeed(ctx context.Context, sub *subscription) error 
 // mu held.
 func (s *Session) room(f *feed) int {
 	if f.group == nil {
-		return pumpBatch
+		return f.batch()
 	}
-	return min(pumpBatch, s.window-s.out.Len())
+	return min(f.batch(), s.window-s.out.Len())
 }
 
 // deliverShared sends a group's record. It returns false where the client takes no more; the record is then still the caller's.
@@ -110,14 +110,14 @@ func (s *Session) deliverShared(f *feed, item delivery.Item) bool {
 		return true
 	}
 	qos := min(rec.QoS, sub.qos) // [MQTT-4.8.2-3]
-	if qos > 0 && s.windowFull() {
+	if qos > 0 && s.windowFull() || !s.takes(&rec.Message, qos, false) {
 		return false
 	}
 	var ids []uint32
 	if sub.id != 0 {
 		ids = []uint32{sub.id}
 	}
-	d := s.dispatch(&rec.Message, qos, sub.options.RetainAsPublished && rec.Retain, ids, "")
+	d := s.dispatch(&rec.Message, qos, sub.options.RetainAsPublished && rec.Retain, ids, origin{})
 	if d == nil {
 		item.Lease.Ack()
 		return true

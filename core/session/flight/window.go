@@ -25,6 +25,7 @@ type Message struct {
 	RecordID        string          // empty for retained messages and those of shared groups
 	Lease           *delivery.Lease // of a shared group's record
 
+	kept     int64  // what its content costs of Window.Memory
 	seq      uint64 // in the order of PUBLISH packets, and of PUBREC packets once received
 	progress []*Progress
 }
@@ -32,11 +33,53 @@ type Message struct {
 // Window holds the messages that are under way to the client, by packet id and by record. The zero value is empty, and costs
 // nothing while it is.
 type Window struct {
+	// Memory is given back what messages cost that are kept to be sent again; nil: nobody counts.
+	Memory Memory
+
+	kept     int64
 	byID     map[uint16]*Message
 	byRecord map[string]*Message
 	reserved map[uint16]bool
 	last     uint16
 	seq      uint64
+}
+
+// Memory is what kept messages are counted in.
+type Memory interface{ Give(bytes int64) }
+
+// Keep notes what the content of a message costs, in bytes, for as long as it is kept.
+func (w *Window) Keep(m *Message, cost int64) {
+	m.kept = cost
+	w.kept += cost
+}
+
+// Kept is what the contents of messages under way cost, in bytes.
+func (w *Window) Kept() int64 { return w.kept }
+
+// free gives back what the content of a message costs.
+func (w *Window) free(m *Message) {
+	if m.kept > 0 && w.Memory != nil {
+		w.Memory.Give(m.kept)
+	}
+	w.kept -= m.kept
+	m.kept = 0
+}
+
+// Release gives back what all messages cost: the window is not used any more.
+func (w *Window) Release() {
+	for _, m := range w.byID {
+		w.free(m)
+	}
+}
+
+// Incomplete reports whether the content of a message that the client may not have is not there any more.
+func (w *Window) Incomplete() bool {
+	for _, m := range w.byID {
+		if m.Content == nil && !m.Received && !m.Released {
+			return true
+		}
+	}
+	return false
 }
 
 // Len is how many messages are under way.
@@ -89,6 +132,7 @@ func (w *Window) Add(m *Message) {
 // Remove ends a message. Progress that waits for it does not move: see Complete.
 func (w *Window) Remove(m *Message) {
 	m.Done = true
+	w.free(m)
 	delete(w.byID, m.ID)
 	if w.byRecord[m.RecordID] == m {
 		delete(w.byRecord, m.RecordID)
@@ -166,6 +210,7 @@ func (w *Window) Ack(kind packet.Type, id uint16, code packet.Code) (*Message, S
 		return m, Wait
 	default:
 		m.Received, m.Content = true, nil
+		w.free(m)
 		w.seq++
 		m.seq = w.seq // its place is now that of its PUBREL
 		return m, Release

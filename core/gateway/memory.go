@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/core/limits"
+)
+
+// memory is what the node may use of it, and for what.
+type memory struct {
+	watermark *limits.Watermark
+	// inbound is for messages on their way into the store, outbound for what is on its way to clients, and kept for what they have not
+	// acknowledged.
+	inbound, outbound, kept *limits.Budget
+	windows                 int64 // of delivery, in bytes
+}
+
+// Bounds of shares that the configuration does not name, in bytes.
+const (
+	leastShare = 16 << 20
+	mostShare  = 1 << 30
+	mostWindow = 64 << 20
+)
+
+// limitMemory sets the process's soft limit and divides it.
+func (g *Gateway) limitMemory() {
+	c := g.cfg.Limits.Node
+	limit := limits.SetMemory(int64(c.Memory))
+	g.memory = divide(limit, c)
+	g.memory.watermark.Register(g.registry)
+	if limit == math.MaxInt64 {
+		g.log.Info("no limit of memory is set or known")
+		return
+	}
+	g.log.Info("memory", "limit", mib(limit), "inbound", mib(g.memory.inbound.Whole()),
+		"outbound", mib(g.memory.outbound.Whole()))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.watchMemory(ctx)
+	}()
+	g.push(func(context.Context) { cancel(); <-done })
+}
+
+// divide says who may use how much of a limit.
+func divide(limit int64, c config.NodeLimits) memory {
+	share := func(asked config.Size, part int64) int64 {
+		if asked > 0 {
+			return int64(asked)
+		}
+		return min(max(limit/part, leastShare), mostShare)
+	}
+	m := memory{watermark: limits.NewWatermark(limit), windows: min(mostWindow, max(limit/8, leastShare))}
+	m.inbound = limits.NewBudget(share(c.InboundMemory, 8), m.watermark.High)
+	m.outbound = limits.NewBudget(share(c.OutboundMemory, 16), m.watermark.High)
+	m.kept = limits.NewBudget(share(c.OutboundMemory, 16), m.watermark.High)
+	return m
+}
+
+// watchMemory looks at the watermark until ctx ends.
+func (g *Gateway) watchMemory(ctx context.Context) {
+	tick := time.NewTicker(limits.LookEvery)
+	defer tick.Stop()
+	m := &g.memory
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		used, changed := m.watermark.Look()
+		switch {
+		case !changed:
+		case m.watermark.High():
+			g.log.Warn("short of memory: no client is admitted, and messages wait; give the process more, or lower limits.node.*", "in_use",
+				mib(used), "limit", mib(m.watermark.Limit()))
+		default:
+			g.log.Info("memory suffices again", "in_use", mib(used))
+			m.inbound.Look()
+			m.outbound.Look()
+		}
+	}
+}
+
+// mib shows a size in MiB.
+func mib(n int64) string { return strconv.FormatInt(n>>20, 10) + "MiB" }

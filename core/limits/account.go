@@ -1,0 +1,81 @@
+package limits
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// Account is what one client has of a Budget, with a bound of its own. One goroutine takes; any may give.
+type Account struct {
+	b     *Budget
+	bound int64
+	used  atomic.Int64
+	waits atomic.Bool
+
+	mu   sync.Mutex
+	room chan struct{} // closed when something is given back; made by who waits
+}
+
+// Init opens the account. It must be called before the others.
+func (a *Account) Init(b *Budget, bound int64) { a.b, a.bound = b, bound }
+
+// Used is how much the client has.
+func (a *Account) Used() int64 { return a.used.Load() }
+
+// Try takes bytes if that needs no waiting.
+func (a *Account) Try(bytes int64) bool {
+	if a.full(bytes) || !a.b.Try(bytes) {
+		return false
+	}
+	a.used.Add(bytes)
+	return true
+}
+
+// Take waits until the client and the budget have room, and takes bytes. A client that has nothing gets what it asks for, however much
+// that is, once the budget grants it.
+func (a *Account) Take(ctx context.Context, bytes int64) error {
+	for a.full(bytes) {
+		a.mu.Lock()
+		a.room = make(chan struct{})
+		room := a.room
+		a.mu.Unlock()
+		a.waits.Store(true)
+		if !a.full(bytes) { // it was given back before anybody could know that we wait
+			break
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := a.b.Take(ctx, bytes); err != nil {
+		return err
+	}
+	a.used.Add(bytes)
+	return nil
+}
+
+func (a *Account) full(bytes int64) bool {
+	used := a.used.Load()
+	return used > 0 && used+bytes > a.bound
+}
+
+// Give gives bytes back.
+func (a *Account) Give(bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	a.used.Add(-bytes)
+	a.b.Give(bytes)
+	if !a.waits.Swap(false) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.room != nil {
+		close(a.room)
+		a.room = nil
+	}
+}

@@ -1,0 +1,146 @@
+package limits
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// Budget is an amount of memory, in bytes, that many share. What is asked for is granted in the order of the questions while there is
+// room. One request that is larger than the whole is granted alone.
+type Budget struct {
+	whole int64
+	tight func() bool // the process is short of memory: the budget is a sixteenth of itself
+	used  atomic.Int64
+	queue atomic.Int32 // len(waiting), for those who only look
+
+	mu      sync.Mutex
+	waiting []*request
+}
+
+// request waits for room. Of those with bytes the room is taken for them; others are only told that there is some.
+type request struct {
+	bytes   int64
+	granted func()
+}
+
+// NewBudget makes a Budget. tight may be nil.
+func NewBudget(whole int64, tight func() bool) *Budget {
+	if tight == nil {
+		tight = func() bool { return false }
+	}
+	return &Budget{whole: whole, tight: tight}
+}
+
+// Whole is the size of the budget.
+func (b *Budget) Whole() int64 { return b.whole }
+
+// Used is how much is taken.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+// size is how much may be taken now.
+func (b *Budget) size() int64 {
+	if b.tight() {
+		return b.whole / 16
+	}
+	return b.whole
+}
+
+// Over reports whether nothing is left.
+func (b *Budget) Over() bool { return b.used.Load() >= b.size() }
+
+// Try takes bytes, unless somebody waits or there is no room for them.
+func (b *Budget) Try(bytes int64) bool { return b.queue.Load() == 0 && b.try(bytes) }
+
+func (b *Budget) try(bytes int64) bool {
+	for size := b.size(); ; {
+		used := b.used.Load()
+		if used > 0 && used+bytes > size {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+bytes) {
+			return true
+		}
+	}
+}
+
+// Add takes bytes whether there is room or not.
+func (b *Budget) Add(bytes int64) { b.used.Add(bytes) }
+
+// Take waits for room and takes bytes.
+func (b *Budget) Take(ctx context.Context, bytes int64) error {
+	if b.Try(bytes) {
+		return nil
+	}
+	granted := make(chan struct{})
+	r := &request{bytes: bytes, granted: func() { close(granted) }}
+	b.ask(r)
+	select {
+	case <-granted:
+		return nil
+	case <-ctx.Done():
+	}
+	if !b.withdraw(r) {
+		b.Give(bytes) // granted meanwhile
+	}
+	return ctx.Err()
+}
+
+// Tell calls f in a goroutine of its own once there is room. It takes nothing.
+func (b *Budget) Tell(f func()) { b.ask(&request{granted: func() { go f() }}) }
+
+func (b *Budget) ask(r *request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting = append(b.waiting, r)
+	b.queue.Store(int32(len(b.waiting)))
+	b.grant()
+}
+
+// withdraw takes a request back; false where it was granted.
+func (b *Budget) withdraw(r *request) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, w := range b.waiting {
+		if w == r {
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			b.queue.Store(int32(len(b.waiting)))
+			b.grant()
+			return true
+		}
+	}
+	return false
+}
+
+// grant grants what there is room for. Called with mu held.
+func (b *Budget) grant() {
+	for len(b.waiting) > 0 {
+		r := b.waiting[0]
+		if r.bytes > 0 && !b.try(r.bytes) || r.bytes == 0 && b.Over() {
+			return
+		}
+		b.waiting[0] = nil
+		b.waiting = b.waiting[1:]
+		b.queue.Store(int32(len(b.waiting)))
+		r.granted()
+	}
+	b.waiting = nil
+}
+
+// Give gives bytes back.
+func (b *Budget) Give(bytes int64) {
+	b.used.Add(-bytes)
+	if b.queue.Load() > 0 {
+		b.Look()
+	}
+}
+
+// Look grants what there is room for, after something else than Give has made room.
+func (b *Budget) Look() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grant()
+}
+
+// Waiting is how many wait.
+func (b *Budget) Waiting() int { return int(b.queue.Load()) }

@@ -1,0 +1,135 @@
+package limits
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestABudgetGrantsInTheOrderOfTheQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(100, nil)
+		require.True(t, b.Try(90))
+		var got []int64
+		for _, n := range []int64{60, 5} { // the small one does not overtake the large one
+			go func() {
+				if b.Take(t.Context(), n) == nil {
+					got = append(got, n)
+				}
+			}()
+			synctest.Wait()
+		}
+		require.False(t, b.Try(1), "others wait")
+		require.Empty(t, got)
+		b.Give(30)
+		synctest.Wait()
+		require.Empty(t, got)
+		b.Give(20)
+		synctest.Wait()
+		require.Equal(t, []int64{60}, got)
+		b.Give(40)
+		synctest.Wait()
+		require.Equal(t, []int64{60, 5}, got)
+		require.Equal(t, int64(65), b.Used())
+	})
+}
+
+func TestWhatIsLargerThanABudgetIsGrantedAlone(t *testing.T) {
+	b := NewBudget(10, nil)
+	require.True(t, b.Try(1000))
+	require.False(t, b.Try(1))
+	b.Give(1000)
+	require.True(t, b.Try(1))
+}
+
+func TestWhoGivesUpWaitingTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(10, nil)
+		require.True(t, b.Try(10))
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := make(chan error, 1)
+		go func() { errs <- b.Take(ctx, 10) }()
+		synctest.Wait()
+		require.Equal(t, 1, b.Waiting())
+		cancel()
+		require.ErrorIs(t, <-errs, context.Canceled)
+		b.Give(10)
+		require.Zero(t, b.Used())
+		require.Zero(t, b.Waiting())
+	})
+}
+
+func TestWhoAsksToBeToldIsToldOnceThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(10, nil)
+		b.Add(12)
+		told := 0
+		b.Tell(func() { told++ })
+		b.Give(1)
+		synctest.Wait()
+		require.Zero(t, told)
+		b.Give(2)
+		synctest.Wait()
+		require.Equal(t, 1, told)
+		require.Equal(t, int64(9), b.Used(), "nothing is taken by it")
+	})
+}
+
+func TestABudgetIsSmallWhileMemoryIsShort(t *testing.T) {
+	var short atomic.Bool
+	b := NewBudget(160, short.Load)
+	require.True(t, b.Try(5))
+	short.Store(true)
+	require.False(t, b.Try(10))
+	require.True(t, b.Try(5))
+	short.Store(false)
+	require.True(t, b.Try(10))
+}
+
+func TestAnAccountHasABoundOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(100, nil)
+		var one, other Account
+		one.Init(b, 20)
+		other.Init(b, 20)
+		require.True(t, one.Try(20))
+		require.False(t, one.Try(1))
+		require.True(t, other.Try(20))
+		done := make(chan error, 1)
+		go func() { done <- one.Take(t.Context(), 50) }()
+		synctest.Wait()
+		one.Give(19)
+		synctest.Wait()
+		require.Empty(t, done, "it has something still")
+		one.Give(1)
+		require.NoError(t, <-done, "one that has nothing gets what it needs")
+		require.Equal(t, int64(70), b.Used())
+	})
+}
+
+func TestNothingIsLostBetweenManyTakersAndGivers(t *testing.T) {
+	b := NewBudget(64, nil)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var a Account
+			a.Init(b, 32)
+			var given sync.WaitGroup
+			for i := range 500 {
+				n := int64(i%40 + 1)
+				if !a.Try(n) && a.Take(t.Context(), n) != nil {
+					return
+				}
+				given.Go(func() { a.Give(n) })
+			}
+			given.Wait()
+		})
+	}
+	wg.Wait()
+	require.Zero(t, b.Used())
+	require.Zero(t, b.Waiting())
+}

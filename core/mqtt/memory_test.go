@@ -1,0 +1,158 @@
+package mqtt_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// large is the payload of a message in these tests.
+const large = 256 << 10
+
+func TestAClientWhoseMessagesWaitForTheStoreIsNotReadFurther(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []byte{0, 1} {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			t.Parallel()
+			inbound := limits.NewBudget(8*large, nil)
+			n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Inbound, c.MQTT.ClientInbound = inbound, 3*large })
+			hold := make(chan struct{})
+			n.Faults.JudgeAppends(func(_ context.Context, m *store.Message) error {
+				if len(m.Payload) > 100 {
+					<-hold
+				}
+				return nil
+			})
+			const each = 20
+			flooders := make([]*mqtttest.Client, 4)
+			failed := make(chan error, len(flooders))
+			for i := range flooders {
+				flooders[i] = n.Connect(packet.V311, "flooder"+strconv.Itoa(i))
+				go func() {
+					failed <- flood(flooders[i], each, func(int) *packet.Publish {
+						return &packet.Publish{Topic: "F/" + strconv.Itoa(i), QoS: qos, Payload: make([]byte, large)}
+					})
+				}()
+			}
+			mqtttest.Eventually(t, "the node is full", func() bool { return inbound.Waiting() > 0 && inbound.Used() > 6*large })
+			require.LessOrEqual(t, inbound.Used(), int64(8*large))
+			close(hold)
+			for range flooders {
+				require.NoError(t, <-failed)
+			}
+			honest := n.Connect(packet.V5, "honest")
+			honest.Publish(1, "T/a", "m")
+			mqtttest.Eventually(t, "all is stored and given back", func() bool { return n.Records("F") == int64(4*each) && inbound.Used() == 0 })
+		})
+	}
+}
+
+func TestAMessageThatDoesNotComeHoldsNoMemoryWhileOthersWait(t *testing.T) {
+	t.Parallel()
+	inbound := limits.NewBudget(large+large/2, nil)
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Inbound, c.MQTT.StalledAfter = inbound, 300*time.Millisecond })
+	stalled := n.Connect(packet.V5, "stalled")
+	b := stalled.Encode(nil, &packet.Publish{Topic: "T/a", Payload: make([]byte, large)})
+	stalled.SendRaw(b[:len(b)/2]...)
+	mqtttest.Eventually(t, "it holds memory", func() bool { return inbound.Used() > 0 })
+	honest := n.Connect(packet.V5, "honest")
+	honest.Publish(1, "T/b", string(make([]byte, large)))
+	stalled.ExpectDisconnect(packet.QuotaExceeded)
+	stalled.ExpectClosed()
+}
+
+func TestWhatASleepingClientDidNotAcknowledgeIsReadFromTheStoreAgain(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []byte{1, 2} {
+		for _, budget := range []string{"of the client", "of the node"} {
+			t.Run(fmt.Sprintf("QoS %d, beyond the memory %s", qos, budget), func(t *testing.T) {
+				t.Parallel()
+				kept := limits.NewBudget(64*large, nil)
+				n := mqtttest.Start(t, func(c *mqtttest.Config) {
+					c.Session.Kept, c.Session.MaxKept = kept, 2*large
+					if budget == "of the node" {
+						kept = limits.NewBudget(2*large, nil)
+						c.Session.Kept, c.Session.MaxKept = kept, 64*large
+					}
+				})
+				c := n.Connect(packet.V5, "c", mqtttest.Keep)
+				c.Subscribe(qos, "T/#")
+				pub := n.Connect(packet.V5, "pub")
+				const count = 10
+				for i := range count {
+					pub.Publish(qos, "T/a", string(numbered("m", i, large)))
+				}
+				for i := range count {
+					m := mqtttest.Expect[*packet.Publish](c)
+					require.True(t, bytes.HasPrefix(m.Payload, []byte("m "+strconv.Itoa(i)+" ")))
+				}
+				require.LessOrEqual(t, kept.Used(), int64(2*large))
+				c.Close()
+				mqtttest.Eventually(t, "nothing is kept", func() bool { return kept.Used() == 0 })
+				c = n.Connect(packet.V5, "c", mqtttest.Keep, mqtttest.Resume)
+				require.True(t, c.Connack.SessionPresent)
+				again := make([]*packet.Publish, count)
+				for i := range count {
+					again[i] = mqtttest.Expect[*packet.Publish](c)
+					require.True(t, bytes.HasPrefix(again[i].Payload, []byte("m "+strconv.Itoa(i)+" ")), "%d: %.10s", i, again[i].Payload)
+				}
+				for _, m := range again {
+					c.Ack(m)
+				}
+				require.Empty(t, c.Ping())
+				mqtttest.Eventually(t, "nothing is kept", func() bool { return kept.Used() == 0 })
+			})
+		}
+	}
+}
+
+func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *testing.T) {
+	t.Parallel()
+	const subscribers = 6
+	outbound := limits.NewBudget(4*large, nil)
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Outbound, c.MQTT.StalledAfter = outbound, 300*time.Millisecond })
+	for i := range subscribers {
+		n.DialSlow(packet.V311).Connect("slow"+strconv.Itoa(i)).Subscribe(0, "T/#")
+	}
+	honest := n.Connect(packet.V5, "honest")
+	honest.Subscribe(1, "T/#")
+	pub := n.Connect(packet.V5, "pub")
+	const count = 40
+	go func() { // the kernel takes the first of them, whoever reads
+		for i := range count {
+			_ = pub.TrySendRaw(pub.Encode(nil, &packet.Publish{Topic: "T/a", QoS: 1, PacketID: uint16(i + 1), Payload: numbered("m", i, large)})...)
+		}
+	}()
+	for i := range count {
+		p, err := honest.Receive(mqtttest.Patience)
+		require.NoError(t, err)
+		m, ok := p.(*packet.Publish)
+		require.True(t, ok)
+		require.True(t, bytes.HasPrefix(m.Payload, []byte("m "+strconv.Itoa(i)+" ")))
+		honest.Ack(m)
+		// Each pump may have looked at the same moment.
+		require.LessOrEqual(t, outbound.Used(), int64(4*large+4*(large+64<<10)))
+	}
+}
+
+func TestClientsAreRefusedWhileTheProcessIsShortOfMemory(t *testing.T) {
+	t.Parallel()
+	w := limits.NewWatermark(1) // whatever is in use is more
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Watermark = w })
+	before := n.Connect(packet.V5, "before")
+	_, changed := w.Look()
+	require.True(t, changed)
+	require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("new").Code)
+	require.NotEqual(t, packet.Success, n.Dial(packet.V311).TryConnect("new").Code)
+	before.Publish(1, "T/a", "m")
+}
