@@ -4,6 +4,7 @@ package remoting
 const (
 	CodeSendMessage          = 10
 	CodeSendMessageV2        = 310
+	CodeSendBatchMessage     = 320
 	CodePullMessage          = 11
 	CodeQueryConsumerOffset  = 14
 	CodeUpdateConsumerOffset = 15

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,6 +20,15 @@ type SendRequest struct {
 	// Properties of the message; see PlainProperty.
 	Properties []Property
 	Body       []byte
+
+	batch bool // the body holds several messages, in the form of appendBatch
+}
+
+func (s *SendRequest) code() int {
+	if s.batch {
+		return CodeSendBatchMessage
+	}
+	return CodeSendMessageV2
 }
 
 // Property is one property of a message.
@@ -29,6 +40,8 @@ type SendResult struct {
 	Log         int64
 	Queue       int32
 	QueueOffset int64
+	// Logs are, for a batch, the places of all its messages; nil where the broker did not tell.
+	Logs []int64
 	// Unsynced: the broker is to wait for a slave, and has none now.
 	Unsynced bool
 }
@@ -108,7 +121,7 @@ func (cn *conn) send(s *SendRequest, timeout time.Duration, done func(SendResult
 	}()
 	var err error
 	if *buf, err = c.appendSend((*buf)[:0], opaque, s); err == nil && len(*buf) > c.cfg.MaxFrame {
-		err = fmt.Errorf("request %d has %d bytes, more than the limit of %d", CodeSendMessageV2, len(*buf), c.cfg.MaxFrame)
+		err = fmt.Errorf("request %d has %d bytes, more than the limit of %d", s.code(), len(*buf), c.cfg.MaxFrame)
 	}
 	if err != nil {
 		done(SendResult{}, err)
@@ -128,7 +141,60 @@ func (cn *conn) send(s *SendRequest, timeout time.Duration, done func(SendResult
 
 // The fields of the short form of a send that never change: default topic and its number of queues, system flag, flag, times
 // reconsumed, unit mode, batch.
-var sendConstants = [...]Property{{"c", "TBW102"}, {"d", "4"}, {"f", "0"}, {"h", "0"}, {"j", "0"}, {"k", "false"}, {"m", "false"}}
+var (
+	sendConstants  = []Property{{"c", "TBW102"}, {"d", "4"}, {"f", "0"}, {"h", "0"}, {"j", "0"}, {"k", "false"}, {"m", "false"}}
+	batchConstants = append(sendConstants[:6:6], Property{"m", "true"})
+)
+
+func (s *SendRequest) constants() []Property {
+	if s.batch {
+		return batchConstants
+	}
+	return sendConstants
+}
+
+// BatchPart is one message of a batch.
+type BatchPart struct {
+	Properties []Property
+	Body       []byte
+}
+
+// SendBatch is Send for several messages that the broker stores next to one another, in their order, or not at all. Body and Properties
+// of the request are not used. The result has the QueueOffset of the first, and the Logs of all.
+func (c *Client) SendBatch(broker string, s SendRequest, parts []BatchPart, timeout time.Duration, done func(SendResult, error)) {
+	s.batch, s.Properties, s.Body = true, nil, appendBatch(nil, parts)
+	c.Send(broker, s, timeout, done)
+}
+
+// appendBatch appends the body of a batch: for each message its size, a magic number and a checksum that brokers write anew, flags, body
+// and properties.
+func appendBatch(dst []byte, parts []BatchPart) []byte {
+	const fixed = 4 + 4 + 4 + 4 + 4 + 2
+	size := 0
+	for _, p := range parts {
+		size += fixed + len(p.Body) + propertiesSize(p.Properties)
+	}
+	dst = slices.Grow(dst, size)
+	for _, p := range parts {
+		properties := propertiesSize(p.Properties)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(fixed+len(p.Body)+properties))
+		dst = append(dst, make([]byte, 12)...)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(p.Body)))
+		dst = append(dst, p.Body...)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(properties))
+		for _, q := range p.Properties {
+			dst = AppendProperty(dst, q.Name, q.Value)
+		}
+	}
+	return dst
+}
+
+func propertiesSize(properties []Property) (n int) {
+	for _, p := range properties {
+		n += PropertySize(p.Name, p.Value)
+	}
+	return n
+}
 
 // appendSend appends the frame of a send: the form with one-letter names and a binary header is the one that brokers read fastest.
 func (c *Client) appendSend(dst []byte, opaque int32, s *SendRequest) ([]byte, error) {
@@ -144,16 +210,17 @@ func (c *Client) appendSend(dst []byte, opaque int32, s *SendRequest) ([]byte, e
 	}
 	const each = 2 + 1 + 4 // lengths, and a name of one letter
 	fields := 5*each + len(s.Group) + len(s.Topic) + len(queue) + len(born) + properties
-	for _, f := range sendConstants {
+	constants := s.constants()
+	for _, f := range constants {
 		fields += each + len(f.Value)
 	}
 	header := binaryFixed + fields
 	dst = binary.BigEndian.AppendUint32(dst, uint32(4+header+len(s.Body)))
 	dst = binary.BigEndian.AppendUint32(dst, serializeBinary<<24|uint32(header))
-	dst = appendBinaryFixed(dst, CodeSendMessageV2, clientVersion, opaque, 0)
+	dst = appendBinaryFixed(dst, s.code(), clientVersion, opaque, 0)
 	dst = binary.BigEndian.AppendUint32(dst, 0) // no remark
 	dst = binary.BigEndian.AppendUint32(dst, uint32(fields))
-	for _, f := range sendConstants {
+	for _, f := range constants {
 		dst = appendField(dst, f.Name, f.Value)
 	}
 	dst = appendField(dst, "a", s.Group)
@@ -175,11 +242,11 @@ func (c *Client) appendSignedSend(dst []byte, opaque int32, s *SendRequest) ([]b
 	for _, p := range s.Properties {
 		properties = AppendProperty(properties, p.Name, p.Value)
 	}
-	req := &Command{Code: CodeSendMessageV2, Version: clientVersion, Opaque: opaque, Binary: true, Body: s.Body, Ext: map[string]string{
+	req := &Command{Code: s.code(), Version: clientVersion, Opaque: opaque, Binary: true, Body: s.Body, Ext: map[string]string{
 		"a": s.Group, "b": s.Topic, "e": strconv.Itoa(int(s.Queue)), "g": strconv.FormatInt(time.Now().UnixMilli(), 10),
 		"i": string(properties),
 	}}
-	for _, f := range sendConstants {
+	for _, f := range s.constants() {
 		req.Ext[f.Name] = f.Value
 	}
 	c.cfg.Credentials.sign(req)
@@ -202,10 +269,8 @@ func (cn *conn) sendAnswered(frame []byte) bool {
 	if !ok {
 		return false
 	}
-	r := SendResult{Log: -1, Queue: int32(a.queue), QueueOffset: a.offset}
-	if n, err := LogOffset(string(a.id)); err == nil {
-		r.Log = n
-	}
+	r := SendResult{Queue: int32(a.queue), QueueOffset: a.offset}
+	r.setLogs(string(a.id))
 	s.done(r, nil)
 	return true
 }
@@ -234,10 +299,8 @@ func (cn *conn) sendResult(resp *Command) (SendResult, error) {
 	if err := check(cn.addr, &Command{Code: CodeSendMessageV2}, resp, SlaveNotAvailable); err != nil {
 		return SendResult{}, err
 	}
-	r := SendResult{Log: -1, Unsynced: resp.Code == SlaveNotAvailable}
-	if n, err := LogOffset(resp.Ext["msgId"]); err == nil {
-		r.Log = n
-	}
+	r := SendResult{Unsynced: resp.Code == SlaveNotAvailable}
+	r.setLogs(resp.Ext["msgId"])
 	queue, err := field(resp, cn.addr, "queueId")
 	if err != nil {
 		return SendResult{}, err
@@ -247,6 +310,27 @@ func (cn *conn) sendResult(resp *Command) (SendResult, error) {
 		return SendResult{}, err
 	}
 	return r, nil
+}
+
+// setLogs reads the places from what the broker says is the message's id: of a batch, the ids of all, with commas.
+func (r *SendResult) setLogs(ids string) {
+	r.Log = -1
+	if n, err := LogOffset(ids); err == nil {
+		r.Log = n
+		return
+	}
+	if !strings.Contains(ids, ",") {
+		return
+	}
+	for id := range strings.SplitSeq(ids, ",") {
+		n, err := LogOffset(id)
+		if err != nil {
+			r.Logs = nil
+			return
+		}
+		r.Logs = append(r.Logs, n)
+	}
+	r.Log = r.Logs[0]
 }
 
 // giveUp ends the sends that were not answered in time.

@@ -39,6 +39,7 @@ type operation struct {
 	began   time.Time
 	to      target // of the record that is being sent
 	done    func(store.Position, error)
+	batch   *batch // nil for one message
 }
 
 // Append implements store.Store.
@@ -64,11 +65,6 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 	op.attempt()
 }
 
-// AppendBatch implements store.Store.
-func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
-	s.Append(ctx, batch[0], func(_ store.Position, err error) { done(1, err) })
-}
-
 // slot takes one of the places for appends in flight.
 func (s *Store) slot(ctx context.Context) error {
 	select {
@@ -83,6 +79,14 @@ func (s *Store) slot(ctx context.Context) error {
 		return ctx.Err()
 	case <-s.base.Done():
 		return store.ErrClosed
+	}
+}
+
+// release gives slots back.
+func (s *Store) release(n int) {
+	s.metrics.inFlight.Sub(float64(n))
+	for range n {
+		<-s.slots
 	}
 }
 
@@ -125,6 +129,10 @@ func (op *operation) route() {
 	op.to = t
 	if i := op.left - 1; i > 0 {
 		go op.followUp(i, t)
+		return
+	}
+	if op.batch != nil {
+		op.batch.send(op, t)
 		return
 	}
 	op.s.sender.send(op.ctx, t, op.records[0], op.sent)
@@ -268,6 +276,9 @@ func (op *operation) retry(err error, broker string) {
 	}
 	var refused *sendError
 	switch {
+	case errors.As(err, &refused) && refused.code == remoting.MessageIllegal && op.batch != nil:
+		op.alone()
+		return
 	case errors.As(err, &refused) && refused.code == remoting.MessageIllegal:
 		op.finish(store.Position{}, fmt.Errorf("%w: %w", store.ErrTooLarge, err))
 		return
@@ -323,7 +334,7 @@ func (op *operation) finish(p store.Position, err error) {
 	s := op.s
 	switch {
 	case err == nil:
-		s.metrics.stored.Inc()
+		s.metrics.stored.Add(float64(op.messages()))
 		s.metrics.seconds.Observe(time.Since(op.began).Seconds())
 	case op.ctx.Err() == nil && s.base.Err() != nil:
 		err = fmt.Errorf("append to %q: %w", clip(op.append.Topic), store.ErrClosed)
@@ -333,10 +344,9 @@ func (op *operation) finish(p store.Position, err error) {
 		err = fmt.Errorf("append to %q: %w", clip(op.append.Topic), err)
 	}
 	if err != nil {
-		s.metrics.failed.Inc()
+		s.metrics.failed.Add(float64(op.messages()))
 	}
-	s.metrics.inFlight.Dec()
-	<-s.slots
+	s.release(op.messages())
 	op.done(p, err)
 	s.end()
 }

@@ -107,3 +107,42 @@ func run(b *testing.B, keys int, send func(key int, done func(error))) {
 	b.StopTimer()
 	report(b)
 }
+
+// BenchmarkLane sends messages of one key, which are to keep their order: one by one, as messages with queues go, and in batches of what
+// a window of 256 lets wait, beside the bare producer with 256 in flight, which keeps no order:
+//
+//	LMQGATE_ROCKETMQ=5.4.0 go test ./core/store/rocketmq -run '^$' -bench Lane -benchtime 20000x -count 5
+func BenchmarkLane(b *testing.B) {
+	b.Run("producer/inflight=256", func(b *testing.B) { benchProducer(b, 256) })
+	b.Run("one by one", func(b *testing.B) { benchLane(b, 1) })
+	b.Run("batches of up to 256", func(b *testing.B) { benchLane(b, 256) })
+}
+
+func benchLane(b *testing.B, window int) {
+	s := open(b, sharedCluster(b))
+	topic := newTopic(b, s, 4)
+	m := &store.Message{Topic: topic + "/a", Payload: make([]byte, benchPayload), QoS: 1, Publisher: "bench"}
+	waiting := make([]store.Append, window)
+	for i := range waiting {
+		waiting[i] = store.Append{Message: m, Topic: topic, Key: "k"}
+	}
+	send := func(n int) int {
+		type outcome struct {
+			n   int
+			err error
+		}
+		ch := make(chan outcome, 1)
+		s.AppendBatch(b.Context(), waiting[:n], func(n int, err error) { ch <- outcome{n, err} })
+		o := <-ch
+		require.NoError(b, o.err)
+		return o.n
+	}
+	send(1) // routes and connections
+	b.ReportAllocs()
+	b.ResetTimer()
+	for sent := 0; sent < b.N; {
+		sent += send(min(window, b.N-sent))
+	}
+	b.StopTimer()
+	report(b)
+}

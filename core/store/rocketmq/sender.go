@@ -29,6 +29,7 @@ type sent struct {
 	queue  int32
 	offset int64
 	log    int64
+	logs   []int64 // of a batch; nil where the broker did not tell
 	// unsynced: the record is stored, but the broker's slave was away.
 	unsynced bool
 }
@@ -42,6 +43,12 @@ type sender interface {
 	start() error
 	send(ctx context.Context, t target, r record, done func(sent, error))
 	close()
+}
+
+// batchSender is a sender that can send several records which the broker keeps together: all are stored, in their order and next to
+// one another, or none. sent is of the first.
+type batchSender interface {
+	sendBatch(ctx context.Context, t target, rs []record, done func(sent, error))
 }
 
 // sendError is a broker's refusal.
@@ -178,16 +185,33 @@ func (*remotingSender) start() error { return nil }
 func (s *remotingSender) close()     { _ = s.client.Close() }
 
 func (s *remotingSender) send(ctx context.Context, t target, r record, done func(sent, error)) {
-	timeout := s.timeout
-	if end, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(end))
-	}
 	s.client.Send(t.addr, remoting.SendRequest{
 		Group: producerGroup, Topic: t.topic, Queue: t.ID, Properties: r.props, Body: r.body,
-	}, timeout, func(res remoting.SendResult, err error) {
+	}, s.patience(ctx), answered(done))
+}
+
+func (s *remotingSender) sendBatch(ctx context.Context, t target, rs []record, done func(sent, error)) {
+	parts := make([]remoting.BatchPart, len(rs))
+	for i, r := range rs {
+		parts[i] = remoting.BatchPart{Properties: r.props, Body: r.body}
+	}
+	request := remoting.SendRequest{Group: producerGroup, Topic: t.topic, Queue: t.ID}
+	s.client.SendBatch(t.addr, request, parts, s.patience(ctx), answered(done))
+}
+
+// patience is how long an answer is waited for.
+func (s *remotingSender) patience(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return min(s.timeout, time.Until(end))
+	}
+	return s.timeout
+}
+
+func answered(done func(sent, error)) func(remoting.SendResult, error) {
+	return func(res remoting.SendResult, err error) {
 		if refused, ok := errors.AsType[*remoting.Error](err); ok {
 			err = &sendError{code: refused.Code, remark: refused.Remark}
 		}
-		done(sent{queue: res.Queue, offset: res.QueueOffset, log: res.Log, unsynced: res.Unsynced}, err)
-	})
+		done(sent{queue: res.Queue, offset: res.QueueOffset, log: res.Log, logs: res.Logs, unsynced: res.Unsynced}, err)
+	}
 }

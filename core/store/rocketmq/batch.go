@@ -1,0 +1,140 @@
+package rocketmq
+
+import (
+	"context"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// A batch has so many messages at the most, of so many bytes with their properties: brokers refuse batches over their limit for one
+// message, which an operator may have set lower than its default of 4 MiB.
+const (
+	batchMessages = 256
+	batchBytes    = 256 << 10
+)
+
+// batch is what an operation stores besides its first message. Brokers give the records of a batch no entries in light message queues,
+// so only messages without queues go together.
+type batch struct {
+	ids     []string // of all messages, as the appends and records
+	appends []store.Append
+	records []record
+}
+
+// AppendBatch implements store.Store.
+func (s *Store) AppendBatch(ctx context.Context, appends []store.Append, done func(int, error)) {
+	n := 0
+	if _, ok := s.sender.(batchSender); ok {
+		for n < len(appends) && n < batchMessages && len(appends[n].Queues) == 0 && !appends[n].Message.Retain {
+			n++
+		}
+	}
+	if n < 2 {
+		s.appendOne(ctx, appends[0], done)
+		return
+	}
+	if err := s.begin(); err != nil {
+		done(1, err)
+		return
+	}
+	b := &batch{}
+	size := 0
+	for i := range appends[:n] {
+		id := s.ids.next()
+		records, err := encode(id, &appends[i])
+		if err != nil {
+			break // it is the next call's first, which says so
+		}
+		if size += records[0].size(); i > 0 && size > batchBytes {
+			break
+		}
+		b.ids, b.records = append(b.ids, id), append(b.records, records[0])
+	}
+	if len(b.ids) < 2 {
+		s.end()
+		s.appendOne(ctx, appends[0], done)
+		return
+	}
+	if err := s.slot(ctx); err != nil {
+		s.end()
+		done(1, err)
+		return
+	}
+	b.cut(s.moreSlots(len(b.ids)-1) + 1)
+	b.appends = appends[:len(b.ids)]
+	s.metrics.inFlight.Add(float64(len(b.ids)))
+	op := &operation{s: s, ctx: ctx, id: b.ids[0], append: appends[0], records: b.records[:1], left: 1, began: time.Now(), batch: b}
+	op.done = func(_ store.Position, err error) { done(op.messages(), err) }
+	op.attempt()
+}
+
+func (s *Store) appendOne(ctx context.Context, a store.Append, done func(int, error)) {
+	s.Append(ctx, a, func(_ store.Position, err error) { done(1, err) })
+}
+
+// moreSlots takes up to n places for appends in flight, as many as are free.
+func (s *Store) moreSlots(n int) int {
+	for i := range n {
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			return i
+		}
+	}
+	return n
+}
+
+func (b *batch) cut(n int) { b.ids, b.records = b.ids[:n], b.records[:n] }
+
+// size is about what the record takes in a batch, in bytes.
+func (r *record) size() int {
+	n := len(r.body) + 32
+	for _, p := range r.props {
+		n += len(p.Name) + len(p.Value) + 2
+	}
+	return n
+}
+
+// messages is how many messages the operation stores.
+func (op *operation) messages() int {
+	if op.batch == nil {
+		return 1
+	}
+	return len(op.batch.ids)
+}
+
+// alone makes the operation one of its first message only: the broker does not take the batch.
+func (op *operation) alone() {
+	more := op.messages() - 1
+	op.batch = nil
+	op.s.release(more)
+	op.attempt()
+}
+
+// send sends the batch; op.batch may be nil when the answer comes back from another try, so what is answered is b.
+func (b *batch) send(op *operation, t target) {
+	if len(b.ids) == 1 { // there was no room for more
+		op.s.sender.send(op.ctx, t, b.records[0], op.sent)
+		return
+	}
+	sender, _ := op.s.sender.(batchSender) // AppendBatch has seen that it is one
+	sender.sendBatch(op.ctx, t, b.records, func(res sent, err error) {
+		if err == nil {
+			b.stored(op.s, t.Broker, res)
+		}
+		op.sent(res, err)
+	})
+}
+
+// stored tells the tails of this node what is stored, but for the first message, which the operation tells of.
+func (b *batch) stored(s *Store, broker string, res sent) {
+	now := time.Now().UnixMilli()
+	for i := len(b.ids) - 1; i > 0; i-- {
+		p := store.Position{Broker: broker, Partition: res.queue, Offset: res.offset + int64(i), Log: -1, Time: now}
+		if i < len(res.logs) {
+			p.Log = res.logs[i]
+		}
+		s.own.stored(b.ids[i], &b.appends[i], p)
+	}
+}
