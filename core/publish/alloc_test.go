@@ -1,0 +1,28 @@
+package publish
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// What a message costs besides its store: its job, the name of its lane, the callback, and what finds its queues.
+func TestAMessageCostsPublishingSixAllocations(t *testing.T) {
+	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
+	defer p.Close()
+	l := p.Lanes("client")
+	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
+	failed := 0
+	done := func(err error) {
+		if err != nil {
+			failed++
+		}
+	}
+	each := testing.AllocsPerRun(1000, func() { l.Publish(m, done) })
+	t.Logf("%.1f allocations a message", each)
+	require.LessOrEqual(t, each, 6.0)
+	require.Zero(t, failed)
+}
