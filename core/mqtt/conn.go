@@ -17,6 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
 // conn is one client's connection.
@@ -28,6 +29,7 @@ type conn struct {
 	begun    time.Time // when it was accepted
 	place    *place    // among those that are not admitted; given back when it is
 	memory   share     // of the memory for large CONNECTs
+	stays    bool      // on the goroutine that serves it
 	log      *slog.Logger
 	reader   *packet.Reader
 	out      outbox
@@ -83,10 +85,43 @@ func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, 
 	return c
 }
 
-// serve runs a connection to its end.
+// serve runs a connection to its end, on other goroutines too, unless it stays; see proceed.
 func (c *conn) serve(ctx context.Context) {
 	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
-	err := c.run(ctx)
+	err := c.guard(func() error { return c.handshake(ctx) })
+	if err != nil {
+		c.end(ctx, err)
+		return
+	}
+	c.reader.Message = c.awaitMessage
+	c.proceed(ctx, false)
+}
+
+// errRests moves an idle connection to a new goroutine.
+var errRests = errors.New("connection goes on on a new goroutine")
+
+// proceed serves an admitted client. A goroutine keeps the stack that its largest packet took. A connection has nothing to do for most of
+// its life, so after packets that idle clients send it goes on on a new goroutine, with the smallest stack.
+func (c *conn) proceed(ctx context.Context, rested bool) {
+	if err := c.guard(func() error { return c.run(ctx, rested) }); !errors.Is(err, errRests) {
+		c.end(ctx, err)
+		return
+	}
+	go c.proceed(ctx, true)
+}
+
+// rests reports whether the connection has probably nothing to do after a packet.
+func (c *conn) rests(p packet.Packet) bool {
+	switch p.(type) {
+	case *packet.Subscribe, *packet.Unsubscribe, *packet.Pingreq:
+		return !c.stays && c.reader.Buffered() == 0
+	}
+	return false
+}
+
+// end is what remains to be done when nothing more is read.
+func (c *conn) end(ctx context.Context, err error) {
+	defer c.srv.left(c)
 	c.acks.stop()
 	c.inflow.giveBack()
 	if c.expiry != nil {
@@ -104,8 +139,8 @@ func (c *conn) serve(ctx context.Context) {
 	c.noteDisconnected(err)
 }
 
-// run reads and handles packets until the connection ends. A panic ends this connection only.
-func (c *conn) run(ctx context.Context) (err error) {
+// guard makes a panic end this connection only.
+func (c *conn) guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("handling a packet failed; this is a bug in lmqgate, please report it", "client", c.clientID, "panic", p,
@@ -113,17 +148,24 @@ func (c *conn) run(ctx context.Context) (err error) {
 			err = errEnded
 		}
 	}()
-	if err := c.handshake(ctx); err != nil {
-		return err
-	}
-	c.reader.Message = c.awaitMessage
-	for {
+	return f()
+}
+
+// run reads and handles packets until the connection ends or rests. One that has rested waits for the first without a buffer, where the
+// system can.
+func (c *conn) run(ctx context.Context, rested bool) error {
+	for ; ; rested = false {
 		c.out.waitRoom()
 		if err := c.deadline(); err != nil {
 			return err
 		}
 		if c.out.closed() { // and its read deadline may be gone
 			return errEnded
+		}
+		if rested && c.reader.Buffered() == 0 {
+			if err := socket.WaitReadable(c.nc); err != nil {
+				return c.readFailed(err)
+			}
 		}
 		p, err := c.reader.ReadPacket()
 		c.inflow.due.Store(0)
@@ -132,6 +174,9 @@ func (c *conn) run(ctx context.Context) (err error) {
 		}
 		if err := c.handle(ctx, p); err != nil {
 			return err
+		}
+		if c.rests(p) {
+			return errRests
 		}
 	}
 }

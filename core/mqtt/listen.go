@@ -102,7 +102,7 @@ func (s *Server) prepare(l Listener, raw net.Conn, pl *place, begun time.Time) {
 		_ = nc.Close()
 		return
 	}
-	s.run(c)
+	c.serve(s.ctx)
 }
 
 // unwrap takes the PROXY protocol header and TLS off a new connection, as the listener has them.

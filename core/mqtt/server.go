@@ -163,10 +163,9 @@ func (s *Server) Serve() {
 	}
 }
 
-// run serves a connection that add has taken, to its end.
-func (s *Server) run(c *conn) {
+// left takes a connection that is over off the server.
+func (s *Server) left(c *conn) {
 	defer s.wg.Done()
-	c.serve(s.ctx)
 	c.place.leave()
 	s.mu.Lock()
 	delete(s.conns, c)

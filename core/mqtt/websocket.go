@@ -96,7 +96,8 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 		_ = ws.Close(websocket.StatusGoingAway, "server is shutting down")
 		return
 	}
-	s.run(c)
+	c.stays = true // the HTTP server's goroutine ends with the connection
+	c.serve(s.ctx)
 }
 
 // wsConn is a WebSocket as a stream of bytes, with the TLS state of the connection below it.
