@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/lmqgate/lmqgate/internal/often"
+	"github.com/lmqgate/lmqgate/internal/repeat"
 )
 
 const (
@@ -29,7 +29,7 @@ type door struct {
 	index  int // of the listener
 	wait   time.Duration
 	failed time.Time
-	told   often.Line
+	told   repeat.Line
 }
 
 // take is Accept, with the place that the connection holds.

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
-	"github.com/lmqgate/lmqgate/internal/often"
+	"github.com/lmqgate/lmqgate/internal/repeat"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -81,11 +81,11 @@ type Server struct {
 	// inbound and outbound are Options.Inbound and Outbound.
 	inbound, outbound *limits.Budget
 	// shortOfMemory is when it was told last that clients are refused for want of memory.
-	shortOfMemory often.Line
+	shortOfMemory repeat.Line
 	// stalledTold is when it was told last that stalled connections are closed.
-	stalledTold often.Line
+	stalledTold repeat.Line
 	// turnedAway is when it was told last that connections are turned away.
-	turnedAway often.Line
+	turnedAway repeat.Line
 
 	mu        sync.Mutex
 	closed    bool

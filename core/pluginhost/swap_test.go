@@ -49,6 +49,7 @@ func load(t *testing.T, p *Plugin, user string) (stop func() int64) {
 					return
 				}
 				calls.Add(1)
+				time.Sleep(5 * time.Millisecond) // calls all the time, without taking the processors from the plugins that start
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -144,15 +145,11 @@ const maxFetches = 128
 
 // NewManager makes a Manager; Start begins its background work.
 func NewManager(o Options) *Manager {
-	setDefault(&o.CommitInterval, time.Second)
-	setDefault(&o.SubscribeTimeout, 10*time.Second)
-	setDefault(&o.WillGrace, 30*time.Second)
-	if o.MaxSubscriptions == 0 {
-		o.MaxSubscriptions = 10_000
-	}
-	if o.MaxKept == 0 {
-		o.MaxKept = maxKept
-	}
+	o.CommitInterval = cmp.Or(o.CommitInterval, time.Second)
+	o.SubscribeTimeout = cmp.Or(o.SubscribeTimeout, 10*time.Second)
+	o.WillGrace = cmp.Or(o.WillGrace, 30*time.Second)
+	o.MaxSubscriptions = cmp.Or(o.MaxSubscriptions, 10_000)
+	o.MaxKept = cmp.Or(o.MaxKept, maxKept)
 	if o.Kept == nil {
 		o.Kept = limits.NewBudget(nodeKept, nil)
 	}
@@ -165,12 +162,6 @@ func NewManager(o Options) *Manager {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
 	return m
-}
-
-func setDefault(d *time.Duration, v time.Duration) {
-	if *d == 0 {
-		*d = v
-	}
 }
 
 // Start begins committing progress, expiring sessions and publishing wills that a crash left behind.

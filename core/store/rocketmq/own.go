@@ -41,9 +41,9 @@ type ownPartition struct {
 
 // ownEnd is the end of one physical queue as far as own appends tell, with the tails that want own records.
 type ownEnd struct {
-	mu    sync.Mutex
-	next  int64 // after the last own record
-	feeds []*feed
+	mu     sync.Mutex
+	next   int64 // after the last own record
+	relays []*relay
 }
 
 // indexedUpTo is the newest own record with queues on a broker, and whether the broker is known to have indexed it.
@@ -106,16 +106,16 @@ func (o *own) interrupted(broker string) {
 	delete(o.indexed, broker)
 }
 
-// distrust forgets the end of the queue, and what the feeds hold: their tails ask the broker.
+// distrust forgets the end of the queue, and what the relays hold: their tails ask the broker.
 func (e *ownEnd) distrust() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.next = 0
-	for _, f := range e.feeds {
-		f.mu.Lock()
-		clear(f.records)
-		f.last = time.Time{}
-		f.mu.Unlock()
+	for _, r := range e.relays {
+		r.mu.Lock()
+		clear(r.records)
+		r.last = time.Time{}
+		r.mu.Unlock()
 	}
 }
 
@@ -133,17 +133,17 @@ func (o *own) stored(id string, a *store.Append, at store.Position) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.next = max(e.next, at.Offset+1)
-	if len(e.feeds) == 0 || len(a.Queues) > 0 {
+	if len(e.relays) == 0 || len(a.Queues) > 0 {
 		return
 	}
 	rec := &store.Record{Message: *a.Message, ID: id, Position: at}
-	for _, f := range e.feeds {
-		f.offer(at.Offset, rec)
+	for _, r := range e.relays {
+		r.offer(at.Offset, rec)
 	}
 }
 
-// feed hands the own records of one physical queue to one tail.
-type feed struct {
+// relay hands the own records of one physical queue to one tail.
+type relay struct {
 	end  *ownEnd
 	wake chan struct{} // one token: there is something to take
 
@@ -153,29 +153,29 @@ type feed struct {
 	last    time.Time               // when the last record came
 }
 
-// watch begins a feed that takes nothing yet.
-func (o *own) watch(topic string, p store.Partition) *feed {
-	f := &feed{end: o.end(ownPartition{topic, p}), wake: make(chan struct{}, 1)}
-	f.end.mu.Lock()
-	defer f.end.mu.Unlock()
-	f.end.feeds = append(f.end.feeds, f)
-	return f
+// watch begins a relay that takes nothing yet.
+func (o *own) watch(topic string, p store.Partition) *relay {
+	r := &relay{end: o.end(ownPartition{topic, p}), wake: make(chan struct{}, 1)}
+	r.end.mu.Lock()
+	defer r.end.mu.Unlock()
+	r.end.relays = append(r.end.relays, r)
+	return r
 }
 
-// close ends the feed.
-func (f *feed) close() {
-	f.end.mu.Lock()
-	defer f.end.mu.Unlock()
-	for i, other := range f.end.feeds {
-		if other == f {
-			f.end.feeds = append(f.end.feeds[:i:i], f.end.feeds[i+1:]...)
+// close ends the relay.
+func (r *relay) close() {
+	r.end.mu.Lock()
+	defer r.end.mu.Unlock()
+	for i, other := range r.end.relays {
+		if other == r {
+			r.end.relays = append(r.end.relays[:i:i], r.end.relays[i+1:]...)
 			return
 		}
 	}
 }
 
 // known is the end of the physical queue as far as own appends tell.
-func (f *feed) known() int64 { return f.end.known() }
+func (r *relay) known() int64 { return r.end.known() }
 
 func (e *ownEnd) known() int64 {
 	e.mu.Lock()
@@ -183,17 +183,17 @@ func (e *ownEnd) known() int64 {
 	return e.next
 }
 
-func (f *feed) offer(offset int64, rec *store.Record) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.records == nil || offset < f.next || offset >= f.next+ownRecords {
+func (r *relay) offer(offset int64, rec *store.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.records == nil || offset < r.next || offset >= r.next+ownRecords {
 		return
 	}
-	f.records[offset] = rec
-	f.last = time.Now()
-	if offset == f.next {
+	r.records[offset] = rec
+	r.last = time.Now()
+	if offset == r.next {
 		select {
-		case f.wake <- struct{}{}:
+		case r.wake <- struct{}{}:
 		default:
 		}
 	}
@@ -201,26 +201,26 @@ func (f *feed) offer(offset int64, rec *store.Record) {
 
 // take returns the own records from offset on, as far as there is no gap. The tail has everything before offset. wait is how long
 // it should wait for more before it asks the broker.
-func (f *feed) take(offset int64) (records []*store.Record, wait time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.records == nil {
-		f.records = make(map[int64]*store.Record)
+func (r *relay) take(offset int64) (records []*store.Record, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.records == nil {
+		r.records = make(map[int64]*store.Record)
 	}
-	for ; f.next < offset && len(f.records) > 0; f.next++ {
-		delete(f.records, f.next)
+	for ; r.next < offset && len(r.records) > 0; r.next++ {
+		delete(r.records, r.next)
 	}
-	f.next = offset
-	for rec := f.records[f.next]; rec != nil; rec = f.records[f.next] {
-		delete(f.records, f.next)
-		f.next++
+	r.next = offset
+	for rec := r.records[r.next]; rec != nil; rec = r.records[r.next] {
+		delete(r.records, r.next)
+		r.next++
 		records = append(records, rec)
 	}
 	wait = hotFor
-	if len(f.records) > 0 {
+	if len(r.records) > 0 {
 		wait = gapFor
 	}
-	return records, max(0, wait-time.Since(f.last))
+	return records, max(0, wait-time.Since(r.last))
 }
 
 // awaitIndex waits until a broker has indexed what this node appended, so that the end of a light message queue is after all that

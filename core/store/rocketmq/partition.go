@@ -9,12 +9,12 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// partitionTail follows one partition of a tail. Its goroutine (run) takes own records from the feed, has one pull at a time under
-// way where the feed has none, and calls the tail's function.
+// partitionTail follows one partition of a tail. Its goroutine (run) takes own records from the relay, has one pull at a time under
+// way where the relay has none, and calls the tail's function.
 type partitionTail struct {
 	*tail
-	p    store.Partition
-	feed *feed // nil for a light message queue
+	p     store.Partition
+	relay *relay // nil for a light message queue
 
 	offset int64 // of the next record
 	seen   int64 // the newest store time, to find the way after a reset
@@ -36,8 +36,8 @@ func (t *partitionTail) run() {
 		if t.fails > 1 {
 			t.s.breaks.end(t.p.Broker)
 		}
-		if t.feed != nil {
-			t.feed.close()
+		if t.relay != nil {
+			t.relay.close()
 		}
 	}()
 	pause := time.NewTimer(time.Hour)
@@ -48,8 +48,8 @@ func (t *partitionTail) run() {
 		}
 		var wake chan struct{}
 		var wait time.Duration
-		if t.feed != nil {
-			wake = t.feed.wake
+		if t.relay != nil {
+			wake = t.relay.wake
 			if wait = t.takeOwn(); wait < 0 {
 				continue
 			}
@@ -76,7 +76,7 @@ func (t *partitionTail) run() {
 // takeOwn hands out the own records that come next; it returns how long to wait for more before the broker is asked, or less than 0
 // where there were some.
 func (t *partitionTail) takeOwn() time.Duration {
-	records, wait := t.feed.take(t.offset)
+	records, wait := t.relay.take(t.offset)
 	if len(records) == 0 {
 		return wait
 	}
@@ -180,7 +180,7 @@ func (t *partitionTail) deliver(pull *remoting.PullResult) int {
 // lagging reports whether a queue that ends before the offset can be one whose index follows its log with a delay, and waits a
 // moment if so.
 func (t *partitionTail) lagging() bool {
-	if t.feed == nil || t.offset > t.feed.known() {
+	if t.relay == nil || t.offset > t.relay.known() {
 		return false
 	}
 	now := time.Now()
@@ -200,8 +200,8 @@ func (t *partitionTail) reset(pull *remoting.PullResult) {
 	t.s.metrics.resets.Inc()
 	t.s.log.Warn("a queue has begun anew, going on with its new records", "topic", t.topic, "broker", t.p.Broker,
 		"queue", t.p.ID, "offset", t.offset, "end", pull.Max)
-	if t.feed != nil {
-		t.feed.end.distrust()
+	if t.relay != nil {
+		t.relay.end.distrust()
 	}
 	t.offset = pull.Min
 	if t.seen > 0 {

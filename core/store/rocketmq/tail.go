@@ -168,9 +168,9 @@ func (t *tail) follow(p store.Partition, offset int64) {
 	t.known[p] = true
 	pt := &partitionTail{tail: t, p: p, offset: offset, answers: make(chan answer, 1)}
 	if t.queue == "" {
-		pt.feed = t.s.own.watch(t.topic, p)
+		pt.relay = t.s.own.watch(t.topic, p)
 		if offset != unknownOffset {
-			pt.offset = max(offset, pt.feed.known())
+			pt.offset = max(offset, pt.relay.known())
 		}
 	}
 	if offset != unknownOffset {

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Versions that lmqgate is tested against; the first is the default.
+// Versions that the tests can start; the first is the default. `make test` runs those of ROCKETMQ_VERSIONS in the Makefile.
 var Versions = []string{"5.4.0", "5.1.4", "5.5.0"}
 
 var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)

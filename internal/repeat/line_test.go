@@ -1,4 +1,4 @@
-package often
+package repeat
 
 import (
 	"testing"

@@ -1,13 +1,11 @@
-// Package often keeps a line that would be logged often from filling the log: it is due now and then, with how often it would have
-// been.
-package often
+package repeat
 
 import (
 	"sync"
 	"time"
 )
 
-// Line is one such line. The zero value is ready.
+// Line is a line for the log that its caller writes: due now and then, with how often it would have been. The zero value is ready.
 type Line struct {
 	mu    sync.Mutex
 	last  time.Time
