@@ -1,6 +1,9 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Anonymous returns the Authority for `auth.plugin: none`: it admits everybody and allows everything.
 func Anonymous() Authority { return anonymous{} }
@@ -19,12 +22,14 @@ func (anonymous) Begin(Request, string, bool) (Exchange, error) {
 
 func (anonymous) Authorize(context.Context, *Principal, Action) (bool, error) { return true, nil }
 
-func (anonymous) AuthorizeAll(_ context.Context, _ *Principal, actions []Action) ([]bool, error) {
+func (anonymous) AuthorizeAll(_ context.Context, _ *Principal, actions []Action) ([]bool, time.Time, error) {
 	allowed := make([]bool, len(actions))
 	for i := range allowed {
 		allowed[i] = true
 	}
-	return allowed, nil
+	return allowed, time.Time{}, nil
 }
 
 func (anonymous) OnRevoke(func(Revocation)) {}
+
+func (anonymous) OnDoubt(func(Revocation)) {}

@@ -117,10 +117,14 @@ type Authority interface {
 	// action must not be done. Denials are logged here.
 	Authorize(ctx context.Context, p *Principal, action Action) (bool, error)
 	// AuthorizeAll judges several actions with one question; the answers are in the order of the actions. On an error nothing
-	// is allowed.
-	AuthorizeAll(ctx context.Context, p *Principal, actions []Action) ([]bool, error)
+	// is allowed. until is when one of the answers is not good any more; the zero time where all stay good until OnDoubt says otherwise.
+	AuthorizeAll(ctx context.Context, p *Principal, actions []Action) (allowed []bool, until time.Time, err error)
 	// OnRevoke registers a function that is called with each revocation. It must not block.
 	OnRevoke(fn func(Revocation))
+	// OnDoubt registers a function that is called when what was decided about clients may not be right any more: after each revocation,
+	// when another plugin or another process of it answers, and when revocations may have been missed. The Revocation says whom it is
+	// about, and whether somebody has to be disconnected. It must not block.
+	OnDoubt(fn func(Revocation))
 }
 
 // Client is the part of pluginv1.AuthClient that an Authority over a plugin needs.

@@ -211,7 +211,7 @@ func TestKeptDecisionsOutliveThePluginForABoundedTimeOnly(t *testing.T) {
 		}}
 		a, _ := newAuth(s)
 		p := admit(t, a)
-		_, _ = a.AuthorizeAll(t.Context(), p, []Action{pub("good"), pub("bad")})
+		_, _, _ = a.AuthorizeAll(t.Context(), p, []Action{pub("good"), pub("bad")})
 		s.setDown(true)
 		time.Sleep(30 * time.Second)
 		ok, err := a.Authorize(t.Context(), p, pub("good"))
@@ -246,7 +246,7 @@ func TestAuthorizeAllAsksForWhatIsNotKeptInOneQuestion(t *testing.T) {
 	p := admit(t, a)
 	_, err := a.Authorize(t.Context(), p, pub("ok1"))
 	require.NoError(t, err)
-	got, err := a.AuthorizeAll(t.Context(), p, []Action{pub("no"), pub("ok1"), pub("ok2")})
+	got, _, err := a.AuthorizeAll(t.Context(), p, []Action{pub("no"), pub("ok1"), pub("ok2")})
 	require.NoError(t, err)
 	require.Equal(t, []bool{false, true, true}, got)
 	require.Equal(t, 2, s.asked())
@@ -256,13 +256,13 @@ func TestAuthorizeAllAsksForWhatIsNotKeptInOneQuestion(t *testing.T) {
 	for i := range many {
 		many[i] = Action{Kind: Subscribe, Topic: fmt.Sprintf("ok/%d", i)}
 	}
-	got, err = a.AuthorizeAll(t.Context(), p, many)
+	got, _, err = a.AuthorizeAll(t.Context(), p, many)
 	require.NoError(t, err)
 	require.NotContains(t, got, false)
 	require.Equal(t, 6, s.asked())
 
 	s.setDown(true)
-	got, err = a.AuthorizeAll(t.Context(), p, []Action{pub("ok1"), pub("never asked")})
+	got, _, err = a.AuthorizeAll(t.Context(), p, []Action{pub("ok1"), pub("never asked")})
 	require.ErrorIs(t, err, ErrUnavailable)
 	require.Equal(t, []bool{false, false}, got)
 }
@@ -299,7 +299,7 @@ func TestAnExpiredAdmissionIsAllowedNothing(t *testing.T) {
 		time.Sleep(time.Minute)
 		ok, _ = a.Authorize(t.Context(), p, pub("a"))
 		require.False(t, ok)
-		all, _ := a.AuthorizeAll(t.Context(), p, []Action{pub("a")})
+		all, _, _ := a.AuthorizeAll(t.Context(), p, []Action{pub("a")})
 		require.Equal(t, []bool{false}, all)
 	})
 }
@@ -379,7 +379,7 @@ func TestAnonymousAdmitsEverybodyAndAllowsEverything(t *testing.T) {
 	ok, err := a.Authorize(t.Context(), p, pub("a"))
 	require.NoError(t, err)
 	require.True(t, ok)
-	all, err := a.AuthorizeAll(t.Context(), p, []Action{pub("a"), pub("b")})
+	all, _, err := a.AuthorizeAll(t.Context(), p, []Action{pub("a"), pub("b")})
 	require.NoError(t, err)
 	require.Equal(t, []bool{true, true}, all)
 }

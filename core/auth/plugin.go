@@ -21,6 +21,8 @@ const (
 	askAgain = time.Second
 	// batchActions bounds the actions in one question.
 	batchActions = 256
+	// maxTTL bounds how long a decision is good.
+	maxTTL = 24 * time.Hour
 	// maxAttributes bounds the identity and attributes that are kept for a connection, in bytes.
 	maxAttributes = 64 << 10
 )
@@ -58,9 +60,10 @@ type Auth struct {
 	// swapped wakes Run after a swap.
 	swapped chan struct{}
 
-	// revokeMu guards onRevoke.
+	// revokeMu guards onRevoke and onDoubt.
 	revokeMu sync.RWMutex
 	onRevoke []func(Revocation)
+	onDoubt  []func(Revocation)
 }
 
 var _ Authority = (*Auth)(nil)
@@ -186,34 +189,38 @@ func (a *Auth) Authorize(ctx context.Context, p *Principal, action Action) (bool
 // askOne is apart from Authorize so that the cached path does not allocate the slices.
 func (a *Auth) askOne(ctx context.Context, p *Principal, action Action, epoch uint64) (bool, error) {
 	allowed := make([]bool, 1)
-	err := a.ask(ctx, p, []Action{action}, []int{0}, allowed, epoch)
+	_, err := a.ask(ctx, p, []Action{action}, []int{0}, allowed, epoch)
 	return err == nil && allowed[0], err
 }
 
 // AuthorizeAll implements Authority.
-func (a *Auth) AuthorizeAll(ctx context.Context, p *Principal, actions []Action) ([]bool, error) {
+func (a *Auth) AuthorizeAll(ctx context.Context, p *Principal, actions []Action) ([]bool, time.Time, error) {
 	allowed := make([]bool, len(actions))
 	if p.expired() {
-		return allowed, nil
+		return allowed, time.Time{}, nil
 	}
 	epoch, now := a.epochs.of(p), a.now()
+	good := now + int64(maxTTL)
 	var open []int
 	for i, action := range actions {
 		if d, found := p.cache.get(action, epoch); found && a.usable(d, now) {
 			a.metrics.hits.Inc()
 			allowed[i] = d.allow
+			good = min(good, d.expires)
 		} else {
 			open = append(open, i)
 		}
 	}
 	for len(open) > 0 {
 		n := min(len(open), batchActions)
-		if err := a.ask(ctx, p, actions, open[:n], allowed, epoch); err != nil {
-			return make([]bool, len(actions)), err
+		until, err := a.ask(ctx, p, actions, open[:n], allowed, epoch)
+		if err != nil {
+			return make([]bool, len(actions)), time.Time{}, err
 		}
+		good = min(good, until)
 		open = open[n:]
 	}
-	return allowed, nil
+	return allowed, a.start.Add(time.Duration(good)), nil
 }
 
 // usable says whether a cached decision answers without asking.
@@ -231,8 +238,8 @@ func (a *Auth) stale(d cached, now int64) bool {
 
 func (p *Principal) expired() bool { return !p.expiresAt.IsZero() && !time.Now().Before(p.expiresAt) }
 
-// ask asks the plugin about actions[which...] and fills in allowed.
-func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []int, allowed []bool, epoch uint64) error {
+// ask asks the plugin about actions[which...] and fills in allowed. It returns until when all of it is good.
+func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []int, allowed []bool, epoch uint64) (int64, error) {
 	a.metrics.misses.Add(float64(len(which)))
 	req := &pluginv1.AuthorizeRequest{Client: p.client, Actions: make([]*pluginv1.Action, len(which))}
 	for n, i := range which {
@@ -251,7 +258,7 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 			a.denied(p, actions[i],
 				"the client was admitted by "+p.AdmittedBy()+", and "+a.opts.PluginName()+" denies what others admitted")
 		}
-		return nil
+		return a.now() + int64(maxTTL), nil
 	}
 	if err == nil && len(resp.GetDecisions()) != len(which) {
 		err = fmt.Errorf("it answered %d decisions to %d actions", len(resp.GetDecisions()), len(which))
@@ -259,22 +266,26 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 	now := a.now()
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
-		return a.unanswered(p, actions, which, allowed, epoch, now, err)
+		return now + int64(askAgain), a.unanswered(p, actions, which, allowed, epoch, now, err)
 	}
+	until := now + int64(maxTTL)
 	for n, i := range which {
 		d := resp.GetDecisions()[n]
 		allowed[i] = d.GetAllow()
 		if ms := d.GetCacheMs(); ms > 0 {
 			keep := cached{allow: d.GetAllow(), expires: now + jittered(ms)}
 			p.cache.put(actions[i], d.GetDependsOnQosRetain(), keep, epoch, now)
+			until = min(until, keep.expires)
+		} else {
+			until = now
 		}
 		if !d.GetAllow() {
 			a.denied(p, actions[i], d.GetDetail())
 		}
 	}
-	return nil
+	return until, nil
 }
 
 // unanswered falls back on expired decisions, all or nothing.
@@ -303,7 +314,19 @@ func (a *Auth) denied(p *Principal, action Action, detail string) {
 }
 
 // Drop forgets every cached decision.
-func (a *Auth) Drop() { a.epochs.revoke(Revocation{}) }
+func (a *Auth) Drop() {
+	a.epochs.revoke(Revocation{})
+	a.doubt(Revocation{})
+}
+
+// doubt tells that decisions were dropped.
+func (a *Auth) doubt(r Revocation) {
+	a.revokeMu.RLock()
+	defer a.revokeMu.RUnlock()
+	for _, fn := range a.onDoubt {
+		fn(r)
+	}
+}
 
 // Swapped says that another plugin, or another process of it, answers from now on: every cached decision is forgotten, also
 // those that are being asked for, and revocations are followed there. It does not block.
@@ -318,7 +341,7 @@ func (a *Auth) Swapped() {
 // jittered shortens a time to live by up to a tenth, so that the decisions of clients that connected together do not
 // expire together. The result is in nanoseconds, at most a day, which also keeps the sum from overflowing.
 func jittered(ms int64) int64 {
-	ttl := int64(24 * time.Hour)
+	ttl := int64(maxTTL)
 	if ms < ttl/int64(time.Millisecond) {
 		ttl = ms * int64(time.Millisecond)
 	}

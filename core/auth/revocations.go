@@ -23,6 +23,13 @@ func (a *Auth) OnRevoke(fn func(Revocation)) {
 	a.onRevoke = append(a.onRevoke, fn)
 }
 
+// OnDoubt implements Authority.
+func (a *Auth) OnDoubt(fn func(Revocation)) {
+	a.revokeMu.Lock()
+	defer a.revokeMu.Unlock()
+	a.onDoubt = append(a.onDoubt, fn)
+}
+
 // Run follows the plugin's revocations until ctx ends. The caller owns the goroutine that it runs in. After a swap it follows
 // those of the new process at once, and those of the one before until its stream ends. Where the plugin has no revocations it
 // looks again now and then, because a restart may bring one that has.
@@ -94,8 +101,9 @@ func (a *Auth) revoke(r Revocation) {
 	a.opts.Log.Info("trust revoked", "client", r.ClientID, "user", r.Username, "identity", r.Identity,
 		"disconnect", r.Disconnect, "detail", r.Detail)
 	a.revokeMu.RLock()
-	defer a.revokeMu.RUnlock()
 	for _, fn := range a.onRevoke {
 		fn(r)
 	}
+	a.revokeMu.RUnlock()
+	a.doubt(r)
 }

@@ -97,7 +97,7 @@ func TestAPluginThatDeniesWhatOthersAdmittedIsNotEvenAsked(t *testing.T) {
 
 	name.Store(new("two"))
 	a.Swapped()
-	got, err := a.AuthorizeAll(t.Context(), p, []Action{pub("a"), pub("b")})
+	got, _, err := a.AuthorizeAll(t.Context(), p, []Action{pub("a"), pub("b")})
 	require.NoError(t, err)
 	require.Equal(t, []bool{false, false}, got)
 	require.Equal(t, 1, s.asked())

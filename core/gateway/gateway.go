@@ -263,6 +263,7 @@ func (g *Gateway) listen() error {
 			g.mqtt.Revoke(r)
 		}
 	})
+	g.authority.OnDoubt(g.mqtt.Review)
 	addrs, err := g.mqtt.Listen()
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ type conn struct {
 	expiry *time.Timer
 	// admitted is the principal once the client has one, for those who look from outside.
 	admitted atomic.Pointer[auth.Principal]
+	rights   rights
 	// slot: it counts towards mqtt.max_connections; replaces is whose slot it took, while the takeover is not done. Both are guarded
 	// by Server.mu.
 	slot     bool

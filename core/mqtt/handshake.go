@@ -225,6 +225,8 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(code, reason)
 	}
 	c.session = s
+	c.rights.session.Store(s)
+	c.review(ctx) // what a resumed session has, before anything of it is sent
 	c.srv.keepSlot(c)
 	c.place.leave()
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)

@@ -47,6 +47,8 @@ type Options struct {
 	Watermark *limits.Watermark
 	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.
 	MaxTopicLevels int
+	// ReviewLeast is how long subscriptions are not judged again by the time for which the auth plugin's answers are good; 0: 30 s.
+	ReviewLeast time.Duration
 	// ConnectTimeout is how long a client may take from when it was accepted on until CONNECT is there, a PROXY protocol header
 	// and the TLS and WebSocket handshakes included; 0: 10 s.
 	ConnectTimeout time.Duration
@@ -76,6 +78,7 @@ type Server struct {
 
 	revoked revocations
 	recent  recent
+	reviews reviews
 	pending *pending
 	connect budget
 	// inbound and outbound are Options.Inbound and Outbound.
@@ -102,6 +105,9 @@ func New(o Options) *Server {
 	}
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = connectTimeout
+	}
+	if o.ReviewLeast == 0 {
+		o.ReviewLeast = reviewLeast
 	}
 	if o.MaxTopicLevels == 0 {
 		o.MaxTopicLevels = maxTopicLevels
@@ -149,6 +155,8 @@ func (s *Server) Serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wg.Go(func() { s.relieve(s.ctx) })
+	s.wg.Add(1)
+	go s.reviewLoop()
 	for i, ln := range s.listeners {
 		l := s.o.Listeners[i]
 		s.wg.Add(1)

@@ -41,7 +41,8 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			index = append(index, i)
 		}
 	}
-	allowed, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
+	doubts := c.rights.doubts.Load()
+	allowed, until, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
 	granted := list[:0]
 	var at []int
 	for j, s := range list {
@@ -61,6 +62,10 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 		result, after = c.session.Subscribe(ctx, granted)
 		for j, code := range result {
 			codes[at[j]] = code
+		}
+		c.rights.goodUntil(until, c.srv.o.ReviewLeast)
+		if c.rights.doubts.Load() != doubts { // while it was judged or recorded
+			c.srv.queueReviews(c)
 		}
 	}
 	answer := &packet.Suback{PacketID: p.PacketID, Codes: codes}

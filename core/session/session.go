@@ -98,6 +98,7 @@ func (s *Session) Durable() bool {
 // Start lets messages flow to the client. It is called once CONNACK is in the connection's buffer.
 func (s *Session) Start() {
 	s.mu.Lock()
+	s.forgoWithdrawn()
 	s.started = true
 	s.resend = s.out.InOrder()
 	s.mu.Unlock()

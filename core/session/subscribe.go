@@ -82,6 +82,11 @@ func (s *Session) drop(sub *subscription) {
 
 // Unsubscribe ends subscriptions; it returns a code for each filter.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Code {
+	return s.endSubscriptions(ctx, filters, func() {})
+}
+
+// endSubscriptions ends subscriptions; then is called in the same moment, with mu held.
+func (s *Session) endSubscriptions(ctx context.Context, filters []string, then func()) []packet.Code {
 	codes := make([]packet.Code, len(filters))
 	done := s.change(ctx)
 	defer done()
@@ -104,12 +109,13 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 	}
 	// Two filters may share a queue; its progress is still needed then.
 	s.eachFeed(func(f *feed) { delete(refs, f.at.Ref) })
+	then()
 	s.mu.Unlock()
 	if !s.durable() || !changed {
 		return codes
 	}
 	if err := s.save(ctx); err != nil {
-		s.m.log.Warn("recording an UNSUBSCRIBE failed; the subscription may come back with the session", "client", s.id, "error", err)
+		s.m.log.Warn("recording the end of subscriptions failed; they may come back with the session", "client", s.id, "error", err)
 		for i := range codes {
 			if codes[i] == packet.Success {
 				codes[i] = packet.UnspecifiedError

@@ -3,8 +3,12 @@ package mqtttest
 import (
 	"context"
 	"sync"
+	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
 // Rules is an Authority that a test writes down. The zero value admits everybody and allows everything.
@@ -15,6 +19,12 @@ type Rules struct {
 	Exchange func(req auth.Request, method string, reauthenticate bool) (auth.Exchange, error)
 	// Allow judges an action of a client.
 	Allow func(clientID string, a auth.Action) bool
+	// Unavailable says that actions cannot be judged now; nil: they always can.
+	Unavailable func() bool
+	// Name is the plugin that clients were admitted by; empty: they are anonymous.
+	Name string
+	// GoodFor is how long answers about several actions are good; nil, or 0: for ever.
+	GoodFor func() time.Duration
 
 	mu       sync.Mutex
 	requests []auth.Request
@@ -32,7 +42,17 @@ func (r *Rules) Authenticate(ctx context.Context, req auth.Request) (*auth.Princ
 			return nil, err
 		}
 	}
-	return auth.Anonymous().Authenticate(ctx, req)
+	if r.Name == "" {
+		return auth.Anonymous().Authenticate(ctx, req)
+	}
+	return auth.New(auth.Options{Client: admitAll{}, PluginName: func() string { return r.Name }}).Authenticate(ctx, req)
+}
+
+// admitAll is a plugin that admits everybody.
+type admitAll struct{ auth.Client }
+
+func (admitAll) Authenticate(context.Context, *pluginv1.AuthenticateRequest, ...grpc.CallOption) (*pluginv1.AuthenticateResponse, error) {
+	return &pluginv1.AuthenticateResponse{}, nil
 }
 
 // Begin implements auth.Authority.
@@ -45,20 +65,32 @@ func (r *Rules) Begin(req auth.Request, method string, reauthenticate bool) (aut
 
 // Authorize implements auth.Authority.
 func (r *Rules) Authorize(_ context.Context, p *auth.Principal, a auth.Action) (bool, error) {
+	if r.Unavailable != nil && r.Unavailable() {
+		return false, auth.ErrUnavailable
+	}
 	return r.Allow == nil || r.Allow(p.ClientID(), a), nil
 }
 
 // AuthorizeAll implements auth.Authority.
-func (r *Rules) AuthorizeAll(ctx context.Context, p *auth.Principal, actions []auth.Action) ([]bool, error) {
+func (r *Rules) AuthorizeAll(ctx context.Context, p *auth.Principal, actions []auth.Action) ([]bool, time.Time, error) {
 	out := make([]bool, len(actions))
+	var err error
 	for i, a := range actions {
-		out[i], _ = r.Authorize(ctx, p, a)
+		if out[i], err = r.Authorize(ctx, p, a); err != nil {
+			return make([]bool, len(actions)), time.Time{}, err
+		}
 	}
-	return out, nil
+	if r.GoodFor == nil || r.GoodFor() == 0 {
+		return out, time.Time{}, nil
+	}
+	return out, time.Now().Add(r.GoodFor()), nil
 }
 
 // OnRevoke implements auth.Authority.
 func (r *Rules) OnRevoke(func(auth.Revocation)) {}
+
+// OnDoubt implements auth.Authority.
+func (r *Rules) OnDoubt(func(auth.Revocation)) {}
 
 // Requests are the questions that were asked, in order.
 func (r *Rules) Requests() []auth.Request {

@@ -19,6 +19,7 @@ type Message struct {
 	Recalled        bool           // known from the journal; a queue may bring the record again
 	Received        bool           // PUBREC came
 	Released        bool           // and PUBREL was, or is about to be, sent
+	Withdrawn       bool           // the client may not be sent it any more
 	Done            bool           // it is over
 	Content         *store.Message // nil once received
 	SubscriptionIDs []uint32
