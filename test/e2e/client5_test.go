@@ -16,6 +16,7 @@ type client5 struct {
 	*paho.Client
 	t       *testing.T
 	id      string
+	conn    net.Conn
 	connack *paho.Connack
 
 	mu   sync.Mutex
@@ -45,6 +46,7 @@ func (g *Gateway) tryConnect5(t *testing.T, id string, options ...option5) (*cli
 	c := &client5{t: t, id: id, lost: make(chan *paho.Disconnect, 1)}
 	nc, err := net.DialTimeout("tcp", g.TCP, patience)
 	require.NoError(t, err)
+	c.conn = nc
 	config := paho.ClientConfig{ClientID: id, Conn: nc, OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.receive},
 		OnServerDisconnect: func(d *paho.Disconnect) {
 			select {
