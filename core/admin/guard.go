@@ -2,22 +2,53 @@ package admin
 
 import (
 	"crypto/subtle"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 )
 
-// guard lets requests with the token through, whatever address they are for. Nothing under /api/ is answered without it.
-func (s *Server) guard(next http.Handler) http.Handler {
+// Role is what a token is good for.
+type Role uint8
+
+// The roles. A viewer may read, an administrator may do everything.
+const (
+	nobody Role = iota
+	Viewer
+	Administrator
+)
+
+// Token is a token besides Options.Token.
+type Token struct {
+	// Name is whose it is, for the log.
+	Name  string
+	Role  Role
+	Value string
+}
+
+// guard lets requests with a token through that is good for them, whatever address they are for. Nothing under /api/ is answered without
+// one: reading is for every role, all else for administrators.
+func (s *Server) guard(next http.Handler) http.Handler { return s.guardFor(Viewer, next) }
+
+// guardFor is guard with the least role that may read.
+func (s *Server) guardFor(reader Role, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		role, name := s.role(r)
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 		switch {
-		case !s.authorized(r):
+		case role == nobody:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			answer(w, http.StatusUnauthorized, map[string]string{"error": "the request needs the admin token, as Authorization: Bearer TOKEN; it is admin.token, or in the file admin-token in node.data_dir"})
 		case foreignOrigin(r):
 			answer(w, http.StatusForbidden, map[string]string{"error": "requests from other origins are refused"})
+		case role < reader || !reads && role < Administrator:
+			s.log().Warn("admin request refused: its token is a viewer's", "token", name, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
+			answer(w, http.StatusForbidden, map[string]string{"error": "the token is one of a viewer, who may only read; use one with the role admin"})
 		default:
+			if !reads {
+				s.log().Info("admin request", "token", name, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
+			}
 			next.ServeHTTP(w, r)
 		}
 	})
@@ -38,10 +69,38 @@ func (s *Server) open(next http.Handler) http.Handler {
 	})
 }
 
-// authorized says whether a request carries the token.
+// authorized says whether a request carries a token.
 func (s *Server) authorized(r *http.Request) bool {
+	role, _ := s.role(r)
+	return role != nobody
+}
+
+// role is what a request may do by its token, and whose token that is. Each token is compared, whichever is right.
+func (s *Server) role(r *http.Request) (role Role, name string) {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && s.o.Token != "" && subtle.ConstantTimeCompare([]byte(given), []byte(s.o.Token)) == 1
+	if !ok {
+		return nobody, ""
+	}
+	same := func(token string) bool {
+		return token != "" && subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1
+	}
+	if same(s.o.Token) {
+		role, name = Administrator, "admin.token"
+	}
+	for _, t := range s.o.Tokens {
+		if same(t.Value) {
+			role, name = t.Role, t.Name
+		}
+	}
+	return role, name
+}
+
+// log is where requests are noted.
+func (s *Server) log() *slog.Logger {
+	if s.o.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.o.Log
 }
 
 // loopback says whether only this machine can reach the server.

@@ -22,6 +22,8 @@ type Options struct {
 	Address string
 	// Token is what requests to /api/ must carry. Without one none is answered.
 	Token string
+	// Tokens are good for requests as well, as far as their roles go.
+	Tokens []Token
 	// MetricsToken has /metrics want the token, too.
 	MetricsToken bool
 	// Pprof has profiles served, to those with the token.
@@ -115,7 +117,7 @@ func (s *Server) handler() http.Handler {
 	}
 	mux.Handle("GET /metrics", metrics(promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{})))
 	if s.o.Pprof {
-		mux.Handle("/debug/pprof/", s.guard(profiles()))
+		mux.Handle("/debug/pprof/", s.guardFor(Administrator, profiles()))
 	}
 	api := newAPI(s.o.Backend, s.o.Version)
 	mux.Handle("/api/", s.guard(api))

@@ -304,6 +304,8 @@ type Admin struct {
 	Address string `yaml:"address"`
 	// Token that requests to `/api/` carry as `Authorization: Bearer TOKEN`; at least 16 bytes. Empty, which is allowed on a loopback address only: the gateway makes one at its first start and keeps it in `admin-token` in `node.data_dir`, readable by its own user only, whose commands find it.
 	Token Secret `yaml:"token"`
+	// Further tokens, each of somebody: programs that only look, or operators who are to be told apart.
+	Tokens []AdminToken `yaml:"tokens"`
 	// Whether `/metrics` wants the token, too. `/healthz` and `/readyz` never do.
 	MetricsToken bool `yaml:"metrics_token"`
 	// Whether `/debug/pprof/` answers, with the token: profiles of the running gateway for `go tool pprof`.
@@ -313,6 +315,22 @@ type Admin struct {
 	// File with the private key of the certificate, PEM.
 	KeyFile string `yaml:"key_file"`
 }
+
+// AdminToken is one token of the admin API, besides admin.token.
+type AdminToken struct {
+	// Whose it is, for the log: 1 to 64 printable characters, each name once. Required.
+	Name string `yaml:"name"`
+	// What it is good for: `viewer` (reading: GET requests, but no profiles) or `admin` (everything). Required.
+	Role string `yaml:"role"`
+	// The token itself, at least 16 bytes, each once. Required.
+	Token Secret `yaml:"token"`
+}
+
+// The values of admin.tokens[].role.
+const (
+	RoleAdmin  = "admin"
+	RoleViewer = "viewer"
+)
 
 // Plugins says where plugin executables are and which are trusted.
 type Plugins struct {

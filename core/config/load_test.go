@@ -57,7 +57,7 @@ store:
   rocketmq: {namesrv: ["a:1", "b:2"], access_key: ak, secret_key: sk, security_token: st, dispatch: lean, producer: remoting, tls: {enabled: true, ca_file: ca.pem, insecure_skip_verify: true}}
   local: {path: msgs, sync: 1s, retention: 24h}
 topics: {queues: 8, max_filters: 7, fallback: fb}
-admin: {address: "0.0.0.0:8080", token: tok-of-16-letters}
+admin: {address: "0.0.0.0:8080", token: tok-of-16-letters, tokens: [{name: grafana, role: viewer, token: a-viewers-token-1}]}
 plugins: {dir: pl, checksums: {auth-hmac: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}}
 log: {level: debug, format: json}
 `, nil, nil)

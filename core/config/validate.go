@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 var (
@@ -150,17 +151,43 @@ func (c *Config) validateAdmin(p *problems) {
 			p.add("admin.address", "%s is taken by listeners[%d]", quote(c.Admin.Address), i)
 		}
 	}
+	c.validateAdminTokens(p)
 	if c.Admin.Token == "" && !loopback(c.Admin.Address) {
 		p.add("admin.token", "wants a token, because admin.address %s is not a loopback address", quote(c.Admin.Address))
 	}
-	if n := len(c.Admin.Token); n > 0 && n < minToken {
-		p.add("admin.token", "has %d bytes; a token that cannot be guessed has at least %d, such as the output of: openssl rand -hex 16", n, minToken)
+	if c.Admin.Token != "" {
+		validateToken(p, "admin.token", c.Admin.Token)
 	}
 	if (c.Admin.CertFile == "") != (c.Admin.KeyFile == "") {
 		p.add("admin.cert_file", "cert_file and key_file go together: set both or none")
 	}
-	if strings.ContainsFunc(string(c.Admin.Token), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		p.add("admin.token", "wants printable ASCII without spaces, because it travels in an HTTP header")
+}
+
+// validateToken checks that a token cannot be guessed and can be sent.
+func validateToken(p *problems, key string, token Secret) {
+	if n := len(token); n < minToken {
+		p.add(key, "has %d bytes; a token that cannot be guessed has at least %d, such as the output of: openssl rand -hex 16", n, minToken)
+	}
+	if strings.ContainsFunc(string(token), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		p.add(key, "wants printable ASCII without spaces, because it travels in an HTTP header")
+	}
+}
+
+func (c *Config) validateAdminTokens(p *problems) {
+	names, tokens := map[string]bool{}, map[Secret]bool{c.Admin.Token: true}
+	for i, t := range c.Admin.Tokens {
+		key := fmt.Sprintf("admin.tokens[%d]", i)
+		if n := len(t.Name); n < 1 || n > 64 || strings.ContainsFunc(t.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			p.add(key+".name", "wants 1 to 64 printable characters that say whose token it is")
+		} else if names[t.Name] {
+			p.add(key+".name", "%s is there twice; give each token a name of its own", quote(t.Name))
+		}
+		oneOf(p, key+".role", t.Role, RoleAdmin, RoleViewer)
+		validateToken(p, key+".token", t.Token)
+		if t.Token != "" && tokens[t.Token] {
+			p.add(key+".token", "is the token of somebody else as well; make one for each")
+		}
+		names[t.Name], tokens[t.Token] = true, true
 	}
 }
 

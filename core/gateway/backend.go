@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
@@ -116,4 +117,16 @@ func (b *backend) Info() admin.Info {
 	applied := b.g.reloads.present()
 	return admin.Info{Node: b.g.id, Version: b.g.version, Started: b.g.started, Uptime: time.Since(b.g.started).Round(time.Second).String(),
 		Connections: b.g.mqtt.Connections(), Store: b.g.cfg.Store.Type, Auth: applied.Auth.Plugin, Meta: applied.Meta.Plugin}
+}
+
+// adminTokens are the tokens of the admin API besides admin.token.
+func (g *Gateway) adminTokens() []admin.Token {
+	out := make([]admin.Token, len(g.cfg.Admin.Tokens))
+	for i, t := range g.cfg.Admin.Tokens {
+		out[i] = admin.Token{Name: t.Name, Role: admin.Viewer, Value: t.Token.Reveal()}
+		if t.Role == config.RoleAdmin {
+			out[i].Role = admin.Administrator
+		}
+	}
+	return out
 }
