@@ -380,3 +380,24 @@ func TestAnActivePluginComesBackAfterARollBack(t *testing.T) {
 	require.NoError(t, f.Activate(t.Context()))
 	require.Equal(t, ok, f.login("anna", "c", "alice-password"))
 }
+
+func TestRulesThatGoByAClientIdentifierOfTheUsersChoiceAreWarnedOf(t *testing.T) {
+	const rule = "rules: [{effect: allow, topic: \"cmd/%c/#\"}]"
+	one := func(more string) string {
+		return "users:\n  - {username: alice, password_hash: \"" + aliceHash + "\", " + more + "}\n"
+	}
+	for more, warned := range map[string]bool{
+		rule:                             true,
+		rule + ", client_ids: [alice-1]": false,
+		"rules: [{effect: deny, topic: \"cmd/%c/#\"}, {effect: allow, topic: \"cmd/%u/#\"}]": false,
+	} {
+		f := activate(t, one(more))
+		require.Equal(t, warned, strings.Contains(f.log.String(), "rules with %c"), "%s: %s", more, f.log)
+		if warned {
+			require.Contains(t, f.log.String(), "users=[alice]")
+			continue
+		}
+		f.write(t, one(rule))
+		require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "rules with %c") }, 10*time.Second, 10*time.Millisecond, more)
+	}
+}

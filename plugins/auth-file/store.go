@@ -13,6 +13,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/plugins/internal/trustedfile"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
 const (
@@ -133,7 +134,27 @@ func (s *store) replace(before, next *users) {
 		return
 	}
 	s.revoked.add(gone)
+	if removed+changed+added > removed {
+		s.warnOfClientIDs(next)
+	}
 	s.log.Info("users were read again", "file", s.path, "users", len(next.byName), "added", added, "changed", changed, "removed", removed)
+}
+
+// maxWarned bounds how many users one warning names.
+const maxWarned = 8
+
+// warnOfClientIDs names the users whose rules go by a client identifier that they choose themselves.
+func (s *store) warnOfClientIDs(u *users) {
+	var names []string
+	for _, v := range u.all {
+		if len(v.ClientIDs) == 0 && topicrules.UsesClientID(v.Rules) {
+			names = append(names, v.Username)
+		}
+	}
+	if len(names) > 0 {
+		s.log.Warn("rules with %c of users who may use any client identifier: each can do what the rules allow to any other client of theirs; list their client_ids",
+			"file", s.path, "count", len(names), "users", names[:min(len(names), maxWarned)])
+	}
 }
 
 // health says why the file of now is not in use.

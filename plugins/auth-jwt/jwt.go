@@ -63,6 +63,9 @@ func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 			"tokens for any audience are taken; whoever else trusts these keys can be sent tokens that are good here: set audiences",
 		)
 	}
+	if p.config.ClientIDClaim == "" && topicrules.UsesClientID(p.config.Rules) {
+		setup.Log.Warn("rules with %c, and client identifiers that clients choose: each can do what the rules allow to any other client; set client_id_claim")
+	}
 	p.verifier = newVerifier(&p.config, static, sources)
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"maps"
 	"strings"
 	"testing"
@@ -9,7 +10,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
+	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
 func TestClaimsDecideWhoMayConnect(t *testing.T) {
@@ -240,4 +243,17 @@ func TestClientsOfAnotherPluginAreJudgedByTheRulesOfTheConfigurationOrDenied(t *
 	require.False(t, may(t, strict, stranger, "+other"))
 	forged := admitted(&pluginv1.AuthenticateResponse{Attributes: map[string]string{rulesAttribute: "{"}}, "c")
 	require.False(t, may(t, judge, forged, "+own/ann/c"))
+}
+
+func TestRulesThatGoByAClientIdentifierOfTheClientsChoiceAreWarnedOf(t *testing.T) {
+	for block, warned := range map[string]bool{
+		`"rules": [{"effect": "allow", "topic": "cmd/%c/#"}]`:                           true,
+		`"rules": [{"effect": "allow", "topic": "cmd/%c/#"}], "client_id_claim": "sub"`: false,
+		`"rules": [{"effect": "allow", "topic": "cmd/%u/#"}]`:                           false,
+	} {
+		log := &testlog.Buffer{}
+		setup := sdk.Setup{Config: []byte(`{"keys": [{"secret": "` + secret + `"}], ` + block + `}`), Log: slog.New(slog.NewTextHandler(log, nil))}
+		require.Empty(t, (&plugin{}).Configure(t.Context(), setup))
+		require.Equal(t, warned, strings.Contains(log.String(), "rules with %c"), "%s: %s", block, log)
+	}
 }

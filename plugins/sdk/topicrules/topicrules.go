@@ -8,6 +8,7 @@ package topicrules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
@@ -22,6 +23,12 @@ type Rule struct {
 
 // String writes a rule as it is configured.
 func (r Rule) String() string { return fmt.Sprintf("%s %s %s", r.Effect, r.Action, r.Topic) }
+
+// UsesClientID reports whether a rule of allow depends on the client identifier (%c). Where a user may choose its client identifiers,
+// such a rule lets it do what the rule allows to any client: whoever knows the user's password takes another's identifier.
+func UsesClientID(rules []Rule) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool { return r.Effect == Allow && strings.Contains(r.Topic, "%c") })
+}
 
 // Subject is whom rules are about. What it holds must have been proven: a name that the client merely claims would let it
 // choose its own rights.
