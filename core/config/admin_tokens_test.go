@@ -25,7 +25,7 @@ func TestTokensOfTheAdminAPIAreChecked(t *testing.T) {
 		"{name: a, role: viewer, tokn: 0123456789abcdef}":          "admin.tokens[0].tokn",
 	} {
 		path := filepath.Join(t.TempDir(), "c.yaml")
-		text := []byte("admin: {token: the-main-token-16, tokens: ["+tokens+"]}\n")
+		text := []byte("admin: {token: the-main-token-16, tokens: [" + tokens + "]}\n")
 		require.NoError(t, os.WriteFile(path, text, 0o600))
 		_, err := Load(path, nil, nil)
 		if want == "" {

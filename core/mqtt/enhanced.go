@@ -138,13 +138,13 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 	}
 	code := packet.ContinueAuthentication
 	if a.Principal != nil {
-		if !c.session.Renewed(ownerOf(a.Principal), a.Principal) {
-			return c.fail(packet.NotAuthorized, "the client authenticated again as somebody else than its session belongs to")
-		}
 		code = packet.Success
 		// Decisions are the principal's, so those about the old one are gone with it.
 		c.principal = a.Principal
 		c.admitted.Store(a.Principal)
+		c.session.Renewed(ownerOf(a.Principal), a.Principal)
+		c.rights.doubts.Add(1)
+		c.srv.queueReviews(c) // by what it may now
 		c.expireWith(a.Principal)
 		c.abandon()
 		c.log.Debug("client authenticated anew", "client", c.clientID, "identity", a.Principal.Identity())

@@ -65,21 +65,17 @@ func (s *Session) Owner() meta.Owner {
 	return s.owner
 }
 
-// Renewed takes the identity of a client that was authenticated again. It returns false where it is another one, which may not have
-// the session.
-func (s *Session) Renewed(owner meta.Owner, p *auth.Principal) bool {
+// Renewed takes the identity of a client that was authenticated again while it is connected. Where it is another one, it has proven both,
+// and the session goes with it.
+func (s *Session) Renewed(owner meta.Owner, p *auth.Principal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.m.mayHave(Request{Owner: owner}, s.owner) != nil {
-		return false
-	}
 	s.owner = owner
 	if s.will != nil && p != nil {
 		will := *s.will
 		will.By = p
 		s.will = &will
 	}
-	return true
 }
 
 // ErrNoSession: there is no such session. ErrElsewhere: its client is connected to another node.
