@@ -124,6 +124,10 @@ proto: $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
 proto-freeze: ## Freeze the contract as it is, at a release; see plugins/proto/COMPATIBILITY.md
 	cd plugins/proto && $(BUF) build --exclude-source-info -o frozen/v1.binpb
 
+.PHONY: fault
+fault: ## Subscribers that move among three gateways all the time, on RocketMQ; CASE=name of a test
+	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-5.4.0} go test -tags fault -count=1 -v -timeout 10m -run '$(or $(CASE),TestSubscribersThatMove)' ./test/e2e
+
 .PHONY: bench
 bench: build test-packages ## Measure throughput and latency
 	go run ./test/bench -bin bin -rocketmq $(firstword $(ROCKETMQ_VERSIONS))

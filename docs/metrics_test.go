@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -68,8 +69,11 @@ func kindOf(m prometheus.Collector) string {
 
 // metricsOf makes what registers metrics, by directory. Nothing is started.
 var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
-	"core/limits":   func(_ *testing.T, r prometheus.Registerer) { limits.NewWatermark(1).Register(r) },
-	"core/auth":     func(_ *testing.T, r prometheus.Registerer) { auth.New(auth.Options{Registerer: r}) },
+	"core/limits": func(_ *testing.T, r prometheus.Registerer) { limits.NewWatermark(1).Register(r) },
+	"core/auth":   func(_ *testing.T, r prometheus.Registerer) { auth.New(auth.Options{Registerer: r}) },
+	"core/cluster": func(_ *testing.T, r prometheus.Registerer) {
+		cluster.New(cluster.Options{NodeID: "node", Registerer: r})
+	},
 	"core/delivery": func(_ *testing.T, r prometheus.Registerer) { delivery.New(delivery.Options{Registerer: r}).Close() },
 	"core/meta": func(t *testing.T, r prometheus.Registerer) {
 		t.Helper()

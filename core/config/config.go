@@ -47,6 +47,8 @@ type Node struct {
 	ID string `yaml:"id"`
 	// Directory for what this node keeps on disk: its generated id, the local store, and files of plugins. Created when missing.
 	DataDir string `yaml:"data_dir"`
+	// How long a node is waited for that does not answer, before its clients may connect elsewhere; between 2s and 10s. A node that cannot read what the others tell it for most of this time holds its sessions.
+	Lease time.Duration `yaml:"lease"`
 }
 
 // ListenerType says how MQTT is carried on a listener.

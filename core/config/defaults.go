@@ -28,7 +28,7 @@ const DefaultPermissions = "0600"
 // absolute. Each call returns a value of its own.
 func Default() *Config {
 	return &Config{
-		Node: Node{DataDir: "data"},
+		Node: Node{DataDir: "data", Lease: 10 * time.Second},
 		Listeners: []Listener{
 			{Type: ListenerTCP, Address: "127.0.0.1:1883"},
 			{Type: ListenerWS, Address: "127.0.0.1:8083", Path: DefaultWSPath},

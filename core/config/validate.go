@@ -39,6 +39,7 @@ func (c *Config) validate(p *problems) {
 	if c.Node.ID != "" && !nodeIDPattern.MatchString(c.Node.ID) {
 		p.add("node.id", "%s wants 1 to 64 of letters, digits, '.', '_' and '-'", quote(c.Node.ID))
 	}
+	duration(p, "node.lease", c.Node.Lease, 2*time.Second, 10*time.Second)
 	if c.Node.DataDir == "" {
 		p.add("node.data_dir", "wants a directory")
 	}

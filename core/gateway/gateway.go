@@ -14,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/catalog"
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -64,6 +65,7 @@ type Gateway struct {
 	catalog    *catalog.Catalog
 	hub        *delivery.Hub
 	publisher  *publish.Publisher
+	cluster    *cluster.Cluster // nil where the store is this process's own
 	sessions   *session.Manager
 	mqtt       *mqtt.Server
 	admin      *admin.Server
@@ -137,6 +139,12 @@ func (g *Gateway) Start(ctx context.Context) error {
 	if err := g.await(ctx); err != nil {
 		return err
 	}
+	if g.cluster != nil {
+		if err := g.cluster.Start(ctx); err != nil {
+			return err
+		}
+		g.push(func(context.Context) { g.cluster.Close() })
+	}
 	g.sessions.Start()
 	g.push(func(ctx context.Context) { g.sessions.Close(ctx) })
 	g.mqtt.Serve()
@@ -195,8 +203,14 @@ func (g *Gateway) build() error {
 	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained,
 		MaxBuffered: g.memory.windows, Log: g.log, Registerer: g.registry})
 	g.catalog.Watch(g.hub)
+	if !st.Limits().Exclusive {
+		g.cluster = cluster.New(cluster.Options{NodeID: g.id, Store: st, Ensure: g.catalog.EnsureOwn, Nodes: g.nodes,
+			Yield:    func(ctx context.Context, cl *cluster.Claim, ends bool) { g.sessions.Yield(ctx, cl, ends) },
+			Unfenced: func() { g.sessions.Resume() }, Lease: g.cfg.Node.Lease, Log: g.log, Registerer: g.registry})
+	}
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,
-		Meta: g.meta, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory), Judge: g.authority,
+		Meta: g.meta, Cluster: g.cluster, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory),
+		Judge:     g.authority,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log,
 		Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
@@ -226,6 +240,16 @@ func (g *Gateway) build() error {
 	g.push(func(context.Context) { g.publisher.Close() })
 	g.push(func(context.Context) { g.hub.Close() })
 	return nil
+}
+
+// nodes names the nodes that are known to live.
+func (g *Gateway) nodes() []string {
+	live := g.meta.Nodes()
+	ids := make([]string, len(live))
+	for i := range live {
+		ids[i] = live[i].ID
+	}
+	return ids
 }
 
 // alive reports whether a node is known to live.

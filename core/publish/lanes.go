@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -129,6 +131,42 @@ func (ls *lanes) leave(j *job) *job {
 		delete(s.last, j.key)
 	}
 	return j.next
+}
+
+// settleLook is how often Settle looks.
+const settleLook = 2 * time.Millisecond
+
+// Settle waits until nothing that a client has published is under way or waits, or until ctx ends. The client's lanes are stopped
+// before. It looks through the lanes of all clients, so it is for what happens now and then.
+func (p *Publisher) Settle(ctx context.Context, client string) {
+	for p.lanes.holds(client) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleLook):
+		}
+	}
+}
+
+// holds reports whether there is a lane of a client.
+func (ls *lanes) holds(client string) bool {
+	for i := range ls.shards {
+		if ls.shards[i].holds(client + "\x00") {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *shard) holds(prefix string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.last {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // One publishes a message for the gateway itself (a will, for instance), behind what the client sent to its topic before, and

@@ -57,6 +57,9 @@ func (m *Manager) commitLoop() {
 			return
 		case <-time.After(m.o.CommitInterval):
 		}
+		if m.o.Cluster.Fenced() {
+			continue // another node may have the sessions
+		}
 		var wg sync.WaitGroup
 		for s := range m.commits.take() {
 			limit <- struct{}{}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
@@ -55,6 +56,8 @@ type Request struct {
 	Conn           Conn
 	// RemoteAddr and Listener are shown to operators.
 	RemoteAddr, Listener string
+
+	claim *cluster.Claim // the client id is this node's; set by Connect
 }
 
 // Will is a will message and how long its publication waits.

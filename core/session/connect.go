@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/record"
@@ -36,18 +37,38 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	for try := 1; ; try++ {
 		rec, unread := m.load(ctx, r)
 		if err := m.mayResume(r, rec); err != nil {
+			r.claim.Release()
 			return nil, false, err
 		}
 		if try == 1 {
 			m.cancelWill(r.ClientID, r.CleanStart)
+			if r.claim, err = m.claim(ctx, r); err != nil {
+				return nil, false, err
+			}
+			if m.o.Cluster.Shared() {
+				continue // another node may have changed the session until now
+			}
 		}
 		s, present, err := m.admit(ctx, r, old, rec, unread)
-		if !errors.Is(err, meta.ErrConflict) || try == connectTries {
-			return s, present, err
+		if errors.Is(err, meta.ErrConflict) && try < connectTries {
+			// The session was written meanwhile: it is loaded again, and this connection is the newer one still.
+			old = nil
+			continue
 		}
-		// Another node wrote the session meanwhile: it is loaded again, and this connection is the newer one still.
-		old = nil
+		if err != nil {
+			r.claim.Release()
+		}
+		return s, present, err
 	}
+}
+
+// claim waits until the client id is this node's: then no other node has a connection of it, or changes its session.
+func (m *Manager) claim(ctx context.Context, r Request) (*cluster.Claim, error) {
+	if m.o.Cluster == nil {
+		return nil, nil //nolint:nilnil // this node is alone
+	}
+	return m.o.Cluster.Claim(ctx, r.ClientID, cluster.Want{Transient: r.CleanStart && r.Expiry == 0, Fresh: r.CleanStart,
+		Owner: m.claimOwner(r.Owner)})
 }
 
 // Refusal is the CONNACK code for an error of Connect, with a reason for the client.
@@ -57,6 +78,8 @@ func Refusal(err error) (code packet.Code, reason string) {
 		return packet.ClientIdentifierNotValid, "the client id has a session of another user"
 	case errors.Is(err, ErrClientID):
 		return packet.ClientIdentifierNotValid, "the client id is too long for a session that is kept"
+	case errors.Is(err, cluster.ErrTakenOver):
+		return packet.ServerBusy, "another connection uses this client id"
 	case errors.Is(err, meta.ErrLimit):
 		return packet.QuotaExceeded, "there is no room for another session"
 	default:
@@ -149,7 +172,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.link = link{conn: r.Conn, username: r.Username, version: r.Version, remoteAddr: r.RemoteAddr, listener: r.Listener,
 		connected: time.Now(), window: r.ReceiveMaximum}
 	s.generation++
-	s.expiry, s.will, s.owner = r.Expiry, r.Will, r.Owner
+	s.expiry, s.will, s.owner, s.claim = r.Expiry, r.Will, r.Owner, r.claim
 	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
 		s.expire.Stop()

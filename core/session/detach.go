@@ -57,6 +57,7 @@ func (s *Session) takeOver(ctx context.Context) {
 	}
 	s.m.metrics.takeovers.Inc()
 	s.m.log.Info("client connected again; closing its older connection", "client", s.id)
+	s.lastAcks()
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")
 	s.detach(ctx, c, Ending{})
 }
@@ -98,10 +99,11 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	}
 	s.rewind()
 	s.leaveGroups()
-	will := s.will
-	s.will = nil
+	will, claim := s.will, s.claim
+	s.will, s.claim = nil, nil
 	ends := s.expiry == 0
 	s.mu.Unlock()
+	defer claim.Release() // once all is committed and recorded
 	s.m.mu.Lock()
 	s.m.online--
 	closing := s.m.closed

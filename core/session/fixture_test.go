@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lmqgate/lmqgate/core/catalog"
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/meta/metatest"
@@ -35,7 +36,12 @@ type node struct {
 	hub     delivery.Options
 	topics  catalog.Options
 	wrap    func(store.Store) store.Store // what sessions see of the store
+	// id is the node's; beside is another node, whose store and metadata it shares; named are the nodes of the cluster, if it is in one.
+	id     string
+	beside *node
+	named  []string
 
+	own   *local.Store
 	store *storetest.Faulty
 	meta  *metadata
 	pub   *publish.Publisher
@@ -159,14 +165,19 @@ func inVirtualTime(t *testing.T, f func(t *testing.T, n *node), change ...func(*
 
 func startNode(t *testing.T, change ...func(*node)) *node {
 	t.Helper()
-	n := &node{t: t, dir: filepath.Join(t.TempDir(), "store"), backend: metatest.New(metatest.Full())}
+	n := &node{t: t, id: "node", dir: filepath.Join(t.TempDir(), "store")}
 	n.topics = catalog.Options{Dispatch: catalog.Lean, AutoCreate: true, Queues: 1}
 	for _, f := range change {
 		f(n)
 	}
+	if n.backend == nil && n.beside == nil {
+		n.backend = metatest.New(metatest.Full())
+	}
 	t.Cleanup(func() {
 		n.stop()
-		n.backend.Close()
+		if n.beside == nil {
+			n.backend.Close()
+		}
 	})
 	n.start()
 	return n
@@ -176,14 +187,19 @@ func startNode(t *testing.T, change ...func(*node)) *node {
 func (n *node) start() {
 	n.t.Helper()
 	ctx := context.Background()
-	st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: time.Second, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
-	require.NoError(n.t, err)
-	n.store = storetest.NewFaulty(st)
+	if n.beside == nil {
+		st, err := local.New(local.Options{Path: n.dir, Sync: local.SyncInterval, SyncInterval: time.Second, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
+		require.NoError(n.t, err)
+		n.own, n.store = st, storetest.NewFaulty(st)
+	} else {
+		n.own, n.store, n.backend = n.beside.own, n.beside.store, n.beside.backend
+	}
+	st := n.own
 	var seen store.Store = n.store
 	if n.wrap != nil {
 		seen = n.wrap(n.store)
 	}
-	md, err := meta.New(meta.Options{Client: n.backend.Client(), Traits: n.backend.Traits, NodeID: "node"})
+	md, err := meta.New(meta.Options{Client: n.backend.Client(), Traits: n.backend.Traits, NodeID: n.id})
 	require.NoError(n.t, err)
 	n.meta = &metadata{Meta: md}
 	n.topics.Store, n.topics.Meta = seen, md
@@ -193,19 +209,39 @@ func (n *node) start() {
 	hub := delivery.New(n.hub)
 	topics.Watch(hub)
 	o := n.options
-	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = "node", seen, hub, topics, n.pub, n.meta
+	o.Cluster = n.claims(topics)
+	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = n.id, seen, hub, topics, n.pub, n.meta
 	n.Manager = NewManager(o)
 	require.NoError(n.t, md.Start(ctx))
-	require.NoError(n.t, st.Start(ctx))
+	if n.beside == nil {
+		require.NoError(n.t, st.Start(ctx))
+	}
 	n.eventually("the node is ready", func() bool { return md.Ready() == nil && st.Ready(ctx) == nil })
+	if o.Cluster != nil {
+		require.NoError(n.t, o.Cluster.Start(ctx))
+	}
 	n.Start()
 	n.stop = func() {
 		n.Close(ctx)
+		if o.Cluster != nil {
+			o.Cluster.Close()
+		}
 		hub.Close()
 		n.pub.Close()
-		_ = st.Close()
+		if n.beside == nil {
+			_ = st.Close()
+		}
 		_ = md.Close()
 	}
+}
+
+// claims makes the node's part of a cluster; nil where it is in none.
+func (n *node) claims(topics *catalog.Catalog) *cluster.Cluster {
+	if len(n.named) == 0 {
+		return nil
+	}
+	return cluster.New(cluster.Options{NodeID: n.id, Store: n.store, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
+		Yield: func(ctx context.Context, cl *cluster.Claim, ends bool) { n.Yield(ctx, cl, ends) }, Unfenced: func() { n.Resume() }})
 }
 
 // restart stops the node in good order and starts it again.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -60,6 +61,8 @@ type Options struct {
 	Catalog   Catalog
 	Publisher *publish.Publisher
 	Meta      Metadata
+	// Cluster makes sure that a client id is connected once in the cluster; nil: this node is the only one.
+	Cluster *cluster.Cluster
 	// Alive reports whether a node of the cluster is known to live; nil: only this one is.
 	Alive func(node string) bool
 	// ExpiryMax bounds how long sessions outlive their connections; 0: no bound.

@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -35,6 +37,15 @@ func (m *Manager) mayHave(r Request, owner meta.Owner) error {
 		return nil
 	}
 	return &Other{owner}
+}
+
+// claimOwner is whose a claim in the cluster is: another identity does not get the client id from it. Empty: anybody does.
+func (m *Manager) claimOwner(o meta.Owner) string {
+	if m.o.AnyOwner || !o.Known() {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(o.Name))
+	return hex.EncodeToString(sum[:8])
 }
 
 // mayReplace refuses a client that would close the connection of another identity. One that is ending already, with a session that

@@ -202,13 +202,13 @@ func TestTheTopicsOfAJournalHaveABound(t *testing.T) {
 }
 
 func TestAJournalThatCannotBeReadDoesNotKeepTheClientOut(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		brokers.add(t, "second")
 		c := n.connect("c", durable)
 		require.NoError(t, c.send(7, "T/a", "m"))
 		n.crash()
-		brokers.set(func(c *cluster) { c.down["second"] = true })
+		brokers.set(func(c *brokerSet) { c.down["second"] = true })
 		c = n.connect("c", durable)
 		known, err := c.release(7)
 		require.NoError(t, err)

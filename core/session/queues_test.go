@@ -13,12 +13,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-func on(broker string) func(*cluster) { return func(c *cluster) { c.next = broker } }
+func on(broker string) func(*brokerSet) { return func(c *brokerSet) { c.next = broker } }
 
 func TestABrokerThatJoinsIsReadFromItsBeginning(t *testing.T) {
 	for _, how := range []string{"while the client is connected", "while it sleeps"} {
 		t.Run(how, func(t *testing.T) {
-			var brokers *cluster
+			var brokers *brokerSet
 			inVirtualTime(t, func(t *testing.T, n *node) {
 				c := n.connect("c", durable)
 				c.subscribe(1, "T/+", "#")
@@ -53,7 +53,7 @@ func TestABrokerThatJoinsIsReadFromItsBeginning(t *testing.T) {
 }
 
 func TestABrokerThatIsDownHoldsUpOnlyItsOwnMessages(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		brokers.add(t, "second")
 		c := n.connect("c", durable)
@@ -65,36 +65,36 @@ func TestABrokerThatIsDownHoldsUpOnlyItsOwnMessages(t *testing.T) {
 		n.publish(1, "T/a", "missed on the second")
 		brokers.set(on("local"))
 		n.publish(1, "T/a", "missed on the first")
-		brokers.set(func(c *cluster) { c.down["second"] = true })
+		brokers.set(func(c *brokerSet) { c.down["second"] = true })
 		c = n.connect("c", durable)
 		c.gets("missed on the first")
 		n.publish(1, "T/a", "more")
 		c.gets("more")
 		time.Sleep(time.Minute)
-		brokers.set(func(c *cluster) { c.down["second"] = false })
+		brokers.set(func(c *brokerSet) { c.down["second"] = false })
 		c.gets("missed on the second")
 	}, inCluster(&brokers, store.Limits{}))
 }
 
 func TestASubscriptionIsGrantedWhileOneOfTwoBrokersIsDown(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		brokers.add(t, "second")
 		c := n.connect("c", durable)
 		time.Sleep(3 * time.Second) // the starts of its point-to-point queues are committed
-		brokers.set(func(c *cluster) { c.down["second"] = true })
+		brokers.set(func(c *brokerSet) { c.down["second"] = true })
 		c.subscribe(1, "T/+")
 		n.publish(1, "T/a", "1")
 		c.gets("1")
 		time.Sleep(time.Minute)
-		brokers.set(func(c *cluster) { c.down["second"], c.next = false, "second" })
+		brokers.set(func(c *brokerSet) { c.down["second"], c.next = false, "second" })
 		n.publish(1, "T/a", "2")
 		c.gets("2")
 	}, inCluster(&brokers, store.Limits{}))
 }
 
 func TestWhereQueuesHaveOneFeederAFilterOfEveryTopicHasAQueueForEach(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.publish(0, "T/a", "before")
 		c := n.connect("c", durable)
@@ -120,7 +120,7 @@ func TestWhereQueuesHaveOneFeederAFilterOfEveryTopicHasAQueueForEach(t *testing.
 }
 
 func TestWhetherATopicHasGrown(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.publish(0, "T/a", "m")
 		known := map[string]int{}
@@ -129,9 +129,9 @@ func TestWhetherATopicHasGrown(t *testing.T) {
 		brokers.add(t, "second")
 		require.True(t, n.grown(known, "T"))
 		require.False(t, n.grown(known, "T"))
-		brokers.set(func(c *cluster) { c.fails = store.ErrUnavailable })
+		brokers.set(func(c *brokerSet) { c.fails = store.ErrUnavailable })
 		require.False(t, n.grown(known, "T"))
-		brokers.set(func(c *cluster) { c.fails, c.limits.SingleFeeder = nil, true })
+		brokers.set(func(c *brokerSet) { c.fails, c.limits.SingleFeeder = nil, true })
 		require.True(t, n.grown(known, ""))
 		n.publish(0, "U/a", "m")
 		require.True(t, n.grown(known, ""), "one topic more")

@@ -49,7 +49,7 @@ func TestADisconnectionWhileTheJournalIsRecorded(t *testing.T) {
 }
 
 func TestAReconnectWhileTheLastConnectionsQueuesAreStillBeingOpened(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(_ *testing.T, n *node) {
 		c := n.connect("c", durable)
 		c.subscribe(1, "T/+")
@@ -57,14 +57,14 @@ func TestAReconnectWhileTheLastConnectionsQueuesAreStillBeingOpened(t *testing.T
 		c.next() // in flight, so the session stays in memory
 		c.drop()
 		for range 5 {
-			brokers.set(func(b *cluster) { b.fails = store.ErrUnavailable })
+			brokers.set(func(b *brokerSet) { b.fails = store.ErrUnavailable })
 			c = n.connect("c", durable)
 			again := time.Now().Add(retryDelay)
 			c.drop()
-			brokers.set(func(b *cluster) { b.busy = 5 })
+			brokers.set(func(b *brokerSet) { b.busy = 5 })
 			time.Sleep(time.Until(again)) // now the second connection's queues are being looked for
 			c = n.connect("c", durable)
-			brokers.set(func(b *cluster) { b.busy, b.fails = 0, nil })
+			brokers.set(func(b *brokerSet) { b.busy, b.fails = 0, nil })
 			c.drop()
 		}
 		c = n.connect("c", durable)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -40,6 +41,7 @@ type Session struct {
 	epoch      int64
 	adopts     bool // progress that an upstream gateway committed is taken over
 	will       *Will
+	claim      *cluster.Claim // of the connection to the client id; nil where the node is alone by its configuration
 	expire     *time.Timer
 
 	subs    map[string]*subscription
@@ -73,6 +75,7 @@ type link struct {
 	window     int     // QoS 1 and 2 messages that may be in flight to the client
 	started    bool    // messages may flow
 	full       bool    // the connection's buffer is full
+	leaving    bool    // a newer connection takes over: nothing more is sent
 	ending     *Ending // how the connection ends, once the client has said it
 }
 

@@ -106,7 +106,7 @@ func TestAMemberTakesNoMoreThanItHasRoomFor(t *testing.T) {
 }
 
 func TestAGroupReadsTheQueuesOfBrokersThatJoin(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		a := n.connect("a", clean)
 		a.subscribe(1, "$share/g/T/+")
@@ -121,17 +121,17 @@ func TestAGroupReadsTheQueuesOfBrokersThatJoin(t *testing.T) {
 }
 
 func TestAMemberThatSleepsComesBackToItsGroup(t *testing.T) {
-	var brokers *cluster
+	var brokers *brokerSet
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		a := n.connect("a", durable)
 		a.subscribe(1, "$share/g/T/+")
 		a.leave()
 		n.publish(1, "T/a", "1")
-		brokers.set(func(c *cluster) { c.fails = store.ErrUnavailable })
+		brokers.set(func(c *brokerSet) { c.fails = store.ErrUnavailable })
 		a = n.connect("a", durable)
 		time.Sleep(time.Minute)
 		require.Zero(t, a.waiting())
-		brokers.set(func(c *cluster) { c.fails = nil })
+		brokers.set(func(c *brokerSet) { c.fails = nil })
 		a.gets("1")
 	}, inCluster(&brokers, store.Limits{}))
 }

@@ -64,7 +64,7 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 		m.mu.Unlock()
 		if !closed {
 			defer m.wg.Done()
-			m.publishWill(id, w)
+			m.publishDelayed(id, w)
 		}
 	})}
 }
@@ -86,6 +86,20 @@ func (m *Manager) cancelWill(id string, ends bool) {
 	if stopped && ends {
 		m.run(func() { m.publishWill(id, w.will) })
 	}
+}
+
+// publishDelayed publishes a will whose delay is over, unless its client came back to another node, which has removed or replaced the
+// record of it then [MQTT-3.1.3-9].
+func (m *Manager) publishDelayed(id string, w *Will) {
+	if m.o.Cluster != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
+		back := m.isBack(ctx, id, w)
+		cancel()
+		if back {
+			return
+		}
+	}
+	m.publishWill(id, w)
 }
 
 // publishWill publishes a will, if its client still may, and then removes its record, so that it is published at least once.

@@ -2,7 +2,7 @@
 //
 // It validates names and filters (MQTT 5.0, sections 1.5.4 and 4.7), matches them (Match for one pair, Trie for one name against
 // many filters), returns their first-level topic (First), and names their light message queues (Queue, P2PQueue, RetryQueue,
-// P2PBucket, ExchangeQueue, SessionQueue).
+// P2PBucket, ExchangeQueue, SessionQueue, InboxQueue).
 //
 // The package only computes. It opens nothing, starts no goroutine, and imports nothing else of lmqgate. It does not decide who may
 // use a topic, or whether a first-level topic exists.
@@ -14,7 +14,7 @@
 //
 //	plain     T, T%a%, %p2p%c%, %retry%c%    no "%" at all, or "%" as the last byte
 //	escaped   T%a~2Cb%%e                     a topic or filter that has no plain name
-//	own       %p2p%a~2Cb%%o                  a p2p or retry queue whose client id has no plain name; ExchangeQueue, SessionQueue
+//	own       %p2p%a~2Cb%%o                  a p2p or retry queue whose client id has no plain name; ExchangeQueue, SessionQueue, InboxQueue
 //	bucket    p2pbucket%07%b                 see P2PBucket
 //	hashed    T%<SHA-256 in hex>%h           any of the above that would be too long for a broker
 //

@@ -63,3 +63,6 @@ func P2PBucket(clientID string) string {
 	n := h % P2PBuckets
 	return "p2pbucket%" + string([]byte{'0' + byte(n/10), '0' + byte(n%10)}) + suffixBucket
 }
+
+// InboxQueue returns the queue that one node of a cluster reads. No topic name or filter has this queue.
+func InboxQueue(node string) string { return fit(escape("/inbox/"+node+"/", suffixOwn), "inbox") }

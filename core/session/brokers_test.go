@@ -17,9 +17,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/local"
 )
 
-// cluster is a store of several brokers, each a local store. What is told apart by its broker goes there; everything else goes to
+// brokerSet is a store of several brokers, each a local store. What is told apart by its broker goes there; everything else goes to
 // the one that it embeds. Brokers can be added and can be down.
-type cluster struct {
+type brokerSet struct {
 	store.Store // of the first broker, "local"
 
 	limits store.Limits
@@ -33,12 +33,12 @@ type cluster struct {
 	tails []*clusterTail
 }
 
-func newCluster(first store.Store) *cluster {
-	return &cluster{Store: first, more: map[string]*local.Store{}, down: map[string]bool{}, next: local.Broker}
+func newCluster(first store.Store) *brokerSet {
+	return &brokerSet{Store: first, more: map[string]*local.Store{}, down: map[string]bool{}, next: local.Broker}
 }
 
 // inCluster makes sessions of a node see a cluster, which the pointer then holds.
-func inCluster(c **cluster, limits store.Limits) func(*node) {
+func inCluster(c **brokerSet, limits store.Limits) func(*node) {
 	return func(n *node) {
 		n.wrap = func(s store.Store) store.Store {
 			if *c == nil {
@@ -52,7 +52,7 @@ func inCluster(c **cluster, limits store.Limits) func(*node) {
 }
 
 // add makes a broker join, with all topics.
-func (c *cluster) add(t *testing.T, name string) {
+func (c *brokerSet) add(t *testing.T, name string) {
 	t.Helper()
 	ctx := context.Background()
 	s, err := local.New(local.Options{Path: filepath.Join(t.TempDir(), name), Sync: local.SyncInterval, MinFree: -1, Log: slog.New(slog.DiscardHandler)})
@@ -73,14 +73,14 @@ func (c *cluster) add(t *testing.T, name string) {
 }
 
 // set changes the cluster.
-func (c *cluster) set(f func(c *cluster)) {
+func (c *brokerSet) set(f func(c *brokerSet)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(c)
 }
 
 // at returns the store of a broker, or an error if that is down.
-func (c *cluster) at(broker string) (store.Store, error) {
+func (c *brokerSet) at(broker string) (store.Store, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.down[broker] {
@@ -92,9 +92,9 @@ func (c *cluster) at(broker string) (store.Store, error) {
 	return c.Store, nil
 }
 
-func (c *cluster) Limits() store.Limits { return c.limits }
+func (c *brokerSet) Limits() store.Limits { return c.limits }
 
-func (c *cluster) Brokers(ctx context.Context, topic string) ([]string, error) {
+func (c *brokerSet) Brokers(ctx context.Context, topic string) ([]string, error) {
 	c.mu.Lock()
 	busy, fails := c.busy, c.fails
 	more := slices.Sorted(maps.Keys(c.more))
@@ -109,7 +109,7 @@ func (c *cluster) Brokers(ctx context.Context, topic string) ([]string, error) {
 	return append(first, more...), err
 }
 
-func (c *cluster) CreateTopic(ctx context.Context, name string, queues int) error {
+func (c *brokerSet) CreateTopic(ctx context.Context, name string, queues int) error {
 	if err := c.Store.CreateTopic(ctx, name, queues); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (c *cluster) CreateTopic(ctx context.Context, name string, queues int) erro
 	return nil
 }
 
-func (c *cluster) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
+func (c *brokerSet) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
 	c.mu.Lock()
 	next := c.next
 	c.mu.Unlock()
@@ -135,7 +135,7 @@ func (c *cluster) Append(ctx context.Context, a store.Append, done func(store.Po
 	s.Append(ctx, a, func(p store.Position, err error) { p.Broker = next; done(p, err) })
 }
 
-func (c *cluster) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+func (c *brokerSet) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
 	c.Append(ctx, batch[0], func(_ store.Position, err error) { done(1, err) })
 }
 
@@ -146,7 +146,7 @@ func as(broker string, r *store.Record) *store.Record {
 	return &c
 }
 
-func (c *cluster) Read(ctx context.Context, q store.QueueRef, offset int64, n int) (store.Batch, error) {
+func (c *brokerSet) Read(ctx context.Context, q store.QueueRef, offset int64, n int) (store.Batch, error) {
 	s, err := c.at(q.Broker)
 	if err != nil {
 		return store.Batch{}, err
@@ -158,7 +158,7 @@ func (c *cluster) Read(ctx context.Context, q store.QueueRef, offset int64, n in
 	return b, err
 }
 
-func (c *cluster) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, error) {
+func (c *brokerSet) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, error) {
 	s, err := c.at(q.Broker)
 	if err != nil {
 		return store.Bounds{}, err
@@ -166,7 +166,7 @@ func (c *cluster) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, e
 	return s.Bounds(ctx, store.QueueRef{Queue: q.Queue, Broker: local.Broker})
 }
 
-func (c *cluster) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
+func (c *brokerSet) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
 	s, err := c.at(broker)
 	if err != nil {
 		return nil, err
@@ -175,7 +175,7 @@ func (c *cluster) BoundsOn(ctx context.Context, broker string, queues []string) 
 }
 
 // each calls f for each broker of a list of queues, with the queues as the broker's own store names them.
-func each[T any](c *cluster, list []T, ref func(*T) *store.QueueRef, f func(s store.Store, broker string, list []T) error) error {
+func each[T any](c *brokerSet, list []T, ref func(*T) *store.QueueRef, f func(s store.Store, broker string, list []T) error) error {
 	by := map[string][]T{}
 	for _, item := range list {
 		broker := ref(&item).Broker
@@ -194,13 +194,13 @@ func each[T any](c *cluster, list []T, ref func(*T) *store.QueueRef, f func(s st
 	return nil
 }
 
-func (c *cluster) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
+func (c *brokerSet) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
 	return each(c, offsets, func(o *store.Offset) *store.QueueRef { return &o.QueueRef }, func(s store.Store, _ string, list []store.Offset) error {
 		return s.Commit(ctx, client, epoch, list)
 	})
 }
 
-func (c *cluster) Committed(ctx context.Context, client string, queues []store.QueueRef) ([]store.Offset, error) {
+func (c *brokerSet) Committed(ctx context.Context, client string, queues []store.QueueRef) ([]store.Offset, error) {
 	var out []store.Offset
 	err := each(c, queues, func(q *store.QueueRef) *store.QueueRef { return q }, func(s store.Store, broker string, list []store.QueueRef) error {
 		some, err := s.Committed(ctx, client, list)
@@ -213,20 +213,20 @@ func (c *cluster) Committed(ctx context.Context, client string, queues []store.Q
 	return out, err
 }
 
-func (c *cluster) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
+func (c *brokerSet) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
 	return each(c, queues, func(q *store.QueueRef) *store.QueueRef { return q }, func(s store.Store, _ string, list []store.QueueRef) error {
 		return s.Forget(ctx, client, list)
 	})
 }
 
 // group returns a group as its broker's own store names it.
-func (c *cluster) group(g store.Group) (store.Store, store.Group, error) {
+func (c *brokerSet) group(g store.Group) (store.Store, store.Group, error) {
 	s, err := c.at(g.Broker)
 	g.Broker = local.Broker
 	return s, g, err
 }
 
-func (c *cluster) PlaceGroup(ctx context.Context, g store.Group, offset int64) error {
+func (c *brokerSet) PlaceGroup(ctx context.Context, g store.Group, offset int64) error {
 	s, g, err := c.group(g)
 	if err != nil {
 		return err
@@ -234,7 +234,7 @@ func (c *cluster) PlaceGroup(ctx context.Context, g store.Group, offset int64) e
 	return s.PlaceGroup(ctx, g, offset)
 }
 
-func (c *cluster) Pop(ctx context.Context, g store.Group, n int, hidden, wait time.Duration) ([]store.Handout, error) {
+func (c *brokerSet) Pop(ctx context.Context, g store.Group, n int, hidden, wait time.Duration) ([]store.Handout, error) {
 	s, of, err := c.group(g)
 	if err != nil {
 		return nil, err
@@ -246,7 +246,7 @@ func (c *cluster) Pop(ctx context.Context, g store.Group, n int, hidden, wait ti
 	return out, err
 }
 
-func (c *cluster) PopAck(ctx context.Context, g store.Group, receipts []string) error {
+func (c *brokerSet) PopAck(ctx context.Context, g store.Group, receipts []string) error {
 	s, g, err := c.group(g)
 	if err != nil {
 		return err
@@ -254,7 +254,7 @@ func (c *cluster) PopAck(ctx context.Context, g store.Group, receipts []string) 
 	return s.PopAck(ctx, g, receipts)
 }
 
-func (c *cluster) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
+func (c *brokerSet) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
 	s, g, err := c.group(g)
 	if err != nil {
 		return nil, err
@@ -262,7 +262,7 @@ func (c *cluster) PopHide(ctx context.Context, g store.Group, receipts []string,
 	return s.PopHide(ctx, g, receipts, hidden)
 }
 
-func (c *cluster) EndGroup(ctx context.Context, g store.Group) error {
+func (c *brokerSet) EndGroup(ctx context.Context, g store.Group) error {
 	s, g, err := c.group(g)
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (c *cluster) EndGroup(ctx context.Context, g store.Group) error {
 
 // clusterTail is a tail of every broker, also of those that join.
 type clusterTail struct {
-	c    *cluster
+	c    *brokerSet
 	open func(s store.Store, f store.TailFunc) (store.Tail, error)
 	f    store.TailFunc
 	all  []clusterPart
@@ -320,7 +320,7 @@ func (t *clusterTail) Close() {
 	}
 }
 
-func (c *cluster) tail(f store.TailFunc, open func(s store.Store, f store.TailFunc) (store.Tail, error)) (store.Tail, error) {
+func (c *brokerSet) tail(f store.TailFunc, open func(s store.Store, f store.TailFunc) (store.Tail, error)) (store.Tail, error) {
 	first, err := open(c.Store, f)
 	if err != nil {
 		return nil, err
@@ -335,10 +335,10 @@ func (c *cluster) tail(f store.TailFunc, open func(s store.Store, f store.TailFu
 	return t, nil
 }
 
-func (c *cluster) Tail(ctx context.Context, topic string, f store.TailFunc) (store.Tail, error) {
+func (c *brokerSet) Tail(ctx context.Context, topic string, f store.TailFunc) (store.Tail, error) {
 	return c.tail(f, func(s store.Store, f store.TailFunc) (store.Tail, error) { return s.Tail(ctx, topic, f) })
 }
 
-func (c *cluster) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
+func (c *brokerSet) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
 	return c.tail(f, func(s store.Store, f store.TailFunc) (store.Tail, error) { return s.TailQueue(ctx, queue, f) })
 }

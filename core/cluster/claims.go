@@ -1,0 +1,230 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// ErrTakenOver says that a claim has lost its client id to a later one before it was granted.
+var ErrTakenOver = errors.New("another connection uses this client id")
+
+// ErrUnanswered says that a claim was not granted in time.
+var ErrUnanswered = errors.New("the other nodes did not answer in time")
+
+// Want says what a claim is for.
+type Want struct {
+	// Transient: the session begins anew and ends with its connection. Such a claim waits for nothing.
+	Transient bool
+	// Fresh: the session begins anew, so an older one ends.
+	Fresh bool
+	// Owner says whose the claim is, in a few bytes. A claim that has an owner gives way to no claim of another one; those are lost.
+	Owner string
+}
+
+// Claim is one connection's claim to its client id.
+type Claim struct {
+	c      *Cluster
+	client string
+	id     string
+	want   Want
+	order  int64
+	// silent is the owner that was asked and that has stopped.
+	silent string
+
+	// resolved is closed once the claim is granted, or lost with err.
+	resolved chan struct{}
+	err      error
+	granted  bool
+	over     bool
+	yielding bool
+	told     time.Time // when the owner was last told
+	owner    string    // who was
+}
+
+// Client is the client id.
+func (cl *Claim) Client() string { return cl.client }
+
+// waits reports whether the claim is not decided.
+func (cl *Claim) waits() bool { return !cl.granted && !cl.want.Transient }
+
+// Claim announces a connection and returns when the client id is this node's: no other node has a connection of it then, or changes its
+// session. The caller has ended older connections of the client on this node. ErrTakenOver: a later connection came. ErrUnanswered.
+//
+// Release ends the claim. A nil Cluster, and one whose node is alone, grants everything at once.
+func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, error) {
+	if c == nil {
+		return nil, nil //nolint:nilnil // there is nothing to claim
+	}
+	c.mu.Lock()
+	c.serial++
+	now := time.Now()
+	cl := &Claim{c: c, client: client, id: c.instance + strconv.FormatInt(c.serial, 36), want: w, order: now.UnixMicro(),
+		resolved: make(chan struct{})}
+	if old := c.claims[client]; old != nil {
+		cl.order = max(cl.order, old.order+1)
+		c.end(old, nil)
+	}
+	c.claims[client] = cl
+	if c.alone() {
+		cl.resolve(nil)
+		c.mu.Unlock()
+		return cl, nil
+	}
+	if !w.Transient {
+		c.pending[cl] = struct{}{}
+	}
+	c.announceOne(cl, now)
+	c.mu.Unlock()
+	if w.Transient {
+		return cl, nil
+	}
+	c.metrics.claims.Inc()
+	select {
+	case <-cl.resolved:
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case cl.err != nil:
+		return nil, fmt.Errorf("claiming client id %q: %w", client, cl.err)
+	case !cl.granted:
+		c.end(cl, nil)
+		return nil, fmt.Errorf("claiming client id %q: %w", client, ErrUnanswered)
+	}
+	c.metrics.waited.Observe(time.Since(now).Seconds())
+	return cl, nil
+}
+
+// resolve ends the wait of a claim. Called with mu held.
+func (cl *Claim) resolve(err error) {
+	if cl.granted || cl.err != nil {
+		return
+	}
+	cl.granted, cl.err = err == nil, err
+	close(cl.resolved)
+	delete(cl.c.pending, cl)
+}
+
+// Release says that the connection is over, and that what it did is committed and recorded. It may be called again.
+func (cl *Claim) Release() {
+	if cl == nil {
+		return
+	}
+	cl.c.mu.Lock()
+	defer cl.c.mu.Unlock()
+	cl.c.end(cl, nil)
+}
+
+// end ends a claim. Called with mu held.
+func (c *Cluster) end(cl *Claim, err error) {
+	if cl.over {
+		return
+	}
+	cl.over = true
+	if err != nil {
+		cl.resolve(err)
+	}
+	delete(c.pending, cl)
+	if c.claims[cl.client] == cl {
+		delete(c.claims, cl.client)
+	}
+	c.over(cl.client, cl.id)
+}
+
+// over tells the owner that a claim is over. Called with mu held.
+func (c *Cluster) over(client, id string) {
+	if !c.alone() {
+		c.tell(c.owners[bucketOf(client)], message{Kind: kindGone, Client: client, Claim: id})
+	}
+}
+
+// announceOne tells the owner of a claim. Called with mu held.
+func (c *Cluster) announceOne(cl *Claim, now time.Time) {
+	cl.told, cl.owner = now, c.owners[bucketOf(cl.client)]
+	if p := c.peers[cl.silent]; p == nil || !c.silent(p, now) {
+		cl.silent = ""
+	}
+	c.tell(cl.owner, message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient,
+		Fresh: cl.want.Fresh, Owner: cl.want.Owner, Silent: cl.silent})
+}
+
+// announce tells owners of the claims that wait: those that have another owner now, and those that were told before a moment. Called
+// with mu held.
+func (c *Cluster) announce(before *time.Time) {
+	now := time.Now()
+	for cl := range c.pending {
+		owner := c.owners[bucketOf(cl.client)]
+		if owner != cl.owner {
+			if p := c.peers[cl.owner]; p != nil && c.silent(p, now) {
+				cl.silent = cl.owner
+			}
+			c.announceOne(cl, now)
+		} else if before != nil && cl.told.Before(*before) {
+			c.announceOne(cl, now)
+		}
+	}
+}
+
+// repeat tells owners again of claims that have waited for a while. Called with mu held.
+func (c *Cluster) repeat(now time.Time) {
+	before := now.Add(-repeatAfter)
+	c.announce(&before)
+}
+
+// grantAll ends the wait of all claims, because this node is alone now. Called with mu held.
+func (c *Cluster) grantAll() {
+	for cl := range c.pending {
+		cl.resolve(nil)
+	}
+}
+
+// granted takes an owner's word that a claim is good. Called with mu held.
+func (c *Cluster) granted(from string, m *message) {
+	cl := c.claims[m.Client]
+	if cl == nil || cl.id != m.Claim {
+		c.tell(from, message{Kind: kindGone, Client: m.Client, Claim: m.Claim})
+		return
+	}
+	cl.order = max(cl.order, m.Order)
+	cl.resolve(nil)
+}
+
+// yield gives up a claim because a later one came: one that waits at once, else its session is told. Called with mu held.
+func (c *Cluster) yield(from string, m *message) {
+	cl := c.claims[m.Client]
+	switch {
+	case cl == nil || cl.id != m.Claim:
+		c.tell(from, message{Kind: kindGone, Client: m.Client, Claim: m.Claim})
+	case cl.waits():
+		c.end(cl, ErrTakenOver)
+	case !cl.yielding:
+		cl.yielding = true
+		c.metrics.yields.Inc()
+		if c.stopped {
+			return
+		}
+		c.wg.Go(func() { c.give(cl, m.Fresh) })
+	}
+}
+
+// yieldTimeout bounds how long a session may take to be put away.
+const yieldTimeout = 20 * time.Second
+
+// give makes the session of a claim go, and then says so.
+func (c *Cluster) give(cl *Claim, ends bool) {
+	select {
+	case c.yields <- struct{}{}:
+	case <-c.ctx.Done():
+		return
+	}
+	defer func() { <-c.yields }()
+	ctx, cancel := context.WithTimeout(c.ctx, yieldTimeout)
+	defer cancel()
+	c.o.Yield(ctx, cl, ends)
+	cl.Release()
+}

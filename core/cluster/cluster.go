@@ -1,0 +1,242 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Topic is the store's topic that holds the letters.
+const Topic = store.OwnPrefix + "control"
+
+const topicQueues = 8
+
+// InboxQueue is the queue that a node reads.
+func InboxQueue(node string) string { return topic.InboxQueue(node) }
+
+// Store is what the package needs of the store.
+type Store interface {
+	Append(ctx context.Context, a store.Append, done func(store.Position, error))
+	TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error)
+}
+
+// Options configure a Cluster. All but the last four are required.
+type Options struct {
+	NodeID string
+	Store  Store
+	// Ensure makes a topic of the gateway's own, once.
+	Ensure func(ctx context.Context, topic string, queues int) error
+	// Nodes names the nodes that live as far as metadata knows.
+	Nodes func() []string
+	// Yield ends the connection of a claim that has lost its client id and puts its session away. ends: the session is over, because the
+	// newer one begins anew. It is called in a goroutine of its own, and the claim is released when it returns.
+	Yield func(ctx context.Context, cl *Claim, ends bool)
+	// Unfenced is called when Fenced has become false again; it may be nil.
+	Unfenced func()
+	// Lease is how long a node is waited for that does not answer; 0: 10 s.
+	Lease      time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// yieldsMost bounds how many sessions are put away at a time.
+const yieldsMost = 64
+
+// Cluster is a node's side of the protocol. Life: New, Start, Close.
+type Cluster struct {
+	o        Options
+	log      *slog.Logger
+	metrics  *metrics
+	instance string
+	began    time.Time
+	yields   chan struct{}
+	failures failures
+
+	ctx    context.Context //nolint:containedctx // ends the cluster's own goroutines
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	tail   store.Tail
+
+	// ready is closed once the first roll calls are answered.
+	ready   chan struct{}
+	settled sync.Once
+	// shared: this node is not alone, for a quick look.
+	shared atomic.Bool
+	// freshUntil is until when Fenced is false where it is not alone, since began.
+	freshUntil atomic.Int64
+
+	mu      sync.Mutex
+	stopped bool
+	peers   map[string]*peer
+	gones   map[string]time.Time // nodes that said that they end
+	members []string             // sorted; this node is one
+	owners  [buckets]string
+	boxes   map[string]*box
+
+	// What this node holds.
+	serial  int64
+	claims  map[string]*Claim   // by client id: the newest
+	pending map[*Claim]struct{} // those that wait
+
+	// What this node looks after.
+	tables [buckets]*table
+	calls  int64
+	rolls  []*roll
+	asking map[*seat]string // seats whose holder was asked to yield to a waiter, and their client ids
+	putOff []later
+
+	// fresh is when the last own letter was sent that was read; wasStale: Fenced was noticed.
+	fresh    time.Time
+	wasStale bool
+	proof    time.Time // when the last own letter was sent
+	proofs   atomic.Int32
+}
+
+// New makes a Cluster.
+func New(o Options) *Cluster {
+	o.Lease = cmp.Or(o.Lease, 10*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Cluster{o: o, log: o.Log, metrics: newMetrics(o.Registerer), instance: rand.Text()[:8], began: time.Now(),
+		yields: make(chan struct{}, yieldsMost), ready: make(chan struct{}), peers: map[string]*peer{}, gones: map[string]time.Time{},
+		members: []string{o.NodeID}, boxes: map[string]*box{}, claims: map[string]*Claim{}, pending: map[*Claim]struct{}{},
+		asking: map[*seat]string{}}
+	for b := range buckets {
+		c.owners[b] = o.NodeID
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Start begins to read the inbox and to look for other nodes. It returns once those that live have told what they hold.
+func (c *Cluster) Start(ctx context.Context) error {
+	tail, err := c.open(ctx)
+	for errors.Is(err, store.ErrUnavailable) {
+		if c.failures.first() {
+			c.log.Warn("this node's inbox in the store cannot be read; trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryPause):
+		}
+		tail, err = c.open(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	c.failures.ok()
+	c.tail = tail
+	c.mu.Lock()
+	now := time.Now()
+	c.discover(c.o.Nodes(), now)
+	var none bucketSet
+	if len(c.peers) == 0 {
+		c.settled.Do(func() { close(c.ready) })
+	} else { // whoever hears this knows that this node is there
+		c.callRoll(none)
+	}
+	c.mu.Unlock()
+	c.wg.Go(c.run)
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(startWait):
+	}
+	return nil
+}
+
+// open begins to read the inbox.
+func (c *Cluster) open(ctx context.Context) (store.Tail, error) {
+	if err := c.o.Ensure(ctx, Topic, topicQueues); err != nil {
+		return nil, fmt.Errorf("making topic %q, by which nodes tell one another who is connected: %w", Topic, err)
+	}
+	tail, err := c.o.Store.TailQueue(ctx, InboxQueue(c.o.NodeID), c.read)
+	if err != nil {
+		return nil, fmt.Errorf("reading this node's inbox: %w", err)
+	}
+	return tail, nil
+}
+
+// startWait bounds how long a node waits for the others before it serves.
+const startWait = 5 * time.Second
+
+// tickEvery is how often time is looked at.
+const tickEvery = 100 * time.Millisecond
+
+func (c *Cluster) run() {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		named := c.o.Nodes()
+		c.mu.Lock()
+		c.tick(named, time.Now())
+		c.mu.Unlock()
+	}
+}
+
+// Members are the nodes that are there, this one among them, sorted.
+func (c *Cluster) Members() []string {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.members...)
+}
+
+// closeWait bounds how long Close tries to tell the other nodes.
+const closeWait = 3 * time.Second
+
+// Close tells the other nodes that this one ends, and stops.
+func (c *Cluster) Close() {
+	c.mu.Lock()
+	for id, p := range c.peers {
+		if !p.heard.IsZero() {
+			c.post(id, message{Kind: kindBye})
+		}
+	}
+	c.mu.Unlock()
+	for until := time.Now().Add(closeWait); time.Now().Before(until) && !c.delivered(); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.cancel()
+	c.wg.Wait()
+	if c.tail != nil {
+		c.tail.Close()
+	}
+}
+
+// delivered reports whether everything was sent.
+func (c *Cluster) delivered() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.boxes) == 0
+}
+
+// failures lets the first failure of several in a row be logged.
+type failures struct{ since atomic.Bool }
+
+func (f *failures) first() bool { return !f.since.Swap(true) }
+func (f *failures) ok()         { f.since.Store(false) }

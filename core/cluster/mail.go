@@ -1,0 +1,214 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+const (
+	// letterMessages and letterBytes bound one letter, about.
+	letterMessages = 512
+	letterBytes    = 128 << 10
+	// boxMost bounds what waits for one inbox while the store does not answer. Claims that wait are told again, so what is left out
+	// delays them only.
+	boxMost = 1 << 16
+	// letterTimeout bounds one try to store a letter; retryPause is between tries.
+	letterTimeout = 10 * time.Second
+	retryPause    = 100 * time.Millisecond
+)
+
+// box is what waits to be sent to one inbox, by one goroutine at a time, so that it arrives in order.
+type box struct {
+	to    string
+	queue []outgoing
+	busy  bool
+}
+
+type outgoing struct {
+	m message
+	// stored is called, with the mutex held, once the letter is stored; it may be nil.
+	stored func()
+}
+
+// post sends a message to a node. Called with mu held.
+func (c *Cluster) post(to string, m message) { c.postWith(to, m, nil) }
+
+func (c *Cluster) postWith(to string, m message, stored func()) {
+	b := c.boxes[to]
+	if b == nil {
+		b = &box{to: to}
+		c.boxes[to] = b
+	}
+	if len(b.queue) >= boxMost || c.stopped {
+		c.metrics.left.Inc()
+		return
+	}
+	b.queue = append(b.queue, outgoing{m, stored})
+	if !b.busy {
+		b.busy = true
+		c.wg.Go(func() { c.deliver(b) })
+	}
+}
+
+// deliver sends what waits in a box until it is empty or the node stops.
+func (c *Cluster) deliver(b *box) {
+	for {
+		c.mu.Lock()
+		batch := b.take()
+		if len(batch) == 0 || c.ctx.Err() != nil {
+			b.busy = false
+			if len(b.queue) == 0 {
+				delete(c.boxes, b.to)
+			}
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		l := letter{From: c.o.NodeID, Instance: c.instance, Messages: make([]message, len(batch))}
+		for i := range batch {
+			l.Messages[i] = batch[i].m
+		}
+		if !c.send(b.to, &l) {
+			continue // the node stops
+		}
+		c.mu.Lock()
+		for i := range batch {
+			if batch[i].stored != nil {
+				batch[i].stored()
+			}
+			if p := c.peers[b.to]; p != nil && batch[i].m.wantsAnswer() && p.unanswered.IsZero() {
+				p.unanswered = time.Now()
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// take removes and returns what goes into the next letter.
+func (b *box) take() []outgoing {
+	size := 0
+	for i := range b.queue {
+		if size += b.queue[i].m.size(); i > 0 && (i == letterMessages || size > letterBytes) {
+			batch := b.queue[:i:i]
+			b.queue = b.queue[i:]
+			return batch
+		}
+	}
+	batch := b.queue
+	b.queue = nil
+	return batch
+}
+
+// send stores a letter, however often it takes; it returns false when the node stops.
+func (c *Cluster) send(to string, l *letter) bool {
+	body, err := l.encode()
+	if err != nil {
+		return true // texts and numbers can always be encoded
+	}
+	for pause := retryPause; ; pause = min(2*pause, 2*time.Second) {
+		err := c.store(to, body)
+		if err == nil {
+			c.failures.ok()
+			return true
+		}
+		if c.ctx.Err() != nil {
+			return false
+		}
+		if c.failures.first() {
+			c.log.Warn("writing to another node's inbox failed; trying again", "to", to, "error", err)
+		}
+		select {
+		case <-c.ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (c *Cluster) store(to string, body []byte) error {
+	ctx, cancel := context.WithTimeout(c.ctx, letterTimeout)
+	defer cancel()
+	if err := c.o.Ensure(ctx, Topic, topicQueues); err != nil {
+		return err
+	}
+	queue := InboxQueue(to)
+	m := &store.Message{Topic: Topic, Payload: body, Publisher: c.o.NodeID, Created: time.Now()}
+	result := make(chan error, 1)
+	c.o.Store.Append(ctx, store.Append{Message: m, Topic: Topic, Key: queue, Queues: []string{queue}},
+		func(_ store.Position, err error) { result <- err })
+	return <-result
+}
+
+// read takes records of this node's inbox.
+func (c *Cluster) read(_ store.Partition, records []*store.Record) {
+	for _, r := range records {
+		if r.Topic != Topic {
+			continue // anybody can name the queue
+		}
+		l, err := decodeLetter(r.Payload)
+		if err != nil {
+			c.log.Warn("passing over a record in this node's inbox that is no letter", "position", r.Position, "error", err)
+			continue
+		}
+		c.receive(l)
+	}
+}
+
+// receive acts on a letter.
+func (c *Cluster) receive(l *letter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return
+	}
+	if l.From == c.o.NodeID {
+		for i := range l.Messages {
+			if m := &l.Messages[i]; m.Kind == kindSelf && l.Instance == c.instance {
+				c.proven(time.Duration(m.Sent))
+			}
+		}
+		return
+	}
+	c.heard(l.From, l.Instance)
+	c.look()
+	for i := range l.Messages {
+		c.handle(l.From, &l.Messages[i])
+	}
+	c.look()
+}
+
+// tell gives a message to a node, this one included. Called with mu held.
+func (c *Cluster) tell(to string, m message) {
+	if to == c.o.NodeID {
+		c.handle(to, &m)
+		return
+	}
+	c.post(to, m)
+}
+
+// handle acts on one message. Called with mu held.
+func (c *Cluster) handle(from string, m *message) {
+	switch m.Kind {
+	case kindClaim:
+		if m.From != "" {
+			from = m.From
+		}
+		c.claimed(from, m)
+	case kindGone:
+		c.gone(m.Client, m.Claim)
+	case kindGrant:
+		c.granted(from, m)
+	case kindYield:
+		c.yield(from, m)
+	case kindCall:
+		c.called(from, m)
+	case kindHeld:
+		c.told(from, m)
+	case kindPing:
+		c.post(from, message{Kind: kindPong})
+	case kindBye:
+		c.left(from)
+	}
+}

@@ -1,0 +1,228 @@
+package cluster
+
+import (
+	"hash/fnv"
+	"slices"
+	"time"
+)
+
+// peer is another node.
+type peer struct {
+	id string
+	// instance tells its runs apart; empty before it was heard of.
+	instance string
+	// heard is when a letter of it was last read; zero for one that is only said to be there.
+	heard time.Time
+	// unanswered is when the first letter that it did not answer was stored; zero where it owes nothing.
+	unanswered time.Time
+	// asked is when it was last asked for a sign of life.
+	asked time.Time
+}
+
+// silent reports whether a peer has stopped for sure: a whole lease ago a letter to it was stored, and it did not answer. Called with mu
+// held.
+func (c *Cluster) silent(p *peer, now time.Time) bool {
+	return !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease && !c.stale(now)
+}
+
+// heard notes a sign of life. Called with mu held.
+func (c *Cluster) heard(id, instance string) {
+	p := c.peers[id]
+	if p == nil {
+		p = &peer{id: id}
+		c.peers[id] = p
+	}
+	if p.instance != instance && p.instance != "" {
+		c.log.Info("node was started again; what its earlier process held is free", "node", id)
+		c.free(id)
+	}
+	p.instance, p.heard, p.unanswered = instance, time.Now(), time.Time{}
+	delete(c.gones, id)
+}
+
+// left forgets a node that ends in good order. Called with mu held.
+func (c *Cluster) left(id string) {
+	delete(c.peers, id)
+	c.gones[id] = time.Now()
+	c.free(id)
+}
+
+// goneFor is how long a node that said that it ends is not believed by metadata to be there.
+const goneFor = time.Minute
+
+// look brings up to date who is there, and with it who owns which bucket. Called with mu held.
+func (c *Cluster) look() {
+	now := time.Now()
+	members := []string{c.o.NodeID}
+	for id, p := range c.peers {
+		if !p.heard.IsZero() && !c.silent(p, now) {
+			members = append(members, id)
+		}
+	}
+	slices.Sort(members)
+	if slices.Equal(members, c.members) {
+		return
+	}
+	for _, id := range c.members {
+		if !slices.Contains(members, id) {
+			c.log.Warn("node does not answer, or has left; its clients may connect elsewhere", "node", id)
+		}
+	}
+	var added []string
+	for _, id := range members {
+		if id != c.o.NodeID && !slices.Contains(c.members, id) {
+			added = append(added, id)
+		}
+	}
+	alone := len(members) == 1
+	if wasAlone := len(c.members) <= 1; wasAlone && !alone {
+		c.setFresh(now)
+	}
+	c.members = members
+	c.shared.Store(!alone)
+	var mine, kept bucketSet
+	for b := range buckets {
+		c.owners[b] = ownerOf(b, members)
+		switch t := c.tables[b]; {
+		case c.owners[b] != c.o.NodeID || alone:
+			c.tables[b] = nil
+			if t != nil && !alone { // what was put off is for the new owner
+				c.passOn(t)
+			}
+		case t == nil:
+			mine.add(b)
+		default:
+			kept.add(b)
+		}
+	}
+	if alone {
+		clear(c.asking)
+		c.rolls, c.putOff, c.wasStale = nil, nil, false
+		c.settled.Do(func() { close(c.ready) })
+		c.grantAll()
+		return
+	}
+	if mine != (bucketSet{}) {
+		c.callRoll(mine)
+	}
+	if kept != (bucketSet{}) && len(added) > 0 {
+		c.callAdded(kept, added)
+	}
+	c.announce(nil)
+}
+
+// ownerOf is the member that looks after a bucket: all nodes with the same members agree, and a change of them moves few buckets.
+func ownerOf(bucket int, members []string) string {
+	best, owner := uint64(0), ""
+	for _, id := range members {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(id))
+		_, _ = h.Write([]byte{0, byte(bucket), byte(bucket >> 8)})
+		v := h.Sum64() * 0x9E3779B97F4A7C15
+		if v ^= v >> 29; owner == "" || v > best {
+			best, owner = v, id
+		}
+	}
+	return owner
+}
+
+// alone reports whether no other node is there. Called with mu held.
+func (c *Cluster) alone() bool { return len(c.members) <= 1 }
+
+// discover looks for nodes that metadata names and that were not heard of, and asks those that are quiet for a sign of life. Called
+// with mu held.
+func (c *Cluster) discover(named []string, now time.Time) {
+	for _, id := range named {
+		if id == c.o.NodeID || c.peers[id] != nil || now.Sub(c.gones[id]) < goneFor {
+			continue
+		}
+		c.peers[id] = &peer{id: id}
+	}
+	for id, at := range c.gones {
+		if now.Sub(at) >= goneFor {
+			delete(c.gones, id)
+		}
+	}
+	for id, p := range c.peers {
+		isNamed := slices.Contains(named, id)
+		switch {
+		case p.heard.IsZero() && !isNamed:
+			delete(c.peers, id)
+		case !isNamed && c.silent(p, now) && now.Sub(p.heard) > forgetAfter:
+			delete(c.peers, id)
+			c.free(id)
+		case now.Sub(p.heard) > c.o.Lease/2 && now.Sub(p.asked) > c.o.Lease/2:
+			p.asked = now
+			c.post(id, message{Kind: kindPing})
+		}
+	}
+}
+
+// forgetAfter is when a node that is silent, and that metadata does not name, is forgotten.
+const forgetAfter = time.Hour
+
+// stale reports whether this node does not know what is in its inbox: it may have missed that it is to yield. Called with mu held.
+func (c *Cluster) stale(now time.Time) bool {
+	return !c.alone() && now.Sub(c.fresh) > c.o.Lease*4/5
+}
+
+// Fenced reports whether sessions must not send or commit, because others may have taken them over without this node's knowledge.
+func (c *Cluster) Fenced() bool {
+	return c != nil && c.shared.Load() && time.Since(c.began) > time.Duration(c.freshUntil.Load())
+}
+
+// Shared reports whether there are other nodes.
+func (c *Cluster) Shared() bool { return c != nil && c.shared.Load() }
+
+// setFresh notes until when this node knows what is in its inbox. Called with mu held.
+func (c *Cluster) setFresh(at time.Time) {
+	c.fresh = at
+	c.freshUntil.Store(int64(at.Sub(c.began) + c.o.Lease*4/5))
+}
+
+// proven notes that everything in the inbox before a letter to oneself was read. Called with mu held.
+func (c *Cluster) proven(sent time.Duration) {
+	at := c.began.Add(sent)
+	if at.Before(c.fresh) {
+		return
+	}
+	c.setFresh(at)
+	if now := time.Now(); !c.wasStale || c.stale(now) {
+		return
+	}
+	c.wasStale = false
+	c.log.Warn("this node reads its inbox again; its sessions go on")
+	var mine bucketSet
+	for b := range buckets {
+		if c.owners[b] == c.o.NodeID {
+			c.passOn(c.tables[b])
+			c.tables[b] = nil
+			mine.add(b)
+		}
+	}
+	c.callRoll(mine)
+	if c.o.Unfenced != nil {
+		c.wg.Go(c.o.Unfenced)
+	}
+}
+
+// tick does what time asks for. Called with mu held.
+func (c *Cluster) tick(named []string, now time.Time) {
+	c.discover(named, now)
+	c.look()
+	if c.alone() {
+		return
+	}
+	if now.Sub(c.proof) >= c.o.Lease/5 && c.proofs.Load() < 4 {
+		c.proof = now
+		c.proofs.Add(1)
+		c.postWith(c.o.NodeID, message{Kind: kindSelf, Sent: int64(now.Sub(c.began))}, func() { c.proofs.Add(-1) })
+	}
+	if !c.wasStale && c.stale(now) {
+		c.wasStale = true
+		c.log.Warn("this node could not read its inbox in the store for most of its lease; its sessions are held until it can",
+			"lease", c.o.Lease)
+	}
+	c.repeat(now)
+	c.judge(now)
+}

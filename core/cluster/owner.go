@@ -1,0 +1,432 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+)
+
+// table is what an owner knows of one bucket.
+type table struct {
+	// call is the roll call that must be answered before claims are decided; nil once it was.
+	call  *roll
+	seats map[string]*seat
+	// later are claims that came before that.
+	later []later
+}
+
+type later struct {
+	from string
+	m    message
+}
+
+// seat is one client id: who has it, and who waits for it.
+type seat struct {
+	holder, waiter *bid
+	// asked: the letter that asks the holder to yield was stored.
+	asked bool
+	// told is when the holder was last asked.
+	told time.Time
+}
+
+// bid is a claim as its owner sees it.
+type bid struct {
+	node, id  string
+	order     int64
+	transient bool
+	fresh     bool
+	owner     string
+}
+
+// roll is a roll call: whose answer is missing.
+type roll struct {
+	number  int64
+	buckets bucketSet
+	missing map[string]bool
+	begun   time.Time
+	told    time.Time
+}
+
+// candidateWait is how long a node is waited for that metadata names and that was never heard of: one that lives answers in milliseconds.
+const candidateWait = time.Second
+
+// callRoll begins to own buckets. Called with mu held.
+func (c *Cluster) callRoll(mine bucketSet) {
+	c.calls++
+	now := time.Now()
+	r := &roll{number: c.calls, buckets: mine, missing: map[string]bool{}, begun: now, told: now}
+	for id := range c.peers {
+		r.missing[id] = true
+	}
+	for b := range buckets {
+		if mine.has(b) {
+			c.tables[b] = &table{call: r, seats: map[string]*seat{}}
+		}
+	}
+	for id := range r.missing {
+		c.post(id, message{Kind: kindCall, Call: r.number, Buckets: mine.String()})
+	}
+	for _, m := range c.report(mine) {
+		c.told(c.o.NodeID, &m)
+	}
+	c.rolls = append(c.rolls, r)
+	c.complete(r)
+}
+
+// callAdded asks nodes that have just been heard of for their claims to buckets that this node owns already. Called with mu held.
+func (c *Cluster) callAdded(kept bucketSet, added []string) {
+	for _, r := range c.rolls {
+		for _, id := range added {
+			if !r.missing[id] {
+				r.missing[id] = true
+				c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+			}
+		}
+	}
+	now := time.Now()
+	c.calls++
+	r := &roll{number: c.calls, missing: map[string]bool{}, begun: now, told: now}
+	for b := range buckets {
+		if t := c.tables[b]; kept.has(b) && t != nil && t.call == nil {
+			t.call = r
+			r.buckets.add(b)
+		}
+	}
+	for _, id := range added {
+		r.missing[id] = true
+		c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+	}
+	c.rolls = append(c.rolls, r)
+}
+
+// called answers a roll call. Called with mu held.
+func (c *Cluster) called(from string, m *message) {
+	set, err := parseBuckets(m.Buckets)
+	if err != nil {
+		c.log.Warn("passing over a roll call that cannot be read", "from", from, "error", err)
+		return
+	}
+	c.look() // the caller is there: what is claimed from now on is for whoever owns it then
+	for _, answer := range c.report(set) {
+		answer.Call = m.Call
+		c.tell(from, answer)
+	}
+}
+
+// reportEntries is how many claims go into one message.
+const reportEntries = 256
+
+// report lists this node's claims to clients of some buckets. Called with mu held.
+func (c *Cluster) report(set bucketSet) []message {
+	all := []message{{Kind: kindHeld}}
+	for client, cl := range c.claims {
+		if !set.has(bucketOf(client)) {
+			continue
+		}
+		last := &all[len(all)-1]
+		if len(last.Entries) == reportEntries {
+			all = append(all, message{Kind: kindHeld})
+			last = &all[len(all)-1]
+		}
+		last.Entries = append(last.Entries, entry{Client: client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient,
+			Fresh: cl.want.Fresh, Waits: cl.waits(), Owner: cl.want.Owner})
+	}
+	all[len(all)-1].Last = true
+	return all
+}
+
+// told takes a part of an answer to a roll call. Called with mu held.
+func (c *Cluster) told(from string, m *message) {
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		t := c.tables[bucketOf(e.Client)]
+		if t == nil {
+			continue
+		}
+		if e.Waits {
+			c.claimed(from, &message{Kind: kindClaim, Client: e.Client, Claim: e.Claim, Order: e.Order, Transient: e.Transient,
+				Fresh: e.Fresh, Owner: e.Owner})
+			continue
+		}
+		c.merge(t, e.Client, &bid{node: from, id: e.Claim, order: e.Order, transient: e.Transient, fresh: e.Fresh, owner: e.Owner})
+	}
+	if !m.Last || from == c.o.NodeID {
+		return
+	}
+	for _, r := range c.rolls {
+		if r.number == m.Call {
+			delete(r.missing, from)
+			c.complete(r)
+			return
+		}
+	}
+}
+
+// merge notes who holds a client id, and lets the later of two stay. Called with mu held.
+func (c *Cluster) merge(t *table, client string, n *bid) {
+	s := t.seats[client]
+	switch {
+	case s == nil:
+		t.seats[client] = &seat{holder: n}
+	case s.holder.id == n.id, s.waiter != nil && s.waiter.id == n.id:
+	case s.holder.node == n.node || s.holder.order < n.order || s.holder.order == n.order && s.holder.id < n.id:
+		old := s.holder
+		s.holder = n
+		if old.node != n.node {
+			c.evict(old, client, false)
+		}
+	default:
+		c.evict(n, client, false)
+	}
+}
+
+// complete lets claims be decided once everybody has answered. Called with mu held.
+func (c *Cluster) complete(r *roll) {
+	now := time.Now()
+	for id := range r.missing {
+		p := c.peers[id]
+		if p == nil || c.silent(p, now) || p.heard.IsZero() && now.Sub(r.begun) >= candidateWait {
+			delete(r.missing, id)
+		}
+	}
+	if len(r.missing) > 0 {
+		return
+	}
+	c.rolls = slices.DeleteFunc(c.rolls, func(o *roll) bool { return o == r })
+	for b := range buckets {
+		t := c.tables[b]
+		if t == nil || t.call != r {
+			continue
+		}
+		t.call = nil
+		put := t.later
+		t.later = nil
+		for i := range put {
+			c.claimed(put[i].from, &put[i].m)
+		}
+	}
+	if len(c.rolls) == 0 {
+		c.settled.Do(func() { close(c.ready) })
+	}
+}
+
+// maxHops bounds how often a claim is passed on between nodes that do not agree who owns its bucket.
+const maxHops = 2
+
+// claimed decides a claim. Called with mu held.
+func (c *Cluster) claimed(from string, m *message) {
+	if p := c.peers[m.Silent]; p != nil && !p.unanswered.IsZero() {
+		p.unanswered = time.Now().Add(-c.o.Lease) // the claimant has waited for it
+		c.look()
+	}
+	b := bucketOf(m.Client)
+	if owner := c.owners[b]; owner != c.o.NodeID && m.Hops < maxHops && !c.alone() {
+		on := *m
+		on.Hops++
+		on.From = from
+		c.tell(owner, on)
+		return
+	}
+	if c.tables[b] == nil {
+		if c.alone() {
+			c.tell(from, message{Kind: kindGrant, Client: m.Client, Claim: m.Claim, Order: m.Order})
+			return
+		}
+		var set bucketSet
+		set.add(b)
+		c.callRoll(set)
+	}
+	t := c.tables[b]
+	if t.call != nil || c.stale(time.Now()) {
+		for i := range t.later {
+			if t.later[i].m.Claim == m.Claim {
+				return // told again
+			}
+		}
+		t.later = append(t.later, later{from, *m})
+		c.waiting(from, m)
+		return
+	}
+	c.decide(t, from, m)
+}
+
+// decide gives a client id to a claim, or makes it wait. Called with mu held.
+func (c *Cluster) decide(t *table, from string, m *message) {
+	n := &bid{node: from, id: m.Claim, order: m.Order, transient: m.Transient, fresh: m.Fresh, owner: m.Owner}
+	s := t.seats[m.Client]
+	if s == nil {
+		s = &seat{holder: n}
+		t.seats[m.Client] = s
+		c.grant(s, m.Client)
+		return
+	}
+	switch {
+	case s.holder.id == n.id:
+		c.grant(s, m.Client)
+		return
+	case s.waiter != nil && s.waiter.id == n.id:
+		c.waiting(from, m)
+		return
+	case s.holder.owner != "" && s.holder.owner != n.owner:
+		c.evict(n, m.Client, false)
+		return
+	}
+	n.order = max(n.order, s.holder.order+1)
+	if w := s.waiter; w != nil {
+		n.order = max(n.order, w.order+1)
+		s.waiter = nil
+		if w.node != n.node {
+			c.evict(w, m.Client, false)
+		}
+	}
+	switch old := s.holder; {
+	case old.node == n.node: // its older connection there is over
+		s.holder = n
+		c.grant(s, m.Client)
+	case n.transient || n.fresh || old.transient:
+		s.holder = n
+		c.grant(s, m.Client)
+		c.evict(old, m.Client, n.transient || n.fresh)
+	default:
+		s.waiter = n
+		c.ask(s, m.Client)
+		c.waiting(from, m)
+	}
+}
+
+// evict makes a node give up a claim, without waiting for it. ends: the session is over. Called with mu held.
+func (c *Cluster) evict(b *bid, client string, ends bool) {
+	c.tell(b.node, message{Kind: kindYield, Client: client, Claim: b.id, Fresh: ends})
+}
+
+// ask makes the holder yield to the waiter. Called with mu held.
+func (c *Cluster) ask(s *seat, client string) {
+	c.asking[s] = client
+	s.told = time.Now()
+	m := message{Kind: kindYield, Client: client, Claim: s.holder.id}
+	if s.holder.node == c.o.NodeID {
+		s.asked = true
+		c.handle(s.holder.node, &m)
+		return
+	}
+	holder := s.holder
+	c.postWith(s.holder.node, m, func() { s.asked = s.asked || s.holder == holder })
+}
+
+// waiting tells a claimant that it waits for the older connection. Called with mu held.
+func (c *Cluster) waiting(from string, m *message) {
+	if from != c.o.NodeID {
+		c.post(from, message{Kind: kindWait, Client: m.Client, Claim: m.Claim})
+	}
+}
+
+// grant tells the holder that the client id is its own. Called with mu held.
+func (c *Cluster) grant(s *seat, client string) {
+	if h := s.holder; !h.transient {
+		c.tell(h.node, message{Kind: kindGrant, Client: client, Claim: h.id, Order: h.order})
+	}
+}
+
+// gone ends a claim: whoever waits for the client id has it. Called with mu held.
+func (c *Cluster) gone(client, id string) {
+	b := bucketOf(client)
+	t := c.tables[b]
+	if t == nil {
+		return
+	}
+	t.later = slices.DeleteFunc(t.later, func(l later) bool { return l.m.Claim == id })
+	s := t.seats[client]
+	switch {
+	case s == nil:
+	case s.holder.id == id:
+		c.promote(t, s, client)
+	case s.waiter != nil && s.waiter.id == id:
+		s.waiter = nil
+		delete(c.asking, s)
+	}
+}
+
+// promote gives a client id to who waits for it. Called with mu held.
+func (c *Cluster) promote(t *table, s *seat, client string) {
+	delete(c.asking, s)
+	if s.waiter == nil {
+		delete(t.seats, client)
+		return
+	}
+	s.holder, s.waiter, s.asked = s.waiter, nil, false
+	c.grant(s, client)
+}
+
+// free ends all that a node holds, because its process is gone. Called with mu held.
+func (c *Cluster) free(node string) {
+	for _, t := range c.tables {
+		if t == nil {
+			continue
+		}
+		t.later = slices.DeleteFunc(t.later, func(l later) bool { return l.from == node })
+		for client, s := range t.seats {
+			if s.waiter != nil && s.waiter.node == node {
+				s.waiter = nil
+				delete(c.asking, s)
+			}
+			if s.holder.node == node {
+				c.promote(t, s, client)
+			}
+		}
+	}
+	for _, r := range slices.Clone(c.rolls) {
+		if c.peers[node] != nil {
+			c.post(node, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+			continue
+		}
+		c.complete(r)
+	}
+}
+
+// passOn keeps what was put off for a bucket, to be decided by whoever owns it at the next tick. Called with mu held.
+func (c *Cluster) passOn(t *table) {
+	if t == nil {
+		return
+	}
+	c.putOff = append(c.putOff, t.later...)
+}
+
+// repeatAfter is when something that was not answered is told again.
+const repeatAfter = time.Second
+
+// judge goes on without nodes that have stopped for sure, and asks others again. Called with mu held.
+func (c *Cluster) judge(now time.Time) {
+	for _, l := range c.takePutOff() {
+		c.claimed(l.from, &l.m)
+	}
+	for s, client := range c.asking {
+		t := c.tables[bucketOf(client)]
+		if t == nil || t.seats[client] != s || s.waiter == nil {
+			delete(c.asking, s)
+			continue
+		}
+		p := c.peers[s.holder.node]
+		switch {
+		case s.holder.node == c.o.NodeID:
+		case p == nil, s.asked && c.silent(p, now):
+			c.log.Warn("going on without a node that does not answer", "client", client, "node", s.holder.node)
+			c.promote(t, s, client)
+		case now.Sub(s.told) >= repeatAfter:
+			c.ask(s, client)
+		}
+	}
+	for _, r := range slices.Clone(c.rolls) {
+		if now.Sub(r.told) >= repeatAfter {
+			r.told = now
+			for id := range r.missing {
+				c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+			}
+		}
+		c.complete(r)
+	}
+}
+
+func (c *Cluster) takePutOff() []later {
+	all := c.putOff
+	c.putOff = nil
+	return all
+}

@@ -1,0 +1,127 @@
+package cluster
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+)
+
+// The kinds of messages.
+const (
+	kindClaim = "claim" // to an owner: a client connects
+	kindGone  = "gone"  // to an owner: a claim is over
+	kindGrant = "grant" // to a claimant: go on
+	kindWait  = "wait"  // to a claimant: the older connection was asked to yield
+	kindYield = "yield" // to a holder: a later claim came
+	kindCall  = "call"  // to all: tell me your claims to these buckets
+	kindHeld  = "held"  // to an owner: some of the claims that it asked for
+	kindPing  = "ping"  // to a peer: answer
+	kindPong  = "pong"
+	kindSelf  = "self" // to oneself: proves that the inbox is read
+	kindBye   = "bye"  // to all: this node ends
+)
+
+// message is one thing that a node tells another.
+type message struct {
+	Kind   string `json:"k"`
+	Client string `json:"c,omitempty"`
+	Claim  string `json:"i,omitempty"`
+	Order  int64  `json:"o,omitempty"`
+	// Transient: the session ends with the connection, and is new. Fresh: it is new, so what there was ends.
+	Transient bool `json:"t,omitempty"`
+	Fresh     bool `json:"f,omitempty"`
+	// Owner is whose the claim is; see Want.
+	Owner string `json:"u,omitempty"`
+	// Hops is how often a claim was passed on.
+	Hops int `json:"h,omitempty"`
+	// From and Instance are set in a claim that was passed on.
+	From string `json:"n,omitempty"`
+	// Silent names a node that did not answer the claimant for a lease.
+	Silent string `json:"s,omitempty"`
+	// Call numbers a roll call; Buckets are what it is about. Last: the answer is complete.
+	Call    int64   `json:"r,omitempty"`
+	Buckets string  `json:"b,omitempty"`
+	Entries []entry `json:"e,omitempty"`
+	Last    bool    `json:"l,omitempty"`
+	// Sent is a self message's time by the sender's clock, since the node began.
+	Sent int64 `json:"a,omitempty"`
+}
+
+// wantsAnswer reports whether who is told this answers at once.
+func (m *message) wantsAnswer() bool {
+	switch m.Kind {
+	case kindClaim:
+		return !m.Transient
+	case kindYield, kindCall, kindPing:
+		return true
+	}
+	return false
+}
+
+// size is about how many bytes the message takes in a letter.
+func (m *message) size() int {
+	n := 96 + len(m.Client) + len(m.Buckets)
+	for i := range m.Entries {
+		n += 64 + len(m.Entries[i].Client)
+	}
+	return n
+}
+
+// entry is one claim in the answer to a roll call.
+type entry struct {
+	Client    string `json:"c"`
+	Claim     string `json:"i"`
+	Order     int64  `json:"o,omitempty"`
+	Transient bool   `json:"t,omitempty"`
+	Fresh     bool   `json:"f,omitempty"`
+	Waits     bool   `json:"w,omitempty"`
+	Owner     string `json:"u,omitempty"`
+}
+
+// letter is what one record of an inbox holds.
+type letter struct {
+	From     string    `json:"f"`
+	Instance string    `json:"n"`
+	Messages []message `json:"m"`
+}
+
+func (l *letter) encode() ([]byte, error) { return json.Marshal(l) }
+
+func decodeLetter(b []byte) (*letter, error) {
+	l := new(letter)
+	if err := json.Unmarshal(b, l); err != nil {
+		return nil, fmt.Errorf("letter of %d bytes: %w", len(b), err)
+	}
+	if l.From == "" || l.Instance == "" {
+		return nil, fmt.Errorf("letter of %d bytes: it does not say whose it is", len(b))
+	}
+	return l, nil
+}
+
+// buckets is how many buckets there are. All nodes must agree.
+const buckets = 256
+
+func bucketOf(client string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(client))
+	v := h.Sum32()
+	return int((v ^ v>>16 ^ v>>8) % buckets)
+}
+
+// bucketSet is a set of buckets.
+type bucketSet [buckets / 8]byte
+
+func (s *bucketSet) add(b int)      { s[b/8] |= 1 << (b % 8) }
+func (s *bucketSet) has(b int) bool { return s[b/8]&(1<<(b%8)) != 0 }
+
+func (s *bucketSet) String() string { return base64.RawStdEncoding.EncodeToString(s[:]) }
+
+func parseBuckets(text string) (s bucketSet, err error) {
+	b, err := base64.RawStdEncoding.DecodeString(text)
+	if err == nil && len(b) != len(s) {
+		err = fmt.Errorf("%d bytes of buckets, not %d", len(b), len(s))
+	}
+	copy(s[:], b)
+	return s, err
+}

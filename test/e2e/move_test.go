@@ -1,0 +1,274 @@
+//go:build fault
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
+)
+
+// TestSubscribersThatMoveAmongThreeGatewaysMissNothing moves persistent subscribers to another gateway all the time, with their old
+// connections left open, as behind a load balancer that knows nothing of client ids.
+func TestSubscribersThatMoveAmongThreeGatewaysMissNothing(t *testing.T) {
+	profiles := map[string]func(t *testing.T) profile{
+		"name servers": func(*testing.T) profile { return rocketmqProfile },
+		"etcd":         func(t *testing.T) profile { return onEtcd(rocketmqProfile, etcdtest.Start(t, etcdtest.Options{})) },
+	}
+	for name, of := range profiles {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := of(t)
+			nodes := []*Gateway{start(t, p), start(t, p), start(t, p)}
+			first := nodes[0].Topic("moves")
+			for _, n := range nodes {
+				eventually(t, patience, func() error { return n.knows(first) })
+			}
+			const publishers, messages = 3, 200
+			for qos := byte(1); qos <= 2; qos++ {
+				r := &rover{id: nodes[0].Name(fmt.Sprintf("rover%d", qos)), filter: fmt.Sprintf("%s/%d/#", first, qos), qos: qos,
+					seen: map[string]int{}, last: map[string]int{}, pending: map[uint16]bool{},
+					probes: map[string]bool{}}
+				require.NoError(t, r.move(nodes[0], true))
+				var senders []*client
+				for i := range publishers {
+					senders = append(senders, nodes[i].connect(t, nodes[0].Name(fmt.Sprintf("sender%d-%d", qos, i))))
+				}
+				// A gateway learns of a filter that is new to the cluster a moment later: then its messages wait for sleeping sessions.
+				eventually(t, patience, func() error {
+					r.leave()
+					for i, c := range senders {
+						c.publish(fmt.Sprintf("%s/%d/probe", first, qos), qos, fmt.Sprintf("probe%d", i))
+					}
+					require.NoError(t, r.move(nodes[0], false))
+					return r.knows(publishers)
+				})
+				var wg sync.WaitGroup
+				for i, c := range senders {
+					wg.Go(func() {
+						var tokens []paho.Token
+						for n := range messages {
+							tokens = append(tokens, c.Publish(fmt.Sprintf("%s/%d/%d", first, qos, i), qos, false, fmt.Sprintf("%d:%d", i, n)))
+							time.Sleep(20 * time.Millisecond)
+						}
+						for _, token := range tokens {
+							if !token.WaitTimeout(patience) || token.Error() != nil {
+								t.Errorf("a message is not acknowledged: %v", token.Error())
+							}
+						}
+					})
+				}
+				published := make(chan struct{})
+				go func() { wg.Wait(); close(published) }()
+				moves := 0
+				for over := false; !over; moves++ {
+					select {
+					case <-published:
+						over = true
+					case <-time.After(200 * time.Millisecond):
+					}
+					require.NoError(t, r.move(nodes[(moves+1)%len(nodes)], false), "move %d", moves)
+				}
+				eventually(t, patience, func() error { return r.complete(publishers * messages) })
+				duplicates, disorder := r.faults()
+				t.Logf("QoS %d: %d moves, %d messages, %d duplicates", qos, moves, publishers*messages, duplicates)
+				require.Empty(t, disorder)
+				if qos == 2 {
+					require.Zero(t, duplicates)
+				}
+				require.LessOrEqual(t, duplicates, publishers*messages/20)
+				r.leave()
+			}
+		})
+	}
+}
+
+// rover is one client id with a persistent session, and all the connections that it has opened. What its connections bring is
+// acknowledged, on whichever of them it comes.
+type rover struct {
+	id, filter string
+	qos        byte
+	now        net.Conn
+	ended      <-chan struct{} // closed when the gateway has closed the present connection
+	live       sync.WaitGroup
+
+	mu       sync.Mutex
+	seen     map[string]int
+	last     map[string]int
+	probes   map[string]bool // what came of those that were sent while it was away
+	pending  map[uint16]bool // QoS 2 packet ids that were not released yet
+	dups     int
+	disorder []string
+}
+
+// move connects to a gateway while the last connection is open, and waits until that is closed.
+func (r *rover) move(g *Gateway, first bool) error {
+	conn, err := net.DialTimeout("tcp", g.TCP, patience)
+	if err != nil {
+		return err
+	}
+	packets := []packet.Packet{&packet.Connect{Version: packet.V311, ClientID: r.id, Username: user, HasUsername: true,
+		HasPassword: true, Password: []byte(Password(r.id))}}
+	if first {
+		packets = append(packets, &packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: r.filter, QoS: r.qos}}})
+	}
+	if err := send(conn, packets...); err != nil {
+		return err
+	}
+	admitted, closed := make(chan error, 1), make(chan struct{})
+	r.live.Go(func() { defer close(closed); r.read(conn, first, admitted) })
+	select {
+	case err = <-admitted:
+	case <-time.After(patience):
+		err = errors.New("no CONNACK")
+	}
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w", g.TCP, err)
+	}
+	old, was := r.now, r.ended
+	r.now, r.ended = conn, closed
+	if old == nil {
+		return nil
+	}
+	select {
+	case <-was:
+		return nil
+	case <-time.After(time.Second):
+		return errors.New("the old connection is open a second later")
+	}
+}
+
+func send(conn net.Conn, packets ...packet.Packet) error {
+	var b []byte
+	for _, p := range packets {
+		var err error
+		if b, err = packet.Append(b, p, packet.V311); err != nil {
+			return err
+		}
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(patience))
+	_, err := conn.Write(b)
+	return err
+}
+
+func (r *rover) read(conn net.Conn, first bool, admitted chan<- error) {
+	defer func() { _ = conn.Close() }()
+	in := packet.NewReader(conn, 0)
+	in.Client = true
+	in.SetVersion(packet.V311)
+	defer in.Release()
+	for {
+		p, err := in.ReadPacket()
+		if err != nil {
+			select {
+			case admitted <- err:
+			default:
+			}
+			return
+		}
+		switch p := p.(type) {
+		case *packet.Connack:
+			switch {
+			case p.Code != packet.Success:
+				admitted <- fmt.Errorf("CONNACK has code %#x", byte(p.Code))
+			case !first && !p.SessionPresent:
+				admitted <- errors.New("the session is lost")
+			case !first:
+				admitted <- nil
+			}
+		case *packet.Suback:
+			admitted <- nil
+		case *packet.Publish:
+			r.got(p)
+			kind := packet.PUBACK
+			if p.QoS == 2 {
+				kind = packet.PUBREC
+			}
+			_ = send(conn, &packet.Ack{Kind: kind, PacketID: p.PacketID})
+		case *packet.Ack:
+			if p.Kind == packet.PUBREL {
+				r.mu.Lock()
+				delete(r.pending, p.PacketID)
+				r.mu.Unlock()
+				_ = send(conn, &packet.Ack{Kind: packet.PUBCOMP, PacketID: p.PacketID})
+			}
+		}
+	}
+}
+
+func (r *rover) got(p *packet.Publish) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.QoS == 2 {
+		if r.pending[p.PacketID] {
+			return // sent again; the client knows it
+		}
+		r.pending[p.PacketID] = true
+	}
+	payload := string(p.Payload)
+	if strings.HasPrefix(payload, "probe") {
+		r.probes[payload] = true
+		return
+	}
+	if r.seen[payload]++; r.seen[payload] > 1 {
+		r.dups++
+		return
+	}
+	who, number, _ := strings.Cut(payload, ":")
+	n, _ := strconv.Atoi(number)
+	if last, ok := r.last[who]; ok && n < last {
+		r.disorder = append(r.disorder, fmt.Sprintf("%s after %d", payload, last))
+		return
+	}
+	r.last[who] = n
+}
+
+func (r *rover) complete(n int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.seen) != n {
+		return fmt.Errorf("%d of %d messages came", len(r.seen), n)
+	}
+	return nil
+}
+
+func (r *rover) faults() (duplicates int, disorder []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dups, r.disorder
+}
+
+// knows reports whether what each of n gateways published while the client was away comes within a moment.
+func (r *rover) knows(n int) error {
+	var came int
+	for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		r.mu.Lock()
+		came = len(r.probes)
+		r.mu.Unlock()
+		if came == n {
+			return nil
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.probes)
+	return fmt.Errorf("messages of %d of %d gateways wait for a session that sleeps", came, n)
+}
+
+// leave drops the connection.
+func (r *rover) leave() {
+	_ = r.now.Close()
+	r.live.Wait()
+	r.now = nil
+}
