@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -138,6 +140,10 @@ func (t *testAuth) Authenticate(_ context.Context, req *pluginv1.AuthenticateReq
 		return &pluginv1.AuthenticateResponse{Detail: t.cfg.Says}, nil
 	case "hog":
 		t.hoard = bytes.Repeat([]byte{1}, 256<<20)
+	case "breed":
+		if err := breed(t.cfg.File); err != nil {
+			return nil, err
+		}
 	case "slow":
 		time.Sleep(300 * time.Millisecond)
 	case "crash":
@@ -242,6 +248,19 @@ func (t *testMeta) List(_ context.Context, req *pluginv1.ListRequest, send func(
 		}
 	}
 	return nil
+}
+
+// breed starts processes that outlive the plugin, and notes their ids.
+func breed(path string) error {
+	var pids strings.Builder
+	for range 20 {
+		cmd := exec.Command("sleep", "600")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		fmt.Fprintln(&pids, cmd.Process.Pid)
+	}
+	return os.WriteFile(path, []byte(pids.String()), 0o600)
 }
 
 // exit ends a test plugin's process.

@@ -37,6 +37,8 @@ type lineLog struct {
 	panicking bool
 	// lines are the newest, of all that it printed; from a panic on the first, because the end of a stack says less.
 	lines []string
+	// bound is how much of it is logged.
+	bound outputBound
 }
 
 // read logs every line of r until it ends.
@@ -45,12 +47,17 @@ func (l *lineLog) read(r io.Reader) {
 	for {
 		line, err := buffered.ReadSlice('\n')
 		if text := bytes.TrimSpace(line); len(text) > 0 {
-			l.line(text)
+			if l.admit(len(text)) {
+				l.line(text)
+			} else {
+				l.omit(text)
+			}
 		}
 		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = buffered.ReadSlice('\n')
 		}
 		if err != nil {
+			l.sumUp()
 			return
 		}
 	}

@@ -98,6 +98,7 @@ func (p *process) Start(context.Context) error {
 }
 
 func (p *process) wait(readers *sync.WaitGroup, outputs ...*os.File) {
+	endGroupOf(p.pid())
 	err := p.cmd.Wait()
 	drained := make(chan struct{})
 	go func() { readers.Wait(); close(drained) }()

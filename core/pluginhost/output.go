@@ -1,0 +1,72 @@
+package pluginhost
+
+import (
+	"strings"
+	"time"
+)
+
+// A plugin that prints without end must not fill the disk with the gateway's log, nor keep the gateway from anything else: of each
+// stretch of time a bounded part is logged, and the rest is read, counted and dropped. The pipe never fills, so the plugin never waits.
+const (
+	outputWindow = 10 * time.Second
+	// outputLines and outputBytes are what is logged of a window.
+	outputLines = 1000
+	outputBytes = 1 << 20
+	// outputBreath is how long the reader rests for each outputGulp that it drops, so that a flood costs a bounded part of a processor.
+	outputBreath = 10 * time.Millisecond
+	outputGulp   = 256 << 10
+)
+
+// outputBound counts what a plugin printed within the present window. Guarded by lineLog.mu.
+type outputBound struct {
+	since          time.Time
+	lines, bytes   int
+	dropped, gulp  int
+	droppedInBytes int64
+}
+
+// admit counts a line and says whether it is to be logged.
+func (l *lineLog) admit(size int) bool {
+	l.mu.Lock()
+	b := &l.bound
+	if now := time.Now(); now.Sub(b.since) >= outputWindow {
+		l.mu.Unlock()
+		l.sumUp()
+		l.mu.Lock()
+		b.since, b.lines, b.bytes = now, 0, 0
+	}
+	defer l.mu.Unlock()
+	b.lines++
+	b.bytes += size
+	return b.lines <= outputLines && b.bytes <= outputBytes
+}
+
+// omit drops a line. It is remembered all the same, because it may explain the plugin's end.
+func (l *lineLog) omit(line []byte) {
+	l.mu.Lock()
+	b := &l.bound
+	b.dropped++
+	b.droppedInBytes += int64(len(line))
+	b.gulp += len(line)
+	rest := b.gulp >= outputGulp
+	if rest {
+		b.gulp = 0
+	}
+	l.keep(clip(strings.ToValidUTF8(string(line[:min(len(line), 2*maxLastLine)]), "?")))
+	l.mu.Unlock()
+	if rest {
+		time.Sleep(outputBreath)
+	}
+}
+
+// sumUp tells of what was dropped.
+func (l *lineLog) sumUp() {
+	l.mu.Lock()
+	b := &l.bound
+	dropped, size := b.dropped, b.droppedInBytes
+	b.dropped, b.droppedInBytes = 0, 0
+	l.mu.Unlock()
+	if dropped > 0 {
+		l.log.Warn("the plugin prints more than is logged of it", "not_written", dropped, "bytes", size, "within", outputWindow)
+	}
+}
