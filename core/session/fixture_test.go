@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // node is a Manager with everything below it: the local store, metadata over a backend in memory, delivery and publishing.
 type node struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	backend *metatest.Backend
 	options Options
@@ -163,7 +163,7 @@ func inVirtualTime(t *testing.T, f func(t *testing.T, n *node), change ...func(*
 	synctest.Test(t, func(t *testing.T) { f(t, startNode(t, change...)) })
 }
 
-func startNode(t *testing.T, change ...func(*node)) *node {
+func startNode(t testing.TB, change ...func(*node)) *node {
 	t.Helper()
 	n := &node{t: t, id: "node", dir: filepath.Join(t.TempDir(), "store")}
 	n.topics = catalog.Options{Dispatch: catalog.Lean, AutoCreate: true, Queues: 1}
