@@ -184,6 +184,7 @@ func TestANodeThatStopsHandsItsWillsOver(t *testing.T) {
 		n.connect("c", durable, will("w", 0))
 		late := n.connect("late", durable, will("late", time.Minute))
 		late.drop()
+		time.Sleep(time.Second) // a will of the moment of the start may be a new connection's
 		n.restart()
 		watcher := n.connect("watcher", clean)
 		watcher.subscribe(1, "wills/+")
