@@ -43,11 +43,13 @@ func (s *Server) guardFor(reader Role, next http.Handler) http.Handler {
 		case foreignOrigin(r):
 			answer(w, http.StatusForbidden, map[string]string{"error": "requests from other origins are refused"})
 		case role < reader || !reads && role < Administrator:
-			s.log().Warn("admin request refused: its token is a viewer's", "token", name, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
+			s.log().Warn("admin request refused: its token is a viewer's", "token", name, "remote", r.RemoteAddr,
+				"method", r.Method, "path", r.URL.Path)
 			answer(w, http.StatusForbidden, map[string]string{"error": "the token is one of a viewer, who may only read; use one with the role admin"})
 		default:
 			if !reads {
-				s.log().Info("admin request", "token", name, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path)
+				s.log().Info("admin request", "token", name, "remote", r.RemoteAddr, "method", r.Method,
+					"path", r.URL.Path)
 			}
 			next.ServeHTTP(w, r)
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -37,9 +38,7 @@ func usersWith(t *testing.T, plugin string, rules []settings, more settings) []s
 	if rules != nil {
 		ruled := hashed(ruledUser)
 		ruled["rules"] = rules
-		for k, v := range more {
-			ruled[k] = v
-		}
+		maps.Copy(ruled, more)
 		out = append(out, ruled)
 	}
 	return out
