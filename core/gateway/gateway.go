@@ -300,7 +300,7 @@ func (g *Gateway) listen() error {
 	}
 	g.admin = admin.New(admin.Options{Address: g.cfg.Admin.Address, Token: g.token, Tokens: g.adminTokens(),
 		MetricsToken: g.cfg.Admin.MetricsToken,
-		Pprof: g.cfg.Admin.Pprof, TLS: adminTLS, Gatherer: g.registry, Backend: &backend{g}, Version: g.version, Log: g.log})
+		Pprof:        g.cfg.Admin.Pprof, TLS: adminTLS, Gatherer: g.registry, Backend: &backend{g}, Version: g.version, Log: g.log})
 	g.admin.SetReady(func() error { return errors.New("starting: " + g.waitingFor()) })
 	if err := g.admin.Start(); err != nil {
 		return err
