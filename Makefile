@@ -88,7 +88,7 @@ conformance: ## Write docs/conformance.md from the tests and docs/conformance
 	go run ./docs/conformance
 
 # command:package, for Debian and its relatives.
-TEST_PACKAGES := java:default-jre-headless mvn:maven mosquitto_pub:mosquitto-clients python3:python3
+TEST_PACKAGES := chromium:chromium java:default-jre-headless mvn:maven mosquitto_pub:mosquitto-clients python3:python3
 
 .PHONY: test-packages
 test-packages:

@@ -56,6 +56,15 @@ type Info struct {
 	Store       string    `json:"store"`
 	Auth        string    `json:"auth"`
 	Meta        string    `json:"meta"`
+	// Listeners are where clients connect.
+	Listeners []Listener `json:"listeners"`
+}
+
+// Listener is an address where clients connect.
+type Listener struct {
+	Type    string `json:"type"`
+	Address string `json:"address" doc:"With the real port where the configuration has port 0."`
+	Path    string `json:"path,omitempty" doc:"Of WebSocket listeners."`
 }
 
 // Node is a gateway of the cluster that lives.

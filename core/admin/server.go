@@ -115,6 +115,7 @@ func (s *Server) handler() http.Handler {
 	if s.o.MetricsToken {
 		metrics = s.guard
 	}
+	s.dashboard(mux)
 	mux.Handle("GET /metrics", metrics(promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{})))
 	if s.o.Pprof {
 		mux.Handle("/debug/pprof/", s.guardFor(Administrator, profiles()))

@@ -115,8 +115,18 @@ func (b *backend) SetLogLevel(level string) error {
 // Info describes this node.
 func (b *backend) Info() admin.Info {
 	applied := b.g.reloads.present()
+	listeners := make([]admin.Listener, 0, len(b.g.addrs))
+	for i, a := range b.g.addrs {
+		l := b.g.cfg.Listeners[i]
+		made := admin.Listener{Type: string(l.Type), Address: a.String()}
+		if l.Type == config.ListenerWS || l.Type == config.ListenerWSS {
+			made.Path = l.Path
+		}
+		listeners = append(listeners, made)
+	}
 	return admin.Info{Node: b.g.id, Version: b.g.version, Started: b.g.started, Uptime: time.Since(b.g.started).Round(time.Second).String(),
-		Connections: b.g.mqtt.Connections(), Store: b.g.cfg.Store.Type, Auth: applied.Auth.Plugin, Meta: applied.Meta.Plugin}
+		Connections: b.g.mqtt.Connections(), Store: b.g.cfg.Store.Type, Auth: applied.Auth.Plugin, Meta: applied.Meta.Plugin,
+		Listeners: listeners}
 }
 
 // adminTokens are the tokens of the admin API besides admin.token.

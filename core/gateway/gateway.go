@@ -280,6 +280,7 @@ func (g *Gateway) listen() error {
 		BoundLoopback: g.cfg.Limits.Address.Loopback, ConnectMemory: int64(g.cfg.Limits.Node.ConnectMemory),
 		Inbound: g.memory.inbound, Outbound: g.memory.outbound, ClientInbound: int64(g.cfg.Limits.Client.InboundMemory),
 		Watermark:       g.memory.watermark,
+		PageOrigins:     g.dashboardOrigins,
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.
 	g.authority.OnRevoke(func(r auth.Revocation) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"strconv"
 
@@ -47,6 +48,20 @@ func (g *Gateway) listener(l config.Listener) (mqtt.Listener, error) {
 		out.TLS = cfg
 	}
 	return out, nil
+}
+
+// dashboardOrigins is where the dashboard's page is from, which may connect by WebSocket. Where the admin address is open to other
+// machines, its name is not known here, and an operator lists it in allowed_origins.
+func (g *Gateway) dashboardOrigins() []string {
+	a, ok := g.admin.Addr().(*net.TCPAddr)
+	if !ok || !a.IP.IsLoopback() {
+		return nil
+	}
+	var out []string
+	for _, host := range []string{a.IP.String(), "localhost"} {
+		out = append(out, net.JoinHostPort(host, strconv.Itoa(a.Port)))
+	}
+	return out
 }
 
 // unmapped turns an IPv4 network in IPv6 form into one in IPv4 form, in which addresses are compared.

@@ -56,8 +56,10 @@ type Options struct {
 	ResponseInformation string
 	// ServerReference is where MQTT 5 clients are pointed to when this server stops or is full; empty: nowhere.
 	ServerReference string
-	Log             *slog.Logger
-	Registerer      prometheus.Registerer
+	// PageOrigins are hosts, with their ports, of pages that may connect to every WebSocket listener; nil: none.
+	PageOrigins func() []string
+	Log         *slog.Logger
+	Registerer  prometheus.Registerer
 }
 
 // Bounds of Options where they are not set.

@@ -72,8 +72,12 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		door.at = time.Now()
 	}
+	origins := l.AllowedOrigins
+	if s.o.PageOrigins != nil {
+		origins = slices.Concat(origins, s.o.PageOrigins())
+	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: subprotocols, CompressionMode: websocket.CompressionDisabled,
-		OriginPatterns: l.AllowedOrigins, InsecureSkipVerify: slices.Contains(l.AllowedOrigins, "*")})
+		OriginPatterns: origins, InsecureSkipVerify: slices.Contains(l.AllowedOrigins, "*")})
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
 		if origin := r.Header.Get("Origin"); origin != "" {

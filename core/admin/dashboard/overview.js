@@ -1,0 +1,88 @@
+import { get, metrics, quantile, sum } from "./api.js";
+import { el, milliseconds, number } from "./dom.js";
+
+const kept = 300; // readings that a plot shows
+const interval = 2000; // milliseconds between two readings
+
+// colour reads a colour of the style sheet as a canvas takes it.
+function colour(name) {
+  const e = document.body.appendChild(document.createElement("i"));
+  e.style.color = "var(" + name + ")";
+  const c = getComputedStyle(e).color;
+  e.remove();
+  return c;
+}
+
+// series is kept while the page is open, whatever page is shown.
+const series = { at: [], received: [], stored: [], delivered: [], connections: [], p50: [], p99: [] };
+let last = null;
+
+// read takes a reading and appends rates since the one before.
+export async function read() {
+  const now = await metrics();
+  const at = Date.now() / 1000;
+  if (last) {
+    const rate = (name) => Math.max(0, (sum(now, name) - sum(last.metrics, name)) / (at - last.at));
+    series.at.push(at);
+    series.received.push(rate("lmqgate_mqtt_received_messages_total"));
+    series.stored.push(rate("lmqgate_publish_stored_total"));
+    series.delivered.push(rate("lmqgate_sessions_delivered_messages_total"));
+    series.connections.push(sum(now, "lmqgate_sessions_connected"));
+    const ms = (q) => { const s = quantile(last.metrics, now, "lmqgate_mqtt_publish_seconds", q); return s === null ? null : s * 1000; };
+    series.p50.push(ms(0.5));
+    series.p99.push(ms(0.99));
+    for (const list of Object.values(series)) if (list.length > kept) list.shift();
+  }
+  last = { metrics: now, at };
+  return now;
+}
+
+function plot(place, title, lines) {
+  const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } });
+  const height = 200;
+  const u = new window.uPlot({ width: 400, height, title: "", legend: { live: true },
+    axes: [axis(), axis()], scales: { y: { range: (_, min, max) => [0, Math.max(1, max * 1.1)] } },
+    series: [{}, ...lines.map((l) => ({ label: l.label, stroke: l.stroke, width: 1.5, spanGaps: true, points: { show: false } }))] },
+  [series.at, ...lines.map((l) => l.data)], place);
+  const fit = () => u.setSize({ width: Math.max(200, place.clientWidth), height });
+  new ResizeObserver(fit).observe(place);
+  place.setAttribute("role", "img");
+  place.setAttribute("aria-label", title);
+  return () => u.setData([series.at, ...lines.map((l) => l.data)]);
+}
+
+export async function overview(main, signal) {
+  const tiles = {};
+  const tile = (key, text) => { tiles[key] = el("b", {}, "–"); return el("div", { class: "tile" }, tiles[key], el("span", {}, text)); };
+  const panel = (title) => { const place = el("div"); return [el("section", { class: "panel" }, el("h3", {}, title), place), place]; };
+  const [rates, ratesAt] = panel("Messages a second");
+  const [latency, latencyAt] = panel("PUBLISH to stored, milliseconds");
+  const [clients, clientsAt] = panel("Connected clients");
+  main.replaceChildren(el("h2", {}, "Overview"),
+    el("div", { class: "tiles" }, tile("clients", "connected clients"), tile("received", "messages in, a second"),
+      tile("delivered", "messages out, a second"), tile("p50", "PUBLISH to stored, median"), tile("p99", "PUBLISH to stored, 99th percentile"),
+      tile("refused", "refused connects"), tile("nodes", "nodes"), tile("memory", "memory of the gateway")),
+    el("div", { class: "plots" }, rates, latency, clients));
+  const draw = [
+    plot(ratesAt, "Messages a second", [{ label: "received", stroke: colour("--accent"), data: series.received },
+      { label: "delivered", stroke: colour("--good"), data: series.delivered }]),
+    plot(latencyAt, "Time from PUBLISH to stored", [{ label: "median", stroke: colour("--good"), data: series.p50 },
+      { label: "99%", stroke: colour("--bad"), data: series.p99 }]),
+    plot(clientsAt, "Connected clients", [{ label: "clients", stroke: colour("--accent"), data: series.connections }]),
+  ];
+  const latest = (list) => (list.length ? list[list.length - 1] : null);
+  const show = async () => {
+    const now = await read();
+    tiles.clients.textContent = number(sum(now, "lmqgate_sessions_connected"));
+    tiles.received.textContent = number(latest(series.received));
+    tiles.delivered.textContent = number(latest(series.delivered));
+    for (const q of ["p50", "p99"]) { const v = latest(series[q]); tiles[q].textContent = v === null ? "–" : milliseconds(v / 1000); }
+    tiles.refused.textContent = number(sum(now, "lmqgate_mqtt_refused_connects_total"));
+    tiles.memory.textContent = number(sum(now, "process_resident_memory_bytes") / 1048576) + " MiB";
+    for (const d of draw) d();
+  };
+  tiles.nodes.textContent = number((await get("/nodes")).nodes.length);
+  await show();
+  const timer = setInterval(() => show().catch(() => {}), interval);
+  signal.addEventListener("abort", () => clearInterval(timer));
+}

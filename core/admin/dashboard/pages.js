@@ -1,0 +1,120 @@
+import { call, get } from "./api.js";
+import { ask, details, el, field, notice, number, table, time } from "./dom.js";
+
+const query = (o) => new URLSearchParams(Object.entries(o).filter(([, v]) => v !== "" && v !== undefined)).toString();
+const pageSize = 200;
+
+// listing shows a list of the API in pages, below a form.
+async function listing(main, { title, form, path, key, columns, row }) {
+  const body = el("div", { class: "panel scroll" });
+  const more = el("button", { type: "button", hidden: true, onclick: () => load(true) }, "More");
+  let items = [], next = "";
+  const load = async (on) => {
+    try {
+      const answer = await get(path + "?" + query({ ...Object.fromEntries(new FormData(form)), limit: pageSize, after: on ? next : "" }));
+      items = on ? items.concat(answer[key]) : answer[key];
+      next = answer.next || "";
+      more.hidden = !next;
+      body.replaceChildren(table(title, columns(load), items));
+    } catch (e) { notice(e.message); }
+  };
+  form.addEventListener("submit", (e) => { e.preventDefault(); load(false); });
+  main.replaceChildren(el("h2", {}, title), form, body, more);
+  await load(false);
+  return row;
+}
+
+const run = async (what, f) => { try { await f(); notice(what); return true; } catch (e) { notice(e.message); return false; } };
+
+async function showClient(id, reload) {
+  const c = await get("/clients/" + encodeURIComponent(id));
+  const act = (text, question, f) => el("button", { type: "button", class: "danger", onclick: async () => {
+    if (await ask(question, text) && await run("Done.", f)) { d.close(); reload(false); }
+  } }, text);
+  const d = details(id,
+    el("dl", {}, ...[["State", (c.connected ? "connected" : "sleeping") + " since " + time(c.since)], ["User", c.username || "–"],
+      ["Node", c.node || "–"], ["Protocol", c.protocol || "–"], ["Address", c.remote_address || "–"], ["Listener", c.listener || "–"],
+      ["Session", !c.durable ? "ends with the connection" : c.expiry_seconds < 0 ? "kept for ever" : "kept for " + c.expiry_seconds + " s"],
+      ["In flight", number(c.in_flight)], ["Backlog", number(c.backlog)]].flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])),
+    table("Subscriptions", [{ title: "Filter", name: true, value: (s) => s.filter || "(point to point)" },
+      { title: "QoS", number: true, value: (s) => String(s.qos) }, { title: "Since", value: (s) => time(s.created) },
+      { title: "Backlog", number: true, value: (s) => (s.messages < 0 ? "–" : number(s.messages)) }], c.subscriptions_detail),
+    el("div", { class: "actions" },
+      c.connected ? act("Disconnect", "Close the connection of " + id + "? Its session stays.", () => call("POST", "/clients/" + encodeURIComponent(id) + "/kick")) : null,
+      act("End session", "End the session of " + id + "? What waits in it is lost.", () => call("DELETE", "/sessions/" + encodeURIComponent(id)))));
+}
+
+export const clients = (main) => listing(main, {
+  title: "Clients", path: "/clients", key: "clients",
+  form: el("form", { class: "bar", role: "search" }, field("Client id begins with", el("input", { name: "prefix", type: "search" })),
+    field("User", el("input", { name: "username", type: "search" })),
+    field("State", el("select", { name: "state" }, ...["all", "connected", "sleeping"].map((s) => el("option", {}, s)))), el("button", { class: "main" }, "Search")),
+  columns: (load) => [
+    { title: "Client", name: true, value: (c) => el("button", { class: "link", type: "button", onclick: () => showClient(c.client_id, load).catch((e) => notice(e.message)) }, c.client_id) },
+    { title: "State", value: (c) => el("span", { class: c.connected ? "state good" : "quiet" }, c.connected ? "connected" : "sleeping") },
+    { title: "User", value: (c) => c.username }, { title: "Node", value: (c) => c.node }, { title: "Protocol", value: (c) => c.protocol },
+    { title: "Address", value: (c) => c.remote_address }, { title: "Since", value: (c) => time(c.since) },
+    { title: "Subscriptions", number: true, value: (c) => (c.subscriptions === undefined ? "–" : number(c.subscriptions)) },
+    { title: "In flight", number: true, value: (c) => number(c.in_flight) }],
+});
+
+export const topics = async (main) => {
+  const name = el("input", { name: "name", required: true });
+  const body = el("div", { class: "panel scroll" });
+  const load = async () => {
+    const list = (await get("/topics")).topics;
+    body.replaceChildren(table("Topics", [{ title: "First-level topic", name: true, value: (t) => t.name },
+      { title: "Queues", number: true, value: (t) => number(t.queues) }, { title: "Brokers", value: (t) => (t.brokers || []).join(", ") },
+      { title: "", value: (t) => el("button", { type: "button", class: "danger", onclick: async () => {
+        if (await ask("Delete " + t.name + " with all its messages?", "Delete") && await run("Deleted.", () => call("DELETE", "/topics/" + encodeURIComponent(t.name)))) load();
+      } }, "Delete") }], list));
+  };
+  main.replaceChildren(el("h2", {}, "Topics"), el("form", { class: "bar", onsubmit: async (e) => {
+    e.preventDefault();
+    if (await run("Created.", () => call("POST", "/topics", { name: name.value }))) { name.value = ""; load(); }
+  } }, field("New first-level topic", name), el("button", { class: "main" }, "Create")), body);
+  await load();
+};
+
+async function showRetained(topic, reload) {
+  const m = await get("/retained/message?" + query({ topic }));
+  const d = details(topic, el("pre", { class: "log" }, m.payload === undefined ? "base64: " + m.payload_base64 : m.payload),
+    el("div", { class: "actions" }, el("button", { type: "button", class: "danger", onclick: async () => {
+      if (await ask("Remove what is retained for " + topic + "?", "Remove") && await run("Removed.", () => call("DELETE", "/retained/message?" + query({ topic })))) { d.close(); reload(false); }
+    } }, "Remove")));
+}
+
+export const retained = (main) => listing(main, {
+  title: "Retained messages", path: "/retained", key: "retained",
+  form: el("form", { class: "bar", role: "search" }, field("Topic filter", el("input", { name: "filter", value: "#" })), el("button", { class: "main" }, "Search")),
+  columns: (load) => [
+    { title: "Topic", name: true, value: (m) => el("button", { class: "link", type: "button", onclick: () => showRetained(m.topic, load).catch((e) => notice(e.message)) }, m.topic) },
+    { title: "Bytes", number: true, value: (m) => number(m.size) }, { title: "QoS", number: true, value: (m) => String(m.qos) },
+    { title: "Publisher", value: (m) => m.publisher }, { title: "Since", value: (m) => time(m.created) }, { title: "Expires", value: (m) => time(m.expires) }],
+});
+
+export const recent = async (main) => {
+  const { events } = await get("/recent");
+  main.replaceChildren(el("h2", {}, "Recent refusals and disconnections"), el("div", { class: "panel scroll" }, table("Recent", [
+    { title: "Time", value: (e) => time(e.time) },
+    { title: "What", value: (e) => el("span", { class: e.kind === "refused" ? "bad" : "" }, e.kind) },
+    { title: "Client", name: true, value: (e) => e.client_id }, { title: "User", value: (e) => e.username },
+    { title: "Address", value: (e) => e.remote_address }, { title: "Reason", value: (e) => e.reason }, { title: "Cause", value: (e) => e.cause }], events)));
+};
+
+export const system = async (main) => {
+  const [info, nodes, plugins, level] = await Promise.all([get("/info"), get("/nodes"), get("/plugins"), get("/log-level")]);
+  const choose = el("select", { onchange: () => run("Log level is " + choose.value + ".", () => call("PUT", "/log-level", { level: choose.value })) },
+    ...["debug", "info", "warn", "error"].map((l) => el("option", { selected: l === level.level }, l)));
+  main.replaceChildren(el("h2", {}, "Nodes and plugins"),
+    el("section", { class: "panel scroll" }, el("h3", {}, "Nodes"), table("Nodes", [{ title: "Node", name: true, value: (n) => n.id },
+      { title: "Started", value: (n) => time(n.started) }, { title: "", value: (n) => (n.self ? "answers you" : "") }], nodes.nodes)),
+    el("section", { class: "panel scroll" }, el("h3", {}, "Plugins"), table("Plugins", [{ title: "Plugin", name: true, value: (p) => p.name },
+      { title: "Kind", value: (p) => p.kind }, { title: "Version", value: (p) => p.version },
+      { title: "State", value: (p) => el("span", { class: p.state === "running" ? "state good" : "state bad" }, p.state) },
+      { title: "Restarts", number: true, value: (p) => number(p.restarts) }, { title: "Calls", number: true, value: (p) => number(p.calls) },
+      { title: "Errors", number: true, value: (p) => number(p.errors) }, { title: "Last error", value: (p) => p.last_error }], plugins.plugins)),
+    el("section", { class: "panel" }, el("h3", {}, "This node"), el("dl", {}, ...[["Version", info.version], ["Up since", time(info.started)],
+      ["Store", info.store], ["Metadata", info.meta], ["Authentication", info.auth]].flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])),
+    field("Log level, until the node ends", choose)));
+};
