@@ -79,7 +79,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newServeCommand(app),
 		newConfigCommand(app),
 		newTopicCommand(app),
-		newSessionsCommand(app),
+		newSessionsCommand(app), newBansCommand(app),
 		newClientsCommand(app),
 		newSubscriptionsCommand(app),
 		newRetainedCommand(app),

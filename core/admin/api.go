@@ -94,6 +94,7 @@ func newAPI(b Backend, version string) http.Handler {
 	registerTopics(api, b)
 	registerClients(api, b)
 	registerMessages(api, b)
+	registerBans(api, b)
 	mux.HandleFunc("GET /api/v1/{$}", describe(api))
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, &apiError{Message: "not found: " + r.Method + " " + r.URL.Path + "; /api/v1/ lists what there is"})

@@ -38,6 +38,11 @@ type Backend interface {
 	EndSession(ctx context.Context, clientID string) error
 	Subscriptions(ctx context.Context, q SubscriptionQuery) (subscriptions []Subscription, next string, err error)
 
+	// Bans are who is kept out, the first that ends first.
+	Bans() []Ban
+	AddBan(r BanRequest) error
+	RemoveBan(kind, name string) error
+
 	// Recent returns the last refusals and disconnections on this node, the last first.
 	Recent() []Event
 

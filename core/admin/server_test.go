@@ -70,6 +70,18 @@ func (b *backend) Subscriptions(_ context.Context, q SubscriptionQuery) ([]Subsc
 	return []Subscription{{ClientID: "c", Filter: "T/#"}}, "", b.err
 }
 
+func (b *backend) Bans() []Ban { return []Ban{{Kind: "address", Name: "192.0.2.1/32", Reason: "why"}} }
+
+func (b *backend) AddBan(r BanRequest) error {
+	b.note("ban %s %q for %d", r.Kind, r.Name, r.Seconds)
+	return b.err
+}
+
+func (b *backend) RemoveBan(kind, name string) error {
+	b.note("unban %s %q", kind, name)
+	return b.err
+}
+
 func (b *backend) Kick(_ context.Context, clientID string) error {
 	b.note("kick %q", clientID)
 	return b.err
@@ -202,6 +214,7 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
 		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/clients/c", "GET /api/v1/config", "PUT /api/v1/log-level", "POST /api/v1/publish",
+		"GET /api/v1/bans", "POST /api/v1/bans", "DELETE /api/v1/bans/client/c",
 		"GET /api/v1/retained", "DELETE /api/v1/retained/message?topic=T", "GET /api/v1/nothing", "PUT /api/v1/topics",
 	} {
 		method, path, _ := strings.Cut(call, " ")
@@ -294,6 +307,9 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "POST /api/v1/clients/a%2Fb/kick", status: 204, asked: `kick "a/b"`},
 		{call: "DELETE /api/v1/sessions/a%2Fb", status: 204, asked: `end "a/b"`},
 		{call: "DELETE /api/v1/sessions/c", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `end "c"`},
+		{call: "GET /api/v1/bans", status: 200, answer: `"name":"192.0.2.1/32"`},
+		{call: "DELETE /api/v1/bans/address/192.0.2.1%2F32", status: 204, asked: `unban address "192.0.2.1/32"`},
+		{call: "DELETE /api/v1/bans/planet/x", status: 400, answer: "kind"},
 		{call: "POST /api/v1/clients/c/kick", b: backend{err: missing}, status: 404, answer: "why", asked: `kick "c"`},
 		{call: "POST /api/v1/publish", body: `{"messages": [{"topic": "T/a", "payload": "x", "qos": 1}, {"topic": "T/b", "payload_base64": "/w=="}]}`,
 			status: 200, answer: `"published":2`, asked: "publish T/a \"x\" qos 1 retain false;publish T/b \"\\xff\" qos 0 retain false"},

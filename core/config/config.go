@@ -154,6 +154,14 @@ type ClientLimits struct {
 	InboundMemory Size `yaml:"inbound_memory"`
 	// Memory of messages that a client of a persistent session has not acknowledged, kept to be sent again; at least 64KiB. What is more is read from the store again when the client comes back.
 	OutboundMemory Size `yaml:"outbound_memory"`
+	// Messages that a client may publish a second, on average; 0 is no limit. A client that is quicker is not read for as long as it takes; two seconds' worth may come at once.
+	MessageRate int `yaml:"message_rate"`
+	// Bytes of messages that a client may publish a second, in the same way.
+	ByteRate Size `yaml:"byte_rate"`
+	// Filters that a client may subscribe to a second, in the same way.
+	SubscribeRate int `yaml:"subscribe_rate"`
+	// Bytes of messages that a client is sent a second, what it missed while it was away included; 0 is no limit. The rest waits in the store.
+	OutboundByteRate Size `yaml:"outbound_byte_rate"`
 }
 
 // NodeLimits are those of the node.
@@ -180,6 +188,10 @@ type ListenerLimits struct {
 type AddressLimits struct {
 	// Open connections of an address whose clients are not admitted yet; 0 is an eighth of the node's.
 	Unauthenticated int `yaml:"unauthenticated"`
+	// Connections that an address may open a second, on average; 0 is no limit. Two seconds' worth may come at once; further ones are closed.
+	ConnectRate int `yaml:"connect_rate"`
+	// Logins of an address that may fail within five minutes before it is banned: for a minute, then for twice as long each time, an hour at the most. From the sixth on, each failure delays the next login of the address and of the user name. A login that succeeds halves the count of its address. 0 is no limit and no delay.
+	FailedLogins int `yaml:"failed_logins"`
 	// Whether the limits of an address are for loopback, too, where a load balancer without `proxy_protocol` may be, or a test.
 	Loopback bool `yaml:"loopback"`
 }

@@ -41,8 +41,9 @@ func Default() *Config {
 			SessionOwner:     OwnerIdentity,
 		},
 		Limits: Limits{
-			Client: ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20},
-			Node:   NodeLimits{ConnectMemory: 16 << 20},
+			Client:  ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20},
+			Node:    NodeLimits{ConnectMemory: 16 << 20},
+			Address: AddressLimits{ConnectRate: 200, FailedLogins: 50},
 		},
 		Auth: Auth{Plugin: DefaultAuthPlugin},
 		Meta: Meta{Plugin: DefaultMetaPlugin},

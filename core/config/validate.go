@@ -77,6 +77,18 @@ func (c *Config) validateLimits(p *problems) {
 	orNone(p, "limits.node.outbound_memory", int64(c.Limits.Node.OutboundMemory), 1<<20, mostMemory)
 	between(p, "limits.node.connect_memory", int64(c.Limits.Node.ConnectMemory), 256<<10, 1<<40)
 	between(p, "limits.listener.unauthenticated", int64(c.Limits.Listener.Unauthenticated), 0, most)
+	for _, rate := range []struct {
+		key string
+		n   int64
+	}{
+		{"limits.client.message_rate", int64(c.Limits.Client.MessageRate)}, {"limits.client.byte_rate", int64(c.Limits.Client.ByteRate)},
+		{"limits.client.subscribe_rate", int64(c.Limits.Client.SubscribeRate)},
+		{"limits.client.outbound_byte_rate", int64(c.Limits.Client.OutboundByteRate)},
+		{"limits.address.connect_rate", int64(c.Limits.Address.ConnectRate)},
+		{"limits.address.failed_logins", int64(c.Limits.Address.FailedLogins)},
+	} {
+		between(p, rate.key, rate.n, 0, 1<<40)
+	}
 	between(p, "limits.address.unauthenticated", int64(c.Limits.Address.Unauthenticated), 0, most)
 }
 

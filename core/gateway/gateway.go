@@ -17,6 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/pluginhost"
@@ -71,6 +72,7 @@ type Gateway struct {
 	admin      *admin.Server
 
 	memory memory
+	bans   *limits.Bans
 
 	addrs []net.Addr
 	stops []func(ctx context.Context) // in the order of the start
@@ -98,7 +100,8 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if o.LogLevel == nil {
 		o.LogLevel = new(slog.LevelVar)
 	}
-	g := &Gateway{cfg: cfg, log: o.Log, logLevel: o.LogLevel, reread: o.Reread, develop: o.Develop, version: o.Version, id: cfg.Node.ID,
+	g := &Gateway{cfg: cfg, log: o.Log, logLevel: o.LogLevel, reread: o.Reread, develop: o.Develop, bans: limits.NewBans(),
+		version: o.Version, id: cfg.Node.ID,
 		registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.id == "" {
@@ -279,7 +282,8 @@ func (g *Gateway) listen() error {
 		MaxPendingOfListener: g.cfg.Limits.Listener.Unauthenticated, MaxPendingOfAddress: g.cfg.Limits.Address.Unauthenticated,
 		BoundLoopback: g.cfg.Limits.Address.Loopback, ConnectMemory: int64(g.cfg.Limits.Node.ConnectMemory),
 		Inbound: g.memory.inbound, Outbound: g.memory.outbound, ClientInbound: int64(g.cfg.Limits.Client.InboundMemory),
-		Watermark:       g.memory.watermark,
+		Watermark: g.memory.watermark, Bans: g.bans, FailedLogins: g.cfg.Limits.Address.FailedLogins,
+		AddressConnects: limits.Rate(g.cfg.Limits.Address.ConnectRate), Client: clientRates(g.cfg.Limits.Client),
 		PageOrigins:     g.dashboardOrigins,
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.

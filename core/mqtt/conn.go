@@ -35,6 +35,7 @@ type conn struct {
 	out      outbox
 	acks     acks
 	inflow   inflow
+	rates    rates
 
 	// Set by the handshake, constant afterwards.
 	version   packet.Version
@@ -60,6 +61,8 @@ type conn struct {
 	// admitted is the principal once the client has one, for those who look from outside.
 	admitted atomic.Pointer[auth.Principal]
 	rights   rights
+	// known is what the connection can be banned by, once its CONNECT is there.
+	known atomic.Pointer[known]
 	// slot: it counts towards mqtt.max_connections; replaces is whose slot it took, while the takeover is not done. Both are guarded
 	// by Server.mu.
 	slot     bool
@@ -218,6 +221,7 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 		p = c.alias(p)
 	}
 	size, ok := c.out.gather(func(b []byte) []byte { return packet.AppendPublish(b, c.version, p) })
+	c.rates.outbound.Take(float64(len(p.Payload) + len(p.Topic)))
 	switch {
 	case !ok:
 		return session.Gone
@@ -233,6 +237,11 @@ const smallMessage = 4 << 10
 
 // Room implements session.Conn.
 func (c *conn) Room(bytes int) bool {
+	if wait := c.rates.outbound.Wait(); wait > 0 {
+		c.srv.metrics.slowed.Inc()
+		time.AfterFunc(wait, c.out.writable)
+		return false
+	}
 	if !c.srv.outbound.Over() {
 		return true
 	}

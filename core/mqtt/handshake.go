@@ -103,6 +103,9 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 			req.PeerCertificates = t.tls.PeerCertificates
 		}
 	}
+	if err := c.keptOut(cn.Username); err != nil {
+		return err
+	}
 	moment := c.srv.revoked.now()
 	principal, err := c.authenticate(ctx, req, props)
 	switch {
@@ -112,10 +115,12 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		code := packet.ServerUnavailable
 		if denied, ok := errors.AsType[*auth.Denied](err); ok {
 			code = reasonCode(denied.Reason)
+			c.judged(cn.Username, denied)
 		}
 		c.log.Debug("client not admitted", "client", c.clientID, "remote", c.remote, "error", err)
 		return c.refuse(code, code.String())
 	}
+	c.judged(cn.Username, nil)
 	c.principal = principal
 	c.admitted.Store(principal)
 	if c.srv.revoked.since(moment, principal) {
@@ -209,6 +214,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	if c.tooLarge(ack) {
 		return c.refuse(packet.PacketTooLarge, "")
 	}
+	c.rates.init(c.srv.o.Client)
 	c.out.mu.Lock()
 	c.lanes = c.srv.o.Publisher.Lanes(c.clientID)
 	c.out.mu.Unlock()

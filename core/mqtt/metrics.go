@@ -12,7 +12,7 @@ type metrics struct {
 	refused                       *prometheus.CounterVec
 	handshakes                    *prometheus.CounterVec
 	turnedAway, stalled           *prometheus.CounterVec
-	unread, unsent                prometheus.Counter
+	unread, unsent, slowed        prometheus.Counter
 	connects, malformed, tooLarge prometheus.Counter
 	disconnects                   *prometheus.CounterVec
 	connectTime                   prometheus.Histogram
@@ -33,6 +33,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 			"Connections closed before their client was admitted because there were too many, by bound."), []string{"bound"}),
 		stalled: prometheus.NewCounterVec(opts("stalled_connections_total",
 			"Connections closed because they held memory that others waited for and did not go on, by direction."), []string{"memory"}),
+		slowed:    prometheus.NewCounter(opts("slowed_total", "Times that a client had to wait because of a rate, or of failed logins.")),
 		unread:    prometheus.NewCounter(opts("unread_waits_total", "Times that a client was not read because it, or the node, had no memory left for messages.")),
 		unsent:    prometheus.NewCounter(opts("unsent_waits_total", "Times that a client was not sent a message because the node had no memory left for it.")),
 		withdrawn: prometheus.NewCounter(opts("withdrawn_subscriptions_total", "Subscriptions that ended because their client's rights have changed.")),
@@ -56,6 +57,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		memory := func(name, help string, b *limits.Budget) prometheus.Collector {
 			return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 { return float64(b.Used()) })
 		}
+		r.MustRegister(m.slowed, prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("bans", "Bans of addresses, users and clients.")),
+			func() float64 { return float64(len(s.o.Bans.List())) }))
 		r.MustRegister(m.stalled, m.unread, m.unsent,
 			memory("inbound_memory_bytes", "Memory of messages on their way into the store.", s.inbound),
 			memory("outbound_memory_bytes", "Memory of what is in connections' buffers, on its way to clients.", s.outbound))

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -26,6 +27,8 @@ type pending struct {
 	loopback                   bool
 	log                        func(reason string, source netip.Prefix)
 	turnedAway                 *prometheus.CounterVec
+	bans                       *limits.Bans
+	connects                   *limits.Buckets
 
 	mu         sync.Mutex
 	room       sync.Cond  // signalled when a place is free
@@ -57,7 +60,7 @@ func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending 
 	}
 	all = or(o.MaxPending, all)
 	p := &pending{all: all, ofListener: or(o.MaxPendingOfListener, max(all/2, 1)), ofAddress: or(o.MaxPendingOfAddress, max(all/8, 1)),
-		loopback: o.BoundLoopback, log: log, turnedAway: m.turnedAway,
+		loopback: o.BoundLoopback, log: log, turnedAway: m.turnedAway, bans: o.Bans, connects: limits.NewBuckets(o.AddressConnects),
 		waiting: list.New(), byListener: make(map[int]int), byAddress: make(map[netip.Prefix]int)}
 	p.room.L = &p.mu
 	return p
@@ -67,7 +70,7 @@ func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending 
 func (p *pending) enter(nc net.Conn, listener int, source netip.Prefix) *place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.fits(source) {
+	if !p.lets(source) || !p.fits(source) {
 		return nil
 	}
 	if !p.makeRoom(listener) {
@@ -211,7 +214,7 @@ func (pl *place) comesFrom(addr net.Addr) bool {
 	if pl.at == nil {
 		return false // closed meanwhile
 	}
-	if !p.fits(source) {
+	if !p.lets(source) || !p.fits(source) {
 		return false
 	}
 	if source.IsValid() {
@@ -219,6 +222,16 @@ func (pl *place) comesFrom(addr net.Addr) bool {
 	}
 	pl.source = source
 	return true
+}
+
+// address is where the connection comes from; invalid where no bound applies.
+func (pl *place) address() netip.Prefix {
+	if pl == nil {
+		return netip.Prefix{}
+	}
+	pl.of.mu.Lock()
+	defer pl.of.mu.Unlock()
+	return pl.source
 }
 
 // judging says whether the server is at work for the client, or waits for it.

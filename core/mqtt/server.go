@@ -43,6 +43,13 @@ type Options struct {
 	ClientInbound     int64
 	// StalledAfter is how long a connection that holds memory of the node may make no progress while others wait for it; 0: 3 s.
 	StalledAfter time.Duration
+	// Client are the rates of each client. AddressConnects are the connections that an address may open a second; FailedLogins are how many
+	// logins of an address may fail within five minutes before it is banned; 0: as many as there are, without delay.
+	Client          Rates
+	AddressConnects limits.Rate
+	FailedLogins    int
+	// Bans is who is kept out; nil: a table of the server's own.
+	Bans *limits.Bans
 	// Watermark tells when the process is short of memory: then no client is admitted. nil: never.
 	Watermark *limits.Watermark
 	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.
@@ -113,6 +120,9 @@ func New(o Options) *Server {
 	}
 	if o.MaxTopicLevels == 0 {
 		o.MaxTopicLevels = maxTopicLevels
+	}
+	if o.Bans == nil {
+		o.Bans = limits.NewBans()
 	}
 	if o.StalledAfter == 0 {
 		o.StalledAfter = stalledAfter

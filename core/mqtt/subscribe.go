@@ -13,6 +13,9 @@ import (
 
 // subscribe answers SUBSCRIBE once the subscriptions are recorded.
 func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
+	if err := c.pause(c.rates.filters.Take(float64(len(p.Filters)))); err != nil {
+		return err
+	}
 	codes := make([]packet.Code, len(p.Filters))
 	if c.tooLarge(&packet.Suback{PacketID: p.PacketID, Codes: codes}) { // [MQTT-3.1.2-24]
 		return c.fail(packet.PacketTooLarge, "the answer to so many filters is larger than the client takes")

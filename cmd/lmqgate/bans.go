@@ -1,0 +1,66 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/admin"
+)
+
+func newBansCommand(app *app) *cobra.Command {
+	cmd := group(&cobra.Command{Use: "bans", Short: "List, add and remove bans of a running gateway"})
+	cmd.AddCommand(newBansListCommand(app), newBansAddCommand(app), newBansRemoveCommand(app))
+	return cmd
+}
+
+func newBansListCommand(app *app) *cobra.Command {
+	return listing[admin.Ban]{
+		use: "list", short: "List who is kept out of the node, and until when",
+		path: "/api/v1/bans", key: "bans",
+		header: []any{"KIND", "NAME", "UNTIL", "REASON"},
+		row:    func(b admin.Ban) []any { return []any{b.Kind, b.Name, when(b.Until), dash(b.Reason)} },
+	}.command(app)
+}
+
+const banLong = "KIND is address, user or client. Of an IPv6 address its network of 64 bits is meant. Bans are the node's own, and end with it."
+
+func newBansAddCommand(app *app) *cobra.Command {
+	var flags adminFlags
+	var how time.Duration
+	var reason string
+	cmd := &cobra.Command{
+		Use: "add KIND NAME", Short: "Keep an address, a user or a client out, and close its connections", Long: banLong,
+		Args: wantArgs("KIND", "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := flags.client()
+			if err != nil {
+				return err
+			}
+			return c.call(cmd.Context(), http.MethodPost, "/api/v1/bans",
+				admin.BanRequest{Kind: args[0], Name: args[1], Reason: reason, Seconds: int64(how / time.Second)}, nil)
+		},
+	}
+	cmd.Flags().DurationVar(&how, "for", time.Hour, "how long")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who read the list")
+	flags.register(cmd, app)
+	return cmd
+}
+
+func newBansRemoveCommand(app *app) *cobra.Command {
+	var flags adminFlags
+	cmd := &cobra.Command{
+		Use: "remove KIND NAME", Short: "End a ban", Long: banLong, Args: wantArgs("KIND", "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := flags.client()
+			if err != nil {
+				return err
+			}
+			return c.call(cmd.Context(), http.MethodDelete, "/api/v1/bans/"+url.PathEscape(args[0])+"/"+url.PathEscape(args[1]), nil, nil)
+		},
+	}
+	flags.register(cmd, app)
+	return cmd
+}

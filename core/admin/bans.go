@@ -1,0 +1,58 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Ban keeps an address, a user or a client out of this node for a while.
+type Ban struct {
+	Kind   string    `json:"kind" enum:"address,user,client"`
+	Name   string    `json:"name" doc:"An address or network, a user name, or a client id."`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until"`
+}
+
+// BanRequest asks for a Ban.
+type BanRequest struct {
+	Kind    string `json:"kind" enum:"address,user,client"`
+	Name    string `json:"name" minLength:"1" doc:"An address or network, a user name, or a client id."`
+	Reason  string `json:"reason,omitempty" doc:"For those who read the list."`
+	Seconds int64  `json:"seconds" minimum:"1" maximum:"315360000" doc:"How long."`
+}
+
+type bansBody struct {
+	Bans []Ban  `json:"bans"`
+	Next string `json:"next,omitempty"`
+}
+
+type banInput struct {
+	Kind string `path:"kind" enum:"address,user,client"`
+	Name string `path:"name" doc:"As in the list."`
+}
+
+type banBody struct{ Body BanRequest }
+
+func registerBans(api huma.API, b Backend) {
+	huma.Register(api, operation("list-bans", http.MethodGet, "/bans", "bans", "List who is kept out of this node, the first that ends first"),
+		func(_ context.Context, _ *struct{ PageInput }) (*body[bansBody], error) {
+			return &body[bansBody]{bansBody{Bans: notNil(b.Bans())}}, nil
+		})
+	huma.Register(api, operation("add-ban", http.MethodPost, "/bans", "bans", "Keep an address, a user or a client out of this node; its connections are closed"),
+		func(_ context.Context, in *banBody) (*noContent, error) {
+			if err := b.AddBan(in.Body); err != nil {
+				return nil, failed(err)
+			}
+			return &noContent{}, nil
+		})
+	huma.Register(api, operation("remove-ban", http.MethodDelete, "/bans/{kind}/{name}", "bans", "End a ban"),
+		func(_ context.Context, in *banInput) (*noContent, error) {
+			if err := b.RemoveBan(in.Kind, in.Name); err != nil {
+				return nil, failed(err)
+			}
+			return &noContent{}, nil
+		})
+}

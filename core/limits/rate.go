@@ -1,0 +1,124 @@
+package limits
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Rate is how much a second, on average; 0: no limit. What was not used in the last seconds can be used at once.
+type Rate float64
+
+// burst is how many seconds' worth can be used at once.
+const burst = 2
+
+// Bucket holds somebody to a Rate. It is a debt that shrinks with time: who takes more than there is waits until the debt is paid. A nil
+// Bucket has no limit.
+type Bucket struct {
+	mu   sync.Mutex
+	rate Rate
+	left float64 // negative: a debt
+	at   time.Time
+}
+
+// NewBucket makes a full Bucket; nil for no limit.
+func NewBucket(r Rate) *Bucket {
+	if r <= 0 {
+		return nil
+	}
+	return &Bucket{rate: r, left: float64(r) * burst, at: time.Now()}
+}
+
+// Take takes n, and returns how long to wait before going on.
+func (b *Bucket) Take(n float64) time.Duration {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refill(time.Now())
+	b.left -= n
+	return b.wait()
+}
+
+// Try takes n if there is no debt; else it says how long there is one.
+func (b *Bucket) Try(n float64) (wait time.Duration) {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refill(time.Now())
+	if b.left < 0 {
+		return b.wait()
+	}
+	b.left -= n
+	return 0
+}
+
+// Wait is how long to wait before going on.
+func (b *Bucket) Wait() time.Duration { return b.Take(0) }
+
+func (b *Bucket) refill(now time.Time) {
+	if passed := now.Sub(b.at).Seconds(); passed > 0 {
+		b.left = min(b.left+passed*float64(b.rate), float64(b.rate)*burst)
+	}
+	b.at = now
+}
+
+func (b *Bucket) wait() time.Duration {
+	if b.left >= 0 {
+		return 0
+	}
+	return time.Duration(-b.left / float64(b.rate) * float64(time.Second))
+}
+
+// Buckets holds each address to a Rate. It remembers a bounded number of them: those that have used something lately.
+type Buckets struct {
+	rate Rate
+
+	mu sync.Mutex
+	of map[netip.Prefix]*Bucket
+}
+
+// NewBuckets makes Buckets; nil for no limit.
+func NewBuckets(r Rate) *Buckets {
+	if r <= 0 {
+		return nil
+	}
+	return &Buckets{rate: r, of: make(map[netip.Prefix]*Bucket)}
+}
+
+// Try takes one for an address if it has no debt; else it says how long it has one.
+func (b *Buckets) Try(who netip.Prefix) (wait time.Duration) {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	of := b.of[who]
+	if of == nil {
+		if len(b.of) >= most {
+			b.makeRoom()
+		}
+		of = NewBucket(b.rate)
+		b.of[who] = of
+	}
+	b.mu.Unlock()
+	return of.Try(1)
+}
+
+// makeRoom forgets the addresses that have used nothing lately, or all where there are none. Called with mu held.
+func (b *Buckets) makeRoom() {
+	for who, of := range b.of {
+		of.mu.Lock()
+		of.refill(time.Now())
+		full := of.left >= float64(b.rate)*burst
+		of.mu.Unlock()
+		if full {
+			delete(b.of, who)
+		}
+	}
+	if len(b.of) >= most {
+		clear(b.of)
+	}
+}

@@ -1,0 +1,142 @@
+package mqtt
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// Rates are what one client may do a second; 0: no limit. Over it the client is not read, or not sent to, for as long as it takes.
+type Rates struct {
+	// Messages, Bytes and Filters count PUBLISH packets of the client, the bytes of them, and the filters that it subscribes to.
+	Messages, Bytes, Filters limits.Rate
+	// Outbound counts the bytes of messages to the client, what it missed while it was away included.
+	Outbound limits.Rate
+}
+
+// rates hold one client to its Rates.
+type rates struct{ messages, bytes, filters, outbound *limits.Bucket }
+
+func (r *rates) init(of Rates) {
+	*r = rates{limits.NewBucket(of.Messages), limits.NewBucket(of.Bytes), limits.NewBucket(of.Filters), limits.NewBucket(of.Outbound)}
+}
+
+// pause waits before the client is read further, and gives it the time back.
+func (c *conn) pause(wait time.Duration) error {
+	if wait <= 0 {
+		return nil
+	}
+	c.srv.metrics.slowed.Inc()
+	ctx, cancel := context.WithCancel(c.srv.ctx)
+	defer cancel()
+	if !c.out.onClose(cancel) {
+		return errEnded
+	}
+	defer c.out.onClose(nil)
+	select {
+	case <-ctx.Done():
+		return errEnded
+	case <-time.After(wait):
+		return c.deadline()
+	}
+}
+
+// known is what a connection can be banned by.
+type known struct {
+	client, user string
+	source       netip.Prefix
+}
+
+// keptOut refuses a client that is banned, and lets one wait whose address or user name has failed before. Loopback is not slowed down
+// unless its limits apply.
+func (c *conn) keptOut(user string) error {
+	k := &known{client: c.clientID, user: user, source: c.place.address()}
+	c.known.Store(k)
+	b := c.srv.o.Bans
+	for _, who := range [][2]string{{limits.ByClient, k.client}, {limits.ByUser, k.user}} {
+		if _, banned := b.Banned(who[0], who[1]); banned {
+			c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
+			c.log.Warn("client refused: it is banned; see lmqgate bans list", "kind", who[0], "client", c.clientID, "remote", c.remote)
+			return c.refuse(packet.Banned, "banned")
+		}
+	}
+	if !k.source.IsValid() {
+		return nil
+	}
+	wait := max(b.Delay(limits.ByAddress, k.source.String()), min(b.Delay(limits.ByUser, user), longestUserDelay))
+	if wait == 0 {
+		return nil
+	}
+	c.srv.metrics.slowed.Inc()
+	c.place.judging(false) // others may have its place meanwhile
+	defer c.place.judging(true)
+	select {
+	case <-c.srv.ctx.Done():
+		return errEnded
+	case <-time.After(wait):
+		return nil
+	}
+}
+
+// longestUserDelay is how long others can make the logins of a user wait, at most.
+const longestUserDelay = 2 * time.Second
+
+// judged notes how a login went.
+func (c *conn) judged(user string, denied *auth.Denied) {
+	k := c.known.Load()
+	if k == nil || !k.source.IsValid() || c.srv.o.FailedLogins == 0 {
+		return
+	}
+	b, source := c.srv.o.Bans, k.source.String()
+	if denied == nil {
+		b.Succeeded(limits.ByAddress, source)
+		b.Succeeded(limits.ByUser, user)
+		return
+	}
+	switch denied.Reason {
+	case auth.BadCredentials, auth.NotAuthorized, auth.BadClientID:
+	default:
+		return
+	}
+	b.Failed(limits.ByUser, user, c.srv.o.FailedLogins, "")
+	if ban, banned := b.Failed(limits.ByAddress, source, c.srv.o.FailedLogins, "too many failed logins"); banned {
+		c.log.Warn("address banned: too many failed logins", "remote", source, "until", ban.Until.Format(time.RFC3339))
+	}
+}
+
+// CloseBanned closes the connections that a ban is about.
+func (s *Server) CloseBanned(ban limits.Ban) {
+	s.mu.Lock()
+	var hit []*conn
+	for c := range s.conns {
+		k := c.known.Load()
+		if k != nil && (ban.Kind == limits.ByClient && k.client == ban.Name || ban.Kind == limits.ByUser && k.user == ban.Name ||
+			ban.Kind == limits.ByAddress && k.source.IsValid() && k.source.String() == ban.Name) {
+			hit = append(hit, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range hit {
+		c.Close(packet.AdministrativeAction, "banned")
+	}
+}
+
+// lets reports whether an address may open another connection: it is not banned, and not too quick.
+func (p *pending) lets(source netip.Prefix) bool {
+	if !source.IsValid() {
+		return true
+	}
+	if _, banned := p.bans.Banned(limits.ByAddress, source.String()); banned {
+		p.turnedAway.WithLabelValues("ban").Inc()
+		return false
+	}
+	if p.connects.Try(source) > 0 {
+		p.refuse("rate", source)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,85 @@
+package mqtt_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt"
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+func TestAnAddressWhoseLoginsFailIsBannedAndConnectedClientsGoOn(t *testing.T) {
+	t.Parallel()
+	rules := &mqtttest.Rules{Admit: func(r auth.Request) error {
+		if string(r.Password) != "right" {
+			return &auth.Denied{Reason: auth.BadCredentials}
+		}
+		return nil
+	}}
+	password := func(text string) mqtttest.Option {
+		return func(cn *packet.Connect) { cn.HasPassword, cn.Password = true, []byte(text) }
+	}
+	bans := limits.NewBans()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Authority, c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = rules, bans, 3, true
+	})
+	inside := n.Connect(packet.V5, "inside", password("right"))
+	for range 3 {
+		require.Equal(t, packet.BadUserNameOrPassword, n.Dial(packet.V5).TryConnect("a", password("wrong")).Code)
+	}
+	list := bans.List()
+	require.Len(t, list, 1)
+	require.Equal(t, limits.ByAddress, list[0].Kind)
+	n.Dial(packet.V5).ExpectClosed()
+	inside.Publish(1, "T/a", "m")
+	require.True(t, bans.Remove(limits.ByAddress, netip.MustParsePrefix("127.0.0.1/32").String()))
+	n.Connect(packet.V5, "a", password("right"))
+}
+
+func TestABannedClientIsClosedAndRefused(t *testing.T) {
+	t.Parallel()
+	bans := limits.NewBans()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Bans = bans })
+	c, other := n.Connect(packet.V5, "c"), n.Connect(packet.V5, "other")
+	ban := limits.Ban{Kind: limits.ByClient, Name: "c", Until: time.Now().Add(time.Hour)}
+	require.True(t, bans.Add(ban))
+	n.Server.CloseBanned(ban)
+	c.ExpectDisconnect(packet.AdministrativeAction)
+	require.Equal(t, packet.Banned, n.Dial(packet.V5).TryConnect("c").Code)
+	require.Empty(t, other.Ping())
+}
+
+func TestAnAddressOpensConnectionsNoQuickerThanItMay(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.AddressConnects, c.MQTT.BoundLoopback = 0.001, true })
+	first := n.Connect(packet.V5, "first")
+	n.Dial(packet.V5).ExpectClosed()
+	require.Empty(t, first.Ping())
+}
+
+func TestAClientIsHeldToItsRates(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Client = mqtt.Rates{Messages: 50, Outbound: 4000} })
+	c := n.Connect(packet.V5, "c")
+	begun := time.Now()
+	for range 110 { // 100 at once
+		c.Publish(1, "T/a", "m")
+	}
+	require.Greater(t, time.Since(begun), 150*time.Millisecond)
+	sub := n.Connect(packet.V5, "sub")
+	sub.Subscribe(0, "B/#")
+	begun = time.Now()
+	for range 7 {
+		c.Publish(1, "B/a", string(make([]byte, 2000))) // 8000 at once
+	}
+	for range 7 {
+		mqtttest.Expect[*packet.Publish](sub)
+	}
+	require.Greater(t, time.Since(begun), 700*time.Millisecond)
+}
