@@ -224,6 +224,14 @@ func TestAConnectionThatIsFarBehindIsToldAndQoS0IsDropped(t *testing.T) {
 		}
 		quick.subscribe(0, "T/+")
 		slow.subscribe(1, "T/+")
+		n.publish(1, "T/a", "first")
+		for _, c := range []*client{quick, slow} {
+			n.eventually("the buffer is full", func() bool {
+				c.s.mu.Lock()
+				defer c.s.mu.Unlock()
+				return c.s.full
+			})
+		}
 		for range 30 {
 			n.publish(1, "T/a", string(make([]byte, 1<<10)))
 		}

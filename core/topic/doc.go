@@ -14,7 +14,8 @@
 //
 //	plain     T, T%a%, %p2p%c%, %retry%c%    no "%" at all, or "%" as the last byte
 //	escaped   T%a~2Cb%%e                     a topic or filter that has no plain name
-//	own       %p2p%a~2Cb%%o                  a p2p or retry queue whose client id has no plain name; ExchangeQueue, SessionQueue, InboxQueue
+//	own       %p2p%a~2Cb%%o                  a p2p or retry queue whose client id has no plain name;
+//	                                         ExchangeQueue, SessionQueue, InboxQueue
 //	bucket    p2pbucket%07%b                 see P2PBucket
 //	hashed    T%<SHA-256 in hex>%h           any of the above that would be too long for a broker
 //
