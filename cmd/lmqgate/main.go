@@ -85,6 +85,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newRetainedCommand(app),
 		newRecentCommand(app),
 		newNodesCommand(app),
+		newDrainCommand(app),
 		newLogLevelCommand(app),
 		newCredentialsCommand(app),
 		newPubCommand(app),

@@ -93,6 +93,11 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 		fmt.Fprintln(std.out, g.ReadyLine())
 		printHints(std.out, c, g)
 		reloadAtSignal(ctx, hangup, g, log)
+		if over := g.DrainTime(); over > 0 {
+			draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), over+closeTimeout)
+			g.Drain(draining, over)
+			cancel()
+		}
 		log.Info("stopping")
 	case ctx.Err() != nil:
 		err = nil // told to stop while it waited for a service
@@ -121,11 +126,13 @@ func sayDefaults(log *slog.Logger, c *config.Config) {
 		"data", c.Node.DataDir, "plugins", c.Plugins.Dir)
 }
 
-// reloadAtSignal reloads the plugins at each SIGHUP until ctx ends.
+// reloadAtSignal reloads the plugins at each SIGHUP until ctx ends or an operator asks for a drain.
 func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gateway, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-g.DrainAsked():
 			return
 		case <-hangup:
 		}

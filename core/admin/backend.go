@@ -27,6 +27,9 @@ type Backend interface {
 	LogLevel() string
 	SetLogLevel(level string) error
 
+	// Drain asks the node to move its clients off, evenly over a time, and to end.
+	Drain(over time.Duration) error
+
 	Topics(ctx context.Context) ([]Topic, error)
 	CreateTopic(ctx context.Context, name string, queues int) (Topic, error)
 	DeleteTopic(ctx context.Context, name string) error

@@ -72,6 +72,12 @@ type levelBody struct {
 	Level string `json:"level" enum:"debug,info,warn,error"`
 }
 
+type drainInput struct {
+	Body struct {
+		Seconds int `json:"seconds" minimum:"0" maximum:"3600" doc:"Over what time."`
+	}
+}
+
 type reloadInput struct {
 	Body *struct {
 		Name  string `json:"name,omitempty" doc:"Only this plugin; empty for all."`
@@ -105,6 +111,14 @@ func registerNode(api huma.API, b Backend) {
 			}
 			return &body[levelBody]{levelBody{b.LogLevel()}}, nil
 		})
+	drain := operation("drain-node", http.MethodPost, "/drain", "node", "Move the clients of this node off, evenly over a time, and end it")
+	drain.DefaultStatus = http.StatusAccepted
+	huma.Register(api, drain, func(_ context.Context, in *drainInput) (*noContent, error) {
+		if err := b.Drain(time.Duration(in.Body.Seconds) * time.Second); err != nil {
+			return nil, failed(err)
+		}
+		return &noContent{}, nil
+	})
 	huma.Register(api, operation("list-plugins", http.MethodGet, "/plugins", "plugins", "List the plugins that run"),
 		func(context.Context, *struct{}) (*body[pluginsBody], error) {
 			return &body[pluginsBody]{pluginsBody{notNil(b.Plugins())}}, nil

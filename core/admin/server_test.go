@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -84,6 +85,11 @@ func (b *backend) RemoveBan(kind, name string) error {
 
 func (b *backend) Kick(_ context.Context, clientID string) error {
 	b.note("kick %q", clientID)
+	return b.err
+}
+
+func (b *backend) Drain(over time.Duration) error {
+	b.note("drain %s", over)
 	return b.err
 }
 
@@ -297,6 +303,9 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/clients/c", b: backend{err: missing}, status: 404, answer: "why", asked: `client "c"`},
 		{call: "GET /api/v1/subscriptions?client_id=c&matching=T/a", status: 200, answer: `"filter":"T/#"`,
 			asked: "subscriptions {Page:{After: Limit:1000} ClientID:c Matching:T/a}"},
+		{call: "POST /api/v1/drain", body: `{"seconds": 30}`, status: 202, asked: "drain 30s"},
+		{call: "POST /api/v1/drain", body: `{"seconds": 3601}`, status: 400, answer: "seconds"},
+		{call: "POST /api/v1/drain", body: `{"seconds": 1}`, b: backend{err: conflict}, status: 409, answer: "why", asked: "drain 1s"},
 		{call: "GET /api/v1/recent", status: 200, answer: `"kind":"refused"`},
 		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":[{"id":"node"`},
 		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":[{"name":"auth-hmac"`},
@@ -341,7 +350,7 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 			require.Equal(t, tc.status, status, body)
 			require.Contains(t, body, tc.answer)
 			require.Equal(t, tc.asked, strings.Join(tc.b.asked, ";"))
-			if strings.HasPrefix(path, "/api/") && path != "/api/v1/" && status != http.StatusNoContent {
+			if strings.HasPrefix(path, "/api/") && path != "/api/v1/" && body != "" {
 				require.True(t, json.Valid([]byte(body)), body)
 			}
 		})

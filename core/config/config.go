@@ -49,6 +49,8 @@ type Node struct {
 	DataDir string `yaml:"data_dir"`
 	// How long a node is waited for that does not answer, before its clients may connect elsewhere; between 2s and 10s. A node that cannot read what the others tell it for most of this time holds its sessions.
 	Lease time.Duration `yaml:"lease"`
+	// Over what time a node that is told to stop (SIGTERM, SIGINT) moves its clients off, evenly, before it ends; up to 1h. `0`: at once. `lmqgate drain` has a time of its own.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
 }
 
 // ListenerType says how MQTT is carried on a listener.

@@ -40,6 +40,7 @@ func (c *Config) validate(p *problems) {
 		p.add("node.id", "%s wants 1 to 64 of letters, digits, '.', '_' and '-'", quote(c.Node.ID))
 	}
 	duration(p, "node.lease", c.Node.Lease, 2*time.Second, 10*time.Second)
+	duration(p, "node.drain_timeout", c.Node.DrainTimeout, 0, time.Hour)
 	if c.Node.DataDir == "" {
 		p.add("node.data_dir", "wants a directory")
 	}

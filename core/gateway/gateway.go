@@ -61,6 +61,7 @@ type Gateway struct {
 	metaMu     sync.Mutex
 	metaPlugin *pluginhost.Plugin
 	reloads    reloads
+	drains     drains
 	meta       *meta.Meta
 	store      store.Store
 	catalog    *catalog.Catalog

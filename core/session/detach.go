@@ -106,7 +106,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	defer claim.Release() // once all is committed and recorded
 	s.m.mu.Lock()
 	s.m.online--
-	closing := s.m.closed
+	closing := s.m.closed || s.m.draining
 	s.m.mu.Unlock()
 
 	// What the connection was doing is done first: whoever loads the session next finds it all, and nothing is written later.

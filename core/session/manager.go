@@ -126,6 +126,7 @@ type Manager struct {
 
 	mu       sync.Mutex
 	closed   bool
+	draining bool                // the node stops: wills are kept, as when it is closed
 	sessions map[string]*Session // connected, or away with something in flight
 	locks    map[string]*clientLock
 	wills    map[string]*delayedWill // delayed wills by client id
@@ -203,6 +204,38 @@ func (m *Manager) Close(ctx context.Context) {
 	m.cancel()
 	m.work.wait()
 	m.wg.Wait()
+}
+
+// Drain puts the sessions of connected clients away as Close does, one after another, evenly over a time, so that these clients do not
+// all connect elsewhere at once. It returns when all are away, or when ctx ends. Whoever calls it sees to it that nobody connects any more.
+func (m *Manager) Drain(ctx context.Context, over time.Duration) {
+	m.mu.Lock()
+	m.draining = true
+	m.mu.Unlock()
+	var all []*Session
+	for _, s := range m.inMemory() {
+		if !s.detached() {
+			all = append(all, s)
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	limit := make(chan struct{}, 64)
+	begun := time.Now()
+	for i, s := range all {
+		due := time.NewTimer(time.Until(begun.Add(over / time.Duration(len(all)) * time.Duration(i))))
+		select {
+		case <-due.C:
+		case <-ctx.Done():
+			due.Stop()
+			return
+		}
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			s.shutdown(ctx)
+		})
+	}
 }
 
 // run starts f in a goroutine of the manager's, unless the manager is closed.
