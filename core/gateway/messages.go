@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -20,6 +23,9 @@ func (b *backend) Publish(ctx context.Context, m admin.Message) error {
 	}
 	if limit := int64(b.g.cfg.MQTT.MaxPacketSize); limit > 0 && int64(len(m.Payload)) > limit {
 		return fmt.Errorf("%w: a payload of %d bytes is over mqtt.max_packet_size, which is %d", admin.ErrTooLarge, len(m.Payload), limit)
+	}
+	if err := validProperties(&m); err != nil {
+		return err
 	}
 	out := &store.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Created: time.Now()}
 	if m.Expiry > 0 {
@@ -41,6 +47,29 @@ func (b *backend) Publish(ctx context.Context, m admin.Message) error {
 		return fmt.Errorf("%w: %w", admin.ErrInvalid, err)
 	}
 	return err
+}
+
+// validProperties checks what MQTT 5 asks of the properties of a PUBLISH (3.3.2.3): lengths of two bytes, text without U+0000, and a topic
+// name to respond to.
+func validProperties(m *admin.Message) error {
+	if m.ResponseTopic != "" {
+		if err := topic.ValidateName(m.ResponseTopic); err != nil {
+			return fmt.Errorf("%w: response_topic %q: %w", admin.ErrInvalid, m.ResponseTopic, err)
+		}
+	}
+	if len(m.CorrelationData) > math.MaxUint16 {
+		return fmt.Errorf("%w: correlation_data has %d bytes; %d are allowed", admin.ErrInvalid, len(m.CorrelationData), math.MaxUint16)
+	}
+	texts := []string{m.ContentType}
+	for _, u := range m.User {
+		texts = append(texts, u[0], u[1])
+	}
+	for _, text := range texts {
+		if len(text) > math.MaxUint16 || strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+			return fmt.Errorf("%w: content_type and user_properties are texts of up to %d bytes without U+0000", admin.ErrInvalid, math.MaxUint16)
+		}
+	}
+	return nil
 }
 
 // Retained lists the retained messages that a filter matches.

@@ -206,23 +206,32 @@ func (b *Bans) Count() (now int, total uint64) {
 	return len(list), b.total
 }
 
-// makeRoom forgets an eighth of the table where it is full: who was seen least recently, but for those whom an operator has banned. Called
-// with mu held.
+// makeRoom forgets an eighth of the table where it is full: who was seen least recently, those who are banned last, and those whom an
+// operator has banned not at all. Called with mu held.
 func (b *Bans) makeRoom(now time.Time) {
 	if len(b.of) < most {
 		return
 	}
 	type seen struct {
-		k  key
-		at time.Time
+		k      key
+		banned bool
+		at     time.Time
 	}
 	var all []seen
 	for k, r := range b.of {
-		if !r.byHand || !now.Before(r.until) {
-			all = append(all, seen{k, r.last})
+		if banned := now.Before(r.until); !r.byHand || !banned {
+			all = append(all, seen{k, banned, r.last})
 		}
 	}
-	slices.SortFunc(all, func(a, b seen) int { return a.at.Compare(b.at) })
+	slices.SortFunc(all, func(a, b seen) int {
+		switch {
+		case a.banned == b.banned:
+			return a.at.Compare(b.at)
+		case b.banned:
+			return -1
+		}
+		return 1
+	})
 	for _, s := range all[:min(len(all), most/8)] {
 		delete(b.of, s.k)
 	}

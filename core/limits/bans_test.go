@@ -69,3 +69,21 @@ func TestWhoIsRememberedIsBoundedAndBansByHandStay(t *testing.T) {
 		require.False(t, b.Add(Ban{ByClient, "one more", "by hand", time.Now().Add(time.Hour)}))
 	})
 }
+
+func TestFailuresOfManyNamesDoNotLiftABan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBans()
+		for range allowed {
+			b.Failed(ByAddress, "192.0.2.1/32", allowed, "passwords")
+		}
+		_, banned := b.Banned(ByAddress, "192.0.2.1/32")
+		require.True(t, banned)
+		time.Sleep(time.Second)
+		for i := range 3 * most {
+			b.Failed(ByUser, strconv.Itoa(i), allowed, "passwords")
+		}
+		require.LessOrEqual(t, len(b.of), most)
+		_, banned = b.Banned(ByAddress, "192.0.2.1/32")
+		require.True(t, banned)
+	})
+}

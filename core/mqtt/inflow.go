@@ -48,7 +48,7 @@ func (c *conn) awaitMessage(n int) error {
 	}
 	c.inflow.due.Store(time.Now().Add(c.srv.messageTime(n)).UnixNano())
 	if waited {
-		return c.deadline() // it was not the client that took its time
+		return c.again() // it was not the client that took its time
 	}
 	return nil
 }

@@ -205,6 +205,16 @@ func (pl *place) leave() {
 	pl.of.remove(pl)
 }
 
+// gone reports whether the connection was closed to make room.
+func (pl *place) gone() bool {
+	if pl == nil {
+		return false
+	}
+	pl.of.mu.Lock()
+	defer pl.of.mu.Unlock()
+	return pl.at == nil
+}
+
 // comesFrom tells where the connection comes from in truth, as a load balancer's header has it; false where that address has too many.
 func (pl *place) comesFrom(addr net.Addr) bool {
 	p := pl.of

@@ -290,10 +290,13 @@ func TestRetainedMessagesComeBehindWhatTheSessionHasInLine(t *testing.T) {
 				slow := mqtttest.Props(func(p *packet.Properties) { p.ReceiveMaximum = &one })
 				pub, c := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "c", append(options, slow)...)
 				c.Subscribe(1, "T/#")
+				beside := n.Connect(packet.V5, "beside")
+				beside.Subscribe(0, "T/#")
 				for i := range 5 {
 					pub.Retain(1, "T/a", strconv.Itoa(i))
 				}
 				first := c.ExpectPublish("T/a", "0")
+				eventually(t, beside, "0", "1", "2", "3", "4") // all are in line: what comes later counts as new
 				c.Subscribe(1, filter)
 				c.Ack(first)
 				eventually(t, c, "1", "2", "3", "4", "r 4")

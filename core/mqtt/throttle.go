@@ -41,8 +41,20 @@ func (c *conn) pause(wait time.Duration) error {
 	case <-ctx.Done():
 		return errEnded
 	case <-time.After(wait):
-		return c.deadline()
+		return c.again()
 	}
+}
+
+// again gives the client its time once more, unless the connection is closing: then its read deadline must not be moved.
+func (c *conn) again() error {
+	if err := c.deadline(); err != nil {
+		return err
+	}
+	if c.out.closed() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		return errEnded
+	}
+	return nil
 }
 
 // known is what a connection can be banned by.
@@ -72,15 +84,31 @@ func (c *conn) keptOut(user string) error {
 		return nil
 	}
 	c.srv.metrics.slowed.Inc()
-	c.place.judging(false) // others may have its place meanwhile
+	c.unreserve() // others may have the memory of its CONNECT, and its place, meanwhile
+	c.place.judging(false)
 	defer c.place.judging(true)
-	select {
-	case <-c.srv.ctx.Done():
-		return errEnded
-	case <-time.After(wait):
-		return nil
+	for patience := longestWait; wait > 0; wait = b.Delay(limits.ByAddress, k.source.String()) {
+		if patience -= wait; patience < 0 {
+			return c.refuse(packet.ServerBusy, "too many failed logins from this address")
+		}
+		select {
+		case <-c.srv.ctx.Done():
+			return errEnded
+		case <-time.After(wait):
+		}
+		if c.place.gone() {
+			return errEnded
+		}
+		if _, banned := b.Banned(limits.ByAddress, k.source.String()); banned { // by others that waited
+			c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
+			return c.refuse(packet.Banned, "banned")
+		}
 	}
+	return nil
 }
+
+// longestWait is how long a login waits in all before it is refused.
+const longestWait = 20 * time.Second
 
 // longestUserDelay is how long others can make the logins of a user wait, at most.
 const longestUserDelay = 2 * time.Second

@@ -1,7 +1,9 @@
 package mqtt_test
 
 import (
+	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +42,32 @@ func TestAnAddressWhoseLoginsFailIsBannedAndConnectedClientsGoOn(t *testing.T) {
 	inside.Publish(1, "T/a", "m")
 	require.True(t, bans.Remove(limits.ByAddress, netip.MustParsePrefix("127.0.0.1/32").String()))
 	n.Connect(packet.V5, "a", password("right"))
+}
+
+func TestLoginsThatWaitTogetherAreRefusedOnceTheirAddressIsBanned(t *testing.T) {
+	t.Parallel()
+	bans := limits.NewBans()
+	source := netip.MustParsePrefix("127.0.0.1/32").String()
+	var asked atomic.Int32
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Authority = &mqtttest.Rules{Admit: func(auth.Request) error { asked.Add(1); return nil }}
+		c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = bans, 50, true
+	})
+	for range 6 { // the next attempt waits
+		bans.Failed(limits.ByAddress, source, 50, "passwords")
+	}
+	require.Positive(t, bans.Delay(limits.ByAddress, source))
+	answers := make(chan packet.Code)
+	for i := range 4 {
+		c := n.Dial(packet.V5)
+		go func() { answers <- c.TryConnect(fmt.Sprint("c", i)).Code }()
+	}
+	require.Eventually(t, func() bool { return n.Server.Unadmitted() == 4 }, mqtttest.Patience, time.Millisecond)
+	require.True(t, bans.Add(limits.Ban{Kind: limits.ByAddress, Name: source, Until: time.Now().Add(time.Hour)}))
+	for range 4 {
+		require.Equal(t, packet.Banned, <-answers)
+	}
+	require.Zero(t, asked.Load())
 }
 
 func TestABannedClientIsClosedAndRefused(t *testing.T) {

@@ -58,12 +58,40 @@ func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func
 		if op, err = s.prepareNow(batch[len(ops)], nil); err != nil {
 			break // it is the next call's first, which says what is wrong, or waits
 		}
+		if op.topic != ops[0].topic { // it was deleted and made again meanwhile
+			s.budget.Release(op.weight)
+			break
+		}
 		ops = append(ops, op)
 	}
-	// The log keeps the order of the queue, and a failed write is the end of all later ones: the last one speaks for all.
-	n := len(ops)
-	ops[n-1].done = func(_ store.Position, err error) { done(n, err) }
+	b := &batchAnswer{left: len(ops), n: len(ops), done: done}
+	for _, op := range ops {
+		op.done = b.one
+	}
 	s.enqueue(ops)
+}
+
+// batchAnswer gathers what became of the records of a batch. A batch may be written in two parts, and its topic may be deleted between
+// them.
+type batchAnswer struct {
+	mu   sync.Mutex
+	left int
+	err  error // the first one
+	n    int
+	done func(int, error)
+}
+
+func (b *batchAnswer) one(_ store.Position, err error) {
+	b.mu.Lock()
+	if b.err == nil {
+		b.err = err
+	}
+	b.left--
+	over := b.left == 0
+	b.mu.Unlock()
+	if over {
+		b.done(b.n, b.err)
+	}
 }
 
 // enqueue hands ops to the committer, next to one another.
