@@ -41,10 +41,10 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 			return nil, false, err
 		}
 		if try == 1 {
-			m.cancelWill(r.ClientID, r.CleanStart)
 			if r.claim, err = m.claim(ctx, r); err != nil {
-				return nil, false, err
+				return nil, false, err // a will whose delay runs stays due
 			}
+			m.cancelWill(r.ClientID, r.CleanStart)
 			if m.o.Cluster.Shared() {
 				continue // another node may have changed the session until now
 			}
