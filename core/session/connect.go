@@ -34,6 +34,8 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		old.takeOver(ctx)
 		old = m.session(r.ClientID) // it may have ended
 	}
+	var waiting *meta.Will // of the session that ends, left on another node
+	hadWill := false
 	for try := 1; ; try++ {
 		rec, unread := m.load(ctx, r)
 		if err := m.mayResume(r, rec); err != nil {
@@ -44,10 +46,13 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 			if r.claim, err = m.claim(ctx, r); err != nil {
 				return nil, false, err // a will whose delay runs stays due
 			}
-			m.cancelWill(r.ClientID, r.CleanStart)
+			hadWill = m.cancelWill(r.ClientID, r.CleanStart)
 			if m.o.Cluster.Shared() {
 				continue // another node may have changed the session until now
 			}
+		}
+		if waiting == nil && !hadWill && rec != nil && (r.CleanStart || m.due(rec)) {
+			waiting = m.waitingWill(ctx, rec)
 		}
 		s, present, err := m.admit(ctx, r, old, rec, unread)
 		if errors.Is(err, meta.ErrConflict) && try < connectTries {
@@ -57,6 +62,8 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		}
 		if err != nil {
 			r.claim.Release()
+		} else if waiting != nil {
+			m.run(func() { m.publishRecorded(waiting) })
 		}
 		return s, present, err
 	}

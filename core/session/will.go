@@ -76,8 +76,8 @@ type delayedWill struct {
 }
 
 // cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9]. Where the client begins a new session, the old
-// one ends, and its will is due.
-func (m *Manager) cancelWill(id string, ends bool) {
+// one ends, and its will is due. It reports whether there was one.
+func (m *Manager) cancelWill(id string, ends bool) bool {
 	m.mu.Lock()
 	w := m.wills[id]
 	stopped := w != nil && w.timer.Stop()
@@ -86,6 +86,30 @@ func (m *Manager) cancelWill(id string, ends bool) {
 	if stopped && ends {
 		m.run(func() { m.publishWill(id, w.will) })
 	}
+	return stopped
+}
+
+// waitingWill returns the will of a session that is about to end whose delay runs on another node, or that a process which is gone left;
+// nil: there is none. The client's next connection replaces its record, so nobody else publishes it.
+func (m *Manager) waitingWill(ctx context.Context, rec *meta.Session) *meta.Will {
+	w, err := m.o.Meta.LoadWill(ctx, rec.ClientID)
+	if err != nil {
+		m.log.Warn("reading the will of a session that ends failed; it is not published", "client", rec.ClientID, "error", err)
+		return nil
+	}
+	if w == nil || w.Epoch != rec.Epoch {
+		return nil
+	}
+	switch delay := min(w.Delay, w.SessionExpiry); {
+	case w.Node == m.o.NodeID:
+		if w.Message.Created.Before(m.started) {
+			return w
+		}
+	case !rec.Disconnected.IsZero() && delay > 0 && time.Since(rec.Disconnected) < delay,
+		m.o.Alive != nil && !m.o.Alive(w.Node):
+		return w
+	}
+	return nil
 }
 
 // publishDelayed publishes a will whose delay is over, unless its client came back to another node, which has removed or replaced the
@@ -206,16 +230,31 @@ func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 		if m.ctx.Err() != nil {
 			return
 		}
-		by, err := auth.Recorded(w.By)
-		if err != nil {
-			m.log.Warn("a will is not published: whose it is cannot be read", "client", w.ClientID, "error", err)
+		will := m.recorded(w)
+		if will == nil {
 			continue
 		}
-		will := &Will{Message: w.Message, Delay: w.Delay, By: by}
 		if min(w.Delay, w.SessionExpiry) > 0 {
 			m.willDue(w.ClientID, will, w.SessionExpiry)
 			continue
 		}
+		m.publishWill(w.ClientID, will)
+	}
+}
+
+// recorded makes a will of its record; nil, and a log line, where that cannot be read.
+func (m *Manager) recorded(w *meta.Will) *Will {
+	by, err := auth.Recorded(w.By)
+	if err != nil {
+		m.log.Warn("a will is not published: whose it is cannot be read", "client", w.ClientID, "error", err)
+		return nil
+	}
+	return &Will{Message: w.Message, Delay: w.Delay, By: by}
+}
+
+// publishRecorded publishes a recorded will now.
+func (m *Manager) publishRecorded(w *meta.Will) {
+	if will := m.recorded(w); will != nil {
 		m.publishWill(w.ClientID, will)
 	}
 }

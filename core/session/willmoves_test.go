@@ -50,3 +50,44 @@ func TestARefusedClaimLeavesTheDelayedWillDue(t *testing.T) {
 		})
 	})
 }
+
+func TestTheDelayedWillOfASessionThatEndsOnAnotherNodeIsPublishedOnce(t *testing.T) {
+	inACluster(t, func(t *testing.T, a, b, c *node) {
+		reader := c.connect("reader", durable)
+		reader.subscribe(1, "wills/#")
+		for name, again := range map[string][]func(*Request){
+			"without a will": {durable, clean},
+			"with another":   {durable, clean, will("the new one", time.Minute)},
+			"for a moment":   {clean},
+		} {
+			a.connect("client", durable, will(name, 20*time.Second)).drop()
+			time.Sleep(time.Second)
+			now := b.connect("client", again...)
+			require.False(t, now.present)
+			reader.gets(name)
+			time.Sleep(30 * time.Second) // past the delay
+			require.Zero(t, reader.waiting(), name)
+			now.leave()
+		}
+		// A will that is published already.
+		a.connect("client", durable, will("at once", 0)).drop()
+		b.connect("client", durable, clean)
+		reader.gets("at once")
+		time.Sleep(time.Second)
+		require.Zero(t, reader.waiting())
+	})
+}
+
+func TestTheWillOfAnEarlierProcessIsPublishedWhereItsSessionEndsBeforeTheGraceIsOver(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		n.connect("c", durable, will("left", 0))
+		time.Sleep(time.Second)
+		n.crash()
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+		n.connect("c", durable, clean)
+		watch.gets("left")
+		time.Sleep(time.Minute)
+		require.Zero(t, watch.waiting())
+	})
+}
