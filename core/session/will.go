@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -218,26 +219,39 @@ func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 	if list(m.ctx) != nil {
 		m.retry(listPause, listTimeout, list)
 	}
+	// They are judged several at a time: while nobody can judge them, each waits.
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	limit := make(chan struct{}, willsParallel)
 	for _, w := range due {
-		if s := m.session(w.ClientID); s != nil {
-			s.mu.Lock()
-			back := s.conn != nil
-			s.mu.Unlock()
-			if back {
-				continue
-			}
-		}
+		limit <- struct{}{}
 		if m.ctx.Err() != nil {
 			return
 		}
-		will := m.recorded(w)
-		if will == nil {
-			continue
-		}
-		if min(w.Delay, w.SessionExpiry) > 0 {
-			m.willDue(w.ClientID, will, w.SessionExpiry)
-			continue
-		}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			m.publishLeft(w)
+		})
+	}
+}
+
+// willsParallel bounds how many wills that other processes left are published at a time.
+const willsParallel = 16
+
+// publishLeft publishes a will that another process left, when it is due, unless its client has come back since it was listed.
+func (m *Manager) publishLeft(w *meta.Will) {
+	will := m.recorded(w)
+	if will == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, willTimeout)
+	back := m.isBack(ctx, w.ClientID, will)
+	cancel()
+	switch {
+	case back:
+	case min(w.Delay, w.SessionExpiry) > 0:
+		m.willDue(w.ClientID, will, w.SessionExpiry)
+	default:
 		m.publishWill(w.ClientID, will)
 	}
 }

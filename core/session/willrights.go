@@ -51,7 +51,7 @@ func (m *Manager) mayPublish(w *Will) (allowed, waited bool, err error) {
 }
 
 // isBack reports whether the client of a will that had to wait has connected again: here, or on another node, which has replaced or
-// removed the record.
+// removed the record. A will that another node has published counts as well.
 func (m *Manager) isBack(ctx context.Context, id string, w *Will) bool {
 	if s := m.session(id); s != nil && !s.detached() {
 		return true

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -152,6 +153,30 @@ func TestAWillWaitsForItsJudgeWithinABound(t *testing.T) {
 		n.connect("d", durable, leftByNobody) // it is back before anybody could tell
 		j.set(false, nil)
 		time.Sleep(time.Minute)
+		require.Zero(t, watch.waiting())
+	}, withJudge(j))
+}
+
+func TestWillsThatWaitInLineAreNotPublishedOnceTheirClientsAreBack(t *testing.T) {
+	j := &judge{}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		ids := make([]string, 2*willsParallel)
+		for i := range ids {
+			ids[i] = fmt.Sprint("client", i)
+			n.connect(ids[i], durable, will(ids[i], 0), leftBy(t, "ops"))
+		}
+		time.Sleep(time.Second) // a will of the moment of the start may be a new connection's
+		n.crash()
+		j.set(false, errors.New("the plugin is away"))
+		time.Sleep(time.Minute) // past the grace
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+		require.GreaterOrEqual(t, j.questions(), willsParallel, "several are judged at a time")
+		for _, id := range ids {
+			n.connect(id, durable, leftByNobody).leave() // it says goodbye, as a client without a will
+		}
+		j.set(false, nil)
+		time.Sleep(5 * time.Minute)
 		require.Zero(t, watch.waiting())
 	}, withJudge(j))
 }
