@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,7 +108,7 @@ func (m *Manager) waitingWill(ctx context.Context, rec *meta.Session) *meta.Will
 			return w
 		}
 	case !rec.Disconnected.IsZero() && delay > 0 && time.Since(rec.Disconnected) < delay,
-		m.o.Alive != nil && !m.o.Alive(w.Node):
+		m.gone(w.Node):
 		return w
 	}
 	return nil
@@ -189,16 +190,37 @@ func (m *Manager) recoverWills() {
 	case <-time.After(m.o.WillGrace):
 	}
 	m.publishWillsOf(func(w *meta.Will) bool {
-		return w.Message.Created.Before(m.started) && (w.Node == m.o.NodeID || m.o.Alive != nil && !m.o.Alive(w.Node))
+		return w.Message.Created.Before(m.started) && (w.Node == m.o.NodeID || m.gone(w.Node))
 	})
 }
 
-// NodeLost publishes the wills of a node that is gone.
+// NodeLost publishes the wills of a node that is gone: one that the metadata does not hear of any more, once it is no member of the
+// cluster either. A node that is cut off from the metadata alone keeps its connections.
 func (m *Manager) NodeLost(node string) {
 	if node == m.o.NodeID {
 		return
 	}
-	m.run(func() { m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node }) })
+	m.run(func() {
+		for m.member(node) {
+			select {
+			case <-m.ctx.Done():
+				return
+			case <-time.After(memberPause):
+			}
+			if m.o.Alive != nil && m.o.Alive(node) {
+				return // it is back
+			}
+		}
+		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node })
+	})
+}
+
+// memberPause is how long it takes to look again whether a lost node is a member still.
+const memberPause = time.Second
+
+// member reports whether a node takes part in the cluster, whatever the metadata says.
+func (m *Manager) member(node string) bool {
+	return slices.Contains(m.o.Cluster.Members(), node)
 }
 
 func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
@@ -254,6 +276,11 @@ func (m *Manager) publishLeft(w *meta.Will) {
 	default:
 		m.publishWill(w.ClientID, will)
 	}
+}
+
+// gone reports whether another node is gone as far as is known: neither the metadata nor the cluster hears of it.
+func (m *Manager) gone(node string) bool {
+	return m.o.Alive != nil && !m.o.Alive(node) && !m.member(node)
 }
 
 // recorded makes a will of its record; nil, and a log line, where that cannot be read.

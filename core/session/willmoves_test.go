@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -89,5 +90,20 @@ func TestTheWillOfAnEarlierProcessIsPublishedWhereItsSessionEndsBeforeTheGraceIs
 		watch.gets("left")
 		time.Sleep(time.Minute)
 		require.Zero(t, watch.waiting())
+	})
+}
+
+func TestWillsOfANodeThatIsAMemberOfTheClusterStillWait(t *testing.T) {
+	inACluster(t, func(t *testing.T, a, b, c *node) {
+		reader := c.connect("reader", durable)
+		reader.subscribe(1, "wills/#")
+		a.connect("client", durable, will("left", 0))
+		b.NodeLost("a") // it is cut off from the metadata
+		time.Sleep(time.Minute)
+		require.Zero(t, reader.waiting(), "its client is connected")
+		a.meta.fail(meta.ErrUnavailable)
+		a.o.Cluster.Close()
+		reader.gets("left")
+		a.meta.fail(nil)
 	})
 }
