@@ -166,6 +166,8 @@ func (c *conn) reviewOnce(ctx context.Context) (again bool) {
 	defer cancel()
 	allowed, until, err := c.srv.o.Authority.AuthorizeAll(ctx, p, actions)
 	switch at := p.ExpiresAt(); {
+	case c.out.closed():
+		return false // a newer connection may have the session
 	case err != nil:
 		c.log.Warn("subscriptions cannot be judged now; the client keeps them, and they are judged again", "client", c.clientID,
 			"count", len(subscriptions), "error", err)
@@ -185,7 +187,7 @@ func (c *conn) reviewOnce(ctx context.Context) (again bool) {
 	}
 	if len(ended) > 0 {
 		c.srv.metrics.withdrawn.Add(float64(len(ended)))
-		s.Withdraw(ctx, ended)
+		s.Withdraw(ctx, c, ended)
 	}
 	return false
 }

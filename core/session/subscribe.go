@@ -82,16 +82,21 @@ func (s *Session) drop(sub *subscription) {
 
 // Unsubscribe ends subscriptions; it returns a code for each filter.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Code {
-	return s.endSubscriptions(ctx, filters, func() {})
+	return s.endSubscriptions(ctx, nil, filters, func() {})
 }
 
-// endSubscriptions ends subscriptions; then is called in the same moment, with mu held.
-func (s *Session) endSubscriptions(ctx context.Context, filters []string, then func()) []packet.Code {
+// endSubscriptions ends subscriptions; then is called in the same moment, with mu held. Where c is no longer the session's connection
+// it does nothing and returns nil; a nil c is whatever connection there is.
+func (s *Session) endSubscriptions(ctx context.Context, c Conn, filters []string, then func()) []packet.Code {
 	codes := make([]packet.Code, len(filters))
 	done := s.change(ctx)
 	defer done()
 	refs := make(map[store.QueueRef]struct{})
 	s.mu.Lock()
+	if c != nil && s.conn != c {
+		s.mu.Unlock()
+		return nil
+	}
 	changed := false
 	for i, filter := range filters {
 		sub := s.subs[filter]

@@ -36,9 +36,12 @@ func (s *Session) Rights() []Right {
 // maxShownFilters bounds how many filters a log line names.
 const maxShownFilters = 8
 
-// Withdraw ends subscriptions that the client may not have any more.
-func (s *Session) Withdraw(ctx context.Context, filters []string) {
-	s.endSubscriptions(ctx, filters, s.withdraw)
+// Withdraw ends subscriptions that the client may not have any more. It does nothing where a newer connection has the session: that one
+// may belong to another identity, and is judged by itself.
+func (s *Session) Withdraw(ctx context.Context, c Conn, filters []string) {
+	if s.endSubscriptions(ctx, c, filters, s.withdraw) == nil {
+		return
+	}
 	slices.Sort(filters)
 	s.m.log.Warn("subscriptions ended: the client may not have them any more", "client", s.id, "count", len(filters),
 		"filters", filters[:min(len(filters), maxShownFilters)])
