@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -77,16 +78,40 @@ func (s *Session) Owner() meta.Owner {
 }
 
 // Renewed takes the identity of a client that was authenticated again while it is connected. Where it is another one, it has proven both,
-// and the session goes with it.
-func (s *Session) Renewed(owner meta.Owner, p *auth.Principal) {
+// and the session goes with it. What is recorded of it is written when Renewed returns; after an error the connection must end.
+func (s *Session) Renewed(ctx context.Context, c Conn, owner meta.Owner, p *auth.Principal) error {
+	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
+	defer cancel()
+	unlock, err := s.m.lock(ctx, s.id) // nobody attaches or detaches meanwhile
+	if err != nil {
+		return fmt.Errorf("waiting for a newer connection of client %q: %w", s.id, err)
+	}
+	defer unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.conn != c {
+		s.mu.Unlock()
+		return nil // it is over
+	}
+	another, anothersWill := s.owner != owner, false
 	s.owner = owner
 	if s.will != nil && p != nil {
 		will := *s.will
 		will.By = p
+		anothersWill = !bytes.Equal(s.will.By.Record(), p.Record())
 		s.will = &will
 	}
+	s.mu.Unlock()
+	if another {
+		if err := s.save(ctx); err != nil {
+			return fmt.Errorf("recording whose the session is: %w", err)
+		}
+	}
+	if anothersWill {
+		if err := s.saveWill(ctx, true); err != nil {
+			return fmt.Errorf("recording whose the will is: %w", err)
+		}
+	}
+	return nil
 }
 
 // ErrNoSession: there is no such session. ErrElsewhere: its client is connected to another node.

@@ -134,10 +134,27 @@ func TestWithAnyOwnerWhoeverHasTheClientIDHasTheSession(t *testing.T) {
 }
 
 func TestASessionGoesWithAClientThatAuthenticatesAgain(t *testing.T) {
+	ops := meta.Owner{Name: "ops", Plugin: "auth-file"}
 	inVirtualTime(t, func(t *testing.T, n *node) {
-		c := n.connect("c", durable, asUser("tenantb"))
-		c.s.Renewed(meta.Owner{Name: "ops", Plugin: "auth-file"}, nil)
+		ctx := context.Background()
+		c := n.connect("c", durable, asUser("tenantb"), will("w", time.Hour), leftBy(t, "tenantb"))
+		r := Request{ClientID: "c", Will: &Will{}}
+		leftBy(t, "ops")(&r)
+		require.NoError(t, c.s.Renewed(ctx, c, ops, r.Will.By))
 		require.Equal(t, "ops", c.s.Owner().Name)
+		require.Equal(t, ops, n.record("c").Owner(), "it is recorded at once")
+		w, err := n.meta.LoadWill(ctx, "c")
+		require.NoError(t, err)
+		require.Equal(t, r.Will.By.Record(), w.By)
+
+		older := &client{n: n, id: "c"}
+		require.NoError(t, c.s.Renewed(ctx, older, meta.Owner{Name: "tenantb"}, nil))
+		require.Equal(t, "ops", c.s.Owner().Name, "an older connection changes nothing")
+		n.meta.fail(meta.ErrUnavailable)
+		require.NoError(t, c.s.Renewed(ctx, c, ops, r.Will.By), "nothing has changed")
+		require.ErrorIs(t, c.s.Renewed(ctx, c, meta.Owner{Name: "third", Plugin: "auth-file"}, r.Will.By), meta.ErrUnavailable)
+		n.meta.fail(nil)
+		require.NoError(t, c.s.Renewed(ctx, c, ops, r.Will.By))
 		c.leave()
 		n.requireRefused("c", durable, asUser("tenantb"))
 	})

@@ -189,7 +189,7 @@ func TestAClientThatAuthenticatedAgainIsJudgedAsWhoItIsNow(t *testing.T) {
 		c := n.connect("c", durable, will("left", 0), leftBy(t, "ops"))
 		r := Request{ClientID: "c", Will: &Will{}}
 		leftBy(t, "ops")(&r)
-		c.s.Renewed(r.Owner, r.Will.By)
+		require.NoError(t, c.s.Renewed(context.Background(), c, r.Owner, r.Will.By))
 		require.Same(t, r.Will.By, c.s.will.By)
 		c.Close(packet.Success, "")
 	}, withJudge(j))
