@@ -46,7 +46,9 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 			if r.claim, err = m.claim(ctx, r); err != nil {
 				return nil, false, err // a will whose delay runs stays due
 			}
-			hadWill = m.cancelWill(r.ClientID, r.CleanStart)
+			if unread == nil || m.o.AnyOwner { // whose the session is, is known
+				hadWill = m.cancelWill(r.ClientID, r.CleanStart)
+			}
 			if m.o.Cluster.Shared() {
 				continue // another node may have changed the session until now
 			}
@@ -180,6 +182,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		connected: time.Now(), window: r.ReceiveMaximum}
 	s.generation++
 	s.expiry, s.will, s.owner, s.claim = r.Expiry, r.Will, r.Owner, r.claim
+	s.unowned = !a.reachable && !s.m.o.AnyOwner
 	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
 		s.expire.Stop()

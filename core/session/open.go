@@ -151,8 +151,12 @@ func (s *Session) placeRecorded(ctx context.Context) error {
 // queues may have come into being while the session slept.
 func (s *Session) openFeeds(look bool) {
 	s.mu.Lock()
-	generation := s.generation
+	generation, unowned := s.generation, s.unowned
 	s.mu.Unlock()
+	if unowned { // CONNECT has waited for the metadata already
+		s.m.run(func() { s.keepOpening(generation, look) })
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.m.ctx, openTimeout)
 	err := s.tryOpen(ctx, generation, look)
 	cancel()
@@ -197,6 +201,13 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) err
 	}
 	p2p := !s.durable() && len(s.p2p) == 0
 	s.mu.Unlock()
+	if p2p {
+		owns, err := s.ownsClientID(ctx)
+		if err != nil {
+			return err
+		}
+		p2p = owns
+	}
 	if p2p {
 		f := &feed{s: s}
 		r, err := s.m.o.Hub.LiveP2P(ctx, s.id, f)

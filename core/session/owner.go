@@ -70,6 +70,28 @@ func (m *Manager) mayResume(r Request, rec *meta.Session) error {
 	return m.mayHave(r, rec.Owner())
 }
 
+// ownsClientID reports whether a connection whose record could not be read has the client id. An error: that is not known yet.
+func (s *Session) ownsClientID(ctx context.Context) (bool, error) {
+	s.mu.Lock()
+	unowned, r := s.unowned, Request{ClientID: s.id, Owner: s.owner}
+	s.mu.Unlock()
+	if !unowned {
+		return true, nil
+	}
+	rec, err := s.m.o.Meta.LoadSession(ctx, s.id)
+	if err != nil {
+		return false, err
+	}
+	if err := s.m.mayResume(r, rec); err != nil {
+		s.m.log.Warn("the client gets no point-to-point messages", "client", s.id, "error", err)
+		return false, nil
+	}
+	s.mu.Lock()
+	s.unowned = false
+	s.mu.Unlock()
+	return true, nil
+}
+
 // Owner returns whose the session is.
 func (s *Session) Owner() meta.Owner {
 	s.mu.Lock()

@@ -203,3 +203,28 @@ func TestASessionThatIsConnectedElsewhereIsNotEndedHere(t *testing.T) {
 		require.NotNil(t, n.record("c"))
 	}, func(n *node) { n.options.Alive = func(string) bool { return true } })
 }
+
+func TestAClientGetsWhatIsSentToItsClientIDOnlyOnceItIsKnownWhoseThatIs(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+		n.connect("c", durable, asUser("ops"), will("delayed", time.Minute)).drop()
+		n.meta.fail(meta.ErrUnavailable)
+		tenant, free := n.connect("c", asUser("tenantb"), clean), n.connect("free", asUser("tenantb"), clean)
+		require.Zero(t, watch.waiting(), "the session of the other has not ended")
+		n.publish(1, "T/p2p/c", "secret")
+		n.publish(1, "T/p2p/free", "early")
+		time.Sleep(20 * time.Second)
+		n.meta.fail(nil)
+		time.Sleep(20 * time.Second)
+		n.publish(1, "T/p2p/c", "secret")
+		n.publish(1, "T/p2p/free", "in time")
+		free.gets("in time")
+		time.Sleep(time.Second)
+		require.Zero(t, tenant.waiting())
+		tenant.leave()
+		ops := n.connect("c", durable, asUser("ops"))
+		require.True(t, ops.present)
+		ops.gets("secret", "secret")
+	})
+}

@@ -39,6 +39,7 @@ type Session struct {
 	expiry     time.Duration
 	owner      meta.Owner
 	epoch      int64
+	unowned    bool // the record could not be read, so nobody knows whose the client id is
 	adopts     bool // progress that an upstream gateway committed is taken over
 	will       *Will
 	claim      *cluster.Claim // of the connection to the client id; nil where the node is alone by its configuration
