@@ -110,6 +110,23 @@ func (cl *Claim) resolve(err error) {
 	delete(cl.c.pending, cl)
 }
 
+// SetOwner says whose the claim is from now on.
+func (cl *Claim) SetOwner(owner string) {
+	if cl == nil {
+		return
+	}
+	c := cl.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cl.over || cl.want.Owner == owner {
+		return
+	}
+	cl.want.Owner = owner
+	if !c.alone() {
+		c.tell(c.owners[bucketOf(cl.client)], message{Kind: kindOwner, Client: cl.client, Claim: cl.id, Owner: owner})
+	}
+}
+
 // Release says that the connection is over, and that what it did is committed and recorded. It may be called again.
 func (cl *Claim) Release() {
 	if cl == nil {

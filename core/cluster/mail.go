@@ -198,6 +198,8 @@ func (c *Cluster) handle(from string, m *message) {
 		c.claimed(from, m)
 	case kindGone:
 		c.gone(m.Client, m.Claim)
+	case kindOwner:
+		c.renewed(m)
 	case kindGrant:
 		c.granted(from, m)
 	case kindYield:

@@ -345,6 +345,17 @@ func (c *Cluster) gone(client, id string) {
 	}
 }
 
+// renewed notes that a holder's claim is another identity's now. Called with mu held.
+func (c *Cluster) renewed(m *message) {
+	t := c.tables[bucketOf(m.Client)]
+	if t == nil {
+		return
+	}
+	if s := t.seats[m.Client]; s != nil && s.holder.id == m.Claim {
+		s.holder.owner = m.Owner
+	}
+}
+
 // promote gives a client id to who waits for it. Called with mu held.
 func (c *Cluster) promote(t *table, s *seat, client string) {
 	delete(c.asking, s)

@@ -11,6 +11,7 @@ import (
 const (
 	kindClaim = "claim" // to an owner: a client connects
 	kindGone  = "gone"  // to an owner: a claim is over
+	kindOwner = "owner" // to an owner: a claim is another identity's now
 	kindGrant = "grant" // to a claimant: go on
 	kindWait  = "wait"  // to a claimant: the older connection was asked to yield
 	kindYield = "yield" // to a holder: a later claim came

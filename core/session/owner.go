@@ -122,8 +122,10 @@ func (s *Session) Renewed(ctx context.Context, c Conn, owner meta.Owner, p *auth
 		anothersWill = !bytes.Equal(s.will.By.Record(), p.Record())
 		s.will = &will
 	}
+	claim := s.claim
 	s.mu.Unlock()
 	if another {
+		claim.SetOwner(s.m.claimOwner(owner))
 		if err := s.save(ctx); err != nil {
 			return fmt.Errorf("recording whose the session is: %w", err)
 		}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -226,5 +227,19 @@ func TestAClientGetsWhatIsSentToItsClientIDOnlyOnceItIsKnownWhoseThatIs(t *testi
 		ops := n.connect("c", durable, asUser("ops"))
 		require.True(t, ops.present)
 		ops.gets("secret", "secret")
+	})
+}
+
+func TestAClientThatAuthenticatedAgainMayConnectToAnotherNodeAsWhoItIsNow(t *testing.T) {
+	inACluster(t, func(t *testing.T, a, b, _ *node) {
+		for i := range 6 { // all nodes look after some of them
+			id := fmt.Sprint("client", i)
+			old := a.connect(id, clean, asUser("tenantb"))
+			time.Sleep(100 * time.Millisecond)
+			require.NoError(t, old.s.Renewed(context.Background(), old, meta.Owner{Name: "ops", Plugin: "auth-file"}, nil))
+			time.Sleep(100 * time.Millisecond)
+			b.connect(id, asUser("ops"))
+			b.eventually("the older connection is closed", old.isClosed)
+		}
 	})
 }
