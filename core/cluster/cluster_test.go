@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,8 +35,9 @@ type member struct {
 	id string
 	*Cluster
 
-	deaf atomic.Bool // the inbox is not read
-	mute atomic.Bool // nothing is written
+	deaf atomic.Bool  // the inbox is not read
+	mute atomic.Bool  // nothing is written
+	most atomic.Int64 // letters of more bytes are too large; 0: none is
 
 	// connecting lets one connection in at a time, as sessions do for each client id.
 	connecting sync.Mutex
@@ -127,6 +129,10 @@ func (n *member) calling() bool {
 func (n *member) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
 	if n.mute.Load() {
 		done(store.Position{}, store.ErrUnavailable)
+		return
+	}
+	if most := n.most.Load(); most > 0 && int64(len(a.Message.Payload)) > most {
+		done(store.Position{}, store.ErrTooLarge)
 		return
 	}
 	n.w.store.Append(ctx, a, done)
@@ -545,4 +551,36 @@ func TestLettersThatCannotBeReadArePassedOver(t *testing.T) {
 	_, err := parseBuckets("xx")
 	require.Error(t, err)
 	require.False(t, errors.Is(err, ErrUnanswered))
+}
+
+func TestLongClientIDsHoldUpNobody(t *testing.T) {
+	long := func(i int) string { return fmt.Sprint(i, strings.Repeat("<&>", 20_000)) }
+	t.Run("letters are bounded by bytes", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			a := w.start("a")[0]
+			for i := range 20 {
+				require.NoError(t, a.connect(long(i), durable))
+			}
+			a.most.Store(2 * letterBytes)
+			b := w.start("b")[0]
+			for i := range 20 {
+				require.NoError(t, b.connect(long(i), durable))
+			}
+			require.Len(t, a.gaveUp(), 20)
+		})
+	})
+	t.Run("what the store does not take is left out", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			nodes := w.start("a", "b")
+			a, b := nodes[0], nodes[1]
+			client := clientOf("b", "a", "b")
+			a.most.Store(10_000)
+			for i := range 4 {
+				require.NoError(t, a.connect(long(i), Want{Transient: true, Fresh: true}))
+			}
+			require.NoError(t, a.connect(client, durable))
+			time.Sleep(30 * time.Second)
+			require.Len(t, b.Members(), 2)
+		})
+	})
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -66,23 +67,38 @@ func (c *Cluster) deliver(b *box) {
 			return
 		}
 		c.mu.Unlock()
-		l := letter{From: c.o.NodeID, Instance: c.instance, Messages: make([]message, len(batch))}
-		for i := range batch {
-			l.Messages[i] = batch[i].m
+		c.mail(b.to, batch)
+	}
+}
+
+// mail stores messages as one letter, or as several where the store takes no letter of this size. A message that it does not take alone
+// is left out.
+func (c *Cluster) mail(to string, batch []outgoing) {
+	l := letter{From: c.o.NodeID, Instance: c.instance, Messages: make([]message, len(batch))}
+	for i := range batch {
+		l.Messages[i] = batch[i].m
+	}
+	switch err := c.send(to, &l); {
+	case errors.Is(err, store.ErrTooLarge) && len(batch) > 1:
+		c.mail(to, batch[:len(batch)/2])
+		c.mail(to, batch[len(batch)/2:])
+		return
+	case errors.Is(err, store.ErrTooLarge):
+		c.metrics.left.Inc()
+		c.log.Warn("the store takes no letter of this size; leaving it out", "to", to, "kind", l.Messages[0].Kind, "error", err)
+		return
+	case err != nil:
+		return // the node stops
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range batch {
+		if batch[i].stored != nil {
+			batch[i].stored()
 		}
-		if !c.send(b.to, &l) {
-			continue // the node stops
+		if p := c.peers[to]; p != nil && batch[i].m.wantsAnswer() && p.unanswered.IsZero() {
+			p.unanswered = time.Now()
 		}
-		c.mu.Lock()
-		for i := range batch {
-			if batch[i].stored != nil {
-				batch[i].stored()
-			}
-			if p := c.peers[b.to]; p != nil && batch[i].m.wantsAnswer() && p.unanswered.IsZero() {
-				p.unanswered = time.Now()
-			}
-		}
-		c.mu.Unlock()
 	}
 }
 
@@ -101,27 +117,27 @@ func (b *box) take() []outgoing {
 	return batch
 }
 
-// send stores a letter, however often it takes; it returns false when the node stops.
-func (c *Cluster) send(to string, l *letter) bool {
+// send stores a letter, however often it takes. It fails when the node stops, and with ErrTooLarge.
+func (c *Cluster) send(to string, l *letter) error {
 	body, err := l.encode()
 	if err != nil {
-		return true // texts and numbers can always be encoded
+		return err // texts and numbers can always be encoded
 	}
 	for pause := retryPause; ; pause = min(2*pause, 2*time.Second) {
 		err := c.store(to, body)
 		if err == nil {
 			c.failures.ok()
-			return true
+			return nil
 		}
-		if c.ctx.Err() != nil {
-			return false
+		if c.ctx.Err() != nil || errors.Is(err, store.ErrTooLarge) {
+			return err
 		}
 		if c.failures.first() {
 			c.log.Warn("writing to another node's inbox failed; trying again", "to", to, "error", err)
 		}
 		select {
 		case <-c.ctx.Done():
-			return false
+			return c.ctx.Err()
 		case <-time.After(pause):
 		}
 	}

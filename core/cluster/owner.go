@@ -112,23 +112,29 @@ func (c *Cluster) called(from string, m *message) {
 	}
 }
 
-// reportEntries is how many claims go into one message.
-const reportEntries = 256
+// reportEntries is how many claims go into one message, and reportBytes how many bytes of them, about.
+const (
+	reportEntries = 256
+	reportBytes   = letterBytes / 2
+)
 
 // report lists this node's claims to clients of some buckets. Called with mu held.
 func (c *Cluster) report(set bucketSet) []message {
 	all := []message{{Kind: kindHeld}}
+	size := 0
 	for client, cl := range c.claims {
 		if !set.has(bucketOf(client)) {
 			continue
 		}
+		e := entry{Client: client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient, Fresh: cl.want.Fresh, Waits: cl.waits(),
+			Owner: cl.want.Owner}
 		last := &all[len(all)-1]
-		if len(last.Entries) == reportEntries {
+		if n := len(last.Entries); n == reportEntries || n > 0 && size+e.size() > reportBytes {
 			all = append(all, message{Kind: kindHeld})
-			last = &all[len(all)-1]
+			last, size = &all[len(all)-1], 0
 		}
-		last.Entries = append(last.Entries, entry{Client: client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient,
-			Fresh: cl.want.Fresh, Waits: cl.waits(), Owner: cl.want.Owner})
+		last.Entries = append(last.Entries, e)
+		size += e.size()
 	}
 	all[len(all)-1].Last = true
 	return all

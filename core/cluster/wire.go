@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"unicode/utf8"
 )
 
 // The kinds of messages.
@@ -62,9 +64,27 @@ func (m *message) wantsAnswer() bool {
 
 // size is about how many bytes the message takes in a letter.
 func (m *message) size() int {
-	n := 96 + len(m.Client) + len(m.Buckets)
+	n := 128 + textSize(m.Client) + textSize(m.Owner) + len(m.Buckets)
 	for i := range m.Entries {
-		n += 64 + len(m.Entries[i].Client)
+		n += m.Entries[i].size()
+	}
+	return n
+}
+
+// size is about how many bytes the entry takes in a letter.
+func (e *entry) size() int { return 96 + textSize(e.Client) + textSize(e.Owner) }
+
+// textSize is how many bytes a text takes in a letter: JSON escapes some characters, most of which are rare in client ids.
+func textSize(text string) (n int) {
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			n += 2
+		case r < ' ' || r == utf8.RuneError || r == '\u2028' || r == '\u2029':
+			n += 6
+		default:
+			n += utf8.RuneLen(r)
+		}
 	}
 	return n
 }
@@ -87,7 +107,13 @@ type letter struct {
 	Messages []message `json:"m"`
 }
 
-func (l *letter) encode() ([]byte, error) { return json.Marshal(l) }
+func (l *letter) encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // six bytes for each of <, > and &
+	err := e.Encode(l)
+	return b.Bytes(), err
+}
 
 func decodeLetter(b []byte) (*letter, error) {
 	l := new(letter)
