@@ -206,7 +206,7 @@ func (c *Cluster) Members() []string {
 // closeWait bounds how long Close tries to tell the other nodes.
 const closeWait = 3 * time.Second
 
-// Close tells the other nodes that this one ends, and stops.
+// Close tells the other nodes that this one ends, and stops. Nothing is said behind that: it would make the node a member again.
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	for id, p := range c.peers {
@@ -214,13 +214,11 @@ func (c *Cluster) Close() {
 			c.post(id, message{Kind: kindBye})
 		}
 	}
+	c.stopped = true
 	c.mu.Unlock()
 	for until := time.Now().Add(closeWait); time.Now().Before(until) && !c.delivered(); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	c.mu.Lock()
-	c.stopped = true
-	c.mu.Unlock()
 	c.cancel()
 	c.wg.Wait()
 	if c.tail != nil {

@@ -584,3 +584,24 @@ func TestLongClientIDsHoldUpNobody(t *testing.T) {
 		})
 	})
 }
+
+func TestAGoodbyeIsTheLastThatANodeSays(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b")
+		a, b := nodes[0], nodes[1]
+		a.mute.Store(true) // its goodbye is on the way for a while
+		closed := make(chan struct{})
+		go func() { a.Close(); close(closed) }()
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(t, b.connect(clientOf("a", "a", "b"), Want{Transient: true, Fresh: true}))
+		b.Cluster.mu.Lock()
+		b.post("a", message{Kind: kindPing})
+		b.Cluster.mu.Unlock()
+		time.Sleep(time.Second)
+		a.mute.Store(false)
+		<-closed
+		delete(w.nodes, "a")
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"b"}, b.Members(), "what it said last was its goodbye")
+	})
+}

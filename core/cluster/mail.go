@@ -37,12 +37,16 @@ type outgoing struct {
 func (c *Cluster) post(to string, m message) { c.postWith(to, m, nil) }
 
 func (c *Cluster) postWith(to string, m message, stored func()) {
+	if c.stopped {
+		c.metrics.left.Inc()
+		return
+	}
 	b := c.boxes[to]
 	if b == nil {
 		b = &box{to: to}
 		c.boxes[to] = b
 	}
-	if len(b.queue) >= boxMost || c.stopped {
+	if len(b.queue) >= boxMost {
 		c.metrics.left.Inc()
 		return
 	}
