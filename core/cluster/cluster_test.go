@@ -60,6 +60,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w.eventually("the store is ready", func() bool { return st.Ready(context.Background()) == nil })
 		defer func() {
 			for _, n := range w.nodes {
+				n.pause(false)
 				n.Close()
 			}
 			_ = st.Close()
@@ -603,5 +604,22 @@ func TestAGoodbyeIsTheLastThatANodeSays(t *testing.T) {
 		delete(w.nodes, "a")
 		time.Sleep(time.Second)
 		require.Equal(t, []string{"b"}, b.Members(), "what it said last was its goodbye")
+	})
+}
+
+func TestANodeThatWritesAndDoesNotReadIsWaitedForOneLease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b")
+		a, b := nodes[0], nodes[1]
+		require.NoError(t, a.connect("client", durable))
+		a.deaf.Store(true)
+		time.Sleep(time.Minute)
+		require.True(t, a.Fenced())
+		require.Equal(t, []string{"b"}, b.Members(), "its letters are no answers")
+		began := time.Now()
+		require.NoError(t, b.connect("client", durable))
+		require.Less(t, time.Since(began), 13*time.Second)
+		a.deaf.Store(false)
+		w.eventually("it serves again", func() bool { return !a.Fenced() && len(b.Members()) == 2 && !a.has("client") })
 	})
 }

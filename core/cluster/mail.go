@@ -82,6 +82,9 @@ func (c *Cluster) mail(to string, batch []outgoing) {
 	for i := range batch {
 		l.Messages[i] = batch[i].m
 	}
+	c.mu.Lock()
+	before := c.answersOf(to)
+	c.mu.Unlock()
 	switch err := c.send(to, &l); {
 	case errors.Is(err, store.ErrTooLarge) && len(batch) > 1:
 		c.mail(to, batch[:len(batch)/2])
@@ -100,7 +103,7 @@ func (c *Cluster) mail(to string, batch []outgoing) {
 		if batch[i].stored != nil {
 			batch[i].stored()
 		}
-		if p := c.peers[to]; p != nil && batch[i].m.wantsAnswer() && p.unanswered.IsZero() {
+		if p := c.peers[to]; p != nil && batch[i].m.wantsAnswer() && p.unanswered.IsZero() && p.answers == before {
 			p.unanswered = time.Now()
 		}
 	}
@@ -194,6 +197,9 @@ func (c *Cluster) receive(l *letter) {
 	c.heard(l.From, l.Instance)
 	c.look()
 	for i := range l.Messages {
+		if l.Messages[i].answers() {
+			c.answered(l.From)
+		}
 		c.handle(l.From, &l.Messages[i])
 	}
 	c.look()

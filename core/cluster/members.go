@@ -13,8 +13,11 @@ type peer struct {
 	instance string
 	// heard is when a letter of it was last read; zero for one that is only said to be there.
 	heard time.Time
-	// unanswered is when the first letter that it did not answer was stored; zero where it owes nothing.
+	// unanswered is when the first letter that it did not answer was stored; zero where it owes nothing. Only an answer clears it: what
+	// a node writes does not show that it reads.
 	unanswered time.Time
+	// answers counts its answers: one may be read before the letter is known to be stored.
+	answers int
 	// asked is when it was last asked for a sign of life.
 	asked time.Time
 }
@@ -35,9 +38,26 @@ func (c *Cluster) heard(id, instance string) {
 	if p.instance != instance && p.instance != "" {
 		c.log.Info("node was started again; what its earlier process held is free", "node", id)
 		c.free(id)
+		p.unanswered = time.Time{} // the new process has not been asked
 	}
-	p.instance, p.heard, p.unanswered = instance, time.Now(), time.Time{}
+	p.instance, p.heard = instance, time.Now()
 	delete(c.gones, id)
+}
+
+// answered notes that a peer has read a letter to it. Called with mu held.
+func (c *Cluster) answered(id string) {
+	if p := c.peers[id]; p != nil {
+		p.unanswered = time.Time{}
+		p.answers++
+	}
+}
+
+// answersOf is how often a node has answered. Called with mu held.
+func (c *Cluster) answersOf(id string) int {
+	if p := c.peers[id]; p != nil {
+		return p.answers
+	}
+	return 0
 }
 
 // left forgets a node that ends in good order. Called with mu held.
@@ -145,13 +165,14 @@ func (c *Cluster) discover(named []string, now time.Time) {
 	}
 	for id, p := range c.peers {
 		isNamed := slices.Contains(named, id)
+		owes := !p.unanswered.IsZero() && now.Sub(p.unanswered) > c.o.Lease/4 // not everything is answered at once
 		switch {
 		case p.heard.IsZero() && !isNamed:
 			delete(c.peers, id)
 		case !isNamed && c.silent(p, now) && now.Sub(p.heard) > forgetAfter:
 			delete(c.peers, id)
 			c.free(id)
-		case now.Sub(p.heard) > c.o.Lease/2 && now.Sub(p.asked) > c.o.Lease/2:
+		case (owes || now.Sub(p.heard) > c.o.Lease/2) && now.Sub(p.asked) > c.o.Lease/4:
 			p.asked = now
 			c.post(id, message{Kind: kindPing})
 		}

@@ -62,6 +62,15 @@ func (m *message) wantsAnswer() bool {
 	return false
 }
 
+// answers reports whether who says this has read something. A grant may also come of somebody else's letter: it was read all the same.
+func (m *message) answers() bool {
+	switch m.Kind {
+	case kindPong, kindGrant, kindWait, kindHeld, kindGone:
+		return true
+	}
+	return false
+}
+
 // size is about how many bytes the message takes in a letter.
 func (m *message) size() int {
 	n := 128 + textSize(m.Client) + textSize(m.Owner) + len(m.Buckets)
