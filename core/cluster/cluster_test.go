@@ -39,6 +39,8 @@ type member struct {
 	mute atomic.Bool  // nothing is written
 	most atomic.Int64 // letters of more bytes are too large; 0: none is
 
+	resumed atomic.Int64 // how often sessions were told to go on
+
 	// connecting lets one connection in at a time, as sessions do for each client id.
 	connecting sync.Mutex
 
@@ -107,7 +109,7 @@ func (w *world) begin(id string) *member {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return append([]string(nil), w.named...)
-	}, Yield: n.yielding})
+	}, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }})
 	require.NoError(w.t, n.Start(context.Background()))
 	w.nodes[id] = n
 	return n
@@ -621,5 +623,35 @@ func TestANodeThatWritesAndDoesNotReadIsWaitedForOneLease(t *testing.T) {
 		require.Less(t, time.Since(began), 13*time.Second)
 		a.deaf.Store(false)
 		w.eventually("it serves again", func() bool { return !a.Fenced() && len(b.Members()) == 2 && !a.has("client") })
+	})
+}
+
+func TestSessionsGoOnAfterAFenceHoweverShort(t *testing.T) {
+	t.Run("shorter than a tick", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			a := w.start("a", "b")[0]
+			a.Cluster.mu.Lock()
+			a.setFresh(time.Now().Add(-9 * time.Second))
+			fenced := a.Fenced()
+			a.proven(time.Since(a.began))
+			a.Cluster.mu.Unlock()
+			require.True(t, fenced)
+			require.False(t, a.Fenced())
+			w.eventually("sessions go on", func() bool { return a.resumed.Load() == 1 })
+		})
+	})
+	t.Run("until the node was alone", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			nodes := w.start("a", "b")
+			a := nodes[0]
+			a.pause(true)
+			time.Sleep(9 * time.Second)
+			require.True(t, a.Fenced())
+			nodes[1].Close()
+			delete(w.nodes, "b")
+			a.deaf.Store(false) // it reads that the other has left before it can prove anything
+			w.eventually("sessions go on", func() bool { return a.resumed.Load() == 1 })
+			require.Equal(t, []string{"a"}, a.Members())
+		})
 	})
 }

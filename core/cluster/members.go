@@ -98,6 +98,7 @@ func (c *Cluster) look() {
 	if wasAlone := len(c.members) <= 1; wasAlone && !alone {
 		c.setFresh(now)
 	}
+	held := c.wasStale || c.Fenced()
 	c.members = members
 	c.shared.Store(!alone)
 	var mine, kept bucketSet
@@ -120,6 +121,9 @@ func (c *Cluster) look() {
 		c.rolls, c.putOff, c.wasStale = nil, nil, false
 		c.settled.Do(func() { close(c.ready) })
 		c.grantAll()
+		if held {
+			c.unfenced()
+		}
 		return
 	}
 	if mine != (bucketSet{}) {
@@ -207,8 +211,15 @@ func (c *Cluster) proven(sent time.Duration) {
 	if at.Before(c.fresh) {
 		return
 	}
+	held := c.Fenced()
 	c.setFresh(at)
-	if now := time.Now(); !c.wasStale || c.stale(now) {
+	switch {
+	case c.stale(time.Now()):
+		return
+	case !c.wasStale && held: // for less than a tick
+		c.unfenced()
+		return
+	case !c.wasStale:
 		return
 	}
 	c.wasStale = false
@@ -222,7 +233,12 @@ func (c *Cluster) proven(sent time.Duration) {
 		}
 	}
 	c.callRoll(mine)
-	if c.o.Unfenced != nil {
+	c.unfenced()
+}
+
+// unfenced lets sessions go on that were held. Called with mu held.
+func (c *Cluster) unfenced() {
+	if c.o.Unfenced != nil && !c.stopped {
 		c.wg.Go(c.o.Unfenced)
 	}
 }

@@ -28,7 +28,7 @@ func (m *Manager) expireOne(id string, epoch int64) {
 	}
 	defer unlock()
 	rec, err := m.o.Meta.LoadSession(ctx, id)
-	if err != nil || rec == nil || rec.Epoch != epoch || !m.due(rec) {
+	if err != nil || m.moved(id, rec) || rec == nil || rec.Epoch != epoch || !m.due(rec) {
 		return
 	}
 	s := m.session(id)
@@ -51,6 +51,30 @@ func (m *Manager) expireOne(id string, epoch int64) {
 	m.metrics.expired.Inc()
 }
 
+// moved drops a session from memory that sleeps here, and whose client has connected to another node since, or which has ended there.
+// rec is its record. Called with the client's lock held.
+func (m *Manager) moved(id string, rec *meta.Session) bool {
+	s := m.session(id)
+	if s == nil || !s.durable() || !s.detached() || rec != nil && rec.Epoch <= s.epoch {
+		return false
+	}
+	s.discard(false)
+	return true
+}
+
+// asleep lists the epochs of sessions in memory whose clients are away.
+func (m *Manager) asleep() map[string]int64 {
+	all := make(map[string]int64)
+	for _, s := range m.inMemory() {
+		s.mu.Lock()
+		if s.durable() && s.conn == nil {
+			all[s.id] = s.epoch
+		}
+		s.mu.Unlock()
+	}
+	return all
+}
+
 // expireLoop finds sessions whose time is over, until the manager closes. It begins with those that a crash of this node
 // left as connected: their time runs from the start.
 func (m *Manager) expireLoop() {
@@ -63,7 +87,11 @@ func (m *Manager) expireLoop() {
 		case <-time.After(sweepInterval):
 		}
 		var due, orphans []*meta.Session
+		asleep := m.asleep()
 		err := m.o.Meta.EachSessionState(m.ctx, func(rec *meta.Session) error {
+			if epoch, here := asleep[rec.ClientID]; here && rec.Epoch <= epoch {
+				delete(asleep, rec.ClientID)
+			}
 			switch {
 			case m.due(rec):
 				due = append(due, rec)
@@ -74,6 +102,9 @@ func (m *Manager) expireLoop() {
 		})
 		if err != nil {
 			continue // logged by whoever needs the metadata more
+		}
+		for id, epoch := range asleep { // its record is newer, or gone
+			m.expireOne(id, epoch)
 		}
 		for _, rec := range due {
 			m.expireOne(rec.ClientID, rec.Epoch)
