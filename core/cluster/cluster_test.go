@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -654,4 +655,17 @@ func TestSessionsGoOnAfterAFenceHoweverShort(t *testing.T) {
 			require.Equal(t, []string{"a"}, a.Members())
 		})
 	})
+}
+
+func TestOneClaimantsWordSilencesNoNodeThatWasJustAsked(t *testing.T) {
+	for asked, there := range map[time.Duration]bool{time.Second: true, 6 * time.Second: false} {
+		inWorld(t, func(w *world) {
+			a := w.start("a", "b", "c")[0]
+			a.Cluster.mu.Lock()
+			defer a.Cluster.mu.Unlock()
+			a.peers["b"].unanswered = time.Now().Add(-asked)
+			a.claimed("c", &message{Kind: kindClaim, Client: clientOf("a", "a", "b", "c"), Claim: "1", Order: 1, Silent: "b"})
+			require.Equal(t, there, slices.Contains(a.members, "b"))
+		})
+	}
 }

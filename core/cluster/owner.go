@@ -220,8 +220,9 @@ const maxHops = 2
 
 // claimed decides a claim. Called with mu held.
 func (c *Cluster) claimed(from string, m *message) {
-	if p := c.peers[m.Silent]; p != nil && !p.unanswered.IsZero() {
-		p.unanswered = time.Now().Add(-c.o.Lease) // the claimant has waited for it
+	now := time.Now()
+	if p := c.peers[m.Silent]; p != nil && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease/2 {
+		p.unanswered = now.Add(-c.o.Lease) // the claimant has waited for it, and it does not answer here either
 		c.look()
 	}
 	b := bucketOf(m.Client)
@@ -242,7 +243,7 @@ func (c *Cluster) claimed(from string, m *message) {
 		c.callRoll(set)
 	}
 	t := c.tables[b]
-	if t.call != nil || c.stale(time.Now()) {
+	if t.call != nil || c.stale(now) {
 		for i := range t.later {
 			if t.later[i].m.Claim == m.Claim {
 				return // told again
