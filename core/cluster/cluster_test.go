@@ -669,3 +669,13 @@ func TestOneClaimantsWordSilencesNoNodeThatWasJustAsked(t *testing.T) {
 		})
 	}
 }
+
+func TestANodeThatStartsDoesNotWaitLongForThoseThatAreOnlyNamed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.know("a", "never there")
+		began := time.Now()
+		a := w.begin("a")
+		require.Less(t, time.Since(began), 2*time.Second)
+		require.NoError(t, a.connect("client", durable))
+	})
+}

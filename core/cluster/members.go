@@ -248,6 +248,9 @@ func (c *Cluster) tick(named []string, now time.Time) {
 	c.discover(named, now)
 	c.look()
 	if c.alone() {
+		for _, r := range slices.Clone(c.rolls) { // the first, of nodes that are only named
+			c.complete(r)
+		}
 		return
 	}
 	if now.Sub(c.proof) >= c.o.Lease/5 && c.proofs.Load() < 4 {
