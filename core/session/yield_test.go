@@ -143,3 +143,25 @@ func TestASubscriberThatMovesAllTheTimeGetsEverythingOnceAndInOrder(t *testing.T
 		})
 	}
 }
+
+func TestASleepingSessionIsDroppedFromMemoryOnceItsClientIsOnAnotherNode(t *testing.T) {
+	for _, expires := range []time.Duration{30 * time.Second, time.Hour} {
+		inACluster(t, func(t *testing.T, a, b, _ *node) {
+			for _, id := range []string{"moves", "begins anew"} {
+				c := a.connect(id, expiry(expires))
+				c.subscribe(1, "t")
+				a.publish(1, "t", "m")
+				c.next() // in flight, so the session stays in memory
+				c.drop()
+				require.NotNil(t, a.session(id))
+			}
+			b.connect("moves", durable).gets("m")
+			b.connect("begins anew", clean)
+			time.Sleep(min(expires+time.Second, 2*sweepInterval))
+			synctest.Wait()
+			require.Nil(t, a.session("moves"))
+			require.Nil(t, a.session("begins anew"))
+			require.NotNil(t, a.record("moves"))
+		})
+	}
+}
