@@ -40,12 +40,24 @@ type Claim struct {
 	granted  bool
 	over     bool
 	yielding bool
+	lost     bool      // see Lost
 	told     time.Time // when the owner was last told
 	owner    string    // who was
 }
 
 // Client is the client id.
 func (cl *Claim) Client() string { return cl.client }
+
+// Lost reports whether another node may have changed the session already: the newer connection has begun it anew, or this node was held
+// for not reading its inbox when it read that it is to yield. Nothing of this connection's may be committed or recorded then.
+func (cl *Claim) Lost() bool {
+	if cl == nil {
+		return false
+	}
+	cl.c.mu.Lock()
+	defer cl.c.mu.Unlock()
+	return cl.lost
+}
 
 // waits reports whether the claim is not decided.
 func (cl *Claim) waits() bool { return !cl.granted && !cl.want.Transient }
@@ -221,6 +233,7 @@ func (c *Cluster) yield(from string, m *message) {
 		c.end(cl, ErrTakenOver)
 	case !cl.yielding:
 		cl.yielding = true
+		cl.lost = m.Fresh || c.stale(time.Now())
 		c.metrics.yields.Inc()
 		if c.stopped {
 			return

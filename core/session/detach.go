@@ -112,9 +112,12 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	// What the connection was doing is done first: whoever loads the session next finds it all, and nothing is written later.
 	done := s.change(ctx)
 	defer done()
-	if s.durable() && !ends {
-		if err := s.commit(ctx); err != nil {
-			s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
+	if s.durable() && !ends && !claim.Lost() {
+		// While the node is fenced another one may have committed more. The record has an epoch that protects it.
+		if !s.m.o.Cluster.Fenced() {
+			if err := s.commit(ctx); err != nil {
+				s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
+			}
 		}
 		s.rec.Update(func(r *meta.Session) { r.Disconnected = time.Now() })
 		if err := s.save(ctx); err != nil && !errors.Is(err, meta.ErrSuperseded) {

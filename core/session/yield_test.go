@@ -1,7 +1,9 @@
 package session
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/store"
 )
 
 // inACluster runs a test on nodes that share store and metadata, in virtual time.
@@ -162,6 +165,45 @@ func TestASleepingSessionIsDroppedFromMemoryOnceItsClientIsOnAnotherNode(t *test
 			require.Nil(t, a.session("moves"))
 			require.Nil(t, a.session("begins anew"))
 			require.NotNil(t, a.record("moves"))
+		})
+	}
+}
+
+// commitsOf counts commits of a client that a node makes.
+type commitsOf struct {
+	store.Store
+	client string
+	n      atomic.Int32
+}
+
+func (c *commitsOf) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
+	if client == c.client {
+		c.n.Add(1)
+	}
+	return c.Store.Commit(ctx, client, epoch, offsets)
+}
+
+func TestNothingIsCommittedOfASessionThatBeginsAnewOnAnotherNode(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			seen := &commitsOf{client: "client"}
+			names := []string{"a", "b"}
+			a := startNode(t, func(n *node) {
+				n.id, n.named = "a", names
+				n.wrap = func(s store.Store) store.Store { seen.Store = s; return seen }
+			})
+			b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
+			a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+			old := a.connect("client", durable)
+			old.subscribe(1, "t")
+			time.Sleep(3 * time.Second)
+			before := seen.n.Load()
+			a.publish(1, "t", "m")
+			old.gets("m")
+			now := b.connect("client", durable, func(r *Request) { r.CleanStart = anew })
+			require.Equal(t, !anew, now.present)
+			a.eventually("the older connection is closed", func() bool { return old.isClosed() && a.session("client") == nil })
+			require.Equal(t, !anew, seen.n.Load() > before)
 		})
 	}
 }
