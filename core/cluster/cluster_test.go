@@ -679,3 +679,21 @@ func TestANodeThatStartsDoesNotWaitLongForThoseThatAreOnlyNamed(t *testing.T) {
 		require.NoError(t, a.connect("client", durable))
 	})
 }
+
+func TestWhatIsToldAgainIsNotInABoxTwice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b")
+		a := nodes[0]
+		client := clientOf("b", "a", "b")
+		a.mute.Store(true)
+		got := make(chan error, 1)
+		go func() { got <- a.connect(client, durable) }()
+		time.Sleep(20 * time.Second)
+		a.Cluster.mu.Lock()
+		n := len(a.boxes["b"].queue)
+		a.Cluster.mu.Unlock()
+		require.LessOrEqual(t, n, 3, "the claim, and a sign of life")
+		a.mute.Store(false)
+		require.NoError(t, <-got)
+	})
+}

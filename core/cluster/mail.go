@@ -24,7 +24,26 @@ const (
 type box struct {
 	to    string
 	queue []outgoing
+	// waits are those in the queue that are told again and again: once is enough.
+	waits map[sameness]struct{}
 	busy  bool
+}
+
+// sameness tells whether a message says what another one says.
+type sameness struct {
+	kind, client, claim, from, silent string
+	fresh                             bool
+	hops                              int
+	call                              int64
+}
+
+// repeats reports whether the message is told again where it is not answered, and what makes it the same then.
+func (m *message) repeats() (sameness, bool) {
+	switch m.Kind {
+	case kindClaim, kindWait, kindYield, kindCall, kindPing, kindPong:
+		return sameness{m.Kind, m.Client, m.Claim, m.From, m.Silent, m.Fresh, m.Hops, m.Call}, true
+	}
+	return sameness{}, false
 }
 
 type outgoing struct {
@@ -43,12 +62,19 @@ func (c *Cluster) postWith(to string, m message, stored func()) {
 	}
 	b := c.boxes[to]
 	if b == nil {
-		b = &box{to: to}
+		b = &box{to: to, waits: map[sameness]struct{}{}}
 		c.boxes[to] = b
+	}
+	same, repeats := m.repeats()
+	if _, waits := b.waits[same]; waits && repeats {
+		return
 	}
 	if len(b.queue) >= boxMost {
 		c.metrics.left.Inc()
 		return
+	}
+	if repeats {
+		b.waits[same] = struct{}{}
 	}
 	b.queue = append(b.queue, outgoing{m, stored})
 	if !b.busy {
@@ -111,6 +137,16 @@ func (c *Cluster) mail(to string, batch []outgoing) {
 
 // take removes and returns what goes into the next letter.
 func (b *box) take() []outgoing {
+	batch := b.next()
+	for i := range batch {
+		if same, repeats := batch[i].m.repeats(); repeats {
+			delete(b.waits, same)
+		}
+	}
+	return batch
+}
+
+func (b *box) next() []outgoing {
 	size := 0
 	for i := range b.queue {
 		if size += b.queue[i].m.size(); i > 0 && (i == letterMessages || size > letterBytes) {
