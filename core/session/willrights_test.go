@@ -93,6 +93,7 @@ func TestAWillThatAnotherProcessPublishesIsJudgedByItsRecord(t *testing.T) {
 		for _, denied := range []bool{false, true} {
 			j.set(false, nil)
 			n.connect("c", durable, will("left", 0), leftBy(t, "ops"))
+			time.Sleep(time.Second) // so that the next start is later than the will
 			n.crash()
 			watch := n.connect("watch")
 			watch.subscribe(1, "wills/#")
