@@ -154,7 +154,7 @@ func (m *memory) expire(until chan struct{}) {
 		for _, it := range m.items {
 			early := int64(0)
 			if is("meta-expires-early") {
-				early = 1500
+				early = (25 * time.Hour).Milliseconds() // at once, as good as all
 			}
 			if it.Expires != 0 && it.Expires-early <= time.Now().UnixMilli() && !is("meta-ignores-ttl") {
 				m.revision++

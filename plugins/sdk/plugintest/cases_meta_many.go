@@ -72,6 +72,8 @@ func (t *trial) expiry() {
 	if t.traits().GetWatch() {
 		f = t.follow(r, ns, "", revision)
 	}
+	const long = 24 * time.Hour
+	put("long", long)
 	sent := put("a", ttl)
 	put("renewed", ttl)
 	put("kept", ttl)
@@ -98,6 +100,10 @@ func (t *trial) expiry() {
 	if entries, _ := t.list(r, ns, "a", 0); len(entries) > 0 {
 		t.failf("List still has an entry that expired")
 	}
+	if t.get(r, ns, "long") == nil {
+		t.failf("the entry is gone %v after it was put with a ttl of %v", time.Since(sent).Round(time.Millisecond), long)
+	}
+	t.remove(r, ns, "long")
 	t.holds(r, ns, "kept", "v", 0)
 	t.holds(r, ns, "plain", "v", 0)
 	if f != nil {
