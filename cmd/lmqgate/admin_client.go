@@ -74,6 +74,15 @@ func (f *adminFlags) client() (*adminClient, error) {
 	return c, nil
 }
 
+// call sends one request to the gateway that the flags name; see adminClient.call.
+func (f *adminFlags) call(ctx context.Context, method, path string, body, reply any) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, method, path, body, reply)
+}
+
 // reachable turns an address to listen on into one to connect to.
 func reachable(address string) (host, port string, err error) {
 	host, port, err = net.SplitHostPort(address)

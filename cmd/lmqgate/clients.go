@@ -80,12 +80,8 @@ func newClientsShowCommand(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
 			var d admin.ClientDetail
-			if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/clients/"+url.PathEscape(args[0]), nil, &d); err != nil {
+			if err := flags.call(cmd.Context(), http.MethodGet, "/api/v1/clients/"+url.PathEscape(args[0]), nil, &d); err != nil {
 				return err
 			}
 			if asJSON {
@@ -135,11 +131,7 @@ func newClientsKickCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "kick CLIENT-ID", Short: "Close a client's connection; its session stays", Args: wantArgs("CLIENT-ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
-			return c.call(cmd.Context(), http.MethodPost, "/api/v1/clients/"+url.PathEscape(args[0])+"/kick", nil, nil)
+			return flags.call(cmd.Context(), http.MethodPost, "/api/v1/clients/"+url.PathEscape(args[0])+"/kick", nil, nil)
 		},
 	}
 	flags.register(cmd, app)

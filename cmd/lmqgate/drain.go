@@ -18,11 +18,7 @@ func newDrainCommand(app *app) *cobra.Command {
 			if over < 0 || over > time.Hour {
 				return usagef("--over wants a time up to 1h, not %s", over)
 			}
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
-			return c.call(cmd.Context(), http.MethodPost, "/api/v1/drain", map[string]int{"seconds": int(over.Round(time.Second) / time.Second)}, nil)
+			return flags.call(cmd.Context(), http.MethodPost, "/api/v1/drain", map[string]int{"seconds": int(over.Round(time.Second) / time.Second)}, nil)
 		},
 	}
 	cmd.Flags().DurationVar(&over, "over", 30*time.Second, "`TIME` over which the connections are closed")

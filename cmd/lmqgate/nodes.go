@@ -10,42 +10,17 @@ import (
 )
 
 func newNodesCommand(app *app) *cobra.Command {
-	var flags adminFlags
-	var form output
-	cmd := &cobra.Command{
-		Use: "nodes", Short: "List the gateways of the cluster that live", Args: wantArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := form.json()
-			if err != nil {
-				return err
+	return listing[admin.Node]{
+		use: "nodes", short: "List the gateways of the cluster that live", path: "/api/v1/nodes", key: "nodes", whole: true,
+		header: []any{"NODE", "STARTED", "NOTE"},
+		row: func(n admin.Node) []any {
+			note := ""
+			if n.Self {
+				note = "answers"
 			}
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
-			reply := struct {
-				Nodes []admin.Node `json:"nodes"`
-			}{Nodes: []admin.Node{}}
-			if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/nodes", nil, &reply); err != nil {
-				return fmt.Errorf("list nodes: %w", err)
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), reply.Nodes)
-			}
-			rows := make([][]any, 0, len(reply.Nodes))
-			for _, n := range reply.Nodes {
-				self := ""
-				if n.Self {
-					self = "answers"
-				}
-				rows = append(rows, []any{n.ID, when(n.Started), dash(self)})
-			}
-			return printTable(cmd, []any{"NODE", "STARTED", "NOTE"}, rows)
+			return []any{n.ID, when(n.Started), dash(note)}
 		},
-	}
-	flags.register(cmd, app)
-	form.register(cmd)
-	return cmd
+	}.command(app)
 }
 
 func newLogLevelCommand(app *app) *cobra.Command {
@@ -60,10 +35,6 @@ func newLogLevelCommand(app *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
 			var reply struct {
 				Level string `json:"level"`
 			}
@@ -71,7 +42,7 @@ func newLogLevelCommand(app *app) *cobra.Command {
 			if len(args) == 1 {
 				method, body = http.MethodPut, map[string]string{"level": args[0]}
 			}
-			if err := c.call(cmd.Context(), method, "/api/v1/log-level", body, &reply); err != nil {
+			if err := flags.call(cmd.Context(), method, "/api/v1/log-level", body, &reply); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), reply.Level)

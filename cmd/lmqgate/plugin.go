@@ -63,18 +63,11 @@ func newPluginListCommand(app *app) *cobra.Command {
 			case asJSON:
 				return printJSON(cmd.OutOrStdout(), list)
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			rows := [][]any{{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}}
+			rows := make([][]any, 0, len(list))
 			for _, p := range list {
-				rows = append(rows, []any{oneLine(p.Name), oneLine(p.Kind), oneLine(p.Version), oneLine(p.State), p.PID,
-					uptimeOf(p), p.Restarts, p.Calls, p.Errors})
+				rows = append(rows, []any{p.Name, p.Kind, p.Version, p.State, p.PID, uptimeOf(p), p.Restarts, p.Calls, p.Errors})
 			}
-			for _, r := range rows {
-				if _, err := fmt.Fprintf(w, "%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\n", r...); err != nil {
-					return err
-				}
-			}
-			return w.Flush()
+			return printTable(cmd, []any{"NAME", "KIND", "VERSION", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "ERRORS"}, rows)
 		},
 	}
 	admin.register(cmd, app)

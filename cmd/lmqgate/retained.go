@@ -45,19 +45,15 @@ func newRetainedGetCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get TOPIC", Short: "Print the payload of a topic's retained message, as it is", Args: wantArgs("TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
 			var m retainedMessage
-			if err := c.call(cmd.Context(), http.MethodGet, retainedPath+"?topic="+url.QueryEscape(args[0]), nil, &m); err != nil {
+			if err := flags.call(cmd.Context(), http.MethodGet, retainedPath+"?topic="+url.QueryEscape(args[0]), nil, &m); err != nil {
 				return err
 			}
 			payload := m.Base64
 			if m.Payload != nil {
 				payload = []byte(*m.Payload)
 			}
-			_, err = cmd.OutOrStdout().Write(payload)
+			_, err := cmd.OutOrStdout().Write(payload)
 			return err
 		},
 	}
@@ -75,11 +71,8 @@ func newRetainedSetCommand(app *app) *cobra.Command {
 			if message == "" {
 				return usagef("-m wants a message; lmqgate retained delete removes the one that is there")
 			}
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
-			return c.call(cmd.Context(), http.MethodPut, retainedPath, retainedMessage{Topic: args[0], Payload: &message, QoS: qos}, nil)
+			m := retainedMessage{Topic: args[0], Payload: &message, QoS: qos}
+			return flags.call(cmd.Context(), http.MethodPut, retainedPath, m, nil)
 		},
 	}
 	cmd.Flags().StringVarP(&message, "message", "m", "", "the `MESSAGE`")
@@ -93,11 +86,7 @@ func newRetainedDeleteCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete TOPIC", Short: "Remove a topic's retained message", Args: wantArgs("TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
-			return c.call(cmd.Context(), http.MethodDelete, retainedPath+"?topic="+url.QueryEscape(args[0]), nil, nil)
+			return flags.call(cmd.Context(), http.MethodDelete, retainedPath+"?topic="+url.QueryEscape(args[0]), nil, nil)
 		},
 	}
 	flags.register(cmd, app)

@@ -23,11 +23,7 @@ func newSessionsEndCommand(app *app) *cobra.Command {
 			"The client id is free then: whoever connects with it next has it.",
 		Args: wantArgs("CLIENT-ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := admin.client()
-			if err != nil {
-				return err
-			}
-			if err := c.call(cmd.Context(), http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]), nil, nil); err != nil {
+			if err := admin.call(cmd.Context(), http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]), nil, nil); err != nil {
 				return fmt.Errorf("end session %q: %w", args[0], err)
 			}
 			return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -79,15 +80,12 @@ func (b *backend) connected(c *session.Client) admin.Client {
 // recorded describes a client by its session's record.
 func recorded(rec *meta.Session) admin.Client {
 	c := admin.Client{ClientID: rec.ClientID, Username: rec.Username, Connected: rec.Disconnected.IsZero(), Node: rec.Node,
-		Protocol: protocols[rec.ProtocolVersion], Since: rec.Disconnected, Durable: true, Expiry: expirySeconds(rec.Expiry)}
+		Protocol: packet.Version(rec.ProtocolVersion).String(), Since: rec.Disconnected, Durable: true, Expiry: expirySeconds(rec.Expiry)}
 	if c.Connected {
 		c.Since = rec.Connected
 	}
 	return c
 }
-
-// protocols names the protocol versions of CONNECT.
-var protocols = map[byte]string{3: "3.1", 4: "3.1.1", 5: "5"}
 
 func expirySeconds(d time.Duration) int64 {
 	if d == meta.NeverExpires {

@@ -11,37 +11,27 @@ import (
 
 // drains is whether an operator asked for the node to be drained.
 type drains struct {
-	mu    sync.Mutex
 	asked chan struct{} // closed once it was
-	made  bool
-	over  time.Duration
-}
 
-// channel returns asked.
-func (d *drains) channel() chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.asked == nil {
-		d.asked = make(chan struct{})
-	}
-	return d.asked
+	mu   sync.Mutex
+	made bool
+	over time.Duration
 }
 
 // ask notes that the node is to be drained; it returns false if it was asked before.
 func (d *drains) ask(over time.Duration) bool {
-	asked := d.channel()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.made {
 		return false
 	}
 	d.made, d.over = true, over
-	close(asked)
+	close(d.asked)
 	return true
 }
 
 // DrainAsked is closed once an operator has asked for the node to be drained. Whoever runs the node then calls Drain, and Close.
-func (g *Gateway) DrainAsked() <-chan struct{} { return g.drains.channel() }
+func (g *Gateway) DrainAsked() <-chan struct{} { return g.drains.asked }
 
 // DrainTime is over what time the node is to be drained: what the operator who asked for it said, else node.drain_timeout.
 func (g *Gateway) DrainTime() time.Duration {

@@ -103,7 +103,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: o.Log, logLevel: o.LogLevel, reread: o.Reread, develop: o.Develop, bans: limits.NewBans(),
 		version: o.Version, id: cfg.Node.ID,
-		registry: prometheus.NewRegistry()}
+		registry: prometheus.NewRegistry(), drains: drains{asked: make(chan struct{})}}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.id == "" {
 		id, err := config.NodeID(cfg.Node.DataDir)

@@ -69,15 +69,23 @@ func (m *Manager) Subscriptions() []SubscriptionInfo {
 	all := m.inMemory()
 	var out []SubscriptionInfo
 	for _, s := range all {
-		s.mu.Lock()
-		if s.conn != nil {
-			for _, sub := range s.subs {
-				out = append(out, SubscriptionInfo{s.id, sub.filter, sub.qos, sub.group})
-			}
-		}
-		s.mu.Unlock()
+		list, _ := s.describeSubscriptions()
+		out = append(out, list...)
 	}
 	return out
+}
+
+// describeSubscriptions describes the subscriptions of the session's client, if it is connected.
+func (s *Session) describeSubscriptions() (list []SubscriptionInfo, connected bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return nil, false
+	}
+	for _, sub := range s.subs {
+		list = append(list, SubscriptionInfo{s.id, sub.filter, sub.qos, sub.group})
+	}
+	return list, true
 }
 
 // Backlog is how much of one subscription a session's client has not acknowledged.
@@ -160,14 +168,7 @@ func (m *Manager) SubscriptionsOf(id string) (list []SubscriptionInfo, ok bool) 
 	if s == nil {
 		return nil, false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn == nil {
-		return nil, false
-	}
-	for _, sub := range s.subs {
-		list = append(list, SubscriptionInfo{s.id, sub.filter, sub.qos, sub.group})
-	}
+	list, ok = s.describeSubscriptions()
 	slices.SortFunc(list, func(a, b SubscriptionInfo) int { return cmp.Compare(a.Filter, b.Filter) })
-	return list, true
+	return list, ok
 }
