@@ -40,6 +40,8 @@ type clusterState struct {
 	// not answer yet, must not be taken for one of unknown version: keys would move to its only safe queue and back, and the
 	// two queues are not read in one order.
 	seen map[brokerAt]int
+	// told is the version that each broker told last, wherever it was.
+	told map[string]int
 	// last is where each broker was registered last, also of those that are gone.
 	last map[string]string
 	at   time.Time
@@ -50,15 +52,17 @@ type brokerAt struct{ name, addr string }
 
 // remember takes over the versions that are known of old, and adds those of the state's brokers.
 func (st *clusterState) remember(old *clusterState) {
-	st.seen, st.last = make(map[brokerAt]int, len(st.names)), make(map[string]string, len(st.names))
+	st.seen, st.told, st.last = make(map[brokerAt]int), make(map[string]int), make(map[string]string)
 	if old != nil {
 		maps.Copy(st.seen, old.seen)
+		maps.Copy(st.told, old.told)
 		maps.Copy(st.last, old.last)
 	}
 	for name, b := range st.brokers {
 		st.last[name] = b.addr
 		if b.version != 0 {
 			st.seen[brokerAt{name, b.addr}] = b.version
+			st.told[name] = b.version
 		}
 	}
 }
@@ -282,6 +286,17 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 	if err := checkQueues(name, route); err != nil {
 		return nil, err
 	}
+	rt := newRoute(route, st)
+	p, loaded := r.topics.LoadOrStore(name, newPointer(rt))
+	if loaded {
+		p.(*atomic.Pointer[topicRoute]).Store(rt)
+	}
+	return rt, nil
+}
+
+// newRoute reads what a namesrv said about a topic. The state may be older than the route: a broker that came back in between is in
+// the route only.
+func newRoute(route *remoting.Route, st *clusterState) *topicRoute {
 	rt := &topicRoute{addrs: make(map[string]string), at: time.Now()}
 	for _, q := range route.Queues {
 		addr := route.Master(q.BrokerName)
@@ -309,11 +324,7 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 	slices.Sort(rt.brokers)
 	slices.SortFunc(rt.readable, comparePartitions)
 	slices.SortFunc(rt.writable, comparePartitions)
-	p, loaded := r.topics.LoadOrStore(name, newPointer(rt))
-	if loaded {
-		p.(*atomic.Pointer[topicRoute]).Store(rt)
-	}
-	return rt, nil
+	return rt
 }
 
 const (
@@ -384,10 +395,15 @@ func (r *routes) missing(ctx context.Context, name string) error {
 	return fmt.Errorf("%w: %q", store.ErrUnknownTopic, clip(name))
 }
 
-// singleFeeder reports whether a broker loses queue entries when several physical queues feed an LMQ; a broker that has
-// not told its version is taken for one.
+// singleFeeder reports whether a broker loses queue entries when several physical queues feed an LMQ. A broker that never told its
+// version is taken for one. One that is away, or does not answer yet, is what it was before: if its keys moved to another queue and
+// back, their messages would be read out of order.
 func (st *clusterState) singleFeeder(name string) bool {
-	return st.brokers[name].version < remoting.Version5_2_0
+	version := st.brokers[name].version
+	if version == 0 {
+		version = st.told[name]
+	}
+	return version < remoting.Version5_2_0
 }
 
 // unavailable wraps a failure of the connection or of the server; the ends of contexts and the store, and topics that a broker

@@ -89,6 +89,35 @@ func TestABrokerThatIsNotRegisteredIsLookedForWhereItWasLast(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrUnavailable)
 }
 
+func TestKeysStayInTheirQueuesWhileABrokerComesBack(t *testing.T) {
+	const at, elsewhere = "127.0.0.1:2", "127.0.0.1:3"
+	state := func(before *clusterState, brokers map[string]broker) *clusterState {
+		st := &clusterState{brokers: brokers, at: time.Now()}
+		for name := range brokers {
+			st.names = append(st.names, name)
+		}
+		st.remember(before)
+		return st
+	}
+	for version, queues := range map[int]int{remoting.Version5_4_0: 4, remoting.Version5_2_0 - 1: 1} {
+		up := state(nil, map[string]broker{"b": {addr: at, version: version}})
+		away := state(up, map[string]broker{})
+		for name, st := range map[string]*clusterState{
+			"up": up, "away": away, "away for long": state(away, map[string]broker{}),
+			"silent": state(away, map[string]broker{"b": {addr: at}}), "silent elsewhere": state(away, map[string]broker{"b": {addr: elsewhere}}),
+		} {
+			rt := newRoute(&remoting.Route{
+				Brokers: []remoting.BrokerData{{Name: "b", Addresses: map[string]string{remoting.MasterID: at}}},
+				Queues:  []remoting.QueueData{{BrokerName: "b", ReadQueues: 4, WriteQueues: 4, Perm: 6}},
+			}, st)
+			require.Len(t, rt.writable, queues, "%s, version %d", name, version)
+			require.Len(t, rt.readable, 4, name)
+		}
+	}
+	require.True(t, state(nil, map[string]broker{"b": {addr: at}}).singleFeeder("b"), "a broker that never told")
+	require.True(t, state(nil, nil).singleFeeder("b"), "a broker that was never there")
+}
+
 func TestTailsThatWaitForABrokerHearWhenItAnswersSomebody(t *testing.T) {
 	b := breaks{log: slog.New(slog.DiscardHandler)}
 	b.back("b") // nobody waits
