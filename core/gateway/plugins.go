@@ -23,10 +23,23 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	g.host = host
 	g.reloads.applied = g.cfg
 	g.push(func(context.Context) { g.logged("stopping plugins", host.Close()) })
-	if err := g.startAuth(ctx); err != nil {
+	specs := []pluginhost.Spec{g.develop.apply("meta", metaSpec(g.cfg))}
+	if !g.cfg.Auth.Anonymous() {
+		specs = append([]pluginhost.Spec{g.develop.apply("auth", authSpec(g.cfg))}, specs...)
+	} else if at := g.develop.Attach["auth"]; at != "" {
+		return fmt.Errorf("auth.plugin is none, so nothing is attached to at %s; name the plugin in auth.plugin", at)
+	}
+	plugins, err := host.RunAll(ctx, specs...)
+	if err != nil {
 		return err
 	}
-	if err := g.startMeta(ctx); err != nil {
+	if g.cfg.Auth.Anonymous() {
+		g.log.Warn("auth.plugin is none: every client is admitted and may do everything")
+		g.authority = auth.Anonymous()
+	} else {
+		g.useAuth(plugins[0])
+	}
+	if err := g.useMeta(plugins[len(plugins)-1]); err != nil {
 		return err
 	}
 	for _, p := range host.Plugins() {
@@ -37,19 +50,8 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	return nil
 }
 
-func (g *Gateway) startAuth(ctx context.Context) error {
-	if at := g.develop.Attach["auth"]; g.cfg.Auth.Anonymous() && at != "" {
-		return fmt.Errorf("auth.plugin is none, so nothing is attached to at %s; name the plugin in auth.plugin", at)
-	}
-	if g.cfg.Auth.Anonymous() {
-		g.log.Warn("auth.plugin is none: every client is admitted and may do everything")
-		g.authority = auth.Anonymous()
-		return nil
-	}
-	p, err := g.host.Run(ctx, g.develop.apply("auth", authSpec(g.cfg)))
-	if err != nil {
-		return err
-	}
+// useAuth asks a plugin who may connect and what they may do.
+func (g *Gateway) useAuth(p *pluginhost.Plugin) {
 	a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Log: g.log, Registerer: g.registry,
 		Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
 	background, stop := context.WithCancel(context.Background())
@@ -57,14 +59,10 @@ func (g *Gateway) startAuth(ctx context.Context) error {
 	go func() { defer close(done); a.Run(background) }()
 	g.push(func(context.Context) { stop(); <-done })
 	g.authPlugin, g.auth, g.authority = p, a, a
-	return nil
 }
 
-func (g *Gateway) startMeta(ctx context.Context) error {
-	p, err := g.host.Run(ctx, g.develop.apply("meta", metaSpec(g.cfg)))
-	if err != nil {
-		return err
-	}
+// useMeta keeps metadata in a plugin.
+func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	g.metaPlugin = p
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,

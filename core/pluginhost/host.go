@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
@@ -111,32 +112,64 @@ func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, confi
 
 // Run is Start for a plugin that a Spec describes.
 func (h *Host) Run(ctx context.Context, what Spec) (*Plugin, error) {
-	s, err := h.spec(what)
+	plugins, err := h.RunAll(ctx, what)
 	if err != nil {
 		return nil, err
+	}
+	return plugins[0], nil
+}
+
+// RunAll is Run for several plugins, which start at the same time. They are returned in the order of their Specs. If one fails, none
+// runs, and the error is of the one that failed first.
+func (h *Host) RunAll(ctx context.Context, what ...Spec) ([]*Plugin, error) {
+	specs := make([]spec, len(what))
+	for i := range what {
+		var err error
+		if specs[i], err = h.spec(what[i]); err != nil {
+			return nil, err
+		}
 	}
 	if !h.enter() {
 		return nil, ErrClosed
 	}
 	defer h.starts.Done()
-	p := newPlugin(h, s)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	inst, err := h.launch(ctx, s)
-	if err != nil {
-		return nil, fmt.Errorf("plugin %q: %w", s.Name, err)
+	started := make([]*instance, len(specs))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, s := range specs {
+		g.Go(func() (err error) {
+			if started[i], err = h.launch(gctx, s); err != nil {
+				return fmt.Errorf("plugin %q: %w", s.Name, err)
+			}
+			return nil
+		})
 	}
-	p.adopt(inst)
+	if err := g.Wait(); err != nil {
+		for _, inst := range started {
+			if inst != nil {
+				inst.stop()
+			}
+		}
+		return nil, err
+	}
+	plugins := make([]*Plugin, len(specs))
+	for i, s := range specs {
+		plugins[i] = newPlugin(h, s)
+		plugins[i].adopt(started[i])
+	}
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// Where Close has begun, the supervisor stops the plugin at once.
-	h.plugins = append(h.plugins, p)
-	p.supervised.Add(1)
-	ctx, p.stop = context.WithCancel(h.ctx)
-	go p.supervise(ctx, inst)
-	return p, nil
+	// Where Close has begun, the supervisors stop the plugins at once.
+	h.plugins = append(h.plugins, plugins...)
+	for i, p := range plugins {
+		p.supervised.Add(1)
+		ctx, p.stop = context.WithCancel(h.ctx)
+		go p.supervise(ctx, started[i])
+	}
+	return plugins, nil
 }
 
 // enter counts a start or a swap in, which Close waits for; false when the host is closed.

@@ -80,6 +80,37 @@ func TestAStartThatIsGivenUpEndsItsProcess(t *testing.T) {
 	require.Empty(t, childrenOf(t, os.Getpid(), h.opts.Dir))
 }
 
+func TestPluginsThatStartTogetherDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-silent", "plug-auth")
+	h.opts.timing.handshake = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := h.RunAll(ctx, h.Spec("plug-silent", pluginv1.Kind_KIND_AUTH, nil), h.Spec("plug-auth", pluginv1.Kind_KIND_AUTH, nil))
+		ended <- err
+	}()
+	eventually(t, "both run", func() bool { return len(childrenOf(t, os.Getpid(), h.opts.Dir)) == 2 })
+	cancel()
+	require.ErrorContains(t, <-ended, "its start was given up")
+	require.Empty(t, childrenOf(t, os.Getpid(), h.opts.Dir))
+	require.Empty(t, h.Plugins())
+}
+
+func TestWhereOnePluginDoesNotStartNoneRuns(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-auth")
+	good := h.Spec("plug-auth", pluginv1.Kind_KIND_AUTH, nil)
+	_, err := h.RunAll(t.Context(), good, h.Spec("plug-auth", pluginv1.Kind_KIND_AUTH, map[string]any{"mode": "die-configure"}))
+	require.ErrorContains(t, err, "my database schema is too old")
+	require.Empty(t, childrenOf(t, os.Getpid(), h.opts.Dir))
+	require.Empty(t, h.Plugins())
+	plugins, err := h.RunAll(t.Context(), good, good)
+	require.NoError(t, err)
+	require.Equal(t, plugins, h.Plugins())
+	require.NoError(t, plugins[1].Healthy())
+}
+
 func TestADirectoryOfTemporaryFilesThatCannotBeUsedIsToldWithTheRemedy(t *testing.T) {
 	t.Setenv("TMPDIR", "/nonexistent")
 	_, err := New(Options{Dir: ".", DataDir: ".", ConfigDir: "."})
