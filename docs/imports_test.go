@@ -103,6 +103,7 @@ func TestAuthorsImportWhatIsMeantForThemOnly(t *testing.T) {
 		"plugins":                        {"plugins/sdk", "plugins/proto", "plugins/internal"},
 		"plugins/auth-hmac":              {"plugins/sdk", "plugins/proto", "plugins/auth-hmac/credential"},
 		"plugins/meta-namesrv":           {"plugins/sdk", "plugins/proto", "plugins/internal", "remoting"},
+		"plugins/meta-etcd/etcdtest":     {"internal/freeport"}, // for tests of this project only
 		"examples":                       {"plugins/sdk", "plugins/proto"},
 		"cmd/lmqgate/scaffold/templates": {"plugins/sdk", "plugins/proto"},
 		"remoting":                       {"internal/socket"},

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/internal/freeport"
 )
 
 func TestHealthReadinessAndMetrics(t *testing.T) {
@@ -66,10 +68,9 @@ type gate struct {
 // newGate reserves an address that refuses connections until it is opened.
 func newGate(t *testing.T, target string) *gate {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	g := &gate{address: ln.Addr().String(), target: target}
-	require.NoError(t, ln.Close())
+	g := &gate{address: address, target: target}
 	t.Cleanup(g.close)
 	return g
 }
@@ -162,10 +163,8 @@ func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 		return nil
 	}}
 	door := newGate(t, rocketmqCluster.get(t).Namesrv()[0])
-	admin, err := net.Listen("tcp", "127.0.0.1:0") // the address must be known before the ready line
+	address, err := freeport.Address() // it must be known before the ready line
 	require.NoError(t, err)
-	address := admin.Addr().String()
-	require.NoError(t, admin.Close())
 	g := configure(t, p, rocketmqSettings([]string{door.address}), settings{"admin": settings{"address": address}})
 	ready := g.launch()
 	g.Admin = address

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +17,8 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/stretchr/testify/require"
 	"github.com/xdg-go/scram"
+
+	"github.com/lmqgate/lmqgate/internal/freeport"
 )
 
 // everyProperty are the properties of a message, as paho.golang has them.
@@ -114,10 +115,9 @@ func TestPahoForGoWithMQTT5(t *testing.T) {
 // fixedPort is a listener on a port that stays the same over restarts.
 func fixedPort(t *testing.T) settings {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	defer ln.Close()
-	return settings{"listeners": []settings{{"type": "tcp", "address": ln.Addr().String()}}}
+	return settings{"listeners": []settings{{"type": "tcp", "address": address}}}
 }
 
 func TestAutopahoGoesOnWithItsSessionAfterARestartOfTheGateway(t *testing.T) {

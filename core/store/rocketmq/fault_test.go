@@ -16,6 +16,9 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
+// patience is how long a condition is waited for: a broker starts slowly on a busy machine.
+const patience = 3 * time.Minute
+
 // load appends numbered messages, one in flight a key, until stopped, and keeps what was acknowledged.
 type load struct {
 	mu    sync.Mutex
@@ -32,7 +35,7 @@ func startLoad(t *testing.T, s *Store, topic, queue string, keys int) *load {
 		l.wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				payload := fmt.Sprintf("%d/%d", k, i)
-				send, done := context.WithTimeout(t.Context(), 60*time.Second)
+				send, done := context.WithTimeout(t.Context(), patience)
 				_, err := appendWait(send, s, store.Append{
 					Message: message(topic+"/a", payload), Topic: topic, Key: fmt.Sprint(k), Queues: []string{queue},
 				})
@@ -54,7 +57,7 @@ func startLoad(t *testing.T, s *Store, topic, queue string, keys int) *load {
 func (l *load) awaitMore(t *testing.T, n int64) {
 	t.Helper()
 	from := l.count.Load()
-	require.Eventually(t, func() bool { return l.count.Load() >= from+n }, 60*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return l.count.Load() >= from+n }, patience, 10*time.Millisecond)
 }
 
 // finish ends the load and returns what was acknowledged.

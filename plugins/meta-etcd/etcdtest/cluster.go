@@ -4,10 +4,10 @@ package etcdtest
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +16,8 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/lmqgate/lmqgate/internal/freeport"
 )
 
 // Options of a cluster.
@@ -75,15 +77,14 @@ func Start(t testing.TB, o Options) *Cluster {
 }
 
 // freeAddresses are addresses on loopback that nothing listens on.
-func freeAddresses(t testing.TB, n int) (addrs []string) {
-	var held []net.Listener
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		held, addrs = append(held, l), append(addrs, l.Addr().String())
-	}
-	for _, l := range held {
-		require.NoError(t, l.Close())
+func freeAddresses(t testing.TB, n int) []string {
+	addrs := make([]string, n)
+	for i := range addrs {
+		var err error
+		for addrs[i] == "" || slices.Contains(addrs[:i], addrs[i]) {
+			addrs[i], err = freeport.Address()
+			require.NoError(t, err)
+		}
 	}
 	return addrs
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lmqgate/lmqgate/internal/freeport"
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
@@ -120,7 +121,7 @@ func (c *Cluster) start(ctx context.Context) error {
 }
 
 func (c *Cluster) newNamesrv(i int) (*node, error) {
-	port, err := freePorts()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (c *Cluster) newNamesrv(i int) (*node, error) {
 }
 
 func (c *Cluster) newBroker(i int) (*node, error) {
-	port, err := freePorts(-2, 1)
+	port, err := freeport.Find(-2, 1) // it listens there too
 	if err != nil {
 		return nil, err
 	}

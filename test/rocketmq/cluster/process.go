@@ -137,29 +137,3 @@ func StopProcess(ctx context.Context, pid int) error {
 	}
 	return nil
 }
-
-// freePorts returns a port such that it and its neighbours at the offsets are free now: a broker listens on its port, two
-// below it and one above it.
-func freePorts(offsets ...int) (int, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		free := true
-		for _, o := range offsets {
-			o, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+o)))
-			if err != nil {
-				free = false
-				continue
-			}
-			_ = o.Close()
-		}
-		_ = l.Close()
-		if free {
-			return port, nil
-		}
-	}
-	return 0, errors.New("find free ports: none in a hundred tries")
-}
