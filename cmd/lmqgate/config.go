@@ -12,8 +12,8 @@ import (
 )
 
 func newConfigCommand(app *app) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "config", Short: "Check a configuration, or import one"})
-	cmd.AddCommand(newConfigCheckCommand(app), newConfigImportCommand())
+	cmd := group(&cobra.Command{Use: "config", Short: "Check a configuration, import one, or describe the keys"})
+	cmd.AddCommand(newConfigCheckCommand(app), newConfigImportCommand(), newConfigDocsCommand())
 	return cmd
 }
 
@@ -55,6 +55,23 @@ func newConfigCheckCommand(app *app) *cobra.Command {
 	cmd.Flags().BoolVar(&show, "show", false, "print the configuration that results, secrets hidden")
 	cmd.Flags().StringArrayVar(&sets, "set", nil, "override one key, `KEY=VALUE` with a value in YAML (repeatable)")
 	return cmd
+}
+
+func newConfigDocsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "docs",
+		Short: "Print the reference of all keys, in Markdown",
+		Long:  "Prints a table for each section of the configuration: key, form, default and meaning, as docs/configuration.md has them.",
+		Args:  wantArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			reference, err := config.Reference()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), reference)
+			return err
+		},
+	}
 }
 
 // tellProblems prints all problems but the last, which it returns.

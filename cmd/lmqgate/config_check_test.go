@@ -8,6 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestConfigDocsPrintsTheReferenceOfTheDocuments(t *testing.T) {
+	document, err := os.ReadFile("../../docs/configuration.md")
+	require.NoError(t, err)
+	r := runCommand(t, "", "config", "docs")
+	require.Zero(t, r.status)
+	require.Contains(t, r.out, "| `log.level` |")
+	require.Contains(t, string(document), r.out)
+}
+
 func TestConfigCheckTellsWhatThePluginsRefuseByFileAndLine(t *testing.T) {
 	dir := t.TempDir()
 	buildPlugin(t, dir, "auth-hmac")

@@ -15,48 +15,64 @@ import (
 // reloadTimeout bounds the wait for a reload, which starts, tries and stops processes; plugins.start_timeout may be ten minutes.
 const reloadTimeout = 25 * time.Minute
 
+func newReloadCommand(app *app) *cobra.Command {
+	return reloadCommand(app, &cobra.Command{
+		Use:   "reload",
+		Short: "Apply what the configuration of a running gateway says now, while clients stay connected",
+		Long: "Makes the gateway read its configuration file again. The log level, all of limits.* and mqtt.max_connections are in force at\n" +
+			"once, for connected clients too, and plugins are swapped as by lmqgate plugin reload. Certificates are read again by\n" +
+			"themselves when their files change. Changes in other parts of the file are named; they need a restart.\n" +
+			"SIGHUP to the gateway does the same.",
+		Args: wantArgs(),
+	})
+}
+
 func newPluginReloadCommand(app *app) *cobra.Command {
-	var flags adminFlags
-	var force bool
-	cmd := &cobra.Command{
+	return reloadCommand(app, &cobra.Command{
 		Use:   "reload [NAME]",
 		Short: "Swap plugins of a running gateway for what its configuration says now, while clients stay connected",
 		Long: "Makes the gateway read its configuration file again and swap the plugins whose executable, configuration or name has\n" +
 			"changed. The new process must start, take its configuration, be healthy and answer a few harmless calls before it takes\n" +
 			"over; the old one finishes its calls and is stopped. Where anything fails, the old one goes on, and the error says why.\n" +
-			"Without NAME, what has not changed is left alone; with it, that plugin is swapped in any case. SIGHUP to the gateway does\n" +
-			"the same as this command without NAME. Changes in other parts of the file are named; they need a restart.",
+			"Without NAME, what has not changed is left alone, and log level and limits are applied, too, as by lmqgate reload; with it,\n" +
+			"that plugin alone is swapped in any case. Changes in other parts of the file are named; they need a restart.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return wantArgs("NAME")(cmd, args)
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := flags.client()
-			if err != nil {
-				return err
-			}
-			c.timeout = reloadTimeout
-			request := map[string]any{"force": force}
-			if len(args) == 1 {
-				request["name"] = args[0]
-			}
-			var done admin.Reloaded
-			err = c.call(cmd.Context(), http.MethodPost, "/api/v1/plugins/reload", request, &done)
-			printReloaded(cmd.OutOrStdout(), done)
-			if err != nil {
-				return fmt.Errorf("reload plugins: %w", err)
-			}
-			return nil
-		},
+	})
+}
+
+// reloadCommand makes a command that asks for a reload, of the plugin that its argument names, if any.
+func reloadCommand(app *app, cmd *cobra.Command) *cobra.Command {
+	var flags adminFlags
+	var force bool
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := flags.client()
+		if err != nil {
+			return err
+		}
+		c.timeout = reloadTimeout
+		request := map[string]any{"force": force}
+		if len(args) == 1 {
+			request["name"] = args[0]
+		}
+		var done admin.Reloaded
+		err = c.call(cmd.Context(), http.MethodPost, "/api/v1/plugins/reload", request, &done)
+		printReloaded(cmd.OutOrStdout(), done)
+		if err != nil {
+			return fmt.Errorf("reload: %w", err)
+		}
+		return nil
 	}
 	flags.register(cmd, app)
 	cmd.Flags().BoolVar(&force, "force", false, "switch the meta plugin even if it keeps something else than the one that serves")
 	return cmd
 }
 
-// printReloaded prints a line for each plugin, and one for what needs a restart.
+// printReloaded prints a line for each plugin, one for what else is in force, and one for what needs a restart.
 func printReloaded(w io.Writer, r admin.Reloaded) {
 	for _, p := range r.Plugins {
 		switch {
@@ -69,6 +85,9 @@ func printReloaded(w io.Writer, r admin.Reloaded) {
 		default:
 			fmt.Fprintf(w, "%s: %s unchanged\n", oneLine(p.Kind), oneLine(p.Name))
 		}
+	}
+	if len(r.Applied) > 0 {
+		fmt.Fprintf(w, "applied: %s\n", oneLine(strings.Join(r.Applied, ", ")))
 	}
 	if len(r.NotApplied) > 0 {
 		fmt.Fprintf(w, "not applied, restart the gateway for: %s\n", oneLine(strings.Join(r.NotApplied, ", ")))

@@ -34,7 +34,7 @@ func newServeCommand(app *app) *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run the gateway",
 		Long: "Runs the gateway until SIGTERM or SIGINT, which stops it cleanly; a second one ends it at once.\n" +
-			"SIGHUP swaps plugins for what the configuration says now, as lmqgate plugin reload does.\n" +
+			"SIGHUP applies what the configuration says now, as lmqgate reload does.\n" +
 			"Once it accepts clients it prints one line on standard output, with the real address of each listener:\n" +
 			"  lmqgate ready node=ID tcp=HOST:PORT ws=HOST:PORT admin=HOST:PORT\n" +
 			"Without --config it runs on the defaults of docs/configuration.md, which it logs, and wants a RocketMQ on this machine.",
@@ -126,7 +126,7 @@ func sayDefaults(log *slog.Logger, c *config.Config) {
 		"data", c.Node.DataDir, "plugins", c.Plugins.Dir)
 }
 
-// reloadAtSignal reloads the plugins at each SIGHUP until ctx ends or an operator asks for a drain.
+// reloadAtSignal reloads the configuration at each SIGHUP until ctx ends or an operator asks for a drain.
 func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gateway, log *slog.Logger) {
 	for {
 		select {
@@ -141,6 +141,9 @@ func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gat
 			if p.Error == "" {
 				log.Info("plugin reloaded", "kind", p.Kind, "plugin", p.Name, "result", p.Result)
 			}
+		}
+		if len(done.Applied) > 0 {
+			log.Info("changes of the configuration are in force", "keys", strings.Join(done.Applied, " "))
 		}
 		if len(done.NotApplied) > 0 {
 			log.Warn("the configuration has changes that need a restart", "keys", strings.Join(done.NotApplied, " "))

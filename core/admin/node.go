@@ -9,10 +9,11 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// Reloaded says what a reload of the plugins did.
+// Reloaded says what a reload did.
 type Reloaded struct {
 	Error      string           `json:"error,omitempty" doc:"Why not all of it was done."`
 	Plugins    []ReloadedPlugin `json:"plugins"`
+	Applied    []string         `json:"applied,omitempty" doc:"Keys that have changed in the configuration and that are in force now, besides those of plugins."`
 	NotApplied []string         `json:"not_applied,omitempty" doc:"Keys that have changed in the configuration and that need a restart."`
 }
 
@@ -80,7 +81,7 @@ type drainInput struct {
 
 type reloadInput struct {
 	Body *struct {
-		Name  string `json:"name,omitempty" doc:"Only this plugin; empty for all."`
+		Name  string `json:"name,omitempty" doc:"Only this plugin, and nothing else; empty for all that changed."`
 		Force bool   `json:"force,omitempty" doc:"Also where nothing changed."`
 	}
 }
@@ -123,7 +124,7 @@ func registerNode(api huma.API, b Backend) {
 		func(context.Context, *struct{}) (*body[pluginsBody], error) {
 			return &body[pluginsBody]{pluginsBody{notNil(b.Plugins())}}, nil
 		})
-	op := operation("reload-plugins", http.MethodPost, "/plugins/reload", "plugins", "Read the configuration again and swap plugins that changed")
+	op := operation("reload-plugins", http.MethodPost, "/plugins/reload", "plugins", "Read the configuration again, apply log level and limits, and swap plugins that changed")
 	op.Middlewares = withTime(reloadWrite)
 	huma.Register(api, op, func(ctx context.Context, in *reloadInput) (*body[Reloaded], error) {
 		var name string

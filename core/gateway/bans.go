@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
-	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/limits"
-	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
 // Bans lists who is kept out.
@@ -28,7 +26,7 @@ func (b *backend) AddBan(r admin.BanRequest) error {
 		if err != nil {
 			return err
 		}
-		if source.Addr().IsLoopback() && !b.g.cfg.Limits.Address.Loopback {
+		if source.Addr().IsLoopback() && !b.g.reloads.present().Limits.Address.Loopback {
 			return fmt.Errorf("%w: bans of loopback have no effect unless limits.address.loopback is set", admin.ErrInvalid)
 		}
 		ban.Name = source.String()
@@ -76,10 +74,4 @@ func banned(text string) (netip.Prefix, error) {
 		return addr.WithZone("").Prefix(64)
 	}
 	return p, fmt.Errorf("%w: %q is wider than one IPv4 address or one IPv6 network of 64 bits; keep networks out with a firewall", admin.ErrInvalid, text)
-}
-
-// clientRates are the rates of each client.
-func clientRates(c config.ClientLimits) mqtt.Rates {
-	return mqtt.Rates{Messages: limits.Rate(c.MessageRate), Bytes: limits.Rate(c.ByteRate), Filters: limits.Rate(c.SubscribeRate),
-		Outbound: limits.Rate(c.OutboundByteRate)}
 }

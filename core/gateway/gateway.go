@@ -278,13 +278,8 @@ func (g *Gateway) listen() error {
 	g.mqtt = mqtt.New(mqtt.Options{Listeners: listeners, Sessions: g.sessions, Publisher: g.publisher, Authority: g.authority,
 		MaxPacketSize: uint32(g.cfg.MQTT.MaxPacketSize), ReceiveMaximum: g.cfg.MQTT.ReceiveMaximum,
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
-		MaxConnections: g.cfg.MQTT.MaxConnections, ResponseInformation: g.cfg.MQTT.ResponseInformation,
-		MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, MaxPending: g.cfg.Limits.Node.Unauthenticated,
-		MaxPendingOfListener: g.cfg.Limits.Listener.Unauthenticated, MaxPendingOfAddress: g.cfg.Limits.Address.Unauthenticated,
-		BoundLoopback: g.cfg.Limits.Address.Loopback, ConnectMemory: int64(g.cfg.Limits.Node.ConnectMemory),
-		Inbound: g.memory.inbound, Outbound: g.memory.outbound, ClientInbound: int64(g.cfg.Limits.Client.InboundMemory),
-		Watermark: g.memory.watermark, Bans: g.bans, FailedLogins: g.cfg.Limits.Address.FailedLogins,
-		AddressConnects: limits.Rate(g.cfg.Limits.Address.ConnectRate), Client: clientRates(g.cfg.Limits.Client),
+		ResponseInformation: g.cfg.MQTT.ResponseInformation, MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, Bounds: bounds(g.cfg),
+		Inbound: g.memory.inbound, Outbound: g.memory.outbound, Watermark: g.memory.watermark, Bans: g.bans,
 		PageOrigins:     g.dashboardOrigins,
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.

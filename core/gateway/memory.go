@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"math"
 	"strconv"
 	"time"
 
@@ -32,11 +31,7 @@ func (g *Gateway) limitMemory() {
 	limit := limits.SetMemory(int64(c.Memory))
 	g.memory = divide(limit, c)
 	g.memory.watermark.Register(g.registry)
-	if limit == math.MaxInt64 {
-		g.log.Info("no limit of memory is set or known")
-		return
-	}
-	g.log.Info("memory", "limit", mib(limit), "inbound", mib(g.memory.inbound.Whole()),
+	g.log.Info("memory", "limit", shownLimit(limit), "inbound", mib(g.memory.inbound.Whole()),
 		"outbound", mib(g.memory.outbound.Whole()))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -49,16 +44,10 @@ func (g *Gateway) limitMemory() {
 
 // divide says who may use how much of a limit.
 func divide(limit int64, c config.NodeLimits) memory {
-	share := func(asked config.Size, part int64) int64 {
-		if asked > 0 {
-			return int64(asked)
-		}
-		return min(max(limit/part, leastShare), mostShare)
-	}
-	m := memory{watermark: limits.NewWatermark(limit), windows: min(mostWindow, max(limit/8, leastShare))}
-	m.inbound = limits.NewBudget(share(c.InboundMemory, 8), m.watermark.High)
-	m.outbound = limits.NewBudget(share(c.OutboundMemory, 16), m.watermark.High)
-	m.kept = limits.NewBudget(share(c.OutboundMemory, 16), m.watermark.High)
+	m, s := memory{watermark: limits.NewWatermark(limit), windows: min(mostWindow, max(limit/8, leastShare))}, sharesOf(limit, c)
+	m.inbound = limits.NewBudget(s.inbound, m.watermark.High)
+	m.outbound = limits.NewBudget(s.outbound, m.watermark.High)
+	m.kept = limits.NewBudget(s.outbound, m.watermark.High)
 	return m
 }
 
@@ -78,7 +67,7 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 		case !changed:
 		case m.watermark.High():
 			g.log.Warn("short of memory: no client is admitted, and messages wait; give the process more, or lower limits.node.*", "in_use",
-				mib(used), "limit", mib(m.watermark.Limit()))
+				mib(used), "limit", shownLimit(m.watermark.Limit()))
 		default:
 			g.log.Info("memory suffices again", "in_use", mib(used))
 			m.inbound.Look()

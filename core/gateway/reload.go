@@ -46,8 +46,9 @@ func (r *reloads) apply(change func(*config.Config)) {
 	r.applied = &next
 }
 
-// Reload reads the configuration again and swaps the plugins whose binary, configuration or name has changed, while clients stay
-// connected. Name, where it is not empty, chooses one plugin (by its present or its new name), which is swapped in any case.
+// Reload reads the configuration again, applies the log level and the limits, and swaps the plugins whose binary, configuration or name
+// has changed, while clients stay connected. Name, where it is not empty, chooses one plugin (by its present or its new name), which is
+// swapped in any case; nothing else is then applied.
 //
 // A meta plugin that is another, or is configured anew, takes over only if it keeps the same as the one that serves; force
 // gives that up. What else has changed in the file is named and not applied. The error, one line, says which plugins stayed as
@@ -69,6 +70,9 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 	applied := g.reloads.present()
 	next = followed(applied, next)
 	out := admin.Reloaded{NotApplied: notApplied(applied, next)}
+	if name == "" {
+		out.Applied = g.applyLive(applied, next)
+	}
 	var failed []error
 	found := name == ""
 	for _, place := range g.places(applied, next) {
@@ -95,7 +99,7 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 // notApplied lists the keys that have changed and that a reload does not apply.
 func notApplied(applied, next *config.Config) []string {
 	return slices.DeleteFunc(config.Differences(applied, next), func(key string) bool {
-		return slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin", "meta.next.config",
+		return isLive(key) || slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin", "meta.next.config",
 			"plugins.dir", "plugins.start_timeout", "plugins.checksums", "plugins.memory_limit"}, key)
 	})
 }

@@ -9,7 +9,7 @@ import (
 // Account is what one client has of a Budget, with a bound of its own. One goroutine takes; any may give.
 type Account struct {
 	b     *Budget
-	bound int64
+	bound atomic.Int64
 	used  atomic.Int64
 	waits atomic.Bool
 
@@ -18,7 +18,13 @@ type Account struct {
 }
 
 // Init opens the account. It must be called before the others.
-func (a *Account) Init(b *Budget, bound int64) { a.b, a.bound = b, bound }
+func (a *Account) Init(b *Budget, bound int64) {
+	a.b = b
+	a.bound.Store(bound)
+}
+
+// SetBound changes the bound, for what is taken from now on.
+func (a *Account) SetBound(bound int64) { a.bound.Store(bound) }
 
 // Used is how much the client has.
 func (a *Account) Used() int64 { return a.used.Load() }
@@ -59,7 +65,7 @@ func (a *Account) Take(ctx context.Context, bytes int64) error {
 
 func (a *Account) full(bytes int64) bool {
 	used := a.used.Load()
-	return used > 0 && used+bytes > a.bound
+	return used > 0 && used+bytes > a.bound.Load()
 }
 
 // Give gives bytes back.

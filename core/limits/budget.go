@@ -9,7 +9,7 @@ import (
 // Budget is an amount of memory, in bytes, that many share. What is asked for is granted in the order of the questions while there is
 // room. One request that is larger than the whole is granted alone.
 type Budget struct {
-	whole int64
+	whole atomic.Int64
 	tight func() bool // the process is short of memory: the budget is a sixteenth of itself
 	used  atomic.Int64
 	queue atomic.Int32 // len(waiting), for those who only look
@@ -29,11 +29,19 @@ func NewBudget(whole int64, tight func() bool) *Budget {
 	if tight == nil {
 		tight = func() bool { return false }
 	}
-	return &Budget{whole: whole, tight: tight}
+	b := &Budget{tight: tight}
+	b.whole.Store(whole)
+	return b
 }
 
 // Whole is the size of the budget.
-func (b *Budget) Whole() int64 { return b.whole }
+func (b *Budget) Whole() int64 { return b.whole.Load() }
+
+// SetWhole changes the size. What is taken stays taken.
+func (b *Budget) SetWhole(whole int64) {
+	b.whole.Store(whole)
+	b.Look()
+}
 
 // Used is how much is taken.
 func (b *Budget) Used() int64 { return b.used.Load() }
@@ -41,9 +49,9 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 // size is how much may be taken now.
 func (b *Budget) size() int64 {
 	if b.tight() {
-		return b.whole / 16
+		return b.whole.Load() / 16
 	}
-	return b.whole
+	return b.whole.Load()
 }
 
 // Over reports whether nothing is left.

@@ -133,3 +133,26 @@ func TestNothingIsLostBetweenManyTakersAndGivers(t *testing.T) {
 	require.Zero(t, b.Used())
 	require.Zero(t, b.Waiting())
 }
+
+func TestAChangedBudgetGrantsWhatNowFits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(100, nil)
+		require.True(t, b.Try(90))
+		var granted atomic.Bool
+		go func() { granted.Store(b.Take(t.Context(), 60) == nil) }()
+		synctest.Wait()
+		require.False(t, granted.Load())
+		b.SetWhole(150)
+		synctest.Wait()
+		require.True(t, granted.Load())
+		b.SetWhole(10)
+		require.False(t, b.Try(1), "what was taken stays taken")
+		var a Account
+		a.Init(b, 5)
+		b.SetWhole(1000)
+		require.True(t, a.Try(5))
+		require.False(t, a.Try(1))
+		a.SetBound(6)
+		require.True(t, a.Try(1))
+	})
+}

@@ -101,27 +101,35 @@ func number(path string) int64 {
 // Watermark tells when the process is short of memory: what is in use, garbage left out, is more than 85% of the limit. It ends being
 // short at 75%.
 type Watermark struct {
-	limit int64
+	limit atomic.Int64
 	inUse func() int64
 	high  atomic.Bool
 }
 
 // NewWatermark makes a Watermark for a limit of SetMemory.
-func NewWatermark(limit int64) *Watermark { return &Watermark{limit: limit, inUse: inUse} }
+func NewWatermark(limit int64) *Watermark {
+	w := &Watermark{inUse: inUse}
+	w.limit.Store(limit)
+	return w
+}
+
+// SetLimit changes the limit; the next Look goes by it.
+func (w *Watermark) SetLimit(limit int64) { w.limit.Store(limit) }
 
 // High reports whether the process is short of memory, as Look has last seen it. It is false for a nil Watermark.
 func (w *Watermark) High() bool { return w != nil && w.high.Load() }
 
 // Limit is the limit that it watches.
-func (w *Watermark) Limit() int64 { return w.limit }
+func (w *Watermark) Limit() int64 { return w.limit.Load() }
 
 // Look measures, and reports how much is in use and whether that has made the answer of High another one.
 func (w *Watermark) Look() (used int64, changed bool) {
-	if w.limit == math.MaxInt64 {
-		return 0, false
+	limit := w.limit.Load()
+	if limit == math.MaxInt64 {
+		return 0, w.high.Swap(false)
 	}
 	used = w.inUse()
-	high := used > w.limit/100*85 || w.high.Load() && used > w.limit/100*75
+	high := used > limit/100*85 || w.high.Load() && used > limit/100*75
 	return used, w.high.Swap(high) != high
 }
 

@@ -58,7 +58,8 @@ func TestTheConfiguredLimitIsSetUnlessTheEnvironmentHasOne(t *testing.T) {
 
 func TestTheWatermarkHasAMarginBetweenShortAndNot(t *testing.T) {
 	used := int64(0)
-	w := &Watermark{limit: 1000, inUse: func() int64 { return used }}
+	w := &Watermark{inUse: func() int64 { return used }}
+	w.SetLimit(1000)
 	for _, step := range []struct {
 		used int64
 		high bool

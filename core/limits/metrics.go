@@ -8,7 +8,7 @@ func (w *Watermark) Register(r prometheus.Registerer) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "memory", Name: name, Help: help}, value)
 	}
 	r.MustRegister(
-		gauge("limit_bytes", "Soft limit of the process's memory.", func() float64 { return float64(w.limit) }),
+		gauge("limit_bytes", "Soft limit of the process's memory.", func() float64 { return float64(w.Limit()) }),
 		gauge("short", "1 while the process is short of memory.", func() float64 {
 			if w.High() {
 				return 1

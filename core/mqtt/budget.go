@@ -26,20 +26,29 @@ type share struct {
 	granted      chan struct{}
 }
 
-func (b *budget) init(bytes int64) {
+// set sets the size; bytes of 0 are connectMemory. What others hold stays theirs.
+func (b *budget) set(bytes int64) {
 	if bytes <= 0 {
 		bytes = connectMemory
 	}
-	b.left, b.whole = bytes, bytes
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left += bytes - b.whole
+	b.whole = bytes
+	for _, s := range b.waiting { // nobody waits for more than there can be
+		s.wants = min(s.wants, max(0, bytes-s.bytes))
+	}
+	b.next()
 }
 
 // take waits for room. A share that has some asks for the rest only.
 func (b *budget) take(ctx context.Context, s *share, bytes int64) error {
+	b.mu.Lock()
 	bytes = min(bytes, b.whole)
 	if bytes <= s.bytes {
+		b.mu.Unlock()
 		return nil
 	}
-	b.mu.Lock()
 	if s.wants = bytes - s.bytes; len(b.waiting) == 0 && s.wants <= b.left {
 		b.grant(s)
 		b.mu.Unlock()

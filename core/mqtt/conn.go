@@ -84,7 +84,7 @@ var errEnded = errors.New("connection ended")
 func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, pl *place) *conn {
 	c := &conn{srv: s, nc: nc, listener: listener, remote: remote, begun: begun, place: pl, log: s.log}
 	c.out.init(nc, s.outbound, s.o.StalledAfter)
-	c.inflow.account.Init(s.inbound, s.o.ClientInbound)
+	c.inflow.account.Init(s.inbound, s.bounds.Load().ClientInbound)
 	c.acks.room.L = &c.acks.mu
 	return c
 }
@@ -221,7 +221,7 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 		p = c.alias(p)
 	}
 	size, ok := c.out.gather(func(b []byte) []byte { return packet.AppendPublish(b, c.version, p) })
-	c.rates.outbound.Take(float64(len(p.Payload) + len(p.Topic)))
+	c.rates.outbound.Load().Take(float64(len(p.Payload) + len(p.Topic)))
 	switch {
 	case !ok:
 		return session.Gone
@@ -237,7 +237,7 @@ const smallMessage = 4 << 10
 
 // Room implements session.Conn.
 func (c *conn) Room(bytes int) bool {
-	if wait := c.rates.outbound.Wait(); wait > 0 {
+	if wait := c.rates.outbound.Load().Wait(); wait > 0 {
 		c.srv.metrics.slowed.Inc()
 		time.AfterFunc(wait, c.out.writable)
 		return false

@@ -151,7 +151,7 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 
 // full refuses a client because mqtt.max_connections is reached.
 func (c *conn) full() error {
-	c.log.Warn("connection refused: mqtt.max_connections is reached", "client", c.clientID, "remote", c.remote, "limit", c.srv.o.MaxConnections)
+	c.log.Warn("connection refused: mqtt.max_connections is reached", "client", c.clientID, "remote", c.remote, "limit", c.srv.bounds.Load().MaxConnections)
 	if c.version != packet.V5 {
 		return c.refuse(packet.ServerUnavailable, "")
 	}
@@ -214,7 +214,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	if c.tooLarge(ack) {
 		return c.refuse(packet.PacketTooLarge, "")
 	}
-	c.rates.init(c.srv.o.Client)
+	c.srv.limitRates(c)
 	c.out.mu.Lock()
 	c.lanes = c.srv.o.Publisher.Lanes(c.clientID)
 	c.out.mu.Unlock()

@@ -24,7 +24,7 @@ const messageCost = 1024
 
 // awaitMessage takes the memory for a message whose body comes next.
 func (c *conn) awaitMessage(n int) error {
-	if err := c.pause(max(c.rates.messages.Take(1), c.rates.bytes.Take(float64(n)))); err != nil {
+	if err := c.pause(max(c.rates.messages.Load().Take(1), c.rates.bytes.Load().Take(float64(n)))); err != nil {
 		return err
 	}
 	cost := int64(n) + messageCost

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/limits"
@@ -23,14 +24,17 @@ const (
 // connection that has been silent for longest is closed in favour of a new one, of the address that has most of them: a client that
 // sends its CONNECT at once is let in however many only hold connections open.
 type pending struct {
-	all, ofListener, ofAddress int // bounds; 0: none
-	loopback                   bool
-	log                        func(reason string, source netip.Prefix)
-	turnedAway                 *prometheus.CounterVec
-	bans                       *limits.Bans
-	connects                   *limits.Buckets
+	loopback   atomic.Bool
+	log        func(reason string, source netip.Prefix)
+	turnedAway *prometheus.CounterVec
+	bans       *limits.Bans
 
-	mu         sync.Mutex
+	mu sync.Mutex
+	// all, ofListener and ofAddress are bounds; 0: none. connects are the rates of addresses, perSecond what they allow.
+	all, ofListener, ofAddress int
+	connects                   *limits.Buckets
+	perSecond                  limits.Rate
+
 	room       sync.Cond  // signalled when a place is free
 	waiting    *list.List // of *place, the oldest first
 	byListener map[int]int
@@ -48,6 +52,15 @@ type place struct {
 }
 
 func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending {
+	p := &pending{log: log, turnedAway: m.turnedAway, bans: o.Bans, waiting: list.New(), byListener: make(map[int]int),
+		byAddress: make(map[netip.Prefix]int)}
+	p.room.L = &p.mu
+	p.set(o.Bounds)
+	return p
+}
+
+// set sets the bounds. What is over a lowered bound stays.
+func (p *pending) set(o Bounds) {
 	or := func(v, def int) int {
 		if v == 0 {
 			return def
@@ -59,11 +72,14 @@ func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending 
 		all = min(all, max(2*o.MaxConnections, leastPending))
 	}
 	all = or(o.MaxPending, all)
-	p := &pending{all: all, ofListener: or(o.MaxPendingOfListener, max(all/2, 1)), ofAddress: or(o.MaxPendingOfAddress, max(all/8, 1)),
-		loopback: o.BoundLoopback, log: log, turnedAway: m.turnedAway, bans: o.Bans, connects: limits.NewBuckets(o.AddressConnects),
-		waiting: list.New(), byListener: make(map[int]int), byAddress: make(map[netip.Prefix]int)}
-	p.room.L = &p.mu
-	return p
+	p.loopback.Store(o.BoundLoopback)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all, p.ofListener, p.ofAddress = all, or(o.MaxPendingOfListener, max(all/2, 1)), or(o.MaxPendingOfAddress, max(all/8, 1))
+	if p.perSecond != o.AddressConnects {
+		p.perSecond, p.connects = o.AddressConnects, limits.NewBuckets(o.AddressConnects)
+	}
+	p.room.Broadcast()
 }
 
 // enter takes a place for a new connection; nil where there is none, after waiting a little.
@@ -262,7 +278,7 @@ func (p *pending) sourceOf(addr net.Addr) netip.Prefix {
 		return netip.Prefix{}
 	}
 	ip := at.Addr().Unmap().WithZone("")
-	if ip.IsLoopback() && !p.loopback {
+	if ip.IsLoopback() && !p.loopback.Load() {
 		return netip.Prefix{}
 	}
 	bits := 32

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -26,28 +27,16 @@ type Options struct {
 	MaxPacketSize uint32
 	// ReceiveMaximum bounds a client's messages that are not acknowledged yet.
 	ReceiveMaximum int
-	// MaxKeepAlive, SessionExpiryMax and MaxConnections bound what clients ask for; 0: no limit.
+	// MaxKeepAlive and SessionExpiryMax bound what clients ask for; 0: no limit.
 	MaxKeepAlive     time.Duration
 	SessionExpiryMax time.Duration
-	MaxConnections   int
-	// MaxPending bounds the connections whose client is not admitted yet, MaxPendingOfListener those of one listener, and
-	// MaxPendingOfAddress those of one address (of IPv6: of one network of 64 bits). 0: 2048, or twice MaxConnections where that is less
-	// (64 at the least); half of it; an eighth. Addresses of loopback have the last bound only with BoundLoopback.
-	MaxPending, MaxPendingOfListener, MaxPendingOfAddress int
-	BoundLoopback                                         bool
-	// ConnectMemory bounds the memory of CONNECT packets over 16 KiB whose clients are not admitted yet, in bytes; 0: 16 MiB.
-	ConnectMemory int64
+	// Bounds are those of the start; see SetBounds.
+	Bounds
 	// Inbound is the memory of the node for messages that are on their way into the store, Outbound for what is on its way to clients;
-	// nil: 256 MiB each. ClientInbound is what one client has of the former at the most, in bytes; 0: 4 MiB.
+	// nil: 256 MiB each.
 	Inbound, Outbound *limits.Budget
-	ClientInbound     int64
 	// StalledAfter is how long a connection that holds memory of the node may make no progress while others wait for it; 0: 3 s.
 	StalledAfter time.Duration
-	// Client are the rates of each client. AddressConnects are the connections that an address may open a second; FailedLogins are how many
-	// logins of an address may fail within five minutes before it is banned; 0: as many as there are, without delay.
-	Client          Rates
-	AddressConnects limits.Rate
-	FailedLogins    int
 	// Bans is who is kept out; nil: a table of the server's own.
 	Bans *limits.Bans
 	// Watermark tells when the process is short of memory: then no client is admitted. nil: never.
@@ -78,6 +67,7 @@ const (
 // Server takes MQTT connections. Life: New, Listen (binds), Serve (accepts), Close.
 type Server struct {
 	o       Options
+	bounds  atomic.Pointer[Bounds]
 	log     *slog.Logger
 	metrics *metrics
 
@@ -138,10 +128,11 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, inbound: o.Inbound, outbound: o.Outbound, log: o.Log, conns: make(map[*conn]struct{}),
 		slots: slots{limit: o.MaxConnections}}
+	s.bounds.Store(&o.Bounds)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registerer, s)
 	s.pending = newPending(o, s.metrics, s.turned)
-	s.connect.init(o.ConnectMemory)
+	s.connect.set(o.ConnectMemory)
 	return s
 }
 
@@ -212,6 +203,7 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	c.inflow.account.SetBound(s.bounds.Load().ClientInbound)
 	s.wg.Add(1)
 	return true
 }

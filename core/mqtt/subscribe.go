@@ -13,7 +13,7 @@ import (
 
 // subscribe answers SUBSCRIBE once the subscriptions are recorded.
 func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
-	if err := c.pause(c.rates.filters.Take(float64(len(p.Filters)))); err != nil {
+	if err := c.pause(c.rates.filters.Load().Take(float64(len(p.Filters)))); err != nil {
 		return err
 	}
 	codes := make([]packet.Code, len(p.Filters))

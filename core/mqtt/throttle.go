@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -19,10 +20,13 @@ type Rates struct {
 }
 
 // rates hold one client to its Rates.
-type rates struct{ messages, bytes, filters, outbound *limits.Bucket }
+type rates struct{ messages, bytes, filters, outbound atomic.Pointer[limits.Bucket] }
 
-func (r *rates) init(of Rates) {
-	*r = rates{limits.NewBucket(of.Messages), limits.NewBucket(of.Bytes), limits.NewBucket(of.Filters), limits.NewBucket(of.Outbound)}
+func (r *rates) set(of Rates) {
+	r.messages.Store(limits.NewBucket(of.Messages))
+	r.bytes.Store(limits.NewBucket(of.Bytes))
+	r.filters.Store(limits.NewBucket(of.Filters))
+	r.outbound.Store(limits.NewBucket(of.Outbound))
 }
 
 // pause waits before the client is read further, and gives it the time back.
@@ -116,7 +120,8 @@ const longestUserDelay = 2 * time.Second
 // judged notes how a login went.
 func (c *conn) judged(user string, denied *auth.Denied) {
 	k := c.known.Load()
-	if k == nil || !k.source.IsValid() || c.srv.o.FailedLogins == 0 {
+	allowed := c.srv.bounds.Load().FailedLogins
+	if k == nil || !k.source.IsValid() || allowed == 0 {
 		return
 	}
 	b, source := c.srv.o.Bans, k.source.String()
@@ -130,8 +135,8 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 	default:
 		return
 	}
-	b.Failed(limits.ByUser, user, c.srv.o.FailedLogins, "")
-	if ban, banned := b.Failed(limits.ByAddress, source, c.srv.o.FailedLogins, "too many failed logins"); banned {
+	b.Failed(limits.ByUser, user, allowed, "")
+	if ban, banned := b.Failed(limits.ByAddress, source, allowed, "too many failed logins"); banned {
 		c.log.Warn("address banned: too many failed logins", "remote", source, "until", ban.Until.Format(time.RFC3339))
 	}
 }

@@ -18,7 +18,7 @@ func costOf(m *store.Message) int64 { return int64(len(m.Payload) + len(m.Topic)
 
 // takes reports whether a message may be sent now, as far as memory goes. queue says whether a queue has it. Called with mu held.
 func (s *Session) takes(m *store.Message, qos byte, queue bool) bool {
-	if qos > 0 && !queue && s.durable() && s.out.Len() > 0 && s.out.Kept()+costOf(m) > s.m.o.MaxKept {
+	if qos > 0 && !queue && s.durable() && s.out.Len() > 0 && s.out.Kept()+costOf(m) > s.m.maxKept.Load() {
 		return false // an acknowledgement makes the pump run
 	}
 	return s.roomFor(m)
@@ -42,7 +42,7 @@ func (s *Session) keep(d *flight.Message, queue bool) {
 	case !queue, d.Unsent: // what waits for the journal is still to be sent
 		s.m.o.Kept.Add(cost)
 		s.out.Keep(d, cost)
-	case s.out.Kept()+cost <= s.m.o.MaxKept && s.m.o.Kept.Try(cost):
+	case s.out.Kept()+cost <= s.m.maxKept.Load() && s.m.o.Kept.Try(cost):
 		s.out.Keep(d, cost)
 	default:
 		d.Content = nil

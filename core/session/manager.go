@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/cluster"
@@ -111,6 +112,7 @@ func (m *Manager) maxSubscriptions(durable bool) int {
 // Manager holds the sessions of a node.
 type Manager struct {
 	o       Options
+	maxKept atomic.Int64 // Options.MaxKept, which may change
 	log     *slog.Logger
 	metrics *metrics
 	commits commits
@@ -162,11 +164,15 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
 		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill), topicsChanged: make(chan struct{}, 1)}
+	m.maxKept.Store(o.MaxKept)
 	m.work = newRunning()
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
 	return m
 }
+
+// SetMaxKept changes Options.MaxKept, for what is sent from now on.
+func (m *Manager) SetMaxKept(bytes int64) { m.maxKept.Store(bytes) }
 
 // Start begins committing progress, expiring sessions and publishing wills that a crash left behind.
 func (m *Manager) Start() {

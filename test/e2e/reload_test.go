@@ -361,15 +361,34 @@ func TestAReloadThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 	require.Contains(t, r.stderr, `has a plugin "nonsense"`)
 }
 
-func TestAReloadNamesWhatItDoesNotApply(t *testing.T) {
+func TestAReloadAppliesLimitsAndLogLevelAndNamesWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
 	g := start(t, localProfile)
+	c := g.connect(t, g.Name("inside"))
 	g.edit(func(s settings) {
-		s["mqtt"] = settings{"max_connections": 5}
+		s["mqtt"] = settings{"max_connections": 1, "receive_maximum": 7}
 		s["log"] = settings{"level": "debug"}
+		s["limits"] = settings{"client": settings{"message_rate": 100}, "node": settings{"memory": "128MiB"}}
 	})
-	require.Equal(t, "auth: auth-hmac unchanged\nmeta: meta-local unchanged\n"+
-		"not applied, restart the gateway for: mqtt.max_connections, log.level\n", g.reload().OK())
+	const unchanged = "auth: auth-hmac unchanged\nmeta: meta-local unchanged\n"
+	require.Equal(t, unchanged+"applied: mqtt.max_connections, limits.client.message_rate, limits.node.memory, log.level\n"+
+		"not applied, restart the gateway for: mqtt.receive_maximum\n", g.reload().OK())
+	_, err := g.tryConnect(t, g.Name("outside"))
+	require.Error(t, err, "mqtt.max_connections is in force")
+	require.True(t, c.IsConnected())
+	require.Equal(t, "debug\n", g.operate("log-level").OK())
+
+	g.edit(func(s settings) { delete(s, "mqtt"); s["log"] = settings{"level": "info"} })
+	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+	eventually(t, patience, func() error {
+		if !strings.Contains(g.Log(), `changes of the configuration are in force" keys="mqtt.max_connections log.level"`) {
+			return fmt.Errorf("SIGHUP has not applied what changed")
+		}
+		return nil
+	})
+	g.connect(t, g.Name("outside"))
+	require.Equal(t, unchanged, g.reload().OK(), "all of it is in force")
+	require.Equal(t, "info\n", g.operate("log-level").OK())
 }
 
 func TestTheMetaPluginIsSwappedWhileClientsGoOnAndItsFileIsHandedOver(t *testing.T) {

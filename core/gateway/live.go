@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt"
+)
+
+// isLive reports whether a reload applies a changed key while the gateway runs, without a plugin.
+func isLive(key string) bool {
+	return key == "log.level" || key == "mqtt.max_connections" || strings.HasPrefix(key, "limits.")
+}
+
+// applyLive applies the keys that need neither a plugin nor a restart, and lists those that have changed.
+func (g *Gateway) applyLive(applied, next *config.Config) []string {
+	keys := slices.DeleteFunc(config.Differences(applied, next), func(key string) bool { return !isLive(key) })
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(next.Log.Level)) // the configuration was validated
+	if g.logLevel.Level() != level {                // an operator may have set another one
+		g.logLevel.Set(level)
+		if !slices.Contains(keys, "log.level") {
+			keys = append(keys, "log.level")
+		}
+	}
+	g.mqtt.SetBounds(bounds(next))
+	g.sessions.SetMaxKept(int64(next.Limits.Client.OutboundMemory))
+	if applied.Limits.Node != next.Limits.Node {
+		g.memory.set(limits.SetMemory(int64(next.Limits.Node.Memory)), next.Limits.Node)
+	}
+	g.reloads.apply(func(c *config.Config) {
+		c.Log.Level, c.MQTT.MaxConnections, c.Limits = next.Log.Level, next.MQTT.MaxConnections, next.Limits
+	})
+	return keys
+}
+
+// bounds are the bounds of the MQTT side that a configuration asks for.
+func bounds(c *config.Config) mqtt.Bounds {
+	client, address := c.Limits.Client, c.Limits.Address
+	return mqtt.Bounds{MaxConnections: c.MQTT.MaxConnections, MaxPending: c.Limits.Node.Unauthenticated,
+		MaxPendingOfListener: c.Limits.Listener.Unauthenticated, MaxPendingOfAddress: address.Unauthenticated,
+		BoundLoopback: address.Loopback, ConnectMemory: int64(c.Limits.Node.ConnectMemory), ClientInbound: int64(client.InboundMemory),
+		Client: mqtt.Rates{Messages: limits.Rate(client.MessageRate), Bytes: limits.Rate(client.ByteRate),
+			Filters: limits.Rate(client.SubscribeRate), Outbound: limits.Rate(client.OutboundByteRate)},
+		AddressConnects: limits.Rate(address.ConnectRate), FailedLogins: address.FailedLogins}
+}
+
+// set changes the limit and who may use how much of it. The windows of delivery keep their bound.
+func (m *memory) set(limit int64, c config.NodeLimits) {
+	m.watermark.SetLimit(limit)
+	s := sharesOf(limit, c)
+	m.inbound.SetWhole(s.inbound)
+	m.outbound.SetWhole(s.outbound)
+	m.kept.SetWhole(s.outbound)
+}
+
+// shares are parts of a limit of memory, in bytes.
+type shares struct{ inbound, outbound int64 }
+
+func sharesOf(limit int64, c config.NodeLimits) shares {
+	share := func(asked config.Size, part int64) int64 {
+		if asked > 0 {
+			return int64(asked)
+		}
+		return min(max(limit/part, leastShare), mostShare)
+	}
+	return shares{inbound: share(c.InboundMemory, 8), outbound: share(c.OutboundMemory, 16)}
+}
+
+// shownLimit shows a limit for the log.
+func shownLimit(limit int64) string {
+	if limit == math.MaxInt64 {
+		return "none"
+	}
+	return mib(limit)
+}

@@ -1,0 +1,51 @@
+package mqtt
+
+import (
+	"cmp"
+
+	"github.com/lmqgate/lmqgate/core/limits"
+)
+
+// Bounds are the limits of a server that can be changed while it runs; see Server.SetBounds.
+type Bounds struct {
+	// MaxConnections bounds the admitted clients; 0: no limit. Clients over a lowered limit stay.
+	MaxConnections int
+	// MaxPending bounds the connections whose client is not admitted yet, MaxPendingOfListener those of one listener, and
+	// MaxPendingOfAddress those of one address (of IPv6: of one network of 64 bits). 0: 2048, or twice MaxConnections where that is less
+	// (64 at the least); half of it; an eighth. Addresses of loopback have the last bound only with BoundLoopback.
+	MaxPending, MaxPendingOfListener, MaxPendingOfAddress int
+	BoundLoopback                                         bool
+	// ConnectMemory bounds the memory of CONNECT packets over 16 KiB whose clients are not admitted yet, in bytes; 0: 16 MiB.
+	ConnectMemory int64
+	// ClientInbound is the memory that one client has for messages on their way into the store, in bytes; 0: 4 MiB.
+	ClientInbound int64
+	// Client are the rates of each client. AddressConnects are the connections that an address may open a second; FailedLogins are how many
+	// logins of an address may fail within five minutes before it is banned; 0: as many as there are, without delay.
+	Client          Rates
+	AddressConnects limits.Rate
+	FailedLogins    int
+}
+
+// SetBounds changes the bounds, also for the connections that there are.
+func (s *Server) SetBounds(b Bounds) {
+	b.ClientInbound = cmp.Or(b.ClientInbound, clientInbound)
+	s.pending.set(b)
+	s.connect.set(b.ConnectMemory)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.bounds.Swap(&b)
+	s.slots.limit = b.MaxConnections
+	for c := range s.conns {
+		c.inflow.account.SetBound(b.ClientInbound)
+		if b.Client != before.Client {
+			c.rates.set(b.Client)
+		}
+	}
+}
+
+// limitRates holds a client that was admitted to the rates of the server.
+func (s *Server) limitRates(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.rates.set(s.bounds.Load().Client)
+}
