@@ -115,7 +115,8 @@ func form(t reflect.Type) string {
 // the meaning, and in the text above the tables.
 func defaultText(key string, v reflect.Value) string {
 	switch key {
-	case "topics.auto_create", "plugins.dir", "auth.config", "meta.config", "listeners[].path", "listeners[].permissions", "listeners[].client_cert", "listeners[].tls_min_version":
+	case "topics.auto_create", "plugins.dir", "auth.config", "meta.config", "listeners[].path", "listeners[].permissions",
+		"listeners[].client_cert", "listeners[].tls_min_version":
 		return "see meaning"
 	case "listeners[].type", "listeners[].address":
 		return "required"

@@ -99,7 +99,8 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 // notApplied lists the keys that have changed and that a reload does not apply.
 func notApplied(applied, next *config.Config) []string {
 	return slices.DeleteFunc(config.Differences(applied, next), func(key string) bool {
-		return isLive(key) || slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin", "meta.next.config",
+		return isLive(key) || slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin",
+			"meta.next.config",
 			"plugins.dir", "plugins.start_timeout", "plugins.checksums", "plugins.memory_limit"}, key)
 	})
 }
