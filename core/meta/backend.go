@@ -38,6 +38,7 @@ type backend struct {
 	callTimeout  time.Duration
 	writeTimeout time.Duration
 	metrics      *metrics
+	present      *presence
 	// cas bounds the conditional writes that are under way, which cannot share a batch.
 	cas chan struct{}
 }
@@ -156,7 +157,10 @@ func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expec
 	}
 	defer b.leave()
 	var out outcome
+	tries := 0
+	noted := b.present.begin(put(ns, key, value, ttl))
 	err := b.write(ctx, "put", fmt.Sprintf("write %s %q", ns, key), expect.generation, func(ctx context.Context, try int) error {
+		tries++
 		resp, err := b.client().Put(ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: value,
 			Expect: &pluginv1.Expect{Revision: expect.revision}, TtlMs: ttl.Milliseconds()})
 		if err != nil {
@@ -168,6 +172,7 @@ func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expec
 		}
 		return nil
 	})
+	noted(err == nil && tries == 1)
 	return out, err
 }
 
@@ -178,7 +183,10 @@ func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (
 	}
 	defer b.leave()
 	var out outcome
+	tries := 0
+	noted := b.present.begin(remove(ns, key))
 	err := b.write(ctx, "delete", fmt.Sprintf("remove %s %q", ns, key), expect.generation, func(ctx context.Context, try int) error {
+		tries++
 		resp, err := b.client().Delete(ctx, &pluginv1.DeleteRequest{Namespace: ns, Key: key,
 			Expect: &pluginv1.Expect{Revision: expect.revision}})
 		if err == nil {
@@ -187,6 +195,7 @@ func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (
 		}
 		return err
 	})
+	noted(err == nil && tries == 1 && out.done)
 	return out, err
 }
 
@@ -200,8 +209,11 @@ func (b *backend) batchIf(ctx context.Context, ns, key string, value []byte, exp
 	main.GetPut().Expect = &pluginv1.Expect{Revision: expect.revision}
 	ops := append([]*pluginv1.Operation{main}, with...)
 	var out outcome
+	tries := 0
+	noted := b.present.begin(ops...)
 	what := fmt.Sprintf("write %s %q and %d items", ns, key, len(with))
 	err := b.write(ctx, "batch", what, expect.generation, func(ctx context.Context, try int) error {
+		tries++
 		resp, err := b.client().Batch(ctx, &pluginv1.BatchRequest{Operations: ops})
 		if err != nil {
 			return err
@@ -216,6 +228,7 @@ func (b *backend) batchIf(ctx context.Context, ns, key string, value []byte, exp
 		}
 		return err
 	})
+	noted(err == nil && tries == 1 && out.done)
 	return out, err
 }
 

@@ -43,6 +43,7 @@ type Meta struct {
 	log     *slog.Logger
 	metrics *metrics
 	backend *backend
+	present *presence
 	writer  *writer
 	// instance tells this run of the node from earlier ones.
 	instance string
@@ -81,6 +82,8 @@ func New(o Options) (*Meta, error) {
 	m.backend = &backend{gate: newWriteGate(o.MigrationLease, m.follower.look), callTimeout: o.CallTimeout, writeTimeout: o.WriteTimeout,
 		metrics: mt, cas: make(chan struct{}, 64)}
 	m.backend.link.Store(&link{client: o.Client, traits: o.Traits, generation: 1})
+	m.present = newPresence(m)
+	m.backend.present = m.present
 	m.writer = newWriter(m)
 	m.complain = &complaints{said: map[string]string{}}
 	m.calls = newCallbacks(m)
@@ -117,7 +120,7 @@ func (m *Meta) Start(ctx context.Context) error {
 			m.wg.Go(func() { r.run(run) })
 		}
 		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run,
-			m.retained.tells, m.calls.run, m.follower.run} {
+			m.retained.tells, m.present.run, m.calls.run, m.follower.run} {
 			m.wg.Go(func() { f(run) })
 		}
 	})

@@ -66,4 +66,5 @@ func (m *Meta) replaceBackend(t *Target, reload bool) {
 		r.resync()
 	}
 	m.nodes.rebase()
+	m.present.reset()
 }

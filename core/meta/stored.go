@@ -28,6 +28,9 @@ func seen(e *pluginv1.Entry, generation int64) stored {
 
 // find reads an entry and says what was seen.
 func (m *Meta) find(ctx context.Context, ns, key string) (*pluginv1.Entry, stored, error) {
+	if m.present.absent(ns, key) {
+		return nil, stored{}, nil
+	}
 	generation := m.backend.generation() // before: an older one is noticed, a newer one would not be
 	e, err := m.backend.get(ctx, ns, key)
 	if err != nil {

@@ -309,7 +309,10 @@ func (w *writer) send(ctx context.Context, group []*write) written {
 		what = fmt.Sprintf("write %s %q", target(ops[0]).ns, target(ops[0]).key)
 	}
 	var result written
+	tries := 0
+	noted := w.m.present.begin(ops...)
 	err := w.m.backend.write(ctx, "batch", what, 0, func(ctx context.Context, _ int) error {
+		tries++
 		all := ops
 		if bump := w.m.bump(ops); bump != nil {
 			all = append(slices.Clone(ops), bump)
@@ -320,6 +323,7 @@ func (w *writer) send(ctx context.Context, group []*write) written {
 		}
 		return err
 	})
+	noted(err == nil && tries == 1)
 	if err != nil {
 		return written{err: err}
 	}
