@@ -153,3 +153,22 @@ func (c *Client) ServerVersion(ctx context.Context, addr string) (int, error) {
 	}
 	return resp.Version, nil
 }
+
+// BrokerRuntime asks a broker for its state, by name, and returns it with the broker's version. The state of a broker that refuses to tell
+// it is nil.
+func (c *Client) BrokerRuntime(ctx context.Context, addr string) (told map[string]string, version int, err error) {
+	resp, err := c.Invoke(ctx, addr, &Command{Code: CodeBrokerRuntimeInfo})
+	if err != nil {
+		return nil, 0, err
+	}
+	var state struct {
+		Table map[string]string `json:"table"`
+	}
+	if resp.Code != Success {
+		return nil, resp.Version, nil
+	}
+	if err := json.Unmarshal(standardJSON(resp.Body), &state); err != nil {
+		return nil, resp.Version, fmt.Errorf("%w: state of broker %s: %w", ErrMalformed, addr, err)
+	}
+	return state.Table, resp.Version, nil
+}

@@ -78,7 +78,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 	root.AddCommand(
 		newServeCommand(app),
 		newConfigCommand(app),
-		newReloadCommand(app),
+		newReloadCommand(app), newDoctorCommand(app),
 		newTopicCommand(app),
 		newSessionsCommand(app), newBansCommand(app),
 		newClientsCommand(app),

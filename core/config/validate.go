@@ -245,6 +245,19 @@ func (c *Config) CheckTLS() error {
 	return p.err()
 }
 
+// Certificate names the files of one certificate that the configuration uses.
+type Certificate struct{ Key, CertFile, KeyFile string }
+
+// Certificates lists the certificates that the configuration uses.
+func (c *Config) Certificates() (out []Certificate) {
+	c.eachTLS(func(at, cert, key, _, _ string) {
+		if cert != "" {
+			out = append(out, Certificate{Key: at + "cert_file", CertFile: cert, KeyFile: key})
+		}
+	})
+	return out
+}
+
 // eachTLS visits the places that name files for TLS, where TLS is used.
 func (c *Config) eachTLS(visit func(at, cert, key, authorities, authoritiesKey string)) {
 	for i, l := range c.Listeners {

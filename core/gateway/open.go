@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"fmt"
 	"path/filepath"
 
@@ -27,35 +26,11 @@ func (g *Gateway) openStore() (store.Store, error) {
 		return local.New(o)
 	}
 	c := g.cfg.Store.RocketMQ
-	tlsConfig, err := clientTLS(c.TLS)
+	tlsConfig, err := c.TLS.Client()
 	if err != nil {
 		return nil, fmt.Errorf("store.rocketmq.tls: %w", err)
 	}
 	return rocketmq.New(rocketmq.Options{Namesrv: c.Namesrv, AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
 		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer, Fallback: g.cfg.Topics.Fallback, NodeID: g.id,
 		Log: g.log, Registerer: g.registry})
-}
-
-// clientTLS makes the TLS settings for connections to a service; nil where TLS is off.
-func clientTLS(c config.TLS) (*tls.Config, error) {
-	if !c.Enabled {
-		return nil, nil //nolint:nilnil // no TLS is no error
-	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12}
-	out.InsecureSkipVerify = c.InsecureSkipVerify
-	if c.CAFile != "" {
-		pool, err := readCAs(c.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		out.RootCAs = pool
-	}
-	if c.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("client certificate: %w", err)
-		}
-		out.Certificates = []tls.Certificate{cert}
-	}
-	return out, nil
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -92,37 +89,18 @@ func (g *Gateway) storePlace() string {
 // pluginPlace says where a plugin's service is, as far as its block tells, and which key says so.
 func pluginPlace(c *config.Config, p *pluginhost.Plugin, section string) string {
 	name := p.Name()
-	key, where := addressIn(p.Spec().Config)
+	key, addresses := config.PluginConfig(p.Spec().Config).Addresses()
 	if key == "" {
 		return name + " (" + section + ")"
+	}
+	where := make([]string, len(addresses))
+	for i, a := range addresses {
+		where[i] = a.Shown
 	}
 	if key = section + "." + key; section == "meta.config" && !c.Given(key) {
 		key = "store.rocketmq.namesrv" // the only address that a block is given by default
 	}
-	return name + " at " + where + " (" + key + ")"
-}
-
-// addressIn finds the addresses of a service in a plugin's block: the first key whose value is one, or a list of some.
-func addressIn(block map[string]any) (key, where string) {
-	for _, key := range slices.Sorted(maps.Keys(block)) {
-		list, ok := block[key].([]any)
-		if !ok {
-			list = []any{block[key]}
-		}
-		var found []string
-		for _, v := range list {
-			text, _ := v.(string)
-			if u, err := url.Parse(text); err == nil && u.Host != "" {
-				found = append(found, u.Redacted())
-			} else if host, _, err := net.SplitHostPort(text); err == nil && host != "" {
-				found = append(found, text)
-			}
-		}
-		if len(found) > 0 {
-			return key, strings.Join(found, ", ")
-		}
-	}
-	return "", ""
+	return name + " at " + strings.Join(where, ", ") + " (" + key + ")"
 }
 
 // because is the cause of an error without the steps that led to it, on one line.

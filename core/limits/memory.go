@@ -20,7 +20,7 @@ func SetMemory(asked int64) int64 {
 		return debug.SetMemoryLimit(-1) // the runtime has read it
 	}
 	if asked == 0 {
-		asked = available() / 2
+		asked = Available() / 2
 	}
 	if asked <= 0 {
 		return math.MaxInt64
@@ -29,8 +29,8 @@ func SetMemory(asked int64) int64 {
 	return asked
 }
 
-// available is the memory of the control group or, where that has no limit, of the machine; 0 where it is not known.
-func available() int64 {
+// Available is the memory of the control group or, where that has no limit, of the machine; 0 where it is not known.
+func Available() int64 {
 	least := int64(0)
 	for _, n := range []int64{machine("/proc/meminfo"), group("/proc/self/cgroup", "/sys/fs/cgroup")} {
 		if n > 0 && (least == 0 || n < least) {

@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lmqgate/lmqgate/core/limits"
+)
+
+// Machine is what the checks ask of the machine.
+type Machine struct {
+	Now func() time.Time
+	// Free is how many bytes are free on the disk of a directory.
+	Free func(dir string) (uint64, error)
+	// OpenFiles is how many files and connections a process may have open, 0 where that is not known. A gateway that systemd starts may
+	// have another limit.
+	OpenFiles func() uint64
+	// Memory is the memory of the machine or of the control group, in bytes; 0 where it is not known.
+	Memory func() int64
+	// TempDir is where the sockets of plugins are.
+	TempDir func() string
+}
+
+// ThisMachine is the machine that the process runs on.
+func ThisMachine() *Machine {
+	return &Machine{Now: time.Now, OpenFiles: openFiles, Memory: limits.Available, TempDir: os.TempDir,
+		Free: func(dir string) (uint64, error) {
+			usage, err := vfs.Default.GetDiskUsage(dir)
+			return usage.AvailBytes, err
+		}}
+}
+
+const (
+	// filesBeside is how many files a gateway has open beside the connections of clients, at most.
+	filesBeside = 2048
+	// someFiles is what a gateway should be allowed that has no limit of connections.
+	someFiles = 65536
+)
+
+// machine looks at what the machine allows.
+func machine(_ context.Context, o *Options) (out []Finding) {
+	const raise = "raise it: LimitNOFILE=1048576 in the unit file, or ulimit -n"
+	limit, clients := o.Machine.OpenFiles(), o.Config.MQTT.MaxConnections
+	switch {
+	case limit == 0:
+	case clients > 0 && limit < uint64(clients)+filesBeside:
+		out = append(out, fault(fmt.Sprintf("a process may have %d files open, which is too few for mqtt.max_connections (%d) and %d for everything else",
+			limit, clients, filesBeside), raise+", or lower mqtt.max_connections"))
+	case clients == 0 && limit < someFiles:
+		out = append(out, warning(fmt.Sprintf("a process may have only %d files open, each connection is one, and mqtt.max_connections has no limit",
+			limit), raise))
+	}
+	if have, asked := o.Machine.Memory(), int64(o.Config.Limits.Node.Memory); have > 0 && asked > have {
+		out = append(out, fault(fmt.Sprintf("limits.node.memory is %d MiB, and the machine or control group has %d MiB", asked>>20, have>>20),
+			"lower limits.node.memory, or leave it out, which takes half of what there is"))
+	}
+	if f, ok := unwritable(o.Machine.TempDir(), "TMPDIR"); ok {
+		out = append(out, f)
+	}
+	return out
+}

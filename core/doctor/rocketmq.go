@@ -1,0 +1,200 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/remoting"
+)
+
+// broker is what one broker tells of itself.
+type broker struct {
+	name, addr string
+	version    int               // as RocketMQ numbers them
+	settings   map[string]string // its configuration; nil where it does not tell
+	told       map[string]string // what it says of its state
+	err        error             // it did not answer
+	// asked and answered are when, by the clock of this machine.
+	asked, answered time.Time
+}
+
+// mostTopics bounds how many topics are looked at.
+const mostTopics = 1000
+
+// rocketMQ asks the name servers and the brokers.
+func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
+	names := o.Config.Store.RocketMQ.Namesrv
+	var info *remoting.ClusterInfo
+	var namesrv string
+	for _, addr := range names {
+		asking, cancel := context.WithTimeout(ctx, patience)
+		got, err := o.RocketMQ.ClusterInfo(asking, addr)
+		cancel()
+		switch {
+		case err != nil:
+			out = append(out, fault(fmt.Sprintf("store.rocketmq.namesrv: %s does not answer: %s", addr, cause(err)),
+				"start the name server, open the way to it, or correct store.rocketmq.namesrv"))
+		case info == nil:
+			info, namesrv = got, addr
+		}
+	}
+	if info == nil {
+		return out
+	}
+	for i := range out {
+		out[i].Level = Warning // one answers
+	}
+	var brokers []broker
+	for name, b := range info.Brokers {
+		if b.Addresses[remoting.MasterID] == "" {
+			out = append(out, warning("broker "+name+" has no master", "start its master: a slave takes no messages"))
+			continue
+		}
+		brokers = append(brokers, broker{name: name, addr: b.Addresses[remoting.MasterID]})
+	}
+	slices.SortFunc(brokers, func(a, b broker) int { return strings.Compare(a.name, b.name) })
+	if len(brokers) == 0 {
+		return append(out, fault("no broker is registered with "+namesrv,
+			"start a broker with namesrvAddr="+namesrv+"; a new one is there after some seconds"))
+	}
+	var all sync.WaitGroup
+	for i := range brokers {
+		all.Go(func() { brokers[i].ask(ctx, o.RocketMQ) })
+	}
+	all.Wait()
+	for i := range brokers {
+		out = append(out, brokers[i].judge()...)
+	}
+	return append(out, topicsOf(ctx, o, namesrv, brokers, info)...)
+}
+
+func (b *broker) ask(ctx context.Context, client *remoting.Client) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	b.asked = time.Now()
+	b.told, b.version, b.err = client.BrokerRuntime(ctx, b.addr)
+	b.answered = time.Now()
+	if b.err == nil {
+		b.settings, _ = client.BrokerSettings(ctx, b.addr) // may be for administrators only
+	}
+}
+
+// worstSkew is how far the clock of a broker may be from this machine's.
+const worstSkew = 5 * time.Second
+
+// judge says what is wrong with a broker.
+func (b *broker) judge() (out []Finding) {
+	if b.err != nil {
+		return []Finding{fault(fmt.Sprintf("broker %s at %s does not answer: %s", b.name, b.addr, cause(b.err)),
+			"start it, or set brokerIP1 in its configuration to an address that this machine reaches")}
+	}
+	var off []string
+	for _, name := range []string{"enableLmq", "enableMultiDispatch"} {
+		if v, there := b.settings[name]; there && !strings.EqualFold(v, "true") {
+			off = append(off, name+"=true")
+		}
+	}
+	if len(off) > 0 {
+		file := b.settings["brokerConfigPath"]
+		if file == "" {
+			file = "its configuration file (the one after -c)"
+		}
+		out = append(out, fault("broker "+b.name+" has its light message queues off",
+			"set "+strings.Join(off, " and ")+" in "+file+", and restart it"))
+	}
+	if b.told == nil {
+		out = append(out, warning("broker "+b.name+" tells nothing of its state", "where RocketMQ has ACL, let store.rocketmq.access_key read it"))
+	}
+	switch {
+	case b.version > 0 && b.version < remoting.Version5_1_4:
+		out = append(out, warning("broker "+b.name+" is older than RocketMQ 5.1.4, the oldest that is tested", "upgrade it to 5.4.0"))
+	case b.version > 0 && b.version < remoting.Version5_2_0:
+		out = append(out, warning("broker "+b.name+" is older than RocketMQ 5.2.0 and loses entries of light message queues that several queues of a topic feed, "+
+			"so each topic uses one queue", "upgrade it to 5.4.0"))
+	}
+	if full, err := strconv.ParseFloat(b.told["commitLogDiskRatio"], 64); err == nil && full > 0.85 {
+		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full", b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk")
+		if full > 0.90 { // it refuses messages from diskSpaceWarningLevelRatio on
+			f.Level = Fault
+		}
+		out = append(out, f)
+	}
+	if now, ok := clockOf(b.told); ok {
+		switch ahead, behind := now.Sub(b.answered), b.asked.Sub(now); {
+		case ahead > worstSkew:
+			out = append(out, clockFinding(b.name, ahead, "ahead of"))
+		case behind > worstSkew:
+			out = append(out, clockFinding(b.name, behind, "behind"))
+		}
+	}
+	return out
+}
+
+func clockFinding(name string, by time.Duration, which string) Finding {
+	return warning(fmt.Sprintf("the clock of broker %s is %s %s that of this machine; expiry and delays are off by as much", name, by.Round(time.Second), which),
+		"keep both in time with NTP (chrony, systemd-timesyncd)")
+}
+
+// clockOf is a broker's time, to the second: when it was started, and how long it has been running since.
+func clockOf(told map[string]string) (time.Time, bool) {
+	boot, err := strconv.ParseInt(told["bootTimestamp"], 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	var days, hours, minutes, seconds int64
+	n, _ := fmt.Sscanf(told["runtime"], "[ %d days, %d hours, %d minutes, %d seconds ]", &days, &hours, &minutes, &seconds)
+	if n != 4 {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(boot).Add(time.Duration(((days*24+hours)*60+minutes)*60+seconds) * time.Second), true
+}
+
+// topicsOf looks whether each topic of users is on each broker.
+func topicsOf(ctx context.Context, o *Options, namesrv string, brokers []broker, info *remoting.ClusterInfo) (out []Finding) {
+	ctx, cancel := context.WithTimeout(ctx, 10*patience)
+	defer cancel()
+	topics, err := o.RocketMQ.AllTopicList(ctx, namesrv)
+	if err != nil {
+		return []Finding{warning("the topics cannot be listed: "+cause(err), "where RocketMQ has ACL, let store.rocketmq.access_key read them")}
+	}
+	slices.Sort(topics)
+	looked := 0
+	for _, topic := range topics {
+		_, isBroker := info.Brokers[topic]
+		_, isCluster := info.Clusters[topic]
+		if isBroker || isCluster || !o.ValidTopic(topic) {
+			continue
+		}
+		if looked++; looked > mostTopics {
+			return append(out, warning(fmt.Sprintf("there are more than %d topics; the rest were not looked at", mostTopics), "nothing"))
+		}
+		route, err := o.RocketMQ.TopicRoute(ctx, namesrv, topic)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if f, ok := lacking(topic, route, brokers, namesrv); ok {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// lacking reports a topic that some brokers do not have.
+func lacking(topic string, route *remoting.Route, brokers []broker, namesrv string) (Finding, bool) {
+	var without []string
+	for _, b := range brokers {
+		if !slices.ContainsFunc(route.Queues, func(q remoting.QueueData) bool { return q.BrokerName == b.name && q.Writable() }) {
+			without = append(without, b.name)
+		}
+	}
+	if len(without) == 0 {
+		return Finding{}, false
+	}
+	return warning(fmt.Sprintf("topic %q cannot be written on %s, so fewer brokers carry it", topic, strings.Join(without, ", ")),
+		fmt.Sprintf("create it there: mqadmin updateTopic -n %s -b ADDRESS -t %s", namesrv, topic)), true
+}

@@ -1,0 +1,33 @@
+package doctor
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/remoting"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+func TestABrokerWithoutLightMessageQueuesIsFound(t *testing.T) {
+	rmq := cluster.ForTest(t, cluster.Options{Broker: map[string]string{"enableLmq": "false", "enableMultiDispatch": "false"}})
+	p := newPatient(t)
+	p.c.Store.Type, p.c.Store.RocketMQ.Namesrv = config.StoreRocketMQ, append(rmq.Namesrv(), p.closed())
+	p.o.RocketMQ = remoting.New(remoting.Config{})
+	t.Cleanup(func() { _ = p.o.RocketMQ.Close() })
+	p.o.ValidTopic = func(name string) bool { return name == cluster.ProbeTopic }
+	var faults, warnings []string
+	for _, f := range Run(t.Context(), p.o) {
+		switch {
+		case f.Level == Fault:
+			faults = append(faults, f.What+" "+f.Remedy)
+		case f.Level == Warning && !strings.Contains(f.What, "older than"):
+			warnings = append(warnings, f.What)
+		}
+	}
+	require.Len(t, faults, 1, "%v", faults)
+	require.Contains(t, faults[0], "enableLmq=true and enableMultiDispatch=true")
+	require.Len(t, warnings, 1, "of the name server that does not answer: %v", warnings)
+}
