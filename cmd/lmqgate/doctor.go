@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +47,7 @@ func newDoctorCommand(app *app) *cobra.Command {
 				return err
 			}
 			if n := count(found, doctor.Fault); n > 0 {
-				return fmt.Errorf("doctor: %s", strings.TrimSuffix(fmt.Sprintf("%d faults, %d warnings", n, count(found, doctor.Warning)), ", 0 warnings"))
+				return fmt.Errorf("doctor: faults: %d, warnings: %d", n, count(found, doctor.Warning))
 			}
 			return nil
 		},
