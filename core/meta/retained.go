@@ -35,6 +35,8 @@ type retained struct {
 	repair map[string]struct{}
 	wake   chan struct{}
 
+	turns retainedTurns
+
 	tell     chan struct{}
 	onChange []func(*Retained, uint64)
 }
@@ -142,9 +144,9 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 
 // SetRetained makes a message the retained one of its topic; an empty payload removes the retained message (MQTT 3.1.1,
 // 3.3.1.3). It is durable and seen by MatchRetained when it returns nil. Where a later position is there already, that stays and
-// nil is returned. ErrUnavailable, ErrLimit.
+// nil is returned. Of values of one topic that are to be set at the same time only the newest is written. ErrUnavailable, ErrLimit.
 func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
-	err := m.setRetained(ctx, v)
+	err := m.retained.turns.set(ctx, v, func() error { return m.setRetained(ctx, v) })
 	if errors.Is(err, ErrLimit) {
 		m.retained.forget(v.Message.Topic, v.Position)
 	}

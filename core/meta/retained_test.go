@@ -182,3 +182,76 @@ func FuzzValuesWrittenByHand(f *testing.F) {
 		m.MatchRetained("#", func(*Retained) bool { return true })
 	})
 }
+
+// turn is a value in retainedTurns, whose write waits until the test lets it end.
+type turn struct {
+	t     *testing.T
+	turns *retainedTurns
+	mu    sync.Mutex
+	wrote []string
+	ends  chan error
+}
+
+func (r *turn) set(ctx context.Context, payload string, at int64) <-chan error {
+	out := make(chan error, 1)
+	before := r.waiting()
+	go func() {
+		v := value("a", payload, at)
+		out <- r.turns.set(ctx, v, func() error {
+			r.mu.Lock()
+			r.wrote = append(r.wrote, payload)
+			r.mu.Unlock()
+			return <-r.ends
+		})
+	}()
+	eventually(r.t, func() bool { return r.waiting() > before })
+	return out
+}
+
+// waiting counts the writes that were begun and those that wait.
+func (r *turn) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.turns.mu.Lock()
+	defer r.turns.mu.Unlock()
+	return len(r.wrote) + len(r.turns.of["a"])
+}
+
+func TestOfValuesThatWaitTheNewestIsWrittenForAll(t *testing.T) {
+	r := &turn{t: t, turns: &retainedTurns{}, ends: make(chan error)}
+	ctx := context.Background()
+	one := r.set(ctx, "1", 1)
+	three, two := r.set(ctx, "3", 3), r.set(ctx, "2", 2)
+	r.ends <- nil
+	require.NoError(t, <-one)
+	r.ends <- nil
+	require.NoError(t, <-two)
+	require.NoError(t, <-three)
+	require.Equal(t, []string{"1", "3"}, r.wrote)
+	require.Empty(t, r.turns.of, "nothing is kept of a topic that nobody writes to")
+}
+
+func TestAValueThatIsRefusedTakesNoOtherAlong(t *testing.T) {
+	r := &turn{t: t, turns: &retainedTurns{}, ends: make(chan error)}
+	ctx := context.Background()
+	gone, leave := context.WithCancel(ctx)
+	one, left := r.set(ctx, "1", 1), r.set(gone, "left", 9)
+	two, three, four := r.set(ctx, "2", 2), r.set(ctx, "3", 3), r.set(ctx, "4", 4)
+	leave()
+	require.ErrorIs(t, <-left, context.Canceled)
+	r.ends <- ErrUnavailable
+	require.ErrorIs(t, <-one, ErrUnavailable)
+	r.ends <- ErrLimit
+	require.ErrorIs(t, <-four, ErrLimit)
+	r.ends <- nil
+	require.NoError(t, <-three)
+	require.NoError(t, <-two)
+	require.Equal(t, []string{"1", "4", "3"}, r.wrote)
+	one, two, three = r.set(ctx, "1", 1), r.set(ctx, "2", 2), r.set(ctx, "3", 3)
+	r.ends <- nil
+	require.NoError(t, <-one)
+	r.ends <- ErrUnavailable
+	require.ErrorIs(t, <-two, ErrUnavailable)
+	require.ErrorIs(t, <-three, ErrUnavailable)
+	require.Empty(t, r.turns.of)
+}

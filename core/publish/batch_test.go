@@ -19,6 +19,8 @@ type counted struct {
 	mu    sync.Mutex
 	calls []int // how many messages came with each
 	fail  error
+	most  int    // of a batch that are stored together; 0: all
+	wrong string // the payload that is too large
 }
 
 func (c *counted) note(n int) error {
@@ -32,14 +34,25 @@ func (c *counted) note(n int) error {
 }
 
 func (c *counted) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
+	if c.wrong != "" && string(a.Message.Payload) == c.wrong {
+		done(store.Position{}, store.ErrTooLarge)
+		return
+	}
 	_ = c.note(1)
 	c.Store.Append(ctx, a, done)
 }
 
-func (c *counted) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+func (c *counted) AppendBatch(ctx context.Context, batch []store.Append, done func(int, store.Position, error)) {
 	if err := c.note(len(batch)); err != nil {
-		done(len(batch), err)
+		done(len(batch), store.Position{}, err)
 		return
+	}
+	if c.wrong != "" && string(batch[0].Message.Payload) == c.wrong {
+		done(1, store.Position{}, store.ErrTooLarge)
+		return
+	}
+	if c.most > 0 {
+		batch = batch[:min(c.most, len(batch))]
 	}
 	c.Store.AppendBatch(ctx, batch, done)
 }
@@ -82,18 +95,93 @@ func TestWhatWaitsInALaneGoesToTheStoreTogetherAndInOrder(t *testing.T) {
 	require.Equal(t, all, n.stored("T/a"))
 }
 
-func TestARetainedMessageGoesToTheStoreAlone(t *testing.T) {
+func TestOfRetainedMessagesThatAreStoredTogetherTheLastIsKept(t *testing.T) {
+	for _, few := range []bool{false, true} {
+		t.Run("a store that keeps few together "+strconv.FormatBool(few), func(t *testing.T) {
+			n, calls := newCounted(t)
+			if few {
+				calls.most = 2
+			}
+			var kept []string
+			n.retain = func(payload string) error {
+				kept = append(kept, payload)
+				return nil
+			}
+			reached, end := n.hold("1")
+			c := n.client("c", true)
+			c.send("T/a", false, "1", "2", "3")
+			c.send("T/a", true, "4", "5", "6")
+			c.send("T/a", true, "")
+			c.send("T/a", true, "7", "8")
+			c.send("T/a", false, "9", "10")
+			reached()
+			end(nil)
+			for payload, err := range c.results() {
+				require.NoError(t, err, payload)
+			}
+			if few {
+				require.Equal(t, []string{"8"}, kept[len(kept)-1:])
+			} else {
+				require.Equal(t, []int{1, 2, 4, 2, 2}, calls.seen())
+				require.Equal(t, []string{"", "8"}, kept)
+			}
+			require.Equal(t, []string{"1", "2", "3", "4", "5", "6", "", "7", "8", "9", "10"}, n.stored("T/a"))
+		})
+	}
+}
+
+func TestRetainedMessagesOfATurnShareItsFate(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		t.Run("told "+strconv.FormatBool(told), func(t *testing.T) {
+			n := newNode(t)
+			all := payloadsTo(1 + turnMessages + 1)
+			fails := all[turnMessages]
+			n.retain = func(payload string) error {
+				if payload == fails {
+					return errLate
+				}
+				return nil
+			}
+			reached, end := n.hold("1")
+			c := n.client("c", told)
+			c.send("T/a", true, all...)
+			reached()
+			end(nil)
+			results := c.results()
+			require.NoError(t, results["1"])
+			require.ErrorIs(t, results["2"], errLate)
+			if told {
+				require.NoError(t, results[all[turnMessages+1]])
+				require.Equal(t, all, n.stored("T/a"))
+				return
+			}
+			require.ErrorIs(t, results[all[turnMessages+1]], ErrEnded)
+			require.Equal(t, all[:turnMessages+1], n.stored("T/a"), "what is behind the turn is not stored")
+		})
+	}
+}
+
+func TestARetainedMessageThatFailsDoesNotTakeThoseBeforeItAlong(t *testing.T) {
 	n, calls := newCounted(t)
-	reached, end := n.hold("1")
+	calls.most, calls.wrong = 1, "4"
+	var kept []string
+	sent := make(chan struct{})
+	n.retain = func(payload string) error {
+		<-sent // what comes meanwhile makes one turn
+		kept = append(kept, payload)
+		return nil
+	}
 	c := n.client("c", true)
-	c.send("T/a", false, "1", "2", "3")
-	c.send("T/a", true, "4", "5")
-	c.send("T/a", false, "6", "7")
-	reached()
-	end(nil)
-	c.results()
-	require.Equal(t, []int{1, 2, 1, 1, 2}, calls.seen())
-	require.Equal(t, payloadsTo(7), n.stored("T/a"))
+	c.send("T/a", true, "1", "2", "3", "4", "5")
+	close(sent)
+	results := c.results()
+	require.ErrorIs(t, results["4"], store.ErrTooLarge)
+	for _, payload := range []string{"1", "2", "3", "5"} {
+		require.NoError(t, results[payload], payload)
+	}
+	require.Equal(t, []string{"1", "2", "3", "5"}, n.stored("T/a"))
+	require.Contains(t, kept, "3")
+	require.Equal(t, "5", kept[len(kept)-1])
 }
 
 func TestMessagesOfTwoConnectionsDoNotShareABatch(t *testing.T) {

@@ -15,8 +15,8 @@ func (instant) Append(_ context.Context, _ store.Append, done func(store.Positio
 	done(store.Position{}, nil)
 }
 
-func (instant) AppendBatch(_ context.Context, batch []store.Append, done func(int, error)) {
-	done(len(batch), nil)
+func (instant) AppendBatch(_ context.Context, batch []store.Append, done func(int, store.Position, error)) {
+	done(len(batch), store.Position{}, nil)
 }
 
 func (instant) Limits() store.Limits { return store.Limits{} }

@@ -25,7 +25,15 @@ type job struct {
 	ctx    context.Context //nolint:containedctx // of this message alone; nil until its turn comes, where the publisher's deadline counts
 	tries  int
 	next   *job   // behind it in the lane; guarded by the shard
-	behind []*job // what goes to the store together with it, in order
+	behind []*job // the rest of its turn, in order
+	kept   *kept  // of a turn of retained messages, once some of them are stored
+}
+
+// kept is how far a turn of retained messages has come: n of them are stored, the last one at a position, the first ones at a time.
+type kept struct {
+	n     int
+	last  store.Position
+	began time.Time
 }
 
 // run begins to store the message, whose turn it is, together with what may go with it.
@@ -42,33 +50,40 @@ func (j *job) run() {
 	j.try()
 }
 
-// joins reports whether a message may go to the store together with the one whose turn it is: they share connection and fate. A
-// retained message is followed by a write of its own, which must be through before the next one is stored.
+// joins reports whether a message may be stored in the turn that first begins: they share connection and fate.
 func (j *job) joins(first *job) bool {
-	return j.from == first.from && !j.m.Retain && !first.m.Retain
+	return j.from == first.from && j.m.Retain == first.m.Retain
 }
+
+// removes reports whether the message removes what is retained. It ends its turn: of a turn's retained messages only the last one is
+// kept, and where that is a value which is refused, a removal before it would be lost.
+func (j *job) removes() bool { return j.m.Retain && len(j.m.Payload) == 0 }
 
 // try stores the message. What fails because the store or its metadata cannot be reached is tried again until the time is over.
 func (j *job) try() {
+	head, rest := j, j.behind
+	if j.kept != nil {
+		head, rest = rest[j.kept.n-1], rest[j.kept.n:]
+	}
 	if err := j.ctx.Err(); err != nil {
-		j.failed(1+len(j.behind), err)
+		j.failed(1+len(rest), err)
 		return
 	}
-	physical, queues, err := j.p.dispatch(j.ctx, j.client, j.m)
+	physical, queues, err := j.p.dispatch(j.ctx, j.client, head.m)
 	if err != nil {
-		j.failed(1+len(j.behind), err)
+		j.failed(1+len(rest), err)
 		return
 	}
-	first := store.Append{Message: j.m, Topic: physical, Key: j.key, Queues: queues}
-	if len(j.behind) == 0 {
+	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues}
+	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)
 		return
 	}
-	batch := append(make([]store.Append, 0, 1+len(j.behind)), first)
-	for _, k := range j.behind {
+	batch := append(make([]store.Append, 0, 1+len(rest)), first)
+	for _, k := range rest {
 		a := first
 		a.Message = k.m
-		if (k.m.Exchange == "") != (j.m.Exchange == "") { // one of them has a queue more
+		if (k.m.Exchange == "") != (head.m.Exchange == "") { // one of them has a queue more
 			if _, a.Queues, err = j.p.dispatch(j.ctx, j.client, k.m); err != nil {
 				break
 			}
@@ -81,9 +96,12 @@ func (j *job) try() {
 // retryDelays are the pauses between tries; the last one repeats.
 var retryDelays = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second}
 
-// failed tries again, or tells the fate of the first n messages.
+// failed tries again, or tells the fate of the next n messages.
 func (j *job) failed(n int, err error) {
 	switch {
+	case j.kept != nil:
+		// Those that are stored do not wait for what becomes of the others, which the next turn begins with.
+		j.retain()
 	case Refused(err):
 		j.p.metrics.refused.Add(float64(n))
 		j.finish(n, err)
@@ -97,30 +115,40 @@ func (j *job) failed(n int, err error) {
 	}
 }
 
-func (j *job) appended(at store.Position, err error) {
-	switch {
-	case err != nil:
-		j.failed(1, err)
-	case j.m.Retain:
-		// Waits for metadata, which a callback of the store must not.
-		go func() {
-			err := j.p.o.Retainer.Retain(j.ctx, j.m, at)
-			j.p.metrics.stored.Inc()
-			j.finish(1, err)
-		}()
-	default:
-		j.p.metrics.stored.Inc()
-		j.finish(1, nil)
-	}
-}
+func (j *job) appended(at store.Position, err error) { j.appendedAll(1, at, err) }
 
-func (j *job) appendedAll(n int, err error) {
+func (j *job) appendedAll(n int, last store.Position, err error) {
 	if err != nil {
 		j.failed(n, err)
 		return
 	}
 	j.p.metrics.stored.Add(float64(n))
-	j.finish(n, nil)
+	if !j.m.Retain {
+		j.finish(n, nil)
+		return
+	}
+	if j.kept == nil {
+		j.kept = &kept{began: time.Now()}
+	}
+	j.kept.n, j.kept.last = j.kept.n+n, last
+	if j.kept.n <= len(j.behind) && time.Since(j.kept.began) < gatherFor {
+		go j.try() // where the store keeps few together
+		return
+	}
+	j.retain()
+}
+
+// gatherFor is how long a turn of retained messages goes on storing before what is stored so far is retained.
+const gatherFor = 20 * time.Millisecond
+
+// retain keeps the last one of the messages that are stored. The others were retained for no longer than until it was stored.
+func (j *job) retain() {
+	m := j.m
+	if j.kept.n > 1 {
+		m = j.behind[j.kept.n-2].m
+	}
+	// It waits for metadata, which a callback of the store must not.
+	go func() { j.finish(j.kept.n, j.p.o.Retainer.Retain(j.ctx, m, j.kept.last)) }()
 }
 
 // finish tells the fate of the first n messages, and then lets the next one of the lane go on. The first may break the lanes: then

@@ -107,17 +107,21 @@ func (ls *lanes) join(j *job) bool {
 	return false
 }
 
-// behind returns what waits behind the first message of a lane and may go to the store together with it.
+// behind returns what waits behind the first message of a lane and shares its turn.
 func (ls *lanes) behind(first *job) (out []*job) {
 	s := ls.of(first.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	bytes := len(first.m.Payload)
-	for j := first.next; j != nil && j.joins(first) && len(out) < turnMessages-1; j = j.next {
-		if bytes += len(j.m.Payload); bytes > turnBytes {
+	for last := first; len(out) < turnMessages-1 && !last.removes(); {
+		last = last.next
+		if last == nil || !last.joins(first) {
 			break
 		}
-		out = append(out, j)
+		if bytes += len(last.m.Payload); bytes > turnBytes {
+			break
+		}
+		out = append(out, last)
 	}
 	return out
 }

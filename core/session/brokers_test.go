@@ -135,8 +135,8 @@ func (c *brokerSet) Append(ctx context.Context, a store.Append, done func(store.
 	s.Append(ctx, a, func(p store.Position, err error) { p.Broker = next; done(p, err) })
 }
 
-func (c *brokerSet) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
-	c.Append(ctx, batch[0], func(_ store.Position, err error) { done(1, err) })
+func (c *brokerSet) AppendBatch(ctx context.Context, batch []store.Append, done func(int, store.Position, error)) {
+	c.Append(ctx, batch[0], func(p store.Position, err error) { done(1, p, err) })
 }
 
 // as makes a record one of a broker.

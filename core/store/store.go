@@ -272,10 +272,10 @@ type Store interface {
 	// the message may be stored more than once, under the same ID.
 	Append(ctx context.Context, a Append, done func(Position, error))
 	// AppendBatch stores messages of one topic and one key in their order. It takes the first n of them, at least one and as many as
-	// the store can keep together, and calls done exactly once, as Append does, with n: all n are stored, or err says why not. After an
-	// error each of the n may or may not be stored, but none before one that stands in front of it. The others were not looked at. The
-	// caller changes nothing in batch until done is called.
-	AppendBatch(ctx context.Context, batch []Append, done func(n int, err error))
+	// the store can keep together, and calls done exactly once, as Append does, with n: all n are stored, the last of them at the
+	// position, or err says why not. After an error each of the n may or may not be stored, but none before one that stands in front of
+	// it. The others were not looked at. The caller changes nothing in batch until done is called.
+	AppendBatch(ctx context.Context, batch []Append, done func(n int, last Position, err error))
 
 	// Read reads up to max records of a queue from an offset.
 	Read(ctx context.Context, q QueueRef, offset int64, max int) (Batch, error)

@@ -15,7 +15,7 @@ func TestABatchOfWhichARecordFailedFails(t *testing.T) {
 		var n int
 		var err error
 		calls := 0
-		b := &batchAnswer{left: 3, n: 3, done: func(k int, e error) { n, err, calls = k, e, calls+1 }}
+		b := &batchAnswer{left: 3, n: 3, done: func(k int, _ store.Position, e error) { n, err, calls = k, e, calls+1 }}
 		for i := range 3 {
 			if i == at {
 				b.one(store.Position{}, failed)

@@ -45,11 +45,11 @@ const (
 )
 
 // AppendBatch stores messages together. See store.Store.
-func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func(int, store.Position, error)) {
 	op, err := s.prepare(ctx, batch[0], nil)
 	if err != nil {
 		s.metrics.refused.Inc()
-		done(1, err)
+		done(1, store.Position{}, err)
 		return
 	}
 	ops := make([]*appendOp, 1, min(len(batch), batchOps))
@@ -77,20 +77,24 @@ type batchAnswer struct {
 	mu   sync.Mutex
 	left int
 	err  error // the first one
+	last store.Position
 	n    int
-	done func(int, error)
+	done func(int, store.Position, error)
 }
 
-func (b *batchAnswer) one(_ store.Position, err error) {
+func (b *batchAnswer) one(p store.Position, err error) {
 	b.mu.Lock()
 	if b.err == nil {
 		b.err = err
+	}
+	if err == nil && (b.last.Broker == "" || b.last.Offset < p.Offset) {
+		b.last = p
 	}
 	b.left--
 	over := b.left == 0
 	b.mu.Unlock()
 	if over {
-		b.done(b.n, b.err)
+		b.done(b.n, b.last, b.err)
 	}
 }
 

@@ -149,17 +149,22 @@ func (op *operation) sent(res sent, err error) {
 	if res.unsynced {
 		op.s.metrics.unsynced.Inc()
 	}
-	p := store.Position{
-		Broker: op.to.Broker, Partition: res.queue, Offset: res.offset, Log: res.log, Time: time.Now().UnixMilli(),
+	first := res.position(op.to.Broker, 0)
+	switch last := res.position(op.to.Broker, op.messages()-1); {
+	case op.messages() > 1 && op.batch.appends[op.messages()-1].Message.Retain:
+		op.s.own.stored(op.id, &op.append, first)
+		go func() { op.finish(op.batch.retained(op, last), nil) }()
+	case op.messages() > 1:
+		op.s.own.stored(op.id, &op.append, first)
+		op.finish(last, nil)
+	case op.append.Message.Retain && res.log >= 0:
+		go func() { op.stored(op.timed(first)) }()
+	default:
+		op.stored(first)
 	}
-	if op.append.Message.Retain && res.log >= 0 {
-		go func() { op.stored(op.timed(p)) }()
-		return
-	}
-	op.stored(p)
 }
 
-// stored ends an append that went well.
+// stored ends an append of one message that went well.
 func (op *operation) stored(p store.Position) {
 	op.s.own.stored(op.id, &op.append, p)
 	op.finish(p, nil)

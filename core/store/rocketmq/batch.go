@@ -23,10 +23,10 @@ type batch struct {
 }
 
 // AppendBatch implements store.Store.
-func (s *Store) AppendBatch(ctx context.Context, appends []store.Append, done func(int, error)) {
+func (s *Store) AppendBatch(ctx context.Context, appends []store.Append, done func(int, store.Position, error)) {
 	n := 0
 	if _, ok := s.sender.(batchSender); ok {
-		for n < len(appends) && n < batchMessages && len(appends[n].Queues) == 0 && !appends[n].Message.Retain {
+		for n < len(appends) && n < batchMessages && len(appends[n].Queues) == 0 {
 			n++
 		}
 	}
@@ -35,7 +35,7 @@ func (s *Store) AppendBatch(ctx context.Context, appends []store.Append, done fu
 		return
 	}
 	if err := s.begin(); err != nil {
-		done(1, err)
+		done(1, store.Position{}, err)
 		return
 	}
 	b := &batch{}
@@ -58,19 +58,19 @@ func (s *Store) AppendBatch(ctx context.Context, appends []store.Append, done fu
 	}
 	if err := s.slot(ctx); err != nil {
 		s.end()
-		done(1, err)
+		done(1, store.Position{}, err)
 		return
 	}
 	b.cut(s.moreSlots(len(b.ids)-1) + 1)
 	b.appends = appends[:len(b.ids)]
 	s.metrics.inFlight.Add(float64(len(b.ids)))
 	op := &operation{s: s, ctx: ctx, id: b.ids[0], append: appends[0], records: b.records[:1], left: 1, began: time.Now(), batch: b}
-	op.done = func(_ store.Position, err error) { done(op.messages(), err) }
+	op.done = func(p store.Position, err error) { done(op.messages(), p, err) }
 	op.attempt()
 }
 
-func (s *Store) appendOne(ctx context.Context, a store.Append, done func(int, error)) {
-	s.Append(ctx, a, func(_ store.Position, err error) { done(1, err) })
+func (s *Store) appendOne(ctx context.Context, a store.Append, done func(int, store.Position, error)) {
+	s.Append(ctx, a, func(p store.Position, err error) { done(1, p, err) })
 }
 
 // moreSlots takes up to n places for appends in flight, as many as are free.
@@ -129,12 +129,23 @@ func (b *batch) send(op *operation, t target) {
 
 // stored tells the tails of this node what is stored, but for the first message, which the operation tells of.
 func (b *batch) stored(s *Store, broker string, res sent) {
-	now := time.Now().UnixMilli()
 	for i := len(b.ids) - 1; i > 0; i-- {
-		p := store.Position{Broker: broker, Partition: res.queue, Offset: res.offset + int64(i), Log: -1, Time: now}
-		if i < len(res.logs) {
-			p.Log = res.logs[i]
-		}
-		s.own.stored(b.ids[i], &b.appends[i], p)
+		s.own.stored(b.ids[i], &b.appends[i], res.position(broker, i))
 	}
+}
+
+// retained is the position of the last message of a batch of retained ones. A broker that does not tell the places of a batch in its log is
+// asked for it, because positions put retained values in order.
+func (b *batch) retained(op *operation, last store.Position) store.Position {
+	if last.Log >= 0 {
+		return op.timed(last)
+	}
+	at := store.Partition{Broker: last.Broker, ID: last.Partition}
+	found, err := op.s.ReadPartition(op.ctx, op.append.Topic, at, last.Offset, 1)
+	if err != nil || len(found.Records) == 0 || found.Records[0].Position.Offset != last.Offset {
+		op.s.log.Warn("the place of a retained message in the broker's log is not known, the broker did not tell it",
+			"topic", op.append.Topic, "broker", last.Broker, "error", err)
+		return last
+	}
+	return found.Records[0].Position
 }

@@ -132,7 +132,7 @@ func benchLane(b *testing.B, window int) {
 			err error
 		}
 		ch := make(chan outcome, 1)
-		s.AppendBatch(b.Context(), waiting[:n], func(n int, err error) { ch <- outcome{n, err} })
+		s.AppendBatch(b.Context(), waiting[:n], func(n int, _ store.Position, err error) { ch <- outcome{n, err} })
 		o := <-ch
 		require.NoError(b, o.err)
 		return o.n

@@ -34,6 +34,18 @@ type sent struct {
 	unsynced bool
 }
 
+// position is where the broker has stored a message of what was sent, by its index.
+func (s *sent) position(broker string, i int) store.Position {
+	p := store.Position{Broker: broker, Partition: s.queue, Offset: s.offset + int64(i), Log: -1, Time: time.Now().UnixMilli()}
+	switch {
+	case i == 0:
+		p.Log = s.log
+	case i < len(s.logs):
+		p.Log = s.logs[i]
+	}
+	return p
+}
+
 // sender sends one record once, and calls done exactly once, from any goroutine; done must not block. Refusals of the broker are
 // *sendError. There are two. Package remoting is the default: it puts what waits into one write and its headers into the form
 // that brokers read fastest, where rocketmq-client-go's producer writes each message in four pieces, which costs gateway and

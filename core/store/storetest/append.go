@@ -25,6 +25,7 @@ var appendCases = []testCase{
 	{"one key at a time keeps its order while many keys run", orderPerKey},
 	{"concurrent appends lose no index entry and keep the order of each publisher", concurrentAppends},
 	{"batches of a key keep their order, in all queues, while many keys run", batches},
+	{"a batch tells where its last message is stored", batchPositions},
 	{"a batch ends in front of what the store refuses", batchWithRefused},
 	{"a batch to an unknown topic fails with ErrUnknownTopic", batchUnknownTopic},
 	{"positions are unique and ordered in a partition", positions},
@@ -191,27 +192,36 @@ func concurrentAppends(t *testing.T, s *suite) {
 
 // putBatch appends a batch until all of it is stored, or something fails, and returns how much was stored before.
 func putBatch(ctx context.Context, st store.Store, batch []store.Append) (stored int, err error) {
+	stored, _, err = putBatchAt(ctx, st, batch)
+	return stored, err
+}
+
+// putBatchAt is putBatch, and returns by the index of a message where it is stored, as far as the store said.
+func putBatchAt(ctx context.Context, st store.Store, batch []store.Append) (stored int, at map[int]store.Position, err error) {
 	type result struct {
 		n   int
+		at  store.Position
 		err error
 	}
+	at = make(map[int]store.Position)
 	for stored < len(batch) {
 		done := make(chan result, 2)
-		st.AppendBatch(ctx, batch[stored:], func(n int, err error) { done <- result{n, err} })
+		st.AppendBatch(ctx, batch[stored:], func(n int, at store.Position, err error) { done <- result{n, at, err} })
 		select {
 		case r := <-done:
 			if r.n < 1 || r.n > len(batch)-stored {
-				return stored, fmt.Errorf("%d of %d were taken", r.n, len(batch)-stored)
+				return stored, at, fmt.Errorf("%d of %d were taken", r.n, len(batch)-stored)
 			}
 			if r.err != nil {
-				return stored, r.err
+				return stored, at, r.err
 			}
 			stored += r.n
+			at[stored-1] = r.at
 		case <-time.After(time.Minute):
-			return stored, errors.New("no callback within a minute")
+			return stored, at, errors.New("no callback within a minute")
 		}
 	}
-	return stored, nil
+	return stored, at, nil
 }
 
 // batches has records with one queue, with two, and with none, because stores may treat them in different ways.
@@ -261,6 +271,31 @@ func batches(t *testing.T, s *suite) {
 		}
 	}
 	requireEachOnceInOrder(t, s.drain(t, first, wildcard, 2*each, 32), 2, each)
+}
+
+// batchPositions has retained messages, because others are given a place that need not be exact.
+func batchPositions(t *testing.T, s *suite) {
+	first := s.newTopic(t)
+	for _, queues := range [][]string{{topic.Queue(first + "/x")}, {}} {
+		tail := s.tail(t, first)
+		batch := make([]store.Append, 50)
+		for i := range batch {
+			m := message(first+"/x", strconv.Itoa(i))
+			m.Retain = true
+			batch[i] = appendTo(m, queues...)
+		}
+		_, at, err := putBatchAt(s.ctx, s.Store, batch)
+		require.NoError(t, err)
+		require.NotEmpty(t, at)
+		for i, r := range tail.wait(t, s, len(batch)) {
+			require.Equal(t, strconv.Itoa(i), string(r.Payload))
+			if p, told := at[i]; told {
+				require.True(t, p.Same(r.Position), "message %d is at %+v, told was %+v", i, r.Position, p)
+				require.False(t, p.Before(r.Position) || r.Position.Before(p), "message %d is at %+v, told was %+v", i, r.Position, p)
+			}
+		}
+		require.Contains(t, at, len(batch)-1)
+	}
 }
 
 func batchWithRefused(t *testing.T, s *suite) {

@@ -199,9 +199,9 @@ func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Pos
 }
 
 // AppendBatch fails, or appends those in front of the first that is judged to fail.
-func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done func(int, error)) {
+func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done func(int, store.Position, error)) {
 	if err := f.get(&f.appends); err != nil {
-		done(len(batch), err)
+		done(len(batch), store.Position{}, err)
 		return
 	}
 	f.mu.Lock()
@@ -219,7 +219,7 @@ func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done fun
 				continue
 			}
 			if i == 0 {
-				done(1, err)
+				done(1, store.Position{}, err)
 				return
 			}
 			f.keepVerdict(m, err)
