@@ -367,7 +367,7 @@ func TestAReaderThatFallsOutOfTheWindowMissesNothing(t *testing.T) {
 	}
 	require.LessOrEqual(t, h.buffered.Load(), int64(2*maxEntries*recs[0].Size()))
 	require.Equal(t, ids(recs...), collect(t, slow, rs, n))
-	require.ElementsMatch(t, ids(recs...), collect(t, slow, ls, n), "each partition is read again in order")
+	require.Equal(t, slices.Sorted(slices.Values(ids(recs...))), slices.Sorted(slices.Values(collect(t, slow, ls, n))), "each is read again")
 }
 
 func TestALiveReaderThatIsTooFarBehindIsTold(t *testing.T) {
