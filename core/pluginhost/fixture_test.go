@@ -268,11 +268,10 @@ func exit(status int) {
 	os.Exit(status)
 }
 
-// install copies this test's binary into dir under a plugin's name.
+// install puts the plugins' binary into dir under a plugin's name.
 func install(t testing.TB, dir, name string) string {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
+	self := pluginBinary(t)
 	path := filepath.Join(dir, name)
 	if os.Link(self, path) == nil {
 		require.NoError(t, os.Chmod(path, 0o755))
@@ -290,12 +289,10 @@ func install(t testing.TB, dir, name string) string {
 	return path
 }
 
-// installVersion installs this test's binary as a plugin that says that it is of a version.
+// installVersion installs a plugin that says that it is of a version.
 func installVersion(t *testing.T, dir, name, version string) string {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	text, err := os.ReadFile(self)
+	text, err := os.ReadFile(pluginBinary(t))
 	require.NoError(t, err)
 	path := filepath.Join(dir, name)
 	// As an installer does: the file that runs is not written to, another one takes its name.

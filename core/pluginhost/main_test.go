@@ -5,19 +5,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// The test binary is its own set of plugins: copied under a name that begins with "plug-" it serves as that plugin. So the
-// plugins are real processes, are built with the same flags as the tests, and cost no extra build.
+// The test binary is its own set of plugins: under a name that begins with "plug-" it serves as that plugin. So the plugins are real
+// processes. They are built once more for that, without the race detector, because a process with it takes several times as long to
+// start, and the tests start hundreds.
 func TestMain(m *testing.M) {
 	name := filepath.Base(os.Args[0])
 	if strings.HasPrefix(name, "plug-") {
@@ -28,7 +32,36 @@ func TestMain(m *testing.M) {
 		hostUntilKilled()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if built.dir != "" {
+			_ = os.RemoveAll(built.dir)
+		}
+		os.Exit(code)
+	}))
+}
+
+// built is the binary that is installed as plugins; the first test that wants one builds it.
+var built struct {
+	once sync.Once
+	dir  string
+	text []byte
+	err  error
+}
+
+// pluginBinary returns the path of the binary that serves as every plugin.
+func pluginBinary(t testing.TB) string {
+	t.Helper()
+	built.once.Do(func() {
+		//nolint:usetesting // it outlives the first test that wants it; TestMain removes it
+		if built.dir, built.err = os.MkdirTemp("", "lmqgate-pluginhost-"); built.err != nil {
+			return
+		}
+		// Stripped, because the host reads the whole file at each start.
+		cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", filepath.Join(built.dir, "plugin"), ".")
+		built.text, built.err = cmd.CombinedOutput()
+	})
+	require.NoError(t, built.err, "%s", built.text)
+	return filepath.Join(built.dir, "plugin")
 }
 
 // hostUntilKilled is a gateway reduced to its plugin host: it starts the plugins in its working directory and prints their
