@@ -31,7 +31,7 @@ type Store interface {
 	TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error)
 }
 
-// Options configure a Cluster. All but the last four are required.
+// Options configure a Cluster. NodeID, Store, Ensure, Nodes and Yield are required.
 type Options struct {
 	NodeID string
 	Store  Store
@@ -42,6 +42,8 @@ type Options struct {
 	// Yield ends the connection of a claim that has lost its client id and puts its session away. ends: the session is over, because the
 	// newer one begins anew. It is called in a goroutine of its own, and the claim is released when it returns.
 	Yield func(ctx context.Context, cl *Claim, ends bool)
+	// Answer answers a question of another node; see Ask. It is called by several goroutines.
+	Answer func(ctx context.Context, from, subject string, body []byte) ([]byte, error)
 	// Unfenced is called when Fenced has become false again; it may be nil.
 	Unfenced func()
 	// Lease is how long a node is waited for that does not answer; 0: 10 s.
@@ -62,6 +64,8 @@ type Cluster struct {
 	began    time.Time
 	yields   chan struct{}
 	failures failures
+	asks     chan struct{}
+	answers  chan struct{}
 
 	ctx    context.Context //nolint:containedctx // ends the cluster's own goroutines
 	cancel context.CancelFunc
@@ -96,6 +100,9 @@ type Cluster struct {
 	asking map[*seat]string // seats whose holder was asked to yield to a waiter, and their client ids
 	putOff []later
 
+	questions map[string]*question
+	answering int
+
 	// fresh is when the last own letter was sent that was read; wasStale: Fenced was noticed.
 	fresh    time.Time
 	wasStale bool
@@ -112,7 +119,8 @@ func New(o Options) *Cluster {
 	c := &Cluster{o: o, log: o.Log, metrics: newMetrics(o.Registerer), instance: rand.Text()[:8], began: time.Now(),
 		yields: make(chan struct{}, yieldsMost), ready: make(chan struct{}), peers: map[string]*peer{}, gones: map[string]time.Time{},
 		members: []string{o.NodeID}, boxes: map[string]*box{}, claims: map[string]*Claim{}, pending: map[*Claim]struct{}{},
-		asking: map[*seat]string{}}
+		asking: map[*seat]string{}, questions: map[string]*question{}, asks: make(chan struct{}, asksMost),
+		answers: make(chan struct{}, answersMost)}
 	for b := range buckets {
 		c.owners[b] = o.NodeID
 	}

@@ -50,6 +50,7 @@ type member struct {
 	yielded []string
 	lost    map[*Claim]bool
 	hold    chan struct{} // yields wait for it
+	answers func(from, subject string, body []byte) ([]byte, error)
 }
 
 func inWorld(t *testing.T, f func(w *world)) {
@@ -110,7 +111,7 @@ func (w *world) begin(id string) *member {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return append([]string(nil), w.named...)
-	}, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }})
+	}, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }, Answer: n.answering})
 	require.NoError(w.t, n.Start(context.Background()))
 	w.nodes[id] = n
 	return n

@@ -167,7 +167,7 @@ func (c *Cluster) send(to string, l *letter) error {
 		return err // texts and numbers can always be encoded
 	}
 	for pause := retryPause; ; pause = min(2*pause, 2*time.Second) {
-		err := c.store(to, body)
+		err := c.store(c.ctx, to, body)
 		if err == nil {
 			c.failures.ok()
 			return nil
@@ -186,8 +186,8 @@ func (c *Cluster) send(to string, l *letter) error {
 	}
 }
 
-func (c *Cluster) store(to string, body []byte) error {
-	ctx, cancel := context.WithTimeout(c.ctx, letterTimeout)
+func (c *Cluster) store(ctx context.Context, to string, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, letterTimeout)
 	defer cancel()
 	if err := c.o.Ensure(ctx, Topic, topicQueues); err != nil {
 		return err
@@ -227,6 +227,12 @@ func (c *Cluster) receive(l *letter) {
 			if m := &l.Messages[i]; m.Kind == kindSelf && l.Instance == c.instance {
 				c.proven(time.Duration(m.Sent))
 			}
+		}
+		return
+	}
+	if l.talks() {
+		for i := range l.Messages {
+			c.handle(l.From, &l.Messages[i])
 		}
 		return
 	}
@@ -272,6 +278,10 @@ func (c *Cluster) handle(from string, m *message) {
 		c.told(from, m)
 	case kindPing:
 		c.post(from, message{Kind: kindPong})
+	case kindAsk:
+		c.asked(from, m)
+	case kindReply:
+		c.replied(from, m)
 	case kindBye:
 		c.left(from)
 	}

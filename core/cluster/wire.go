@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -23,14 +24,17 @@ const (
 	kindPong  = "pong"
 	kindSelf  = "self" // to oneself: proves that the inbox is read
 	kindBye   = "bye"  // to all: this node ends
+	kindAsk   = "ask"  // a question; see Ask
+	kindReply = "reply"
 )
 
 // message is one thing that a node tells another.
 type message struct {
 	Kind   string `json:"k"`
 	Client string `json:"c,omitempty"`
-	Claim  string `json:"i,omitempty"`
-	Order  int64  `json:"o,omitempty"`
+	// Claim is the id of a claim, or of a question.
+	Claim string `json:"i,omitempty"`
+	Order int64  `json:"o,omitempty"`
 	// Transient: the session ends with the connection, and is new. Fresh: it is new, so what there was ends.
 	Transient bool `json:"t,omitempty"`
 	Fresh     bool `json:"f,omitempty"`
@@ -49,6 +53,12 @@ type message struct {
 	Last    bool    `json:"l,omitempty"`
 	// Sent is a self message's time by the sender's clock, since the node began.
 	Sent int64 `json:"a,omitempty"`
+	// Subject and Body are a question. An answer has Body, the part Part of Parts and compressed as a whole, or Failure.
+	Subject string `json:"q,omitempty"`
+	Body    []byte `json:"d,omitempty"`
+	Part    int    `json:"p,omitempty"`
+	Parts   int    `json:"z,omitempty"`
+	Failure string `json:"x,omitempty"`
 }
 
 // wantsAnswer reports whether who is told this answers at once.
@@ -114,6 +124,11 @@ type letter struct {
 	From     string    `json:"f"`
 	Instance string    `json:"n"`
 	Messages []message `json:"m"`
+}
+
+// talks reports whether the letter has nothing but questions and answers: they say nothing about who is there.
+func (l *letter) talks() bool {
+	return !slices.ContainsFunc(l.Messages, func(m message) bool { return m.Kind != kindAsk && m.Kind != kindReply })
 }
 
 func (l *letter) encode() ([]byte, error) {
