@@ -13,7 +13,7 @@ import (
 )
 
 func newClientsCommand(app *app) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "clients", Short: "List, show and disconnect the clients of a running gateway"})
+	cmd := group(&cobra.Command{Use: "clients", Short: "List, show and disconnect the clients of a running cluster"})
 	cmd.AddCommand(newClientsListCommand(app), newClientsShowCommand(app), newClientsKickCommand(app))
 	return cmd
 }
@@ -22,7 +22,7 @@ func newClientsListCommand(app *app) *cobra.Command {
 	var state, prefix, user string
 	return listing[admin.Client]{
 		use: "list", short: "List clients, connected or sleeping",
-		long: "Lists the clients that are connected to the gateway, and with --state sleeping or all those whose session is kept while " +
+		long: "Lists the clients that are connected to any gateway of the cluster, and with --state sleeping or all those whose session is kept while " +
 			"they are away.",
 		path: "/api/v1/clients", key: "clients",
 		header: []any{"CLIENT", "USER", "STATE", "NODE", "PROTOCOL", "ADDRESS", "SINCE", "SUBSCRIPTIONS", "IN FLIGHT"},
@@ -84,6 +84,11 @@ func newClientsShowCommand(app *app) *cobra.Command {
 			if err := flags.call(cmd.Context(), http.MethodGet, "/api/v1/clients/"+url.PathEscape(args[0]), nil, &d); err != nil {
 				return err
 			}
+			missing := map[string]string{}
+			for _, u := range d.Unanswered {
+				missing[u.Node] = u.Error
+			}
+			reportMissing(cmd, missing)
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), d)
 			}
@@ -129,7 +134,7 @@ func sessionOf(c admin.Client) string {
 func newClientsKickCommand(app *app) *cobra.Command {
 	var flags adminFlags
 	cmd := &cobra.Command{
-		Use: "kick CLIENT-ID", Short: "Close a client's connection; its session stays", Args: wantArgs("CLIENT-ID"),
+		Use: "kick CLIENT-ID", Short: "Close a client's connection, on whichever gateway it is; its session stays", Args: wantArgs("CLIENT-ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return flags.call(cmd.Context(), http.MethodPost, "/api/v1/clients/"+url.PathEscape(args[0])+"/kick", nil, nil)
 		},
@@ -141,7 +146,7 @@ func newClientsKickCommand(app *app) *cobra.Command {
 func newSubscriptionsCommand(app *app) *cobra.Command {
 	var client, matching string
 	return listing[admin.Subscription]{
-		use: "subscriptions", short: "List the subscriptions of connected clients, or of one client",
+		use: "subscriptions", short: "List the subscriptions of connected clients of the cluster, or of one client",
 		path: "/api/v1/subscriptions", key: "subscriptions",
 		header: []any{"CLIENT", "FILTER", "QOS"},
 		row:    func(s admin.Subscription) []any { return []any{s.ClientID, s.Filter, s.QoS} },

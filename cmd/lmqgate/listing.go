@@ -3,12 +3,16 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/admin"
 )
 
 // listing is a command that prints what a list of the admin API holds.
@@ -29,7 +33,7 @@ const pageSize = 1000
 
 // command makes the command. It prints a table, or JSON with -o json; --limit bounds how much.
 func (l listing[T]) command(app *app) *cobra.Command {
-	var admin adminFlags
+	var flags adminFlags
 	var form output
 	var limit int
 	cmd := &cobra.Command{Use: l.use, Short: l.short, Long: l.long, Args: wantArgs(),
@@ -41,15 +45,16 @@ func (l listing[T]) command(app *app) *cobra.Command {
 			if limit < 0 {
 				return usagef("--limit wants 0 (all) or more, not %d", limit)
 			}
-			c, err := admin.client()
+			c, err := flags.client()
 			if err != nil {
 				return err
 			}
 			items := []T{}
 			more, after := true, ""
+			missing := map[string]string{}
 			for more && (limit == 0 || len(items) < limit) {
 				var some []T
-				if some, after, err = l.page(cmd, c, limit-len(items), after); err != nil {
+				if some, after, err = l.page(cmd, c, limit-len(items), after, missing); err != nil {
 					return fmt.Errorf("list %s: %w", l.key, err)
 				}
 				items, more = append(items, some...), after != ""
@@ -57,6 +62,7 @@ func (l listing[T]) command(app *app) *cobra.Command {
 			if limit > 0 && len(items) > limit {
 				items = items[:limit]
 			}
+			reportMissing(cmd, missing)
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), items)
 			}
@@ -66,7 +72,7 @@ func (l listing[T]) command(app *app) *cobra.Command {
 			}
 			return printTable(cmd, l.header, rows)
 		}}
-	admin.register(cmd, app)
+	flags.register(cmd, app)
 	form.register(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 0, "print `N` at most; 0: all")
 	if l.flags != nil {
@@ -75,8 +81,9 @@ func (l listing[T]) command(app *app) *cobra.Command {
 	return cmd
 }
 
-// page asks for one page, of up to wanted items where that is above 0.
-func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after string) (items []T, next string, err error) {
+// page asks for one page, of up to wanted items where that is above 0. It notes in missing which nodes did not answer, and why.
+func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after string, missing map[string]string,
+) (items []T, next string, err error) {
 	q := url.Values{}
 	size := pageSize
 	if wanted > 0 {
@@ -101,7 +108,21 @@ func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after s
 	if more, ok := reply["next"]; ok {
 		err = json.Unmarshal(more, &next)
 	}
+	if others, ok := reply["unanswered"]; ok && err == nil {
+		var list []admin.Unanswered
+		err = json.Unmarshal(others, &list)
+		for _, u := range list {
+			missing[u.Node] = u.Error
+		}
+	}
 	return items, next, err
+}
+
+// reportMissing says which nodes did not answer: what is printed lacks what they know.
+func reportMissing(cmd *cobra.Command, missing map[string]string) {
+	for _, node := range slices.Sorted(maps.Keys(missing)) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "lmqgate: node %s did not answer, so what it knows is missing: %s\n", node, missing[node])
+	}
 }
 
 // printTable prints rows below a header, in columns.

@@ -86,7 +86,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newRetainedCommand(app),
 		newRecentCommand(app),
 		newNodesCommand(app),
-		newDrainCommand(app),
+		newDrainCommand(app), newRebalanceCommand(app),
 		newLogLevelCommand(app),
 		newCredentialsCommand(app),
 		newPubCommand(app),

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -12,13 +13,16 @@ import (
 func newNodesCommand(app *app) *cobra.Command {
 	return listing[admin.Node]{
 		use: "nodes", short: "List the gateways of the cluster that live", path: "/api/v1/nodes", key: "nodes", whole: true,
-		header: []any{"NODE", "STARTED", "NOTE"},
+		header: []any{"NODE", "VERSION", "STATE", "CONNECTIONS", "STARTED", "NOTE"},
 		row: func(n admin.Node) []any {
-			note := ""
+			note, connections := n.Error, "-"
 			if n.Self {
 				note = "answers"
 			}
-			return []any{n.ID, when(n.Started), dash(note)}
+			if n.Connections != nil {
+				connections = strconv.Itoa(*n.Connections)
+			}
+			return []any{n.ID, dash(n.Version), dash(n.State), connections, when(n.Started), dash(note)}
 		},
 	}.command(app)
 }

@@ -6,29 +6,58 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/admin"
 )
 
 func newSessionsCommand(app *app) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "sessions", Short: "End sessions of a running gateway"})
-	cmd.AddCommand(newSessionsEndCommand(app))
+	cmd := group(&cobra.Command{Use: "sessions", Short: "List and end the sessions of a running cluster"})
+	cmd.AddCommand(newSessionsListCommand(app), newSessionsEndCommand(app))
 	return cmd
 }
 
+func newSessionsListCommand(app *app) *cobra.Command {
+	var state, prefix, user string
+	return listing[admin.Session]{
+		use: "list", short: "List the sessions that are kept while their clients are away",
+		path: "/api/v1/sessions", key: "sessions",
+		header: []any{"CLIENT", "USER", "STATE", "NODE", "SINCE", "CREATED", "EXPIRES"},
+		row: func(s admin.Session) []any {
+			expires := when(s.Expires)
+			if s.Expiry < 0 {
+				expires = "never"
+			}
+			return []any{s.ClientID, dash(s.Username), stateOf(admin.Client{Connected: s.Connected}), dash(s.Node), when(s.Since),
+				when(s.Created), expires}
+		},
+		query: func(q url.Values) {
+			q.Set("state", state)
+			q.Set("prefix", prefix)
+			q.Set("username", user)
+		},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&state, "state", "all", "which: connected, sleeping or all")
+			cmd.Flags().StringVar(&prefix, "prefix", "", "only client ids that begin with `TEXT`")
+			cmd.Flags().StringVar(&user, "user", "", "only sessions of the user `NAME`")
+		},
+	}.command(app)
+}
+
 func newSessionsEndCommand(app *app) *cobra.Command {
-	var admin adminFlags
+	var flags adminFlags
 	cmd := &cobra.Command{
 		Use:   "end CLIENT-ID",
 		Short: "End a session for good, whoever it belongs to",
-		Long: "Closes the client's connection if it is connected to this node, and removes its session with its subscriptions and what waits for it.\n" +
+		Long: "Closes the client's connection on whichever gateway it is, and removes its session with its subscriptions and what waits for it.\n" +
 			"The client id is free then: whoever connects with it next has it.",
 		Args: wantArgs("CLIENT-ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := admin.call(cmd.Context(), http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]), nil, nil); err != nil {
+			if err := flags.call(cmd.Context(), http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]), nil, nil); err != nil {
 				return fmt.Errorf("end session %q: %w", args[0], err)
 			}
 			return nil
 		},
 	}
-	admin.register(cmd, app)
+	flags.register(cmd, app)
 	return cmd
 }

@@ -14,11 +14,10 @@ type conflict struct{ error }
 func (c conflict) Is(target error) bool { return target == ErrConflict }
 func (c conflict) Unwrap() error        { return c.error }
 
-// Backend is the node, as the API sees it. Lists are in order of their keys; next is the key after which the list goes on, empty at
-// its end.
+// Backend is the node, as the API sees it. What is about clients is for the whole cluster; see Unanswered.
 type Backend interface {
 	Info() Info
-	Nodes() []Node
+	Nodes(ctx context.Context) []Node
 	Plugins() []Plugin
 	// ReloadPlugins reads the configuration again and swaps plugins. What it returns with an error is told, too.
 	ReloadPlugins(ctx context.Context, name string, force bool) (Reloaded, error)
@@ -29,17 +28,20 @@ type Backend interface {
 
 	// Drain asks the node to move its clients off, evenly over a time, and to end.
 	Drain(over time.Duration) error
+	// Rebalance makes nodes send their surplus of clients to the others.
+	Rebalance(ctx context.Context, r RebalanceRequest) (Rebalanced, error)
 
 	Topics(ctx context.Context) ([]Topic, error)
 	CreateTopic(ctx context.Context, name string, queues int) (Topic, error)
 	DeleteTopic(ctx context.Context, name string) error
 
-	Clients(ctx context.Context, q ClientQuery) (clients []Client, next string, err error)
+	Clients(ctx context.Context, q ClientQuery) (List[Client], error)
 	Client(ctx context.Context, id string) (ClientDetail, error)
 	Kick(ctx context.Context, clientID string) error
+	Sessions(ctx context.Context, q SessionQuery) (List[Session], error)
 	// EndSession ends a session for good, with its connection.
 	EndSession(ctx context.Context, clientID string) error
-	Subscriptions(ctx context.Context, q SubscriptionQuery) (subscriptions []Subscription, next string, err error)
+	Subscriptions(ctx context.Context, q SubscriptionQuery) (List[Subscription], error)
 
 	// Bans are who is kept out, the first that ends first.
 	Bans() []Ban
@@ -52,6 +54,21 @@ type Backend interface {
 	Publish(ctx context.Context, m Message) error
 	Retained(ctx context.Context, filter string, p Page) (messages []RetainedMessage, next string, err error)
 	RetainedMessage(ctx context.Context, topic string) (Message, error)
+}
+
+// List is a page of a list over the whole cluster, in order of its keys.
+type List[T any] struct {
+	Items []T
+	// Next is the key after which the list goes on, empty at its end.
+	Next string
+	// Unanswered are nodes whose part is missing.
+	Unanswered []Unanswered
+}
+
+// Unanswered is a node that did not answer, so that what it knows is missing.
+type Unanswered struct {
+	Node  string `json:"node"`
+	Error string `json:"error"`
 }
 
 // Info describes the node.
@@ -82,6 +99,11 @@ type Node struct {
 	Started  time.Time         `json:"started"`
 	Info     map[string]string `json:"info,omitempty"`
 	Self     bool              `json:"self" doc:"True for the node that answers."`
+	// What the node says of itself; empty where it does not answer.
+	Version     string `json:"version,omitempty"`
+	State       string `json:"state,omitempty" enum:"ready,draining,waiting" doc:"waiting: for a service, or to be started."`
+	Connections *int   `json:"connections,omitempty"`
+	Error       string `json:"error,omitempty" doc:"Why the node does not answer the one that was asked."`
 }
 
 // Plugin describes a plugin and its process.
@@ -122,12 +144,12 @@ type Client struct {
 	Connected     bool      `json:"connected"`
 	Node          string    `json:"node,omitempty" doc:"Where it is, or was last, connected."`
 	Protocol      string    `json:"protocol,omitempty"`
-	RemoteAddress string    `json:"remote_address,omitempty" doc:"While it is connected to the node that answers."`
-	Listener      string    `json:"listener,omitempty" doc:"While it is connected to the node that answers."`
-	Since         time.Time `json:"since" doc:"When it connected; of a sleeping session, when it disconnected."`
+	RemoteAddress string    `json:"remote_address,omitempty" doc:"While it is connected."`
+	Listener      string    `json:"listener,omitempty" doc:"While it is connected."`
+	Since         time.Time `json:"since,omitzero" doc:"When it connected; of a sleeping session, when it disconnected. Missing where its node ended before it could note that."`
 	Durable       bool      `json:"durable" doc:"Whether its session outlives the connection."`
 	Expiry        int64     `json:"expiry_seconds" doc:"How long the session outlives its connection; -1 for ever."`
-	Subscriptions *int      `json:"subscriptions,omitempty" doc:"While it is connected to the node that answers; GET /api/v1/clients/{id} has those of others."`
+	Subscriptions *int      `json:"subscriptions,omitempty" doc:"While it is connected; GET /api/v1/clients/{id} has those of sleeping sessions."`
 	InFlight      int       `json:"in_flight" doc:"QoS 1 and 2 messages that were sent and are not acknowledged."`
 	Delivered     uint64    `json:"delivered" doc:"Messages sent since it connected."`
 }
@@ -165,6 +187,52 @@ type ClientDetail struct {
 	Client
 	Backlog int64     `json:"backlog" doc:"The sum over its subscriptions; what two of them bring counts twice."`
 	Queues  []Backlog `json:"subscriptions_detail"`
+	// Unanswered are nodes where it may be connected as well.
+	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: the client may be connected there."`
+}
+
+// Session is a session that outlives its connection.
+type Session struct {
+	ClientID  string    `json:"client_id"`
+	Username  string    `json:"username,omitempty"`
+	Connected bool      `json:"connected"`
+	Node      string    `json:"node,omitempty" doc:"Where its client is, or was last, connected."`
+	Created   time.Time `json:"created"`
+	Since     time.Time `json:"since,omitzero" doc:"When its client connected, or disconnected."`
+	Expiry    int64     `json:"expiry_seconds" doc:"How long it outlives its connection; -1 for ever."`
+	Expires   time.Time `json:"expires,omitzero" doc:"When it ends if its client does not come back."`
+}
+
+// SessionQuery says which sessions are asked for.
+type SessionQuery struct {
+	Page
+	Prefix   string // of the client id
+	Username string // exactly; empty: any
+	State    string // "connected", "sleeping", or "all"
+}
+
+// RebalanceRequest says which nodes are to send clients to the others.
+type RebalanceRequest struct {
+	// Node is the only one that does; empty: every node that has more than its share.
+	Node string
+	// Keep is how many clients a node keeps; below 0: the average of the nodes that are ready.
+	Keep int
+	// Rate is how many clients a node sends off in a second.
+	Rate int
+}
+
+// Rebalanced says what nodes have begun to do.
+type Rebalanced struct {
+	Moves      []Move       `json:"moves"`
+	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: they are left as they are."`
+}
+
+// Move is what one node does of it.
+type Move struct {
+	Node        string `json:"node"`
+	Connections int    `json:"connections" doc:"Before."`
+	Keep        int    `json:"keep"`
+	Moves       int    `json:"moves" doc:"How many clients it sends to the others."`
 }
 
 // ClientQuery says which clients are asked for.

@@ -15,8 +15,21 @@ type clientsInput struct {
 }
 
 type clientsBody struct {
-	Clients []Client `json:"clients"`
-	Next    string   `json:"next,omitempty"`
+	Clients    []Client     `json:"clients"`
+	Next       string       `json:"next,omitempty"`
+	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: what they know is missing."`
+}
+
+type sessionsInput struct {
+	PageInput
+	Prefix   string `query:"prefix" doc:"Only client ids that begin with this."`
+	Username string `query:"username" doc:"Only sessions of this user."`
+	State    string `query:"state" enum:"connected,sleeping,all" default:"all" doc:"sleeping: the client is away."`
+}
+
+type sessionsBody struct {
+	Sessions []Session `json:"sessions"`
+	Next     string    `json:"next,omitempty"`
 }
 
 type subscriptionsInput struct {
@@ -28,6 +41,7 @@ type subscriptionsInput struct {
 type subscriptionsBody struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 	Next          string         `json:"next,omitempty"`
+	Unanswered    []Unanswered   `json:"unanswered,omitempty" doc:"Nodes that did not answer: what they know is missing."`
 }
 
 type recentBody struct {
@@ -40,13 +54,22 @@ type clientInput struct {
 
 // registerClients registers what is about clients, their sessions and subscriptions.
 func registerClients(api huma.API, b Backend) {
-	huma.Register(api, operation("list-clients", http.MethodGet, "/clients", "clients", "List clients"),
+	huma.Register(api, operation("list-clients", http.MethodGet, "/clients", "clients", "List clients of the whole cluster"),
 		func(ctx context.Context, in *clientsInput) (*body[clientsBody], error) {
-			list, next, err := b.Clients(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
+			list, err := b.Clients(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
 			if err != nil {
 				return nil, failed(err)
 			}
-			return &body[clientsBody]{clientsBody{notNil(list), next}}, nil
+			return &body[clientsBody]{clientsBody{notNil(list.Items), list.Next, list.Unanswered}}, nil
+		})
+	huma.Register(api, operation("list-sessions", http.MethodGet, "/sessions", "clients",
+		"List the sessions that outlive their connections"),
+		func(ctx context.Context, in *sessionsInput) (*body[sessionsBody], error) {
+			list, err := b.Sessions(ctx, SessionQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
+			if err != nil {
+				return nil, failed(err)
+			}
+			return &body[sessionsBody]{sessionsBody{notNil(list.Items), list.Next}}, nil
 		})
 	huma.Register(api, operation("get-client", http.MethodGet, "/clients/{id}", "clients",
 		"Describe a client, connected or sleeping, and how far it is behind in each subscription"),
@@ -71,16 +94,16 @@ func registerClients(api huma.API, b Backend) {
 			return &noContent{}, nil
 		})
 	}
-	do(operation("kick-client", http.MethodPost, "/clients/{id}/kick", "clients", "Close a client's connection; its session stays"), b.Kick)
+	do(operation("kick-client", http.MethodPost, "/clients/{id}/kick", "clients", "Close a client's connection, on whichever node it is; its session stays"), b.Kick)
 	do(operation("end-session", http.MethodDelete, "/sessions/{id}", "clients", "End a session for good, with its connection"),
 		b.EndSession)
 	huma.Register(api, operation("list-subscriptions", http.MethodGet, "/subscriptions", "clients",
 		"List the subscriptions of connected clients, or of one client"),
 		func(ctx context.Context, in *subscriptionsInput) (*body[subscriptionsBody], error) {
-			list, next, err := b.Subscriptions(ctx, SubscriptionQuery{Page: in.page(), ClientID: in.ClientID, Matching: in.Matching})
+			list, err := b.Subscriptions(ctx, SubscriptionQuery{Page: in.page(), ClientID: in.ClientID, Matching: in.Matching})
 			if err != nil {
 				return nil, failed(err)
 			}
-			return &body[subscriptionsBody]{subscriptionsBody{notNil(list), next}}, nil
+			return &body[subscriptionsBody]{subscriptionsBody{notNil(list.Items), list.Next, list.Unanswered}}, nil
 		})
 }

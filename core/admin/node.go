@@ -79,6 +79,14 @@ type drainInput struct {
 	}
 }
 
+type rebalanceInput struct {
+	Body struct {
+		Node string `json:"node,omitempty" doc:"Only this node; empty: every node that has more than its share."`
+		Keep *int   `json:"keep,omitempty" minimum:"0" doc:"How many clients it keeps; not given: the average of the nodes that are ready."`
+		Rate int    `json:"rate,omitempty" minimum:"1" maximum:"10000" default:"50" doc:"How many clients a node sends off in a second."`
+	}
+}
+
 type reloadInput struct {
 	Body *struct {
 		Name  string `json:"name,omitempty" doc:"Only this plugin, and nothing else; empty for all that changed."`
@@ -94,8 +102,8 @@ func registerNode(api huma.API, b Backend) {
 	huma.Register(api, operation("get-info", http.MethodGet, "/info", "node", "Describe this node"),
 		func(context.Context, *struct{}) (*body[Info], error) { return &body[Info]{b.Info()}, nil })
 	huma.Register(api, operation("list-nodes", http.MethodGet, "/nodes", "node", "List the nodes that live"),
-		func(context.Context, *struct{}) (*body[nodesBody], error) {
-			return &body[nodesBody]{nodesBody{notNil(b.Nodes())}}, nil
+		func(ctx context.Context, _ *struct{}) (*body[nodesBody], error) {
+			return &body[nodesBody]{nodesBody{notNil(b.Nodes(ctx))}}, nil
 		})
 	huma.Register(api, operation("get-config", http.MethodGet, "/config", "node", "Show the configuration in force, without secrets"),
 		func(context.Context, *struct{}) (*body[map[string]any], error) {
@@ -119,6 +127,20 @@ func registerNode(api huma.API, b Backend) {
 			return nil, failed(err)
 		}
 		return &noContent{}, nil
+	})
+	rebalance := operation("rebalance", http.MethodPost, "/rebalance", "node", "Send clients of nodes that have too many to the others")
+	rebalance.DefaultStatus = http.StatusAccepted
+	huma.Register(api, rebalance, func(ctx context.Context, in *rebalanceInput) (*body[Rebalanced], error) {
+		r := RebalanceRequest{Node: in.Body.Node, Keep: -1, Rate: in.Body.Rate}
+		if in.Body.Keep != nil {
+			r.Keep = *in.Body.Keep
+		}
+		done, err := b.Rebalance(ctx, r)
+		if err != nil {
+			return nil, failed(err)
+		}
+		done.Moves = notNil(done.Moves)
+		return &body[Rebalanced]{done}, nil
 	})
 	huma.Register(api, operation("list-plugins", http.MethodGet, "/plugins", "plugins", "List the plugins that run"),
 		func(context.Context, *struct{}) (*body[pluginsBody], error) {

@@ -43,9 +43,9 @@ func (b *backend) DeleteTopic(_ context.Context, name string) error {
 	return b.err
 }
 
-func (*backend) Plugins() []Plugin { return []Plugin{{Name: "auth-hmac"}} }
-func (*backend) Nodes() []Node     { return []Node{{ID: "node"}} }
-func (*backend) Info() Info        { return Info{Node: "node"} }
+func (*backend) Plugins() []Plugin            { return []Plugin{{Name: "auth-hmac"}} }
+func (*backend) Nodes(context.Context) []Node { return []Node{{ID: "node"}} }
+func (*backend) Info() Info                   { return Info{Node: "node"} }
 func (*backend) Configuration() map[string]any {
 	return map[string]any{"log": map[string]any{"level": "info"}}
 }
@@ -56,9 +56,19 @@ func (b *backend) SetLogLevel(level string) error {
 	return b.err
 }
 
-func (b *backend) Clients(_ context.Context, q ClientQuery) ([]Client, string, error) {
+func (b *backend) Clients(_ context.Context, q ClientQuery) (List[Client], error) {
 	b.note("clients %+v", q)
-	return []Client{{ClientID: "c"}}, "c", b.err
+	return List[Client]{[]Client{{ClientID: "c"}}, "c", []Unanswered{{"other", "it is away"}}}, b.err
+}
+
+func (b *backend) Sessions(_ context.Context, q SessionQuery) (List[Session], error) {
+	b.note("sessions %+v", q)
+	return List[Session]{Items: []Session{{ClientID: "c"}}}, b.err
+}
+
+func (b *backend) Rebalance(_ context.Context, r RebalanceRequest) (Rebalanced, error) {
+	b.note("rebalance %+v", r)
+	return Rebalanced{}, b.err
 }
 
 func (b *backend) Client(_ context.Context, id string) (ClientDetail, error) {
@@ -66,9 +76,9 @@ func (b *backend) Client(_ context.Context, id string) (ClientDetail, error) {
 	return ClientDetail{Client: Client{ClientID: id}, Backlog: 7}, b.err
 }
 
-func (b *backend) Subscriptions(_ context.Context, q SubscriptionQuery) ([]Subscription, string, error) {
+func (b *backend) Subscriptions(_ context.Context, q SubscriptionQuery) (List[Subscription], error) {
 	b.note("subscriptions %+v", q)
-	return []Subscription{{ClientID: "c", Filter: "T/#"}}, "", b.err
+	return List[Subscription]{Items: []Subscription{{ClientID: "c", Filter: "T/#"}}}, b.err
 }
 
 func (b *backend) Bans() []Ban { return []Ban{{Kind: "address", Name: "192.0.2.1/32", Reason: "why"}} }
@@ -219,6 +229,7 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
+		"GET /api/v1/sessions", "POST /api/v1/rebalance",
 		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/clients/c", "GET /api/v1/config", "PUT /api/v1/log-level", "POST /api/v1/publish",
 		"GET /api/v1/bans", "POST /api/v1/bans", "DELETE /api/v1/bans/client/c",
 		"GET /api/v1/retained", "DELETE /api/v1/retained/message?topic=T", "GET /api/v1/nothing", "PUT /api/v1/topics",
@@ -295,6 +306,10 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/clients", status: 200, answer: `"next":"c"`, asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected}"},
 		{call: "GET /api/v1/clients?limit=5&after=b&prefix=c&username=u&state=all", status: 200, answer: `"client_id":"c"`,
 			asked: "clients {Page:{After:b Limit:5} Prefix:c Username:u State:all}"},
+		{call: "GET /api/v1/clients", status: 200, answer: `"unanswered":[{"node":"other","error":"it is away"}]`,
+			asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected}"},
+		{call: "GET /api/v1/sessions?prefix=c", status: 200, answer: `"sessions":[{"client_id":"c"`,
+			asked: "sessions {Page:{After: Limit:1000} Prefix:c Username: State:all}"},
 		{call: "GET /api/v1/clients?limit=0", status: 400, answer: "limit"},
 		{call: "GET /api/v1/clients?limit=10001", status: 400, answer: "limit"},
 		{call: "GET /api/v1/clients?state=gone", status: 400, answer: "state"},
@@ -306,6 +321,10 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "POST /api/v1/drain", body: `{"seconds": 30}`, status: 202, asked: "drain 30s"},
 		{call: "POST /api/v1/drain", body: `{"seconds": 3601}`, status: 400, answer: "seconds"},
 		{call: "POST /api/v1/drain", body: `{"seconds": 1}`, b: backend{err: conflict}, status: 409, answer: "why", asked: "drain 1s"},
+		{call: "POST /api/v1/rebalance", body: `{}`, status: 202, answer: `{"moves":[]}`, asked: "rebalance {Node: Keep:-1 Rate:50}"},
+		{call: "POST /api/v1/rebalance", body: `{"node": "n", "keep": 0, "rate": 7}`, status: 202, asked: "rebalance {Node:n Keep:0 Rate:7}"},
+		{call: "POST /api/v1/rebalance", body: `{"rate": 0}`, status: 400, answer: "rate"},
+		{call: "POST /api/v1/rebalance", body: `{}`, b: backend{err: conflict}, status: 409, answer: "why", asked: "rebalance {Node: Keep:-1 Rate:50}"},
 		{call: "GET /api/v1/recent", status: 200, answer: `"kind":"refused"`},
 		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":[{"id":"node"`},
 		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":[{"name":"auth-hmac"`},

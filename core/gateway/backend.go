@@ -83,13 +83,32 @@ func (b *backend) ReloadPlugins(ctx context.Context, name string, force bool) (a
 	return b.g.Reload(ctx, name, force)
 }
 
-// Nodes describes the nodes that are alive.
-func (b *backend) Nodes() []admin.Node {
-	nodes := b.g.meta.Nodes()
-	out := make([]admin.Node, 0, len(nodes))
-	for _, n := range nodes {
-		out = append(out, admin.Node{ID: n.ID, Instance: n.Instance, Started: n.Started, Info: n.Info, Self: n.Self})
+// Nodes describes the nodes that are alive: those that the metadata names, and those that answer.
+func (b *backend) Nodes(ctx context.Context) []admin.Node {
+	states := map[string]nodeState{b.g.id: b.state()}
+	answers, missing := ask[nodeState](ctx, b.g.cluster, askNode, nil)
+	for _, a := range answers {
+		states[a.node] = a.what
 	}
+	var out []admin.Node
+	for _, n := range b.g.meta.Nodes() {
+		made := admin.Node{ID: n.ID, Instance: n.Instance, Started: n.Started, Info: n.Info, Self: n.Self}
+		if s, ok := states[n.ID]; ok {
+			made.Version, made.State, made.Connections = s.Version, s.State, &s.Connections
+			delete(states, n.ID)
+		}
+		for _, m := range missing {
+			if m.Node == n.ID {
+				made.Error = m.Error
+			}
+		}
+		out = append(out, made)
+	}
+	for id, s := range states { // not yet in the metadata
+		out = append(out, admin.Node{ID: id, Started: s.Started, Self: id == b.g.id, Version: s.Version, State: s.State,
+			Connections: &s.Connections})
+	}
+	slices.SortFunc(out, func(a, b admin.Node) int { return strings.Compare(a.ID, b.ID) })
 	return out
 }
 

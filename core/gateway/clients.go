@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,62 +13,93 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
-	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// firstOf keeps the first n of a list by key, whatever the order in which they come.
-type firstOf[T any] struct {
-	n    int
-	key  func(T) string
-	list []T // sorted; one more than n where there are more
+// Clients lists clients of the cluster: those that are connected, as their nodes say, and those whose session the metadata has.
+func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) (admin.List[admin.Client], error) {
+	l := clientList{q: q, began: time.Now(), alive: b.g.alive, answered: map[string]bool{b.g.id: true}}
+	if q.State != "sleeping" { // those are in the metadata
+		l.parts = append(l.parts, b.clientsHere(q))
+		answers, missing := ask[part[admin.Client]](ctx, b.g.cluster, askClients, q)
+		for _, a := range answers {
+			l.parts = append(l.parts, a.what)
+			l.answered[a.node] = true
+		}
+		l.missing = missing
+	}
+	return l.page(func(f func(*meta.Session) error) error { return b.g.meta.EachSessionState(ctx, f) })
 }
 
-// add adds an item, unless n others come before it.
-func (f *firstOf[T]) add(item T) {
-	at, _ := slices.BinarySearchFunc(f.list, f.key(item), func(have T, key string) int { return strings.Compare(f.key(have), key) })
-	if at > f.n {
-		return
-	}
-	f.list = slices.Insert(f.list, at, item)
-	if len(f.list) > f.n+1 {
-		f.list = f.list[:f.n+1]
-	}
-}
-
-// page returns the items, and the key after which the list goes on.
-func (f *firstOf[T]) page() (list []T, next string) {
-	if len(f.list) <= f.n {
-		return f.list, ""
-	}
-	return f.list[:f.n], f.key(f.list[f.n-1])
-}
-
-// Clients lists clients: those connected to this node, and those whose session the metadata has.
-func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) ([]admin.Client, string, error) {
-	wanted := func(id, username string) bool {
-		return id > q.After && strings.HasPrefix(id, q.Prefix) && (q.Username == "" || q.Username == username)
-	}
-	found := &firstOf[admin.Client]{n: q.Limit, key: func(c admin.Client) string { return c.ClientID }}
-	here := make(map[string]bool)
+// clientsHere lists the clients that are connected to this node.
+func (b *backend) clientsHere(q admin.ClientQuery) part[admin.Client] {
+	found := &firstOf[admin.Client]{n: q.Limit, key: clientKey}
 	for _, c := range b.g.sessions.Clients() {
-		here[c.ClientID] = true
-		if q.State != "sleeping" && wanted(c.ClientID, c.Username) {
+		if wanted(q, c.ClientID, c.Username) {
 			found.add(b.connected(&c))
 		}
 	}
-	err := b.g.meta.EachSessionState(ctx, func(rec *meta.Session) error {
+	return found.part()
+}
+
+func clientKey(c admin.Client) string { return c.ClientID }
+
+func wanted(q admin.ClientQuery, id, username string) bool {
+	return id > q.After && strings.HasPrefix(id, q.Prefix) && (q.Username == "" || q.Username == username)
+}
+
+// clientList is a list of clients that is being put together.
+type clientList struct {
+	q        admin.ClientQuery
+	began    time.Time
+	parts    []part[admin.Client] // of the nodes that answered
+	answered map[string]bool      // which those are
+	missing  []admin.Unanswered
+	alive    func(node string) bool
+}
+
+// page makes a page of the nodes' parts and the records.
+func (l *clientList) page(records func(func(*meta.Session) error) error) (admin.List[admin.Client], error) {
+	end := endOf(l.parts)
+	live := make(map[string]admin.Client)
+	for _, p := range l.parts {
+		for _, c := range p.Items {
+			// A client that is moving is on two nodes for a moment.
+			if other, twice := live[c.ClientID]; within(c.ClientID, end) && (!twice || other.Since.Before(c.Since)) {
+				live[c.ClientID] = c
+			}
+		}
+	}
+	found := &firstOf[admin.Client]{n: l.q.Limit, key: clientKey}
+	for _, c := range live {
+		found.add(c)
+	}
+	err := records(func(rec *meta.Session) error {
+		if _, is := live[rec.ClientID]; is || !within(rec.ClientID, end) || !wanted(l.q, rec.ClientID, rec.Username) {
+			return nil
+		}
 		c := recorded(rec)
-		fits := q.State == "all" || c.Connected == (q.State == "connected")
-		if !here[rec.ClientID] && fits && wanted(rec.ClientID, rec.Username) {
+		if c.Connected && l.isStale(rec) {
+			c.Connected, c.Since = false, time.Time{}
+		}
+		if l.q.State == "all" || c.Connected == (l.q.State == "connected") {
 			found.add(c)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, "", err
+	p := found.part()
+	if p.Next == "" {
+		p.Next = end
 	}
-	list, next := found.page()
-	return list, next, nil
+	return admin.List[admin.Client]{Items: p.Items, Next: p.Next, Unanswered: l.missing}, err
+}
+
+// isStale reports whether a record says that a client is connected that is not: its node ended before it could note that, or has said
+// otherwise.
+func (l *clientList) isStale(rec *meta.Session) bool {
+	if len(l.parts) > 0 && l.answered[rec.Node] {
+		return rec.Connected.Before(l.began)
+	}
+	return !l.alive(rec.Node)
 }
 
 // connected describes a client that is connected to this node.
@@ -96,59 +128,132 @@ func expirySeconds(d time.Duration) int64 {
 
 // Client describes one client, and how far it is behind.
 func (b *backend) Client(ctx context.Context, id string) (admin.ClientDetail, error) {
-	var out admin.ClientDetail
-	live, here := b.g.sessions.Client(id)
-	rec, err := b.g.meta.LoadSession(ctx, id)
-	switch {
-	case err != nil:
-		return out, err
-	case !here && rec == nil:
-		return out, noClient(id)
-	case here:
-		out.Client = b.connected(&live)
-	default:
-		out.Client = recorded(rec)
+	here, err := b.clientHere(ctx, id)
+	if err != nil || here != nil {
+		return orNone(here), err
 	}
-	if rec == nil || here && !live.Durable {
-		subs, _ := b.g.sessions.SubscriptionsOf(id)
-		for _, sub := range subs {
-			out.Queues = append(out.Queues, admin.Backlog{Filter: sub.Filter, QoS: sub.QoS, Messages: -1})
+	answers, missing := ask[*admin.ClientDetail](ctx, b.g.cluster, askClient, id)
+	for _, a := range answers {
+		if a.what != nil {
+			return *a.what, nil
 		}
-		return out, nil
 	}
+	rec, err := b.g.meta.LoadSession(ctx, id)
+	if err == nil && rec == nil {
+		err = cmp.Or(unasked(id, missing), noClient(id))
+	}
+	if err != nil {
+		return admin.ClientDetail{}, err
+	}
+	out := admin.ClientDetail{Client: recorded(rec), Unanswered: missing}
+	if out.Connected && !slices.ContainsFunc(missing, func(m admin.Unanswered) bool { return m.Node == rec.Node }) {
+		out.Connected, out.Since = false, time.Time{}
+	}
+	return out, b.addBacklogs(ctx, &out, rec)
+}
+
+func orNone(d *admin.ClientDetail) admin.ClientDetail {
+	if d == nil {
+		return admin.ClientDetail{}
+	}
+	return *d
+}
+
+// clientHere describes a client that is connected to this node; nil: it is not.
+func (b *backend) clientHere(ctx context.Context, id string) (*admin.ClientDetail, error) {
+	live, here := b.g.sessions.Client(id)
+	if !here {
+		return nil, nil //nolint:nilnil // it is no error
+	}
+	out := &admin.ClientDetail{Client: b.connected(&live)}
+	if live.Durable {
+		rec, err := b.g.meta.LoadSession(ctx, id)
+		if err != nil || rec != nil {
+			if err == nil {
+				err = b.addBacklogs(ctx, out, rec)
+			}
+			return out, err
+		}
+	}
+	subs, _ := b.g.sessions.SubscriptionsOf(id)
+	for _, sub := range subs {
+		out.Queues = append(out.Queues, admin.Backlog{Filter: sub.Filter, QoS: sub.QoS, Messages: -1})
+	}
+	return out, nil
+}
+
+// addBacklogs says how far a recorded session is behind.
+func (b *backend) addBacklogs(ctx context.Context, out *admin.ClientDetail, rec *meta.Session) error {
 	backlogs, err := b.g.sessions.Backlogs(ctx, rec)
 	if err != nil {
-		return out, err
+		return err
 	}
 	for _, v := range backlogs {
 		out.Queues = append(out.Queues, admin.Backlog{Filter: v.Filter, QoS: v.QoS, Created: v.Created, Messages: v.Messages})
 		out.Backlog += max(0, v.Messages)
 	}
-	return out, nil
-}
-
-func noClient(id string) error {
-	return fmt.Errorf("%w: there is no client %q: it is not connected to this node, and no session of it is kept", admin.ErrNotFound, id)
-}
-
-// Kick closes a client's connection.
-func (b *backend) Kick(_ context.Context, clientID string) error {
-	if !b.g.sessions.Kick(clientID) {
-		return fmt.Errorf("%w: client %q is not connected to this node", admin.ErrNotFound, clientID)
-	}
 	return nil
 }
 
-// EndSession ends a session for good.
+func noClient(id string) error {
+	return fmt.Errorf("%w: there is no client %q: it is not connected, and no session of it is kept", admin.ErrNotFound, id)
+}
+
+// Kick closes a client's connection, on whichever node it is.
+func (b *backend) Kick(ctx context.Context, clientID string) error {
+	if b.g.sessions.Kick(clientID) {
+		return nil
+	}
+	answers, missing := ask[bool](ctx, b.g.cluster, askKick, clientID)
+	for _, a := range answers {
+		if a.what {
+			return nil
+		}
+	}
+	return cmp.Or(unasked(clientID, missing), fmt.Errorf("%w: client %q is not connected", admin.ErrNotFound, clientID))
+}
+
+// EndSession ends a session for good, on the node where its client is connected, else here.
 func (b *backend) EndSession(ctx context.Context, clientID string) error {
-	err := b.g.sessions.End(ctx, clientID)
+	var missing []admin.Unanswered
+	if _, here := b.g.sessions.Client(clientID); !here {
+		var answers []answered[bool]
+		answers, missing = ask[bool](ctx, b.g.cluster, askEnd, clientID)
+		for _, a := range answers {
+			if a.what {
+				return nil
+			}
+		}
+	}
+	err := b.g.sessions.End(ctx, clientID, len(missing) == 0)
 	switch {
 	case errors.Is(err, session.ErrNoSession):
-		return fmt.Errorf("%w: client %q has no session", admin.ErrNotFound, clientID)
+		return cmp.Or(unasked(clientID, missing), fmt.Errorf("%w: client %q has no session", admin.ErrNotFound, clientID))
 	case errors.Is(err, session.ErrElsewhere):
-		return admin.Conflict("%w; end the session there", err)
+		return admin.Conflict("%w, which does not answer; try again, or end the session there", err)
 	}
 	return err
+}
+
+// Sessions lists the sessions that outlive their connections, as the metadata has them.
+func (b *backend) Sessions(ctx context.Context, q admin.SessionQuery) (admin.List[admin.Session], error) {
+	found := &firstOf[admin.Session]{n: q.Limit, key: func(s admin.Session) string { return s.ClientID }}
+	err := b.g.meta.EachSessionState(ctx, func(rec *meta.Session) error {
+		if !wanted(admin.ClientQuery(q), rec.ClientID, rec.Username) {
+			return nil
+		}
+		c := recorded(rec)
+		if c.Connected && !b.g.alive(rec.Node) {
+			c.Connected, c.Since = false, time.Time{}
+		}
+		if q.State == "all" || c.Connected == (q.State == "connected") {
+			found.add(admin.Session{ClientID: c.ClientID, Username: c.Username, Connected: c.Connected, Node: c.Node, Created: rec.Created,
+				Since: c.Since, Expiry: c.Expiry, Expires: rec.ExpiresAt()})
+		}
+		return nil
+	})
+	p := found.part()
+	return admin.List[admin.Session]{Items: p.Items, Next: p.Next}, err
 }
 
 // Recent lists the last refusals and disconnections.
@@ -161,46 +266,3 @@ func (b *backend) Recent() []admin.Event {
 	}
 	return out
 }
-
-// Subscriptions lists the subscriptions of the clients that are connected here, or of one client wherever it is.
-func (b *backend) Subscriptions(ctx context.Context, q admin.SubscriptionQuery) ([]admin.Subscription, string, error) {
-	found := &firstOf[admin.Subscription]{n: q.Limit, key: subscriptionKey}
-	add := func(s admin.Subscription) {
-		_, inner, shared, _ := topic.ParseShared(s.Filter)
-		if !shared {
-			inner = s.Filter
-		}
-		if subscriptionKey(s) > q.After && (q.Matching == "" || topic.Match(inner, q.Matching)) {
-			found.add(s)
-		}
-	}
-	if q.ClientID == "" {
-		for _, s := range b.g.sessions.Subscriptions() {
-			add(admin.Subscription(s))
-		}
-		list, next := found.page()
-		return list, next, nil
-	}
-	if subs, here := b.g.sessions.SubscriptionsOf(q.ClientID); here {
-		for _, s := range subs {
-			add(admin.Subscription(s))
-		}
-	} else {
-		rec, err := b.g.meta.LoadSession(ctx, q.ClientID)
-		switch {
-		case err != nil:
-			return nil, "", err
-		case rec == nil:
-			return nil, "", noClient(q.ClientID)
-		}
-		for _, sub := range rec.Subscriptions {
-			group, _, _, _ := topic.ParseShared(sub.Filter)
-			add(admin.Subscription{ClientID: rec.ClientID, Filter: sub.Filter, QoS: sub.QoS, ShareGroup: group})
-		}
-	}
-	list, next := found.page()
-	return list, next, nil
-}
-
-// subscriptionKey orders subscriptions. A client id has no line break that matters here: keys are compared only.
-func subscriptionKey(s admin.Subscription) string { return s.ClientID + "\n" + s.Filter }

@@ -47,6 +47,8 @@ func (g *Gateway) DrainTime() time.Duration {
 // it has, with MQTT 5's reason and, where mqtt.server_reference is set, where to go. Sessions and wills are kept. It returns when nobody
 // is connected, or ctx ends.
 func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
+	g.rebalances.stop()
+	g.drains.ask(over) // SIGTERM drains as well
 	g.admin.SetReady(func() error {
 		return fmt.Errorf("draining: %d connections are left", g.mqtt.Connections())
 	})

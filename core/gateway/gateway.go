@@ -62,6 +62,7 @@ type Gateway struct {
 	metaPlugin *pluginhost.Plugin
 	reloads    reloads
 	drains     drains
+	rebalances rebalances
 	meta       *meta.Meta
 	store      store.Store
 	catalog    *catalog.Catalog
@@ -151,6 +152,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	g.sessions.Start()
 	g.push(func(ctx context.Context) { g.sessions.Close(ctx) })
+	g.push(func(context.Context) { g.rebalances.stop() })
 	g.mqtt.Serve()
 	g.push(func(context.Context) { g.mqtt.StopAccepting() })
 	g.admin.SetReady(g.healthy)
@@ -210,6 +212,7 @@ func (g *Gateway) build() error {
 	if !st.Limits().Exclusive {
 		g.cluster = cluster.New(cluster.Options{NodeID: g.id, Store: st, Ensure: g.catalog.EnsureOwn, Nodes: g.nodes,
 			Yield:    func(ctx context.Context, cl *cluster.Claim, ends bool) { g.sessions.Yield(ctx, cl, ends) },
+			Answer:   g.answer,
 			Unfenced: func() { g.sessions.Resume() }, Lease: g.cfg.Node.Lease, Log: g.log, Registerer: g.registry})
 	}
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,

@@ -84,14 +84,14 @@ func (b *backend) Retained(_ context.Context, filter string, p admin.Page) ([]ad
 			found.add(v)
 		}
 	}
-	values, next := found.page()
-	out := make([]admin.RetainedMessage, 0, len(values))
-	for _, v := range values {
+	page := found.part()
+	out := make([]admin.RetainedMessage, 0, len(page.Items))
+	for _, v := range page.Items {
 		m := v.Message
 		out = append(out, admin.RetainedMessage{Topic: m.Topic, Size: len(m.Payload), QoS: m.QoS, Publisher: m.Publisher,
 			Created: m.Created, Expires: m.Expires})
 	}
-	return out, next, nil
+	return out, page.Next, nil
 }
 
 // RetainedMessage returns the retained message of a topic.

@@ -107,8 +107,11 @@ func (c *conn) Close(code packet.Code, reason string) {
 func (c *conn) farewell(code packet.Code, reason string) func(b []byte) []byte {
 	d := &packet.Disconnect{Code: code, Properties: c.because(reason)}
 	reference := c.srv.o.ServerReference
-	if code == packet.ServerShuttingDown && reference != "" {
+	switch {
+	case (code == packet.ServerShuttingDown || code == packet.UseAnotherServer) && reference != "":
 		d.Code, d.Properties = packet.UseAnotherServer, &packet.Properties{ServerReference: &reference}
+	case code == packet.UseAnotherServer: // which one is the load balancer's business
+		d.Code = packet.ServerBusy
 	}
 	if c.tooLarge(d) {
 		d.Code, d.Properties = code, nil // [MQTT-3.14.2-3]

@@ -19,6 +19,8 @@ type Ending struct {
 	Graceful bool
 	// Expiry replaces the session expiry (MQTT 5, 3.14.2.2.2); nil keeps it.
 	Expiry *time.Duration
+	// Moved: the node has sent the client to another one, so its will waits until the client has had the time to get there.
+	Moved bool
 }
 
 // Ends notes how a connection is about to end. It is called before the client can notice, because it may connect again at
@@ -129,6 +131,8 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	case e.Graceful:
 		s.m.dropWill(ctx, s.id)
 	case closing: // another node, or this one when it is back, publishes it
+	case e.Moved:
+		s.m.willMoves(s.id, will)
 	default:
 		s.m.willDue(s.id, will, s.expiry)
 	}

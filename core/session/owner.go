@@ -145,8 +145,9 @@ var (
 )
 
 // End ends a session for good, whosever it is: the connection is closed, and the record and the progress are removed. A will that
-// waits is due. It returns ErrNoSession, or ErrElsewhere with the node's name.
-func (m *Manager) End(ctx context.Context, id string) error {
+// waits is due. It returns ErrNoSession, or ErrElsewhere with the node's name; away says that no other node has a connection of it, whatever
+// the record says.
+func (m *Manager) End(ctx context.Context, id string, away bool) error {
 	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
 	defer cancel()
 	unlock, err := m.lock(ctx, id)
@@ -173,7 +174,7 @@ func (m *Manager) End(ctx context.Context, id string) error {
 	case rec == nil && !found:
 		return ErrNoSession
 	case rec == nil:
-	case rec.Node != m.o.NodeID && rec.Disconnected.IsZero() && m.o.Alive != nil && m.o.Alive(rec.Node):
+	case !away && rec.Node != m.o.NodeID && rec.Disconnected.IsZero() && m.o.Alive != nil && m.o.Alive(rec.Node):
 		return fmt.Errorf("%w: %s", ErrElsewhere, rec.Node)
 	default:
 		s := m.session(id)

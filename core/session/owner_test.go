@@ -164,13 +164,13 @@ func TestASessionGoesWithAClientThatAuthenticatesAgain(t *testing.T) {
 func TestAnOperatorEndsASession(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		ctx := context.Background()
-		require.ErrorIs(t, n.End(ctx, "c"), ErrNoSession)
+		require.ErrorIs(t, n.End(ctx, "c", false), ErrNoSession)
 		watch := n.connect("watch")
 		watch.subscribe(1, "wills/#")
 
 		ops := n.connect("c", durable, asUser("ops"), will("connected", time.Minute))
 		ops.subscribe(1, "T/#")
-		require.NoError(t, n.End(ctx, "c"))
+		require.NoError(t, n.End(ctx, "c", false))
 		require.Equal(t, packet.AdministrativeAction, ops.code)
 		require.Nil(t, n.record("c"))
 		require.Nil(t, n.session("c"))
@@ -182,14 +182,14 @@ func TestAnOperatorEndsASession(t *testing.T) {
 		tenant.subscribe(1, "T/#")
 		tenant.drop()
 		n.publish(1, "T/a", "1")
-		require.NoError(t, n.End(ctx, "c"))
+		require.NoError(t, n.End(ctx, "c", false))
 		require.Nil(t, n.record("c"))
 		watch.gets("asleep")
 
 		clean := n.connect("c", asUser("ops"))
-		require.NoError(t, n.End(ctx, "c"))
+		require.NoError(t, n.End(ctx, "c", false))
 		require.True(t, clean.isClosed())
-		require.ErrorIs(t, n.End(ctx, "c"), ErrNoSession)
+		require.ErrorIs(t, n.End(ctx, "c", false), ErrNoSession)
 	})
 }
 
@@ -198,10 +198,12 @@ func TestASessionThatIsConnectedElsewhereIsNotEndedHere(t *testing.T) {
 		ctx := context.Background()
 		rec := &meta.Session{ClientID: "c", Epoch: 1, Node: "other", Expiry: time.Hour, Created: time.Now(), Connected: time.Now()}
 		require.NoError(t, n.meta.Meta.SaveSession(ctx, rec))
-		err := n.End(ctx, "c")
+		err := n.End(ctx, "c", false)
 		require.ErrorIs(t, err, ErrElsewhere)
 		require.ErrorContains(t, err, "other")
 		require.NotNil(t, n.record("c"))
+		require.NoError(t, n.End(ctx, "c", true), "that node has been asked")
+		require.Nil(t, n.record("c"))
 	}, func(n *node) { n.options.Alive = func(string) bool { return true } })
 }
 

@@ -56,7 +56,19 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wills[id] = &delayedWill{will: w, timer: time.AfterFunc(delay, func() {
+	m.wills[id] = &delayedWill{will: w, timer: m.willTimer(id, w, delay)}
+}
+
+// willMoves holds back the will of a client that this node has sent to another one. It is due where the client gets to none.
+func (m *Manager) willMoves(id string, w *Will) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wills[id] = &delayedWill{will: w, moved: true, timer: m.willTimer(id, w, max(w.Delay, m.o.WillGrace))}
+}
+
+// willTimer publishes a will after its delay. Called with mu held.
+func (m *Manager) willTimer(id string, w *Will, delay time.Duration) *time.Timer {
+	return time.AfterFunc(delay, func() {
 		m.mu.Lock()
 		delete(m.wills, id)
 		closed := m.closed
@@ -68,13 +80,14 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 			defer m.wg.Done()
 			m.publishDelayed(id, w)
 		}
-	})}
+	})
 }
 
 // delayedWill is a will whose delay runs.
 type delayedWill struct {
 	will  *Will
 	timer *time.Timer
+	moved bool // it was not due: see willMoves
 }
 
 // cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9]. Where the client begins a new session, the old
@@ -85,7 +98,7 @@ func (m *Manager) cancelWill(id string, ends bool) bool {
 	stopped := w != nil && w.timer.Stop()
 	delete(m.wills, id)
 	m.mu.Unlock()
-	if stopped && ends {
+	if stopped && ends && !w.moved {
 		m.run(func() { m.publishWill(id, w.will) })
 	}
 	return stopped

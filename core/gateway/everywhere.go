@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/cluster"
+)
+
+// What operators ask a node about clients holds for the whole cluster: the node asks the others by the questions below, and puts their
+// answers together with its own. Each lists its part in the same order, so a page of all is made of a page of each, and the key that
+// ends it is where the next one begins, on every node.
+
+// The questions that nodes ask each other.
+const (
+	askClients       = "clients"       // admin.ClientQuery -> part of admin.Client
+	askClient        = "client"        // a client id -> found
+	askSubscriptions = "subscriptions" // admin.SubscriptionQuery -> part of admin.Subscription
+	askKick          = "kick"          // a client id -> whether it was connected there
+	askEnd           = "end"           // a client id -> whether it was connected there
+	askNode          = "node"          // nothing -> nodeState
+	askRebalance     = "rebalance"     // surplus -> admin.Move
+)
+
+// answer answers a question of another node.
+func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte) ([]byte, error) {
+	b := &backend{g}
+	switch subject {
+	case askClients:
+		return answerTo(body, func(q admin.ClientQuery) (any, error) { return b.clientsHere(q).raw() })
+	case askClient:
+		return answerTo(body, func(id string) (any, error) { return b.clientHere(ctx, id) })
+	case askSubscriptions:
+		return answerTo(body, func(q admin.SubscriptionQuery) (any, error) { return b.subscriptionsHere(q).raw() })
+	case askKick:
+		return answerTo(body, func(id string) (any, error) { return g.sessions.Kick(id), nil })
+	case askEnd:
+		return answerTo(body, func(id string) (any, error) {
+			if _, here := g.sessions.Client(id); !here {
+				return false, nil
+			}
+			return true, g.sessions.End(ctx, id, true)
+		})
+	case askNode:
+		return json.Marshal(b.state())
+	case askRebalance:
+		return answerTo(body, func(s surplus) (any, error) { return b.rebalanceHere(s) })
+	}
+	return nil, fmt.Errorf("node %s asks about %q, which release %s does not know", from, subject, g.version)
+}
+
+func answerTo[Q any](body []byte, f func(Q) (any, error)) ([]byte, error) {
+	var q Q
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, fmt.Errorf("the question cannot be read: %w", err)
+	}
+	a, err := f(q)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(a)
+}
+
+// answered is what one node answered.
+type answered[A any] struct {
+	node string
+	what A
+}
+
+// ask asks the other nodes, or those that are named.
+func ask[A any](ctx context.Context, c *cluster.Cluster, subject string, q any, nodes ...string) ([]answered[A], []admin.Unanswered) {
+	if c == nil {
+		return nil, nil
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, []admin.Unanswered{{Error: err.Error()}} // what is asked can be encoded
+	}
+	var answers []answered[A]
+	var missing []admin.Unanswered
+	for _, a := range c.Ask(ctx, subject, body, nodes...) {
+		got := answered[A]{node: a.Node}
+		if a.Err == nil {
+			a.Err = json.Unmarshal(a.Body, &got.what)
+		}
+		if a.Err != nil {
+			missing = append(missing, admin.Unanswered{Node: a.Node, Error: a.Err.Error()})
+			continue
+		}
+		answers = append(answers, got)
+	}
+	return answers, missing
+}
+
+// unasked is the error for a client that is not found while some nodes do not answer; nil where all have.
+func unasked(id string, missing []admin.Unanswered) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	var nodes []string
+	for _, m := range missing {
+		nodes = append(nodes, m.Node)
+	}
+	return fmt.Errorf("client %q is not connected to the nodes that answer; it may be on %s, which did not: %s", id,
+		strings.Join(nodes, ", "), missing[0].Error)
+}
