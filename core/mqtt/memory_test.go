@@ -116,6 +116,36 @@ func TestWhatASleepingClientDidNotAcknowledgeIsReadFromTheStoreAgain(t *testing.
 	}
 }
 
+func TestWhatAClientPublishesWhileItsSessionIsGivenUpFromMemoryIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	kept := limits.NewBudget(64*large, nil)
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Session.Kept, c.Session.MaxKept = kept, large })
+	c := n.Connect(packet.V5, "c", mqtttest.Keep)
+	c.Subscribe(1, "T/in")
+	pub := n.Connect(packet.V5, "pub")
+	for i := range 3 {
+		pub.Publish(1, "T/in", string(numbered("m", i, large)))
+		mqtttest.Expect[*packet.Publish](c) // and does not acknowledge it: it does not fit what may be kept
+	}
+	h := n.Faults.Hold("held")
+	held := &packet.Publish{Topic: "T/out", QoS: 2, PacketID: 7, Payload: []byte("held")}
+	c.Send(held)
+	<-h.Reached
+	c.Close()
+	time.AfterFunc(300*time.Millisecond, func() { h.End(nil) }) // the store is slow; the client is back before
+	c = n.Connect(packet.V5, "c", mqtttest.Keep, mqtttest.Resume)
+	require.True(t, c.Connack.SessionPresent)
+	for range 3 {
+		c.Ack(mqtttest.Expect[*packet.Publish](c))
+	}
+	held.Dup = true
+	c.Send(held)
+	c.ExpectAck(packet.PUBREC, 7, packet.Success)
+	c.Send(&packet.Ack{Kind: packet.PUBREL, PacketID: 7})
+	c.ExpectAck(packet.PUBCOMP, 7, packet.Success)
+	require.Equal(t, int64(4), n.Records("T"))
+}
+
 func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *testing.T) {
 	t.Parallel()
 	const subscribers = 6

@@ -145,6 +145,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		s.discard(true)
 		return
 	}
+	s.settle(ctx)
 	s.sleep()
 }
 

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"context"
+
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -47,6 +49,20 @@ func (s *Session) keep(d *flight.Message, queue bool) {
 	default:
 		d.Content = nil
 	}
+}
+
+// settle waits, where the session is about to be given up, for what its client publishes at QoS 2 and the store has not confirmed: who
+// resumes the session must find it in the store, or the client's next try would be stored as well.
+func (s *Session) settle(ctx context.Context) {
+	s.mu.Lock()
+	waits := s.out.Incomplete() && s.inbound.Len() > 0
+	s.mu.Unlock()
+	if !waits {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	s.m.o.Publisher.Settle(ctx, s.id)
 }
 
 // giveUp reports whether the session cannot go on from what is in memory, and then gives back what it keeps. Called with mu held and no
