@@ -7,10 +7,11 @@
 // Calls before Activate, and between Deactivate and Activate, are refused with an error (UNAVAILABLE is usual).
 //
 // Transport: gRPC over the address that the plugin prints in hashicorp/go-plugin's handshake line, which is the first line
-// of its standard output, within plugins.start_timeout (60 s by default). The version in it is one of those in PLUGIN_PROTOCOL_VERSIONS (comma separated); a
-// later gateway offers more. A plugin also serves grpc.health.v1.Health for the service name "plugin". When its standard
-// input ends, a plugin must exit, with every process that it started, within 3 s; so it does at SIGTERM. Of the environment
-// a plugin gets PATH, LANG, TMPDIR and what the handshake needs, nothing of the gateway's own.
+// of its standard output, within plugins.start_timeout (60 s by default). The version in it is one of those in
+// PLUGIN_PROTOCOL_VERSIONS (comma separated); a later gateway offers more. A plugin also serves grpc.health.v1.Health for
+// the service name "plugin". When its standard input ends, a plugin must exit, with every process that it started, within
+// 3 s; so it does at SIGTERM. Of the environment a plugin gets PATH, LANG, TMPDIR and what the handshake needs, nothing of
+// the gateway's own.
 //
 // A message has up to 16 MiB, either way. Calls come from several goroutines of the gateway at once, and a caller may give
 // one up. No text that a plugin answers or logs holds a secret.
