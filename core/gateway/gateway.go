@@ -226,6 +226,7 @@ func (g *Gateway) build() error {
 		g.logged("tailing new first-level topics", g.catalog.Changed(ctx))
 		g.sessions.TopicsChanged()
 	})
+	g.meta.ReadBy(g.hub)
 	g.meta.OnNodeLost(g.sessions.NodeLost)
 	g.meta.OnFilterLost(func(filter string) {
 		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)

@@ -66,8 +66,6 @@ func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	g.metaPlugin = p
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
-		// Groups of clean sessions are in no record. It is asked once the metadata is started, and the hub made before.
-		InUse: func(filter string) bool { return g.hub.GroupReads(filter) },
 		Stage: g.stage,
 		Log:   g.log, Registerer: g.registry})
 	if err != nil {

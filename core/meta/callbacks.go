@@ -16,6 +16,7 @@ type callbacks struct {
 	filterLost    []func(string)
 	nodeLost      []func(string)
 	lostNodes     []string
+	readers       Readers
 }
 
 func newCallbacks(m *Meta) *callbacks { return &callbacks{m: m, wake: make(chan struct{}, 1)} }
@@ -53,7 +54,7 @@ func (c *callbacks) run(ctx context.Context) {
 			for _, f := range onFilter {
 				f(filter)
 			}
-			if c.m.opts.InUse != nil && c.m.opts.InUse(filter) {
+			if c.m.readHere(filter) {
 				c.m.retired.restore(filter)
 			}
 		}
@@ -65,6 +66,28 @@ func (c *callbacks) run(ctx context.Context) {
 	}
 }
 
+// Readers know which registered filters something on this node reads although no session record names them: shared groups of clean
+// sessions.
+type Readers interface {
+	// GroupReads is called without locks and must be quick.
+	GroupReads(filter string) bool
+}
+
+// ReadBy keeps the registrations of filters that r reads, and brings them back when they vanish.
+func (m *Meta) ReadBy(r Readers) {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	m.calls.readers = r
+}
+
+// readHere reports whether something on this node reads a filter that no session record names.
+func (m *Meta) readHere(filter string) bool {
+	m.calls.mu.Lock()
+	r := m.calls.readers
+	m.calls.mu.Unlock()
+	return r != nil && r.GroupReads(filter)
+}
+
 // OnTopicsChanged has f called after the set of first-level topics changed. Several changes may be told at once.
 func (m *Meta) OnTopicsChanged(f func()) {
 	m.calls.mu.Lock()
@@ -72,8 +95,8 @@ func (m *Meta) OnTopicsChanged(f func()) {
 	m.calls.topicsChanged = append(m.calls.topicsChanged, f)
 }
 
-// OnFilterLost has f called after a registered filter vanished: it was retired, or removed by an operator. Options.InUse brings
-// back what this node needs without it.
+// OnFilterLost has f called after a registered filter vanished: it was retired, or removed by an operator. What Readers
+// need comes back without it.
 func (m *Meta) OnFilterLost(f func(filter string)) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()

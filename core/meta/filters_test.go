@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,14 +97,19 @@ func TestARegisteredFilterCostsNoWrite(t *testing.T) {
 	require.Equal(t, before, b.Calls("Batch"))
 }
 
+// reads are Readers of the filters that it lists.
+type reads []string
+
+func (r reads) GroupReads(filter string) bool { return slices.Contains(r, filter) }
+
 func TestUnusedFiltersAreRetiredAndUsedOnesKept(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		ctx := context.Background()
 		var lost sync.Map
 		m := start(t, b, "one", func(o *Options) {
 			o.FilterGrace = 200 * time.Millisecond
-			o.InUse = func(f string) bool { return f == "t/inuse/#" }
 		})
+		m.ReadBy(reads{"t/inuse/#"})
 		m.OnFilterLost(func(f string) { lost.Store(f, true) })
 		b.Edit(NamespaceUpstream, "t", "t/operator/#")
 		eventually(t, func() bool { return m.HasFilter("t/operator/#") })
@@ -135,7 +141,8 @@ func TestOnlyOneNodeSweepsAndItSparesWhatOthersNeed(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		short := func(o *Options) { o.FilterGrace = 300 * time.Millisecond }
 		one := start(t, b, "one", short)
-		two := start(t, b, "two", short, func(o *Options) { o.InUse = func(f string) bool { return f == "t/two/#" } })
+		two := start(t, b, "two", short)
+		two.ReadBy(reads{"t/two/#"})
 		eventually(t, func() bool { return len(one.Nodes()) == 2 && len(two.Nodes()) == 2 })
 		require.NoError(t, two.RegisterFilters(context.Background(), "t/two/#", "t/nobody/#"))
 		eventually(t, func() bool { return one.HasFilter("t/two/#") })
@@ -149,9 +156,9 @@ func TestOnlyOneNodeSweepsAndItSparesWhatOthersNeed(t *testing.T) {
 func TestAFilterInUseThatVanishesComesBack(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		m := start(t, b, "one", func(o *Options) {
-			o.InUse = func(string) bool { return true }
 			o.ResyncInterval = 30 * time.Millisecond
 		})
+		m.ReadBy(reads{"t/+"})
 		require.NoError(t, m.RegisterFilters(context.Background(), "t/+"))
 		b.Edit(NamespaceFilters, "t/+", "")
 		b.Edit(NamespaceUpstream, "t", "")
@@ -213,11 +220,11 @@ func TestOfFiltersThatDoNotDependOnOneAnotherThoseThatFitAreRegistered(t *testin
 func TestWhatIsWithdrawnIsGoneUnlessSomebodyElseAskedForIt(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		ctx := context.Background()
-		needed := func(o *Options) {
-			o.FilterGrace = 2 * time.Second
-			o.InUse = func(f string) bool { return f == "t/before/+" || f == "t/here/+" || f == "t/there/+" }
-		}
-		one, two := start(t, b, "one", needed), start(t, b, "two", needed)
+		short := func(o *Options) { o.FilterGrace = 2 * time.Second }
+		one, two := start(t, b, "one", short), start(t, b, "two", short)
+		needed := reads{"t/before/+", "t/here/+", "t/there/+"}
+		one.ReadBy(needed)
+		two.ReadBy(needed)
 		require.NoError(t, one.RegisterFilters(ctx, "t/before/+"))
 		var names []string
 		for i := range 60 {

@@ -27,9 +27,6 @@ type Options struct {
 	NodeInfo map[string]string
 	// MaxFilters bounds the filters with a queue of one first-level topic; 0 means 100,000.
 	MaxFilters int
-	// InUse tells whether something on this node needs a registered filter although no session record names it (a shared
-	// group of clean sessions), or needs it back when it vanishes. It is called without locks and must be quick. May be nil.
-	InUse func(filter string) bool
 
 	Log        *slog.Logger
 	Registerer prometheus.Registerer

@@ -114,13 +114,10 @@ func (s *sweep) refill(ctx context.Context) {
 // keepAlive writes the records of filters that this node uses anew before they look forgotten, and tries again to restore.
 func (s *sweep) keepAlive(ctx context.Context) {
 	s.refill(ctx)
-	if s.m.opts.InUse == nil {
-		return
-	}
 	for chunk := range slices.Chunk(s.unpinned(s.m.opts.FilterGrace/4), maxBatchOperations) {
 		ops := chunk[:0]
 		for _, name := range chunk {
-			if s.m.opts.InUse(name) {
+			if s.m.readHere(name) {
 				ops = append(ops, name)
 			}
 		}
@@ -163,7 +160,7 @@ func (s *sweep) unpinned(age time.Duration) []string {
 func (s *sweep) pass(ctx context.Context, now time.Time) error {
 	candidates := map[string]stored{}
 	for _, name := range s.unpinned(s.m.opts.FilterGrace / 2) {
-		if s.m.opts.InUse == nil || !s.m.opts.InUse(name) {
+		if !s.m.readHere(name) {
 			candidates[name] = s.m.mirrors[NamespaceFilters].revision(name)
 		}
 	}
