@@ -17,12 +17,12 @@ import (
 var versions = []packet.Version{packet.V311, packet.V5}
 
 // eachVersion runs a test against a node with each version.
-func eachVersion(t *testing.T, f func(t *testing.T, n *mqtttest.Node, v packet.Version)) {
+func eachVersion(t *testing.T, f func(t *testing.T, n *mqtttest.Node, v packet.Version), change ...func(*mqtttest.Config)) {
 	t.Parallel()
 	for _, v := range versions {
 		t.Run(v.String(), func(t *testing.T) {
 			t.Parallel()
-			f(t, mqtttest.Start(t), v)
+			f(t, mqtttest.Start(t, change...), v)
 		})
 	}
 }

@@ -16,6 +16,12 @@ import (
 // briefly makes records of groups come again soon, unless the node says that it has them.
 func briefly(c *mqtttest.Config) { c.Delivery.Hidden = 3 * time.Second }
 
+// acknowledged waits until the store knows that count messages of groups are acknowledged.
+func acknowledged(t *testing.T, n *mqtttest.Node, count int) {
+	t.Helper()
+	mqtttest.Eventually(t, "the store knows what is acknowledged", func() bool { acked, _ := n.Faults.PopAcks(); return acked == count })
+}
+
 func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, briefly)
@@ -68,11 +74,10 @@ func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	require.Empty(t, a.Ping())
 	require.Equal(t, []packet.Code{packet.UnspecifiedError},
 		a.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "$share/new/T/#", QoS: 1}}}), "a new group cannot be placed")
-	time.Sleep(200 * time.Millisecond)
+	mqtttest.Eventually(t, "an acknowledgement fails", func() bool { _, refused := n.Faults.PopAcks(); return refused > 0 })
 	n.Faults.FailGroups(nil)
 	a.Ack(got[2])
-	a.Ping()
-	time.Sleep(400 * time.Millisecond)
+	acknowledged(t, n, 3)
 	a.Close()
 	b := n.Connect(packet.V5, "b")
 	b.Subscribe(1, sharedT)
@@ -82,7 +87,7 @@ func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	require.Empty(t, b.Ping())
 
 	// A member keeps what it has when the store cannot be told in time, but another gets it as well: nothing is stuck.
-	time.Sleep(200 * time.Millisecond) // what was acknowledged is with the store
+	acknowledged(t, n, 5)
 	pub.Publish(1, "T/a", "both")
 	p := b.ExpectPublish("T/a", "both")
 	n.Faults.FailGroups(down)

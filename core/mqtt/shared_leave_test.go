@@ -64,7 +64,7 @@ func TestAMessageIsAcknowledgedByTheClientNotByTheSocket(t *testing.T) {
 			}
 		}
 		require.Empty(t, a.Ping())
-		time.Sleep(50 * time.Millisecond) // acknowledgements are with the store some milliseconds later
+		acknowledged(t, n, 6)
 		n.Crash()
 		n.Restart()
 		b := n.Connect(v, "b", kind)

@@ -139,6 +139,8 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 // Proves 3.1.1: [MQTT-3.1.2-8]
 // Proves 5.0: [MQTT-3.1.2-7] [MQTT-3.1.2-8]
 func TestWillsSurviveTheirNode(t *testing.T) {
+	// Long enough for the client to come back on a busy machine.
+	grace := func(c *mqtttest.Config) { c.Session.WillGrace = 5 * time.Second }
 	for _, how := range []string{"stop", "crash"} {
 		t.Run(how, func(t *testing.T) {
 			eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
@@ -155,7 +157,7 @@ func TestWillsSurviveTheirNode(t *testing.T) {
 				n.Connect(v, "back")
 				watch.Ack(watch.ExpectPublish("W/a", "away"))
 				watch.ExpectNothing()
-			})
+			}, grace)
 		})
 	}
 }

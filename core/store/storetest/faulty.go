@@ -29,6 +29,8 @@ type Faulty struct {
 	judge   func(context.Context, *store.Message) error
 	commits error
 	groups  error
+	refused int // calls of PopAck that failed because of groups
+	acked   int // receipts that PopAck has acknowledged
 
 	verdicts map[*store.Message]error
 }
@@ -178,13 +180,11 @@ func (q *faults) end(at int64) int64 {
 
 // Append fails, or appends.
 func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
-	if err := f.get(&f.appends); err != nil {
+	judge, err := f.appending()
+	if err != nil {
 		done(store.Position{}, err)
 		return
 	}
-	f.mu.Lock()
-	judge := f.judge
-	f.mu.Unlock()
 	if judge == nil {
 		f.Store.Append(ctx, a, done)
 		return
@@ -200,13 +200,11 @@ func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Pos
 
 // AppendBatch fails, or appends those in front of the first that is judged to fail.
 func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done func(int, store.Position, error)) {
-	if err := f.get(&f.appends); err != nil {
+	judge, err := f.appending()
+	if err != nil {
 		done(len(batch), store.Position{}, err)
 		return
 	}
-	f.mu.Lock()
-	judge := f.judge
-	f.mu.Unlock()
 	if judge == nil {
 		f.Store.AppendBatch(ctx, batch, done)
 		return
@@ -228,6 +226,13 @@ func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done fun
 		}
 		f.Store.AppendBatch(ctx, batch, done)
 	}()
+}
+
+// appending returns what appends fail with, and what judges their messages.
+func (f *Faulty) appending() (judge func(context.Context, *store.Message) error, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.judge, f.appends
 }
 
 // keepVerdict keeps what was decided about a message until it is the first of a call.
@@ -416,9 +421,27 @@ func (f *Faulty) Pop(ctx context.Context, g store.Group, n int, hidden, wait tim
 // PopAck fails, or acknowledges.
 func (f *Faulty) PopAck(ctx context.Context, g store.Group, receipts []string) error {
 	if err := f.get(&f.groups); err != nil {
+		f.count(&f.refused, 1)
 		return err
 	}
-	return f.Store.PopAck(ctx, g, receipts)
+	err := f.Store.PopAck(ctx, g, receipts)
+	if err == nil {
+		f.count(&f.acked, len(receipts))
+	}
+	return err
+}
+
+// PopAcks returns how many receipts PopAck has acknowledged, and how often it failed because of FailGroups.
+func (f *Faulty) PopAcks() (acked, refused int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.acked, f.refused
+}
+
+func (f *Faulty) count(what *int, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*what += n
 }
 
 // PopHide fails, or hides.
