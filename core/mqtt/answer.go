@@ -53,16 +53,13 @@ func (c *conn) accept(a *packet.Connack) {
 
 // refuse answers CONNECT with a failure and closes the connection.
 func (c *conn) refuse(code packet.Code, reason string) error {
-	return c.refuseWith(&packet.Connack{Code: code, Properties: c.because(reason)})
+	return c.refuseWith(&packet.Connack{Code: code, Properties: c.because(reason)}, reason)
 }
 
-// refuseWith answers CONNECT with a failure, as far as it fits the client's maximum packet size, and closes the connection.
-func (c *conn) refuseWith(a *packet.Connack) error {
-	var reason string
-	if a.Properties != nil && a.Properties.ReasonString != nil {
-		reason = *a.Properties.ReasonString
-	}
-	c.noteRefused(a.Code, reason)
+// refuseWith answers CONNECT with a failure, as far as it fits the client's maximum packet size, and closes the connection. The cause is
+// for operators.
+func (c *conn) refuseWith(a *packet.Connack, cause string) error {
+	c.noteRefused(a.Code, cause)
 	c.place.judging(false) // nothing is lost if it is closed before the client has read why
 	if c.tooLarge(a) {
 		a.Properties = nil // [MQTT-3.2.2-19]

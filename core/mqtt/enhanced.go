@@ -55,7 +55,7 @@ func (c *conn) exchange(ctx context.Context, req auth.Request, props *packet.Pro
 		}
 		ask := c.auth(packet.ContinueAuthentication, a.Data)
 		if c.tooLarge(ask) {
-			return nil, c.refuse(packet.PacketTooLarge, "")
+			return nil, c.refuse(packet.PacketTooLarge, "AUTH is larger than the client takes")
 		}
 		c.write(ask)
 		if data, err = c.nextStep(end); err != nil {

@@ -152,13 +152,15 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 // full refuses a client because mqtt.max_connections is reached.
 func (c *conn) full() error {
 	c.log.Warn("connection refused: mqtt.max_connections is reached", "client", c.clientID, "remote", c.remote, "limit", c.srv.bounds.Load().MaxConnections)
+	const cause = "too many connections"
 	if c.version != packet.V5 {
-		return c.refuse(packet.ServerUnavailable, "")
+		return c.refuse(packet.ServerUnavailable, cause)
 	}
 	if reference := c.srv.o.ServerReference; reference != "" {
-		return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: &packet.Properties{ServerReference: &reference}})
+		elsewhere := &packet.Properties{ServerReference: &reference}
+		return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: elsewhere}, cause)
 	}
-	return c.refuse(packet.ServerBusy, "too many connections")
+	return c.refuse(packet.ServerBusy, cause)
 }
 
 // noMemory refuses a client because the process is short of memory.
@@ -166,10 +168,11 @@ func (c *conn) noMemory() error {
 	if times, due := c.srv.shortOfMemory.Due(tellEvery); due {
 		c.log.Warn("clients are refused: the gateway is short of memory; see limits.node.memory", "times", times, "last_from", c.remote)
 	}
+	const cause = "the server is short of memory"
 	if c.version != packet.V5 {
-		return c.refuse(packet.ServerUnavailable, "")
+		return c.refuse(packet.ServerUnavailable, cause)
 	}
-	return c.refuse(packet.ServerBusy, "the server is short of memory")
+	return c.refuse(packet.ServerBusy, cause)
 }
 
 // reasonCode is the CONNACK code for a denial.
@@ -212,7 +215,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		ack.Properties = answer
 	}
 	if c.tooLarge(ack) {
-		return c.refuse(packet.PacketTooLarge, "")
+		return c.refuse(packet.PacketTooLarge, "CONNACK is larger than the client takes")
 	}
 	c.srv.limitRates(c)
 	c.out.mu.Lock()

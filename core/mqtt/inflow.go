@@ -30,14 +30,13 @@ func (c *conn) awaitMessage(n int) error {
 	cost := int64(n) + messageCost
 	waited := !c.inflow.account.Try(cost)
 	if waited {
-		ctx, cancel := context.WithCancel(c.srv.ctx)
-		defer cancel()
-		if !c.out.onClose(cancel) {
-			return errEnded
+		ctx, done, err := c.whileOpen()
+		if err != nil {
+			return err
 		}
 		c.srv.metrics.unread.Inc()
-		err := c.inflow.account.Take(ctx, cost)
-		c.out.onClose(nil)
+		err = c.inflow.account.Take(ctx, cost)
+		done()
 		if err != nil {
 			return errEnded
 		}

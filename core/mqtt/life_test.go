@@ -61,8 +61,11 @@ func TestRefusalsAreRememberedWithinABound(t *testing.T) {
 	for range 300 {
 		require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("b").Code)
 	}
+	require.Equal(t, packet.Code(3), n.Dial(packet.V311).TryConnect("old").Code)
 	list := n.Server.Recent()
 	require.Len(t, list, 256)
+	require.Equal(t, "too many connections", list[0].Cause, "the answer has no room for it, and operators hear it all the same")
+	list = list[1:]
 	require.Equal(t, "refused", list[0].Kind)
 	require.Equal(t, packet.ServerBusy.String(), list[0].Reason)
 	require.Equal(t, "too many connections", list[0].Cause)

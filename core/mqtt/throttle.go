@@ -35,18 +35,27 @@ func (c *conn) pause(wait time.Duration) error {
 		return nil
 	}
 	c.srv.metrics.slowed.Inc()
-	ctx, cancel := context.WithCancel(c.srv.ctx)
-	defer cancel()
-	if !c.out.onClose(cancel) {
-		return errEnded
+	ctx, done, err := c.whileOpen()
+	if err != nil {
+		return err
 	}
-	defer c.out.onClose(nil)
+	defer done()
 	select {
 	case <-ctx.Done():
 		return errEnded
 	case <-time.After(wait):
 		return c.again()
 	}
+}
+
+// whileOpen returns a context that ends when the connection begins to close. The reader calls done when it does not wait any more.
+func (c *conn) whileOpen() (ctx context.Context, done func(), err error) {
+	ctx, cancel := context.WithCancel(c.srv.ctx)
+	if !c.out.onClose(cancel) {
+		cancel()
+		return nil, nil, errEnded
+	}
+	return ctx, func() { c.out.onClose(nil); cancel() }, nil
 }
 
 // again gives the client its time once more, unless the connection is closing: then its read deadline must not be moved.
