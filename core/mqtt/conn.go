@@ -84,6 +84,7 @@ var errEnded = errors.New("connection ended")
 func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, pl *place) *conn {
 	c := &conn{srv: s, nc: nc, listener: listener, remote: remote, begun: begun, place: pl, log: s.log}
 	c.out.init(nc, s.outbound, s.o.StalledAfter)
+	c.out.sent = &s.metrics.sent
 	c.inflow.account.Init(s.inbound, s.bounds.Load().ClientInbound)
 	c.acks.room.L = &c.acks.mu
 	return c
@@ -171,7 +172,7 @@ func (c *conn) run(ctx context.Context, rested bool) error {
 				return c.readFailed(err)
 			}
 		}
-		p, err := c.reader.ReadPacket()
+		p, err := c.readPacket()
 		c.inflow.due.Store(0)
 		if err != nil {
 			return c.readFailed(err)
@@ -183,6 +184,15 @@ func (c *conn) run(ctx context.Context, rested bool) error {
 			return errRests
 		}
 	}
+}
+
+// readPacket reads the next packet and counts it.
+func (c *conn) readPacket() (packet.Packet, error) {
+	p, err := c.reader.ReadPacket()
+	if err == nil {
+		c.srv.metrics.arrived.one(p.Type(), c.reader.Size())
+	}
+	return p, err
 }
 
 // deadline gives the client one and a half times its keep alive for the next packet [MQTT-3.1.2-22].

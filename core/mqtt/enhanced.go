@@ -75,7 +75,7 @@ func (c *conn) nextStep(end time.Time) ([]byte, error) {
 		return nil, errEnded
 	}
 	c.place.judging(false)
-	p, err := c.reader.ReadPacket()
+	p, err := c.readPacket()
 	if err != nil {
 		if bad, ok := errors.AsType[*packet.Error](err); ok {
 			c.srv.metrics.malformed.Inc()

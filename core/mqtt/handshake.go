@@ -39,7 +39,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	}
 	c.reader.Large = c.reserve
 	defer c.unreserve()
-	p, err := c.reader.ReadPacket()
+	p, err := c.readPacket()
 	if err != nil {
 		if bad, ok := errors.AsType[*packet.Error](err); ok {
 			c.srv.metrics.malformed.Inc()

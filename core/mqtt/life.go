@@ -21,6 +21,7 @@ const (
 func (c *conn) noteConnected(sessionPresent bool) {
 	c.connected = time.Now()
 	c.srv.metrics.connects.Inc()
+	c.srv.metrics.clients.WithLabelValues(c.listener, c.version.String()).Inc()
 	c.srv.metrics.connectTime.Observe(c.connected.Sub(c.asked).Seconds())
 	c.log.Info("client connected", "client", c.clientID, "user", auth.Shown(c.principal.Username()), "remote", c.remote,
 		"listener", c.listener, "version", c.version.String(), "session_present", sessionPresent)
@@ -30,6 +31,9 @@ func (c *conn) noteConnected(sessionPresent bool) {
 func (c *conn) noteDisconnected(err error) {
 	reason, cause := c.whyEnded(err)
 	c.srv.metrics.disconnects.WithLabelValues(reason).Inc()
+	if !c.connected.IsZero() {
+		c.srv.metrics.clients.WithLabelValues(c.listener, c.version.String()).Dec()
+	}
 	user := auth.Shown(c.principal.Username())
 	c.srv.recent.add(Event{Time: time.Now(), Kind: "disconnected", ClientID: c.clientID, Username: user, RemoteAddr: c.remote,
 		Reason: reason, Cause: cause})

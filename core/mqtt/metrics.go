@@ -18,6 +18,9 @@ type metrics struct {
 	connectTime                   prometheus.Histogram
 	stored                        [3]prometheus.Observer
 	withdrawn                     prometheus.Counter
+	clients                       *prometheus.GaugeVec
+	// arrived and sent are what came from clients and what went to them.
+	arrived, sent traffic
 }
 
 func newMetrics(r prometheus.Registerer, s *Server) *metrics {
@@ -46,6 +49,13 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		packet.KeepAliveTimeout.String()} {
 		m.disconnects.WithLabelValues(reason)
 	}
+	packets := prometheus.NewCounterVec(opts("packets_total", "MQTT packets, by direction and type."), []string{"direction", "type"})
+	bytes := prometheus.NewCounterVec(opts("packet_bytes_total", "Bytes of MQTT packets, by direction and type."),
+		[]string{"direction", "type"})
+	m.arrived.init(packets, bytes, "in")
+	m.sent.init(packets, bytes, "out")
+	m.clients = prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("clients", "Admitted clients, by type of listener and MQTT version.")),
+		[]string{"listener", "version"})
 	m.connectTime = prometheus.NewHistogram(histogram("connect_seconds", "From CONNECT to CONNACK, of clients that were admitted."))
 	stored := prometheus.NewHistogramVec(histogram("publish_seconds",
 		"From PUBLISH to the store's confirmation, after which PUBACK or PUBREC goes out, by QoS."), []string{"qos"})
@@ -59,7 +69,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		}
 		r.MustRegister(m.slowed, prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("bans", "Bans of addresses, users and clients.")),
 			func() float64 { return float64(len(s.o.Bans.List())) }))
-		r.MustRegister(m.stalled, m.unread, m.unsent,
+		r.MustRegister(packets, bytes, m.clients, m.stalled, m.unread, m.unsent,
 			memory("inbound_memory_bytes", "Memory of messages on their way into the store.", s.inbound),
 			memory("outbound_memory_bytes", "Memory of what is in connections' buffers, on its way to clients.", s.outbound))
 		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.handshakes, m.turnedAway,

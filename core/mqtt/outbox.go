@@ -43,6 +43,7 @@ type outbox struct {
 	// it writes nothing.
 	due     atomic.Int64
 	stalled time.Duration // how long it may take nothing
+	sent    *traffic      // nil: nobody counts
 
 	mu       sync.Mutex
 	writable func()    // called without locks when a full outbox has room again
@@ -92,6 +93,9 @@ func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	*o.buf = f(*o.buf)
 	size = len(*o.buf)
 	o.budget.Add(int64(size - before))
+	if o.sent != nil {
+		o.sent.encoded((*o.buf)[before:])
+	}
 	if size >= highWater {
 		o.full = true
 	}

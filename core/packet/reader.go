@@ -21,6 +21,7 @@ type Reader struct {
 	max       uint32
 	version   Version
 	connected bool // a CONNECT came
+	size      int  // of the last packet
 	err       error
 }
 
@@ -44,6 +45,9 @@ func (r *Reader) Buffered() int { return r.in.buffered() }
 
 // Release gives pooled memory back, for when the connection is over. What was read and not decoded is lost.
 func (r *Reader) Release() { r.in.release() }
+
+// Size is how many bytes the last packet had, its header included.
+func (r *Reader) Size() int { return r.size }
 
 // ReadPacket waits for the next packet and decodes it. Failures to decode are *Error. Errors of the connection come back as they
 // are: io.EOF only between two packets, io.ErrUnexpectedEOF within one.
@@ -157,6 +161,7 @@ func (r *Reader) readHeader() (h header, err error) {
 		if b&0x80 == 0 {
 			h.padded = b == 0 && i > 1
 			r.in.skip(i + 1)
+			r.size = h.remaining + i + 1
 			if r.max > 0 && uint32(h.remaining+i+1) > r.max {
 				return h, newError(t, r.version, PacketTooLarge, "", r.sizeStatement(), "%d bytes, the most is %d", h.remaining+i+1, r.max)
 			}
