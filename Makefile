@@ -143,9 +143,15 @@ rocketmq-up: test-packages ## Start a RocketMQ on free loopback ports; says wher
 rocketmq-down: ## Stop the RocketMQ of rocketmq-up
 	@go run ./test/rocketmq down
 
+DIST_PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.PHONY: dist
+dist: ## Write archives, .deb, .rpm, lists of modules and SHA256SUMS of a release to dist/
+	deploy/dist.sh dist "$(VERSION)" "$(COMMIT)" $(DIST_PLATFORMS)
+
 .PHONY: clean
 clean: ## Remove what the other targets built (not data, not downloads)
-	rm -rf bin
+	rm -rf bin dist
 
 $(PROTOC_PYTHON)/done:
 	python3 -m venv --clear $(PROTOC_PYTHON)

@@ -18,6 +18,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/gateway"
 	"github.com/lmqgate/lmqgate/internal/calm"
+	"github.com/lmqgate/lmqgate/internal/systemd"
 )
 
 // closeTimeout bounds how long a clean stop may take to put sessions away.
@@ -92,8 +93,12 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 	case err == nil:
 		fmt.Fprintln(std.out, g.ReadyLine())
 		printHints(std.out, c, g)
+		tell(log, systemd.Ready+"\n"+systemd.Status(g.ReadyLine()))
+		go systemd.Watch(ctx, g.Respond)
 		reloadAtSignal(ctx, hangup, g, log)
-		if over := g.DrainTime(); over > 0 {
+		over := g.DrainTime()
+		tell(log, systemd.Stopping+"\n"+systemd.Within(over+2*closeTimeout))
+		if over > 0 {
 			draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), over+closeTimeout)
 			g.Drain(draining, over)
 			cancel()
@@ -108,6 +113,13 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 		err = closeErr
 	}
 	return err
+}
+
+// tell tells the service manager, if there is one.
+func tell(log *slog.Logger, state string) {
+	if err := systemd.Notify(state); err != nil {
+		log.Warn("the service manager cannot be told how the gateway is", "error", err)
+	}
 }
 
 // sayDefaults says what a gateway runs on that was given no configuration file.
@@ -136,7 +148,9 @@ func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gat
 			return
 		case <-hangup:
 		}
+		tell(log, systemd.Reloading())
 		done, err := g.Reload(ctx, "", false)
+		tell(log, systemd.Ready)
 		for _, p := range done.Plugins {
 			if p.Error == "" {
 				log.Info("plugin reloaded", "kind", p.Kind, "plugin", p.Name, "result", p.Result)

@@ -191,6 +191,13 @@ func (g *Gateway) Addrs() []net.Addr { return g.addrs }
 // AdminAddr is the address of the admin HTTP server.
 func (g *Gateway) AdminAddr() net.Addr { return g.admin.Addr() }
 
+// Respond returns once the parts that every client needs have answered; it hangs where one of them does.
+func (g *Gateway) Respond() {
+	_ = g.mqtt.Connections()
+	_ = g.sessions.Connected()
+	_ = g.reloads.present()
+}
+
 // ID is the node's id.
 func (g *Gateway) ID() string { return g.id }
 

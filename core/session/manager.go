@@ -174,6 +174,13 @@ func NewManager(o Options) *Manager {
 // SetMaxKept changes Options.MaxKept, for what is sent from now on.
 func (m *Manager) SetMaxKept(bytes int64) { m.maxKept.Store(bytes) }
 
+// Connected is how many clients are connected to this node.
+func (m *Manager) Connected() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.online
+}
+
 // Start begins committing progress, expiring sessions and publishing wills that a crash left behind.
 func (m *Manager) Start() {
 	m.started = time.Now()

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Writes the release into DIR: for each PLATFORM (such as linux/amd64) an archive of static binaries, for Linux a .deb and an .rpm as well, a
+# bill of materials, and SHA256SUMS. The same source, version and Go write the same bytes.
+#   deploy/dist.sh DIR VERSION COMMIT PLATFORM...
+set -eu
+NFPM=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+dir=$1 version=$2 commit=$3
+shift 3
+cd "$(dirname "$0")/.."
+umask 022
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Every file carries the time of the commit.
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+export SOURCE_DATE_EPOCH="$epoch"
+
+for platform in "$@"; do
+	os=${platform%/*} arch=${platform#*/}
+	name=lmqgate_${version}_${os}_${arch}
+	tree=$work/$name
+	mkdir -p "$tree/plugins"
+	for main in cmd/lmqgate plugins/*/main.go; do
+		case $main in
+		cmd/*) from=./$main to=$tree/lmqgate ;;
+		*) from=./$(dirname "$main") to=$tree/plugins/$(basename "$(dirname "$main")") ;;
+		esac
+		CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -tags grpcnotrace \
+			-ldflags "-s -w -buildid= -X main.buildVersion=$version -X main.buildCommit=$commit" -o "$to" "$from"
+	done
+	cp -R LICENSE README.md conf "$tree/"
+	rm -rf "$tree/conf/data"
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -9n >"$dir/$name.tar.gz"
+	[ "$os" = linux ] || continue
+	for packager in deb rpm; do
+		ARCH=$arch VERSION=$version TREE=$tree \
+			go run "$NFPM" package --config deploy/package/nfpm.yaml --packager "$packager" --target "$dir/$name.$packager" >/dev/null
+	done
+done
+
+# The modules that the binaries are made of, as Go has recorded them in each.
+for file in "$work"/*/lmqgate "$work"/*/plugins/*; do
+	echo "${file#"$work"/}"
+	go version -m "$file" | awk '$1 == "dep" || $1 == "mod" { printf "\t%s %s %s\n", $2, $3, $4 }'
+done >"$dir/lmqgate_${version}_modules.txt"
+
+cd "$dir"
+sha256sum lmqgate_* >SHA256SUMS
