@@ -35,7 +35,7 @@ const (
 	answerPart = 64 << 10
 	// asksMost bounds the questions that this node asks at a time, answersMost those that it answers; answersWaiting more wait.
 	asksMost       = 16
-	answersMost    = 4
+	answersMost    = 4 // and as many of those that a SUBSCRIBE waits for
 	answersWaiting = 64
 )
 
@@ -72,7 +72,7 @@ func (c *Cluster) Ask(ctx context.Context, subject string, body []byte, nodes ..
 	select {
 	case c.asks <- struct{}{}:
 		defer func() { <-c.asks }()
-		c.put(ctx, q, subject, body)
+		c.put(ctx, q, kindAsk, subject, body)
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
@@ -124,7 +124,7 @@ func (c *Cluster) question(nodes []string) *question {
 }
 
 // put sends a question to everybody of whom an answer is missing, and waits for the answers.
-func (c *Cluster) put(ctx context.Context, q *question, subject string, body []byte) {
+func (c *Cluster) put(ctx context.Context, q *question, kind, subject string, body []byte) {
 	c.mu.Lock()
 	var to []string
 	for id, a := range q.answers {
@@ -136,7 +136,7 @@ func (c *Cluster) put(ctx context.Context, q *question, subject string, body []b
 	if len(to) == 0 {
 		return
 	}
-	m := message{Kind: kindAsk, Claim: q.id, Subject: subject, Body: body}
+	m := message{Kind: kind, Claim: q.id, Subject: subject, Body: body}
 	for _, id := range to {
 		go func() {
 			if err := c.say(ctx, id, &m); err != nil {
@@ -211,7 +211,10 @@ func (c *Cluster) asked(from string, m *message) {
 		return
 	}
 	c.answering++
-	question := *m
+	question, slots := *m, c.answers
+	if m.Kind == kindTell {
+		slots = c.acts
+	}
 	c.wg.Go(func() {
 		defer func() {
 			c.mu.Lock()
@@ -221,8 +224,8 @@ func (c *Cluster) asked(from string, m *message) {
 		ctx, cancel := context.WithTimeout(c.ctx, answerTime)
 		defer cancel()
 		select {
-		case c.answers <- struct{}{}:
-			defer func() { <-c.answers }()
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
 		case <-ctx.Done():
 			return
 		}

@@ -66,6 +66,7 @@ type Cluster struct {
 	failures failures
 	asks     chan struct{}
 	answers  chan struct{}
+	acts     chan struct{}
 
 	ctx    context.Context //nolint:containedctx // ends the cluster's own goroutines
 	cancel context.CancelFunc
@@ -120,7 +121,7 @@ func New(o Options) *Cluster {
 		yields: make(chan struct{}, yieldsMost), ready: make(chan struct{}), peers: map[string]*peer{}, gones: map[string]time.Time{},
 		members: []string{o.NodeID}, boxes: map[string]*box{}, claims: map[string]*Claim{}, pending: map[*Claim]struct{}{},
 		asking: map[*seat]string{}, questions: map[string]*question{}, asks: make(chan struct{}, asksMost),
-		answers: make(chan struct{}, answersMost)}
+		answers: make(chan struct{}, answersMost), acts: make(chan struct{}, answersMost)}
 	for b := range buckets {
 		c.owners[b] = o.NodeID
 	}

@@ -278,7 +278,7 @@ func (c *Cluster) handle(from string, m *message) {
 		c.told(from, m)
 	case kindPing:
 		c.post(from, message{Kind: kindPong})
-	case kindAsk:
+	case kindAsk, kindTell:
 		c.asked(from, m)
 	case kindReply:
 		c.replied(from, m)

@@ -25,6 +25,7 @@ const (
 	kindSelf  = "self" // to oneself: proves that the inbox is read
 	kindBye   = "bye"  // to all: this node ends
 	kindAsk   = "ask"  // a question; see Ask
+	kindTell  = "tell" // a question that somebody waits for; see Announcer
 	kindReply = "reply"
 )
 
@@ -128,7 +129,7 @@ type letter struct {
 
 // talks reports whether the letter has nothing but questions and answers: they say nothing about who is there.
 func (l *letter) talks() bool {
-	return !slices.ContainsFunc(l.Messages, func(m message) bool { return m.Kind != kindAsk && m.Kind != kindReply })
+	return !slices.ContainsFunc(l.Messages, func(m message) bool { return m.Kind != kindAsk && m.Kind != kindTell && m.Kind != kindReply })
 }
 
 func (l *letter) encode() ([]byte, error) {

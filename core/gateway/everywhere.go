@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/cluster"
+	"github.com/lmqgate/lmqgate/core/session"
 )
 
 // What operators ask a node about clients holds for the whole cluster: the node asks the others by the questions below, and puts their
@@ -44,6 +45,8 @@ func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte)
 			}
 			return true, g.sessions.End(ctx, id, true)
 		})
+	case session.AskFilters:
+		return g.sessions.LearnFilters(ctx, body)
 	case askNode:
 		return json.Marshal(b.state())
 	case askRebalance:

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lmqgate/lmqgate/core/topic"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
@@ -218,20 +220,40 @@ func (m *Meta) LearnFilters(ctx context.Context, names ...string) error {
 	if err := m.loaded(NamespaceFilters); err != nil {
 		return err
 	}
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(learnMost)
 	for _, name := range names {
 		if m.HasFilter(name) {
 			continue
 		}
-		e, at, err := m.find(ctx, NamespaceFilters, name)
-		if err != nil {
+		reads.Go(func() error {
+			e, at, err := m.find(ctx, NamespaceFilters, name)
+			if err == nil && e != nil {
+				m.mirrors[NamespaceFilters].learned(e, at.generation)
+			}
 			return err
-		}
-		if e != nil {
-			m.mirrors[NamespaceFilters].learned(e, at.generation)
+		})
+	}
+	return reads.Wait()
+}
+
+// learnMost bounds the reads of one LearnFilters that are under way at a time.
+const learnMost = 16
+
+// NewFilters returns those of the filters that were registered so lately that another node may not know them yet.
+func (m *Meta) NewFilters(names ...string) (fresh []string) {
+	m.filters.mu.RLock()
+	defer m.filters.mu.RUnlock()
+	for _, name := range names {
+		if st := m.filters.get(name); st != nil && st.recorded && time.Since(st.made).Abs() < newFor {
+			fresh = append(fresh, name)
 		}
 	}
-	return nil
+	return fresh
 }
+
+// newFor is longer than any watch event or poll is late.
+const newFor = 30 * time.Second
 
 // PinFilter registers a filter for good: it is never retired.
 func (m *Meta) PinFilter(ctx context.Context, name string) error { return m.setPinned(ctx, name, true) }

@@ -154,7 +154,19 @@ func (b *batch) open(ctx context.Context) {
 	})
 	if len(filters) > 0 {
 		b.registered = s.m.o.Meta.Register(ctx, filters)
+		b.announce(ctx, filters)
 		b.openQueues(ctx)
+	}
+}
+
+// announce makes the filters known on every node; what is published from now on is in their queues. Those of which that is not sure are
+// refused.
+func (b *batch) announce(ctx context.Context, filters []string) {
+	failed, err := b.s.m.announce(ctx, filters...)
+	for _, filter := range failed {
+		if b.registered.Err(filter) == nil {
+			b.errs[filter] = err
+		}
 	}
 }
 

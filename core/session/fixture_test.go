@@ -56,6 +56,25 @@ type metadata struct {
 	saving func(*meta.Session) error
 	fails  error
 	wills  error
+	// unlearned is what learning filters fails with.
+	unlearned error
+}
+
+// failFilters makes learning of filters fail.
+func (m *metadata) failFilters(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unlearned = err
+}
+
+func (m *metadata) LearnFilters(ctx context.Context, filters ...string) error {
+	m.mu.Lock()
+	err := m.unlearned
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return m.Meta.LearnFilters(ctx, filters...)
 }
 
 // failWills makes writes of wills fail.
@@ -241,7 +260,10 @@ func (n *node) claims(topics *catalog.Catalog) *cluster.Cluster {
 		return nil
 	}
 	return cluster.New(cluster.Options{NodeID: n.id, Store: n.store, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
-		Yield: func(ctx context.Context, cl *cluster.Claim, ends bool) { n.Yield(ctx, cl, ends) }, Unfenced: func() { n.Resume() }})
+		Yield: func(ctx context.Context, cl *cluster.Claim, ends bool) { n.Yield(ctx, cl, ends) }, Unfenced: func() { n.Resume() },
+		Answer: func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
+			return n.LearnFilters(ctx, body)
+		}})
 }
 
 // restart stops the node in good order and starts it again.

@@ -32,6 +32,7 @@ type Metadata interface {
 	Withdraw(ctx context.Context, r *meta.Registration, filters []string)
 	MaxKeys() int
 	LearnFilters(ctx context.Context, filters ...string) error
+	NewFilters(filters ...string) []string
 	HasFilter(filter string) bool
 	Retained(filter string) ([]*meta.Retained, uint64)
 	RetainedTo(client string) ([]*meta.Retained, uint64)
@@ -121,10 +122,11 @@ type Manager struct {
 	topicsChanged chan struct{}
 	started       time.Time // set by Start, before any client connects
 
-	ctx    context.Context //nolint:containedctx // ends the manager's own goroutines
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	work   *running // what begins with a client's packet or a record
+	ctx     context.Context //nolint:containedctx // ends the manager's own goroutines
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	work    *running // what begins with a client's packet or a record
+	filters *cluster.Announcer
 
 	mu       sync.Mutex
 	closed   bool
@@ -166,6 +168,7 @@ func NewManager(o Options) *Manager {
 		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill), topicsChanged: make(chan struct{}, 1)}
 	m.maxKept.Store(o.MaxKept)
 	m.work = newRunning()
+	m.filters = o.Cluster.Announcer(AskFilters)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.metrics = newMetrics(o.Registerer, m)
 	return m

@@ -48,6 +48,9 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	if err := m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter); err != nil {
 		return err
 	}
+	if _, err := m.announce(ctx, sub.reads, sub.filter); err != nil {
+		return err
+	}
 	return s.openGroupFeed(sub, refs)
 }
 

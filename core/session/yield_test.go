@@ -15,11 +15,11 @@ import (
 )
 
 // inACluster runs a test on nodes that share store and metadata, in virtual time.
-func inACluster(t *testing.T, f func(t *testing.T, a, b, c *node)) {
+func inACluster(t *testing.T, f func(t *testing.T, a, b, c *node), change ...func(*node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		names := []string{"a", "b", "c"}
-		a := startNode(t, func(n *node) { n.id, n.named = "a", names })
+		a := startNode(t, append(change, func(n *node) { n.id, n.named = "a", names })...)
 		join := func(id string) *node {
 			n := startNode(t, func(n *node) { n.id, n.named, n.beside = id, names, a })
 			n.eventually("the nodes know one another", func() bool { return len(n.o.Cluster.Members()) > 1 && len(a.o.Cluster.Members()) > 1 })

@@ -1,0 +1,174 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Announcer tells the other nodes of things that have names, and waits until each of them has acted on that. What is to be told while a
+// round is under way shares the next one.
+type Announcer struct {
+	c       *Cluster
+	subject string
+
+	mu   sync.Mutex
+	next *round
+	busy bool
+}
+
+// round is what is told at a time.
+type round struct {
+	names []string
+	done  chan struct{}
+
+	// After done: why not all names are confirmed, and for which of them that is; nil for all.
+	err     error
+	lacking map[string]bool
+}
+
+const (
+	// announceBytes bounds the names of one question, announceMost how many questions of a round are asked at a time.
+	announceBytes = 48 << 10
+	announceMost  = 4
+)
+
+// Announcer makes an Announcer. The other nodes get the names as a JSON list, by Options.Answer, and answer with a list of those that they
+// could not act on.
+func (c *Cluster) Announcer(subject string) *Announcer { return &Announcer{c: c, subject: subject} }
+
+// Tell returns nil once every node that is there has acted on the names, at once where this node is alone. Else it returns for which of
+// them that is not sure, and an error that names a node.
+func (a *Announcer) Tell(ctx context.Context, names ...string) (failed []string, err error) {
+	if !a.c.Shared() || len(names) == 0 {
+		return nil, nil
+	}
+	a.mu.Lock()
+	if a.next == nil {
+		a.next = &round{done: make(chan struct{})}
+	}
+	r := a.next
+	r.names = append(r.names, names...)
+	if !a.busy {
+		a.busy = true
+		go a.run()
+	}
+	a.mu.Unlock()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return names, ctx.Err()
+	}
+	if r.err == nil {
+		return nil, nil
+	}
+	for _, name := range names {
+		if r.lacking == nil || r.lacking[name] {
+			failed = append(failed, name)
+		}
+	}
+	if len(failed) == 0 {
+		return nil, nil
+	}
+	return failed, r.err
+}
+
+// run tells rounds until there is none.
+func (a *Announcer) run() {
+	for {
+		a.mu.Lock()
+		r := a.next
+		a.next = nil
+		if a.busy = r != nil; !a.busy {
+			a.mu.Unlock()
+			return
+		}
+		a.mu.Unlock()
+		a.tell(r)
+		close(r.done)
+	}
+}
+
+func (a *Announcer) tell(r *round) {
+	slices.Sort(r.names)
+	names := slices.Compact(r.names)
+	lacking, unlisted := map[string]bool{}, false
+	var failed error
+	var mu sync.Mutex
+	var all errgroup.Group
+	all.SetLimit(announceMost)
+	for len(names) > 0 {
+		n, size := 0, 0
+		for n < len(names) && (n == 0 || size+len(names[n]) <= announceBytes) {
+			size += len(names[n])
+			n++
+		}
+		some := names[:n]
+		names = names[n:]
+		all.Go(func() error {
+			body, err := json.Marshal(some)
+			if err != nil {
+				return err // texts can always be encoded
+			}
+			lack, err := a.c.confirm(a.c.ctx, a.subject, body)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, name := range lack {
+				lacking[name] = true
+			}
+			unlisted = unlisted || err != nil && len(lack) == 0
+			if err != nil && failed == nil {
+				failed = err
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // they return nothing
+	if r.err = failed; !unlisted {
+		r.lacking = lacking
+	}
+}
+
+// confirm asks every other node that is there, and returns nil once none is left that has not answered. Nodes that end or stop meanwhile
+// are not waited for. Where a node answers that it lacks some names, these are returned with the error.
+func (c *Cluster) confirm(ctx context.Context, subject string, body []byte) (lacking []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	c.mu.Lock()
+	members := slices.Clone(c.members)
+	c.mu.Unlock()
+	if len(members) <= 1 {
+		return nil, nil
+	}
+	q := c.question(members)
+	c.put(ctx, q, kindTell, subject, body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.questions, q.id)
+	for _, id := range members {
+		a := q.answers[id]
+		if a == nil || !slices.Contains(c.members, id) || errors.Is(a.Err, errSilent) {
+			continue
+		}
+		lacks, failed := []string(nil), a.Err
+		switch {
+		case failed == nil && a.Body == nil:
+			failed = ErrNoAnswer
+		case failed == nil:
+			failed = json.Unmarshal(a.Body, &lacks)
+		}
+		if failed != nil {
+			return nil, fmt.Errorf("node %q has not confirmed it: %w", id, failed)
+		}
+		if len(lacks) > 0 {
+			lacking = append(lacking, lacks...)
+			err = fmt.Errorf("node %q does not find %q in the metadata", id, lacks[0])
+		}
+	}
+	return lacking, err
+}
