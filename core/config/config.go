@@ -174,6 +174,8 @@ type NodeLimits struct {
 	InboundMemory Size `yaml:"inbound_memory"`
 	// Memory of what is on its way to clients, and as much for messages kept to be sent again; 0 is a sixteenth of `limits.node.memory`, of 16MiB to 1GiB. At the limit large messages wait, and a client that takes nothing is closed.
 	OutboundMemory Size `yaml:"outbound_memory"`
+	// Memory of retained messages, which every node holds whole; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit a retained message that would take more is delivered and not retained: 0x97. Nodes of one cluster should allow the same.
+	RetainedMemory Size `yaml:"retained_memory"`
 	// Open connections whose clients are not admitted yet; 0 is 2048 or, where `mqtt.max_connections` is set, at most twice that (64 at the least). At the limit a new connection takes the place of the one that has been silent for longest.
 	Unauthenticated int `yaml:"unauthenticated"`
 	// Memory for CONNECT packets of over 16 KiB whose clients are not admitted yet, at least 256KiB. Further ones are read when there is room.

@@ -76,6 +76,7 @@ func (c *Config) validateLimits(p *problems) {
 	orNone(p, "limits.node.memory", int64(c.Limits.Node.Memory), 64<<20, mostMemory)
 	orNone(p, "limits.node.inbound_memory", int64(c.Limits.Node.InboundMemory), 1<<20, mostMemory)
 	orNone(p, "limits.node.outbound_memory", int64(c.Limits.Node.OutboundMemory), 1<<20, mostMemory)
+	orNone(p, "limits.node.retained_memory", int64(c.Limits.Node.RetainedMemory), 1<<20, mostMemory)
 	between(p, "limits.node.connect_memory", int64(c.Limits.Node.ConnectMemory), 256<<10, 1<<40)
 	between(p, "limits.listener.unauthenticated", int64(c.Limits.Listener.Unauthenticated), 0, most)
 	for _, rate := range []struct {

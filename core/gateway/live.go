@@ -31,6 +31,7 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 	g.sessions.SetMaxKept(int64(next.Limits.Client.OutboundMemory))
 	if applied.Limits.Node != next.Limits.Node {
 		g.memory.set(limits.SetMemory(int64(next.Limits.Node.Memory)), next.Limits.Node)
+		g.meta.SetRetainedMemory(g.memory.retained)
 	}
 	g.reloads.apply(func(c *config.Config) {
 		c.Log.Level, c.MQTT.MaxConnections, c.Limits = next.Log.Level, next.MQTT.MaxConnections, next.Limits
@@ -56,10 +57,11 @@ func (m *memory) set(limit int64, c config.NodeLimits) {
 	m.inbound.SetWhole(s.inbound)
 	m.outbound.SetWhole(s.outbound)
 	m.kept.SetWhole(s.outbound)
+	m.retained = s.retained
 }
 
 // shares are parts of a limit of memory, in bytes.
-type shares struct{ inbound, outbound int64 }
+type shares struct{ inbound, outbound, retained int64 }
 
 func sharesOf(limit int64, c config.NodeLimits) shares {
 	share := func(asked config.Size, part int64) int64 {
@@ -68,7 +70,7 @@ func sharesOf(limit int64, c config.NodeLimits) shares {
 		}
 		return min(max(limit/part, leastShare), mostShare)
 	}
-	return shares{inbound: share(c.InboundMemory, 8), outbound: share(c.OutboundMemory, 16)}
+	return shares{inbound: share(c.InboundMemory, 8), outbound: share(c.OutboundMemory, 16), retained: share(c.RetainedMemory, 8)}
 }
 
 // shownLimit shows a limit for the log.

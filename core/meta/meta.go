@@ -92,6 +92,10 @@ func New(o Options) (*Meta, error) {
 	m.lists = newLists(m)
 	m.retired = newSweep(m)
 	m.retained = newRetained(m)
+	m.SetRetainedMemory(o.MaxRetainedBytes)
+	if err := m.registerRetained(o.Registerer); err != nil {
+		return nil, err
+	}
 	m.nodes = newNodes(m)
 	m.changes = newChanges(m)
 	m.mirrors = map[string]*mirror{}

@@ -15,6 +15,8 @@ type metrics struct {
 	refilled prometheus.Counter
 	// conflicts counts writes of sessions that were made again because the session had been written meanwhile.
 	conflicts prometheus.Counter
+	// retainedRefused counts retained messages for which there was no room.
+	retainedRefused prometheus.Counter
 }
 
 // newMetrics makes the metrics and registers them with r, where r is not nil.
@@ -54,12 +56,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "lmqgate_meta_conflicts_resolved_total",
 			Help: "Writes of sessions that were repeated because an older connection, or a write without an answer, had come in between.",
 		}),
+		retainedRefused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lmqgate_meta_retained_refused_total", Help: "Retained messages that were not retained because they may take no more memory.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{m.keys, m.synced, m.resyncs, m.errors, m.writes, m.batch, m.invalid, m.retired, m.refilled,
-		m.conflicts} {
+		m.conflicts, m.retainedRefused} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

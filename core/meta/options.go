@@ -42,6 +42,8 @@ type Options struct {
 	HeartbeatInterval, LostAfter time.Duration
 	// FilterGrace is how long a filter must have been unused before it is retired (1 h); at most every half of it the sweep runs.
 	FilterGrace time.Duration
+	// MaxRetainedBytes bounds what retained messages take of memory; 0 is no limit. See Meta.SetRetainedMemory.
+	MaxRetainedBytes int64
 	// TombstoneTTL is how long a removed retained message is remembered, so that an older value which arrives late does not
 	// bring it back (10 min).
 	TombstoneTTL time.Duration

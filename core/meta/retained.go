@@ -36,6 +36,7 @@ type retained struct {
 	wake   chan struct{}
 
 	turns retainedTurns
+	room  retainedRoom
 
 	tell     chan struct{}
 	onChange []func(*Retained, uint64)
@@ -146,7 +147,14 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 // 3.3.1.3). It is durable and seen by MatchRetained when it returns nil. Where a later position is there already, that stays and
 // nil is returned. Of values of one topic that are to be set at the same time only the newest is written. ErrUnavailable, ErrLimit.
 func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
-	err := m.retained.turns.set(ctx, v, func() error { return m.setRetained(ctx, v) })
+	err := m.retained.turns.set(ctx, v, func() error {
+		end, err := m.retained.take(v)
+		if err != nil {
+			return err
+		}
+		defer end()
+		return m.setRetained(ctx, v)
+	})
 	if errors.Is(err, ErrLimit) {
 		m.retained.forget(v.Message.Topic, v.Position)
 	}

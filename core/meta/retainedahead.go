@@ -28,6 +28,40 @@ type ahead struct {
 	index retainedIndex
 	since map[string]time.Time
 	bytes int
+	// refused are the last values that the backend or this node has refused, for tails that bring them only later.
+	refused map[string]refused
+}
+
+type refused struct {
+	position store.Position
+	at       time.Time
+}
+
+// maxRefused bounds what is remembered of refused values.
+const maxRefused = 4096
+
+// refuse gives up a value, and does not take it over when a tail brings it.
+func (a *ahead) refuse(name string, p store.Position) {
+	if v := a.index.get(name); v != nil && v.Position.Same(p) {
+		a.remove(name)
+		return
+	}
+	for other := range a.refused {
+		if len(a.refused) < maxRefused {
+			break
+		}
+		delete(a.refused, other)
+	}
+	if a.refused == nil {
+		a.refused = make(map[string]refused)
+	}
+	a.refused[name] = refused{p, time.Now()}
+}
+
+// wasRefused reports whether a value was refused before the tail brought it.
+func (a *ahead) wasRefused(name string, p store.Position) bool {
+	v, ok := a.refused[name]
+	return ok && v.position.Same(p)
 }
 
 func (a *ahead) set(v *Retained) {
@@ -61,7 +95,7 @@ func (m *Meta) SeenRetained(rec *store.Record) {
 	r := m.retained
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p, ok := r.newest(rec.Topic); ok && !p.Before(rec.Position) {
+	if p, ok := r.newest(rec.Topic); ok && !p.Before(rec.Position) || r.ahead.wasRefused(rec.Topic, rec.Position) {
 		return
 	}
 	r.version++
@@ -75,13 +109,11 @@ func (r *retained) shown(name string, p store.Position) {
 	}
 }
 
-// forget gives up what a tail brought and the backend has refused.
+// forget gives up what was refused, whether a tail has brought it or brings it later.
 func (r *retained) forget(name string, p store.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a := r.ahead.index.get(name); a != nil && a.Position.Same(p) {
-		r.ahead.remove(name)
-	}
+	r.ahead.refuse(name, p)
 }
 
 // sweepAhead forgets what the backend has had time enough to show.
@@ -94,6 +126,11 @@ func (r *retained) sweepAhead(now time.Time) {
 	for name, since := range r.ahead.since {
 		if now.Sub(since) > aheadFor {
 			r.ahead.remove(name)
+		}
+	}
+	for name, v := range r.ahead.refused {
+		if now.Sub(v.at) > aheadFor {
+			delete(r.ahead.refused, name)
 		}
 	}
 }

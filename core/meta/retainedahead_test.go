@@ -96,6 +96,15 @@ func TestWhatTheBackendRefusesIsNotRetained(t *testing.T) {
 	m.SeenRetained(brought("a", "x", 10))
 	require.ErrorIs(t, m.SetRetained(context.Background(), value("a", "x", 10)), ErrLimit)
 	require.Empty(t, matched(m, "#"))
+	require.ErrorIs(t, m.SetRetained(context.Background(), value("b", "x", 11)), ErrLimit)
+	m.SeenRetained(brought("b", "x", 11)) // the tail was slower than the refusal
+	require.Empty(t, matched(m, "#"))
+	for i := range maxRefused + 10 {
+		m.retained.forget(fmt.Sprint("c/", i), value("c", "", 20).Position)
+	}
+	require.Len(t, m.retained.ahead.refused, maxRefused)
+	m.retained.sweepAhead(time.Now().Add(aheadFor + time.Second))
+	require.Empty(t, m.retained.ahead.refused)
 }
 
 func TestWhatIsRetainedForOneClientMatchesNoFilter(t *testing.T) {

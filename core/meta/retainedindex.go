@@ -13,6 +13,7 @@ type retainedIndex struct {
 	exact map[string]*Retained
 	root  retainedNode
 	p2p   map[string]map[string]*Retained // by client id and topic
+	bytes int64                           // what all of it costs
 }
 
 type retainedNode struct {
@@ -28,6 +29,7 @@ func (x *retainedIndex) set(name string, v *Retained) {
 	if x.exact == nil {
 		x.exact = map[string]*Retained{}
 	}
+	x.bytes += v.cost() - x.exact[name].cost()
 	x.exact[name] = v
 	if client, ok := topic.P2PTarget(name); ok {
 		if x.p2p == nil {
@@ -55,9 +57,11 @@ func (x *retainedIndex) set(name string, v *Retained) {
 }
 
 func (x *retainedIndex) remove(name string) {
-	if _, ok := x.exact[name]; !ok {
+	v, ok := x.exact[name]
+	if !ok {
 		return
 	}
+	x.bytes -= v.cost()
 	delete(x.exact, name)
 	if client, ok := topic.P2PTarget(name); ok {
 		delete(x.p2p[client], name)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
@@ -117,6 +118,8 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):
 		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error(), nil)
+	case errors.Is(err, meta.ErrLimit):
+		c.refusePublish(k, m.Topic, packet.QuotaExceeded, "it is delivered, but there is no room to retain it", err)
 	case publish.Refused(err):
 		c.refusePublish(k, m.Topic, packet.TopicNameInvalid, err.Error(), nil)
 	default:

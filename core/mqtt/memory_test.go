@@ -146,6 +146,24 @@ func TestWhatAClientPublishesWhileItsSessionIsGivenUpFromMemoryIsStoredOnce(t *t
 	require.Equal(t, int64(4), n.Records("T"))
 }
 
+func TestARetainedMessageWithoutRoomIsRefusedWithAReason(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	n.Meta.SetRetainedMemory(large)
+	sub := n.Connect(packet.V5, "sub")
+	sub.Subscribe(0, "T/#")
+	pub := n.Connect(packet.V5, "pub")
+	pub.Send(&packet.Publish{Topic: "T/a", QoS: 1, PacketID: 1, Retain: true, Payload: numbered("m", 1, large)})
+	pub.ExpectAck(packet.PUBACK, 1, packet.QuotaExceeded)
+	mqtttest.Expect[*packet.Publish](sub) // those who are online have it
+	pub.Retain(1, "T/b", "small")
+	sub.ExpectPublish("T/b", "small")
+	later := n.Connect(packet.V5, "later")
+	later.Subscribe(0, "T/#")
+	later.ExpectPublish("T/b", "small")
+	require.Empty(t, later.Ping())
+}
+
 func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *testing.T) {
 	t.Parallel()
 	const subscribers = 6
