@@ -80,6 +80,7 @@ func TestATemporaryDirectoryThatCannotBeUsedIsOneLineWithTheRemedy(t *testing.T)
 func TestServeStopsWhileItWaitsForAPluginThatIsSlowToStart(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
+	buildPlugin(t, dir, "meta-local") // both start at the same time, and one that is missing would end the wait
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "auth-slow"), []byte("#!/bin/sh\nexec sleep 600\n"), 0o755))
 	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
 	ctx, cancel := context.WithCancel(t.Context())
