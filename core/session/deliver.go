@@ -31,6 +31,7 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 			return false
 		}
 		if s.due(f, item, w) {
+			s.sent.live(rec)
 			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, origin{rec.ID, f.queue != nil})
 		}
 	}

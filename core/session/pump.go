@@ -83,6 +83,9 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 	if f.at.Closed || f.reader == nil || f.sub != nil && f.sub.retains.waits() {
 		return true // in the last case it is told again with SUBACK
 	}
+	if s.settles(f) {
+		return true
+	}
 	items, state := f.reader.Next(s.room(f), (*buf)[:0])
 	if state == delivery.Behind && len(items) == 0 {
 		var ok bool

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
@@ -19,8 +20,9 @@ import (
 //   - the metadata, if no tail of this node brought it and it is shown later (Manager.retainedShown).
 //
 // What is to be sent as retained waits in line, and is sent only while it is still the newest of its topic. Whatever made it old comes by
-// one of the three ways itself, and before a record is fed to anybody it is the newest; so nothing is missed, and no value is sent behind
-// a newer one of its topic.
+// one of the three ways itself, and before a record is fed to anybody it is the newest; so no value is sent behind a newer one of its
+// topic. A value that a feed brings early is also sent where the session has sent an older one of its topic and no newer one (sentValues):
+// else there would be a gap between that and what comes live.
 
 // retainedLine is what one subscription is to be sent as retained. Guarded by Session.mu.
 type retainedLine struct {
@@ -32,6 +34,8 @@ type retainedLine struct {
 	// behind is what the session had in line from other feeds: live messages of before come first.
 	behind []backlog
 	values []*meta.Retained
+	// early: a feed has brought the value, in its turn.
+	early bool
 }
 
 // backlog is what a feed has to hand out up to a mark.
@@ -48,6 +52,47 @@ type retains struct {
 	asOf   uint64
 	// suback is closed once SUBACK is in the connection's buffer. Until then the feeds of a new subscription wait.
 	suback <-chan struct{}
+	// settling: the tail still has to bring what was stored before the subscription's queues began. Until then the queues wait.
+	settling *settling
+}
+
+// settling is what a tail has to hand out before what comes live from queues: the values between what a SUBSCRIBE has found and those.
+type settling struct {
+	tail  *delivery.LiveReader
+	known delivery.Known
+	mark  int64 // where the tail's window ended when it had brought all
+	came  bool  // it has brought all
+	until time.Time
+}
+
+const (
+	// settleFor is how long queues wait for a tail that does not bring what is known to be stored, settlePause how often they look.
+	settleFor   = 2 * time.Second
+	settlePause = 2 * time.Millisecond
+)
+
+// over reports whether the tail has handed out all, or was waited for long enough.
+func (g *settling) over() bool {
+	if time.Now().After(g.until) {
+		return true
+	}
+	if !g.came {
+		g.mark, g.came = g.tail.Passed(g.known)
+	}
+	return g.came && g.tail.Reached(g.mark)
+}
+
+// settles reports whether a feed of a queue has to wait for its subscription's tail; it is told again. Called with mu held.
+func (s *Session) settles(f *feed) bool {
+	if f.sub == nil || f.queue == nil || f.sub.retains.settling == nil {
+		return false
+	}
+	if f.sub.retains.settling.over() {
+		f.sub.retains.settling = nil
+		return false
+	}
+	time.AfterFunc(settlePause, func() { s.feedReady(f) })
+	return true
 }
 
 func (r *retains) waits() bool { return open(r.suback) }
@@ -104,6 +149,10 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		}
 		line.behind = behind(older, in.Filter)
 		s.retained = append(s.retained, line)
+		s.sent.begin()
+		if fresh[i] {
+			sub.settle()
+		}
 	}
 	return func() {
 		close(suback)
@@ -130,6 +179,16 @@ func (sub *subscription) start(fresh bool) (delivery.Start, bool) {
 		}
 	}
 	return delivery.Start{}, false
+}
+
+// settle lets the subscription's queues wait until its tail has handed out what is known to be stored now. Called with mu held.
+func (sub *subscription) settle() {
+	queues := slices.ContainsFunc(sub.feeds, func(f *feed) bool { return f.at.Ref.Queue != "" })
+	for _, f := range sub.feeds {
+		if r, ok := f.reader.(*delivery.LiveReader); ok && queues {
+			sub.retains.settling = &settling{tail: r, known: r.Known(), until: time.Now().Add(settleFor)}
+		}
+	}
 }
 
 // backlog lists what the session's feeds have to hand out, but for those that wait for a SUBACK. Called with mu held.
@@ -191,12 +250,13 @@ func (s *Session) early(f *feed, rec *store.Record) {
 			return // it comes from there
 		}
 	}
-	s.addRetained(sub, &meta.Retained{Message: &rec.Message, Position: rec.Position}, f)
+	s.addRetained(sub, &meta.Retained{Message: &rec.Message, Position: rec.Position}, f, true)
 	s.sendRetained() // before what the feed brings next
 }
 
-// addRetained puts a value in line that was not known at SUBSCRIBE. from is the feed that brought it, or nil. Called with mu held.
-func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed) {
+// addRetained puts a value in line that was not known at SUBSCRIBE. from is the feed that brings what comes behind it, early says that it
+// has brought the value as well. Called with mu held.
+func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed, early bool) {
 	if sub.options.NoLocal && v.Message.Publisher == s.id {
 		return
 	}
@@ -207,7 +267,7 @@ func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed) {
 		}
 	}
 	s.retained = append(s.retained, retainedLine{sub: sub, qos: sub.qos, id: sub.id, after: sub.retains.suback,
-		behind: behind(older, v.Message.Topic), values: []*meta.Retained{v}})
+		behind: behind(older, v.Message.Topic), values: []*meta.Retained{v}, early: early})
 	s.wake()
 }
 
@@ -227,7 +287,7 @@ func (m *Manager) retainedShown(v *meta.Retained, version uint64) {
 		f.s.mu.Lock()
 		defer f.s.mu.Unlock()
 		if r := &f.sub.retains; f.s.conn != nil && !f.at.Closed && r.wanted && version > r.asOf {
-			f.s.addRetained(f.sub, v, f)
+			f.s.addRetained(f.sub, v, f, false)
 		}
 	})
 }
@@ -284,7 +344,9 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		}
 		l.values[0] = nil
 		l.values = l.values[1:]
-		if !expired(v.Message) && s.m.o.Meta.IsNewest(v.Message.Topic, v.Position) {
+		newest := s.m.o.Meta.IsNewest(v.Message.Topic, v.Position)
+		if !expired(v.Message) && (newest || l.early && s.sent.follows(v.Message.Topic, v.Position)) {
+			s.sent.retained(v.Message.Topic, v.Position)
 			// Who may have been sent the value of before is told of its removal as others are: no message is retained without payload.
 			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{})
 		}

@@ -57,6 +57,7 @@ type Session struct {
 	noting   bool // a message waits for the journal, and all behind it
 	seen     flight.Seen
 	retained []retainedLine
+	sent     sentValues
 	// ownRetains is of what is retained for the client itself, point to point.
 	ownRetains retains
 	held       []heldItem
