@@ -195,6 +195,7 @@ func (b *batch) openQueues(ctx context.Context) {
 	})
 	failed := s.place(ctx, all)
 	waits := false
+	defer func() { s.lookAtEnds(ctx, all) }()
 	b.each(func(sub *subscription) error {
 		if sub.shared() {
 			return nil

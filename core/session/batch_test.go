@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -18,7 +19,7 @@ import (
 // counted counts the calls that a SUBSCRIBE makes.
 type counted struct {
 	store.Store
-	bounds, commits, brokers atomic.Int32
+	bounds, commits, brokers, reads atomic.Int32
 }
 
 func (c *counted) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
@@ -34,6 +35,11 @@ func (c *counted) Commit(ctx context.Context, client string, epoch int64, offset
 func (c *counted) Brokers(ctx context.Context, topic string) ([]string, error) {
 	c.brokers.Add(1)
 	return c.Store.Brokers(ctx, topic)
+}
+
+func (c *counted) Read(ctx context.Context, q store.QueueRef, offset int64, n int) (store.Batch, error) {
+	c.reads.Add(1)
+	return c.Store.Read(ctx, q, offset, n)
 }
 
 func filters(n int) []string {
@@ -59,9 +65,16 @@ func TestASubscribeOfManyFiltersAsksStoreAndMetadataAFewTimes(t *testing.T) {
 			return calls.bounds.Load(), calls.commits.Load(), calls.brokers.Load(), saves.Load()
 		}
 		all := filters(2000)
+		synctest.Wait()
+		calls.reads.Store(0) // of its point-to-point queue
 		bounds, commits, brokers, saved := asked(func() { c.subscribe(1, all...) })
-		require.Equal(t, []int32{1, 1, 1, 1}, []int32{bounds, commits, brokers, saved})
+		require.Equal(t, []int32{2, 1, 1, 1}, []int32{bounds, commits, brokers, saved})
 		require.Len(t, n.record("c").Subscriptions, 2000)
+		synctest.Wait()
+		require.Zero(t, calls.reads.Load(), "new queues are empty")
+		n.publish(1, "T/00077/x", "first")
+		n.publish(1, "T/01999/x", "second")
+		c.gets("first", "second")
 
 		bounds, commits, brokers, saved = asked(func() { c.subscribe(1, all...) })
 		require.Zero(t, bounds+commits+brokers+saved, "nothing has changed")

@@ -88,6 +88,43 @@ func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) err
 	return nil
 }
 
+// lookAtEnds looks once more where the queues of new feeds end, after their readers were opened. What ends where its feed begins needs no
+// first read: thousands of them would take the pump so long that what is published meanwhile comes out of order. The others, and those of
+// brokers that do not answer, are read. It is called before SUBACK, while the feeds wait.
+func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
+	if len(feeds) < fewFeeds {
+		return
+	}
+	byBroker := make(map[string][]*feed)
+	s.mu.Lock()
+	for _, f := range feeds {
+		if f.queue != nil && !f.at.Closed {
+			byBroker[f.at.Ref.Broker] = append(byBroker[f.at.Ref.Broker], f)
+		}
+	}
+	s.mu.Unlock()
+	for broker, some := range byBroker {
+		queues := make([]string, len(some))
+		for i, f := range some {
+			queues[i] = f.at.Ref.Queue
+		}
+		ends, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		for i, f := range some {
+			if f.queue != nil && f.queue.Offset() == ends[i].Max {
+				f.queue.AtEnd()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// fewFeeds is how many new feeds are read one by one instead.
+const fewFeeds = 8
+
 // placeTimeout is how long one broker may take to say where a queue ends, before the others are asked.
 const placeTimeout = 3 * time.Second
 
