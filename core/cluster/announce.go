@@ -33,8 +33,9 @@ type round struct {
 }
 
 const (
-	// announceBytes bounds the names of one question, announceMost how many questions of a round are asked at a time.
+	// announceBytes and announceNames bound the names of one question, announceMost how many questions of a round are asked at a time.
 	announceBytes = 48 << 10
+	announceNames = 256
 	announceMost  = 4
 )
 
@@ -104,7 +105,7 @@ func (a *Announcer) tell(r *round) {
 	all.SetLimit(announceMost)
 	for len(names) > 0 {
 		n, size := 0, 0
-		for n < len(names) && (n == 0 || size+len(names[n]) <= announceBytes) {
+		for n < len(names) && n < announceNames && (n == 0 || size+len(names[n]) <= announceBytes) {
 			size += len(names[n])
 			n++
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -33,7 +34,7 @@ const (
 	// answerMost bounds an answer, in bytes; answerPart is how much of it goes into one letter, compressed.
 	answerMost = 4 << 20
 	answerPart = 64 << 10
-	// asksMost bounds the questions that this node asks at a time, answersMost those that it answers; answersWaiting more wait.
+	// asksMost bounds the questions that this node asks at a time, answersMost those that it answers; answersWaiting more of each kind wait.
 	asksMost       = 16
 	answersMost    = 4 // and as many of those that a SUBSCRIBE waits for
 	answersWaiting = 64
@@ -119,7 +120,9 @@ func (c *Cluster) question(nodes []string) *question {
 			q.missing++
 		}
 	}
-	c.questions[q.id] = q
+	if len(q.answers) > 0 { // else nobody answers it
+		c.questions[q.id] = q
+	}
 	return q
 }
 
@@ -206,19 +209,20 @@ func (c *Cluster) replied(from string, m *message) {
 
 // asked answers a question of another node. Called with mu held.
 func (c *Cluster) asked(from string, m *message) {
-	if c.o.Answer == nil || c.answering >= answersWaiting {
+	waiting, most, slots := &c.answering, answersWaiting, c.answers
+	if m.Kind == kindTell { // a SUBSCRIBE waits for it, whatever operators ask
+		waiting, most, slots = &c.acting, max(answersWaiting, announceMost*len(c.members)), c.acts
+	}
+	if c.o.Answer == nil || *waiting >= most {
 		c.metrics.left.Inc()
 		return
 	}
-	c.answering++
-	question, slots := *m, c.answers
-	if m.Kind == kindTell {
-		slots = c.acts
-	}
+	*waiting++
+	question := *m
 	c.wg.Go(func() {
 		defer func() {
 			c.mu.Lock()
-			c.answering--
+			*waiting--
 			c.mu.Unlock()
 		}()
 		ctx, cancel := context.WithTimeout(c.ctx, answerTime)
@@ -235,9 +239,20 @@ func (c *Cluster) asked(from string, m *message) {
 	})
 }
 
+// work answers a question. Who may write to the inbox may ask anything, so what goes wrong with it does not end the node.
+func (c *Cluster) work(ctx context.Context, from string, m *message) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("answering another node failed", "node", from, "subject", m.Subject, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			body, err = nil, errors.New("answering failed there; see its log")
+		}
+	}()
+	return c.o.Answer(ctx, from, m.Subject, m.Body)
+}
+
 func (c *Cluster) respond(ctx context.Context, to string, m *message) error {
 	reply := message{Kind: kindReply, Claim: m.Claim}
-	body, err := c.o.Answer(ctx, to, m.Subject, m.Body)
+	body, err := c.work(ctx, to, m)
 	if err == nil && len(body) > answerMost {
 		err = fmt.Errorf("the answer has %d bytes, over %d", len(body), answerMost)
 	}

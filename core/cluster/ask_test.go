@@ -168,3 +168,23 @@ func TestAnswersThatCannotBeReadAreRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestAQuestionThatCannotBeAnsweredDoesNotEndTheNode(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b")
+		nodes[1].answersBy(func(string, string, []byte) ([]byte, error) { panic("no such page") })
+		require.ErrorContains(t, nodes[0].Ask(context.Background(), "things", nil)[0].Err, "see its log")
+		nodes[1].answersBy(nil)
+		require.NoError(t, nodes[0].Ask(context.Background(), "things", nil)[0].Err)
+	})
+}
+
+func TestANodeThatIsAloneKeepsNoQuestions(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("a")[0]
+		require.Empty(t, a.Ask(context.Background(), "things", nil))
+		a.Cluster.mu.Lock()
+		defer a.Cluster.mu.Unlock()
+		require.Empty(t, a.Cluster.questions)
+	})
+}

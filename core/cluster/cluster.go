@@ -103,6 +103,7 @@ type Cluster struct {
 
 	questions map[string]*question
 	answering int
+	acting    int // on what a SUBSCRIBE waits for
 
 	// fresh is when the last own letter was sent that was read; wasStale: Fenced was noticed.
 	fresh    time.Time

@@ -64,6 +64,9 @@ func (c *Cluster) answersOf(id string) int {
 func (c *Cluster) left(id string) {
 	delete(c.peers, id)
 	c.gones[id] = time.Now()
+	for _, q := range c.questions {
+		c.answer(q, id, nil, errSilent)
+	}
 	c.free(id)
 }
 

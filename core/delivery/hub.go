@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -369,7 +370,7 @@ func (h *Hub) verifySoon(v *queueView) {
 		return
 	}
 	v.filling = true
-	h.after(time.Second, v.fill)
+	h.after(time.Second+rand.N(time.Second), v.fill) // thousands of views may be new at once
 }
 
 // sweep now and then compares the end of each queue view with the store's, so that no lost wake-up lasts.

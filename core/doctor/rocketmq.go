@@ -99,6 +99,10 @@ func (b *broker) judge() (out []Finding) {
 			off = append(off, name+"=true")
 		}
 	}
+	if b.settings == nil {
+		out = append(out, warning("broker "+b.name+" does not tell its settings, so nothing is known of its light message queues",
+			"look for enableLmq=true and enableMultiDispatch=true in its configuration, or let the gateway's user read it"))
+	}
 	if len(off) > 0 {
 		file := b.settings["brokerConfigPath"]
 		if file == "" {
@@ -174,6 +178,9 @@ func topicsOf(ctx context.Context, o *Options, namesrv string, brokers []broker,
 			return append(out, warning(fmt.Sprintf("there are more than %d topics; the rest were not looked at", mostTopics), "nothing"))
 		}
 		route, err := o.RocketMQ.TopicRoute(ctx, namesrv, topic)
+		if ctx.Err() != nil {
+			return append(out, warning("the name servers took too long; topics from "+topic+" on were not looked at", "try again"))
+		}
 		if err != nil {
 			continue // gone meanwhile
 		}

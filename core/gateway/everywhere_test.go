@@ -215,3 +215,12 @@ func TestWhichNodesSendHowManyClientsOff(t *testing.T) {
 		require.Equal(t, tc.want, got, name)
 	}
 }
+
+func TestAPageWithoutALimitEndsNothing(t *testing.T) {
+	for _, n := range []int{0, -1} {
+		f := firstOf[string]{n: n, key: func(s string) string { return s }}
+		f.add("b")
+		f.add("a")
+		require.Empty(t, f.part().Next, "others may ask for anything: %d", n)
+	}
+}

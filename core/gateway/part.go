@@ -27,7 +27,7 @@ func (f *firstOf[T]) add(item T) {
 
 // part returns the items, and the key after which the list goes on.
 func (f *firstOf[T]) part() part[T] {
-	if len(f.list) <= f.n {
+	if f.n < 1 || len(f.list) <= f.n {
 		return part[T]{Items: f.list, key: f.key}
 	}
 	return part[T]{Items: f.list[:f.n], Next: f.key(f.list[f.n-1]), key: f.key}

@@ -24,6 +24,8 @@ type namespacePresence struct {
 	// whole says that keys has every key of the backend.
 	whole bool
 	keys  map[string]keyPresence
+	// writes counts the puts that were begun; it only grows.
+	writes int64
 	// listing counts the backends: a listing of an earlier one does not make it whole.
 	listing int
 }
@@ -31,7 +33,7 @@ type namespacePresence struct {
 // keyPresence is what is under way with a key that may be there.
 type keyPresence struct {
 	writing int32 // puts that have not ended
-	writes  int32 // puts that were begun, so that a removal notices them
+	writes  int64 // number of the put that was begun last, so that a removal notices it
 	stays   bool  // a put ended with an error, or was tried again: it may take effect at any time
 }
 
@@ -126,7 +128,8 @@ func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 		switch {
 		case op.GetPut() != nil:
 			k.writing++
-			k.writes++
+			n.writes++
+			k.writes = n.writes
 			n.keys[id.key] = k
 			puts = append(puts, noted{n, id.key, k.writes})
 		case there && k.writing == 0 && !k.stays:
@@ -137,6 +140,7 @@ func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 		return func(bool) {}
 	}
 	return func(certain bool) {
+		shared := p.m.traits().GetShared()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, r := range puts {
@@ -144,6 +148,9 @@ func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 			k.writing--
 			k.stays = k.stays || !certain
 			r.n.keys[r.key] = k
+			if shared && k.writing == 0 { // nobody asks, and other nodes remove it
+				delete(r.n.keys, r.key)
+			}
 		}
 		for _, r := range removals {
 			if k := r.n.keys[r.key]; certain && k.writing == 0 && k.writes == r.writes && !k.stays {
@@ -157,5 +164,5 @@ func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 type noted struct {
 	n      *namespacePresence
 	key    string
-	writes int32
+	writes int64
 }

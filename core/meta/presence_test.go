@@ -121,3 +121,27 @@ func TestAPutThatMayTakeEffectLaterKeepsItsKeyPresent(t *testing.T) {
 	require.False(t, absent(), "the put that failed may take effect yet")
 	require.False(t, p.absent(NamespaceRetained, "k"), "of other namespaces nothing is known")
 }
+
+func TestOfASharedBackendNothingIsKept(t *testing.T) {
+	p := newPresence(&Meta{backend: &backend{}})
+	p.m.backend.link.Store(&link{traits: metatest.Full})
+	for _, certain := range []bool{true, false} {
+		ended := p.begin(put(NamespaceSessions, "k", nil, 0), put(NamespaceWills, "k", nil, 0))
+		require.Len(t, p.of[NamespaceSessions].keys, 1, "the backend may be another one before it ends")
+		ended(certain)
+		require.Empty(t, p.of[NamespaceSessions].keys)
+		require.Empty(t, p.of[NamespaceWills].keys)
+	}
+}
+
+func TestALateRemovalDoesNotHideWhatWasPutSince(t *testing.T) {
+	p := newPresence(&Meta{backend: &backend{}})
+	p.m.backend.link.Store(&link{traits: func() *pluginv1.MetaTraits { return nil }})
+	p.of[NamespaceWills].whole = true
+	p.begin(put(NamespaceWills, "k", nil, 0))(true)
+	first, second := p.begin(remove(NamespaceWills, "k")), p.begin(remove(NamespaceWills, "k"))
+	second(true)
+	p.begin(put(NamespaceWills, "k", nil, 0))(true)
+	first(true)
+	require.False(t, p.absent(NamespaceWills, "k"))
+}

@@ -44,7 +44,6 @@ const maxRefused = 4096
 func (a *ahead) refuse(name string, p store.Position) {
 	if v := a.index.get(name); v != nil && v.Position.Same(p) {
 		a.remove(name)
-		return
 	}
 	for other := range a.refused {
 		if len(a.refused) < maxRefused {

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,6 +136,9 @@ func TestRetainedMessagesOfATurnShareItsFate(t *testing.T) {
 		t.Run("told "+strconv.FormatBool(told), func(t *testing.T) {
 			n := newNode(t)
 			all := payloadsTo(1 + turnMessages + 1)
+			for i := range all { // a larger one would begin a turn
+				all[i] = "value " + strings.Repeat("0", 4-len(all[i])) + all[i]
+			}
 			fails := all[turnMessages]
 			n.retain = func(payload string) error {
 				if payload == fails {
@@ -142,14 +146,14 @@ func TestRetainedMessagesOfATurnShareItsFate(t *testing.T) {
 				}
 				return nil
 			}
-			reached, end := n.hold("1")
+			reached, end := n.hold(all[0])
 			c := n.client("c", told)
 			c.send("T/a", true, all...)
 			reached()
 			end(nil)
 			results := c.results()
-			require.NoError(t, results["1"])
-			require.ErrorIs(t, results["2"], errLate)
+			require.NoError(t, results[all[0]])
+			require.ErrorIs(t, results[all[1]], errLate)
 			if told {
 				require.NoError(t, results[all[turnMessages+1]])
 				require.Equal(t, all, n.stored("T/a"))
@@ -159,6 +163,31 @@ func TestRetainedMessagesOfATurnShareItsFate(t *testing.T) {
 			require.Equal(t, all[:turnMessages+1], n.stored("T/a"), "what is behind the turn is not stored")
 		})
 	}
+}
+
+func TestALargerRetainedMessageThatIsRefusedDoesNotTakeThoseBeforeItAlong(t *testing.T) {
+	n := newNode(t)
+	var kept []string
+	n.retain = func(payload string) error {
+		if len(payload) > 1 {
+			return store.ErrTooLarge
+		}
+		kept = append(kept, payload)
+		return nil
+	}
+	reached, end := n.hold("1")
+	c := n.client("c", true)
+	c.send("T/a", true, "1", "2", "3", "large")
+	reached()
+	end(nil)
+	for payload, err := range c.results() {
+		if payload == "large" {
+			require.ErrorIs(t, err, store.ErrTooLarge)
+		} else {
+			require.NoError(t, err, payload)
+		}
+	}
+	require.Equal(t, []string{"1", "3"}, kept)
 }
 
 func TestARetainedMessageThatFailsDoesNotTakeThoseBeforeItAlong(t *testing.T) {

@@ -147,8 +147,12 @@ func (j *job) retain() {
 	if j.kept.n > 1 {
 		m = j.behind[j.kept.n-2].m
 	}
+	ctx := j.ctx
+	if ctx.Err() != nil { // the store took all the time for the rest of the turn
+		ctx = j.p.deadline()
+	}
 	// It waits for metadata, which a callback of the store must not.
-	go func() { j.finish(j.kept.n, j.p.o.Retainer.Retain(j.ctx, m, j.kept.last)) }()
+	go func() { j.finish(j.kept.n, j.p.o.Retainer.Retain(ctx, m, j.kept.last)) }()
 }
 
 // finish tells the fate of the first n messages, and then lets the next one of the lane go on. The first may break the lanes: then

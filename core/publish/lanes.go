@@ -114,9 +114,10 @@ func (ls *lanes) behind(first *job) (out []*job) {
 	defer s.mu.Unlock()
 	bytes := len(first.m.Payload)
 	for last := first; len(out) < turnMessages-1 && !last.removes(); {
+		before := last
 		last = last.next
-		if last == nil || !last.joins(first) {
-			break
+		if last == nil || !last.joins(first) || last.m.Retain && len(last.m.Payload) > len(before.m.Payload) {
+			break // of a turn the last value is kept: a larger one may be refused where those before it are not
 		}
 		if bytes += len(last.m.Payload); bytes > turnBytes {
 			break

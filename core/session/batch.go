@@ -24,6 +24,8 @@ type batch struct {
 	errs map[string]error
 	// registered is what became of the filters of a durable session.
 	registered *meta.Registration
+	// unconfirmed is why a new group was refused that not every node has confirmed.
+	unconfirmed error
 	// places is where the queues of first-level topics are.
 	places map[string]places
 }
@@ -129,7 +131,14 @@ func (b *batch) open(ctx context.Context) {
 	b.each(func(sub *subscription) error {
 		switch {
 		case sub.shared():
-			return s.joinGroup(ctx, sub)
+			if b.unconfirmed != nil && !s.m.o.Meta.HasFilter(sub.filter) {
+				return b.unconfirmed // asking again would take its time from the others
+			}
+			err := s.joinGroup(ctx, sub)
+			if errors.Is(err, errUnconfirmed) {
+				b.unconfirmed = err
+			}
+			return err
 		case topic.HasWildcardFirst(sub.filter):
 			return nil
 		default:

@@ -157,7 +157,7 @@ func (s *Session) rewind() {
 			first[h.f] = h.item.Next - 1
 		}
 	}
-	s.held = nil
+	s.held, s.sent = nil, sentValues{}
 	s.eachFeed(func(f *feed) {
 		if n, ok := first[f]; ok {
 			f.at.Back(n)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
@@ -103,22 +104,28 @@ func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
 		}
 	}
 	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for broker, some := range byBroker {
-		queues := make([]string, len(some))
-		for i, f := range some {
-			queues[i] = f.at.Ref.Queue
-		}
-		ends, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
-		if err != nil {
-			continue
-		}
-		s.mu.Lock()
-		for i, f := range some {
-			if f.queue != nil && f.queue.Offset() == ends[i].Max {
-				f.queue.AtEnd()
+		wg.Go(func() {
+			queues := make([]string, len(some))
+			for i, f := range some {
+				queues[i] = f.at.Ref.Queue
 			}
-		}
-		s.mu.Unlock()
+			ends, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for i, f := range some {
+				if f.queue != nil && f.queue.Offset() == ends[i].Max {
+					f.queue.AtEnd()
+				}
+			}
+		})
 	}
 }
 

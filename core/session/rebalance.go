@@ -55,6 +55,9 @@ func (s *Session) move(ctx context.Context) {
 		return
 	}
 	defer unlock()
+	// What was begun is ended as a client's own leave is, also where the node is drained meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
+	defer cancel()
 	s.mu.Lock()
 	c := s.conn
 	s.mu.Unlock()

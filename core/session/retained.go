@@ -63,12 +63,15 @@ type settling struct {
 	mark  int64 // where the tail's window ended when it had brought all
 	came  bool  // it has brought all
 	until time.Time
+	pause time.Duration // until the next look
 }
 
 const (
-	// settleFor is how long queues wait for a tail that does not bring what is known to be stored, settlePause how often they look.
+	// settleFor is how long queues wait for a tail that does not bring what is known to be stored. The pauses between two looks grow from
+	// firstSettle to lastSettle.
 	settleFor   = 2 * time.Second
-	settlePause = 2 * time.Millisecond
+	firstSettle = 2 * time.Millisecond
+	lastSettle  = 64 * time.Millisecond
 )
 
 // over reports whether the tail has handed out all, or was waited for long enough.
@@ -91,7 +94,9 @@ func (s *Session) settles(f *feed) bool {
 		f.sub.retains.settling = nil
 		return false
 	}
-	time.AfterFunc(settlePause, func() { s.feedReady(f) })
+	g := f.sub.retains.settling
+	g.pause = min(max(2*g.pause, firstSettle), lastSettle)
+	time.AfterFunc(g.pause, func() { s.feedReady(f) })
 	return true
 }
 

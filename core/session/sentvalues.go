@@ -60,7 +60,7 @@ func (v *sentValues) retained(name string, at store.Position) {
 
 // live notes a record that is sent live.
 func (v *sentValues) live(rec *store.Record) {
-	if !rec.Retain || v.over() {
+	if v.over() || !rec.Retain {
 		return
 	}
 	if last := v.find(rec.Topic); last != nil && last.at.Before(rec.Position) {

@@ -112,12 +112,12 @@ func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
 		require.Len(t, all, filters)
 		// On the local store a session for each filter, so that one that lacks its record is seen. Name servers rewrite a file
 		// for each item, so on RocketMQ a session has many filters, and the queues are looked at in the broker.
-		each := 1
+		each, workers := 1, 8
 		if p.name == rocketmqProfile.name {
-			each = 100
+			each, workers = 100, 2
 		}
 		id := func(i int) string { return g.Name("f" + strconv.Itoa(i)) }
-		inParallel(t, 8, filters/each, func(i int) error {
+		inParallel(t, workers, filters/each, func(i int) error {
 			c, err := g.tryConnect(t, id(i), persistent)
 			if err != nil {
 				return err
