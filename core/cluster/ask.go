@@ -34,7 +34,8 @@ const (
 	// answerMost bounds an answer, in bytes; answerPart is how much of it goes into one letter, compressed.
 	answerMost = 4 << 20
 	answerPart = 64 << 10
-	// asksMost bounds the questions that this node asks at a time, answersMost those that it answers; answersWaiting more of each kind wait.
+	// asksMost bounds the questions that this node asks at a time, answersMost those that it answers. Up to answersWaiting more of each
+	// kind wait.
 	asksMost       = 16
 	answersMost    = 4 // and as many of those that a SUBSCRIBE waits for
 	answersWaiting = 64
@@ -243,7 +244,8 @@ func (c *Cluster) asked(from string, m *message) {
 func (c *Cluster) work(ctx context.Context, from string, m *message) (body []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.log.Error("answering another node failed", "node", from, "subject", m.Subject, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			c.log.Error("answering another node failed", "node", from, "subject", m.Subject, "panic", fmt.Sprint(p),
+				"stack", string(debug.Stack()))
 			body, err = nil, errors.New("answering failed there; see its log")
 		}
 	}()
