@@ -19,7 +19,7 @@ func newClientsCommand(app *app) *cobra.Command {
 }
 
 func newClientsListCommand(app *app) *cobra.Command {
-	var state, prefix, user string
+	var which whichClients
 	return listing[admin.Client]{
 		use: "list", short: "List clients, connected or sleeping",
 		long: "Lists the clients that are connected to any gateway of the cluster, and with --state sleeping or all those whose session is kept while " +
@@ -34,17 +34,25 @@ func newClientsListCommand(app *app) *cobra.Command {
 			return []any{c.ClientID, dash(c.Username), stateOf(c), dash(c.Node), dash(c.Protocol), dash(c.RemoteAddress), when(c.Since),
 				subscriptions, c.InFlight}
 		},
-		query: func(q url.Values) {
-			q.Set("state", state)
-			q.Set("prefix", prefix)
-			q.Set("username", user)
-		},
-		flags: func(cmd *cobra.Command) {
-			cmd.Flags().StringVar(&state, "state", "connected", "which: connected, sleeping or all")
-			cmd.Flags().StringVar(&prefix, "prefix", "", "only client ids that begin with `TEXT`")
-			cmd.Flags().StringVar(&user, "user", "", "only clients of the user `NAME`")
-		},
+		query: which.query,
+		flags: func(cmd *cobra.Command) { which.register(cmd, "connected", "clients") },
 	}.command(app)
+}
+
+// whichClients are flags that say which clients or sessions are listed.
+type whichClients struct{ state, prefix, user string }
+
+// register adds the flags. listed names what is listed.
+func (w *whichClients) register(cmd *cobra.Command, state, listed string) {
+	cmd.Flags().StringVar(&w.state, "state", state, "which: connected, sleeping or all")
+	cmd.Flags().StringVar(&w.prefix, "prefix", "", "only client ids that begin with `TEXT`")
+	cmd.Flags().StringVar(&w.user, "user", "", "only "+listed+" of the user `NAME`")
+}
+
+func (w *whichClients) query(q url.Values) {
+	q.Set("state", w.state)
+	q.Set("prefix", w.prefix)
+	q.Set("username", w.user)
 }
 
 func stateOf(c admin.Client) string {

@@ -17,7 +17,7 @@ func newSessionsCommand(app *app) *cobra.Command {
 }
 
 func newSessionsListCommand(app *app) *cobra.Command {
-	var state, prefix, user string
+	var which whichClients
 	return listing[admin.Session]{
 		use: "list", short: "List the sessions that are kept while their clients are away",
 		path: "/api/v1/sessions", key: "sessions",
@@ -30,16 +30,8 @@ func newSessionsListCommand(app *app) *cobra.Command {
 			return []any{s.ClientID, dash(s.Username), stateOf(admin.Client{Connected: s.Connected}), dash(s.Node), when(s.Since),
 				when(s.Created), expires}
 		},
-		query: func(q url.Values) {
-			q.Set("state", state)
-			q.Set("prefix", prefix)
-			q.Set("username", user)
-		},
-		flags: func(cmd *cobra.Command) {
-			cmd.Flags().StringVar(&state, "state", "all", "which: connected, sleeping or all")
-			cmd.Flags().StringVar(&prefix, "prefix", "", "only client ids that begin with `TEXT`")
-			cmd.Flags().StringVar(&user, "user", "", "only sessions of the user `NAME`")
-		},
+		query: which.query,
+		flags: func(cmd *cobra.Command) { which.register(cmd, "all", "sessions") },
 	}.command(app)
 }
 

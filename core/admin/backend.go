@@ -38,7 +38,7 @@ type Backend interface {
 	Clients(ctx context.Context, q ClientQuery) (List[Client], error)
 	Client(ctx context.Context, id string) (ClientDetail, error)
 	Kick(ctx context.Context, clientID string) error
-	Sessions(ctx context.Context, q SessionQuery) (List[Session], error)
+	Sessions(ctx context.Context, q ClientQuery) (List[Session], error)
 	// EndSession ends a session for good, with its connection.
 	EndSession(ctx context.Context, clientID string) error
 	Subscriptions(ctx context.Context, q SubscriptionQuery) (List[Subscription], error)
@@ -203,14 +203,6 @@ type Session struct {
 	Expires   time.Time `json:"expires,omitzero" doc:"When it ends if its client does not come back."`
 }
 
-// SessionQuery says which sessions are asked for.
-type SessionQuery struct {
-	Page
-	Prefix   string // of the client id
-	Username string // exactly; empty: any
-	State    string // "connected", "sleeping", or "all"
-}
-
 // RebalanceRequest says which nodes are to send clients to the others.
 type RebalanceRequest struct {
 	// Node is the only one that does; empty: every node that has more than its share.
@@ -235,7 +227,7 @@ type Move struct {
 	Moves       int    `json:"moves" doc:"How many clients it sends to the others."`
 }
 
-// ClientQuery says which clients are asked for.
+// ClientQuery says which clients are asked for, or which clients' sessions.
 type ClientQuery struct {
 	Page
 	Prefix   string // of the client id

@@ -65,7 +65,7 @@ func registerClients(api huma.API, b Backend) {
 	huma.Register(api, operation("list-sessions", http.MethodGet, "/sessions", "clients",
 		"List the sessions that outlive their connections"),
 		func(ctx context.Context, in *sessionsInput) (*body[sessionsBody], error) {
-			list, err := b.Sessions(ctx, SessionQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
+			list, err := b.Sessions(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
 			if err != nil {
 				return nil, failed(err)
 			}

@@ -61,7 +61,7 @@ func (b *backend) Clients(_ context.Context, q ClientQuery) (List[Client], error
 	return List[Client]{[]Client{{ClientID: "c"}}, "c", []Unanswered{{"other", "it is away"}}}, b.err
 }
 
-func (b *backend) Sessions(_ context.Context, q SessionQuery) (List[Session], error) {
+func (b *backend) Sessions(_ context.Context, q ClientQuery) (List[Session], error) {
 	b.note("sessions %+v", q)
 	return List[Session]{Items: []Session{{ClientID: "c"}}}, b.err
 }

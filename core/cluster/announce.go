@@ -150,25 +150,21 @@ func (c *Cluster) confirm(ctx context.Context, subject string, body []byte) (lac
 	c.put(ctx, q, kindTell, subject, body)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.questions, q.id)
-	for _, id := range members {
-		a := q.answers[id]
-		if a == nil || !slices.Contains(c.members, id) || errors.Is(a.Err, errSilent) {
+	for _, a := range c.close(q) {
+		if !slices.Contains(c.members, a.Node) || errors.Is(a.Err, errSilent) {
 			continue
 		}
-		lacks, failed := []string(nil), a.Err
-		switch {
-		case failed == nil && a.Body == nil:
-			failed = ErrNoAnswer
-		case failed == nil:
+		var lacks []string
+		failed := a.Err
+		if failed == nil {
 			failed = json.Unmarshal(a.Body, &lacks)
 		}
 		if failed != nil {
-			return nil, fmt.Errorf("node %q has not confirmed it: %w", id, failed)
+			return nil, fmt.Errorf("node %q has not confirmed it: %w", a.Node, failed)
 		}
 		if len(lacks) > 0 {
 			lacking = append(lacking, lacks...)
-			err = fmt.Errorf("node %q does not find %q in the metadata", id, lacks[0])
+			err = fmt.Errorf("node %q does not find %q in the metadata", a.Node, lacks[0])
 		}
 	}
 	return lacking, err

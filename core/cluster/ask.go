@@ -79,6 +79,11 @@ func (c *Cluster) Ask(ctx context.Context, subject string, body []byte, nodes ..
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.close(q)
+}
+
+// close ends a question and returns the answers, in the order of the nodes' ids. Called with mu held.
+func (c *Cluster) close(q *question) []Answer {
 	delete(c.questions, q.id)
 	out := make([]Answer, 0, len(q.answers))
 	for _, id := range slices.Sorted(maps.Keys(q.answers)) {

@@ -167,7 +167,7 @@ func (c *Config) validateAdmin(p *problems) {
 		}
 	}
 	c.validateAdminTokens(p)
-	if c.Admin.Token == "" && !loopback(c.Admin.Address) {
+	if c.Admin.Token == "" && !Loopback(c.Admin.Address) {
 		p.add("admin.token", "wants a token, because admin.address %s is not a loopback address", quote(c.Admin.Address))
 	}
 	if c.Admin.Token != "" {
@@ -359,9 +359,9 @@ func everyInterface(host string) bool {
 	return host == "" || (err == nil && ip.IsUnspecified())
 }
 
-// loopback reports whether only this machine can reach an address. A name
+// Loopback reports whether only this machine can reach an address. A name
 // other than localhost may resolve to anything, so it is not.
-func loopback(address string) bool {
+func Loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false

@@ -45,7 +45,7 @@ func (c *Config) validateListeners(p *problems) {
 func (c *Config) validateDemo(p *problems) {
 	open := slices.IndexFunc(c.Listeners, func(l Listener) bool {
 		_, _, err := net.SplitHostPort(l.Address)
-		return l.Type != ListenerUnix && err == nil && !loopback(l.Address)
+		return l.Type != ListenerUnix && err == nil && !Loopback(l.Address)
 	})
 	users, _ := c.Auth.Config["users"].([]any)
 	if open < 0 || c.Auth.Plugin != DefaultAuthPlugin {

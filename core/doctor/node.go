@@ -25,16 +25,11 @@ func files(_ context.Context, o *Options) (out []Finding) {
 	if o.Config.Auth.Anonymous() {
 		out = append(out, warning("auth.plugin is none: every client may do everything", "name an auth plugin, such as auth-hmac"))
 	}
-	if host, _, err := net.SplitHostPort(o.Config.Admin.Address); err == nil && o.Config.Admin.CertFile == "" && !isLoopback(host) {
+	if o.Config.Admin.CertFile == "" && !config.Loopback(o.Config.Admin.Address) {
 		out = append(out, warning("admin.address "+o.Config.Admin.Address+" is open to other machines without TLS, so the token can be read on the way",
 			"set admin.cert_file and admin.key_file, or listen on 127.0.0.1"))
 	}
 	return out
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // expiresSoon is how long before its end a certificate is worth a warning.

@@ -47,6 +47,11 @@ func wanted(q admin.ClientQuery, id, username string) bool {
 	return id > q.After && strings.HasPrefix(id, q.Prefix) && (q.Username == "" || q.Username == username)
 }
 
+// inState reports whether a client that is wanted is connected or sleeps, as was asked for.
+func inState(q admin.ClientQuery, c admin.Client) bool {
+	return q.State == "all" || c.Connected == (q.State == "connected")
+}
+
 // clientList is a list of clients that is being put together.
 type clientList struct {
 	q        admin.ClientQuery
@@ -77,20 +82,13 @@ func (l *clientList) page(records func(func(*meta.Session) error) error) (admin.
 		if _, is := live[rec.ClientID]; is || !within(rec.ClientID, end) || !wanted(l.q, rec.ClientID, rec.Username) {
 			return nil
 		}
-		c := recorded(rec)
-		if c.Connected && l.isStale(rec) {
-			c.Connected, c.Since = false, time.Time{}
-		}
-		if l.q.State == "all" || c.Connected == (l.q.State == "connected") {
+		if c := recorded(rec, l.isStale); inState(l.q, c) {
 			found.add(c)
 		}
 		return nil
 	})
 	p := found.part()
-	if p.Next == "" {
-		p.Next = end
-	}
-	return admin.List[admin.Client]{Items: p.Items, Next: p.Next, Unanswered: l.missing}, err
+	return admin.List[admin.Client]{Items: p.Items, Next: cmp.Or(p.Next, end), Unanswered: l.missing}, err
 }
 
 // isStale reports whether a record says that a client is connected that is not: its node ended before it could note that, or has said
@@ -109,11 +107,14 @@ func (b *backend) connected(c *session.Client) admin.Client {
 		Subscriptions: &c.Subscriptions, InFlight: c.InFlight, Delivered: c.Delivered}
 }
 
-// recorded describes a client by its session's record.
-func recorded(rec *meta.Session) admin.Client {
+// recorded describes a client by its session's record. Where that says that the client is connected, stale says whether it is not.
+func recorded(rec *meta.Session, stale func(*meta.Session) bool) admin.Client {
 	c := admin.Client{ClientID: rec.ClientID, Username: rec.Username, Connected: rec.Disconnected.IsZero(), Node: rec.Node,
 		Protocol: packet.Version(rec.ProtocolVersion).String(), Since: rec.Disconnected, Durable: true, Expiry: expirySeconds(rec.Expiry)}
-	if c.Connected {
+	switch {
+	case c.Connected && stale(rec):
+		c.Connected = false // since when nobody has noted
+	case c.Connected:
 		c.Since = rec.Connected
 	}
 	return c
@@ -145,10 +146,10 @@ func (b *backend) Client(ctx context.Context, id string) (admin.ClientDetail, er
 	if err != nil {
 		return admin.ClientDetail{}, err
 	}
-	out := admin.ClientDetail{Client: recorded(rec), Unanswered: missing}
-	if out.Connected && !slices.ContainsFunc(missing, func(m admin.Unanswered) bool { return m.Node == rec.Node }) {
-		out.Connected, out.Since = false, time.Time{}
+	answered := func(rec *meta.Session) bool {
+		return !slices.ContainsFunc(missing, func(m admin.Unanswered) bool { return m.Node == rec.Node })
 	}
+	out := admin.ClientDetail{Client: recorded(rec, answered), Unanswered: missing}
 	return out, b.addBacklogs(ctx, &out, rec)
 }
 
@@ -236,17 +237,14 @@ func (b *backend) EndSession(ctx context.Context, clientID string) error {
 }
 
 // Sessions lists the sessions that outlive their connections, as the metadata has them.
-func (b *backend) Sessions(ctx context.Context, q admin.SessionQuery) (admin.List[admin.Session], error) {
+func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List[admin.Session], error) {
+	gone := func(rec *meta.Session) bool { return !b.g.alive(rec.Node) }
 	found := &firstOf[admin.Session]{n: q.Limit, key: func(s admin.Session) string { return s.ClientID }}
 	err := b.g.meta.EachSessionState(ctx, func(rec *meta.Session) error {
-		if !wanted(admin.ClientQuery(q), rec.ClientID, rec.Username) {
+		if !wanted(q, rec.ClientID, rec.Username) {
 			return nil
 		}
-		c := recorded(rec)
-		if c.Connected && !b.g.alive(rec.Node) {
-			c.Connected, c.Since = false, time.Time{}
-		}
-		if q.State == "all" || c.Connected == (q.State == "connected") {
+		if c := recorded(rec, gone); inState(q, c) {
 			found.add(admin.Session{ClientID: c.ClientID, Username: c.Username, Connected: c.Connected, Node: c.Node, Created: rec.Created,
 				Since: c.Since, Expiry: c.Expiry, Expires: rec.ExpiresAt()})
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // A filter that is new to the cluster is in force on every node before SUBACK: the node that registered it tells the others, and each
@@ -45,10 +47,8 @@ func (m *Manager) LearnFilters(ctx context.Context, body []byte) ([]byte, error)
 		if len(filters) == 0 || time.Now().After(until) {
 			return json.Marshal(filters)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(learnPause):
+		if err := wait.For(ctx, learnPause); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/wait"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -234,25 +235,39 @@ func (m *Manager) Drain(ctx context.Context, over time.Duration) {
 			all = append(all, s)
 		}
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	limit := make(chan struct{}, 64)
-	begun := time.Now()
+	p := newPace()
+	defer p.wait()
 	for i, s := range all {
-		due := time.NewTimer(time.Until(begun.Add(over / time.Duration(len(all)) * time.Duration(i))))
-		select {
-		case <-due.C:
-		case <-ctx.Done():
-			due.Stop()
+		if !p.step(ctx, over/time.Duration(len(all))*time.Duration(i), func() { s.shutdown(ctx) }) {
 			return
 		}
-		limit <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-limit }()
-			s.shutdown(ctx)
-		})
 	}
 }
+
+// pace does one thing after another, each at its time, several at once where one takes long.
+type pace struct {
+	begun time.Time
+	limit chan struct{}
+	wg    sync.WaitGroup
+}
+
+func newPace() *pace { return &pace{begun: time.Now(), limit: make(chan struct{}, 64)} }
+
+// step begins f at a time after the beginning; it returns false, without f, where ctx ends before.
+func (p *pace) step(ctx context.Context, at time.Duration, f func()) bool {
+	if wait.For(ctx, time.Until(p.begun.Add(at))) != nil {
+		return false
+	}
+	p.limit <- struct{}{}
+	p.wg.Go(func() {
+		defer func() { <-p.limit }()
+		f()
+	})
+	return true
+}
+
+// wait returns once all that was begun has ended.
+func (p *pace) wait() { p.wg.Wait() }
 
 // run starts f in a goroutine of the manager's, unless the manager is closed.
 func (m *Manager) run(f func()) {

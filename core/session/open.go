@@ -60,17 +60,16 @@ func anyPlaced(feeds []*feed) bool {
 func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
 	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
 	defer cancel()
-	queues := make([]string, len(feeds))
-	refs := make([]store.QueueRef, len(feeds))
-	for i, f := range feeds {
-		queues[i], refs[i] = f.at.Ref.Queue, f.at.Ref
-	}
-	bounds, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
+	bounds, err := s.bounds(ctx, broker, feeds)
 	if err != nil {
 		return err
 	}
 	left := map[store.QueueRef]int64{}
 	if s.adopts {
+		refs := make([]store.QueueRef, len(feeds))
+		for i, f := range feeds {
+			refs[i] = f.at.Ref
+		}
 		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
 		if err != nil {
 			return err
@@ -87,6 +86,15 @@ func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) err
 		f.at.Begin(at)
 	}
 	return nil
+}
+
+// bounds asks a broker where the queues of feeds begin and end.
+func (s *Session) bounds(ctx context.Context, broker string, feeds []*feed) ([]store.Bounds, error) {
+	queues := make([]string, len(feeds))
+	for i, f := range feeds {
+		queues[i] = f.at.Ref.Queue
+	}
+	return s.m.o.Store.BoundsOn(ctx, broker, queues)
 }
 
 // lookAtEnds looks once more where the queues of new feeds end, after their readers were opened. What ends where its feed begins needs no
@@ -110,11 +118,7 @@ func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
 	defer wg.Wait()
 	for broker, some := range byBroker {
 		wg.Go(func() {
-			queues := make([]string, len(some))
-			for i, f := range some {
-				queues[i] = f.at.Ref.Queue
-			}
-			ends, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
+			ends, err := s.bounds(ctx, broker, some)
 			if err != nil {
 				return
 			}

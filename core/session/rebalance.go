@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -20,10 +19,8 @@ func (m *Manager) Online() int {
 // where the clients connect. It returns how many it has closed, once they are put away or ctx ends.
 func (m *Manager) Rebalance(ctx context.Context, keep int, rate float64) (moved int) {
 	surplus := m.Online() - keep
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	limit := make(chan struct{}, 64)
-	begun := time.Now()
+	p := newPace()
+	defer p.wait()
 	for _, s := range m.inMemory() {
 		if moved >= surplus || m.Online() <= keep {
 			return moved
@@ -31,19 +28,10 @@ func (m *Manager) Rebalance(ctx context.Context, keep int, rate float64) (moved 
 		if s.detached() {
 			continue
 		}
-		due := time.NewTimer(time.Until(begun.Add(time.Duration(float64(moved) / rate * float64(time.Second)))))
-		select {
-		case <-due.C:
-		case <-ctx.Done():
-			due.Stop()
+		if !p.step(ctx, time.Duration(float64(moved)/rate*float64(time.Second)), func() { s.move(ctx) }) {
 			return moved
 		}
 		moved++
-		limit <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-limit }()
-			s.move(ctx)
-		})
 	}
 	return moved
 }

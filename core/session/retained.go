@@ -90,11 +90,11 @@ func (s *Session) settles(f *feed) bool {
 	if f.sub == nil || f.queue == nil || f.sub.retains.settling == nil {
 		return false
 	}
-	if f.sub.retains.settling.over() {
+	g := f.sub.retains.settling
+	if g.over() {
 		f.sub.retains.settling = nil
 		return false
 	}
-	g := f.sub.retains.settling
 	g.pause = min(max(2*g.pause, firstSettle), lastSettle)
 	time.AfterFunc(g.pause, func() { s.feedReady(f) })
 	return true
