@@ -76,12 +76,23 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 func (b *broker) ask(ctx context.Context, client *remoting.Client) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	b.asked = time.Now()
-	b.told, b.version, b.err = client.BrokerRuntime(ctx, b.addr)
-	b.answered = time.Now()
+	b.askState(ctx, client)
+	if b.told == nil && b.err == nil { // RocketMQ 5.1.4 fails to answer until its statistics have a first sample, a second after its start
+		select {
+		case <-ctx.Done():
+		case <-time.After(patience / 2):
+			b.askState(ctx, client)
+		}
+	}
 	if b.err == nil {
 		b.settings, _ = client.BrokerSettings(ctx, b.addr) // may be for administrators only
 	}
+}
+
+func (b *broker) askState(ctx context.Context, client *remoting.Client) {
+	b.asked = time.Now()
+	b.told, b.version, b.err = client.BrokerRuntime(ctx, b.addr)
+	b.answered = time.Now()
 }
 
 // worstSkew is how far the clock of a broker may be from this machine's.
