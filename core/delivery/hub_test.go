@@ -42,6 +42,8 @@ type faultyTail struct{}
 func (faultyTail) Close()                                         {}
 func (faultyTail) Ends(func(p store.Partition, begin, end int64)) {}
 
+func (faultyTail) Latest(context.Context, func(p store.Partition, begin, end int64)) {}
+
 func newFaultyStore() *faultyStore {
 	return &faultyStore{queues: map[store.QueueRef][]slot{}, parts: map[store.Partition][]*store.Record{}, tails: map[string]store.TailFunc{}}
 }

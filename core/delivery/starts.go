@@ -260,29 +260,6 @@ func (r *LiveReader) Now() Start {
 	return Start{h, at}
 }
 
-// Known is where the physical queues of a reader's tails ended at a moment, as far as this node knew.
-type Known struct{ ends []ends }
-
-// Known is what this node knows to be stored now.
-func (r *LiveReader) Known() Known { return Known{r.src.hub.ends(r.src)} }
-
-// Passed reports whether the reader's tails have brought what was known, and up to which mark the reader has to hand out all of it.
-func (r *LiveReader) Passed(k Known) (mark int64, passed bool) {
-	h := r.src.hub
-	h.routing.Lock()
-	defer h.routing.Unlock()
-	for _, e := range k.ends {
-		for _, end := range e.list {
-			if end.end > end.begin && e.tail.parts.get(end.p).next < end.end {
-				return 0, false
-			}
-		}
-	}
-	r.src.mu.Lock()
-	defer r.src.mu.Unlock()
-	return int64(r.view.end()), true
-}
-
 // Missed reports whether a reader that began at the start does not hand out the record at a position, of a topic name that its filter
 // matches, because it was routed before or lies before the tail.
 func (s Start) Missed(name string, p store.Position) bool {

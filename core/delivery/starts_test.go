@@ -15,6 +15,7 @@ import (
 type endsAt struct {
 	*faultyStore
 	begin, end map[int32]int64
+	latest     map[int32]int64 // what others have stored as well
 }
 
 func (s endsAt) Tail(ctx context.Context, name string, f store.TailFunc) (store.Tail, error) {
@@ -29,6 +30,12 @@ func (endsTail) Close() {}
 func (t endsTail) Ends(f func(p store.Partition, begin, end int64)) {
 	for id, begin := range t.s.begin {
 		f(store.Partition{Broker: testBroker, ID: id}, begin, max(begin, t.s.end[id]))
+	}
+}
+
+func (t endsTail) Latest(_ context.Context, f func(p store.Partition, begin, end int64)) {
+	for id, begin := range t.s.begin {
+		f(store.Partition{Broker: testBroker, ID: id}, begin, max(begin, t.s.latest[id]))
 	}
 }
 
@@ -53,7 +60,7 @@ func handed(r *LiveReader) (all, early []string) {
 }
 
 func TestEveryRecordIsEitherBeforeAReadersStartOrHandedOutByIt(t *testing.T) {
-	st := endsAt{newFaultyStore(), map[int32]int64{0: 2, 1: 0}, map[int32]int64{}}
+	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 2, 1: 0}, end: map[int32]int64{}}
 	h := newHub(t, st, Options{})
 	for range 2 {
 		st.record("T/a", 0) // before the tail
@@ -84,7 +91,7 @@ func TestEveryRecordIsEitherBeforeAReadersStartOrHandedOutByIt(t *testing.T) {
 }
 
 func TestWhatIsKnownToBeStoredBeforeAReaderOpensIsLeftOutButForWhatIsRetained(t *testing.T) {
-	st := endsAt{newFaultyStore(), map[int32]int64{0: 0, 1: 0}, map[int32]int64{}}
+	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 0, 1: 0}, end: map[int32]int64{}}
 	h := newHub(t, st, Options{})
 	before := live(t, h, "T/#")
 	plain, kept, other := st.record("T/a", 0), st.record("T/a", 0), st.record("T/a", 1)
@@ -102,6 +109,26 @@ func TestWhatIsKnownToBeStoredBeforeAReaderOpensIsLeftOutButForWhatIsRetained(t 
 	require.Empty(t, early)
 }
 
+func TestATailHasPassedWhatTheStoreHasOnceItHasBroughtItWhoeverStoredIt(t *testing.T) {
+	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 0, 1: 0}, end: map[int32]int64{}, latest: map[int32]int64{}}
+	h := newHub(t, st, Options{})
+	r, elsewhere := live(t, h, "T/#"), live(t, h, "U/#")
+	of := st.record("T/a", 1)
+	st.latest[1] = 1 // another node has stored it
+	known := h.Latest(t.Context(), []string{"T", "T", "unknown/topic"})
+	_, passed := r.Passed(known)
+	require.False(t, passed)
+	mark, passed := elsewhere.Passed(known)
+	require.True(t, passed, "it is of another topic")
+	require.Zero(t, mark)
+	st.tail(of)
+	mark, passed = r.Passed(known)
+	require.True(t, passed)
+	require.False(t, r.Reached(mark))
+	handed(r)
+	require.True(t, r.Reached(mark))
+}
+
 func TestAReaderOfWhatLacksTheQueueIsHandedRetainedRecordsThatHaveItEarly(t *testing.T) {
 	st := newFaultyStore()
 	h := newHub(t, st, Options{})
@@ -117,7 +144,7 @@ func TestAReaderOfWhatLacksTheQueueIsHandedRetainedRecordsThatHaveItEarly(t *tes
 }
 
 func TestAQueueThatBeganAnewIsAfterTheStartOfEarlierReaders(t *testing.T) {
-	st := endsAt{newFaultyStore(), map[int32]int64{0: 0}, map[int32]int64{}}
+	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 0}, end: map[int32]int64{}}
 	h := newHub(t, st, Options{})
 	first := live(t, h, "T/#")
 	st.tail(st.record("T/a", 0), st.record("T/a", 0))
@@ -131,7 +158,7 @@ func TestAQueueThatBeganAnewIsAfterTheStartOfEarlierReaders(t *testing.T) {
 }
 
 func TestAPositionIsToldToTheReadersThatMissIt(t *testing.T) {
-	st := endsAt{newFaultyStore(), map[int32]int64{0: 0}, map[int32]int64{}}
+	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 0}, end: map[int32]int64{}}
 	h := newHub(t, st, Options{})
 	open := func(filter string) *owner {
 		o := newOwner()
@@ -155,7 +182,7 @@ func TestAPositionIsToldToTheReadersThatMissIt(t *testing.T) {
 }
 
 func TestATailThatBeginsTellsOfWhatWasRetainedJustBefore(t *testing.T) {
-	st := endsAt{newFaultyStore(), map[int32]int64{0: 0, 1: 0, 2: 0}, map[int32]int64{}}
+	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 0, 1: 0, 2: 0}, end: map[int32]int64{}}
 	now := time.Now().UnixMilli()
 	var want []string
 	for i := range 100 {
@@ -193,11 +220,11 @@ func (ownStore) Limits() store.Limits { return store.Limits{Exclusive: true} }
 
 func TestAPositionOfAnotherStoreIsMissedByEveryReader(t *testing.T) {
 	at := map[int32]int64{0: 2}
-	own := ownStore{endsAt{newFaultyStore(), at, at}}
+	own := ownStore{endsAt{faultyStore: newFaultyStore(), begin: at, end: at}}
 	r := live(t, newHub(t, own, Options{}), "T/#")
 	elsewhere := store.Position{Broker: testBroker, Offset: 2, Time: time.Now().UnixMilli()}
 	require.True(t, r.Now().Missed("T/a", elsewhere), "this store ends at 2 and nobody else appends to it")
 
-	shared := live(t, newHub(t, endsAt{newFaultyStore(), at, at}, Options{}), "T/#")
+	shared := live(t, newHub(t, endsAt{faultyStore: newFaultyStore(), begin: at, end: at}, Options{}), "T/#")
 	require.False(t, shared.Now().Missed("T/a", elsewhere), "another gateway may have appended it, and the tail brings it")
 }

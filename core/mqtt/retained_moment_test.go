@@ -241,6 +241,38 @@ func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
 	}
 }
 
+func TestAValueThatAnotherNodeStoresInTheMomentOfASubscribeIsNotLeftOut(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
+	other.Faults.Shared()
+	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#") // the queue of the filter is there already
+	pub, tailed, c := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed"), other.Connect(packet.V5, "c", mqtttest.Keep)
+	pub.Retain(1, "T/a", "1")
+	newest(t, other, "T/a", "1")
+	tailed.Subscribe(1, "T/a")
+	eventually(t, tailed, "r 1")
+	// The other node's tail is late, and so is the metadata; "2" is stored before the new queue's start, and "3" right after it.
+	news, bring := other.HoldNews(), other.Faults.HoldTails()
+	defer news()
+	defer bring()
+	pub.Retain(1, "T/a", "2")
+	placed, stored := make(chan struct{}), make(chan struct{})
+	other.Faults.AfterBounds(func() { close(placed); <-stored })
+	c.Send(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: "T/#", QoS: 1}}})
+	<-placed
+	pub.Retain(1, "T/a", "3")
+	close(stored)
+	mqtttest.Expect[*packet.Suback](c)
+	c.Ack(c.ExpectPublish("T/a", "1"))
+	bring()
+	eventually(t, c, "r 2", "3")
+	news()
+	pub.Retain(1, "T/a", "4")
+	eventually(t, c, "4")
+}
+
 func TestWhatTheMetadataShowsLateIsNotSentBehindSomethingNewer(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })

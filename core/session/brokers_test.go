@@ -311,6 +311,10 @@ func (t *clusterTail) Ends(f func(p store.Partition, begin, end int64)) {
 	}
 }
 
+func (t *clusterTail) Latest(_ context.Context, f func(p store.Partition, begin, end int64)) {
+	t.Ends(f)
+}
+
 func (t *clusterTail) Close() {
 	t.c.mu.Lock()
 	t.c.tails = slices.DeleteFunc(t.c.tails, func(o *clusterTail) bool { return o == t })

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
@@ -56,50 +55,6 @@ type retains struct {
 	settling *settling
 }
 
-// settling is what a tail has to hand out before what comes live from queues: the values between what a SUBSCRIBE has found and those.
-type settling struct {
-	tail  *delivery.LiveReader
-	known delivery.Known
-	mark  int64 // where the tail's window ended when it had brought all
-	came  bool  // it has brought all
-	until time.Time
-	pause time.Duration // until the next look
-}
-
-const (
-	// settleFor is how long queues wait for a tail that does not bring what is known to be stored. The pauses between two looks grow from
-	// firstSettle to lastSettle.
-	settleFor   = 2 * time.Second
-	firstSettle = 2 * time.Millisecond
-	lastSettle  = 64 * time.Millisecond
-)
-
-// over reports whether the tail has handed out all, or was waited for long enough.
-func (g *settling) over() bool {
-	if time.Now().After(g.until) {
-		return true
-	}
-	if !g.came {
-		g.mark, g.came = g.tail.Passed(g.known)
-	}
-	return g.came && g.tail.Reached(g.mark)
-}
-
-// settles reports whether a feed of a queue has to wait for its subscription's tail; it is told again. Called with mu held.
-func (s *Session) settles(f *feed) bool {
-	if f.sub == nil || f.queue == nil || f.sub.retains.settling == nil {
-		return false
-	}
-	g := f.sub.retains.settling
-	if g.over() {
-		f.sub.retains.settling = nil
-		return false
-	}
-	g.pause = min(max(2*g.pause, firstSettle), lastSettle)
-	time.AfterFunc(g.pause, func() { s.feedReady(f) })
-	return true
-}
-
 func (r *retains) waits() bool { return open(r.suback) }
 
 func open(c <-chan struct{}) bool {
@@ -122,6 +77,7 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 	var subs []*subscription
 	var older []backlog
 	looked := false
+	var waits settlers
 	for i, in := range list {
 		sub := s.subs[in.Filter]
 		if codes[i] >= packet.UnspecifiedError || sub == nil || sub.shared() {
@@ -156,9 +112,10 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		s.retained = append(s.retained, line)
 		s.sent.begin()
 		if fresh[i] {
-			sub.settle()
+			waits.add(sub, line.values)
 		}
 	}
+	waits.ask(s)
 	return func() {
 		close(suback)
 		s.mu.Lock()
@@ -184,16 +141,6 @@ func (sub *subscription) start(fresh bool) (delivery.Start, bool) {
 		}
 	}
 	return delivery.Start{}, false
-}
-
-// settle lets the subscription's queues wait until its tail has handed out what is known to be stored now. Called with mu held.
-func (sub *subscription) settle() {
-	queues := slices.ContainsFunc(sub.feeds, func(f *feed) bool { return f.at.Ref.Queue != "" })
-	for _, f := range sub.feeds {
-		if r, ok := f.reader.(*delivery.LiveReader); ok && queues {
-			sub.retains.settling = &settling{tail: r, known: r.Known(), until: time.Now().Add(settleFor)}
-		}
-	}
 }
 
 // backlog lists what the session's feeds have to hand out, but for those that wait for a SUBACK. Called with mu held.

@@ -237,6 +237,9 @@ type Tail interface {
 	// the partition began anew), and end one below which everything lies that this process knows to be stored. Partitions of which
 	// begin is not known yet are left out. It is quick, and f must not call the tail.
 	Ends(f func(p Partition, begin, end int64))
+	// Latest is Ends after the store was asked: all that anybody has stored before the call lies below end. Where a broker does not
+	// answer, end is that of Ends for its partitions.
+	Latest(ctx context.Context, f func(p Partition, begin, end int64))
 	// Close stops the tail and waits until no TailFunc runs. It must not be called from the TailFunc.
 	Close()
 }

@@ -170,6 +170,9 @@ func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
 	f(store.Partition{Broker: Broker}, begin, end)
 }
 
+// Latest implements store.Tail. Nobody but this process appends.
+func (t *tail) Latest(_ context.Context, f func(p store.Partition, begin, end int64)) { t.Ends(f) }
+
 // offer adds a record, or makes the tail read it from disk later. The caller holds tails.mu.
 func (t *tail) offer(r *store.Record, offset int64) {
 	if len(t.pending) > 0 && (len(t.pending) == tailRecords || t.bytes+r.Size() > tailBytes) {

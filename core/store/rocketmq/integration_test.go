@@ -132,3 +132,25 @@ func TestIntegrationTopicsAreCreatedListedAndDeleted(t *testing.T) {
 	_, err = s.Tail(t.Context(), name, func(store.Partition, []*store.Record) {})
 	require.ErrorIs(t, err, store.ErrUnknownTopic)
 }
+
+func TestIntegrationATailLearnsFromTheBrokerWhatAnotherNodeHasStored(t *testing.T) {
+	c := sharedCluster(t)
+	s, other := open(t, c), open(t, c)
+	topic := newTopic(t, s, 2)
+	tail, err := s.Tail(t.Context(), topic, func(store.Partition, []*store.Record) {})
+	require.NoError(t, err)
+	t.Cleanup(tail.Close)
+	at := appendOne(t, other, store.Append{Message: &store.Message{Topic: topic + "/a", Payload: []byte("m")}, Topic: topic, Key: "k"})
+	end := func(ask func(f func(p store.Partition, begin, end int64))) (of int64) {
+		ask(func(p store.Partition, _, end int64) {
+			if (p == store.Partition{Broker: at.Broker, ID: at.Partition}) {
+				of = end
+			}
+		})
+		return of
+	}
+	require.Zero(t, end(tail.Ends), "this node has stored nothing")
+	require.Eventually(t, func() bool {
+		return end(func(f func(p store.Partition, begin, end int64)) { tail.Latest(t.Context(), f) }) == at.Offset+1
+	}, 30*time.Second, 10*time.Millisecond, "the broker's index has it within moments")
+}

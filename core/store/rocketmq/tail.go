@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/remoting"
 )
@@ -197,6 +199,38 @@ func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
 			end = max(begin, t.s.own.end(ownPartition{t.topic, p}).known())
 		}
 		f(p, begin, end)
+	}
+}
+
+// latestReads bounds the queues of which Latest asks at a time.
+const latestReads = 16
+
+// Latest implements store.Tail.
+func (t *tail) Latest(ctx context.Context, f func(p store.Partition, begin, end int64)) {
+	type place struct {
+		p          store.Partition
+		begin, end int64
+	}
+	var all []*place
+	t.Ends(func(p store.Partition, begin, end int64) { all = append(all, &place{p, begin, end}) })
+	var asks errgroup.Group
+	asks.SetLimit(latestReads)
+	for _, at := range all {
+		asks.Go(func() error {
+			var end int64
+			err := t.s.asks(t.topic)(ctx, at.p.Broker, func(addr string) (err error) {
+				end, err = t.s.client.MaxOffset(ctx, addr, t.topic, at.p.ID)
+				return err
+			})
+			if err == nil {
+				at.end = max(at.end, end)
+			}
+			return nil
+		})
+	}
+	_ = asks.Wait()
+	for _, at := range all {
+		f(at.p, at.begin, at.end)
 	}
 }
 

@@ -23,6 +23,8 @@ type Faulty struct {
 	queues  map[string]*faults
 	missing map[string]int // records that tails of a topic are still to miss
 	held    chan struct{}  // while tails are held: closed when they go on
+	shared  bool           // others append as well
+	bounded func()         // called once, after the next BoundsOn
 	reads   error
 	parts   error
 	appends error
@@ -90,6 +92,33 @@ func (f *Faulty) HoldTails() (release func()) {
 		close(held)
 		f.held = nil
 	})
+}
+
+// Shared makes the store one to which others append: tails know nothing of what is stored before they have brought it, but by asking.
+func (f *Faulty) Shared() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shared = true
+}
+
+// AfterBounds calls a function once, after the next BoundsOn and before its answer.
+func (f *Faulty) AfterBounds(call func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bounded = call
+}
+
+// Limits says whether others append.
+func (f *Faulty) Limits() store.Limits {
+	l := f.Store.Limits()
+	l.Exclusive = l.Exclusive && !f.isShared()
+	return l
+}
+
+func (f *Faulty) isShared() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shared
 }
 
 func (f *Faulty) await() {
@@ -272,6 +301,13 @@ func (f *Faulty) BoundsOn(ctx context.Context, broker string, queues []string) (
 		return nil, err
 	}
 	all, err := f.Store.BoundsOn(ctx, broker, queues)
+	f.mu.Lock()
+	call := f.bounded
+	f.bounded = nil
+	f.mu.Unlock()
+	if call != nil {
+		call()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -354,7 +390,7 @@ func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partit
 
 // Tail follows a topic, less the records that are to be missed.
 func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (store.Tail, error) {
-	return f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
+	t, err := f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
 		f.await()
 		f.mu.Lock()
 		miss := min(f.missing[topic], len(records))
@@ -363,6 +399,22 @@ func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (sto
 		if records = f.showAll(records[miss:]); len(records) > 0 {
 			fn(p, records)
 		}
+	})
+	return faultyTail{t, f}, err
+}
+
+type faultyTail struct {
+	store.Tail
+	f *Faulty
+}
+
+// Ends tells nothing of what is stored where others append.
+func (t faultyTail) Ends(call func(p store.Partition, begin, end int64)) {
+	t.Tail.Ends(func(p store.Partition, begin, end int64) {
+		if t.f.isShared() {
+			end = begin
+		}
+		call(p, begin, end)
 	})
 }
 

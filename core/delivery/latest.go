@@ -1,0 +1,72 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// What the tails of this node have still to bring of what is stored at a moment.
+
+// Known is where the physical queues of tails ended at a moment.
+type Known struct{ ends []ends }
+
+// latestTails bounds the tails of which one Latest asks. Of others counts what this node knows.
+const latestTails = 32
+
+// Latest is what is stored now, by whatever node, in topics that are tailed. It asks the store.
+func (h *Hub) Latest(ctx context.Context, firsts []string) Known {
+	var all []*ends
+	h.mu.Lock()
+	for _, first := range firsts {
+		name, err := h.catalog.Resolve(first)
+		if err != nil {
+			continue
+		}
+		key := tailKey{name: name}
+		if t := h.tails[key]; t != nil && t.runs() && !slices.ContainsFunc(all, func(e *ends) bool { return e.tail == t }) {
+			all = append(all, &ends{key: key, tail: t})
+		}
+	}
+	h.mu.Unlock()
+	var asks sync.WaitGroup
+	for i, e := range all {
+		note := func(p store.Partition, begin, known int64) { e.list = append(e.list, end{p, begin, known}) }
+		if i >= latestTails {
+			e.tail.t.Ends(note)
+			continue
+		}
+		asks.Go(func() { e.tail.t.Latest(ctx, note) })
+	}
+	asks.Wait()
+	var k Known
+	for _, e := range all {
+		k.ends = append(k.ends, *e)
+	}
+	return k
+}
+
+// Passed reports whether the reader's tails have brought what was known, and up to which mark the reader has to hand out all of it.
+func (r *LiveReader) Passed(k Known) (mark int64, passed bool) {
+	h := r.src.hub
+	h.mu.Lock()
+	tails := slices.Clone(r.src.tails)
+	h.mu.Unlock()
+	h.routing.Lock()
+	defer h.routing.Unlock()
+	for _, e := range k.ends {
+		if !slices.Contains(tails, e.key) {
+			continue
+		}
+		for _, end := range e.list {
+			if end.end > end.begin && e.tail.parts.get(end.p).next < end.end {
+				return 0, false
+			}
+		}
+	}
+	r.src.mu.Lock()
+	defer r.src.mu.Unlock()
+	return int64(r.view.end()), true
+}

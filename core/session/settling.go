@@ -1,0 +1,101 @@
+package session
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// settling is what a tail has to hand out before what comes live from queues: the values between what a SUBSCRIBE has found and those.
+type settling struct {
+	tail  *delivery.LiveReader
+	known delivery.Known
+	asked bool  // known is what the store has answered
+	mark  int64 // where the tail's window ended when it had brought all
+	came  bool  // it has brought all
+	until time.Time
+	pause time.Duration // until the next look
+}
+
+const (
+	// settleFor is how long queues wait for a tail that does not bring what is known to be stored. The pauses between two looks grow from
+	// firstSettle to lastSettle.
+	settleFor   = 2 * time.Second
+	firstSettle = 2 * time.Millisecond
+	lastSettle  = 64 * time.Millisecond
+)
+
+// over reports whether the tail has handed out all, or was waited for long enough.
+func (g *settling) over() bool {
+	if time.Now().After(g.until) {
+		return true
+	}
+	if g.asked && !g.came {
+		g.mark, g.came = g.tail.Passed(g.known)
+	}
+	return g.came && g.tail.Reached(g.mark)
+}
+
+// settles reports whether a feed of a queue has to wait for its subscription's tail; it is told again. Called with mu held.
+func (s *Session) settles(f *feed) bool {
+	if f.sub == nil || f.queue == nil || f.sub.retains.settling == nil {
+		return false
+	}
+	g := f.sub.retains.settling
+	if g.over() {
+		f.sub.retains.settling = nil
+		return false
+	}
+	g.pause = min(max(2*g.pause, firstSettle), lastSettle)
+	time.AfterFunc(g.pause, func() { s.feedReady(f) })
+	return true
+}
+
+// settlers are the subscriptions of one SUBSCRIBE whose queues wait until their tails have handed out what is stored.
+type settlers struct {
+	all    []*settling
+	firsts map[string]struct{} // of the topics whose values are in line
+}
+
+// add lets a subscription's queues wait. Called with mu held.
+func (w *settlers) add(sub *subscription, values []*meta.Retained) {
+	if !slices.ContainsFunc(sub.feeds, func(f *feed) bool { return f.at.Ref.Queue != "" }) {
+		return
+	}
+	for _, f := range sub.feeds {
+		if r, ok := f.reader.(*delivery.LiveReader); ok {
+			sub.retains.settling = &settling{tail: r, until: time.Now().Add(settleFor)}
+			w.all = append(w.all, sub.retains.settling)
+		}
+	}
+	if w.firsts == nil {
+		w.firsts = make(map[string]struct{})
+	}
+	for _, v := range values {
+		w.firsts[topic.First(v.Message.Topic)] = struct{}{}
+	}
+}
+
+// ask asks the store once for what the tails have to bring. What another node has stored in the moment of the SUBSCRIBE is not known here,
+// and lies before the queues' starts all the same.
+func (w *settlers) ask(s *Session) {
+	if len(w.all) == 0 {
+		return
+	}
+	firsts := slices.Collect(maps.Keys(w.firsts))
+	s.m.run(func() {
+		ctx, cancel := context.WithTimeout(s.m.ctx, settleFor)
+		defer cancel()
+		known := s.m.o.Hub.Latest(ctx, firsts)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, g := range w.all {
+			g.known, g.asked = known, true
+		}
+	})
+}
