@@ -12,6 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/doctor"
+	"github.com/lmqgate/lmqgate/core/gateway"
 	"github.com/lmqgate/lmqgate/core/pluginhost"
 	"github.com/lmqgate/lmqgate/core/store/rocketmq"
 	"github.com/lmqgate/lmqgate/remoting"
@@ -84,15 +85,15 @@ func diagnose(ctx context.Context, flags *adminFlags) ([]doctor.Finding, error) 
 	found := []doctor.Finding{{Level: doctor.OK, Area: "configuration", What: "every key is known and has a value that can be used"}}
 	o := doctor.Options{Config: c, Running: serves(ctx, flags)}
 	o.Plugins = func(ctx context.Context) []doctor.Finding { return judgePlugins(ctx, c) }
-	if r := c.Store.RocketMQ; c.Store.Type == config.StoreRocketMQ {
-		settings, err := r.TLS.Client()
+	if c.Store.Type == config.StoreRocketMQ {
+		settings, err := gateway.RocketMQ(c.Store.RocketMQ)
 		if err != nil {
-			return nil, fmt.Errorf("store.rocketmq.tls: %w", err)
+			return nil, err
 		}
-		o.RocketMQ = remoting.New(remoting.Config{TLS: settings, Credentials: remoting.Credentials{AccessKey: r.AccessKey,
-			SecretKey: r.SecretKey.Reveal(), SecurityToken: r.SecurityToken.Reveal()}})
+		o.RocketMQ = remoting.New(settings.Remoting())
 		defer func() { _ = o.RocketMQ.Close() }()
-		st, err := rocketmq.New(rocketmq.Options{Namesrv: r.Namesrv, NodeID: "doctor"}) // for the names of topics; never started
+		settings.NodeID = "doctor"
+		st, err := rocketmq.New(settings) // for the names of topics; never started
 		if err != nil {
 			return nil, err
 		}

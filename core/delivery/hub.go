@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
-	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // ErrClosed says that the hub is closed.
@@ -73,6 +71,8 @@ type Hub struct {
 	filters   *topic.Trie[*source]
 	retain    func(*store.Record)
 	looks     chan struct{} // bounds looks back
+	// unverified are views that are new.
+	unverified unverified
 
 	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached: so each record comes
 	// either before a reader's start or to the reader. It is taken before the others.
@@ -362,55 +362,6 @@ func (h *Hub) after(d time.Duration, f func(ctx context.Context)) {
 		defer h.wg.Done()
 		f(h.ctx)
 	})
-}
-
-// verifySoon compares a view's end with the store's once, a moment after it was first believed.
-func (h *Hub) verifySoon(v *queueView) {
-	if v.filling {
-		return
-	}
-	v.filling = true
-	h.after(time.Second+rand.N(time.Second), v.fill) // thousands of views may be new at once
-}
-
-// sweep now and then compares the end of each queue view with the store's, so that no lost wake-up lasts.
-func (h *Hub) sweep() {
-	defer h.wg.Done()
-	last := make(map[*queueView]int64)
-	for wait.For(h.ctx, h.verify) == nil {
-		h.lookAgain()
-		views := make(map[*queueView]int64)
-		h.mu.Lock()
-		all := make([]*source, 0, len(h.sources))
-		for _, s := range h.sources {
-			all = append(all, s)
-		}
-		h.mu.Unlock()
-		for _, s := range all {
-			s.mu.Lock()
-			for _, v := range s.queues {
-				if v.known {
-					views[v] = v.next
-				}
-			}
-			s.mu.Unlock()
-		}
-		for v, next := range views {
-			if before, ok := last[v]; !ok || before != next {
-				continue
-			}
-			v.src.mu.Lock()
-			idle := !v.filling && v.known && v.next == next
-			if idle {
-				v.filling = true
-			}
-			v.src.mu.Unlock()
-			if idle {
-				v.fill(h.ctx)
-			}
-		}
-		last = views
-	}
 }
 
 // lost counts and logs records that retention removed before a durable subscription read them.

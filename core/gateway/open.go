@@ -25,12 +25,20 @@ func (g *Gateway) openStore() (store.Store, error) {
 		}
 		return local.New(o)
 	}
-	c := g.cfg.Store.RocketMQ
+	o, err := RocketMQ(g.cfg.Store.RocketMQ)
+	if err != nil {
+		return nil, err
+	}
+	o.Fallback, o.NodeID, o.Log, o.Registerer = g.cfg.Topics.Fallback, g.id, g.log, g.registry
+	return rocketmq.New(o)
+}
+
+// RocketMQ is how the configuration says that RocketMQ is reached.
+func RocketMQ(c config.RocketMQ) (rocketmq.Options, error) {
 	tlsConfig, err := c.TLS.Client()
 	if err != nil {
-		return nil, fmt.Errorf("store.rocketmq.tls: %w", err)
+		return rocketmq.Options{}, fmt.Errorf("store.rocketmq.tls: %w", err)
 	}
-	return rocketmq.New(rocketmq.Options{Namesrv: c.Namesrv, AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
-		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer, Fallback: g.cfg.Topics.Fallback, NodeID: g.id,
-		Log: g.log, Registerer: g.registry})
+	return rocketmq.Options{Namesrv: c.Namesrv, AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
+		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer}, nil
 }

@@ -59,11 +59,19 @@ func (j *job) joins(first *job) bool {
 // kept, and where that is a value which is refused, a removal before it would be lost.
 func (j *job) removes() bool { return j.m.Retain && len(j.m.Payload) == 0 }
 
+// at is a message of the turn that the job begins, by its place.
+func (j *job) at(i int) *job {
+	if i == 0 {
+		return j
+	}
+	return j.behind[i-1]
+}
+
 // try stores the message. What fails because the store or its metadata cannot be reached is tried again until the time is over.
 func (j *job) try() {
 	head, rest := j, j.behind
 	if j.kept != nil {
-		head, rest = rest[j.kept.n-1], rest[j.kept.n:]
+		head, rest = j.at(j.kept.n), rest[j.kept.n:]
 	}
 	if err := j.ctx.Err(); err != nil {
 		j.failed(1+len(rest), err)
@@ -143,10 +151,7 @@ const gatherFor = 20 * time.Millisecond
 
 // retain keeps the last one of the messages that are stored. The others were retained for no longer than until it was stored.
 func (j *job) retain() {
-	m := j.m
-	if j.kept.n > 1 {
-		m = j.behind[j.kept.n-2].m
-	}
+	m := j.at(j.kept.n - 1).m
 	ctx := j.ctx
 	if ctx.Err() != nil { // the store took all the time for the rest of the turn
 		ctx = j.p.deadline()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
@@ -24,31 +23,35 @@ func (s *Session) newFeeds(sub *subscription, refs []store.QueueRef) []*feed {
 
 // place sets where new feeds start: at their queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT (which
 // keeps no record of sessions but commits to the same offsets), where it left off. Where a broker does not answer, its feeds are
-// placed when it does, and leave out what is older than the subscription. It returns the last error.
+// placed when it does, and leave out what is older than the subscription. It returns what failed.
 func (s *Session) place(ctx context.Context, feeds []*feed) error {
+	return eachBroker(feeds, func(broker string, some []*feed) error {
+		err := s.placeOn(ctx, broker, some)
+		if err != nil {
+			for _, f := range some {
+				f.since = time.Now()
+			}
+		}
+		return err
+	})
+}
+
+// eachBroker calls f with the feeds of each broker, side by side: a broker that does not answer holds up only its own. It returns what
+// failed.
+func eachBroker(feeds []*feed, f func(broker string, some []*feed) error) error {
 	byBroker := make(map[string][]*feed)
-	for _, f := range feeds {
-		byBroker[f.at.Ref.Broker] = append(byBroker[f.at.Ref.Broker], f)
+	for _, fd := range feeds {
+		byBroker[fd.at.Ref.Broker] = append(byBroker[fd.at.Ref.Broker], fd)
 	}
 	errs := make(chan error, len(byBroker))
 	for broker, some := range byBroker {
-		go func() { // ends with placeTimeout
-			err := s.placeOn(ctx, broker, some)
-			if err != nil {
-				for _, f := range some {
-					f.since = time.Now()
-				}
-			}
-			errs <- err
-		}()
+		go func() { errs <- f(broker, some) }()
 	}
-	var failed error
+	var failed []error
 	for range byBroker {
-		if err := <-errs; err != nil {
-			failed = err
-		}
+		failed = append(failed, <-errs)
 	}
-	return failed
+	return errors.Join(failed...)
 }
 
 // anyPlaced reports whether a broker at least has answered, or none is needed.
@@ -104,33 +107,25 @@ func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
 	if len(feeds) < fewFeeds {
 		return
 	}
-	byBroker := make(map[string][]*feed)
 	s.mu.Lock()
-	for _, f := range feeds {
-		if f.queue != nil && !f.at.Closed {
-			byBroker[f.at.Ref.Broker] = append(byBroker[f.at.Ref.Broker], f)
-		}
-	}
+	open := slices.DeleteFunc(slices.Clone(feeds), func(f *feed) bool { return f.queue == nil || f.at.Closed })
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
 	defer cancel()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for broker, some := range byBroker {
-		wg.Go(func() {
-			ends, err := s.bounds(ctx, broker, some)
-			if err != nil {
-				return
+	_ = eachBroker(open, func(broker string, some []*feed) error {
+		ends, err := s.bounds(ctx, broker, some)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, f := range some {
+			if f.queue != nil && f.queue.Offset() == ends[i].Max {
+				f.queue.AtEnd()
 			}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			for i, f := range some {
-				if f.queue != nil && f.queue.Offset() == ends[i].Max {
-					f.queue.AtEnd()
-				}
-			}
-		})
-	}
+		}
+		return nil
+	})
 }
 
 // fewFeeds is how many new feeds are read one by one instead.
@@ -148,7 +143,7 @@ func recordedFeed(s *Session, sub *subscription, ref store.QueueRef, start int64
 // its own.
 func (s *Session) placeRecorded(ctx context.Context) error {
 	s.mu.Lock()
-	byBroker := make(map[string][]*feed)
+	var open []*feed
 	shared := make(map[store.QueueRef]int)
 	s.eachFeed(func(f *feed) {
 		if f.at.Ref.Queue == "" {
@@ -156,26 +151,25 @@ func (s *Session) placeRecorded(ctx context.Context) error {
 		}
 		shared[f.at.Ref]++
 		if !f.at.Placed {
-			byBroker[f.at.Ref.Broker] = append(byBroker[f.at.Ref.Broker], f)
+			open = append(open, f)
 		}
 	})
 	s.mu.Unlock()
-	var errs []error
-	for _, feeds := range byBroker {
+	return eachBroker(open, func(_ string, feeds []*feed) error {
 		refs := make([]store.QueueRef, len(feeds))
 		for i, f := range feeds {
 			refs[i] = f.at.Ref
 		}
 		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("reading the progress of client %q: %w", s.id, err))
-			continue
+			return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
 		}
 		at := make(map[store.QueueRef]int64, len(offsets))
 		for _, o := range offsets {
 			at[o.QueueRef] = o.Next
 		}
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, f := range feeds {
 			next, ok := at[f.at.Ref]
 			switch {
@@ -190,9 +184,8 @@ func (s *Session) placeRecorded(ctx context.Context) error {
 				f.since = time.Time{}
 			}
 		}
-		s.mu.Unlock()
-	}
-	return errors.Join(errs...)
+		return nil
+	})
 }
 
 // openFeeds opens the feeds of a connection: what is ready at once now, the rest as soon as the store allows. look says whether

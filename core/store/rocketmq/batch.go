@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // A batch has so many messages at the most, of so many bytes with their properties: brokers refuse batches over their limit for one
@@ -135,17 +136,23 @@ func (b *batch) stored(s *Store, broker string, res sent) {
 }
 
 // retained is the position of the last message of a batch of retained ones. A broker that does not tell the places of a batch in its log is
-// asked for it, because positions put retained values in order.
+// asked for it, because positions put retained values in order. Its index follows its log within milliseconds.
 func (b *batch) retained(op *operation, last store.Position) store.Position {
 	if last.Log >= 0 {
 		return op.timed(last)
 	}
 	at := store.Partition{Broker: last.Broker, ID: last.Partition}
-	found, err := op.s.ReadPartition(op.ctx, op.append.Topic, at, last.Offset, 1)
-	if err != nil || len(found.Records) == 0 || found.Records[0].Position.Offset != last.Offset {
-		op.s.log.Warn("the place of a retained message in the broker's log is not known, the broker did not tell it",
-			"topic", op.append.Topic, "broker", last.Broker, "error", err)
-		return last
+	ctx, cancel := context.WithTimeout(op.ctx, visibleFor)
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		found, err := op.s.ReadPartition(ctx, op.append.Topic, at, last.Offset, 1)
+		if err == nil && len(found.Records) > 0 && found.Records[0].Position.Offset == last.Offset {
+			return found.Records[0].Position
+		}
+		if wait.For(ctx, pause) != nil {
+			op.s.log.Warn("the place of a retained message in the broker's log is not known, the broker did not tell it",
+				"topic", op.append.Topic, "broker", last.Broker, "error", err)
+			return last
+		}
 	}
-	return found.Records[0].Position
 }

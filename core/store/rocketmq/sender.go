@@ -190,7 +190,7 @@ type remotingSender struct {
 }
 
 func newRemotingSender(o Options) *remotingSender {
-	return &remotingSender{client: remoting.New(o.remoting()), timeout: o.SendTimeout}
+	return &remotingSender{client: remoting.New(o.Remoting()), timeout: o.SendTimeout}
 }
 
 func (*remotingSender) start() error { return nil }

@@ -47,8 +47,8 @@ const (
 	ProducerClientGo = "client-go"
 )
 
-// remoting is the configuration of connections.
-func (o Options) remoting() remoting.Config {
+// Remoting is the configuration of connections.
+func (o Options) Remoting() remoting.Config {
 	return remoting.Config{
 		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
 		TLS:         o.TLS, Log: o.Log,
@@ -113,7 +113,7 @@ func New(o Options) (*Store, error) {
 		slots: make(chan struct{}, o.MaxInFlight),
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
-	s.client = remoting.New(o.remoting())
+	s.client = remoting.New(o.Remoting())
 	s.breaks.log = o.Log
 	s.repeat = repeat.New(o.Log, 0)
 	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base, joined: s.breaks.back}

@@ -1,0 +1,107 @@
+package delivery
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/internal/wait"
+)
+
+// The ends of queue views are compared with the store's: soon after a view was first believed, and now and then.
+
+// verifySoon compares a view's end with the store's once, a moment after it was first believed.
+func (h *Hub) verifySoon(v *queueView) {
+	if v.filling {
+		return
+	}
+	v.filling = true
+	h.after(time.Second+rand.N(time.Second), func(ctx context.Context) { // thousands of views may be new at once
+		for v := h.unverified.join(v); v != nil; v = h.unverified.next() {
+			v.fill(ctx)
+		}
+	})
+}
+
+// verifyMost bounds the views that are compared with the store at a time because they are new.
+const verifyMost = 16
+
+// unverified is the line of new views that are to be compared with the store.
+type unverified struct {
+	mu      sync.Mutex
+	line    []*queueView
+	workers int
+}
+
+// join puts a view in line and returns the first one, or nil where others see to the line.
+func (u *unverified) join(v *queueView) *queueView {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.line = append(u.line, v)
+	if u.workers == verifyMost {
+		return nil
+	}
+	u.workers++
+	return u.take()
+}
+
+// next returns the next view; nil ends the worker.
+func (u *unverified) next() *queueView {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.line) == 0 {
+		u.workers--
+		return nil
+	}
+	return u.take()
+}
+
+func (u *unverified) take() *queueView {
+	v := u.line[0]
+	u.line[0] = nil
+	if u.line = u.line[1:]; len(u.line) == 0 {
+		u.line = nil
+	}
+	return v
+}
+
+// sweep now and then compares the end of each queue view with the store's, so that no lost wake-up lasts.
+func (h *Hub) sweep() {
+	defer h.wg.Done()
+	last := make(map[*queueView]int64)
+	for wait.For(h.ctx, h.verify) == nil {
+		h.lookAgain()
+		views := make(map[*queueView]int64)
+		h.mu.Lock()
+		all := make([]*source, 0, len(h.sources))
+		for _, s := range h.sources {
+			all = append(all, s)
+		}
+		h.mu.Unlock()
+		for _, s := range all {
+			s.mu.Lock()
+			for _, v := range s.queues {
+				if v.known {
+					views[v] = v.next
+				}
+			}
+			s.mu.Unlock()
+		}
+		for v, next := range views {
+			if before, ok := last[v]; !ok || before != next {
+				continue
+			}
+			v.src.mu.Lock()
+			idle := !v.filling && v.known && v.next == next
+			if idle {
+				v.filling = true
+			}
+			v.src.mu.Unlock()
+			if idle {
+				v.fill(h.ctx)
+			}
+		}
+		last = views
+	}
+}
