@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +116,61 @@ func TestWhatASleepingClientDidNotAcknowledgeIsReadFromTheStoreAgain(t *testing.
 			})
 		}
 	}
+}
+
+func TestRetainedMessagesOutliveThatTheRestIsGivenUpFromMemory(t *testing.T) {
+	t.Parallel()
+	kept := limits.NewBudget(64*large, nil)
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Session.Kept, c.Session.MaxKept = kept, large })
+	pub := n.Connect(packet.V5, "pub")
+	for i := range 4 {
+		pub.Retain(1+byte(i%2), "R/"+strconv.Itoa(i), "r"+strconv.Itoa(i))
+	}
+	five := uint16(5)
+	window := mqtttest.Props(func(p *packet.Properties) { p.ReceiveMaximum = &five })
+	c := n.Connect(packet.V5, "c", mqtttest.Keep, window)
+	c.Subscribe(2, "T/#")
+	for i := range 3 {
+		pub.Publish(1, "T/a", string(numbered("m", i, large)))
+		mqtttest.Expect[*packet.Publish](c)
+	}
+	// Two retained messages fit the window: one is under way, one is received. The others are in line.
+	c.Subscribe(2, "R/0")
+	underWay := c.ExpectPublish("R/0", "r0")
+	c.Subscribe(2, "R/1")
+	received := c.ExpectPublish("R/1", "r1")
+	c.Subscribe(2, "R/2", "R/3")
+	c.Send(&packet.Ack{Kind: packet.PUBREC, PacketID: received.PacketID})
+	c.ExpectAck(packet.PUBREL, received.PacketID, packet.Success)
+	c.Close()
+	c = n.Connect(packet.V5, "c", mqtttest.Keep, mqtttest.Resume)
+	require.True(t, c.Connack.SessionPresent)
+	var got []string
+	for len(got) < 7 {
+		switch p := c.Next().(type) {
+		case *packet.Ack:
+			require.Equal(t, packet.PUBREL, p.Kind)
+			c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: p.PacketID})
+			if p.PacketID == received.PacketID {
+				got = append(got, "PUBREL")
+			}
+		case *packet.Publish:
+			what := string(p.Payload[:min(3, len(p.Payload))])
+			if p.Dup {
+				require.Equal(t, underWay.PacketID, p.PacketID)
+				what += " again"
+			}
+			got = append(got, strings.TrimSpace(what))
+			kind := packet.PUBACK
+			if p.QoS == 2 {
+				kind = packet.PUBREC
+			}
+			c.Send(&packet.Ack{Kind: kind, PacketID: p.PacketID})
+		}
+	}
+	slices.Sort(got)
+	require.Equal(t, []string{"PUBREL", "m 0", "m 1", "m 2", "r0 again", "r2", "r3"}, got)
+	mqtttest.Eventually(t, "nothing is kept", func() bool { return kept.Used() == 0 })
 }
 
 func TestWhatAClientPublishesWhileItsSessionIsGivenUpFromMemoryIsStoredOnce(t *testing.T) {

@@ -145,7 +145,6 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		s.discard(true)
 		return
 	}
-	s.settle(ctx)
 	s.sleep()
 }
 
@@ -187,7 +186,7 @@ func (s *Session) sleep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = flight.Seen{}
-	if s.giveUp() || s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
+	if s.giveUp(); s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
 		// Everything is in the record and the committed offsets.
 		s.m.forget(s)
 	}

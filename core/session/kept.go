@@ -1,17 +1,15 @@
 package session
 
 import (
-	"context"
-
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
 // What a client has not acknowledged must be sent again when it comes back. The messages are kept in memory for that as far as the client
-// and the node have memory for them. Those of a queue can be read from the store again, so no more is kept of them; a session of which
-// something was not kept is given up from memory when its client leaves, and comes back from its record and its commit offsets, as after a
-// restart of the node. Messages that no queue has are not sent before there is memory to keep them. A session that ends with its
-// connection never sends anything again, so nothing is kept of it.
+// and the node have memory for them. Those of a queue can be read from the store again, so no more is kept of them; where something was
+// not kept they are all given up from memory when the client leaves, and read again from the commit offsets, as after a restart of the
+// node. Messages that no queue has are not sent before there is memory to keep them. A session that ends with its connection never sends
+// anything again, so nothing is kept of it.
 
 // keptCost is what a message costs beside its payload, about.
 const keptCost = 512
@@ -51,28 +49,16 @@ func (s *Session) keep(d *flight.Message, queue bool) {
 	}
 }
 
-// settle waits, where the session is about to be given up, for what its client publishes at QoS 2 and the store has not confirmed: who
-// resumes the session must find it in the store, or the client's next try would be stored as well.
-func (s *Session) settle(ctx context.Context) {
-	s.mu.Lock()
-	waits := s.out.Incomplete() && s.inbound.Len() > 0
-	s.mu.Unlock()
-	if !waits {
+// giveUp takes what a queue brings again out of memory, where some of it is not kept: the queues' feeds go back to the first record that
+// is not acknowledged, as after a restart of the node. What no queue brings stays under way, with its packet ids. Called with mu held and
+// no connection.
+func (s *Session) giveUp() {
+	if !s.out.Incomplete() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	s.m.o.Publisher.Settle(ctx, s.id)
-}
-
-// giveUp reports whether the session cannot go on from what is in memory, and then gives back what it keeps. Called with mu held and no
-// connection.
-func (s *Session) giveUp() bool {
-	if !s.out.Incomplete() {
-		return false
-	}
 	s.m.metrics.givenUp.Inc()
-	s.forsake(false)
-	s.out.Release()
-	return true
+	for _, m := range s.out.GiveUp() {
+		s.journal.GiveUp(m, &s.out)
+	}
+	s.eachFeed(func(f *feed) { f.at.GiveUp() })
 }

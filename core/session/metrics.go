@@ -19,7 +19,7 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 		dropped:   prometheus.NewCounter(opts("dropped_records_total", "Records that slow QoS 0 subscriptions without a queue did not get, at most.")),
 		takeovers: prometheus.NewCounter(opts("takeovers_total", "Connections closed because their client connected again.")),
 		expired:   prometheus.NewCounter(opts("expired_total", "Sessions that ended because their client stayed away.")),
-		givenUp:   prometheus.NewCounter(opts("given_up_total", "Sessions whose client left more unacknowledged than is kept in memory; it is read from the store again.")),
+		givenUp:   prometheus.NewCounter(opts("given_up_total", "Connections whose client left more unacknowledged than is kept in memory; it is read from the store again.")),
 		wills:     prometheus.NewCounter(opts("wills_published_total", "Wills published.")),
 		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "delivery_seconds",
 			Help:    "From publication to delivery, of each 16th message sent to a client, those that waited for the client included.",

@@ -89,6 +89,13 @@ func (p *Progress) Settle() (moved bool) {
 // Back moves the cursor back to a record that was read and not sent.
 func (p *Progress) Back(offset int64) { p.Cursor = min(p.Cursor, offset) }
 
+// GiveUp forgets what is on its way: the queue is read again from the commit offset.
+func (p *Progress) GiveUp() {
+	if len(p.tracks) > 0 {
+		p.Cursor, p.tracks = p.acked, nil
+	}
+}
+
 // Commit is a commit offset that is to be written.
 type Commit struct {
 	*Progress

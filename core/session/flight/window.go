@@ -16,7 +16,7 @@ type Message struct {
 	Noted           bool           // QoS 2: the journal makes the client forget the packet id after a crash
 	Assigned        bool           // QoS 2: the packet id is not the record's own, so the journal has it
 	Unsent          bool           // waits for the journal
-	Recalled        bool           // known from the journal; a queue may bring the record again
+	Recalled        bool           // a queue that does not count among its progress may bring the record again
 	Received        bool           // PUBREC came
 	Released        bool           // and PUBREL was, or is about to be, sent
 	Withdrawn       bool           // the client may not be sent it any more
@@ -81,6 +81,22 @@ func (w *Window) Incomplete() bool {
 		}
 	}
 	return false
+}
+
+// GiveUp takes out, and returns, the messages that the client may not have and that queues bring again.
+func (w *Window) GiveUp() []*Message {
+	var gone []*Message
+	for _, m := range w.InOrder() {
+		switch {
+		case len(m.progress) == 0:
+		case m.Received, m.Released:
+			m.progress, m.Recalled = nil, true
+		default:
+			w.Remove(m)
+			gone = append(gone, m)
+		}
+	}
+	return gone
 }
 
 // Len is how many messages are under way.

@@ -90,6 +90,35 @@ func TestAWindowFindsItsMessagesAndCostsNothingWhenItIsEmpty(t *testing.T) {
 	require.Nil(t, w.byRecord)
 }
 
+func TestWhatQueuesBringAgainIsGivenUpAndAllElseStays(t *testing.T) {
+	var w Window
+	p := Recorded(queue, 10)
+	p.Placed = true
+	add := func(id uint16, m Message) *Message {
+		m.ID, m.QoS, m.Content = id, 2, &store.Message{}
+		w.Add(&m)
+		return &m
+	}
+	under, received, retained := add(1, Message{RecordID: "a"}), add(2, Message{RecordID: "b"}), add(3, Message{})
+	p.Track(11, under)
+	p.Track(12, received)
+	p.Cursor = 12
+	w.Ack(packet.PUBREC, 2, packet.Success)
+	require.Equal(t, []*Message{under}, w.GiveUp())
+	p.GiveUp()
+	require.Equal(t, int64(10), p.Cursor)
+	require.Nil(t, w.OfRecord("a"))
+	require.True(t, under.Done)
+	require.Equal(t, []*Message{retained, received}, []*Message{w.Get(3), w.OfRecord("b")})
+	require.True(t, received.Recalled, "the queue brings it again")
+	require.Empty(t, received.Marks())
+	require.False(t, retained.Recalled)
+	p.Track(11, nil)
+	p.Track(12, received)
+	require.True(t, w.Complete(received))
+	require.Equal(t, int64(12), next(&p))
+}
+
 func TestTheOrderOfSendingAgain(t *testing.T) {
 	var w Window
 	all := map[string]*Message{}

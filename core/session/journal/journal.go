@@ -166,6 +166,18 @@ func (j *Journal) Has(record string, queue *flight.Progress, next int64) bool {
 	return ok
 }
 
+// GiveUp keeps the packet id of a message that is not under way any more, and is sent again when its record is.
+func (j *Journal) GiveUp(m *flight.Message, out *flight.Window) {
+	if !m.Assigned || m.Unsent {
+		return
+	}
+	if j.assigned == nil {
+		j.assigned = make(map[string]uint16)
+	}
+	j.assigned[m.RecordID] = m.ID
+	out.Reserve(m.ID)
+}
+
 // Restore makes the journal of a session that was found by its records, and puts under way what it says.
 func (j *Journal) Restore(topics map[string]bool, st *State, held map[uint16]Held, in *flight.Inbound, out *flight.Window) {
 	*j = Journal{topics: topics, stale: len(st.Released) > 0}
