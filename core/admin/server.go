@@ -44,13 +44,15 @@ type Server struct {
 	http *http.Server
 	done chan struct{}
 
-	mu    sync.Mutex
-	ready func() error
+	mu     sync.Mutex
+	ready  func() error
+	notice func() string
 }
 
 // New makes a Server.
 func New(o Options) *Server {
-	s := &Server{o: o, done: make(chan struct{}), ready: func() error { return errors.New("starting") }}
+	s := &Server{o: o, done: make(chan struct{}), ready: func() error { return errors.New("starting") },
+		notice: func() string { return "" }}
 	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: 60 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	return s
@@ -85,6 +87,13 @@ func (s *Server) SetReady(f func() error) {
 	s.ready = f
 }
 
+// SetNotice sets what /readyz says beside that the node is ready: lines, each with its end.
+func (s *Server) SetNotice(f func() string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notice = f
+}
+
 // Close stops the server.
 func (s *Server) Close() {
 	if s.ln == nil {
@@ -103,13 +112,13 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET /healthz", s.open(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })))
 	mux.Handle("GET /readyz", s.open(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
-		ready := s.ready
+		ready, notice := s.ready, s.notice
 		s.mu.Unlock()
 		if err := ready(); err != nil {
 			text(w, http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", "; "))
 			return
 		}
-		text(w, http.StatusOK, "ready")
+		text(w, http.StatusOK, strings.TrimSuffix("ready\n"+notice(), "\n"))
 	})))
 	metrics := s.open
 	if s.o.MetricsToken {

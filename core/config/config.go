@@ -142,6 +142,10 @@ type MQTT struct {
 type Limits struct {
 	// Limits of each client.
 	Client ClientLimits `yaml:"client"`
+	// Limits of each identity: of all clients that were admitted as the same user. Clients of `auth.plugin: none` have none.
+	Identity IdentityLimits `yaml:"identity"`
+	// Limits of the whole cluster. Every node should have the same.
+	Cluster ClusterLimits `yaml:"cluster"`
 	// Limits of the node.
 	Node NodeLimits `yaml:"node"`
 	// Limits of each listener.
@@ -164,6 +168,28 @@ type ClientLimits struct {
 	SubscribeRate int `yaml:"subscribe_rate"`
 	// Bytes of messages that a client is sent a second, what it missed while it was away included; 0 is no limit. The rest waits in the store.
 	OutboundByteRate Size `yaml:"outbound_byte_rate"`
+	// Subscriptions of a client. A filter that would be one more is refused with reason code 0x97.
+	Subscriptions int `yaml:"subscriptions"`
+	// Percent of what the metadata backend takes, and of what retained messages may take, that one client may have; 1 to 100. What is more is refused with reason code 0x97.
+	Share int `yaml:"share"`
+}
+
+// IdentityLimits are those of an identity.
+type IdentityLimits struct {
+	// Percent that the clients of one identity may have of what the metadata backend takes (keys and bytes), of the limits of the cluster, and of the node's memory for filters, subscriptions and retained messages; 1 to 100. What is more is refused with reason code 0x97; what is there stays. Where all clients are one user, `100`.
+	Share int `yaml:"share"`
+}
+
+// ClusterLimits are those of the cluster.
+type ClusterLimits struct {
+	// Percent of what the metadata backend takes that is kept for sessions that there are, so that their clients can always come back; 1 to 90. New sessions, filters, shared groups and retained messages get the rest. Backends that name no limit are not concerned.
+	Reserve int `yaml:"reserve"`
+	// Sessions that outlive their connections; 0 is no limit. A client that wants one more is refused with reason code 0x97, or 0x03 in 3.1.1.
+	Sessions int `yaml:"sessions"`
+	// Filters of such sessions, and shared groups; 0 is no limit. See also `topics.max_filters`.
+	Filters int `yaml:"filters"`
+	// Topics with a retained message; 0 is no limit. A message for one more is delivered and not retained: 0x97.
+	RetainedMessages int `yaml:"retained_messages"`
 }
 
 // NodeLimits are those of the node.
@@ -176,6 +202,10 @@ type NodeLimits struct {
 	OutboundMemory Size `yaml:"outbound_memory"`
 	// Memory of retained messages, which every node holds whole; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit a retained message that would take more is delivered and not retained: 0x97. Nodes of one cluster should allow the same.
 	RetainedMemory Size `yaml:"retained_memory"`
+	// Memory of the filters of sessions that outlive their connections, which every node holds whole; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
+	FilterMemory Size `yaml:"filter_memory"`
+	// Memory of the subscriptions of this node's clients; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
+	SubscriptionMemory Size `yaml:"subscription_memory"`
 	// Open connections whose clients are not admitted yet; 0 is 2048 or, where `mqtt.max_connections` is set, at most twice that (64 at the least). At the limit a new connection takes the place of the one that has been silent for longest.
 	Unauthenticated int `yaml:"unauthenticated"`
 	// Memory for CONNECT packets of over 16 KiB whose clients are not admitted yet, at least 256KiB. Further ones are read when there is room.

@@ -156,6 +156,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.mqtt.Serve()
 	g.push(func(context.Context) { g.mqtt.StopAccepting() })
 	g.admin.SetReady(g.healthy)
+	g.admin.SetNotice(g.nearlyFull)
 	return nil
 }
 
@@ -224,7 +225,8 @@ func (g *Gateway) build() error {
 	}
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,
 		Meta: g.meta, Cluster: g.cluster, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory),
-		Judge:     g.authority,
+		Judge: g.authority, MaxSubscriptions: g.cfg.Limits.Client.Subscriptions, SubscriptionMemory: g.memory.subscriptions,
+		IdentityShare: g.cfg.Limits.Identity.Share, Short: g.memory.watermark.High,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log,
 		Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
@@ -331,6 +333,21 @@ func (g *Gateway) healthy() error {
 		errs = append(errs, p.Healthy())
 	}
 	return errors.Join(errs...)
+}
+
+// nearlyFull says which bounds are nearly reached; empty where none is.
+func (g *Gateway) nearlyFull() string {
+	fills := g.meta.Fills()
+	if used, limit := g.sessions.SubscriptionMemory(); limit > 0 {
+		fills = append(fills, meta.Fill{Resource: "subscription_memory", Used: used, Max: limit})
+	}
+	var b strings.Builder
+	for _, f := range fills {
+		if f.Ratio() >= meta.FillWarn {
+			fmt.Fprintf(&b, "nearly full: %s, %d of %d\n", f.Resource, f.Used, f.Max)
+		}
+	}
+	return b.String()
 }
 
 // logged logs an error of a step that cannot be undone.

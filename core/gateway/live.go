@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
@@ -33,6 +34,8 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 		g.memory.set(limits.SetMemory(int64(next.Limits.Node.Memory)), next.Limits.Node)
 		g.meta.SetRetainedMemory(g.memory.retained)
 	}
+	g.meta.SetQuotas(g.quotas(next))
+	g.sessions.SetSubscriptions(next.Limits.Client.Subscriptions, g.memory.subscriptions, next.Limits.Identity.Share)
 	g.reloads.apply(func(c *config.Config) {
 		c.Log.Level, c.MQTT.MaxConnections, c.Limits = next.Log.Level, next.MQTT.MaxConnections, next.Limits
 	})
@@ -50,6 +53,13 @@ func bounds(c *config.Config) mqtt.Bounds {
 		AddressConnects: limits.Rate(address.ConnectRate), FailedLogins: address.FailedLogins}
 }
 
+// quotas bound what clients can make the metadata grow by.
+func (g *Gateway) quotas(c *config.Config) meta.Quotas {
+	of := c.Limits.Cluster
+	return meta.Quotas{Sessions: of.Sessions, Filters: of.Filters, Retained: of.RetainedMessages, FilterMemory: g.memory.filters,
+		IdentityShare: c.Limits.Identity.Share, ClientShare: c.Limits.Client.Share, Reserve: of.Reserve}
+}
+
 // set changes the limit and who may use how much of it. The windows of delivery keep their bound.
 func (m *memory) set(limit int64, c config.NodeLimits) {
 	m.watermark.SetLimit(limit)
@@ -57,11 +67,11 @@ func (m *memory) set(limit int64, c config.NodeLimits) {
 	m.inbound.SetWhole(s.inbound)
 	m.outbound.SetWhole(s.outbound)
 	m.kept.SetWhole(s.outbound)
-	m.retained = s.retained
+	m.retained, m.filters, m.subscriptions = s.retained, s.filters, s.subscriptions
 }
 
 // shares are parts of a limit of memory, in bytes.
-type shares struct{ inbound, outbound, retained int64 }
+type shares struct{ inbound, outbound, retained, filters, subscriptions int64 }
 
 func sharesOf(limit int64, c config.NodeLimits) shares {
 	share := func(asked config.Size, part int64) int64 {
@@ -70,7 +80,8 @@ func sharesOf(limit int64, c config.NodeLimits) shares {
 		}
 		return min(max(limit/part, leastShare), mostShare)
 	}
-	return shares{inbound: share(c.InboundMemory, 8), outbound: share(c.OutboundMemory, 16), retained: share(c.RetainedMemory, 8)}
+	return shares{inbound: share(c.InboundMemory, 8), outbound: share(c.OutboundMemory, 16), retained: share(c.RetainedMemory, 8),
+		filters: share(c.FilterMemory, 8), subscriptions: share(c.SubscriptionMemory, 8)}
 }
 
 // shownLimit shows a limit for the log.

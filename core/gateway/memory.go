@@ -17,6 +17,7 @@ type memory struct {
 	inbound, outbound, kept *limits.Budget
 	windows                 int64 // of delivery, in bytes
 	retained                int64 // of retained messages, in bytes
+	filters, subscriptions  int64 // in bytes
 }
 
 // Bounds of shares that the configuration does not name, in bytes.
@@ -46,7 +47,7 @@ func (g *Gateway) limitMemory() {
 // divide says who may use how much of a limit.
 func divide(limit int64, c config.NodeLimits) memory {
 	m, s := memory{watermark: limits.NewWatermark(limit), windows: min(mostWindow, max(limit/8, leastShare))}, sharesOf(limit, c)
-	m.retained = s.retained
+	m.retained, m.filters, m.subscriptions = s.retained, s.filters, s.subscriptions
 	m.inbound = limits.NewBudget(s.inbound, m.watermark.High)
 	m.outbound = limits.NewBudget(s.outbound, m.watermark.High)
 	m.kept = limits.NewBudget(s.outbound, m.watermark.High)

@@ -66,9 +66,9 @@ func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	g.metaPlugin = p
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
-		MaxRetainedBytes: g.memory.retained,
-		Stage:            g.stage,
-		Log:              g.log, Registerer: g.registry})
+		MaxRetainedBytes: g.memory.retained, Quotas: g.quotas(g.cfg),
+		Stage: g.stage,
+		Log:   g.log, Registerer: g.registry})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type filters struct {
 	reserved map[string]map[string]struct{}
 	// asking counts the calls that are registering a filter right now.
 	asking map[string]int
+	// claims end what the ledger counts for filters that are being written, until they are registered or were not.
+	claims map[string]func()
 	lost   []string
 }
 
@@ -43,7 +45,10 @@ type filter struct {
 	// for it.
 	made time.Time
 	node string
-	asks int
+	// mark is to whom its record is counted, and takes what it takes.
+	mark  string
+	takes amount
+	asks  int
 	// retiring is set while this node takes the filter out of the list and then removes its record.
 	retiring bool
 	// lists is how many keys of LMQ name it (one, unless an operator was careless).
@@ -58,11 +63,13 @@ type filterRecord struct {
 	// Made is when it was registered first.
 	Made int64  `json:"made_ms,omitempty"`
 	Node string `json:"node,omitempty"`
+	// By is who registered it first; see Owner.Mark.
+	By string `json:"by,omitempty"`
 }
 
 func newFilters(m *Meta) *filters {
 	return &filters{m: m, trie: topic.NewTrie[string](), byFirst: map[string]map[string]*filter{},
-		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}, asking: map[string]int{}}
+		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}, asking: map[string]int{}, claims: map[string]func(){}}
 }
 
 func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
@@ -106,6 +113,14 @@ func (f *filters) release(first, name string) {
 	}
 }
 
+// settle ends the claim of a filter. It is called under mu.
+func (f *filters) settle(name string) {
+	if give := f.claims[name]; give != nil {
+		give()
+		delete(f.claims, name)
+	}
+}
+
 // reserve counts a filter that is about to be registered, unless there are max already. It is called under mu.
 func (f *filters) reserve(first, name string, max int) bool {
 	if _, again := f.reserved[first][name]; !again && len(f.byFirst[first])+len(f.reserved[first]) >= max {
@@ -136,6 +151,13 @@ func (f *filters) applyKey(key string, e *pluginv1.Entry) {
 	f.edit(key, func(st *filter) {
 		st.recorded, st.pinned, st.refreshed = e != nil, r.Pinned, fromMillis(r.Refreshed)
 		st.made, st.node = fromMillis(r.Made), r.Node
+		f.m.ledger.count(countFilters, st.mark, st.takes.minus())
+		st.mark, st.takes = r.By, amount{}
+		if e != nil {
+			st.takes = ofFilter(key, e.GetValue())
+		}
+		f.m.ledger.count(countFilters, st.mark, st.takes)
+		f.settle(key)
 	})
 }
 
@@ -271,7 +293,7 @@ func (m *Meta) setPinned(ctx context.Context, name string, pinned bool) error {
 	if err := m.loaded(NamespaceFilters); err != nil {
 		return err
 	}
-	if _, err := m.writer.write(ctx, m.filterPut(name, pinned, m.filters.madeAt(name))); err != nil {
+	if _, err := m.writer.write(ctx, m.filterPut(name, pinned, m.filters.first(name))); err != nil {
 		return err
 	}
 	m.lists.touch(topic.First(name))

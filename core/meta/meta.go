@@ -54,6 +54,7 @@ type Meta struct {
 	lists    *lists
 	retired  *sweep
 	retained *retained
+	ledger   *ledger
 	nodes    *nodes
 	changes  *changes
 	follower *follower
@@ -92,6 +93,7 @@ func New(o Options) (*Meta, error) {
 	m.lists = newLists(m)
 	m.retired = newSweep(m)
 	m.retained = newRetained(m)
+	m.ledger = newLedger(m)
 	m.SetRetainedMemory(o.MaxRetainedBytes)
 	if err := m.registerRetained(o.Registerer); err != nil {
 		return nil, err
@@ -124,7 +126,7 @@ func (m *Meta) Start(ctx context.Context) error {
 			m.wg.Go(func() { r.run(run) })
 		}
 		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run,
-			m.retained.tells, m.present.run, m.calls.run, m.follower.run} {
+			m.retained.tells, m.ledger.run, m.present.run, m.calls.run, m.follower.run} {
 			m.wg.Go(func() { f(run) })
 		}
 	})
@@ -160,9 +162,6 @@ func (m *Meta) Healthy() error {
 
 // traits are what the backend can do at present.
 func (m *Meta) traits() *pluginv1.MetaTraits { return m.backend.link.Load().traits() }
-
-// MaxKeys is how many keys the backend takes, as far as it says; 0 where it does not.
-func (m *Meta) MaxKeys() int { return int(m.traits().GetMaxKeys()) }
 
 // Resync reads everything that is held in memory again, soon. For callers that swapped the plugin.
 func (m *Meta) Resync() {

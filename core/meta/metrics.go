@@ -17,6 +17,8 @@ type metrics struct {
 	conflicts prometheus.Counter
 	// retainedRefused counts retained messages for which there was no room.
 	retainedRefused prometheus.Counter
+	// quotaRefused counts what a quota refused.
+	quotaRefused *prometheus.CounterVec
 }
 
 // newMetrics makes the metrics and registers them with r, where r is not nil.
@@ -59,12 +61,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		retainedRefused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "lmqgate_meta_retained_refused_total", Help: "Retained messages that were not retained because they may take no more memory.",
 		}),
+		quotaRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lmqgate_meta_quota_refused_total", Help: "What clients wanted to add to the metadata and was refused, by what it is and whose share is used up.",
+		}, []string{"resource", "share"}),
 	}
 	if r == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{m.keys, m.synced, m.resyncs, m.errors, m.writes, m.batch, m.invalid, m.retired, m.refilled,
-		m.conflicts, m.retainedRefused} {
+		m.conflicts, m.retainedRefused, m.quotaRefused} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -44,6 +44,8 @@ type Options struct {
 	FilterGrace time.Duration
 	// MaxRetainedBytes bounds what retained messages take of memory; 0 is no limit. See Meta.SetRetainedMemory.
 	MaxRetainedBytes int64
+	// Quotas bound what clients can make the metadata grow by. See Meta.SetQuotas.
+	Quotas Quotas
 	// TombstoneTTL is how long a removed retained message is remembered, so that an older value which arrives late does not
 	// bring it back (10 min).
 	TombstoneTTL time.Duration

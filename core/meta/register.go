@@ -23,12 +23,13 @@ const withdrawWithin = 30 * time.Second
 // ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and
 // ErrUnavailable: some may have been.
 func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
-	return m.register(ctx, names, true).first(names)
+	return m.register(ctx, Owner{}, names, true).first(names)
 }
 
-// Register is RegisterFilters for filters that do not depend on one another: each that can be is registered. See Registration.Err.
-func (m *Meta) Register(ctx context.Context, names []string) *Registration {
-	return m.register(ctx, names, false)
+// Register is RegisterFilters for filters that do not depend on one another and that somebody wants for the first time: each for which
+// there is room is registered, and counted to them. See Registration.Err; ErrLimit also where a quota is used up.
+func (m *Meta) Register(ctx context.Context, by Owner, names []string) *Registration {
+	return m.register(ctx, by, names, false)
 }
 
 // Registration is what became of filters that were to be registered.
@@ -36,6 +37,9 @@ type Registration struct {
 	errs map[string]error
 	// made are the filters that were not registered before, as this node wrote them.
 	made map[string]stored
+	// by is to whom new filters are counted; whole: a quota does not bound them, because they are in use already.
+	by    string
+	whole bool
 }
 
 // Err returns why a filter was not registered; nil where it is.
@@ -62,8 +66,8 @@ func (r *Registration) first(names []string) error {
 }
 
 // register registers filters: each that can be, or, where whole, all that the bounds allow or none.
-func (m *Meta) register(ctx context.Context, names []string, whole bool) *Registration {
-	r := &Registration{}
+func (m *Meta) register(ctx context.Context, by Owner, names []string, whole bool) *Registration {
+	r := &Registration{by: by.Mark(), whole: whole}
 	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceFilters)); err != nil {
 		for _, name := range names {
 			r.fail(name, err)
@@ -116,6 +120,28 @@ func (m *Meta) register(ctx context.Context, names []string, whole bool) *Regist
 	return r
 }
 
+// Room says whether there is room to register filters; those that are registered need none. It takes none.
+func (m *Meta) Room(by Owner, names ...string) error {
+	f, mark := m.filters, by.Mark()
+	var more amount
+	f.mu.RLock()
+	for _, name := range names {
+		if f.get(name) == nil {
+			more = more.plus(ofFilter(name, m.filterPut(name, false, registered{time.Now(), mark}).GetPut().GetValue()))
+		}
+	}
+	f.mu.RUnlock()
+	if more.keys == 0 {
+		return nil
+	}
+	give, err := m.ledger.take(countFilters, mark, "", more)
+	if err != nil {
+		return fmt.Errorf("register filter %q: %w", names[0], err)
+	}
+	give()
+	return nil
+}
+
 // claim finds what has to be written so that filters are registered, and which of them are new. It is called under mu; disclaim
 // must follow.
 func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Operation, fresh map[string]bool) {
@@ -136,12 +162,22 @@ func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Opera
 					name, ErrTooManyFilters, first, f.m.opts.MaxFilters))
 				continue
 			}
+			put := f.m.filterPut(name, false, registered{time.Now(), r.by})
+			if !r.whole && f.claims[name] == nil {
+				give, err := f.m.ledger.take(countFilters, r.by, "", ofFilter(name, put.GetPut().GetValue()))
+				if err != nil {
+					f.release(first, name)
+					r.fail(name, fmt.Errorf("register filter %q: %w", name, err))
+					continue
+				}
+				f.claims[name] = give
+			}
 			fresh[name] = true
-			puts = append(puts, f.m.filterPut(name, false, time.Now()))
+			puts = append(puts, put)
 		case !st.recorded || st.pinned:
 		case st.retiring, time.Since(st.refreshed).Abs() > f.m.opts.FilterGrace/2,
 			st.node != f.m.opts.NodeID && time.Since(st.made).Abs() < withdrawWithin:
-			puts = append(puts, f.m.filterPut(name, false, st.made))
+			puts = append(puts, f.m.filterPut(name, false, registered{st.made, st.mark}))
 		}
 	}
 	return puts, fresh
@@ -155,6 +191,7 @@ func (f *filters) disclaim(names []string, fresh map[string]bool, r *Registratio
 		}
 		if fresh[name] {
 			f.release(topic.First(name), name)
+			f.settle(name)
 		}
 		if st := f.get(name); st != nil && r.errs[name] == nil {
 			st.asks++
@@ -211,18 +248,24 @@ func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 	}
 }
 
-func (m *Meta) filterPut(name string, pinned bool, made time.Time) *pluginv1.Operation {
-	now := time.Now()
-	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, now.UnixMilli(), millis(made),
-		m.opts.NodeID}), 0)
+// registered is when a filter was registered first, and to whom it is counted.
+type registered struct {
+	at time.Time
+	by string
 }
 
-// madeAt is when a filter was registered first, as far as is known.
-func (f *filters) madeAt(name string) time.Time {
+func (m *Meta) filterPut(name string, pinned bool, made registered) *pluginv1.Operation {
+	now := time.Now()
+	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, now.UnixMilli(), millis(made.at),
+		m.opts.NodeID, made.by}), 0)
+}
+
+// first is when a filter was registered first, and by whom, as far as is known.
+func (f *filters) first(name string) registered {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if st := f.get(name); st != nil {
-		return st.made
+		return registered{st.made, st.mark}
 	}
-	return time.Now()
+	return registered{at: time.Now()}
 }

@@ -16,6 +16,9 @@ type Retained struct {
 	Message  *store.Message
 	Position store.Position
 	version  uint64 // of a removal: since when it was known here
+	// mark is to whom it is counted, and takes what its record takes.
+	mark  string
+	takes amount
 }
 
 // retained holds every retained message, and the removals of the last while.
@@ -47,6 +50,8 @@ type tombstone struct {
 	position store.Position
 	at       time.Time
 	version  uint64 // since when it was known here
+	mark     string // to whom it is counted
+	takes    amount
 }
 
 type ownRetained struct {
@@ -59,6 +64,8 @@ type retainedRecord struct {
 	Message  *messageRecord `json:"message,omitempty"`
 	Position positionRecord `json:"position"`
 	Removed  int64          `json:"removed_ms,omitempty"`
+	// By is who published it; see Owner.Mark.
+	By string `json:"by,omitempty"`
 }
 
 type positionRecord struct {
@@ -129,17 +136,25 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 		}
 		defer r.shown(key, rec.position())
 	}
+	r.uncount(key)
+	var takes amount
+	if e != nil {
+		takes = sized(key, e.GetValue())
+	}
+	defer r.recount(key)
 	switch {
 	case e == nil:
 		r.index.remove(key)
 		delete(r.gone, key)
 	case rec.Removed != 0 || rec.Message == nil:
 		r.index.remove(key)
-		r.gone[key] = tombstone{rec.position(), time.Now(), since}
+		r.gone[key] = tombstone{rec.position(), time.Now(), since, rec.By, takes}
 	default:
 		delete(r.gone, key)
 		rec.Message.Topic = key
-		r.index.set(key, &Retained{Message: rec.Message.message(), Position: rec.position()})
+		v := &Retained{Message: rec.Message.message(), Position: rec.position(), mark: rec.By, takes: takes}
+		v.takes.memory = v.cost()
+		r.index.set(key, v)
 	}
 }
 
@@ -166,7 +181,7 @@ func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 	if err := m.loaded(NamespaceRetained); err != nil {
 		return err
 	}
-	rec := &retainedRecord{header: header{recordVersion}, Position: positionRecord(v.Position)}
+	rec := &retainedRecord{header: header{recordVersion}, Position: positionRecord(v.Position), By: v.Message.Identity}
 	if len(v.Message.Payload) == 0 {
 		rec.Removed = time.Now().UnixMilli()
 	} else {

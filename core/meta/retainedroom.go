@@ -50,28 +50,73 @@ func (m *Meta) RetainedMemory() int64 {
 // take makes room for a value that is to be written, and returns what ends the write.
 func (r *retained) take(v *Retained) (end func(), err error) {
 	limit := r.room.max.Load()
-	if limit == 0 || len(v.Message.Payload) == 0 {
+	if len(v.Message.Payload) == 0 {
 		return func() {}, nil
 	}
+	give, err := r.takeKey(v)
+	if err != nil {
+		return nil, fmt.Errorf("retain on topic %q: %w", v.Message.Topic, err)
+	}
+	defer func() {
+		if err != nil {
+			give()
+		}
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	more := v.cost() - r.index.get(v.Message.Topic).cost()
 	if more <= 0 {
-		return func() {}, nil
+		return give, nil
 	}
 	used := r.index.bytes + r.room.writing
-	r.warn(used+more, limit)
-	if used+more > limit {
+	if limit > 0 {
+		r.warn(used+more, limit)
+	}
+	if limit > 0 && used+more > limit {
 		r.m.metrics.retainedRefused.Inc()
 		return nil, fmt.Errorf("retain on topic %q: %w: retained messages take %d of %d bytes of memory, limits.node.retained_memory allows no more",
 			v.Message.Topic, ErrLimit, used, limit)
 	}
 	r.room.writing += more
 	return func() {
+		give()
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.room.writing -= more
 	}, nil
+}
+
+// takeKey makes room for a value in the quotas, and returns what ends that. A topic's next value needs room where it is another one's.
+func (r *retained) takeKey(v *Retained) (give func(), err error) {
+	mark, client := v.Message.Identity, v.Message.Publisher
+	more := amount{1, v.recordBytes(), v.cost()}
+	r.mu.RLock()
+	if have := r.index.get(v.Message.Topic); have != nil && have.mark == mark && have.Message.Publisher == client {
+		grows := max(0, v.cost()-have.cost())
+		more = amount{0, grows, grows}
+	}
+	r.mu.RUnlock()
+	return r.m.ledger.take(countRetained, mark, client, more)
+}
+
+// recordBytes is what the record of a value takes, about, in bytes.
+func (v *Retained) recordBytes() int64 {
+	rec := store.Record{Message: *v.Message}
+	return int64(rec.Size()+rec.Size()/3) + int64(len(v.Message.Topic))
+}
+
+// uncount and recount take what there is of a topic off the ledger and put it back. They are called under mu.
+func (r *retained) uncount(key string) { r.inLedger(key, amount.minus) }
+
+func (r *retained) recount(key string) { r.inLedger(key, func(a amount) amount { return a }) }
+
+func (r *retained) inLedger(key string, sign func(amount) amount) {
+	if v := r.index.get(key); v != nil {
+		r.m.ledger.countRetained(v.mark, v.Message.Publisher, sign(v.takes))
+	}
+	if g, ok := r.gone[key]; ok {
+		r.m.ledger.countRetained(g.mark, "", sign(g.takes))
+	}
 }
 
 // warn tells an operator that there is little room. It is called under mu.
@@ -92,6 +137,8 @@ func (m *Meta) registerRetained(r prometheus.Registerer) error {
 		return nil
 	}
 	for _, c := range []prometheus.Collector{
+		fills{m, prometheus.NewDesc("lmqgate_meta_fill_ratio",
+			"How much of a bound of the metadata is used; at 1 what is new is refused.", []string{"resource"}, nil)},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lmqgate_meta_retained_bytes", Help: "What retained messages take of this node's memory, about.",
 		}, func() float64 { return float64(m.RetainedMemory()) }),

@@ -13,7 +13,7 @@ import (
 func TestRetainedMessagesTakeNoMoreMemoryThanTheyMay(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		ctx := context.Background()
-		m := start(t, b, "one")
+		m := start(t, b, "one", func(o *Options) { o.Quotas = Quotas{ClientShare: 100} })
 		large := strings.Repeat("x", 4000)
 		require.NoError(t, m.SetRetained(ctx, value("a/1", large, 10)))
 		require.NoError(t, m.SetRetained(ctx, value("a/2", large, 11)))

@@ -134,7 +134,7 @@ func (s *sweep) keepAlive(ctx context.Context) {
 func (m *Meta) refresh(ctx context.Context, names []string) error {
 	ops := make([]*pluginv1.Operation, len(names))
 	for i, name := range names {
-		ops[i] = m.filterPut(name, false, m.filters.madeAt(name))
+		ops[i] = m.filterPut(name, false, m.filters.first(name))
 	}
 	_, err := m.writer.write(ctx, ops...)
 	return err

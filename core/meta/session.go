@@ -38,6 +38,8 @@ type Session struct {
 	// epoch is the stored record's, and pages is where the stored record's subscriptions are, if not in the record.
 	epoch int64
 	pages *pages
+	// takes is what its record was counted as.
+	takes amount
 }
 
 // Subscription is one subscription of a session.
@@ -78,7 +80,7 @@ func (s *Session) Clone() *Session {
 // Succeed notes that s is the successor of what was written as the copy of an earlier state of it: the next SaveSession of s
 // replaces that version. Also where that write failed: what it found out about the stored version counts.
 func (s *Session) Succeed(written *Session) {
-	s.stored, s.epoch, s.pages = written.stored, written.epoch, written.pages
+	s.stored, s.epoch, s.pages, s.takes = written.stored, written.epoch, written.pages, written.takes
 }
 
 // pagedVersion is the version of records whose subscriptions are in pages. A gateway that does not know pages must not take such a
@@ -145,7 +147,8 @@ func decodeSession(e *pluginv1.Entry, at stored) (s *Session, paged string, err 
 	}
 	s = &Session{ClientID: e.GetKey(), Username: r.Username, ProtocolVersion: r.Protocol, Epoch: r.Epoch, Node: r.Node,
 		Created: fromMillis(r.Created), Connected: fromMillis(r.Connected), Disconnected: fromMillis(r.Disconnected),
-		Attributes: r.Attributes, stored: at, epoch: r.Epoch}
+		Attributes: r.Attributes, stored: at, epoch: r.Epoch,
+		takes: sized(e.GetKey(), e.GetValue())}
 	if s.Expiry = NeverExpires; r.Expiry >= 0 && r.Expiry < math.MaxInt64/int64(time.Millisecond) {
 		s.Expiry = time.Duration(r.Expiry) * time.Millisecond
 	}

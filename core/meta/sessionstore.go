@@ -85,7 +85,7 @@ func (m *Meta) readPages(ctx context.Context, s *Session, name string) error {
 // One Session must not be saved by two goroutines at a time.
 func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
 	for try := 1; ; try++ {
-		err := m.writeSession(ctx, s)
+		err := m.writeCounted(ctx, s)
 		if err == nil {
 			s.epoch = s.Epoch
 		}
@@ -96,6 +96,25 @@ func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
 			return err
 		}
 	}
+}
+
+// writeCounted writes a session. One that is new needs room.
+func (m *Meta) writeCounted(ctx context.Context, s *Session) error {
+	if s.stored.revision != 0 {
+		return m.writeSession(ctx, s)
+	}
+	mark, takes := s.Owner().Mark(), sized(s.ClientID, encodeSession(s, s.Subscriptions, ""))
+	give, err := m.ledger.take(countSessions, mark, "", takes)
+	if err != nil {
+		return fmt.Errorf("record the session of client %q: %w", s.ClientID, err)
+	}
+	if err := m.writeSession(ctx, s); err != nil {
+		give()
+		return err
+	}
+	s.takes = takes
+	m.ledger.written(mark, takes)
+	return nil
 }
 
 // catchUp makes a session that another writer changed ready to be written again, if it is still the caller's. conflict is what
@@ -238,6 +257,7 @@ func (m *Meta) DropSession(ctx context.Context, s *Session) error {
 			return err
 		}
 		if done {
+			m.ledger.count(countSessions, s.Owner().Mark(), s.takes.minus())
 			break
 		}
 		now, err := m.LoadSession(ctx, s.ClientID)
@@ -296,6 +316,7 @@ func (m *Meta) EachSessionState(ctx context.Context, f func(*Session) error) err
 func (m *Meta) scanSessions(ctx context.Context, f func(e *pluginv1.Entry, at stored, s *Session, pages string) error) (unreadable int,
 	err error) {
 	generation := m.backend.generation()
+	count, end := &tally{}, m.ledger.listing()
 	_, err = m.backend.list(ctx, NamespaceSessions, "", func(entries []*pluginv1.Entry) error {
 		for _, e := range entries {
 			at := seen(e, generation)
@@ -303,13 +324,19 @@ func (m *Meta) scanSessions(ctx context.Context, f func(e *pluginv1.Entry, at st
 			if err != nil {
 				m.invalid(NamespaceSessions, e.GetKey(), err)
 				unreadable++
+				count.add("", sized(e.GetKey(), e.GetValue()))
 				continue
 			}
+			count.add(s.Owner().Mark(), s.takes)
 			if err := f(e, at, s, name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		count = nil
+	}
+	end(count)
 	return unreadable, err
 }

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -19,6 +20,8 @@ type Will struct {
 	Delay, SessionExpiry time.Duration
 	// By is who left it, as auth.Principal.Record has it; empty: an anonymous client, or a gateway that kept nothing of it.
 	By []byte
+	// Owner is to whom it is counted; see Owner.Mark.
+	Owner string
 	// DueAt is set once the connection has ended and the delay runs; zero before.
 	DueAt time.Time
 
@@ -33,6 +36,7 @@ type willRecord struct {
 	Delay         int64          `json:"delay_ms,omitempty"`
 	SessionExpiry int64          `json:"session_expiry_ms,omitempty"`
 	By            []byte         `json:"by,omitempty"`
+	Owner         string         `json:"owner,omitempty"`
 	DueAt         int64          `json:"due_at_ms,omitempty"`
 }
 
@@ -46,13 +50,16 @@ func decodeWill(e *pluginv1.Entry, at stored) (*Will, error) {
 	}
 	return &Will{ClientID: e.GetKey(), Node: r.Node, Epoch: r.Epoch, Message: r.Message.message(),
 		Delay: time.Duration(r.Delay) * time.Millisecond, SessionExpiry: time.Duration(r.SessionExpiry) * time.Millisecond,
-		By: r.By, DueAt: fromMillis(r.DueAt), stored: at}, nil
+		By: r.By, Owner: r.Owner, DueAt: fromMillis(r.DueAt), stored: at}, nil
 }
 
 // SaveWill writes the will of a client, whatever was there. Durable when it returns. ErrUnavailable, ErrLimit.
 func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 	value := encode(&willRecord{header: header{recordVersion}, Node: w.Node, Epoch: w.Epoch, Message: toMessageRecord(w.Message),
-		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), By: w.By, DueAt: millis(w.DueAt)})
+		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), By: w.By, Owner: w.Owner, DueAt: millis(w.DueAt)})
+	if err := m.ledger.takeWill(w.ClientID, w.Owner, sized(w.ClientID, value)); err != nil {
+		return fmt.Errorf("record the will of client %q: %w", w.ClientID, err)
+	}
 	now, err := m.overwrite(ctx, NamespaceWills, w.ClientID, value)
 	if err == nil {
 		w.stored = now
@@ -63,6 +70,9 @@ func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 // DeleteWill removes the will of a client; one that is not there is no error.
 func (m *Meta) DeleteWill(ctx context.Context, clientID string) error {
 	_, err := m.writer.write(ctx, remove(NamespaceWills, clientID))
+	if err == nil {
+		m.ledger.gaveWill(clientID)
+	}
 	return err
 }
 
@@ -90,7 +100,11 @@ func (m *Meta) TakeWill(ctx context.Context, clientID string) (*Will, error) {
 
 // TakeThisWill removes a will that LoadWill or EachWill gave, unless it was replaced or taken since; it reports whether it did.
 func (m *Meta) TakeThisWill(ctx context.Context, w *Will) (bool, error) {
-	return m.removeIf(ctx, NamespaceWills, w.ClientID, w.stored)
+	done, err := m.removeIf(ctx, NamespaceWills, w.ClientID, w.stored)
+	if done {
+		m.ledger.gaveWill(w.ClientID)
+	}
+	return done, err
 }
 
 // EachWill calls f for every will until f fails. Records that cannot be read are logged and passed over.

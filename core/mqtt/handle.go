@@ -71,6 +71,9 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 		return nil
 	}
 	m := session.NewMessage(p, c.clientID)
+	if p.Retain {
+		m.Identity = ownerOf(c.principal).Mark()
+	}
 	cost := c.inflow.claim()
 	c.session.Publish(ctx, c.lanes, m, p.PacketID, func(err error) {
 		c.inflow.account.Give(cost)

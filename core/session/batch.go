@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -52,9 +51,10 @@ func (s *Session) change(ctx context.Context) (done func()) {
 func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struct{}) *batch {
 	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}}
 	made := make(map[string]*subscription)
-	most := s.m.maxSubscriptions(s.durable())
+	most, mostKeys := s.m.maxSubscriptions()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	keys := s.keys()
 	for i, in := range list {
 		if sub := made[in.Filter]; sub != nil { // named twice: the later one counts
 			sub.qos, sub.options, sub.id = in.QoS, in.Subscription, in.ID
@@ -66,11 +66,17 @@ func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struc
 			old.qos, old.options, old.id = in.QoS, in.Subscription, in.ID
 			continue
 		}
-		if len(s.subs)+len(b.added) >= most {
-			b.errs[in.Filter] = fmt.Errorf("%w: %d, no more are allowed", errTooManySubscriptions, most)
+		if b.errs[in.Filter] != nil {
 			continue
 		}
 		sub := newSubscription(in.Filter)
+		if err := s.takeMemory(sub, len(s.subs)+len(b.added)-most, keys-mostKeys, min(most, max(mostKeys, 1))); err != nil {
+			b.errs[in.Filter] = err
+			continue
+		}
+		if s.durable() || sub.shared() {
+			keys++
+		}
 		sub.qos, sub.options, sub.id, sub.created, sub.opening = in.QoS, in.Subscription, in.ID, time.Now(), true
 		if !sub.shared() {
 			sub.retains.suback = suback
@@ -162,7 +168,7 @@ func (b *batch) open(ctx context.Context) {
 		return nil
 	})
 	if len(filters) > 0 {
-		b.registered = s.m.o.Meta.Register(ctx, filters)
+		b.registered = s.m.o.Meta.Register(ctx, s.Owner(), filters)
 		b.announce(ctx, filters)
 		b.openQueues(ctx)
 	}

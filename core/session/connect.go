@@ -181,7 +181,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.link = link{conn: r.Conn, username: r.Username, version: r.Version, remoteAddr: r.RemoteAddr, listener: r.Listener,
 		connected: time.Now(), window: r.ReceiveMaximum}
 	s.generation++
-	s.expiry, s.will, s.owner, s.claim = r.Expiry, r.Will, r.Owner, r.claim
+	s.expiry, s.will, s.owner, s.mark, s.claim = r.Expiry, r.Will, r.Owner, r.Owner.Mark(), r.claim
 	s.unowned = !a.reachable && !s.m.o.AnyOwner
 	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
@@ -245,6 +245,9 @@ func (s *Session) begin(ctx context.Context) error {
 
 // restore makes the subscriptions of a recorded session. Their feeds are placed when they are opened.
 func (s *Session) restore(rec *meta.Session) {
+	for _, sub := range s.subs {
+		s.giveMemory(sub)
+	}
 	s.subs, s.matcher, s.p2p = nil, nil, nil
 	for broker, start := range record.P2PStarts(rec) {
 		s.p2p = append(s.p2p, recordedFeed(s, nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))

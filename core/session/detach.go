@@ -188,7 +188,7 @@ func (s *Session) sleep() {
 	s.seen = flight.Seen{}
 	if s.giveUp(); s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
 		// Everything is in the record and the committed offsets.
-		s.m.forget(s)
+		s.leaveMemory()
 	}
 	if s.expiry < expireTimerMax {
 		id, epoch := s.id, s.epoch
@@ -207,6 +207,14 @@ func (s *Session) discard(ended bool) {
 	s.generation++
 	if s.expire != nil {
 		s.expire.Stop()
+	}
+	s.leaveMemory()
+}
+
+// leaveMemory takes the session out of the node's memory. Called with mu held.
+func (s *Session) leaveMemory() {
+	for _, sub := range s.subs {
+		s.giveMemory(sub)
 	}
 	s.m.forget(s)
 }

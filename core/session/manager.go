@@ -29,9 +29,10 @@ type Metadata interface {
 	DropSession(ctx context.Context, s *meta.Session) error
 	EachSessionState(ctx context.Context, f func(*meta.Session) error) error
 	RegisterFilters(ctx context.Context, filters ...string) error
-	Register(ctx context.Context, filters []string) *meta.Registration
+	Register(ctx context.Context, by meta.Owner, filters []string) *meta.Registration
 	Withdraw(ctx context.Context, r *meta.Registration, filters []string)
-	MaxKeys() int
+	ClientKeys() int
+	Room(by meta.Owner, filters ...string) error
 	LearnFilters(ctx context.Context, filters ...string) error
 	NewFilters(filters ...string) []string
 	HasFilter(filter string) bool
@@ -74,9 +75,15 @@ type Options struct {
 	CommitInterval time.Duration
 	// SubscribeTimeout bounds a SUBSCRIBE to one filter; 0: 10 s. Each further filter has 50 ms more, up to six times as much in all.
 	SubscribeTimeout time.Duration
-	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets a tenth at
+	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets its share at
 	// most, whatever this says.
 	MaxSubscriptions int
+	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is how much of it the
+	// clients of one identity may have, in percent; 0: 50. See SetSubscriptions.
+	SubscriptionMemory int64
+	IdentityShare      int
+	// Short reports whether the process is short of memory: then no new subscription is taken. nil: never.
+	Short func() bool
 	// Judge decides about wills when they are due; nil: they are published as they are.
 	Judge Judge
 	// AnyOwner lets any client have the session of its client id, whoever it was admitted as.
@@ -103,18 +110,22 @@ const maxClientID = 24 << 10
 // errTooManySubscriptions: the client has as many subscriptions as it may.
 var errTooManySubscriptions = errors.New("the client has too many subscriptions")
 
-// maxSubscriptions is how many subscriptions a client may have. Each durable one takes a key of the metadata.
-func (m *Manager) maxSubscriptions(durable bool) int {
-	if keys := m.o.Meta.MaxKeys(); durable && keys > 0 {
-		return min(m.o.MaxSubscriptions, max(1, keys/10))
+// maxSubscriptions is how many subscriptions a client may have, and how many of those that take a key of the metadata: durable and shared
+// ones.
+func (m *Manager) maxSubscriptions() (all, keys int) {
+	all = int(m.maxSubs.Load())
+	if keys = m.o.Meta.ClientKeys(); keys > 0 {
+		return all, min(all, keys)
 	}
-	return m.o.MaxSubscriptions
+	return all, all
 }
 
 // Manager holds the sessions of a node.
 type Manager struct {
 	o       Options
 	maxKept atomic.Int64 // Options.MaxKept, which may change
+	maxSubs atomic.Int64 // Options.MaxSubscriptions, which may change
+	room    subscriptionRoom
 	log     *slog.Logger
 	metrics *metrics
 	commits commits
@@ -168,6 +179,7 @@ func NewManager(o Options) *Manager {
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
 		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill), topicsChanged: make(chan struct{}, 1)}
 	m.maxKept.Store(o.MaxKept)
+	m.SetSubscriptions(o.MaxSubscriptions, o.SubscriptionMemory, o.IdentityShare)
 	m.work = newRunning()
 	m.filters = o.Cluster.Announcer(AskFilters)
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -33,7 +33,8 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 			Help: "Clients connected to this node."}, func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
 		r.MustRegister(out.givenUp, prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("kept_memory_bytes",
 			"Memory of messages that clients have not acknowledged, kept to be sent again.")),
-			func() float64 { return float64(m.o.Kept.Used()) }))
+			func() float64 { return float64(m.o.Kept.Used()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("subscription_memory_bytes",
+			"Memory of the subscriptions of clients.")), func() float64 { used, _ := m.room.used(); return float64(used) }))
 		r.MustRegister(sent, out.dropped, out.takeovers, out.expired, out.wills, out.delivery, connected)
 	}
 	return out

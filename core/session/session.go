@@ -38,6 +38,7 @@ type Session struct {
 	generation uint64
 	expiry     time.Duration
 	owner      meta.Owner
+	mark       string // of the owner, for what is counted to it
 	epoch      int64
 	unowned    bool // the record could not be read, so nobody knows whose the client id is
 	adopts     bool // progress that an upstream gateway committed is taken over

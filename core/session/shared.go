@@ -1,11 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -35,8 +37,13 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	if err := m.o.Meta.LearnFilters(ctx, sub.filter); err != nil {
 		return err
 	}
-	// Placed first, registered then: what is registered has a place.
+	// Placed first, registered then: what is registered has a place. A group for which there is no room gets none.
 	fresh := !m.o.Meta.HasFilter(sub.filter)
+	if fresh {
+		if err := m.o.Meta.Room(s.Owner(), sub.reads, sub.filter); err != nil {
+			return err
+		}
+	}
 	for i, ref := range refs {
 		if !fresh {
 			break
@@ -45,13 +52,32 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 			return err
 		}
 	}
-	if err := m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter); err != nil {
-		return err
+	names := []string{sub.reads, sub.filter}
+	r := m.o.Meta.Register(ctx, s.Owner(), names)
+	err = cmp.Or(r.Err(sub.reads), r.Err(sub.filter))
+	if err == nil {
+		_, err = m.announce(ctx, names...)
 	}
-	if _, err := m.announce(ctx, sub.reads, sub.filter); err != nil {
-		return err
+	if err == nil {
+		err = s.openGroupFeed(sub, refs)
 	}
-	return s.openGroupFeed(sub, refs)
+	if err != nil {
+		m.run(func() { m.leaveNoGroup(context.WithoutCancel(ctx), r, sub) })
+	}
+	return err
+}
+
+// leaveNoGroup takes back what was registered for a group that its first member did not get into after all, and then its place.
+func (m *Manager) leaveNoGroup(ctx context.Context, r *meta.Registration, sub *subscription) {
+	m.o.Meta.Withdraw(ctx, r, []string{sub.reads, sub.filter})
+	if m.o.Meta.HasFilter(sub.filter) {
+		return // it was there before, or somebody else is in it
+	}
+	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
+	defer cancel()
+	if err := m.EndGroup(ctx, sub.filter); err != nil {
+		m.log.Debug("the place of a shared group that nobody uses stays", "filter", sub.filter, "error", err)
+	}
 }
 
 // openGroupFeed opens the feed of a group.

@@ -34,19 +34,19 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 	b := s.prepare(list, fresh, suback)
 	b.open(ctx)
 	err := b.record(ctx)
-	over := 0
+	over, why := 0, error(nil)
 	for i, in := range list {
 		codes[i] = packet.Code(in.QoS)
 		switch failed := cmp.Or(b.errs[in.Filter], err); {
-		case errors.Is(failed, errTooManySubscriptions):
+		case errors.Is(failed, errTooManySubscriptions), errors.Is(failed, errNoSubscriptionMemory):
 			codes[i] = packet.QuotaExceeded
-			over++
+			over, why = over+1, failed
 		case failed != nil:
 			codes[i] = s.refused(in.Filter, failed)
 		}
 	}
 	if over > 0 { // one line for a packet
-		s.m.log.Warn("subscriptions refused: the client has as many as it may", "client", s.id, "refused", over, "max", s.m.maxSubscriptions(s.durable()))
+		s.m.log.Warn("subscriptions refused: there is no room for more", "client", s.id, "refused", over, "error", why)
 	}
 	if b.undo(ctx, err); err != nil {
 		return codes, func() {}
@@ -75,6 +75,7 @@ func (s *Session) drop(sub *subscription) {
 	for _, f := range sub.feeds {
 		f.end()
 	}
+	s.giveMemory(sub)
 	if s.subs[sub.filter] == sub {
 		s.removeSubscription(sub)
 	}

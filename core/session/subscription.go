@@ -21,6 +21,9 @@ type subscription struct {
 	opening bool             // its feeds are not complete yet
 	feeds   []*feed
 	retains retains
+	// counted: it takes memory of the node, which is counted to mark.
+	counted bool
+	mark    string
 }
 
 // newSubscription makes a subscription as SUBSCRIBE or a session's record names it.
@@ -54,6 +57,7 @@ func (s *Session) addSubscription(sub *subscription) {
 		s.subs = make(map[string]*subscription, 1)
 	}
 	s.subs[sub.filter] = sub
+	s.countMemory(sub)
 	switch {
 	case s.matcher != nil:
 		if !sub.shared() {
@@ -72,6 +76,7 @@ func (s *Session) addSubscription(sub *subscription) {
 // removeSubscription drops a subscription. Called with mu held.
 func (s *Session) removeSubscription(sub *subscription) {
 	delete(s.subs, sub.filter)
+	s.giveMemory(sub)
 	s.matched = nil
 	if s.matcher != nil && !sub.shared() {
 		s.matcher.Remove(sub.filter, sub)

@@ -27,7 +27,7 @@ func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 		return nil
 	}
 	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry,
-		By: s.will.By.Record()}
+		By: s.will.By.Record(), Owner: s.mark}
 	if !s.durable() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 2*lookupTimeout)
@@ -162,6 +162,9 @@ func (m *Manager) publishWill(id string, w *Will) {
 	msg := w.Message
 	out := *msg
 	out.Created = time.Now()
+	if w.By != nil {
+		out.Identity = meta.Owner{Name: w.By.Name(), Plugin: w.By.AdmittedBy()}.Mark()
+	}
 	if !msg.Expires.IsZero() { // the interval runs from now
 		out.Expires = out.Created.Add(msg.Expires.Sub(msg.Created))
 	}

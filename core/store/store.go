@@ -68,6 +68,8 @@ type Message struct {
 	Retain bool
 	// Publisher is the client id of the MQTT publisher, empty for messages of other origin.
 	Publisher string
+	// Identity is to whom a retained message is counted; see meta.Owner.Mark. Stores do not keep it.
+	Identity string
 	// Created is when the message was published (millisecond resolution).
 	Created time.Time
 	// Expires is when the message may no longer be delivered (MQTT 5 message expiry); zero for never.

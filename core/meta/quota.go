@@ -1,0 +1,343 @@
+package meta
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// What clients can make the metadata grow by is bounded for the cluster, for an identity and for a client. Bounds are looked at when
+// something new comes: what is there may always be written again, so clients that have a session come back whatever is full. The bounds
+// keep back a reserve of what the backend takes, for wills and for sessions that grow.
+//
+// Filters and retained messages are counted as they are: every node holds them all. Sessions are counted when they are listed, which is
+// every minute, and by what this node has written since; so are wills and pages of subscriptions, where the backend has a limit.
+
+// Quotas bound what clients can make the metadata grow by. Zero values are no bound, unless they say otherwise.
+type Quotas struct {
+	// Sessions, Filters and Retained bound how many the cluster has; shared groups are filters as well.
+	Sessions, Filters, Retained int
+	// FilterMemory bounds what filters take of each node's memory, in bytes, about. For retained messages see SetRetainedMemory.
+	FilterMemory int64
+	// IdentityShare and ClientShare are how much of each bound, and of what the backend takes, one identity and one client may have; in
+	// percent; 0: 50 and 10.
+	IdentityShare, ClientShare int
+	// Reserve is how much of what the backend takes is kept for what is there already, in percent; 0: 10.
+	Reserve int
+}
+
+func (q Quotas) withDefaults() *Quotas {
+	for _, v := range []struct {
+		p *int
+		d int
+	}{{&q.IdentityShare, 50}, {&q.ClientShare, 10}, {&q.Reserve, 10}} {
+		if *v.p == 0 {
+			*v.p = v.d
+		}
+	}
+	return &q
+}
+
+// SetQuotas changes the quotas, for what comes from now on.
+func (m *Meta) SetQuotas(q Quotas) { m.ledger.quotas.Store(q.withDefaults()) }
+
+// ClientKeys is how many keys of the backend one client may have; 0 where the backend has no limit.
+func (m *Meta) ClientKeys() int {
+	if most := int(m.traits().GetMaxKeys()); most > 0 {
+		return max(1, most*m.ledger.quotas.Load().ClientShare/100)
+	}
+	return 0
+}
+
+// Mark is a short name of the owner for what is counted to it; empty where it is nobody in particular.
+func (o Owner) Mark() string {
+	if !o.Known() {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(o.Name))
+	return hex.EncodeToString(sum[:8])
+}
+
+// The resources that are counted, as metrics and errors name them.
+const (
+	countSessions = "sessions"
+	countFilters  = "filters"
+	countRetained = "retained messages"
+	countWills    = "wills"
+	countPages    = "pages of subscriptions"
+)
+
+// amount is what something takes of the backend: keys, and the bytes of them and their values. memory is what it takes of each node's,
+// about, in bytes, where it is held there.
+type amount struct {
+	keys          int
+	bytes, memory int64
+}
+
+func (a amount) plus(b amount) amount { return amount{a.keys + b.keys, a.bytes + b.bytes, a.memory + b.memory} }
+func (a amount) minus() amount        { return amount{-a.keys, -a.bytes, -a.memory} }
+
+// filterMemory is what a filter takes of memory beside its text, about, in bytes.
+const filterMemory = 512
+
+// ofFilter is what a filter takes.
+func ofFilter(name string, value []byte) amount {
+	return amount{1, int64(len(name) + len(value)), filterMemory + 2*int64(len(name))}
+}
+
+// sized is the amount of one key.
+func sized(key string, value []byte) amount { return amount{keys: 1, bytes: int64(len(key) + len(value))} }
+
+// tally is how much of one resource there is, whole and by whom.
+type tally struct {
+	all amount
+	of  map[uint64]amount
+}
+
+// markKey is how a tally names somebody; 0 is nobody.
+func markKey(mark string) uint64 {
+	if mark == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(mark))
+	return h.Sum64()
+}
+
+func (t *tally) add(mark string, a amount) {
+	t.all = t.all.plus(a)
+	key := markKey(mark)
+	if key == 0 {
+		return
+	}
+	if t.of == nil {
+		t.of = map[uint64]amount{}
+	}
+	if t.of[key] = t.of[key].plus(a); t.of[key].keys <= 0 {
+		delete(t.of, key)
+	}
+}
+
+// ledger counts what there is, and says whether there is room for more. Its mutex is a leaf.
+type ledger struct {
+	m      *Meta
+	quotas atomic.Pointer[Quotas]
+	wake   chan struct{} // asks for a census
+
+	mu     sync.Mutex
+	tally  map[string]*tally
+	client tally // retained messages by who published them
+	wills  map[string]willCount
+	census time.Time // when the sessions were counted last
+	// writing are new sessions that are being written; listings are those of sessions that are under way, each with the new sessions that
+	// it may have missed.
+	writing  tally
+	listings map[*tally]struct{}
+	full   map[string]bool
+}
+
+// willCount is whose a will is, and what it takes.
+type willCount struct {
+	mark string
+	a    amount
+}
+
+func newLedger(m *Meta) *ledger {
+	l := &ledger{m: m, wake: make(chan struct{}, 1), wills: map[string]willCount{}, full: map[string]bool{}, tally: map[string]*tally{},
+		listings: map[*tally]struct{}{}}
+	for _, what := range []string{countSessions, countFilters, countRetained, countWills, countPages} {
+		l.tally[what] = &tally{}
+	}
+	l.quotas.Store(m.opts.Quotas.withDefaults())
+	return l
+}
+
+// count adds what has come, or takes off what has gone.
+func (l *ledger) count(what, mark string, a amount) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally[what].add(mark, a)
+}
+
+// countRetained is count for retained messages, which are counted to their publisher as well.
+func (l *ledger) countRetained(mark, client string, a amount) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally[countRetained].add(mark, a)
+	l.client.add(client, a)
+}
+
+// take makes room for something new, and counts it until give is called; then it is there and counted as what there is, or was not
+// written. Of sessions nobody counts what there is: see written.
+func (l *ledger) take(what, mark, client string, a amount) (give func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.room(what, mark, client, a); err != nil {
+		return nil, err
+	}
+	l.tally[what].add(mark, a)
+	switch what {
+	case countRetained:
+		l.client.add(client, a)
+	case countSessions:
+		l.writing.add(mark, a)
+		for missed := range l.listings {
+			missed.add(mark, a)
+		}
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.tally[what].add(mark, a.minus())
+		switch what {
+		case countRetained:
+			l.client.add(client, a.minus())
+		case countSessions:
+			l.writing.add(mark, a.minus())
+		}
+	}, nil
+}
+
+// written leaves a session counted for which take has made room.
+func (l *ledger) written(mark string, a amount) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writing.add(mark, a.minus())
+}
+
+// room says why there is no room for something more. Called with mu held.
+func (l *ledger) room(what, mark, client string, a amount) error {
+	q, t := l.quotas.Load(), l.tally[what]
+	mine := t.of[markKey(mark)]
+	published := l.client.of[markKey(client)]
+	share := func(of string, used, more, limit int64, percent int, key string) error {
+		if limit == 0 || more <= 0 {
+			return nil
+		}
+		if limit = limit * int64(percent) / 100; used+more <= limit {
+			return nil
+		}
+		return l.refuse(what, of, used, limit, key)
+	}
+	check := func(used func(amount) int64, mine, published amount, all amount, limit int64, reserve int, key string) error {
+		if err := share("the cluster", used(all), used(a), limit, 100-reserve, key); err != nil {
+			return err
+		}
+		if mark != "" {
+			if err := share("the identity", used(mine), used(a), limit, q.IdentityShare, "limits.identity.share"); err != nil {
+				return err
+			}
+		}
+		if client == "" {
+			return nil
+		}
+		return share("the client", used(published), used(a), limit, q.ClientShare, "limits.client.share")
+	}
+	keys := func(a amount) int64 { return int64(a.keys) }
+	bytes := func(a amount) int64 { return a.bytes }
+	memory := func(a amount) int64 { return a.memory }
+	var err error
+	switch what {
+	case countSessions:
+		err = check(keys, mine, published, t.all, int64(q.Sessions), 0, "limits.cluster.sessions")
+	case countFilters:
+		if err = check(keys, mine, published, t.all, int64(q.Filters), 0, "limits.cluster.filters"); err == nil {
+			err = check(memory, mine, published, t.all, q.FilterMemory, 0, "limits.node.filter_memory")
+		}
+	case countRetained:
+		if err = check(keys, mine, published, t.all, int64(q.Retained), 0, "limits.cluster.retained_messages"); err == nil {
+			err = check(memory, mine, published, amount{}, l.m.retained.room.max.Load(), 0, "limits.node.retained_memory")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	reserve := q.Reserve
+	if what == countWills {
+		reserve = 0
+	}
+	all, own := l.sum(mark)
+	traits := l.m.traits()
+	if err := check(keys, own, published, all, int64(traits.GetMaxKeys()), reserve, "the metadata backend"); err != nil {
+		return err
+	}
+	return check(bytes, own, published, all, int64(traits.GetMaxTotalBytes()), reserve, "the metadata backend")
+}
+
+// sum is what there is of all resources, and what of it is somebody's. Called with mu held.
+func (l *ledger) sum(mark string) (all, own amount) {
+	key := markKey(mark)
+	for _, t := range l.tally {
+		all, own = all.plus(t.all), own.plus(t.of[key])
+	}
+	return all, own
+}
+
+// refuse counts a refusal and says why it is one. Called with mu held.
+func (l *ledger) refuse(what, of string, used, limit int64, key string) error {
+	l.m.metrics.quotaRefused.WithLabelValues(what, of).Inc()
+	select {
+	case l.wake <- struct{}{}: // it may be full no more
+	default:
+	}
+	return fmt.Errorf("%w: no room for more %s: %s has %d of %d, see %s", ErrLimit, what, of, used, limit, key)
+}
+
+// Fill is how much of a bound is used.
+type Fill struct {
+	// Resource is what is bounded: "sessions", "filters", "retained_messages", "filter_memory", "retained_memory", or of the backend
+	// "keys" and "bytes".
+	Resource  string
+	Used, Max int64
+}
+
+// Ratio is how much of the bound is used, 1 is all.
+func (f Fill) Ratio() float64 { return float64(f.Used) / float64(f.Max) }
+
+// Fills tells how full the metadata is, for what has a bound.
+func (m *Meta) Fills() []Fill {
+	l := m.ledger
+	q, traits := l.quotas.Load(), m.traits()
+	retained := m.RetainedMemory()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all, _ := l.sum("")
+	left := int64(100 - q.Reserve)
+	var out []Fill
+	for _, f := range []Fill{
+		{"sessions", int64(l.tally[countSessions].all.keys), int64(q.Sessions)},
+		{"filters", int64(l.tally[countFilters].all.keys), int64(q.Filters)},
+		{"retained_messages", int64(l.tally[countRetained].all.keys), int64(q.Retained)},
+		{"filter_memory", l.tally[countFilters].all.memory, q.FilterMemory},
+		{"retained_memory", retained, m.retained.room.max.Load()},
+		{"keys", int64(all.keys), int64(traits.GetMaxKeys()) * left / 100},
+		{"bytes", all.bytes, int64(traits.GetMaxTotalBytes()) * left / 100},
+	} {
+		if f.Max > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// fills is the collector of the metric that shows Fills.
+type fills struct {
+	m    *Meta
+	desc *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (f fills) Describe(c chan<- *prometheus.Desc) { c <- f.desc }
+
+// Collect implements prometheus.Collector.
+func (f fills) Collect(c chan<- prometheus.Metric) {
+	for _, fill := range f.m.Fills() {
+		c <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, fill.Ratio(), fill.Resource)
+	}
+}
