@@ -172,12 +172,24 @@ type ClientLimits struct {
 	Subscriptions int `yaml:"subscriptions"`
 	// Percent of what the metadata backend takes, and of what retained messages may take, that one client may have; 1 to 100. What is more is refused with reason code 0x97.
 	Share int `yaml:"share"`
+	// Connections of a client that were authenticated, a second, on average; 0 is no limit. Further ones wait for up to 20s, and are refused with reason code 0x9F where that is not enough, or 0x03 in 3.1.1.
+	ConnectRate int `yaml:"connect_rate"`
 }
 
 // IdentityLimits are those of an identity.
 type IdentityLimits struct {
 	// Percent that the clients of one identity may have of what the metadata backend takes (keys and bytes), of the limits of the cluster, and of the node's memory for filters, subscriptions and retained messages; 1 to 100. What is more is refused with reason code 0x97; what is there stays. Where all clients are one user, `100`.
 	Share int `yaml:"share"`
+	// Connections of an identity that were authenticated, a second, in the same way.
+	ConnectRate int `yaml:"connect_rate"`
+	// Messages that the clients of an identity may publish a second together, as in `limits.client`.
+	MessageRate int `yaml:"message_rate"`
+	// Bytes of messages that the clients of an identity may publish a second together.
+	ByteRate Size `yaml:"byte_rate"`
+	// Filters that the clients of an identity may subscribe to a second together.
+	SubscribeRate int `yaml:"subscribe_rate"`
+	// Bytes of messages that the clients of an identity are sent a second together, what they missed while they were away included.
+	OutboundByteRate Size `yaml:"outbound_byte_rate"`
 }
 
 // ClusterLimits are those of the cluster.
@@ -210,12 +222,32 @@ type NodeLimits struct {
 	Unauthenticated int `yaml:"unauthenticated"`
 	// Memory for CONNECT packets of over 16 KiB whose clients are not admitted yet, at least 256KiB. Further ones are read when there is room.
 	ConnectMemory Size `yaml:"connect_memory"`
+	// Connections that the node accepts a second, on all listeners, on average; 0 is no limit. Further ones wait to be accepted.
+	ConnectRate int `yaml:"connect_rate"`
+	// Messages that all clients may publish a second together, as in `limits.client`.
+	MessageRate int `yaml:"message_rate"`
+	// Bytes of messages that all clients may publish a second together.
+	ByteRate Size `yaml:"byte_rate"`
+	// Filters that all clients may subscribe to a second together.
+	SubscribeRate int `yaml:"subscribe_rate"`
+	// Bytes of messages that all clients are sent a second together, what they missed while they were away included.
+	OutboundByteRate Size `yaml:"outbound_byte_rate"`
 }
 
 // ListenerLimits are those of a listener.
 type ListenerLimits struct {
 	// Open connections of a listener whose clients are not admitted yet; 0 is half of the node's.
 	Unauthenticated int `yaml:"unauthenticated"`
+	// Connections that a listener accepts a second, on average; 0 is no limit. Further ones wait to be accepted.
+	ConnectRate int `yaml:"connect_rate"`
+	// Messages that the clients of a listener may publish a second together, as in `limits.client`.
+	MessageRate int `yaml:"message_rate"`
+	// Bytes of messages that the clients of a listener may publish a second together.
+	ByteRate Size `yaml:"byte_rate"`
+	// Filters that the clients of a listener may subscribe to a second together.
+	SubscribeRate int `yaml:"subscribe_rate"`
+	// Bytes of messages that the clients of a listener are sent a second together, what they missed while they were away included.
+	OutboundByteRate Size `yaml:"outbound_byte_rate"`
 }
 
 // AddressLimits are those of an address.
@@ -228,6 +260,14 @@ type AddressLimits struct {
 	FailedLogins int `yaml:"failed_logins"`
 	// Whether the limits of an address are for loopback, too, where a load balancer without `proxy_protocol` may be, or a test.
 	Loopback bool `yaml:"loopback"`
+	// Messages that the clients of an address may publish a second together, as in `limits.client`.
+	MessageRate int `yaml:"message_rate"`
+	// Bytes of messages that the clients of an address may publish a second together.
+	ByteRate Size `yaml:"byte_rate"`
+	// Filters that the clients of an address may subscribe to a second together.
+	SubscribeRate int `yaml:"subscribe_rate"`
+	// Bytes of messages that the clients of an address are sent a second together, what they missed while they were away included.
+	OutboundByteRate Size `yaml:"outbound_byte_rate"`
 }
 
 // AuthNone is the auth.plugin that lets every client in. It must be written

@@ -92,10 +92,31 @@ func (c *Config) validateLimits(p *problems) {
 		key string
 		n   int64
 	}{
-		{"limits.client.message_rate", int64(c.Limits.Client.MessageRate)}, {"limits.client.byte_rate", int64(c.Limits.Client.ByteRate)},
+		{"limits.client.connect_rate", int64(c.Limits.Client.ConnectRate)},
+		{"limits.client.message_rate", int64(c.Limits.Client.MessageRate)},
+		{"limits.client.byte_rate", int64(c.Limits.Client.ByteRate)},
 		{"limits.client.subscribe_rate", int64(c.Limits.Client.SubscribeRate)},
 		{"limits.client.outbound_byte_rate", int64(c.Limits.Client.OutboundByteRate)},
+		{"limits.identity.connect_rate", int64(c.Limits.Identity.ConnectRate)},
+		{"limits.identity.message_rate", int64(c.Limits.Identity.MessageRate)},
+		{"limits.identity.byte_rate", int64(c.Limits.Identity.ByteRate)},
+		{"limits.identity.subscribe_rate", int64(c.Limits.Identity.SubscribeRate)},
+		{"limits.identity.outbound_byte_rate", int64(c.Limits.Identity.OutboundByteRate)},
+		{"limits.listener.connect_rate", int64(c.Limits.Listener.ConnectRate)},
+		{"limits.listener.message_rate", int64(c.Limits.Listener.MessageRate)},
+		{"limits.listener.byte_rate", int64(c.Limits.Listener.ByteRate)},
+		{"limits.listener.subscribe_rate", int64(c.Limits.Listener.SubscribeRate)},
+		{"limits.listener.outbound_byte_rate", int64(c.Limits.Listener.OutboundByteRate)},
 		{"limits.address.connect_rate", int64(c.Limits.Address.ConnectRate)},
+		{"limits.address.message_rate", int64(c.Limits.Address.MessageRate)},
+		{"limits.address.byte_rate", int64(c.Limits.Address.ByteRate)},
+		{"limits.address.subscribe_rate", int64(c.Limits.Address.SubscribeRate)},
+		{"limits.address.outbound_byte_rate", int64(c.Limits.Address.OutboundByteRate)},
+		{"limits.node.connect_rate", int64(c.Limits.Node.ConnectRate)},
+		{"limits.node.message_rate", int64(c.Limits.Node.MessageRate)},
+		{"limits.node.byte_rate", int64(c.Limits.Node.ByteRate)},
+		{"limits.node.subscribe_rate", int64(c.Limits.Node.SubscribeRate)},
+		{"limits.node.outbound_byte_rate", int64(c.Limits.Node.OutboundByteRate)},
 		{"limits.address.failed_logins", int64(c.Limits.Address.FailedLogins)},
 	} {
 		between(p, rate.key, rate.n, 0, 1<<40)

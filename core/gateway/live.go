@@ -44,13 +44,21 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 
 // bounds are the bounds of the MQTT side that a configuration asks for.
 func bounds(c *config.Config) mqtt.Bounds {
-	client, address := c.Limits.Client, c.Limits.Address
+	client, identity, address, listener, node := c.Limits.Client, c.Limits.Identity, c.Limits.Address, c.Limits.Listener, c.Limits.Node
 	return mqtt.Bounds{MaxConnections: c.MQTT.MaxConnections, MaxPending: c.Limits.Node.Unauthenticated,
 		MaxPendingOfListener: c.Limits.Listener.Unauthenticated, MaxPendingOfAddress: address.Unauthenticated,
 		BoundLoopback: address.Loopback, ConnectMemory: int64(c.Limits.Node.ConnectMemory), ClientInbound: int64(client.InboundMemory),
-		Client: mqtt.Rates{Messages: limits.Rate(client.MessageRate), Bytes: limits.Rate(client.ByteRate),
-			Filters: limits.Rate(client.SubscribeRate), Outbound: limits.Rate(client.OutboundByteRate)},
-		AddressConnects: limits.Rate(address.ConnectRate), FailedLogins: address.FailedLogins}
+		Client:       rates(client.ConnectRate, client.MessageRate, client.SubscribeRate, client.ByteRate, client.OutboundByteRate),
+		Identity:     rates(identity.ConnectRate, identity.MessageRate, identity.SubscribeRate, identity.ByteRate, identity.OutboundByteRate),
+		Address:      rates(address.ConnectRate, address.MessageRate, address.SubscribeRate, address.ByteRate, address.OutboundByteRate),
+		Listener:     rates(listener.ConnectRate, listener.MessageRate, listener.SubscribeRate, listener.ByteRate, listener.OutboundByteRate),
+		Node:         rates(node.ConnectRate, node.MessageRate, node.SubscribeRate, node.ByteRate, node.OutboundByteRate),
+		FailedLogins: address.FailedLogins}
+}
+
+func rates(connects, messages, filters int, bytes, outbound config.Size) mqtt.Rates {
+	return mqtt.Rates{Connects: limits.Rate(connects), Messages: limits.Rate(messages), Bytes: limits.Rate(bytes),
+		Filters: limits.Rate(filters), Outbound: limits.Rate(outbound)}
 }
 
 // quotas bound what clients can make the metadata grow by.

@@ -26,7 +26,9 @@ func NewBucket(r Rate) *Bucket {
 	if r <= 0 {
 		return nil
 	}
-	return &Bucket{rate: r, left: float64(r) * burst, at: time.Now()}
+	b := &Bucket{rate: r, at: time.Now()}
+	b.left = b.most()
+	return b
 }
 
 // Take takes n, and returns how long to wait before going on.
@@ -41,7 +43,20 @@ func (b *Bucket) Take(n float64) time.Duration {
 	return b.wait()
 }
 
-// Try takes n if there is no debt; else it says how long there is one.
+// most is how much can be used at once: one at the least.
+func (b *Bucket) most() float64 { return max(1, float64(b.rate)*burst) }
+
+// Give gives back n that were taken and not used.
+func (b *Bucket) Give(n float64) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = min(b.left+n, b.most())
+}
+
+// Try takes n if there is as much; else it says how long that takes.
 func (b *Bucket) Try(n float64) (wait time.Duration) {
 	if b == nil {
 		return 0
@@ -49,8 +64,8 @@ func (b *Bucket) Try(n float64) (wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refill(time.Now())
-	if b.left < 0 {
-		return b.wait()
+	if missing := n - b.left; missing > 0 {
+		return time.Duration(missing / float64(b.rate) * float64(time.Second))
 	}
 	b.left -= n
 	return 0
@@ -59,9 +74,20 @@ func (b *Bucket) Try(n float64) (wait time.Duration) {
 // Wait is how long to wait before going on.
 func (b *Bucket) Wait() time.Duration { return b.Take(0) }
 
+// Full reports whether nothing was taken lately.
+func (b *Bucket) Full() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refill(time.Now())
+	return b.left >= b.most()
+}
+
 func (b *Bucket) refill(now time.Time) {
 	if passed := now.Sub(b.at).Seconds(); passed > 0 {
-		b.left = min(b.left+passed*float64(b.rate), float64(b.rate)*burst)
+		b.left = min(b.left+passed*float64(b.rate), b.most())
 	}
 	b.at = now
 }
@@ -89,7 +115,7 @@ func NewBuckets(r Rate) *Buckets {
 	return &Buckets{rate: r, of: make(map[netip.Prefix]*Bucket)}
 }
 
-// Try takes one for an address if it has no debt; else it says how long it has one.
+// Try takes one for an address if it may have one now; else it says when it may.
 func (b *Buckets) Try(who netip.Prefix) (wait time.Duration) {
 	if b == nil {
 		return 0
@@ -110,11 +136,7 @@ func (b *Buckets) Try(who netip.Prefix) (wait time.Duration) {
 // makeRoom forgets the addresses that have used nothing lately, or all where there are none. Called with mu held.
 func (b *Buckets) makeRoom() {
 	for who, of := range b.of {
-		of.mu.Lock()
-		of.refill(time.Now())
-		full := of.left >= float64(b.rate)*burst
-		of.mu.Unlock()
-		if full {
+		if of.Full() {
 			delete(b.of, who)
 		}
 	}

@@ -80,8 +80,10 @@ type amount struct {
 	bytes, memory int64
 }
 
-func (a amount) plus(b amount) amount { return amount{a.keys + b.keys, a.bytes + b.bytes, a.memory + b.memory} }
-func (a amount) minus() amount        { return amount{-a.keys, -a.bytes, -a.memory} }
+func (a amount) plus(b amount) amount {
+	return amount{a.keys + b.keys, a.bytes + b.bytes, a.memory + b.memory}
+}
+func (a amount) minus() amount { return amount{-a.keys, -a.bytes, -a.memory} }
 
 // filterMemory is what a filter takes of memory beside its text, about, in bytes.
 const filterMemory = 512
@@ -92,7 +94,9 @@ func ofFilter(name string, value []byte) amount {
 }
 
 // sized is the amount of one key.
-func sized(key string, value []byte) amount { return amount{keys: 1, bytes: int64(len(key) + len(value))} }
+func sized(key string, value []byte) amount {
+	return amount{keys: 1, bytes: int64(len(key) + len(value))}
+}
 
 // tally is how much of one resource there is, whole and by whom.
 type tally struct {
@@ -139,7 +143,7 @@ type ledger struct {
 	// it may have missed.
 	writing  tally
 	listings map[*tally]struct{}
-	full   map[string]bool
+	full     map[string]bool
 }
 
 // willCount is whose a will is, and what it takes.

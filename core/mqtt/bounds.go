@@ -1,10 +1,6 @@
 package mqtt
 
-import (
-	"cmp"
-
-	"github.com/lmqgate/lmqgate/core/limits"
-)
+import "cmp"
 
 // Bounds are the limits of a server that can be changed while it runs; see Server.SetBounds.
 type Bounds struct {
@@ -19,11 +15,12 @@ type Bounds struct {
 	ConnectMemory int64
 	// ClientInbound is the memory that one client has for messages on their way into the store, in bytes; 0: 4 MiB.
 	ClientInbound int64
-	// Client are the rates of each client. AddressConnects are the connections that an address may open a second; FailedLogins are how many
-	// logins of an address may fail within five minutes before it is banned; 0: as many as there are, without delay.
-	Client          Rates
-	AddressConnects limits.Rate
-	FailedLogins    int
+	// Client, Identity, Address, Listener and Node are the rates of each of them. Address.Connects is looked at before anything is read of a
+	// connection, which is closed where it is over; Listener.Connects and Node.Connects hold back accepting.
+	Client, Identity, Address, Listener, Node Rates
+	// FailedLogins are how many logins of an address may fail within five minutes before it is banned; 0: as many as there are, without
+	// delay.
+	FailedLogins int
 }
 
 // SetBounds changes the bounds, also for the connections that there are.
@@ -33,19 +30,20 @@ func (s *Server) SetBounds(b Bounds) {
 	s.connect.set(b.ConnectMemory)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.bounds.Swap(&b)
+	s.bounds.Store(&b)
+	rejoin := s.rates.set(b.rates())
 	s.slots.limit = b.MaxConnections
 	for c := range s.conns {
 		c.inflow.account.SetBound(b.ClientInbound)
-		if b.Client != before.Client {
-			c.rates.set(b.Client)
+		if rejoin && c.admitted.Load() != nil {
+			s.rejoin(c)
 		}
 	}
 }
 
-// limitRates holds a client that was admitted to the rates of the server.
-func (s *Server) limitRates(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.rates.set(s.bounds.Load().Client)
+// rates are the rates of each scope. Those of addresses for connecting are looked at elsewhere.
+func (b Bounds) rates() [scopes]Rates {
+	out := [scopes]Rates{ofClient: b.Client, ofIdentity: b.Identity, ofAddress: b.Address, ofListener: b.Listener, ofNode: b.Node}
+	out[ofAddress].Connects = 0
+	return out
 }

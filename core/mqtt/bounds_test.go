@@ -24,7 +24,7 @@ func TestBoundsChangeForThoseWhoAreConnected(t *testing.T) {
 	require.Greater(t, time.Since(begun), 50*time.Millisecond)
 	n.Server.SetBounds(mqtt.Bounds{})
 	n.Connect(packet.V5, "other")
-	n.Server.SetBounds(mqtt.Bounds{AddressConnects: 0.001, BoundLoopback: true})
+	n.Server.SetBounds(mqtt.Bounds{Address: mqtt.Rates{Connects: 0.001}, BoundLoopback: true})
 	n.Connect(packet.V5, "last")
 	n.Dial(packet.V5).ExpectClosed()
 	require.Empty(t, c.Ping())

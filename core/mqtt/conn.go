@@ -35,7 +35,7 @@ type conn struct {
 	out      outbox
 	acks     acks
 	inflow   inflow
-	rates    rates
+	parties  atomic.Pointer[[]*party] // whose rates it is held to, once the client is authenticated; nil: nobody's
 
 	// Set by the handshake, constant afterwards.
 	version   packet.Version
@@ -231,7 +231,9 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 		p = c.alias(p)
 	}
 	size, ok := c.out.gather(func(b []byte) []byte { return packet.AppendPublish(b, c.version, p) })
-	c.rates.outbound.Load().Take(float64(len(p.Payload) + len(p.Topic)))
+	for _, party := range c.heldTo() {
+		party.outbound.Take(float64(len(p.Payload) + len(p.Topic)))
+	}
 	switch {
 	case !ok:
 		return session.Gone
@@ -247,7 +249,11 @@ const smallMessage = 4 << 10
 
 // Room implements session.Conn.
 func (c *conn) Room(bytes int) bool {
-	if wait := c.rates.outbound.Load().Wait(); wait > 0 {
+	var wait time.Duration
+	for _, party := range c.heldTo() {
+		wait = max(wait, party.outbound.Wait())
+	}
+	if wait > 0 {
 		c.srv.metrics.slowed.Inc()
 		time.AfterFunc(wait, c.out.writable)
 		return false

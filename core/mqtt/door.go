@@ -35,6 +35,9 @@ type door struct {
 // take is Accept, with the place that the connection holds.
 func (d *door) take() (net.Conn, *place, error) {
 	for {
+		if !d.paced() {
+			return nil, nil, net.ErrClosed
+		}
 		nc, err := d.Listener.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || !d.rest(err) {
@@ -47,9 +50,34 @@ func (d *door) take() (net.Conn, *place, error) {
 			source = netip.Prefix{} // many clients' load balancer; its header tells whose connection it is
 		}
 		if pl := d.s.pending.enter(nc, d.index, source); pl != nil {
+			for _, p := range d.s.rates.accepting(d.index) {
+				p.connects.Take(1)
+			}
 			return nc, pl, nil
 		}
 		_ = nc.Close()
+	}
+}
+
+// paced waits until the listener and the node may accept another connection, which waits in the system meanwhile; false when the server is
+// closed.
+func (d *door) paced() bool {
+	for told := false; ; told = true {
+		var wait time.Duration
+		for _, p := range d.s.rates.accepting(d.index) {
+			wait = max(wait, p.connects.Wait())
+		}
+		if wait == 0 {
+			return true
+		}
+		if !told {
+			d.s.metrics.slowed.Inc()
+		}
+		select {
+		case <-d.s.ctx.Done():
+			return false
+		case <-time.After(min(wait, lastWait)): // the rate may be another one meanwhile
+		}
 	}
 }
 

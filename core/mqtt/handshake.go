@@ -123,6 +123,10 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	c.judged(cn.Username, nil)
 	c.principal = principal
 	c.admitted.Store(principal)
+	c.srv.joinRates(c)
+	if err := c.paced(); err != nil {
+		return err
+	}
 	if c.srv.revoked.since(moment, principal) {
 		c.log.Warn("client refused: its admission was revoked meanwhile", "client", c.clientID, "remote", c.remote)
 		return c.refuse(packet.NotAuthorized, "the client's admission was revoked")
@@ -217,7 +221,6 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	if c.tooLarge(ack) {
 		return c.refuse(packet.PacketTooLarge, "CONNACK is larger than the client takes")
 	}
-	c.srv.limitRates(c)
 	c.out.mu.Lock()
 	c.lanes = c.srv.o.Publisher.Lanes(c.clientID)
 	c.out.mu.Unlock()

@@ -24,7 +24,11 @@ const messageCost = 1024
 
 // awaitMessage takes the memory for a message whose body comes next.
 func (c *conn) awaitMessage(n int) error {
-	if err := c.pause(max(c.rates.messages.Load().Take(1), c.rates.bytes.Load().Take(float64(n)))); err != nil {
+	var wait time.Duration
+	for _, party := range c.heldTo() {
+		wait = max(wait, party.messages.Take(1), party.bytes.Take(float64(n)))
+	}
+	if err := c.pause(wait); err != nil {
 		return err
 	}
 	cost := int64(n) + messageCost

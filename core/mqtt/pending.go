@@ -76,8 +76,8 @@ func (p *pending) set(o Bounds) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all, p.ofListener, p.ofAddress = all, or(o.MaxPendingOfListener, max(all/2, 1)), or(o.MaxPendingOfAddress, max(all/8, 1))
-	if p.perSecond != o.AddressConnects {
-		p.perSecond, p.connects = o.AddressConnects, limits.NewBuckets(o.AddressConnects)
+	if p.perSecond != o.Address.Connects {
+		p.perSecond, p.connects = o.Address.Connects, limits.NewBuckets(o.Address.Connects)
 	}
 	p.room.Broadcast()
 }

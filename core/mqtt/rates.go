@@ -81,6 +81,13 @@ func (t *rateTable) set(of [scopes]Rates) (changed bool) {
 	return changed
 }
 
+// any reports whether there are rates at all.
+func (t *rateTable) any() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.of != [scopes]Rates{}
+}
+
 // party returns who is held to the rates of a scope; nil where it has none. Called with mu held.
 func (t *rateTable) party(s scope, name string) *party {
 	if t.of[s] == (Rates{}) {
@@ -183,6 +190,9 @@ func (s *Server) rejoin(c *conn) {
 	var before []*party
 	if p := c.parties.Load(); p != nil {
 		before = *p
+	}
+	if before == nil && !s.rates.any() {
+		return
 	}
 	now := s.rates.join(before, c.rateNames())
 	if now == nil {

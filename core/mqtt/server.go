@@ -79,6 +79,7 @@ type Server struct {
 	recent  recent
 	reviews reviews
 	pending *pending
+	rates   rateTable
 	connect budget
 	// inbound and outbound are Options.Inbound and Outbound.
 	inbound, outbound *limits.Budget
@@ -133,6 +134,7 @@ func New(o Options) *Server {
 	s.metrics = newMetrics(o.Registerer, s)
 	s.pending = newPending(o, s.metrics, s.turned)
 	s.connect.set(o.ConnectMemory)
+	s.rates.set(o.rates())
 	return s
 }
 
@@ -180,6 +182,7 @@ func (s *Server) left(c *conn) {
 	c.place.leave()
 	s.mu.Lock()
 	delete(s.conns, c)
+	s.leaveRates(c)
 	s.slots.leave(c, func(old *conn) bool { _, open := s.conns[old]; return open })
 	s.mu.Unlock()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -13,7 +14,11 @@ import (
 
 // subscribe answers SUBSCRIBE once the subscriptions are recorded.
 func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
-	if err := c.pause(c.rates.filters.Load().Take(float64(len(p.Filters)))); err != nil {
+	var wait time.Duration
+	for _, party := range c.heldTo() {
+		wait = max(wait, party.filters.Take(float64(len(p.Filters))))
+	}
+	if err := c.pause(wait); err != nil {
 		return err
 	}
 	codes := make([]packet.Code, len(p.Filters))

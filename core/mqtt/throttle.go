@@ -3,31 +3,12 @@ package mqtt
 import (
 	"context"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
-
-// Rates are what one client may do a second; 0: no limit. Over it the client is not read, or not sent to, for as long as it takes.
-type Rates struct {
-	// Messages, Bytes and Filters count PUBLISH packets of the client, the bytes of them, and the filters that it subscribes to.
-	Messages, Bytes, Filters limits.Rate
-	// Outbound counts the bytes of messages to the client, what it missed while it was away included.
-	Outbound limits.Rate
-}
-
-// rates hold one client to its Rates.
-type rates struct{ messages, bytes, filters, outbound atomic.Pointer[limits.Bucket] }
-
-func (r *rates) set(of Rates) {
-	r.messages.Store(limits.NewBucket(of.Messages))
-	r.bytes.Store(limits.NewBucket(of.Bytes))
-	r.filters.Store(limits.NewBucket(of.Filters))
-	r.outbound.Store(limits.NewBucket(of.Outbound))
-}
 
 // pause waits before the client is read further, and gives it the time back.
 func (c *conn) pause(wait time.Duration) error {
@@ -97,20 +78,12 @@ func (c *conn) keptOut(user string) error {
 		return nil
 	}
 	c.srv.metrics.slowed.Inc()
-	c.unreserve() // others may have the memory of its CONNECT, and its place, meanwhile
-	c.place.judging(false)
-	defer c.place.judging(true)
 	for patience := longestWait; wait > 0; wait = b.Delay(limits.ByAddress, k.source.String()) {
 		if patience -= wait; patience < 0 {
 			return c.refuse(packet.ServerBusy, "too many failed logins from this address")
 		}
-		select {
-		case <-c.srv.ctx.Done():
-			return errEnded
-		case <-time.After(wait):
-		}
-		if c.place.gone() {
-			return errEnded
+		if err := c.wait(wait); err != nil {
+			return err
 		}
 		if _, banned := b.Banned(limits.ByAddress, k.source.String()); banned { // by others that waited
 			c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
@@ -118,6 +91,46 @@ func (c *conn) keptOut(user string) error {
 		}
 	}
 	return nil
+}
+
+// wait waits before the client is admitted. Others may have the memory of its CONNECT, and its place, meanwhile.
+func (c *conn) wait(d time.Duration) error {
+	c.unreserve()
+	c.place.judging(false)
+	defer c.place.judging(true)
+	select {
+	case <-c.srv.ctx.Done():
+		return errEnded
+	case <-time.After(d):
+	}
+	if c.place.gone() {
+		return errEnded
+	}
+	return nil
+}
+
+// paced lets a client that was authenticated wait where it, or its identity, connects too often, and refuses it where that would take too
+// long.
+func (c *conn) paced() error {
+	var wait time.Duration
+	held := c.heldTo()
+	for _, p := range held {
+		wait = max(wait, p.connects.Take(1))
+	}
+	if wait > longestWait {
+		for _, p := range held {
+			p.connects.Give(1)
+		}
+		c.srv.metrics.turnedAway.WithLabelValues("rate").Inc()
+		c.log.Warn("client refused: it, or its user, connects too often; see connect_rate of limits.client and limits.identity", "client", c.clientID,
+			"remote", c.remote)
+		return c.refuse(packet.ConnectionRateExceeded, "connects too often")
+	}
+	if wait == 0 {
+		return nil
+	}
+	c.srv.metrics.slowed.Inc()
+	return c.wait(wait)
 }
 
 // longestWait is how long a login waits in all before it is refused.

@@ -85,7 +85,7 @@ func TestABannedClientIsClosedAndRefused(t *testing.T) {
 
 func TestAnAddressOpensConnectionsNoQuickerThanItMay(t *testing.T) {
 	t.Parallel()
-	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.AddressConnects, c.MQTT.BoundLoopback = 0.001, true })
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Address.Connects, c.MQTT.BoundLoopback = 0.001, true })
 	first := n.Connect(packet.V5, "first")
 	n.Dial(packet.V5).ExpectClosed()
 	require.Empty(t, first.Ping())
