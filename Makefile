@@ -131,6 +131,10 @@ proto-freeze: ## Freeze the contract as it is, at a release; see plugins/proto/C
 fault: ## Subscribers that move among three gateways all the time, on RocketMQ; CASE=name of a test
 	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-5.4.0} go test -tags fault -count=1 -v -timeout 10m -run '$(or $(CASE),TestSubscribersThatMove)' ./test/e2e
 
+.PHONY: abuse
+abuse: ## Hostile clients at full size against a gateway; about 8 minutes; CASE=name of a load, such as retained
+	LMQGATE_ABUSE=full go test -count=1 -v -timeout 20m -run 'TestHonestClientsHardlyNoticeHostileLoads/$(CASE)' ./test/abuse
+
 .PHONY: bench
 bench: build test-packages ## Measure throughput and latency
 	go run ./test/bench -bin bin -rocketmq $(firstword $(ROCKETMQ_VERSIONS))
