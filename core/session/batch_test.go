@@ -14,16 +14,21 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // counted counts the calls that a SUBSCRIBE makes.
 type counted struct {
 	store.Store
 	bounds, commits, brokers, reads atomic.Int32
+	pause                           time.Duration // what a question costs for each queue
 }
 
 func (c *counted) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
 	c.bounds.Add(1)
+	if err := wait.For(ctx, time.Duration(len(queues))*c.pause); err != nil {
+		return nil, err
+	}
 	return c.Store.BoundsOn(ctx, broker, queues)
 }
 
@@ -68,7 +73,7 @@ func TestASubscribeOfManyFiltersAsksStoreAndMetadataAFewTimes(t *testing.T) {
 		synctest.Wait()
 		calls.reads.Store(0) // of its point-to-point queue
 		bounds, commits, brokers, saved := asked(func() { c.subscribe(1, all...) })
-		require.Equal(t, []int32{2, 1, 1, 1}, []int32{bounds, commits, brokers, saved})
+		require.Equal(t, []int32{4, 1, 1, 1}, []int32{bounds, commits, brokers, saved}, "1024 queues in a question, and each twice")
 		require.Len(t, n.record("c").Subscriptions, 2000)
 		synctest.Wait()
 		require.Zero(t, calls.reads.Load(), "new queues are empty")
@@ -95,6 +100,21 @@ func TestASubscribeOfManyFiltersAsksStoreAndMetadataAFewTimes(t *testing.T) {
 		})
 		require.EqualValues(t, 1, saved)
 		require.Empty(t, n.record("c").Subscriptions)
+	}, func(n *node) {
+		n.wrap = func(s store.Store) store.Store {
+			calls.Store = s
+			return calls
+		}
+	})
+}
+
+func TestABrokerHasTimeForAsManyQueuesAsASubscribeHas(t *testing.T) {
+	calls := &counted{pause: 2500 * time.Microsecond}
+	inVirtualTime(t, func(_ *testing.T, n *node) {
+		c := n.connect("c", durable)
+		c.subscribe(1, filters(1300)...)
+		n.publish(1, "T/01299/x", "m")
+		c.gets("m")
 	}, func(n *node) {
 		n.wrap = func(s store.Store) store.Store {
 			calls.Store = s

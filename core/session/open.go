@@ -61,24 +61,16 @@ func anyPlaced(feeds []*feed) bool {
 
 // placeOn places the feeds of one broker.
 func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
-	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
-	defer cancel()
 	bounds, err := s.bounds(ctx, broker, feeds)
 	if err != nil {
 		return err
 	}
 	left := map[store.QueueRef]int64{}
 	if s.adopts {
-		refs := make([]store.QueueRef, len(feeds))
-		for i, f := range feeds {
-			refs[i] = f.at.Ref
-		}
-		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
-		if err != nil {
-			return err
-		}
-		for _, o := range offsets {
-			left[o.QueueRef] = o.Next
+		for some := range slices.Chunk(feeds, askedTogether) {
+			if err := s.committed(ctx, some, left); err != nil {
+				return err
+			}
 		}
 	}
 	for i, f := range feeds {
@@ -93,12 +85,41 @@ func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) err
 
 // bounds asks a broker where the queues of feeds begin and end.
 func (s *Session) bounds(ctx context.Context, broker string, feeds []*feed) ([]store.Bounds, error) {
-	queues := make([]string, len(feeds))
-	for i, f := range feeds {
-		queues[i] = f.at.Ref.Queue
+	all := make([]store.Bounds, 0, len(feeds))
+	for some := range slices.Chunk(feeds, askedTogether) {
+		queues := make([]string, len(some))
+		for i, f := range some {
+			queues[i] = f.at.Ref.Queue
+		}
+		ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+		bounds, err := s.m.o.Store.BoundsOn(ctx, broker, queues)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, bounds...)
 	}
-	return s.m.o.Store.BoundsOn(ctx, broker, queues)
+	return all, nil
 }
+
+// committed asks for the progress in the queues of a few feeds of one broker.
+func (s *Session) committed(ctx context.Context, feeds []*feed, into map[store.QueueRef]int64) error {
+	refs := make([]store.QueueRef, len(feeds))
+	for i, f := range feeds {
+		refs[i] = f.at.Ref
+	}
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
+	offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
+	for _, o := range offsets {
+		into[o.QueueRef] = o.Next
+	}
+	return err
+}
+
+// askedTogether is how many queues a broker is asked about at a time. It has placeTimeout for each of such questions, so a session may have
+// any number of queues, and a broker that does not answer is waited for once.
+const askedTogether = 1024
 
 // lookAtEnds looks once more where the queues of new feeds end, after their readers were opened. What ends where its feed begins needs no
 // first read: thousands of them would take the pump so long that what is published meanwhile comes out of order. The others, and those of
@@ -110,8 +131,6 @@ func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
 	s.mu.Lock()
 	open := slices.DeleteFunc(slices.Clone(feeds), func(f *feed) bool { return f.queue == nil || f.at.Closed })
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
-	defer cancel()
 	_ = eachBroker(open, func(broker string, some []*feed) error {
 		ends, err := s.bounds(ctx, broker, some)
 		if err != nil {
@@ -131,7 +150,7 @@ func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
 // fewFeeds is how many new feeds are read one by one instead.
 const fewFeeds = 8
 
-// placeTimeout is how long one broker may take to say where a queue ends, before the others are asked.
+// placeTimeout is how long one broker may take to answer one question about queues.
 const placeTimeout = 3 * time.Second
 
 // recordedFeed makes a feed whose progress is to be asked for. Without any it begins at its start.
@@ -155,37 +174,36 @@ func (s *Session) placeRecorded(ctx context.Context) error {
 		}
 	})
 	s.mu.Unlock()
-	return eachBroker(open, func(_ string, feeds []*feed) error {
-		refs := make([]store.QueueRef, len(feeds))
-		for i, f := range feeds {
-			refs[i] = f.at.Ref
-		}
-		offsets, err := s.m.o.Store.Committed(ctx, s.id, refs)
-		if err != nil {
-			return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
-		}
-		at := make(map[store.QueueRef]int64, len(offsets))
-		for _, o := range offsets {
-			at[o.QueueRef] = o.Next
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, f := range feeds {
-			next, ok := at[f.at.Ref]
-			switch {
-			case f.at.Placed:
-			case !ok:
-				f.at.Placed = true
-			default:
-				if shared[f.at.Ref] > 1 {
-					next = max(next, f.at.Start) // it may be the progress of an older subscription
-				}
-				f.at.Resume(next)
-				f.since = time.Time{}
+	return eachBroker(open, func(_ string, all []*feed) error {
+		for feeds := range slices.Chunk(all, askedTogether) {
+			at := make(map[store.QueueRef]int64, len(feeds))
+			if err := s.committed(ctx, feeds, at); err != nil {
+				return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
 			}
+			s.resumeAt(feeds, at, shared)
 		}
 		return nil
 	})
+}
+
+// resumeAt places recorded feeds. shared counts the feeds of each queue.
+func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64, shared map[store.QueueRef]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range feeds {
+		next, ok := at[f.at.Ref]
+		switch {
+		case f.at.Placed:
+		case !ok:
+			f.at.Placed = true
+		default:
+			if shared[f.at.Ref] > 1 {
+				next = max(next, f.at.Start) // it may be the progress of an older subscription
+			}
+			f.at.Resume(next)
+			f.since = time.Time{}
+		}
+	}
 }
 
 // openFeeds opens the feeds of a connection: what is ready at once now, the rest as soon as the store allows. look says whether
