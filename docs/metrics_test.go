@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/backlog"
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/limits"
@@ -71,6 +72,7 @@ func kindOf(m prometheus.Collector) string {
 var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
 	"core/limits": func(_ *testing.T, r prometheus.Registerer) { limits.NewWatermark(1).Register(r) },
 	"core/auth":   func(_ *testing.T, r prometheus.Registerer) { auth.New(auth.Options{Registerer: r}) },
+	"core/backlog": func(_ *testing.T, r prometheus.Registerer) { backlog.New(backlog.Options{Registerer: r}) },
 	"core/cluster": func(_ *testing.T, r prometheus.Registerer) {
 		cluster.New(cluster.Options{NodeID: "node", Registerer: r})
 	},

@@ -25,14 +25,14 @@ func newClientsListCommand(app *app) *cobra.Command {
 		long: "Lists the clients that are connected to any gateway of the cluster, and with --state sleeping or all those whose session is kept while " +
 			"they are away.",
 		path: "/api/v1/clients", key: "clients",
-		header: []any{"CLIENT", "USER", "STATE", "NODE", "PROTOCOL", "ADDRESS", "SINCE", "SUBSCRIPTIONS", "IN FLIGHT"},
+		header: []any{"CLIENT", "USER", "STATE", "NODE", "PROTOCOL", "ADDRESS", "SINCE", "SUBSCRIPTIONS", "IN FLIGHT", "BACKLOG"},
 		row: func(c admin.Client) []any {
 			subscriptions := "-"
 			if c.Subscriptions != nil {
 				subscriptions = strconv.Itoa(*c.Subscriptions)
 			}
 			return []any{c.ClientID, dash(c.Username), stateOf(c), dash(c.Node), dash(c.Protocol), dash(c.RemoteAddress), when(c.Since),
-				subscriptions, c.InFlight}
+				subscriptions, c.InFlight, countOf(c.Backlog)}
 		},
 		query: which.query,
 		flags: func(cmd *cobra.Command) { which.register(cmd, "connected", "clients") },
@@ -40,12 +40,16 @@ func newClientsListCommand(app *app) *cobra.Command {
 }
 
 // whichClients are flags that say which clients or sessions are listed.
-type whichClients struct{ state, prefix, user string }
+type whichClients struct {
+	state, prefix, user string
+	backlog             bool
+}
 
 // register adds the flags. listed names what is listed.
 func (w *whichClients) register(cmd *cobra.Command, state, listed string) {
 	cmd.Flags().StringVar(&w.state, "state", state, "which: connected, sleeping or all")
 	cmd.Flags().StringVar(&w.prefix, "prefix", "", "only client ids that begin with `TEXT`")
+	cmd.Flags().BoolVar(&w.backlog, "backlog", false, "count what waits for each, which takes longer")
 	cmd.Flags().StringVar(&w.user, "user", "", "only "+listed+" of the user `NAME`")
 }
 
@@ -53,6 +57,17 @@ func (w *whichClients) query(q url.Values) {
 	q.Set("state", w.state)
 	q.Set("prefix", w.prefix)
 	q.Set("username", w.user)
+	if w.backlog {
+		q.Set("backlog", "true")
+	}
+}
+
+// countOf writes a number for a table that may not have been asked for.
+func countOf(n *int64) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.FormatInt(*n, 10)
 }
 
 func stateOf(c admin.Client) string {
@@ -152,7 +167,7 @@ func newClientsKickCommand(app *app) *cobra.Command {
 }
 
 func newSubscriptionsCommand(app *app) *cobra.Command {
-	var client, matching string
+	var client, matching, filter string
 	return listing[admin.Subscription]{
 		use: "subscriptions", short: "List the subscriptions of connected clients of the cluster, or of one client",
 		path: "/api/v1/subscriptions", key: "subscriptions",
@@ -161,9 +176,11 @@ func newSubscriptionsCommand(app *app) *cobra.Command {
 		query: func(q url.Values) {
 			q.Set("client_id", client)
 			q.Set("matching", matching)
+			q.Set("filter", filter)
 		},
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&client, "client-id", "", "only of the client `ID`, also while it sleeps")
+			cmd.Flags().StringVar(&filter, "filter", "", "only of this `FILTER`; $share/GROUP/FILTER has the members of a group")
 			cmd.Flags().StringVar(&matching, "matching", "", "only filters that match the topic name `TOPIC`")
 		},
 	}.command(app)

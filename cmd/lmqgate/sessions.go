@@ -21,14 +21,14 @@ func newSessionsListCommand(app *app) *cobra.Command {
 	return listing[admin.Session]{
 		use: "list", short: "List the sessions that are kept while their clients are away",
 		path: "/api/v1/sessions", key: "sessions",
-		header: []any{"CLIENT", "USER", "STATE", "NODE", "SINCE", "CREATED", "EXPIRES"},
+		header: []any{"CLIENT", "USER", "STATE", "NODE", "SINCE", "CREATED", "EXPIRES", "BACKLOG"},
 		row: func(s admin.Session) []any {
 			expires := when(s.Expires)
 			if s.Expiry < 0 {
 				expires = "never"
 			}
 			return []any{s.ClientID, dash(s.Username), stateOf(admin.Client{Connected: s.Connected}), dash(s.Node), when(s.Since),
-				when(s.Created), expires}
+				when(s.Created), expires, countOf(s.Backlog)}
 		},
 		query: which.query,
 		flags: func(cmd *cobra.Command) { which.register(cmd, "all", "sessions") },

@@ -93,6 +93,7 @@ func newAPI(b Backend, version string) http.Handler {
 	registerNode(api, b)
 	registerTopics(api, b)
 	registerClients(api, b)
+	registerGroups(api, b)
 	registerMessages(api, b)
 	registerBans(api, b)
 	mux.HandleFunc("GET /api/v1/{$}", describe(api))

@@ -43,6 +43,11 @@ type Backend interface {
 	EndSession(ctx context.Context, clientID string) error
 	Subscriptions(ctx context.Context, q SubscriptionQuery) (List[Subscription], error)
 
+	// Groups lists the shared groups, with what waits for each.
+	Groups(ctx context.Context, p Page) (List[Group], error)
+	// Backlog says what waits for durable sessions, as it was counted last.
+	Backlog(ctx context.Context) (BacklogSummary, error)
+
 	// Bans are who is kept out, the first that ends first.
 	Bans() []Ban
 	AddBan(r BanRequest) error
@@ -152,6 +157,7 @@ type Client struct {
 	Subscriptions *int      `json:"subscriptions,omitempty" doc:"While it is connected; GET /api/v1/clients/{id} has those of sleeping sessions."`
 	InFlight      int       `json:"in_flight" doc:"QoS 1 and 2 messages that were sent and are not acknowledged."`
 	Delivered     uint64    `json:"delivered" doc:"Messages sent since it connected."`
+	Backlog       *int64    `json:"backlog,omitempty" doc:"Messages stored for its durable session and not acknowledged, where that was asked for."`
 }
 
 // Event is a client's refusal or disconnection.
@@ -201,6 +207,32 @@ type Session struct {
 	Since     time.Time `json:"since,omitzero" doc:"When its client connected, or disconnected."`
 	Expiry    int64     `json:"expiry_seconds" doc:"How long it outlives its connection; -1 for ever."`
 	Expires   time.Time `json:"expires,omitzero" doc:"When it ends if its client does not come back."`
+	Backlog   *int64    `json:"backlog,omitempty" doc:"Messages stored for it and not acknowledged, where that was asked for."`
+}
+
+// Group is a shared group, which has a queue's records handed out among its members.
+type Group struct {
+	Name    string `json:"name" doc:"As in SUBSCRIBE: $share/{group}/{filter}."`
+	Group   string `json:"group"`
+	Filter  string `json:"filter"`
+	Members int    `json:"members" doc:"Connected clients that are subscribed. GET /api/v1/subscriptions?filter=NAME names them."`
+	Backlog int64  `json:"backlog" doc:"Messages that were not handed out, or came back; those that are with a member now may or may not count."`
+}
+
+// BacklogSummary says what waits for durable sessions. Nodes count all the time, so it is a little old.
+type BacklogSummary struct {
+	Counted    time.Time    `json:"counted,omitzero" doc:"When the oldest count that is in it ended; missing where a node has not counted yet."`
+	Messages   int64        `json:"messages" doc:"Stored and not acknowledged; what two subscriptions of a client bring counts twice."`
+	Sessions   int          `json:"sessions" doc:"Durable sessions that were counted."`
+	Behind     int          `json:"behind" doc:"Those for which something waits."`
+	Largest    []Waiting    `json:"largest" doc:"The sessions that are furthest behind."`
+	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: what they count is missing."`
+}
+
+// Waiting is how far a session is behind.
+type Waiting struct {
+	ClientID string `json:"client_id"`
+	Messages int64  `json:"messages"`
 }
 
 // RebalanceRequest says which nodes are to send clients to the others.
@@ -233,6 +265,8 @@ type ClientQuery struct {
 	Prefix   string // of the client id
 	Username string // exactly; empty: any
 	State    string // "connected", "sleeping", or "all"
+	// Backlog: what waits for each is asked for as well.
+	Backlog bool `json:"-"`
 }
 
 // SubscriptionQuery says which subscriptions are asked for.
@@ -240,6 +274,7 @@ type SubscriptionQuery struct {
 	Page
 	ClientID string // empty: of all
 	Matching string // a topic name that the filter matches; empty: any filter
+	Filter   string // exactly; empty: any
 }
 
 // Message is a message that an operator publishes.

@@ -12,6 +12,7 @@ type clientsInput struct {
 	Prefix   string `query:"prefix" doc:"Only client ids that begin with this."`
 	Username string `query:"username" doc:"Only clients of this user."`
 	State    string `query:"state" enum:"connected,sleeping,all" default:"connected" doc:"sleeping: sessions whose client is away."`
+	Backlog  bool   `query:"backlog" doc:"Count what waits for each; a page has 200 items at most then."`
 }
 
 type clientsBody struct {
@@ -25,6 +26,7 @@ type sessionsInput struct {
 	Prefix   string `query:"prefix" doc:"Only client ids that begin with this."`
 	Username string `query:"username" doc:"Only sessions of this user."`
 	State    string `query:"state" enum:"connected,sleeping,all" default:"all" doc:"sleeping: the client is away."`
+	Backlog  bool   `query:"backlog" doc:"Count what waits for each; a page has 200 items at most then."`
 }
 
 type sessionsBody struct {
@@ -36,6 +38,7 @@ type subscriptionsInput struct {
 	PageInput
 	ClientID string `query:"client_id" doc:"Only of this client, also of one whose session sleeps."`
 	Matching string `query:"matching" doc:"Only filters that match this topic name."`
+	Filter   string `query:"filter" doc:"Only this filter, as in SUBSCRIBE: $share/{group}/{filter} has the members of a group."`
 }
 
 type subscriptionsBody struct {
@@ -56,7 +59,8 @@ type clientInput struct {
 func registerClients(api huma.API, b Backend) {
 	huma.Register(api, operation("list-clients", http.MethodGet, "/clients", "clients", "List clients of the whole cluster"),
 		func(ctx context.Context, in *clientsInput) (*body[clientsBody], error) {
-			list, err := b.Clients(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
+			list, err := b.Clients(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State,
+				Backlog: in.Backlog})
 			if err != nil {
 				return nil, failed(err)
 			}
@@ -65,7 +69,8 @@ func registerClients(api huma.API, b Backend) {
 	huma.Register(api, operation("list-sessions", http.MethodGet, "/sessions", "clients",
 		"List the sessions that outlive their connections"),
 		func(ctx context.Context, in *sessionsInput) (*body[sessionsBody], error) {
-			list, err := b.Sessions(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State})
+			list, err := b.Sessions(ctx, ClientQuery{Page: in.page(), Prefix: in.Prefix, Username: in.Username, State: in.State,
+				Backlog: in.Backlog})
 			if err != nil {
 				return nil, failed(err)
 			}
@@ -100,7 +105,8 @@ func registerClients(api huma.API, b Backend) {
 	huma.Register(api, operation("list-subscriptions", http.MethodGet, "/subscriptions", "clients",
 		"List the subscriptions of connected clients, or of one client"),
 		func(ctx context.Context, in *subscriptionsInput) (*body[subscriptionsBody], error) {
-			list, err := b.Subscriptions(ctx, SubscriptionQuery{Page: in.page(), ClientID: in.ClientID, Matching: in.Matching})
+			list, err := b.Subscriptions(ctx, SubscriptionQuery{Page: in.page(), ClientID: in.ClientID, Matching: in.Matching,
+				Filter: in.Filter})
 			if err != nil {
 				return nil, failed(err)
 			}

@@ -103,6 +103,15 @@ func (b *backend) Drain(over time.Duration) error {
 	return b.err
 }
 
+func (b *backend) Groups(_ context.Context, p Page) (List[Group], error) {
+	b.note("groups %+v", p)
+	return List[Group]{Items: []Group{{Name: "$share/g/T/#", Group: "g", Filter: "T/#", Members: 2, Backlog: 9}}}, b.err
+}
+
+func (b *backend) Backlog(context.Context) (BacklogSummary, error) {
+	return BacklogSummary{Messages: 9}, b.err
+}
+
 func (*backend) Recent() []Event { return []Event{{Kind: "refused", Reason: "not authorized"}} }
 
 func (b *backend) Publish(_ context.Context, m Message) error {
@@ -229,7 +238,7 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
-		"GET /api/v1/sessions", "POST /api/v1/rebalance",
+		"GET /api/v1/sessions", "POST /api/v1/rebalance", "GET /api/v1/groups", "GET /api/v1/backlog",
 		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/clients/c", "GET /api/v1/config", "PUT /api/v1/log-level", "POST /api/v1/publish",
 		"GET /api/v1/bans", "POST /api/v1/bans", "DELETE /api/v1/bans/client/c",
 		"GET /api/v1/retained", "DELETE /api/v1/retained/message?topic=T", "GET /api/v1/nothing", "PUT /api/v1/topics",
@@ -303,13 +312,13 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "DELETE /api/v1/topics/T", status: 204, asked: `delete "T"`},
 		{call: "DELETE /api/v1/topics/T%2Fa", status: 204, asked: `delete "T/a"`},
 		{call: "DELETE /api/v1/topics/T", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `delete "T"`},
-		{call: "GET /api/v1/clients", status: 200, answer: `"next":"c"`, asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected}"},
+		{call: "GET /api/v1/clients", status: 200, answer: `"next":"c"`, asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected Backlog:false}"},
 		{call: "GET /api/v1/clients?limit=5&after=b&prefix=c&username=u&state=all", status: 200, answer: `"client_id":"c"`,
-			asked: "clients {Page:{After:b Limit:5} Prefix:c Username:u State:all}"},
+			asked: "clients {Page:{After:b Limit:5} Prefix:c Username:u State:all Backlog:false}"},
 		{call: "GET /api/v1/clients", status: 200, answer: `"unanswered":[{"node":"other","error":"it is away"}]`,
-			asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected}"},
+			asked: "clients {Page:{After: Limit:1000} Prefix: Username: State:connected Backlog:false}"},
 		{call: "GET /api/v1/sessions?prefix=c", status: 200, answer: `"sessions":[{"client_id":"c"`,
-			asked: "sessions {Page:{After: Limit:1000} Prefix:c Username: State:all}"},
+			asked: "sessions {Page:{After: Limit:1000} Prefix:c Username: State:all Backlog:false}"},
 		{call: "GET /api/v1/clients?limit=0", status: 400, answer: "limit"},
 		{call: "GET /api/v1/clients?limit=10001", status: 400, answer: "limit"},
 		{call: "GET /api/v1/clients?state=gone", status: 400, answer: "state"},
@@ -317,7 +326,12 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/clients/a%2Fb", status: 200, answer: `"backlog":7`, asked: `client "a/b"`},
 		{call: "GET /api/v1/clients/c", b: backend{err: missing}, status: 404, answer: "why", asked: `client "c"`},
 		{call: "GET /api/v1/subscriptions?client_id=c&matching=T/a", status: 200, answer: `"filter":"T/#"`,
-			asked: "subscriptions {Page:{After: Limit:1000} ClientID:c Matching:T/a}"},
+			asked: "subscriptions {Page:{After: Limit:1000} ClientID:c Matching:T/a Filter:}"},
+		{call: "GET /api/v1/sessions?backlog=true", status: 200, answer: `"client_id":"c"`,
+			asked: "sessions {Page:{After: Limit:1000} Prefix: Username: State:all Backlog:true}"},
+		{call: "GET /api/v1/groups?limit=3", status: 200, answer: `"members":2,"backlog":9`, asked: "groups {After: Limit:3}"},
+		{call: "GET /api/v1/backlog", status: 200, answer: `"messages":9,"sessions":0,"behind":0,"largest":[]`},
+		{call: "GET /api/v1/backlog", b: backend{err: errors.New("no broker")}, status: 503, answer: "no broker"},
 		{call: "POST /api/v1/drain", body: `{"seconds": 30}`, status: 202, asked: "drain 30s"},
 		{call: "POST /api/v1/drain", body: `{"seconds": 3601}`, status: 400, answer: "seconds"},
 		{call: "POST /api/v1/drain", body: `{"seconds": 1}`, b: backend{err: conflict}, status: 409, answer: "why", asked: "drain 1s"},

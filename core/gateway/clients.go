@@ -17,6 +17,9 @@ import (
 
 // Clients lists clients of the cluster: those that are connected, as their nodes say, and those whose session the metadata has.
 func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) (admin.List[admin.Client], error) {
+	if q.Backlog {
+		q.Limit = min(q.Limit, backlogPage)
+	}
 	l := clientList{q: q, began: time.Now(), alive: b.g.alive, answered: map[string]bool{b.g.id: true}}
 	if q.State != "sleeping" { // those are in the metadata
 		l.parts = append(l.parts, b.clientsHere(q))
@@ -27,7 +30,11 @@ func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) (admin.List[
 		}
 		l.missing = missing
 	}
-	return l.page(func(f func(*meta.Session) error) error { return b.g.meta.EachSessionState(ctx, f) })
+	list, err := l.page(func(f func(*meta.Session) error) error { return b.g.meta.EachSessionState(ctx, f) })
+	if err == nil && q.Backlog {
+		err = b.withBacklog(ctx, list.Items)
+	}
+	return list, err
 }
 
 // clientsHere lists the clients that are connected to this node.
@@ -238,6 +245,9 @@ func (b *backend) EndSession(ctx context.Context, clientID string) error {
 
 // Sessions lists the sessions that outlive their connections, as the metadata has them.
 func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List[admin.Session], error) {
+	if q.Backlog {
+		q.Limit = min(q.Limit, backlogPage)
+	}
 	gone := func(rec *meta.Session) bool { return !b.g.alive(rec.Node) }
 	found := &firstOf[admin.Session]{n: q.Limit, key: func(s admin.Session) string { return s.ClientID }}
 	err := b.g.meta.EachSessionState(ctx, func(rec *meta.Session) error {
@@ -251,6 +261,13 @@ func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List
 		return nil
 	})
 	p := found.part()
+	if err == nil && q.Backlog {
+		err = each(ctx, p.Items, func(ctx context.Context, s *admin.Session) error {
+			n, err := waiting{b.g}.Session(ctx, s.ClientID)
+			s.Backlog = &n
+			return err
+		})
+	}
 	return admin.List[admin.Session]{Items: p.Items, Next: p.Next}, err
 }
 

@@ -47,6 +47,10 @@ func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte)
 		})
 	case session.AskFilters:
 		return g.sessions.LearnFilters(ctx, body)
+	case askBacklog:
+		return json.Marshal(g.backlog.Latest())
+	case askGroups:
+		return json.Marshal(b.membersHere())
 	case askNode:
 		return json.Marshal(b.state())
 	case askRebalance:

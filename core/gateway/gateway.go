@@ -13,6 +13,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/backlog"
 	"github.com/lmqgate/lmqgate/core/catalog"
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/config"
@@ -70,6 +71,7 @@ type Gateway struct {
 	publisher  *publish.Publisher
 	cluster    *cluster.Cluster // nil where the store is this process's own
 	sessions   *session.Manager
+	backlog    *backlog.Counter
 	mqtt       *mqtt.Server
 	admin      *admin.Server
 
@@ -153,6 +155,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.sessions.Start()
 	g.push(func(ctx context.Context) { g.sessions.Close(ctx) })
 	g.push(func(context.Context) { g.rebalances.stop() })
+	g.backlog.Start()
+	g.push(func(context.Context) { g.backlog.Close() })
 	g.mqtt.Serve()
 	g.push(func(context.Context) { g.mqtt.StopAccepting() })
 	g.admin.SetReady(g.healthy)
@@ -229,6 +233,7 @@ func (g *Gateway) build() error {
 		IdentityShare: g.cfg.Limits.Identity.Share, Short: g.memory.watermark.High,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log,
 		Registerer: g.registry})
+	g.backlog = backlog.New(backlog.Options{Source: waiting{g}, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 		defer cancel()

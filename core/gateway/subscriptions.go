@@ -96,7 +96,7 @@ func addSubscription(found *firstOf[admin.Subscription], q admin.SubscriptionQue
 	if !shared {
 		inner = s.Filter
 	}
-	if subscriptionKey(s) > q.After && (q.Matching == "" || topic.Match(inner, q.Matching)) {
+	if subscriptionKey(s) > q.After && (q.Matching == "" || topic.Match(inner, q.Matching)) && (q.Filter == "" || s.Filter == q.Filter) {
 		found.add(s)
 	}
 }

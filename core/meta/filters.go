@@ -3,6 +3,8 @@ package meta
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -224,6 +226,16 @@ func (m *Meta) HasFilter(filter string) bool {
 	defer m.filters.mu.RUnlock()
 	return m.filters.get(filter) != nil
 }
+
+// Groups names the shared groups that are registered, "$share/{group}/{filter}", in no order.
+func (m *Meta) Groups() []string {
+	m.filters.mu.RLock()
+	defer m.filters.mu.RUnlock()
+	return slices.Collect(maps.Keys(m.filters.byFirst[topic.First(topic.Shared("g", "f"))]))
+}
+
+// Leads reports whether this node is the one that does what one node does for the whole cluster.
+func (m *Meta) Leads() bool { return m.nodes.leads() }
 
 // FilterCount returns how many filters of a first-level topic are registered.
 func (m *Meta) FilterCount(first string) int {

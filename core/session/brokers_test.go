@@ -270,6 +270,14 @@ func (c *brokerSet) EndGroup(ctx context.Context, g store.Group) error {
 	return s.EndGroup(ctx, g)
 }
 
+func (c *brokerSet) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
+	s, g, err := c.group(g)
+	if err != nil {
+		return 0, err
+	}
+	return s.GroupLeft(ctx, g)
+}
+
 // clusterTail is a tail of every broker, also of those that join.
 type clusterTail struct {
 	c    *brokerSet

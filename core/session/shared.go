@@ -207,6 +207,30 @@ func (s *Session) addGroupQueues(sub *subscription, refs []store.QueueRef) {
 	}
 }
 
+// GroupBacklog is about how many records a group, "$share/{group}/{filter}", has not handed out, or got back. See store.GroupLeft.
+func (m *Manager) GroupBacklog(ctx context.Context, filter string) (int64, error) {
+	sub := newSubscription(filter)
+	if !sub.shared() {
+		return 0, nil
+	}
+	refs, err := m.queues(ctx, sub.reads)
+	if err != nil {
+		if publish.Refused(err) {
+			return 0, nil // its topic was deleted
+		}
+		return 0, err
+	}
+	var sum int64
+	for _, ref := range refs {
+		n, err := m.o.Store.GroupLeft(ctx, store.Group{Name: sub.group, QueueRef: ref})
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 // EndGroup removes what the store keeps of a group that was retired, "$share/{group}/{filter}".
 func (m *Manager) EndGroup(ctx context.Context, filter string) error {
 	sub := newSubscription(filter)

@@ -322,6 +322,9 @@ type Store interface {
 	PopHide(ctx context.Context, g Group, receipts []string, hidden time.Duration) ([]string, error)
 	// EndGroup removes what the store keeps of a group, as far as it can. The group is not used any more, or placed again first.
 	EndGroup(ctx context.Context, g Group) error
+	// GroupLeft returns about how many records of its queue a group still has before it: those that it was not handed out yet, and
+	// those that came back. What is with a consumer now may or may not count. It changes nothing, also for a group that was never placed.
+	GroupLeft(ctx context.Context, g Group) (int64, error)
 
 	// Brokers returns the brokers on which queues can have records: those of the first-level topic, or all when topic is "".
 	Brokers(ctx context.Context, topic string) ([]string, error)

@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/stretchr/testify/require"
 )
 
@@ -84,6 +85,7 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 	sleeper := g.connect(t, "sleeper", persistent)
 	sleeper.subscribe(topic+"/#", 1)
 	sleeper.Disconnect(100)
+	g.connect5(t, "worker").subscribe(paho.SubscribeOptions{Topic: "$share/team/" + topic + "/#", QoS: 1})
 	pub := g.connect(t, "pub")
 	for i := range 7 {
 		pub.publish(topic+"/a", 1, fmt.Sprint(i))
@@ -100,7 +102,7 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 	eventually(t, browserPatience, func() error {
 		var n string
 		see(ctx, t, chromedp.Text(".tile b", &n))
-		if n != "1" {
+		if n != "2" {
 			return fmt.Errorf("%s connected clients", n)
 		}
 		return nil
@@ -113,6 +115,11 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 	require.Contains(t, dialog, topic+"/#")
 	require.Contains(t, dialog, "Backlog\n8")
 	picture(ctx, t, "client")
+	see(ctx, t, press("button", "Close"), press("a", "Backlog"), shows("Furthest behind"), shows("$share/team/"+topic+"/#"),
+		chromedp.SendKeys(`input[name=id]`, "sleeper"), press("button", "Show"), shows("sleeping since"), press("button", "Close"),
+		press("button", "$share/team/"+topic+"/#"), shows("worker"), press("button", "Close"))
+	picture(ctx, t, "backlog")
+	see(ctx, t, press("a", "Clients"), shows("sleeper"), press("button", "sleeper"), shows("sleeping since"))
 	see(ctx, t, press("button", "End session"), press("button[@value='yes']", "End session"), chromedp.WaitNotPresent("dialog"))
 	eventually(t, patience, func() error {
 		if r := g.operate("clients", "show", "sleeper"); r.code == 0 {

@@ -3,8 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/stretchr/testify/require"
 )
 
@@ -22,6 +25,12 @@ func TestAnOperatorSeesHowFarASleepingClientIsBehind(t *testing.T) {
 		sleeper.subscribe(topic+"/#", 1)
 		sleeper.subscribe(topic+"/other", 1)
 		sleeper.Disconnect(100)
+		group := "$share/" + g.Name("group") + "/" + topic + "/#"
+		worker := g.connect5(t, "worker")
+		worker.subscribe(paho.SubscribeOptions{Topic: group, QoS: 1})
+		require.Contains(t, g.operate("subscriptions", "--filter", group).OK(), "worker")
+		require.Regexp(t, regexp.QuoteMeta(group)+` +1 +0\n`, g.operate("groups").OK())
+		worker.leave()
 		pub := g.connect(t, "pub")
 		for i := range 20 {
 			pub.publish(topic+"/a", 1, fmt.Sprint(i))
@@ -51,6 +60,24 @@ func TestAnOperatorSeesHowFarASleepingClientIsBehind(t *testing.T) {
 		require.Contains(t, g.operate("clients", "list", "--state", "sleeping").OK(), "sleeper")
 		require.NotContains(t, g.operate("clients", "list").OK(), "sleeper")
 		require.Contains(t, g.operate("subscriptions", "--client-id", "sleeper", "--matching", topic+"/other").OK(), topic+"/#")
+
+		require.Regexp(t, `(?m)^sleeper .* 20$`, g.operate("sessions", "list", "--backlog", "--prefix", "sleeper").OK())
+		require.Regexp(t, `(?m)^sleeper .* 20$`, g.operate("clients", "list", "--backlog", "--state", "all").OK())
+		eventually(t, patience, func() error {
+			if out := g.operate("groups").OK(); !regexp.MustCompile(regexp.QuoteMeta(group) + ` +0 +20\n`).MatchString(out) {
+				return fmt.Errorf("the groups are %s", out)
+			}
+			return nil
+		})
+		eventually(t, patience, func() error {
+			_, metrics := g.Get("/metrics")
+			out := g.operate("backlog").OK()
+			if !strings.Contains(metrics, `lmqgate_backlog_session_messages{client_id="sleeper"} 20`) ||
+				!regexp.MustCompile(`(?m)^sleeper +20$`).MatchString(out) {
+				return fmt.Errorf("what was counted is %s", out)
+			}
+			return nil
+		})
 
 		back := g.connect(t, "sleeper", persistent)
 		back.await(20)

@@ -1,11 +1,11 @@
 import { get, Refused, setToken, token } from "./api.js";
 import { el, field, notice } from "./dom.js";
 import { overview, read } from "./overview.js";
-import { clients, recent, retained, system, topics } from "./pages.js";
+import { backlog, clients, recent, retained, system, topics } from "./pages.js";
 import { tryit } from "./tryit.js";
 
 const pages = {
-  overview: ["Overview", overview], clients: ["Clients", clients], topics: ["Topics", topics], retained: ["Retained", retained],
+  overview: ["Overview", overview], clients: ["Clients", clients], backlog: ["Backlog", backlog], topics: ["Topics", topics], retained: ["Retained", retained],
   recent: ["Recent", recent], system: ["Nodes and plugins", system], try: ["Try it", tryit],
 };
 const main = document.getElementById("main");

@@ -61,7 +61,7 @@ export async function overview(main, signal) {
   main.replaceChildren(el("h2", {}, "Overview"),
     el("div", { class: "tiles" }, tile("clients", "connected clients"), tile("received", "messages in, a second"),
       tile("delivered", "messages out, a second"), tile("p50", "PUBLISH to stored, median"), tile("p99", "PUBLISH to stored, 99th percentile"),
-      tile("refused", "refused connects"), tile("nodes", "nodes"), tile("memory", "memory of the gateway")),
+      tile("waiting", "messages waiting for sessions"), tile("refused", "refused connects"), tile("nodes", "nodes"), tile("memory", "memory of the gateway")),
     el("div", { class: "plots" }, rates, latency, clients));
   const draw = [
     plot(ratesAt, "Messages a second", [{ label: "received", stroke: colour("--accent"), data: series.received },
@@ -77,6 +77,7 @@ export async function overview(main, signal) {
     tiles.received.textContent = number(latest(series.received));
     tiles.delivered.textContent = number(latest(series.delivered));
     for (const q of ["p50", "p99"]) { const v = latest(series[q]); tiles[q].textContent = v === null ? "–" : milliseconds(v / 1000); }
+    tiles.waiting.textContent = number(sum(now, "lmqgate_backlog_messages"));
     tiles.refused.textContent = number(sum(now, "lmqgate_mqtt_refused_connects_total"));
     tiles.memory.textContent = number(sum(now, "process_resident_memory_bytes") / 1048576) + " MiB";
     for (const d of draw) d();

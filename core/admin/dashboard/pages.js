@@ -15,7 +15,7 @@ async function listing(main, { title, form, path, key, columns, row }) {
       items = on ? items.concat(answer[key]) : answer[key];
       next = answer.next || "";
       more.hidden = !next;
-      body.replaceChildren(table(title, columns(load), items));
+      body.replaceChildren(...[missing(answer.unanswered), table(title, columns(load), items)].filter(Boolean));
     } catch (e) { notice(e.message); }
   };
   form.addEventListener("submit", (e) => { e.preventDefault(); load(false); });
@@ -57,6 +57,37 @@ export const clients = (main) => listing(main, {
     { title: "Subscriptions", number: true, value: (c) => (c.subscriptions === undefined ? "–" : number(c.subscriptions)) },
     { title: "In flight", number: true, value: (c) => number(c.in_flight) }],
 });
+
+// missing names nodes that did not answer, so that what is shown lacks what they know.
+export const missing = (list) => (list && list.length ? el("p", { class: "bad", role: "alert" },
+  ...list.map((u) => el("span", {}, "Node " + u.node + " did not answer, so what it knows is missing: " + u.error + " "))) : null);
+
+async function showMembers(group) {
+  const answer = await get("/subscriptions?" + query({ filter: group.name, limit: pageSize }));
+  details(group.name, missing(answer.unanswered), table("Members", [{ title: "Client", name: true, value: (s) => s.client_id },
+    { title: "QoS", number: true, value: (s) => String(s.qos) }], answer.subscriptions));
+}
+
+// backlog answers how far a client, or a group, is behind.
+export const backlog = async (main) => {
+  const id = el("input", { name: "id", type: "search", required: true });
+  const body = el("div");
+  const look = (client) => showClient(client, load).catch((e) => notice(e.message));
+  const load = async () => {
+    const [sum, groups] = await Promise.all([get("/backlog"), get("/groups?" + query({ limit: pageSize }))]);
+    body.replaceChildren(...[missing(sum.unanswered),
+      el("section", { class: "panel scroll" }, el("h3", {}, "Furthest behind"),
+        el("p", { class: "quiet" }, sum.counted ? number(sum.messages) + " messages wait for " + number(sum.behind) + " of " + number(sum.sessions) + " sessions, counted " + time(sum.counted) + "." : "The nodes are counting."),
+        table("Furthest behind", [{ title: "Client", name: true, value: (w) => el("button", { class: "link", type: "button", onclick: () => look(w.client_id) }, w.client_id) },
+          { title: "Messages", number: true, value: (w) => number(w.messages) }], sum.largest)),
+      el("section", { class: "panel scroll" }, el("h3", {}, "Shared groups"), table("Shared groups", [
+        { title: "Group", name: true, value: (g) => el("button", { class: "link", type: "button", onclick: () => showMembers(g).catch((e) => notice(e.message)) }, g.name) },
+        { title: "Members", number: true, value: (g) => number(g.members) }, { title: "Messages", number: true, value: (g) => number(g.backlog) }], groups.groups))].filter(Boolean));
+  };
+  main.replaceChildren(el("h2", {}, "Backlog"), el("form", { class: "bar", role: "search", onsubmit: (e) => { e.preventDefault(); look(id.value); } },
+    field("How far is this client behind?", id), el("button", { class: "main" }, "Show")), body);
+  await load();
+};
 
 export const topics = async (main) => {
   const name = el("input", { name: "name", required: true });

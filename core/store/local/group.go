@@ -59,7 +59,14 @@ func (gs *groups) of(g store.Group) *groupProgress {
 	if gs.byName == nil {
 		gs.byName, gs.queues = make(map[store.Group]*groupProgress), make(map[string][]*groupProgress)
 	}
-	n := &groupProgress{
+	n := newGroupProgress(g)
+	gs.byName[g] = n
+	gs.queues[g.Queue] = append(gs.queues[g.Queue], n)
+	return n
+}
+
+func newGroupProgress(g store.Group) *groupProgress {
+	return &groupProgress{
 		g:       g,
 		key:     groupKey(g),
 		out:     map[int64]handedOut{},
@@ -69,9 +76,16 @@ func (gs *groups) of(g store.Group) *groupProgress {
 		// Receipts from before a restart must not fit.
 		serial: uint64(time.Now().UnixNano()),
 	}
-	gs.byName[g] = n
-	gs.queues[g.Queue] = append(gs.queues[g.Queue], n)
-	return n
+}
+
+// peek returns the state of a group for somebody who only looks: that of a group that was not used since the start is not kept.
+func (gs *groups) peek(g store.Group) *groupProgress {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if have := gs.byName[g]; have != nil {
+		return have
+	}
+	return newGroupProgress(g)
 }
 
 // forget drops the state of a group.
@@ -160,6 +174,36 @@ func (s *Store) EndGroup(ctx context.Context, g store.Group) error {
 		s.groups.forget(n)
 	}
 	return err
+}
+
+// GroupLeft says how many records a group has before it. See store.Store.
+func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
+	if err := s.checkBroker(g.Broker, 0); err != nil {
+		return 0, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.life.RUnlock()
+	b, err := s.bounds(g.Queue)
+	if err != nil {
+		return 0, err
+	}
+	n := s.groups.peek(g)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.load(s); err != nil {
+		return 0, err
+	}
+	if n.floor > b.Max { // the queue is another one
+		return b.Max - b.Min, nil
+	}
+	from := max(n.floor, b.Min)
+	left := b.Max - from
+	for _, p := range n.acked {
+		left -= max(0, min(p.end, b.Max)-max(p.first, from))
+	}
+	return max(0, left), nil
 }
 
 // Pop hands out records of a group. See store.Store.

@@ -284,6 +284,55 @@ func parseReceipts(texts []string) ([]remoting.Receipt, error) {
 	return out, nil
 }
 
+// GroupLeft implements store.Store: what lies behind the group's progress in its queue and in its retry topics. A broker notes the
+// progress of a pop some seconds late.
+func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
+	group, topic, err := popNames(g)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.begin(); err != nil {
+		return 0, err
+	}
+	defer s.end()
+	var left int64
+	err = s.atQueue(ctx, g.Broker, func(addr string) error {
+		left = 0
+		for _, name := range []string{topic, remoting.PopRetryTopic(topic, group, "1"), remoting.PopRetryTopic(topic, group, "2")} {
+			n, err := s.behind(ctx, addr, group, name)
+			if name != topic && remoting.IsCode(err, remoting.TopicNotExist, remoting.SystemError) {
+				continue // nothing of the group has come back yet
+			}
+			if err != nil {
+				return err
+			}
+			left += n
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, groupError("progress of", g, err)
+	}
+	return left, nil
+}
+
+// behind is how many records of a topic's first queue lie behind a group's progress.
+func (s *Store) behind(ctx context.Context, addr, group, topic string) (int64, error) {
+	end, err := s.client.MaxOffset(ctx, addr, topic, 0)
+	if err != nil || end <= 0 {
+		return 0, err
+	}
+	first, err := s.client.MinOffset(ctx, addr, topic, 0)
+	if err != nil {
+		return 0, err
+	}
+	next, found, err := s.client.QueryConsumerOffset(ctx, addr, group, topic, 0)
+	if err != nil || !found {
+		next = 0
+	}
+	return max(0, end-max(first, next)), err
+}
+
 // EndGroup implements store.Store. It removes the retry topic; of the progress a small entry stays, as with clients.
 func (s *Store) EndGroup(ctx context.Context, g store.Group) error {
 	group, topic, err := popNames(g)

@@ -512,6 +512,14 @@ func (f *Faulty) EndGroup(ctx context.Context, g store.Group) error {
 	return f.Store.EndGroup(ctx, g)
 }
 
+// GroupLeft fails, or counts.
+func (f *Faulty) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
+	if err := f.get(&f.groups); err != nil {
+		return 0, err
+	}
+	return f.Store.GroupLeft(ctx, g)
+}
+
 // showAll returns the records with their entries as they are shown. Records are shared, so changed ones are copies.
 func (f *Faulty) showAll(records []*store.Record) []*store.Record {
 	out := make([]*store.Record, len(records))

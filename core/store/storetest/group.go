@@ -28,6 +28,7 @@ var groupCases = []testCase{
 	{"Pop returns soon after its context ends", groupContext},
 	{"consumers side by side are handed each record once", groupSideBySide},
 	{"names that are too long together are refused", groupNamesTooLong},
+	{"what a group has left is what it was not handed out", groupLeft},
 }
 
 // hidden is long enough to outlast a case that wants nothing back.
@@ -370,4 +371,34 @@ func groupNamesTooLong(t *testing.T, s *suite) {
 	require.ErrorIs(t, s.PlaceGroup(s.ctx, g, 0), store.ErrTooLarge)
 	_, err := s.Pop(s.ctx, g, 1, hidden, 0)
 	require.ErrorIs(t, err, store.ErrTooLarge)
+}
+
+func groupLeft(t *testing.T, s *suite) {
+	g, name := s.group(t, "g")
+	left := func(g store.Group, want int64) {
+		t.Helper()
+
+		require.Eventually(t, func() bool {
+			n, err := s.GroupLeft(s.ctx, g)
+			return err == nil && n == want
+		}, s.Patience+30*time.Second, 50*time.Millisecond)
+	}
+	left(g, 0) // its queue does not exist
+	s.numbered(t, name, 3)
+	require.Eventually(t, func() bool {
+		b, err := s.Bounds(s.ctx, g.QueueRef)
+		return err == nil && b.Max == 3
+	}, s.Patience, 10*time.Millisecond)
+	s.place(t, g)
+	left(g, 0)
+	s.numbered(t, name, 5)
+	left(g, 5)
+	out := s.popN(t, g, 3, hidden)
+	s.ack(t, g, out...)
+	left(g, 2)
+	s.ack(t, g, s.popN(t, g, 2, hidden)...)
+	left(g, 0)
+	other := g
+	other.Name = "never used"
+	left(other, 8) // it would begin at the minimum
 }

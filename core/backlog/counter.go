@@ -1,0 +1,217 @@
+package backlog
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/internal/wait"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Largest is how many sessions, and how many groups, a Summary names.
+const Largest = 20
+
+const (
+	// rest is how long a Counter pauses for each moment that it counted.
+	rest = 4
+	// patience bounds the count of one session or group.
+	patience = 30 * time.Second
+	// failures in a row end a round: the store or the metadata is away.
+	failures = 10
+)
+
+// Source is what there is to count on this node.
+type Source interface {
+	// Sessions names the client ids of the sessions that this node counts.
+	Sessions(ctx context.Context) ([]string, error)
+	// Session counts what waits for a client: its messages that are stored and not acknowledged.
+	Session(ctx context.Context, client string) (int64, error)
+	// Groups names the shared groups that this node counts.
+	Groups(ctx context.Context) ([]string, error)
+	// Group counts what waits for a group.
+	Group(ctx context.Context, group string) (int64, error)
+}
+
+// Count is how much waits for whom.
+type Count struct {
+	Name     string `json:"name"`
+	Messages int64  `json:"messages"`
+}
+
+// Summary is what one round found.
+type Summary struct {
+	// At is when the round ended; zero before the first has.
+	At   time.Time     `json:"at,omitzero"`
+	Took time.Duration `json:"took"`
+	// Messages is the sum over the sessions that were counted, Behind how many of them are behind.
+	Messages int64 `json:"messages"`
+	Behind   int   `json:"behind"`
+	Counted  int   `json:"counted"`
+	// Sessions and Groups are the largest, the largest first.
+	Sessions []Count `json:"sessions"`
+	Groups   []Count `json:"groups"`
+}
+
+// Options configure a Counter.
+type Options struct {
+	Source Source
+	// Interval is the pause between two rounds; 0: 10 s.
+	Interval   time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Counter counts in the background. Life: New, Start, Close.
+type Counter struct {
+	o      Options
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex
+	latest Summary
+}
+
+// New makes a Counter.
+func New(o Options) *Counter {
+	o.Interval = cmp.Or(o.Interval, 10*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Counter{o: o, cancel: func() {}}
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(newMetrics(c))
+	}
+	return c
+}
+
+// Start begins to count.
+func (c *Counter) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	c.done.Go(func() {
+		for ctx.Err() == nil {
+			if s, err := c.round(ctx); err == nil {
+				c.mu.Lock()
+				c.latest = s
+				c.mu.Unlock()
+			} else if ctx.Err() == nil {
+				c.o.Log.Debug("counting the backlog failed; what was counted before stays", "error", err)
+			}
+			_ = wait.For(ctx, c.o.Interval)
+		}
+	})
+}
+
+// Close ends counting.
+func (c *Counter) Close() {
+	c.cancel()
+	c.done.Wait()
+}
+
+// Latest is what the last round found.
+func (c *Counter) Latest() Summary {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.latest
+}
+
+// round counts everything once.
+func (c *Counter) round(ctx context.Context) (Summary, error) {
+	began := time.Now()
+	var s Summary
+	names, err := c.o.Source.Sessions(ctx)
+	if err != nil {
+		return s, err
+	}
+	var p pace
+	err = p.each(ctx, names, c.o.Source.Session, func(name string, n int64) {
+		s.Counted++
+		if n > 0 {
+			s.Behind++
+			s.Messages += n
+			s.Sessions = keepLargest(s.Sessions, Count{name, n})
+		}
+	})
+	if err == nil {
+		names, err = c.o.Source.Groups(ctx)
+	}
+	if err != nil {
+		return s, err
+	}
+	err = p.each(ctx, names, c.o.Source.Group, func(name string, n int64) {
+		if n > 0 {
+			s.Groups = keepLargest(s.Groups, Count{name, n})
+		}
+	})
+	s.At, s.Took = time.Now(), time.Since(began)
+	return s, err
+}
+
+// pace counts one after another and rests in between.
+type pace struct{ owed time.Duration }
+
+// each counts what has a name and passes the counts on. What cannot be counted is left out, unless nothing can be.
+func (p *pace) each(ctx context.Context, names []string, count func(context.Context, string) (int64, error), f func(string, int64)) error {
+	failed := 0
+	for _, name := range names {
+		began := time.Now()
+		limited, cancel := context.WithTimeout(ctx, patience)
+		n, err := count(limited, name)
+		cancel()
+		if p.owed += rest * time.Since(began); p.owed > 10*time.Millisecond {
+			if err := wait.For(ctx, p.owed); err != nil {
+				return err
+			}
+			p.owed = 0
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			failed = 0
+			f(name, n)
+		default:
+			if failed++; failed >= failures || failed >= len(names) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepLargest keeps the largest counts, the largest first.
+func keepLargest(list []Count, c Count) []Count {
+	at, _ := slices.BinarySearchFunc(list, c, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Name, b.Name))
+	})
+	if at == Largest {
+		return list
+	}
+	list = slices.Insert(list, at, c)
+	return list[:min(len(list), Largest)]
+}
+
+// Merge puts what several nodes have counted together. Its time is that of the oldest.
+func Merge(of []Summary) Summary {
+	var out Summary
+	for i, s := range of {
+		if i == 0 || s.At.Before(out.At) {
+			out.At = s.At
+		}
+		out.Took = max(out.Took, s.Took)
+		out.Messages += s.Messages
+		out.Behind += s.Behind
+		out.Counted += s.Counted
+		for _, c := range s.Sessions {
+			out.Sessions = keepLargest(out.Sessions, c)
+		}
+		for _, c := range s.Groups {
+			out.Groups = keepLargest(out.Groups, c)
+		}
+	}
+	return out
+}
