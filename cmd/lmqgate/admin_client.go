@@ -120,33 +120,9 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var payload io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		payload = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err
-		}
-		if hint := tlsHint(err); hint != "" {
-			return fmt.Errorf("no TLS with %s: %w%s", c.base, err, hint)
-		}
-		return fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.base, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
@@ -166,6 +142,39 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 		return fmt.Errorf("%s answered no JSON (%w): is it an lmqgate admin address?", c.base, err)
 	}
 	return nil
+}
+
+// send sends one request and returns the answer, of whatever status.
+func (c *adminClient) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var payload io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		payload = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err
+		}
+		if hint := tlsHint(err); hint != "" {
+			return nil, fmt.Errorf("no TLS with %s: %w%s", c.base, err, hint)
+		}
+		return nil, fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.base, err)
+	}
+	return resp, nil
 }
 
 func (c *adminClient) refused(resp *http.Response, data []byte) error {

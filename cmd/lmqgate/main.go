@@ -83,7 +83,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newSessionsCommand(app), newBansCommand(app),
 		newClientsCommand(app),
 		newSubscriptionsCommand(app),
-		newGroupsCommand(app), newBacklogCommand(app),
+		newGroupsCommand(app), newBacklogCommand(app), newTraceCommand(app),
 		newRetainedCommand(app),
 		newRecentCommand(app),
 		newNodesCommand(app),

@@ -94,6 +94,7 @@ func newAPI(b Backend, version string) http.Handler {
 	registerTopics(api, b)
 	registerClients(api, b)
 	registerGroups(api, b)
+	registerTrace(api, b)
 	registerMessages(api, b)
 	registerBans(api, b)
 	mux.HandleFunc("GET /api/v1/{$}", describe(api))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/lmqgate/lmqgate/core/trace"
 )
 
 // Conflict makes an error that is ErrConflict and says only what it is given.
@@ -47,6 +49,9 @@ type Backend interface {
 	Groups(ctx context.Context, p Page) (List[Group], error)
 	// Backlog says what waits for durable sessions, as it was counted last.
 	Backlog(ctx context.Context) (BacklogSummary, error)
+
+	// Trace begins to watch what happens to clients, on all nodes.
+	Trace(m trace.Match) (Watching, error)
 
 	// Bans are who is kept out, the first that ends first.
 	Bans() []Ban

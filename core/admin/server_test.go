@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/trace"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -111,6 +112,23 @@ func (b *backend) Groups(_ context.Context, p Page) (List[Group], error) {
 func (b *backend) Backlog(context.Context) (BacklogSummary, error) {
 	return BacklogSummary{Messages: 9}, b.err
 }
+
+func (b *backend) Trace(m trace.Match) (Watching, error) {
+	b.note("trace %+v", m)
+	return &fewEvents{left: 3}, b.err
+}
+
+// fewEvents has some events, and then ends as if the time were over.
+type fewEvents struct{ left int }
+
+func (f *fewEvents) Next(context.Context) ([]trace.Entry, error) {
+	if f.left--; f.left < 0 {
+		return nil, context.Canceled
+	}
+	return []trace.Entry{{What: trace.In, ClientID: "c", Packet: "PUBLISH"}}, nil
+}
+
+func (*fewEvents) Close() {}
 
 func (*backend) Recent() []Event { return []Event{{Kind: "refused", Reason: "not authorized"}} }
 
@@ -238,7 +256,7 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
-		"GET /api/v1/sessions", "POST /api/v1/rebalance", "GET /api/v1/groups", "GET /api/v1/backlog",
+		"GET /api/v1/sessions", "POST /api/v1/rebalance", "GET /api/v1/groups", "GET /api/v1/backlog", "GET /api/v1/trace?client_id=c",
 		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/clients/c", "GET /api/v1/config", "PUT /api/v1/log-level", "POST /api/v1/publish",
 		"GET /api/v1/bans", "POST /api/v1/bans", "DELETE /api/v1/bans/client/c",
 		"GET /api/v1/retained", "DELETE /api/v1/retained/message?topic=T", "GET /api/v1/nothing", "PUT /api/v1/topics",
@@ -388,6 +406,24 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestATraceIsALineForEachEventUpToTheLimit(t *testing.T) {
+	for path, lines := range map[string]int{"/api/v1/trace?client_id=c": 3, "/api/v1/trace?topic=T/%23&limit=2": 2} {
+		status, body := do(t, Options{Token: "secret"}, "GET", path, "", "", map[string]string{"Authorization": "Bearer secret"})
+		require.Equal(t, http.StatusOK, status)
+		got := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
+		require.Len(t, got, lines)
+		for _, line := range got {
+			var e trace.Entry
+			require.NoError(t, json.Unmarshal([]byte(line), &e))
+			require.Equal(t, "c", e.ClientID)
+		}
+	}
+	status, body := do(t, Options{Token: "secret", Backend: &backend{err: fmt.Errorf("%w: why", ErrInvalid)}}, "GET", "/api/v1/trace", "", "",
+		map[string]string{"Authorization": "Bearer secret"})
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Contains(t, body, "why")
 }
 
 func TestAServerServesUntilItIsClosed(t *testing.T) {

@@ -51,6 +51,8 @@ func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte)
 		return json.Marshal(g.backlog.Latest())
 	case askGroups:
 		return json.Marshal(b.membersHere())
+	case askTrace:
+		return answerTo(body, func(q traceQuestion) (any, error) { return g.traced(q) })
 	case askNode:
 		return json.Marshal(b.state())
 	case askRebalance:

@@ -25,6 +25,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/trace"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -72,6 +73,8 @@ type Gateway struct {
 	cluster    *cluster.Cluster // nil where the store is this process's own
 	sessions   *session.Manager
 	backlog    *backlog.Counter
+	tracer     *trace.Tracer
+	traces     traces
 	mqtt       *mqtt.Server
 	admin      *admin.Server
 
@@ -134,6 +137,8 @@ const topicsTimeout = 10 * time.Second
 func (g *Gateway) Start(ctx context.Context) error {
 	g.started = time.Now()
 	g.limitMemory()
+	g.tracer = trace.New(g.id)
+	g.push(func(context.Context) { g.traces.stop() })
 	if err := g.startPlugins(ctx); err != nil {
 		return err
 	}
@@ -298,7 +303,7 @@ func (g *Gateway) listen() error {
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		ResponseInformation: g.cfg.MQTT.ResponseInformation, MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, Bounds: bounds(g.cfg),
 		Inbound: g.memory.inbound, Outbound: g.memory.outbound, Watermark: g.memory.watermark, Bans: g.bans,
-		PageOrigins:     g.dashboardOrigins,
+		PageOrigins: g.dashboardOrigins, Tracer: g.tracer,
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.
 	g.authority.OnRevoke(func(r auth.Revocation) {

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/trace"
 )
 
 // maxReason bounds a reason string, in bytes.
@@ -29,6 +30,7 @@ func (c *conn) tooLarge(p packet.Packet) bool {
 // encoder returns what appends a packet to the outbox.
 func (c *conn) encoder(p packet.Packet) func(b []byte) []byte {
 	return func(b []byte) []byte {
+		c.traced(trace.Out, p)
 		out, err := packet.Append(b, p, c.version)
 		if err != nil {
 			c.log.Error("encoding a packet failed; this is a bug in lmqgate, please report it", "type", p.Type(), "error", err)
@@ -139,5 +141,6 @@ func (c *conn) sendAck(kind packet.Type, id uint16, code packet.Code, reason str
 			}
 		}
 	}
+	c.tracedAck(kind, id, code)
 	c.out.add(func(b []byte) []byte { return packet.AppendAck(b, kind, id, code, c.version) })
 }

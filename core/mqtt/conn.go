@@ -17,6 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/trace"
 	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
@@ -191,6 +192,7 @@ func (c *conn) readPacket() (packet.Packet, error) {
 	p, err := c.reader.ReadPacket()
 	if err == nil {
 		c.srv.metrics.arrived.one(p.Type(), c.reader.Size())
+		c.traced(trace.In, p)
 	}
 	return p, err
 }
@@ -220,6 +222,10 @@ func (c *conn) readFailed(err error) error {
 
 // SendPublish implements session.Conn.
 func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
+	return c.tracedResult(p, c.sendPublish(p))
+}
+
+func (c *conn) sendPublish(p *packet.Publish) session.SendResult {
 	if c.tooLarge(p) {
 		c.srv.metrics.tooLarge.Inc()
 		c.log.Debug("message is larger than the client takes; not sent", "client", c.clientID, "topic", p.Topic, "limit", c.maxSize)

@@ -13,6 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/core/trace"
 )
 
 // handle acts on one packet of an admitted client. An error ends the connection.
@@ -118,6 +119,7 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 		c.acks.end(nil, packet.ImplementationSpecificError, nil) // the message that was not stored has been logged
 	case err == nil:
 		c.srv.metrics.stored[m.QoS].Observe(time.Since(m.Created).Seconds())
+		c.tracedStored(m)
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):
 		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error(), nil)
@@ -137,6 +139,7 @@ func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, 
 	if cause != nil {
 		logged += ": " + cause.Error()
 	}
+	c.tracedWhy(trace.Refused, name, code.String(), logged)
 	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
 	if c.version == packet.V5 {
 		if k != nil {

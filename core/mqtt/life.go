@@ -6,6 +6,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/trace"
 )
 
 // What is told of the life of a connection: its log lines, its metrics, and what Recent lists.
@@ -23,6 +24,7 @@ func (c *conn) noteConnected(sessionPresent bool) {
 	c.srv.metrics.connects.Inc()
 	c.srv.metrics.clients.WithLabelValues(c.listener, c.version.String()).Inc()
 	c.srv.metrics.connectTime.Observe(c.connected.Sub(c.asked).Seconds())
+	c.tracedWhy(trace.Connected, "")
 	c.log.Info("client connected", "client", c.clientID, "user", auth.Shown(c.principal.Username()), "remote", c.remote,
 		"listener", c.listener, "version", c.version.String(), "session_present", sessionPresent)
 }
@@ -37,6 +39,7 @@ func (c *conn) noteDisconnected(err error) {
 	user := auth.Shown(c.principal.Username())
 	c.srv.recent.add(Event{Time: time.Now(), Kind: "disconnected", ClientID: c.clientID, Username: user, RemoteAddr: c.remote,
 		Reason: reason, Cause: cause})
+	c.tracedWhy(trace.Disconnected, "", reason, cause)
 	c.log.Info("client disconnected", "client", c.clientID, "user", user, "remote", c.remote, "listener", c.listener,
 		"reason", reason, "cause", cause, "after", time.Since(c.connected).Round(time.Millisecond))
 }
@@ -44,6 +47,7 @@ func (c *conn) noteDisconnected(err error) {
 // noteRefused tells operators that CONNECT was refused.
 func (c *conn) noteRefused(code packet.Code, reason string) {
 	c.srv.metrics.refused.WithLabelValues(code.String()).Inc()
+	c.tracedWhy(trace.Refused, "", code.String(), reason)
 	c.srv.recent.add(Event{Time: time.Now(), Kind: "refused", ClientID: c.clientID, RemoteAddr: c.remote, Reason: code.String(), Cause: reason})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/trace"
 	"github.com/lmqgate/lmqgate/internal/repeat"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -39,6 +40,8 @@ type Options struct {
 	StalledAfter time.Duration
 	// Bans is who is kept out; nil: a table of the server's own.
 	Bans *limits.Bans
+	// Tracer is for those who watch; nil: nobody does.
+	Tracer *trace.Tracer
 	// Watermark tells when the process is short of memory: then no client is admitted. nil: never.
 	Watermark *limits.Watermark
 	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.

@@ -145,6 +145,14 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 		chromedp.SetValue(`input[name=topic]`, topic+"/page"), press("button", "Publish"), shows(topic+"/page  hello"))
 	picture(ctx, t, "try")
 
+	// A trace of that client, as a page sees it.
+	see(ctx, t, press("a", "Trace"), chromedp.SendKeys(`input[name=topic]`, topic+"/#"), press("button", "Start"), shows("Tracing."))
+	g.operate("retained", "get", topic+"/lamp").OK() // the gateway answers, so the watch is there
+	again := g.connect(t, "again")
+	again.publish(topic+"/traced", 1, "x")
+	see(ctx, t, shows("PUBLISH"), shows(topic+"/traced"), press("button", "Stop"), shows("The trace is over"))
+	picture(ctx, t, "trace")
+
 	see(ctx, t, press("button", "Log out"), shows("Log in"))
 	require.NotContains(t, g.Log(), strings.TrimSpace(string(token)))
 }
@@ -154,7 +162,7 @@ func TestTheDashboardLoadsNothingFromElsewhere(t *testing.T) {
 	code, body := g.Get("/")
 	require.Equal(t, 200, code)
 	require.NotContains(t, body, "http")
-	for _, file := range []string{"app.js", "api.js", "dom.js", "overview.js", "pages.js", "tryit.js", "style.css", "vendor/mqtt.min.js", "vendor/uPlot.iife.min.js"} {
+	for _, file := range []string{"app.js", "api.js", "dom.js", "overview.js", "pages.js", "trace.js", "tryit.js", "style.css", "vendor/mqtt.min.js", "vendor/uPlot.iife.min.js"} {
 		code, _ = g.Get("/dashboard/" + file)
 		require.Equal(t, 200, code, file)
 	}

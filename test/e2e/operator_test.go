@@ -94,6 +94,33 @@ func TestAnOperatorSeesHowFarASleepingClientIsBehind(t *testing.T) {
 	})
 }
 
+func TestAnOperatorWatchesAClient(t *testing.T) {
+	g := start(t, localProfile)
+	topic := g.Topic("T")
+	r := g.operate("trace")
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "wants --client-id, --topic or --address")
+	r = g.operate("trace", "--topic", "a/#/b")
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, `"a/#/b"`)
+	seen := make(chan string, 1)
+	go func() { seen <- g.operate("trace", "--client-id", "watched", "--limit", "3", "--for", "2m").OK() }()
+	eventually(t, patience, func() error { // until the watch is there
+		c := g.connect(t, "watched")
+		c.publish(topic+"/a", 1, "x")
+		c.Disconnect(100)
+		select {
+		case out := <-seen:
+			require.Contains(t, out, "watched")
+			require.NotContains(t, out, "connected from -")
+			require.Len(t, strings.Split(strings.TrimSpace(out), "\n"), 3)
+			return nil
+		default:
+			return fmt.Errorf("nothing was traced")
+		}
+	})
+}
+
 func TestAnOperatorKeepsRetainedMessages(t *testing.T) {
 	g := start(t, localProfile)
 	topic := g.Topic("T")
