@@ -12,6 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/backlog"
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/gateway"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt"
@@ -70,8 +71,8 @@ func kindOf(m prometheus.Collector) string {
 
 // metricsOf makes what registers metrics, by directory. Nothing is started.
 var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
-	"core/limits": func(_ *testing.T, r prometheus.Registerer) { limits.NewWatermark(1).Register(r) },
-	"core/auth":   func(_ *testing.T, r prometheus.Registerer) { auth.New(auth.Options{Registerer: r}) },
+	"core/limits":  func(_ *testing.T, r prometheus.Registerer) { limits.NewWatermark(1).Register(r) },
+	"core/auth":    func(_ *testing.T, r prometheus.Registerer) { auth.New(auth.Options{Registerer: r}) },
 	"core/backlog": func(_ *testing.T, r prometheus.Registerer) { backlog.New(backlog.Options{Registerer: r}) },
 	"core/cluster": func(_ *testing.T, r prometheus.Registerer) {
 		cluster.New(cluster.Options{NodeID: "node", Registerer: r})
@@ -83,7 +84,8 @@ var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
 			Traits: func() *pluginv1.MetaTraits { return nil }})
 		require.NoError(t, err)
 	},
-	"core/mqtt": func(_ *testing.T, r prometheus.Registerer) { mqtt.New(mqtt.Options{Registerer: r}) },
+	"core/gateway": func(_ *testing.T, r prometheus.Registerer) { gateway.RegisterMetrics(r) },
+	"core/mqtt":    func(_ *testing.T, r prometheus.Registerer) { mqtt.New(mqtt.Options{Registerer: r}) },
 	"core/pluginhost": func(t *testing.T, r prometheus.Registerer) {
 		t.Helper()
 		h, err := pluginhost.New(pluginhost.Options{Dir: t.TempDir(), Registerer: r})

@@ -38,6 +38,7 @@ func Default() *Config {
 			ReceiveMaximum:   1024,
 			SessionExpiryMax: 72 * time.Hour,
 			MaxTopicLevels:   128,
+			SysInterval:      10 * time.Second,
 			SessionOwner:     OwnerIdentity,
 		},
 		Limits: Limits{

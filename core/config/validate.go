@@ -61,6 +61,7 @@ func (c *Config) validateMQTT(p *problems) {
 	between(p, "mqtt.max_connections", int64(c.MQTT.MaxConnections), 0, 1<<31-1)
 	duration(p, "mqtt.max_keep_alive", c.MQTT.MaxKeepAlive, time.Second, 65535*time.Second)
 	duration(p, "mqtt.session_expiry_max", c.MQTT.SessionExpiryMax, time.Second, 0)
+	duration(p, "mqtt.sys_interval", c.MQTT.SysInterval, time.Second, time.Hour)
 	between(p, "mqtt.max_topic_levels", int64(c.MQTT.MaxTopicLevels), 1, 65535)
 	oneOf(p, "mqtt.session_owner", c.MQTT.SessionOwner, OwnerIdentity, OwnerClientID)
 	propertyText(p, "mqtt.response_information", c.MQTT.ResponseInformation)

@@ -111,6 +111,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		version: o.Version, id: cfg.Node.ID,
 		registry: prometheus.NewRegistry(), drains: drains{asked: make(chan struct{})}}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerBuild(g.registry, o.Version, cfg)
 	if g.id == "" {
 		id, err := config.NodeID(cfg.Node.DataDir)
 		if err != nil {
@@ -304,6 +305,7 @@ func (g *Gateway) listen() error {
 		ResponseInformation: g.cfg.MQTT.ResponseInformation, MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, Bounds: bounds(g.cfg),
 		Inbound: g.memory.inbound, Outbound: g.memory.outbound, Watermark: g.memory.watermark, Bans: g.bans,
 		PageOrigins: g.dashboardOrigins, Tracer: g.tracer,
+		SysInterval: g.cfg.MQTT.SysInterval, Sys: g.sysTopics(),
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may come at once: they are followed from the start of the plugin on.
 	g.authority.OnRevoke(func(r auth.Revocation) {

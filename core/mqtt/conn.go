@@ -141,6 +141,7 @@ func (c *conn) end(ctx context.Context, err error) {
 		c.log.Debug("connection closed before it was admitted", "error", err)
 		return
 	}
+	c.leaveSys()
 	c.session.Detach(c, c.ending)
 	c.noteDisconnected(err)
 }

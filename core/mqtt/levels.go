@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -10,11 +11,17 @@ import (
 // maxTopicLevels is Options.MaxTopicLevels where it is not set.
 const maxTopicLevels = 128
 
+// errSys: what the gateway says of itself is nobody else's to say.
+var errSys = errors.New("topics below $SYS are the gateway's own")
+
 // validateName refuses what is no topic name, and names of more levels than the server takes. What names cost, in tries and on the way
 // through them, grows with their levels.
 func (s *Server) validateName(name string) error {
 	if err := topic.ValidateName(name); err != nil {
 		return err
+	}
+	if topic.IsSys(name) {
+		return errSys
 	}
 	return s.levels(name)
 }

@@ -40,6 +40,9 @@ type Options struct {
 	StalledAfter time.Duration
 	// Bans is who is kept out; nil: a table of the server's own.
 	Bans *limits.Bans
+	// SysInterval is how often clients that subscribe to $SYS are sent what has changed of Sys; 0: there is no $SYS.
+	SysInterval time.Duration
+	Sys         func() []SysValue
 	// Tracer is for those who watch; nil: nobody does.
 	Tracer *trace.Tracer
 	// Watermark tells when the process is short of memory: then no client is admitted. nil: never.
@@ -80,6 +83,7 @@ type Server struct {
 
 	revoked revocations
 	recent  recent
+	sys     sysReaders
 	reviews reviews
 	pending *pending
 	rates   rateTable
@@ -165,6 +169,9 @@ func (s *Server) Serve() {
 	s.wg.Go(func() { s.relieve(s.ctx) })
 	s.wg.Add(1)
 	go s.reviewLoop()
+	if s.o.SysInterval > 0 && s.o.Sys != nil {
+		s.wg.Go(func() { s.serveSys(s.ctx) })
+	}
 	for i, ln := range s.listeners {
 		l := s.o.Listeners[i]
 		s.wg.Add(1)

@@ -43,6 +43,8 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			codes[i] = packet.TopicFilterInvalid
 		case shared && f.NoLocal: // [MQTT-3.8.3-4]
 			return c.fail(packet.ProtocolError, "a shared subscription with the no local option")
+		case topic.IsSys(inner) && c.sysRefusal(shared) != packet.Success:
+			codes[i] = c.sysRefusal(shared)
 		default:
 			list = append(list, session.Subscription{Subscription: f, ID: id})
 			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: inner, ShareGroup: group, QoS: f.QoS})
@@ -53,6 +55,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	allowed, until, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
 	granted := list[:0]
 	var at []int
+	var sys map[string]uint32
 	for j, s := range list {
 		switch {
 		case err != nil:
@@ -60,6 +63,14 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			codes[index[j]] = packet.UnspecifiedError
 		case !allowed[j]:
 			codes[index[j]] = packet.NotAuthorized
+		case topic.IsSys(s.Filter):
+			var show bool
+			if codes[index[j]], show = c.grantSys(s); show {
+				if sys == nil {
+					sys = make(map[string]uint32)
+				}
+				sys[s.Filter] = s.ID
+			}
 		default:
 			granted, at = append(granted, s), append(at, index[j])
 		}
@@ -83,6 +94,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	}
 	c.write(answer)
 	after()
+	c.showSys(ctx, sys)
 	return nil
 }
 
@@ -91,6 +103,11 @@ func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
 		return c.fail(packet.PacketTooLarge, "the answer to so many filters is larger than the client takes")
 	}
 	codes := c.session.Unsubscribe(ctx, p.Filters)
+	for i, filter := range p.Filters {
+		if topic.IsSys(filter) && c.dropSys(filter) {
+			codes[i] = packet.Success
+		}
+	}
 	answer := &packet.Unsuback{PacketID: p.PacketID, Codes: codes}
 	answer.Properties = c.because(refusedFilters(len(codes), func(i int) (string, packet.Code) { return p.Filters[i], codes[i] }))
 	if c.tooLarge(answer) {

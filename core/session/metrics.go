@@ -31,6 +31,8 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 	if r != nil {
 		connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "connected",
 			Help: "Clients connected to this node."}, func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("subscriptions", "Subscriptions of the clients connected to this node.")),
+			func() float64 { return float64(m.subscriptionCount()) }))
 		r.MustRegister(out.givenUp, prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("kept_memory_bytes",
 			"Memory of messages that clients have not acknowledged, kept to be sent again.")),
 			func() float64 { return float64(m.o.Kept.Used()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("subscription_memory_bytes",

@@ -75,6 +75,18 @@ func (m *Manager) Subscriptions() []SubscriptionInfo {
 	return out
 }
 
+// subscriptionCount is how many subscriptions the connected clients have.
+func (m *Manager) subscriptionCount() (n int) {
+	for _, s := range m.inMemory() {
+		s.mu.Lock()
+		if s.conn != nil {
+			n += len(s.subs)
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // describeSubscriptions describes the subscriptions of the session's client, if it is connected.
 func (s *Session) describeSubscriptions() (list []SubscriptionInfo, connected bool) {
 	s.mu.Lock()

@@ -63,6 +63,15 @@ func First(nameOrFilter string) string {
 	return first
 }
 
+// Sys is the first-level topic of what the gateway says of itself.
+const Sys = "$SYS"
+
+// IsSys reports whether a name or filter is $SYS or below it.
+func IsSys(nameOrFilter string) bool {
+	rest, ok := strings.CutPrefix(nameOrFilter, Sys)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
 // IsWildcard reports whether a filter contains a wildcard.
 func IsWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") }
 

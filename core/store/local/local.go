@@ -79,7 +79,7 @@ func New(opts Options) (*Store, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(opts.Registerer)
+	m, err := newMetrics(opts.Registerer, opts.free)
 	if err != nil {
 		return nil, fmt.Errorf("local store: register metrics: %w", err)
 	}

@@ -11,8 +11,8 @@ type metrics struct {
 	tailDisk prometheus.Counter
 }
 
-// newMetrics makes the store's metrics and registers them; reg may be nil.
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+// newMetrics makes the store's metrics and registers them; reg may be nil. free says how many bytes are free on its disk.
+func newMetrics(reg prometheus.Registerer, free func() float64) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "local_store", Name: name, Help: help})
 	}
@@ -27,7 +27,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.appends, m.refused, m.batches, m.expired, m.tailLost, m.tailDisk} {
+	for _, c := range []prometheus.Collector{m.appends, m.refused, m.batches, m.expired, m.tailLost, m.tailDisk,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "local_store", Name: "free_bytes",
+			Help: "Free on the disk that the store is on; NaN where that cannot be told."}, free)} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

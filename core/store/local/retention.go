@@ -1,6 +1,7 @@
 package local
 
 import (
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -33,6 +34,15 @@ func (s *Store) retentionLoop() {
 			}
 		}
 	}
+}
+
+// free is how many bytes are free on the disk, for the metrics; NaN where the file system does not tell.
+func (o *Options) free() float64 {
+	usage, err := o.fs.GetDiskUsage(o.Path)
+	if err != nil {
+		return math.NaN()
+	}
+	return float64(usage.AvailBytes)
 }
 
 // checkSpace refuses or admits appends by the free space of the disk.

@@ -1,0 +1,179 @@
+package mqtt
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// The topics below $SYS tell clients how the node is, by the names that mosquitto has. They are never stored: who subscribes is sent the
+// values that there are, and then at each interval those that have changed, at QoS 0, while the connection lasts and the client's rules
+// allow it. Nobody publishes there.
+
+// SysValue is the value of a topic below $SYS.
+type SysValue struct{ Topic, Payload string }
+
+// maxSysFilters bounds the filters below $SYS of one client.
+const maxSysFilters = 100
+
+// sysReaders are the connections that read $SYS, each with its filters and their subscription identifiers.
+type sysReaders struct {
+	mu   sync.Mutex
+	of   map[*conn]map[string]uint32
+	last map[string]string // what was sent last, by topic; nil while nobody reads
+}
+
+// serveSys sends what has changed until ctx ends.
+func (s *Server) serveSys(ctx context.Context) {
+	t := time.NewTicker(s.o.SysInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		s.sys.mu.Lock()
+		readers := make(map[*conn]map[string]uint32, len(s.sys.of))
+		for c, filters := range s.sys.of {
+			readers[c] = maps.Clone(filters)
+		}
+		before := s.sys.last
+		s.sys.mu.Unlock()
+		if len(readers) == 0 {
+			continue
+		}
+		now := s.o.Sys()
+		changed := now[:0:0]
+		values := make(map[string]string, len(now))
+		for _, v := range now {
+			if old, known := before[v.Topic]; !known || old != v.Payload {
+				changed = append(changed, v)
+			}
+			values[v.Topic] = v.Payload
+		}
+		for c, filters := range readers {
+			c.sendSys(ctx, filters, changed, false)
+		}
+		s.sys.mu.Lock()
+		s.sys.last = values
+		s.sys.mu.Unlock()
+	}
+}
+
+// grantSys answers a filter below $SYS that the client's rules allow.
+func (c *conn) grantSys(s session.Subscription) (code packet.Code, show bool) {
+	r := &c.srv.sys
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	filters := r.of[c]
+	_, had := filters[s.Filter]
+	if !had && len(filters) >= maxSysFilters {
+		return packet.QuotaExceeded, false
+	}
+	if filters == nil {
+		filters = make(map[string]uint32)
+		if r.of == nil {
+			r.of = make(map[*conn]map[string]uint32)
+		}
+		r.of[c] = filters
+	}
+	filters[s.Filter] = s.ID
+	return packet.Success, s.RetainHandling == 0 || s.RetainHandling == 1 && !had
+}
+
+// dropSys ends a subscription below $SYS; false: there is none.
+func (c *conn) dropSys(filter string) bool {
+	r := &c.srv.sys
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, had := r.of[c][filter]
+	delete(r.of[c], filter)
+	if len(r.of[c]) == 0 {
+		delete(r.of, c)
+	}
+	return had
+}
+
+// leaveSys ends all of them.
+func (c *conn) leaveSys() {
+	c.srv.sys.mu.Lock()
+	defer c.srv.sys.mu.Unlock()
+	delete(c.srv.sys.of, c)
+	if len(c.srv.sys.of) == 0 {
+		c.srv.sys.last = nil
+	}
+}
+
+// showSys sends the values that there are to new filters.
+func (c *conn) showSys(ctx context.Context, filters map[string]uint32) {
+	if len(filters) == 0 {
+		return
+	}
+	now := c.srv.o.Sys()
+	c.srv.sys.mu.Lock()
+	if c.srv.sys.last == nil {
+		c.srv.sys.last = make(map[string]string, len(now))
+		for _, v := range now {
+			c.srv.sys.last[v.Topic] = v.Payload
+		}
+	}
+	c.srv.sys.mu.Unlock()
+	c.sendSys(ctx, filters, now, true)
+}
+
+// sendSys sends each value once, if a filter matches that the client may still read. Where the connection has no room, what it lacks
+// comes with the next change.
+func (c *conn) sendSys(ctx context.Context, filters map[string]uint32, values []SysValue, retained bool) {
+	principal := c.admitted.Load()
+	for filter := range filters {
+		ok, err := c.srv.o.Authority.Authorize(ctx, principal, auth.Action{Kind: auth.Subscribe, Topic: filter})
+		if err == nil && !ok {
+			c.log.Info("a subscription below $SYS ends: the client's rules have changed", "client", c.clientID, "filter", filter)
+			c.dropSys(filter)
+		}
+		if err != nil || !ok {
+			delete(filters, filter)
+		}
+	}
+	for _, v := range values {
+		matched := false
+		var ids []uint32
+		for filter, id := range filters {
+			if topic.Match(filter, v.Topic) {
+				matched = true
+				if id != 0 {
+					ids = append(ids, id)
+				}
+			}
+		}
+		if !matched || !c.Room(len(v.Topic)+len(v.Payload)) {
+			continue
+		}
+		p := &packet.Publish{Topic: v.Topic, Payload: []byte(v.Payload), Retain: retained}
+		if len(ids) > 0 {
+			p.Properties = &packet.Properties{SubscriptionIdentifiers: ids}
+		}
+		if r := c.SendPublish(p); r == session.SentFull || r == session.Gone {
+			break
+		}
+	}
+	c.Flush()
+}
+
+// sysRefusal answers a filter below $SYS that nobody can have, whoever asks: there is nothing, or it is shared.
+func (c *conn) sysRefusal(shared bool) packet.Code {
+	switch {
+	case c.srv.o.SysInterval <= 0 || c.srv.o.Sys == nil:
+		return packet.TopicFilterInvalid
+	case shared:
+		return packet.SharedSubscriptionsNotSupported
+	}
+	return packet.Success
+}
