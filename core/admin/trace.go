@@ -40,8 +40,9 @@ func registerTrace(api huma.API, b Backend) {
 	op := operation("trace", http.MethodGet, "/trace", "clients",
 		"Watch what happens to a client, to a topic, or from an address, on all nodes: an event a line, as JSON, as it happens")
 	op.Middlewares = withTime(maxTrace + time.Minute)
+	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[trace.Entry](), true, "Entry")
 	op.Responses = map[string]*huma.Response{"200": {Description: "Events, one a line, without payloads. Empty lines mean nothing.",
-		Content: map[string]*huma.MediaType{"application/x-ndjson": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[trace.Entry](), true, "Entry")}}}}
+		Content: map[string]*huma.MediaType{"application/x-ndjson": {Schema: event}}}}
 	huma.Register(api, op, func(_ context.Context, in *traceInput) (*huma.StreamResponse, error) {
 		w, err := b.Trace(trace.Match{ClientID: in.ClientID, Topic: in.Topic, Address: in.Address})
 		if err != nil {

@@ -63,7 +63,8 @@ func (c *conn) tracedResult(p *packet.Publish, r session.SendResult) session.Sen
 	switch {
 	case !c.srv.o.Tracer.On():
 	case r == session.TooLarge:
-		c.tell(trace.Entry{What: trace.Refused, Packet: "PUBLISH", Topics: []string{p.Topic}, Size: len(p.Payload), Reason: "larger than the client takes"})
+		c.tell(trace.Entry{What: trace.Refused, Packet: "PUBLISH", Topics: []string{p.Topic}, Size: len(p.Payload),
+			Reason: "larger than the client takes"})
 	case r == session.Sent || r == session.SentFull:
 		c.traced(trace.Out, p)
 	}
