@@ -25,7 +25,7 @@ func newBansListCommand(app *app) *cobra.Command {
 	}.command(app)
 }
 
-const banLong = "KIND is address, user or client. Of an IPv6 address its network of 64 bits is meant. Bans are the node's own, and end with it."
+const banLong = "KIND is address, user or client; flapping, for a client that the gateway has banned, is to remove only. Of an IPv6 address its network of 64 bits is meant. Bans are the node's own, and end with it."
 
 func newBansAddCommand(app *app) *cobra.Command {
 	var flags adminFlags

@@ -8,10 +8,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Ban keeps an address, a user or a client out of this node for a while.
+// Ban keeps an address, a user or a client out of this node for a while. The gateway itself bans addresses, and clients that flap.
 type Ban struct {
-	Kind   string    `json:"kind" enum:"address,user,client"`
-	Name   string    `json:"name" doc:"An address or network, a user name, or a client id."`
+	Kind   string    `json:"kind" enum:"address,user,client,flapping"`
+	Name   string    `json:"name" doc:"An address or network, a user name, a client id, or, of a client that flaps, its user and client id."`
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until"`
 }
@@ -30,7 +30,7 @@ type bansBody struct {
 }
 
 type banInput struct {
-	Kind string `path:"kind" enum:"address,user,client"`
+	Kind string `path:"kind" enum:"address,user,client,flapping"`
 	Name string `path:"name" doc:"As in the list."`
 }
 

@@ -42,7 +42,7 @@ func Default() *Config {
 			SessionOwner:     OwnerIdentity,
 		},
 		Limits: Limits{
-			Client:   ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20, Subscriptions: 10_000, Share: 10},
+			Client:   ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20, Flaps: 600, Subscriptions: 10_000, Share: 10},
 			Identity: IdentityLimits{Share: 50},
 			Cluster:  ClusterLimits{Reserve: 10, Sessions: 1_000_000, Filters: 1_000_000, RetainedMessages: 1_000_000},
 			Node:     NodeLimits{ConnectMemory: 16 << 20},

@@ -77,6 +77,7 @@ func (c *Config) validateLimits(p *problems) {
 	orNone(p, "limits.node.memory", int64(c.Limits.Node.Memory), 64<<20, mostMemory)
 	orNone(p, "limits.node.inbound_memory", int64(c.Limits.Node.InboundMemory), 1<<20, mostMemory)
 	orNone(p, "limits.node.outbound_memory", int64(c.Limits.Node.OutboundMemory), 1<<20, mostMemory)
+	between(p, "limits.client.flaps", int64(c.Limits.Client.Flaps), 0, most)
 	between(p, "limits.client.subscriptions", int64(c.Limits.Client.Subscriptions), 1, most)
 	between(p, "limits.client.share", int64(c.Limits.Client.Share), 1, 100)
 	between(p, "limits.identity.share", int64(c.Limits.Identity.Share), 1, 100)

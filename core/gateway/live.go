@@ -53,7 +53,7 @@ func bounds(c *config.Config) mqtt.Bounds {
 		Address:      rates(address.ConnectRate, address.MessageRate, address.SubscribeRate, address.ByteRate, address.OutboundByteRate),
 		Listener:     rates(listener.ConnectRate, listener.MessageRate, listener.SubscribeRate, listener.ByteRate, listener.OutboundByteRate),
 		Node:         rates(node.ConnectRate, node.MessageRate, node.SubscribeRate, node.ByteRate, node.OutboundByteRate),
-		FailedLogins: address.FailedLogins}
+		FailedLogins: address.FailedLogins, Flaps: client.Flaps}
 }
 
 func rates(connects, messages, filters int, bytes, outbound config.Size) mqtt.Rates {

@@ -2,6 +2,8 @@ package limits
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +24,18 @@ const (
 	ByAddress = "address"
 	ByUser    = "user"
 	ByClient  = "client"
+	// ByFlapping is about a client id of one user, which connects all the time; see FlappingName.
+	ByFlapping = "flapping"
 )
+
+// FlappingName is the Name of a Ban of the kind ByFlapping. Other users of the client id are not meant.
+func FlappingName(user, client string) string {
+	if name := user + "/" + client; len(name) <= longestName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(user + "/" + client))
+	return hex.EncodeToString(sum[:])
+}
 
 const (
 	// failuresFree is how many failures cost nothing. Each further one delays the next attempt by twice as much. As many as the caller
@@ -64,7 +77,7 @@ type record struct {
 }
 
 // Bans slow down who fails, and keep out who fails too often. An address is slowed down and banned. A user name is slowed down only, so
-// that nobody can lock somebody else out, and a client id is only banned by an operator.
+// that nobody can lock somebody else out. A client id is banned by an operator, or, for one user, where it flaps.
 type Bans struct {
 	now func() time.Time
 
@@ -116,10 +129,10 @@ func (b *Bans) Failed(kind, name string, allowed int, reason string) (Ban, bool)
 	}
 	r.last = now
 	r.failures++
-	if over := r.failures - failuresFree; over > 0 {
+	if over := r.failures - failuresFree; over > 0 && kind != ByFlapping {
 		r.free = now.Add(min(firstDelay<<min(over-1, 16), longestDelay))
 	}
-	if kind != ByAddress || r.failures < allowed || now.Before(r.until) {
+	if kind == ByUser || kind == ByClient || r.failures < allowed || now.Before(r.until) {
 		return Ban{}, false
 	}
 	r.failures, r.first = 0, now

@@ -21,6 +21,9 @@ type Bounds struct {
 	// FailedLogins are how many logins of an address may fail within five minutes before it is banned; 0: as many as there are, without
 	// delay.
 	FailedLogins int
+	// Flaps are how many connections of a client may end within ten seconds of their beginning, within five minutes, before it is banned; 0:
+	// as many as there are.
+	Flaps int
 }
 
 // SetBounds changes the bounds, also for the connections that there are.

@@ -144,6 +144,7 @@ func (c *conn) end(ctx context.Context, err error) {
 	c.leaveSys()
 	c.session.Detach(c, c.ending)
 	c.noteDisconnected(err)
+	c.flapped()
 }
 
 // guard makes a panic end this connection only.

@@ -123,6 +123,9 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	c.judged(cn.Username, nil)
 	c.principal = principal
 	c.admitted.Store(principal)
+	if err := c.settled(); err != nil {
+		return err
+	}
 	c.srv.joinRates(c)
 	if err := c.paced(); err != nil {
 		return err

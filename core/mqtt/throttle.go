@@ -163,6 +163,40 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 	}
 }
 
+// flapTime is how soon a connection has to end that counts as flapping.
+const flapTime = 10 * time.Second
+
+// flapping is by what a client that connects all the time is banned: with who it was admitted as, so that nobody is kept out by others who
+// use the client id.
+func (c *conn) flapping() string {
+	return limits.FlappingName(ownerOf(c.admitted.Load()).Name, c.clientID)
+}
+
+// flapped notes that the connection of an admitted client is over, soon where it does so again and again.
+func (c *conn) flapped() {
+	allowed := c.srv.bounds.Load().Flaps
+	c.causeMu.Lock()
+	code := c.closeCode
+	c.causeMu.Unlock()
+	if allowed == 0 || c.connected.IsZero() || time.Since(c.connected) > flapTime || code == packet.AdministrativeAction ||
+		code == packet.ServerShuttingDown || code == packet.UseAnotherServer {
+		return
+	}
+	if ban, banned := c.srv.o.Bans.Failed(limits.ByFlapping, c.flapping(), allowed, "connects all the time"); banned {
+		c.log.Warn("client banned: it connects and is gone again all the time, or another one has its client id; see limits.client.flaps", "client",
+			c.clientID, "remote", c.remote, "until", ban.Until.Format(time.RFC3339))
+	}
+}
+
+// settled refuses a client that was authenticated and is banned because it flaps.
+func (c *conn) settled() error {
+	if _, banned := c.srv.o.Bans.Banned(limits.ByFlapping, c.flapping()); !banned {
+		return nil
+	}
+	c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
+	return c.refuse(packet.Banned, "banned: it connected all the time")
+}
+
 // CloseBanned closes the connections that a ban is about.
 func (s *Server) CloseBanned(ban limits.Ban) {
 	s.mu.Lock()

@@ -83,6 +83,29 @@ func TestABannedClientIsClosedAndRefused(t *testing.T) {
 	require.Empty(t, other.Ping())
 }
 
+func TestAClientThatFlapsIsBannedForItsUserOnly(t *testing.T) {
+	t.Parallel()
+	bans := limits.NewBans()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Authority, c.MQTT.Bans, c.MQTT.Flaps = &mqtttest.Rules{Name: "rules"}, bans, 4
+	})
+	var last *mqtttest.Client
+	for range 3 {
+		n.Connect(packet.V5, "c", ofUser("u")).Disconnect()
+	}
+	last = n.Connect(packet.V5, "c", ofUser("u"))
+	n.Connect(packet.V5, "c", ofUser("u")).Disconnect() // takes it over
+	last.ExpectDisconnect(packet.SessionTakenOver)
+	require.Eventually(t, func() bool { return len(bans.List()) == 1 }, mqtttest.Patience, time.Millisecond)
+	require.Equal(t, limits.ByFlapping, bans.List()[0].Kind)
+	require.Equal(t, packet.Banned, n.Dial(packet.V5).TryConnect("c", ofUser("u")).Code)
+	n.Connect(packet.V5, "d", ofUser("u"))
+	c := n.Connect(packet.V5, "c", ofUser("another"))
+	require.True(t, bans.Remove(limits.ByFlapping, limits.FlappingName("u", "c")))
+	c.Disconnect()
+	n.Connect(packet.V5, "c", ofUser("u"))
+}
+
 func TestAnAddressOpensConnectionsNoQuickerThanItMay(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Address.Connects, c.MQTT.BoundLoopback = 0.001, true })
