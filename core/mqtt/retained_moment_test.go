@@ -244,7 +244,7 @@ func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
 func TestAValueThatAnotherNodeStoresInTheMomentOfASubscribeIsNotLeftOut(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
-	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
+	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, mqtttest.Patience })
 	other.Faults.Shared()
 	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
 	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#") // the queue of the filter is there already

@@ -75,6 +75,8 @@ type Options struct {
 	CommitInterval time.Duration
 	// SubscribeTimeout bounds a SUBSCRIBE to one filter; 0: 10 s. Each further filter has 50 ms more, up to six times as much in all.
 	SubscribeTimeout time.Duration
+	// Settle is how long the queues of a new subscription wait for a tail that does not bring what is stored; 0: 2 s.
+	Settle time.Duration
 	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets its share at
 	// most, whatever this says.
 	MaxSubscriptions int
@@ -167,6 +169,7 @@ const maxFetches = 128
 func NewManager(o Options) *Manager {
 	o.CommitInterval = cmp.Or(o.CommitInterval, time.Second)
 	o.SubscribeTimeout = cmp.Or(o.SubscribeTimeout, 10*time.Second)
+	o.Settle = cmp.Or(o.Settle, 2*time.Second)
 	o.WillGrace = cmp.Or(o.WillGrace, 30*time.Second)
 	o.MaxSubscriptions = cmp.Or(o.MaxSubscriptions, 10_000)
 	o.MaxKept = cmp.Or(o.MaxKept, maxKept)

@@ -112,7 +112,7 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		s.retained = append(s.retained, line)
 		s.sent.begin()
 		if fresh[i] {
-			waits.add(sub, line.values)
+			waits.add(sub, line.values, s.m.o.Settle)
 		}
 	}
 	waits.ask(s)

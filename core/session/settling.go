@@ -22,10 +22,8 @@ type settling struct {
 	pause time.Duration // until the next look
 }
 
+// The pauses between two looks grow from firstSettle to lastSettle.
 const (
-	// settleFor is how long queues wait for a tail that does not bring what is known to be stored. The pauses between two looks grow from
-	// firstSettle to lastSettle.
-	settleFor   = 2 * time.Second
 	firstSettle = 2 * time.Millisecond
 	lastSettle  = 64 * time.Millisecond
 )
@@ -62,14 +60,14 @@ type settlers struct {
 	firsts map[string]struct{} // of the topics whose values are in line
 }
 
-// add lets a subscription's queues wait. Called with mu held.
-func (w *settlers) add(sub *subscription, values []*meta.Retained) {
+// add lets a subscription's queues wait, for so long at the most. Called with mu held.
+func (w *settlers) add(sub *subscription, values []*meta.Retained, most time.Duration) {
 	if !slices.ContainsFunc(sub.feeds, func(f *feed) bool { return f.at.Ref.Queue != "" }) {
 		return
 	}
 	for _, f := range sub.feeds {
 		if r, ok := f.reader.(*delivery.LiveReader); ok {
-			sub.retains.settling = &settling{tail: r, until: time.Now().Add(settleFor)}
+			sub.retains.settling = &settling{tail: r, until: time.Now().Add(most)}
 			w.all = append(w.all, sub.retains.settling)
 		}
 	}
@@ -89,7 +87,7 @@ func (w *settlers) ask(s *Session) {
 	}
 	firsts := slices.Collect(maps.Keys(w.firsts))
 	s.m.run(func() {
-		ctx, cancel := context.WithTimeout(s.m.ctx, settleFor)
+		ctx, cancel := context.WithTimeout(s.m.ctx, s.m.o.Settle)
 		defer cancel()
 		known := s.m.o.Hub.Latest(ctx, firsts)
 		s.mu.Lock()
