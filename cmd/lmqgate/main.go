@@ -84,6 +84,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newClientsCommand(app),
 		newSubscriptionsCommand(app),
 		newGroupsCommand(app), newBacklogCommand(app), newTraceCommand(app),
+		newLimitsCommand(app), newBackupCommand(app),
 		newRetainedCommand(app),
 		newRecentCommand(app),
 		newNodesCommand(app),

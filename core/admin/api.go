@@ -95,6 +95,8 @@ func newAPI(b Backend, version string) http.Handler {
 	registerClients(api, b)
 	registerGroups(api, b)
 	registerTrace(api, b)
+	registerLimits(api, b)
+	registerBackup(api, b)
 	registerMessages(api, b)
 	registerBans(api, b)
 	mux.HandleFunc("GET /api/v1/{$}", describe(api))

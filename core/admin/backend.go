@@ -45,6 +45,11 @@ type Backend interface {
 	EndSession(ctx context.Context, clientID string) error
 	Subscriptions(ctx context.Context, q SubscriptionQuery) (List[Subscription], error)
 
+	// Limits lists the bounds of this node, with their use.
+	Limits(ctx context.Context) []Bound
+	// Backup copies the local store and the metadata.
+	Backup(ctx context.Context) (Backup, error)
+
 	// Groups lists the shared groups, with what waits for each.
 	Groups(ctx context.Context, p Page) (List[Group], error)
 	// Backlog says what waits for durable sessions, as it was counted last.

@@ -109,6 +109,16 @@ func (b *backend) Groups(_ context.Context, p Page) (List[Group], error) {
 	return List[Group]{Items: []Group{{Name: "$share/g/T/#", Group: "g", Filter: "T/#", Members: 2, Backlog: 9}}}, b.err
 }
 
+func (*backend) Limits(context.Context) []Bound {
+	use := 3.0
+	return []Bound{{Key: "mqtt.max_connections", Use: &use, Limit: 5, Consumers: []Consumer{{"192.0.2.1", 2}}}}
+}
+
+func (b *backend) Backup(context.Context) (Backup, error) {
+	b.note("backup")
+	return Backup{Directory: "d", Keys: 2}, b.err
+}
+
 func (b *backend) Backlog(context.Context) (BacklogSummary, error) {
 	return BacklogSummary{Messages: 9}, b.err
 }
@@ -256,7 +266,7 @@ func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
 		"POST /api/v1/plugins/reload", "GET /api/v1/clients", "GET /api/v1/subscriptions", "GET /api/v1/nodes",
-		"GET /api/v1/sessions", "POST /api/v1/rebalance", "GET /api/v1/groups", "GET /api/v1/backlog", "GET /api/v1/trace?client_id=c",
+		"GET /api/v1/sessions", "POST /api/v1/rebalance", "GET /api/v1/groups", "GET /api/v1/backlog", "GET /api/v1/trace?client_id=c", "GET /api/v1/limits", "POST /api/v1/backup",
 		"POST /api/v1/clients/c/kick", "DELETE /api/v1/sessions/c", "GET /api/v1/clients/c", "GET /api/v1/config", "PUT /api/v1/log-level", "POST /api/v1/publish",
 		"GET /api/v1/bans", "POST /api/v1/bans", "DELETE /api/v1/bans/client/c",
 		"GET /api/v1/retained", "DELETE /api/v1/retained/message?topic=T", "GET /api/v1/nothing", "PUT /api/v1/topics",
@@ -348,6 +358,9 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "GET /api/v1/sessions?backlog=true", status: 200, answer: `"client_id":"c"`,
 			asked: "sessions {Page:{After: Limit:1000} Prefix: Username: State:all Backlog:true}"},
 		{call: "GET /api/v1/groups?limit=3", status: 200, answer: `"members":2,"backlog":9`, asked: "groups {After: Limit:3}"},
+		{call: "GET /api/v1/limits", status: 200, answer: `"use":3,"limit":5,"effects":0,"consumers":[{"name":"192.0.2.1","use":2}]`},
+		{call: "POST /api/v1/backup", status: 201, answer: `"directory":"d","keys":2`, asked: "backup"},
+		{call: "POST /api/v1/backup", b: backend{err: conflict}, status: 409, answer: "why", asked: "backup"},
 		{call: "GET /api/v1/backlog", status: 200, answer: `"messages":9,"sessions":0,"behind":0,"largest":[]`},
 		{call: "GET /api/v1/backlog", b: backend{err: errors.New("no broker")}, status: 503, answer: "no broker"},
 		{call: "POST /api/v1/drain", body: `{"seconds": 30}`, status: 202, asked: "drain 30s"},

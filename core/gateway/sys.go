@@ -54,9 +54,9 @@ func (l *load) step(now float64, after time.Duration) {
 
 // sums adds up series by metric, and by one label's value where there is one of interest: "name" and "name{value}", and both where
 // there are two: "name{direction,type}".
-func (s *sysValues) sums() map[string]float64 {
+func sums(registry prometheus.Gatherer) map[string]float64 {
 	out := make(map[string]float64)
-	families, _ := s.registry.Gather() // what can be gathered is there, with an error too
+	families, _ := registry.Gather() // what can be gathered is there, with an error too
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			v := m.GetCounter().GetValue() + m.GetGauge().GetValue()
@@ -84,7 +84,7 @@ func (s *sysValues) get() []mqtt.SysValue {
 	if since < sysFresh {
 		return s.values
 	}
-	m := s.sums()
+	m := sums(s.registry)
 	connected := m["lmqgate_sessions_connected"]
 	s.maximum = max(s.maximum, connected)
 	const packets, bytes = "lmqgate_mqtt_packets_total", "lmqgate_mqtt_packet_bytes_total"

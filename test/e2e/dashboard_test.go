@@ -134,6 +134,7 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 	// What clients chose is shown as text.
 	see(ctx, t, press("a", "Retained"), shows(topic+"/lamp"), press("button", topic+"/lamp"), shows("on <b>now</b>"), press("button", "Close"))
 	see(ctx, t, press("a", "Recent"), shows("closed by an operator"))
+	see(ctx, t, press("a", "Limits"), shows("mqtt.max_connections"), shows("127.0.0.1 ("))
 	see(ctx, t, press("a", "Topics"), chromedp.SendKeys(`input[name=name]`, g.Name("new")), press("button", "Create"), shows(g.Name("new")))
 	see(ctx, t, press("a", "Nodes and plugins"), shows("auth-hmac"), shows("running"))
 	picture(ctx, t, "system")

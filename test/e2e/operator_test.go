@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -119,6 +121,41 @@ func TestAnOperatorWatchesAClient(t *testing.T) {
 			return fmt.Errorf("nothing was traced")
 		}
 	})
+}
+
+func TestABackupOfARunningGatewayIsRestoredWithItsSessionsAndMessages(t *testing.T) {
+	g := start(t, localProfile)
+	topic := g.Topic("T")
+	sleeper := g.connect(t, "sleeper", persistent)
+	sleeper.subscribe(topic+"/#", 1)
+	sleeper.Disconnect(100)
+	pub := g.connect(t, "pub")
+	pub.publish(topic+"/a", 1, "before")
+	pub.publishRetain(topic+"/lamp", 1, true, "on")
+	require.Contains(t, g.operate("limits").OK(), "mqtt.max_connections")
+	dir := strings.TrimSpace(g.operate("backup").OK())
+	pub.publish(topic+"/a", 1, "after")
+	pub.Disconnect(100)
+	g.Stop()
+
+	data := filepath.Join(g.dir, "data")
+	kept := filepath.Join(g.dir, "kept")
+	require.NoError(t, os.Rename(dir, kept))
+	require.NoError(t, os.RemoveAll(data))
+	require.NoError(t, os.Mkdir(data, 0o700))
+	require.NoError(t, os.Rename(filepath.Join(kept, "store"), filepath.Join(data, "store")))
+	g.CLI("meta", "import", "--config", g.config(), filepath.Join(kept, "metadata.jsonl")).OK()
+	g.Start()
+	back := g.connect(t, "sleeper", persistent)
+	require.True(t, back.present)
+	var got []string
+	for _, m := range back.await(2) {
+		got = append(got, string(m.Payload()))
+	}
+	require.ElementsMatch(t, []string{"before", "on"}, got)
+	require.Equal(t, "on", g.operate("retained", "get", topic+"/lamp").OK())
+	g.connect(t, "pub").publish(topic+"/a", 1, "again")
+	require.Equal(t, "again", string(back.await(3)[2].Payload()))
 }
 
 func TestAnOperatorKeepsRetainedMessages(t *testing.T) {

@@ -1,13 +1,13 @@
 import { get, Refused, setToken, token } from "./api.js";
 import { el, field, notice } from "./dom.js";
 import { overview, read } from "./overview.js";
-import { backlog, clients, recent, retained, system, topics } from "./pages.js";
+import { backlog, clients, limits, recent, retained, system, topics } from "./pages.js";
 import { trace } from "./trace.js";
 import { tryit } from "./tryit.js";
 
 const pages = {
   overview: ["Overview", overview], clients: ["Clients", clients], backlog: ["Backlog", backlog], topics: ["Topics", topics], retained: ["Retained", retained],
-  recent: ["Recent", recent], trace: ["Trace", trace], system: ["Nodes and plugins", system], try: ["Try it", tryit],
+  recent: ["Recent", recent], trace: ["Trace", trace], limits: ["Limits", limits], system: ["Nodes and plugins", system], try: ["Try it", tryit],
 };
 const main = document.getElementById("main");
 let leaving = new AbortController();

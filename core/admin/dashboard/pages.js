@@ -124,6 +124,19 @@ export const retained = (main) => listing(main, {
     { title: "Publisher", value: (m) => m.publisher }, { title: "Since", value: (m) => time(m.created) }, { title: "Expires", value: (m) => time(m.expires) }],
 });
 
+const amount = (v, unit) => (unit === "bytes" ? number(v / 1048576) + " MiB" : number(v) + (unit === "per second" ? "/s" : ""));
+
+export const limits = async (main) => {
+  const list = (await get("/limits")).limits;
+  main.replaceChildren(el("h2", {}, "Limits of this node"), el("div", { class: "panel scroll" }, table("Limits", [
+    { title: "Bound", name: true, value: (b) => b.key }, { title: "Of what", value: (b) => b.what },
+    { title: "Use", number: true, value: (b) => (b.use === undefined ? "–" : amount(b.use, b.unit)) },
+    { title: "Limit", number: true, value: (b) => (b.limit > 0 ? amount(b.limit, b.unit) : "–") },
+    { title: "", value: (b) => (b.limit > 0 && b.use !== undefined ? el("meter", { min: 0, max: b.limit, high: b.limit * 0.85, value: b.use, "aria-label": "Use of " + b.key }) : "") },
+    { title: "Effects", number: true, value: (b) => number(b.effects) },
+    { title: "Most of it", value: (b) => (b.consumers || []).map((c) => c.name + " (" + number(c.use) + ")").join(", ") }], list)));
+};
+
 export const recent = async (main) => {
   const { events } = await get("/recent");
   main.replaceChildren(el("h2", {}, "Recent refusals and disconnections"), el("div", { class: "panel scroll" }, table("Recent", [
