@@ -10,6 +10,9 @@ import (
 )
 
 func TestThePluginKeepsTheContract(t *testing.T) {
+	if rocketmq.VersionRun() {
+		t.Skip("the plugin's logic was tested with another version; TestOnRealNamesrvs has each command that it sends")
+	}
 	c := rocketmq.ForTest(t, rocketmq.Options{Namesrvs: 2})
 	profile, err := plugintest.LoadProfile(plugintest.ProfileName, `config.namesrv=["`+c.Namesrv()[0]+`", "`+c.Namesrv()[1]+`"]`)
 	require.NoError(t, err)

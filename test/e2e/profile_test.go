@@ -52,7 +52,7 @@ func everywhere(t *testing.T, scenario func(t *testing.T, p profile)) {
 
 // stores are the profiles that differ in the store. A run for one more version of RocketMQ leaves out the local one.
 func stores() []profile {
-	if versionRun() {
+	if cluster.VersionRun() {
 		return []profile{rocketmqProfile}
 	}
 	return []profile{localProfile, rocketmqProfile}
@@ -63,7 +63,7 @@ func stores() []profile {
 func withEachPlugin(t *testing.T, scenario func(t *testing.T, p profile)) {
 	t.Helper()
 	everywhere(t, scenario)
-	if versionRun() {
+	if cluster.VersionRun() {
 		return
 	}
 	for _, scheme := range []*authScheme{fileScheme, jwtScheme, httpScheme} {

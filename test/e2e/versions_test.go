@@ -11,13 +11,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// envVersionRun, set to 1, makes a run for one more version of RocketMQ: the tests of onEachVersion, and of their profiles only those
-// on RocketMQ. All else runs once, with the recommended version.
-const envVersionRun = "LMQGATE_VERSION_RUN"
-
-// onEachVersion are the tests whose outcome can depend on the version of RocketMQ: light message queues and their offsets, POP,
+// onEachVersion are the tests that a run for one more version has (see cluster.VersionRun), and of their profiles only those on
+// RocketMQ. Their outcome can depend on the version: light message queues and their offsets, POP,
 // point to point, dispatch by other gateways and producers, what brokers do when they are killed, and mqadmin.
 var onEachVersion = []string{
 	"TestARocketMQConsumerGetsWhatMQTTClientsPublish",
@@ -46,15 +45,13 @@ var onEachVersion = []string{
 	"TestADispatchSetOfTwoThousandFiltersArrivesWhole",
 }
 
-func versionRun() bool { return os.Getenv(envVersionRun) == "1" }
-
 // choose sets what go test's flags -run and -parallel leave open: the tests of a version run, and as many tests at once as there
 // are processors.
 func choose() error {
 	flag.Parse()
 	set := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
-	if versionRun() && !set["test.run"] {
+	if cluster.VersionRun() && !set["test.run"] {
 		if err := flag.Set("test.run", "^("+strings.Join(onEachVersion, "|")+")$"); err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ func startLoad(t *testing.T, s *Store, topic, queue string, keys int) *load {
 				l.acked[payload] = true
 				l.mu.Unlock()
 				l.count.Add(1)
+				time.Sleep(10 * time.Millisecond) // a load, and processor time for the brokers that start
 			}
 		})
 	}
@@ -93,7 +94,7 @@ func requireAll(t *testing.T, acked map[string]bool, records []*store.Record) {
 }
 
 func TestIntegrationNothingAcknowledgedIsLostWhenTheOnlyBrokerIsKilled(t *testing.T) {
-	c := cluster.ForTest(t, cluster.Options{})
+	c := harmedCluster(t)
 	s := open(t, c)
 	topic := newTopic(t, s, 4)
 	queue := topic + "%a%"
@@ -192,7 +193,7 @@ func settle(t *testing.T, c *collector) {
 }
 
 func TestIntegrationAStoreThatStartsBeforeRocketMQWaitsForIt(t *testing.T) {
-	c := cluster.ForTest(t, cluster.Options{})
+	c := harmedCluster(t)
 	c.KillBroker(0)
 	c.KillNamesrv(0)
 	s, err := New(Options{Namesrv: c.Namesrv(), Log: testLog(t)})
@@ -214,7 +215,7 @@ func TestIntegrationAStoreThatStartsBeforeRocketMQWaitsForIt(t *testing.T) {
 }
 
 func TestIntegrationTailsGoOnSoonAfterABrokerIsBack(t *testing.T) {
-	c := cluster.ForTest(t, cluster.Options{})
+	c := harmedCluster(t)
 	s, other := open(t, c), open(t, c)
 	topic := newTopic(t, s, 2)
 	queue := topic + "%a%"

@@ -24,9 +24,16 @@ var shared struct {
 	err  error
 }
 
+// harmed is the cluster of the tests that kill its broker, one test at a time, and leave it running again.
+var harmed struct {
+	mu sync.Mutex
+	c  *cluster.Cluster // nil when there is none, or when a test failed and left it in an unknown state
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	shared.c.Stop()
+	harmed.c.Stop()
 	if code == 0 {
 		if err := goleak.Find(producerLeaks...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -50,12 +57,34 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
 	shared.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		shared.c, shared.err = cluster.Start(ctx, cluster.Options{Version: version})
 	})
 	require.NoError(t, shared.err)
 	return shared.c
+}
+
+// harmedCluster is one broker that the test may kill and start again, and has to itself until it ends.
+func harmedCluster(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	version := cluster.Wanted(t)
+	harmed.mu.Lock()
+	t.Cleanup(func() {
+		if t.Failed() {
+			harmed.c.Stop()
+			harmed.c = nil
+		}
+		harmed.mu.Unlock()
+	})
+	if harmed.c == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		c, err := cluster.Start(ctx, cluster.Options{Version: version})
+		require.NoError(t, err)
+		harmed.c = c
+	}
+	return harmed.c
 }
 
 func testLog(t testing.TB) *slog.Logger {

@@ -14,7 +14,13 @@ const (
 	EnvVersion = "LMQGATE_ROCKETMQ"
 	// EnvRequire makes RocketMQ tests that would be skipped fail, when it is 1.
 	EnvRequire = "LMQGATE_REQUIRE_ROCKETMQ"
+	// EnvVersionRun, set to 1, makes a run for one more version: only what can depend on the version is tested. All else is tested
+	// once, with the recommended version.
+	EnvVersionRun = "LMQGATE_VERSION_RUN"
 )
+
+// VersionRun reports whether this is a run for one more version.
+func VersionRun() bool { return os.Getenv(EnvVersionRun) == "1" }
 
 // Wanted returns the version of RocketMQ to test with. Where no version is set, or java is missing, it skips the test,
 // or fails it when EnvRequire is 1.
@@ -34,13 +40,16 @@ func Wanted(t testing.TB) string {
 	return version
 }
 
+// startDeadline bounds the start of a cluster, also on a busy machine.
+const startDeadline = 5 * time.Minute
+
 // ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. See Wanted for when it skips.
 func ForTest(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if o.Version == "" {
 		o.Version = Wanted(t)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
 	defer cancel()
 	c, err := Start(ctx, o)
 	if err != nil {
