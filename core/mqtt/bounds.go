@@ -15,14 +15,14 @@ type Bounds struct {
 	ConnectMemory int64
 	// ClientInbound is the memory that one client has for messages on their way into the store, in bytes; 0: 4 MiB.
 	ClientInbound int64
-	// Client, Identity, Address, Listener and Node are the rates of each of them. Address.Connects is looked at before anything is read of a
-	// connection, which is closed where it is over; Listener.Connects and Node.Connects hold back accepting.
+	// Client, Identity, Address, Listener and Node are the rates of each of them. Address.Connects is looked at before anything is read
+	// of a connection, which is closed where it is over; Listener.Connects and Node.Connects hold back accepting.
 	Client, Identity, Address, Listener, Node Rates
 	// FailedLogins are how many logins of an address may fail within five minutes before it is banned; 0: as many as there are, without
 	// delay.
 	FailedLogins int
-	// Flaps are how many connections of a client may end within ten seconds of their beginning, within five minutes, before it is banned; 0:
-	// as many as there are.
+	// Flaps are how many connections of a client may end within ten seconds of their beginning, within five minutes, before it is
+	// banned; 0: as many as there are.
 	Flaps int
 }
 
