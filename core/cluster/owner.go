@@ -190,6 +190,9 @@ func (c *Cluster) complete(r *roll) {
 	now := time.Now()
 	for id := range r.missing {
 		p := c.peers[id]
+		if p != nil && c.silent(p, now) {
+			c.goOn(p)
+		}
 		if p == nil || c.silent(p, now) || p.heard.IsZero() && now.Sub(r.begun) >= candidateWait {
 			delete(r.missing, id)
 		}
@@ -235,6 +238,7 @@ func (c *Cluster) claimed(from string, m *message) {
 	}
 	if c.tables[b] == nil {
 		if c.alone() {
+			c.took(m.Client)
 			c.tell(from, message{Kind: kindGrant, Client: m.Client, Claim: m.Claim, Order: m.Order})
 			return
 		}
@@ -328,6 +332,7 @@ func (c *Cluster) waiting(from string, m *message) {
 
 // grant tells the holder that the client id is its own. Called with mu held.
 func (c *Cluster) grant(s *seat, client string) {
+	c.took(client)
 	if h := s.holder; !h.transient {
 		c.tell(h.node, message{Kind: kindGrant, Client: client, Claim: h.id, Order: h.order})
 	}
@@ -335,6 +340,7 @@ func (c *Cluster) grant(s *seat, client string) {
 
 // gone ends a claim: whoever waits for the client id has it. Called with mu held.
 func (c *Cluster) gone(client, id string) {
+	c.putOff = slices.DeleteFunc(c.putOff, func(l later) bool { return l.m.Claim == id })
 	b := bucketOf(client)
 	t := c.tables[b]
 	if t == nil {
@@ -400,7 +406,7 @@ func (c *Cluster) free(node string) {
 	}
 }
 
-// passOn keeps what was put off for a bucket, to be decided by whoever owns it at the next tick. Called with mu held.
+// passOn keeps what was put off for a bucket, to be decided at the next tick where this node owns it then. Called with mu held.
 func (c *Cluster) passOn(t *table) {
 	if t == nil {
 		return
@@ -414,7 +420,10 @@ const repeatAfter = time.Second
 // judge goes on without nodes that have stopped for sure, and asks others again. Called with mu held.
 func (c *Cluster) judge(now time.Time) {
 	for _, l := range c.takePutOff() {
-		c.claimed(l.from, &l.m)
+		// Claimants tell another owner themselves. Passed on from here, a claim could come there behind its own end, and drive a newer one out.
+		if c.owners[bucketOf(l.m.Client)] == c.o.NodeID {
+			c.claimed(l.from, &l.m)
+		}
 	}
 	for s, client := range c.asking {
 		t := c.tables[bucketOf(client)]
