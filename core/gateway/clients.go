@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
@@ -239,6 +240,8 @@ func (b *backend) EndSession(ctx context.Context, clientID string) error {
 		return cmp.Or(unasked(clientID, missing), fmt.Errorf("%w: client %q has no session", admin.ErrNotFound, clientID))
 	case errors.Is(err, session.ErrElsewhere):
 		return admin.Conflict("%w, which does not answer; try again, or end the session there", err)
+	case errors.Is(err, cluster.ErrTakenOver), errors.Is(err, cluster.ErrUnanswered):
+		return admin.Conflict("the session of client %q cannot be ended now: %w; try again", clientID, err)
 	}
 	return err
 }

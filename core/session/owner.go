@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
@@ -177,15 +178,37 @@ func (m *Manager) End(ctx context.Context, id string, away bool) error {
 	case !away && rec.Node != m.o.NodeID && rec.Disconnected.IsZero() && m.o.Alive != nil && m.o.Alive(rec.Node):
 		return fmt.Errorf("%w: %s", ErrElsewhere, rec.Node)
 	default:
-		s := m.session(id)
-		if err := m.end(ctx, rec, s); err != nil {
+		if err := m.endRecorded(ctx, rec); err != nil {
 			return err
-		}
-		if s != nil {
-			s.discard(true)
 		}
 	}
 	m.cancelWill(id, true)
 	m.log.Info("session ended by an operator", "client", id)
+	return nil
+}
+
+// endRecorded ends a session that has no connection here, as a connection that begins another one would: the client id is claimed, so one
+// that has come to another node meanwhile is closed, and none comes before the record is gone. Called with the client's lock held.
+func (m *Manager) endRecorded(ctx context.Context, rec *meta.Session) error {
+	id := rec.ClientID
+	if m.o.Cluster.Shared() {
+		claim, err := m.o.Cluster.Claim(ctx, id, cluster.Want{Owner: m.claimOwner(rec.Owner())})
+		if err != nil {
+			return err
+		}
+		defer claim.Release()
+		if rec, err = m.o.Meta.LoadSession(ctx, id); err != nil {
+			return err
+		}
+	}
+	s := m.session(id)
+	if rec != nil {
+		if err := m.end(ctx, rec, s); err != nil {
+			return err
+		}
+	}
+	if s != nil {
+		s.discard(true)
+	}
 	return nil
 }
