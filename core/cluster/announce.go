@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -135,6 +136,20 @@ func (a *Announcer) tell(r *round) {
 	}
 }
 
+// pingAfter is how long a node may take to act on what it is told before it is asked for a sign of life.
+const pingAfter = 200 * time.Millisecond
+
+// pingMissing asks nodes that have not answered a question for a sign of life.
+func (c *Cluster) pingMissing(q *question) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, a := range q.answers {
+		if p := c.peers[id]; p != nil && a.Err == nil && a.Body == nil && p.unanswered.IsZero() {
+			c.post(id, message{Kind: kindPing})
+		}
+	}
+}
+
 // confirm asks every other node that is there, and returns nil once none is left that has not answered. Nodes that end or stop meanwhile
 // are not waited for. Where a node answers that it lacks some names, these are returned with the error.
 func (c *Cluster) confirm(ctx context.Context, subject string, body []byte) (lacking []string, err error) {
@@ -147,6 +162,9 @@ func (c *Cluster) confirm(ctx context.Context, subject string, body []byte) (lac
 		return nil, nil
 	}
 	q := c.question(members)
+	// A node that does not answer soon is asked for a sign of life, so that its lease begins to run now.
+	pings := time.AfterFunc(pingAfter, func() { c.pingMissing(q) })
+	defer pings.Stop()
 	c.put(ctx, q, kindTell, subject, body)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -225,10 +225,16 @@ func (c *Cluster) asked(from string, m *message) {
 	}
 	*waiting++
 	question := *m
+	over := make(chan struct{})
+	if m.Kind == kindTell {
+		c.acted[over] = struct{}{}
+	}
 	c.wg.Go(func() {
 		defer func() {
 			c.mu.Lock()
 			*waiting--
+			delete(c.acted, over)
+			close(over)
 			c.mu.Unlock()
 		}()
 		ctx, cancel := context.WithTimeout(c.ctx, answerTime)

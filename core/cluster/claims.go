@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,24 +41,28 @@ type Claim struct {
 	granted  bool
 	over     bool
 	yielding bool
-	lost     bool      // see Lost
-	told     time.Time // when the owner was last told
-	owner    string    // who was
+	fate     atomic.Int32 // see Lost and Missed
+	told     time.Time    // when the owner was last told
+	owner    string       // who was
 }
 
 // Client is the client id.
 func (cl *Claim) Client() string { return cl.client }
 
-// Lost reports whether another node may have changed the session already: the newer connection has begun it anew, or this node was held
-// for not reading its inbox when it read that it is to yield. Nothing of this connection's may be committed or recorded then.
-func (cl *Claim) Lost() bool {
-	if cl == nil {
-		return false
-	}
-	cl.c.mu.Lock()
-	defer cl.c.mu.Unlock()
-	return cl.lost
-}
+// What becomes of a claim that another connection is to have.
+const (
+	kept   = iota
+	anew   // the newer connection has begun a new session
+	missed // this node was fenced when it read that it is to yield: another one may have gone on without it
+)
+
+// Lost reports whether another node may have changed the session already. Nothing of this connection's may be sent, stored, committed or
+// recorded then. It takes no lock.
+func (cl *Claim) Lost() bool { return cl != nil && cl.fate.Load() != kept }
+
+// Missed reports whether the claim is lost because this node did not read its inbox for so long. What the connection's end asks for
+// is the newer connection's business then.
+func (cl *Claim) Missed() bool { return cl != nil && cl.fate.Load() == missed }
 
 // waits reports whether the claim is not decided.
 func (cl *Claim) waits() bool { return !cl.granted && !cl.want.Transient }
@@ -81,6 +86,7 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	}
 	c.claims[client] = cl
 	if c.alone() {
+		c.took(client)
 		cl.resolve(nil)
 		c.mu.Unlock()
 		return cl, nil
@@ -208,6 +214,7 @@ func (c *Cluster) repeat(now time.Time) {
 // grantAll ends the wait of all claims, because this node is alone now. Called with mu held.
 func (c *Cluster) grantAll() {
 	for cl := range c.pending {
+		c.took(cl.client)
 		cl.resolve(nil)
 	}
 }
@@ -233,7 +240,12 @@ func (c *Cluster) yield(from string, m *message) {
 		c.end(cl, ErrTakenOver)
 	case !cl.yielding:
 		cl.yielding = true
-		cl.lost = m.Fresh || c.stale(time.Now())
+		switch {
+		case m.Fresh:
+			cl.fate.Store(anew)
+		case c.stale(time.Now()):
+			cl.fate.Store(missed)
+		}
 		c.metrics.yields.Inc()
 		if c.stopped {
 			return

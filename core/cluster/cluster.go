@@ -104,6 +104,15 @@ type Cluster struct {
 	questions map[string]*question
 	answering int
 	acting    int // on what a SUBSCRIBE waits for
+	// acted are what is told and not acted on yet: each is closed when it is.
+	acted map[chan struct{}]struct{}
+
+	// taken are the clients that were given away since this node goes on without another one; nil: it goes on without nobody.
+	taken    map[string]struct{}
+	takenAll bool
+	// waking is this node's own return, and readTo when the last own letter was sent that it has read then.
+	waking *waking
+	readTo time.Time
 
 	// fresh is when the last own letter was sent that was read; wasStale: Fenced was noticed.
 	fresh    time.Time
@@ -121,7 +130,8 @@ func New(o Options) *Cluster {
 	c := &Cluster{o: o, log: o.Log, metrics: newMetrics(o.Registerer), instance: rand.Text()[:8], began: time.Now(),
 		yields: make(chan struct{}, yieldsMost), ready: make(chan struct{}), peers: map[string]*peer{}, gones: map[string]time.Time{},
 		members: []string{o.NodeID}, boxes: map[string]*box{}, claims: map[string]*Claim{}, pending: map[*Claim]struct{}{},
-		asking: map[*seat]string{}, questions: map[string]*question{}, asks: make(chan struct{}, asksMost),
+		asking: map[*seat]string{}, questions: map[string]*question{}, acted: map[chan struct{}]struct{}{},
+		asks:    make(chan struct{}, asksMost),
 		answers: make(chan struct{}, answersMost), acts: make(chan struct{}, answersMost)}
 	for b := range buckets {
 		c.owners[b] = o.NodeID

@@ -28,11 +28,12 @@
 // # Nodes that do not answer
 //
 // A node has to read its inbox to serve: it writes itself a letter every fifth of Options.Lease, and once the last one that it has read
-// was sent four fifths of a lease ago, by its own monotonic clock, Fenced is true and sessions stop sending and committing. So a node
-// that has not answered for a whole lease after a letter to it was stored has stopped, whatever became of it, and the owner goes on
-// without it. When it wakes it reads, before its own letter, every yield that it missed, and closes those connections; all others go
-// on. Nobody takes anything over while the store cannot store letters, so an outage of the store ends no connection.
-// A node that is fenced believes nobody to be silent, and calls the roll for its buckets before it decides anything again.
+// was sent four fifths of a lease ago, by its own monotonic clock, Fenced is true and sessions stop sending, storing, acknowledging and
+// committing. So a node that has not answered for a whole lease after a letter to it was stored has stopped, whatever became of it, and
+// the owner goes on without it. When it wakes it reads, before its own letter, every yield that it missed. Then it asks the other nodes
+// which clients were taken while they went on without it, without knowing that they were its own, and closes those connections too; all
+// others go on. Nobody takes anything over while the store cannot store letters, so an outage of the store ends no connection. A node
+// that is fenced believes nobody to be silent, and calls the roll for its buckets before it decides anything again.
 //
 // # What it costs
 //
@@ -43,11 +44,11 @@
 // entries of some 100 bytes, 600 KB a second. All nodes together write at most 300,000 entries a second; letters to an inbox gather
 // while one is under way (some 2 ms), so a second has 500 letters for a pair of nodes at most, and at this rate some 120 with 1 entry each.
 // Memory: some 200 bytes a connection at its node, and as many at the owner. Signs of life: a letter and its answer for each pair of nodes
-// each half lease, 10 a second and node with 50 nodes.
+// each quarter of a lease, 20 a second and node with 50 nodes.
 //
 // # In this package
 //
 // Cluster is a node's side; Claim is a connection's. wire.go has the letters, mail.go sends them, members.go has who is there, owner.go
-// decides, claims.go has what this node holds, and ask.go asks other nodes what operators want to know. One mutex guards it all, and is
+// decides, claims.go has what this node holds, wake.go what a node asks after it was fenced, and ask.go asks other nodes what operators want to know. One mutex guards it all, and is
 // held over no I/O; sessions are told in goroutines of their own. The package imports the store's contract and nothing of sessions.
 package cluster

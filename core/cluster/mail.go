@@ -276,6 +276,10 @@ func (c *Cluster) handle(from string, m *message) {
 		c.called(from, m)
 	case kindHeld:
 		c.told(from, m)
+	case kindWoke:
+		c.woke(from, m)
+	case kindWent:
+		c.went(from, m)
 	case kindPing:
 		c.post(from, message{Kind: kindPong})
 	case kindAsk, kindTell:

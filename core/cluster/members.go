@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 )
@@ -18,6 +19,8 @@ type peer struct {
 	unanswered time.Time
 	// answers counts its answers: one may be read before the letter is known to be stored.
 	answers int
+	// without: this node has gone on without it, and has not told it what was taken meanwhile.
+	without bool
 	// asked is when it was last asked for a sign of life.
 	asked time.Time
 }
@@ -39,6 +42,7 @@ func (c *Cluster) heard(id, instance string) {
 		c.log.Info("node was started again; what its earlier process held is free", "node", id)
 		c.free(id)
 		p.unanswered = time.Time{} // the new process has not been asked
+		c.isBack(p)
 	}
 	p.instance, p.heard = instance, time.Now()
 	delete(c.gones, id)
@@ -102,6 +106,7 @@ func (c *Cluster) look() {
 		c.setFresh(now)
 	}
 	held := c.wasStale || c.Fenced()
+	c.forsaken(members)
 	c.members = members
 	c.shared.Store(!alone)
 	var mine, kept bucketSet
@@ -121,7 +126,7 @@ func (c *Cluster) look() {
 	}
 	if alone {
 		clear(c.asking)
-		c.rolls, c.putOff, c.wasStale = nil, nil, false
+		c.rolls, c.putOff, c.wasStale, c.waking = nil, nil, false, nil
 		c.settled.Do(func() { close(c.ready) })
 		c.grantAll()
 		if held {
@@ -179,7 +184,7 @@ func (c *Cluster) discover(named []string, now time.Time) {
 		case !isNamed && c.silent(p, now) && now.Sub(p.heard) > forgetAfter:
 			delete(c.peers, id)
 			c.free(id)
-		case (owes || now.Sub(p.heard) > c.o.Lease/2) && now.Sub(p.asked) > c.o.Lease/4:
+		case (owes || now.Sub(p.heard) > c.o.Lease/4) && now.Sub(p.asked) > c.o.Lease/4:
 			p.asked = now
 			c.post(id, message{Kind: kindPing})
 		}
@@ -208,13 +213,36 @@ func (c *Cluster) setFresh(at time.Time) {
 	c.freshUntil.Store(int64(at.Sub(c.began) + c.o.Lease*4/5))
 }
 
-// proven notes that everything in the inbox before a letter to oneself was read. Called with mu held.
+// proven notes that everything in the inbox before a letter to oneself was read. After a stop, what was told meanwhile is acted on before
+// sessions go on: the nodes that told it have not waited for this one. Called with mu held.
 func (c *Cluster) proven(sent time.Duration) {
 	at := c.began.Add(sent)
+	if (c.wasStale || c.Fenced()) && len(c.acted) > 0 {
+		tells := slices.Collect(maps.Keys(c.acted))
+		c.wg.Go(func() {
+			for _, over := range tells { // each takes answerTime at the most
+				<-over
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if !c.stopped {
+				c.refreshed(at)
+			}
+		})
+		return
+	}
+	c.refreshed(at)
+}
+
+// refreshed notes that this node knows what was in its inbox at a time. Called with mu held.
+func (c *Cluster) refreshed(at time.Time) {
 	if at.Before(c.fresh) {
 		return
 	}
 	held := c.Fenced()
+	if (held || c.wasStale) && !c.mayGoOn(at) {
+		return
+	}
 	c.setFresh(at)
 	switch {
 	case c.stale(time.Now()):
@@ -266,6 +294,7 @@ func (c *Cluster) tick(named []string, now time.Time) {
 		c.log.Warn("this node could not read its inbox in the store for most of its lease; its sessions are held until it can",
 			"lease", c.o.Lease)
 	}
+	c.awake()
 	c.repeat(now)
 	c.judge(now)
 }

@@ -23,6 +23,8 @@ const (
 	kindPing  = "ping"  // to a peer: answer
 	kindPong  = "pong"
 	kindSelf  = "self" // to oneself: proves that the inbox is read
+	kindWoke  = "woke" // to all: this node was fenced; what was taken meanwhile?
+	kindWent  = "went" // some of that
 	kindBye   = "bye"  // to all: this node ends
 	kindAsk   = "ask"  // a question; see Ask
 	kindTell  = "tell" // a question that somebody waits for; see Announcer
@@ -67,7 +69,7 @@ func (m *message) wantsAnswer() bool {
 	switch m.Kind {
 	case kindClaim:
 		return !m.Transient
-	case kindYield, kindCall, kindPing:
+	case kindYield, kindCall, kindPing, kindWoke:
 		return true
 	}
 	return false
@@ -76,7 +78,7 @@ func (m *message) wantsAnswer() bool {
 // answers reports whether who says this has read something. A grant may also come of somebody else's letter: it was read all the same.
 func (m *message) answers() bool {
 	switch m.Kind {
-	case kindPong, kindGrant, kindWait, kindHeld, kindGone:
+	case kindPong, kindGrant, kindWait, kindHeld, kindGone, kindWent:
 		return true
 	}
 	return false

@@ -222,8 +222,8 @@ func (g *Gateway) build() error {
 	g.push(func(context.Context) { g.logged("closing the store", st.Close()) })
 	g.catalog = catalog.New(catalog.Options{Store: st, Meta: g.meta, Dispatch: g.dispatch(), AutoCreate: g.cfg.Topics.AutoCreate,
 		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Log: g.log})
-	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta}, Log: g.log,
-		Registerer: g.registry})
+	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta},
+		Held: func() bool { return g.cluster.Fenced() }, Log: g.log, Registerer: g.registry})
 	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained,
 		MaxBuffered: g.memory.windows, Log: g.log, Registerer: g.registry})
 	g.catalog.Watch(g.hub)

@@ -91,7 +91,11 @@ func (c *conn) Close(code packet.Code, reason string) {
 	c.causeMu.Unlock()
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	if c.lanes != nil {
+	switch s := c.rights.session.Load(); {
+	case c.lanes == nil:
+	case s != nil && s.Lost(): // what waits is not believed: the client sends it by its newer connection
+		c.lanes.Break()
+	default:
 		c.lanes.Stop() // before a newer connection of the client publishes
 	}
 	if c.version != packet.V5 || !c.answered {

@@ -14,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/lmqgate/lmqgate/core/trace"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // handle acts on one packet of an admitted client. An error ends the connection.
@@ -22,8 +23,7 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 	case *packet.Publish:
 		return c.publish(ctx, p)
 	case *packet.Ack:
-		c.acknowledged(p)
-		return nil
+		return c.acknowledged(ctx, p)
 	case *packet.Subscribe:
 		return c.subscribe(ctx, p)
 	case *packet.Unsubscribe:
@@ -111,6 +111,10 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 // after the message may be stored before: the lanes are broken. MQTT 5 tells it, and it decides itself.
 func (c *conn) published(k *ack, m *store.Message, err error) {
 	over := c.out.closed()
+	if err == nil && !over && c.Held() { // it is stored, and the client hears of it when it is this node's for sure
+		time.AfterFunc(heldLook, func() { c.published(k, m, nil) })
+		return
+	}
 	if err != nil && (c.version != packet.V5 || over) {
 		c.lanes.Break()
 	}
@@ -156,10 +160,18 @@ func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, 
 func (c *conn) sendPublishAck(k *ack) { c.sendAck(k.kind, k.id, k.code, k.reason) }
 
 // acknowledged takes an answer to a message of ours, or the release of one of the client's.
-func (c *conn) acknowledged(p *packet.Ack) {
+func (c *conn) acknowledged(ctx context.Context, p *packet.Ack) error {
 	if p.Kind != packet.PUBREL {
 		c.session.Ack(p.Kind, p.PacketID, p.Code)
-		return
+		return nil
+	}
+	for c.Held() {
+		if c.out.closed() {
+			return errEnded
+		}
+		if err := wait.For(ctx, heldLook); err != nil {
+			return errEnded
+		}
 	}
 	c.session.Release(p.PacketID, func(known bool, err error) {
 		switch {
@@ -171,7 +183,17 @@ func (c *conn) acknowledged(p *packet.Ack) {
 			c.SendAck(packet.PUBCOMP, p.PacketID, packet.PacketIdentifierNotFound)
 		}
 	})
+	return nil
 }
+
+// Held implements publish.Holder: nothing may be stored or acknowledged now.
+func (c *conn) Held() bool {
+	s := c.rights.session.Load()
+	return s != nil && s.Held()
+}
+
+// heldLook is how often it is looked whether the client's session is still held.
+const heldLook = 50 * time.Millisecond
 
 // disconnect ends the connection as the client wishes.
 func (c *conn) disconnect(p *packet.Disconnect) error {

@@ -225,7 +225,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(packet.PacketTooLarge, "CONNACK is larger than the client takes")
 	}
 	c.out.mu.Lock()
-	c.lanes = c.srv.o.Publisher.Lanes(c.clientID)
+	c.lanes = c.srv.o.Publisher.Lanes(c.clientID, c)
 	c.out.mu.Unlock()
 	attachCtx, cancel := context.WithTimeout(ctx, attachTimeout)
 	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)

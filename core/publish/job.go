@@ -77,9 +77,17 @@ func (j *job) try() {
 		j.failed(1+len(rest), err)
 		return
 	}
+	if j.held() {
+		j.hold(1 + len(rest))
+		return
+	}
 	physical, queues, err := j.p.dispatch(j.ctx, j.client, head.m)
 	if err != nil {
 		j.failed(1+len(rest), err)
+		return
+	}
+	if j.held() { // after a long stop, filters that are new are missing as well
+		j.hold(1 + len(rest))
 		return
 	}
 	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues}
@@ -99,6 +107,29 @@ func (j *job) try() {
 		batch = append(batch, a)
 	}
 	j.p.o.Store.AppendBatch(j.ctx, batch, j.appendedAll)
+}
+
+// held reports whether the message may not be stored now: the node is fenced, or its connection's client is another node's.
+func (j *job) held() bool {
+	if j.from == nil || j.from.holder == nil {
+		return j.p.o.Held != nil && j.p.o.Held()
+	}
+	return j.from.holder.Held()
+}
+
+// heldLook is how often it is looked whether a message is still held.
+const heldLook = 50 * time.Millisecond
+
+// hold tries the next n messages later, or withholds them where their lanes are broken.
+func (j *job) hold(n int) {
+	switch {
+	case j.kept != nil:
+		j.retain()
+	case j.from != nil && j.from.broken.Load():
+		j.finish(n, ErrEnded)
+	default:
+		time.AfterFunc(heldLook, j.try)
+	}
 }
 
 // retryDelays are the pauses between tries; the last one repeats.

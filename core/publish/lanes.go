@@ -24,14 +24,21 @@ var ErrEnded = errors.New("the connection is over")
 type Lanes struct {
 	p      *Publisher
 	client string
+	holder Holder
 	broken atomic.Bool
 
 	mu      sync.Mutex
 	stopped bool
 }
 
-// Lanes makes the lanes of a client's connection.
-func (p *Publisher) Lanes(client string) *Lanes { return &Lanes{p: p, client: client} }
+// Holder tells whether nothing of a connection may be stored for now, because another node may have its client. What waits in the lanes is
+// stored later then, or withheld where they are broken.
+type Holder interface{ Held() bool }
+
+// Lanes makes the lanes of a client's connection. A nil holder holds nothing.
+func (p *Publisher) Lanes(client string, h Holder) *Lanes {
+	return &Lanes{p: p, client: client, holder: h}
+}
 
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block
 // while the store takes no more (back-pressure). An error that Refused reports can never be mended; ErrEnded means that the

@@ -83,7 +83,7 @@ type client struct {
 }
 
 func (n *node) client(id string, told bool) *client {
-	return &client{n: n, lanes: n.p.Lanes(id), told: told, outcomes: make(map[string]error)}
+	return &client{n: n, lanes: n.p.Lanes(id, nil), told: told, outcomes: make(map[string]error)}
 }
 
 // send publishes payloads to a topic, one behind the other.
@@ -337,7 +337,7 @@ func sendAll(n *node, id string, messages, window int) {
 	changed := sync.NewCond(&mu)
 	acked := make([]bool, messages)
 	for first := 0; first < messages; {
-		l := n.p.Lanes(id)
+		l := n.p.Lanes(id, nil)
 		over := false
 		for i := first; i < messages; i++ {
 			mu.Lock()

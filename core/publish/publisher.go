@@ -39,6 +39,8 @@ type Options struct {
 	Catalog  Catalog
 	Meta     Metadata
 	Retainer Retainer
+	// Held reports whether the gateway itself may publish nothing for now; nil: it always may.
+	Held func() bool
 	// Timeout bounds how long a message may take to be stored, retries included; 0: 30 s.
 	Timeout    time.Duration
 	Log        *slog.Logger

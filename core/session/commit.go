@@ -80,6 +80,10 @@ func (m *Manager) commitLoop() {
 
 // commit commits the session's progress, and has the journal settled before.
 func (s *Session) commit(ctx context.Context) error {
+	if s.Held() {
+		s.later()
+		return nil
+	}
 	s.settleJournal(ctx)
 	return s.commitOffsets(ctx)
 }
@@ -91,6 +95,10 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 	}
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
+	if s.Held() {
+		s.later()
+		return nil
+	}
 	s.mu.Lock()
 	commits, epoch := s.uncommitted(), s.epoch
 	s.mu.Unlock()
@@ -119,6 +127,13 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 		c.Done()
 	}
 	return nil
+}
+
+// later leaves the progress to the next round, where the session may be this node's still.
+func (s *Session) later() {
+	if !s.Lost() {
+		s.dirty()
+	}
 }
 
 // uncommitted returns the offsets that are to be committed. Called with mu held.

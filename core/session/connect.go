@@ -102,6 +102,9 @@ const connectTries = 6
 // admit gives the session the connection. rec is its record, or err why that could not be read. old is the session where it is in memory,
 // without a connection; it is not any more after an error. Called with the client's lock held.
 func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.Session, err error) (*Session, bool, error) {
+	if r.claim.Lost() {
+		return nil, false, cluster.ErrTakenOver
+	}
 	reachable := err == nil
 	switch {
 	case err != nil && (r.Expiry > 0 || old != nil && old.durable()):
@@ -182,6 +185,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		connected: time.Now(), window: r.ReceiveMaximum}
 	s.generation++
 	s.expiry, s.will, s.owner, s.mark, s.claim = r.Expiry, r.Will, r.Owner, r.Owner.Mark(), r.claim
+	s.claimed.Store(r.claim)
 	s.unowned = !a.reachable && !s.m.o.AnyOwner
 	s.adopts = a.fresh && !r.CleanStart && s.m.o.Catalog.Compatible()
 	if s.expire != nil {
@@ -203,6 +207,12 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		rec := s.rec.Snapshot()
 		s.restore(rec)
 		s.recall(ctx, rec)
+	}
+	switch { // the node may have been stopped since the claim was granted
+	case s.Lost():
+		return cluster.ErrTakenOver
+	case s.durable() && s.m.o.Cluster.Fenced():
+		return cluster.ErrUnanswered
 	}
 	if s.durable() {
 		if err := s.save(ctx); err != nil {

@@ -131,6 +131,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	case e.Graceful:
 		s.m.dropWill(ctx, s.id)
 	case closing: // another node, or this one when it is back, publishes it
+	case claim.Missed(): // its client is at another node, and came there because this one did not answer
 	case e.Moved:
 		s.m.willMoves(s.id, will)
 	default:

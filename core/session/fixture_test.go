@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,7 +229,7 @@ func (n *node) start() {
 	hub := delivery.New(n.hub)
 	topics.Watch(hub)
 	o := n.options
-	o.Cluster = n.claims(topics)
+	o.Cluster = n.claims(topics, seen)
 	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = n.id, seen, hub, topics, n.pub, n.meta
 	n.Manager = NewManager(o)
 	require.NoError(n.t, md.Start(ctx))
@@ -255,11 +256,11 @@ func (n *node) start() {
 }
 
 // claims makes the node's part of a cluster; nil where it is in none.
-func (n *node) claims(topics *catalog.Catalog) *cluster.Cluster {
+func (n *node) claims(topics *catalog.Catalog, seen store.Store) *cluster.Cluster {
 	if len(n.named) == 0 {
 		return nil
 	}
-	return cluster.New(cluster.Options{NodeID: n.id, Store: n.store, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
+	return cluster.New(cluster.Options{NodeID: n.id, Store: seen, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
 		Yield: func(ctx context.Context, cl *cluster.Claim, ends bool) { n.Yield(ctx, cl, ends) }, Unfenced: func() { n.Resume() },
 		Answer: func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
 			return n.LearnFilters(ctx, body)
@@ -299,6 +300,8 @@ type client struct {
 	n  *node
 	id string
 	s  *Session
+	// attached is s, for Close and Held.
+	attached atomic.Pointer[Session]
 	// lanes are the connection's.
 	lanes *publish.Lanes
 	// present is whether there was a session.
@@ -345,11 +348,19 @@ func (c *client) SendAck(kind packet.Type, id uint16, code packet.Code) {
 }
 
 func (c *client) Close(code packet.Code, _ string) {
+	if s := c.attached.Load(); s != nil && s.Lost() {
+		c.lanes.Break()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
 		c.closed, c.code = true, code
 	}
+}
+
+func (c *client) Held() bool {
+	s := c.attached.Load()
+	return s != nil && s.Held()
 }
 
 func (c *client) isClosed() bool {
@@ -381,7 +392,8 @@ func (n *node) connect(id string, change ...func(*Request)) *client {
 }
 
 func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) {
-	c := &client{n: n, id: id, lanes: n.pub.Lanes(id)}
+	c := &client{n: n, id: id}
+	c.lanes = n.pub.Lanes(id, c)
 	r := Request{ClientID: id, Version: packet.V5, ReceiveMaximum: 16, Conn: c}
 	for _, f := range change {
 		f(&r)
@@ -391,6 +403,7 @@ func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) 
 		return nil, err
 	}
 	c.s, c.present = s, present
+	c.attached.Store(s)
 	s.Start()
 	return c, nil
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -60,6 +61,9 @@ func (k keeper) Prepare() error {
 // Store implements journal.Keeper.
 func (k keeper) Store() error {
 	s := k.s
+	if err := s.awaitHeld(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	state := s.journal.State(s.created.UnixMilli(), s.epoch, &s.inbound, &s.out)
 	s.mu.Unlock()
@@ -69,6 +73,9 @@ func (k keeper) Store() error {
 // Failed closes the connection, whose client then sends again what it waits for.
 func (k keeper) Failed(err error) {
 	s := k.s
+	if errors.Is(err, errLost) {
+		return // the connection is being closed
+	}
 	s.m.log.Warn("storing the state of a session's QoS 2 messages failed; closing its connection", "client", s.id, "error", err)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,9 +57,9 @@ func (s *Session) flush() {
 	}
 }
 
-// blocked reports whether nothing can be sent now. While the node is fenced another may have taken the session over. Called with mu held.
+// blocked reports whether nothing can be sent now. Called with mu held.
 func (s *Session) blocked() bool {
-	return s.conn == nil || !s.started || s.full || s.leaving || s.noting || s.m.o.Cluster.Fenced()
+	return s.conn == nil || !s.started || s.full || s.leaving || s.noting || s.Held()
 }
 
 // windowFull reports whether no QoS 1 or 2 message can be sent now. Called with mu held.

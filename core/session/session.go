@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session/journal"
 	"github.com/lmqgate/lmqgate/core/session/record"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // Session is one client's session on this node. It ties the parts of the state to a connection: the record, what is in flight, the
@@ -44,7 +46,9 @@ type Session struct {
 	adopts     bool // progress that an upstream gateway committed is taken over
 	will       *Will
 	claim      *cluster.Claim // of the connection to the client id; nil where the node is alone by its configuration
-	expire     *time.Timer
+	// claimed is the last one, also when its connection is over. It needs no lock.
+	claimed atomic.Pointer[cluster.Claim]
+	expire  *time.Timer
 
 	subs    map[string]*subscription
 	matcher *topic.Trie[*subscription] // made when there are many subscriptions
@@ -121,6 +125,32 @@ func (s *Session) Writable() {
 
 // dirty notes that there may be progress to commit.
 func (s *Session) dirty() { s.m.commits.add(s) }
+
+// Lost reports whether another node has the session. It takes no lock.
+func (s *Session) Lost() bool { return s.claimed.Load().Lost() }
+
+// Held reports whether nothing may be sent, stored, acknowledged or committed for the session: another node has it, or may have it,
+// because this one is fenced. It takes no lock.
+func (s *Session) Held() bool { return s.m.o.Cluster.Fenced() || s.Lost() }
+
+// awaitHeld waits until the session is not held any more. It fails where another node has it, and when the manager is closed.
+func (s *Session) awaitHeld() error {
+	for s.Held() {
+		if s.Lost() {
+			return errLost
+		}
+		if err := wait.For(s.m.ctx, heldLook); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heldLook is how often it is looked whether a session is still held.
+const heldLook = 50 * time.Millisecond
+
+// errLost says that another node has the session.
+var errLost = errors.New("another node has the session")
 
 // detached reports whether the session has no connection.
 func (s *Session) detached() bool {

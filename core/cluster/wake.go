@@ -1,0 +1,168 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+)
+
+// A node that was fenced does not know whether others have gone on without it. What it was told to yield is in its inbox, but who went on
+// without it for a while decided about clients without knowing that they were connected there, and told nobody. So before its sessions go
+// on it asks every node that it knows what was taken meanwhile. A node that goes on without another one keeps a list for that.
+
+// waking is this node's return after it was fenced.
+type waking struct {
+	call int64
+	// missing are the nodes that have not answered, and when the question to each was stored; zero: it was not yet.
+	missing map[string]time.Time
+}
+
+// takenMost bounds the list of what was taken while a node was away. Where there was more, all is taken.
+const takenMost = 1 << 16
+
+// goOn notes that this node goes on without another one. Called with mu held.
+func (c *Cluster) goOn(p *peer) {
+	p.without = true
+	if c.taken == nil {
+		c.taken = map[string]struct{}{}
+	}
+}
+
+// took notes that a client is somewhere, for nodes that are away. Called with mu held.
+func (c *Cluster) took(client string) {
+	switch {
+	case c.taken == nil:
+	case len(c.taken) >= takenMost:
+		c.takenAll = true
+	default:
+		c.taken[client] = struct{}{}
+	}
+}
+
+// isBack forgets the list when nobody is away any more. Called with mu held.
+func (c *Cluster) isBack(p *peer) {
+	p.without = false
+	for _, other := range c.peers {
+		if other.without {
+			return
+		}
+	}
+	c.taken, c.takenAll = nil, false
+}
+
+// askTaken asks all other nodes what they have taken. Called with mu held.
+func (c *Cluster) askTaken() {
+	c.calls++
+	w := &waking{call: c.calls, missing: map[string]time.Time{}}
+	c.waking = w
+	for id, p := range c.peers {
+		if p.heard.IsZero() {
+			continue
+		}
+		w.missing[id] = time.Time{}
+		c.postWith(id, message{Kind: kindWoke, Call: w.call}, func() {
+			if _, waits := w.missing[id]; waits {
+				w.missing[id] = time.Now()
+			}
+		})
+	}
+}
+
+// woke tells a node that was away what was taken. Called with mu held.
+func (c *Cluster) woke(from string, m *message) {
+	answer := message{Kind: kindWent, Call: m.Call}
+	p := c.peers[from]
+	if p != nil && p.without {
+		answer.Fresh = c.takenAll
+		size := 0
+		for client := range c.taken {
+			if e := (entry{Client: client}); len(answer.Entries) == reportEntries || size+e.size() > reportBytes {
+				c.post(from, answer)
+				answer, size = message{Kind: kindWent, Call: m.Call}, 0
+			}
+			e := entry{Client: client}
+			answer.Entries = append(answer.Entries, e)
+			size += e.size()
+		}
+		c.isBack(p)
+	}
+	answer.Last = true
+	c.post(from, answer)
+}
+
+// went gives up what another node says was taken. Called with mu held.
+func (c *Cluster) went(from string, m *message) {
+	w := c.waking
+	if w == nil || w.call != m.Call {
+		return
+	}
+	if m.Fresh {
+		c.loseAll()
+	}
+	for i := range m.Entries {
+		if cl := c.claims[m.Entries[i].Client]; cl != nil {
+			c.lose(cl)
+		}
+	}
+	if m.Last {
+		delete(w.missing, from)
+		c.awake()
+	}
+}
+
+// loseAll gives up everything. Called with mu held.
+func (c *Cluster) loseAll() {
+	for _, cl := range c.claims {
+		c.lose(cl)
+	}
+}
+
+// lose gives up a claim that somebody else may have had meanwhile. Called with mu held.
+func (c *Cluster) lose(cl *Claim) {
+	if !cl.waits() {
+		cl.fate.CompareAndSwap(kept, missed)
+		c.yield(c.o.NodeID, &message{Kind: kindYield, Client: cl.client, Claim: cl.id})
+	}
+}
+
+// awake lets sessions go on once everybody has answered. Called with mu held.
+func (c *Cluster) awake() {
+	w := c.waking
+	if w == nil {
+		return
+	}
+	now := time.Now()
+	for id, stored := range w.missing {
+		if c.peers[id] == nil || !stored.IsZero() && now.Sub(stored) >= c.o.Lease {
+			delete(w.missing, id) // it has stopped, or is of a release that does not know the question
+		}
+	}
+	if len(w.missing) == 0 {
+		c.refreshed(c.readTo)
+	}
+}
+
+// mayGoOn reports whether a node that was fenced has heard from all others, and asks them otherwise. at is when the last own letter was
+// sent that was read. Called with mu held.
+func (c *Cluster) mayGoOn(at time.Time) bool {
+	c.readTo = at
+	if c.waking == nil {
+		if at.Sub(c.fresh) > forgetAfter/2 { // others have forgotten what they took
+			c.loseAll()
+		}
+		c.askTaken()
+	}
+	if len(c.waking.missing) > 0 {
+		return false
+	}
+	c.waking = nil
+	return true
+}
+
+// forsaken notes nodes that were members and are none any more, because they do not answer. Called with mu held.
+func (c *Cluster) forsaken(members []string) {
+	for _, id := range c.members {
+		if p := c.peers[id]; p != nil && !slices.Contains(members, id) {
+			c.goOn(p)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestANodeThatIsToldSomethingAndDoesNotAnswerIsWaitedForOneLeaseFromThen(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b", "c")
+		nodes[1].answersBy((&told{names: map[string]int{}}).answer)
+		a := nodes[0].Announcer("names")
+		nodes[2].pause(true)
+		time.Sleep(100 * time.Millisecond) // nobody has missed it yet
+		began := time.Now()
+		requireUntold(t, a, `node "c" has not confirmed it`, "x")
+		w.eventually("nobody waits for the node any more", func() bool { return len(nodes[0].Members()) == 2 })
+		require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
+		require.Less(t, time.Since(began), 11*time.Second)
+		requireTold(t, a, "x")
+		nodes[2].pause(false)
+	})
+}
+
+func TestANodeThatWakesActsOnWhatItWasToldBeforeItsSessionsGoOn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b")
+		acts := make(chan struct{})
+		nodes[1].answersBy(func(string, string, []byte) ([]byte, error) {
+			<-acts
+			return []byte("[]"), nil
+		})
+		nodes[1].pause(true)
+		w.eventually("the node is fenced", nodes[1].Fenced)
+		requireUntold(t, nodes[0].Announcer("names"), `node "b" has not confirmed it`, "x")
+		nodes[1].pause(false)
+		time.Sleep(time.Second)
+		require.True(t, nodes[1].Fenced(), "it has not acted on what it was told")
+		close(acts)
+		w.eventually("its sessions go on", func() bool { return !nodes[1].Fenced() })
+	})
+}
+
+func TestAClaimSaysHowItWasLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b", "c")
+		a, b := nodes[0], nodes[1]
+		held := func(client string) *Claim {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.conns[client]
+		}
+		require.NoError(t, a.connect("moves", durable))
+		moves := held("moves")
+		require.NoError(t, b.connect("moves", durable))
+		require.False(t, moves.Lost(), "it was handed over")
+
+		require.NoError(t, a.connect("anew", durable))
+		anew := held("anew")
+		require.NoError(t, b.connect("anew", Want{Fresh: true}))
+		w.eventually("the older one is told", func() bool { return !a.has("anew") })
+		require.True(t, anew.Lost())
+		require.False(t, anew.Missed())
+
+		require.NoError(t, a.connect("sleeps", durable))
+		sleeps := held("sleeps")
+		a.pause(true)
+		require.NoError(t, b.connect("sleeps", durable))
+		a.pause(false)
+		w.eventually("it gives up what was taken over", func() bool { return !a.has("sleeps") })
+		require.True(t, sleeps.Lost())
+		require.True(t, sleeps.Missed())
+		require.False(t, (*Claim)(nil).Lost())
+	})
+}
+
+// TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn lets the others forget who was connected to a node: they own its
+// buckets then, or are alone, and ask it for nothing.
+func TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn(t *testing.T) {
+	for _, ids := range [][]string{{"a", "b"}, {"a", "b", "c"}} {
+		inWorld(t, func(w *world) {
+			nodes := w.start(ids...)
+			a, b := nodes[0], nodes[1]
+			var taken, left []*Claim
+			for i := range 40 {
+				client := fmt.Sprint("client", i)
+				require.NoError(t, a.connect(client, durable))
+				if i < 30 {
+					taken = append(taken, a.conns[client])
+				} else {
+					left = append(left, a.conns[client])
+				}
+			}
+			a.pause(true)
+			w.eventually("the others go on without it", func() bool { return len(b.Members()) == len(ids)-1 })
+			for i, cl := range taken {
+				require.NoError(t, b.connect(cl.Client(), durable))
+				if i%2 == 0 { // it is away again when the other node wakes
+					b.disconnect(cl.Client())
+				}
+			}
+			a.pause(false)
+			w.eventually("its sessions go on", func() bool { return !a.Fenced() })
+			for _, cl := range taken {
+				require.True(t, cl.Missed(), "%s was connected to another node", cl.Client())
+			}
+			for _, cl := range left {
+				require.False(t, cl.Lost(), "%s was not", cl.Client())
+			}
+			w.eventually("all know one another", func() bool { return len(a.Members()) == len(ids) && len(b.Members()) == len(ids) })
+			for i, cl := range taken {
+				require.Equal(t, i%2 == 1, b.has(cl.Client()))
+			}
+			b.Cluster.mu.Lock()
+			defer b.Cluster.mu.Unlock()
+			require.Nil(t, b.taken, "nobody is away any more")
+		})
+	}
+}
+
+func TestANodeThatWakesDoesNotWaitForeverForOneThatHasStopped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b", "c")
+		require.NoError(t, nodes[0].connect("client", durable))
+		nodes[2].pause(true)
+		nodes[0].pause(true)
+		w.eventually("the node is fenced", nodes[0].Fenced)
+		nodes[0].pause(false)
+		began := time.Now()
+		w.eventually("its sessions go on", func() bool { return !nodes[0].Fenced() })
+		require.Less(t, time.Since(began), 13*time.Second)
+		require.True(t, nodes[0].has("client"))
+		nodes[2].pause(false)
+	})
+}

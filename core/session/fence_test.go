@@ -1,0 +1,137 @@
+package session
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/cluster"
+	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/publish"
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// deafStore is a store whose inboxes bring nothing while it is deaf.
+type deafStore struct {
+	store.Store
+	listens chan struct{} // holds a token while it is not deaf
+}
+
+func newDeafStore(s store.Store) *deafStore {
+	d := &deafStore{Store: s, listens: make(chan struct{}, 1)}
+	d.hears(true)
+	return d
+}
+
+func (d *deafStore) hears(yes bool) {
+	if yes {
+		d.listens <- struct{}{}
+	} else {
+		<-d.listens
+	}
+}
+
+func (d *deafStore) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
+	return d.Store.TailQueue(ctx, queue, func(p store.Partition, records []*store.Record) {
+		d.hears(false)
+		d.hears(true)
+		f(p, records)
+	})
+}
+
+// TestNothingThatANodeDoesWithALostClientIsBelieved makes a node deaf until another one has taken its client, and looks at what becomes of
+// what the client had sent, and was to be sent, by its old connection.
+func TestNothingThatANodeDoesWithALostClientIsBelieved(t *testing.T) {
+	for qos := byte(1); qos <= 2; qos++ {
+		synctest.Test(t, func(t *testing.T) {
+			seen := &commitsOf{client: "client"}
+			var deaf *deafStore
+			names := []string{"a", "b"}
+			a := startNode(t, func(n *node) {
+				n.id, n.named = "a", names
+				n.wrap = func(s store.Store) store.Store {
+					seen.Store = s
+					deaf = newDeafStore(seen)
+					return deaf
+				}
+			})
+			b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
+			a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+			reader := b.connect("reader", durable)
+			reader.subscribe(2, "ghosts", "wills/#")
+			old := a.connect("client", durable, will("never", 0))
+			old.subscribe(qos, "t")
+
+			deaf.hears(false)
+			a.eventually("the node is fenced", a.o.Cluster.Fenced)
+			fates := make(chan error, 2)
+			for id := range uint16(2) {
+				m := &store.Message{Topic: "ghosts", Payload: []byte("ghost"), QoS: qos, Publisher: "client", Created: time.Now()}
+				old.s.Publish(t.Context(), old.lanes, m, id+1, func(err error) { fates <- err })
+			}
+			before := seen.n.Load()
+			b.publish(qos, "t", "1", "2")
+			now := b.connect("client", durable)
+			require.True(t, now.present)
+			now.gets("1", "2")
+			deaf.hears(true)
+
+			a.eventually("the older connection is closed", func() bool { return old.isClosed() && a.session("client") == nil })
+			require.Equal(t, packet.SessionTakenOver, old.code)
+			for range 2 {
+				require.ErrorIs(t, <-fates, publish.ErrEnded)
+			}
+			require.Zero(t, old.waiting(), "what was sent by the older connection")
+			require.Equal(t, before, seen.n.Load(), "commits of the node that lost the client")
+			b.publish(1, "ghosts", "last")
+			reader.gets("last")
+			require.Equal(t, "b", a.record("client").Node)
+		})
+	}
+}
+
+func TestASessionIsEndedThoughItsClientHasJustComeToAnotherNode(t *testing.T) {
+	inACluster(t, func(t *testing.T, a, b, _ *node) {
+		a.connect("client", durable).subscribe(1, "t")
+		now := b.connect("client", durable)
+		require.True(t, now.present)
+		require.NoError(t, a.End(t.Context(), "client", true), "a has asked the others before the client came to b")
+		a.eventually("the connection is closed", now.isClosed)
+		require.Nil(t, a.record("client"))
+		require.False(t, b.connect("client", durable).present)
+	})
+}
+
+func TestAFencedNodeThatKeptItsClientGoesOnWithWhatWaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var deaf *deafStore
+		names := []string{"a", "b"}
+		a := startNode(t, func(n *node) {
+			n.id, n.named = "a", names
+			n.wrap = func(s store.Store) store.Store { deaf = newDeafStore(s); return deaf }
+		})
+		b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
+		a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+		reader := b.connect("reader", durable)
+		reader.subscribe(1, "t")
+		c := a.connect("client", durable)
+		deaf.hears(false)
+		a.eventually("the node is fenced", a.o.Cluster.Fenced)
+		fate := make(chan error, 1)
+		m := &store.Message{Topic: "t", Payload: []byte("m"), QoS: 1, Publisher: "client", Created: time.Now()}
+		c.s.Publish(t.Context(), c.lanes, m, 1, func(err error) { fate <- err })
+		b.publish(1, "t", "first")
+		reader.gets("first")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _, err := a.Connect(ctx, Request{ClientID: "another", Version: packet.V5, Conn: &client{n: a}, Expiry: time.Hour})
+		require.ErrorIs(t, err, cluster.ErrUnanswered)
+		deaf.hears(true)
+		require.NoError(t, <-fate)
+		reader.gets("m")
+		require.False(t, c.isClosed())
+	})
+}
