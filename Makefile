@@ -130,9 +130,22 @@ proto: $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
 proto-freeze: ## Freeze the contract as it is, at a release; see plugins/proto/COMPATIBILITY.md
 	cd plugins/proto && $(BUF) build --exclude-source-info -o frozen/v1.binpb
 
+# FULL=1 makes the tests longer and larger. CASE is a part of a test's name, SEED the first seed, RUNS how many there are.
 .PHONY: fault
-fault: ## Subscribers that move among three gateways all the time, on RocketMQ; CASE=name of a test
-	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-5.4.0} go test -tags fault -count=1 -v -timeout 10m -run '$(or $(CASE),TestSubscribersThatMove)' ./test/e2e
+fault: test-packages ## Break things while clients are at work, and count what it costs; CASE=… SEED=… RUNS=… FULL=1
+	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} LMQGATE_FAULT=1 LMQGATE_FAULT_FULL=$(FULL) LMQGATE_FAULT_SEED=$(SEED) LMQGATE_FAULT_RUNS=$(RUNS) \
+		go test -tags fault -count=1 -v -timeout 120m -run '$(CASE)' ./test/fault
+	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} \
+		go test -tags fault -count=1 -v -timeout 10m -run 'TestSubscribersThatMove.*$(CASE)' ./test/e2e
+
+MINUTES ?= 10
+
+.PHONY: soak
+soak: test-packages ## Break things with random seeds for MINUTES (10); a test that fails names its seed
+	@until=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$until ]; do \
+		LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} LMQGATE_FAULT=1 LMQGATE_FAULT_FULL=$(FULL) LMQGATE_FAULT_SEED=random \
+			go test -count=1 -v -timeout 60m -run '$(CASE)' ./test/fault || exit 1; \
+	done
 
 .PHONY: abuse
 abuse: ## Hostile clients at full size against a gateway; about 8 minutes; CASE=name of a load, such as retained

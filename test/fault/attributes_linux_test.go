@@ -1,0 +1,6 @@
+package fault
+
+import "syscall"
+
+// dieWithTest makes the kernel end a process when the test binary dies without stopping it.
+func dieWithTest() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -1,0 +1,112 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// crowd starts rovers of both QoS, of which every second one moves all the time, and senders, spread over the gateways.
+func (f *fleet) crowd(rovers, senders int, every time.Duration) (out []*sender, in []*rover) {
+	f.t.Helper()
+	for i := range rovers {
+		for qos := byte(1); qos <= 2; qos++ {
+			at := f.nodes[(i+int(qos))%len(f.nodes)]
+			in = append(in, f.newRover(fmt.Sprintf("rover%d-%d", qos, i), f.first+"/#", qos, time.Duration(i%2)*every, at))
+		}
+	}
+	for i := range senders {
+		at := f.nodes[i%len(f.nodes)]
+		out = append(out, f.newSender(fmt.Sprintf("sender%d", i), byte(1+i%2), 10*time.Millisecond, at))
+	}
+	f.eventually(func() error { return sent(out, 20) })
+	return out, in
+}
+
+// more waits until every sender has had more messages acknowledged.
+func (f *fleet) more(senders []*sender, n int) {
+	f.t.Helper()
+	want := map[*sender]int{}
+	for _, s := range senders {
+		want[s] = s.count() + n
+	}
+	f.eventually(func() error {
+		for s, n := range want {
+			if s.count() < n {
+				return fmt.Errorf("sender %s has %d messages acknowledged, not %d", s.id, s.count(), n)
+			}
+		}
+		return nil
+	})
+}
+
+// TestAKilledNodeLosesNothing kills gateways with messages of both QoS in flight, and starts them again.
+func TestAKilledNodeLosesNothing(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 3)
+		senders, rovers := f.crowd(scale(2, 4), scale(3, 6), 300*time.Millisecond)
+		for range scale(2, 6) {
+			n := f.any(r)
+			n.kill()
+			time.Sleep(time.Duration(r.IntN(int(lease))))
+			n.start()
+			f.more(senders, 20)
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 40})
+	})
+}
+
+// TestMessagesOfGroupMembersThatDieComeToOthers kills gateways with members of a shared subscription.
+func TestMessagesOfGroupMembersThatDieComeToOthers(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 3)
+		var members []*rover
+		for i := range 3 {
+			m := f.newRover(fmt.Sprintf("member%d", i), "$share/group/"+f.first+"/#", 1, 0, f.nodes[i])
+			m.mu.Lock()
+			m.untracked = true
+			m.mu.Unlock()
+			members = append(members, m)
+		}
+		var senders []*sender
+		for i := range 2 {
+			senders = append(senders, f.newSender(fmt.Sprintf("sender%d", i), 1, 10*time.Millisecond, f.nodes[i]))
+		}
+		f.more(senders, 20)
+		for range scale(1, 4) {
+			n := f.any(r)
+			n.kill()
+			f.more(senders, 50)
+			n.start()
+		}
+		for _, s := range senders {
+			if err := s.finish(); err != nil {
+				t.Error(err)
+			}
+			rep.Messages += s.count()
+		}
+		// What a member that died had is hidden for half a minute.
+		f.eventually(func() error {
+			for _, s := range senders {
+				for i := range s.total() {
+					key, got := s.topic+" "+strconv.Itoa(i), 0
+					for _, m := range members {
+						m.mu.Lock()
+						got += m.seen[key]
+						m.mu.Unlock()
+					}
+					if got == 0 {
+						return fmt.Errorf("%s has come to no member", key)
+					}
+				}
+			}
+			return nil
+		})
+		for _, m := range members {
+			m.finish()
+			m.judge(rep, bounds{duplicates: 40})
+		}
+	})
+}

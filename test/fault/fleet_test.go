@@ -1,0 +1,387 @@
+package fault
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+// lease is node.lease of the gateways.
+const lease = 3 * time.Second
+
+// patience bounds what should come to pass without a fault, on a machine that is busy.
+const patience = 90 * time.Second
+
+// user and secret are what every client logs in with.
+const user, secret = "demo", "demo-secret"
+
+type settings = map[string]any
+
+// fleet is the gateways of a test.
+type fleet struct {
+	t     *testing.T
+	rand  *rand.Rand
+	salt  string
+	first string // the first-level topic that everything is about
+	mq    *cluster.Cluster
+	etcd  *etcdtest.Cluster // of one member, or of one for each gateway
+	nodes []*node
+}
+
+// node is one gateway.
+type node struct {
+	f    *fleet
+	n    int
+	id   string
+	dir  string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+
+	mu         sync.Mutex
+	tcp, admin string // of the present process
+	up         bool   // clients may try it
+}
+
+// newFleet starts gateways with their metadata in etcd.
+func newFleet(t *testing.T, r *rand.Rand, nodes int) *fleet {
+	t.Helper()
+	return newFleetOn(t, r, nodes, rocketmq(t), etcdtest.Start(t, etcdtest.Options{}))
+}
+
+// newFleetOn starts gateways on a RocketMQ; without etcd their metadata is on its name servers.
+func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd *etcdtest.Cluster) *fleet {
+	t.Helper()
+	f := &fleet{t: t, rand: r, mq: mq, etcd: etcd, salt: fmt.Sprintf("%08x", rand.Uint32())}
+	f.first = "fault" + f.salt
+	for i := range nodes {
+		n := &node{f: f, n: i, id: fmt.Sprintf("n%d-%s", i, f.salt), dir: t.TempDir()}
+		n.configure()
+		f.nodes = append(f.nodes, n)
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("log of %s:\n%s", n.id, n.log(60))
+			}
+			n.end()
+		})
+	}
+	var all sync.WaitGroup
+	for _, n := range f.nodes {
+		n.launch()
+		all.Go(n.await)
+	}
+	all.Wait()
+	f.eventually(func() error {
+		out, err := exec.Command(filepath.Join(bin, "lmqgate"), "topic", "create", f.first, "--config", f.nodes[0].config(),
+			"--admin", "http://"+f.nodes[0].adminAddress()).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	for _, n := range f.nodes {
+		f.eventually(func() error { return n.knows(f.first) })
+	}
+	f.eventually(f.knowEachOther)
+	return f
+}
+
+// knowEachOther reports whether every node counts every other one as a member.
+func (f *fleet) knowEachOther() error {
+	for _, n := range f.nodes {
+		var answer struct {
+			Nodes []struct {
+				ID          string
+				Connections *int
+			}
+		}
+		if err := n.get("/api/v1/nodes", &answer); err != nil {
+			return err
+		}
+		heard := 0
+		for _, other := range answer.Nodes {
+			if other.Connections != nil {
+				heard++
+			}
+		}
+		if heard != len(f.nodes) {
+			return fmt.Errorf("node %s hears of %d nodes, not %d", n.id, heard, len(f.nodes))
+		}
+	}
+	return nil
+}
+
+// eventually waits until a condition holds.
+func (f *fleet) eventually(condition func() error) {
+	f.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("after %v: %v", patience, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// any is a node that clients may try, other than these where there is one.
+func (f *fleet) any(r *rand.Rand, but ...*node) *node {
+	var up, rest []*node
+	for _, n := range f.nodes {
+		if !n.isUp() {
+			continue
+		}
+		rest = append(rest, n)
+		other := true
+		for _, b := range but {
+			other = other && n != b
+		}
+		if other {
+			up = append(up, n)
+		}
+	}
+	if len(up) == 0 {
+		up = rest
+	}
+	if len(up) == 0 {
+		return f.nodes[r.IntN(len(f.nodes))]
+	}
+	return up[r.IntN(len(up))]
+}
+
+func (n *node) config() string { return filepath.Join(n.dir, "lmqgate.json") }
+
+// configure writes the configuration; JSON is YAML.
+func (n *node) configure() {
+	n.f.t.Helper()
+	namesrv := n.f.mq.Namesrv()
+	meta := settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}}
+	if n.f.etcd != nil {
+		members := n.f.etcd.Endpoints()
+		own := members[n.n%len(members)]
+		meta = settings{"plugin": "meta-etcd",
+			"config": settings{"endpoints": []string{own}, "prefix": "/" + n.f.salt, "request_timeout": "2s"}}
+	}
+	text, err := json.Marshal(settings{
+		"node":      settings{"id": n.id, "lease": lease.String()},
+		"listeners": []settings{{"type": "tcp", "address": "127.0.0.1:0"}},
+		"auth":      settings{"plugin": "auth-hmac", "config": settings{"users": []settings{{"username": user, "secret_key": secret}}}},
+		"meta":      meta,
+		"store":     settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}},
+		"admin":     settings{"address": "127.0.0.1:0", "token": "fault-test-token"},
+	})
+	require.NoError(n.f.t, err)
+	require.NoError(n.f.t, os.WriteFile(n.config(), text, 0o600))
+}
+
+// launch starts the process.
+func (n *node) launch() {
+	n.f.t.Helper()
+	logFile, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(n.f.t, err)
+	defer logFile.Close()
+	cmd := exec.Command(filepath.Join(bin, "lmqgate"), "serve", "--config", n.config())
+	cmd.Stderr, cmd.SysProcAttr = logFile, dieWithTest()
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(n.f.t, err)
+	require.NoError(n.f.t, cmd.Start())
+	done := make(chan struct{})
+	n.cmd, n.done = cmd, done
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			if line, ok := strings.CutPrefix(lines.Text(), "lmqgate ready "); ok {
+				n.ready(line)
+			}
+		}
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = cmd.Wait()
+	}()
+}
+
+// ready takes the ready line.
+func (n *node) ready(line string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for word := range strings.FieldsSeq(line) {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "tcp":
+			n.tcp = value
+		case "admin":
+			n.admin = value
+		}
+	}
+	n.up = true
+}
+
+// await waits until the process is ready.
+func (n *node) await() {
+	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		up := n.isUp()
+		select {
+		case <-n.done:
+			n.f.t.Errorf("gateway %s ended before it was ready", n.id)
+			return
+		default:
+		}
+		if up {
+			return
+		}
+		if time.Now().After(until) {
+			n.f.t.Errorf("gateway %s is not ready after %v", n.id, patience)
+			return
+		}
+	}
+}
+
+func (n *node) setUp(up bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.up = up
+}
+
+func (n *node) isUp() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.up
+}
+
+func (n *node) address() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tcp
+}
+
+func (n *node) adminAddress() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.admin
+}
+
+// kill ends the process as kill -9 does.
+func (n *node) kill() {
+	n.setUp(false)
+	_ = n.cmd.Process.Kill()
+	<-n.done
+}
+
+// end ends the process whatever its state is.
+func (n *node) end() {
+	if n.cmd != nil && n.cmd.Process != nil {
+		_ = n.cmd.Process.Kill()
+		<-n.done
+	}
+}
+
+// stop ends the process as an operator does.
+func (n *node) stop() {
+	n.f.t.Helper()
+	n.setUp(false)
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-n.done:
+	case <-time.After(patience):
+		n.f.t.Errorf("gateway %s does not end", n.id)
+		n.end()
+	}
+}
+
+// start starts the process again and waits until it is ready.
+func (n *node) start() {
+	n.f.t.Helper()
+	n.launch()
+	n.await()
+}
+
+// pause stops the process as a virtual machine that is suspended, wake lets it go on. Its plugins go on: their calls wait.
+func (n *node) pause() {
+	n.f.t.Helper()
+	n.setUp(false)
+	require.NoError(n.f.t, n.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+func (n *node) wake() {
+	n.f.t.Helper()
+	require.NoError(n.f.t, n.cmd.Process.Signal(syscall.SIGCONT))
+	n.setUp(true)
+}
+
+// log returns the last lines of the gateway's log.
+func (n *node) log(lines int) string {
+	text, err := os.ReadFile(filepath.Join(n.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// get reads an answer of the admin API.
+func (n *node) get(path string, into any) error {
+	request, err := http.NewRequest(http.MethodGet, "http://"+n.adminAddress()+path, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer fault-test-token")
+	client := http.Client{Timeout: 10 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return json.NewDecoder(response.Body).Decode(into)
+}
+
+// knows reports whether the gateway knows a first-level topic.
+func (n *node) knows(first string) error {
+	var answer struct{ Topics []struct{ Name string } }
+	if err := n.get("/api/v1/topics", &answer); err != nil {
+		return err
+	}
+	for _, topic := range answer.Topics {
+		if topic.Name == first {
+			return nil
+		}
+	}
+	return fmt.Errorf("node %s does not know topic %q", n.id, first)
+}
+
+// plugins are the process ids of the gateway's plugins, by kind.
+func (n *node) plugins() (map[string]int, error) {
+	var answer struct {
+		Plugins []struct {
+			Kind string
+			PID  int
+		}
+	}
+	err := n.get("/api/v1/plugins", &answer)
+	out := map[string]int{}
+	for _, p := range answer.Plugins {
+		out[p.Kind] = p.PID
+	}
+	return out, err
+}

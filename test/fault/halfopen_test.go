@@ -1,0 +1,58 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// TestHalfOpenConnectionsHoldUpNobody leaves connections that nothing reads any more, as behind a router that forgot them, and moves their
+// clients to another gateway.
+func TestHalfOpenConnectionsHoldUpNobody(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 2)
+		here, there := f.nodes[0], f.nodes[1]
+		var rovers []*rover
+		for i := range scale(4, 50) {
+			rovers = append(rovers, f.newRover(fmt.Sprint("rover", i), f.first+"/#", byte(1+i%2), 0, there))
+			rovers[i].freeze()
+		}
+		senders := []*sender{f.newSender("sender0", 1, 5*time.Millisecond, there), f.newSender("sender1", 2, 5*time.Millisecond, there)}
+		f.more(senders, 50)
+		release := make(chan struct{})
+		for range scale(2, 5) {
+			for _, rover := range rovers {
+				// It takes what comes until it goes deaf.
+				deaf := make(chan struct{})
+				l, err := dial(here, &packet.Connect{Version: packet.V311, ClientID: rover.id}, connectPatience, func(l *link, p packet.Packet) {
+					select {
+					case <-deaf:
+						<-release
+					default:
+						rover.take(l, p)
+					}
+				})
+				require.NoError(t, err)
+				rover.mu.Lock()
+				rover.link.isReplaced()
+				rover.old, rover.link = append(rover.old, rover.link), l
+				rover.mu.Unlock()
+				time.AfterFunc(time.Duration(r.IntN(300))*time.Millisecond, func() { close(deaf) })
+			}
+			f.more(senders, 50)
+			for _, rover := range rovers {
+				began := time.Now()
+				f.eventually(func() error { return rover.connect(there) })
+				rep.Longest = max(rep.Longest, time.Since(began).Milliseconds())
+			}
+			f.more(senders, 20)
+		}
+		close(release)
+		f.settle(rep, senders, rovers, bounds{duplicates: 50})
+	})
+}

@@ -1,0 +1,167 @@
+package fault
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lmqgate/lmqgate/test/binaries"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
+)
+
+// What the environment says. EnvFault must be 1 for the tests to run. EnvSeed is the seed of the first run, "random" or empty for a fixed one; each further run has the next.
+// EnvRuns is how often each test runs. EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file that gets a line of JSON
+// for each run.
+const (
+	EnvFault  = "LMQGATE_FAULT"
+	EnvSeed   = "LMQGATE_FAULT_SEED"
+	EnvRuns   = "LMQGATE_FAULT_RUNS"
+	EnvFull   = "LMQGATE_FAULT_FULL"
+	EnvReport = "LMQGATE_FAULT_REPORT"
+)
+
+// bin is the directory with lmqgate and, below plugins, its plugins.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Getenv(cluster.EnvVersion) == "" || os.Getenv(EnvFault) != "1" {
+		return m.Run() // they are skipped
+	}
+	dir, err := os.MkdirTemp("", "lmqgate-fault-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := binaries.Build(dir, nil, "auth-hmac", "meta-etcd", "meta-namesrv"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	bin = dir
+	defer func() { shared.Stop() }()
+	return m.Run()
+}
+
+// shared is the RocketMQ of all tests that do not break it for good. They run one after the other.
+var shared *cluster.Cluster
+
+// rocketmq returns the RocketMQ of the run, or skips the test.
+func rocketmq(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	version := cluster.Wanted(t)
+	if shared != nil {
+		return shared
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	c, err := cluster.Start(ctx, cluster.Options{Version: version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared = c
+	return c
+}
+
+func full() bool { return os.Getenv(EnvFull) == "1" }
+
+// scale is n, or more in the full form.
+func scale(n, more int) int {
+	if full() {
+		return more
+	}
+	return n
+}
+
+// each runs a test as often as is asked for, each time with a seed of its own.
+func each(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
+	t.Helper()
+	runs, seed := 1, uint64(1)
+	if n, err := strconv.Atoi(os.Getenv(EnvRuns)); err == nil {
+		runs = n
+	}
+	switch text := os.Getenv(EnvSeed); text {
+	case "":
+	case "random":
+		seed = rand.Uint64N(1_000_000)
+	default:
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s=%s: %v", EnvSeed, text, err)
+		}
+		seed = n
+	}
+	if os.Getenv(EnvFault) != "1" {
+		t.Skip("faults are tested with make fault")
+	}
+	rocketmq(t)
+	for i := range runs {
+		seed := seed + uint64(i)
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(t.Name()))
+			rep := &report{Case: t.Name(), Seed: seed}
+			test(t, rand.New(rand.NewPCG(seed, h.Sum64())), rep)
+			rep.Failed = t.Failed()
+			rep.write(t)
+		})
+	}
+}
+
+// report is what a run has counted.
+type report struct {
+	Case string `json:"case"`
+	Seed uint64 `json:"seed"`
+	// Messages were acknowledged, Deliveries came to rovers.
+	Messages   int `json:"messages"`
+	Deliveries int `json:"deliveries"`
+	Lost       int `json:"lost"`
+	// Duplicated counts deliveries of QoS 1 that came before, Twice those of QoS 2.
+	Duplicated int `json:"duplicated"`
+	Twice      int `json:"twice"`
+	Disorder   int `json:"out_of_order"`
+	Strays     int `json:"strays"`
+	// Refused CONNECTs, sessions that were lost, wrong acknowledgements, and what came by a connection beside a newer one.
+	Refused   int `json:"refused"`
+	Forgotten int `json:"sessions_lost"`
+	WrongAcks int `json:"wrong_acks"`
+	Second    int `json:"second_connections"`
+	// Longest is the longest time without a message that a rover had, in milliseconds.
+	Longest int64 `json:"longest_ms"`
+	Failed  bool  `json:"failed"`
+}
+
+var reports sync.Mutex
+
+func (r *report) write(t *testing.T) {
+	t.Helper()
+	line, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("counted: %s", line)
+	path := os.Getenv(EnvReport)
+	if path == "" {
+		return
+	}
+	reports.Lock()
+	defer reports.Unlock()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintf(f, "%s\n", line); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,80 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestANodeThatWakesUpPastItsLeaseIsNotBelieved stops one of two gateways, at times in the middle of a hand-over, until the other one has
+// taken all of its clients. What these still send by their old connections must not be stored or acknowledged when it goes on, and it must
+// send them nothing.
+func TestANodeThatWakesUpPastItsLeaseIsNotBelieved(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 2)
+		sick, well := f.nodes[0], f.nodes[1]
+		var rovers []*rover
+		var senders []*sender
+		for i := range scale(2, 6) {
+			// Some move all the time, so that a hand-over is under way when the gateway stops.
+			every := time.Duration(i%2) * 50 * time.Millisecond
+			for qos := byte(1); qos <= 2; qos++ {
+				rovers = append(rovers, f.newRover(fmt.Sprintf("rover%d-%d", qos, i), f.first+"/#", qos, every, sick))
+			}
+		}
+		for i := range scale(2, 6) {
+			senders = append(senders, f.newSender(fmt.Sprintf("sender%d", i), byte(1+i%2), 10*time.Millisecond, sick))
+		}
+		f.eventually(func() error { return sent(senders, 50) })
+		for range scale(1, 3) {
+			time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
+			sick.pause()
+			f.eventually(func() error { return allAt(well, senders, rovers) })
+			time.Sleep(lateAfter + time.Duration(r.IntN(1000))*time.Millisecond) // what comes by an old connection from now on is not on its way
+			var haunted []*link
+			for _, s := range senders {
+				haunted = append(haunted, s.haunt()...)
+			}
+			sick.wake()
+			f.oldOnesClose(senders, rovers)
+			for _, l := range haunted {
+				assert.True(t, l.over())
+			}
+			for _, s := range senders {
+				s.mu.Lock()
+				s.moveTo = sick
+				s.mu.Unlock()
+			}
+			f.eventually(func() error { return allAt(sick, senders, nil) })
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 10})
+	})
+}
+
+// sent reports whether every sender has so many messages acknowledged.
+func sent(senders []*sender, n int) error {
+	for _, s := range senders {
+		if s.count() < n {
+			return fmt.Errorf("sender %s has %d messages acknowledged", s.id, s.count())
+		}
+	}
+	return nil
+}
+
+// allAt reports whether all clients are connected to a gateway.
+func allAt(n *node, senders []*sender, rovers []*rover) error {
+	for _, s := range senders {
+		if s.at() != n {
+			return fmt.Errorf("sender %s is not at %s", s.id, n.id)
+		}
+	}
+	for _, r := range rovers {
+		if r.at() != n {
+			return fmt.Errorf("rover %s is not at %s", r.id, n.id)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,263 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// rover is a client with a persistent session and all the connections that it has opened. What its connections bring is acknowledged, by
+// whichever of them it came.
+type rover struct {
+	f      *fleet
+	id     string
+	filter string
+	qos    byte
+	rand   *rand.Rand // of the rover's goroutine
+
+	stop, stopped chan struct{}
+
+	mu        sync.Mutex
+	link      *link
+	old       []*link
+	begun     bool
+	suback    chan packet.Code
+	moves     int
+	every     time.Duration // between two moves; 0: it stays
+	impatient bool          // it leaves a gateway that is not up where nothing comes
+	moved     time.Time
+	pending   map[uint16]bool // QoS 2 packet ids that were not released yet
+	seen      map[string]int  // by topic and payload
+	last      map[string]int  // by topic
+	got       int
+	dups      int // of QoS 0 and 1
+	twice     int // of QoS 2
+	disorder  []string
+	strays    []string
+	refused   []string
+	second    []string
+	lost      int
+	quiet     time.Time // since when nothing came
+	longest   time.Duration
+	untracked bool // members of groups get a part of the messages
+}
+
+// newRover begins a session and returns once it is subscribed.
+func (f *fleet) newRover(name, filter string, qos byte, every time.Duration, at *node) *rover {
+	f.t.Helper()
+	r := &rover{f: f, id: name + "-" + f.salt, filter: filter, qos: qos, every: every, suback: make(chan packet.Code, 1),
+		rand: rand.New(rand.NewPCG(f.rand.Uint64(), 2)), stop: make(chan struct{}), stopped: make(chan struct{}),
+		pending: map[uint16]bool{}, seen: map[string]int{}, last: map[string]int{}}
+	f.eventually(func() error { return r.connect(at) })
+	f.eventually(func() error {
+		if r.link.over() {
+			if err := r.connect(at); err != nil {
+				return err
+			}
+		}
+		if err := r.link.send(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: filter, QoS: qos}}}); err != nil {
+			return err
+		}
+		select {
+		case code := <-r.suback:
+			if code > 2 {
+				return fmt.Errorf("SUBACK has code %#x", byte(code))
+			}
+			return nil
+		case <-time.After(patience):
+			return errors.New("no SUBACK")
+		}
+	})
+	r.moved, r.impatient = time.Now(), true
+	go r.run()
+	return r
+}
+
+func (r *rover) run() {
+	defer close(r.stopped)
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		r.mu.Lock()
+		l := r.link
+		due := r.every > 0 && time.Since(r.moved) >= r.every
+		waited := time.Duration(0)
+		if r.impatient {
+			waited = min(time.Since(r.moved), time.Since(r.quiet))
+		}
+		r.mu.Unlock()
+		switch {
+		case l.over():
+			_ = r.connect(r.f.any(r.rand))
+		case due, waited > impatience && !l.to.isUp(): // it does not answer pings
+			_ = r.connect(r.f.any(r.rand, l.to))
+		}
+	}
+}
+
+// stay makes the rover stay where it is; it reads on.
+func (r *rover) stay() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.every = 0
+}
+
+// freeze makes the rover connect nowhere by itself any more; it reads on.
+func (r *rover) freeze() {
+	close(r.stop)
+	<-r.stopped
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stop, r.stopped = make(chan struct{}), make(chan struct{})
+	close(r.stopped)
+}
+
+// finish ends the rover.
+func (r *rover) finish() {
+	close(r.stop)
+	<-r.stopped
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range append(r.old, r.link) {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
+// connect makes a new connection, and leaves the old one open.
+func (r *rover) connect(to *node) error {
+	l, err := dial(to, &packet.Connect{Version: packet.V311, ClientID: r.id}, connectPatience, r.take)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved = time.Now()
+	if err != nil {
+		if refused := new(errRefused); errors.As(err, &refused) {
+			r.refused = append(r.refused, err.Error())
+		}
+		return err
+	}
+	if r.begun && !l.present {
+		r.lost++
+	}
+	r.begun = true
+	if r.link != nil {
+		r.link.isReplaced()
+		r.old = append(r.old, r.link)
+	}
+	r.link = l
+	r.moves++
+	return nil
+}
+
+// take acts on what a gateway sends.
+func (r *rover) take(l *link, p packet.Packet) {
+	switch p := p.(type) {
+	case *packet.Suback:
+		r.suback <- p.Codes[0]
+	case *packet.Publish:
+		r.message(l, p)
+		switch p.QoS {
+		case 1:
+			_ = l.send(&packet.Ack{Kind: packet.PUBACK, PacketID: p.PacketID})
+		case 2:
+			_ = l.send(&packet.Ack{Kind: packet.PUBREC, PacketID: p.PacketID})
+		}
+	case *packet.Ack:
+		if p.Kind == packet.PUBREL {
+			r.mu.Lock()
+			delete(r.pending, p.PacketID)
+			r.mu.Unlock()
+			_ = l.send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: p.PacketID})
+		}
+	}
+}
+
+func (r *rover) message(l *link, p *packet.Publish) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.late() {
+		r.second = append(r.second, fmt.Sprintf("%q of %s by the connection to %s, which was replaced before", p.Payload, p.Topic, l.to.id))
+	}
+	if p.QoS == 2 {
+		if r.pending[p.PacketID] {
+			return // sent again; the client knows it
+		}
+		r.pending[p.PacketID] = true
+	}
+	r.got++
+	now := time.Now()
+	if !r.quiet.IsZero() {
+		r.longest = max(r.longest, now.Sub(r.quiet))
+	}
+	r.quiet = now
+	key := p.Topic + " " + string(p.Payload)
+	if r.seen[key]++; r.seen[key] > 1 {
+		if p.QoS == 2 {
+			r.twice++
+		} else {
+			r.dups++
+		}
+		return
+	}
+	n, err := strconv.Atoi(string(p.Payload))
+	if err != nil {
+		r.strays = append(r.strays, key)
+		return
+	}
+	if last, ok := r.last[p.Topic]; ok && n < last && !r.untracked {
+		r.disorder = append(r.disorder, fmt.Sprintf("%s after %d", key, last))
+		return
+	}
+	r.last[p.Topic] = max(n, r.last[p.Topic])
+}
+
+// lacks is how many of a sender's messages have not come, and the first of them.
+func (r *rover) lacks(s *sender) (n, first int) {
+	total := s.total()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first = -1
+	for i := range total {
+		if r.seen[s.topic+" "+strconv.Itoa(i)] == 0 {
+			if n++; first < 0 {
+				first = i
+			}
+		}
+	}
+	return n, first
+}
+
+// stillOpen are the connections that were replaced and that no gateway has closed.
+func (r *rover) stillOpen() int { return open(&r.mu, &r.old) }
+
+func (s *sender) stillOpen() int { return open(&s.mu, &s.old) }
+
+func open(mu *sync.Mutex, links *[]*link) (n int) {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, l := range *links {
+		if !l.over() {
+			n++
+		}
+	}
+	return n
+}
+
+// at is the gateway that the rover is connected to.
+func (r *rover) at() *node {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.link.over() {
+		return nil
+	}
+	return r.link.to
+}

@@ -1,0 +1,107 @@
+package fault
+
+import (
+	"context"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
+)
+
+// TestAKilledBrokerLosesNothing kills the broker, and starts it again, while everybody is at work.
+func TestAKilledBrokerLosesNothing(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 2)
+		senders, rovers := f.crowd(scale(1, 4), scale(2, 6), time.Second)
+		for range scale(1, 3) {
+			f.mq.KillBroker(0)
+			time.Sleep(time.Duration(r.IntN(int(2 * lease))))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			require.NoError(t, f.mq.RestartBroker(ctx, 0))
+			cancel()
+			f.more(senders, 20)
+		}
+		// What the broker stored without being able to say so is stored again.
+		f.settle(rep, senders, rovers, bounds{duplicates: 50, repeats: scale(1, 3) * len(senders) * flyingMost, refused: true})
+	})
+}
+
+// TestNameServersThatAreAwayStopNobody kills the name server for a while. What is known goes on.
+func TestNameServersThatAreAwayStopNobody(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 2)
+		senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)
+		f.mq.KillNamesrv(0)
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+			defer cancel()
+			require.NoError(t, f.mq.RestartNamesrv(ctx, 0))
+			require.NoError(t, f.mq.AwaitRoute(ctx, "lmqgate_probe", f.mq.BrokerNames()...))
+		}()
+		for until := time.Now().Add(time.Duration(scale(6, 120)) * time.Second); time.Now().Before(until); {
+			f.more(senders, 20)
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 5})
+	})
+}
+
+// TestANodeThatIsCutOffFromTheMetadataKeepsItsClients cuts one gateway off from etcd for longer than its lease. Its clients stay, and
+// those that move find their sessions at the other one.
+func TestANodeThatIsCutOffFromTheMetadataKeepsItsClients(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleetOn(t, r, 2, rocketmq(t), etcdtest.Start(t, etcdtest.Options{Members: 3}))
+		senders, rovers := f.crowd(scale(2, 4), scale(2, 6), 300*time.Millisecond)
+		f.nodes[0].setUp(false) // a load balancer sees that it is not ready
+		f.etcd.Cut(0)
+		cut := time.Now()
+		staying := map[*rover]*link{}
+		for _, rover := range rovers {
+			rover.mu.Lock()
+			if rover.every == 0 {
+				staying[rover] = rover.link
+			}
+			rover.impatient = false
+			rover.mu.Unlock()
+		}
+		for time.Since(cut) < 2*lease+time.Duration(r.IntN(int(lease))) {
+			f.more(senders, 20)
+		}
+		for rover, l := range staying {
+			assert.False(t, l.over(), "the connection of %s ended", rover.id)
+		}
+		f.etcd.Join(0)
+		f.nodes[0].setUp(true)
+		f.more(senders, 20)
+		f.settle(rep, senders, rovers, bounds{duplicates: 5})
+	})
+}
+
+// TestPluginsThatDieOrHangLoseNothing kills plugins of gateways, and stops others for a while.
+func TestPluginsThatDieOrHangLoseNothing(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 2)
+		senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)
+		for range scale(4, 20) {
+			all, err := f.any(r).plugins()
+			require.NoError(t, err)
+			pid := all[[]string{"auth", "meta"}[r.IntN(2)]]
+			if pid == 0 {
+				continue // it is being started
+			}
+			if r.IntN(2) == 0 {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+			} else {
+				_ = syscall.Kill(pid, syscall.SIGSTOP)
+				time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+			f.more(senders, 10)
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 10, refused: true})
+	})
+}
