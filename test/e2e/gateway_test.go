@@ -45,6 +45,9 @@ type Gateway struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has ended
 	err   error         // how it ended; after done
+	// other is the second node, and front the load balancer, where there are two; see twoNodes.
+	other *Gateway
+	front *front
 
 	// From the ready line.
 	ID, TCP, WS, Admin string
@@ -78,6 +81,7 @@ func configure(t *testing.T, p profile, more ...settings) *Gateway {
 		maps.Copy(config, m)
 	}
 	g.write(config)
+	g.twin(config)
 	t.Cleanup(func() {
 		g.Stop()
 		if t.Failed() {
@@ -100,6 +104,10 @@ func (g *Gateway) write(config settings) {
 // Start starts the process, with the data of the one before it, and waits for its ready line.
 func (g *Gateway) Start() {
 	g.t.Helper()
+	if g.other != nil {
+		g.other.Start()
+		defer g.balance()
+	}
 	ready := g.launch()
 	select {
 	case line := <-ready:
@@ -179,6 +187,9 @@ func (g *Gateway) PID() int { return g.cmd.Process.Pid }
 // Stop ends the gateway as an operator does, and checks that it ends well. It does nothing when the gateway does not run.
 func (g *Gateway) Stop() {
 	g.t.Helper()
+	if g.other != nil {
+		g.other.Stop()
+	}
 	if !g.running() {
 		return
 	}
@@ -203,6 +214,9 @@ func (g *Gateway) Stop() {
 // Kill ends the gateway as kill -9 does.
 func (g *Gateway) Kill() {
 	g.t.Helper()
+	if g.other != nil {
+		g.other.Kill()
+	}
 	require.NoError(g.t, g.cmd.Process.Kill())
 	<-g.done
 }
@@ -233,6 +247,9 @@ func (g *Gateway) Topic(name string) string {
 	g.t.Helper()
 	name = g.Name(name)
 	g.CLI("topic", "create", name, "--config", g.config(), "--admin", "http://"+g.Admin).OK()
+	if g.other != nil {
+		eventually(g.t, patience, func() error { return g.other.knows(name) })
+	}
 	return name
 }
 

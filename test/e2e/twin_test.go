@@ -1,0 +1,102 @@
+package e2e
+
+import (
+	"io"
+	"maps"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// twoNodes reports whether each gateway on RocketMQ is two nodes behind a load balancer that knows nothing of clients, so that publishers
+// and subscribers are on different ones: every second connection goes to the other node.
+func twoNodes() bool { return os.Getenv("LMQGATE_E2E_NODES") == "2" }
+
+// twin makes the other node of a gateway, with its configuration.
+func (g *Gateway) twin(config settings) {
+	g.t.Helper()
+	if store, _ := config["store"].(settings); !twoNodes() || store["type"] != "rocketmq" {
+		return
+	}
+	other := &Gateway{t: g.t, dir: g.t.TempDir(), salt: g.salt, auth: g.auth}
+	config = maps.Clone(config)
+	config["node"] = settings{"id": "m" + g.salt}
+	other.write(config)
+	g.other = other
+	g.t.Cleanup(func() {
+		if g.t.Failed() {
+			g.t.Logf("log of the other node, %s:\n%s", other.config(), tail(other.Log(), 80))
+		}
+	})
+}
+
+// balance makes the gateway's address that of a load balancer in front of both nodes.
+func (g *Gateway) balance() {
+	g.t.Helper()
+	if g.other == nil {
+		return
+	}
+	if g.front == nil {
+		g.front = newFront(g.t)
+	}
+	g.front.serve(g.TCP, g.other.TCP)
+	g.TCP = g.front.listener.Addr().String()
+}
+
+// front passes connections on, to one node after the other.
+type front struct {
+	listener net.Listener
+	next     atomic.Uint64
+	mu       sync.Mutex
+	nodes    []string
+}
+
+func newFront(t *testing.T) *front {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	f := &front{listener: l}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go f.pass(client)
+		}
+	}()
+	return f
+}
+
+// serve sets where connections go from now on.
+func (f *front) serve(nodes ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes = nodes
+}
+
+func (f *front) pass(client net.Conn) {
+	defer client.Close()
+	f.mu.Lock()
+	nodes := f.nodes
+	f.mu.Unlock()
+	n := f.next.Add(1)
+	for i := range nodes {
+		node, err := net.DialTimeout("tcp", nodes[(n+uint64(i))%uint64(len(nodes))], time.Second)
+		if err != nil {
+			continue
+		}
+		defer node.Close()
+		var over sync.WaitGroup
+		over.Go(func() { _, _ = io.Copy(node, client); _ = node.Close() })
+		over.Go(func() { _, _ = io.Copy(client, node); _ = client.Close() })
+		over.Wait()
+		return
+	}
+}
