@@ -223,6 +223,16 @@ func (c *Cluster) Members() []string {
 	return append([]string(nil), c.members...)
 }
 
+// Decides reports whether this node decides about a client id, as far as it knows. Where all nodes know the same, one of them does.
+func (c *Cluster) Decides(client string) bool {
+	if c == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owners[bucketOf(client)] == c.o.NodeID
+}
+
 // closeWait bounds how long Close tries to tell the other nodes.
 const closeWait = 3 * time.Second
 

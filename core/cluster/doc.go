@@ -49,6 +49,7 @@
 // # In this package
 //
 // Cluster is a node's side; Claim is a connection's. wire.go has the letters, mail.go sends them, members.go has who is there, owner.go
-// decides, claims.go has what this node holds, wake.go what a node asks after it was fenced, and ask.go asks other nodes what operators want to know. One mutex guards it all, and is
-// held over no I/O; sessions are told in goroutines of their own. The package imports the store's contract and nothing of sessions.
+// decides, claims.go has what this node holds, wake.go what a node asks after it was fenced, and ask.go asks other nodes what operators
+// want to know. One mutex guards it all, and is held over no I/O; sessions are told in goroutines of their own. The package imports the
+// store's contract and nothing of sessions.
 package cluster

@@ -420,7 +420,8 @@ const repeatAfter = time.Second
 // judge goes on without nodes that have stopped for sure, and asks others again. Called with mu held.
 func (c *Cluster) judge(now time.Time) {
 	for _, l := range c.takePutOff() {
-		// Claimants tell another owner themselves. Passed on from here, a claim could come there behind its own end, and drive a newer one out.
+		// Claimants tell another owner themselves. Passed on from here, a claim could come there behind its own end, and drive a newer one
+		// out.
 		if c.owners[bucketOf(l.m.Client)] == c.o.NodeID {
 			c.claimed(l.from, &l.m)
 		}

@@ -173,17 +173,25 @@ func (c *conn) acknowledged(ctx context.Context, p *packet.Ack) error {
 			return errEnded
 		}
 	}
-	c.session.Release(p.PacketID, func(known bool, err error) {
-		switch {
-		case err != nil: // the session has closed the connection
-		case known:
-			c.acks.finish(p.PacketID)
-			c.SendAck(packet.PUBCOMP, p.PacketID, packet.Success)
-		default:
-			c.SendAck(packet.PUBCOMP, p.PacketID, packet.PacketIdentifierNotFound)
-		}
-	})
+	id := p.PacketID
+	c.session.Release(id, func(known bool, err error) { c.released(id, known, err) })
 	return nil
+}
+
+// released answers PUBREL. It is called from any goroutine.
+func (c *conn) released(id uint16, known bool, err error) {
+	switch {
+	case err != nil: // the session has closed the connection
+	case c.Held():
+		if !c.out.closed() {
+			time.AfterFunc(heldLook, func() { c.released(id, known, nil) })
+		}
+	case known:
+		c.acks.finish(id)
+		c.SendAck(packet.PUBCOMP, id, packet.Success)
+	default:
+		c.SendAck(packet.PUBCOMP, id, packet.PacketIdentifierNotFound)
+	}
 }
 
 // Held implements publish.Holder: nothing may be stored or acknowledged now.

@@ -227,9 +227,23 @@ func (m *Manager) NodeLost(node string) {
 				return // it is back
 			}
 		}
+		// Every node that lives comes here. Those of each client are for the node that decides about it; where that is lost as well, or
+		// another one than this node believes, they are still there a moment later.
+		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node && m.o.Cluster.Decides(w.ClientID) })
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-time.After(othersPause):
+		}
+		if m.o.Alive != nil && m.o.Alive(node) {
+			return
+		}
 		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node })
 	})
 }
+
+// othersPause is how long other nodes have to publish the wills that are theirs to publish.
+const othersPause = 15 * time.Second
 
 // memberPause is how long it takes to look again whether a lost node is a member still.
 const memberPause = time.Second

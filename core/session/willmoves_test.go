@@ -107,3 +107,25 @@ func TestWillsOfANodeThatIsAMemberOfTheClusterStillWait(t *testing.T) {
 		a.meta.fail(nil)
 	})
 }
+
+func TestWillsOfALostNodeArePublishedByOneOfThoseThatLive(t *testing.T) {
+	inACluster(t, func(t *testing.T, a, b, c *node) {
+		reader := c.connect("reader", durable)
+		reader.subscribe(1, "wills/#")
+		const clients = 10
+		for i := range clients {
+			a.connect(fmt.Sprint("client", i), durable, will("left", 0))
+		}
+		a.meta.fail(meta.ErrUnavailable)
+		a.o.Cluster.Close()
+		b.NodeLost("a")
+		c.NodeLost("a")
+		time.Sleep(time.Minute)
+		for range clients {
+			p := reader.next()
+			reader.ack(p)
+		}
+		require.Zero(t, reader.waiting(), "wills that came twice")
+		a.meta.fail(nil)
+	})
+}

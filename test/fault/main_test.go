@@ -16,7 +16,8 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// What the environment says. EnvFault must be 1 for the tests to run. EnvSeed is the seed of the first run, "random" or empty for a fixed one; each further run has the next.
+// What the environment says. EnvFault must be 1 for the tests to run. EnvSeed is the seed of the first run, "random" or empty for a fixed
+// one; each further run has the next.
 // EnvRuns is how often each test runs. EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file that gets a line of JSON
 // for each run.
 const (
