@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -17,16 +16,13 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/gateway"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/internal/calm"
 	"github.com/lmqgate/lmqgate/internal/systemd"
 )
 
 // closeTimeout bounds how long a clean stop may take to put sessions away.
 const closeTimeout = 30 * time.Second
-
-// gcPercent makes the garbage collector run less often than Go's default of 100: the heap is small, so under load it would run
-// all the time. It costs a few MiB. GOGC in the environment overrides it.
-const gcPercent = 250
 
 func newServeCommand(app *app) *cobra.Command {
 	var conf configFlags
@@ -72,9 +68,7 @@ func newServeCommand(app *app) *cobra.Command {
 
 // serve runs a gateway until ctx ends.
 func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	go limits.NewHeap().Run(ctx)
 	log, level := newLogger(c.Log, std.err)
 	v, _ := version()
 	o.Log, o.LogLevel, o.Version = log, level, v
