@@ -31,6 +31,7 @@ type conn struct {
 	place    *place    // among those that are not admitted; given back when it is
 	memory   share     // of the memory for large CONNECTs
 	stays    bool      // on the goroutine that serves it
+	rest     rest
 	log      *slog.Logger
 	reader   *packet.Reader
 	out      outbox
@@ -91,7 +92,7 @@ func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, 
 	return c
 }
 
-// serve runs a connection to its end, on other goroutines too, unless it stays; see proceed.
+// serve runs a connection to its end, on other goroutines too, unless it stays; see rest.
 func (c *conn) serve(ctx context.Context) {
 	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
 	err := c.guard(func() error { return c.handshake(ctx) })
@@ -103,31 +104,10 @@ func (c *conn) serve(ctx context.Context) {
 	c.proceed(ctx, false)
 }
 
-// errRests moves an idle connection to a new goroutine.
-var errRests = errors.New("connection goes on on a new goroutine")
-
-// proceed serves an admitted client. A goroutine keeps the stack that its largest packet took. A connection has nothing to do for most of
-// its life, so after packets that idle clients send it goes on on a new goroutine, with the smallest stack.
-func (c *conn) proceed(ctx context.Context, rested bool) {
-	if err := c.guard(func() error { return c.run(ctx, rested) }); !errors.Is(err, errRests) {
-		c.end(ctx, err)
-		return
-	}
-	go c.proceed(ctx, true)
-}
-
-// rests reports whether the connection has probably nothing to do after a packet.
-func (c *conn) rests(p packet.Packet) bool {
-	switch p.(type) {
-	case *packet.Subscribe, *packet.Unsubscribe, *packet.Pingreq:
-		return !c.stays && c.reader.Buffered() == 0
-	}
-	return false
-}
-
 // end is what remains to be done when nothing more is read.
 func (c *conn) end(ctx context.Context, err error) {
 	defer c.srv.left(c)
+	c.srv.poller.Leave(&c.rest.wait)
 	c.acks.stop()
 	c.inflow.giveBack()
 	if c.expiry != nil {
@@ -159,10 +139,10 @@ func (c *conn) guard(f func() error) (err error) {
 	return f()
 }
 
-// run reads and handles packets until the connection ends or rests. One that has rested waits for the first without a buffer, where the
-// system can.
-func (c *conn) run(ctx context.Context, rested bool) error {
-	for ; ; rested = false {
+// run reads and handles packets until the connection ends or has nothing to do. waits: it has had nothing to do, and waits for the first
+// without a buffer, where the system can.
+func (c *conn) run(ctx context.Context, waits bool) error {
+	for ; ; waits = false {
 		c.out.waitRoom()
 		if err := c.deadline(); err != nil {
 			return err
@@ -170,7 +150,7 @@ func (c *conn) run(ctx context.Context, rested bool) error {
 		if c.out.closed() { // and its read deadline may be gone
 			return errEnded
 		}
-		if rested && c.reader.Buffered() == 0 {
+		if waits && c.reader.Buffered() == 0 {
 			if err := socket.WaitReadable(c.nc); err != nil {
 				return c.readFailed(err)
 			}
@@ -183,7 +163,7 @@ func (c *conn) run(ctx context.Context, rested bool) error {
 		if err := c.handle(ctx, p); err != nil {
 			return err
 		}
-		if c.rests(p) {
+		if c.idle(p) {
 			return errRests
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/trace"
 	"github.com/lmqgate/lmqgate/internal/repeat"
+	"github.com/lmqgate/lmqgate/internal/socket"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -54,6 +55,8 @@ type Options struct {
 	// ConnectTimeout is how long a client may take from when it was accepted on until CONNECT is there, a PROXY protocol header
 	// and the TLS and WebSocket handshakes included; 0: 10 s.
 	ConnectTimeout time.Duration
+	// LeastRest is the keep alive from which on an idle connection rests; 0: 10 s. Its end is noticed up to a second late then.
+	LeastRest time.Duration
 	// ResponseInformation is given to MQTT 5 clients that ask for it; %c is the client id, %u the user name. Empty: none.
 	ResponseInformation string
 	// ServerReference is where MQTT 5 clients are pointed to when this server stops or is full; empty: nowhere.
@@ -88,6 +91,7 @@ type Server struct {
 	pending *pending
 	rates   rateTable
 	connect budget
+	poller  *socket.Poller // of connections that rest; nil: none does
 	// inbound and outbound are Options.Inbound and Outbound.
 	inbound, outbound *limits.Budget
 	// shortOfMemory is when it was told last that clients are refused for want of memory.
@@ -115,6 +119,9 @@ func New(o Options) *Server {
 	}
 	if o.ReviewLeast == 0 {
 		o.ReviewLeast = reviewLeast
+	}
+	if o.LeastRest == 0 {
+		o.LeastRest = leastRest
 	}
 	if o.MaxTopicLevels == 0 {
 		o.MaxTopicLevels = maxTopicLevels
@@ -166,7 +173,12 @@ func (s *Server) Listen() ([]net.Addr, error) {
 func (s *Server) Serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var err error
+	if s.poller, err = socket.NewPoller(); err != nil {
+		s.log.Warn("connections that have nothing to do keep a goroutine each: there is no poller", "error", err)
+	}
 	s.wg.Go(func() { s.relieve(s.ctx) })
+	s.wg.Go(func() { s.endRests(s.ctx) })
 	s.wg.Add(1)
 	go s.reviewLoop()
 	if s.o.SysInterval > 0 && s.o.Sys != nil {
@@ -273,7 +285,15 @@ func (s *Server) Close() {
 		_ = srv.Close() // what has not become a WebSocket
 	}
 	s.wg.Wait()
+	s.poller.Close()
 }
 
 // Unadmitted is the number of open connections whose client is not admitted.
 func (s *Server) Unadmitted() int { return s.pending.size() }
+
+// Resting is the number of open connections that have nothing to do, and therefore neither a goroutine nor a buffer.
+func (s *Server) Resting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.poller.Waiting()
+}

@@ -1,12 +1,14 @@
 package packet
 
 import (
+	"errors"
 	"io"
+	"os"
 	"sync"
 )
 
 const (
-	ownBuffer   = 512   // what an idle connection costs
+	smallBuffer = 512   // what a connection takes while little comes
 	chunkSize   = 16384 // a pooled buffer, the link of the list included
 	maxNoReads  = 100   // reads of 0 bytes without an error before the source counts as broken
 	growthLimit = 4     // a body's memory is allocated once a quarter of it has arrived
@@ -18,23 +20,24 @@ type chunk struct {
 	next *chunk
 }
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+var (
+	chunks = sync.Pool{New: func() any { return new(chunk) }}
+	smalls = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+)
 
-// input buffers what a connection sends. Between packets it holds its small buffer only; while more comes than fits, a pooled one.
+// input buffers what a connection sends. Between packets it holds a small buffer only, and none while it rests; while more comes than
+// fits, a larger one. All are pooled.
 type input struct {
 	src   io.Reader
-	err   error  // of the last read; what came with it is served first
-	small []byte // its own
-	big   *chunk // the pooled one, nil while small is in use
-	buf   []byte // small or big's
-	r, w  int    // buf[r:w] has arrived and is not used yet
-	full  bool   // the last read filled the buffer: more is probably there
+	err   error              // of the last read; what came with it is served first
+	small *[smallBuffer]byte // nil before anything is read, and while the connection rests
+	big   *chunk             // nil while small suffices
+	buf   []byte             // small or big's
+	r, w  int                // buf[r:w] has arrived and is not used yet
+	full  bool               // the last read filled the buffer: more is probably there
 }
 
-func newInput(src io.Reader) input {
-	small := make([]byte, ownBuffer)
-	return input{src: src, small: small, buf: small}
-}
+func newInput(src io.Reader) input { return input{src: src} }
 
 func (in *input) buffered() int { return in.w - in.r }
 
@@ -51,7 +54,10 @@ func (in *input) settle() {
 
 func (in *input) giveBack() {
 	chunks.Put(in.big)
-	in.big, in.buf, in.r, in.w = nil, in.small, 0, 0
+	in.big, in.buf, in.r, in.w = nil, nil, 0, 0
+	if in.small != nil {
+		in.buf = in.small[:]
+	}
 }
 
 func (in *input) release() {
@@ -59,6 +65,24 @@ func (in *input) release() {
 	if in.big != nil {
 		in.giveBack()
 	}
+	if in.small != nil {
+		smalls.Put(in.small)
+		in.small, in.buf = nil, nil
+	}
+}
+
+// poll reads what there is, if the source's deadline has passed already, and reports whether there was anything, an error included.
+func (in *input) poll() bool {
+	if in.r < in.w || in.err != nil {
+		return true
+	}
+	in.makeRoom(1)
+	n, err := in.src.Read(in.buf)
+	in.w, in.full = n, n == len(in.buf)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		in.err = err
+	}
+	return n > 0 || in.err != nil
 }
 
 // fill waits until n bytes, at most a chunk, are in the buffer.
@@ -75,8 +99,12 @@ func (in *input) fill(n int) error {
 // makeRoom prepares the buffer for n bytes from r on. It takes a pooled buffer when they do not fit, or when the source is busy:
 // the last read brought all that it could and ended inside a packet.
 func (in *input) makeRoom(n int) {
+	if in.buf == nil {
+		in.small = smalls.Get().(*[smallBuffer]byte) //nolint:forcetypeassert // the pool holds nothing else
+		in.buf = in.small[:]
+	}
 	switch {
-	case in.big == nil && (n > len(in.small) || in.full && in.r < in.w):
+	case in.big == nil && (n > smallBuffer || in.full && in.r < in.w):
 		in.big = chunks.Get().(*chunk)
 		in.w = copy(in.big.b[:], in.buf[in.r:in.w])
 		in.r, in.buf = 0, in.big.b[:]

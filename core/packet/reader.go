@@ -43,8 +43,13 @@ func (r *Reader) SetMaxPacketSize(n uint32) { r.max = n }
 // Buffered returns how many bytes have arrived and are not yet decoded: 0 means that the next ReadPacket has to wait for the peer.
 func (r *Reader) Buffered() int { return r.in.buffered() }
 
-// Release gives pooled memory back, for when the connection is over. What was read and not decoded is lost.
+// Release gives pooled memory back, for when the connection is over, or has nothing to do for a while. What was read and not decoded is
+// lost.
 func (r *Reader) Release() { r.in.release() }
+
+// Poll reads what can be read at once, and reports whether that is anything; an error, which the next ReadPacket returns, counts. The
+// deadline of the connection for reading must have passed: that is no error here.
+func (r *Reader) Poll() bool { return r.in.poll() }
 
 // Size is how many bytes the last packet had, its header included.
 func (r *Reader) Size() int { return r.size }

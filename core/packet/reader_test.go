@@ -179,7 +179,7 @@ func TestAReaderThatWaitsBetweenPacketsHoldsNoPooledBuffer(t *testing.T) {
 		if ends[given] {
 			waits++
 			require.Nil(t, r.in.big)
-			require.Len(t, r.in.buf, ownBuffer)
+			require.Len(t, r.in.buf, smallBuffer)
 		}
 	}}, 0)
 	r.SetVersion(V311)

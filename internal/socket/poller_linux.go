@@ -1,0 +1,198 @@
+package socket
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// Poller waits for many connections at once. One that waits costs neither a goroutine nor a buffer. A nil Poller waits for none.
+type Poller struct {
+	file *os.File // the epoll instance; Go's own poller waits for it, so that no thread is held up
+	raw  syscall.RawConn
+	done chan struct{}
+
+	mu    sync.Mutex
+	waits []*Wait // by slot
+	free  []int32
+	armed int
+}
+
+// Wait is one connection's place in a Poller. Its zero value is ready for use.
+type Wait struct {
+	w          Waiter
+	slot       int32 // and 1; 0: none
+	generation int32 // of the wait that lasts, so that what was there for an earlier one counts no more
+	added      bool  // epoll knows the descriptor
+	armed      bool
+}
+
+// Waiter is told when its connection can be read.
+type Waiter interface {
+	// Readable is called once for each Arm, from a goroutine of its own.
+	Readable()
+}
+
+// mostEvents is how many connections are looked at with one system call.
+const mostEvents = 256
+
+// NewPoller makes a Poller. It returns nil on systems that have none.
+func NewPoller() (*Poller, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		_ = syscall.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{})}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		_ = p.file.Close()
+		return nil, err
+	}
+	go p.run()
+	return p, nil
+}
+
+// Arm has a waiter told, once, when nc has something to read, its end included. It returns false where nc cannot be waited for: it is no
+// socket, or closed. Whoever closes nc, at whatever end, must Disarm.
+func (p *Poller) Arm(w *Wait, nc net.Conn, waiter Waiter) bool {
+	if p == nil {
+		return false
+	}
+	c, ok := nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	event := p.place(w, waiter)
+	operation := syscall.EPOLL_CTL_MOD
+	if !w.added {
+		operation = syscall.EPOLL_CTL_ADD
+	}
+	// It may be told before Arm returns, and w belongs to the waiter from then on.
+	w.added = true
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		_ = p.raw.Control(func(epoll uintptr) {
+			failed = syscall.EpollCtl(int(epoll), operation, int(fd), &event)
+		})
+	}); err != nil {
+		failed = err
+	}
+	return failed == nil || !p.Disarm(w)
+}
+
+// place gives a wait its slot and makes its event.
+func (p *Poller) place(w *Wait, waiter Waiter) syscall.EpollEvent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.slot == 0 {
+		if n := len(p.free); n > 0 {
+			w.slot = p.free[n-1]
+			p.free = p.free[:n-1]
+		} else {
+			p.waits = append(p.waits, nil)
+			w.slot = int32(len(p.waits))
+		}
+		p.waits[w.slot-1] = w
+	}
+	w.w, w.armed = waiter, true
+	p.armed++
+	w.generation++
+	return syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: w.slot, Pad: w.generation}
+}
+
+// Disarm ends a wait. It returns false where none lasts: the waiter has been told, or is being told.
+func (p *Poller) Disarm(w *Wait) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.end(w)
+}
+
+// end ends a wait, if one lasts. Called with mu held.
+func (p *Poller) end(w *Wait) bool {
+	if !w.armed {
+		return false
+	}
+	w.armed = false
+	p.armed--
+	return true
+}
+
+// Waiting is how many connections are waited for.
+func (p *Poller) Waiting() int {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.armed
+}
+
+// Leave gives a connection's place back, for when the connection is over. Nothing waits there any more.
+func (p *Poller) Leave(w *Wait) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.slot == 0 {
+		return
+	}
+	p.end(w)
+	p.waits[w.slot-1] = nil
+	p.free = append(p.free, w.slot)
+	w.slot = 0
+}
+
+// Close ends the Poller. Nobody is told anything afterwards.
+func (p *Poller) Close() {
+	if p == nil {
+		return
+	}
+	_ = p.file.Close()
+	<-p.done
+}
+
+// run tells waiters until the Poller is closed.
+func (p *Poller) run() {
+	defer close(p.done)
+	events := make([]syscall.EpollEvent, mostEvents)
+	var n int
+	look := func(epoll uintptr) bool {
+		var err error
+		n, err = syscall.EpollWait(int(epoll), events, 0)
+		return n > 0 || err != nil && !errors.Is(err, syscall.EINTR)
+	}
+	for p.raw.Read(look) == nil {
+		if n <= 0 {
+			return // the instance is broken
+		}
+		for i := range events[:n] {
+			if w := p.told(&events[i]); w != nil {
+				go w.Readable()
+			}
+		}
+	}
+}
+
+// told is who is to be told of an event; nil: nobody.
+func (p *Poller) told(e *syscall.EpollEvent) Waiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.waits[e.Fd-1]
+	if w == nil || w.generation != e.Pad || !p.end(w) {
+		return nil
+	}
+	return w.w
+}
