@@ -30,7 +30,6 @@ type conn struct {
 	begun    time.Time // when it was accepted
 	place    *place    // among those that are not admitted; given back when it is
 	memory   share     // of the memory for large CONNECTs
-	stays    bool      // on the goroutine that serves it
 	rest     rest
 	log      *slog.Logger
 	reader   *packet.Reader
@@ -92,7 +91,7 @@ func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, 
 	return c
 }
 
-// serve runs a connection to its end, on other goroutines too, unless it stays; see rest.
+// serve runs a connection to its end, on other goroutines too; see rest.
 func (c *conn) serve(ctx context.Context) {
 	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
 	err := c.guard(func() error { return c.handshake(ctx) })
@@ -183,6 +182,9 @@ func (c *conn) readPacket() (packet.Packet, error) {
 func (c *conn) deadline() error {
 	if c.keepAlive == 0 {
 		return nil
+	}
+	if until := c.rest.until.Swap(0); until != 0 { // a rest is over, and the packet is to come in the time that began with it
+		return c.nc.SetReadDeadline(time.Unix(0, until))
 	}
 	return c.nc.SetReadDeadline(time.Now().Add(c.keepAlive + c.keepAlive/2))
 }

@@ -99,8 +99,8 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	case *tls.Conn:
 		req.PeerCertificates = t.ConnectionState().PeerCertificates
 	case *wsConn:
-		if t.tls != nil {
-			req.PeerCertificates = t.tls.PeerCertificates
+		if state := t.tlsState(); state != nil {
+			req.PeerCertificates = state.PeerCertificates
 		}
 	}
 	if err := c.keptOut(cn.Username); err != nil {

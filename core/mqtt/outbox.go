@@ -180,15 +180,19 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 		o.append(last)
 	}
 	_, half := o.nc.(halfCloser)
-	o.lingers = half && (o.flushing || o.buf != nil && len(*o.buf) > 0)
+	_, shakes := o.nc.(handShaker)
+	writes := o.flushing || o.buf != nil && len(*o.buf) > 0
+	o.lingers = shakes || half && writes
 	o.closing = true // before write, which may let go of mu
 	o.end()
 	o.write()
 	switch {
 	case o.flushing:
 		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
-	case !o.lingers: // else done has finished it
+	case !o.lingers:
 		_ = o.nc.Close()
+	case !writes: // else done has finished it
+		o.finish()
 	}
 }
 
@@ -202,8 +206,22 @@ func (o *outbox) closed() bool {
 // halfCloser is a connection that can end what it sends and still read.
 type halfCloser interface{ CloseWrite() error }
 
+// handShaker is a halfCloser whose protocol has a word for the end, which each side says.
+type handShaker interface {
+	halfCloser
+	shakesHands()
+}
+
 // finish ends the stream to the client when everything is written. o.mu is held.
 func (o *outbox) finish() {
+	if shaker, ok := o.nc.(handShaker); ok && o.lingers {
+		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
+		go func() { _ = shaker.CloseWrite() }() // the client may not read
+		if !o.drained {
+			_ = o.nc.SetReadDeadline(time.Unix(1, 0))
+		}
+		return
+	}
 	if half, ok := o.nc.(halfCloser); !ok || !o.lingers || half.CloseWrite() != nil {
 		_ = o.nc.Close()
 		return

@@ -49,7 +49,7 @@ func (c *conn) proceed(ctx context.Context, waits bool) {
 func (c *conn) idle(p packet.Packet) bool {
 	switch p.(type) {
 	case *packet.Subscribe, *packet.Unsubscribe, *packet.Pingreq:
-		return !c.stays && c.reader.Buffered() == 0
+		return c.reader.Buffered() == 0
 	}
 	return false
 }
@@ -87,6 +87,9 @@ func (c *conn) holdsInput() bool {
 		return true
 	}
 	holds := c.reader.Poll()
+	if w, ok := c.nc.(*wsConn); ok {
+		holds = w.holds() || holds
+	}
 	// Whoever closes may have moved the deadline meanwhile; whoever rests looks for that afterwards.
 	return c.nc.SetReadDeadline(time.Time{}) != nil || holds
 }

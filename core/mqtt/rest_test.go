@@ -1,14 +1,17 @@
 package mqtt_test
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"net/netip"
 	"runtime"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/pires/go-proxyproto"
 	"github.com/stretchr/testify/require"
 
@@ -36,7 +39,9 @@ func everyWay(t *testing.T) (n *mqtttest.Node, dials map[string]func() net.Conn)
 		c.MQTT.LeastRest = time.Second
 	}, listening(mqtt.Listener{Type: "tls", Address: "127.0.0.1:0", TLS: server},
 		mqtt.Listener{Type: "tcp", Address: "127.0.0.1:0", ProxyFrom: loopback},
-		mqtt.Listener{Type: "tls", Address: "127.0.0.1:0", TLS: server, ProxyFrom: loopback}))
+		mqtt.Listener{Type: "tls", Address: "127.0.0.1:0", TLS: server, ProxyFrom: loopback},
+		mqtt.Listener{Type: "ws", Address: "127.0.0.1:0", Path: "/mqtt"},
+		mqtt.Listener{Type: "wss", Address: "127.0.0.1:0", Path: "/mqtt", TLS: server}))
 	secure := func(nc net.Conn) net.Conn {
 		return tls.Client(nc, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.pool(), ServerName: "127.0.0.1"})
 	}
@@ -46,7 +51,15 @@ func everyWay(t *testing.T) (n *mqtttest.Node, dials map[string]func() net.Conn)
 		require.NoError(t, err)
 		return nc
 	}
+	web := func(url string) net.Conn {
+		page, _, err := dialWS(t, url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: &http.Transport{ //nolint:bodyclose // websocket does
+			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.pool()}}}})
+		require.NoError(t, err)
+		return websocket.NetConn(context.Background(), page, websocket.MessageBinary)
+	}
 	return n, map[string]func() net.Conn{
+		"ws":               func() net.Conn { return web("ws://" + n.Addr(3).String() + "/mqtt") },
+		"wss":              func() net.Conn { return web("wss://" + n.Addr(4).String() + "/mqtt") },
 		"tcp":              func() net.Conn { return dial(t, n.TCP()) },
 		"tls":              func() net.Conn { return secure(dial(t, n.Addr(0))) },
 		"tcp behind PROXY": func() net.Conn { return proxied(n.Addr(1)) },

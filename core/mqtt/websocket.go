@@ -1,16 +1,21 @@
 package mqtt
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
 )
 
 // subprotocols that clients may ask for; the text names the first [MQTT-6.0.0-3], older clients use the second.
@@ -76,36 +81,67 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 	if s.o.PageOrigins != nil {
 		origins = slices.Concat(origins, s.o.PageOrigins())
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: subprotocols, CompressionMode: websocket.CompressionDisabled,
-		OriginPatterns: origins, InsecureSkipVerify: slices.Contains(l.AllowedOrigins, "*")})
+	if err := checkOrigin(r, origins); err != nil {
+		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
+		s.log.Warn("WebSocket refused; if the page may connect, add its origin to the listener's allowed_origins", "listener", l.Address,
+			"remote", r.RemoteAddr, "origin", r.Header.Get("Origin"), "error", err)
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	u := ws.HTTPUpgrader{Timeout: s.o.ConnectTimeout, Protocol: func(name string) bool { return slices.Contains(subprotocols, name) }}
+	raw, rw, shaken, err := u.Upgrade(r, w)
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
-		if origin := r.Header.Get("Origin"); origin != "" {
-			s.log.Warn("WebSocket refused; if the page may connect, add its origin to the listener's allowed_origins", "listener", l.Address,
-				"remote", r.RemoteAddr, "origin", origin, "error", err)
-			return // Accept has answered
-		}
 		s.log.Debug("WebSocket handshake failed", "remote", r.RemoteAddr, "error", err)
+		if raw != nil {
+			_ = raw.Close()
+		}
 		return
 	}
-	if ws.Subprotocol() == "" {
+	pending, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is there cannot fail
+	nc := newWSConn(raw, bytes.Clone(pending))
+	if shaken.Protocol == "" {
 		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
-		_ = ws.Close(websocket.StatusProtocolError, "sub-protocol mqtt is required")
+		_ = nc.fail(ws.StatusProtocolError, errNoSubprotocol)
+		_ = nc.Close()
 		return
 	}
-	ws.SetReadLimit(-1) // packets are bounded, frames need not be
-	nc := &wsConn{Conn: websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), tls: r.TLS}
 	c := s.newConn(nc, l.Type, r.RemoteAddr, door.at, door.place)
 	if !s.add(c) {
-		_ = ws.Close(websocket.StatusGoingAway, "server is shutting down")
+		_ = nc.fail(ws.StatusGoingAway, errStopping)
+		_ = nc.Close()
 		return
 	}
-	c.stays = true // the HTTP server's goroutine ends with the connection
-	c.serve(s.ctx)
+	go c.serve(s.ctx) // what the HTTP server had for the connection ends here
 }
 
-// wsConn is a WebSocket as a stream of bytes, with the TLS state of the connection below it.
-type wsConn struct {
-	net.Conn
-	tls *tls.ConnectionState
+var (
+	errNoSubprotocol = errors.New("sub-protocol mqtt is required")
+	errStopping      = errors.New("server is shutting down")
+)
+
+// checkOrigin returns an error where a page of another host may not connect. Clients that are no browsers have no origin.
+func checkOrigin(r *http.Request, allowed []string) error {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(allowed, "*") {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil {
+		return fmt.Errorf("origin %q is malformed", origin)
+	}
+	host := strings.ToLower(u.Host)
+	if host != "" && host == strings.ToLower(r.Host) {
+		return nil
+	}
+	for _, pattern := range allowed {
+		of := host
+		if strings.Contains(pattern, "://") {
+			of = strings.ToLower(u.Scheme) + "://" + host
+		}
+		if ok, err := path.Match(strings.ToLower(pattern), of); ok && err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("origin %q may not connect", origin)
 }

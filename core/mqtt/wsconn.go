@@ -1,0 +1,275 @@
+package mqtt
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/gobwas/ws"
+)
+
+// wsConn is a WebSocket as a stream of bytes: the payloads of its binary frames. It has a buffer only while something was read and not
+// handed over, so that a connection can rest. One goroutine at a time may read, and one write.
+type wsConn struct {
+	net.Conn // the socket, or TLS
+
+	in    *bufio.Reader // nil while there is nothing to hold
+	state ws.State
+	left  int64 // of the payload of the data frame that is being read
+	mask  [4]byte
+	at    int   // where in the mask the payload goes on
+	ended error // what reading ended with
+
+	writing sync.Mutex // while a frame is being written
+	mu      sync.Mutex // guards what follows; taken last
+	// answer is a control frame that waits for the frame that is being written; a newer one replaces it.
+	answer []byte
+	closed bool // a close frame was sent, or waits in answer: nothing may follow it
+}
+
+var (
+	errTextFrame = errors.New("a WebSocket frame is not binary") // [MQTT-6.0.0-1]
+	errWSClosed  = errors.New("the WebSocket is closed for writing")
+
+	wsReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+)
+
+// newWSConn makes a wsConn; pending has come with the handshake already.
+func newWSConn(nc net.Conn, pending []byte) *wsConn {
+	w := &wsConn{Conn: nc, state: ws.StateServerSide}
+	if len(pending) > 0 { // it fits into the buffer, which the first read fills with it
+		w.in = takeReader(io.MultiReader(bytes.NewReader(pending), nc))
+	}
+	return w
+}
+
+func takeReader(src io.Reader) *bufio.Reader {
+	in := wsReaders.Get().(*bufio.Reader) //nolint:forcetypeassert // the pool holds nothing else
+	in.Reset(src)
+	return in
+}
+
+// NetConn is the connection below.
+func (w *wsConn) NetConn() net.Conn { return w.Conn }
+
+// tlsState is the state of TLS below; nil where there is none.
+func (w *wsConn) tlsState() *tls.ConnectionState {
+	t, ok := w.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	state := t.ConnectionState()
+	return &state
+}
+
+// holds reports whether something was read and not handed over. Where nothing was, the buffer is given back.
+func (w *wsConn) holds() bool {
+	if w.in == nil {
+		return false
+	}
+	if w.in.Buffered() > 0 {
+		return true
+	}
+	w.in.Reset(nil)
+	wsReaders.Put(w.in)
+	w.in = nil
+	return false
+}
+
+// Read implements net.Conn. A deadline that passes loses nothing.
+func (w *wsConn) Read(b []byte) (int, error) {
+	if w.ended != nil {
+		return 0, w.ended
+	}
+	if w.in == nil {
+		w.in = takeReader(w.Conn)
+	}
+	for w.left == 0 {
+		if err := w.next(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.in.Read(b[:min(int64(len(b)), w.left)])
+	ws.Cipher(b[:n], w.mask, w.at)
+	w.at = (w.at + n) % len(w.mask)
+	w.left -= int64(n)
+	return n, err
+}
+
+// next reads the header of a frame, and all of a control frame.
+func (w *wsConn) next() error {
+	head, err := w.in.Peek(ws.MinHeaderSize)
+	if err != nil {
+		return err
+	}
+	size := headerSize(head[1])
+	if head, err = w.in.Peek(size); err != nil {
+		return unexpectedEnd(err)
+	}
+	h, err := ws.ReadHeader(bytes.NewReader(head))
+	if err == nil {
+		err = ws.CheckHeader(h, w.state)
+	}
+	switch {
+	case err != nil:
+		return w.fail(ws.StatusProtocolError, err)
+	case h.OpCode.IsControl():
+		return w.control(h, size)
+	case h.OpCode == ws.OpText:
+		return w.fail(ws.StatusUnsupportedData, errTextFrame)
+	}
+	_, _ = w.in.Discard(size)
+	w.state = w.state.Clear(ws.StateFragmented)
+	if !h.Fin {
+		w.state = w.state.Set(ws.StateFragmented)
+	}
+	w.left, w.mask, w.at = h.Length, h.Mask, 0
+	return nil
+}
+
+// headerSize is the size of the header of a client's frame, by its second byte (RFC 6455, 5.2).
+func headerSize(second byte) int {
+	size := ws.MinHeaderSize
+	switch second & 0x7f {
+	case 126:
+		size += 2
+	case 127:
+		size += 8
+	}
+	if second&0x80 != 0 {
+		size += 4
+	}
+	return size
+}
+
+// control acts on a control frame. CheckHeader has bounded its length.
+func (w *wsConn) control(h ws.Header, size int) error {
+	frame, err := w.in.Peek(size + int(h.Length))
+	if err != nil {
+		return unexpectedEnd(err)
+	}
+	payload := bytes.Clone(frame[size:])
+	_, _ = w.in.Discard(len(frame))
+	ws.Cipher(payload, h.Mask, 0)
+	switch h.OpCode {
+	case ws.OpPing:
+		return w.send(ws.NewPongFrame(payload))
+	case ws.OpClose:
+		return w.closedByClient(payload)
+	}
+	return nil
+}
+
+// closedByClient answers a close frame with its own code (RFC 6455, 5.5.1).
+func (w *wsConn) closedByClient(payload []byte) error {
+	if len(payload) > 0 {
+		code, reason := ws.ParseCloseFrameData(payload)
+		if err := ws.CheckCloseFrameData(code, reason); err != nil {
+			return w.fail(ws.StatusProtocolError, err)
+		}
+		payload = payload[:2]
+	}
+	w.ended = io.EOF
+	_ = w.send(ws.NewCloseFrame(payload))
+	return w.ended
+}
+
+// fail ends the WebSocket, and tells the client why.
+func (w *wsConn) fail(code ws.StatusCode, err error) error {
+	w.ended = err
+	_ = w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(code, err.Error())))
+	return err
+}
+
+// unexpectedEnd turns the end of the stream within a frame into io.ErrUnexpectedEOF.
+func unexpectedEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// Write implements net.Conn. All of b goes in one frame.
+func (w *wsConn) Write(b []byte) (int, error) {
+	err := w.writeFrame(b)
+	if also := w.writeAnswers(); err == nil {
+		err = also
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (w *wsConn) writeFrame(b []byte) error {
+	w.writing.Lock()
+	defer w.writing.Unlock()
+	w.mu.Lock()
+	closed := w.closed
+	w.mu.Unlock()
+	if closed {
+		return errWSClosed
+	}
+	buf := buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer recycle(buf)
+	head := bytes.NewBuffer((*buf)[:0])
+	_ = ws.WriteHeader(head, ws.Header{Fin: true, OpCode: ws.OpBinary, Length: int64(len(b))}) // to memory
+	*buf = append(head.Bytes(), b...)
+	_, err := w.Conn.Write(*buf)
+	return err
+}
+
+// send writes a control frame, at once or after the frame that is being written.
+func (w *wsConn) send(f ws.Frame) error {
+	b, err := ws.CompileFrame(f)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return nil
+	}
+	w.closed = f.Header.OpCode == ws.OpClose
+	w.answer = b
+	w.mu.Unlock()
+	return w.writeAnswers()
+}
+
+// writeAnswers writes the control frame that waits, unless a frame is being written: whoever writes that calls it afterwards.
+func (w *wsConn) writeAnswers() error {
+	for w.waits() && w.writing.TryLock() {
+		w.mu.Lock()
+		b := w.answer
+		w.answer = nil
+		w.mu.Unlock()
+		var err error
+		if b != nil { // else another goroutine has written it meanwhile
+			_, err = w.Conn.Write(b)
+		}
+		w.writing.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waits reports whether a control frame waits to be written.
+func (w *wsConn) waits() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.answer != nil
+}
+
+// CloseWrite begins the closing handshake (RFC 6455, 7.1.2): the client answers, and closes.
+func (w *wsConn) CloseWrite() error {
+	return w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+}
+
+// shakesHands marks connections at whose end the client's side is waited for, also where nothing was left to write.
+func (w *wsConn) shakesHands() {}
