@@ -23,7 +23,7 @@ func memoryInUse() uint64 {
 	return m.HeapAlloc + m.StackInuse
 }
 
-func TestAnIdleSubscriberCostsUnder12KiB(t *testing.T) {
+func TestAnIdleSubscriberCostsUnder8KiB(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector takes memory of its own")
 	}
@@ -49,10 +49,11 @@ func TestAnIdleSubscriberCostsUnder12KiB(t *testing.T) {
 	for i := range held {
 		held[i] = subscriber(i)
 	}
+	resting(t, n, count+1)
 	// The test's own ends are in the same process: a file descriptor and a net.TCPConn each, without a goroutine.
 	each := float64(memoryInUse()-before) / count
 	t.Logf("%.0f bytes each, both ends", each)
-	require.Less(t, each, 12.0*1024)
+	require.Less(t, each, 8.0*1024)
 	runtime.KeepAlive(held)
 }
 
