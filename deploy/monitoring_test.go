@@ -52,7 +52,7 @@ func checkExpr(t *testing.T, known map[string][2]string, expr string, labels ...
 		if m[0] == "counter" {
 			require.Regexp(t, `(rate|increase)\(`+name+`\b`, expr, "a counter by itself says little")
 		}
-		for _, label := range strings.Split(m[1], ",") {
+		for label := range strings.SplitSeq(m[1], ",") {
 			has = append(has, strings.Trim(label, " `"))
 		}
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,13 +63,13 @@ func sums(registry prometheus.Gatherer) map[string]float64 {
 			v := m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			name := f.GetName()
 			out[name] += v
-			labels := ""
+			var labels []string
 			for _, l := range m.GetLabel() {
 				out[name+"{"+l.GetValue()+"}"] += v
-				labels += "," + l.GetValue()
+				labels = append(labels, l.GetValue())
 			}
-			if len(m.GetLabel()) == 2 {
-				out[name+"{"+labels[1:]+"}"] += v
+			if len(labels) == 2 {
+				out[name+"{"+strings.Join(labels, ",")+"}"] += v
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -39,7 +38,11 @@ func (c *conn) traced(what string, p packet.Packet) {
 	case *packet.Ack:
 		e.PacketID, code = p.PacketID, p.Code
 	case *packet.Suback:
-		e.PacketID, e.Reason = p.PacketID, fmt.Sprint(p.Codes)
+		codes := make([]string, len(p.Codes))
+		for i, c := range p.Codes {
+			codes[i] = c.String()
+		}
+		e.PacketID, e.Reason = p.PacketID, strings.Join(codes, ", ")
 	case *packet.Connack:
 		code = p.Code
 	case *packet.Disconnect:
