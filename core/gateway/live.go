@@ -48,10 +48,12 @@ func bounds(c *config.Config) mqtt.Bounds {
 	return mqtt.Bounds{MaxConnections: c.MQTT.MaxConnections, MaxPending: c.Limits.Node.Unauthenticated,
 		MaxPendingOfListener: c.Limits.Listener.Unauthenticated, MaxPendingOfAddress: address.Unauthenticated,
 		BoundLoopback: address.Loopback, ConnectMemory: int64(c.Limits.Node.ConnectMemory), ClientInbound: int64(client.InboundMemory),
-		Client:       rates(client.ConnectRate, client.MessageRate, client.SubscribeRate, client.ByteRate, client.OutboundByteRate),
-		Identity:     rates(identity.ConnectRate, identity.MessageRate, identity.SubscribeRate, identity.ByteRate, identity.OutboundByteRate),
-		Address:      rates(address.ConnectRate, address.MessageRate, address.SubscribeRate, address.ByteRate, address.OutboundByteRate),
-		Listener:     rates(listener.ConnectRate, listener.MessageRate, listener.SubscribeRate, listener.ByteRate, listener.OutboundByteRate),
+		Client: rates(client.ConnectRate, client.MessageRate, client.SubscribeRate, client.ByteRate, client.OutboundByteRate),
+		Identity: rates(identity.ConnectRate, identity.MessageRate, identity.SubscribeRate, identity.ByteRate,
+			identity.OutboundByteRate),
+		Address: rates(address.ConnectRate, address.MessageRate, address.SubscribeRate, address.ByteRate, address.OutboundByteRate),
+		Listener: rates(listener.ConnectRate, listener.MessageRate, listener.SubscribeRate, listener.ByteRate,
+			listener.OutboundByteRate),
 		Node:         rates(node.ConnectRate, node.MessageRate, node.SubscribeRate, node.ByteRate, node.OutboundByteRate),
 		FailedLogins: address.FailedLogins, Flaps: client.Flaps}
 }
