@@ -71,7 +71,8 @@ type filterRecord struct {
 
 func newFilters(m *Meta) *filters {
 	return &filters{m: m, trie: topic.NewTrie[string](), byFirst: map[string]map[string]*filter{},
-		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}, asking: map[string]int{}, claims: map[string]func(){}}
+		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}, asking: map[string]int{},
+		claims: map[string]func(){}}
 }
 
 func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
