@@ -130,7 +130,7 @@ type MQTT struct {
 	MaxConnections int `yaml:"max_connections"`
 	// Levels that a topic name or filter may have; 1 to 65535. A PUBLISH or will with more is refused with reason code 0x90, a filter with 0x8F; 3.1.1 clients are disconnected, or get 0x80.
 	MaxTopicLevels int `yaml:"max_topic_levels"`
-	// How often clients that subscribe to `$SYS/#` are told how this node is, by mosquitto's names, a duration of 1s to 1h; 0: there is no `$SYS`. Nobody can publish there, whatever this says.
+	// How often clients that subscribe to `$SYS/#` are told how this node is, by mosquitto's names, a duration of 1s to 1h; 0: there is no `$SYS`. Nobody can publish below `$SYS/broker`, whatever this says.
 	SysInterval time.Duration `yaml:"sys_interval"`
 	// Whose a session is: `identity` (the client that was admitted as the same user; another one is refused with 0x85, or 0x02 in 3.1.1, while the session lives) or `client_id` (whoever has the client id, for those who change user names).
 	SessionOwner string `yaml:"session_owner"`

@@ -13,7 +13,6 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/store"
-	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // backend answers the admin API.
@@ -42,9 +41,6 @@ func (b *backend) Topics(ctx context.Context) ([]admin.Topic, error) {
 func (b *backend) CreateTopic(ctx context.Context, name string, queues int) (admin.Topic, error) {
 	if strings.ContainsAny(name, "/+#") || name == "" {
 		return admin.Topic{}, fmt.Errorf("%w: a first-level topic is the text before the first \"/\" of an MQTT topic, not %q", admin.ErrInvalid, name)
-	}
-	if topic.IsSys(name) {
-		return admin.Topic{}, fmt.Errorf("%w: %s is the gateway's own", admin.ErrInvalid, topic.Sys)
 	}
 	if err := b.g.store.ValidTopic(name); err != nil {
 		return admin.Topic{}, fmt.Errorf("%w: %w", admin.ErrInvalid, err)

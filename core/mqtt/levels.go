@@ -12,7 +12,7 @@ import (
 const maxTopicLevels = 128
 
 // errSys: what the gateway says of itself is nobody else's to say.
-var errSys = errors.New("topics below $SYS are the gateway's own")
+var errSys = errors.New("topics below $SYS/broker are the gateway's own")
 
 // validateName refuses what is no topic name, and names of more levels than the server takes. What names cost, in tries and on the way
 // through them, grows with their levels.
@@ -20,7 +20,7 @@ func (s *Server) validateName(name string) error {
 	if err := topic.ValidateName(name); err != nil {
 		return err
 	}
-	if topic.IsSys(name) {
+	if topic.IsOwn(name) {
 		return errSys
 	}
 	return s.levels(name)

@@ -43,7 +43,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			codes[i] = packet.TopicFilterInvalid
 		case shared && f.NoLocal: // [MQTT-3.8.3-4]
 			return c.fail(packet.ProtocolError, "a shared subscription with the no local option")
-		case topic.IsSys(inner) && c.sysRefusal(shared) != packet.Success:
+		case topic.IsOwn(inner) && c.sysRefusal(shared) != packet.Success:
 			codes[i] = c.sysRefusal(shared)
 		default:
 			list = append(list, session.Subscription{Subscription: f, ID: id})
@@ -63,13 +63,16 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			codes[index[j]] = packet.UnspecifiedError
 		case !allowed[j]:
 			codes[index[j]] = packet.NotAuthorized
-		case topic.IsSys(s.Filter):
-			var show bool
-			if codes[index[j]], show = c.grantSys(s); show {
+		case topic.MatchesOwn(s.Filter) && c.sysRefusal(false) == packet.Success:
+			code, show := c.grantSys(s)
+			if show {
 				if sys == nil {
 					sys = make(map[string]uint32)
 				}
 				sys[s.Filter] = s.ID
+			}
+			if codes[index[j]] = code; !topic.IsOwn(s.Filter) && !code.Failed() { // other topics below $SYS may match as well
+				granted, at = append(granted, s), append(at, index[j])
 			}
 		default:
 			granted, at = append(granted, s), append(at, index[j])
@@ -80,6 +83,9 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 		var result []packet.Code
 		result, after = c.session.Subscribe(ctx, granted)
 		for j, code := range result {
+			if code == packet.TopicFilterInvalid && topic.MatchesOwn(granted[j].Filter) && c.readsSys(granted[j].Filter) {
+				code = packet.Success // nobody else has a topic below $SYS
+			}
 			codes[at[j]] = code
 		}
 		c.rights.goodUntil(until, c.srv.o.ReviewLeast)
@@ -104,7 +110,7 @@ func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
 	}
 	codes := c.session.Unsubscribe(ctx, p.Filters)
 	for i, filter := range p.Filters {
-		if topic.IsSys(filter) && c.dropSys(filter) {
+		if topic.MatchesOwn(filter) && c.dropSys(filter) {
 			codes[i] = packet.Success
 		}
 	}

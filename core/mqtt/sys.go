@@ -12,9 +12,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// The topics below $SYS tell clients how the node is, by the names that mosquitto has. They are never stored: who subscribes is sent the
-// values that there are, and then at each interval those that have changed, at QoS 0, while the connection lasts and the client's rules
-// allow it. Nobody publishes there.
+// The topics below $SYS/broker tell clients how the node is, by the names that mosquitto has. They are never stored: who subscribes is sent
+// the values that there are, and then at each interval those that have changed, at QoS 0, while the connection lasts and the client's rules
+// allow it. Nobody publishes there. A filter that matches other topics below $SYS as well is a subscription like others, too.
 
 // SysValue is the value of a topic below $SYS.
 type SysValue struct{ Topic, Payload string }
@@ -86,6 +86,15 @@ func (c *conn) grantSys(s session.Subscription) (code packet.Code, show bool) {
 	}
 	filters[s.Filter] = s.ID
 	return packet.Success, s.RetainHandling == 0 || s.RetainHandling == 1 && !had
+}
+
+// readsSys reports whether the client has a filter below $SYS.
+func (c *conn) readsSys(filter string) bool {
+	r := &c.srv.sys
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, reads := r.of[c][filter]
+	return reads
 }
 
 // dropSys ends a subscription below $SYS; false: there is none.

@@ -70,7 +70,7 @@ func TestSysIsReadByThoseWithTheRightAndAsLongAsTheyHaveIt(t *testing.T) {
 	}
 	require.Equal(t, packet.NotAuthorized, ask("$SYS/#"))
 	allowed.Store(true)
-	require.Equal(t, packet.SharedSubscriptionsNotSupported, ask("$share/g/$SYS/#"))
+	require.Equal(t, packet.SharedSubscriptionsNotSupported, ask("$share/g/$SYS/broker/#"))
 	require.Equal(t, packet.Success, ask("$SYS/broker/clients"))
 	c.ExpectPublish("$SYS/broker/clients", "1")
 	allowed.Store(false)
@@ -86,13 +86,35 @@ func TestNobodyPublishesToSys(t *testing.T) {
 	c := n.Connect(packet.V5, "c")
 	c.Send(&packet.Publish{Topic: "$SYS/broker/version", QoS: 1, PacketID: 1, Payload: []byte("mine")})
 	c.ExpectAck(packet.PUBACK, 1, packet.TopicNameInvalid)
-	require.Equal(t, packet.TopicFilterInvalid, c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "$SYS/#"}}})[0],
+	require.Equal(t, packet.TopicFilterInvalid, c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "$SYS/broker/#"}}})[0],
 		"it is switched off here")
 	old := n.Connect(packet.V311, "old")
-	old.Send(&packet.Publish{Topic: "$SYS/x", QoS: 1, PacketID: 1})
+	old.Send(&packet.Publish{Topic: "$SYS/broker", QoS: 1, PacketID: 1})
 	old.ExpectClosed()
 	require.Equal(t, packet.TopicNameInvalid, n.Dial(packet.V5).TryConnect("willed", func(c *packet.Connect) {
-		c.Will = &packet.Will{Topic: "$SYS/x"}
+		c.Will = &packet.Will{Topic: "$SYS/broker/x"}
 	}).Code)
 	c.Publish(1, "$SYSTEM/x", "another first level")
+}
+
+func TestOtherTopicsBelowSysAreTopicsLikeOthers(t *testing.T) {
+	t.Parallel()
+	var allowed atomic.Bool
+	allowed.Store(true)
+	node, _ := sysNode(t, &allowed)
+	for name, n := range map[string]*mqtttest.Node{"with $SYS": node, "without": mqtttest.Start(t)} {
+		c, all := n.Connect(packet.V5, "c"), n.Connect(packet.V311, "all")
+		all.Subscribe(1, "#", "+/test")
+		c.Subscribe(1, "$SYS/#", "$SYS/brokers/+")
+		for len(c.Ping()) > 0 { // the values that there are
+		}
+		c.Publish(1, "$SYS/test", "1")
+		until(c, "1")
+		c.Publish(1, "$SYS/brokers/1", "2")
+		until(c, "2")
+		require.Empty(t, all.Ping(), name) // [MQTT-4.7.2-1]
+		c.Unsubscribe("$SYS/#")
+		c.Publish(1, "$SYS/test", "3")
+		require.Empty(t, c.Ping(), name)
+	}
 }

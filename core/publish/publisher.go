@@ -83,8 +83,8 @@ func Refused(err error) bool {
 // dispatch returns the store's topic and the dispatch set of a message of a client.
 func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Message) (string, []string, error) {
 	name := m.Topic
-	if topic.IsSys(name) {
-		return "", nil, fmt.Errorf("%w: topics below %s are the gateway's own", store.ErrInvalidTopic, topic.Sys)
+	if topic.IsOwn(name) {
+		return "", nil, fmt.Errorf("%w: topics below $SYS/broker are the gateway's own", store.ErrInvalidTopic)
 	}
 	physical, err := p.o.Catalog.Physical(ctx, name)
 	if err != nil {

@@ -63,13 +63,24 @@ func First(nameOrFilter string) string {
 	return first
 }
 
-// Sys is the first-level topic of what the gateway says of itself.
-const Sys = "$SYS"
+// sysLevel and ownLevels begin what the gateway says of itself, by the names that mosquitto has. Other topics below $SYS are topics like
+// others.
+const (
+	sysLevel  = "$SYS"
+	ownLevels = sysLevel + "/broker"
+)
 
-// IsSys reports whether a name or filter is $SYS or below it.
-func IsSys(nameOrFilter string) bool {
-	rest, ok := strings.CutPrefix(nameOrFilter, Sys)
+// IsOwn reports whether a name or filter is $SYS/broker or below it, where nobody but the gateway speaks.
+func IsOwn(nameOrFilter string) bool {
+	rest, ok := strings.CutPrefix(nameOrFilter, ownLevels)
 	return ok && (rest == "" || rest[0] == '/')
+}
+
+// MatchesOwn reports whether a filter can match names of IsOwn.
+func MatchesOwn(filter string) bool {
+	rest, ok := strings.CutPrefix(filter, sysLevel+"/")
+	second, _, _ := strings.Cut(rest, "/")
+	return ok && (second == "#" || second == "+" || IsOwn(filter))
 }
 
 // IsWildcard reports whether a filter contains a wildcard.
