@@ -161,6 +161,9 @@ func (c *Cluster) end(cl *Claim, err error) {
 		return
 	}
 	cl.over = true
+	if c.stale(time.Now()) {
+		cl.fate.CompareAndSwap(kept, missed) // nobody can tell it any more that its client was taken meanwhile
+	}
 	if err != nil {
 		cl.resolve(err)
 	}

@@ -40,7 +40,7 @@ type sameness struct {
 // repeats reports whether the message is told again where it is not answered, and what makes it the same then.
 func (m *message) repeats() (sameness, bool) {
 	switch m.Kind {
-	case kindClaim, kindWait, kindYield, kindCall, kindPing, kindPong:
+	case kindClaim, kindWait, kindYield, kindCall, kindPing, kindPong, kindWoke:
 		return sameness{m.Kind, m.Client, m.Claim, m.From, m.Silent, m.Fresh, m.Hops, m.Call}, true
 	}
 	return sameness{}, false

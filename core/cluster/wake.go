@@ -11,7 +11,8 @@ import (
 
 // waking is this node's return after it was fenced.
 type waking struct {
-	call int64
+	call  int64
+	asked time.Time // last
 	// missing are the nodes that have not answered, and when the question to each was stored; zero: it was not yet.
 	missing map[string]time.Time
 }
@@ -55,12 +56,22 @@ func (c *Cluster) askTaken() {
 	w := &waking{call: c.calls, missing: map[string]time.Time{}}
 	c.waking = w
 	for id, p := range c.peers {
-		if p.heard.IsZero() {
+		if !p.heard.IsZero() {
+			w.missing[id] = time.Time{}
+		}
+	}
+	w.ask(c)
+}
+
+// ask asks those whose letter is not stored yet: their boxes may have been full. Called with Cluster.mu held.
+func (w *waking) ask(c *Cluster) {
+	w.asked = time.Now()
+	for id, stored := range w.missing {
+		if !stored.IsZero() {
 			continue
 		}
-		w.missing[id] = time.Time{}
 		c.postWith(id, message{Kind: kindWoke, Call: w.call}, func() {
-			if _, waits := w.missing[id]; waits {
+			if stored, waits := w.missing[id]; waits && stored.IsZero() {
 				w.missing[id] = time.Now()
 			}
 		})
@@ -136,8 +147,11 @@ func (c *Cluster) awake() {
 			delete(w.missing, id) // it has stopped, or is of a release that does not know the question
 		}
 	}
-	if len(w.missing) == 0 {
+	switch {
+	case len(w.missing) == 0:
 		c.refreshed(c.readTo)
+	case now.Sub(w.asked) >= repeatAfter:
+		w.ask(c)
 	}
 }
 

@@ -74,6 +74,19 @@ func TestAClaimSaysHowItWasLost(t *testing.T) {
 		require.True(t, sleeps.Lost())
 		require.True(t, sleeps.Missed())
 		require.False(t, (*Claim)(nil).Lost())
+
+		w.eventually("its sessions go on", func() bool { return !a.Fenced() })
+		require.NoError(t, a.connect("ends", durable))
+		ends := held("ends")
+		ends.Release()
+		require.False(t, ends.Lost())
+		require.NoError(t, a.connect("ends late", durable))
+		late := held("ends late")
+		a.pause(true)
+		time.Sleep(a.o.Lease)
+		late.Release()
+		require.True(t, late.Missed(), "nobody can tell it any more that its client was taken")
+		a.pause(false)
 	})
 }
 

@@ -48,6 +48,7 @@ func (b *backend) Backup(ctx context.Context) (admin.Backup, error) {
 		return admin.Backup{}, fmt.Errorf("a backup of this moment: %w", err)
 	}
 	out := admin.Backup{Directory: dir}
+	ctx = context.WithoutCancel(ctx) // a copy that its caller does not wait for is no half of one
 	out.Keys, err = b.backupInto(ctx, dir, st)
 	if err != nil {
 		return admin.Backup{}, errors.Join(err, os.RemoveAll(dir))

@@ -344,6 +344,9 @@ func (g *Gateway) healthy() error {
 	for _, p := range g.notStaged() {
 		errs = append(errs, p.Healthy())
 	}
+	if g.cluster.Fenced() {
+		errs = append(errs, errors.New("this node cannot read its inbox in the store, so its sessions are held"))
+	}
 	return errors.Join(errs...)
 }
 

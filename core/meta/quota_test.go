@@ -153,6 +153,20 @@ func TestAClientRetainsNoMoreThanItsShare(t *testing.T) {
 	})
 }
 
+func TestAValueOfAnEarlierReleaseMakesRoomForItsClientsNext(t *testing.T) {
+	eachOf100(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := counted(t, b, "one")
+		for i := range 10 {
+			require.NoError(t, m.SetRetained(ctx, of(value(fmt.Sprintf("t/%d", i), "x", int64(100+i)), Owner{}, "c")), "whose it was is not known")
+		}
+		for i := range 10 {
+			require.NoError(t, m.SetRetained(ctx, of(value(fmt.Sprintf("t/%d", i), "y", int64(200+i)), user("u"), "c")))
+		}
+		require.ErrorIs(t, m.SetRetained(ctx, of(value("t/10", "x", 300), user("u"), "c")), ErrLimit)
+	})
+}
+
 func TestRetainedMemoryIsSharedOutToIdentitiesAndClients(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		ctx := context.Background()

@@ -86,12 +86,13 @@ func (r *retained) take(v *Retained) (end func(), err error) {
 	}, nil
 }
 
-// takeKey makes room for a value in the quotas, and returns what ends that. A topic's next value needs room where it is another one's.
+// takeKey makes room for a value in the quotas, and returns what ends that. A topic's next value needs room where it is another one's; values of
+// earlier releases have no mark.
 func (r *retained) takeKey(v *Retained) (give func(), err error) {
 	mark, client := v.Message.Identity, v.Message.Publisher
 	more := amount{1, v.recordBytes(), v.cost()}
 	r.mu.RLock()
-	if have := r.index.get(v.Message.Topic); have != nil && have.mark == mark && have.Message.Publisher == client {
+	if have := r.index.get(v.Message.Topic); have != nil && have.Message.Publisher == client && (have.mark == mark || have.mark == "") {
 		grows := max(0, v.cost()-have.cost())
 		more = amount{0, grows, grows}
 	}

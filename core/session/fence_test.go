@@ -135,3 +135,36 @@ func TestAFencedNodeThatKeptItsClientGoesOnWithWhatWaited(t *testing.T) {
 		require.False(t, c.isClosed())
 	})
 }
+
+// TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere lets clients leave a node that is deaf: one comes to another node, one to none.
+func TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var deaf *deafStore
+		names := []string{"a", "b"}
+		a := startNode(t, func(n *node) {
+			n.id, n.named = "a", names
+			n.wrap = func(s store.Store) store.Store { deaf = newDeafStore(s); return deaf }
+		})
+		b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
+		a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+		watch := b.connect("watch")
+		watch.subscribe(1, "wills/#")
+		left := []*client{a.connect("moves", durable, will("1", 0)), a.connect("stays away", durable, will("2", 0)),
+			a.connect("moves, clean", will("3", 0)), a.connect("stays away, clean", will("4", 0))}
+		deaf.hears(false)
+		a.eventually("the node is fenced", a.o.Cluster.Fenced)
+		for _, c := range left {
+			c.drop()
+		}
+		b.connect("moves", durable)
+		b.connect("moves, clean")
+		time.Sleep(time.Minute)
+		require.Zero(t, watch.waiting())
+		deaf.hears(true)
+		a.eventually("the node goes on", func() bool { return !a.o.Cluster.Fenced() })
+		one, two := watch.next(), watch.next()
+		require.ElementsMatch(t, []string{"2", "4"}, []string{string(one.Payload), string(two.Payload)})
+		time.Sleep(time.Minute)
+		require.Zero(t, watch.waiting())
+	})
+}

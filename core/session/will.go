@@ -9,6 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // saveWill records the will of the connection that is being attached, or removes the one that an earlier connection left.
@@ -51,12 +52,27 @@ func (m *Manager) dropWill(ctx context.Context, id string) {
 func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	delay := min(w.Delay, expiry)
 	if delay <= 0 {
-		m.run(func() { m.publishWill(id, w) })
+		m.run(func() { m.publishDue(id, w) })
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wills[id] = &delayedWill{will: w, timer: m.willTimer(id, w, delay)}
+}
+
+// publishDue publishes a will that is due at once. Where the node is fenced, the client may be at another node, and came there because this
+// one did not answer; that is known once the node goes on.
+func (m *Manager) publishDue(id string, w *Will) {
+	if !m.o.Cluster.Fenced() {
+		m.publishWill(id, w)
+		return
+	}
+	for m.o.Cluster.Fenced() {
+		if wait.For(m.ctx, heldLook) != nil {
+			return // the node stops; its will is another node's to publish
+		}
+	}
+	m.publishDelayed(id, w)
 }
 
 // willMoves holds back the will of a client that this node has sent to another one. It is due where the client gets to none.
