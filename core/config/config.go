@@ -170,7 +170,7 @@ type ClientLimits struct {
 	SubscribeRate int `yaml:"subscribe_rate"`
 	// Bytes of messages that a client is sent a second, what it missed while it was away included; 0 is no limit. The rest waits in the store.
 	OutboundByteRate Size `yaml:"outbound_byte_rate"`
-	// Connections of a client that may end within 10s of their beginning, within five minutes, also because it was taken over, before it is banned: for a minute, then for twice as long each time, an hour at the most. Only the client id of that user is banned, and refused with reason code 0x8A, or 0x05 in 3.1.1. 0 is no limit.
+	// Connections of a client that may end within 10s of their beginning, within five minutes, also because it was taken over, before it is banned: for a minute, then for twice as long each time, an hour at the most. Only the client id of that user at that address is banned, and refused with reason code 0x8A, or 0x05 in 3.1.1; loopback with `limits.address.loopback` only. 0 is no limit.
 	Flaps int `yaml:"flaps"`
 	// Subscriptions of a client. A filter that would be one more is refused with reason code 0x97.
 	Subscriptions int `yaml:"subscriptions"`

@@ -28,12 +28,14 @@ const (
 	ByFlapping = "flapping"
 )
 
-// FlappingName is the Name of a Ban of the kind ByFlapping. Other users of the client id are not meant.
-func FlappingName(user, client string) string {
-	if name := user + "/" + client; len(name) <= longestName {
+// FlappingName is the Name of a Ban of the kind ByFlapping. Other users of the client id, and who uses it from another address, are not
+// meant.
+func FlappingName(user, client, address string) string {
+	name := user + "/" + client + "@" + address
+	if len(name) <= longestName {
 		return name
 	}
-	sum := sha256.Sum256([]byte(user + "/" + client))
+	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:])
 }
 

@@ -123,8 +123,9 @@ func (l *ledger) listing() (end func(sessions *tally)) {
 	}
 }
 
-// takeWill makes room for a client's will, where the backend has a limit. What is not written after all is put right by the next census.
-func (l *ledger) takeWill(client, mark string, a amount) error {
+// takeWill makes room for a client's will, where the backend has a limit. What is not written after all is put right by the next census. The
+// share of an identity bounds the wills of sessions that end with their connection; others go with a session, which it has bounded.
+func (l *ledger) takeWill(client, mark string, kept bool, a amount) error {
 	if !l.limited() {
 		return nil
 	}
@@ -132,7 +133,11 @@ func (l *ledger) takeWill(client, mark string, a amount) error {
 	defer l.mu.Unlock()
 	before, t := l.wills[client], l.tally[countWills]
 	t.add(before.mark, before.a.minus())
-	if err := l.room(countWills, mark, "", a); err != nil {
+	whose := mark
+	if kept {
+		whose = ""
+	}
+	if err := l.room(countWills, whose, "", a); err != nil {
 		t.add(before.mark, before.a)
 		return err
 	}

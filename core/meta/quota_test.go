@@ -92,6 +92,18 @@ func TestAnIdentityHasItsShareOfTheBackendAndOthersTheRest(t *testing.T) {
 	})
 }
 
+func TestTheShareOfAnIdentityKeepsNobodyFromASessionThatIsThere(t *testing.T) {
+	eachOf100(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := counted(t, b, "one")
+		fill(t, b, m, user("fleet"), 50)
+		w := &Will{ClientID: "fleet-1", Owner: user("fleet").Mark(), Message: value("w", "x", 1).Message}
+		require.ErrorIs(t, m.SaveWill(ctx, w), ErrLimit, "a session that ends with its connection")
+		w.SessionExpiry = time.Hour
+		require.NoError(t, m.SaveWill(ctx, w))
+	})
+}
+
 // of is a value that somebody has published.
 func of(v *Retained, owner Owner, client string) *Retained {
 	v.Message.Identity, v.Message.Publisher = owner.Mark(), client

@@ -57,7 +57,7 @@ func decodeWill(e *pluginv1.Entry, at stored) (*Will, error) {
 func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 	value := encode(&willRecord{header: header{recordVersion}, Node: w.Node, Epoch: w.Epoch, Message: toMessageRecord(w.Message),
 		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), By: w.By, Owner: w.Owner, DueAt: millis(w.DueAt)})
-	if err := m.ledger.takeWill(w.ClientID, w.Owner, sized(w.ClientID, value)); err != nil {
+	if err := m.ledger.takeWill(w.ClientID, w.Owner, w.SessionExpiry > 0, sized(w.ClientID, value)); err != nil {
 		return fmt.Errorf("record the will of client %q: %w", w.ClientID, err)
 	}
 	now, err := m.overwrite(ctx, NamespaceWills, w.ClientID, value)

@@ -245,7 +245,7 @@ func (c *conn) Room(bytes int) bool {
 	}
 	if wait > 0 {
 		c.srv.metrics.slowed.Inc()
-		time.AfterFunc(wait, c.out.writable)
+		time.AfterFunc(min(wait, longestPause), c.out.writable) // it asks again then, and the rate may be another one
 		return false
 	}
 	if !c.srv.outbound.Over() {

@@ -32,14 +32,16 @@ const (
 
 // party is somebody who is held to rates, in any number of connections.
 type party struct {
+	scope scope
+
 	connects, messages, bytes, filters, outbound *limits.Bucket
 
 	// conns are the connections that have it; guarded by rateTable.mu.
 	conns int
 }
 
-func newParty(r Rates) *party {
-	return &party{connects: limits.NewBucket(r.Connects), messages: limits.NewBucket(r.Messages), bytes: limits.NewBucket(r.Bytes),
+func newParty(of scope, r Rates) *party {
+	return &party{scope: of, connects: limits.NewBucket(r.Connects), messages: limits.NewBucket(r.Messages), bytes: limits.NewBucket(r.Bytes),
 		filters: limits.NewBucket(r.Filters), outbound: limits.NewBucket(r.Outbound)}
 }
 
@@ -102,7 +104,7 @@ func (t *rateTable) party(s scope, name string) *party {
 		if t.parties == nil {
 			t.parties = make(map[partyKey]*party)
 		}
-		p = newParty(t.of[s])
+		p = newParty(s, t.of[s])
 		t.parties[key] = p
 	}
 	return p

@@ -21,13 +21,18 @@ func (c *conn) pause(wait time.Duration) error {
 		return err
 	}
 	defer done()
-	select {
-	case <-ctx.Done():
-		return errEnded
-	case <-time.After(wait):
-		return c.again()
+	for held := c.parties.Load(); wait > 0 && c.parties.Load() == held; wait -= longestPause { // else it has other rates now
+		select {
+		case <-ctx.Done():
+			return errEnded
+		case <-time.After(min(wait, longestPause)):
+		}
 	}
+	return c.again()
 }
+
+// longestPause is how long a client that is over a rate waits before it is looked whether the rate is another one.
+const longestPause = time.Second
 
 // whileOpen returns a context that ends when the connection begins to close. The reader calls done when it does not wait any more.
 func (c *conn) whileOpen() (ctx context.Context, done func(), err error) {
@@ -113,9 +118,12 @@ func (c *conn) wait(d time.Duration) error {
 // long.
 func (c *conn) paced() error {
 	var wait time.Duration
-	held := c.heldTo()
-	for _, p := range held {
-		wait = max(wait, p.connects.Take(1))
+	var held []*party
+	for _, p := range c.heldTo() {
+		if p.scope == ofClient || p.scope == ofIdentity { // the others were asked when the connection was accepted
+			held = append(held, p)
+			wait = max(wait, p.connects.Take(1))
+		}
 	}
 	if wait > longestWait {
 		for _, p := range held {
@@ -166,10 +174,14 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 // flapTime is how soon a connection has to end that counts as flapping.
 const flapTime = 10 * time.Second
 
-// flapping is by what a client that connects all the time is banned: with who it was admitted as, so that nobody is kept out by others who
-// use the client id.
-func (c *conn) flapping() string {
-	return limits.FlappingName(ownerOf(c.admitted.Load()).Name, c.clientID)
+// flapping is by what a client that connects all the time is banned: with who it was admitted as and where it comes from, so that nobody is
+// kept out by others who use the client id. Loopback is not banned unless its limits apply.
+func (c *conn) flapping() (name string, counts bool) {
+	k := c.known.Load()
+	if k == nil || !k.source.IsValid() {
+		return "", false
+	}
+	return limits.FlappingName(ownerOf(c.admitted.Load()).Name, c.clientID, k.source.String()), true
 }
 
 // flapped notes that the connection of an admitted client is over, soon where it does so again and again.
@@ -182,7 +194,11 @@ func (c *conn) flapped() {
 		code == packet.ServerShuttingDown || code == packet.UseAnotherServer {
 		return
 	}
-	if ban, banned := c.srv.o.Bans.Failed(limits.ByFlapping, c.flapping(), allowed, "connects all the time"); banned {
+	name, counts := c.flapping()
+	if !counts {
+		return
+	}
+	if ban, banned := c.srv.o.Bans.Failed(limits.ByFlapping, name, allowed, "connects all the time"); banned {
 		c.log.Warn("client banned: it connects and is gone again all the time, or another one has its client id; see limits.client.flaps", "client",
 			c.clientID, "remote", c.remote, "until", ban.Until.Format(time.RFC3339))
 	}
@@ -190,7 +206,8 @@ func (c *conn) flapped() {
 
 // settled refuses a client that was authenticated and is banned because it flaps.
 func (c *conn) settled() error {
-	if _, banned := c.srv.o.Bans.Banned(limits.ByFlapping, c.flapping()); !banned {
+	name, counts := c.flapping()
+	if _, banned := c.srv.o.Bans.Banned(limits.ByFlapping, name); !counts || !banned {
 		return nil
 	}
 	c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()

@@ -87,7 +87,7 @@ func TestAClientThatFlapsIsBannedForItsUserOnly(t *testing.T) {
 	t.Parallel()
 	bans := limits.NewBans()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) {
-		c.Authority, c.MQTT.Bans, c.MQTT.Flaps = &mqtttest.Rules{Name: "rules"}, bans, 4
+		c.Authority, c.MQTT.Bans, c.MQTT.Flaps, c.MQTT.BoundLoopback = &mqtttest.Rules{Name: "rules"}, bans, 4, true
 	})
 	var last *mqtttest.Client
 	for range 3 {
@@ -101,7 +101,7 @@ func TestAClientThatFlapsIsBannedForItsUserOnly(t *testing.T) {
 	require.Equal(t, packet.Banned, n.Dial(packet.V5).TryConnect("c", ofUser("u")).Code)
 	n.Connect(packet.V5, "d", ofUser("u"))
 	c := n.Connect(packet.V5, "c", ofUser("another"))
-	require.True(t, bans.Remove(limits.ByFlapping, limits.FlappingName("u", "c")))
+	require.True(t, bans.Remove(limits.ByFlapping, limits.FlappingName("u", "c", "127.0.0.1/32")))
 	c.Disconnect()
 	n.Connect(packet.V5, "c", ofUser("u"))
 }

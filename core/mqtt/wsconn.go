@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -235,9 +236,15 @@ func (w *wsConn) send(f ws.Frame) error {
 		return nil
 	}
 	w.closed = f.Header.OpCode == ws.OpClose
+	closed := w.closed
 	w.answer = b
 	w.mu.Unlock()
-	return w.writeAnswers()
+	if closed {
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(lingerClose))
+		return w.writeAnswers()
+	}
+	go func() { _ = w.writeAnswers() }() // a client that does not read must not hold up the reader; at most one waits
+	return nil
 }
 
 // writeAnswers writes the control frame that waits, unless a frame is being written: whoever writes that calls it afterwards.

@@ -314,6 +314,11 @@ func (s *Session) openTailFeed(ctx context.Context, sub *subscription, open open
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.conn == nil { // detached meanwhile, and has given back all that it had
+		r.Close()
+		s.giveMemory(sub)
+		return errDetached
+	}
 	f.reader = r
 	sub.feeds = append(sub.feeds, f)
 	s.addSubscription(sub)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -186,6 +187,9 @@ func (m *Manager) publishWill(id string, w *Will) {
 	}
 	if err := m.o.Publisher.One(ctx, id, &out); err != nil {
 		m.log.Warn("publishing a will failed", "client", id, "topic", msg.Topic, "error", err)
+		if errors.Is(err, meta.ErrLimit) { // it was delivered, and is not retained
+			m.dropThisWill(ctx, id, msg)
+		}
 		return
 	}
 	m.metrics.wills.Inc()

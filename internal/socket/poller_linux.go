@@ -80,9 +80,14 @@ func (p *Poller) Arm(w *Wait, nc net.Conn, waiter Waiter) bool {
 	w.added = true
 	var failed error
 	if err := raw.Control(func(fd uintptr) {
-		_ = p.raw.Control(func(epoll uintptr) {
+		if err := p.raw.Control(func(epoll uintptr) {
 			failed = syscall.EpollCtl(int(epoll), operation, int(fd), &event)
-		})
+			if errors.Is(failed, syscall.ENOENT) { // it could not be added before
+				failed = syscall.EpollCtl(int(epoll), syscall.EPOLL_CTL_ADD, int(fd), &event)
+			}
+		}); err != nil {
+			failed = err
+		}
 	}); err != nil {
 		failed = err
 	}
