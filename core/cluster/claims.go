@@ -86,7 +86,7 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	}
 	c.claims[client] = cl
 	if c.alone() {
-		c.took(client)
+		c.took(client, c.o.NodeID)
 		cl.resolve(nil)
 		c.mu.Unlock()
 		return cl, nil
@@ -217,7 +217,7 @@ func (c *Cluster) repeat(now time.Time) {
 // grantAll ends the wait of all claims, because this node is alone now. Called with mu held.
 func (c *Cluster) grantAll() {
 	for cl := range c.pending {
-		c.took(cl.client)
+		c.took(cl.client, c.o.NodeID)
 		cl.resolve(nil)
 	}
 }

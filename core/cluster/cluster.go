@@ -107,9 +107,8 @@ type Cluster struct {
 	// acted are what is told and not acted on yet: each is closed when it is.
 	acted map[chan struct{}]struct{}
 
-	// taken are the clients that were given away since this node goes on without another one; nil: it goes on without nobody.
-	taken    map[string]struct{}
-	takenAll bool
+	// away: this node goes on without another one, or did a moment ago.
+	away bool
 	// waking is this node's own return, and readTo when the last own letter was sent that it has read then.
 	waking *waking
 	readTo time.Time

@@ -21,6 +21,7 @@ type peer struct {
 	answers int
 	// without: this node has gone on without it, and has not told it what was taken meanwhile.
 	without bool
+	taken   taken
 	// asked is when it was last asked for a sign of life.
 	asked time.Time
 }

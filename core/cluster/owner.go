@@ -238,7 +238,7 @@ func (c *Cluster) claimed(from string, m *message) {
 	}
 	if c.tables[b] == nil {
 		if c.alone() {
-			c.took(m.Client)
+			c.took(m.Client, from)
 			c.tell(from, message{Kind: kindGrant, Client: m.Client, Claim: m.Claim, Order: m.Order})
 			return
 		}
@@ -332,7 +332,7 @@ func (c *Cluster) waiting(from string, m *message) {
 
 // grant tells the holder that the client id is its own. Called with mu held.
 func (c *Cluster) grant(s *seat, client string) {
-	c.took(client)
+	c.took(client, s.holder.node)
 	if h := s.holder; !h.transient {
 		c.tell(h.node, message{Kind: kindGrant, Client: client, Claim: h.id, Order: h.order})
 	}

@@ -17,38 +17,60 @@ type waking struct {
 	missing map[string]time.Time
 }
 
-// takenMost bounds the list of what was taken while a node was away. Where there was more, all is taken.
-const takenMost = 1 << 16
+// takenMost and takenBytes bound the list of what was taken while a node was away, in client ids and in their bytes. Where there was more, all
+// is taken.
+const (
+	takenMost  = 1 << 16
+	takenBytes = 4 << 20
+)
+
+// taken is what others have taken since this node goes on without a node.
+type taken struct {
+	clients map[string]struct{}
+	bytes   int
+	all     bool // there was more than the list holds
+}
 
 // goOn notes that this node goes on without another one. Called with mu held.
 func (c *Cluster) goOn(p *peer) {
-	p.without = true
-	if c.taken == nil {
-		c.taken = map[string]struct{}{}
-	}
+	p.without, c.away = true, true
 }
 
-// took notes that a client is somewhere, for nodes that are away. Called with mu held.
-func (c *Cluster) took(client string) {
-	switch {
-	case c.taken == nil:
-	case len(c.taken) >= takenMost:
-		c.takenAll = true
-	default:
-		c.taken[client] = struct{}{}
+// took notes that a node has a client, for nodes that are away. Called with mu held.
+func (c *Cluster) took(client, node string) {
+	if !c.away {
+		return
 	}
-}
-
-// isBack forgets the list when nobody is away any more. Called with mu held.
-func (c *Cluster) isBack(p *peer) {
-	p.without = false
-	for _, other := range c.peers {
-		if other.without {
-			return
+	c.away = false
+	for _, p := range c.peers {
+		if p.without {
+			c.away = true
+			p.taken.note(client, p.id == node)
 		}
 	}
-	c.taken, c.takenAll = nil, false
 }
+
+// note notes a client that is somewhere else, or back.
+func (t *taken) note(client string, back bool) {
+	_, listed := t.clients[client]
+	switch {
+	case back && listed:
+		delete(t.clients, client)
+		t.bytes -= len(client)
+	case back, listed:
+	case len(t.clients) >= takenMost, t.bytes+len(client) > takenBytes:
+		t.all = true
+	default:
+		if t.clients == nil {
+			t.clients = map[string]struct{}{}
+		}
+		t.clients[client] = struct{}{}
+		t.bytes += len(client)
+	}
+}
+
+// isBack forgets what was taken from a node that has been told, or that has begun anew. Called with mu held.
+func (c *Cluster) isBack(p *peer) { p.without, p.taken = false, taken{} }
 
 // askTaken asks all other nodes what they have taken. Called with mu held.
 func (c *Cluster) askTaken() {
@@ -83,9 +105,9 @@ func (c *Cluster) woke(from string, m *message) {
 	answer := message{Kind: kindWent, Call: m.Call}
 	p := c.peers[from]
 	if p != nil && p.without {
-		answer.Fresh = c.takenAll
+		answer.Fresh = p.taken.all
 		size := 0
-		for client := range c.taken {
+		for client := range p.taken.clients {
 			if e := (entry{Client: client}); len(answer.Entries) == reportEntries || size+e.size() > reportBytes {
 				c.post(from, answer)
 				answer, size = message{Kind: kindWent, Call: m.Call}, 0

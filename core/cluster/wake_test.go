@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -129,7 +130,10 @@ func TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn
 			}
 			b.Cluster.mu.Lock()
 			defer b.Cluster.mu.Unlock()
-			require.Nil(t, b.taken, "nobody is away any more")
+			for _, p := range b.peers {
+				require.False(t, p.without, "nobody is away any more")
+				require.Empty(t, p.taken.clients)
+			}
 		})
 	}
 }
@@ -147,5 +151,28 @@ func TestANodeThatWakesDoesNotWaitForeverForOneThatHasStopped(t *testing.T) {
 		require.Less(t, time.Since(began), 13*time.Second)
 		require.True(t, nodes[0].has("client"))
 		nodes[2].pause(false)
+	})
+}
+
+func TestANodeThatWakesKeepsWhatItGotWhileAnotherOneWasAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b", "c")
+		a, b, c := nodes[0], nodes[1], nodes[2]
+		a.pause(true) // for good
+		time.Sleep(2 * a.o.Lease)
+		mine := make([]string, 40) // of buckets of each node
+		for i := range mine {
+			mine[i] = "mine-" + strconv.Itoa(i)
+			require.NoError(t, c.connect(mine[i], durable))
+		}
+		require.NoError(t, c.connect("goes", durable))
+		c.pause(true)
+		require.NoError(t, b.connect("goes", durable))
+		c.pause(false)
+		w.eventually("its sessions go on", func() bool { return !c.Fenced() })
+		require.False(t, c.has("goes"))
+		for _, client := range mine {
+			require.True(t, c.has(client), client)
+		}
 	})
 }
