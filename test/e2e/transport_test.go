@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,11 +27,15 @@ func TestMosquittoRequestsAndIsAnswered(t *testing.T) {
 		topic := g.Topic("request")
 		answering := g.connect5(t, g.Name("answering"))
 		answering.subscribe(paho5.SubscribeOptions{Topic: topic + "/ask/#", QoS: 1})
+		var answers sync.WaitGroup
+		defer answers.Wait() // the answer may arrive before it is acknowledged
 		answering.AddOnPublishReceived(func(r paho5.PublishReceived) (bool, error) {
-			go answering.publish(
-				&paho5.Publish{Topic: r.Packet.Properties.ResponseTopic, QoS: 1, Payload: append([]byte("answer to "), r.Packet.Payload...),
-					Properties: &paho5.PublishProperties{CorrelationData: r.Packet.Properties.CorrelationData}},
-			)
+			answers.Go(func() {
+				answering.publish(
+					&paho5.Publish{Topic: r.Packet.Properties.ResponseTopic, QoS: 1, Payload: append([]byte("answer to "), r.Packet.Payload...),
+						Properties: &paho5.PublishProperties{CorrelationData: r.Packet.Properties.CorrelationData}},
+				)
+			})
 			return true, nil
 		})
 		out := execute(
