@@ -17,8 +17,8 @@ type waking struct {
 	missing map[string]time.Time
 }
 
-// takenMost and takenBytes bound the list of what was taken while a node was away, in client ids and in their bytes. Where there was more, all
-// is taken.
+// takenMost and takenBytes bound the list of what was taken while a node was away, in client ids and in their bytes. Where there was more,
+// all is taken.
 const (
 	takenMost  = 1 << 16
 	takenBytes = 4 << 20

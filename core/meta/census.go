@@ -123,8 +123,8 @@ func (l *ledger) listing() (end func(sessions *tally)) {
 	}
 }
 
-// takeWill makes room for a client's will, where the backend has a limit. What is not written after all is put right by the next census. The
-// share of an identity bounds the wills of sessions that end with their connection; others go with a session, which it has bounded.
+// takeWill makes room for a client's will, where the backend has a limit. What is not written after all is put right by the next census.
+// The share of an identity bounds the wills of sessions that end with their connection; others go with a session, which it has bounded.
 func (l *ledger) takeWill(client, mark string, kept bool, a amount) error {
 	if !l.limited() {
 		return nil

@@ -86,8 +86,8 @@ func (r *retained) take(v *Retained) (end func(), err error) {
 	}, nil
 }
 
-// takeKey makes room for a value in the quotas, and returns what ends that. A topic's next value needs room where it is another one's; values of
-// earlier releases have no mark.
+// takeKey makes room for a value in the quotas, and returns what ends that. A topic's next value needs room where it is another one's;
+// values of earlier releases have no mark.
 func (r *retained) takeKey(v *Retained) (give func(), err error) {
 	mark, client := v.Message.Identity, v.Message.Publisher
 	more := amount{1, v.recordBytes(), v.cost()}

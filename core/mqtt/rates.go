@@ -41,8 +41,8 @@ type party struct {
 }
 
 func newParty(of scope, r Rates) *party {
-	return &party{scope: of, connects: limits.NewBucket(r.Connects), messages: limits.NewBucket(r.Messages), bytes: limits.NewBucket(r.Bytes),
-		filters: limits.NewBucket(r.Filters), outbound: limits.NewBucket(r.Outbound)}
+	return &party{scope: of, connects: limits.NewBucket(r.Connects), messages: limits.NewBucket(r.Messages),
+		bytes: limits.NewBucket(r.Bytes), filters: limits.NewBucket(r.Filters), outbound: limits.NewBucket(r.Outbound)}
 }
 
 // rested reports whether the party has used nothing lately, so that a new one is as good.
