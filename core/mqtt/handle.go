@@ -115,12 +115,6 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 		time.AfterFunc(heldLook, func() { c.published(k, m, nil) })
 		return
 	}
-	if errors.Is(err, meta.ErrLimit) && c.version != packet.V5 && !over {
-		// It is stored and delivered. A client that is disconnected for it would send it again and again.
-		c.log.Warn("message delivered and not retained: there is no room for it", "client", c.clientID, "topic", m.Topic, "cause", err)
-		c.acks.end(k, packet.Success, c.sendPublishAck)
-		return
-	}
 	if err != nil && (c.version != packet.V5 || over) {
 		c.lanes.Break()
 	}

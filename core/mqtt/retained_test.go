@@ -165,25 +165,3 @@ func TestNoLocalKeepsAClientsOwnMessagesFromIt(t *testing.T) {
 		})
 	}
 }
-
-func TestAMessageThatCannotBeRetainedIsDeliveredAndDisconnectsNobody(t *testing.T) {
-	t.Parallel()
-	eachVersionHere(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
-		n.Meta.SetQuotas(meta.Quotas{Retained: 10}) // of which a client has one
-		c, sub := n.Connect(v, "c"), n.Connect(v, "sub")
-		sub.Subscribe(1, "T/+")
-		c.Retain(1, "T/a", "1")
-		sub.Ack(sub.ExpectPublish("T/a", "1"))
-		c.Send(&packet.Publish{Topic: "T/b", QoS: 1, PacketID: 77, Retain: true, Payload: []byte("2")})
-		code := packet.QuotaExceeded
-		if v != packet.V5 {
-			code = packet.Success // there is no other answer, and a client that is disconnected sends it again
-		}
-		c.ExpectAck(packet.PUBACK, 77, code)
-		sub.Ack(sub.ExpectPublish("T/b", "2"))
-		c.Publish(1, "T/c", "3")
-		sub.Ack(sub.ExpectPublish("T/c", "3"))
-		found, _ := n.Meta.Retained("T/b")
-		require.Empty(t, found)
-	})
-}

@@ -182,11 +182,21 @@ func TestOneSessionWithTwoHundredMatchingFiltersGetsAMessageOnce(t *testing.T) {
 		for _, f := range all {
 			wanted[f] = 1
 		}
-		token := sub.SubscribeMultiple(wanted, nil)
-		require.True(t, token.WaitTimeout(time.Minute))
-		for filter, code := range token.(*paho.SubscribeToken).Result() {
-			require.Equal(t, byte(1), code, filter)
-		}
+		eventually(t, 2*time.Minute, func() error { // what slow name servers refuse is asked for again
+			token := sub.SubscribeMultiple(wanted, nil)
+			if !token.WaitTimeout(time.Minute) {
+				return fmt.Errorf("no SUBACK to %d filters", len(wanted))
+			}
+			for filter, code := range token.(*paho.SubscribeToken).Result() {
+				if code == 1 {
+					delete(wanted, filter)
+				}
+			}
+			if len(wanted) > 0 {
+				return fmt.Errorf("%d filters were refused", len(wanted))
+			}
+			return nil
+		})
 		sub.leave()
 		pub := g.connect(t, g.Name("publisher"))
 		pub.publish(topic, 1, "asleep")
