@@ -33,7 +33,7 @@ func rocketmqSettings(namesrv []string) settings {
 		"store": settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}},
 		// One user has the sessions of every test that shares these name servers.
 		"limits": settings{"identity": settings{"share": 100}},
-		"meta":  settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}},
+		"meta":   settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}},
 	}
 }
 
