@@ -92,6 +92,7 @@ func (in *importer) yaml() []byte {
 	in.auth(&b)
 	in.rocketmq(&b)
 	b.WriteString("\ntopics:\n  auto_create: false\n")
+	b.WriteString("\nlimits:\n  identity:\n    share: 100  # all clients are one user\n")
 	b.WriteString("\nadmin:\n  address: \"127.0.0.1:8080\"\n")
 	in.leftOver("service.conf", in.service, serviceNotes)
 	in.leftOver("connect.conf", in.connect, connectNotes)

@@ -49,6 +49,7 @@ func TestImportedFilesAreAConfiguration(t *testing.T) {
 	require.Equal(t, config.PluginConfig{"users": []any{map[string]any{"username": "admin", "secret_key": `s:3"cret`}}}, c.Auth.Config)
 	require.Equal(t, config.Size(65536), c.MQTT.MaxPacketSize)
 	require.Equal(t, 5000, c.MQTT.MaxConnections)
+	require.Equal(t, 100, c.Limits.Identity.Share, "all clients are one user")
 }
 
 func TestAnImportOfEmptyFilesSaysWhatIsMissing(t *testing.T) {
