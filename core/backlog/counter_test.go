@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counts is a Source of which a test says what it counts, and how long a count takes.
+// counts is a Source that a test controls: what it counts, and how long a count takes.
 type counts struct {
 	mu       sync.Mutex
 	sessions []string
@@ -50,7 +50,7 @@ func (c *counts) set(name string, n int64) {
 	c.of[name] = n
 }
 
-// many makes sessions c000, c001, ... of which each is as far behind as its number says.
+// many makes sessions c000, c001, and so on. Each is as far behind as its number says.
 func many(n int) *counts {
 	c := &counts{of: map[string]int64{}}
 	for i := range n {

@@ -13,7 +13,7 @@ import (
 // Known is where the physical queues of tails ended at a moment.
 type Known struct{ ends []ends }
 
-// latestTails bounds the tails of which one Latest asks. Of others counts what this node knows.
+// latestTails bounds the tails that one Latest asks the store about. For the others, what this node knows counts.
 const latestTails = 32
 
 // Latest is what is stored now, by whatever node, in topics that are tailed. It asks the store.

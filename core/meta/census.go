@@ -14,7 +14,7 @@ const (
 	// was refused.
 	censusEvery = time.Minute
 	censusLeast = 2 * time.Second
-	// An operator is told of a resource of which FillWarn is used, and again only after it was under fillQuiet.
+	// An operator is told once a resource is used to FillWarn, and again only after its use fell below fillQuiet.
 	fillQuiet = 0.7
 )
 

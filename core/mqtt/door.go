@@ -126,20 +126,31 @@ func (p *placed) Close() error {
 	return p.Conn.Close()
 }
 
-// placeOf finds the place below what a connection was wrapped in.
+// placeOf finds the place below what a connection was wrapped in; nil: there is none.
 func placeOf(nc net.Conn) *place {
-	for {
-		switch c := nc.(type) {
-		case *placed:
+	for ; nc != nil; nc = below(nc) {
+		if c, ok := nc.(*placed); ok {
 			return c.place
-		case *lazyHeader:
-			nc = c.raw
-		case interface{ NetConn() net.Conn }:
-			nc = c.NetConn()
-		default:
-			return nil
 		}
 	}
+	return nil
+}
+
+// below is the connection that one wraps; nil: it wraps none.
+func below(nc net.Conn) net.Conn {
+	switch c := nc.(type) {
+	case *placed:
+		return c.Conn
+	case *lazyHeader:
+		return c.raw
+	case *gathered:
+		return c.Conn
+	case interface{ Raw() net.Conn }: // behind a PROXY protocol header
+		return c.Raw()
+	case interface{ NetConn() net.Conn }:
+		return c.NetConn()
+	}
+	return nil
 }
 
 // turned tells of connections that were turned away, now and then.

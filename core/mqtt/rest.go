@@ -97,20 +97,11 @@ func (c *conn) holdsInput() bool {
 // socketBelow is what a connection was wrapped in.
 func socketBelow(nc net.Conn) net.Conn {
 	for {
-		switch c := nc.(type) {
-		case *placed:
-			nc = c.Conn
-		case *lazyHeader:
-			nc = c.raw
-		case interface{ Raw() net.Conn }: // behind a PROXY protocol header
-			nc = c.Raw()
-		case interface{ NetConn() net.Conn }:
-			nc = c.NetConn()
-		case *gathered:
-			nc = c.Conn
-		default:
+		inner := below(nc)
+		if inner == nil {
 			return nc
 		}
+		nc = inner
 	}
 }
 

@@ -79,7 +79,7 @@ func TestAConnectionRestsWhileItHasNothingToDo(t *testing.T) {
 			c.ExpectPublish("T/a", strconv.Itoa(i))
 			c.Ping()
 			resting(t, n, 1)
-			// Much at once, of which no layer may keep anything back.
+			// Many packets at once: no layer may keep any of them back.
 			var b []byte
 			for range 500 {
 				b = c.Encode(b, &packet.Pingreq{})

@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// sysNode starts a node with two topics below $SYS, of which one tells a number that the test sets.
+// sysNode starts a node with two topics below $SYS. The test sets the value of one of them.
 func sysNode(t *testing.T, allowed *atomic.Bool) (*mqtttest.Node, *atomic.Value) {
 	t.Helper()
 	var clients atomic.Value

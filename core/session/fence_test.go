@@ -42,24 +42,26 @@ func (d *deafStore) TailQueue(ctx context.Context, queue string, f store.TailFun
 	})
 }
 
+// deafNode starts two nodes that know each other. The first one's inbox can be deaf; seen wraps its store.
+func deafNode(t *testing.T, seen func(store.Store) store.Store) (a, b *node, deaf *deafStore) {
+	t.Helper()
+	names := []string{"a", "b"}
+	a = startNode(t, func(n *node) {
+		n.id, n.named = "a", names
+		n.wrap = func(s store.Store) store.Store { deaf = newDeafStore(seen(s)); return deaf }
+	})
+	b = startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
+	a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+	return a, b, deaf
+}
+
 // TestNothingThatANodeDoesWithALostClientIsBelieved makes a node deaf until another one has taken its client, and looks at what becomes of
 // what the client had sent, and was to be sent, by its old connection.
 func TestNothingThatANodeDoesWithALostClientIsBelieved(t *testing.T) {
 	for qos := byte(1); qos <= 2; qos++ {
 		synctest.Test(t, func(t *testing.T) {
 			seen := &commitsOf{client: "client"}
-			var deaf *deafStore
-			names := []string{"a", "b"}
-			a := startNode(t, func(n *node) {
-				n.id, n.named = "a", names
-				n.wrap = func(s store.Store) store.Store {
-					seen.Store = s
-					deaf = newDeafStore(seen)
-					return deaf
-				}
-			})
-			b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
-			a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+			a, b, deaf := deafNode(t, func(s store.Store) store.Store { seen.Store = s; return seen })
 			reader := b.connect("reader", durable)
 			reader.subscribe(2, "ghosts", "wills/#")
 			old := a.connect("client", durable, will("never", 0))
@@ -107,14 +109,7 @@ func TestASessionIsEndedThoughItsClientHasJustComeToAnotherNode(t *testing.T) {
 
 func TestAFencedNodeThatKeptItsClientGoesOnWithWhatWaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var deaf *deafStore
-		names := []string{"a", "b"}
-		a := startNode(t, func(n *node) {
-			n.id, n.named = "a", names
-			n.wrap = func(s store.Store) store.Store { deaf = newDeafStore(s); return deaf }
-		})
-		b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
-		a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+		a, b, deaf := deafNode(t, func(s store.Store) store.Store { return s })
 		reader := b.connect("reader", durable)
 		reader.subscribe(1, "t")
 		c := a.connect("client", durable)
@@ -139,14 +134,7 @@ func TestAFencedNodeThatKeptItsClientGoesOnWithWhatWaited(t *testing.T) {
 // TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere lets clients leave a node that is deaf: one comes to another node, one to none.
 func TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var deaf *deafStore
-		names := []string{"a", "b"}
-		a := startNode(t, func(n *node) {
-			n.id, n.named = "a", names
-			n.wrap = func(s store.Store) store.Store { deaf = newDeafStore(s); return deaf }
-		})
-		b := startNode(t, func(n *node) { n.id, n.named, n.beside = "b", names, a })
-		a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
+		a, b, deaf := deafNode(t, func(s store.Store) store.Store { return s })
 		watch := b.connect("watch")
 		watch.subscribe(1, "wills/#")
 		left := []*client{a.connect("moves", durable, will("1", 0)), a.connect("stays away", durable, will("2", 0)),

@@ -78,7 +78,7 @@ func (r *subscriptionRoom) add(mark string, n int64) {
 	}
 }
 
-// used is how much memory is taken, of which bound; 0: no bound.
+// used is how much memory is taken, and its bound; 0: no bound.
 func (r *subscriptionRoom) used() (n, limit int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
