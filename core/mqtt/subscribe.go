@@ -55,7 +55,8 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	allowed, until, err := c.srv.o.Authority.AuthorizeAll(ctx, c.principal, actions)
 	granted := list[:0]
 	var at []int
-	var sys map[string]uint32
+	var sys bool
+	var show map[string]uint32 // filters below $SYS that are sent the values that there are
 	for j, s := range list {
 		switch {
 		case err != nil:
@@ -64,12 +65,13 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 		case !allowed[j]:
 			codes[index[j]] = packet.NotAuthorized
 		case topic.MatchesOwn(s.Filter) && c.sysRefusal(false) == packet.Success:
-			code, show := c.grantSys(s)
-			if show {
-				if sys == nil {
-					sys = make(map[string]uint32)
+			sys = true
+			code, all := c.grantSys(s)
+			if all {
+				if show == nil {
+					show = make(map[string]uint32)
 				}
-				sys[s.Filter] = s.ID
+				show[s.Filter] = s.ID
 			}
 			if codes[index[j]] = code; !topic.IsOwn(s.Filter) && !code.Failed() { // other topics below $SYS may match as well
 				granted, at = append(granted, s), append(at, index[j])
@@ -100,7 +102,9 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	}
 	c.write(answer)
 	after()
-	c.showSys(ctx, sys)
+	if sys {
+		c.beginSys(ctx, show)
+	}
 	return nil
 }
 

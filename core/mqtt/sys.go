@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -22,11 +21,29 @@ type SysValue struct{ Topic, Payload string }
 // maxSysFilters bounds the filters below $SYS of one client.
 const maxSysFilters = 100
 
-// sysReaders are the connections that read $SYS, each with its filters and their subscription identifiers.
+// sysReaders are the connections that read $SYS, each with its filters.
 type sysReaders struct {
 	mu   sync.Mutex
-	of   map[*conn]map[string]uint32
+	of   map[*conn]map[string]sysFilter
 	last map[string]string // what was sent last, by topic; nil while nobody reads
+	sent int               // how often last was taken anew
+}
+
+// sysFilter is a subscription below $SYS.
+type sysFilter struct {
+	id       uint32 // its subscription identifier; 0: none
+	answered bool   // SUBACK was written, so changes may follow it
+}
+
+// answeredOnes returns the filters that may be sent what changes, with their subscription identifiers. Called with mu held.
+func (r *sysReaders) answeredOnes(c *conn) map[string]uint32 {
+	filters := make(map[string]uint32, len(r.of[c]))
+	for name, f := range r.of[c] {
+		if f.answered {
+			filters[name] = f.id
+		}
+	}
+	return filters
 }
 
 // serveSys sends what has changed until ctx ends.
@@ -40,31 +57,38 @@ func (s *Server) serveSys(ctx context.Context) {
 		case <-t.C:
 		}
 		s.sys.mu.Lock()
-		readers := make(map[*conn]map[string]uint32, len(s.sys.of))
-		for c, filters := range s.sys.of {
-			readers[c] = maps.Clone(filters)
-		}
-		before := s.sys.last
+		nobody := len(s.sys.of) == 0
 		s.sys.mu.Unlock()
-		if len(readers) == 0 {
+		if nobody {
 			continue
 		}
 		now := s.o.Sys()
-		changed := now[:0:0]
-		values := make(map[string]string, len(now))
-		for _, v := range now {
-			if old, known := before[v.Topic]; !known || old != v.Payload {
-				changed = append(changed, v)
-			}
-			values[v.Topic] = v.Payload
+		s.sys.mu.Lock()
+		readers := make(map[*conn]map[string]uint32, len(s.sys.of))
+		for c := range s.sys.of {
+			readers[c] = s.sys.answeredOnes(c)
 		}
+		changed := s.sys.changed(now)
+		s.sys.mu.Unlock()
 		for c, filters := range readers {
 			c.sendSys(ctx, filters, changed, false)
 		}
-		s.sys.mu.Lock()
-		s.sys.last = values
-		s.sys.mu.Unlock()
 	}
+}
+
+// changed takes the values that there are and returns those that differ from the ones before. Called with mu held.
+func (r *sysReaders) changed(now []SysValue) []SysValue {
+	changed := now[:0:0]
+	values := make(map[string]string, len(now))
+	for _, v := range now {
+		if old, known := r.last[v.Topic]; !known || old != v.Payload {
+			changed = append(changed, v)
+		}
+		values[v.Topic] = v.Payload
+	}
+	r.last = values
+	r.sent++
+	return changed
 }
 
 // grantSys answers a filter below $SYS that the client's rules allow.
@@ -73,18 +97,18 @@ func (c *conn) grantSys(s session.Subscription) (code packet.Code, show bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	filters := r.of[c]
-	_, had := filters[s.Filter]
+	old, had := filters[s.Filter]
 	if !had && len(filters) >= maxSysFilters {
 		return packet.QuotaExceeded, false
 	}
 	if filters == nil {
-		filters = make(map[string]uint32)
+		filters = make(map[string]sysFilter)
 		if r.of == nil {
-			r.of = make(map[*conn]map[string]uint32)
+			r.of = make(map[*conn]map[string]sysFilter)
 		}
 		r.of[c] = filters
 	}
-	filters[s.Filter] = s.ID
+	filters[s.Filter] = sysFilter{id: s.ID, answered: old.answered}
 	return packet.Success, s.RetainHandling == 0 || s.RetainHandling == 1 && !had
 }
 
@@ -120,21 +144,36 @@ func (c *conn) leaveSys() {
 	}
 }
 
-// showSys sends the values that there are to new filters.
-func (c *conn) showSys(ctx context.Context, filters map[string]uint32) {
-	if len(filters) == 0 {
-		return
-	}
+// beginSys sends the values that there are to the filters of show, and from then on what changes to all that the client has. SUBACK was
+// written.
+func (c *conn) beginSys(ctx context.Context, show map[string]uint32) {
+	r := &c.srv.sys
+	r.mu.Lock()
+	before := r.sent
+	r.mu.Unlock()
 	now := c.srv.o.Sys()
-	c.srv.sys.mu.Lock()
-	if c.srv.sys.last == nil {
-		c.srv.sys.last = make(map[string]string, len(now))
-		for _, v := range now {
-			c.srv.sys.last[v.Topic] = v.Payload
-		}
+	if len(show) > 0 {
+		c.sendSys(ctx, show, now, true)
 	}
-	c.srv.sys.mu.Unlock()
-	c.sendSys(ctx, filters, now, true)
+	r.mu.Lock()
+	for name, f := range r.of[c] {
+		r.of[c][name] = sysFilter{id: f.id, answered: true}
+	}
+	var since []SysValue // what others were sent meanwhile
+	switch {
+	case r.sent != before:
+		for _, v := range now {
+			if last, known := r.last[v.Topic]; known && last != v.Payload {
+				since = append(since, SysValue{Topic: v.Topic, Payload: last})
+			}
+		}
+	case r.last == nil && len(r.of) > 0:
+		r.changed(now)
+	}
+	r.mu.Unlock()
+	if len(since) > 0 {
+		c.sendSys(ctx, show, since, false)
+	}
 }
 
 // sendSys sends each value once, if a filter matches that the client may still read. Where the connection has no room, what it lacks

@@ -13,6 +13,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
@@ -35,6 +36,16 @@ func startBroker(t *testing.T, hooks ...mochi.Hook) *Target {
 	}}
 }
 
+// startNode starts a node of the gateway. The other broker acknowledges a message before it queues it for a sleeping session, so one that
+// comes back at once may miss the last.
+func startNode(t *testing.T) *Target {
+	t.Helper()
+	n := mqtttest.Start(t)
+	return &Target{Name: "lmqgate", Version: packet.V311, Dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", n.TCP().String())
+	}}
+}
+
 func find(t *testing.T, name string) Scenario {
 	t.Helper()
 	s, ok := Find(name)
@@ -51,7 +62,12 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%s/%d", s.Name, v, qos), func(t *testing.T) {
 					t.Parallel()
-					b := startBroker(t)
+					var b *Target
+					if s.Name == "catchup" {
+						b = startNode(t)
+					} else {
+						b = startBroker(t)
+					}
 					b.Version = v
 					p := Plan{
 						Publishers:  3,
@@ -73,8 +89,8 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 					require.Equal(t, s.Name, r.Scenario)
 					require.Positive(t, r.Seconds)
 					require.Zero(t, r.Missing)
-					if s.Name != "catchup" { // this broker sends in no order what waited
-						require.Zero(t, r.Reordered)
+					require.Zero(t, r.Reordered)
+					if s.Name != "catchup" { // what waited is not timed
 						require.NotNil(t, r.Delivery)
 						require.Positive(t, r.Delivery.P50)
 						require.LessOrEqual(t, r.Delivery.P50, r.Delivery.Max)
