@@ -208,11 +208,8 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		s.restore(rec)
 		s.recall(ctx, rec)
 	}
-	switch { // the node may have been stopped since the claim was granted
-	case s.Lost():
-		return cluster.ErrTakenOver
-	case s.durable() && s.m.o.Cluster.Fenced():
-		return cluster.ErrUnanswered
+	if err := s.stillOurs(ctx); err != nil {
+		return err
 	}
 	if s.durable() {
 		if err := s.save(ctx); err != nil {
@@ -234,6 +231,20 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.openFeeds(!a.fresh)
 	if a.fresh && s.durable() {
 		s.retainedOnConnect(ctx)
+	}
+	return nil
+}
+
+// stillOurs makes sure that no other node has the session before it is recorded: this one may have been stopped since the claim was
+// granted. While it is fenced that is not known, and the client waits.
+func (s *Session) stillOurs(ctx context.Context) error {
+	if s.durable() {
+		if err := s.awaitHeld(ctx); err != nil && !s.Lost() {
+			return fmt.Errorf("%w: %w", cluster.ErrUnanswered, err)
+		}
+	}
+	if s.Lost() {
+		return cluster.ErrTakenOver
 	}
 	return nil
 }

@@ -156,3 +156,49 @@ func TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere(t *testing.T) {
 		require.Zero(t, watch.waiting())
 	})
 }
+
+// TestACONNECTThatWasUnderWayWhenANodeWasStoppedGoesOnWhereNoOtherNodeHasTheClient makes a node deaf between the grant of a claim and the
+// record of the session.
+func TestACONNECTThatWasUnderWayWhenANodeWasStoppedGoesOnWhereNoOtherNodeHasTheClient(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b, deaf := deafNode(t, func(s store.Store) store.Store { return s })
+			a.connect("client", durable).subscribe(1, "t")
+			loads := 0
+			a.meta.onLoad(func(id string) {
+				if loads++; id == "client" && loads == 2 { // the one behind the grant
+					deaf.hears(false)
+					a.eventually("the node is fenced", a.o.Cluster.Fenced)
+				}
+			})
+			type result struct {
+				c   *client
+				err error
+			}
+			results := make(chan result, 1)
+			go func() {
+				c, err := a.tryConnect("client", durable)
+				results <- result{c, err}
+			}()
+			a.eventually("the node is fenced", a.o.Cluster.Fenced)
+			before := a.record("client").Epoch
+			if taken {
+				b.connect("client", durable)
+			}
+			time.Sleep(time.Second)
+			require.Empty(t, results, "nobody knows yet whose the client is")
+			require.Equal(t, taken, a.record("client").Epoch != before, "nothing is recorded by the node that was stopped")
+			deaf.hears(true)
+			got := <-results
+			if taken {
+				require.ErrorIs(t, got.err, cluster.ErrTakenOver)
+				require.Equal(t, "b", a.record("client").Node)
+				return
+			}
+			require.NoError(t, got.err)
+			require.True(t, got.c.present)
+			b.publish(1, "t", "m")
+			got.c.gets("m")
+		})
+	}
+}

@@ -55,6 +55,7 @@ type metadata struct {
 	*meta.Meta
 	mu     sync.Mutex
 	saving func(*meta.Session) error
+	loaded func(id string)
 	fails  error
 	wills  error
 	// unlearned is what learning filters fails with.
@@ -123,7 +124,21 @@ func (m *metadata) LoadSession(ctx context.Context, id string) (*meta.Session, e
 	if err := m.failing(); err != nil {
 		return nil, err
 	}
-	return m.Meta.LoadSession(ctx, id)
+	rec, err := m.Meta.LoadSession(ctx, id)
+	m.mu.Lock()
+	f := m.loaded
+	m.mu.Unlock()
+	if f != nil {
+		f(id)
+	}
+	return rec, err
+}
+
+// onLoad calls f behind each read of a session's record.
+func (m *metadata) onLoad(f func(id string)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.loaded = f
 }
 
 func (m *metadata) DropSession(ctx context.Context, s *meta.Session) error {

@@ -61,7 +61,7 @@ func (k keeper) Prepare() error {
 // Store implements journal.Keeper.
 func (k keeper) Store() error {
 	s := k.s
-	if err := s.awaitHeld(); err != nil {
+	if err := s.awaitHeld(s.m.ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()

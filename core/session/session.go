@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -133,13 +134,13 @@ func (s *Session) Lost() bool { return s.claimed.Load().Lost() }
 // because this one is fenced. It takes no lock.
 func (s *Session) Held() bool { return s.m.o.Cluster.Fenced() || s.Lost() }
 
-// awaitHeld waits until the session is not held any more. It fails where another node has it, and when the manager is closed.
-func (s *Session) awaitHeld() error {
+// awaitHeld waits until the session is not held any more. It fails where another node has it, and when the context ends.
+func (s *Session) awaitHeld(ctx context.Context) error {
 	for s.Held() {
 		if s.Lost() {
 			return errLost
 		}
-		if err := wait.For(s.m.ctx, heldLook); err != nil {
+		if err := wait.For(ctx, heldLook); err != nil {
 			return err
 		}
 	}
