@@ -44,6 +44,9 @@ type Options struct {
 	Yield func(ctx context.Context, cl *Claim, ends bool)
 	// Answer answers a question of another node; see Ask. It is called by several goroutines.
 	Answer func(ctx context.Context, from, subject string, body []byte) ([]byte, error)
+	// CatchUp brings up to date what this node reads from the metadata; it may be nil. It is called after the node was fenced and before
+	// its sessions go on, which it holds up by a lease at the most.
+	CatchUp func(ctx context.Context) error
 	// Unfenced is called when Fenced has become false again; it may be nil.
 	Unfenced func()
 	// Lease is how long a node is waited for that does not answer; 0: 10 s.

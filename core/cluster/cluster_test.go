@@ -51,6 +51,7 @@ type member struct {
 	lost    map[*Claim]bool
 	hold    chan struct{} // yields wait for it
 	answers func(from, subject string, body []byte) ([]byte, error)
+	catchUp func(ctx context.Context) error
 }
 
 func inWorld(t *testing.T, f func(w *world)) {
@@ -111,7 +112,7 @@ func (w *world) begin(id string) *member {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return append([]string(nil), w.named...)
-	}, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }, Answer: n.answering})
+	}, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }, Answer: n.answering, CatchUp: n.catchingUp})
 	require.NoError(w.t, n.Start(context.Background()))
 	w.nodes[id] = n
 	return n
@@ -154,6 +155,23 @@ func (n *member) TailQueue(ctx context.Context, queue string, f store.TailFunc) 
 
 // pause makes a node like one that is stopped: it reads and writes nothing.
 func (n *member) pause(on bool) { n.deaf.Store(on); n.mute.Store(on) }
+
+// catchingUp does what the test says, else nothing.
+func (n *member) catchingUp(ctx context.Context) error {
+	n.mu.Lock()
+	f := n.catchUp
+	n.mu.Unlock()
+	if f != nil {
+		return f(ctx)
+	}
+	return nil
+}
+
+func (n *member) catchUpBy(f func(ctx context.Context) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.catchUp = f
+}
 
 func (n *member) yielding(_ context.Context, cl *Claim, ends bool) {
 	n.mu.Lock()

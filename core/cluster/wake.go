@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -15,6 +16,8 @@ type waking struct {
 	asked time.Time // last
 	// missing are the nodes that have not answered, and when the question to each was stored; zero: it was not yet.
 	missing map[string]time.Time
+	// catching: the metadata is being read again, caught: it was.
+	catching, caught bool
 }
 
 // takenMost and takenBytes bound the list of what was taken while a node was away, in client ids and in their bytes. Where there was more,
@@ -165,7 +168,7 @@ func (c *Cluster) awake() {
 	}
 	now := time.Now()
 	for id, stored := range w.missing {
-		if c.peers[id] == nil || !stored.IsZero() && now.Sub(stored) >= c.o.Lease {
+		if p := c.peers[id]; p == nil || !stored.IsZero() && now.Sub(stored) >= c.wokeWait(p) {
 			delete(w.missing, id) // it has stopped, or is of a release that does not know the question
 		}
 	}
@@ -175,6 +178,39 @@ func (c *Cluster) awake() {
 	case now.Sub(w.asked) >= repeatAfter:
 		w.ask(c)
 	}
+}
+
+// wokeWait is how long a node is waited for that was asked what it has taken. One that had stopped before this one read its inbox again is
+// asked as well, because it may have been started again by then, and answers soon if it was. Called with mu held.
+func (c *Cluster) wokeWait(p *peer) time.Duration {
+	if !p.unanswered.IsZero() && c.readTo.Sub(p.unanswered) >= c.o.Lease {
+		return min(candidateWait, c.o.Lease)
+	}
+	return c.o.Lease
+}
+
+// catchUp reads the metadata again, once everybody has answered: whoever registers a filter from then on knows that this node is there, and
+// tells it. Called with mu held.
+func (c *Cluster) catchUp(w *waking) {
+	if w.catching {
+		return
+	}
+	w.catching = true
+	c.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, c.o.Lease)
+		defer cancel()
+		err := c.o.CatchUp(ctx)
+		if c.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			c.log.Warn("going on without what was added to the metadata while this node was stopped", "error", err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		w.caught = true
+		c.awake()
+	})
 }
 
 // mayGoOn reports whether a node that was fenced has heard from all others, and asks them otherwise. at is when the last own letter was
@@ -187,7 +223,11 @@ func (c *Cluster) mayGoOn(at time.Time) bool {
 		}
 		c.askTaken()
 	}
-	if len(c.waking.missing) > 0 {
+	switch w := c.waking; {
+	case len(w.missing) > 0:
+		return false
+	case c.o.CatchUp != nil && !w.caught:
+		c.catchUp(w)
 		return false
 	}
 	c.waking = nil

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"testing"
@@ -151,6 +152,67 @@ func TestANodeThatWakesDoesNotWaitForeverForOneThatHasStopped(t *testing.T) {
 		require.Less(t, time.Since(began), 13*time.Second)
 		require.True(t, nodes[0].has("client"))
 		nodes[2].pause(false)
+	})
+}
+
+// TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt stops one node for a while before another one.
+func TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt(t *testing.T) {
+	for _, before := range []time.Duration{5 * time.Second, time.Minute} { // is it known to have stopped, when the other one stops?
+		inWorld(t, func(w *world) {
+			nodes := w.start("a", "b", "c")
+			require.NoError(t, nodes[0].connect("client", durable))
+			nodes[2].pause(true)
+			time.Sleep(before)
+			nodes[0].pause(true)
+			w.eventually("the node is fenced", nodes[0].Fenced)
+			time.Sleep(nodes[0].o.Lease)
+			nodes[0].pause(false)
+			began := time.Now()
+			w.eventually("its sessions go on", func() bool { return !nodes[0].Fenced() })
+			require.Less(t, time.Since(began), 5*time.Second)
+			require.True(t, nodes[0].has("client"))
+			nodes[2].pause(false)
+		})
+	}
+}
+
+func TestANodeThatWakesReadsTheMetadataAgainOnceAllKnowThatItIsThere(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b", "c")
+		a := nodes[0]
+		asked, read := make(chan struct{}), make(chan struct{})
+		a.catchUpBy(func(context.Context) error {
+			for _, n := range nodes[1:] {
+				if len(n.Members()) != 3 {
+					t.Errorf("node %s does not know yet that the node is there", n.id)
+				}
+			}
+			close(asked)
+			<-read
+			return nil
+		})
+		a.pause(true)
+		w.eventually("the others go on without it", func() bool { return len(nodes[1].Members()) == 2 && len(nodes[2].Members()) == 2 })
+		a.pause(false)
+		<-asked
+		time.Sleep(time.Second)
+		require.True(t, a.Fenced())
+		close(read)
+		w.eventually("its sessions go on", func() bool { return !a.Fenced() })
+	})
+}
+
+func TestANodeThatWakesGoesOnThoughTheMetadataIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b")
+		nodes[0].catchUpBy(func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		nodes[0].pause(true)
+		w.eventually("the node is fenced", nodes[0].Fenced)
+		nodes[0].pause(false)
+		w.eventually("its sessions go on", func() bool { return !nodes[0].Fenced() })
 	})
 }
 

@@ -231,6 +231,7 @@ func (g *Gateway) build() error {
 		g.cluster = cluster.New(cluster.Options{NodeID: g.id, Store: st, Ensure: g.catalog.EnsureOwn, Nodes: g.nodes,
 			Yield:    func(ctx context.Context, cl *cluster.Claim, ends bool) { g.sessions.Yield(ctx, cl, ends) },
 			Answer:   g.answer,
+			CatchUp:  func(ctx context.Context) error { return g.meta.CatchUp(ctx) },
 			Unfenced: func() { g.sessions.Resume() }, Lease: g.cfg.Node.Lease, Log: g.log, Registerer: g.registry})
 	}
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,

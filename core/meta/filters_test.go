@@ -267,3 +267,23 @@ func TestThousandsOfFiltersAreWrittenSeveralBatchesAtATime(t *testing.T) {
 	require.Equal(t, 2_000, m.FilterCount("t"))
 	require.Greater(t, b.MostAtATime(), 1)
 }
+
+func TestANodeThatCatchesUpKnowsEveryFilterThatWasRegisteredBefore(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one", func(o *Options) {
+			o.PollInterval, o.ResyncInterval, o.UpstreamPollInterval = time.Hour, time.Hour, time.Hour
+		})
+		other := start(t, b, "two")
+		for i := range 5 {
+			filter := fmt.Sprintf("t/%d/#", i)
+			require.NoError(t, other.RegisterFilters(t.Context(), filter))
+			require.NoError(t, m.CatchUp(t.Context()))
+			require.True(t, m.HasFilter(filter))
+		}
+		b.Fail(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, m.CatchUp(ctx), ErrUnavailable)
+		b.Fail(false)
+	})
+}

@@ -35,6 +35,8 @@ type mirror struct {
 	gone map[string]held
 	// err is why the last listing failed; nil after one that did not.
 	err error
+	// listings counts those that have begun; listed is the number of the last that has ended well.
+	listings, listed int
 }
 
 // held is what is known of a key.
@@ -204,6 +206,8 @@ func (l *listing) finish() error {
 func (r *mirror) list(ctx context.Context) (revision, generation int64, err error) {
 	r.mu.Lock()
 	generation = r.generation
+	r.listings++
+	number := r.listings
 	r.mu.Unlock()
 	l := &listing{r: r, generation: generation, began: time.Now(), seen: map[string]struct{}{}}
 	revision, err = r.m.backend.list(ctx, r.namespace, "", l.page)
@@ -211,8 +215,13 @@ func (r *mirror) list(ctx context.Context) (revision, generation int64, err erro
 		err = l.finish()
 	}
 	r.mu.Lock()
-	if r.err = err; rebased(err) {
-		r.err = nil // the next listing comes at once
+	switch {
+	case rebased(err): // the next listing comes at once
+		r.err = nil
+	case err == nil:
+		r.err, r.listed = nil, number
+	default:
+		r.err = err
 	}
 	r.mu.Unlock()
 	if err != nil {
