@@ -178,7 +178,7 @@ func TestACallReturnsAtOnceWhenItsContextEnds(t *testing.T) {
 	start := time.Now()
 	_, err := c.Invoke(ctx, s.addr(), &Command{Code: 1})
 	require.ErrorIs(t, err, context.Canceled)
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), 30*time.Second)
 }
 
 func TestABrokenConnectionFailsItsCallsAndIsOpenedAnew(t *testing.T) {

@@ -159,7 +159,7 @@ func TestSubEndsCleanlyWhenInterrupted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r := runCommand(t, "", "pub", "--config", conf, "-t", "x", "-m", "m", "-q", "1")
 		return r.status == 0 && strings.HasPrefix(out.String(), "m\n")
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	cancel()
 	require.Zero(t, <-status)
 }

@@ -43,7 +43,7 @@ func startServe(t *testing.T) running {
 	go func() {
 		ended <- run(ctx, []string{"serve", "--config", conf}, stdio{strings.NewReader(""), &out, &errOut}, nil)
 	}()
-	require.Eventually(t, func() bool { return strings.HasSuffix(out.String(), "\n") }, 30*time.Second, 5*time.Millisecond, "%s", &errOut)
+	require.Eventually(t, func() bool { return strings.HasSuffix(out.String(), "\n") }, time.Minute, 5*time.Millisecond, "%s", &errOut)
 	m := regexp.MustCompile(`^lmqgate ready node=n1 tcp=127\.0\.0\.1:(\d+) ws=127\.0\.0\.1:\d+ admin=(127\.0\.0\.1:\d+)\n$`).FindStringSubmatch(out.String())
 	require.NotNil(t, m, out.String())
 	var status int
@@ -136,7 +136,7 @@ func TestServeStopsCleanlyWhileItWaitsForAService(t *testing.T) {
 			"--set", "store.rocketmq.namesrv=[\"" + nobody + "\"]",
 		}, stdio{strings.NewReader(""), &out, &errOut}, nil)
 	}()
-	require.Eventually(t, func() bool { return strings.Contains(errOut.String(), "waiting") }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(errOut.String(), "waiting") }, time.Minute, 10*time.Millisecond)
 	cancel()
 	require.Zero(t, <-ended, &errOut)
 	require.Empty(t, out.String(), "no ready line")

@@ -74,6 +74,12 @@ func inWorld(t *testing.T, f func(w *world)) {
 	})
 }
 
+// pass lets time pass, and what is due then happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func (w *world) eventually(what string, cond func() bool) {
 	w.t.Helper()
 	for until := time.Now().Add(time.Minute); !cond(); time.Sleep(2 * time.Millisecond) {
@@ -288,7 +294,7 @@ func TestOfConnectionsAtTheSameMomentExactlyOneSurvives(t *testing.T) {
 			}
 			wg.Wait()
 			w.eventually("one connection is left", func() bool { return len(w.holders(client)) == 1 })
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			require.Len(t, w.holders(client), 1)
 			for _, n := range nodes {
 				require.Empty(t, n.waitingClaims())
@@ -320,7 +326,7 @@ func TestWhatEndsWithItsConnectionOrBeginsAnewWaitsForNobody(t *testing.T) {
 		} {
 			client := fmt.Sprint("client", i)
 			require.NoError(t, a.connect(client, c.before))
-			time.Sleep(50 * time.Millisecond) // a claim that waits for nothing is on its way
+			pass(50 * time.Millisecond) // a claim that waits for nothing is on its way
 			began := time.Now()
 			require.NoError(t, b.connect(client, c.after))
 			require.Less(t, time.Since(began), time.Second)
@@ -343,7 +349,7 @@ func TestAClientIDIsNotTakenFromAnotherOwner(t *testing.T) {
 		for i, first := range []Want{{Owner: "x"}, {Owner: "x", Transient: true, Fresh: true}} {
 			client := fmt.Sprint("client", i)
 			require.NoError(t, a.connect(client, first))
-			time.Sleep(50 * time.Millisecond)
+			pass(50 * time.Millisecond)
 			require.ErrorIs(t, b.connect(client, Want{Owner: "y"}), ErrTakenOver)
 			require.ErrorIs(t, b.connect(client, Want{Fresh: true}), ErrTakenOver)
 			require.NoError(t, b.connect(client, Want{Owner: "y", Transient: true, Fresh: true}), "it waits for nothing")
@@ -366,7 +372,7 @@ func TestANodeThatDoesNotAnswerIsWaitedForOneLease(t *testing.T) {
 			require.NoError(t, a.connect(client, durable))
 			require.NoError(t, a.connect(another, durable))
 			a.pause(true)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			began := time.Now()
 			require.NoError(t, b.connect(client, durable))
 			require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
@@ -393,11 +399,11 @@ func TestANodeThatComesBackKeepsWhatNobodyTook(t *testing.T) {
 		a := nodes[0]
 		require.NoError(t, a.connect("client", durable))
 		a.pause(true)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.True(t, a.Fenced())
 		a.pause(false)
 		w.eventually("it serves again", func() bool { return !a.Fenced() })
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		require.Empty(t, a.gaveUp())
 		require.NoError(t, nodes[1].connect("client", durable))
 		require.Equal(t, []string{"client"}, a.gaveUp())
@@ -418,11 +424,11 @@ func TestAnOutageOfTheStoreTakesNoConnectionFromAnybody(t *testing.T) {
 		_, err := b.Claim(ctx, "client1", durable)
 		cancel()
 		require.ErrorIs(t, err, ErrUnanswered)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		a.pause(false)
 		b.pause(false)
 		w.eventually("both serve again", func() bool { return !a.Fenced() && !b.Fenced() })
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		for _, c := range a.gaveUp() {
 			require.Equal(t, "client1", c)
 		}
@@ -439,7 +445,7 @@ func TestANodeThatWasKilledAndStartedAgainHoldsNothing(t *testing.T) {
 		nodes[0].pause(true)
 		got := make(chan error, 1)
 		go func() { got <- b.connect("client", durable) }()
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		old := nodes[0]
 		old.Cluster.mu.Lock()
 		old.stopped = true
@@ -461,7 +467,7 @@ func TestNodesThatDidNotKnowOneAnotherFindWhoIsConnectedTwice(t *testing.T) {
 		for i := range 600 {
 			require.NoError(t, a.connect(fmt.Sprint("client", i), durable))
 		}
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 		for i := range 300 {
 			require.NoError(t, n.connect(fmt.Sprint("client", i), durable))
 		}
@@ -498,9 +504,9 @@ func TestClaimsAreDecidedWhileNodesComeAndGo(t *testing.T) {
 			})
 		}
 		for range 2 {
-			time.Sleep(300 * time.Millisecond)
+			pass(300 * time.Millisecond)
 			w.start("c")
-			time.Sleep(300 * time.Millisecond)
+			pass(300 * time.Millisecond)
 			w.nodes["c"].Close()
 			delete(w.nodes, "c")
 			w.know("a", "b")
@@ -557,7 +563,7 @@ func TestAloneNodeWritesNothing(t *testing.T) {
 		for i := range 100 {
 			require.NoError(t, a.connect(fmt.Sprint("client", i), durable))
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		a.disconnect("client1")
 		b, err := w.store.Bounds(context.Background(), store.QueueRef{Queue: InboxQueue("a"), Broker: local.Broker})
 		require.NoError(t, err)
@@ -602,7 +608,7 @@ func TestLongClientIDsHoldUpNobody(t *testing.T) {
 				require.NoError(t, a.connect(long(i), Want{Transient: true, Fresh: true}))
 			}
 			require.NoError(t, a.connect(client, durable))
-			time.Sleep(30 * time.Second)
+			pass(30 * time.Second)
 			require.Len(t, b.Members(), 2)
 		})
 	})
@@ -615,16 +621,16 @@ func TestAGoodbyeIsTheLastThatANodeSays(t *testing.T) {
 		a.mute.Store(true) // its goodbye is on the way for a while
 		closed := make(chan struct{})
 		go func() { a.Close(); close(closed) }()
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		require.NoError(t, b.connect(clientOf("a", "a", "b"), Want{Transient: true, Fresh: true}))
 		b.Cluster.mu.Lock()
 		b.post("a", message{Kind: kindPing})
 		b.Cluster.mu.Unlock()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		a.mute.Store(false)
 		<-closed
 		delete(w.nodes, "a")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Equal(t, []string{"b"}, b.Members(), "what it said last was its goodbye")
 	})
 }
@@ -635,7 +641,7 @@ func TestANodeThatWritesAndDoesNotReadIsWaitedForOneLease(t *testing.T) {
 		a, b := nodes[0], nodes[1]
 		require.NoError(t, a.connect("client", durable))
 		a.deaf.Store(true)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.True(t, a.Fenced())
 		require.Equal(t, []string{"b"}, b.Members(), "its letters are no answers")
 		began := time.Now()
@@ -664,7 +670,7 @@ func TestSessionsGoOnAfterAFenceHoweverShort(t *testing.T) {
 			nodes := w.start("a", "b")
 			a := nodes[0]
 			a.pause(true)
-			time.Sleep(9 * time.Second)
+			pass(9 * time.Second)
 			require.True(t, a.Fenced())
 			nodes[1].Close()
 			delete(w.nodes, "b")
@@ -706,7 +712,7 @@ func TestWhatIsToldAgainIsNotInABoxTwice(t *testing.T) {
 		a.mute.Store(true)
 		got := make(chan error, 1)
 		go func() { got <- a.connect(client, durable) }()
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		a.Cluster.mu.Lock()
 		n := len(a.boxes["b"].queue)
 		a.Cluster.mu.Unlock()

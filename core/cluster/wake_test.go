@@ -16,7 +16,7 @@ func TestANodeThatIsToldSomethingAndDoesNotAnswerIsWaitedForOneLeaseFromThen(t *
 		nodes[1].answersBy((&told{names: map[string]int{}}).answer)
 		a := nodes[0].Announcer("names")
 		nodes[2].pause(true)
-		time.Sleep(100 * time.Millisecond) // nobody has missed it yet
+		pass(100 * time.Millisecond) // nobody has missed it yet
 		began := time.Now()
 		requireUntold(t, a, `node "c" has not confirmed it`, "x")
 		w.eventually("nobody waits for the node any more", func() bool { return len(nodes[0].Members()) == 2 })
@@ -39,7 +39,7 @@ func TestANodeThatWakesActsOnWhatItWasToldBeforeItsSessionsGoOn(t *testing.T) {
 		w.eventually("the node is fenced", nodes[1].Fenced)
 		requireUntold(t, nodes[0].Announcer("names"), `node "b" has not confirmed it`, "x")
 		nodes[1].pause(false)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.True(t, nodes[1].Fenced(), "it has not acted on what it was told")
 		close(acts)
 		w.eventually("its sessions go on", func() bool { return !nodes[1].Fenced() })
@@ -85,7 +85,7 @@ func TestAClaimSaysHowItWasLost(t *testing.T) {
 		require.NoError(t, a.connect("ends late", durable))
 		late := held("ends late")
 		a.pause(true)
-		time.Sleep(a.o.Lease)
+		pass(a.o.Lease)
 		late.Release()
 		require.True(t, late.Missed(), "nobody can tell it any more that its client was taken")
 		a.pause(false)
@@ -221,7 +221,7 @@ func TestANodeThatWakesKeepsWhatItGotWhileAnotherOneWasAway(t *testing.T) {
 		nodes := w.start("a", "b", "c")
 		a, b, c := nodes[0], nodes[1], nodes[2]
 		a.pause(true) // for good
-		time.Sleep(2 * a.o.Lease)
+		pass(2 * a.o.Lease)
 		mine := make([]string, 40) // of buckets of each node
 		for i := range mine {
 			mine[i] = "mine-" + strconv.Itoa(i)

@@ -68,7 +68,7 @@ func TestAnAdmissionThatExpiresClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	n, r := startRiddles(t)
 	r.mu.Lock()
-	r.expires = 500 * time.Millisecond
+	r.expires = 2 * time.Second
 	r.mu.Unlock()
 	c := n.Connect(packet.V5, "c", by("RIDDLE", "alice"))
 	c.ExpectDisconnect(packet.MaximumConnectTime)

@@ -145,13 +145,13 @@ func TestAHandshakeThatHasBegunIsCompletedAfterTheMessageHasExpired(t *testing.T
 	c := n.Connect(packet.V5, "c")
 	c.Subscribe(2, "T/#")
 	pub := n.Connect(packet.V5, "pub")
-	pub.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: 5, Payload: []byte("x"), Properties: &packet.Properties{MessageExpiryInterval: new(uint32(1))}})
+	pub.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: 5, Payload: []byte("x"), Properties: &packet.Properties{MessageExpiryInterval: new(uint32(3))}})
 	pub.ExpectAck(packet.PUBREC, 5, packet.Success)
 	p := c.ExpectPublish("T/a", "x")
 	begin := time.Now()
-	mqtttest.Eventually(t, "it has expired", func() bool { return time.Since(begin) > 1200*time.Millisecond })
+	mqtttest.Eventually(t, "it has expired", func() bool { return time.Since(begin) > 3100*time.Millisecond })
 	// As receiver, towards the publisher.
-	pub.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: 5, Dup: true, Payload: []byte("x"), Properties: &packet.Properties{MessageExpiryInterval: new(uint32(1))}})
+	pub.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: 5, Dup: true, Payload: []byte("x"), Properties: &packet.Properties{MessageExpiryInterval: new(uint32(3))}})
 	pub.ExpectAck(packet.PUBREC, 5, packet.Success)
 	release(pub, 5)
 	// As sender, towards the subscriber.

@@ -53,7 +53,7 @@ func TestLoginsThatWaitTogetherAreRefusedOnceTheirAddressIsBanned(t *testing.T) 
 		c.Authority = &mqtttest.Rules{Admit: func(auth.Request) error { asked.Add(1); return nil }}
 		c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = bans, 50, true
 	})
-	for range 6 { // the next attempt waits
+	for range 10 { // the next attempt waits for four seconds
 		bans.Failed(limits.ByAddress, source, 50, "passwords")
 	}
 	require.Positive(t, bans.Delay(limits.ByAddress, source))

@@ -322,7 +322,7 @@ func TestTheSubProtocolIsEchoed(t *testing.T) {
 func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = 300 * time.Millisecond }, func(c *mqtttest.Config) {
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = 3 * time.Second }, func(c *mqtttest.Config) {
 		c.MQTT.Listeners = []mqtt.Listener{
 			{Type: "tls", Address: "127.0.0.1:0", TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{ca.issue("server")}}},
 			{Type: "tcp", Address: "127.0.0.1:0", ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
@@ -337,15 +337,19 @@ func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 	tlsOnly.SendRaw(0x10)
 	admitted := []*mqtttest.Client{n.Connect(packet.V5, "a"), n.DialWS(packet.V5, "mqtt").Connect("b"),
 		n.Client(tls.Client(dial(t, n.Addr(0)), &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.pool(), ServerName: "127.0.0.1"}), packet.V5).Connect("c")}
-	for _, c := range []*mqtttest.Client{tcp, ws, tlsOnly} {
-		c.ExpectClosed()
-	}
+	var halves []net.Conn
 	for i, half := range []string{"\x16\x03\x01", "PROXY TCP4 ", "GET /mqtt HTTP/1.1\r\nHost:"} {
 		nc := dial(t, n.Addr(i))
 		_, err := io.WriteString(nc, half)
 		require.NoError(t, err)
+		halves = append(halves, nc)
+	}
+	for _, c := range []*mqtttest.Client{tcp, ws, tlsOnly} {
+		c.ExpectClosed()
+	}
+	for i, nc := range halves {
 		require.NoError(t, nc.SetReadDeadline(time.Now().Add(mqtttest.Patience)))
-		_, err = io.Copy(io.Discard, nc)
+		_, err := io.Copy(io.Discard, nc)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "listener %d", i)
 		_ = nc.Close()
 	}

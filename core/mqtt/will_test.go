@@ -127,11 +127,11 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 	g.Disconnect()
 
 	// A client that is back in time has its will dropped, also where it took over its own connection.
-	n.Connect(packet.V5, "h", mqtttest.Keep, delayed(1, "back")).Close()
-	h := n.Connect(packet.V5, "h", mqtttest.Keep, delayed(1, "back again"))
+	n.Connect(packet.V5, "h", mqtttest.Keep, delayed(4, "back")).Close()
+	h := n.Connect(packet.V5, "h", mqtttest.Keep, delayed(4, "back again"))
 	i := n.Connect(packet.V5, "h", mqtttest.Keep)
 	h.ExpectDisconnect(packet.SessionTakenOver)
-	n.Connect(packet.V5, "j", mqtttest.Keep, delayed(2, "end")).Close()
+	n.Connect(packet.V5, "j", mqtttest.Keep, delayed(5, "end")).Close()
 	expect("end")
 	i.Disconnect()
 }
@@ -140,7 +140,7 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 // Proves 5.0: [MQTT-3.1.2-7] [MQTT-3.1.2-8]
 func TestWillsSurviveTheirNode(t *testing.T) {
 	// Long enough for the client to come back on a busy machine.
-	grace := func(c *mqtttest.Config) { c.Session.WillGrace = 5 * time.Second }
+	grace := func(c *mqtttest.Config) { c.Session.WillGrace = 8 * time.Second }
 	for _, how := range []string{"stop", "crash"} {
 		t.Run(how, func(t *testing.T) {
 			eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {

@@ -223,7 +223,7 @@ func TestAnUnavailableThatThePluginAnswersIsPassedOnAtOnce(t *testing.T) {
 func TestAStoppedProcessIsFoundOutAndReplaced(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
-	h.opts.timing.healthTimeout = time.Second
+	h.opts.timing.healthTimeout = 3 * time.Second
 	p := startAuth(t, h, "plug-auth", nil)
 	before := p.Info().PID
 	require.NoError(t, syscall.Kill(before, syscall.SIGSTOP))

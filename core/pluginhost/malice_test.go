@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,20 +19,21 @@ import (
 )
 
 func TestAPluginThatPrintsWithoutEndCostsABoundedLog(t *testing.T) {
-	t.Parallel()
-	logs := &testlog.Buffer{}
-	l := &lineLog{log: slog.New(slog.NewTextHandler(logs, nil))}
-	var flood strings.Builder
-	for i := range 50_000 {
-		fmt.Fprintf(&flood, "line %d %s\n", i, strings.Repeat("x", 200))
-	}
-	flood.WriteString("cannot find my library\n")
-	l.read(strings.NewReader(flood.String()))
-	require.Less(t, len(logs.String()), 2<<20)
-	require.LessOrEqual(t, strings.Count(logs.String(), "msg=\"line "), outputLines)
-	require.Regexp(t, `the plugin prints more than is logged of it" not_written=49\d\d\d`, logs.String())
-	tail := l.tail()
-	require.Equal(t, "cannot find my library", tail[len(tail)-1], "what explains its end is known all the same")
+	synctest.Test(t, func(t *testing.T) {
+		logs := &testlog.Buffer{}
+		l := &lineLog{log: slog.New(slog.NewTextHandler(logs, nil))}
+		var flood strings.Builder
+		for i := range 50_000 {
+			fmt.Fprintf(&flood, "line %d %s\n", i, strings.Repeat("x", 200))
+		}
+		flood.WriteString("cannot find my library\n")
+		l.read(strings.NewReader(flood.String()))
+		require.Less(t, len(logs.String()), 2<<20)
+		require.LessOrEqual(t, strings.Count(logs.String(), "msg=\"line "), outputLines)
+		require.Regexp(t, `the plugin prints more than is logged of it" not_written=49\d\d\d`, logs.String())
+		tail := l.tail()
+		require.Equal(t, "cannot find my library", tail[len(tail)-1], "what explains its end is known all the same")
+	})
 }
 
 func TestWhatAPluginHasStartedEndsWithIt(t *testing.T) {

@@ -30,9 +30,9 @@ func TestADrainClosesConnectionsEvenlyAndKeepsSessionsAndWills(t *testing.T) {
 			n.Drain(context.Background(), 10*time.Second)
 			close(done)
 		}()
-		time.Sleep(4500 * time.Millisecond)
+		pass(4500 * time.Millisecond)
 		require.Equal(t, 5, open())
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		<-done
 		require.Zero(t, open())
 		for _, c := range clients {

@@ -23,13 +23,13 @@ func TestASessionEndsWhenItsClientStaysAway(t *testing.T) {
 				n.publish(1, "T/a", "m")
 				c.next() // in flight, so the session stays in memory
 				c.drop()
-				time.Sleep(30 * time.Second)
+				pass(30 * time.Second)
 				require.NotNil(t, n.record("c"))
 				c = n.connect("c", expiry(expires))
 				require.True(t, c.present, "it is back in time")
 				c.next()
 				c.drop()
-				time.Sleep(expires + 2*sweepInterval)
+				pass(expires + 2*sweepInterval)
 				require.Nil(t, n.record("c"))
 				require.Nil(t, n.session("c"))
 				require.False(t, n.connect("c", expiry(expires)).present)
@@ -42,7 +42,7 @@ func TestASessionThatIsOverBeginsAnewAtOnce(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("c", expiry(time.Second)).drop()
 		n.meta.fail(meta.ErrUnavailable) // the timer cannot end it
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		n.meta.fail(nil)
 		require.NotNil(t, n.record("c"))
 		require.False(t, n.connect("c", durable).present)
@@ -53,9 +53,9 @@ func TestAnEndThatFailsIsTriedAgainByTheSweep(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("c", expiry(time.Second)).drop()
 		n.meta.fail(meta.ErrUnavailable)
-		time.Sleep(3 * sweepInterval)
+		pass(3 * sweepInterval)
 		n.meta.fail(nil)
-		time.Sleep(2 * sweepInterval)
+		pass(2 * sweepInterval)
 		require.Nil(t, n.record("c"))
 	})
 }
@@ -64,16 +64,16 @@ func TestSessionsThatACrashLeftAsConnectedCountFromTheStart(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("away", expiry(2*time.Minute))
 		n.connect("back", expiry(2*time.Minute))
-		time.Sleep(time.Second) // so that the next start is later than the connections
+		pass(time.Second) // so that the next start is later than the connections
 		n.crash()
 		began := time.Now()
 		back := n.connect("back", expiry(2*time.Minute))
-		time.Sleep(sweepInterval + time.Second)
+		pass(sweepInterval + time.Second)
 		require.WithinDuration(t, began, n.record("away").Disconnected, time.Second)
 		require.True(t, n.record("back").Disconnected.IsZero())
 		n.adopt(n.record("back"), began) // it came back just then
 		require.True(t, n.record("back").Disconnected.IsZero())
-		time.Sleep(2 * sweepInterval)
+		pass(2 * sweepInterval)
 		require.Nil(t, n.record("away"))
 		require.NotNil(t, n.record("back"))
 		back.leave()
@@ -92,17 +92,17 @@ func TestWills(t *testing.T) {
 		{"a clean session has no delay", []func(*Request){clean, will("w", time.Minute)}, func(_ *node, c *client) { c.drop() }, []string{"w"}},
 		{"before the delay is over", []func(*Request){durable, will("w", time.Minute)}, func(_ *node, c *client) {
 			c.drop()
-			time.Sleep(59 * time.Second)
+			pass(59 * time.Second)
 		}, nil},
 		{"after the delay", []func(*Request){durable, will("w", time.Minute)}, func(_ *node, c *client) {
 			c.drop()
-			time.Sleep(61 * time.Second)
+			pass(61 * time.Second)
 		}, []string{"w"}},
 		{"the client is back in time", []func(*Request){durable, will("w", time.Minute)}, func(n *node, c *client) {
 			c.drop()
-			time.Sleep(30 * time.Second)
+			pass(30 * time.Second)
 			n.connect("c", durable)
-			time.Sleep(2 * time.Minute)
+			pass(2 * time.Minute)
 		}, nil},
 		{"the session ends with a clean start", []func(*Request){durable, will("w", time.Minute)}, func(n *node, c *client) {
 			c.drop()
@@ -110,7 +110,7 @@ func TestWills(t *testing.T) {
 		}, []string{"w"}},
 		{"the session ends before the delay", []func(*Request){expiry(10 * time.Second), will("w", time.Minute)}, func(_ *node, c *client) {
 			c.drop()
-			time.Sleep(11 * time.Second)
+			pass(11 * time.Second)
 		}, []string{"w"}},
 		{"a takeover", []func(*Request){durable, will("w", 0)}, func(n *node, _ *client) { n.connect("c", durable) }, []string{"w"}},
 		{"another node is lost", []func(*Request){durable}, func(n *node, _ *client) {
@@ -125,9 +125,9 @@ func TestWills(t *testing.T) {
 			n.leftWill("gone", "other", "theirs", 0)
 			n.meta.fail(meta.ErrUnavailable)
 			n.NodeLost("other")
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			n.meta.fail(nil)
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 		}, []string{"theirs"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestWills(t *testing.T) {
 					require.Equal(t, want, string(p.Payload))
 					require.EqualValues(t, 3600, *p.Properties.MessageExpiryInterval, "it runs from the publication on")
 				}
-				time.Sleep(100 * time.Millisecond)
+				pass(100 * time.Millisecond)
 				require.Zero(t, watcher.waiting())
 			})
 		})
@@ -162,12 +162,12 @@ func TestWillsThatAnEarlierProcessLeft(t *testing.T) {
 		n.leftWill("dead", "dead node", "dead", 0)
 		n.leftWill("alive", "living node", "alive", 0)
 		n.leftWill("back", "node", "back", 0)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		n.restart()
 		back := n.connect("back", durable)
 		watcher := n.connect("watcher", clean)
 		watcher.subscribe(1, "wills/+")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.ElementsMatch(t, []string{"mine", "dead"}, []string{string(watcher.next().Payload), string(watcher.next().Payload)})
 		require.Zero(t, watcher.waiting())
 		require.False(t, back.isClosed())
@@ -184,13 +184,13 @@ func TestANodeThatStopsHandsItsWillsOver(t *testing.T) {
 		n.connect("c", durable, will("w", 0))
 		late := n.connect("late", durable, will("late", time.Minute))
 		late.drop()
-		time.Sleep(time.Second) // a will of the moment of the start may be a new connection's
+		pass(time.Second) // a will of the moment of the start may be a new connection's
 		n.restart()
 		watcher := n.connect("watcher", clean)
 		watcher.subscribe(1, "wills/+")
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		require.Zero(t, watcher.waiting(), "the clients have time to come back")
-		time.Sleep(time.Minute + 20*time.Second)
+		pass(time.Minute + 20*time.Second)
 		require.ElementsMatch(t, []string{"w", "late"}, []string{string(watcher.next().Payload), string(watcher.next().Payload)})
 	})
 }
@@ -200,7 +200,7 @@ func TestAWillThatCannotBeStoredOrRemovedIsKept(t *testing.T) {
 		c := n.connect("c", durable, will("w", 0))
 		n.store.FailAppends(store.ErrInvalidTopic)
 		c.drop()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		n.store.FailAppends(nil)
 		w, err := n.meta.LoadWill(context.Background(), "c")
 		require.NoError(t, err)

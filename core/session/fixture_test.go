@@ -198,6 +198,12 @@ func inVirtualTime(t *testing.T, f func(t *testing.T, n *node), change ...func(*
 	synctest.Test(t, func(t *testing.T) { f(t, startNode(t, change...)) })
 }
 
+// pass lets time pass, and what is due then happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func startNode(t testing.TB, change ...func(*node)) *node {
 	t.Helper()
 	n := &node{t: t, id: "node", dir: filepath.Join(t.TempDir(), "store")}

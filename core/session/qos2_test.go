@@ -61,7 +61,7 @@ func TestAQoS2MessageOfTheClientIsStoredOnceAcrossACrash(t *testing.T) {
 		require.False(t, known)
 		reader = n.connect("reader", durable)
 		reader.gets("7", "8", "9", "another")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Zero(t, reader.waiting())
 	})
 }
@@ -95,7 +95,7 @@ func TestAQoS2MessageReachesTheClientOnceAcrossACrash(t *testing.T) {
 			require.Equal(t, all[i].PacketID, p.PacketID)
 			c.ack(p)
 		}
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		require.Zero(t, c.waiting())
 		c.leave()
 		require.False(t, c.s.journal.Stale())
@@ -113,7 +113,7 @@ func TestARetainedQoS2MessageIsForgottenByTheClientAfterACrash(t *testing.T) {
 		c = n.connect("c", durable)
 		c.awaitAck(packet.PUBREL, p.PacketID)
 		c.s.Ack(packet.PUBCOMP, p.PacketID, packet.Success)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Zero(t, c.waiting())
 	})
 }
@@ -154,7 +154,7 @@ func TestAStateThatCannotBeStoredClosesTheConnection(t *testing.T) {
 				fail(n, nil)
 				c.drop()
 				c = n.connect("c", durable)
-				time.Sleep(time.Second)
+				pass(time.Second)
 				require.Zero(t, c.waiting(), "the client has it")
 			})
 		})

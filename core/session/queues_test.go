@@ -24,7 +24,7 @@ func TestABrokerThatJoinsIsReadFromItsBeginning(t *testing.T) {
 				c.subscribe(1, "T/+", "#")
 				n.publish(1, "T/a", "0")
 				c.gets("0")
-				time.Sleep(2 * brokersInterval)
+				pass(2 * brokersInterval)
 				if how == "while it sleeps" {
 					c.leave()
 				}
@@ -70,7 +70,7 @@ func TestABrokerThatIsDownHoldsUpOnlyItsOwnMessages(t *testing.T) {
 		c.gets("missed on the first")
 		n.publish(1, "T/a", "more")
 		c.gets("more")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		brokers.set(func(c *brokerSet) { c.down["second"] = false })
 		c.gets("missed on the second")
 	}, inCluster(&brokers, store.Limits{}))
@@ -81,12 +81,12 @@ func TestASubscriptionIsGrantedWhileOneOfTwoBrokersIsDown(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		brokers.add(t, "second")
 		c := n.connect("c", durable)
-		time.Sleep(3 * time.Second) // the starts of its point-to-point queues are committed
+		pass(3 * time.Second) // the starts of its point-to-point queues are committed
 		brokers.set(func(c *brokerSet) { c.down["second"] = true })
 		c.subscribe(1, "T/+")
 		n.publish(1, "T/a", "1")
 		c.gets("1")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		brokers.set(func(c *brokerSet) { c.down["second"], c.next = false, "second" })
 		n.publish(1, "T/a", "2")
 		c.gets("2")

@@ -28,7 +28,7 @@ func TestARecordOfAGroupGoesToOneMember(t *testing.T) {
 			return a.read+b.read == 40
 		})
 		require.Equal(t, []uint32{5}, a.sent[0].Properties.SubscriptionIdentifiers)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Equal(t, 40, len(a.sent)+len(b.sent))
 	})
 }
@@ -60,7 +60,7 @@ func TestAQoS2MessageOfAGroupStaysItsMembers(t *testing.T) {
 		b := n.connect("b", clean)
 		b.subscribe(2, "$share/g/T/+")
 		a.drop()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Zero(t, b.waiting())
 		a = n.connect("a", durable)
 		a.awaitAck(packet.PUBREL, first[0].PacketID)
@@ -71,7 +71,7 @@ func TestAQoS2MessageOfAGroupStaysItsMembers(t *testing.T) {
 		a.leave()
 		// The session ends, and with it what it was sent [MQTT-4.8.2-5].
 		a = n.connect("a", clean)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		for b.waiting() > 0 {
 			require.Equal(t, "4", string(b.next().Payload))
 		}
@@ -88,7 +88,7 @@ func TestAMemberTakesNoMoreThanItHasRoomFor(t *testing.T) {
 		require.NoError(t, n.pub.One(context.Background(), "p", one))
 		p := a.next()
 		a.next()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Zero(t, a.waiting())
 		a.ack(p)
 		a.next()
@@ -112,7 +112,7 @@ func TestAGroupReadsTheQueuesOfBrokersThatJoin(t *testing.T) {
 		a.subscribe(1, "$share/g/T/+")
 		n.publish(1, "T/a", "1")
 		a.gets("1")
-		time.Sleep(2 * brokersInterval)
+		pass(2 * brokersInterval)
 		brokers.add(t, "second")
 		brokers.set(on("second"))
 		n.publish(1, "T/a", "2")
@@ -129,7 +129,7 @@ func TestAMemberThatSleepsComesBackToItsGroup(t *testing.T) {
 		n.publish(1, "T/a", "1")
 		brokers.set(func(c *brokerSet) { c.fails = store.ErrUnavailable })
 		a = n.connect("a", durable)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Zero(t, a.waiting())
 		brokers.set(func(c *brokerSet) { c.fails = nil })
 		a.gets("1")

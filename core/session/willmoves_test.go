@@ -24,7 +24,7 @@ func TestARefusedClaimLeavesTheDelayedWillDue(t *testing.T) {
 			ids[i] = fmt.Sprint("client", i)
 			a.connect(ids[i], durable, will(ids[i], 10*time.Second)).drop()
 		}
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		a.store.FailAppends(store.ErrUnavailable) // nobody answers
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		var refused []string
@@ -40,7 +40,7 @@ func TestARefusedClaimLeavesTheDelayedWillDue(t *testing.T) {
 		cancel()
 		a.store.FailAppends(nil)
 		require.Len(t, refused, 1)
-		time.Sleep(15 * time.Second)
+		pass(15 * time.Second)
 		a.eventually("the will is published", func() bool {
 			for reader.waiting() > 0 {
 				if p := reader.next(); string(p.Payload) == refused[0] {
@@ -62,11 +62,11 @@ func TestTheDelayedWillOfASessionThatEndsOnAnotherNodeIsPublishedOnce(t *testing
 			"for a moment":   {clean},
 		} {
 			a.connect("client", durable, will(name, 20*time.Second)).drop()
-			time.Sleep(time.Second)
+			pass(time.Second)
 			now := b.connect("client", again...)
 			require.False(t, now.present)
 			reader.gets(name)
-			time.Sleep(30 * time.Second) // past the delay
+			pass(30 * time.Second) // past the delay
 			require.Zero(t, reader.waiting(), name)
 			now.leave()
 		}
@@ -74,7 +74,7 @@ func TestTheDelayedWillOfASessionThatEndsOnAnotherNodeIsPublishedOnce(t *testing
 		a.connect("client", durable, will("at once", 0)).drop()
 		b.connect("client", durable, clean)
 		reader.gets("at once")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Zero(t, reader.waiting())
 	})
 }
@@ -82,13 +82,13 @@ func TestTheDelayedWillOfASessionThatEndsOnAnotherNodeIsPublishedOnce(t *testing
 func TestTheWillOfAnEarlierProcessIsPublishedWhereItsSessionEndsBeforeTheGraceIsOver(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("c", durable, will("left", 0))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		n.crash()
 		watch := n.connect("watch")
 		watch.subscribe(1, "wills/#")
 		n.connect("c", durable, clean)
 		watch.gets("left")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Zero(t, watch.waiting())
 	})
 }
@@ -99,7 +99,7 @@ func TestWillsOfANodeThatIsAMemberOfTheClusterStillWait(t *testing.T) {
 		reader.subscribe(1, "wills/#")
 		a.connect("client", durable, will("left", 0))
 		b.NodeLost("a") // it is cut off from the metadata
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Zero(t, reader.waiting(), "its client is connected")
 		a.meta.fail(meta.ErrUnavailable)
 		a.o.Cluster.Close()
@@ -120,7 +120,7 @@ func TestWillsOfALostNodeArePublishedByOneOfThoseThatLive(t *testing.T) {
 		a.o.Cluster.Close()
 		b.NodeLost("a")
 		c.NodeLost("a")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		for range clients {
 			p := reader.next()
 			reader.ack(p)

@@ -76,7 +76,7 @@ func TestAWillIsNotPublishedOnceItsClientMayNotPublishIt(t *testing.T) {
 		j.set(true, nil)
 		now.drop()
 		n.connect("cleaned", clean, func(r *Request) { r.Owner = meta.Owner{Name: "ops", Plugin: "auth-file"} }) // its will is due
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		for _, id := range []string{"now", "delayed", "cleaned"} {
 			n.eventually("the record of "+id+" is removed", func() bool {
 				w, err := n.meta.LoadWill(context.Background(), id)
@@ -93,13 +93,13 @@ func TestAWillThatAnotherProcessPublishesIsJudgedByItsRecord(t *testing.T) {
 		for _, denied := range []bool{false, true} {
 			j.set(false, nil)
 			n.connect("c", durable, will("left", 0), leftBy(t, "ops"))
-			time.Sleep(time.Second) // so that the next start is later than the will
+			pass(time.Second) // so that the next start is later than the will
 			n.crash()
 			watch := n.connect("watch")
 			watch.subscribe(1, "wills/#")
 			asked := j.questions()
 			j.set(denied, nil)
-			time.Sleep(time.Minute) // past the grace
+			pass(time.Minute) // past the grace
 			n.eventually("it is judged", func() bool { return j.questions() > asked })
 			require.Equal(t, "ops publish wills/c", j.asked[len(j.asked)-1])
 			n.eventually("it is done with", func() bool {
@@ -125,7 +125,7 @@ func TestAWillWaitsForItsJudgeWithinABound(t *testing.T) {
 		leave := func(id string) { n.connect(id, durable, will("will of "+id, 0), leftBy(t, "ops")).drop() }
 		j.set(false, down)
 		leave("a")
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		require.Zero(t, watch.waiting())
 		j.set(false, nil)
 		watch.gets("will of a")
@@ -133,7 +133,7 @@ func TestAWillWaitsForItsJudgeWithinABound(t *testing.T) {
 		j.set(false, down)
 		leave("b")
 		j.set(true, down)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		j.set(true, nil)
 		n.eventually("b's will is denied", func() bool {
 			w, err := n.meta.LoadWill(context.Background(), "b")
@@ -142,18 +142,19 @@ func TestAWillWaitsForItsJudgeWithinABound(t *testing.T) {
 
 		j.set(false, down)
 		leave("c")
-		time.Sleep(willPatience + time.Minute)
+		pass(willPatience + time.Minute)
 		w, err := n.meta.LoadWill(context.Background(), "c")
 		require.NoError(t, err)
 		require.NotNil(t, w, "given up for now, and kept")
 		asked := j.questions()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Equal(t, asked, j.questions())
 
 		leave("d")
+		n.eventually("it is asked about d", func() bool { return j.questions() > asked })
 		n.connect("d", durable, leftByNobody) // it is back before anybody could tell
 		j.set(false, nil)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Zero(t, watch.waiting())
 	}, withJudge(j))
 }
@@ -166,10 +167,10 @@ func TestWillsThatWaitInLineAreNotPublishedOnceTheirClientsAreBack(t *testing.T)
 			ids[i] = fmt.Sprint("client", i)
 			n.connect(ids[i], durable, will(ids[i], 0), leftBy(t, "ops"))
 		}
-		time.Sleep(time.Second) // a will of the moment of the start may be a new connection's
+		pass(time.Second) // a will of the moment of the start may be a new connection's
 		n.crash()
 		j.set(false, errors.New("the plugin is away"))
-		time.Sleep(time.Minute) // past the grace
+		pass(time.Minute) // past the grace
 		watch := n.connect("watch")
 		watch.subscribe(1, "wills/#")
 		require.GreaterOrEqual(t, j.questions(), willsParallel, "several are judged at a time")
@@ -177,7 +178,7 @@ func TestWillsThatWaitInLineAreNotPublishedOnceTheirClientsAreBack(t *testing.T)
 			n.connect(id, durable, leftByNobody).leave() // it says goodbye, as a client without a will
 		}
 		j.set(false, nil)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		require.Zero(t, watch.waiting())
 	}, withJudge(j))
 }

@@ -87,7 +87,7 @@ func TestAClientIsConnectedOnceWhateverItsSession(t *testing.T) {
 				return len(a.Clients())+len(b.Clients())+len(c.Clients()) == 1 && len(nodes[i%3].Clients()) == 1
 			})
 			require.False(t, last.isClosed())
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestASessionThatEndsWithItsConnectionEndsAtATakeover(t *testing.T) {
 		reader := c.connect("reader", durable)
 		reader.subscribe(1, "wills/#")
 		a.connect("client", clean, will("ends", time.Hour))
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		now := b.connect("client", durable)
 		require.False(t, now.present)
 		reader.gets("ends")
@@ -106,7 +106,7 @@ func TestASessionThatEndsWithItsConnectionEndsAtATakeover(t *testing.T) {
 		a.connect("other", durable, will("never", 2*time.Second))
 		now = b.connect("other", durable)
 		require.True(t, now.present)
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		// One that is over because the newer connection begins another.
 		b.connect("third", durable, will("over", time.Hour))
 		require.False(t, a.connect("third", durable, clean).present)
@@ -121,9 +121,9 @@ func TestADelayedWillIsNotPublishedWhereTheClientIsBackOnAnotherNode(t *testing.
 		reader.subscribe(1, "wills/#")
 		a.connect("back", durable, will("never", 2*time.Second)).drop()
 		a.connect("away", durable, will("due", 2*time.Second)).drop()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		b.connect("back", durable)
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		reader.gets("due")
 		require.Zero(t, reader.waiting())
 	})
@@ -160,8 +160,7 @@ func TestASleepingSessionIsDroppedFromMemoryOnceItsClientIsOnAnotherNode(t *test
 			}
 			b.connect("moves", durable).gets("m")
 			b.connect("begins anew", clean)
-			time.Sleep(min(expires+time.Second, 2*sweepInterval))
-			synctest.Wait()
+			pass(min(expires+time.Second, 2*sweepInterval))
 			require.Nil(t, a.session("moves"))
 			require.Nil(t, a.session("begins anew"))
 			require.NotNil(t, a.record("moves"))
@@ -196,7 +195,7 @@ func TestNothingIsCommittedOfASessionThatBeginsAnewOnAnotherNode(t *testing.T) {
 			a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
 			old := a.connect("client", durable)
 			old.subscribe(1, "t")
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			before := seen.n.Load()
 			a.publish(1, "t", "m")
 			old.gets("m")

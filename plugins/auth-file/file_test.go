@@ -81,7 +81,7 @@ func (f *fixture) login(user, clientID, password string) pluginv1.Reason {
 
 func eventually(t *testing.T, condition func() bool, about string) {
 	t.Helper()
-	require.Eventually(t, condition, 20*time.Second, 10*time.Millisecond, about)
+	require.Eventually(t, condition, time.Minute, 10*time.Millisecond, about)
 }
 
 const (
@@ -398,6 +398,6 @@ func TestRulesThatGoByAClientIdentifierOfTheUsersChoiceAreWarnedOf(t *testing.T)
 			continue
 		}
 		f.write(t, one(rule))
-		require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "rules with %c") }, 10*time.Second, 10*time.Millisecond, more)
+		require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "rules with %c") }, time.Minute, 10*time.Millisecond, more)
 	}
 }

@@ -57,7 +57,7 @@ func (i *issuer) serve(status int, body []byte) {
 
 func eventually(t *testing.T, condition func() bool, about string) {
 	t.Helper()
-	require.Eventually(t, condition, 20*time.Second, 10*time.Millisecond, about)
+	require.Eventually(t, condition, time.Minute, 10*time.Millisecond, about)
 }
 
 func healthy(t *testing.T, p *plugin) {
@@ -147,7 +147,7 @@ func TestAnIssuerThatHangsHoldsATokenForALimitedTime(t *testing.T) {
 	p, _ := activate(t, "", block{"jwks": []block{{"url": i.URL, "timeout": "30s"}}})
 	begun := time.Now()
 	refuse(t, p, sign(t, "ES256", p256Key(), good(nil), nil), unavailable, "keys cannot be read")
-	require.Less(t, time.Since(begun), 10*time.Second)
+	require.Less(t, time.Since(begun), 25*time.Second)
 }
 
 func TestKeysThatAreTooOldAreNotUsed(t *testing.T) {

@@ -236,7 +236,7 @@ func TestAllResumesAfterEtcdWasAwayForAWhile(t *testing.T) {
 	late := watch(t, e, "a", "", start)
 	<-late.ended
 	require.Equal(t, codes.Unavailable, status.Code(late.err), late.err)
-	require.Less(t, time.Since(begin), 10*time.Second)
+	require.Less(t, time.Since(begin), 30*time.Second)
 
 	other := activate(t, c.Endpoints(), nil) // while etcd is away
 	require.Error(t, other.Health(t.Context()))

@@ -90,7 +90,7 @@ func TestASecondProcessIsToldWhoHoldsWhat(t *testing.T) {
 	err := other.Activate(t.Context())
 	require.ErrorContains(t, err, path)
 	require.ErrorContains(t, err, "held by another process")
-	require.Less(t, time.Since(begin), 5*time.Second)
+	require.Less(t, time.Since(begin), 20*time.Second)
 }
 
 func TestADamagedFileIsRefusedByName(t *testing.T) {
@@ -231,7 +231,7 @@ func TestAWatchTellsOfEveryLaterChangeInOrder(t *testing.T) {
 	require.NoError(t, err)
 	late := watch(t, l, "a", start)
 	for _, f := range []*follow{early, late} {
-		require.Eventually(t, func() bool { return f.len() == 51 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return f.len() == 51 }, time.Minute, time.Millisecond)
 		for i, ev := range f.events[:50] {
 			require.Equal(t, fmt.Sprint(i), ev.GetEntry().GetKey())
 		}
@@ -246,7 +246,7 @@ func TestAWatchFromTooLongAgoIsToldToListAgain(t *testing.T) {
 	require.NoError(t, l.Activate(t.Context()))
 	current := watch(t, l, "a", start)
 	mustPut(t, l, put("a", "k", "w"))
-	require.Eventually(t, func() bool { return current.len() == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return current.len() == 1 }, time.Minute, time.Millisecond)
 	for _, after := range []int64{start - 1, start + 1000} { // before the process started; from another file
 		f := watch(t, l, "a", after)
 		<-f.ended
@@ -283,22 +283,21 @@ func TestAnEntryWithATTLDisappearsUnlessItIsPutAgain(t *testing.T) {
 	l := fresh(t)
 	f := watch(t, l, "a", 0)
 	short := put("a", "short", "v")
-	short.TtlMs = 30
+	short.TtlMs = 1500
 	kept := put("a", "kept", "v")
-	kept.TtlMs = 30
+	kept.TtlMs = 1500
 	mustPut(t, l, short)
 	mustPut(t, l, kept)
 	mustPut(t, l, put("a", "kept", "v"))
-	require.Eventually(t, func() bool { return value(t, l, "a", "short") == "(absent)" }, 5*time.Second, time.Millisecond)
-	again := put("a", "short", "new")
-	again.Expect = &pluginv1.Expect{}
-	_ = again // absent already, though the sweep may not have come by
-	require.Eventually(t, func() bool { return f.len() == 4 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return value(t, l, "a", "short") == "(absent)" }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return f.len() == 4 }, time.Minute, 5*time.Millisecond)
 	f.mu.Lock()
 	require.Equal(t, pluginv1.Event_TYPE_DELETE, f.events[3].GetType())
 	require.Equal(t, "short", f.events[3].GetEntry().GetKey())
 	f.mu.Unlock()
 	require.Equal(t, "v", value(t, l, "a", "kept"))
+	again := put("a", "short", "new")
+	again.Expect = &pluginv1.Expect{}
 	mustPut(t, l, again)
 }
 

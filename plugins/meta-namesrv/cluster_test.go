@@ -151,7 +151,7 @@ func list(t *testing.T, n *namesrv, ns string) map[string]string {
 
 func eventually(t *testing.T, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 15*time.Second, 5*time.Millisecond)
+	require.Eventually(t, cond, time.Minute, 5*time.Millisecond)
 }
 
 func TestKeysAndValuesOfAnyBytesComeBack(t *testing.T) {

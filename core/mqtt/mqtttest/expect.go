@@ -140,13 +140,14 @@ func (c *Client) Subscribe(qos byte, filters ...string) {
 	require.Equal(c.tb, want, c.SubscribeTo(s))
 }
 
-// SubscribeTo sends SUBSCRIBE and returns the codes of SUBACK.
+// SubscribeTo sends SUBSCRIBE and returns the codes of SUBACK. Messages may come before it (MQTT 5, 3.8.4).
 func (c *Client) SubscribeTo(s *packet.Subscribe) []packet.Code {
 	c.tb.Helper()
 	if s.PacketID == 0 {
 		s.PacketID = c.NextID()
 	}
 	c.Send(s)
+	c.passMessages()
 	a := Expect[*packet.Suback](c)
 	require.Equal(c.tb, s.PacketID, a.PacketID, "packet id of SUBACK")
 	return a.Codes
@@ -157,6 +158,7 @@ func (c *Client) Unsubscribe(filters ...string) []packet.Code {
 	c.tb.Helper()
 	u := &packet.Unsubscribe{PacketID: c.NextID(), Filters: filters}
 	c.Send(u)
+	c.passMessages()
 	a := Expect[*packet.Unsuback](c)
 	require.Equal(c.tb, u.PacketID, a.PacketID, "packet id of UNSUBACK")
 	return a.Codes
@@ -195,12 +197,13 @@ func (c *Client) PublishPacket(p *packet.Publish) {
 	case 2:
 		c.ExpectAck(packet.PUBREC, p.PacketID, packet.Success)
 		c.Send(&packet.Ack{Kind: packet.PUBREL, PacketID: p.PacketID})
+		c.passMessages()
 		c.ExpectAck(packet.PUBCOMP, p.PacketID, packet.Success)
 	}
 }
 
-// passMessages keeps messages that come before the next packet of another type for later: a client that subscribes to what it
-// publishes may get the message before its acknowledgement.
+// passMessages keeps messages that come before the next packet of another type for later: live messages may come before any
+// acknowledgement.
 func (c *Client) passMessages() {
 	c.tb.Helper()
 	for {
@@ -224,6 +227,7 @@ func (c *Client) Ack(p *packet.Publish) {
 		c.Send(&packet.Ack{Kind: packet.PUBACK, PacketID: p.PacketID})
 	case 2:
 		c.Send(&packet.Ack{Kind: packet.PUBREC, PacketID: p.PacketID})
+		c.passMessages()
 		c.ExpectAck(packet.PUBREL, p.PacketID, packet.Success)
 		c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: p.PacketID})
 	}

@@ -28,7 +28,7 @@ import (
 )
 
 // Patience is how long anything that must happen is waited for. It is long because it costs nothing when all is well.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Config is what a test may change about a node. Listeners, stores and the like are the node's own.
 type Config struct {

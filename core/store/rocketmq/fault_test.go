@@ -130,7 +130,7 @@ func TestIntegrationNothingAcknowledgedIsLostWhenTheOnlyBrokerIsKilled(t *testin
 		}
 		return true
 	}, 30*time.Second, 50*time.Millisecond, "everything acknowledged is in the tail")
-	require.Eventually(t, func() bool { return queueTail.len() == tail.len() }, 30*time.Second, 50*time.Millisecond,
+	require.Eventually(t, func() bool { return queueTail.len() == tail.len() }, time.Minute, 50*time.Millisecond,
 		"the tail of the queue has all records of the topic's tail")
 	t.Logf("%d acknowledged, %d in the tail", n, len(records))
 	requireAll(t, acked, tail.await(t, n))
@@ -209,7 +209,7 @@ func TestIntegrationAStoreThatStartsBeforeRocketMQWaitsForIt(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.NoError(t, c.RestartNamesrv(t.Context(), 0))
 	require.NoError(t, c.RestartBroker(t.Context(), 0))
-	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, time.Minute, 50*time.Millisecond)
 	topic := newTopic(t, s, 1)
 	appendOne(t, s, store.Append{Message: message(topic, "x"), Topic: topic, Key: "k"})
 }
@@ -237,7 +237,7 @@ func TestIntegrationTailsGoOnSoonAfterABrokerIsBack(t *testing.T) {
 	tail.await(t, 10)
 	queued.await(t, 10)
 	c.KillBroker(0)
-	require.Eventually(t, s.breaks.any.Load, 30*time.Second, 10*time.Millisecond, "the tails have noticed")
+	require.Eventually(t, s.breaks.any.Load, time.Minute, 10*time.Millisecond, "the tails have noticed")
 	require.NoError(t, c.RestartBroker(t.Context(), 0))
 	back := time.Now()
 	put(10)

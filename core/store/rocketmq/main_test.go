@@ -108,7 +108,7 @@ func openWith(t testing.TB, o Options) *Store {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, s.Start(t.Context()))
-	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, time.Minute, 20*time.Millisecond)
 	return s
 }
 

@@ -121,7 +121,7 @@ func TestTailsShowTheSameFaultsAndMissWhatTheyAreToMiss(t *testing.T) {
 	for i := 2; i < 6; i++ {
 		require.NoError(t, put(f, fmt.Sprint(i)))
 	}
-	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(got) >= 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(got) >= 2 }, time.Minute, time.Millisecond)
 	require.Equal(t, []seen{{"4", 4, 7}, {"5", 5, 8}}, got)
 }
 

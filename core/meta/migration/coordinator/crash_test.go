@@ -147,30 +147,19 @@ func TestANodeThatStartsWhileWritesAreHeldWaitsAndFollows(t *testing.T) {
 		c.node("one")
 		board := migration.Board{Client: c.a.Client()}
 		o := c.forward()
-		slow := &link{}
+		slow := &link{} // the command hangs once the nodes hold their writes
 		o.To.Client = slow.on(o.To.Client)
+		fenced := make(chan func(), 1)
+		o.From.Client = &planned{o.From.Client, migration.Fence, func() { fenced <- slow.freeze() }}
 		result := make(chan error, 1)
 		go func() {
 			_, err := Run(ctx, o)
 			result <- err
 		}()
+		thaw := <-fenced
 		eventually(t, func() bool {
 			answers, err := board.AllAnswers(ctx)
-			return err == nil && answers["one"].State == migration.Ready
-		})
-		thaw := slow.freeze() // the command hangs
-		eventually(t, func() bool {
-			p, err := board.Plan(ctx)
-			return err == nil && p.Phase == migration.Prepare
-		})
-		thaw()
-		eventually(t, func() bool {
-			p, err := board.Plan(ctx)
-			if err == nil && p.Phase == migration.Fence && slow.frozen == nil {
-				thaw = slow.freeze()
-				return true
-			}
-			return err == nil && p.Phase == migration.Moved
+			return err == nil && answers["one"].State == migration.Held
 		})
 		two, err := meta.New(c.options("two", c.a, c.b))
 		require.NoError(t, err)

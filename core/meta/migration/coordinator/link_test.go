@@ -2,12 +2,14 @@ package coordinator
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/core/meta/migration"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -55,6 +57,21 @@ func (l *link) freeze() (thaw func()) {
 		l.frozen = nil
 		close(ch)
 	}
+}
+
+// planned is a client that calls do before it writes a plan of a phase.
+type planned struct {
+	pluginv1.MetaClient
+	phase migration.Phase
+	do    func()
+}
+
+func (c *planned) Put(ctx context.Context, r *pluginv1.PutRequest, o ...grpc.CallOption) (*pluginv1.PutResponse, error) {
+	var p migration.Plan
+	if json.Unmarshal(r.GetValue(), &p) == nil && p.Phase == c.phase {
+		c.do()
+	}
+	return c.MetaClient.Put(ctx, r, o...)
 }
 
 // client calls over a link.
