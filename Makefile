@@ -130,10 +130,11 @@ proto: $(PROTOC_PYTHON)/done ## Generate Go and Python from plugins/proto
 proto-freeze: ## Freeze the contract as it is, at a release; see plugins/proto/COMPATIBILITY.md
 	cd plugins/proto && $(BUF) build --exclude-source-info -o frozen/v1.binpb
 
-# FULL=1 makes the tests longer and larger. CASE is a part of a test's name, SEED the first seed, RUNS how many there are.
+# FULL=1 makes the tests longer and larger. CASE is a part of a test's name, SEED the first seed, RUNS how many there are. OLD is the older
+# release of the test of an upgrade, as git names it; without it the newest tag is taken.
 .PHONY: fault
-fault: test-packages ## Break things while clients are at work, and count what it costs; CASE=… SEED=… RUNS=… FULL=1
-	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} LMQGATE_FAULT=1 LMQGATE_FAULT_FULL=$(FULL) LMQGATE_FAULT_SEED=$(SEED) LMQGATE_FAULT_RUNS=$(RUNS) \
+fault: test-packages ## Break things while clients are at work, and count what it costs; CASE=… SEED=… RUNS=… FULL=1 OLD=…
+	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} LMQGATE_FAULT=1 LMQGATE_FAULT_FULL=$(FULL) LMQGATE_FAULT_SEED=$(SEED) LMQGATE_FAULT_RUNS=$(RUNS) LMQGATE_FAULT_OLD=$(OLD) \
 		go test -tags fault -count=1 -v -timeout 120m -run '$(CASE)' ./test/fault
 	LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} \
 		go test -tags fault -count=1 -v -timeout 10m -run 'TestSubscribersThatMove.*$(CASE)' ./test/e2e

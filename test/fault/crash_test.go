@@ -58,6 +58,21 @@ func TestAKilledNodeLosesNothing(t *testing.T) {
 	})
 }
 
+// TestAKilledGatewayOnFilesLosesNothing does the same to a gateway that is alone: its clients wait for it.
+func TestAKilledGatewayOnFilesLosesNothing(t *testing.T) {
+	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleetOnFiles(t, r, nil)
+		senders, rovers := f.crowd(scale(2, 4), scale(3, 6), 300*time.Millisecond)
+		for range scale(3, 10) {
+			time.Sleep(time.Second + time.Duration(r.IntN(300))*time.Millisecond)
+			f.nodes[0].kill()
+			f.nodes[0].start()
+			f.more(senders, 20)
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 80}) // what was acknowledged within a second before each kill comes again
+	})
+}
+
 // TestMessagesOfGroupMembersThatDieComeToOthers kills gateways with members of a shared subscription.
 func TestMessagesOfGroupMembersThatDieComeToOthers(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {

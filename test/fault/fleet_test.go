@@ -2,10 +2,12 @@ package fault
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -42,17 +44,21 @@ type fleet struct {
 	first string // the first-level topic that everything is about
 	mq    *cluster.Cluster
 	etcd  *etcdtest.Cluster // of one member, or of one for each gateway
+	extra settings          // what the configuration has beside
 	nodes []*node
+	// programs is the directory with the programs that gateways are started from; empty: bin.
+	programs string
 }
 
 // node is one gateway.
 type node struct {
-	f    *fleet
-	n    int
-	id   string
-	dir  string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	f        *fleet
+	n        int
+	id       string
+	dir      string
+	programs string // see fleet
+	cmd      *exec.Cmd
+	done     chan struct{} // closed when the process has ended
 
 	mu         sync.Mutex
 	tcp, admin string // of the present process
@@ -60,18 +66,38 @@ type node struct {
 }
 
 // newFleet starts gateways with their metadata in etcd.
-func newFleet(t *testing.T, r *rand.Rand, nodes int) *fleet {
+func newFleet(t *testing.T, r *rand.Rand, nodes int, extra ...settings) *fleet {
 	t.Helper()
-	return newFleetOn(t, r, nodes, rocketmq(t), etcdtest.Start(t, etcdtest.Options{}))
+	return newFleetOn(t, r, nodes, rocketmq(t), etcdtest.Start(t, etcdtest.Options{}), extra...)
 }
 
 // newFleetOn starts gateways on a RocketMQ; without etcd their metadata is on its name servers.
-func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd *etcdtest.Cluster) *fleet {
+func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd *etcdtest.Cluster, extra ...settings) *fleet {
 	t.Helper()
-	f := &fleet{t: t, rand: r, mq: mq, etcd: etcd, salt: fmt.Sprintf("%08x", rand.Uint32())}
+	f := &fleet{t: t, rand: r, mq: mq, etcd: etcd, extra: settings{}}
+	for _, e := range extra {
+		maps.Copy(f.extra, e)
+	}
+	f.launch(nodes)
+	return f
+}
+
+// newFleetOnFiles starts one gateway with its messages and its metadata in files. Its configuration has further settings.
+func newFleetOnFiles(t *testing.T, r *rand.Rand, extra settings) *fleet {
+	t.Helper()
+	f := &fleet{t: t, rand: r, extra: extra}
+	f.launch(1)
+	return f
+}
+
+// launch starts the gateways, makes the first-level topic, and waits until every gateway knows that and all others.
+func (f *fleet) launch(nodes int) {
+	t := f.t
+	t.Helper()
+	f.salt = fmt.Sprintf("%08x", rand.Uint32())
 	f.first = "fault" + f.salt
 	for i := range nodes {
-		n := &node{f: f, n: i, id: fmt.Sprintf("n%d-%s", i, f.salt), dir: t.TempDir()}
+		n := &node{f: f, n: i, id: fmt.Sprintf("n%d-%s", i, f.salt), dir: t.TempDir(), programs: cmp.Or(f.programs, bin)}
 		n.configure()
 		f.nodes = append(f.nodes, n)
 		t.Cleanup(func() {
@@ -98,8 +124,9 @@ func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd
 	for _, n := range f.nodes {
 		f.eventually(func() error { return n.knows(f.first) })
 	}
-	f.eventually(f.knowEachOther)
-	return f
+	if nodes > 1 {
+		f.eventually(f.knowEachOther)
+	}
 }
 
 // knowEachOther reports whether every node counts every other one as a member.
@@ -173,22 +200,28 @@ func (n *node) config() string { return filepath.Join(n.dir, "lmqgate.json") }
 // configure writes the configuration; JSON is YAML.
 func (n *node) configure() {
 	n.f.t.Helper()
-	namesrv := n.f.mq.Namesrv()
-	meta := settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}}
+	meta, store := settings{"plugin": "meta-local"}, settings{"type": "local"}
+	if n.f.mq != nil {
+		namesrv := n.f.mq.Namesrv()
+		meta = settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}}
+		store = settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}}
+	}
 	if n.f.etcd != nil {
 		members := n.f.etcd.Endpoints()
 		own := members[n.n%len(members)]
 		meta = settings{"plugin": "meta-etcd",
 			"config": settings{"endpoints": []string{own}, "prefix": "/" + n.f.salt, "request_timeout": "2s"}}
 	}
-	text, err := json.Marshal(settings{
+	all := settings{
 		"node":      settings{"id": n.id, "lease": lease.String()},
 		"listeners": []settings{{"type": "tcp", "address": "127.0.0.1:0"}},
 		"auth":      settings{"plugin": "auth-hmac", "config": settings{"users": []settings{{"username": user, "secret_key": secret}}}},
 		"meta":      meta,
-		"store":     settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}},
+		"store":     store,
 		"admin":     settings{"address": "127.0.0.1:0", "token": "fault-test-token"},
-	})
+	}
+	maps.Copy(all, n.f.extra)
+	text, err := json.Marshal(all)
 	require.NoError(n.f.t, err)
 	require.NoError(n.f.t, os.WriteFile(n.config(), text, 0o600))
 }
@@ -199,7 +232,7 @@ func (n *node) launch() {
 	logFile, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(n.f.t, err)
 	defer logFile.Close()
-	cmd := exec.Command(filepath.Join(bin, "lmqgate"), "serve", "--config", n.config())
+	cmd := exec.Command(filepath.Join(n.programs, "lmqgate"), "serve", "--config", n.config())
 	cmd.Stderr, cmd.SysProcAttr = logFile, dieWithTest()
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(n.f.t, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// What the environment says. EnvFault must be 1 for the tests to run. EnvSeed is the seed of the first run, "random" or empty for a fixed
+// What the environment says. EnvFault must be 1 for all tests to run; else those of onFiles run, once, in their short form. EnvSeed is the seed of the first run, "random" or empty for a fixed
 // one; each further run has the next.
 // EnvRuns is how often each test runs. EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file that gets a line of JSON
 // for each run.
@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	if os.Getenv(cluster.EnvVersion) == "" || os.Getenv(EnvFault) != "1" {
+	all := os.Getenv(EnvFault) == "1"
+	if cluster.VersionRun() && !all {
 		return m.Run() // they are skipped
 	}
 	dir, err := os.MkdirTemp("", "lmqgate-fault-")
@@ -45,7 +46,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := binaries.Build(dir, nil, "auth-hmac", "meta-etcd", "meta-namesrv"); err != nil {
+	plugins := []string{"auth-hmac", "meta-local"}
+	if all {
+		plugins = append(plugins, "meta-etcd", "meta-namesrv")
+	}
+	if err := binaries.Build(dir, nil, plugins...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -87,6 +92,25 @@ func scale(n, more int) int {
 // each runs a test as often as is asked for, each time with a seed of its own.
 func each(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
 	t.Helper()
+	if os.Getenv(EnvFault) != "1" {
+		t.Skip("faults are tested with make fault")
+	}
+	rocketmq(t)
+	repeat(t, test)
+}
+
+// onFiles is each for tests of one gateway that has its messages and its metadata in files. These need nothing else, and run with all
+// other tests, too.
+func onFiles(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
+	t.Helper()
+	if cluster.VersionRun() && os.Getenv(EnvFault) != "1" {
+		t.Skip("it has nothing to do with the version of RocketMQ")
+	}
+	repeat(t, test)
+}
+
+func repeat(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
+	t.Helper()
 	runs, seed := 1, uint64(1)
 	if n, err := strconv.Atoi(os.Getenv(EnvRuns)); err == nil {
 		runs = n
@@ -102,10 +126,6 @@ func each(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
 		}
 		seed = n
 	}
-	if os.Getenv(EnvFault) != "1" {
-		t.Skip("faults are tested with make fault")
-	}
-	rocketmq(t)
 	for i := range runs {
 		seed := seed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
@@ -139,6 +159,15 @@ type report struct {
 	Second    int `json:"second_connections"`
 	// Longest is the longest time without a message that a rover had, in milliseconds.
 	Longest int64 `json:"longest_ms"`
+	// Of a slow consumer: the bytes that waited for it, the gateway's resident memory at most, and the 99th percentile of the others'
+	// latencies before and meanwhile.
+	Backlog int64 `json:"backlog,omitempty"`
+	Memory  int64 `json:"memory,omitempty"`
+	Before  int64 `json:"p99_before_us,omitempty"`
+	During  int64 `json:"p99_during_us,omitempty"`
+	// How many clients came back at once, and in how many milliseconds.
+	Clients int   `json:"clients,omitempty"`
+	Back    int64 `json:"back_ms,omitempty"`
 	Failed  bool  `json:"failed"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -199,7 +200,8 @@ func (r *rover) message(l *link, p *packet.Publish) {
 		r.longest = max(r.longest, now.Sub(r.quiet))
 	}
 	r.quiet = now
-	key := p.Topic + " " + string(p.Payload)
+	number, _, _ := strings.Cut(string(p.Payload), " ")
+	key := p.Topic + " " + number
 	if r.seen[key]++; r.seen[key] > 1 {
 		if p.QoS == 2 {
 			r.twice++
@@ -208,7 +210,7 @@ func (r *rover) message(l *link, p *packet.Publish) {
 		}
 		return
 	}
-	n, err := strconv.Atoi(string(p.Payload))
+	n, err := strconv.Atoi(number)
 	if err != nil {
 		r.strays = append(r.strays, key)
 		return

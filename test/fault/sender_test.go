@@ -18,6 +18,7 @@ type sender struct {
 	topic string
 	qos   byte
 	every time.Duration // between two messages
+	pad   string        // is behind the number in each payload; it begins with a space
 	rand  *rand.Rand    // of the sender's goroutine
 
 	stop, stopped chan struct{}
@@ -54,7 +55,11 @@ const (
 )
 
 func (f *fleet) newSender(name string, qos byte, every time.Duration, at *node) *sender {
-	s := &sender{f: f, id: name + "-" + f.salt, topic: f.first + "/" + name, qos: qos, every: every, moveTo: at,
+	return f.newPaddedSender(name, qos, every, at, "")
+}
+
+func (f *fleet) newPaddedSender(name string, qos byte, every time.Duration, at *node, pad string) *sender {
+	s := &sender{f: f, id: name + "-" + f.salt, topic: f.first + "/" + name, qos: qos, every: every, moveTo: at, pad: pad,
 		rand: rand.New(rand.NewPCG(f.rand.Uint64(), 1)), stop: make(chan struct{}), stopped: make(chan struct{}),
 		suspects: map[*link]map[uint16]bool{}}
 	go s.run()
@@ -155,7 +160,7 @@ func (s *sender) connect(to *node) {
 const connectPatience = lease + 3*time.Second
 
 func (s *sender) message(m *flying, again bool) *packet.Publish {
-	return &packet.Publish{Topic: s.topic, QoS: s.qos, PacketID: m.id, Dup: again, Payload: []byte(strconv.Itoa(m.number))}
+	return &packet.Publish{Topic: s.topic, QoS: s.qos, PacketID: m.id, Dup: again, Payload: []byte(strconv.Itoa(m.number) + s.pad)}
 }
 
 // publish sends the next message, if there is room.

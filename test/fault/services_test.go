@@ -84,24 +84,35 @@ func TestANodeThatIsCutOffFromTheMetadataKeepsItsClients(t *testing.T) {
 // TestPluginsThatDieOrHangLoseNothing kills plugins of gateways, and stops others for a while.
 func TestPluginsThatDieOrHangLoseNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
-		f := newFleet(t, r, 2)
-		senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)
-		for range scale(4, 20) {
-			all, err := f.any(r).plugins()
-			require.NoError(t, err)
-			pid := all[[]string{"auth", "meta"}[r.IntN(2)]]
-			if pid == 0 {
-				continue // it is being started
-			}
-			if r.IntN(2) == 0 {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
-			} else {
-				_ = syscall.Kill(pid, syscall.SIGSTOP)
-				time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
-				_ = syscall.Kill(pid, syscall.SIGCONT)
-			}
-			f.more(senders, 10)
-		}
-		f.settle(rep, senders, rovers, bounds{duplicates: 10, refused: true})
+		newFleet(t, r, 2).breakPlugins(r, rep)
 	})
+}
+
+func TestPluginsOfOneGatewayThatDieOrHangLoseNothing(t *testing.T) {
+	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		newFleetOnFiles(t, r, nil).breakPlugins(r, rep)
+	})
+}
+
+// breakPlugins kills and stops plugins while everybody is at work.
+func (f *fleet) breakPlugins(r *rand.Rand, rep *report) {
+	f.t.Helper()
+	senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)
+	for range scale(4, 20) {
+		all, err := f.any(r).plugins()
+		require.NoError(f.t, err)
+		pid := all[[]string{"auth", "meta"}[r.IntN(2)]]
+		if pid == 0 {
+			continue // it is being started
+		}
+		if r.IntN(2) == 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		} else {
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+			time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		f.more(senders, 10)
+	}
+	f.settle(rep, senders, rovers, bounds{duplicates: 10, refused: true})
 }

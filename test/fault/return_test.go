@@ -1,0 +1,150 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/packet"
+)
+
+// TestAllClientsOfAKilledNodeComeBackAtOnce kills a gateway with very many clients, all of which connect to the two others at once.
+func TestAllClientsOfAKilledNodeComeBackAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleet(t, r, 3)
+		dies := f.nodes[2]
+		many := f.newHorde(scale(500, 20_000), dies)
+		senders, rovers := f.crowd(scale(1, 4), scale(2, 4), 300*time.Millisecond)
+		dies.kill()
+		many.comeBack(rep)
+		f.more(senders, 20)
+		f.settle(rep, senders, rovers, bounds{duplicates: 40})
+	})
+}
+
+// TestAllClientsOfAGatewayOnFilesComeBackAtOnce starts the gateway again.
+func TestAllClientsOfAGatewayOnFilesComeBackAtOnce(t *testing.T) {
+	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := newFleetOnFiles(t, r, nil)
+		many := f.newHorde(scale(500, 20_000), f.nodes[0])
+		senders, rovers := f.crowd(scale(1, 4), scale(2, 4), 0)
+		time.Sleep(time.Second)
+		f.nodes[0].kill()
+		f.nodes[0].start()
+		many.comeBack(rep)
+		f.more(senders, 20)
+		f.settle(rep, senders, rovers, bounds{duplicates: 80})
+	})
+}
+
+// horde are many clients with persistent sessions.
+type horde struct {
+	f     *fleet
+	ids   []string
+	mu    sync.Mutex
+	links []*link
+}
+
+const (
+	// hordeAtOnce is how many of a horde wait for CONNACK at a time: a gateway keeps 256 connections of an address that are not admitted.
+	hordeAtOnce = 200
+	// filesBeside are the open files that a gateway, or this test, has beside the connections of a horde.
+	filesBeside = 2000
+)
+
+// newHorde connects clients to a gateway: as many as are asked for, or as the limit of open files allows.
+func (f *fleet) newHorde(clients int, at *node) *horde {
+	f.t.Helper()
+	clients = min(clients, openFiles(f.t)-filesBeside)
+	require.Positive(f.t, clients, "the limit of open files is too small")
+	h := &horde{f: f, links: make([]*link, clients)}
+	for i := range clients {
+		h.ids = append(h.ids, fmt.Sprintf("many%d-%s", i, f.salt))
+	}
+	f.t.Cleanup(h.leave)
+	h.connect(func(*rand.Rand) *node { return at }, func(*link) {})
+	return h
+}
+
+// comeBack connects all clients again, wherever a gateway is up, and counts sessions that were lost and how long all took.
+func (h *horde) comeBack(rep *report) {
+	h.f.t.Helper()
+	h.leave()
+	began := time.Now()
+	lost := 0
+	h.connect(func(r *rand.Rand) *node { return h.f.any(r) }, func(l *link) {
+		if !l.present {
+			lost++
+		}
+	})
+	rep.Clients, rep.Back = len(h.ids), time.Since(began).Milliseconds()
+	rep.Forgotten += lost
+	assert.Zero(h.f.t, lost, "sessions that got lost")
+}
+
+// connect connects everybody. connected is called for each, by one goroutine at a time.
+func (h *horde) connect(to func(*rand.Rand) *node, connected func(*link)) {
+	h.f.t.Helper()
+	next := make(chan int)
+	failures := make(chan error, hordeAtOnce)
+	var all sync.WaitGroup
+	for i := range hordeAtOnce {
+		own := rand.New(rand.NewPCG(h.f.rand.Uint64(), uint64(i)))
+		all.Go(func() {
+			for i := range next {
+				if err := h.one(i, own, to, connected); err != nil {
+					select {
+					case failures <- err:
+					default:
+					}
+				}
+			}
+		})
+	}
+	for i := range h.ids {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	close(failures)
+	for err := range failures {
+		h.f.t.Error(err)
+	}
+}
+
+// one connects one client. What is refused is an error; a connection that fails is tried again.
+func (h *horde) one(i int, r *rand.Rand, to func(*rand.Rand) *node, connected func(*link)) error {
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		l, err := dial(to(r), &packet.Connect{Version: packet.V311, ClientID: h.ids[i]}, patience, func(*link, packet.Packet) {})
+		refused := new(errRefused)
+		switch {
+		case err == nil:
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.links[i] = l
+			connected(l)
+			return nil
+		case errors.As(err, &refused), time.Now().After(until):
+			return err
+		}
+	}
+}
+
+// leave closes all connections.
+func (h *horde) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, l := range h.links {
+		if l != nil {
+			_ = l.Close()
+			<-l.closed
+			h.links[i] = nil
+		}
+	}
+}
