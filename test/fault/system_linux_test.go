@@ -24,7 +24,7 @@ func mountDisk(t *testing.T, path string, size int) {
 func freeBytes(path string) (int64, error) {
 	var s syscall.Statfs_t
 	err := syscall.Statfs(path, &s)
-	return int64(s.Bavail) * s.Bsize, err //nolint:unconvert // it has another type on some platforms
+	return int64(s.Bavail) * s.Bsize, err
 }
 
 // openFiles is how many files a process may have open.
