@@ -18,6 +18,7 @@ type appendOp struct {
 	size   int   // estimate of the encoded size, in bytes
 	weight int64 // what it holds of the budget
 
+	taken  bool          // it has left the queue
 	record *store.Record // set by the committer
 }
 
@@ -193,72 +194,4 @@ func encodedSize(a *store.Append) int {
 		}
 	}
 	return n
-}
-
-// appendQueue holds the appends that wait for the committer. Its length is bounded by the store's budget.
-type appendQueue struct {
-	mu     sync.Mutex
-	ops    []*appendOp
-	closed bool
-	wake   chan struct{} // one token: there is something new
-}
-
-// push adds ops, or returns false when the queue is closed.
-func (q *appendQueue) push(ops ...*appendOp) bool {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return false
-	}
-	first := len(q.ops) == 0
-	q.ops = append(q.ops, ops...)
-	q.mu.Unlock()
-	if first {
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
-	}
-	return true
-}
-
-// take exchanges spare, which must be empty, for all that waits. It blocks until there is something, and returns false once
-// the queue is closed.
-func (q *appendQueue) take(spare []*appendOp) ([]*appendOp, bool) {
-	for {
-		q.mu.Lock()
-		if q.closed {
-			q.mu.Unlock()
-			return spare, false
-		}
-		if len(q.ops) > 0 {
-			ops := q.ops
-			q.ops = spare
-			q.mu.Unlock()
-			return ops, true
-		}
-		q.mu.Unlock()
-		<-q.wake
-	}
-}
-
-func (q *appendQueue) close() {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// drain fails what waits in the queue.
-func (q *appendQueue) drain(s *Store, err error) {
-	q.mu.Lock()
-	ops := q.ops
-	q.ops = nil
-	q.mu.Unlock()
-	for _, op := range ops {
-		s.finish(op, store.Position{}, err)
-	}
 }

@@ -1,0 +1,160 @@
+package local
+
+import (
+	"sync"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// appendQueue holds the appends that wait for the committer. The store's budget bounds its length.
+//
+// While little waits, appends leave in the order in which they came. Once more waits than one group commit takes, each publisher
+// gets an equal share of the commit's bytes, so a client that floods the store delays itself and hardly anybody else. The appends of
+// one publisher always keep their order.
+type appendQueue struct {
+	mu     sync.Mutex
+	ops    []*appendOp
+	bytes  int // of ops
+	closed bool
+	wake   chan struct{} // one token: there is something new
+}
+
+// push adds ops, or returns false when the queue is closed.
+func (q *appendQueue) push(ops ...*appendOp) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	first := len(q.ops) == 0
+	q.ops = append(q.ops, ops...)
+	for _, op := range ops {
+		q.bytes += op.size
+	}
+	q.mu.Unlock()
+	if first {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// take returns the appends to commit next, in spare, which must be empty, or in its place. It blocks until there are some, and
+// returns false once the queue is closed.
+func (q *appendQueue) take(spare []*appendOp) ([]*appendOp, bool) {
+	for {
+		q.mu.Lock()
+		if q.closed {
+			q.mu.Unlock()
+			return spare, false
+		}
+		if len(q.ops) > 0 {
+			var ops []*appendOp
+			if q.bytes > commitBytes {
+				ops = q.takeShares(spare)
+			} else {
+				ops, q.ops, q.bytes = q.ops, spare, 0
+			}
+			q.mu.Unlock()
+			return ops, true
+		}
+		q.mu.Unlock()
+		<-q.wake
+	}
+}
+
+// shareStep is how many bytes a publisher may take in one round of takeShares.
+const shareStep = 16 << 10
+
+// takeShares moves one group commit's worth of appends to out. The oldest one is always among them, so none waits for ever; the others
+// are taken from the publishers in turns. Called with mu held.
+func (q *appendQueue) takeShares(out []*appendOp) []*appendOp {
+	// What came after a barrier stays behind it.
+	upTo, before := 0, 0
+	for upTo < len(q.ops) && q.ops[upTo].topic != nil {
+		before += q.ops[upTo].size
+		upTo++
+	}
+	if before <= commitBytes {
+		upTo = min(upTo+1, len(q.ops)) // the barrier, too
+		return q.remove(append(out, q.ops[:upTo]...))
+	}
+
+	type line struct {
+		ops    []*appendOp
+		credit int // bytes
+	}
+	var lines []*line
+	of := make(map[string]*line)
+	for _, op := range q.ops[:upTo] {
+		l := of[op.msg.Publisher]
+		if l == nil {
+			l = new(line)
+			of[op.msg.Publisher], lines = l, append(lines, l)
+		}
+		l.ops = append(l.ops, op)
+	}
+	taken := 0
+	move := func(l *line) {
+		taken += l.ops[0].size
+		out = append(out, l.ops[0])
+		l.ops = l.ops[1:]
+	}
+	lines[0].credit = -lines[0].ops[0].size
+	move(lines[0])
+	for open := true; open && len(out) < commitOps; {
+		open = false // unless a line has an append that fits
+		for _, l := range lines {
+			l.credit += shareStep
+			for len(l.ops) > 0 && taken+l.ops[0].size <= commitBytes && len(out) < commitOps {
+				open = true
+				if l.credit < l.ops[0].size {
+					break
+				}
+				l.credit -= l.ops[0].size
+				move(l)
+			}
+		}
+	}
+	return q.remove(out)
+}
+
+// remove takes ops out of the queue and returns them. Called with mu held.
+func (q *appendQueue) remove(ops []*appendOp) []*appendOp {
+	for _, op := range ops {
+		op.taken = true
+		q.bytes -= op.size
+	}
+	rest := q.ops[:0]
+	for _, op := range q.ops {
+		if !op.taken {
+			rest = append(rest, op)
+		}
+	}
+	clear(q.ops[len(rest):])
+	q.ops = rest
+	return ops
+}
+
+func (q *appendQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// drain fails what waits in the queue.
+func (q *appendQueue) drain(s *Store, err error) {
+	q.mu.Lock()
+	ops := q.ops
+	q.ops, q.bytes = nil, 0
+	q.mu.Unlock()
+	for _, op := range ops {
+		s.finish(op, store.Position{}, err)
+	}
+}

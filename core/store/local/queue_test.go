@@ -1,0 +1,69 @@
+package local
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
+
+// waiting makes a queue in which appends wait: each word is a publisher's name and its append's size in KiB, as in "a1024"; "|" is a
+// barrier.
+func waiting(words string) *appendQueue {
+	q := &appendQueue{wake: make(chan struct{}, 1)}
+	n := map[byte]int{}
+	for word := range strings.FieldsSeq(words) {
+		op := new(appendOp)
+		if word != "|" {
+			kib := 0
+			_, _ = fmt.Sscan(word[1:], &kib)
+			n[word[0]]++
+			op = &appendOp{topic: new(topicState), size: kib << 10, msg: &store.Message{Publisher: word[:1], Topic: fmt.Sprint(word[:1], n[word[0]])}}
+		}
+		q.push(op)
+	}
+	return q
+}
+
+func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		waits string
+		takes []string // by one call each
+	}{
+		"what fits leaves in the order in which it came": {"a1000 b10 a1000 c10", []string{"a1 b1 a2 c1"}},
+		"a flood delays itself":                          {"a1000 a1000 a1000 a1000 b10 c10 b10", []string{"a1 b1 c1 b2 a2", "a3 a4"}},
+		"two floods have the same":                       {"a500 a500 a500 a500 a500 b500 b500", []string{"a1 b1 a2 b2", "a3 a4 a5"}},
+		"the oldest leaves even if nothing fits beside it": {
+			"a3000 b10 b10", []string{"a1", "b1 b2"},
+		},
+		"a large one does not wait for ever": {"b10 a1900 b400 b400 b400 b400", []string{"b1 b2 b3 b4 b5", "a1"}},
+		"a barrier is behind what came before it, and before the rest": {
+			"a1000 a1000 a1000 | b10 b10", []string{"a1 a2", "a3 | b1 b2"},
+		},
+		"what came before a barrier leaves with it": {"a10 | a1000 a1000 a1000 b10", []string{"a1 |", "a2 b1 a3", "a4"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := waiting(c.waits)
+			for _, want := range c.takes {
+				ops, ok := q.take(nil)
+				require.True(t, ok)
+				var got []string
+				for _, op := range ops {
+					if op.topic == nil {
+						got = append(got, "|")
+					} else {
+						got = append(got, op.msg.Topic)
+					}
+				}
+				require.Equal(t, want, strings.Join(got, " "))
+			}
+			require.Empty(t, q.ops)
+			require.Zero(t, q.bytes)
+		})
+	}
+}
