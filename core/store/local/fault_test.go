@@ -35,7 +35,7 @@ func put(s *Store, payload string) (store.Position, error) {
 	select {
 	case r := <-done:
 		return r.p, r.err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		return store.Position{}, errors.New("no callback")
 	}
 }
@@ -305,7 +305,7 @@ func TestAFullDiskIsWaitedForAndNothingIsLost(t *testing.T) {
 			require.Eventually(t, func() bool {
 				_, err := put(s, "again")
 				return err == nil
-			}, 20*time.Second, 20*time.Millisecond)
+			}, time.Minute, 20*time.Millisecond)
 			got := readAll(t, s)
 			require.Equal(t, acked, got[:len(acked)])
 			require.Equal(t, "again", got[len(got)-1])
