@@ -22,7 +22,7 @@ type result struct {
 func runCommand(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	status := run(t.Context(), args, stdio{strings.NewReader(stdin), &out, &errOut}, nil)
+	status := run(t.Context(), append([]string{}, args...), stdio{strings.NewReader(stdin), &out, &errOut}, nil)
 	return result{status, out.String(), errOut.String()}
 }
 

@@ -189,7 +189,7 @@ func newHub(t *testing.T, st store.Store, o Options) *Hub {
 // collect reads until n records have come, in the way a session does.
 func collect(t *testing.T, o *owner, r Reader, n int) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var ids []string
 	take := func(items []Item) {

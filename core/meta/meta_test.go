@@ -61,7 +61,7 @@ func launch(t *testing.T, b *metatest.Backend, node string, change ...func(*Opti
 
 func eventually(t *testing.T, cond func() bool, about ...any) {
 	t.Helper()
-	require.Eventually(t, cond, 30*time.Second, 2*time.Millisecond, about...)
+	require.Eventually(t, cond, time.Minute, 2*time.Millisecond, about...)
 }
 
 func queues(m *Meta, name string) []string {

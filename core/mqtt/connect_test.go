@@ -372,9 +372,11 @@ func TestAStuckWebSocketDoesNotHoldUpTheClientsNextConnection(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
 	for _, v := range versions {
-		n.DialWS(v, "mqtt").Connect("stuck", mqtttest.Keep) // reads no further: the closing handshake is not answered
 		begin := time.Now()
+		n.DialWS(v, "mqtt").Connect("stuck", mqtttest.Keep) // reads no further: the closing handshake is not answered
+		usual := time.Since(begin)                          // on a busy machine it takes long as well
+		begin = time.Now()
 		n.DialWS(v, "mqtt").Connect("stuck", mqtttest.Keep)
-		require.Less(t, time.Since(begin), 3*time.Second)
+		require.Less(t, time.Since(begin), 3*time.Second+10*usual)
 	}
 }

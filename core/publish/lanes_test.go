@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long anything that must happen is waited for.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // node is a publisher on the local store, which can be made to fail.
 type node struct {

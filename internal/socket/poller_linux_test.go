@@ -18,7 +18,7 @@ func (w waiter) await(t *testing.T) {
 	t.Helper()
 	select {
 	case <-w:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "nobody was told")
 	}
 }

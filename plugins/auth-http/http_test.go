@@ -434,7 +434,7 @@ func TestHealthAsksItsURLWhereThereIsOne(t *testing.T) {
 	require.Eventually(t, func() bool {
 		err := p.Health(t.Context())
 		return err != nil && strings.Contains(err.Error(), "status 500")
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	s.answer(http.StatusNoContent, "")
 	require.Eventually(t, func() bool { return p.Health(t.Context()) == nil }, 20*time.Second, 10*time.Millisecond)
 	_, err := login(p, nil)

@@ -100,7 +100,7 @@ func value(t testing.TB, e *etcd, ns, key string) string {
 
 func eventually(t testing.TB, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, cond, time.Minute, 5*time.Millisecond)
 }
 
 // follow collects the events of a watch.

@@ -11,7 +11,7 @@ import (
 )
 
 // patience bounds every single wait of a client.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // client is an MQTT 3.1.1 client that keeps what it receives.
 type client struct {

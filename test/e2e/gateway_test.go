@@ -359,7 +359,7 @@ func (g *Gateway) Plugins() map[string]Plugin {
 // AwaitSubscriptions waits until a client has so many subscriptions.
 func (g *Gateway) AwaitSubscriptions(clientID string, n int) {
 	g.t.Helper()
-	eventually(g.t, 20*time.Second, func() error {
+	eventually(g.t, patience, func() error {
 		var answer struct {
 			Subscriptions []struct {
 				ClientID string `json:"client_id"`

@@ -168,7 +168,7 @@ func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 	g := configure(t, p, rocketmqSettings([]string{door.address}), settings{"admin": settings{"address": address}})
 	ready := g.launch()
 	g.Admin = address
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, patience, func() error {
 		resp, err := http.Get("http://" + address + "/readyz")
 		if err != nil {
 			return err
@@ -180,7 +180,7 @@ func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 	})
 	code, _ := g.Get("/healthz")
 	require.Equal(t, 200, code)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if !strings.Contains(g.Log(), "waiting") {
 			return io.ErrNoProgress
 		}

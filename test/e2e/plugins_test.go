@@ -69,7 +69,7 @@ func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
 			publish(20)
 			require.NoError(t, syscall.Kill(plugin.PID, syscall.SIGKILL))
 			publish(20) // at once, whatever the plugin does
-			eventually(t, 15*time.Second, func() error {
+			eventually(t, patience, func() error {
 				publish(1)
 				now := g.Plugins()[name]
 				if now.PID == 0 || now.PID == plugin.PID || now.Restarts == 0 {
@@ -88,7 +88,7 @@ func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
 		sub.await(sent)
 		require.Equal(t, numbers(0, sent), sub.payloads())
 		// Both plugins do their work again.
-		eventually(t, 15*time.Second, func() error {
+		eventually(t, patience, func() error {
 			late, err := g.tryConnect(t, g.Name("late"), persistent)
 			if err != nil {
 				return err
@@ -114,7 +114,7 @@ func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
 		}
 		require.Len(t, alive(t, pids), 2)
 		g.Kill()
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, patience, func() error {
 			if left := alive(t, pids); len(left) > 0 {
 				return fmt.Errorf("plugins run without their gateway: %v", left)
 			}
@@ -217,10 +217,10 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 			case <-g.done:
 			case <-ready:
 				t.Fatal("the gateway is ready")
-			case <-time.After(15 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("the gateway has not ended\n%s", g.Log())
 			}
-			require.Less(t, time.Since(begun), 11*time.Second)
+			require.Less(t, time.Since(begun), 30*time.Second)
 			var exit interface{ ExitCode() int }
 			require.True(t, errors.As(g.err, &exit), "it ended with %v", g.err)
 			require.Equal(t, 1, exit.ExitCode())

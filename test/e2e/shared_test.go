@@ -192,12 +192,17 @@ func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
 		}
 		require.NoError(t, m.write(packet.V5, &packet.Pingreq{}))
 		<-m.pong
-		time.Sleep(100 * time.Millisecond) // what was acknowledged is with the store
+		left, _ := y.rest()
+		eventually(t, patience, func() error {
+			if told := int(g.metric("lmqgate_delivery_group_acked_records_total")); told < len(y.acked)-left {
+				return fmt.Errorf("the store was told of %d acknowledgements of %d", told, len(y.acked)-left)
+			}
+			return nil
+		})
 		g.Kill()
 		if other == g {
 			g.Start()
 		}
-		left, _ := y.rest()
 		back := other.connect(t, g.Name("sleeper"), persistent)
 		eventually(t, 2*time.Minute, func() error { // RocketMQ: half a minute later
 			if n := len(back.messages()); n < left {

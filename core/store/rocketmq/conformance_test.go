@@ -43,7 +43,7 @@ func crashable(t *testing.T) (store.Store, func(*testing.T) store.Store) {
 		require.Eventually(t, func() bool {
 			info, err := os.Stat(offsets)
 			return err == nil && info.ModTime().After(now)
-		}, 20*time.Second, 20*time.Millisecond)
+		}, patience, 20*time.Millisecond)
 		c.KillBroker(0)
 		require.NoError(t, c.RestartBroker(t.Context(), 0))
 		return s

@@ -152,5 +152,5 @@ func TestIntegrationATailLearnsFromTheBrokerWhatAnotherNodeHasStored(t *testing.
 	require.Zero(t, end(tail.Ends), "this node has stored nothing")
 	require.Eventually(t, func() bool {
 		return end(func(f func(p store.Partition, begin, end int64)) { tail.Latest(t.Context(), f) }) == at.Offset+1
-	}, time.Minute, 10*time.Millisecond, "the broker's index has it within moments")
+	}, patience, 10*time.Millisecond, "the broker's index has it within moments")
 }

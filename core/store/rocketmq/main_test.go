@@ -164,7 +164,7 @@ func readAll(t testing.TB, s *Store, queue string, n int) []*store.Record {
 			}
 		}
 		return len(out) >= n
-	}, 30*time.Second, 20*time.Millisecond, "queue %q: %d of %d records", queue, len(out), n)
+	}, patience, 20*time.Millisecond, "queue %q: %d of %d records", queue, len(out), n)
 	return out
 }
 
@@ -188,7 +188,7 @@ func (c *collector) len() int {
 
 func (c *collector) await(t testing.TB, n int) []*store.Record {
 	t.Helper()
-	require.Eventually(t, func() bool { return c.len() >= n }, 60*time.Second, 10*time.Millisecond, "want %d records", n)
+	require.Eventually(t, func() bool { return c.len() >= n }, patience, 10*time.Millisecond, "want %d records", n)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]*store.Record(nil), c.records...)
