@@ -36,6 +36,10 @@ type filters struct {
 	// claims end what the ledger counts for filters that are being written, until they are registered or were not.
 	claims map[string]func()
 	lost   []string
+
+	// removing is held for reading while the record of a filter that retires is looked at and removed, and taken for a moment by who is
+	// about to write such a record anew: a backend without compare-and-set would remove that one. It is taken before mu.
+	removing sync.RWMutex
 }
 
 // filter is the state of one registered filter.

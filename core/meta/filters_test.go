@@ -217,6 +217,24 @@ func TestOfFiltersThatDoNotDependOnOneAnotherThoseThatFitAreRegistered(t *testin
 	})
 }
 
+func TestAFilterThatIsAskedForWhileItIsWithdrawnStays(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one")
+		for i := range 100 {
+			name := fmt.Sprintf("t/%d/+", i)
+			r := m.Register(ctx, Owner{}, []string{name})
+			require.NoError(t, r.Err(name))
+			withdrawn := make(chan struct{})
+			go func() { m.Withdraw(ctx, r, []string{name}); close(withdrawn) }()
+			require.NoError(t, m.RegisterFilters(ctx, name))
+			<-withdrawn
+			require.NotEmpty(t, b.Value(NamespaceFilters, name), name)
+			require.True(t, m.HasFilter(name))
+		}
+	})
+}
+
 func TestWhatIsWithdrawnIsGoneUnlessSomebodyElseAskedForIt(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		ctx := context.Background()

@@ -25,7 +25,7 @@ func run(t *testing.T, name string, config map[string]any) (*meta.Meta, *pluginh
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
-	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), "github.com/lmqgate/lmqgate/plugins/"+name).CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, name), "github.com/lmqgate/lmqgate/plugins/"+name).CombinedOutput()
 	require.NoError(t, err, string(out))
 	host, err := pluginhost.New(pluginhost.Options{Dir: dir, NodeID: "n", DataDir: t.TempDir(), ConfigDir: dir})
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func run(t *testing.T, name string, config map[string]any) (*meta.Meta, *pluginh
 
 func wait(t *testing.T, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, cond, time.Minute, 10*time.Millisecond)
 }
 
 // use writes one of everything.

@@ -84,7 +84,7 @@ func (m *Meta) register(ctx context.Context, by Owner, names []string, whole boo
 	}
 	f := m.filters
 	f.mu.Lock()
-	puts, fresh := f.claim(names, r)
+	puts, fresh, anew := f.claim(names, r)
 	if whole && len(r.errs) > 0 {
 		f.disclaim(names, fresh, r)
 		f.mu.Unlock()
@@ -96,6 +96,10 @@ func (m *Meta) register(ctx context.Context, by Owner, names []string, whole boo
 		f.disclaim(names, nil, r)
 		f.mu.Unlock()
 		return r
+	}
+	if anew {
+		f.removing.Lock()   // what is being removed is gone then, and what is asked for stays
+		f.removing.Unlock() //nolint:staticcheck // nothing is to be done meanwhile
 	}
 	results := m.writer.each(ctx, puts)
 	for i, res := range results {
@@ -142,9 +146,9 @@ func (m *Meta) Room(by Owner, names ...string) error {
 	return nil
 }
 
-// claim finds what has to be written so that filters are registered, and which of them are new. It is called under mu; disclaim
-// must follow.
-func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Operation, fresh map[string]bool) {
+// claim finds what has to be written so that filters are registered, and which of them are new; anew says that one is written anew that
+// retires. It is called under mu; disclaim must follow.
+func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Operation, fresh map[string]bool, anew bool) {
 	fresh = map[string]bool{}
 	twice := make(map[string]struct{}, len(names))
 	for _, name := range names {
@@ -178,9 +182,10 @@ func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Opera
 		case st.retiring, time.Since(st.refreshed).Abs() > f.m.opts.FilterGrace/2,
 			st.node != f.m.opts.NodeID && time.Since(st.made).Abs() < withdrawWithin:
 			puts = append(puts, f.m.filterPut(name, false, registered{st.made, st.mark}))
+			anew = anew || st.retiring
 		}
 	}
-	return puts, fresh
+	return puts, fresh, anew
 }
 
 // disclaim ends a claim. It is called under mu.
@@ -236,7 +241,7 @@ func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 	removing.SetLimit(cap(m.backend.cas) / 2)
 	for _, name := range mine {
 		removing.Go(func() error {
-			_, err := m.removeIf(ctx, NamespaceFilters, name, r.made[name])
+			_, err := f.remove(ctx, name, r.made[name])
 			return err
 		})
 	}
@@ -246,6 +251,19 @@ func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 	for first, names := range listed {
 		m.retired.withdrew(first, names)
 	}
+}
+
+// remove removes the record of a filter that retires, unless it was changed, or somebody asks for it now.
+func (f *filters) remove(ctx context.Context, name string, at stored) (bool, error) {
+	f.removing.RLock()
+	defer f.removing.RUnlock()
+	f.mu.RLock()
+	asked := f.asking[name] > 0
+	f.mu.RUnlock()
+	if asked {
+		return false, nil
+	}
+	return f.m.removeIf(ctx, NamespaceFilters, name, at)
 }
 
 // registered is when a filter was registered first, and to whom it is counted.

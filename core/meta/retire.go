@@ -223,7 +223,7 @@ func (s *sweep) retire(ctx context.Context, first string, names []string) error 
 	}
 	var retired []string
 	for _, name := range names {
-		done, err := s.m.removeIf(ctx, NamespaceFilters, name, s.unused[name].revision)
+		done, err := s.m.filters.remove(ctx, name, s.unused[name].revision)
 		if err != nil {
 			return err
 		}
