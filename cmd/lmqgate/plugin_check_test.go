@@ -36,7 +36,7 @@ func buildPlugin(t *testing.T, dir, name string) {
 	}
 	built := filepath.Join(shipped.dir, name)
 	if _, err := os.Stat(built); err != nil {
-		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", built, "../../plugins/"+name).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", built, "../../plugins/"+name).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 	}
 	text, err := os.ReadFile(built)

@@ -41,7 +41,7 @@ func TestPluginTestTellsHowEachCaseWent(t *testing.T) {
 
 func TestPluginTestSaysWhatWasAskedWhatCameAndWhichRule(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "auth-allows-everything")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../test/brokenplugins").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", path, "../../test/brokenplugins").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	profile := writeFile(t, "plugintest.yaml", `
 config: {users: [{username: alice, password: alices-password}]}

@@ -20,7 +20,7 @@ import (
 func buildDefault(t testing.TB, h *Host) {
 	t.Helper()
 	path := filepath.Join(h.opts.Dir, "auth-hmac")
-	build := exec.Command("go", "build", "-o", path, "../../plugins/auth-hmac")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "../../plugins/auth-hmac")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.NoError(t, os.Chmod(path, 0o755))

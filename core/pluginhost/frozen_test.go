@@ -22,7 +22,7 @@ func TestTodaysHostWorksWithAFrozenPlugin(t *testing.T) {
 	h, _ := newHost(t)
 	for _, name := range []string{"frozen-auth", "frozen-meta"} {
 		path := filepath.Join(h.opts.Dir, name)
-		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, frozenDir).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", path, frozenDir).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.NoError(t, os.Chmod(path, 0o755))
 	}

@@ -50,7 +50,7 @@ func brokenPlugin(t *testing.T, name string) Target {
 			return
 		}
 		broken.path = filepath.Join(dir, "brokenplugins")
-		cmd := exec.Command("go", "build", "-o", broken.path, "../../../test/brokenplugins")
+		cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", broken.path, "../../../test/brokenplugins")
 		out, err := cmd.CombinedOutput()
 		broken.text, broken.err = string(out), err
 	})

@@ -56,7 +56,7 @@ func Build(t *testing.T, dir string) Target {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), filepath.Base(abs))
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".") //nolint:gosec // a directory that the test names
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", path, ".") //nolint:gosec // a directory that the test names
 	cmd.Dir = abs
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the plugin in %s: %v\n%s", abs, err, out)
