@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/limits"
+)
 
 // The plugins that are used when the configuration names none.
 const (
@@ -42,9 +46,9 @@ func Default() *Config {
 			SessionOwner:     OwnerIdentity,
 		},
 		Limits: Limits{
-			Client:   ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20, Flaps: 600, Subscriptions: 10_000, Share: 10},
-			Identity: IdentityLimits{Share: 50},
-			Cluster:  ClusterLimits{Reserve: 10, Sessions: 1_000_000, Filters: 1_000_000, RetainedMessages: 1_000_000},
+			Client:   ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20, Flaps: 600, Subscriptions: 10_000, Share: limits.ClientShare},
+			Identity: IdentityLimits{Share: limits.IdentityShare},
+			Cluster:  ClusterLimits{Reserve: limits.Reserve, Sessions: 1_000_000, Filters: 1_000_000, RetainedMessages: 1_000_000},
 			Node:     NodeLimits{ConnectMemory: 16 << 20},
 			Address:  AddressLimits{ConnectRate: 200, FailedLogins: 50},
 		},

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lmqgate/lmqgate/core/limits"
 )
 
 // What clients can make the metadata grow by is bounded for the cluster, for an identity and for a client. Bounds are looked at when
@@ -26,9 +28,9 @@ type Quotas struct {
 	// FilterMemory bounds what filters take of each node's memory, in bytes, about. For retained messages see SetRetainedMemory.
 	FilterMemory int64
 	// IdentityShare and ClientShare are how much of each bound, and of what the backend takes, one identity and one client may have; in
-	// percent; 0: 50 and 10.
+	// percent; 0: limits.IdentityShare and limits.ClientShare.
 	IdentityShare, ClientShare int
-	// Reserve is how much of what the backend takes is kept for what is there already, in percent; 0: 10.
+	// Reserve is how much of what the backend takes is kept for what is there already, in percent; 0: limits.Reserve.
 	Reserve int
 }
 
@@ -36,7 +38,7 @@ func (q Quotas) withDefaults() *Quotas {
 	for _, v := range []struct {
 		p *int
 		d int
-	}{{&q.IdentityShare, 50}, {&q.ClientShare, 10}, {&q.Reserve, 10}} {
+	}{{&q.IdentityShare, limits.IdentityShare}, {&q.ClientShare, limits.ClientShare}, {&q.Reserve, limits.Reserve}} {
 		if *v.p == 0 {
 			*v.p = v.d
 		}

@@ -81,7 +81,7 @@ type Options struct {
 	// most, whatever this says.
 	MaxSubscriptions int
 	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is how much of it the
-	// clients of one identity may have, in percent; 0: 50. See SetSubscriptions.
+	// clients of one identity may have, in percent; 0: limits.IdentityShare. See SetSubscriptions.
 	SubscriptionMemory int64
 	IdentityShare      int
 	// Short reports whether the process is short of memory: then no new subscription is taken. nil: never.

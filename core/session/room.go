@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
@@ -33,7 +34,7 @@ type subscriptionRoom struct {
 func (m *Manager) SetSubscriptions(most int, memory int64, share int) {
 	m.maxSubs.Store(int64(most))
 	if share == 0 {
-		share = 50
+		share = limits.IdentityShare
 	}
 	r := &m.room
 	r.mu.Lock()

@@ -1,0 +1,9 @@
+package limits
+
+// IdentityShare, ClientShare and Reserve are the defaults of limits.identity.share, limits.client.share and limits.cluster.reserve, in
+// percent: of the configuration, and of the parts that are made without one.
+const (
+	IdentityShare = 50
+	ClientShare   = 10
+	Reserve       = 10
+)
