@@ -26,6 +26,7 @@ func newPluginTestCommand() *cobra.Command {
 		sets    []string
 		only    string
 		asJSON  bool
+		form    output
 		start   time.Duration
 	)
 	cmd := &cobra.Command{
@@ -43,9 +44,12 @@ func newPluginTestCommand() *cobra.Command {
 			if start < time.Second || start > 10*time.Minute {
 				return usagef("--start-timeout wants 1s to 10m, not %s", start)
 			}
+			wanted, err := form.json()
+			if err != nil {
+				return err
+			}
 			opts := plugintest.Options{StartTimeout: start}
 			if only != "" {
-				var err error
 				if opts.Only, err = regexp.Compile(only); err != nil {
 					return usagef("--run is no regular expression: %s", err)
 				}
@@ -54,14 +58,15 @@ func newPluginTestCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return testPlugin(cmd, args[0], p, opts, asJSON)
+			return testPlugin(cmd, args[0], p, opts, asJSON || wanted)
 		},
 	}
 	cmd.Flags().StringVar(&profile, "profile", "", "profile `FILE` (default plugintest.yaml beside the executable, where there is one)")
 	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a key of the profile's config, `config.KEY=VALUE` with a value in YAML (repeatable)")
 	cmd.Flags().DurationVar(&start, "start-timeout", config.DefaultStartTimeout, "how long it may take until its handshake line, as plugins.start_timeout")
 	cmd.Flags().StringVar(&only, "run", "", "run only the cases whose GROUP/NAME matches this regular `EXPRESSION`, and those that bring the plugin up")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	form.register(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as -o json")
 	return cmd
 }
 

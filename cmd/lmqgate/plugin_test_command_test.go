@@ -61,7 +61,7 @@ deny: [{client_id: a, username: alice, password: not-alices-password}]
 	require.Contains(t, lines[4], `        see:   docs/plugins.md#`)
 	require.Contains(t, lines[4], `plugins/proto: auth.proto, Auth.Authenticate`)
 
-	r = runCommand(t, "", "plugin", "test", path, "--profile", profile, "--run", "^auth/denies what", "--json")
+	r = runCommand(t, "", "plugin", "test", path, "--profile", profile, "--run", "^auth/denies what", "-o", "json")
 	require.Equal(t, exitFailed, r.status)
 	var report plugintest.Report
 	require.NoError(t, json.Unmarshal([]byte(r.out), &report))

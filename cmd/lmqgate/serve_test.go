@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/config"
@@ -88,6 +91,34 @@ func TestServePrintsOneLineAndServesTheOtherCommands(t *testing.T) {
 	status, out, errOut := g.stop()
 	require.Zero(t, status, errOut)
 	require.Equal(t, 1, strings.Count(out, "\n"), "the ready line and nothing else")
+}
+
+func TestEveryListingIsJSONWhereThatIsWanted(t *testing.T) {
+	g := startServe(t)
+	r := runCommand(t, "", "pub", "-t", "a/b", "-m", "kept", "-r", "-q", "1", "--config", g.conf, "--port", g.port)
+	require.Equal(t, result{}, r)
+	var listings [][]string
+	var find func(cmd *cobra.Command, path []string)
+	find = func(cmd *cobra.Command, path []string) {
+		if !cmd.HasSubCommands() && strings.HasPrefix(cmd.Short, "List ") {
+			listings = append(listings, path)
+		}
+		for _, c := range cmd.Commands() {
+			find(c, append(slices.Clone(path), c.Name()))
+		}
+	}
+	find(newRoot(stdio{}, nil), nil)
+	listings = append(listings, []string{"backlog"}, []string{"doctor"}, []string{"plugin", "info", "auth-hmac"}, []string{"plugin", "check"})
+	require.Greater(t, len(listings), 14)
+	for _, path := range listings {
+		r := runCommand(t, "", append(path, "-o", "json", "--config", g.conf, "--admin", g.admin)...)
+		if slices.Contains([]string{"doctor", "check"}, path[len(path)-1]) { // of a configuration, not of a gateway that runs
+			r = runCommand(t, "", append(path, "-o", "json", "--config", g.conf)...)
+		}
+		var answer any
+		require.NoError(t, json.Unmarshal([]byte(r.out), &answer), "%q: %s%s", path, r.out, r.err)
+		require.NotNil(t, answer, "%q", path)
+	}
 }
 
 func TestAStartThatCannotWorkIsOneLineSoon(t *testing.T) {
