@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -356,4 +357,13 @@ func TestMQTT5PropertiesTravelThroughRocketMQBothWays(t *testing.T) {
 	)
 	app.send(topic, "in time", "originMqttTopic", topic+"/late")
 	require.Equal(t, "in time", string(sub.await(1)[0].Payload))
+
+	// What expires later than an interval can say has the longest one.
+	for _, at := range []time.Time{time.Now().Add((1<<32 + 100) * time.Second), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)} {
+		app.send(topic, at.String(), "originMqttTopic", topic+"/far", "mqttExpires", strconv.FormatInt(at.UnixMilli(), 10))
+		got := sub.await(1)[0]
+		require.Equal(t, at.String(), string(got.Payload))
+		require.NotNil(t, got.Properties.MessageExpiry)
+		require.EqualValues(t, math.MaxUint32, *got.Properties.MessageExpiry)
+	}
 }
