@@ -128,6 +128,9 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	return out, nil
 }
 
+// Begin sets where a reader begins that was opened before that was known. It is called before the reader is used.
+func (r *QueueReader) Begin(start, offset int64) { r.start, r.offset = start, offset }
+
 // AtEnd says that the store has nothing more at the reader's offset, as was seen after the reader was opened. It spares the reader its
 // first read. It is called by who uses the reader.
 func (r *QueueReader) AtEnd() { r.drained() }

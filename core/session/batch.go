@@ -208,9 +208,10 @@ func (b *batch) openQueues(ctx context.Context) {
 		}
 		return err
 	})
+	readers := s.openReaders(ctx, all)
+	defer closeReaders(readers)
 	failed := s.place(ctx, all)
 	waits := false
-	defer func() { s.lookAtEnds(ctx, all) }()
 	b.each(func(sub *subscription) error {
 		if sub.shared() {
 			return nil
@@ -230,7 +231,10 @@ func (b *batch) openQueues(ctx context.Context) {
 			if !f.at.Placed {
 				continue
 			}
-			if err := s.openQueueFeed(ctx, f); err != nil {
+			if r := readers[f]; r != nil {
+				delete(readers, f)
+				s.handReader(f, r)
+			} else if err := s.openQueueFeed(ctx, f); err != nil {
 				return err
 			}
 		}

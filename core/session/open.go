@@ -79,6 +79,7 @@ func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) err
 			at = max(bounds[i].Min, next)
 		}
 		f.at.Begin(at)
+		f.ended = at == bounds[i].Max
 	}
 	return nil
 }
@@ -120,32 +121,6 @@ func (s *Session) committed(ctx context.Context, feeds []*feed, into map[store.Q
 // askedTogether is how many queues a broker is asked about at a time. It has placeTimeout for each of such questions, so a session may have
 // any number of queues, and a broker that does not answer is waited for once.
 const askedTogether = 1024
-
-// lookAtEnds looks once more where the queues of new feeds end, after their readers were opened. What ends where its feed begins needs no
-// first read: thousands of them would take the pump so long that what is published meanwhile comes out of order. The others, and those of
-// brokers that do not answer, are read. It is called before SUBACK, while the feeds wait.
-func (s *Session) lookAtEnds(ctx context.Context, feeds []*feed) {
-	if len(feeds) < fewFeeds {
-		return
-	}
-	s.mu.Lock()
-	open := slices.DeleteFunc(slices.Clone(feeds), func(f *feed) bool { return f.queue == nil || f.at.Closed })
-	s.mu.Unlock()
-	_ = eachBroker(open, func(broker string, some []*feed) error {
-		ends, err := s.bounds(ctx, broker, some)
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for i, f := range some {
-			if f.queue != nil && f.queue.Offset() == ends[i].Max {
-				f.queue.AtEnd()
-			}
-		}
-		return nil
-	})
-}
 
 // fewFeeds is how many new feeds are read one by one instead.
 const fewFeeds = 8
@@ -347,4 +322,42 @@ func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
 	f.reader, f.queue = r, r
 	s.feedReady(f)
 	return nil
+}
+
+// openReaders opens readers of the queues of new feeds before it is asked where these end. So what is stored after the answer comes to
+// the readers, and one that begins at the end needs no first read: thousands of them would take the pump so long that what is published
+// meanwhile comes out of order. A few feeds are opened and read one by one instead.
+func (s *Session) openReaders(ctx context.Context, feeds []*feed) map[*feed]*delivery.QueueReader {
+	if len(feeds) < fewFeeds {
+		return nil
+	}
+	readers := make(map[*feed]*delivery.QueueReader, len(feeds))
+	for _, f := range feeds {
+		if r, err := s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, 0, 0, f); err == nil { // else it is tried once more
+			readers[f] = r
+		}
+	}
+	return readers
+}
+
+// handReader gives a feed that has its place the reader that was opened before. It is called before SUBACK, while the feeds wait.
+func (s *Session) handReader(f *feed, r *delivery.QueueReader) {
+	r.Begin(f.at.Start, f.at.Cursor)
+	if f.ended {
+		r.AtEnd()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.at.Closed || s.conn == nil {
+		r.Close()
+		return
+	}
+	f.reader, f.queue = r, r
+	s.feedReady(f)
+}
+
+func closeReaders(readers map[*feed]*delivery.QueueReader) {
+	for _, r := range readers {
+		r.Close()
+	}
 }

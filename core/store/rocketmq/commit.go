@@ -15,7 +15,7 @@ import (
 )
 
 // parallel bounds the requests that one call makes at a time.
-const parallel = 32
+const parallel = 128
 
 // maxGroup is the longest client id that is part of a consumer group's name as it is, in bytes.
 const maxGroup = 250
