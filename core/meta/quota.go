@@ -180,12 +180,14 @@ func (l *ledger) countRetained(mark, client string, a amount) {
 }
 
 // take makes room for something new, and counts it until give is called; then it is there and counted as what there is, or was not
-// written. Of sessions nobody counts what there is: see written.
-func (l *ledger) take(what, mark, client string, a amount) (give func(), err error) {
+// written. Of sessions nobody counts what there is: see written. What replaces something that was there is counted, and never refused.
+func (l *ledger) take(what, mark, client string, a amount, replaces bool) (give func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.room(what, mark, client, a); err != nil {
-		return nil, err
+	if !replaces {
+		if err := l.room(what, mark, client, a); err != nil {
+			return nil, err
+		}
 	}
 	l.tally[what].add(mark, a)
 	switch what {

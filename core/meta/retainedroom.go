@@ -97,7 +97,7 @@ func (r *retained) takeKey(v *Retained) (give func(), err error) {
 		more = amount{0, grows, grows}
 	}
 	r.mu.RUnlock()
-	return r.m.ledger.take(countRetained, mark, client, more)
+	return r.m.ledger.take(countRetained, mark, client, more, false)
 }
 
 // recordBytes is what the record of a value takes, about, in bytes.

@@ -32,6 +32,9 @@ type Session struct {
 	Subscriptions []Subscription
 	// Attributes are for callers that must remember more.
 	Attributes map[string]string
+	// Replaces says of a new session that one of the same client and owner has just been dropped for it: it needs no room that was not
+	// taken before. It is not recorded.
+	Replaces bool
 
 	// stored is the record as it was read or last written; zero: it was not there.
 	stored stored

@@ -98,13 +98,13 @@ func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
 	}
 }
 
-// writeCounted writes a session. One that is new needs room.
+// writeCounted writes a session. One that is new needs room, unless it replaces another one.
 func (m *Meta) writeCounted(ctx context.Context, s *Session) error {
 	if s.stored.revision != 0 {
 		return m.writeSession(ctx, s)
 	}
 	mark, takes := s.Owner().Mark(), sized(s.ClientID, encodeSession(s, s.Subscriptions, ""))
-	give, err := m.ledger.take(countSessions, mark, "", takes)
+	give, err := m.ledger.take(countSessions, mark, "", takes, s.Replaces)
 	if err != nil {
 		return fmt.Errorf("record the session of client %q: %w", s.ClientID, err)
 	}

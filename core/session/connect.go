@@ -105,7 +105,7 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 	if r.claim.Lost() {
 		return nil, false, cluster.ErrTakenOver
 	}
-	reachable := err == nil
+	reachable, replaces := err == nil, false
 	switch {
 	case err != nil && (r.Expiry > 0 || old != nil && old.durable()):
 		return nil, false, err
@@ -117,6 +117,8 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 				old.discard(false)
 			}
 			return nil, false, err
+		} else if err == nil {
+			replaces = rec.Owner().Mark() == r.Owner.Mark()
 		}
 		rec = nil
 	}
@@ -128,7 +130,7 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 	}
 	s := old
 	if s == nil {
-		s = m.newSession(r, rec)
+		s = m.newSession(r, rec, replaces)
 	}
 	a := attachment{fresh: rec == nil, resumed: old != nil, reachable: reachable}
 	if err := s.attach(ctx, r, a); err != nil {
@@ -138,13 +140,14 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 	return s, !a.fresh, nil
 }
 
-// newSession makes a session that is not in memory. rec is its record where it is resumed.
-func (m *Manager) newSession(r Request, rec *meta.Session) *Session {
+// newSession makes a session that is not in memory. rec is its record where it is resumed; replaces says that the client's last one has
+// ended for it.
+func (m *Manager) newSession(r Request, rec *meta.Session, replaces bool) *Session {
 	s := &Session{m: m, id: r.ClientID, changing: make(chan struct{}, 1)}
 	s.states.Keeper = keeper{s}
 	s.out.Memory = m.o.Kept
 	if rec == nil && r.Expiry > 0 {
-		rec = &meta.Session{ClientID: s.id, Created: time.Now()}
+		rec = &meta.Session{ClientID: s.id, Created: time.Now(), Replaces: replaces}
 	}
 	if rec != nil {
 		s.rec, s.created, s.epoch = record.New(m.o.Meta, rec), rec.Created, rec.Epoch

@@ -121,6 +121,21 @@ func TestWithoutMetadataOnlyClientsThatWantNoSessionConnect(t *testing.T) {
 	})
 }
 
+func TestACleanStartReplacesItsSessionAlsoWhereThereIsNoRoomForMore(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		for _, id := range []string{"a", "b", "c"} {
+			n.connect(id, durable).leave()
+		}
+		n.meta.SetQuotas(meta.Quotas{Sessions: 2})
+		_, err := n.tryConnect("d", durable)
+		require.ErrorIs(t, err, meta.ErrLimit)
+		a := n.connect("a", durable, clean)
+		require.False(t, a.present)
+		a.leave()
+		require.True(t, n.connect("a", durable).present)
+	})
+}
+
 func TestAClientWhoseRecordCannotBeWrittenIsRefused(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.meta.onSave(func(*meta.Session) error { return meta.ErrLimit })
