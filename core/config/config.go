@@ -204,7 +204,7 @@ type ClusterLimits struct {
 	Sessions int `yaml:"sessions"`
 	// Filters of such sessions, and shared groups; 0 is no limit. See also `topics.max_filters`.
 	Filters int `yaml:"filters"`
-	// Topics with a retained message; 0 is no limit. A message for one more is delivered and not retained: 0x97.
+	// Topics with a retained message; 0 is no limit. A message for one more is refused: 0x97; 3.1.1: disconnected. A will is published and not retained.
 	RetainedMessages int `yaml:"retained_messages"`
 }
 
@@ -216,7 +216,7 @@ type NodeLimits struct {
 	InboundMemory Size `yaml:"inbound_memory"`
 	// Memory of what is on its way to clients, and as much for messages kept to be sent again; 0 is a sixteenth of `limits.node.memory`, of 16MiB to 1GiB. At the limit large messages wait, and a client that takes nothing is closed.
 	OutboundMemory Size `yaml:"outbound_memory"`
-	// Memory of retained messages, which every node holds whole; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit a retained message that would take more is delivered and not retained: 0x97. Nodes of one cluster should allow the same.
+	// Memory of retained messages, which every node holds whole; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit a retained message that would take more is refused: 0x97; 3.1.1: disconnected. A will is published and not retained. Nodes of one cluster should allow the same.
 	RetainedMemory Size `yaml:"retained_memory"`
 	// Memory of the filters of sessions that outlive their connections, which every node holds whole; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
 	FilterMemory Size `yaml:"filter_memory"`

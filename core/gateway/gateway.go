@@ -376,6 +376,9 @@ func (g *Gateway) logged(what string, err error) {
 // retainer keeps retained messages in the metadata.
 type retainer struct{ m *meta.Meta }
 
+// Room implements publish.Retainer.
+func (r retainer) Room(m *store.Message) error { return r.m.RoomForRetained(m) }
+
 // Retain implements publish.Retainer.
 func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Position) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {

@@ -47,6 +47,15 @@ func (m *Meta) RetainedMemory() int64 {
 	return m.retained.index.bytes
 }
 
+// RoomForRetained says why a message could not be retained now, for want of room (ErrLimit), or nil.
+func (m *Meta) RoomForRetained(msg *store.Message) error {
+	end, err := m.retained.take(&Retained{Message: msg})
+	if err == nil {
+		end()
+	}
+	return err
+}
+
 // take makes room for a value that is to be written, and returns what ends the write.
 func (r *retained) take(v *Retained) (end func(), err error) {
 	limit := r.room.max.Load()

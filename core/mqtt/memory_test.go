@@ -212,13 +212,27 @@ func TestARetainedMessageWithoutRoomIsRefusedWithAReason(t *testing.T) {
 	pub := n.Connect(packet.V5, "pub")
 	pub.Send(&packet.Publish{Topic: "T/a", QoS: 1, PacketID: 1, Retain: true, Payload: numbered("m", 1, large)})
 	pub.ExpectAck(packet.PUBACK, 1, packet.QuotaExceeded)
-	mqtttest.Expect[*packet.Publish](sub) // those who are online have it
 	pub.Retain(1, "T/b", "small")
-	sub.ExpectPublish("T/b", "small")
+	sub.ExpectPublish("T/b", "small") // and nothing of what was refused
 	later := n.Connect(packet.V5, "later")
 	later.Subscribe(0, "T/#")
 	later.ExpectPublish("T/b", "small")
 	require.Empty(t, later.Ping())
+}
+
+func TestARetainedMessageWithoutRoomIsNotStoredEachTimeThatAClientWhoCannotBeToldSendsIt(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	n.Meta.SetRetainedMemory(large)
+	sub := n.Connect(packet.V311, "sub")
+	sub.Subscribe(1, "T/#")
+	for i := range 3 {
+		pub := n.Connect(packet.V311, "pub")
+		pub.Send(&packet.Publish{Topic: "T/a", QoS: 1, PacketID: 1, Retain: true, Dup: i > 0, Payload: numbered("m", 1, large)})
+		pub.ExpectClosed()
+	}
+	n.Connect(packet.V311, "pub").Publish(1, "T/b", "after")
+	sub.ExpectPublish("T/b", "after")
 }
 
 func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *testing.T) {

@@ -29,6 +29,7 @@ func (flat) EnsureOwn(context.Context, string, int) error                 { retu
 func (flat) Compatible() bool                                             { return false }
 func (flat) MatchFilters(string, func(string))                            {}
 func (flat) Retain(context.Context, *store.Message, store.Position) error { return nil }
+func (flat) Room(*store.Message) error                                    { return nil }
 
 func BenchmarkPublish(b *testing.B) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})

@@ -90,6 +90,13 @@ func (j *job) try() {
 		j.hold(1 + len(rest))
 		return
 	}
+	if j.m.Retain && j.kept == nil && j.from != nil {
+		// A client that has no room is told before its message is stored: one that cannot be told sends it again, and again.
+		if err := j.p.o.Retainer.Room(head.m); err != nil {
+			j.failed(1, err)
+			return
+		}
+	}
 	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues}
 	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)

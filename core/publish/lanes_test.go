@@ -45,6 +45,8 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
+func (n *node) Room(*store.Message) error { return nil }
+
 func (n *node) Retain(_ context.Context, m *store.Message, _ store.Position) error {
 	return n.retain(string(m.Payload))
 }

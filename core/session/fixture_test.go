@@ -188,6 +188,8 @@ func encodeSlowly(s *meta.Session) error {
 // retainer keeps retained messages in the metadata, as package gateway does.
 type retainer struct{ m *meta.Meta }
 
+func (r retainer) Room(m *store.Message) error { return r.m.RoomForRetained(m) }
+
 func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Position) error {
 	return r.m.SetRetained(ctx, &meta.Retained{Message: m, Position: at})
 }

@@ -133,6 +133,8 @@ func (p *plug) Watch(ctx context.Context, in *pluginv1.WatchRequest,
 // retainer keeps retained messages in the metadata, as package gateway does.
 type retainer struct{ m *meta.Meta }
 
+func (r retainer) Room(m *store.Message) error { return r.m.RoomForRetained(m) }
+
 func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Position) error {
 	return r.m.SetRetained(ctx, &meta.Retained{Message: m, Position: at})
 }
