@@ -3,14 +3,18 @@ package session
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"regexp"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/testlog"
 )
 
 func subscription5(filter string, qos byte, id uint32) Subscription {
@@ -230,6 +234,32 @@ func TestAReadThatFailsIsTriedAgain(t *testing.T) {
 		n.store.FailReads(nil)
 		c.gets("1", "2")
 	})
+}
+
+func TestWhileABrokerIsAwayTheSessionsThatCannotCommitAreOneLineWithACount(t *testing.T) {
+	var log testlog.Buffer
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		clients := []*client{n.connect("a", durable), n.connect("b", durable), n.connect("c", durable)}
+		for _, c := range clients {
+			c.subscribe(1, "T/+")
+		}
+		n.store.FailCommits(&store.BrokerError{Broker: "b-1", Err: store.ErrUnavailable})
+		n.publish(1, "T/a", "1")
+		for _, c := range clients {
+			c.gets("1")
+		}
+		lines := func() []string {
+			synctest.Wait()
+			return regexp.MustCompile(`(?m)^.*committing sessions' progress failed.*$`).FindAllString(log.String(), -1)
+		}
+		time.Sleep(20 * time.Second)
+		require.Len(t, lines(), 1)
+		require.Contains(t, lines()[0], "broker=b-1")
+		time.Sleep(20 * time.Second)
+		require.Len(t, lines(), 2)
+		require.Regexp(t, `times=\d\d`, lines()[1])
+		n.store.FailCommits(nil)
+	}, func(n *node) { n.options.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 }
 
 func TestProgressThatCannotBeCommittedIsTriedAgain(t *testing.T) {
