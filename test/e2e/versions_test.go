@@ -45,6 +45,17 @@ var onEachVersion = []string{
 	"TestADispatchSetOfTwoThousandFiltersArrivesWhole",
 }
 
+// briefly are those of onEachVersion that a brief run has: what is stored and read, dispatch by others, POP, and the metadata.
+var briefly = []string{
+	"TestARocketMQConsumerGetsWhatMQTTClientsPublish",
+	"TestARocketMQMessageWithQueuesReachesSleepingSessions",
+	"TestMQTT5PropertiesTravelThroughRocketMQBothWays",
+	"TestTheMetadataIsUpstreamsAndToolsReadIt",
+	"TestAPersistentSessionGetsWhatItMissed",
+	"TestPointToPointReachesItsClientOnly",
+	"TestAGroupOfEveryTopicGetsWhatIsPublishedToOnesThatComeLater",
+}
+
 // choose sets what go test's flags -run and -parallel leave open: the tests of a version run, and as many tests at once as there
 // are processors.
 func choose() error {
@@ -52,7 +63,11 @@ func choose() error {
 	set := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
 	if cluster.VersionRun() && !set["test.run"] {
-		if err := flag.Set("test.run", "^("+strings.Join(onEachVersion, "|")+")$"); err != nil {
+		tests := onEachVersion
+		if cluster.Brief() {
+			tests = briefly
+		}
+		if err := flag.Set("test.run", "^("+strings.Join(tests, "|")+")$"); err != nil {
 			return err
 		}
 	}
@@ -76,4 +91,5 @@ func TestTheTestsOfEachVersionExist(t *testing.T) {
 	for _, name := range onEachVersion {
 		require.True(t, have[name], "onEachVersion names %s, which is no test", name)
 	}
+	require.Subset(t, onEachVersion, briefly)
 }

@@ -69,6 +69,9 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 func harmedCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
+	if cluster.Brief() {
+		t.Skip("a test that kills brokers, which a brief run leaves out")
+	}
 	harmed.mu.Lock()
 	t.Cleanup(func() {
 		if t.Failed() {

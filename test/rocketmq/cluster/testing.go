@@ -15,12 +15,15 @@ const (
 	// EnvRequire makes RocketMQ tests that would be skipped fail, when it is 1.
 	EnvRequire = "LMQGATE_REQUIRE_ROCKETMQ"
 	// EnvVersionRun, set to 1, makes a run for one more version: only what can depend on the version is tested. All else is tested
-	// once, with the recommended version.
+	// once, with the recommended version. A run that is brief, where it is set so, also leaves out what needs a cluster of its own.
 	EnvVersionRun = "LMQGATE_VERSION_RUN"
 )
 
 // VersionRun reports whether this is a run for one more version.
-func VersionRun() bool { return os.Getenv(EnvVersionRun) == "1" }
+func VersionRun() bool { return os.Getenv(EnvVersionRun) == "1" || Brief() }
+
+// Brief reports whether this is a brief run for one more version.
+func Brief() bool { return os.Getenv(EnvVersionRun) == "brief" }
 
 // Wanted returns the version of RocketMQ to test with. Where no version is set, or java is missing, it skips the test,
 // or fails it when EnvRequire is 1.
@@ -43,9 +46,13 @@ func Wanted(t testing.TB) string {
 // startDeadline bounds the start of a cluster, also on a busy machine.
 const startDeadline = 5 * time.Minute
 
-// ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. See Wanted for when it skips.
+// ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. See Wanted for when it skips; a brief
+// run skips it as well.
 func ForTest(t testing.TB, o Options) *Cluster {
 	t.Helper()
+	if Brief() {
+		t.Skip("a test with a RocketMQ of its own, which a brief run leaves out")
+	}
 	if o.Version == "" {
 		o.Version = Wanted(t)
 	}
