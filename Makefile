@@ -168,8 +168,14 @@ rocketmq-down: ## Stop the RocketMQ of rocketmq-up
 DIST_PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .PHONY: dist
-dist: ## Write archives, .deb, .rpm, lists of modules and SHA256SUMS of a release to dist/
+dist: ## Write archives, .deb, .rpm, container image, bill of materials and SHA256SUMS of a release to dist/
 	deploy/dist.sh dist "$(VERSION)" "$(COMMIT)" $(DIST_PLATFORMS)
+
+.PHONY: test-dist
+test-dist: ## Make a release for this machine, install, serve and purge it in root directories of its own; as root
+	rm -rf .cache/dist
+	deploy/dist.sh .cache/dist "$(VERSION)" "$(COMMIT)" linux/$$(go env GOARCH)
+	LMQGATE_DIST=$(CURDIR)/.cache/dist go test -count=1 -v -timeout 10m ./deploy
 
 .PHONY: clean
 clean: ## Remove what the other targets built (not data, not downloads)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Writes the release into DIR: for each PLATFORM (such as linux/amd64) an archive of static binaries, for Linux a .deb and an .rpm as well, a
-# bill of materials, and SHA256SUMS. The same source, version and Go write the same bytes.
+# Writes the release into DIR: for each PLATFORM (such as linux/amd64) an archive of static binaries, for Linux a .deb and an .rpm as well,
+# one container image for all Linux platforms (an OCI image layout in a tar file), a bill of materials in CycloneDX, and SHA256SUMS. The same
+# source, version and Go write the same bytes.
 #   deploy/dist.sh DIR VERSION COMMIT PLATFORM...
 set -eu
 NFPM=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
@@ -17,6 +18,7 @@ trap 'rm -rf "$work"' EXIT
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH="$epoch"
 
+images=
 for platform in "$@"; do
 	os=${platform%/*} arch=${platform#*/}
 	name=lmqgate_${version}_${os}_${arch}
@@ -34,17 +36,22 @@ for platform in "$@"; do
 	rm -rf "$tree/conf/data"
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -9n >"$dir/$name.tar.gz"
 	[ "$os" = linux ] || continue
+	images="$images $arch=$tree"
 	for packager in deb rpm; do
 		ARCH=$arch VERSION=$version TREE=$tree \
 			go run "$NFPM" package --config deploy/package/nfpm.yaml --packager "$packager" --target "$dir/$name.$packager" >/dev/null
 	done
 done
 
-# The modules that the binaries are made of, as Go has recorded them in each.
-for file in "$work"/*/lmqgate "$work"/*/plugins/*; do
-	echo "${file#"$work"/}"
-	go version -m "$file" | awk '$1 == "dep" || $1 == "mod" { printf "\t%s %s %s\n", $2, $3, $4 }'
-done >"$dir/lmqgate_${version}_modules.txt"
+if [ -n "$images" ]; then
+	# shellcheck disable=SC2086 # one argument each
+	go run ./deploy/image -dir "$work/image" -version "$version" -revision "$commit" -epoch "$epoch" $images
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" --mode=u=rwX,go=rX -C "$work/image" \
+		-cf "$dir/lmqgate_${version}_oci.tar" oci-layout index.json blobs
+fi
+
+# What the binaries are made of, as Go has recorded it in each.
+go run ./deploy/sbom -version "$version" -epoch "$epoch" "$work"/*/lmqgate "$work"/*/plugins/* >"$dir/lmqgate_${version}_sbom.cdx.json"
 
 cd "$dir"
 sha256sum lmqgate_* >SHA256SUMS
