@@ -78,6 +78,11 @@ $(ROCKETMQ_VERSIONS:%=test-rocketmq-%): test-rocketmq-%: test-packages
 		$(filter-out ./test/% ./core/meta ./docs,$(ROCKETMQ_PACKAGES))
 	$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),LMQGATE_ROCKETMQ=$* go test -count=1 -run MetaNamesrv ./core/meta)
 
+.PHONY: test-two-nodes
+test-two-nodes: test-packages ## Run the whole-system tests with publishers and subscribers on two nodes behind a load balancer; CASE=…
+	LMQGATE_E2E_NODES=2 LMQGATE_ROCKETMQ=$${LMQGATE_ROCKETMQ:-$(firstword $(ROCKETMQ_VERSIONS))} \
+		go test -count=1 -v -timeout 60m -run '$(CASE)' ./test/e2e
+
 FUZZTIME ?= 30s
 
 .PHONY: fuzz

@@ -21,6 +21,7 @@ func list[T any](g *Gateway, args ...string) (items []T) {
 
 // TestTheClusterIsOneForOperators asks one node about clients of another. Nodes of other tests may be in the same cluster.
 func TestTheClusterIsOneForOperators(t *testing.T) {
+	onOneNode(t, ownNodes)
 	t.Parallel()
 	a, b := start(t, rocketmqProfile), start(t, rocketmqProfile)
 	topic := a.Topic("T")

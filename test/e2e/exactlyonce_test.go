@@ -17,6 +17,7 @@ import (
 // Two clients keep their state, as the protocol wants it. The gateways that they are connected to are killed one after the other;
 // where there are two, the clients go on at the other one.
 func TestQoS2IsExactlyOnceWhenGatewaysAreKilled(t *testing.T) {
+	onOneNode(t, ownNodes)
 	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		const kills = 5

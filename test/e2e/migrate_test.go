@@ -147,6 +147,7 @@ func (c *churn) checkSessions(g *Gateway) {
 }
 
 func TestGatewaysOnRocketMQMigrateFromNameServersToEtcdUnderLoad(t *testing.T) {
+	onOneNode(t, ownNodes)
 	namesrv := rocketmqCluster.get(t).Namesrv()
 	source := settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}}
 	etcd := etcdtest.Start(t, etcdtest.Options{})

@@ -11,6 +11,7 @@ import (
 // What a client gets that subscribes at an awkward moment.
 
 func TestNothingThatWasAcknowledgedBeforeASubscribeIsDelivered(t *testing.T) {
+	onOneNode(t, "the tail lags what another node has acknowledged; see the known limits")
 	everywhere(t, func(t *testing.T, p profile) {
 		const subscribers = 60
 		g := start(t, p)
@@ -37,6 +38,7 @@ func TestNothingThatWasAcknowledgedBeforeASubscribeIsDelivered(t *testing.T) {
 }
 
 func TestRetainedValuesNeverGoBackwardsOnAnyGateway(t *testing.T) {
+	onOneNode(t, ownNodes)
 	everywhere(t, func(t *testing.T, p profile) {
 		one := start(t, p)
 		gateways := []*Gateway{one}

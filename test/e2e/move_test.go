@@ -22,6 +22,7 @@ import (
 // TestSubscribersThatMoveAmongThreeGatewaysMissNothing moves persistent subscribers to another gateway all the time, with their old
 // connections left open, as behind a load balancer that knows nothing of client ids.
 func TestSubscribersThatMoveAmongThreeGatewaysMissNothing(t *testing.T) {
+	onOneNode(t, ownNodes)
 	profiles := map[string]func(t *testing.T) profile{
 		"name servers": func(*testing.T) profile { return rocketmqProfile },
 		"etcd":         func(t *testing.T) profile { return onEtcd(rocketmqProfile, etcdtest.Start(t, etcdtest.Options{})) },

@@ -20,6 +20,7 @@ func (g *Gateway) operate(args ...string) result {
 }
 
 func TestAnOperatorSeesHowFarASleepingClientIsBehind(t *testing.T) {
+	onOneNode(t, oneProcess)
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)
 		topic := g.Topic("T")

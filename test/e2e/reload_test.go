@@ -244,6 +244,7 @@ func (c *crowd) finish() (messages int) {
 }
 
 func TestTheAuthPluginIsSwappedUnderAThousandClientsAndNobodyNotices(t *testing.T) {
+	onOneNode(t, oneProcess)
 	dir := pluginDir(t, "meta-local", "auth-jwt")
 	buildPlugin(t, "auth-hmac", "v1", filepath.Join(dir, "auth-hmac"))
 	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}})
@@ -392,6 +393,7 @@ func TestAReloadAppliesLimitsAndLogLevelAndNamesWhatNeedsARestart(t *testing.T) 
 }
 
 func TestTheMetaPluginIsSwappedWhileClientsGoOnAndItsFileIsHandedOver(t *testing.T) {
+	onOneNode(t, oneProcess)
 	t.Parallel()
 	everywhere(t, swapTheMetaPlugin)
 }

@@ -29,6 +29,7 @@ func sharedMessages(t *testing.T) int {
 }
 
 func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T) {
+	onOneNode(t, ownNodes)
 	everywhere(t, func(t *testing.T, p profile) {
 		nodes := []*Gateway{start(t, p)}
 		if p.name == rocketmqProfile.name {
@@ -158,6 +159,7 @@ func (g *Gateway) knows(first string) error {
 }
 
 func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
+	onOneNode(t, ownNodes)
 	t.Parallel()
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p)

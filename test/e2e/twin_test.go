@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,10 +18,30 @@ import (
 // and subscribers are on different ones: every second connection goes to the other node.
 func twoNodes() bool { return os.Getenv("LMQGATE_E2E_NODES") == "2" }
 
+// onOneNode makes each gateway of a test one node, whatever twoNodes says. why is for the log.
+func onOneNode(t *testing.T, why string) {
+	t.Helper()
+	if twoNodes() {
+		t.Logf("each gateway is one node here: %s", why)
+	}
+	singles.Store(t.Name(), true)
+}
+
+// singles are the names of the tests of onOneNode.
+var singles sync.Map
+
+// Why tests call onOneNode.
+const (
+	ownNodes   = "the test starts several"
+	oneProcess = "the test is about one process"
+)
+
 // twin makes the other node of a gateway, with its configuration.
 func (g *Gateway) twin(config settings) {
 	g.t.Helper()
-	if store, _ := config["store"].(settings); !twoNodes() || store["type"] != "rocketmq" {
+	store, _ := config["store"].(settings)
+	test, _, _ := strings.Cut(g.t.Name(), "/")
+	if _, single := singles.Load(test); single || !twoNodes() || store["type"] != "rocketmq" {
 		return
 	}
 	other := &Gateway{t: g.t, dir: g.t.TempDir(), salt: g.salt, auth: g.auth}
