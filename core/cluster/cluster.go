@@ -115,6 +115,8 @@ type Cluster struct {
 	// waking is this node's own return, and readTo when the last own letter was sent that it has read then.
 	waking *waking
 	readTo time.Time
+	// absent: it did not read its inbox for a lease, and has not gone on since.
+	absent bool
 
 	// fresh is when the last own letter was sent that was read; wasStale: Fenced was noticed.
 	fresh    time.Time

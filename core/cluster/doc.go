@@ -32,10 +32,11 @@
 // committing. So a node that has not answered for a whole lease after a letter to it was stored has stopped, whatever became of it, and
 // the owner goes on without it. When it wakes it reads, before its own letter, every yield that it missed. Then it asks the other nodes
 // which clients were taken while they went on without it, without knowing that they were its own, and closes those connections too; all
-// others go on. It waits a lease for an answer, and a second for that of a node that had stopped before. At last it reads the metadata
-// again: what others added while it was away, they did not tell it. Nobody takes anything over while the store cannot store letters, so an
-// outage of the store ends no connection. A node that is fenced believes nobody to be silent, and calls the roll for its buckets before it
-// decides anything again.
+// others go on. It waits a lease for an answer, and a second for that of a node that had stopped before. Where a node that may have taken
+// some has ended, crashed or begun anew meanwhile, nobody can answer for it, and all connections are closed. At last the node reads the
+// metadata again: what others added while it was away, they did not tell it. Nobody takes anything over while the store cannot store
+// letters, so an outage of the store ends no connection. A node that is fenced believes nobody to be silent, and calls the roll for its
+// buckets before it decides anything again.
 //
 // # What it costs
 //

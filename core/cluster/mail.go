@@ -222,6 +222,7 @@ func (c *Cluster) receive(l *letter) {
 	if c.stopped {
 		return
 	}
+	c.noteAbsence(time.Now())
 	if l.From == c.o.NodeID {
 		for i := range l.Messages {
 			if m := &l.Messages[i]; m.Kind == kindSelf && l.Instance == c.instance {

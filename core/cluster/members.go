@@ -41,6 +41,7 @@ func (c *Cluster) heard(id, instance string) {
 	}
 	if p.instance != instance && p.instance != "" {
 		c.log.Info("node was started again; what its earlier process held is free", "node", id)
+		c.loseUntold()
 		c.free(id)
 		p.unanswered = time.Time{} // the new process has not been asked
 		c.isBack(p)
@@ -67,6 +68,7 @@ func (c *Cluster) answersOf(id string) int {
 
 // left forgets a node that ends in good order. Called with mu held.
 func (c *Cluster) left(id string) {
+	c.loseUntold()
 	delete(c.peers, id)
 	c.gones[id] = time.Now()
 	for _, q := range c.questions {
@@ -127,7 +129,7 @@ func (c *Cluster) look() {
 	}
 	if alone {
 		clear(c.asking)
-		c.rolls, c.putOff, c.wasStale, c.waking = nil, nil, false, nil
+		c.rolls, c.putOff, c.wasStale, c.waking, c.absent = nil, nil, false, nil, false
 		c.settled.Do(func() { close(c.ready) })
 		c.grantAll()
 		if held {
@@ -244,6 +246,7 @@ func (c *Cluster) refreshed(at time.Time) {
 	if (held || c.wasStale) && !c.mayGoOn(at) {
 		return
 	}
+	c.absent = false
 	c.setFresh(at)
 	switch {
 	case c.stale(time.Now()):

@@ -152,6 +152,26 @@ func (c *Cluster) loseAll() {
 	}
 }
 
+// noteAbsence notes that this node reads its inbox again after a lease or more: others may have gone on without it. Called with mu held,
+// for each letter before it is acted on.
+func (c *Cluster) noteAbsence(now time.Time) {
+	read := c.fresh
+	if c.readTo.After(read) {
+		read = c.readTo
+	}
+	if !c.alone() && now.Sub(read) >= c.o.Lease {
+		c.absent = true
+	}
+}
+
+// loseUntold gives up everything where this node was away for so long that others may have gone on without it: nobody can tell any more
+// what one of them took that has ended, crashed or begun anew since. Called with mu held.
+func (c *Cluster) loseUntold() {
+	if c.absent {
+		c.loseAll()
+	}
+}
+
 // lose gives up a claim that somebody else may have had meanwhile. Called with mu held.
 func (c *Cluster) lose(cl *Claim) {
 	if !cl.waits() {
@@ -168,8 +188,15 @@ func (c *Cluster) awake() {
 	}
 	now := time.Now()
 	for id, stored := range w.missing {
-		if p := c.peers[id]; p == nil || !stored.IsZero() && now.Sub(stored) >= c.wokeWait(p) {
-			delete(w.missing, id) // it has stopped, or is of a release that does not know the question
+		switch p := c.peers[id]; {
+		case p == nil:
+			delete(w.missing, id)
+		case stored.IsZero():
+		case c.stoppedBefore(p) && now.Sub(stored) >= min(candidateWait, c.o.Lease):
+			delete(w.missing, id)
+		case now.Sub(stored) >= c.o.Lease: // it has stopped, or is of a release that does not know the question
+			delete(w.missing, id)
+			c.loseUntold()
 		}
 	}
 	switch {
@@ -180,13 +207,10 @@ func (c *Cluster) awake() {
 	}
 }
 
-// wokeWait is how long a node is waited for that was asked what it has taken. One that had stopped before this one read its inbox again is
-// asked as well, because it may have been started again by then, and answers soon if it was. Called with mu held.
-func (c *Cluster) wokeWait(p *peer) time.Duration {
-	if !p.unanswered.IsZero() && c.readTo.Sub(p.unanswered) >= c.o.Lease {
-		return min(candidateWait, c.o.Lease)
-	}
-	return c.o.Lease
+// stoppedBefore reports whether a node had stopped before this one read its inbox again, so that it took nothing meanwhile. It is asked as
+// well, because it may have been started again by then, and is not waited for as long: it answers soon if it was. Called with mu held.
+func (c *Cluster) stoppedBefore(p *peer) bool {
+	return !p.unanswered.IsZero() && c.readTo.Sub(p.unanswered) >= c.o.Lease
 }
 
 // catchUp reads the metadata again, once everybody has answered: whoever registers a filter from then on knows that this node is there, and

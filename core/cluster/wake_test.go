@@ -155,6 +155,40 @@ func TestANodeThatWakesDoesNotWaitForeverForOneThatHasStopped(t *testing.T) {
 	})
 }
 
+// TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf lets a node that took a client of one that is stopped end, crash, or begin anew.
+func TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf(t *testing.T) {
+	for name, ends := range map[string]func(w *world, b *member){
+		"it ended":             func(_ *world, b *member) { b.Close() },
+		"it crashed":           func(_ *world, b *member) { b.pause(true) },
+		"it was started again": func(w *world, b *member) { b.Close(); w.know("b"); w.begin("b") },
+		"it crashed and was started again": func(w *world, b *member) {
+			b.pause(true)
+			w.know("b") // and knows nothing of the one that is stopped
+			w.begin("b")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				nodes := w.start("a", "b")
+				a, b := nodes[0], nodes[1]
+				require.NoError(t, a.connect("client", durable))
+				held := a.conns["client"]
+				a.pause(true)
+				w.eventually("the other one goes on without it", func() bool { return len(b.Members()) == 1 })
+				require.NoError(t, b.connect("client", durable))
+				ends(w, b)
+				a.pause(false)
+				w.eventually("its sessions go on", func() bool { return !a.Fenced() })
+				require.True(t, held.Missed())
+				b.pause(false)
+				if w.nodes["b"] != b {
+					b.Close()
+				}
+			})
+		})
+	}
+}
+
 // TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt stops one node for a while before another one.
 func TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt(t *testing.T) {
 	for _, before := range []time.Duration{5 * time.Second, time.Minute} { // is it known to have stopped, when the other one stops?

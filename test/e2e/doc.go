@@ -14,8 +14,8 @@
 // Tests run side by side. A RocketMQ belongs to one test at a time (see pool), and
 // serves many, so tests name their first-level topics with Gateway.Topic.
 //
-// With LMQGATE_E2E_NODES=2 each gateway on RocketMQ is two nodes behind a load balancer, so that publishers and subscribers are on different
-// ones; see twoNodes. Tests that start several gateways, or are about one process, say so by onOneNode.
+// With LMQGATE_E2E_NODES=2 each gateway on RocketMQ is two nodes behind a load balancer, so that publishers and subscribers are on
+// different ones; see twoNodes. Tests that start several gateways, or are about one process, say so by onOneNode.
 //
 // LMQGATE_E2E_RACE=1 builds everything with the race detector.
 //

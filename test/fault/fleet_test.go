@@ -29,7 +29,7 @@ import (
 const lease = 3 * time.Second
 
 // patience bounds what should come to pass without a fault, on a machine that is busy.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // user and secret are what every client logs in with.
 const user, secret = "demo", "demo-secret"

@@ -63,8 +63,8 @@ func (f *fleet) fallBehind(rep *report) {
 		rep.Memory = max(rep.Memory, n.memory(t))
 		require.True(t, time.Now().Before(until), "%d of %d messages are acknowledged", bulk.count(), count)
 	}
-	rep.During = f.latency(n, samples).Microseconds()
 	require.NoError(t, bulk.finish())
+	rep.During = f.latency(n, samples).Microseconds()
 	slow.mu.Lock()
 	rep.Backlog = int64(bulk.total()-slow.got) * size
 	slow.mu.Unlock()
