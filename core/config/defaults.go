@@ -46,7 +46,8 @@ func Default() *Config {
 			SessionOwner:     OwnerIdentity,
 		},
 		Limits: Limits{
-			Client:   ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20, Flaps: 600, Subscriptions: 10_000, Share: limits.ClientShare},
+			Client: ClientLimits{InboundMemory: 4 << 20, OutboundMemory: 1 << 20, Flaps: 600, Subscriptions: 10_000,
+				Share: limits.ClientShare},
 			Identity: IdentityLimits{Share: limits.IdentityShare},
 			Cluster:  ClusterLimits{Reserve: limits.Reserve, Sessions: 1_000_000, Filters: 1_000_000, RetainedMessages: 1_000_000},
 			Node:     NodeLimits{ConnectMemory: 16 << 20},
