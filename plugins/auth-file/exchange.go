@@ -16,12 +16,13 @@ var _ sdk.Exchanger = (*plugin)(nil)
 // Methods implements sdk.Exchanger.
 func (p *plugin) Methods() []string { return []string{methodSCRAM} }
 
-// Exchange implements sdk.Exchanger: one conversation of SCRAM. The client speaks first; where CONNECT brought nothing, it is asked to.
+// Exchange implements sdk.Exchanger: one SCRAM conversation. The client speaks first; if CONNECT carried no message, the server asks for
+// one.
 func (p *plugin) Exchange(_ context.Context, start sdk.ExchangeStart) (sdk.ExchangeStep, error) {
 	if start.Method != methodSCRAM {
 		return nil, status.Errorf(codes.InvalidArgument, "there is no method %q", start.Method)
 	}
-	var u *user // whom the client says to be; nil where there is nobody with such a key
+	var u *user // the user that the client claims to be; nil if no user with a SCRAM key has that name
 	server, err := scram.SHA256.NewServer(func(name string) (scram.StoredCredentials, error) {
 		now := p.store.now.Load()
 		if known := now.byName[name]; known != nil && known.scram != nil {
@@ -49,7 +50,7 @@ func (p *plugin) Exchange(_ context.Context, start sdk.ExchangeStart) (sdk.Excha
 	}, nil
 }
 
-// judge decides about a client that has shown that it knows the password.
+// judge decides about a client that has proven that it knows the password.
 func (p *plugin) judge(c *scram.ServerConversation, u *user, conn *pluginv1.Connection, answer string) *pluginv1.ExchangeResponse {
 	switch {
 	case !c.Valid() || u == nil:

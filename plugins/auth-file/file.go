@@ -15,14 +15,14 @@ import (
 
 const pluginName = "auth-file"
 
-// keepDecision is how long the gateway may keep a decision; a change of the file takes it back.
+// keepDecision is how long the gateway may cache a decision; a change of the file revokes it.
 const keepDecision = 10 * time.Minute
 
-// plugin judges clients by the users of a file.
+// plugin decides about clients by the users in a file.
 type plugin struct {
 	config config
 	store  *store
-	// hashing has an element for each hash in progress. Each costs a processor and memory.
+	// hashing is a semaphore: it holds one element for each hash in progress. Each hash occupies a processor and memory.
 	hashing chan struct{}
 
 	// Between Activate and Deactivate.
@@ -41,7 +41,7 @@ func (p *plugin) Info() sdk.Info {
 	return sdk.Info{Name: pluginName, Version: buildVersion, Config: config{}}
 }
 
-// Configure implements sdk.Plugin. A file that cannot be used is a problem here; later it is not.
+// Configure implements sdk.Plugin. An unusable file is a configuration problem here; later the last good users stay in use.
 func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	if problems := setup.Decode(&p.config); len(problems) > 0 {
 		return problems
@@ -77,8 +77,8 @@ func (p *plugin) Deactivate(context.Context) error {
 // Health implements sdk.Plugin.
 func (p *plugin) Health(context.Context) error { return p.store.health() }
 
-// JudgesForeignClients implements sdk.ForeignClientsJudge: rules are about user names and client identifiers, whoever
-// admitted the client. A user name that is not in the file may do nothing.
+// JudgesForeignClients implements sdk.ForeignClientsJudge: rules go by user names and client identifiers, whichever plugin admitted the
+// client. A user name that is not in the file may do nothing.
 func (p *plugin) JudgesForeignClients() bool { return true }
 
 // Revocations implements sdk.Revoker.
@@ -86,8 +86,8 @@ func (p *plugin) Revocations(ctx context.Context, send func(*pluginv1.Revocation
 	return p.store.revoked.stream(ctx, send)
 }
 
-// Authenticate implements sdk.AuthPlugin. Whoever does not know the password learns nothing: not from the answer, and not
-// from the time that it takes, whether the user exists, is disabled, or may use this client identifier.
+// Authenticate implements sdk.AuthPlugin. Without the password, a client cannot learn from the answer, or from how long it takes, whether
+// the user exists, is disabled, or may use this client identifier.
 func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
 	conn := req.GetConnection()
 	refuse := func(reason pluginv1.Reason, detail string) (*pluginv1.AuthenticateResponse, error) {
@@ -116,7 +116,7 @@ func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateReq
 	return p.admit(u, conn), nil
 }
 
-// admit decides about a client that has shown to know the password of a user.
+// admit decides about a client that has proven that it knows the password of a user.
 func (p *plugin) admit(u *user, conn *pluginv1.Connection) *pluginv1.AuthenticateResponse {
 	switch {
 	case u.Disabled:
@@ -126,13 +126,13 @@ func (p *plugin) admit(u *user, conn *pluginv1.Connection) *pluginv1.Authenticat
 			Reason: pluginv1.Reason_REASON_BAD_CLIENT_ID,
 			Detail: "the user may not use this client identifier",
 		}
-	case p.store.now.Load().byName[u.Username] != u: // the revocation has gone out, and the client would be missed
+	case p.store.now.Load().byName[u.Username] != u: // the revocation has been sent already, and would miss this client
 		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_UNAVAILABLE, Detail: "the user was changed a moment ago"}
 	}
 	return &pluginv1.AuthenticateResponse{Identity: u.Username}
 }
 
-// verify hashes a password when there is a place for it.
+// verify hashes a password, once a slot in hashing is free.
 func (p *plugin) verify(ctx context.Context, h hash, password []byte) (bool, error) {
 	select {
 	case p.hashing <- struct{}{}:
@@ -149,7 +149,7 @@ func (p *plugin) verify(ctx context.Context, h hash, password []byte) (bool, err
 // Authorize implements sdk.AuthPlugin.
 func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pluginv1.AuthorizeResponse, error) {
 	conn := req.GetClient().GetConnection()
-	// Whom this plugin admitted is the identity that it gave: by SCRAM, CONNECT may have had no user name.
+	// For a client that this plugin admitted, the identity names the user: with SCRAM, CONNECT may have had no user name.
 	name, named := conn.GetUsername(), conn.GetHasUsername()
 	if req.GetClient().GetAdmittedBy() == pluginName {
 		name, named = req.GetClient().GetIdentity(), true

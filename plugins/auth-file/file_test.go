@@ -103,7 +103,7 @@ func TestAuthenticateSaysWhatWasWrongAndNeverThePassword(t *testing.T) {
 		{"bob", "bob-1", "bob-password", ok, ""},
 		{"bob", "bobs-7", "bob-password", ok, ""},
 		{"bob", "bob-2", "bob-password", badID, "client identifier"},
-		{"bob", "bob-2", "wrong-password", bad, "wrong password"}, // who may connect as what is told to bob only
+		{"bob", "bob-2", "wrong-password", bad, "wrong password"}, // only bob learns which client ids he may use
 		{"alice", "any", "bob-password", bad, "wrong password"},
 		{"alice", "any", "", bad, "wrong password"},
 		{"Alice", "any", "alice-password", bad, "unknown user"},
@@ -249,7 +249,7 @@ func TestATroubleIsLoggedOnce(t *testing.T) {
 	f.write(t, "users: [")
 	eventually(t, func() bool { return f.Health(t.Context()) != nil }, "unhealthy")
 	for range 5 {
-		f.store.reload() // beside the watcher, which is what the test is about: more readings, one line
+		f.store.reload() // besides the watcher's reloads: several reloads, one log line
 	}
 	require.Equal(t, 1, strings.Count(f.log.String(), "level=ERROR"))
 }
@@ -274,7 +274,7 @@ func TestRevocationsWaitForAStreamThatTakesThem(t *testing.T) {
 	require.Equal(t, map[string]bool{"a": true, "b": false}, got, "a disconnect that waits stays one")
 }
 
-// slow is a hash that takes until it is let go, and counts how many run.
+// slow is a hash that blocks until it is released, and counts how many run.
 type slow struct {
 	running chan struct{}
 	letGo   chan struct{}

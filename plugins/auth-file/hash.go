@@ -12,7 +12,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Bounds on what a hash may cost: the gateway waits three seconds for an answer, and each hash under way holds its memory.
+// Bounds on the cost of a hash: the gateway waits three seconds for an answer, and each hash in progress holds its memory.
 const (
 	maxBcryptCost    = 15
 	maxBcryptBytes   = 72 // of a password; bcrypt ignores the rest
@@ -23,7 +23,7 @@ const (
 	minSum, maxSum   = 16, 64
 )
 
-// What `auth-file hash` makes: of OWASP's choices for argon2id the one with 19 MiB and two passes.
+// Parameters of the hashes that `auth-file hash` creates: OWASP's recommendation for argon2id with 19 MiB and two passes.
 const (
 	newArgonTime, newArgonMemory, newArgonThreads = 2, 19 << 10, 1
 	newSalt, newSum                               = 16, 32

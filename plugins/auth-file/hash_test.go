@@ -131,7 +131,7 @@ func TestCommandsThatCannotBeDoneSayWhyOnOneLine(t *testing.T) {
 	require.Contains(t, out, "2 users")
 }
 
-// What one CONNECT costs.
+// BenchmarkHash measures the cost of one CONNECT.
 func BenchmarkHash(b *testing.B) {
 	for name, make := range map[string]func() string{
 		"argon2id": func() string { return newArgon([]byte("password")) },

@@ -7,25 +7,25 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// revocation is what a change of the file takes back.
+// revocation says what a change of the file revokes.
 type revocation struct {
 	username   string
 	disconnect bool
 	detail     string
 }
 
-// revocations has the revocations that no gateway has received yet, at most one for each user.
+// revocations holds the revocations that no gateway has received yet, at most one for each user.
 type revocations struct {
 	mu      sync.Mutex
 	waiting map[string]revocation
-	more    chan struct{} // has an element while there may be some waiting
+	more    chan struct{} // has an element while revocations may be waiting
 }
 
 func newRevocations() *revocations {
 	return &revocations{waiting: make(map[string]revocation), more: make(chan struct{}, 1)}
 }
 
-// add puts revocations behind those that wait. A disconnect stays one.
+// add queues revocations. If one for the same user waits already, they merge, and the result disconnects if either does.
 func (r *revocations) add(list []revocation) {
 	r.mu.Lock()
 	for _, v := range list {
@@ -45,7 +45,7 @@ func (r *revocations) wake() {
 	}
 }
 
-// take returns all that wait.
+// take returns all waiting revocations.
 func (r *revocations) take() []revocation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,12 +57,12 @@ func (r *revocations) take() []revocation {
 	return list
 }
 
-// stream sends until ctx ends. What could not be sent waits for the next stream.
+// stream sends until ctx ends. Revocations that could not be sent wait for the next stream.
 func (r *revocations) stream(ctx context.Context, send func(*pluginv1.Revocation) error) error {
 	for {
 		select {
 		case <-ctx.Done():
-			r.wake() // in case that select took from more what another stream needs
+			r.wake() // in case select took the element of more that another stream needs
 			return nil
 		case <-r.more:
 		}
@@ -71,7 +71,7 @@ func (r *revocations) stream(ctx context.Context, send func(*pluginv1.Revocation
 		}
 		list := r.take()
 		for i, v := range list {
-			// By the name that CONNECT has, and by the identity that SCRAM has given.
+			// Once by the user name of CONNECT, and once by the identity that SCRAM established.
 			err := send(&pluginv1.Revocation{Username: v.username, Disconnect: v.disconnect, Detail: v.detail})
 			if err == nil {
 				err = send(&pluginv1.Revocation{Identity: v.username, Disconnect: v.disconnect, Detail: v.detail})

@@ -13,10 +13,10 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// methodSCRAM is the one method of enhanced authentication: SCRAM-SHA-256 (RFC 7677) without channel binding.
+// methodSCRAM is the only method of enhanced authentication: SCRAM-SHA-256 (RFC 7677) without channel binding.
 const methodSCRAM = "SCRAM-SHA-256"
 
-// Bounds on the iterations of a stored key. The work is the client's, which should not be led to do it for minutes.
+// Bounds on the iterations of a stored key. The client does the work, and must not be made to spend minutes on it.
 const (
 	minIterations, maxIterations = 4096, 1_000_000 // RFC 7677 wants 4096 at least
 	newIterations                = 4096
@@ -60,12 +60,12 @@ func parseSCRAM(text string) (*scram.StoredCredentials, error) {
 	}, nil
 }
 
-// newSCRAM makes the stored key of a password.
+// newSCRAM derives the stored key of a password.
 func newSCRAM(password []byte, iterations int) (string, error) {
 	if iterations < minIterations || iterations > maxIterations {
 		return "", fmt.Errorf("the iterations are from %d to %d, not %d", minIterations, maxIterations, iterations)
 	}
-	// The user name has no part in the key.
+	// The user name does not influence the key.
 	client, err := scram.SHA256.NewClient("user", string(password), "")
 	if err != nil {
 		return "", fmt.Errorf("the password cannot be used with SCRAM: %w", err)
@@ -80,9 +80,9 @@ func newSCRAM(password []byte, iterations int) (string, error) {
 	return fmt.Sprintf("%s$%d:%s$%s:%s", methodSCRAM, iterations, encode(salt), encode(keys.StoredKey), encode(keys.ServerKey)), nil
 }
 
-// decoySCRAM are credentials that nobody can show, for a name that has none: as many iterations as some user has, and a salt that is always
-// the same for the name, so that the server's first message does not tell which names there are. It stays the same as long as
-// that user's key does, on every node.
+// decoySCRAM returns credentials that nobody can prove, for a name without any. They have the iterations of some real user and a salt that
+// is constant for the name, so that the server's first message does not reveal which names exist. On every node they stay the same as long
+// as that user's key does.
 func decoySCRAM(name string, like *scram.StoredCredentials) scram.StoredCredentials {
 	out := scram.StoredCredentials{
 		KeyFactors: scram.KeyFactors{Iters: newIterations},

@@ -26,7 +26,7 @@ users:
   - {username: alice, password_hash: "` + aliceHash + `"}
 `
 
-// converse goes through a whole conversation of a client, and returns what the plugin decided and the client's last check.
+// converse runs a whole SCRAM conversation, and returns the plugin's decision and the client's final check.
 func converse(
 	t *testing.T,
 	f *fixture,

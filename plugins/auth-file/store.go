@@ -19,25 +19,25 @@ import (
 const (
 	// maxFileBytes bounds the file: some hundred thousand users.
 	maxFileBytes = 64 << 20
-	// settle is how long after a modification the file's time cannot be trusted to tell of another one.
+	// settle is how long after a modification the file's timestamp may fail to show another one.
 	settle = 3 * time.Second
 )
 
-// store holds the users of the file. A reload is all or nothing: while the file is broken, the users of before stay.
+// store holds the users of the file. A reload is all or nothing: while the file is broken, the previous users stay in use.
 type store struct {
 	path    string
 	log     *slog.Logger
 	revoked *revocations
 	now     atomic.Pointer[users]
-	// trouble says why the file of now is not in use; nil where it is.
+	// trouble says why the current file is not in use; nil if it is.
 	trouble atomic.Pointer[fileError]
 
-	// Owned by whoever reloads: Configure and Activate, then watch.
+	// Owned by the goroutine that reloads: that of Configure and Activate, then that of watch.
 	seen  stamp
 	since time.Time // when seen was first seen
 }
 
-// fileError is a file that cannot be used, with each reason.
+// fileError lists the reasons why a file cannot be used.
 type fileError struct{ problems []sdk.Problem }
 
 func (e *fileError) Error() string {
@@ -52,7 +52,7 @@ func (e *fileError) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// stamp is what a changed file has another one of.
+// stamp identifies a version of the file: if the file changes, so does its stamp.
 type stamp struct {
 	modified time.Time
 	size     int64
@@ -103,7 +103,7 @@ func (s *store) reload() {
 	s.replace(before, next)
 }
 
-// replace swaps before for next, and revokes what is no longer allowed.
+// replace replaces before by next, and revokes what is no longer allowed.
 func (s *store) replace(before, next *users) {
 	removed, changed, added := 0, 0, 0
 	var gone []revocation
@@ -129,7 +129,7 @@ func (s *store) replace(before, next *users) {
 			added++
 		}
 	}
-	s.now.Store(next) // before the revocations: whoever comes back is judged by the new file
+	s.now.Store(next) // before the revocations, so that clients that reconnect are checked against the new file
 	if removed+changed+added == 0 {
 		return
 	}
@@ -143,7 +143,7 @@ func (s *store) replace(before, next *users) {
 // maxWarned bounds how many users one warning names.
 const maxWarned = 8
 
-// warnOfClientIDs names the users whose rules go by a client identifier that they choose themselves.
+// warnOfClientIDs warns of users whose rules depend on a client identifier that they can choose freely.
 func (s *store) warnOfClientIDs(u *users) {
 	var names []string
 	for _, v := range u.all {
@@ -157,7 +157,7 @@ func (s *store) warnOfClientIDs(u *users) {
 	}
 }
 
-// health says why the file of now is not in use.
+// health returns why the current file is not in use, or nil.
 func (s *store) health() error {
 	if trouble := s.trouble.Load(); trouble != nil {
 		return fmt.Errorf("%s cannot be used, and the users of before stay: %w", s.path, trouble)
@@ -173,8 +173,8 @@ func stampOf(path string) stamp {
 	return stamp{modified: info.ModTime(), size: info.Size(), info: info}
 }
 
-// readUsers reads the file; where it holds what before was read from, the answer is before. A file that everybody may write gives
-// everybody every right, so it is refused.
+// readUsers reads the file. If its content is unchanged, it returns before itself. A world-writable file would let everybody grant
+// themselves every right, so it is refused.
 func readUsers(path string, before *users) (*users, []sdk.Problem) {
 	text, err := trustedfile.Read(path, maxFileBytes)
 	if err != nil {

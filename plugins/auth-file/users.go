@@ -33,7 +33,7 @@ type entry struct {
 	Rules        []topicrules.Rule `config:"rules"`
 }
 
-// user is an entry that was found right. It never changes.
+// user is a valid entry. It is immutable.
 type user struct {
 	entry
 	hash  hash                     // nil: no password is right
@@ -51,27 +51,27 @@ func (u *user) mayUse(clientID string) bool {
 	return len(u.ClientIDs) == 0
 }
 
-// sameCredentials says whether whoever was admitted as u would be admitted as other.
+// sameCredentials reports whether a client that was admitted as u would also be admitted as other.
 func (u *user) sameCredentials(other *user) bool {
 	return u.PasswordHash == other.PasswordHash && u.SCRAM == other.SCRAM && u.Disabled == other.Disabled &&
 		reflect.DeepEqual(u.ClientIDs, other.ClientIDs)
 }
 
-// users is the content of the file at one time. It never changes.
+// users is a snapshot of the content of the file. It is immutable.
 type users struct {
 	byName map[string]*user
 	all    []*user
 	hashed []*user                  // those with a password hash
-	scram  *scram.StoredCredentials // of the first user who has some
+	scram  *scram.StoredCredentials // of the first user who has SCRAM credentials
 	digest [sha256.Size]byte        // of the text
 }
 
 // decoySeed makes the decoys of one process unpredictable.
 var decoySeed = maphash.MakeSeed()
 
-// find looks up a user with a password hash. For a name that no such user has, it answers a decoy, to be judged in the user's place and
-// then refused: the hash of some user, always the same for the same name, so that the time that a refusal takes says nothing about
-// which names exist, even where users have hashes of different costs. Where nobody has a hash, it answers nil.
+// find looks up a user with a password hash. If there is no such user, it returns a decoy, whose hash the caller must compute before it
+// refuses: another user's hash, always the same for the same name. So the time of a refusal does not reveal which names exist, even if
+// users have hashes of different costs. If no user has a hash, find returns nil.
 func (s *users) find(name string) (u *user, known bool) {
 	if u := s.byName[name]; u != nil && u.hash != nil {
 		return u, true
@@ -82,7 +82,7 @@ func (s *users) find(name string) (u *user, known bool) {
 	return s.hashed[maphash.String(decoySeed, name)%uint64(len(s.hashed))], false
 }
 
-// parseUsers reads the text of a file. Unchanged entries keep their *user of before, which may be nil.
+// parseUsers parses the text of a file. Unchanged entries keep their *user from before, which may be nil.
 func parseUsers(text []byte, before *users) (*users, []sdk.Problem) {
 	block, err := jsonOf(text)
 	if err != nil {
@@ -175,7 +175,7 @@ func jsonOf(text []byte) ([]byte, error) {
 	return block, nil
 }
 
-// withoutValues tells a YAML error. The parser's own words name lines, and quote nothing but keys and syntax.
+// withoutValues formats a YAML error. The parser's messages name lines, and quote only keys and syntax.
 func withoutValues(err error) string {
 	return "is no YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
-// keepDecision is how long the gateway may keep a decision. Rules change only with the configuration, and a new
-// configuration empties the gateway's cache.
+// keepDecision is how long the gateway may cache a decision. Rules change only with the configuration, and a new configuration empties the
+// gateway's cache.
 const keepDecision = 10 * time.Minute
 
-// plugin judges clients by signatures of their identifiers. After Configure nothing in it changes.
+// plugin decides about clients by signatures of their identifiers. It is immutable after Configure.
 type plugin struct {
 	users map[string]user
-	// nobody is a key that signs for unknown users, so that finding out that a user is unknown takes as long.
+	// nobody is the key used for unknown users, so that refusing an unknown user takes as long as refusing a known one.
 	nobody string
 }
 
@@ -56,8 +56,8 @@ func (p *plugin) Deactivate(context.Context) error { return nil }
 // Health implements sdk.Plugin.
 func (p *plugin) Health(context.Context) error { return nil }
 
-// JudgesForeignClients implements sdk.ForeignClientsJudge: rules are about user names and client identifiers, whoever
-// admitted the client. A user name that this configuration does not know may do nothing.
+// JudgesForeignClients implements sdk.ForeignClientsJudge: rules go by user names and client identifiers, whichever plugin admitted the
+// client. A user name that is not in the configuration may do nothing.
 func (p *plugin) JudgesForeignClients() bool { return true }
 
 // Authenticate implements sdk.AuthPlugin.

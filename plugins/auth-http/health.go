@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// remember is how long a failed call counts if no call follows.
+// remember is how long a failed call makes the plugin unhealthy if no call follows.
 const remember = 30 * time.Second
 
-// health tracks whether the webhook works: by asking its health_url, or else by the outcome of calls.
+// health tracks whether the webhook works: by probing its health_url or, without one, by the outcome of calls.
 type health struct {
 	probed bool // health_url is set, and alone decides
 
@@ -20,7 +20,7 @@ type health struct {
 	at  time.Time
 }
 
-// called notes how a call ended.
+// called records the outcome of a call.
 func (h *health) called(err error) {
 	if !h.probed {
 		h.set(err)
@@ -42,7 +42,7 @@ func (h *health) get() error {
 	return fmt.Errorf("the webhook: %w", h.why)
 }
 
-// probe asks target until ctx ends.
+// probe requests target periodically until ctx ends.
 func (w *webhook) probe(ctx context.Context, target string, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

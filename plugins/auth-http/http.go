@@ -17,10 +17,11 @@ import (
 
 const name = "auth-http"
 
-// minSecret is the shortest password, in bytes, that is taken out of a webhook's texts: shorter ones are parts of words.
+// minSecret is the length, in bytes, of the shortest password that is redacted from a webhook's texts: shorter ones occur in ordinary
+// words.
 const minSecret = 6
 
-// plugin judges clients by what a webhook says.
+// plugin decides about clients by the answers of a webhook.
 type plugin struct {
 	config  config
 	webhook *webhook
@@ -40,7 +41,7 @@ func (p *plugin) Info() sdk.Info {
 	return sdk.Info{Name: name, Version: buildVersion, Config: config{}}
 }
 
-// Configure implements sdk.Plugin. The webhook is not asked: it may come later.
+// Configure implements sdk.Plugin. It does not contact the webhook, which may start later.
 func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	if problems := setup.Decode(&p.config); len(problems) > 0 {
 		return problems
@@ -83,11 +84,11 @@ func (p *plugin) Deactivate(context.Context) error {
 // Health implements sdk.Plugin.
 func (p *plugin) Health(context.Context) error { return p.webhook.health.get() }
 
-// JudgesForeignClients implements sdk.ForeignClientsJudge: the webhook is told who admitted a client, and judges.
+// JudgesForeignClients implements sdk.ForeignClientsJudge: the request names the plugin that admitted the client, and the webhook decides.
 func (p *plugin) JudgesForeignClients() bool { return true }
 
-// Authenticate implements sdk.AuthPlugin. It is not asked a second time where the webhook may have seen it: a password may be
-// good for one time, and wrong ones may be counted.
+// Authenticate implements sdk.AuthPlugin. A request that the webhook may have seen is not retried: a password may be valid only once, and
+// the webhook may count wrong ones.
 func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
 	var answer authenticateAnswer
 	if _, err := p.webhook.ask(ctx, p.config.AuthenticateURL, questionOf(req), &answer, false); err != nil {
@@ -113,7 +114,7 @@ func (p *plugin) Authorize(ctx context.Context, req *pluginv1.AuthorizeRequest) 
 		connection: connectionOf(client.GetConnection()), Identity: client.GetIdentity(), Attributes: client.GetAttributes(),
 		AdmittedBy: client.GetAdmittedBy(), Actions: make([]action, 0, len(req.GetActions())),
 	}
-	var asked []int // which of the actions
+	var asked []int // indices of the actions that the webhook decides
 	resp := &pluginv1.AuthorizeResponse{Decisions: make([]*pluginv1.Decision, len(req.GetActions()))}
 	for i, a := range req.GetActions() {
 		kind := topicrules.ActionOf(a.GetKind())
@@ -149,7 +150,7 @@ func (p *plugin) Authorize(ctx context.Context, req *pluginv1.AuthorizeRequest) 
 	return resp, nil
 }
 
-// unclear is an answer that decides nothing.
+// unclear reports an answer that contains no decision.
 func (p *plugin) unclear(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	p.webhook.health.called(err)

@@ -22,7 +22,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// service is a webhook that answers what the test says, and notes what it was asked.
+// service is a webhook that gives the answers that a test sets, and records its requests.
 type service struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -32,7 +32,7 @@ type service struct {
 	asked  []string // bodies
 	paths  []string
 	got    http.Header
-	// before, where set, is run before each answer.
+	// before, if set, runs before each answer.
 	before func(w http.ResponseWriter, r *http.Request)
 }
 
@@ -68,7 +68,7 @@ func (s *service) cacheControl(values ...string) {
 	s.header["Cache-Control"] = values
 }
 
-// questions returns what was asked since the last time.
+// questions returns the requests since the last call.
 func (s *service) questions() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,12 +265,12 @@ func TestWhatIsNoClearAnswerAdmitsNobodyAndAllowsNothing(t *testing.T) {
 func TestOnlyWhatIsSafeIsAskedASecondTime(t *testing.T) {
 	s := newService(t)
 	p := activate(t, s, nil)
-	// The question about a CONNECT that the webhook has seen is not repeated.
+	// A request about a CONNECT that the webhook has seen is not retried.
 	s.answer(http.StatusServiceUnavailable, "")
 	_, err := login(p, []byte("x"))
 	require.Error(t, err)
 	require.Len(t, s.questions(), 1)
-	// One about actions is, once.
+	// A request about actions is retried once.
 	_, err = ask(p, publish("a"))
 	require.ErrorContains(t, err, "status 503")
 	require.Len(t, s.questions(), 2)
@@ -280,7 +280,7 @@ func TestOnlyWhatIsSafeIsAskedASecondTime(t *testing.T) {
 		require.Error(t, err)
 		require.Len(t, s.questions(), 1, "status %d", code)
 	}
-	// The connection breaks under the first question.
+	// The connection breaks during the first request.
 	var broken sync.Once
 	s.mu.Lock()
 	s.before = func(http.ResponseWriter, *http.Request) {
@@ -294,7 +294,7 @@ func TestOnlyWhatIsSafeIsAskedASecondTime(t *testing.T) {
 	require.Len(t, s.questions(), 2)
 }
 
-// unlucky does not reach the webhook with its first requests.
+// unlucky fails to reach the webhook with its first requests.
 type unlucky struct {
 	asker
 	misses int
@@ -307,7 +307,7 @@ func (u *unlucky) Do(ctx context.Context, method, target string, header http.Hea
 	return u.asker.Do(ctx, method, target, header, body)
 }
 
-// nobody listens here: the address is this machine's, and the port one that only the system may give out.
+// nobody listens here: the address is loopback, and the port is privileged.
 const nobody = "127.0.0.1:1"
 
 func TestAConnectThatNoServerSawIsAskedAboutAgain(t *testing.T) {

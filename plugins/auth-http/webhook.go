@@ -16,10 +16,10 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/internal/webclient"
 )
 
-// pause is before a second try.
+// pause is the delay before a retry.
 const pause = 50 * time.Millisecond
 
-// asker is webclient.Client.
+// asker is implemented by webclient.Client.
 type asker interface {
 	Do(ctx context.Context, method, target string, header http.Header, body []byte) (*webclient.Answer, error)
 	Close()
@@ -33,11 +33,11 @@ type webhook struct {
 	health  *health
 }
 
-// ask posts a question and decodes the answer. Everything but the status 200 with an answer of the right form is an error, with
-// the code UNAVAILABLE: then nobody is admitted, and nothing is allowed.
+// ask posts a request and decodes the answer. Anything but status 200 with a well-formed answer is an error with code UNAVAILABLE: then
+// nobody is admitted, and nothing is allowed.
 //
-// A question is asked a second time, where time is left, when no server has seen it; and, where it is repeatable, when the
-// connection broke or the server said 502, 503 or 504.
+// A request is retried once, if time is left, when no server has seen it. A repeatable request is also retried when the connection broke or
+// the server answered 502, 503 or 504.
 func (w *webhook) ask(ctx context.Context, target string, question, answer any, repeatable bool) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -70,7 +70,7 @@ func (w *webhook) post(ctx context.Context, target string, body []byte) (*webcli
 	return w.client.Do(ctx, http.MethodPost, target, w.header, body)
 }
 
-// passing says whether a second try may end better.
+// passing reports whether the failure is transient, so that a retry may succeed.
 func passing(a *webclient.Answer, err error) bool {
 	if err != nil {
 		return true
@@ -78,7 +78,7 @@ func passing(a *webclient.Answer, err error) bool {
 	return a.Status == http.StatusBadGateway || a.Status == http.StatusServiceUnavailable || a.Status == http.StatusGatewayTimeout
 }
 
-// keep is how long an answer may be used (RFC 9111), between 0 and most; without Cache-Control it is usual.
+// keep returns how long an answer may be cached (RFC 9111), between 0 and most; without Cache-Control it returns usual.
 func keep(h http.Header, usual, most time.Duration) time.Duration {
 	directives := h.Values("Cache-Control")
 	if len(directives) == 0 {

@@ -12,7 +12,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// What is asked and answered, in JSON. README.md describes the same.
+// The JSON of requests and answers, as README.md describes it.
 
 // connection describes a client, in both requests.
 type connection struct {
@@ -34,7 +34,7 @@ type certificate struct {
 
 type authenticateQuestion struct {
 	connection
-	// One of them, or none where the CONNECT has no password.
+	// At most one is set; neither if the CONNECT has no password.
 	Password       *string `json:"password,omitempty"`
 	PasswordBase64 []byte  `json:"password_base64,omitempty"`
 }
@@ -116,7 +116,7 @@ var reasons = map[string]pluginv1.Reason{
 	"unavailable":     pluginv1.Reason_REASON_UNAVAILABLE,
 }
 
-// response is the contract's form of an answer. What is not clearly an admission is none.
+// response converts an answer to the plugin contract. An answer that is not clearly an admission is not one.
 func (a *authenticateAnswer) response() (*pluginv1.AuthenticateResponse, error) {
 	switch a.Result {
 	case "allow":
@@ -164,7 +164,7 @@ func decode(text []byte, into any) error {
 	return nil
 }
 
-// line makes a text of the webhook fit for one line of the log.
+// line makes a text of the webhook fit into one line of the log.
 func line(text string) string {
 	const most = 300
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")

@@ -6,10 +6,10 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/internal/scalar"
 )
 
-// claims are the claims of a token whose signature was right; numbers are json.Number.
+// claims are the claims of a token with a valid signature; numbers are json.Number.
 type claims map[string]any
 
-// get finds a claim by its name, or by a path of names with dots between them: realm_access.roles.
+// get finds a claim by its name, or by a dotted path of names: realm_access.roles.
 func (c claims) get(name string) (any, bool) {
 	if v, there := c[name]; there {
 		return v, v != nil
@@ -21,14 +21,14 @@ func (c claims) get(name string) (any, bool) {
 				return v, true
 			}
 		}
-		var more string // a name may have dots itself: https://example.com/tenant
+		var more string // a name may itself contain dots: https://example.com/tenant
 		more, rest, nested = strings.Cut(rest, ".")
 		first += "." + more
 	}
 	return nil, false
 }
 
-// text is a claim that is one value.
+// text returns a claim that is a single value.
 func (c claims) text(name string) (string, bool) {
 	v, there := c.get(name)
 	if !there {
@@ -37,7 +37,7 @@ func (c claims) text(name string) (string, bool) {
 	return scalar.Text(v)
 }
 
-// texts is a claim that is one value or a list of values.
+// texts returns a claim that is a single value or a list of values.
 func (c claims) texts(name string) []string {
 	v, _ := c.get(name)
 	list, isList := v.([]any)

@@ -55,7 +55,7 @@ const (
 	maxLeeway   = 5 * time.Minute
 )
 
-// place is where a token is in CONNECT.
+// place says which field of CONNECT holds the token.
 type place string
 
 const (

@@ -12,14 +12,14 @@ import (
 
 var _ sdk.Exchanger = (*plugin)(nil)
 
-// methodJWT is the authentication method of MQTT 5 whose data is a token. With it a client that is connected can show a new
-// token before the old one expires.
+// methodJWT is the authentication method of MQTT 5 whose data is a token. A connected client uses it to present a new token before the old
+// one expires.
 const methodJWT = "JWT"
 
 // Methods implements sdk.Exchanger.
 func (p *plugin) Methods() []string { return []string{methodJWT} }
 
-// Exchange implements sdk.Exchanger: one token, and the outcome. Where CONNECT or AUTH brought none, the client is asked for it.
+// Exchange implements sdk.Exchanger: one token decides. If CONNECT or AUTH carried none, the client is asked for it.
 func (p *plugin) Exchange(_ context.Context, start sdk.ExchangeStart) (sdk.ExchangeStep, error) {
 	if start.Method != methodJWT {
 		return nil, status.Errorf(codes.InvalidArgument, "there is no method %q", start.Method)

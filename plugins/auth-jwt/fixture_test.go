@@ -55,7 +55,7 @@ func publicPEM(t *testing.T, key any) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// webKey is a public key, or a secret, as a set has it.
+// webKey is a public key, or a secret, as a JWK set contains it.
 func webKey(t *testing.T, kid string, key any, more map[string]any) map[string]any {
 	t.Helper()
 	b64 := base64.RawURLEncoding.EncodeToString
@@ -113,7 +113,7 @@ func activate(t *testing.T, dir string, b block) (*plugin, *testlog.Buffer) {
 	return p, log
 }
 
-// good are claims of a token that is good for an hour, and more; a nil removes a claim.
+// good returns the claims of a token that is valid for an hour, overlaid with more; a nil value removes a claim.
 func good(more jwt.MapClaims) jwt.MapClaims {
 	out := jwt.MapClaims{"sub": "dev1", "exp": time.Now().Add(time.Hour).Unix()}
 	for k, v := range more {
@@ -124,7 +124,7 @@ func good(more jwt.MapClaims) jwt.MapClaims {
 	return out
 }
 
-// sign makes a token; the header may have more, such as kid.
+// sign makes a token; header holds further header fields, such as kid.
 func sign(t *testing.T, alg string, key any, c jwt.MapClaims, header block) string {
 	t.Helper()
 	token := jwt.NewWithClaims(jwt.GetSigningMethod(alg), c)
@@ -134,7 +134,7 @@ func sign(t *testing.T, alg string, key any, c jwt.MapClaims, header block) stri
 	return text
 }
 
-// signed is a token of the shared secret.
+// signed returns a token signed with the shared secret.
 func signed(t *testing.T, more jwt.MapClaims) string {
 	t.Helper()
 	return sign(t, "HS256", []byte(secret), good(more), nil)
@@ -166,7 +166,7 @@ const (
 	unavailable  = pluginv1.Reason_REASON_UNAVAILABLE
 )
 
-// admit requires that a token is good.
+// admit requires that a token is accepted.
 func admit(t *testing.T, p *plugin, token string) *pluginv1.AuthenticateResponse {
 	t.Helper()
 	resp := authenticate(t, p, token)
@@ -174,13 +174,13 @@ func admit(t *testing.T, p *plugin, token string) *pluginv1.AuthenticateResponse
 	return resp
 }
 
-// admitSoon waits until a token is good: a busy machine may take longer to read keys than a token waits for them.
+// admitSoon waits until a token is accepted: on a busy machine, reading keys may take longer than a token waits for them.
 func admitSoon(t *testing.T, p *plugin, token string) {
 	t.Helper()
 	eventually(t, func() bool { return authenticate(t, p, token).GetReason() == ok }, "admitted")
 }
 
-// refuse requires that a token is not good, and the reason.
+// refuse requires that a token is refused with the given reason.
 func refuse(t *testing.T, p *plugin, token string, reason pluginv1.Reason, says string) {
 	t.Helper()
 	resp := authenticate(t, p, token)

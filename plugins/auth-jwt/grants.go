@@ -10,26 +10,26 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
-// Attributes of admitted clients, which the gateway keeps and hands back in every question. So the plugin keeps nothing of
-// clients, and a restart of it loses nothing.
+// Attributes of admitted clients, which the gateway stores and returns with every request. So the plugin has no per-client state to lose at
+// a restart.
 const (
 	rulesAttribute = "rules"
-	claimAttribute = "claim:" // and the name of the claim
+	claimAttribute = "claim:" // followed by the name of the claim
 )
 
-// ruleList is the claim with rules in the form of the configuration, and the form of the attribute.
+// ruleList is the rules claim in the form of the configuration. The attribute has the same form.
 type ruleList struct {
 	Rules []topicrules.Rule `config:"rules,required"`
 }
 
-// filterLists is the claim with rules in the short form: filters that are allowed.
+// filterLists is the rules claim in its short form: allowed filters.
 type filterLists struct {
 	Publish   []string `config:"publish"`
 	Subscribe []string `config:"subscribe"`
 	All       []string `config:"all"`
 }
 
-// rulesOf reads the claim with rules.
+// rulesOf reads the rules claim.
 func rulesOf(claim any) ([]topicrules.Rule, error) {
 	switch v := claim.(type) {
 	case []any:
@@ -81,7 +81,7 @@ func problemsError(problems []sdk.Problem) error {
 	return fmt.Errorf("%s: %s", p.Key, p.Message)
 }
 
-// encodeRules is the attribute that decodeRules reads.
+// encodeRules encodes rules as the attribute that decodeRules reads.
 func encodeRules(rules []topicrules.Rule) string {
 	list := make([]map[string]string, len(rules))
 	for i, r := range rules {
@@ -91,7 +91,7 @@ func encodeRules(rules []topicrules.Rule) string {
 	return string(text)
 }
 
-// attributesOf is what Authorize needs of a token: its rules, and the claims that rules name.
+// attributesOf returns what Authorize needs from a token: its rules, and the claims that rules refer to.
 func attributesOf(c claims, static, own []topicrules.Rule) map[string]string {
 	out := make(map[string]string)
 	if len(own) > 0 {
@@ -105,7 +105,7 @@ func attributesOf(c claims, static, own []topicrules.Rule) map[string]string {
 	return out
 }
 
-// valuesOf are the claims among attributes.
+// valuesOf returns the claims among attributes.
 func valuesOf(attributes map[string]string) map[string]string {
 	out := make(map[string]string)
 	for k, v := range attributes {

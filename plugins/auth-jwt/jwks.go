@@ -17,7 +17,7 @@ import (
 const (
 	// maxSetBytes bounds the text of a set.
 	maxSetBytes = 1 << 20
-	// maxSetKeys bounds what a token without a key id may be tried with.
+	// maxSetKeys bounds how many keys are tried for a token without a key id.
 	maxSetKeys = 64
 )
 
@@ -36,9 +36,9 @@ type jwk struct {
 	K      string   `json:"k"`
 }
 
-// parseSet reads a set. Keys that are for something else, or that are not understood, are passed over (RFC 7517, section 5),
-// and why is answered; a set without any usable key is an error. allowed are the algorithms that the keys may be for;
-// none: all but those of shared secrets.
+// parseSet parses a set. Keys for other purposes, and keys that are not understood, are skipped (RFC 7517, section 5); passed says why. A
+// set without any usable key is an error. allowed lists the algorithms that keys may be used for; if it is empty, all except those of
+// shared secrets.
 func parseSet(text []byte, allowed []string) (set keys, passed []string, err error) {
 	if len(text) > maxSetBytes {
 		return nil, nil, fmt.Errorf("is larger than %d MiB", maxSetBytes>>20)
@@ -88,7 +88,7 @@ func (j *jwk) key(allowed []string) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	// The set may narrow what its key is for, and the configuration what the set is for.
+	// The set may restrict the use of its key, and the configuration may restrict the use of the set.
 	usable := slices.DeleteFunc(fitting, func(alg string) bool {
 		return !slices.Contains(allowed, alg) || j.Alg != "" && j.Alg != alg
 	})

@@ -13,13 +13,13 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
-// keepDecision is how long the gateway may keep a decision: rules come from the configuration and from the token, and
-// neither changes while a client is connected.
+// keepDecision is how long the gateway may cache a decision: rules come from the configuration and from the token, and neither changes
+// while a client is connected.
 const keepDecision = 10 * time.Minute
 
 const name = "auth-jwt"
 
-// plugin judges clients by tokens.
+// plugin decides about clients by their tokens.
 type plugin struct {
 	config   config
 	verifier *verifier
@@ -70,7 +70,7 @@ func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 	return nil
 }
 
-// Activate implements sdk.Plugin. Keys are read in the background; until they are, Health says so.
+// Activate implements sdk.Plugin. Keys are read in the background; until then Health reports that they are missing.
 func (p *plugin) Activate(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
@@ -97,8 +97,8 @@ func (p *plugin) Health(context.Context) error {
 	return errors.Join(wrong...)
 }
 
-// JudgesForeignClients implements sdk.ForeignClientsJudge. What is known only now, whether foreign_clients says so, Authorize
-// looks at.
+// JudgesForeignClients implements sdk.ForeignClientsJudge. Authorize checks the configuration key foreign_clients, which is not known when
+// this is called.
 func (p *plugin) JudgesForeignClients() bool { return true }
 
 // Authenticate implements sdk.AuthPlugin.
@@ -118,7 +118,7 @@ func refused(reason pluginv1.Reason, format string, args ...any) *pluginv1.Authe
 	return &pluginv1.AuthenticateResponse{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
-// judge decides about a client that shows a token.
+// judge decides about a client that presents a token.
 func (p *plugin) judge(ctx context.Context, conn *pluginv1.Connection, token string) *pluginv1.AuthenticateResponse {
 	c, expires, err := p.verifier.verify(ctx, token)
 	switch {
@@ -177,7 +177,7 @@ func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*
 		subject.Values = valuesOf(client.GetAttributes())
 		if text, there := client.GetAttributes()[rulesAttribute]; there {
 			own, err := decodeRules([]byte(text))
-			if err != nil { // not ours, whoever says so
+			if err != nil { // not written by this plugin, whatever the request says
 				refusal = "the rules of the client's token cannot be read"
 			}
 			rules = slices.Concat(rules, own)

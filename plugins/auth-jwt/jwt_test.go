@@ -140,7 +140,7 @@ func TestTheTokenMayBeTheUserName(t *testing.T) {
 	require.Equal(t, "no token in the username", resp.GetDetail())
 }
 
-// may asks what a client may do; "+" before a topic is a publish, "?" a subscribe.
+// may asks whether a client may do something; "+" before a topic means publish, "?" subscribe.
 func may(t *testing.T, p *plugin, client *pluginv1.Client, what string) bool {
 	t.Helper()
 	kind := pluginv1.ActionKind_ACTION_KIND_PUBLISH
@@ -156,7 +156,7 @@ func may(t *testing.T, p *plugin, client *pluginv1.Client, what string) bool {
 	return resp.GetDecisions()[0].GetAllow()
 }
 
-// admitted is a client as the gateway hands it back.
+// admitted is a client as the gateway passes it back to the plugin.
 func admitted(resp *pluginv1.AuthenticateResponse, clientID string) *pluginv1.Client {
 	return &pluginv1.Client{
 		Connection: &pluginv1.Connection{ClientId: clientID, HasUsername: true, Username: "anybody"},
@@ -182,10 +182,10 @@ func TestRulesOfTheConfigurationComeBeforeThoseOfTheToken(t *testing.T) {
 	for _, acl := range []any{long, short} {
 		client := admitted(admit(t, p, signed(t, jwt.MapClaims{"acl": acl, "tenant": "acme", "group": 7})), "client1")
 		for what, want := range map[string]bool{
-			"+state/acme/dev1/client1":    true, // before the token's deny
+			"+state/acme/dev1/client1":    true, // takes precedence over the token's deny
 			"+state/acme/dev2/client1":    false,
-			"+state/acme/anybody/client1": false, // the user name of CONNECT is nobody
-			"+secret/x":                   false, // before the token's allow
+			"+state/acme/anybody/client1": false, // the user name of CONNECT counts for nothing
+			"+secret/x":                   false, // takes precedence over the token's allow
 			"?cmd/client1/#":              true,
 			"?cmd/#":                      false,
 			"+cmd/client1/x":              false,
@@ -231,7 +231,7 @@ func TestClientsOfAnotherPluginAreJudgedByTheRulesOfTheConfigurationOrDenied(t *
 	rules := []block{{"effect": "allow", "topic": "own/%u/%c"}, {"effect": "allow", "topic": "claim/%{tenant}"}}
 	stranger := &pluginv1.Client{
 		Connection: &pluginv1.Connection{ClientId: "c", HasUsername: true, Username: "ann"}, Identity: "ann", AdmittedBy: "auth-hmac",
-		Attributes: map[string]string{rulesAttribute: encodeRules(nil), claimAttribute + "tenant": "acme"}, // are not ours
+		Attributes: map[string]string{rulesAttribute: encodeRules(nil), claimAttribute + "tenant": "acme"}, // not written by this plugin
 	}
 	judge, _ := activate(t, "", secretOnly(block{"rules": rules}))
 	require.True(t, may(t, judge, stranger, "+own/ann/c"))

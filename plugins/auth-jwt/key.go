@@ -16,13 +16,13 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// Bounds of RSA keys: below, they can be broken; above, one signature costs too much to verify.
+// Bounds of RSA keys: smaller keys can be broken; with larger ones a signature is too expensive to verify.
 const minRSABits, maxRSABits = 2048, 8192
 
 // maxKeyBytes bounds a file with one key.
 const maxKeyBytes = 64 << 10
 
-// algorithms are all that are known (RFC 7518, section 3.1; RFC 8037). "none" is not among them.
+// algorithms lists all supported algorithms (RFC 7518, section 3.1; RFC 8037). "none" is not among them.
 var algorithms = []string{
 	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 }
@@ -33,8 +33,8 @@ func unknownAlgorithm(alg string) string {
 	return fmt.Sprintf("%q is not known; there are %s", alg, strings.Join(algorithms, ", "))
 }
 
-// key verifies the signatures of some tokens. It names its algorithms itself, so that a token cannot choose one that the key is
-// not for: a public key as the secret of an HMAC, for instance.
+// key verifies signatures of tokens. The key determines its algorithms, so that a token cannot choose an unsuitable one, for instance use a
+// public key as the secret of an HMAC.
 type key struct {
 	id         string
 	algorithms []string
@@ -42,7 +42,7 @@ type key struct {
 	material any
 }
 
-// newKey makes a key for the algorithms that are wanted; none: all that fit the material.
+// newKey makes a key for the wanted algorithms; if wanted is empty, for all that fit the material.
 func newKey(id string, material any, wanted []string) (key, error) {
 	fitting, kind, err := fit(material)
 	if err != nil {
@@ -62,7 +62,7 @@ func newKey(id string, material any, wanted []string) (key, error) {
 	return key{id: id, algorithms: wanted, material: material}, nil
 }
 
-// fit lists the algorithms that a material can be for.
+// fit lists the algorithms that key material can be used with.
 func fit(material any) (fitting []string, kind string, err error) {
 	switch m := material.(type) {
 	case []byte:
@@ -96,10 +96,10 @@ func fit(material any) (fitting []string, kind string, err error) {
 	return nil, "", fmt.Errorf("keys of the type %T are not known; there are RSA, ECDSA and Ed25519", material)
 }
 
-// keys are the keys of one place.
+// keys are the keys of one source.
 type keys []key
 
-// find returns what may verify a token with this key id and algorithm.
+// find returns the key material that may verify a token with this key id and algorithm.
 func (ks keys) find(id string, hasID bool, alg string) (materials []any) {
 	for _, k := range ks {
 		if (!hasID || k.id == "" || k.id == id) && slices.Contains(k.algorithms, alg) {
@@ -114,7 +114,7 @@ func (ks keys) has(id string) bool {
 	return slices.ContainsFunc(ks, func(k key) bool { return k.id == id })
 }
 
-// configured reads the key of an entry of `keys`.
+// configured loads the key of an entry in the configuration key `keys`.
 func (c keyConfig) configured(setup sdk.Setup, at string) (key, []sdk.Problem) {
 	type form struct {
 		name, text string

@@ -18,16 +18,15 @@ import (
 )
 
 const (
-	// demandEvery is how often tokens with unknown key ids may make a source be read at once.
+	// demandEvery is the shortest interval between two reads that tokens with unknown key ids trigger.
 	demandEvery = 10 * time.Second
-	// demandWait is how long such a token waits for the reading.
+	// demandWait is how long such a token waits for the read.
 	demandWait = 2 * time.Second
-	// retryFirst and retryLast are the pauses after readings that failed; not longer than refresh.
+	// retryFirst and retryLast bound the back-off after failed reads; it never exceeds refresh.
 	retryFirst, retryLast = time.Second, 30 * time.Second
 )
 
-// source is a set of keys in a file or at a URL, and what was last read of it. Keys that were read stay in use while it cannot be
-// read again, for max_stale.
+// source is a key set in a file or at a URL, with its last content. If the set can no longer be read, its keys stay in use for max_stale.
 type source struct {
 	jwksConfig
 	name   string // for logs; no query
@@ -37,16 +36,16 @@ type source struct {
 	log    *slog.Logger
 
 	read    atomic.Pointer[reading]
-	trouble atomic.Pointer[string] // why the last reading failed; nil where it did not
+	trouble atomic.Pointer[string] // why the last read failed; nil if it succeeded
 
 	// mu guards the fields below.
 	mu       sync.Mutex
-	flight   chan struct{} // closed when the reading under way, or the one that was asked for, has ended; nil: none is
+	flight   chan struct{} // closed when the current or requested read has ended; nil if there is none
 	demanded time.Time
-	kick     chan struct{} // has an element when a reading was asked for
+	kick     chan struct{} // has an element when a read was requested
 }
 
-// reading is what a source held at a time.
+// reading is a snapshot of a source.
 type reading struct {
 	keys keys
 	at   time.Time
@@ -66,7 +65,7 @@ func newSource(c jwksConfig, setup sdk.Setup, at string) (*source, []sdk.Problem
 	return s, problems
 }
 
-// announce says that a reading is about to begin, so that tokens wait for it.
+// announce marks that a read is about to begin, so that tokens wait for it.
 func (s *source) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,12 +73,12 @@ func (s *source) announce() {
 		s.flight = make(chan struct{})
 	}
 	select {
-	case <-s.kick: // whoever asked is served by this one
+	case <-s.kick: // this read also serves the pending request
 	default:
 	}
 }
 
-// run reads the source again and again until ctx ends.
+// run reads the source periodically until ctx ends.
 func (s *source) run(ctx context.Context) {
 	pause := retryFirst
 	for {
@@ -158,8 +157,8 @@ func (s *source) usable() keys {
 	return r.keys
 }
 
-// demand reads the source now, because a token names an unknown key, and waits for the result. It does so once in
-// demandEvery at most, whatever tokens come.
+// demand requests a read of the source, because a token names an unknown key, and waits for the result. It triggers at most one read per
+// demandEvery, however many tokens arrive.
 func (s *source) demand(ctx context.Context) {
 	s.mu.Lock()
 	if s.flight == nil {
@@ -171,7 +170,7 @@ func (s *source) demand(ctx context.Context) {
 		s.flight = make(chan struct{})
 		select {
 		case s.kick <- struct{}{}:
-		default: // one that has not been taken yet serves as well
+		default: // a pending request serves as well
 		}
 	}
 	done := s.flight
@@ -184,7 +183,7 @@ func (s *source) demand(ctx context.Context) {
 	}
 }
 
-// health says why there are no keys.
+// health returns why there are no keys, or nil.
 func (s *source) health() error {
 	if len(s.usable()) > 0 {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// issuer serves a set of keys.
+// issuer serves a key set.
 type issuer struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -23,7 +23,7 @@ type issuer struct {
 	body   []byte
 	asked  atomic.Int32
 	header string
-	// hold, where set, is received from before each answer.
+	// hold, if set, is received from before each answer.
 	hold chan struct{}
 }
 
@@ -80,7 +80,7 @@ func TestASetAtAURLIsUsedAndAnUnknownKeyIDHasItReadAgain(t *testing.T) {
 		"",
 		block{"jwks": []block{{"url": i.URL + "/keys?token=hidden", "refresh": "1h", "headers": block{"x-key": "hidden"}}}},
 	)
-	// No waiting for health: a token that comes first waits for the keys.
+	// This does not wait for health: the first token waits for the keys.
 	admitSoon(t, p, sign(t, "ES256", p256Key(), good(nil), block{"kid": "one"}))
 	admit(t, p, sign(t, "PS512", rsaKey(), good(nil), block{"kid": "rsa"}))
 	admit(t, p, sign(t, "EdDSA", edKey(), good(nil), nil))
@@ -113,7 +113,7 @@ func TestASetIsReadAgainAndSurvivesAnOutage(t *testing.T) {
 		}
 		before := i.asked.Load()
 		i.serve(status, []byte(body))
-		eventually(t, func() bool { return i.asked.Load() >= before+2 }, name) // the answer before was this one
+		eventually(t, func() bool { return i.asked.Load() >= before+2 }, name) // the previous answer was already this one
 		admit(t, p, one)
 		require.NoError(t, p.Health(t.Context()), "the keys are there")
 	}

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// maxTokenBytes bounds a token; MQTT would carry 64 KiB.
+	// maxTokenBytes bounds a token; MQTT allows 64 KiB.
 	maxTokenBytes = 16 << 10
-	// farFuture is the end of the times that Go, JSON and people can write.
+	// farFuture is the latest time that Go and JSON can represent.
 	farFuture = 253402300799 // 9999-12-31T23:59:59Z, in seconds
 )
 
-// errNoKeys: no token can be judged now.
+// errNoKeys means that no token can be verified at the moment.
 var errNoKeys = errors.New("the keys cannot be read at the moment")
 
-// verifier judges tokens.
+// verifier verifies tokens.
 type verifier struct {
 	parser  *jwt.Parser
 	issuers []string
@@ -42,13 +42,13 @@ func newVerifier(c *config, static keys, sources []*source) *verifier {
 	return &verifier{parser: jwt.NewParser(options...), issuers: c.Issuers, static: static, sources: sources}
 }
 
-// verify answers the claims of a token, and when it expires; the zero time for never. An error says why the token is refused,
-// and nothing of what is in it beyond its algorithm and key id.
+// verify returns the claims of a token and its expiry time; zero means never. An error says why the token is refused, and reveals nothing
+// of its content except algorithm and key id.
 func (v *verifier) verify(ctx context.Context, token string) (claims, time.Time, error) {
 	if len(token) > maxTokenBytes {
 		return nil, time.Time{}, fmt.Errorf("the token is longer than %d bytes", maxTokenBytes)
 	}
-	if strings.ContainsAny(token, "\r\n") { // which Go's Base64 passes over
+	if strings.ContainsAny(token, "\r\n") { // which Go's Base64 decoder ignores
 		return nil, time.Time{}, reasonFor(jwt.ErrTokenMalformed)
 	}
 	found := jwt.MapClaims{}
@@ -105,7 +105,7 @@ func (v *verifier) keysFor(ctx context.Context, t *jwt.Token) ([]jwt.Verificatio
 	return nil, fmt.Errorf("no key is for %s", alg)
 }
 
-// find looks through the keys that are there now; complete is false where reading the sources again could bring more.
+// find searches the current keys; complete is false if reading the sources again could bring more.
 func (v *verifier) find(id string, hasID bool, alg string) (found []jwt.VerificationKey, complete bool) {
 	complete = len(v.sources) == 0 || hasID && v.static.has(id)
 	for _, m := range v.static.find(id, hasID, alg) {
@@ -123,7 +123,7 @@ func (v *verifier) find(id string, hasID bool, alg string) (found []jwt.Verifica
 	return found, complete || !hasID && read
 }
 
-// ready says whether every source has keys.
+// ready reports whether every source has keys.
 func (v *verifier) ready() bool {
 	return !slices.ContainsFunc(v.sources, func(s *source) bool { return len(s.usable()) == 0 })
 }

@@ -75,7 +75,7 @@ func TestUserAndPassword(t *testing.T) {
 	setUp(admin.UserAdd(ctx, "gw", "secret"))
 	setUp(admin.UserGrantRole(ctx, "gw", "gateway"))
 	early := activate(t, c.Endpoints(), map[string]any{"username": "gw", "password": "secret"})
-	mustPut(t, early, put("a", "k", "v")) // a password does no harm while etcd wants none
+	mustPut(t, early, put("a", "k", "v")) // a password does no harm while etcd requires none
 	setUp(admin.AuthEnable(ctx))
 
 	as := func(user, password string) *etcd {

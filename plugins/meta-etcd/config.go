@@ -76,16 +76,16 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 		Password:  c.Password,
 		// DialTimeout bounds the first authentication.
 		DialTimeout: c.RequestTimeout,
-		// A connection that went dead without a word is noticed by these.
+		// Keepalives detect a connection that died silently.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
-		// etcd has the say about sizes; see failure.go.
+		// etcd decides about sizes; see failure.go.
 		MaxCallSendMsgSize: maxSendBytes,
-		// Few tries here, so that an error is answered soon and says why; the gateway tries again.
+		// Few retries here, so that an error is returned soon and with its reason; the gateway retries.
 		MaxUnaryRetries: 5,
 		DialOptions: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(failFast),
-			// After an outage etcd is found again within a few seconds; gRPC's own pauses grow to two minutes.
+			// Reconnect within a few seconds after an outage; gRPC's default back-off grows to two minutes.
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff: backoff.Config{
 					BaseDelay:  100 * time.Millisecond,
@@ -96,7 +96,7 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 				MinConnectTimeout: 3 * time.Second,
 			}),
 		},
-		// What fails is in the answers; the client's own log would say it over and over.
+		// Errors are returned to the caller; the client's own log would repeat them endlessly.
 		Logger: zap.NewNop(),
 	}
 	if !c.TLS.Enabled {
@@ -120,15 +120,15 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 		if _, err := load(); err != nil {
 			problems = append(problems, sdk.Problemf("tls.cert_file", "%v", err))
 		}
-		// Read at each handshake: certificates are renewed while the gateway runs.
+		// The files are read at each handshake, because certificates are renewed while the gateway runs.
 		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	cc.TLS = t
 	return cc, problems
 }
 
-// failFast answers at once, and with the reason, while no member can be reached; the client would wait for one until the deadline
-// and then say no more than that it has passed.
+// failFast fails at once, with the reason, while no member can be reached. Without it the client would wait until the deadline and then
+// report only that the deadline has passed.
 func failFast(
 	ctx context.Context,
 	method string,

@@ -10,23 +10,23 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Pauses between tries to log in, growing from the first to the last.
+// Back-off between login attempts: it grows from the first pause to the last.
 const (
 	firstPause = 250 * time.Millisecond
 	lastPause  = 5 * time.Second
 )
 
-// connection has the client of etcd. Without a password there is one at once, and it connects by itself. With a password the
-// client's constructor asks etcd for a token, and fails while etcd is away; a goroutine then goes on until there is one. It is
-// started by connect and ended by close.
+// connection holds the etcd client. Without a password the client exists at once, and connects in the background. With a password the
+// client's constructor asks etcd for a token, and fails while etcd is away; then a goroutine retries until there is a client. connect
+// starts the goroutine and close stops it.
 type connection struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
 	mu     sync.Mutex
 	client *clientv3.Client
-	err    error         // of the last try
-	tried  chan struct{} // closed after the first try
+	err    error         // of the last attempt
+	tried  chan struct{} // closed after the first attempt
 }
 
 func connect(config clientv3.Config, log *slog.Logger) *connection {
@@ -34,7 +34,7 @@ func connect(config clientv3.Config, log *slog.Logger) *connection {
 	config.Context = ctx
 	c := &connection{cancel: cancel, ended: make(chan struct{}), tried: make(chan struct{})}
 	if config.Username == "" {
-		_ = c.try(config) // get answers the error
+		_ = c.try(config) // get returns the error
 		close(c.tried)
 		close(c.ended)
 		return c
@@ -84,7 +84,7 @@ func (c *connection) get(ctx context.Context) (*clientv3.Client, error) {
 	return c.client, c.err
 }
 
-// close ends the goroutine and the client, with all its requests and watches.
+// close stops the goroutine and closes the client, with all its requests and watches.
 func (c *connection) close() error {
 	c.cancel()
 	<-c.ended
@@ -94,7 +94,7 @@ func (c *connection) close() error {
 		return nil
 	}
 	err := c.client.Close()
-	if errors.Is(err, context.Canceled) { // ours, from above
+	if errors.Is(err, context.Canceled) { // caused by the cancel above
 		err = nil
 	}
 	return err

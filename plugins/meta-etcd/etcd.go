@@ -20,7 +20,8 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// Bounds of a page of a listing: etcd is asked for a number of entries, which follows from how large the last ones were.
+// Bounds of a page of a listing. etcd pages by number of entries, so each page's number is derived from the size of the last page's
+// entries.
 const (
 	firstPage   = 64
 	maxPage     = 1000
@@ -34,7 +35,7 @@ type etcd struct {
 	config config
 	client clientv3.Config
 	keys   keys
-	// foreign are the keys of others that were told of.
+	// foreign remembers the foreign keys that were logged.
 	foreign once.Keys
 
 	mu      sync.RWMutex
@@ -98,7 +99,7 @@ func (e *etcd) Deactivate(context.Context) error {
 	return s.connection.close()
 }
 
-// Health reads a key that is never there, and the answer has to be the whole cluster's.
+// Health reads a key that never exists. The read is linearizable, so it needs a quorum.
 func (e *etcd) Health(parent context.Context) error {
 	ctx, cancel := context.WithTimeout(parent, min(healthLimit, e.config.RequestTimeout))
 	defer cancel()
@@ -110,7 +111,7 @@ func (e *etcd) Health(parent context.Context) error {
 	return errors.New(text)
 }
 
-// open answers what Activate opened, with a client.
+// open returns the session that Activate opened, and its client.
 func (e *etcd) open(ctx context.Context) (*session, *clientv3.Client, error) {
 	e.mu.RLock()
 	s := e.current
@@ -122,7 +123,7 @@ func (e *etcd) open(ctx context.Context) (*session, *clientv3.Client, error) {
 	return s, client, err
 }
 
-// limit bounds one request. A member that has no leader then says so at once.
+// limit bounds one request. It also makes a member without a leader fail at once.
 func (e *etcd) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(clientv3.WithRequireLeader(ctx), e.config.RequestTimeout)
 }
@@ -172,7 +173,7 @@ func (e *etcd) List(ctx context.Context, r *pluginv1.ListRequest, send func(*plu
 	if p := int(r.GetPageSize()); p > 0 {
 		most = min(most, p)
 	}
-	revision := int64(0) // of the first page: the following are read as of then
+	revision := int64(0) // of the first page: the following pages are read at this revision
 	for ask := min(firstPage, most); ; {
 		resp, err := e.get(ctx, next, clientv3.WithRange(end), clientv3.WithLimit(int64(ask)), clientv3.WithRev(revision))
 		if errors.Is(err, rpctypes.ErrCompacted) {
@@ -210,7 +211,7 @@ func (e *etcd) List(ctx context.Context, r *pluginv1.ListRequest, send func(*plu
 	}
 }
 
-// ours says whether a key can be told to the gateway at all: names are text, and another program may have written anything.
+// ours reports whether a key can be passed to the gateway at all: names must be UTF-8, and another program may have written anything.
 func (e *etcd) ours(name []byte) bool {
 	if utf8.Valid(name) {
 		return true

@@ -22,7 +22,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// A member of etcd that is stopped leaves HTTP connections with its peers to their time-outs. The plugin has nothing with HTTP/1.
+// A stopped etcd member leaves HTTP connections with its peers open until they time out. The plugin itself does not use HTTP/1.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(
 		m,
@@ -53,7 +53,7 @@ func fresh(t testing.TB) (*etcd, *etcdtest.Cluster) {
 	return activate(t, c.Endpoints(), nil), c
 }
 
-// raw is a client of etcd itself.
+// raw returns a plain etcd client.
 func raw(t testing.TB, config clientv3.Config) *clientv3.Client {
 	t.Helper()
 	config.Logger = zap.NewNop()
@@ -135,7 +135,7 @@ func watch(t testing.TB, e *etcd, ns, prefix string, after int64) *follow {
 	return f
 }
 
-// told is what has been told so far.
+// told returns what the watch has reported so far.
 func (f *follow) told() (events []*pluginv1.Event, revision int64, compacted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,13 +11,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Bounds of a value. etcd takes requests of 1.5 MiB unless --max-request-bytes says otherwise, with key and all.
+// Bounds of a value. By default (--max-request-bytes) etcd accepts requests of 1.5 MiB, including the key.
 const (
 	maxValueBytes = 3<<19 - 64<<10
 	maxSendBytes  = 16 << 20
 )
 
-// failure gives an error of etcd its gRPC code. ctx is the caller's: when that one ended, nothing is wrong with etcd.
+// failure maps an error of etcd to a gRPC code. ctx is the caller's: if it has ended, nothing is wrong with etcd.
 func (e *etcd) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
@@ -26,10 +26,10 @@ func (e *etcd) failure(ctx context.Context, err error) error {
 	return status.Error(code, text)
 }
 
-// diagnose says what is wrong and what to do.
+// diagnose returns the code, what is wrong, and what to do.
 func (e *etcd) diagnose(err error) (codes.Code, string) {
 	if _, description, ok := strings.Cut(err.Error(), " desc = "); ok && strings.HasPrefix(err.Error(), "rpc error: ") {
-		if _, typed := status.FromError(err); !typed { // why a watch ended comes as text
+		if _, typed := status.FromError(err); !typed { // the reason for the end of a watch arrives as text
 			err = errors.New(description)
 		}
 	}
@@ -66,7 +66,7 @@ func (e *etcd) diagnose(err error) (codes.Code, string) {
 	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
 		return codes.Unavailable, fmt.Sprintf("etcd did not answer within %s (%s)", e.config.RequestTimeout, e.endpoints())
 	}
-	if st, ok := status.FromError(err); ok && st.Code() == codes.ResourceExhausted { // a limit on the size of messages
+	if st, ok := status.FromError(err); ok && st.Code() == codes.ResourceExhausted { // the message size limit
 		return codes.ResourceExhausted, "etcd: " + st.Message()
 	}
 	text := etcdErr.Error()

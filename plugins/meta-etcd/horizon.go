@@ -2,8 +2,8 @@ package main
 
 import "sync"
 
-// horizon detects that etcd was restored from a backup or replaced. Its revisions then restart below the highest one seen, and a
-// watch would wait forever for a revision that is used twice.
+// horizon detects that etcd was restored from a backup or replaced. Its revisions then restart below the highest revision seen, and a watch
+// would wait for a revision number to be used a second time, and miss the changes before it.
 type horizon struct {
 	mu      sync.Mutex
 	highest int64
@@ -12,14 +12,14 @@ type horizon struct {
 
 func newHorizon() *horizon { return &horizon{gone: make(chan struct{})} }
 
-// seen is the highest revision so far; a linearizable answer to what is asked later is not below it.
+// seen returns the highest revision so far. The answer to a linearizable read that starts later cannot be below it.
 func (h *horizon) seen() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.highest
 }
 
-// answered takes the revision of a linearizable answer, and what seen said before the question.
+// answered records the revision of a linearizable answer; before is the result of seen from before the request.
 func (h *horizon) answered(before, revision int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

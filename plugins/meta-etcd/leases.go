@@ -8,19 +8,19 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// leases gives entries with a TTL the leases that remove them.
+// leases provides the leases that remove entries with a TTL.
 //
-// A lease is shared by all that is put with one TTL within a quarter of it (a second at least), and lives for that long beyond the
-// TTL: so a thousand puts cost one lease, and a heartbeat that is put four times within its TTL one lease each time at the most.
-// A lease without keys expires. Keeping one lease of a key alive instead would cost a stream, and with
-// passwords an authentication, for each heartbeat.
+// All puts with one TTL within a quarter of that TTL (at least a second) share a lease, which lives for that quarter longer than the TTL.
+// So a thousand puts cost one lease, and a heartbeat that is put four times within its TTL costs at most one lease each time. A lease
+// without keys expires. The alternative, keeping a lease for each key alive, would cost a stream, and with passwords an authentication, for
+// each heartbeat.
 type leases struct {
-	// turn is taken (sent to) by the one that grants.
+	// turn is a lock with a cancellable wait: the goroutine that grants a lease sends to it.
 	turn chan struct{}
 	open map[time.Duration]openLease
 }
 
-// openLease takes entries until a time.
+// openLease accepts entries until a point in time.
 type openLease struct {
 	id    clientv3.LeaseID
 	until time.Time
@@ -30,7 +30,7 @@ func newLeases() *leases {
 	return &leases{turn: make(chan struct{}, 1), open: map[time.Duration]openLease{}}
 }
 
-// lease answers a lease that lives for ttl from now on, or a little longer.
+// lease returns a lease that lives for ttl from now, or a little longer.
 func (l *leases) lease(ctx context.Context, client *clientv3.Client, ttl time.Duration) (clientv3.LeaseID, error) {
 	select {
 	case l.turn <- struct{}{}:
@@ -38,7 +38,7 @@ func (l *leases) lease(ctx context.Context, client *clientv3.Client, ttl time.Du
 		return 0, ctx.Err()
 	}
 	defer func() { <-l.turn }()
-	now := time.Now() // before the grant, so that no answer that is late shortens a TTL
+	now := time.Now() // taken before the grant, so that a late answer cannot shorten a TTL
 	for t, o := range l.open {
 		if !now.Before(o.until) {
 			delete(l.open, t)
@@ -56,7 +56,7 @@ func (l *leases) lease(ctx context.Context, client *clientv3.Client, ttl time.Du
 	return resp.ID, nil
 }
 
-// forget drops leases that etcd does not know any more.
+// forget drops all leases, because etcd no longer knows one of them.
 func (l *leases) forget(ctx context.Context) {
 	select {
 	case l.turn <- struct{}{}:

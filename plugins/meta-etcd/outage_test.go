@@ -28,8 +28,8 @@ func tryPut(t *testing.T, e *etcd, ns, key string) {
 	})
 }
 
-// followed waits until a watch told of a number of keys. One that ended for want of a leader goes on from its revision, as the
-// gateway's does.
+// followed waits until a watch has reported a number of keys. A watch that ended for lack of a leader is resumed from its revision, as the
+// gateway does.
 func followed(t *testing.T, e *etcd, f *follow, after int64, keys int) {
 	t.Helper()
 	all := map[string]bool{}
@@ -259,7 +259,7 @@ func TestAUsedUpQuotaRefusesWritesAndNothingElse(t *testing.T) {
 	}
 	require.Equal(t, codes.ResourceExhausted, status.Code(err), err)
 	require.ErrorContains(t, err, "NOSPACE")
-	// Where the refusal came when the entry was applied, etcd raises its alarm a moment later; small writes pass until then.
+	// If the refusal came when the entry was applied, etcd raises its alarm a moment later; until then small writes succeed.
 	eventually(t, func() bool {
 		_, err := e.Put(t.Context(), put("fill", "probe", "v"))
 		return status.Code(err) == codes.ResourceExhausted

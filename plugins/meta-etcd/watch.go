@@ -13,8 +13,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Watch implements sdk.Watcher. The etcd client resumes a watch when its member fails; it ends when etcd has no
-// leader, cannot begin in time, or does not know the revision any more.
+// Watch implements sdk.Watcher. The etcd client resumes a watch when its member fails. The watch ends when etcd has no leader, cannot start
+// it in time, or no longer knows the revision.
 func (e *etcd) Watch(parent context.Context, r *pluginv1.WatchRequest, send func(*pluginv1.WatchResponse) error) error {
 	if err := check(r.GetNamespace(), r.GetPrefix(), nil); err != nil {
 		return err
@@ -72,8 +72,8 @@ func (e *etcd) Watch(parent context.Context, r *pluginv1.WatchRequest, send func
 	}
 }
 
-// behind says whether etcd has not come to a revision: then it is another etcd, or was restored from a backup. The member that
-// serves the watch may be late itself, so the cluster is asked.
+// behind reports whether etcd has not reached a revision: then it is another etcd, or was restored from a backup. The member that serves
+// the watch may lag, so behind asks the cluster.
 func (e *etcd) behind(ctx context.Context, after, member int64) (bool, error) {
 	if member >= after {
 		return false, nil
@@ -85,7 +85,7 @@ func (e *etcd) behind(ctx context.Context, after, member int64) (bool, error) {
 	return resp.Header.Revision < after, nil
 }
 
-// forward sends what etcd told, in messages of about a page, each with whole revisions, and answers how far it goes.
+// forward sends the events of an etcd answer in messages of about a page, each with whole revisions, and returns the last revision sent.
 func (e *etcd) forward(
 	resp clientv3.WatchResponse,
 	ns string,
@@ -100,7 +100,7 @@ func (e *etcd) forward(
 			}
 			out, size = &pluginv1.WatchResponse{}, 0
 		}
-		// The revision in the answer's header may be later than what was told; that of its last event is not.
+		// The revision in the answer's header may be later than the reported events; the revision of the last event is not.
 		out.Revision = ev.Kv.ModRevision
 		if !e.ours(ev.Kv.Key) {
 			continue

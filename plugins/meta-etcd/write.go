@@ -48,15 +48,15 @@ func (e *etcd) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv1.B
 	return &pluginv1.BatchResponse{Done: res.done, Revision: res.revision, FailedIndex: uint32(res.failed)}, nil
 }
 
-// result of operations.
+// result is the outcome of operations.
 type result struct {
 	done     bool
 	revision int64
 	failed   int              // index of the operation whose expectation did not hold
-	current  *mvccpb.KeyValue // what that operation's key holds
+	current  *mvccpb.KeyValue // the current entry of that operation's key
 }
 
-// apply carries out operations as one transaction.
+// apply executes operations as one transaction.
 func (e *etcd) apply(parent context.Context, ops []*pluginv1.Operation) (result, error) {
 	p, err := e.plan(ops)
 	if err != nil {
@@ -81,14 +81,14 @@ func (e *etcd) apply(parent context.Context, ops []*pluginv1.Operation) (result,
 	}
 }
 
-// plan is operations in the form of a transaction. etcd changes a key once in a transaction, so of several operations on one key
-// the last is carried out.
+// plan represents operations as a transaction. etcd allows one change per key in a transaction, so of several operations on a key only the
+// last is executed.
 type plan struct {
-	// expects are the expectations that the present state decides, in order.
+	// expects are the expectations that the current state decides, in order.
 	expects []expectation
 	// changes are the last operations on each name.
 	changes []change
-	// impossible is the first operation whose expectation cannot hold because of those before it; -1 for none.
+	// impossible is the index of the first operation whose expectation cannot hold because of earlier operations; -1 for none.
 	impossible int
 }
 
@@ -124,7 +124,7 @@ func (e *etcd) plan(ops []*pluginv1.Operation) (*plan, error) {
 		case !again:
 			p.expects = append(p.expects, expectation{i, name, expect.GetRevision()})
 		case p.changes[before].put != nil || expect.GetRevision() != 0:
-			// The revision that the operation before makes is not known to anybody yet.
+			// Nobody can know the revision that the earlier operation will create.
 			if p.impossible < 0 {
 				p.impossible = i
 			}
@@ -139,7 +139,7 @@ func (e *etcd) plan(ops []*pluginv1.Operation) (*plan, error) {
 	return p, nil
 }
 
-// commit carries out the plan, whole or not at all.
+// commit executes the plan atomically.
 func (p *plan) commit(ctx context.Context, s *session, client *clientv3.Client) (result, error) {
 	var ifs []clientv3.Cmp
 	var changes, looks []clientv3.Op
@@ -179,7 +179,7 @@ func (p *plan) commit(ctx context.Context, s *session, client *clientv3.Client) 
 	return result{}, errors.New("etcd says that an expectation did not hold, and shows that all did")
 }
 
-// operations are the changes, with the leases of those that have a TTL.
+// operations returns the changes as etcd operations, with leases for those that have a TTL.
 func (p *plan) operations(ctx context.Context, s *session, client *clientv3.Client) ([]clientv3.Op, error) {
 	ops := make([]clientv3.Op, 0, len(p.changes))
 	for _, c := range p.changes {
@@ -200,7 +200,7 @@ func (p *plan) operations(ctx context.Context, s *session, client *clientv3.Clie
 	return ops, nil
 }
 
-// check refuses what cannot be kept.
+// check refuses entries that cannot be stored.
 func check(ns, key string, value []byte) error {
 	switch {
 	case ns == "":

@@ -12,16 +12,16 @@ import (
 const (
 	maxChanges     = 16384
 	maxChangeBytes = 16 << 20
-	// progressEvery is how many revisions a watch may fall behind without being told, when nothing concerns it.
+	// progressEvery is the number of unrelated revisions after which a watch gets a progress message.
 	progressEvery = 1000
 )
 
-// changes holds the last changes in memory. A watch reads them at its own pace; one that falls too far behind, or comes from
-// before the process started, is told "compacted".
+// changes holds the last changes in memory. Each watch reads them at its own pace. A watch that falls too far behind, or starts at a
+// revision from before the process started, gets "compacted".
 type changes struct {
 	mu    sync.Mutex
 	last  int64 // revision of the last commit
-	floor int64 // changes up to this revision are not known any more
+	floor int64 // changes up to this revision are no longer known
 	log   []*pluginv1.Event
 	bytes int
 	wake  chan struct{} // closed and replaced at each commit
@@ -52,7 +52,7 @@ func (c *changes) add(revision int64, events []*pluginv1.Event) {
 	}
 	drop := 0
 	for drop < len(c.log) && (len(c.log)-drop > maxChanges || c.bytes > maxChangeBytes) {
-		// A revision goes as a whole: its changes stand side by side.
+		// Revisions are dropped as a whole; the changes of one revision are adjacent.
 		r := c.log[drop].GetEntry().GetRevision()
 		for drop < len(c.log) && c.log[drop].GetEntry().GetRevision() == r {
 			c.bytes -= size(c.log[drop])
@@ -68,7 +68,8 @@ func (c *changes) add(revision int64, events []*pluginv1.Event) {
 	c.wake = make(chan struct{})
 }
 
-// since returns what of a namespace changed after a revision, how far that goes, and a channel that is closed at the next change.
+// since returns the changes of a namespace after a revision, the last revision that they cover, and a channel that is closed at the next
+// change.
 func (c *changes) since(ns, prefix string, after int64) (events []*pluginv1.Event, upTo int64, compacted bool, wake <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +80,7 @@ func (c *changes) since(ns, prefix string, after int64) (events []*pluginv1.Even
 	total := 0
 	for ; i < len(c.log); i++ {
 		e := c.log[i].GetEntry()
-		if total > pageBytes && e.GetRevision() > upTo { // the rest next time, whole revisions only
+		if total > pageBytes && e.GetRevision() > upTo { // the rest follows in the next message; only whole revisions
 			return events, upTo, false, c.wake
 		}
 		upTo = e.GetRevision()
@@ -91,7 +92,7 @@ func (c *changes) since(ns, prefix string, after int64) (events []*pluginv1.Even
 	return events, c.last, false, c.wake
 }
 
-// watch sends changes until ctx ends or they are not known any more.
+// watch sends changes until ctx ends or the changes are no longer known.
 func (c *changes) watch(ctx context.Context, ns, prefix string, after int64, send func(*pluginv1.WatchResponse) error) error {
 	said := after
 	for {

@@ -19,7 +19,7 @@ const (
 	maxExpire  = 1000 // entries that one sweep removes
 )
 
-// result of a request.
+// result is the outcome of a request.
 type result struct {
 	done     bool
 	failed   int // index of the operation whose expectation did not hold
@@ -36,8 +36,8 @@ type request struct {
 	done   chan struct{}
 }
 
-// committer is the file's one writer: a goroutine that takes all requests that wait and commits them together, with one fsync.
-// It is started by startCommitter and ended by close.
+// committer is the only writer of the file: a goroutine that commits all waiting requests together, with one fsync. startCommitter starts
+// it and close stops it.
 type committer struct {
 	file  *file
 	log   *slog.Logger
@@ -69,7 +69,7 @@ func (c *committer) health() error {
 	return c.err
 }
 
-// do applies operations and returns when they are on the disk.
+// do applies operations and returns once they are on disk.
 func (c *committer) do(ctx context.Context, ops []*pluginv1.Operation) (result, error) {
 	r := &request{ctx: ctx, ops: ops, done: make(chan struct{})}
 	if len(ops) == 0 {
@@ -116,7 +116,7 @@ func (c *committer) run() {
 	}
 }
 
-// collect adds the requests that wait.
+// collect adds the waiting requests to group.
 func (c *committer) collect(group []*request) []*request {
 	for len(group) < maxGroup {
 		select {
@@ -183,14 +183,14 @@ func target(op *pluginv1.Operation) (ns, key string, expect *pluginv1.Expect) {
 	return d.GetNamespace(), d.GetKey(), d.GetExpect()
 }
 
-// request applies one request if all its expectations hold. All its changes have one revision.
+// request applies one request if all its expectations hold. All its changes share one revision.
 func (w *write) request(r *request) error {
 	if len(r.ops) == 0 {
 		return w.expire()
 	}
 	next := w.revision + 1
 	type itemID struct{ ns, key string }
-	touched := map[itemID]int64{} // revision of each key as the operations before leave it
+	touched := map[itemID]int64{} // revision of each key after the earlier operations
 	for i, op := range r.ops {
 		ns, key, expect := target(op)
 		id := itemID{ns, key}

@@ -15,8 +15,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// What the file holds: a bucket "n"+namespace for each namespace, in it "k"+key -> revision, expiry, value; a bucket "expiry"
-// with expiry, namespace and key of what expires, in order; a bucket "file" with the format and the last revision.
+// Layout of the file: for each namespace a bucket "n"+namespace that maps "k"+key to revision, expiry and value; a bucket "expiry" with
+// expiry, namespace and key of the entries that expire, in order; a bucket "file" with the format and the last revision.
 var (
 	bucketFile   = []byte("file")
 	bucketExpiry = []byte("expiry")
@@ -26,21 +26,21 @@ var (
 
 const (
 	format       = 1
-	maxKeyBytes  = 24 << 10 // bbolt takes 32 KiB, and the expiry bucket adds the namespace
+	maxKeyBytes  = 24 << 10 // bbolt allows 32 KiB, and the expiry bucket adds the namespace
 	stampBytes   = 16       // revision and expiry in front of each value
 	pageEntries  = 512
 	pageBytes    = 1 << 20
 	lockFileHint = "is another lmqgate running with it?"
 )
 
-// file is the open file. Reads may run beside the one writer (committer).
+// file is the open file. Reads may run concurrently with the only writer (committer).
 type file struct {
 	db      *bbolt.DB
 	path    string
 	changes *changes
 }
 
-// openDB opens or makes the file; it waits up to wait for another process that holds it.
+// openDB opens or creates the file; it waits up to wait for another process to release it.
 func openDB(path string, wait time.Duration) (*file, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("metadata file %s: %w", path, err)
@@ -98,7 +98,7 @@ func (s stored) bytes() []byte {
 	return append(b, s.value...)
 }
 
-// read decodes an entry. The value still belongs to the transaction.
+// read decodes an entry. The value is valid only during the transaction.
 func read(b []byte) (stored, bool) {
 	if len(b) < stampBytes {
 		return stored{}, false
@@ -134,7 +134,7 @@ func (f *file) get(ns, key string) (e *pluginv1.Entry, err error) {
 	return e, err
 }
 
-// page reads entries of a namespace from cursor ("": from the start) on. next is the cursor of the page after, "" for none.
+// page reads entries of a namespace from cursor on ("" for the start). next is the cursor of the next page, "" if there is none.
 func (f *file) page(ns, prefix, cursor string, max int) (entries []*pluginv1.Entry, next string, err error) {
 	if max <= 0 || max > pageEntries {
 		max = pageEntries
@@ -167,7 +167,7 @@ func (f *file) page(ns, prefix, cursor string, max int) (entries []*pluginv1.Ent
 	return entries, next, err
 }
 
-// expiryKey orders what expires by time.
+// expiryKey returns a key that orders entries by expiry time.
 func expiryKey(expires int64, ns, key string) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(expires))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(ns)))

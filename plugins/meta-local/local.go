@@ -16,7 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// maxValueBytes keeps an entry well inside a gRPC message.
+// maxValueBytes keeps an entry well below the size of a gRPC message.
 const maxValueBytes = 3 << 20
 
 // local is the plugin.
@@ -123,8 +123,8 @@ func (l *local) List(ctx context.Context, r *pluginv1.ListRequest, send func(*pl
 	if err != nil {
 		return err
 	}
-	// Pages are read one by one, so that a slow reader holds up nobody. What changes meanwhile is later than the revision from
-	// before the first page, and a watch from there tells of it.
+	// Pages are read one by one, so that a slow reader blocks nobody. Changes made meanwhile are later than the revision taken before the
+	// first page, so a watch from that revision reports them.
 	revision := o.file.changes.revision()
 	cursor := ""
 	for first := true; ; first = false {
@@ -194,7 +194,7 @@ func (l *local) Watch(ctx context.Context, r *pluginv1.WatchRequest, send func(*
 	return o.file.changes.watch(ctx, r.GetNamespace(), r.GetPrefix(), r.GetAfterRevision(), send)
 }
 
-// failure gives an error of the file its gRPC code.
+// failure maps an error of the file to a gRPC code.
 func failure(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -206,7 +206,7 @@ func failure(err error) error {
 	}
 }
 
-// validate refuses what the file cannot hold, with a gRPC code.
+// validate refuses operations that the file cannot hold, with a gRPC code.
 func validate(ops []*pluginv1.Operation) error {
 	for i, op := range ops {
 		ns, key, value := op.GetDelete().GetNamespace(), op.GetDelete().GetKey(), []byte(nil)

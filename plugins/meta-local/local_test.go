@@ -271,7 +271,7 @@ func TestOldChangesAreForgottenByWholeRevisions(t *testing.T) {
 	require.False(t, compacted)
 	require.Equal(t, c.floor+1, events[0].GetEntry().GetRevision())
 	seen := len(events)
-	for upTo < maxChanges { // a page at a time, never half a revision
+	for upTo < maxChanges { // one page at a time, whole revisions only
 		require.Zero(t, len(events)%2)
 		events, upTo, _, _ = c.since("a", "", upTo)
 		seen += len(events)

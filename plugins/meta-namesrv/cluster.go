@@ -14,30 +14,30 @@ import (
 // settle is how long a read waits for the other namesrvs once one has answered.
 const settle = 300 * time.Millisecond
 
-// cluster is all namesrvs together.
+// cluster represents all name servers.
 //
-// Writes go to every namesrv and succeed when one of them has the whole group. Reads of our namespaces ask every namesrv that
-// answers and take, for each key, the value with the highest stamp; reads of LMQ, whose values have none, ask the first namesrv
-// that answers and missed no write of ours.
+// Writes go to every name server and succeed when one of them has the whole batch. Reads of lmqgate's namespaces ask every name server that
+// answers and take, for each key, the value with the highest stamp. Values in LMQ have no stamps: reads of it ask the first name server
+// that answers and has missed no write of this process.
 type cluster struct {
 	peers []*peer
 	log   *slog.Logger
-	// writer is this process's name in stamps.
+	// writer identifies this process in stamps.
 	writer string
 	usage  *usage
-	// stale asks repair to look soon.
+	// stale wakes repair.
 	stale chan struct{}
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
 	mu sync.Mutex
-	// clock is the highest revision seen or given. Because it counts what was read, a write always has a higher revision than
-	// what its writer knew of, whatever the machines' clocks say.
+	// clock is the highest revision seen or issued. It includes revisions that were read, so a write always has a higher revision than
+	// anything its writer knew of, whatever the machines' clocks say.
 	clock int64
-	// foreign remembers texts without a stamp, so that their revision grows when they change.
+	// foreign remembers texts without a stamp, so that their revision increases when they change.
 	foreign map[changeID]foreignText
-	// spaces are the namespaces of ours that were used.
+	// spaces are lmqgate's namespaces that were used.
 	spaces map[string]bool
 }
 
@@ -46,7 +46,7 @@ type foreignText struct {
 	revision int64
 }
 
-// startCluster begins the writing and repairing goroutines; close ends them.
+// startCluster starts the goroutines that write and repair; close stops them.
 func startCluster(addrs []string, kv kv, log *slog.Logger) *cluster {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &cluster{log: log, writer: rand.Text()[:6], usage: newUsage(), stale: make(chan struct{}, 1), cancel: cancel,
@@ -65,7 +65,7 @@ func (c *cluster) close() {
 	c.wg.Wait()
 }
 
-// tick gives the next revision.
+// tick returns the next revision.
 func (c *cluster) tick() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +79,7 @@ func (c *cluster) now() int64 {
 	return max(c.clock, 1)
 }
 
-// revision of an item that was read. What has no stamp gets one that lives as long as this process.
+// revision returns the revision of an item that was read. An item without a stamp gets one that is valid as long as this process lives.
 func (c *cluster) revision(ns, key string, it item) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,14 +97,14 @@ func (c *cluster) revision(ns, key string, it item) int64 {
 	return f.revision
 }
 
-// wroteForeign notes the revision of a text of ours that carries none.
+// wroteForeign records the revision of a text that this process wrote without a stamp.
 func (c *cluster) wroteForeign(ns, key string, raw string, revision int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.foreign[changeID{ns, key}] = foreignText{raw, revision}
 }
 
-// uses notes a namespace of ours, for repair.
+// uses records one of lmqgate's namespaces, for repair.
 func (c *cluster) uses(ns string) {
 	if ns == upstream {
 		return
@@ -114,7 +114,7 @@ func (c *cluster) uses(ns string) {
 	c.spaces[ns] = true
 }
 
-// candidates are the peers worth asking: those that answer, or all when none does.
+// candidates returns the peers worth asking: those that answer, or all if none does.
 func (c *cluster) candidates() []*peer {
 	var up []*peer
 	for _, p := range c.peers {
@@ -128,8 +128,8 @@ func (c *cluster) candidates() []*peer {
 	return up
 }
 
-// write carries changes out on every namesrv and waits for all that are thought to answer. It returns nil when at least one has
-// all of them; the others are brought up to date later.
+// write applies changes on every name server and waits for all that are believed to be up. It returns nil if at least one has applied all
+// changes; repair updates the others later.
 func (c *cluster) write(ctx context.Context, changes []change) error {
 	asked := c.candidates()
 	waits := make([]<-chan error, len(asked))
@@ -137,7 +137,7 @@ func (c *cluster) write(ctx context.Context, changes []change) error {
 		waits[i] = p.enqueue(changes)
 	}
 	outcome := make(chan error, 1)
-	c.wg.Go(func() { // ends when the peers have answered, which their run sees to
+	c.wg.Go(func() { // ends when the peers have answered; their run goroutines ensure that
 		var errs []error
 		var have, miss []*peer
 		for i, w := range waits {
@@ -169,7 +169,7 @@ func (c *cluster) write(ctx context.Context, changes []change) error {
 	}
 }
 
-// ask calls f on all candidates concurrently and returns the answers. It waits only briefly for the slower ones.
+// ask calls f on all candidates concurrently and returns the answers. After the first answer it waits only briefly for the others.
 func ask[T any](ctx context.Context, c *cluster, f func(context.Context, *peer) (T, error)) (map[*peer]T, error) {
 	type answer struct {
 		p   *peer
@@ -179,7 +179,7 @@ func ask[T any](ctx context.Context, c *cluster, f func(context.Context, *peer) 
 	asked := c.candidates()
 	answers := make(chan answer, len(asked))
 	for _, p := range asked {
-		go func() { // ends with the call's time-out
+		go func() { // ends at the timeout of the call
 			v, err := f(ctx, p)
 			answers <- answer{p, v, err}
 		}()
@@ -297,7 +297,7 @@ func merge(tables map[*peer]map[string]string) map[string]item {
 	return items
 }
 
-// suspect notes that a namesrv has old values.
+// suspect records that a name server has old values.
 func (c *cluster) suspect(p *peer) {
 	p.setBehind(true)
 	select {
@@ -306,7 +306,7 @@ func (c *cluster) suspect(p *peer) {
 	}
 }
 
-// first calls f on one peer after another until it succeeds: those that missed no write first.
+// first calls f on one peer after another until it succeeds, beginning with those that missed no write.
 func (c *cluster) first(f func(*peer) error) error {
 	var good, behind []*peer
 	for _, p := range c.candidates() {
@@ -330,7 +330,7 @@ func (c *cluster) first(f func(*peer) error) error {
 	return errors.Join(errs...)
 }
 
-// answering returns nil when some namesrv answers, as far as is known.
+// answering returns nil if at least one name server is believed to be up.
 func (c *cluster) answering() error {
 	for _, p := range c.peers {
 		if p.up() {

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fleet is namesrvs in memory, for what cannot be timed on real ones (namesrv_rocketmq_test.go has those).
+// fleet is a set of in-memory name servers, for timing that real ones do not allow (namesrv_rocketmq_test.go uses real ones).
 type fleet struct {
 	mu      sync.Mutex
 	tables  map[string]map[string]map[string]string // namesrv -> namespace -> key -> value
@@ -109,7 +109,7 @@ func (f *fleet) text(addr, ns, key string) string {
 	return f.tables[addr][ns][key]
 }
 
-// on runs a plugin on a fleet.
+// on activates a plugin on a fleet.
 func on(t *testing.T, f *fleet, addrs ...string) *namesrv {
 	n := newNamesrv()
 	n.cluster = startCluster(addrs, f, slog.New(slog.DiscardHandler))
@@ -272,7 +272,7 @@ func TestWaitingWritesOfAKeyBecomeOne(t *testing.T) {
 	}
 	queued := func() int { p.mu.Lock(); defer p.mu.Unlock(); return len(p.queue) }
 	write(0)
-	eventually(t, func() bool { return f.waiting.Load() == 1 && queued() == 0 }) // the first is under way
+	eventually(t, func() bool { return f.waiting.Load() == 1 && queued() == 0 }) // the first is in flight
 	for i := range 50 {
 		write(i)
 	}

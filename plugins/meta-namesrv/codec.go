@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// upstream is the namespace of Apache RocketMQ MQTT: its keys and values are written as they are.
+// upstream is the namespace of Apache RocketMQ MQTT. Its keys and values are written unencoded.
 const upstream = "LMQ"
 
 // stamp orders the writes of a key. The writer breaks ties between gateways.
@@ -23,15 +23,15 @@ func (s stamp) before(o stamp) bool {
 	return s.writer < o.writer
 }
 
-// item is a value as a namesrv holds it, decoded.
+// item is a decoded value of a name server.
 type item struct {
 	stamp
-	// removed marks a key that was deleted, kept so that a namesrv which missed that does not bring it back.
+	// removed marks a tombstone, which is kept so that a name server that missed the removal does not bring the key back.
 	removed bool
 	value   []byte
-	// raw is the text itself.
+	// raw is the undecoded text.
 	raw string
-	// foreign is true for text that is not of our encoding: of the namespace LMQ, or written by hand.
+	// foreign is true for text that is not in lmqgate's encoding: in the namespace LMQ, or written by hand.
 	foreign bool
 }
 
@@ -45,8 +45,8 @@ func encodeItem(s stamp, removed bool, value []byte) string {
 	return "1:" + strconv.FormatInt(s.revision, 10) + ":" + s.writer + ":" + kind + ":" + base64.RawURLEncoding.EncodeToString(value)
 }
 
-// decodeItem reads a value of one of our namespaces. Text that is not of our encoding is a value written by hand; it yields to
-// any that a gateway wrote.
+// decodeItem decodes a value of one of lmqgate's namespaces. Text in another encoding is a value written by hand; any value that a gateway
+// wrote takes precedence.
 func decodeItem(raw string) item {
 	byHand := item{value: []byte(raw), raw: raw, foreign: true}
 	rest, ok := strings.CutPrefix(raw, "1:")
@@ -68,8 +68,7 @@ func decodeItem(raw string) item {
 	return item{stamp: stamp{revision, parts[1]}, removed: parts[2] == "d", value: value, raw: raw}
 }
 
-// encodeKey writes a key with printable ASCII only: what else there is becomes "~" and two hexadecimal digits. "~" alone is the
-// empty key.
+// encodeKey writes a key in printable ASCII. Every other byte becomes "~" and two hexadecimal digits. "~" alone is the empty key.
 func encodeKey(key string) string {
 	if key == "" {
 		return "~"
@@ -92,12 +91,12 @@ func encodeKey(key string) string {
 	return b.String()
 }
 
-// keyByte reports whether a byte of a key stays as it is: neither JSON nor a shell nor RocketMQ's own text formats mind it.
+// keyByte reports whether a byte of a key needs no escape in JSON, in a shell or in RocketMQ's own text formats.
 func keyByte(c byte) bool {
 	return c > 0x20 && c < 0x7f && !strings.ContainsRune("\"\\~'`,;=:<>&|!*?(){}[]^", rune(c))
 }
 
-// decodeKey reads a key; ok is false for one that encodeKey does not write.
+// decodeKey decodes a key; ok is false for text that encodeKey never writes.
 func decodeKey(text string) (key string, ok bool) {
 	if text == "~" {
 		return "", true

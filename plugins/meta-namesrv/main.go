@@ -2,7 +2,7 @@
 // MQTT has its own.
 //
 // Files: namesrv (life cycle and calls), codec (encoding of keys and values), cluster (reads from all name servers, writes to all), peer
-// (one name server: its queue of writes, and whether it answers), repair (updates a name server that was away), usage (limits).
+// (one name server: its write queue, and whether it answers), repair (updates a name server that was away), usage (limits).
 package main
 
 import "github.com/lmqgate/lmqgate/plugins/sdk"

@@ -29,7 +29,7 @@ type namesrv struct {
 	log    *slog.Logger
 	config config
 	client remoting.Config
-	// foreign are the keys of others that were told of.
+	// foreign remembers the foreign keys that were logged.
 	foreign once.Keys
 
 	mu      sync.RWMutex
@@ -193,8 +193,8 @@ func (n *namesrv) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv
 	return res, err
 }
 
-// apply carries out operations in order, with one revision for all. An expectation is looked at before anything is written; that
-// is no compare-and-set, and the traits say so.
+// apply executes operations in order, with one revision for all. Expectations are checked before anything is written; this is not a
+// compare-and-set, and the traits say so.
 func (n *namesrv) apply(ctx context.Context, ops []*pluginv1.Operation) (*pluginv1.BatchResponse, *pluginv1.Entry, error) {
 	c, err := n.active()
 	if err != nil {
@@ -240,7 +240,7 @@ func (n *namesrv) apply(ctx context.Context, ops []*pluginv1.Operation) (*plugin
 	return &pluginv1.BatchResponse{Done: true, Revision: s.revision}, nil, nil
 }
 
-// check refuses what kvconfig cannot hold.
+// check refuses operations that kvconfig cannot hold.
 func check(op *pluginv1.Operation) (ns, key string, expect *pluginv1.Expect, err error) {
 	var value []byte
 	if p := op.GetPut(); p != nil {
@@ -262,7 +262,8 @@ func check(op *pluginv1.Operation) (ns, key string, expect *pluginv1.Expect, err
 	return ns, key, expect, err
 }
 
-// encodeChange turns an operation into what a namesrv is asked. A removal leaves a mark where several namesrvs may disagree.
+// encodeChange turns an operation into a request for a name server. With several name servers, which may disagree, a removal leaves a
+// tombstone.
 func encodeChange(op *pluginv1.Operation, s stamp, several bool) change {
 	if p := op.GetPut(); p != nil {
 		raw := string(p.GetValue())
@@ -284,7 +285,7 @@ func encodeChange(op *pluginv1.Operation, s stamp, several bool) change {
 	}
 }
 
-// failure gives an error of the namesrvs its gRPC code.
+// failure maps an error of the name servers to a gRPC code.
 func failure(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && status.Code(err) == codes.Unknown {
 		if s := status.FromContextError(err); s.Code() != codes.Unknown {

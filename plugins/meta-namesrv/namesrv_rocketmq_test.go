@@ -19,7 +19,7 @@ import (
 	rocketmq "github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// real runs the plugin as configured for a cluster.
+// real activates the plugin on a cluster of real name servers.
 func real(t *testing.T, addrs []string) *namesrv {
 	t.Helper()
 	n := newNamesrv()
@@ -44,7 +44,7 @@ func TestOnRealNamesrvs(t *testing.T) {
 	require.Equal(t, "(absent)", value(t, n, "lmqgate.none", "k"))
 	require.Empty(t, list(t, n, "lmqgate.none"))
 
-	// What the plugin writes to LMQ, mqadmin reads on every namesrv, and the other way round.
+	// mqadmin reads on every name server what the plugin writes to LMQ, and vice versa.
 	putValue(t, n, upstream, "first", "first/+,first/#")
 	all := remoting.New(remoting.Config{})
 	defer func() { require.NoError(t, all.Close()) }()
@@ -69,7 +69,7 @@ func TestOnRealNamesrvs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "first,second", value(t, n, upstream, "ALL_FIRST_TOPICS"))
 
-	// One namesrv away: reads and writes go on, and it is brought up to date.
+	// One name server is away: reads and writes continue, and it is repaired when it is back.
 	c.KillNamesrv(1)
 	putValue(t, n, "lmqgate.x", "while", "away")
 	putValue(t, n, upstream, "first", "first/#")
@@ -82,7 +82,7 @@ func TestOnRealNamesrvs(t *testing.T) {
 	})
 	require.Equal(t, "empty key", value(t, n, "lmqgate.x", ""))
 
-	// Both restarted: what was written is in their files.
+	// Both are restarted: their files have what was written.
 	c.KillNamesrv(0)
 	c.KillNamesrv(1)
 	_, err = n.Put(ctx, &pluginv1.PutRequest{Namespace: "x", Key: "k"})
@@ -95,7 +95,7 @@ func TestOnRealNamesrvs(t *testing.T) {
 	})
 }
 
-// BenchmarkPut measures a put, one at a time, on a namesrv that holds a number of keys already.
+// BenchmarkPut measures sequential puts on a name server that already holds a number of keys.
 func BenchmarkPut(b *testing.B) {
 	const size = 400 // bytes of a value: a session with one subscription
 	for _, keys := range []int{100, 1000, 2000, 5000, 10000} {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// kv is what the plugin needs of a namesrv; remoting.Client has it.
+// kv is what the plugin needs from a name server; remoting.Client implements it.
 type kv interface {
 	PutKVConfig(ctx context.Context, namesrv, namespace, key, value string) error
 	GetKVConfig(ctx context.Context, namesrv, namespace, key string) (string, bool, error)
@@ -20,21 +20,21 @@ type kv interface {
 // callTimeout bounds one request to a namesrv.
 const callTimeout = 2 * time.Second
 
-// downFor is how long a namesrv that failed is left out, where another one answers.
+// downFor is how long a name server that failed is skipped while another one answers.
 const downFor = 2 * time.Second
 
-// change is one key to write (value set) or to remove, as the namesrv sees it.
+// change is one key to write (value set) or to remove, in the encoding of the name server.
 type change struct {
 	ns, key string
 	value   *string
-	// still is set on repairs: it is asked right before the change is carried out, and false drops it. A repair must not undo
-	// what was written since the comparison.
+	// still is set on repairs. It is called right before the change is applied, and false drops the change: a repair must not undo a write
+	// that happened after the comparison.
 	still func(context.Context) bool
 }
 
 type changeID struct{ ns, key string }
 
-// group is changes that one peer carries out; done gets the first error.
+// group is a batch of changes for one peer; done gets the first error.
 type group struct {
 	changes []change
 	done    chan error // buffered
@@ -42,8 +42,8 @@ type group struct {
 
 var errClosed = errors.New("the plugin is being deactivated")
 
-// peer is one namesrv. Its writes go one at a time: a namesrv that gets several at once may write its file in another order than
-// its memory, and lose what it acknowledged at its next start. What waits is coalesced by key.
+// peer is one name server. Writes to it go one at a time: a name server that gets several at once may write its file in another order than
+// its memory, and at its next start lose what it acknowledged. Waiting changes are coalesced by key.
 type peer struct {
 	addr string
 	kv   kv
@@ -53,10 +53,11 @@ type peer struct {
 	mu    sync.Mutex
 	queue []*group
 	ended bool
-	down  time.Time // until then it is left out
-	// behind is true after a write failed or a read showed old values: repair brings it up to date.
+	down  time.Time // until then it is skipped
+	// behind is true after a write failed or a read showed old values: repair then updates the name server.
 	behind bool
-	// missed are the changes of the namespace LMQ that failed here: those values carry no revision that would tell.
+	// missed are the changes of the namespace LMQ that failed here. Values in LMQ have no revision from which repair could see that they
+	// are old.
 	missed map[changeID]change
 }
 
@@ -64,7 +65,7 @@ func newPeer(addr string, kv kv, log *slog.Logger) *peer {
 	return &peer{addr: addr, kv: kv, log: log, wake: make(chan struct{}, 1), missed: map[changeID]change{}}
 }
 
-// enqueue queues changes; the answer comes on the channel.
+// enqueue queues changes; the result arrives on the channel.
 func (p *peer) enqueue(changes []change) <-chan error {
 	g := &group{changes: changes, done: make(chan error, 1)}
 	p.mu.Lock()
@@ -98,7 +99,7 @@ func (p *peer) run(ctx context.Context) {
 	}
 }
 
-// round carries out everything that is queued: of several changes of a key only the last.
+// round applies all queued changes; of several changes to a key only the last.
 func (p *peer) round(ctx context.Context) {
 	p.mu.Lock()
 	groups := p.queue
@@ -115,7 +116,7 @@ func (p *peer) round(ctx context.Context) {
 	}
 	failed := map[changeID]error{}
 	done := map[changeID]bool{}
-	var broken error // once the connection failed, the rest is not tried
+	var broken error // after a connection failure the rest is not attempted
 	for _, g := range groups {
 		var first error
 		for _, c := range g.changes {
@@ -155,7 +156,7 @@ func (p *peer) do(ctx context.Context, c change) error {
 	return p.answered(err)
 }
 
-// missedWrite remembers changes that other namesrvs have and this one does not.
+// missedWrite remembers changes that other name servers have and this one lacks.
 func (p *peer) missedWrite(changes []change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,7 +168,7 @@ func (p *peer) missedWrite(changes []change) {
 	}
 }
 
-// hasWrite forgets older misses of what it has now.
+// hasWrite forgets missed changes to keys that were now written.
 func (p *peer) hasWrite(changes []change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,7 +177,7 @@ func (p *peer) hasWrite(changes []change) {
 	}
 }
 
-// misses returns the changes of LMQ that this namesrv missed, as repairs.
+// misses returns the changes of LMQ that this name server missed, as repairs.
 func (p *peer) misses() []change {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,7 +195,7 @@ func (p *peer) misses() []change {
 	return out
 }
 
-// answered keeps account of whether the namesrv answers, and passes err on.
+// answered records whether the name server answers, and returns err.
 func (p *peer) answered(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -234,7 +235,7 @@ func (p *peer) setBehind(b bool) {
 	p.behind = b
 }
 
-// get and list are reads with the time-out and the account.
+// get and list are reads with a timeout; they record whether the name server answers.
 func (p *peer) get(ctx context.Context, ns, key string) (string, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	repairEvery  = 2 * time.Second // while a namesrv is known to be behind
+	repairEvery  = 2 * time.Second // while a name server is known to be behind
 	compareEvery = time.Minute     // otherwise
-	// purgeAfter is how long a removal is remembered at least; it goes once every namesrv has it.
+	// purgeAfter is the least time that a tombstone is kept; it is purged once every name server has it.
 	purgeAfter = 10 * time.Minute
 )
 
-// repairs brings namesrvs up to date until ctx ends.
+// repairs updates name servers that are behind, until ctx ends.
 func (c *cluster) repairs(ctx context.Context) {
 	t := time.NewTicker(repairEvery)
 	defer t.Stop()
@@ -26,7 +26,7 @@ func (c *cluster) repairs(ctx context.Context) {
 			return
 		case <-t.C:
 		case <-c.stale:
-			// A write that is just arriving everywhere looks the same for a moment: look again at the next tick.
+			// A write that is arriving everywhere at this moment looks the same: check again at the next tick.
 			continue
 		}
 		behind := false
@@ -43,10 +43,10 @@ func (c *cluster) repairs(ctx context.Context) {
 	}
 }
 
-// repair compares all namesrvs that answer and gives each what it lacks.
+// repair compares all name servers that answer, and writes to each the values that it lacks.
 func (c *cluster) repair(ctx context.Context, now time.Time) {
 	for _, p := range c.peers {
-		p.setBehind(false) // a write that fails from here on counts again
+		p.setBehind(false) // a write that fails from here on sets it again
 	}
 	incomplete := map[*peer]bool{}
 	c.mu.Lock()
@@ -80,7 +80,7 @@ func (c *cluster) repair(ctx context.Context, now time.Time) {
 	}
 }
 
-// unchanged says whether a key still has the text that the comparison saw.
+// unchanged reports whether a key still has the text that the comparison saw.
 func unchanged(p *peer, ns, key string, seen text) func(context.Context) bool {
 	return func(ctx context.Context) bool {
 		raw, ok, err := p.kv.GetKVConfig(ctx, p.addr, ns, key)
@@ -88,7 +88,7 @@ func unchanged(p *peer, ns, key string, seen text) func(context.Context) bool {
 	}
 }
 
-// tables lists a namespace on every namesrv, also on those that are left out at present.
+// tables lists a namespace on every name server, including those that are currently skipped.
 func (c *cluster) tables(ctx context.Context, ns string, incomplete map[*peer]bool) map[*peer]map[string]string {
 	got := map[*peer]map[string]string{}
 	for _, p := range c.peers {
@@ -122,7 +122,7 @@ func (c *cluster) age(it item, now time.Time) time.Duration {
 	return now.Sub(time.UnixMicro(it.revision))
 }
 
-// purge forgets removals that every namesrv has.
+// purge deletes tombstones that every name server has.
 func (c *cluster) purge(ctx context.Context, ns string, items map[string]item, got map[*peer]map[string]string, now time.Time) {
 	var gone []change
 	for key, it := range items {
@@ -142,8 +142,8 @@ func (c *cluster) purge(ctx context.Context, ns string, items map[string]item, g
 	}
 }
 
-// repairUpstream carries out changes of the namespace LMQ that a namesrv missed, and fills a namesrv that has none of it at all
-// (a new one). Other differences are logged and not repaired: nothing says which side is right.
+// repairUpstream applies changes of the namespace LMQ that a name server missed, and fills a name server that has no key of it at all (a
+// new one). Other differences are logged but not repaired, because nothing says which side is right.
 func (c *cluster) repairUpstream(ctx context.Context, incomplete map[*peer]bool) {
 	got := c.tables(ctx, upstream, incomplete)
 	if len(got) == 0 {
@@ -180,7 +180,7 @@ func (c *cluster) repairUpstream(ctx context.Context, incomplete map[*peer]bool)
 	c.tellDifferences(ctx, incomplete)
 }
 
-// tellDifferences logs keys of LMQ that namesrvs hold with different values.
+// tellDifferences logs keys of LMQ whose values differ between name servers.
 func (c *cluster) tellDifferences(ctx context.Context, incomplete map[*peer]bool) {
 	got := c.tables(ctx, upstream, incomplete)
 	told := map[string]bool{}

@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// Limits. For each put a namesrv rewrites its whole configuration, so every write gets slower as the data grows; README.md has
-// the figures that these come from.
+// Limits. For each put a name server rewrites its whole configuration file, so writes get slower as the data grows; README.md has the
+// measurements behind these values.
 const (
 	maxKeys       = 5000
 	maxTotalBytes = 3 << 20
 	maxValueBytes = 256 << 10
 )
 
-// usage counts what our namespaces hold, as last listed and as written since. It errs by what other gateways wrote since the
-// last listing.
+// usage tracks the size of lmqgate's namespaces: the last listing plus the writes since. It misses what other gateways wrote since the last
+// listing.
 type usage struct {
 	mu    sync.Mutex
 	sizes map[string]map[string]int // namespace -> encoded key -> bytes of key and value
@@ -24,7 +24,7 @@ type usage struct {
 
 func newUsage() *usage { return &usage{sizes: map[string]map[string]int{}} }
 
-// listed takes over a whole namespace.
+// listed replaces the counts of a namespace by those of a listing.
 func (u *usage) listed(ns string, items map[string]item) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -41,7 +41,7 @@ func (u *usage) listed(ns string, items map[string]item) {
 	u.sizes[ns] = sizes
 }
 
-// room says whether changes fit, and why not. Changes that make nothing larger always do.
+// room returns an error that says why changes do not fit. Changes that make nothing larger always fit.
 func (u *usage) room(changes []change) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -67,7 +67,7 @@ func (u *usage) room(changes []change) error {
 
 const remedy = "move the metadata to etcd: put it under meta.next and run `lmqgate meta migrate`"
 
-// wrote takes over changes that were written.
+// wrote counts changes that were written.
 func (u *usage) wrote(changes []change) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

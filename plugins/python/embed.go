@@ -1,5 +1,5 @@
-// Package python holds the library that plugins in Python are made with: the handshake, the life of a plugin, and the
-// messages of plugins/proto, generated. `lmqgate plugin init --lang python` copies it into an author's project.
+// Package python holds the library for plugins in Python: the handshake, the life cycle of a plugin, and the generated messages of
+// plugins/proto. `lmqgate plugin init --lang python` copies it into an author's project.
 package python
 
 import "embed"

@@ -23,12 +23,12 @@ import (
 //	Timeout   time.Duration `config:"timeout" default:"3s"`
 //	TLS       TLS           `config:"tls"`                    // a nested block
 //
-// Fields without a config tag are left alone. Known types: string, bool, integers, floats, time.Duration (written "3s"),
-// anything that implements encoding.TextUnmarshaler, and structs, pointers to structs, slices and maps with string keys of
-// these. A string is taken for a number or a boolean where it reads as one, because environment variables are strings.
+// Fields without a config tag are ignored. Known types: string, bool, integers, floats, time.Duration (written "3s"), anything that
+// implements encoding.TextUnmarshaler, and structs, pointers to structs, slices and maps with string keys of these. A string is accepted as
+// a number or a boolean if it reads as one, because environment variables are strings.
 //
-// Every problem is answered, not only the first, with its dotted key: unknown keys (with the nearest known one), wrong
-// types, required keys that are missing. No problem ever repeats a value.
+// Decode returns every problem, not only the first, with its dotted key: unknown keys (with the nearest known key), wrong types, missing
+// required keys. A problem never repeats a value.
 func Decode(block []byte, dst any) []Problem {
 	rv := reflect.ValueOf(dst)
 	if rv.Kind() != reflect.Pointer || rv.Elem().Kind() != reflect.Struct {
@@ -188,7 +188,7 @@ func (d *decoder) scalar(key string, v any, rv reflect.Value) {
 	text, ok := scalar.Text(v)
 	switch rv.Kind() {
 	case reflect.String:
-		// A number is not taken for a text: YAML may have read 0123 as 83.
+		// A number is not accepted as a text: YAML may have read 0123 as 83.
 		if _, isText := v.(string); !isText {
 			d.problem(key, "must be a string, not %s; put it in quotes", kindOf(v))
 			return

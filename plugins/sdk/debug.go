@@ -19,11 +19,11 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// debugFlag is the argument with which a person starts a plugin, under a debugger for instance, for a gateway to attach to:
+// debugFlag is the argument with which a person starts a plugin, for instance under a debugger, so that a gateway can attach to it:
 // --debug, or --debug=HOST:PORT for a loopback address instead of a socket file.
 const debugFlag = "--debug"
 
-// debugAddress is what debugFlag says, where it is the first argument.
+// debugAddress returns the address in debugFlag; ok is false unless debugFlag is the first argument.
 func debugAddress(args []string) (address string, ok bool) {
 	if len(args) == 0 {
 		return "", false
@@ -34,8 +34,8 @@ func debugAddress(args []string) (address string, ok bool) {
 	return strings.CutPrefix(args[0], debugFlag+"=")
 }
 
-// debug serves a plugin that a person has started until ctx ends. A gateway attaches to it without TLS, and may do so again:
-// Configure is then called again.
+// debug serves a plugin that a person has started, until ctx ends. Gateways attach to it without TLS, possibly several times; each time
+// Configure is called again.
 func (s *server) debug(ctx context.Context, address string, out io.Writer) error {
 	listener, shown, forget, err := debugListen(address, s.plugin.Info().Name)
 	if err != nil {
@@ -90,7 +90,7 @@ func debugListen(address, name string) (listener net.Listener, shown string, for
 	return listener, "unix:" + path, forget, nil
 }
 
-// debugUntilSignal is the main of a plugin that is debugged.
+// debugUntilSignal is the main function of a plugin that is debugged.
 func debugUntilSignal(s *server, address string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -1,4 +1,4 @@
-// Package sdk is what the author of an lmqgate plugin in Go imports, beside the generated messages of plugins/proto.
+// Package sdk is what the author of an lmqgate plugin in Go imports, together with the generated messages of plugins/proto.
 //
 // A plugin is a program whose main is one call:
 //

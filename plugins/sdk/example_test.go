@@ -55,7 +55,7 @@ func ExampleServeAuth() {
 	sdk.ServeAuth(&onePassword{})
 }
 
-// Configure reports each problem with the key that it is about. The gateway prints them and does not start.
+// Configure reports each problem with the key that it concerns. The gateway prints them and does not start.
 func ExampleSetup_Decode() {
 	p := &onePassword{}
 	for _, problem := range p.Configure(context.Background(), sdk.Setup{Config: []byte(`{"pasword": "x", "cache": "soon"}`)}) {

@@ -11,14 +11,14 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Exchanger is implemented by an AuthPlugin that serves MQTT 5 enhanced authentication (MQTT 5, section 4.12): the client names
-// a method, and plugin and client exchange data until the plugin has judged. The SDK tells exchanges apart and forgets those that
-// the gateway gives up.
+// Exchanger is implemented by an AuthPlugin that serves MQTT 5 enhanced authentication (MQTT 5, section 4.12): the client names a method,
+// and plugin and client exchange data until the plugin decides. The SDK keeps the exchanges apart and drops those that the gateway
+// abandons.
 type Exchanger interface {
-	// Methods lists the authentication methods, for instance "SCRAM-SHA-256". It is asked before Configure.
+	// Methods lists the authentication methods, for instance "SCRAM-SHA-256". It is called before Configure.
 	Methods() []string
-	// Exchange begins an exchange and returns what takes its steps; what the steps have in common is what the function
-	// closes over. Nothing is called when an exchange is given up, so the function must hold nothing that needs closing.
+	// Exchange begins an exchange and returns the function that executes its steps. State shared by the steps lives in the closure. Nothing
+	// is called when an exchange is abandoned, so the closure must hold nothing that needs closing.
 	Exchange(ctx context.Context, start ExchangeStart) (ExchangeStep, error)
 }
 
@@ -26,25 +26,25 @@ type Exchanger interface {
 type ExchangeStart struct {
 	// Method is one of Methods.
 	Method string
-	// Connection is the client's.
+	// Connection describes the client's connection.
 	Connection *pluginv1.Connection
-	// Reauthenticate: the client is already connected and authenticates again.
+	// Reauthenticate is true if the client is already connected and authenticates again.
 	Reauthenticate bool
 }
 
-// ExchangeStep takes what the client sent, which is empty where it sent nothing, and answers either more, with data for the client,
-// or the outcome in result, with data for the client where it was admitted. One step is called at a time, none after an outcome or
-// an error. A denial is an outcome; an error means that no answer could be had.
+// ExchangeStep takes the data that the client sent (empty if none). It returns either more, with data for the client, or the outcome in
+// result, with data for the client if it was admitted. Steps are called one at a time, and never after an outcome or an error. A denial is
+// an outcome; an error means that no decision was possible.
 type ExchangeStep func(ctx context.Context, data []byte) (*pluginv1.ExchangeResponse, error)
 
 const (
 	// maxExchanges bounds the exchanges in progress in one plugin.
 	maxExchanges = 10_000
-	// exchangeLife is how long an exchange is kept that takes no further step. The gateway gives up sooner.
+	// exchangeLife is how long an exchange is kept without a further step. The gateway gives up sooner.
 	exchangeLife = 2 * time.Minute
 )
 
-// exchanges has the exchanges in progress, by the id that the gateway chose.
+// exchanges holds the exchanges in progress, by the id that the gateway chose.
 type exchanges struct {
 	mu    sync.Mutex
 	byID  map[string]*exchange
@@ -57,7 +57,7 @@ type exchange struct {
 	busy bool
 }
 
-// serve takes one step of one exchange.
+// serve executes one step of one exchange.
 func (e *exchanges) serve(ctx context.Context, p Exchanger, req *pluginv1.ExchangeRequest) (*pluginv1.ExchangeResponse, error) {
 	id := req.GetExchangeId()
 	if req.GetAbandon() {
@@ -87,7 +87,7 @@ func (e *exchanges) serve(ctx context.Context, p Exchanger, req *pluginv1.Exchan
 	return resp, nil
 }
 
-// begin makes a new exchange.
+// begin creates a new exchange.
 func (e *exchanges) begin(ctx context.Context, p Exchanger, req *pluginv1.ExchangeRequest) error {
 	e.mu.Lock()
 	now := time.Now()

@@ -20,7 +20,7 @@ import (
 type counting struct {
 	*recorder
 	begun atomic.Int64
-	gate  chan struct{} // where it is not nil, a step waits for it
+	gate  chan struct{} // if not nil, steps wait for it
 }
 
 var _ Exchanger = (*counting)(nil)

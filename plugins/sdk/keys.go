@@ -39,8 +39,8 @@ func fieldsOf(t reflect.Type) []field {
 	return out
 }
 
-// ConfigKeys describes the configuration that a struct decodes; config is a value of the struct, a pointer to one, or nil.
-// The elements of a list appear as "users[].username", those of a map as "limits.*".
+// ConfigKeys describes the configuration keys of a struct; config is a value of the struct, a pointer to one, or nil. The elements of a
+// list appear as "users[].username", those of a map as "limits.*".
 func ConfigKeys(config any) []*pluginv1.ConfigKey {
 	if config == nil {
 		return nil
@@ -75,7 +75,7 @@ func configKeys(prefix string, t reflect.Type, depth int) []*pluginv1.ConfigKey 
 	return keys
 }
 
-// nested is the struct that a field holds directly, in a list or in a map; nil where it holds none.
+// nested returns the struct type that a field holds directly, in a list or in a map; nil if it holds none.
 func nested(t reflect.Type) (inner reflect.Type, suffix string) {
 	if reflect.PointerTo(t).Implements(textType) {
 		return nil, ""
@@ -122,7 +122,7 @@ func typeName(t reflect.Type) string {
 	return "string"
 }
 
-// unknownKey is the message for an unknown key.
+// unknownKey returns the message for an unknown key.
 func unknownKey(name string, known []string) string {
 	best, distance := "", 1<<30
 	for _, k := range known {
@@ -139,7 +139,7 @@ func unknownKey(name string, known []string) string {
 	return "unknown key; the nearest known key is " + best + " (known: " + strings.Join(known, ", ") + ")"
 }
 
-// editDistance is the number of inserted, removed or replaced bytes between two words.
+// editDistance returns the least number of byte insertions, removals and replacements that turn one word into the other.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

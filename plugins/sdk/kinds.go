@@ -20,7 +20,7 @@ func newAuthServer(p AuthPlugin, log *slog.Logger) *server {
 	return s
 }
 
-// authServer serves the Auth service; what the author did not implement is answered UNIMPLEMENTED.
+// authServer serves the Auth service; calls that the author did not implement are answered UNIMPLEMENTED.
 type authServer struct {
 	pluginv1.UnimplementedAuthServer
 	AuthPlugin
@@ -73,7 +73,7 @@ func newMetaServer(p MetaPlugin, log *slog.Logger) *server {
 	return s
 }
 
-// metaServer serves the Meta service; what the author did not implement is answered UNIMPLEMENTED.
+// metaServer serves the Meta service; calls that the author did not implement are answered UNIMPLEMENTED.
 type metaServer struct {
 	pluginv1.UnimplementedMetaServer
 	MetaPlugin

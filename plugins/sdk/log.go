@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// hclogTime is the form in which go-hclog writes times and the gateway reads them.
+// hclogTime is the time format of go-hclog, which the gateway parses.
 const hclogTime = "2006-01-02T15:04:05.000000Z07:00"
 
-// newLogger returns a logger that writes go-hclog's JSON lines, which a gateway merges into its own log, level included.
-// Every level is written; the gateway drops what its own level hides.
+// newLogger returns a logger that writes go-hclog's JSON lines, which a gateway merges into its own log with their levels. All levels are
+// written; the gateway filters by its own level.
 func newLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
@@ -31,7 +31,7 @@ func newLogger(w io.Writer) *slog.Logger {
 	}))
 }
 
-// levelName names a level in go-hclog's words.
+// levelName returns go-hclog's name of a level.
 func levelName(v any) string {
 	level, ok := v.(slog.Level)
 	if !ok {

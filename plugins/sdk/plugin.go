@@ -10,7 +10,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Info says what a plugin is. It is asked before Configure and must not depend on the configuration.
+// Info describes a plugin. It is requested before Configure and must not depend on the configuration.
 type Info struct {
 	// Name as written in the gateway's configuration, for instance "auth-hmac". It is also the name of the executable.
 	Name string
@@ -19,11 +19,11 @@ type Info struct {
 	// Config is a value of the struct that Setup.Decode is given, or nil for a plugin without configuration. Its fields
 	// describe the configuration to operators; see Decode for the tags.
 	Config any
-	// Exclusive: Activate holds something that a second instance cannot hold at the same time, such as a locked file.
+	// Exclusive is true if Activate takes something that a second instance cannot hold at the same time, such as a locked file.
 	Exclusive bool
 }
 
-// Setup is what Configure hands over.
+// Setup is the argument of Configure.
 type Setup struct {
 	// Config is the plugin's block of the gateway's configuration, a JSON object.
 	Config json.RawMessage
@@ -37,8 +37,8 @@ type Setup struct {
 	Log *slog.Logger
 }
 
-// Decode decodes the configuration into dst, a pointer to a struct, strictly; see the function Decode. Where that finds no problem
-// and dst is a Checker, dst checks itself.
+// Decode decodes the configuration into dst, a pointer to a struct, strictly; see the function Decode. If that finds no problem and dst is
+// a Checker, Decode also calls Check.
 func (s Setup) Decode(dst any) []Problem {
 	problems := Decode(s.Config, dst)
 	if c, ok := dst.(Checker); ok && len(problems) == 0 {
@@ -47,7 +47,7 @@ func (s Setup) Decode(dst any) []Problem {
 	return problems
 }
 
-// Checker is implemented by a configuration struct that finds what its types cannot say.
+// Checker is implemented by a configuration struct with rules that its types cannot express.
 type Checker interface {
 	Check() []Problem
 }
@@ -60,7 +60,7 @@ func (s Setup) Path(path string) string {
 	return filepath.Join(s.ConfigDir, path)
 }
 
-// Problem is one thing wrong with the configuration.
+// Problem is one error in the configuration.
 type Problem struct {
 	// Key is the dotted path within the block, for instance "users[0].secret_key"; empty for the block as a whole.
 	Key string
@@ -75,35 +75,35 @@ func Problemf(key, format string, args ...any) Problem {
 
 // Plugin is what every plugin implements, whatever its kind. See the package comment for the order of the calls.
 type Plugin interface {
-	// Info says what the plugin is. It touches nothing outside.
+	// Info describes the plugin. It has no side effects.
 	Info() Info
-	// Configure validates the whole configuration and keeps it. It opens nothing exclusive. No problems: accepted.
+	// Configure validates the whole configuration and keeps it. It opens nothing exclusive. An empty result accepts the configuration.
 	Configure(ctx context.Context, setup Setup) []Problem
 	// Activate opens what only one process can hold and makes the plugin ready for calls. It must not wait for a service
 	// that is down: the plugin activates anyway, and Health says what is missing.
 	Activate(ctx context.Context) error
 	// Deactivate releases what Activate opened.
 	Deactivate(ctx context.Context) error
-	// Health says why the plugin cannot do its work now, or nil. It must return at once.
+	// Health returns why the plugin cannot do its work now, or nil. It must return at once.
 	Health(ctx context.Context) error
 }
 
-// AuthPlugin says who may connect, publish and subscribe. Messages are documented in plugins/proto.
+// AuthPlugin decides who may connect, publish and subscribe. Messages are documented in plugins/proto.
 //
-// A denial is an answer; an error means that no answer could be had.
+// A denial is an answer; an error means that no decision was possible.
 type AuthPlugin interface {
 	Plugin
 	Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error)
 	Authorize(ctx context.Context, req *pluginv1.AuthorizeRequest) (*pluginv1.AuthorizeResponse, error)
 }
 
-// ForeignClientsJudge is implemented by an AuthPlugin that judges clients which another plugin admitted by its own rules;
-// without it each of their actions is denied after a swap.
+// ForeignClientsJudge is implemented by an AuthPlugin that applies its own rules to clients that another plugin admitted; without it all
+// their actions are denied after a swap.
 type ForeignClientsJudge interface {
 	JudgesForeignClients() bool
 }
 
-// Revoker is implemented by an AuthPlugin that takes back what it allowed. Revocations sends until ctx ends.
+// Revoker is implemented by an AuthPlugin that revokes earlier decisions. Revocations sends until ctx ends.
 type Revoker interface {
 	Revocations(ctx context.Context, send func(*pluginv1.Revocation) error) error
 }
@@ -112,7 +112,7 @@ type Revoker interface {
 // made with google.golang.org/grpc/status.
 type MetaPlugin interface {
 	Plugin
-	// Traits says what the backend can do and where its limits are. It is asked before Configure.
+	// Traits describes the capabilities and limits of the backend. It is called before Configure.
 	Traits() *pluginv1.MetaTraits
 	Get(ctx context.Context, req *pluginv1.GetRequest) (*pluginv1.GetResponse, error)
 	// List calls send for each page.

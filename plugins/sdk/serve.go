@@ -18,19 +18,19 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// leaveTimeout is how long a plugin whose gateway is gone may take to release what it holds.
+// leaveTimeout bounds how long a plugin may take to release what it holds when it leaves.
 const leaveTimeout = 2 * time.Second
 
 // stderr is the process's real standard error: go-plugin replaces os.Stderr while it serves.
 var stderr = os.Stderr
 
-// ServeAuth serves an auth plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
+// ServeAuth serves an auth plugin until the gateway ends it. It is all that the main function of a plugin calls, and never returns.
 //
-// Started by a person with --debug (or --debug=127.0.0.1:PORT) as its first argument, the process waits for a gateway to attach
-// to it, prints the command that does, and lives until Ctrl-C: that is how to have it under a debugger.
+// Started by a person with --debug (or --debug=127.0.0.1:PORT) as its first argument, the process waits for a gateway to attach to it,
+// prints the command of such a gateway, and lives until Ctrl-C: this is for running the plugin under a debugger.
 func ServeAuth(p AuthPlugin) { serve(newAuthServer(p, newLogger(stderr))) }
 
-// ServeMeta serves a meta plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
+// ServeMeta serves a meta plugin until the gateway ends it. It is all that the main function of a plugin calls, and never returns.
 func ServeMeta(p MetaPlugin) { serve(newMetaServer(p, newLogger(stderr))) }
 
 func serve(s *server) {
@@ -72,20 +72,20 @@ func serve(s *server) {
 	os.Exit(0)
 }
 
-// byHand is what a person sees who starts a plugin as if it were a command.
+// byHand returns the message for a person who starts a plugin as a command.
 func byHand(info Info) string {
 	return fmt.Sprintf("%s %s is a plugin of lmqgate and does nothing by itself: put it in plugins.dir, name it in the "+
 		"gateway's configuration, and start `lmqgate serve`; or start it with --debug to attach a gateway to it", info.Name, strings.TrimPrefix(info.Version, "v"))
 }
 
-// leaveAtEndOf ends the process when in ends: the gateway holds the other end and is gone, or wants the plugin to go.
+// leaveAtEndOf ends the process when in ends. The gateway holds the other end: it has died, or is stopping the plugin.
 func leaveAtEndOf(in io.Reader, s *server) {
 	_, _ = io.Copy(io.Discard, in)
 	s.leave()
 	os.Exit(0)
 }
 
-// leaveAtSignal ends the process in order when a signal asks it to. The gateway starts it again, unless it goes too.
+// leaveAtSignal ends the process cleanly on a signal. The gateway restarts the plugin, unless the gateway stops too.
 func leaveAtSignal(asked <-chan os.Signal, s *server) {
 	<-asked
 	s.leave()

@@ -19,7 +19,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// With this variable the test binary serves as a plugin.
+// asPlugin is an environment variable with which the test binary serves as a plugin.
 const asPlugin = "SDK_TEST_SERVE"
 
 func TestMain(m *testing.M) {

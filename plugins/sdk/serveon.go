@@ -23,7 +23,7 @@ func serveOn(l net.Listener, s *server) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = g.Serve(l) // ends with Stop; there is nobody to tell of a listener that broke, but the callers see it
+		_ = g.Serve(l) // returns after Stop; if the listener breaks, the callers see it
 	}()
 	return func() {
 		s.leave()

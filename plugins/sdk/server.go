@@ -15,8 +15,8 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// server serves the contract's Plugin service for any kind, and holds the state between its calls: calls of the kind pass
-// only while the plugin is active, and Deactivate waits for those that are under way.
+// server serves the contract's Plugin service for any kind, and holds the state between its calls: calls of the kind pass only while the
+// plugin is active, and Deactivate waits for calls in progress.
 type server struct {
 	pluginv1.UnimplementedPluginServer
 
@@ -25,14 +25,14 @@ type server struct {
 	describe func(*pluginv1.DescribeResponse)
 	register func(*grpc.Server)
 	log      *slog.Logger
-	// debugged: gateways come and go, so a plugin that is configured already takes another configuration.
+	// debugged is true for a plugin to which gateways attach one after the other: once configured, it accepts another configuration.
 	debugged bool
 
-	// life serialises Configure, Activate and Deactivate. It is taken before mu.
+	// life serialises Configure, Activate and Deactivate. It is locked before mu.
 	life       sync.Mutex
 	configured bool
 
-	// mu guards the fields below. A call of the kind joins calls while active is set.
+	// mu guards the fields below. A call of the kind is added to calls only while active is set.
 	mu     sync.Mutex
 	active bool
 	calls  sync.WaitGroup
@@ -46,7 +46,7 @@ func newServer(p Plugin, kind pluginv1.Kind, log *slog.Logger) *server {
 	return &server{plugin: p, kind: kind, log: log}
 }
 
-// Describe answers from what the author's Info says.
+// Describe answers with the author's Info.
 func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
 	info := s.plugin.Info()
 	resp := &pluginv1.DescribeResponse{
@@ -60,7 +60,7 @@ func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1
 	return resp, nil
 }
 
-// Configure hands the configuration to the plugin, once. A refused configuration may be followed by another.
+// Configure passes the configuration to the plugin, once. After a refused configuration the caller may try another.
 func (s *server) Configure(ctx context.Context, req *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -160,7 +160,7 @@ func (s *server) Health(ctx context.Context, _ *pluginv1.HealthRequest) (*plugin
 	return &pluginv1.HealthResponse{Ok: true}, nil
 }
 
-// enter counts a call in, and answers what ends with the plugin's activity; leave must be called when err is nil.
+// enter counts a call, and returns a channel that is closed when the plugin is deactivated. If err is nil, the caller must call leave.
 func (s *server) enter() (ended <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,13 +171,13 @@ func (s *server) enter() (ended <-chan struct{}, err error) {
 	return s.ended, nil
 }
 
-// ofKind says whether a method belongs to the plugin's kind rather than to its life cycle or to go-plugin.
+// ofKind reports whether a method belongs to the plugin's kind, rather than to its life cycle or to go-plugin.
 func ofKind(method string) bool {
 	return strings.HasPrefix(method, "/"+pluginv1.Auth_ServiceDesc.ServiceName+"/") ||
 		strings.HasPrefix(method, "/"+pluginv1.Meta_ServiceDesc.ServiceName+"/")
 }
 
-// options are the gRPC server options that every plugin is served with.
+// options returns the gRPC server options of every plugin.
 func (s *server) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(handshake.MaxMessageBytes),
@@ -220,7 +220,7 @@ func (s *server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return handler(srv, boundStream{ServerStream: ss, ctx: ctx})
 }
 
-// recovered turns a panic of the plugin's code into an answer, so that one bad call does not end every client's plugin.
+// recovered turns a panic of the plugin's code into an error of the call, so that one bad call does not end the plugin for every client.
 func (s *server) recovered(method string, err *error) {
 	if r := recover(); r != nil {
 		s.log.Error("plugin panicked in a call", "method", method, "panic", r, "stack", string(debug.Stack()))

@@ -1,18 +1,18 @@
-// Package once keeps a plugin from saying the same of a key at each listing, which the gateway asks for every few seconds.
+// Package once keeps a plugin from logging the same message about a key at each listing, which the gateway requests every few seconds.
 package once
 
 import "sync"
 
-// most bounds the keys that are remembered, and so the lines that are written.
+// most bounds the remembered keys, and so the log lines.
 const most = 1000
 
-// Keys are the keys of which something was said. The zero value is ready.
+// Keys remembers the keys that were logged. The zero value is ready to use.
 type Keys struct {
 	mu   sync.Mutex
 	said map[string]struct{}
 }
 
-// First reports whether nothing was said of a key yet. Past a thousand keys it is never the first time.
+// First reports whether this is the first call for a key. Beyond a thousand keys it always returns false.
 func (k *Keys) First(key string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

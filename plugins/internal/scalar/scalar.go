@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Text is the text of a string, number or boolean; numbers are json.Number.
+// Text returns the text of a string, number or boolean; numbers are json.Number.
 func Text(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:

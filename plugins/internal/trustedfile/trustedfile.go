@@ -9,10 +9,10 @@ import (
 	"os"
 )
 
-// othersMayWrite is in the mode of a file that everybody may write, and so may give everybody every right.
+// othersMayWrite is the mode bit of world-writable files: everybody could grant themselves every right in such a file.
 const othersMayWrite = 0o002
 
-// Read reads a regular file of at most max bytes that not everybody may write. The error does not name the path.
+// Read reads a regular file of at most max bytes that is not world-writable. The error does not name the path.
 func Read(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -35,7 +35,7 @@ func Read(path string, max int64) ([]byte, error) {
 	return text, pathless(err)
 }
 
-// pathless drops the path from an error, for texts that name it already.
+// pathless drops the path from an error, for messages that name it already.
 func pathless(err error) error {
 	if p := new(fs.PathError); errors.As(err, &p) {
 		return fmt.Errorf("cannot be read: %w", p.Err)

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// nameMarks are the characters that header names have beside letters and digits (RFC 9110, section 5.6.2).
+// nameMarks are the characters that header names may contain besides letters and digits (RFC 9110, section 5.6.2).
 const nameMarks = "!#$%&'*+-.^_`|~"
 
-// CheckHeaders says which header from the configuration cannot be sent, or nil. It names no value.
+// CheckHeaders returns an error that names a configured header that cannot be sent, or nil. It reveals no header value.
 func CheckHeaders(headers map[string]string) error {
 	for name, value := range headers {
 		for _, r := range name {

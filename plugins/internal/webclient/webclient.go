@@ -1,5 +1,5 @@
-// Package webclient is the HTTP client of plugins that ask web services: TLS settings, deadlines, bounds on answers, no
-// redirects unless allowed, and nothing in plain text over a network unless that is allowed.
+// Package webclient is the HTTP client of plugins that call web services. It has TLS settings, deadlines and bounds on answers. Redirects,
+// and plain text over a network, are off unless allowed.
 //
 // Errors name the host and never the rest of a URL, a header or a body, so that they can be logged.
 package webclient
@@ -29,15 +29,15 @@ import (
 // ErrNotSent marks requests that no server has seen. They can be repeated even if they are not idempotent.
 var ErrNotSent = notSent{}
 
-// notSent adds nothing to the text of an error.
+// notSent has an empty text, so that it does not change the message of an error that wraps it.
 type notSent struct{}
 
 func (notSent) Error() string { return "" }
 
-// maxRedirects bounds the redirects that are followed, where any are.
+// maxRedirects bounds the redirects of a request, if redirects are allowed.
 const maxRedirects = 3
 
-// TLS is the block of settings of https connections.
+// TLS is the configuration block for https connections.
 type TLS struct {
 	CAFile             string `config:"ca_file" doc:"PEM file of the authorities that are trusted; empty for the system's"`
 	CertFile           string `config:"cert_file" doc:"PEM file of the client's certificate; empty for none"`
@@ -45,24 +45,24 @@ type TLS struct {
 	InsecureSkipVerify bool   `config:"insecure_skip_verify" default:"false" doc:"do not verify the server's certificate; for tests"`
 }
 
-// Options are what New needs.
+// Options configure New.
 type Options struct {
 	TLS TLS
-	// MaxConnections to one host; further requests wait for a connection within their deadline.
+	// MaxConnections bounds the connections to one host; further requests wait for a connection within their deadline.
 	MaxConnections int
 	// MaxAnswer bounds the body of an answer, in bytes.
 	MaxAnswer int64
-	// Redirects: follow those that stay with the same host, and do not turn a POST into a GET.
+	// Redirects allows redirects that stay on the same host and do not turn a POST into a GET.
 	Redirects bool
 }
 
-// Client asks web services. Its methods may be called from many goroutines at once.
+// Client calls web services. Its methods are safe for concurrent use.
 type Client struct {
 	http      *http.Client
 	maxAnswer int64
 }
 
-// New makes a client; problems are about the keys of TLS, which is the block named key.
+// New makes a client. The returned problems concern the keys of the TLS block, which is named key.
 func New(setup sdk.Setup, key string, o Options) (*Client, []sdk.Problem) {
 	conf, problems := o.TLS.config(setup, key)
 	if len(problems) > 0 {
@@ -77,7 +77,7 @@ func New(setup sdk.Setup, key string, o Options) (*Client, []sdk.Problem) {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
-		// A connection that went dead without a word is noticed by these.
+		// Pings detect a connection that died silently.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 3 * time.Second},
 	}
 	c := &Client{http: &http.Client{Transport: transport, CheckRedirect: refuseRedirect}, maxAnswer: o.MaxAnswer}
@@ -87,10 +87,10 @@ func New(setup sdk.Setup, key string, o Options) (*Client, []sdk.Problem) {
 	return c, nil
 }
 
-// Close closes connections that are idle.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Answer is an answer that was read whole.
+// Answer is a complete answer.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -173,7 +173,7 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// dial connects; "localhost" must be this machine, whatever a name server says.
+// dial connects. "localhost" must resolve to loopback, whatever DNS says.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	if host, _, err := net.SplitHostPort(addr); err == nil && strings.EqualFold(host, "localhost") {
@@ -189,7 +189,7 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// checkRedirect follows what leads to the same host with the same request: headers may hold secrets.
+// checkRedirect follows a redirect only to the same host with the same request, because headers may hold secrets.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	switch {
@@ -235,7 +235,7 @@ func (t TLS) config(setup sdk.Setup, key string) (*tls.Config, []sdk.Problem) {
 		if _, err := load(); err != nil {
 			problems = append(problems, sdk.Problemf(key+".cert_file", "%v", err))
 		}
-		// Read at each handshake: certificates are renewed while the gateway runs.
+		// The files are read at each handshake, because certificates are renewed while the gateway runs.
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return conf, problems

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Certificates are PEM files: an authority, and a certificate for 127.0.0.1 that serves both ends.
+// Certificates are PEM files: an authority, and a certificate for 127.0.0.1 for both client and server.
 type Certificates struct{ CA, Cert, Key string }
 
 // NewCertificates writes new ones.

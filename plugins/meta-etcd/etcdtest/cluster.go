@@ -23,12 +23,12 @@ import (
 // Options of a cluster.
 type Options struct {
 	Members    int               // 0 means one
-	Durable    bool              // with fsync, as etcd is meant to be; tests need none
+	Durable    bool              // with fsync, as in production; tests do not need it
 	QuotaBytes int64             // of the database; 0 for etcd's default
 	ClientTLS  transport.TLSInfo // of the client port; without a certificate there is no TLS
 }
 
-// Cluster is etcd with one member or several. It is used by one goroutine; the test's end stops it.
+// Cluster is an etcd cluster of one or more members. It is not safe for concurrent use; it stops with the test.
 type Cluster struct {
 	t       testing.TB
 	configs []func() *embed.Config
@@ -64,7 +64,7 @@ func Start(t testing.TB, o Options) *Cluster {
 			cfg.InitialCluster = strings.Join(initial, ",")
 			cfg.TickMs, cfg.ElectionMs = 50, 500
 			cfg.UnsafeNoFsync = !o.Durable
-			cfg.BcryptCost = 4 // the least there is
+			cfg.BcryptCost = 4 // the minimum
 			cfg.QuotaBackendBytes = o.QuotaBytes
 			cfg.ClientTLSInfo = o.ClientTLS
 			cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
@@ -134,7 +134,7 @@ func (c *Cluster) Stop(i int) {
 	}
 }
 
-// Cut cuts a running member's connections with clients and refuses new ones, until Join. Direct still reaches it.
+// Cut cuts the client connections of a running member and refuses new ones, until Join. Direct still reaches the member.
 func (c *Cluster) Cut(i int) { c.fronts[i].close() }
 
 // Join ends Cut.

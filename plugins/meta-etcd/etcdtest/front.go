@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// front stands before a member's client port, so that stopping the member cuts its connections as a crash does.
+// front is a proxy before a member's client port: stopping the member cuts its connections as a crash would.
 type front struct {
 	listener net.Listener
 	backend  string
@@ -61,7 +61,7 @@ func (f *front) copy(to, from net.Conn) {
 	delete(f.conns, from)
 }
 
-// close cuts all connections and takes no more.
+// close cuts all connections and accepts no more.
 func (f *front) close() {
 	_ = f.listener.Close()
 	f.mu.Lock()

@@ -16,7 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// frozen reads the image of a version of the contract.
+// frozen reads the frozen descriptor set of a version of the contract.
 func frozen(t *testing.T, version int) *descriptorpb.FileDescriptorSet {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("../../proto/frozen/v%d.binpb", version))
@@ -27,7 +27,7 @@ func frozen(t *testing.T, version int) *descriptorpb.FileDescriptorSet {
 	return set
 }
 
-// missing says what of a contract is not in another in the same form: what is there must stay as it is on the wire.
+// missing lists what an old contract has and today's lacks or encodes differently: everything old must stay compatible on the wire.
 func missing(old *protoregistry.Files, today interface {
 	FindDescriptorByName(protoreflect.FullName) (protoreflect.Descriptor, error)
 }) (lacks []string) {
@@ -92,7 +92,7 @@ func missing(old *protoregistry.Files, today interface {
 	return lacks
 }
 
-// typeOf is the message or enum that a field holds, or "".
+// typeOf returns the name of the message or enum that a field holds, or "".
 func typeOf(f protoreflect.FieldDescriptor) protoreflect.FullName {
 	switch {
 	case f.Message() != nil:

@@ -1,4 +1,4 @@
-// Package handshake has what a gateway and its plugins must agree on before the first call: the cookie that tells a plugin that a
+// Package handshake defines what a gateway and its plugins must agree on before the first call: the cookie that tells a plugin that a
 // gateway started it, the versions of the contract, and the name under which the contract is served.
 //
 // It is a separate package so that the gateway's core can use it without importing the SDK.
@@ -22,10 +22,9 @@ const (
 	MaxMessageBytes = 16 << 20
 )
 
-// versions are those of plugins/proto that this tree speaks. A breaking change to the contract adds one in front, and the one
-// before stays until the release after, so that a plugin built for the release before goes on working; see
-// plugins/proto/COMPATIBILITY.md.
+// versions are the versions of plugins/proto that this tree speaks. A breaking change to the contract adds a version in front. The previous
+// version stays for one more release, so that a plugin built for the previous release keeps working; see plugins/proto/COMPATIBILITY.md.
 var versions = []int{1}
 
-// Versions lists the versions of the contract that are served and accepted, the newest first.
+// Versions lists the supported versions of the contract, newest first.
 func Versions() []int { return slices.Clone(versions) }

@@ -40,11 +40,11 @@ var broken struct {
 	err  error
 }
 
-// brokenPlugin is the plugin of that name.
+// brokenPlugin returns the plugin with the given name.
 func brokenPlugin(t *testing.T, name string) Target {
 	t.Helper()
 	broken.once.Do(func() {
-		dir, err := os.MkdirTemp("", "lmqgate-broken-") //nolint:usetesting // it outlives the first test that wants it; TestMain removes it
+		dir, err := os.MkdirTemp("", "lmqgate-broken-") //nolint:usetesting // it outlives the first test that needs it; TestMain removes it
 		if err != nil {
 			broken.err = err
 			return
@@ -60,14 +60,14 @@ func brokenPlugin(t *testing.T, name string) Target {
 	return Executable(path)
 }
 
-// mostTime bounds a whole run of the kit on any plugin, however it hangs; the machine may be busy.
+// mostTime bounds a whole run of the kit on any plugin, however the plugin hangs, on a busy machine.
 const mostTime = 2 * time.Minute
 
 func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		plugin, fails string
-		// what, asked and came are parts of what the report says; empty for anything.
+		// what, asked and came are expected parts of the report; empty matches anything.
 		what, asked, came string
 	}{
 		{
@@ -273,7 +273,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.plugin+" "+c.fails, func(t *testing.T) {
-			if !strings.Contains(c.plugin, "huge") { // 100 MB take their time where many want the processor
+			if !strings.Contains(c.plugin, "huge") { // 100 MB take long on a busy processor
 				t.Parallel()
 			}
 			target, profile := brokenPlugin(t, c.plugin), Profile{}
@@ -286,7 +286,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			only := "^" + regexp.QuoteMeta(c.fails)
 			switch {
 			case c.fails == "life/shows no secret":
-				only = "^(auth/d|configuration)|shows no secret" // what it looks back on
+				only = "^(auth/d|configuration)|shows no secret" // the cases whose output the last case inspects
 			case group == "auth":
 				only = "^auth/"
 			}

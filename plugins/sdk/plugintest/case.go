@@ -15,14 +15,14 @@ type check struct {
 	// group and name identify it, as in "meta/watch misses nothing".
 	group, name string
 	rule        rule
-	// limit bounds it as a whole; 0 is caseLimit.
+	// limit bounds the duration of the case; 0 means caseLimit.
 	limit time.Duration
-	// needs is how far the plugin must have come for the case to make sense.
+	// needs is the stage that the plugin must have reached for the case to make sense.
 	needs stage
 	run   func(*trial)
 }
 
-// stage is how far the suite has brought the plugin.
+// stage is a step in the start of the plugin.
 type stage int
 
 const (
@@ -33,64 +33,65 @@ const (
 	needsActive // and the plugin has been active once
 )
 
-// caseLimit bounds a case that says nothing else.
+// caseLimit bounds a case that sets no limit.
 const caseLimit = 30 * time.Second
 
-// mostLate is after how many cases in a row without an answer in time the rest is left out: each costs the deadline.
+// mostLate is the number of consecutive cases without an answer in time after which the rest is skipped: each such case costs a whole
+// deadline.
 const mostLate = 4
 
-// rule is what a case holds a plugin to, and where that is written.
+// rule is the requirement that a case checks, and where it is written.
 type rule struct {
 	text string
-	// proto is a place in plugins/proto/lmqgate/plugin/v1, section an anchor of docs/plugins.md.
+	// proto is a place in plugins/proto/lmqgate/plugin/v1; section is an anchor of docs/plugins.md.
 	proto, section string
 }
 
-// trial is one run of a case. Its methods that find a fault end it; they may be called in the case's own goroutine only.
+// trial is one run of a case. Its methods end the case when they find a fault, so they may be called only in the case's own goroutine.
 type trial struct {
 	*suite
 	check check
 	ctx   context.Context
-	// touched is the life that was called last, whose exchange a failure shows.
+	// touched is the plugin instance that was called last; a failure shows its last exchange.
 	touched *running
-	// lives are those that the case started, which end with it.
+	// lives are the plugin instances that the case started; they end with the case.
 	lives []*running
-	// late is set where the case failed because an answer did not come in time.
+	// late is set if the case failed because an answer did not arrive in time.
 	late bool
 }
 
-// stop is what ends a trial; it is thrown and caught.
+// stop ends a trial: it is the value of a panic that attempt recovers.
 type stop struct {
 	outcome Outcome
 	problem string
-	// asked and came are what a report shows, where shown is set; else the last exchange is.
+	// asked and came are shown in the report if shown is set; otherwise the report shows the last exchange.
 	asked, came string
 	shown       bool
 }
 
-// failf ends the case: the plugin broke the rule in the way that the sentence says.
+// failf ends the case as failed: the formatted sentence says how the plugin broke the rule.
 func (t *trial) failf(format string, args ...any) {
 	panic(stop{outcome: Failed, problem: fmt.Sprintf(format, args...)})
 }
 
-// failAt is failf with an explicit request and answer, for when the last exchange does not show them.
+// failAt is failf with an explicit request and answer, for faults that the last exchange does not show.
 func (t *trial) failAt(asked, came, format string, args ...any) {
 	panic(stop{outcome: Failed, problem: fmt.Sprintf(format, args...), asked: asked, came: came, shown: true})
 }
 
-// skip ends the case: it does not apply, for the reason given.
+// skip ends the case as not applicable, for the given reason.
 func (t *trial) skip(format string, args ...any) {
 	panic(stop{outcome: NotApplicable, problem: fmt.Sprintf(format, args...)})
 }
 
-// must ends the case where a call has no answer.
+// must ends the case as failed if a call returned an error.
 func (t *trial) must(err error) {
 	if err != nil {
 		t.failf("%s", t.sentence(err))
 	}
 }
 
-// sentence says what an error of a call means.
+// sentence explains the error of a call.
 func (t *trial) sentence(err error) string {
 	s := status.Convert(err)
 	if t.touched != nil && t.touched.proc != nil && s.Code() == codes.Unavailable && t.touched.proc.await(time.Second) {
@@ -118,7 +119,7 @@ func (t *trial) limit() time.Duration {
 	return caseLimit
 }
 
-// run runs a case and answers how it went.
+// run runs a case and returns its result.
 func (s *suite) run(parent context.Context, c check) (res Result) {
 	t := &trial{suite: s, check: c}
 	ctx, cancel := context.WithTimeout(parent, t.limit())
@@ -151,7 +152,7 @@ func (s *suite) run(parent context.Context, c check) (res Result) {
 	return res
 }
 
-// attempt calls the case and catches how it ended.
+// attempt calls the case and returns how it ended.
 func (t *trial) attempt() (end stop) {
 	defer func() {
 		switch r := recover().(type) {
@@ -178,8 +179,7 @@ func (res *Result) take(t *trial, end stop) {
 	res.Asked, res.Came = t.touched.watcher.last()
 }
 
-// afterwards fails a case that passed where something is wrong with what it left: a dead process, an answer that no gateway
-// would take.
+// afterwards fails a case that passed but left something wrong behind: a dead process, or an answer that no gateway would accept.
 func (res *Result) afterwards(t *trial) {
 	r := t.touched
 	if r == nil {

@@ -123,7 +123,7 @@ func (t *trial) wrongPasswords() {
 	}
 }
 
-// spoiledPassword is a password that is no longer right.
+// spoiledPassword is a valid password that was altered.
 type spoiledPassword struct {
 	what     string
 	password *string
@@ -142,7 +142,7 @@ func spoiled(password string) []spoiledPassword {
 	}
 }
 
-// anonymous says whether the profile allows a CONNECT without user name and password.
+// anonymous reports whether the profile allows a CONNECT without user name and password.
 func (t *trial) anonymous() bool {
 	for _, r := range t.profile.Allow {
 		if r.Username == nil && r.Password == nil {
@@ -214,7 +214,7 @@ func (t *trial) malformedConnects() {
 	}
 }
 
-// anyClient is a client of the profile that is admitted; one with an action that is allowed is preferred.
+// anyClient returns an admitted client of the profile, preferably one with an allowed action.
 func (t *trial) anyClient(r *running) (*pluginv1.Client, *pluginv1.Action) {
 	samples := append(actions(t.profile.Allow), t.profile.Allow...)
 	if len(samples) == 0 {
@@ -253,7 +253,7 @@ func (t *trial) malformedActions() {
 			t.failf("it allows %s", malformation(a))
 		}
 	}
-	// Nobody in particular may do nothing.
+	// An unspecified client may do nothing.
 	if !t.anonymous() {
 		for _, nobody := range []*pluginv1.Client{nil, {AdmittedBy: t.suite.describe.GetName()}} {
 			resp, err := r.auth.Authorize(
@@ -371,7 +371,7 @@ func (t *trial) foreignClients() {
 			denied = fmt.Sprintf("(%s) %s", quote(d.GetDetail()), sample)
 		}
 	}
-	// Some may be denied: rules can be about what only an admission of its own says, such as the claims of a token.
+	// Some may be denied: rules can depend on what only the plugin's own admission establishes, such as the claims of a token.
 	if judges && denied != "" && !allowed {
 		t.failf(
 			"it declares FOREIGN_CLIENTS_JUDGE and denies everything that its rules allow to a client that another plugin admitted, at last %s",

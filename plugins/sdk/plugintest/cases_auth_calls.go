@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// atOnce is how many calls are made at once, callsInAll how many there are.
+	// atOnce is the number of concurrent calls, callsInAll the total.
 	atOnce     = 8
 	callsInAll = 96
-	// openFor is how long a stream with nothing to tell is watched for staying open.
+	// openFor is how long an idle stream is observed to stay open.
 	openFor = 1500 * time.Millisecond
 )
 
-// judged asks about a sample from beginning to end, and answers whether it was allowed. It may be called in any goroutine.
+// judged plays a sample from CONNECT to action, and returns whether it was allowed. It may be called in any goroutine.
 func (t *trial) judged(r *running, sample Request) (bool, error) {
 	req := sample.authenticate()
 	resp, err := r.auth.Authenticate(t.ctx, req)
@@ -96,7 +96,7 @@ func (t *trial) revocations() {
 	ctx, cancel := context.WithCancel(t.ctx)
 	defer cancel()
 	begin := time.Now()
-	// Two gateways' streams, and one that comes back, must all be served.
+	// The streams of two gateways, and one that is opened again, must all be served.
 	for range 2 {
 		stream, err := r.auth.Revocations(ctx, &pluginv1.RevocationsRequest{})
 		t.must(err)
@@ -202,7 +202,7 @@ func (t *trial) exchange() {
 	}
 }
 
-// admits says whether an exchange ended well for the client.
+// admits reports whether an exchange ended with the client's admission.
 func admits(resp *pluginv1.ExchangeResponse) bool {
 	return !resp.GetMore() && resp.GetResult() != nil && resp.GetResult().GetReason() == pluginv1.Reason_REASON_OK
 }

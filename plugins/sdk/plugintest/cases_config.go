@@ -14,7 +14,7 @@ import (
 
 const groupConfig = "configuration"
 
-// probes is how many processes are asked about a configuration at once.
+// probes is the number of processes that try configurations concurrently.
 const probes = 3
 
 func configCases() []check {
@@ -75,11 +75,11 @@ type probe struct {
 	what   string
 	at     place
 	config map[string]any
-	// deeper allows a problem with a key below.
+	// deeper also accepts a problem that names a key below.
 	deeper bool
 }
 
-// refuses makes a process for each probe.
+// refuses starts a process for each probe and checks that it refuses the configuration.
 func (t *trial) refuses(probeList []probe) {
 	at := t.site()
 	type fault struct{ asked, came, problem string }
@@ -111,7 +111,7 @@ func (t *trial) refuses(probeList []probe) {
 	}
 }
 
-// probe asks a new life about one configuration. It may be called in any goroutine.
+// probe tries one configuration in a new plugin instance. It may be called in any goroutine.
 func (t *trial) probe(at *site, config map[string]any) ([]*pluginv1.ConfigProblem, error) {
 	r, err := t.begin(t.ctx, at, handshake.Versions(), false)
 	if err != nil {
@@ -132,7 +132,7 @@ func named(problems []*pluginv1.ConfigProblem, p probe) bool {
 	return false
 }
 
-// known are the paths of the configuration keys of Describe.
+// known returns the paths of the configuration keys in Describe.
 func (t *trial) known() []string {
 	var paths []string
 	for _, key := range t.suite.describe.GetConfigKeys() {
@@ -141,7 +141,7 @@ func (t *trial) known() []string {
 	return paths
 }
 
-// sample is the profile's configuration, for a site that is only asked about.
+// sample returns the profile's configuration, for a site where nothing is started with it.
 func (t *trial) sample() map[string]any {
 	config, err := t.config(t.site())
 	if err != nil {
@@ -164,7 +164,7 @@ func (t *trial) unknownKeys() {
 	t.refuses(list)
 }
 
-// wrongValue is a value that cannot be meant for a type.
+// wrongValue returns a value that is wrong for a type.
 func wrongValue(keyType string) any {
 	switch keyType {
 	case "bool":
@@ -205,7 +205,7 @@ func (t *trial) missingKeys() {
 			continue
 		}
 		for _, at := range locate(config, key.GetPath()) {
-			// A block that is not there need not have its keys.
+			// The keys of an absent block are not required.
 			if parent := at[:len(at)-1]; len(parent) == 0 || parent.get(config) != nil {
 				list = append(list, probe{what: fmt.Sprintf("the required key %s missing", at), at: at, config: at.without(config)})
 			}

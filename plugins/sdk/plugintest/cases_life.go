@@ -45,7 +45,7 @@ func lifeCases() []check {
 	return cases
 }
 
-// lastCases are for every kind, and run after all others.
+// lastCases returns cases for every kind, which run after all others.
 func lastCases() []check {
 	return append(append(configCases(), lifeCases()...), check{
 		group: groupLife, name: "shows no secret", needs: needsDescribe, run: (*trial).noSecrets, rule: rule{
@@ -53,7 +53,7 @@ func lastCases() []check {
 			proto: "auth.proto, AuthenticateResponse.detail; plugin.proto, ConfigProblem.message", section: "secrets"}})
 }
 
-// kindCall makes a call of the plugin's kind that changes nothing. It may be called in any goroutine.
+// kindCall makes a read-only call of the plugin's kind. It may be called in any goroutine.
 func (t *trial) kindCall(ctx context.Context, r *running) error {
 	if t.suite.describe.GetKind() == pluginv1.Kind_KIND_META {
 		_, err := r.meta.Get(ctx, &pluginv1.GetRequest{Namespace: t.namespace("life"), Key: "k"})
@@ -75,7 +75,7 @@ func (t *trial) callsBeforeActivate() {
 		t.skip("%v", err)
 	}
 	if r.proc != nil {
-		r.kill() // whether a life that began in the wrong order goes on is the plugin's own business
+		r.kill() // after calls in the wrong order the plugin need not keep working
 		r = t.start(t.site())
 	}
 	if problems := t.configure(r, config); len(problems) > 0 {
@@ -93,7 +93,7 @@ func (t *trial) callsBeforeActivate() {
 	t.must(t.kindCall(t.ctx, r))
 }
 
-// alive ends the case where the process is gone.
+// alive fails the case if the process is gone.
 func (t *trial) alive(r *running) {
 	if r.proc != nil && r.proc.await(20*time.Millisecond) {
 		t.failf("the process ended: %s", r.proc.how())
@@ -140,7 +140,7 @@ func (t *trial) deactivateUnderCalls() {
 	}()
 	<-begun
 	t.deactivate(r)
-	// After Deactivate calls are refused, which ends the callers; one that hangs is a fault.
+	// After Deactivate calls are refused, which ends the callers; a call that hangs is a fault.
 	select {
 	case err := <-calls:
 		if status.Code(err) == codes.DeadlineExceeded {

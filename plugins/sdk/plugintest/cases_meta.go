@@ -19,7 +19,7 @@ const (
 	// batchOperations and batchBytes are the largest batch that the gateway sends.
 	batchOperations = 101
 	batchBytes      = 1 << 20
-	// longestKey is the longest key of the gateway's: a topic.
+	// longestKey is the longest key that the gateway uses: a topic.
 	longestKey = 8 << 10
 )
 
@@ -94,7 +94,7 @@ func metaCases() []check {
 			proto: "meta.proto, Meta.Put", section: "meta"}},
 	}
 	cases = append(cases, watchCases()...)
-	// The last one: it leaves a backend with little room.
+	// This case is the last, because it leaves the backend with little room.
 	cases = append(
 		cases,
 		check{name: "refuses what is over its limits of keys and bytes", run: (*trial).totalLimits, limit: longLimit, rule: rule{
@@ -172,10 +172,10 @@ func (t *trial) revisionsGrow() {
 	}
 }
 
-// mostValue is the largest value that cases put, where Describe allows it: a retained message of the largest packet.
+// mostValue is the largest value that cases put, if Describe allows it: a retained message of the largest packet.
 const mostValue = 1<<20 + 1<<16
 
-// roomFor is n, or what Describe allows of it.
+// roomFor returns n, or the value limit in Describe if that is less.
 func (t *trial) roomFor(n int) int {
 	if limit := t.traits().GetMaxValueBytes(); limit > 0 && uint64(n) > limit {
 		return int(limit)
@@ -210,7 +210,7 @@ func (t *trial) anyValue() {
 	}
 }
 
-// unusualKeys differ in a byte, in case, in what a pattern or a path could take for the same.
+// unusualKeys returns keys that differ in one byte, in case, or in a way that patterns or paths could treat as equal.
 func unusualKeys() []string {
 	return []string{
 		"",
@@ -395,7 +395,7 @@ func (t *trial) malformedMeta() {
 	}
 	t.holds(r, ns, "a", "1", 0)
 	t.absent(r, ns, "b", "though its batch was malformed")
-	// Whatever these are answered with, the plugin goes on.
+	// Any answer to these is fine, as long as the plugin keeps working.
 	_, _ = r.meta.Get(t.ctx, &pluginv1.GetRequest{})
 	_, _ = r.meta.Put(t.ctx, &pluginv1.PutRequest{})
 	_, _ = r.meta.Delete(t.ctx, &pluginv1.DeleteRequest{})

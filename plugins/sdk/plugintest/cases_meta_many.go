@@ -117,7 +117,7 @@ func (t *trial) expiry() {
 	t.holds(r, ns, "a", "again", again)
 }
 
-// sleep waits, or ends the case when its time is over.
+// sleep waits for d, or ends the case when the time of the case is over.
 func (t *trial) sleep(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -161,7 +161,7 @@ func (t *trial) writesAtOnce() {
 	}
 }
 
-// nodes are lives that write to the same data: two where the plugin declares that it is shared.
+// nodes returns plugin instances that write to the same data: two if the plugin declares that it is shared.
 func (t *trial) nodes() []*running {
 	lives := []*running{t.plugin()}
 	if t.traits().GetShared() && !t.suite.describe.GetExclusive() {
@@ -200,7 +200,7 @@ func (t *trial) compareAndSet() {
 	}
 }
 
-// increment adds one to a counter, as often as it takes. It may be called in any goroutine.
+// increment adds one to a counter, retrying on conflicts. It may be called in any goroutine.
 func (t *trial) increment(r *running, ns, key string) error {
 	for {
 		have, err := r.meta.Get(t.ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})

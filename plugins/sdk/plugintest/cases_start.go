@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// groupStart are the cases that all others build on; they always run.
+// groupStart is the group of the cases that all others build on; they always run.
 const groupStart = "start"
 
 func startCases() []check {
@@ -71,7 +71,7 @@ func (t *trial) process() {
 }
 
 func (t *trial) handshakeLine() {
-	t.shook = true // what stands in the way of the following cases is said by this one
+	t.shook = true // this case reports what prevents the following ones
 	t.process()
 	t.shook = false
 	at := t.site()
@@ -96,7 +96,7 @@ func (t *trial) handshakeLine() {
 	t.failAt(asked, came, "%v", err)
 }
 
-// pluginName is what can be the name of a file in plugins.dir.
+// pluginName matches valid names of files in plugins.dir.
 var pluginName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // keyTypes are the types of configuration keys.

@@ -58,7 +58,7 @@ func watchCases() []check {
 	}
 }
 
-// watched skips the case where there is no watch.
+// watched skips the case if the plugin has no watch.
 func (t *trial) watched() {
 	if !t.traits().GetWatch() {
 		t.skip("Describe does not declare watch")
@@ -91,7 +91,7 @@ func (t *trial) watchDeclared() {
 	}
 }
 
-// step is one change that a watch must tell of.
+// step is one change that a watch must report.
 type step struct {
 	remove     bool
 	key, value string
@@ -118,7 +118,7 @@ func (s step) String() string {
 	return fmt.Sprintf("[put %s = %s at %d]", quote(s.key), value, s.revision)
 }
 
-// story changes a namespace in every way, and answers what a watch must tell of it.
+// story changes a namespace in every way, and returns what a watch must report.
 func (t *trial) story(r *running, ns string) []step {
 	var steps []step
 	put := func(key, value string) {
@@ -132,7 +132,7 @@ func (t *trial) story(r *running, ns string) []step {
 	put("a", "2")
 	put("empty", "")
 	remove("b")
-	t.remove(r, ns, "never") // changes nothing, so there is nothing to tell
+	t.remove(r, ns, "never") // changes nothing, so there is nothing to report
 	put("b", "2")
 	if _, err := r.meta.Put(
 		t.ctx,
@@ -150,7 +150,7 @@ func (t *trial) story(r *running, ns string) []step {
 	return steps
 }
 
-// tells waits for a story.
+// tells waits until a watch has reported a story.
 func (t *trial) tells(f *follower, steps []step) {
 	t.await(f, metaLimit, fmt.Sprintf("the last of %d changes", len(steps)), func(events []*pluginv1.Event) bool {
 		for i, e := range events {
@@ -182,7 +182,7 @@ func (t *trial) watchCatchesUp() {
 	_, revision := t.list(r, ns, "", 0)
 	steps := t.story(r, ns)
 	t.tells(t.follow(r, ns, "", revision), steps)
-	// From the middle of it, only the rest.
+	// A watch from the middle reports only the rest.
 	middle := len(steps) / 2
 	t.tells(t.follow(r, ns, "", steps[middle].revision), steps[middle+1:])
 	_, revision = t.list(r, ns, "", 0)
@@ -236,7 +236,7 @@ func (t *trial) watchWhileWriting() {
 	}
 }
 
-// replay applies events to a listing, as the gateway does: what has a later revision counts. Values carry the revision.
+// replay applies events to a listing as the gateway does: the later revision wins. Values carry the revision.
 func replay(entries []*pluginv1.Entry, events []*pluginv1.Event) []*pluginv1.Entry {
 	state := map[string]*pluginv1.Entry{}
 	for _, e := range entries {
@@ -391,7 +391,7 @@ func (t *trial) oldRevision() {
 	r = t.restart(true)
 	look("after a kill", len(steps), steps)
 
-	// Many changes, as many as there is time for, which a backend with a bounded history forgets.
+	// As many changes as time allows, so that a backend with a bounded history forgets the first ones.
 	ops := make([]*pluginv1.Operation, batchOperations-1)
 	for i := range ops {
 		ops[i] = putOp(ns, fmt.Sprintf("many/%d", i), []byte("m"))

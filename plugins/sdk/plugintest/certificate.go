@@ -17,8 +17,7 @@ import (
 // serverName is the name in the certificates of both sides.
 const serverName = "localhost"
 
-// certificate makes the kit's side of AutoMTLS, once for each process: text is what the plugin is given in
-// PLUGIN_CLIENT_CERT.
+// certificate creates the kit's certificate for AutoMTLS, once for each process; text is passed to the plugin in PLUGIN_CLIENT_CERT.
 func certificate() (own tls.Certificate, text string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -42,7 +41,7 @@ func certificate() (own tls.Certificate, text string, err error) {
 	return own, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
 }
 
-// trust is the TLS configuration for a plugin whose handshake line has a certificate.
+// trust returns the TLS configuration for a plugin whose handshake line has a certificate.
 func trust(own tls.Certificate, field string) (*tls.Config, error) {
 	der, err := base64.RawStdEncoding.DecodeString(field)
 	if err != nil {

@@ -18,7 +18,7 @@ func ExampleRunAuth() {
 	plugintest.RunAuth(t, plugintest.Build(t, "."), profile)
 }
 
-// A profile has the plugin's configuration, and for auth plugins requests that it allows and denies. Further arguments change keys.
+// A profile has the plugin's configuration, and for auth plugins requests that it allows and denies. Further arguments override keys.
 func ExampleParseProfile() {
 	profile, err := plugintest.ParseProfile([]byte("config: {namesrv: [first:9876]}"), "config.namesrv=[second:9876]")
 	fmt.Println(profile.Config["namesrv"], err)
@@ -29,7 +29,7 @@ func ExampleParseProfile() {
 	// true
 }
 
-// Run does not need package testing. Each result has what was asked, what was answered, and the rule that the answer breaks.
+// Run does not need package testing. Each result has the request, the answer, and the rule that the answer breaks.
 func ExampleRun() {
 	report, err := plugintest.Run(context.Background(), plugintest.Executable("./no-such-plugin"), plugintest.Profile{}, plugintest.Options{})
 	fmt.Println(report == nil, err != nil)

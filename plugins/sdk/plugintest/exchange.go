@@ -18,7 +18,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Deadlines of the gateway. From the start of a process to the first answer of Health it has startLimit for everything.
+// Deadlines of the gateway. startLimit covers everything from the start of a process to the first answer of Health.
 const (
 	startLimit      = 9 * time.Second
 	healthLimit     = 2 * time.Second
@@ -27,7 +27,7 @@ const (
 	metaLimit       = 10 * time.Second
 )
 
-// limitOf is the gateway's deadline for a call with one answer.
+// limitOf returns the gateway's deadline for a unary call.
 func limitOf(method string) time.Duration {
 	switch {
 	case strings.HasPrefix(method, "/"+pluginv1.Auth_ServiceDesc.ServiceName+"/"):
@@ -42,25 +42,25 @@ func limitOf(method string) time.Duration {
 	return startLimit
 }
 
-// watcher sees every message between the kit and one process, for reports and for what must hold of every answer.
+// watcher sees every message between the kit and one process, for reports and for checks that apply to every answer.
 type watcher struct {
-	// texts receives every text that is meant for people: details, problems, reasons, error messages.
+	// texts receives every human-readable text: details, problems, reasons, error messages.
 	texts func(where, text string)
 
 	mu          sync.Mutex
 	asked, came string
-	// broken is what no answer may be: too large for the gateway.
+	// broken is set by an answer that is too large for the gateway.
 	broken string
 }
 
-// last is the newest question and answer.
+// last returns the newest request and answer.
 func (w *watcher) last() (asked, came string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.asked, w.came
 }
 
-// unary bounds each call as the gateway does, and takes note of it.
+// unary bounds each call as the gateway does, and records it.
 func (w *watcher) unary(
 	ctx context.Context,
 	method string,
@@ -81,7 +81,7 @@ func (w *watcher) unary(
 	return err
 }
 
-// stream takes note of a stream's messages.
+// stream records the messages of a stream.
 func (w *watcher) stream(
 	ctx context.Context,
 	desc *grpc.StreamDesc,
@@ -133,7 +133,7 @@ func (w *watcher) note(method string, req, reply any, err error) {
 	}
 }
 
-// tooLarge says whether gRPC itself refused an answer for its size: here, or before the plugin sent it.
+// tooLarge reports whether gRPC itself refused an answer for its size, here or before the plugin sent it.
 func tooLarge(err error) bool {
 	s := status.Convert(err)
 	return s.Code() == codes.ResourceExhausted && slices.ContainsFunc([]string{
@@ -142,7 +142,7 @@ func tooLarge(err error) bool {
 	}, func(prefix string) bool { return strings.HasPrefix(s.Message(), prefix) })
 }
 
-// tell passes on what in a message is meant for people.
+// tell passes the human-readable texts of a message to texts.
 func tell(texts func(where, text string), where string, reply any) {
 	switch r := reply.(type) {
 	case *pluginv1.AuthenticateResponse:
@@ -184,7 +184,7 @@ func errText(err error) string {
 	return "gRPC error " + s.Code().String() + ": " + quote(s.Message())
 }
 
-// render writes a message for a report: short, and without passwords and configurations.
+// render formats a message for a report: short, and without passwords and configurations.
 func render(m any) string {
 	p, ok := m.(proto.Message)
 	if !ok {

@@ -12,7 +12,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// follower reads a watch and checks what must hold of every one. Its goroutine ends with the case.
+// follower reads a watch and checks the rules that apply to every watch. Its goroutine ends with the case.
 type follower struct {
 	asked  string
 	cancel context.CancelFunc
@@ -22,7 +22,7 @@ type follower struct {
 	revision  int64 // all changes up to here have been streamed
 	compacted bool
 	ended     bool
-	err       error // of a stream that ended; nil for an orderly end
+	err       error // of a stream that ended; nil for a clean end
 	wrong     string
 	changed   chan struct{} // closed and replaced at each change
 }
@@ -50,7 +50,7 @@ func (t *trial) follow(r *running, ns, prefix string, after int64) *follower {
 	return f
 }
 
-// take adds a message of the stream; false after the last one.
+// take adds a message of the stream; it returns false after the last one.
 func (f *follower) take(req *pluginv1.WatchRequest, resp *pluginv1.WatchResponse, err error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,14 +106,14 @@ func (f *follower) fault(format string, args ...any) {
 	}
 }
 
-// await waits until the events are as they should be, as long as something comes within the limit. Compaction is a fault here.
+// await waits until done accepts the events, as long as a message arrives within each limit. Compaction is a fault here.
 func (t *trial) await(f *follower, limit time.Duration, what string, done func([]*pluginv1.Event) bool) {
 	if t.awaitOrCompacted(f, limit, what, done) {
 		t.failAt(f.asked, "compacted: true", "it says that a few changes of a moment ago are no longer known")
 	}
 }
 
-// awaitOrCompacted is await for a watch that may say compacted, and answers whether it did.
+// awaitOrCompacted is await for a watch that may report compaction, and returns whether it did.
 func (t *trial) awaitOrCompacted(f *follower, limit time.Duration, what string, done func([]*pluginv1.Event) bool) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -159,7 +159,7 @@ func endText(err error) string {
 	return errText(err)
 }
 
-// eventsText writes the last events for a report.
+// eventsText formats the last events for a report.
 func eventsText(events []*pluginv1.Event) string {
 	const most = 6
 	var parts []string

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A plugin of an earlier release keeps today's contract, too: what the kit asks is no more than was promised then.
+// A plugin of an earlier release also passes today's kit, which requires no more than was promised then.
 func TestAFrozenPluginKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -13,10 +13,10 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// traits of the meta plugin.
+// traits returns the traits of the meta plugin.
 func (t *trial) traits() *pluginv1.MetaTraits { return t.suite.describe.GetMeta() }
 
-// namespace is one of this run's own; it is emptied when the run ends.
+// namespace returns a namespace of this run; it is emptied when the run ends.
 func (s *suite) namespace(name string) string {
 	ns := "plugintest-" + s.id + "-" + name
 	s.mu.Lock()
@@ -27,7 +27,7 @@ func (s *suite) namespace(name string) string {
 	return ns
 }
 
-// tidy removes what the cases wrote, as far as that can be done: a backend that several share keeps it otherwise.
+// tidy removes what the cases wrote, on a best-effort basis; otherwise it would stay in a shared backend.
 func (s *suite) tidy() {
 	r := s.main
 	if r == nil || r.dead() || s.describe.GetKind() != pluginv1.Kind_KIND_META {
@@ -60,12 +60,12 @@ func removeOp(ns, key string) *pluginv1.Operation {
 	return &pluginv1.Operation{Kind: &pluginv1.Operation_Delete{Delete: &pluginv1.DeleteRequest{Namespace: ns, Key: key}}}
 }
 
-// put writes an entry that nothing stands in the way of, and answers its revision.
+// put writes an entry, which must succeed, and returns its revision.
 func (t *trial) put(r *running, ns, key string, value []byte) int64 {
 	return t.putWith(r, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: value})
 }
 
-// putWith is put with a request of any form that must succeed.
+// putWith is put with any request that must succeed.
 func (t *trial) putWith(r *running, req *pluginv1.PutRequest) int64 {
 	t.touched = r
 	resp, err := r.meta.Put(t.ctx, req)
@@ -90,7 +90,7 @@ func (t *trial) remove(r *running, ns, key string) int64 {
 	return resp.GetRevision()
 }
 
-// batch carries operations out that nothing stands in the way of.
+// batch executes operations, which must succeed.
 func (t *trial) batch(r *running, ops ...*pluginv1.Operation) int64 {
 	t.touched = r
 	resp, err := r.meta.Batch(t.ctx, &pluginv1.BatchRequest{Operations: ops})
@@ -104,7 +104,7 @@ func (t *trial) batch(r *running, ops ...*pluginv1.Operation) int64 {
 	return resp.GetRevision()
 }
 
-// get reads an entry; nil where it is absent.
+// get reads an entry; it returns nil if the entry is absent.
 func (t *trial) get(r *running, ns, key string) *pluginv1.Entry {
 	t.touched = r
 	resp, err := r.meta.Get(t.ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
@@ -122,7 +122,7 @@ func (t *trial) get(r *running, ns, key string) *pluginv1.Entry {
 	return e
 }
 
-// holds checks that a key has a value, and, where revision is not 0, that revision.
+// holds checks that a key has a value and, if revision is not 0, that revision.
 func (t *trial) holds(r *running, ns, key, value string, revision int64) {
 	switch e := t.get(r, ns, key); {
 	case e == nil:
@@ -141,7 +141,7 @@ func (t *trial) absent(r *running, ns, key, why string) {
 	}
 }
 
-// list reads a namespace and checks what must hold of every listing.
+// list reads a namespace and checks the rules that apply to every listing.
 func (t *trial) list(r *running, ns, prefix string, pageSize uint32) (entries []*pluginv1.Entry, revision int64) {
 	t.touched = r
 	entries, revision, err := listing(t.ctx, r, &pluginv1.ListRequest{Namespace: ns, Prefix: prefix, PageSize: pageSize})
@@ -153,7 +153,7 @@ func (t *trial) list(r *running, ns, prefix string, pageSize uint32) (entries []
 	return entries, revision
 }
 
-// wrongListing is what no listing may be.
+// wrongListing is the error of a listing that breaks a rule.
 type wrongListing struct {
 	text string
 	late bool
@@ -224,7 +224,7 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 	}
 }
 
-// same says how a listing differs from the entries that must be there; "" for not at all.
+// same says how a listing differs from the wanted entries; "" if it does not.
 func same(entries []*pluginv1.Entry, want map[string]string) string {
 	have := make(map[string]string, len(entries))
 	for _, e := range entries {

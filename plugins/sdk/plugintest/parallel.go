@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// parallel calls f for 0 to n-1, width at a time, and answers the first error; after one no more are begun.
+// parallel calls f for 0 to n-1, width at a time, and returns the first error. After an error it starts no more calls.
 func parallel(n, width int, f func(i int) error) error {
 	var (
 		group sync.WaitGroup

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// place is one place in a configuration: names of blocks, and indexes of lists.
+// place is a path in a configuration: names of blocks, and indexes of lists.
 type place []any
 
-// String writes the place as a plugin's problems name it: "users[0].secret_key".
+// String formats the place as a plugin's problems name it: "users[0].secret_key".
 func (p place) String() string {
 	var b strings.Builder
 	for _, step := range p {
@@ -28,7 +28,7 @@ func (p place) String() string {
 	return b.String()
 }
 
-// get is what is there, or nil.
+// get returns the value at the place, or nil.
 func (p place) get(config map[string]any) any {
 	var v any = config
 	for _, step := range p {
@@ -47,7 +47,7 @@ func (p place) get(config map[string]any) any {
 	return v
 }
 
-// with is a copy of the configuration with v at the place; blocks on the way are made. remove takes the key out instead.
+// with returns a copy of the configuration with v at the place; it creates missing blocks. remove removes the key instead.
 func (p place) with(config map[string]any, v any) map[string]any { return p.edit(config, v, false) }
 
 func (p place) without(config map[string]any) map[string]any { return p.edit(config, nil, true) }
@@ -97,9 +97,9 @@ func deepCopy(config map[string]any) map[string]any {
 	return out
 }
 
-// locate finds the places that a configuration key of Describe names, such as "users[].secret_key" or "limits.*.rate": in
-// the first element of each list and the first block of each map that the configuration has. Where a list or map on the way
-// is not there, there is none; a block may be missing.
+// locate finds the places that a configuration key of Describe names, such as "users[].secret_key" or "limits.*.rate": in the first element
+// of each list and the first block of each map that the configuration has. If a list or map on the way is missing, the result is empty; a
+// block may be missing.
 func locate(config map[string]any, path string) []place {
 	at := place{}
 	for step := range strings.SplitSeq(path, ".") {
@@ -127,8 +127,8 @@ func locate(config map[string]any, path string) []place {
 	return []place{at}
 }
 
-// blocks are the places in a configuration whose keys Describe lists one by one: the whole, nested blocks, and the elements
-// of lists and maps of blocks.
+// blocks returns the places in a configuration whose keys Describe lists individually: the whole, nested blocks, and the elements of lists
+// and maps of blocks.
 func blocks(config map[string]any, paths []string) []place {
 	seen := map[string]bool{}
 	var out []place

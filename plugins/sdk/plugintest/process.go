@@ -21,7 +21,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// What a gateway allows a plugin, and the kit therefore too.
+// Limits that a gateway sets for a plugin, and so does the kit.
 const (
 	// defaultStart is the time until the handshake line: the default of plugins.start_timeout.
 	defaultStart = time.Minute
@@ -29,7 +29,7 @@ const (
 	exitLimit = 3 * time.Second
 	// maxHandshake bounds the handshake line.
 	maxHandshake = 16 << 10
-	// maxTail is how many lines are told of a process that ended.
+	// maxTail is how many of the last lines of a process are reported when it ends.
 	maxTail = 20
 )
 
@@ -42,27 +42,27 @@ type process struct {
 	socketDir string
 	own       tls.Certificate
 
-	// line carries what it printed first, once; it is closed at the end of standard output.
+	// line carries the first line that the process printed; it is closed at the end of standard output.
 	line chan string
-	// exited is closed when the process has ended and been waited for; err then says how.
+	// exited is closed when the process has ended and was waited for; err is then its result.
 	exited chan struct{}
 	err    error
 }
 
-// launch is how a process is started.
+// launch holds the options for starting a process.
 type launch struct {
 	path string
-	// dir is a directory for its socket, short enough for a path of one.
+	// dir is a directory for its socket; its path is short enough for a socket path.
 	dir string
-	// versions are the contract versions that are offered.
+	// versions are the offered contract versions.
 	versions []int
-	// inherit passes the environment of this process on, which a gateway never does.
+	// inherit passes the environment of this process to the plugin, which a gateway never does.
 	inherit bool
-	// seen is told every line that it prints, but the handshake.
+	// seen is called with every line that the process prints, except the handshake.
 	seen func(line string)
 }
 
-// environment is all that a gateway gives a plugin beside what the handshake needs.
+// environment returns the variables that a gateway sets for a plugin, besides those of the handshake.
 func environment() []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -71,7 +71,7 @@ func environment() []string {
 	}
 }
 
-// start starts the process. An error is about this machine or the file, not about what the process does.
+// start starts the process. An error concerns this machine or the file, not the behaviour of the process.
 func (l launch) start() (*process, error) {
 	own, clientCert, err := certificate()
 	if err != nil {
@@ -86,7 +86,7 @@ func (l launch) start() (*process, error) {
 		line: make(chan string, 1), exited: make(chan struct{}),
 	}
 	p.cmd = &exec.Cmd{Path: l.path, Args: []string{l.path}, Dir: filepath.Dir(l.path)}
-	// A process group of its own: Ctrl-C is the kit's to handle, and what the plugin leaves behind can be found.
+	// A process group of its own: the kit handles Ctrl-C, and can find processes that the plugin leaves behind.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if l.inherit {
 		p.cmd.Env = os.Environ()
@@ -136,7 +136,7 @@ func (l launch) start() (*process, error) {
 		go func() { readers.Wait(); close(drained) }()
 		select {
 		case <-drained:
-		case <-time.After(500 * time.Millisecond): // something that it left behind holds the pipes
+		case <-time.After(500 * time.Millisecond): // a process that the plugin left behind holds the pipes open
 		}
 		_ = pipes[1][1].Close()
 		_ = pipes[2][1].Close()
@@ -157,7 +157,7 @@ func (p *process) readStdout(r io.Reader) {
 	p.out.read(buffered)
 }
 
-// gone says whether the process has ended.
+// gone reports whether the process has ended.
 func (p *process) gone() bool {
 	select {
 	case <-p.exited:
@@ -167,7 +167,7 @@ func (p *process) gone() bool {
 	}
 }
 
-// how says how an ended process ended.
+// how describes how the process ended.
 func (p *process) how() string {
 	text := "exit status 0"
 	if p.err != nil {
@@ -179,7 +179,7 @@ func (p *process) how() string {
 	return text
 }
 
-// howEarly is how for a process that ended during its start, when what it printed may be all that tells why.
+// howEarly is how for a process that ended during its start, when its output may be the only explanation.
 func (p *process) howEarly() string {
 	lines := p.out.tail()
 	if len(lines) < 2 {
@@ -204,7 +204,7 @@ func (p *process) await(limit time.Duration) bool {
 	}
 }
 
-// kill ends the process, and what it started, at once.
+// kill kills the process and the processes that it started.
 func (p *process) kill() {
 	_ = p.stdin.Close()
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
@@ -212,19 +212,19 @@ func (p *process) kill() {
 	_ = os.RemoveAll(p.socketDir)
 }
 
-// leftBehind says whether processes of its group are still there after its end.
+// leftBehind reports whether processes of its group are still running after it has ended.
 func (p *process) leftBehind() bool { return syscall.Kill(-p.cmd.Process.Pid, 0) == nil }
 
-// shaken is a handshake line, read.
+// shaken is a parsed handshake line.
 type shaken struct {
 	line    string
 	version int
 	network string
 	address string
-	tls     *tls.Config // nil where the plugin does without
+	tls     *tls.Config // nil if the plugin uses no TLS
 }
 
-// shake waits for the handshake line, for as long as limit. The error is a sentence about the plugin.
+// shake waits up to limit for the handshake line. The error is a sentence about the plugin.
 func (p *process) shake(ctx context.Context, versions []int, limit time.Duration) (shaken, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -288,7 +288,7 @@ func list(versions []int) string {
 	return strings.Join(text, ", ")
 }
 
-// quote is a text for a report: on one line and not too long.
+// quote formats a text for a report: on one line and not too long.
 func quote(s string) string {
 	const most = 160
 	if len(s) > most {
@@ -297,15 +297,15 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// tail keeps the last line of a process's output.
+// tail keeps the last lines of a process's output.
 type tail struct {
 	seen func(string)
 
 	mu   sync.Mutex
 	text string
-	// panicking is set from the first line of a Go panic on; what follows is its stack.
+	// panicking is set at the first line of a Go panic; the following lines are its stack.
 	panicking bool
-	// lines are the newest; from a panic on the first.
+	// lines are the newest lines; after a panic, the first lines from the panic on.
 	lines []string
 }
 

@@ -16,10 +16,10 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// ProfileName is the file that is looked for beside an executable.
+// ProfileName is the name of the profile beside an executable.
 const ProfileName = "plugintest.yaml"
 
-// Profile is what a plugin is tested with. Its YAML form has the keys of the tags below; unknown ones are errors.
+// Profile is the input of a test of a plugin. Its YAML form has the keys of the tags below; unknown keys are errors.
 type Profile struct {
 	// Config is the plugin's block of the gateway's configuration. In its texts ${DIR} stands for the profile's directory and
 	// ${TMP} for a temporary directory that lives as long as the data directory; $${ is a plain ${.
@@ -36,7 +36,7 @@ type Profile struct {
 // Request is a sample: a CONNECT, or, with Publish or Subscribe, an action of a client whose CONNECT must be admitted first.
 type Request struct {
 	ClientID string `config:"client_id"`
-	// Username and Password are nil where the CONNECT has none.
+	// Username and Password are nil if the CONNECT has none.
 	Username      *string `config:"username"`
 	Password      *string `config:"password"`
 	MQTTVersion   uint32  `config:"mqtt_version" default:"4"`
@@ -49,9 +49,8 @@ type Request struct {
 	Retain    bool    `config:"retain"`
 }
 
-// LoadProfile reads a profile. Each set is KEY=VALUE, with a dotted key below config (the keys in between are made) and a
-// value in YAML, as in "config.endpoints=[127.0.0.1:2379]"; it replaces what the file has. The error names the file and
-// every key that is wrong.
+// LoadProfile reads a profile. Each set is KEY=VALUE, with a dotted key below config (missing parents are created) and a value in YAML, as
+// in "config.endpoints=[127.0.0.1:2379]"; it overrides the file. The error names the file and every wrong key.
 func LoadProfile(path string, sets ...string) (Profile, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -105,7 +104,7 @@ func ParseProfile(text []byte, sets ...string) (Profile, error) {
 	return p, nil
 }
 
-// apply puts one KEY=VALUE into a profile.
+// apply applies one KEY=VALUE to a profile.
 func apply(doc map[string]any, set string) error {
 	key, text, ok := strings.Cut(set, "=")
 	path := strings.Split(key, ".")
@@ -131,7 +130,7 @@ func apply(doc map[string]any, set string) error {
 	return nil
 }
 
-// check finds what the types cannot say.
+// check checks the rules that the types cannot express.
 func (p *Profile) check() (problems []sdk.Problem) {
 	for _, list := range []struct {
 		key      string
@@ -159,10 +158,10 @@ func (p *Profile) check() (problems []sdk.Problem) {
 	return problems
 }
 
-// places are what a configuration's placeholders stand for.
+// places are the values of a configuration's placeholders.
 type places struct{ dir, tmp string }
 
-// block is the configuration as Configure takes it.
+// block returns the configuration in the form that Configure takes.
 func (p *Profile) block(at places) (map[string]any, error) {
 	v, err := p.expand(p.Config, "config", at)
 	if err != nil {
@@ -174,7 +173,7 @@ func (p *Profile) block(at places) (map[string]any, error) {
 	return map[string]any{}, nil
 }
 
-// expand copies a value and fills in the placeholders of its texts.
+// expand copies a value and replaces the placeholders in its texts.
 func (p *Profile) expand(v any, key string, at places) (any, error) {
 	switch v := v.(type) {
 	case string:

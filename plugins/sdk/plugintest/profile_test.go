@@ -41,7 +41,7 @@ deny:
 	require.Equal(t, "x/d2", again["file"], "the profile itself keeps its placeholders")
 }
 
-// texts writes the values of a list as texts, whatever number type they have.
+// texts formats the values of a list as texts, whatever number type they have.
 func texts(v any) []any {
 	var out []any
 	for _, item := range v.([]any) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Outcome of a case.
+// Outcome is the outcome of a case.
 type Outcome string
 
 // Outcomes.
@@ -17,43 +17,42 @@ const (
 	NotApplicable Outcome = "not applicable"
 )
 
-// Result is how one case went.
+// Result is the result of one case.
 type Result struct {
 	Group   string  `json:"group"`
 	Name    string  `json:"name"`
 	Outcome Outcome `json:"outcome"`
-	// Problem is what is wrong, one sentence; or why the case does not apply.
+	// Problem is one sentence: what is wrong, or why the case does not apply.
 	Problem string `json:"problem,omitempty"`
-	// Asked and Came are the exchange that a failure is about.
+	// Asked and Came are the request and the answer that a failure concerns.
 	Asked string `json:"asked,omitempty"`
 	Came  string `json:"came,omitempty"`
-	// Rule is what a plugin must do; Proto is where the contract says so, in plugins/proto, and Section an anchor of
-	// docs/plugins.md.
+	// Rule is what a plugin must do; Proto is the place in plugins/proto that says so; Section is an anchor of docs/plugins.md.
 	Rule    string `json:"rule"`
 	Proto   string `json:"proto"`
 	Section string `json:"section"`
 	Millis  int64  `json:"milliseconds"`
 }
 
-// Report is how a plugin did.
+// Report is the result of a run on one plugin.
 type Report struct {
 	// Path is the executable; empty for an implementation in Go.
 	Path string `json:"path,omitempty"`
-	// Name, Version, Kind and Contract are what the plugin says of itself; empty where it did not come to that.
+	// Name, Version, Kind and Contract are what the plugin says of itself; empty if it did not get that far.
 	Name     string `json:"name"`
 	Version  string `json:"version"`
 	Kind     string `json:"kind"`
 	Contract int    `json:"contract"`
-	// Started says whether it came to a handshake.
+	// Started reports whether the handshake succeeded.
 	Started bool `json:"started"`
-	// Secure says whether the connection has TLS.
+	// Secure reports whether the connection uses TLS.
 	Secure bool `json:"tls"`
-	// Notes are for the author, and no faults.
+	// Notes are remarks for the author, not faults.
 	Notes   []string `json:"notes,omitempty"`
 	Results []Result `json:"results"`
 }
 
-// Count is how many cases ended in a way.
+// Count returns the number of cases with an outcome.
 func (r *Report) Count(o Outcome) int {
 	n := 0
 	for _, res := range r.Results {
@@ -64,7 +63,7 @@ func (r *Report) Count(o Outcome) int {
 	return n
 }
 
-// Head is one line about the plugin.
+// Head returns one line about the plugin.
 func (r *Report) Head() string {
 	name := r.Path
 	if name == "" {
@@ -83,7 +82,7 @@ func (r *Report) Head() string {
 	return text
 }
 
-// Summary is one line about the cases.
+// Summary returns one line about the cases.
 func (r *Report) Summary() string {
 	var spent time.Duration
 	for _, res := range r.Results {
@@ -93,7 +92,7 @@ func (r *Report) Summary() string {
 		r.Count(Passed), r.Count(Failed), r.Count(NotApplicable), spent.Seconds())
 }
 
-// Explain writes a failure as indented lines: the request, the answer, and the rule that the answer breaks.
+// Explain formats a failure as indented lines: the request, the answer, and the rule that the answer breaks.
 func (res Result) Explain() string {
 	var b strings.Builder
 	line := func(label, text string) {
@@ -109,12 +108,12 @@ func (res Result) Explain() string {
 	return b.String()
 }
 
-// Where is where the rule is written.
+// Where returns where the rule is written.
 func (res Result) Where() string {
 	return "docs/plugins.md#" + res.Section + ", plugins/proto: " + res.Proto
 }
 
-// writer writes a report in words, case by case.
+// writer prints a report, case by case.
 type writer struct {
 	out   io.Writer // nil for none
 	group string
@@ -151,7 +150,7 @@ func (w *writer) notes(r *Report) {
 
 func (w *writer) end(r *Report) { w.line("\n" + r.Summary() + "\n") }
 
-// Line is the case in one line.
+// Line returns the case in one line.
 func (res Result) Line() string {
 	switch res.Outcome {
 	case Failed:
@@ -166,7 +165,7 @@ func (res Result) Line() string {
 	return text
 }
 
-// printable keeps what a plugin says from breaking the line or the terminal.
+// printable sanitises a plugin's text, so that it cannot break the line or the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {

@@ -12,14 +12,13 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Options of Run.
+// Options configure Run.
 type Options struct {
-	// Only are the cases to run, matched against GROUP/NAME; nil for all. The cases that bring the plugin up always run.
+	// Only selects the cases to run, matched against GROUP/NAME; nil for all. The cases that start the plugin always run.
 	Only *regexp.Regexp
-	// Progress takes the report in words while it comes about; nil for none.
+	// Progress receives the report as text while the cases run; nil for none.
 	Progress io.Writer
-	// StartTimeout is how long a process may take until its handshake line; 0 is a minute, as plugins.start_timeout where nothing else
-	// is configured.
+	// StartTimeout is how long a process may take until its handshake line; 0 means a minute, the default of plugins.start_timeout.
 	StartTimeout time.Duration
 }
 
@@ -62,7 +61,7 @@ func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *
 	return report, errors.Join(ctx.Err(), words.err)
 }
 
-// introduce puts into the report what the plugin says of itself.
+// introduce adds what the plugin says of itself to the report.
 func (s *suite) introduce(report *Report) {
 	d := s.describe
 	if d == nil {
@@ -91,7 +90,7 @@ func kindName(k pluginv1.Kind) string {
 	return "unknown"
 }
 
-// kindCases are the cases of the plugin's kind, then those that look back on everything.
+// kindCases returns the cases of the plugin's kind, then the cases that inspect the whole run.
 func (s *suite) kindCases() []check {
 	var cases []check
 	switch s.describe.GetKind() {
@@ -103,8 +102,8 @@ func (s *suite) kindCases() []check {
 	return append(cases, lastCases()...)
 }
 
-// id is how Options.Only and reports name a case.
+// id returns the name of a case in Options.Only and in reports.
 func (c check) id() string { return c.group + "/" + c.name }
 
-// basic says whether other cases build on this one.
+// basic reports whether other cases build on this one.
 func (c check) basic() bool { return c.group == groupStart }

@@ -7,7 +7,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// String says what is requested, without the password.
+// String describes the request, without the password.
 func (r Request) String() string {
 	who := fmt.Sprintf("client id %s", quote(r.ClientID))
 	if r.Username != nil {
@@ -61,7 +61,7 @@ func (r Request) action() *pluginv1.Action {
 	return nil
 }
 
-// connects are the requests' CONNECTs, each client once.
+// connects returns the CONNECTs of the requests, each client once.
 func connects(requests []Request) []Request {
 	seen := make(map[string]bool)
 	var out []Request
@@ -76,7 +76,7 @@ func connects(requests []Request) []Request {
 	return out
 }
 
-// actions are the requests that are more than a CONNECT.
+// actions returns the requests that are more than a CONNECT.
 func actions(requests []Request) []Request {
 	var out []Request
 	for _, r := range requests {
@@ -87,7 +87,7 @@ func actions(requests []Request) []Request {
 	return out
 }
 
-// authenticate asks about a CONNECT and checks what must hold of every answer.
+// authenticate asks about a CONNECT and checks the rules that apply to every answer.
 func (t *trial) authenticate(r *running, req *pluginv1.AuthenticateRequest) *pluginv1.AuthenticateResponse {
 	t.touched = r
 	resp, err := r.auth.Authenticate(t.ctx, req)
@@ -98,7 +98,7 @@ func (t *trial) authenticate(r *running, req *pluginv1.AuthenticateRequest) *plu
 	return resp
 }
 
-// wrongAnswer says what no answer to a CONNECT may be.
+// wrongAnswer says which rule for every answer to a CONNECT an answer breaks, or "".
 func wrongAnswer(resp *pluginv1.AuthenticateResponse) string {
 	if _, known := pluginv1.Reason_name[int32(resp.GetReason())]; !known {
 		return fmt.Sprintf("the reason %d is none of the contract's", resp.GetReason())
@@ -117,7 +117,7 @@ func wrongAnswer(resp *pluginv1.AuthenticateResponse) string {
 	return ""
 }
 
-// wrongDetail says what a detail may not be: it is one line of the gateway's log.
+// wrongDetail says why a detail is unfit for one line of the gateway's log, or "".
 func wrongDetail(detail string) string {
 	const most = 1024
 	switch {
@@ -129,7 +129,7 @@ func wrongDetail(detail string) string {
 	return ""
 }
 
-// clientOf is an admitted client as Authorize sees it.
+// clientOf returns an admitted client as Authorize sees it.
 func (t *trial) clientOf(conn *pluginv1.Connection, resp *pluginv1.AuthenticateResponse) *pluginv1.Client {
 	identity := resp.GetIdentity()
 	if identity == "" {
@@ -153,7 +153,7 @@ func (t *trial) admit(r *running, sample Request) *pluginv1.Client {
 	return t.clientOf(req.GetConnection(), resp)
 }
 
-// authorize asks about actions and checks what must hold of every answer.
+// authorize asks about actions and checks the rules that apply to every answer.
 func (t *trial) authorize(r *running, client *pluginv1.Client, actions ...*pluginv1.Action) []*pluginv1.Decision {
 	t.touched = r
 	resp, err := r.auth.Authorize(t.ctx, &pluginv1.AuthorizeRequest{Client: client, Actions: actions})
@@ -164,7 +164,7 @@ func (t *trial) authorize(r *running, client *pluginv1.Client, actions ...*plugi
 	return resp.GetDecisions()
 }
 
-// mostCached is how long a decision may be kept at the most: a revoked right must end some day.
+// mostCached is the longest time that a decision may be cached: a revoked right must end eventually.
 const mostCached = 24 * time.Hour
 
 func wrongDecisions(resp *pluginv1.AuthorizeResponse, actions int) string {

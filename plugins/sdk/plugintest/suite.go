@@ -16,11 +16,11 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// suite is one test of one plugin. Cases run one after the other and share its main life.
+// suite is one test of one plugin. Cases run one after the other and share its main instance.
 type suite struct {
 	target  Target
 	profile Profile
-	// run names this run in namespaces and client ids, so that two on one backend do not meet.
+	// id identifies this run in namespaces and client ids, so that two runs on one backend do not collide.
 	id string
 	// work is a temporary directory; sockets another, with a short path.
 	work, sockets string
@@ -28,19 +28,19 @@ type suite struct {
 	// startTimeout is how long a process may take until its handshake.
 	startTimeout time.Duration
 
-	describe *pluginv1.DescribeResponse // nil until Describe was answered well
-	// refused is why the profile's configuration is not taken, unready why the plugin could not be made active.
+	describe *pluginv1.DescribeResponse // nil until Describe succeeded
+	// refused is why the profile's configuration was refused; unready is why the plugin could not be activated.
 	shook, described, accepted, activated bool
 	refused, unready                      string
-	// late is how many cases in a row failed because an answer did not come in time.
+	// late is the number of consecutive cases that failed because an answer did not arrive in time.
 	late int
-	// want is the kind that the test is for; KIND_UNSPECIFIED for any.
+	// want is the expected kind; KIND_UNSPECIFIED for any.
 	want pluginv1.Kind
-	// main is the shared active life; nil where none is there.
+	// main is the shared active instance; nil if there is none.
 	main     *running
 	mainSite *site
 
-	// mu guards what the plugin's texts are looked through for.
+	// mu guards the fields below: what the plugin's texts are searched for.
 	mu         sync.Mutex
 	secrets    []string
 	leaks      []string
@@ -80,7 +80,7 @@ func noTemporary(err error) error {
 	return fmt.Errorf("%w; set TMPDIR to a directory that can be written in", err)
 }
 
-// close ends the main life and removes the files.
+// close ends the main instance and removes the files.
 func (s *suite) close() error {
 	if s.main != nil {
 		s.tidy()
@@ -90,7 +90,7 @@ func (s *suite) close() error {
 	return errors.Join(os.RemoveAll(s.work), os.RemoveAll(s.sockets))
 }
 
-// newSite makes the directories of a further node.
+// newSite creates the directories of another node.
 func (s *suite) newSite() (*site, error) {
 	s.sites++
 	at := &site{node: fmt.Sprintf("plugintest-%s-%d", s.id, s.sites)}
@@ -98,7 +98,7 @@ func (s *suite) newSite() (*site, error) {
 	return at, errors.Join(os.MkdirAll(at.data, 0o700), os.MkdirAll(at.tmp, 0o700))
 }
 
-// configDir is what relative paths of the configuration are relative to.
+// configDir returns the directory for relative paths in the configuration.
 func (s *suite) configDir(at *site) string {
 	if s.profile.Dir != "" {
 		return s.profile.Dir
@@ -106,12 +106,12 @@ func (s *suite) configDir(at *site) string {
 	return at.data
 }
 
-// config is the profile's configuration for a site.
+// config returns the profile's configuration for a site.
 func (s *suite) config(at *site) (map[string]any, error) {
 	return s.profile.block(places{dir: s.configDir(at), tmp: at.tmp})
 }
 
-// missing says what a case that needs a stage lacks; "" for nothing.
+// missing says why the plugin has not reached a stage; "" if it has.
 func (s *suite) missing(needs stage) string {
 	switch {
 	case needs >= needsHandshake && !s.shook:
@@ -126,7 +126,7 @@ func (s *suite) missing(needs stage) string {
 	return ""
 }
 
-// secret takes note of a text that must not appear in any of the plugin's. Short ones would be found by chance.
+// secret registers a text that must not appear in any of the plugin's texts. Short secrets are ignored, because they would match by chance.
 func (s *suite) secret(text string) {
 	const least = 6
 	s.mu.Lock()
@@ -136,7 +136,7 @@ func (s *suite) secret(text string) {
 	}
 }
 
-// texts looks through a text that the plugin wrote for people.
+// texts searches a human-readable text of the plugin for secrets.
 func (s *suite) texts(where, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *suite) texts(where, text string) {
 
 func (s *suite) printed(line string) { s.texts("a line of its output", line) }
 
-// start begins a life that ends with the case, up to Describe.
+// start starts a plugin instance, up to Describe; it ends with the case.
 func (t *trial) start(at *site) *running {
 	r, err := t.begin(t.ctx, at, handshake.Versions(), false)
 	if err != nil {
@@ -160,7 +160,7 @@ func (t *trial) start(at *site) *running {
 	return r
 }
 
-// site makes a further site.
+// site creates another site.
 func (t *trial) site() *site {
 	at, err := t.newSite()
 	if err != nil {
@@ -169,7 +169,7 @@ func (t *trial) site() *site {
 	return at
 }
 
-// describeOf asks what a life is.
+// describeOf calls Describe.
 func (t *trial) describeOf(r *running) *pluginv1.DescribeResponse {
 	t.touched = r
 	d, err := r.control.Describe(t.ctx, &pluginv1.DescribeRequest{})
@@ -177,7 +177,7 @@ func (t *trial) describeOf(r *running) *pluginv1.DescribeResponse {
 	return d
 }
 
-// configure hands a configuration over and answers the problems.
+// configure calls Configure and returns the problems.
 func (t *trial) configure(r *running, config map[string]any) []*pluginv1.ConfigProblem {
 	t.touched = r
 	problems, err := t.tryConfigure(r, config)
@@ -185,7 +185,7 @@ func (t *trial) configure(r *running, config map[string]any) []*pluginv1.ConfigP
 	return problems
 }
 
-// tryConfigure may be called in any goroutine.
+// tryConfigure is configure with an error; it may be called in any goroutine.
 func (t *trial) tryConfigure(r *running, config map[string]any) ([]*pluginv1.ConfigProblem, error) {
 	block, err := json.Marshal(config)
 	if err != nil {
@@ -201,14 +201,14 @@ func (t *trial) tryConfigure(r *running, config map[string]any) ([]*pluginv1.Con
 	return resp.GetProblems(), nil
 }
 
-// ready brings a life to the point where its kind can be called.
+// ready starts an instance and activates it.
 func (t *trial) ready(at *site) *running {
 	r := t.start(at)
 	t.activate(r)
 	return r
 }
 
-// activate configures a life with the profile's configuration, activates it, and waits until it is well.
+// activate configures an instance with the profile's configuration, activates it, and waits until it is healthy.
 func (t *trial) activate(r *running) {
 	if !r.configured {
 		config, err := t.config(r.site)
@@ -226,7 +226,7 @@ func (t *trial) activate(r *running) {
 	t.awaitWell(r)
 }
 
-// awaitWell waits until Health says ok; a backend may be a moment away.
+// awaitWell waits until Health reports ok; a backend may need a moment.
 func (t *trial) awaitWell(r *running) {
 	const patience = 15 * time.Second
 	ctx, cancel := context.WithTimeout(t.ctx, patience)
@@ -245,7 +245,7 @@ func (t *trial) awaitWell(r *running) {
 	}
 }
 
-// plugin is the shared process of most cases, restarted if it has died.
+// plugin returns the shared instance of most cases, restarted if it has died.
 func (t *trial) plugin() *running {
 	if t.main != nil && t.main.dead() {
 		t.main.kill()
@@ -260,7 +260,7 @@ func (t *trial) plugin() *running {
 	return t.main
 }
 
-// restart ends the main life, by force or in order, and begins another on the same site.
+// restart ends the main instance, killing it if kill is set, and starts another on the same site.
 func (t *trial) restart(kill bool) *running {
 	if r := t.main; r != nil {
 		t.main = nil

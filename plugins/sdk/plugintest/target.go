@@ -20,26 +20,26 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// Target is the plugin that is tested.
+// Target is the plugin under test.
 type Target struct {
 	path string
 	auth func() sdk.AuthPlugin
 	meta func() sdk.MetaPlugin
 }
 
-// Executable is a plugin as a program, in any language. It is started many times.
+// Executable returns the target for a plugin program in any language. The program is started many times.
 func Executable(path string) Target { return Target{path: path} }
 
-// AuthPlugin is an implementation in Go that is served in this process. A new one is made for each life of the plugin.
+// AuthPlugin returns the target for an implementation in Go that is served in this process. make is called for each instance of the plugin.
 func AuthPlugin(make func() sdk.AuthPlugin) Target { return Target{auth: make} }
 
 // MetaPlugin is AuthPlugin for plugins of the other kind.
 func MetaPlugin(make func() sdk.MetaPlugin) Target { return Target{meta: make} }
 
-// inProcess says whether there is no process to look at.
+// inProcess reports whether the plugin runs in this process.
 func (t Target) inProcess() bool { return t.path == "" }
 
-// check finds what makes every start impossible.
+// check returns an error if the plugin cannot be started at all.
 func (t Target) check() error {
 	if t.inProcess() {
 		return nil
@@ -58,14 +58,14 @@ func (t Target) check() error {
 	return nil
 }
 
-// site is where one plugin keeps its files: what a gateway's node is to it.
+// site stands for a gateway node: it has the directories of one plugin.
 type site struct {
 	node string
 	data string // node.data_dir
 	tmp  string // ${TMP}
 }
 
-// running is one life of the plugin: a process, or an implementation that is served in this one.
+// running is one instance of the plugin: a process, or an implementation that is served in this one.
 type running struct {
 	site    *site
 	watcher *watcher
@@ -78,11 +78,11 @@ type running struct {
 	proc    *process // nil in this process
 	shaken  shaken
 	stopOwn func() // in this process
-	// configured and active say how far its life has come.
+	// configured and active say which stages of the life cycle it has reached.
 	configured, active bool
 }
 
-// begin starts a life, up to the point where Describe can be asked. An error is a sentence about the plugin.
+// begin starts an instance, up to the point where Describe can be called. An error is a sentence about the plugin.
 func (s *suite) begin(ctx context.Context, at *site, versions []int, inherit bool) (*running, error) {
 	r := &running{site: at, watcher: &watcher{texts: s.texts}}
 	if s.target.inProcess() {
@@ -121,7 +121,7 @@ func (s *suite) begin(ctx context.Context, at *site, versions []int, inherit boo
 	return r, err
 }
 
-// dial makes the connection; it is opened by the first call.
+// dial creates the connection; the first call opens it.
 func (r *running) dial(dialer func(context.Context, string) (net.Conn, error), config *tls.Config) error {
 	creds := insecure.NewCredentials()
 	if config != nil {
@@ -143,8 +143,8 @@ func (r *running) dial(dialer func(context.Context, string) (net.Conn, error), c
 	return nil
 }
 
-// end ends a life in order, as a gateway does: Deactivate, then the end of standard input. It never fails: cases that are
-// about the end look for themselves.
+// end stops an instance cleanly, as a gateway does: Deactivate, then the end of standard input. It ignores errors; cases about the end
+// check it themselves.
 func (r *running) end() {
 	if r.proc != nil && !r.proc.gone() {
 		if r.active {
@@ -158,7 +158,7 @@ func (r *running) end() {
 	r.kill()
 }
 
-// kill ends a life at once. In this process it is an orderly end all the same.
+// kill ends an instance at once. In this process it is a clean stop.
 func (r *running) kill() {
 	if r.conn != nil {
 		_ = r.conn.Close()
@@ -173,5 +173,5 @@ func (r *running) kill() {
 	r.active = false
 }
 
-// dead says whether the process is gone, which nothing but a case may bring about.
+// dead reports whether the process is gone, which only a case may cause.
 func (r *running) dead() bool { return r.proc != nil && r.proc.gone() }

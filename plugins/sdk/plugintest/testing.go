@@ -8,13 +8,13 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// RunAuth runs the cases for auth plugins, each as a test of its own.
+// RunAuth runs the cases for auth plugins, each as a subtest.
 func RunAuth(t *testing.T, target Target, profile Profile) {
 	t.Helper()
 	runAll(t, target, profile, pluginv1.Kind_KIND_AUTH)
 }
 
-// RunMeta runs the cases for meta plugins, each as a test of its own.
+// RunMeta runs the cases for meta plugins, each as a subtest.
 func RunMeta(t *testing.T, target Target, profile Profile) {
 	t.Helper()
 	runAll(t, target, profile, pluginv1.Kind_KIND_META)
@@ -48,7 +48,7 @@ func runAll(t *testing.T, target Target, profile Profile, want pluginv1.Kind) {
 	run(s.kindCases())
 }
 
-// Build builds the plugin whose main package is in dir, with the go command, as a target that goes with the test.
+// Build builds the plugin whose main package is in dir with the go command, and returns it as a target that is removed with the test.
 func Build(t *testing.T, dir string) Target {
 	t.Helper()
 	abs, err := filepath.Abs(dir)

@@ -13,7 +13,7 @@ import (
 // maxBytes is the longest UTF-8 string that MQTT can carry.
 const maxBytes = 65535
 
-// Validate says what is wrong with a topic filter (MQTT 4.7.1, 4.7.3), or nil.
+// Validate returns what is wrong with a topic filter (MQTT 4.7.1, 4.7.3), or nil.
 func Validate(filter string) error {
 	switch {
 	case filter == "":
@@ -36,7 +36,7 @@ func Validate(filter string) error {
 	return nil
 }
 
-// ValidateName says what is wrong with a topic name (MQTT 4.7.1, 4.7.3), or nil.
+// ValidateName returns what is wrong with a topic name (MQTT 4.7.1, 4.7.3), or nil.
 func ValidateName(name string) error {
 	switch {
 	case name == "":
@@ -51,12 +51,12 @@ func ValidateName(name string) error {
 	return nil
 }
 
-// Match says whether filter matches the topic name. A name with wildcard characters is no name: nothing matches it.
+// Match reports whether filter matches the topic name. A name with wildcard characters is invalid, and nothing matches it.
 func Match(filter, name string) bool {
 	return !strings.ContainsAny(name, "+#") && Covers(filter, name)
 }
 
-// Covers says whether every topic name that filter matches is matched by rule too.
+// Covers reports whether rule matches every topic name that filter matches.
 func Covers(rule, filter string) bool {
 	if rule == "+/#" && filter == "#" {
 		return true // the same set: every name has a first level
@@ -84,7 +84,7 @@ func Covers(rule, filter string) bool {
 	}
 }
 
-// Overlaps says whether there is a topic name that both filters match.
+// Overlaps reports whether there is a topic name that both filters match.
 func Overlaps(a, b string) bool {
 	first := true
 	as, bs := levels(a), levels(b)
@@ -109,7 +109,7 @@ func Overlaps(a, b string) bool {
 	}
 }
 
-// hidden says whether a first level is one that wildcards do not match.
+// hidden reports whether wildcards do not match a first level.
 func hidden(level string) bool { return strings.HasPrefix(level, "$") }
 
 // cursor walks over the levels of a name or filter without allocating.

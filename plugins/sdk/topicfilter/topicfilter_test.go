@@ -95,7 +95,7 @@ func TestValidateRefusesWhatMQTTRefuses(t *testing.T) {
 	}
 }
 
-// Covers and Overlaps are held against their definitions over every name of a small alphabet.
+// Covers and Overlaps are compared with their definitions over every name of a small alphabet.
 func FuzzComparisonsAgreeWithMatching(f *testing.F) {
 	f.Add("a/#", "+/b")
 	f.Add("+/#", "#")
@@ -127,7 +127,7 @@ func small(filter string) bool {
 	return true
 }
 
-// allNames are all names of one to four levels over the alphabet and one level that no filter names.
+// allNames returns all names of one to four levels over the alphabet and one level that no filter names.
 func allNames() []string {
 	words := append([]string{"other"}, alphabet...)
 	var all []string

@@ -8,9 +8,8 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
 )
 
-// Answer decides each action of a request, in order; decide is asked for Publish or Subscribe only, with a topic name or a
-// topic filter that MQTT allows: all else is denied. keep is how long the
-// gateway may go on using the decisions.
+// Answer decides each action of a request, in order. decide is called only for Publish or Subscribe, with a topic name or topic filter that
+// MQTT allows; everything else is denied. keep is how long the gateway may cache the decisions.
 func Answer(
 	req *pluginv1.AuthorizeRequest,
 	keep time.Duration,
@@ -30,7 +29,7 @@ func Answer(
 	return resp
 }
 
-// Malformed says why nobody may do a thing, or nil. The gateway asks about sound topics only.
+// Malformed returns why an action is invalid for everybody, or nil. The gateway itself asks only about valid topics.
 func Malformed(kind Action, topic string) error {
 	switch kind {
 	case Publish:

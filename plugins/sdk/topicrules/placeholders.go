@@ -9,9 +9,9 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
 )
 
-// filterFor puts the subject's names into a rule's topic, in one pass, so that a name is never read as a placeholder.
-// sound is false where a name that the rule asks for is missing or could mean more than itself: as a wildcard, as several
-// levels, or as a system topic. Such an allow matches nothing, and such a deny matches everything.
+// filterFor inserts the subject's names into a rule's topic, in one pass, so that a name is never read as a placeholder. sound is false if
+// a name that the rule refers to is missing or could mean more than itself: a wildcard, several levels, or a system topic. An allow rule
+// then matches nothing, and a deny rule matches everything.
 func (r Rule) filterFor(s Subject) (filter string, sound bool) {
 	filter, sound = expand(r.Topic, func(placeholder string) (string, bool) {
 		var name string
@@ -31,10 +31,10 @@ func (r Rule) filterFor(s Subject) (filter string, sound bool) {
 	return filter, sound
 }
 
-// plain says whether a name stands for itself only, within one level of a topic.
+// plain reports whether a name stands only for itself within one level of a topic.
 func plain(name string) bool { return name != "" && !strings.ContainsAny(name, "+#/\x00") }
 
-// expand replaces each placeholder of a topic; ok is false where put said so of one.
+// expand replaces each placeholder of a topic; ok is false if put returned false for one.
 func expand(topic string, put func(placeholder string) (string, bool)) (text string, ok bool) {
 	if !strings.Contains(topic, "%") {
 		return topic, true
@@ -57,7 +57,7 @@ func expand(topic string, put func(placeholder string) (string, bool)) (text str
 	return b.String(), true
 }
 
-// placeholder is the length of the placeholder that a text begins with; 0 for none. Any other % is itself.
+// placeholder returns the length of the placeholder at the start of a text, 0 if there is none. Any other % is literal.
 func placeholder(text string) int {
 	switch {
 	case strings.HasPrefix(text, "%c"), strings.HasPrefix(text, "%u"):
@@ -68,7 +68,7 @@ func placeholder(text string) int {
 	return 0
 }
 
-// nameOf is the name in a placeholder %{name}.
+// nameOf returns the name in a placeholder %{name}.
 func nameOf(placeholder string) string { return placeholder[len("%{") : len(placeholder)-1] }
 
 // Values lists the names of the placeholders %{name} that rules use, each once.
@@ -85,8 +85,8 @@ func Values(rules []Rule) []string {
 	return names
 }
 
-// Check finds what the types of rules cannot say; key is where the list is. values says whether there are placeholders
-// %{name}.
+// Check checks what the types of rules cannot express. key is the configuration key of the list; values says whether placeholders %{name}
+// are allowed.
 func Check(key string, rules []Rule, values bool) []sdk.Problem {
 	var problems []sdk.Problem
 	for i, r := range rules {

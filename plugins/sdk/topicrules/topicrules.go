@@ -3,7 +3,7 @@
 //
 //	Rules []topicrules.Rule `config:"rules"`
 //
-// The first rule that matches decides. What no rule matches is denied.
+// The first rule that matches decides. An action that no rule matches is denied.
 package topicrules
 
 import (
@@ -24,13 +24,13 @@ type Rule struct {
 // String writes a rule as it is configured.
 func (r Rule) String() string { return fmt.Sprintf("%s %s %s", r.Effect, r.Action, r.Topic) }
 
-// UsesClientID reports whether a rule of allow depends on the client identifier (%c). Where a user may choose its client identifiers,
-// such a rule lets it do what the rule allows to any client: whoever knows the user's password takes another's identifier.
+// UsesClientID reports whether an allow rule depends on the client identifier (%c). If a user may choose its client identifiers, such a
+// rule allows the user what it allows any client: somebody who knows the password can take another client's identifier.
 func UsesClientID(rules []Rule) bool {
 	return slices.ContainsFunc(rules, func(r Rule) bool { return r.Effect == Allow && strings.Contains(r.Topic, "%c") })
 }
 
-// Subject is whom rules are about. What it holds must have been proven: a name that the client merely claims would let it
+// Subject is the client that rules are applied to. Its fields must be authenticated: a name that the client merely claims would let it
 // choose its own rights.
 type Subject struct {
 	// ClientID stands for %c.
@@ -43,9 +43,9 @@ type Subject struct {
 
 // Decide applies rules to an action; kind is Publish or Subscribe. why says which rule decided, for the gateway's log.
 //
-// A publish is decided by the first rule that matches its topic. A subscribe is a set of topics, so it needs more: an
-// allow decides if it covers the whole filter, a deny if the filter could receive anything that it names. A client may
-// always subscribe to its own point-to-point topics: what is addressed to it reaches it anyway.
+// A publish is decided by the first rule that matches its topic. A subscribe is a set of topics: an allow rule decides if it covers the
+// whole filter, a deny rule if it overlaps the filter. A client may always subscribe to its own point-to-point topics, because messages
+// addressed to it reach it anyway.
 func Decide(rules []Rule, s Subject, kind Action, topic string) (allowed bool, why string) {
 	if kind == Subscribe && ownP2P(s, topic) {
 		return true, "a client may receive what is addressed to it"
@@ -71,7 +71,7 @@ func Decide(rules []Rule, s Subject, kind Action, topic string) (allowed bool, w
 	return false, "no rule allows it"
 }
 
-// DecideOrAll is Decide for a user who may do everything while no rules are written for him.
+// DecideOrAll is Decide for users who may do everything if they have no rules.
 func DecideOrAll(rules []Rule, s Subject, kind Action, topic string) (allowed bool, why string) {
 	if len(rules) == 0 {
 		return true, "there are no rules"
@@ -79,8 +79,8 @@ func DecideOrAll(rules []Rule, s Subject, kind Action, topic string) (allowed bo
 	return Decide(rules, s, kind, topic)
 }
 
-// ownP2P says whether a filter names nothing but the client's own point-to-point topics: {first}/p2p/{client id}, or the
-// queue itself, /p2p/{client id}.
+// ownP2P reports whether a filter matches only the client's own point-to-point topics: {first}/p2p/{client id}, or the queue itself,
+// /p2p/{client id}.
 func ownP2P(s Subject, filter string) bool {
 	if !plain(s.ClientID) {
 		return false

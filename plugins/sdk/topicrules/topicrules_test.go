@@ -49,7 +49,7 @@ func TestRulesDecideByTheFirstMatch(t *testing.T) {
 		{"deny publish a/x; allow all a/#", Publish, "a/x", false},
 		{"deny publish a/x; allow all a/#", Publish, "a/y", true},
 		{"allow all a/#; deny publish a/x", Publish, "a/x", true},
-		// A subscription is a set of topics: an allow must cover all of it, a deny needs to touch it only.
+		// A subscription is a set of topics: an allow rule must cover all of it, a deny rule only has to overlap it.
 		{"allow subscribe a/+", Subscribe, "a/#", false},
 		{"allow subscribe a/#", Subscribe, "a/+/c", true},
 		{"allow subscribe a/#", Subscribe, "#", false},
@@ -59,7 +59,7 @@ func TestRulesDecideByTheFirstMatch(t *testing.T) {
 		{"deny subscribe a/secret; allow subscribe a/#", Subscribe, "a/open", true},
 		{"allow subscribe a/#; deny subscribe a/secret", Subscribe, "a/#", true},
 		{"deny publish a/secret; allow all a/#", Subscribe, "a/#", true},
-		// System topics are not matched by a wildcard first level.
+		// A wildcard first level does not match system topics.
 		{"allow all #", Subscribe, "$SYS/#", false},
 		{"allow all #", Publish, "$SYS/x", false},
 		{"allow all $SYS/#", Subscribe, "$SYS/#", true},
@@ -70,7 +70,7 @@ func TestRulesDecideByTheFirstMatch(t *testing.T) {
 		{"allow all cmd/%c/#", Subscribe, "cmd/+/#", false},
 		{"allow all cmd/%u/%c", Publish, "cmd/demo/dev1", true},
 		{"allow all cmd/dev-%c", Publish, "cmd/dev-dev1", true},
-		// What is addressed to the client reaches it anyway.
+		// Messages addressed to the client reach it anyway.
 		{"allow all nothing", Subscribe, "t/p2p/dev1", true},
 		{"allow all nothing", Subscribe, "/p2p/dev1", true},
 		{"deny all #", Subscribe, "t/p2p/dev1/", true},
@@ -103,10 +103,10 @@ func TestANameWithTopicCharactersWidensNoRule(t *testing.T) {
 				got, _ = Decide(allowed, c, Subscribe, topic)
 				require.False(t, got, "%s=%q subscribes %q", placeholder, name, topic)
 			}
-			// Skipping a deny would widen what comes after it.
+			// Skipping a deny rule would widen the rules after it.
 			got, why := Decide(parse(t, "deny all cmd/"+placeholder+"/#; allow all #"), c, Publish, "other")
 			require.False(t, got, why)
-			// Rules without the placeholder are not touched.
+			// Rules without the placeholder are not affected.
 			got, _ = Decide(parse(t, "allow all open/#"), c, Publish, "open/x")
 			require.True(t, got)
 		}
@@ -125,7 +125,7 @@ func TestANameDoesNotReachSystemTopics(t *testing.T) {
 	require.False(t, got)
 }
 
-// Whatever a client calls itself, a rule about its own branch never lets it into another one's.
+// Whatever name a client chooses, a rule about its own branch never gives it access to another client's branch.
 func FuzzPlaceholdersStayInTheirLevel(f *testing.F) {
 	f.Add("+", "cmd/victim/x")
 	f.Add("a/#", "cmd/a/#")

@@ -6,7 +6,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Effect is what a rule that matches does.
+// Effect is the effect of a matching rule.
 type Effect bool
 
 // The effects.
@@ -28,7 +28,7 @@ func (e *Effect) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String is the effect as it is configured.
+// String returns the effect as it is configured.
 func (e Effect) String() string {
 	if e == Allow {
 		return "allow"
@@ -39,14 +39,14 @@ func (e Effect) String() string {
 // Action is a set of kinds of action.
 type Action uint8
 
-// The kinds, and both of them.
+// The kinds of action, and both together.
 const (
 	Publish Action = 1 << iota
 	Subscribe
 	All = Publish | Subscribe
 )
 
-// ActionOf translates the contract's word; 0 for a kind that this tree does not know.
+// ActionOf translates the contract's kind; 0 for an unknown kind.
 func ActionOf(k pluginv1.ActionKind) Action {
 	switch k {
 	case pluginv1.ActionKind_ACTION_KIND_PUBLISH:
@@ -72,7 +72,7 @@ func (a *Action) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String is the set as it is configured.
+// String returns the set as it is configured.
 func (a Action) String() string {
 	switch a {
 	case Publish:
