@@ -9,7 +9,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Request is what is known of a connection before anyone is trusted.
+// Request describes a connection before authentication.
 type Request struct {
 	ClientID    string
 	Username    string
@@ -22,11 +22,11 @@ type Request struct {
 	Listener string
 	// RemoteAddr is the client's host:port.
 	RemoteAddr string
-	// PeerCertificates is the verified chain of the client's certificate, leaf first; empty where it presented none.
+	// PeerCertificates is the verified chain of the client's certificate, leaf first; empty if it presented none.
 	PeerCertificates []*x509.Certificate
 }
 
-// Reason says why a client was refused, in the words that the CONNACK codes are chosen from.
+// Reason says why a client was refused; it determines the CONNACK code.
 type Reason uint8
 
 // The reasons, with the CONNACK code for MQTT 3.1.1 and for MQTT 5.
@@ -43,7 +43,7 @@ const (
 var reasonNames = [...]string{"ok", "bad credentials", "not authorized", "bad client id", "banned", "unavailable",
 	"bad authentication method"}
 
-// String is the reason as it is logged.
+// String returns the reason as it is logged.
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
 		return reasonNames[r]
@@ -54,7 +54,7 @@ func (r Reason) String() string {
 // Denied is the error with which Authenticate refuses a client.
 type Denied struct {
 	Reason Reason
-	// Detail says more, for logs only, without any secret.
+	// Detail is for logs only, without secrets.
 	Detail string
 }
 
@@ -66,7 +66,7 @@ func (d *Denied) Error() string {
 	return "refused: " + d.Reason.String() + ": " + d.Detail
 }
 
-// ActionKind is what a client wants to do.
+// ActionKind is a kind of action.
 type ActionKind uint8
 
 // The kinds of action.
@@ -75,7 +75,7 @@ const (
 	Subscribe
 )
 
-// String is the kind as it is logged.
+// String returns the kind as it is logged.
 func (k ActionKind) String() string {
 	switch k {
 	case Publish:
@@ -86,10 +86,10 @@ func (k ActionKind) String() string {
 	return fmt.Sprintf("action %d", uint8(k))
 }
 
-// Action is one thing that a client wants to do.
+// Action is one action that a client requests.
 type Action struct {
 	Kind ActionKind
-	// Topic is the topic name of a publish, or the filter of a subscribe (of a shared subscription: without "$share/group/").
+	// Topic is the topic name of a publish, or the filter of a subscribe (for a shared subscription without "$share/group/").
 	Topic  string
 	QoS    byte
 	Retain bool
@@ -97,37 +97,37 @@ type Action struct {
 	ShareGroup string
 }
 
-// Revocation says whose trust has ended. Fields that are set must all match a client; none set means every client.
+// Revocation names the clients whose trust has ended. A client must match all fields that are set; if none is set, every client matches.
 type Revocation struct {
 	ClientID, Username, Identity string
-	// Disconnect: close their connections as well. Cached decisions are dropped in any case, before OnRevoke is called.
+	// Disconnect also closes their connections. Cached decisions are dropped in any case, before the functions of OnRevoke are called.
 	Disconnect bool
 	// Detail is for the log.
 	Detail string
 }
 
-// Authority decides. Its methods may be called from many goroutines at once.
+// Authority authenticates and authorises clients. Its methods are safe for concurrent use.
 type Authority interface {
-	// Authenticate admits a client, or answers a *Denied error. No other error is returned.
+	// Authenticate admits a client or returns a *Denied error. It returns no other error.
 	Authenticate(ctx context.Context, req Request) (*Principal, error)
-	// Begin begins an enhanced authentication (MQTT 5, 4.12) by a method; reauthenticate says that the client is connected
-	// already. It answers a *Denied error where there is no such method.
+	// Begin begins an enhanced authentication (MQTT 5, 4.12) by a method; reauthenticate says that the client is already connected. If the
+	// method does not exist, Begin returns a *Denied error.
 	Begin(req Request, method string, reauthenticate bool) (Exchange, error)
-	// Authorize judges one action of an admitted client. An error (then allowed is false) means that nobody could decide; the
-	// action must not be done. Denials are logged here.
+	// Authorize decides about one action of an admitted client. An error (with allowed false) means that no decision was possible; the
+	// action must not be executed. Denials are logged here.
 	Authorize(ctx context.Context, p *Principal, action Action) (bool, error)
-	// AuthorizeAll judges several actions with one question; the answers are in the order of the actions. On an error nothing
-	// is allowed. until is when one of the answers is not good any more; the zero time where all stay good until OnDoubt says otherwise.
+	// AuthorizeAll decides about several actions with one request; the answers are in the order of the actions. On an error nothing is
+	// allowed. until is when the first of the answers expires; the zero time if all stay valid until OnDoubt says otherwise.
 	AuthorizeAll(ctx context.Context, p *Principal, actions []Action) (allowed []bool, until time.Time, err error)
 	// OnRevoke registers a function that is called with each revocation. It must not block.
 	OnRevoke(fn func(Revocation))
-	// OnDoubt registers a function that is called when what was decided about clients may not be right any more: after each revocation,
-	// when another plugin or another process of it answers, and when revocations may have been missed. The Revocation says whom it is
-	// about, and whether somebody has to be disconnected. It must not block.
+	// OnDoubt registers a function that is called when earlier decisions may no longer be right: after each revocation, when another plugin
+	// or another process of the plugin takes over, and when revocations may have been missed. The Revocation says which clients it
+	// concerns, and whether to disconnect them. The function must not block.
 	OnDoubt(fn func(Revocation))
 }
 
-// Client is the part of pluginv1.AuthClient that an Authority over a plugin needs.
+// Client is the plugin client that Auth calls.
 type Client = pluginv1.AuthClient
 
 // StaleAllowance is how long a cached decision may outlive its expiry while the plugin cannot be reached.

@@ -135,7 +135,7 @@ func TestADecisionIsAskedForOnceWhileItMayBeKept(t *testing.T) {
 			require.True(t, ok)
 		}
 		require.Equal(t, 1, s.asked())
-		// A different topic, kind or group is another question; another QoS is not.
+		// A different topic, kind or group needs another decision; another QoS does not.
 		ok, err := a.Authorize(t.Context(), p, Action{Kind: Publish, Topic: "a/b", QoS: 2, Retain: true})
 		require.NoError(t, err)
 		require.True(t, ok)
@@ -145,7 +145,7 @@ func TestADecisionIsAskedForOnceWhileItMayBeKept(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, n+2, s.asked())
 		}
-		// It is shortened by a tenth at the most.
+		// The jitter shortens it by at most a tenth.
 		time.Sleep(8999 * time.Millisecond)
 		_, _ = a.Authorize(t.Context(), p, pub("a/b"))
 		require.Equal(t, 4, s.asked())
@@ -343,7 +343,7 @@ func TestARevocationDropsTheDecisionsOfThoseItNames(t *testing.T) {
 	s.revocations <- &pluginv1.Revocation{ClientId: "somebody else", Username: "demo"}
 	require.False(t, p.Matches(<-told))
 
-	// A stream that ended may have missed something: after the next one opens everything is asked for again.
+	// A stream that ended may have missed a revocation: after the next one opens, every decision is requested again.
 	before := s.asked()
 	s.revocations <- nil
 	require.Eventually(t, func() bool { return s.streams() == 2 }, time.Minute, time.Millisecond)
@@ -355,7 +355,7 @@ func TestADecisionFromBeforeARevocationIsNotKeptAfterIt(t *testing.T) {
 	revoked := false
 	s := &scripted{}
 	s.decide = func(*pluginv1.Action) *pluginv1.Decision {
-		if !revoked { // it comes in while the question is under way
+		if !revoked { // it arrives while the request is in flight
 			revoked = true
 			a.revoke(Revocation{ClientID: "dev1"})
 		}

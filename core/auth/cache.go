@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// cacheTopics bounds the decisions that are kept for one client.
+// cacheTopics bounds the cached decisions of one client.
 const cacheTopics = 64
 
 // anyQoS marks a decision that holds for every QoS and retain flag.
 const anyQoS = 0xFF
 
-// cacheKey is what a decision is about. A subscription within a shared group is another question than one without.
+// cacheKey identifies a decision. A subscription in a shared group and one without a group are different keys.
 type cacheKey struct {
 	topic, group string
 	kind         ActionKind
-	// qos holds QoS and retain for decisions that depend on them, anyQoS for all others.
+	// qos encodes QoS and retain for decisions that depend on them; it is anyQoS for all others.
 	qos uint8
 }
 
@@ -36,13 +36,13 @@ type cached struct {
 	allow   bool
 }
 
-// cache holds the decisions about one client. An idle connection that never asked has no map.
+// cache holds the decisions about one client. The map is created on first use, so an idle connection has none.
 type cache struct {
 	mu      sync.Mutex
 	entries map[cacheKey]cached
-	// exact counts the entries whose key holds a QoS, so that the common lookup is one.
+	// exact counts the entries whose key has a QoS; while it is 0, one lookup is enough.
 	exact int
-	// epoch is that of the revocations under which the entries were decided.
+	// epoch is the revocation epoch in which the entries were decided.
 	epoch uint64
 }
 
@@ -63,13 +63,14 @@ func (c *cache) get(a Action, epoch uint64) (d cached, found bool) {
 	return d, found
 }
 
-// put keeps a decision that was asked for under an epoch. When the cache is full, expired decisions go, or else any one.
+// put stores a decision that was requested in an epoch. If the cache is full, it evicts expired decisions or, if there are none, a random
+// one.
 func (c *cache) put(a Action, exact bool, d cached, epoch uint64, now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.epoch != epoch && c.entries != nil {
 		if epoch < c.epoch {
-			return // decided before a revocation that has been seen since
+			return // decided before a revocation that has arrived since
 		}
 		c.entries, c.exact = nil, 0
 	}

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// epochBuckets is the number of counters for each field that a revocation can name. A revocation of one client drops the
-// decisions about the clients in its bucket, one in a thousand, instead of keeping a register of all principals.
+// epochBuckets is the number of counters for each field that a revocation can name. A revocation of one client drops the decisions about
+// all clients in its bucket, one in a thousand. That avoids a registry of all principals.
 const epochBuckets = 1024
 
 const (
@@ -15,7 +15,7 @@ const (
 	byIdentity
 )
 
-// epochs counts revocations. A decision is good while the epoch of its principal is the one under which it was asked for.
+// epochs counts revocations. A decision is valid while the epoch of its principal is the one in which it was requested.
 type epochs struct {
 	all     atomic.Uint64
 	buckets [3][epochBuckets]atomic.Uint64
@@ -27,7 +27,7 @@ func bucketOf(field int, value string) uint32 {
 	return uint32((maphash.String(epochSeed, value) + uint64(field)) % epochBuckets)
 }
 
-// of is the epoch of a principal. Each counter only grows, so the sum changes with any of them.
+// of returns the epoch of a principal. Each counter only grows, so the sum changes with any of them.
 func (e *epochs) of(p *Principal) uint64 {
 	return e.all.Load() +
 		e.buckets[byClientID][p.buckets[byClientID]].Load() +
@@ -35,7 +35,7 @@ func (e *epochs) of(p *Principal) uint64 {
 		e.buckets[byIdentity][p.buckets[byIdentity]].Load()
 }
 
-// revoke begins a new epoch for everybody whom the revocation may concern.
+// revoke begins a new epoch for every client that the revocation may concern.
 func (e *epochs) revoke(r Revocation) {
 	switch {
 	case r.ClientID != "":

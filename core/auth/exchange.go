@@ -11,24 +11,24 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Exchange is an enhanced authentication that is under way. One goroutine at a time may use it.
+// Exchange is an enhanced authentication in progress. It is not safe for concurrent use.
 type Exchange interface {
-	// Step hands over what the client sent. It answers data for the client, or the outcome: a principal, or a *Denied error.
-	// After an outcome there are no further steps.
+	// Step processes the data that the client sent. It returns data for the client, or the outcome: a principal or a *Denied error. No
+	// steps may follow an outcome.
 	Step(ctx context.Context, data []byte) (Answer, error)
-	// Abandon ends an exchange that has no outcome.
+	// Abandon ends an exchange without an outcome.
 	Abandon()
 }
 
-// Answer is what a step of an exchange comes to.
+// Answer is the result of a step of an exchange.
 type Answer struct {
 	// Data is for the client.
 	Data []byte
-	// Principal is the admitted client; nil while the exchange goes on.
+	// Principal is the admitted client; nil while the exchange continues.
 	Principal *Principal
 }
 
-// abandonTimeout bounds the call that tells a plugin that an exchange was given up.
+// abandonTimeout bounds the call that tells a plugin that an exchange was abandoned.
 const abandonTimeout = time.Second
 
 // Begin implements Authority.
@@ -43,13 +43,13 @@ func (a *Auth) Begin(req Request, method string, reauthenticate bool) (Exchange,
 		ExchangeId: rand.Text(), Method: method, Connection: connectionOf(req), Reauthenticate: reauthenticate}}, nil
 }
 
-// exchange is an Exchange with a plugin, whose state is in the process of the plugin that took the first step.
+// exchange is an Exchange with a plugin. Its state is in the plugin process that executed the first step.
 type exchange struct {
 	a      *Auth
 	req    Request
-	plugin string                    // who answers, as it was when the exchange began
-	next   *pluginv1.ExchangeRequest // of the next step, without its data
-	begun  bool                      // the plugin knows of it
+	plugin string                    // the plugin that answered when the exchange began
+	next   *pluginv1.ExchangeRequest // the request of the next step, without its data
+	begun  bool                      // the plugin knows the exchange
 }
 
 var _ Exchange = (*exchange)(nil)
@@ -83,7 +83,7 @@ func (x *exchange) Step(ctx context.Context, data []byte) (Answer, error) {
 	return Answer{Data: resp.GetData(), Principal: p}, err
 }
 
-// Abandon implements Exchange. A plugin that cannot be told forgets by itself.
+// Abandon implements Exchange. A plugin that cannot be reached drops the exchange by itself.
 func (x *exchange) Abandon() {
 	if !x.begun {
 		return

@@ -15,7 +15,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// exchanging answers the steps of exchanges, and keeps what it was asked.
+// exchanging answers the steps of exchanges, and records its requests.
 type exchanging struct {
 	scripted
 	answer func(*pluginv1.ExchangeRequest) (*pluginv1.ExchangeResponse, error)

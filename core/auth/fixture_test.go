@@ -18,7 +18,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// scripted is an auth plugin at the level of its client; a real one is a process, and is tested with the plugin host.
+// scripted fakes an auth plugin at the level of its gRPC client; real plugins are processes, and are tested with the plugin host.
 type scripted struct {
 	pluginv1.AuthClient
 
@@ -110,7 +110,7 @@ func (r *revocationStream) Recv() (*pluginv1.Revocation, error) {
 	}
 }
 
-// allowFor allows everything and lets it be kept.
+// allowFor allows everything, with a cache time of d.
 func allowFor(d time.Duration) func(*pluginv1.Action) *pluginv1.Decision {
 	return func(*pluginv1.Action) *pluginv1.Decision {
 		return &pluginv1.Decision{Allow: true, CacheMs: d.Milliseconds()}

@@ -16,34 +16,34 @@ import (
 )
 
 const (
-	// askAgain is how long after a failed question expired decisions are used without asking first, so that a plugin that
-	// hangs does not make each publish wait.
+	// askAgain is how long after a failed request expired decisions are used without asking the plugin, so that a hanging plugin does not
+	// delay each publish.
 	askAgain = time.Second
-	// batchActions bounds the actions in one question.
+	// batchActions bounds the actions in one request.
 	batchActions = 256
-	// maxTTL bounds how long a decision is good.
+	// maxTTL bounds the time to live of a decision.
 	maxTTL = 24 * time.Hour
-	// maxAttributes bounds the identity and attributes that are kept for a connection, in bytes.
+	// maxAttributes bounds the size of the identity and attributes of a connection, in bytes.
 	maxAttributes = 64 << 10
 )
 
-// ErrUnavailable is what Authorize's errors wrap when the plugin could not decide.
+// ErrUnavailable is wrapped by the errors of Authorize when the plugin could not decide.
 var ErrUnavailable = errors.New("the auth plugin cannot decide now")
 
-// Options are what New needs.
+// Options configure New.
 type Options struct {
-	// Client reaches the plugin, with a deadline on each call.
+	// Client calls the plugin, with a deadline on each call.
 	Client Client
-	// PluginName is the name of the plugin that answers now; it is recorded in the Principals. A swap changes it, in the same
-	// moment as Traits and as what Client calls; Swapped follows.
+	// PluginName returns the name of the current plugin, which is recorded in Principals. A swap changes it together with Traits and the
+	// target of Client; Swapped is called afterwards.
 	PluginName func() string
-	// Traits is what the plugin's Describe says of it; nil means that it has no revocations, and denies clients of others.
+	// Traits returns the traits in the plugin's Describe; nil means that it has no revocations, and denies clients of other plugins.
 	Traits func() *pluginv1.AuthTraits
-	// StaleAllowance overrides the constant of that name; 0 keeps it, negative means none.
+	// StaleAllowance overrides the constant of the same name; 0 keeps the default, a negative value means none.
 	StaleAllowance time.Duration
-	// Log takes denials and outages; nil discards them.
+	// Log receives denials and outages; nil discards them.
 	Log *slog.Logger
-	// Registerer takes the metrics; nil leaves them unregistered.
+	// Registerer registers the metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer
 }
 
@@ -53,9 +53,9 @@ type Auth struct {
 	metrics *metrics
 	start   time.Time
 	epochs  epochs
-	// downUntil is on the monotonic clock: until then expired decisions are used without asking.
+	// downUntil is a time of the monotonic clock: until then expired decisions are used without asking the plugin.
 	downUntil atomic.Int64
-	// logins is where logins wait for the plugin.
+	// logins queues the logins that wait for the plugin.
 	logins *turnstile
 	// swapped wakes Run after a swap.
 	swapped chan struct{}
@@ -90,7 +90,7 @@ func New(opts Options) *Auth {
 	return a
 }
 
-// now is a clock that never jumps, in nanoseconds.
+// now returns the monotonic clock in nanoseconds.
 func (a *Auth) now() int64 { return int64(time.Since(a.start)) }
 
 // Authenticate implements Authority.
@@ -110,7 +110,7 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 	return a.conclude(req, resp, name)
 }
 
-// unavailable refuses a client about which the plugin gave no answer.
+// unavailable refuses a client because the plugin gave no answer.
 func (a *Auth) unavailable(req Request, plugin string, err error) *Denied {
 	a.metrics.refuse(Unavailable)
 	a.opts.Log.Warn("client refused", "client", req.ClientID, "user", Shown(req.Username),
@@ -118,7 +118,7 @@ func (a *Auth) unavailable(req Request, plugin string, err error) *Denied {
 	return &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
 }
 
-// conclude makes of a plugin's answer a principal, or the denial.
+// conclude converts a plugin's answer to a principal or a denial.
 func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name string) (*Principal, error) {
 	if err := tooMuch(resp); err != nil {
 		return nil, a.unavailable(req, name, err)
@@ -141,8 +141,8 @@ func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name s
 	return p, nil
 }
 
-// authenticate asks the plugin, and says which one it was. Where another took its place meanwhile, that one is asked: it must
-// not treat a client as one of the other's that it may have admitted itself.
+// authenticate asks the plugin, and returns the plugin's name. If another plugin took over during the call, authenticate asks again:
+// otherwise the client could be recorded as admitted by the wrong plugin.
 func (a *Auth) authenticate(ctx context.Context, in *pluginv1.AuthenticateRequest) (string, *pluginv1.AuthenticateResponse, error) {
 	for {
 		name := a.opts.PluginName()
@@ -153,7 +153,7 @@ func (a *Auth) authenticate(ctx context.Context, in *pluginv1.AuthenticateReques
 	}
 }
 
-// tooMuch refuses an answer that would be kept as long as the connection and is larger than maxAttributes.
+// tooMuch refuses an answer over maxAttributes, because it would be kept as long as the connection.
 func tooMuch(resp *pluginv1.AuthenticateResponse) error {
 	size := len(resp.GetIdentity())
 	for k, v := range resp.GetAttributes() {
@@ -165,9 +165,9 @@ func tooMuch(resp *pluginv1.AuthenticateResponse) error {
 	return nil
 }
 
-// foreign says whether the plugin that answers now denies p whatever it wants, because another admitted it.
+// foreign reports whether the current plugin denies p everything because another plugin admitted it.
 func (a *Auth) foreign(p *Principal) bool {
-	// In this order: a plugin that took over between the two is asked, at the worst, and the answer is forgotten by Swapped.
+	// The order matters: if a plugin takes over between the two reads, it is at worst asked needlessly, and Swapped drops the answer.
 	judges := a.opts.Traits().GetForeignClients() == pluginv1.ForeignClients_FOREIGN_CLIENTS_JUDGE
 	return !judges && p.AdmittedBy() != a.opts.PluginName()
 }
@@ -186,7 +186,7 @@ func (a *Auth) Authorize(ctx context.Context, p *Principal, action Action) (bool
 	return a.askOne(ctx, p, action, epoch)
 }
 
-// askOne is apart from Authorize so that the cached path does not allocate the slices.
+// askOne is separate from Authorize so that the cached path does not allocate the slices.
 func (a *Auth) askOne(ctx context.Context, p *Principal, action Action, epoch uint64) (bool, error) {
 	allowed := make([]bool, 1)
 	_, err := a.ask(ctx, p, []Action{action}, []int{0}, allowed, epoch)
@@ -223,7 +223,7 @@ func (a *Auth) AuthorizeAll(ctx context.Context, p *Principal, actions []Action)
 	return allowed, a.start.Add(time.Duration(good)), nil
 }
 
-// usable says whether a cached decision answers without asking.
+// usable reports whether a cached decision can be used without asking the plugin.
 func (a *Auth) usable(d cached, now int64) bool {
 	if now < d.expires {
 		return true
@@ -231,14 +231,14 @@ func (a *Auth) usable(d cached, now int64) bool {
 	return now < a.downUntil.Load() && a.stale(d, now)
 }
 
-// stale says whether an expired decision may still be used because the plugin is away.
+// stale reports whether an expired decision may still be used because the plugin is away.
 func (a *Auth) stale(d cached, now int64) bool {
 	return now < d.expires+int64(a.opts.StaleAllowance)
 }
 
 func (p *Principal) expired() bool { return !p.expiresAt.IsZero() && !time.Now().Before(p.expiresAt) }
 
-// ask asks the plugin about actions[which...] and fills in allowed. It returns until when all of it is good.
+// ask asks the plugin about actions[which...] and fills in allowed. It returns until when all answers are valid.
 func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []int, allowed []bool, epoch uint64) (int64, error) {
 	a.metrics.misses.Add(float64(len(which)))
 	req := &pluginv1.AuthorizeRequest{Client: p.client, Actions: make([]*pluginv1.Action, len(which))}
@@ -250,7 +250,7 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 	foreign := a.foreign(p)
 	if !foreign {
 		resp, err = a.opts.Client.Authorize(ctx, req)
-		foreign = a.foreign(p) // again, because a swap may have come before the answer, which does not count then
+		foreign = a.foreign(p) // check again: if a swap came before the answer, the answer does not count
 	}
 	if foreign {
 		for _, i := range which {
@@ -288,10 +288,10 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 	return until, nil
 }
 
-// unanswered falls back on expired decisions, all or nothing.
+// unanswered falls back to expired decisions, for all actions or none.
 func (a *Auth) unanswered(p *Principal, actions []Action, which []int, allowed []bool, epoch uint64, now int64, cause error) error {
 	before := a.downUntil.Swap(now + int64(askAgain))
-	if before < now { // once for each outage and second, not once for each packet
+	if before < now { // at most once per second of an outage, not for each packet
 		a.opts.Log.Warn("auth plugin did not answer; expired decisions are used for a while", "plugin", a.opts.PluginName(),
 			"client", p.ClientID(), "error", cause)
 	}
@@ -313,13 +313,13 @@ func (a *Auth) denied(p *Principal, action Action, detail string) {
 		"action", action.Kind.String(), "topic", action.Topic, "detail", detail)
 }
 
-// Drop forgets every cached decision.
+// Drop drops every cached decision.
 func (a *Auth) Drop() {
 	a.epochs.revoke(Revocation{})
 	a.doubt(Revocation{})
 }
 
-// doubt tells that decisions were dropped.
+// doubt calls the functions of OnDoubt.
 func (a *Auth) doubt(r Revocation) {
 	a.revokeMu.RLock()
 	defer a.revokeMu.RUnlock()
@@ -328,8 +328,8 @@ func (a *Auth) doubt(r Revocation) {
 	}
 }
 
-// Swapped says that another plugin, or another process of it, answers from now on: every cached decision is forgotten, also
-// those that are being asked for, and revocations are followed there. It does not block.
+// Swapped announces that another plugin, or another process of the plugin, has taken over: it drops all cached and pending decisions, and
+// makes Run follow the revocations of the new process. It does not block.
 func (a *Auth) Swapped() {
 	a.Drop()
 	select {
@@ -359,7 +359,7 @@ func actionOf(a Action) *pluginv1.Action {
 	return &pluginv1.Action{Kind: kind, Topic: a.Topic, Qos: uint32(a.QoS), Retain: a.Retain, ShareGroup: a.ShareGroup}
 }
 
-// reasonOf translates the plugin's reason; one that a newer contract added refuses without saying more.
+// reasonOf translates the plugin's reason; an unknown reason of a newer contract becomes a plain refusal.
 func reasonOf(r pluginv1.Reason) Reason {
 	switch r {
 	case pluginv1.Reason_REASON_OK:

@@ -10,20 +10,20 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Principal is an admitted client: who it is, who admitted it, until when, and what has been decided about it. There is
-// one for each connection; it needs no closing. Its identity never changes.
+// Principal is an admitted client: who it is, who admitted it, until when, and the cached decisions about it. Each connection has its own;
+// it needs no closing. Its identity never changes.
 type Principal struct {
 	client    *pluginv1.Client
 	expiresAt time.Time
 	cache     cache
-	// buckets of the revocation epochs that end this principal's cached decisions.
+	// buckets are the revocation epochs that invalidate this principal's cached decisions.
 	buckets [3]uint32
 }
 
 func newPrincipal(req Request, resp *pluginv1.AuthenticateResponse, admittedBy string) *Principal {
 	conn := connectionOf(req)
 	if cert := conn.GetPeerCertificate(); cert != nil {
-		// The chain can be kilobytes, is kept as long as the connection, and has been judged: Authorize goes by the names.
+		// Drop the chain: it can be kilobytes, would be kept as long as the connection, and has been checked. Authorize goes by the names.
 		cert.Chain = nil
 	}
 	p := &Principal{client: &pluginv1.Client{
@@ -46,20 +46,20 @@ func (p *Principal) setBuckets() {
 	p.buckets = [3]uint32{bucketOf(byClientID, p.ClientID()), bucketOf(byUsername, p.Username()), bucketOf(byIdentity, p.Identity())}
 }
 
-// ClientID is the MQTT client identifier that was admitted.
+// ClientID returns the admitted MQTT client identifier.
 func (p *Principal) ClientID() string { return p.client.GetConnection().GetClientId() }
 
-// Username is the user name of the CONNECT; empty where there was none.
+// Username returns the user name of the CONNECT, "" if there was none.
 func (p *Principal) Username() string { return p.client.GetConnection().GetUsername() }
 
-// Identity is who the plugin says the client is; the user name where it says nothing.
+// Identity returns the identity that the plugin established, or the user name if the plugin returned none.
 func (p *Principal) Identity() string { return p.client.GetIdentity() }
 
 // maxIdentityName bounds an identity's stable name, in bytes.
 const maxIdentityName = 256
 
-// Name is the identity as records and quotas have it: always the same for the same identity, of bounded length, and without any secret.
-// It is the identity itself where that is short and no token, else a digest of it. Anonymous clients have no name.
+// Name returns the identity for records and quotas: deterministic, of bounded length, and without secrets. It is the identity itself if
+// that is short and not a token, otherwise a digest. Anonymous clients have no name.
 func (p *Principal) Name() string {
 	id := p.Identity()
 	switch {
@@ -73,23 +73,23 @@ func (p *Principal) Name() string {
 	}
 }
 
-// Attributes are what the plugin attached to the client. The map must not be changed.
+// Attributes returns the attributes that the plugin attached to the client. The map must not be modified.
 func (p *Principal) Attributes() map[string]string { return p.client.GetAttributes() }
 
-// AdmittedBy is the name of the plugin that admitted the client; empty for anonymous access.
+// AdmittedBy returns the name of the plugin that admitted the client; "" for anonymous access.
 func (p *Principal) AdmittedBy() string { return p.client.GetAdmittedBy() }
 
-// ExpiresAt is when the admission ends and the connection must be closed; the zero time for never.
+// ExpiresAt returns when the admission ends and the connection must be closed; the zero time means never.
 func (p *Principal) ExpiresAt() time.Time { return p.expiresAt }
 
-// Matches says whether a revocation is about this client.
+// Matches reports whether a revocation concerns this client.
 func (p *Principal) Matches(r Revocation) bool {
 	return (r.ClientID == "" || r.ClientID == p.ClientID()) &&
 		(r.Username == "" || r.Username == p.Username()) &&
 		(r.Identity == "" || r.Identity == p.Identity())
 }
 
-// connectionOf says in the plugin's words what is known of a connection.
+// connectionOf converts a request to the message of the plugin contract.
 func connectionOf(req Request) *pluginv1.Connection {
 	return &pluginv1.Connection{
 		ClientId:        req.ClientID,
@@ -125,5 +125,5 @@ func certificateOf(chain []*x509.Certificate) *pluginv1.PeerCertificate {
 	return cert
 }
 
-// validUTF8 keeps a certificate with odd names from making the question unsendable.
+// validUTF8 sanitises the names of a certificate: gRPC cannot send invalid UTF-8.
 func validUTF8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

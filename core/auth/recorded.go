@@ -8,8 +8,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Record writes down what Authorize must know of a client, for what is judged when its connection is over, perhaps on another node. It
-// holds no password and no token. It is empty for anonymous clients, who need not be judged.
+// Record encodes what Authorize must know of a client, for decisions after its connection has ended, perhaps on another node. It contains
+// no password and no token. It is empty for anonymous clients, which need no authorisation.
 func (p *Principal) Record() []byte {
 	if p == nil || p.AdmittedBy() == "" {
 		return nil
@@ -26,10 +26,10 @@ func (p *Principal) Record() []byte {
 	return b
 }
 
-// Recorded is the client that Record wrote down; nil where that is empty.
+// Recorded decodes a client that Record encoded; it returns nil for an empty record.
 func Recorded(b []byte) (*Principal, error) {
 	if len(b) == 0 {
-		return nil, nil //nolint:nilnil // nobody in particular
+		return nil, nil //nolint:nilnil // an anonymous client
 	}
 	client := &pluginv1.Client{}
 	if err := proto.Unmarshal(b, client); err != nil {
@@ -40,7 +40,7 @@ func Recorded(b []byte) (*Principal, error) {
 	return p, nil
 }
 
-// Lasting is the client without the end of its admission, for what it has left behind while that was good.
+// Lasting returns the client without the expiry of its admission, for decisions about what it left behind while the admission was valid.
 func (p *Principal) Lasting() *Principal {
 	if p == nil || p.expiresAt.IsZero() {
 		return p

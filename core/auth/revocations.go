@@ -30,9 +30,9 @@ func (a *Auth) OnDoubt(fn func(Revocation)) {
 	a.onDoubt = append(a.onDoubt, fn)
 }
 
-// Run follows the plugin's revocations until ctx ends. The caller owns the goroutine that it runs in. After a swap it follows
-// those of the new process at once, and those of the one before until its stream ends. Where the plugin has no revocations it
-// looks again now and then, because a restart may bring one that has.
+// Run follows the plugin's revocations until ctx ends. The caller owns the goroutine. After a swap Run follows the new process at once, and
+// the old process until its stream ends. If the plugin has no revocations, Run checks again periodically, because a restart may bring a
+// version that has.
 func (a *Auth) Run(ctx context.Context) {
 	var streams sync.WaitGroup
 	defer streams.Wait()
@@ -67,8 +67,8 @@ func (a *Auth) Run(ctx context.Context) {
 	}
 }
 
-// follow reads one stream to its end. What was revoked while there was none is unknown, so every cached decision is
-// dropped when the stream is there: at once, and again when the plugin has begun to answer it.
+// follow reads one stream to its end. Revocations sent while there was no stream are lost, so follow drops every cached decision when the
+// stream opens, and again when the plugin has begun to answer.
 func (a *Auth) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// named makes the scripted plugin have a name that a test changes, and say what it does with clients of others.
+// named gives the scripted plugin a name and a policy for foreign clients that a test can change.
 func named(name *atomic.Pointer[string], judges *atomic.Bool) func(*Options) {
 	return func(o *Options) {
 		before := o.Traits
@@ -54,7 +54,7 @@ func TestAfterASwapNoDecisionOfThePluginBeforeIsUsed(t *testing.T) {
 	require.False(t, ok, "the new one judges")
 	require.Equal(t, 2, s.asked())
 
-	// Nor where the new one cannot be asked: nothing is authorised by a plugin that is gone.
+	// Nor if the new plugin cannot be reached: a plugin that is gone authorises nothing.
 	name.Store(new("three"))
 	a.Swapped()
 	s.setDown(true)
@@ -71,7 +71,7 @@ func TestADecisionThatWasAskedForBeforeASwapIsNotKept(t *testing.T) {
 	a, _ := newAuth(s, named(&name, &judges))
 	s.decide = func(*pluginv1.Action) *pluginv1.Decision {
 		if s.decide = allowFor(0); *name.Load() == "one" {
-			name.Store(new("two")) // while the first is being asked
+			name.Store(new("two")) // while the first call is in flight
 			a.Swapped()
 		}
 		return &pluginv1.Decision{Allow: true, CacheMs: time.Hour.Milliseconds()}
@@ -157,7 +157,7 @@ func TestAfterASwapRevocationsOfBothAreFollowedUntilTheOldStreamEnds(t *testing.
 		synctest.Wait()
 		require.Equal(t, 2, s.streams())
 		require.Zero(t, time.Since(began), "at once")
-		for _, id := range []string{"x", "y"} { // whichever stream brings them
+		for _, id := range []string{"x", "y"} { // whichever stream delivers them
 			s.revocations <- &pluginv1.Revocation{ClientId: id, Disconnect: true}
 			require.Equal(t, Revocation{ClientID: id, Disconnect: true}, <-got)
 		}

@@ -10,55 +10,54 @@ import (
 )
 
 const (
-	// loginsAtFirst is how many logins are with the plugin at a time at first; the turnstile goes between loginsLeast and
-	// loginsMost by itself.
+	// loginsAtFirst is the initial number of concurrent logins; the turnstile adapts it between loginsLeast and loginsMost.
 	loginsAtFirst = 16
 	loginsLeast   = 4
 	loginsMost    = 128
-	// slowLogin is the least time of an answer at which fewer logins are asked about at a time: where the plugin checks passwords
-	// one after the other, more only wait longer for the same.
+	// slowLogin is the answer time from which on the turnstile reduces the number of concurrent logins: if the plugin checks passwords
+	// sequentially, more concurrency only adds waiting.
 	slowLogin = 500 * time.Millisecond
-	// waitingLogins bounds the logins that wait on a node, and waitingOfOne those of one address.
+	// waitingLogins bounds the waiting logins of a node, and waitingOfOne those of one address.
 	waitingLogins = 4096
 	waitingOfOne  = 1024
-	// loginPatience bounds how long one waits for its turn.
+	// loginPatience bounds how long a login waits for its turn.
 	loginPatience = 10 * time.Second
 )
 
-// errCrowded is why a login is refused that did not get its turn.
+// errCrowded is the error of a login that did not get its turn.
 var errCrowded = errors.New("too many logins wait for the auth plugin")
 
-// turnstile lets logins through to the plugin, as many at a time as it answers quickly, and those that wait in turn by address, and
-// within an address by user name. So who tries many passwords waits for itself, and others wait for one of its attempts at most.
+// turnstile limits concurrent logins to the number that the plugin answers quickly. Waiting logins take turns by address and, within an
+// address, by user name. So a client that tries many passwords waits for itself, and others wait for at most one of its attempts.
 type turnstile struct {
 	mu       sync.Mutex
 	limit    int
 	inside   int
 	waiting  int
 	queue    fair[netip.Prefix, *addressQueue]
-	quickest time.Duration // of the answers so far, slowly forgotten; 0: none
-	narrowed time.Time     // when limit went down last
-	credit   int           // quick answers since limit went up last
+	quickest time.Duration // quickest answer so far, with slow decay; 0: none
+	narrowed time.Time     // time of the last decrease of limit
+	credit   int           // quick answers since the last increase of limit
 }
 
-// addressQueue are the waiting logins of an address.
+// addressQueue holds the waiting logins of an address.
 type addressQueue struct {
 	waiting int
 	byUser  fair[string, *userQueue]
 }
 
-// userQueue are the waiting logins of a user name from one address, in the order in which they came.
+// userQueue holds the waiting logins of a user name from one address, in arrival order.
 type userQueue struct{ logins []*login }
 
 type login struct {
-	turn chan struct{} // closed when it may go through
-	gone bool          // it gave up
+	turn chan struct{} // closed when the login may proceed
+	gone bool          // the login gave up
 }
 
-// fair hands out members in turn.
+// fair is a round-robin queue of members.
 type fair[K comparable, V any] struct {
 	members map[K]V
-	order   []K // whose turn is next comes first
+	order   []K // the next in turn comes first
 }
 
 func (f *fair[K, V]) get(k K, add func() V) V {
@@ -74,13 +73,13 @@ func (f *fair[K, V]) get(k K, add func() V) V {
 	return v
 }
 
-// next is whose turn it is.
+// next returns the member whose turn it is.
 func (f *fair[K, V]) next() (k K, v V) {
 	k = f.order[0]
 	return k, f.members[k]
 }
 
-// turned puts whose turn it was at the end, where it has something left.
+// turned moves the member whose turn it was to the end, or removes it unless stays is set.
 func (f *fair[K, V]) turned(k K, stays bool) {
 	f.order = slices.Delete(f.order, 0, 1)
 	if stays {
@@ -92,7 +91,7 @@ func (f *fair[K, V]) turned(k K, stays bool) {
 
 func newTurnstile() *turnstile { return &turnstile{limit: loginsAtFirst} }
 
-// pass waits for the turn of a login. The function that it returns must be called when the plugin has answered.
+// pass waits for the turn of a login. The caller must call the returned function when the plugin has answered.
 func (t *turnstile) pass(ctx context.Context, req Request) (leave func(), err error) {
 	t.mu.Lock()
 	if t.inside < t.limit && t.waiting == 0 {
@@ -124,16 +123,16 @@ func (t *turnstile) pass(ctx context.Context, req Request) (leave func(), err er
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	select {
-	case <-l.turn: // meanwhile
+	case <-l.turn: // its turn came meanwhile
 		t.inside--
 		t.admit()
 	default:
-		l.gone = true // it is taken out of its queue when its turn comes
+		l.gone = true // it is removed from its queue when its turn comes
 	}
 	return nil, err
 }
 
-// leaver makes the function that ends a login's stay.
+// leaver returns the function that ends a login's stay.
 func (t *turnstile) leaver() func() {
 	began := time.Now()
 	return func() {
@@ -145,7 +144,7 @@ func (t *turnstile) leaver() func() {
 	}
 }
 
-// learn sets the limit by how long an answer took. Called with mu held.
+// learn adapts the limit to the duration of an answer. Called with mu held.
 func (t *turnstile) learn(took time.Duration) {
 	if t.quickest == 0 || took < t.quickest {
 		t.quickest = max(took, time.Microsecond)
@@ -154,7 +153,7 @@ func (t *turnstile) learn(took time.Duration) {
 	}
 	switch now := time.Now(); {
 	case took > max(slowLogin, 4*t.quickest):
-		if t.credit = 0; now.Sub(t.narrowed) > took/2 { // once for those that were inside together
+		if t.credit = 0; now.Sub(t.narrowed) > took/2 { // once for logins that were inside together
 			t.limit, t.narrowed = max(loginsLeast, t.limit*3/4), now
 		}
 	case t.waiting > 0 && t.limit < loginsMost:
@@ -164,7 +163,7 @@ func (t *turnstile) learn(took time.Duration) {
 	}
 }
 
-// admit lets through those whose turn it is. Called with mu held.
+// admit lets logins through in turn, up to the limit. Called with mu held.
 func (t *turnstile) admit() {
 	for t.inside < t.limit && t.waiting > 0 {
 		source, of := t.queue.next()
@@ -182,15 +181,15 @@ func (t *turnstile) admit() {
 	}
 }
 
-// state is how many logins wait, and how many may be inside.
+// state returns how many logins wait, and how many may be inside.
 func (t *turnstile) state() (waiting, limit int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.waiting, t.limit
 }
 
-// sourceOf is the address that logins are told apart by: an IPv6 host has a network of its own, so its first 64 bits count. It is
-// invalid for connections that have none, which are of one source then.
+// sourceOf returns the source address that logins are grouped by. An IPv6 host usually has a network of its own, so only the first 64 bits
+// count. Connections without an address share one invalid prefix.
 func sourceOf(remote string) netip.Prefix {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"slices"
 )
 
-// Address is an address of a service.
+// Address is the address of a service.
 type Address struct {
 	// Shown is the address without secrets, Dial is host:port.
 	Shown, Dial string
 }
 
-// Addresses finds the addresses of a service in a plugin's block: the first key whose value is one, or a list of some.
+// Addresses finds the addresses of a service in a plugin's block: the first key whose value is an address or a list of addresses.
 func (p PluginConfig) Addresses() (key string, found []Address) {
 	for _, key := range slices.Sorted(maps.Keys(p)) {
 		list, ok := p[key].([]any)

@@ -16,8 +16,8 @@ const adminTokenFile = "admin-token"
 // maxToken bounds the file of a token, in bytes.
 const maxToken = 4096
 
-// MakeAdminToken returns the token of this node's admin API: admin.token, else the one that is kept in node.data_dir. Where there is
-// none, it makes one; made is then the path of its file, which only its owner can read.
+// MakeAdminToken returns the token of this node's admin API: admin.token or, if that is empty, the token stored in node.data_dir. If
+// neither exists, it creates one; made is then the path of the new file, which only its owner can read.
 func (c *Config) MakeAdminToken() (token, made string, err error) {
 	if token, err = c.adminToken(os.Geteuid()); token != "" || err != nil {
 		return token, "", err
@@ -30,10 +30,10 @@ func (c *Config) MakeAdminToken() (token, made string, err error) {
 	return token, path, err
 }
 
-// FindAdminToken is MakeAdminToken for who calls the admin API: it makes none, and returns "" where there is none.
+// FindAdminToken is MakeAdminToken for callers of the admin API: it never creates a token, and returns "" if there is none.
 func (c *Config) FindAdminToken() (string, error) { return c.adminToken(anybody) }
 
-// anybody is the owner of a file that may be anybody's: who calls the API gives no secret away by reading it.
+// anybody accepts a token file of any owner: a caller of the API reveals no secret by reading it.
 const anybody = -1
 
 func (c *Config) adminToken(owner int) (string, error) {

@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// Client makes the TLS settings for connections to the service; nil where TLS is off.
+// Client returns the TLS settings for connections to the service, or nil if TLS is off.
 func (c TLS) Client() (*tls.Config, error) {
 	if !c.Enabled {
-		return nil, nil //nolint:nilnil // no TLS is no error
+		return nil, nil //nolint:nilnil // no TLS is not an error
 	}
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	out.InsecureSkipVerify = c.InsecureSkipVerify

@@ -8,15 +8,13 @@ import (
 	"time"
 )
 
-// decoder fills the structs from merged maps. It takes no value of another
-// type for the one wanted, because what YAML makes of an unquoted word is
-// rarely what was meant (token: 0123, id: 1e3).
+// decoder fills the structs from merged maps. It converts no value to another type, because YAML's reading of an unquoted word is rarely
+// what was meant (token: 0123, id: 1e3).
 type decoder struct {
 	problems *problems
 }
 
-// decode sets dst from raw. A null leaves dst, so an empty section means its
-// defaults.
+// decode sets dst from raw. A null leaves dst unchanged, so an empty section keeps its defaults.
 func (d decoder) decode(key string, raw any, dst reflect.Value) {
 	if raw == nil {
 		return
@@ -101,7 +99,7 @@ func (d decoder) decodeSection(key string, raw any, dst reflect.Value) {
 	}
 }
 
-// decodeList replaces a list; the default's elements are gone.
+// decodeList replaces a list, including the elements of the default.
 func (d decoder) decodeList(key string, raw any, dst reflect.Value) {
 	list, ok := raw.([]any)
 	if !ok {
@@ -137,7 +135,7 @@ func (d decoder) decodeTexts(key string, raw any, dst reflect.Value) {
 	dst.Set(reflect.ValueOf(out))
 }
 
-// decodeScalar reads types that files write as text or as a bare number.
+// decodeScalar decodes types that files write as text or as a bare number.
 func decodeScalar[T any](d decoder, key string, raw any, dst reflect.Value, parse func(string) (T, error)) {
 	text, ok := raw.(string)
 	if !ok {
@@ -169,7 +167,7 @@ func wholeNumber(raw any) (int64, bool) {
 	return 0, false
 }
 
-// describe names what a file has in a place, for the end of "wants X, not …".
+// describe names a value of a file, for the end of "wants X, not …".
 func describe(raw any) string {
 	switch v := raw.(type) {
 	case nil:
@@ -198,8 +196,8 @@ func quotesHelp(raw any) string {
 	return "; put it in quotes"
 }
 
-// plain turns what YAML yields into what JSON knows: maps with text keys,
-// lists, texts, numbers, booleans and null. Plugins get nothing else.
+// plain converts YAML values to what JSON can express: maps with text keys, lists, texts, numbers, booleans and null. Plugins get nothing
+// else.
 func plain(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

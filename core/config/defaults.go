@@ -15,21 +15,20 @@ const (
 // DefaultWSPath is the path of a WebSocket listener that names none.
 const DefaultWSPath = "/mqtt"
 
-// DefaultStartTimeout is how long a plugin may take until it says where it listens. Runtimes of other languages load for long on
-// a machine that is busy.
+// DefaultStartTimeout bounds the time until a plugin's handshake. Runtimes of other languages load slowly on a busy machine.
 const DefaultStartTimeout = time.Minute
 
-// DemoUser and DemoSecret are what the default and the files in conf/ admit, for trying the gateway on one machine.
+// DemoUser and DemoSecret are the credentials in the default configuration and in the files of conf/, for trying the gateway on one
+// machine.
 const (
 	DemoUser   = "demo"
 	DemoSecret = "demo-secret"
 )
 
-// DefaultPermissions are those of a socket file whose listener names none.
+// DefaultPermissions are the permissions of a socket file whose listener sets none.
 const DefaultPermissions = "0600"
 
-// Default returns the configuration of an empty file, before paths are made
-// absolute. Each call returns a value of its own.
+// Default returns the configuration of an empty file, before paths are made absolute. Each call returns a new value.
 func Default() *Config {
 	return &Config{
 		Node: Node{DataDir: "data", Lease: 10 * time.Second},
@@ -85,7 +84,7 @@ func (c *Config) applyDerived(isSet func(key string) bool) {
 	if c.Auth.Anonymous() {
 		c.Auth.Config = nil
 	}
-	// The demonstration user is for loopback only: see validateDemo.
+	// The demo user is for loopback only: see validateDemo.
 	if c.Auth.Plugin == DefaultAuthPlugin && !isSet("auth.config") {
 		c.Auth.Config = demoUser()
 	}
@@ -94,7 +93,7 @@ func (c *Config) applyDerived(isSet func(key string) bool) {
 	c.Meta.Next.Config = c.withNamesrv(c.Meta.Next.Plugin, c.Meta.Next.Config)
 }
 
-// withNamesrv gives a block of meta-namesrv the store's name servers where it names none.
+// withNamesrv adds the store's name servers to a block of meta-namesrv that names none.
 func (c *Config) withNamesrv(plugin string, block PluginConfig) PluginConfig {
 	if plugin != DefaultMetaPlugin || block["namesrv"] != nil {
 		return block

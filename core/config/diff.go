@@ -2,8 +2,8 @@ package config
 
 import "reflect"
 
-// Differences lists the keys whose values differ between two configurations, in the order of the schema. Lists and the blocks of
-// plugins are compared as wholes. Values are never part of the answer.
+// Differences lists the keys whose values differ between two configurations, in the order of the schema. Lists and plugin blocks are
+// compared as a whole. The result never contains values.
 func Differences(a, b *Config) []string {
 	return appendDifferences(nil, "", reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem())
 }

@@ -57,8 +57,7 @@ func Reference() (string, error) {
 	return b.String() + "\n", err
 }
 
-// source is what the meanings of the keys are read from: the comments of the structs.
-//
+// source is the source code of the structs; their comments are the meanings of the keys.
 //go:embed config.go
 var source string
 
@@ -111,8 +110,8 @@ func form(t reflect.Type) string {
 	}
 }
 
-// defaultText shows the default; those that depend on other values are told in
-// the meaning, and in the text above the tables.
+// defaultText returns the default of a key; defaults that depend on other values are described in the meaning, and in the text above the
+// tables.
 func defaultText(key string, v reflect.Value) string {
 	switch key {
 	case "topics.auto_create", "plugins.dir", "auth.config", "meta.config", "listeners[].path", "listeners[].permissions",

@@ -7,12 +7,12 @@ import (
 	"github.com/lmqgate/lmqgate/internal/spelling"
 )
 
-// servicePattern is what orchestrators set for a service of that name: LMQGATE_SERVICE_HOST, LMQGATE_MQTT_PORT,
+// servicePattern matches the variables that orchestrators set for a service named lmqgate: LMQGATE_SERVICE_HOST, LMQGATE_MQTT_PORT,
 // LMQGATE_PORT_1883_TCP_ADDR.
 var servicePattern = regexp.MustCompile(`(^|_)(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// ignored says whether a variable, named without its prefix, is not meant for the configuration. A name is meant for it where it
-// has levels, divided by "__", or begins with the name of a section, and is not an orchestrator's.
+// ignored reports whether a variable, named without its prefix, is not meant for the configuration. A name is meant for it if it has
+// levels, separated by "__", or begins with the name of a section, and is not set by an orchestrator.
 func ignored(name string) bool {
 	if strings.Contains(name, "__") {
 		return false
@@ -21,10 +21,10 @@ func ignored(name string) bool {
 	return typeAt([]string{section}) == nil || servicePattern.MatchString(name)
 }
 
-// misnamed says what to write instead of a variable that begins with a section and has no levels.
+// misnamed returns the message about a variable that begins with a section and has no levels: it says what to write instead.
 func misnamed(name string) string {
 	const form = "is no key: levels are divided by two underscores"
-	spelt := make(map[string]string) // with one underscore -> as it must be
+	spelt := make(map[string]string) // name with one underscore -> correct name
 	var words []string
 	for _, key := range Keys() {
 		path := strings.Split(key, ".")

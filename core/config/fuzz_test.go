@@ -11,8 +11,7 @@ import (
 
 func unmarshalYAML(text string, v any) error { return goyaml.Unmarshal([]byte(text), v) }
 
-// FuzzLoad feeds files, one --set and one variable. Whatever comes in, Load
-// returns a valid configuration or problems of one line each.
+// FuzzLoad feeds a file, one --set and one variable. For any input, Load returns a valid configuration or problems of one line each.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte("mqtt: {receive_maximum: 3}"), "log.level=debug", "LMQGATE_TOPICS__QUEUES=4")
 	f.Add([]byte("listeners:\n  - {type: ws, address: \":0\", path: /m}\n"), "listeners=[]", "LMQGATE_LISTENERS=[]")

@@ -31,8 +31,7 @@ const maxFile = 8 << 20
 // os.Environ), then sets, each "key=value" with a value in YAML. Relative paths
 // are made absolute against the file's directory, and the result is validated.
 //
-// What is wrong with the configuration comes back as an *Error with all
-// problems; any other error is a file that could not be read.
+// Errors in the configuration are returned as an *Error with all problems; any other error means that the file could not be read.
 func Load(path string, sets []string, environ []string) (*Config, error) {
 	var data []byte
 	if path != "" {
@@ -60,7 +59,7 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// parse is Load after the file was read.
+// parse is Load without reading the file.
 func parse(path string, data []byte, sets, environ []string) (*Config, error) {
 	in := newLayers(path)
 	in.addFile(data)
@@ -124,11 +123,11 @@ func newLayers(path string) *layers {
 
 func (l *layers) where(key string) string { return where(l.sources, l.path, key) }
 
-// Where names the source of a key, such as "FILE:LINE" or "--set", or, for a key that nobody gave, that of the nearest section
-// around it; empty for a default.
+// Where returns the source of a key, such as "FILE:LINE" or "--set". For a key that was not given, it returns the source of the nearest
+// enclosing section; "" for a default.
 func (c *Config) Where(key string) string { return where(c.sources, c.Path, key) }
 
-// Given says whether somebody gave this very key.
+// Given reports whether this very key was given.
 func (c *Config) Given(key string) bool {
 	for _, source := range c.sources {
 		if _, ok := source[key]; ok {
@@ -164,8 +163,7 @@ func (l *layers) addFile(data []byte) {
 	}
 }
 
-// indexLines notes the line of each key, and refuses files that hold anything
-// but one map.
+// indexLines records the line of each key, and refuses files that hold anything but one map.
 func (l *layers) indexLines(data []byte, at map[string]string) error {
 	decoder := goyaml.NewDecoder(strings.NewReader(string(data)))
 	var doc, next goyaml.Node
@@ -210,8 +208,7 @@ func (l *layers) indexNode(key string, n *goyaml.Node, at map[string]string) {
 	}
 }
 
-// addEnviron reads LMQGATE_A__B=value as a.b. A name without "__" is a whole
-// section, a mistake, or none of ours: see ignored.
+// addEnviron reads LMQGATE_A__B=value as a.b. A name without "__" is a whole section, a mistake, or unrelated: see ignored.
 func (l *layers) addEnviron(environ []string) {
 	at := make(map[string]string)
 	l.sources = append(l.sources, at)
@@ -245,11 +242,11 @@ func (l *layers) addEnviron(environ []string) {
 	}
 }
 
-// environValue reads a variable's text as the type that its key wants.
+// environValue parses a variable's text as the type of its key.
 func environValue(path []string, text string) (any, error) {
 	t := typeAt(path)
 	if t == nil || t == pluginConfigType {
-		// Inside a plugin's block, or unknown: JSON where it is JSON, else text.
+		// Inside a plugin's block, or unknown: parse JSON if it is valid, otherwise keep the text.
 		var v any
 		if json.Unmarshal([]byte(text), &v) == nil {
 			return v, nil
@@ -328,5 +325,5 @@ func (l *layers) merge(path []string, v any) {
 
 var indexPattern = regexp.MustCompile(`\[\d+\]`)
 
-// generic writes "listeners[3].type" as the schema does: "listeners[].type".
+// generic converts "listeners[3].type" to the form in the schema: "listeners[].type".
 func generic(key string) string { return indexPattern.ReplaceAllString(key, "[]") }

@@ -14,10 +14,9 @@ import (
 // nodeIDFile keeps a generated node id, in node.data_dir.
 const nodeIDFile = "node-id"
 
-// NodeID returns the id of the node that owns dataDir, for a configuration with
-// an empty node.id. The first call makes one from the host name and a random
-// part and keeps it in dataDir, which is created when missing; later calls,
-// also by other processes, return the same.
+// NodeID returns the id of the node that owns dataDir, for a configuration with an empty node.id. The first call creates an id from the
+// host name and a random part and stores it in dataDir, which is created if missing. Later calls, including those of other processes,
+// return the same id.
 func NodeID(dataDir string) (string, error) {
 	path := filepath.Join(dataDir, nodeIDFile)
 	if id, err := readNodeID(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -31,8 +30,8 @@ func NodeID(dataDir string) (string, error) {
 	return readNodeID(path)
 }
 
-// keepOnce writes a line to a file of node.data_dir that is for its owner only, unless there is such a file. It is written aside and
-// linked into place: a crash leaves a whole file or none, and of two processes that start at once one wins.
+// keepOnce writes a line to a file in node.data_dir that only its owner can read, unless the file exists. It writes a temporary file and
+// links it into place: a crash leaves a complete file or none, and of two processes that start at once one wins.
 func keepOnce(path, line string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -71,7 +70,7 @@ func readNodeID(path string) (string, error) {
 	return id, nil
 }
 
-// hostPart makes the host name fit a node id.
+// hostPart converts the host name to a valid part of a node id.
 func hostPart() string {
 	host, err := os.Hostname()
 	if err != nil {

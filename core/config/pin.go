@@ -12,9 +12,9 @@ import (
 	goyaml "go.yaml.in/yaml/v3"
 )
 
-// Pin writes checksums into plugins.checksums of a configuration file, each "sha256:HEX" by the name of its plugin, and leaves
-// everything else of the file as it is: comments, order, layout. It reports whether the file had to be changed. Where it cannot
-// do that safely, the error says what to write by hand.
+// Pin writes checksums into plugins.checksums of a configuration file, each "sha256:HEX" by the name of its plugin, and preserves
+// everything else: comments, order, layout. It reports whether the file had to be changed. If it cannot do that safely, the error says what
+// to write by hand.
 func Pin(path string, sums map[string]string) (changed bool, err error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -32,7 +32,7 @@ func Pin(path string, sums map[string]string) (changed bool, err error) {
 	return true, replaceFile(path, []byte(text))
 }
 
-// replaceFile puts a new text in a file's place, all of it or nothing. A symbolic link stays one.
+// replaceFile replaces the content of a file atomically. A symbolic link stays one.
 func replaceFile(path string, data []byte) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -46,7 +46,7 @@ func replaceFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it has another name by then, or is of no use
+	defer os.Remove(f.Name()) //nolint:errcheck // by then it was renamed, or is useless
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chmod(info.Mode().Perm()), f.Sync(), f.Close())
 	if err != nil {
@@ -75,7 +75,7 @@ func pinOne(text, name, sum string) (string, error) {
 	if err := e.pin(&doc, name, sum); err != nil {
 		return "", err
 	}
-	// The proof that only this was changed.
+	// Verify that nothing else was changed.
 	after, err := decodeText(e.text)
 	if err != nil {
 		return "", fmt.Errorf("its layout is unusual")
@@ -111,7 +111,7 @@ func lookup(m map[string]any, path ...string) (any, bool) {
 	return nil, false
 }
 
-// set is what a text with a checksum more should decode to.
+// set adds a checksum to a decoded file: the expected result of an edit.
 func set(m map[string]any, name, sum string) {
 	for _, section := range []string{"plugins", "checksums"} {
 		next, ok := m[section].(map[string]any)
@@ -124,7 +124,7 @@ func set(m map[string]any, name, sum string) {
 	m[name] = sum
 }
 
-// edit changes the text of a file at places that its nodes name.
+// edit changes the text of a file at the positions of its YAML nodes.
 type edit struct {
 	text    string
 	newline string
@@ -132,7 +132,7 @@ type edit struct {
 
 var errShape = errors.New("plugins.checksums is written in a way that cannot be changed safely")
 
-// pin finds the innermost part of plugins.checksums.NAME that is there, and writes the rest.
+// pin finds the innermost existing part of plugins.checksums.NAME, and writes the rest.
 func (e *edit) pin(doc *goyaml.Node, name, sum string) error {
 	value := `"` + sum + `"`
 	if len(doc.Content) == 0 || doc.Content[0].Kind == goyaml.ScalarNode && doc.Content[0].Tag == "!!null" {
@@ -191,7 +191,7 @@ func child(m *goyaml.Node, name string) (entry, bool) {
 	return entry{}, false
 }
 
-// appendSection writes the whole section at the end of the file.
+// appendSection appends the whole section to the file.
 func (e *edit) appendSection(name, value string) {
 	if e.text != "" && !strings.HasSuffix(e.text, "\n") {
 		e.text += e.newline
@@ -199,7 +199,7 @@ func (e *edit) appendSection(name, value string) {
 	e.text += strings.Join([]string{"plugins:", "  checksums:", "    " + name + ": " + value, ""}, e.newline)
 }
 
-// insertLines writes lines behind a line, which is counted from 1.
+// insertLines inserts lines after a line; lines are counted from 1.
 func (e *edit) insertLines(behind int, lines ...string) {
 	at := e.offset(behind+1, 1)
 	insert := strings.Join(lines, e.newline) + e.newline
@@ -209,7 +209,7 @@ func (e *edit) insertLines(behind int, lines ...string) {
 	e.text = e.text[:at] + insert + e.text[at:]
 }
 
-// offset is where a line and a column, in characters, both from 1, are in the text.
+// offset returns the byte offset of a line and a column; both count from 1, the column in characters.
 func (e *edit) offset(line, column int) int {
 	at := 0
 	for range line - 1 {
@@ -229,7 +229,7 @@ func (e *edit) offset(line, column int) int {
 	return at
 }
 
-// insertFlow writes an entry at the end of a map in braces.
+// insertFlow inserts an entry at the end of a map in braces.
 func (e *edit) insertFlow(m *goyaml.Node, insert string) error {
 	start := e.offset(m.Line, m.Column)
 	end, comma, ok := closing(e.text, start)
@@ -243,8 +243,7 @@ func (e *edit) insertFlow(m *goyaml.Node, insert string) error {
 	return nil
 }
 
-// closing finds the brace that closes the one at start, past texts in quotes and comments, and says whether a comma is before
-// it.
+// closing finds the brace that closes the one at start, skipping quoted texts and comments. comma says whether a comma precedes it.
 func closing(text string, start int) (end int, comma, ok bool) {
 	if start >= len(text) || text[start] != '{' {
 		return 0, false, false
@@ -282,7 +281,7 @@ func closing(text string, start int) (end int, comma, ok bool) {
 	return 0, false, false
 }
 
-// replaceScalar writes another value in the place of one that is on one line.
+// replaceScalar replaces a scalar value that is on one line.
 func (e *edit) replaceScalar(n *goyaml.Node, value string) error {
 	if n.Kind != goyaml.ScalarNode || n.Anchor != "" || n.Style&(goyaml.LiteralStyle|goyaml.FoldedStyle|goyaml.TaggedStyle) != 0 {
 		return errShape

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// minToken is the least length of a token, in bytes: 16 random letters and digits are over 80 bits.
+// minToken is the minimum length of a token, in bytes: 16 random letters and digits have over 80 bits.
 const minToken = 16
 
 var (
-	// secretPattern is how keys of secrets are called, also in the blocks of plugins, which the gateway does not know.
+	// secretPattern matches the names of secret keys, also in plugin blocks, whose keys the gateway does not know.
 	secretPattern   = regexp.MustCompile(`(^|[._])(secret|password|passwd|token|headers)([._]|$)`)
 	secretNot       = regexp.MustCompile(`_(file|path|url|claim|ttl)$`)
 	secretSections  = []string{"admin", "store", "auth.config", "meta.config", "meta.next.config"}
 	userinfoPattern = regexp.MustCompile(`://[^/@\s]*:[^/@\s]+@`)
 )
 
-// isSecret says whether a value in a file is one that nobody else should read. The demonstration user's secret is known to all.
+// isSecret reports whether a value in a file must not be readable by others. The demo user's secret is public anyway.
 func isSecret(key, value string) bool {
 	if value == "" || value == DemoSecret {
 		return false
@@ -31,9 +31,9 @@ func isSecret(key, value string) bool {
 	return inside && (secretPattern.MatchString(key) && !secretNot.MatchString(key) || userinfoPattern.MatchString(value))
 }
 
-// CheckPrivate reports, as an *Error, the files of this configuration that hold secrets and that every user of the machine may
-// read: the configuration file itself, where there are secrets in it, and private keys. Members of a file's group may read it. It is
-// for who runs the gateway; commands that only read a configuration do without.
+// CheckPrivate reports, as an *Error, the files with secrets that every user of the machine may read: the configuration file itself, if it
+// contains secrets, and private keys. A file's group may read it. Call it when running the gateway; commands that only read a configuration
+// need not.
 func (c *Config) CheckPrivate() error {
 	var p problems
 	p.where = c.Where
@@ -58,8 +58,8 @@ func (c *Config) CheckPrivate() error {
 	return p.err()
 }
 
-// exposed says whether users who are neither the file's owner nor of its group may read it: it is readable, and each directory on
-// the way to it lets them through. What cannot be looked at is not known to be exposed.
+// exposed reports whether users who are neither the file's owner nor in its group may read it: the file is readable, and each directory on
+// the way to it is accessible. A file that cannot be examined counts as not exposed.
 func exposed(path string) bool {
 	path, err := filepath.EvalSymlinks(path)
 	if err == nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// openDir is a directory that everybody may enter, below others that are so, too; the test is skipped where there is none.
+// openDir returns a directory that everybody may enter, including all its parents; without such a place the test is skipped.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,7 +32,7 @@ func TestAFileWithSecretsThatEverybodyMayReadIsRefused(t *testing.T) {
 	cases := []struct {
 		name, text, at string
 		mode           os.FileMode
-		want           string // "" for accepted
+		want           string // "" means accepted
 	}{
 		{"a token", token, "c.yaml", 0o644, "admin.token"},
 		{"a token that is JSON", `{"admin": {"token": "0123456789abcdef"}}`, "c.yaml", 0o644, "admin.token"},

@@ -8,15 +8,14 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a configuration.
+// Problem is one error in a configuration.
 type Problem struct {
-	// Where the value came from: "FILE:LINE", "--set KEY", the name of an
-	// environment variable, or empty for a default.
+	// Where is the source of the value: "FILE:LINE", "--set KEY", the name of an environment variable, or empty for a default.
 	Where string
 	// Key is the full key, such as "store.rocketmq.namesrv"; empty when the
 	// whole file is meant.
 	Key string
-	// Message says what is wrong and what is wanted.
+	// Message says what is wrong and what is expected.
 	Message string
 }
 
@@ -31,13 +30,12 @@ func (p Problem) String() string {
 	return oneLine(strings.Join(parts, ": "))
 }
 
-// Error is what Load and Validate return: every problem they found, in the
-// order of the schema.
+// Error is the error of Load and Validate: every problem, in the order of the schema.
 type Error struct {
 	Problems []Problem
 }
 
-// Error returns the problems, one a line.
+// Error returns the problems, one per line.
 func (e *Error) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
@@ -58,8 +56,7 @@ func (e *Error) Summary() string {
 	}
 }
 
-// Problems returns what is wrong according to err: the problems of an *Error,
-// nil for any other error.
+// Problems returns the problems of an *Error, nil for any other error.
 func Problems(err error) []Problem {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Problems
@@ -67,8 +64,7 @@ func Problems(err error) []Problem {
 	return nil
 }
 
-// problems collects what is wrong, each key once: a value of the wrong type is
-// not reported again by the validation of its default.
+// problems collects problems, at most one per key: a value of the wrong type is not reported again when its default is validated.
 type problems struct {
 	list  []Problem
 	where func(key string) string // may be nil
@@ -94,7 +90,7 @@ func (p *problems) err() error {
 	return &Error{Problems: p.list}
 }
 
-// quote quotes a value for an error line, cut to a length that fits one.
+// quote quotes a value for an error message, cut to a length that fits one line.
 func quote(s string) string {
 	const most = 80
 	if r := []rune(s); len(r) > most {
@@ -103,7 +99,7 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// oneLine keeps a line one line, whatever keys a hostile file holds.
+// oneLine keeps a message on one line, whatever keys a hostile file contains.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {

@@ -19,7 +19,7 @@ func (c *Config) String() string {
 	return string(out)
 }
 
-// Shown returns the configuration by key, as in a file, secrets hidden.
+// Shown returns the configuration as nested maps, as in a file, secrets hidden.
 func (c *Config) Shown() map[string]any {
 	out := make(map[string]any)
 	if err := goyaml.Unmarshal([]byte(c.String()), &out); err != nil {

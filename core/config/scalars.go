@@ -44,8 +44,7 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// parseDuration reads a Go duration ("72h", "1m30s") or a bare whole number of
-// seconds, which is how MQTT itself counts time; 0 needs no unit.
+// parseDuration parses a Go duration ("72h", "1m30s") or a bare whole number of seconds, the unit of MQTT; 0 needs no unit.
 func parseDuration(s string) (time.Duration, error) {
 	s = strings.TrimSpace(s)
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 && n <= int64(math.MaxInt64/time.Second) {
@@ -58,8 +57,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// formatDuration writes a duration as parseDuration reads it, without the zero
-// units that time.Duration prints.
+// formatDuration formats a duration for parseDuration, without the zero units that time.Duration prints.
 func formatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0"
@@ -74,8 +72,8 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
-// Sync says when the local store writes to disk: 0 is before each
-// acknowledgement ("always"), anything else the interval between two writes.
+// Sync says when the local store writes to disk: 0 means before each acknowledgement ("always"); any other value is the interval between
+// two writes.
 type Sync time.Duration
 
 // SyncAlways writes before each acknowledgement.
@@ -104,7 +102,7 @@ func (s Sync) String() string {
 	return formatDuration(time.Duration(s))
 }
 
-// hidden stands for a secret wherever a configuration is shown.
+// hidden replaces a secret wherever a configuration is shown.
 const hidden = "[hidden]"
 
 // Secret is a string that logs, formatting and JSON do not show. Reveal, or a
@@ -131,8 +129,7 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the secret from JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// PluginConfig is a plugin's own block. The gateway does not know which of its
-// values are secret, so none is shown; the keys are.
+// PluginConfig is a plugin's own block. The gateway does not know which of its values are secret, so it shows only the keys.
 type PluginConfig map[string]any
 
 // String names the keys and hides the values.

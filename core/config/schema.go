@@ -14,9 +14,8 @@ var (
 	pluginConfigType = reflect.TypeFor[PluginConfig]()
 )
 
-// Keys returns every key of the schema in the order of the structs. Sections
-// come before what they hold, and the keys of a list's elements are written
-// "listeners[].type".
+// Keys returns every key of the schema in the order of the structs. Sections come before their keys, and the keys of a list's elements are
+// written "listeners[].type".
 func Keys() []string {
 	return appendKeys(nil, "", reflect.TypeFor[Config]())
 }
@@ -39,7 +38,7 @@ func appendKeys(keys []string, prefix string, t reflect.Type) []string {
 	return keys
 }
 
-// keyOf returns the key of a field, empty for fields that are no key.
+// keyOf returns the key of a field, "" for fields without a key.
 func keyOf(f reflect.StructField) string {
 	if name := f.Tag.Get("yaml"); name != "-" {
 		return name
@@ -56,8 +55,7 @@ func fieldByKey(t reflect.Type, name string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
-// typeAt returns the type of the value at a path; nil when the schema has none
-// there, which includes everything inside a plugin's block.
+// typeAt returns the type of the value at a path, or nil if the schema has none there, as for everything inside a plugin's block.
 func typeAt(path []string) reflect.Type {
 	t := reflect.TypeFor[Config]()
 	for _, name := range path {

@@ -7,8 +7,8 @@ import (
 	"github.com/lmqgate/lmqgate/internal/spelling"
 )
 
-// nearest returns the known key that an unknown one most likely meant, or "" where it resembles none. Keys of the same section
-// win over others, unless another section has exactly that key (an option written one level too high or too low).
+// nearest returns the known key that an unknown key most likely means, or "" if it resembles none. Keys of the same section take
+// precedence, unless another section has exactly that key (an option written one level too high or too low).
 func nearest(key string, known []string) string {
 	section, name := splitLast(key)
 	best, bestCost := "", int(^uint(0)>>1)
@@ -27,7 +27,7 @@ func nearest(key string, known []string) string {
 	return best
 }
 
-// unknown says that there is no such key, and what was probably meant or what there is.
+// unknown returns the message about an unknown key: it suggests the most likely key, or lists the known ones.
 func unknown(key string) string {
 	known := Keys()
 	if best := nearest(key, known); best != "" {

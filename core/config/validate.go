@@ -23,12 +23,10 @@ var (
 	checksumPattern   = regexp.MustCompile(`^sha256:[0-9a-fA-F]{64}$`)
 )
 
-// maxPacket is the largest MQTT packet there can be: a remaining length of
-// 268,435,455 bytes and its five bytes of header (MQTT 2.2.3).
+// maxPacket is the largest possible MQTT packet: a remaining length of 268,435,455 bytes and its five bytes of header (MQTT 2.2.3).
 const maxPacket = 268_435_460
 
-// Validate reports what is wrong with c as an *Error. Load has already called
-// it; it is for configurations made in code.
+// Validate reports the problems of c as an *Error. Load calls it already; call it for configurations that are built in code.
 func (c *Config) Validate() error {
 	var p problems
 	c.validate(&p)
@@ -259,8 +257,8 @@ func (c *Config) checkFiles(p *problems) {
 	})
 }
 
-// CheckTLS reports, as an *Error, certificates, keys and authorities that a start would not take: a key of another certificate, or a
-// file of another kind.
+// CheckTLS reports, as an *Error, certificates, keys and authorities that would fail at the start: a key of another certificate, or a file
+// of another kind.
 func (c *Config) CheckTLS() error {
 	p := problems{where: c.Where}
 	c.eachTLS(func(at, cert, key, authorities, authoritiesKey string) {
@@ -368,15 +366,14 @@ func validPort(port string) bool {
 	return err == nil
 }
 
-// validHTTPPath accepts what a client can send as the path of a request.
+// validHTTPPath accepts valid paths of an HTTP request.
 func validHTTPPath(path string) bool {
 	return strings.HasPrefix(path, "/") && !strings.ContainsFunc(path, func(r rune) bool {
 		return r <= ' ' || r > '~' || r == '?' || r == '#' || r == '{' || r == '}'
 	})
 }
 
-// sameAddress reports whether two listeners could not both listen. Port 0
-// never collides.
+// sameAddress reports whether two listeners cannot both listen. Port 0 never collides.
 func sameAddress(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)

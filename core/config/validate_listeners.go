@@ -10,12 +10,12 @@ import (
 )
 
 var (
-	// originPattern is a scheme, which may be left out, and a host with an optional port, of which any part may be a "*".
+	// originPattern matches an optional scheme and a host with an optional port; any part may be a "*".
 	originPattern      = regexp.MustCompile(`^([a-z][a-z0-9+.-]*://)?[A-Za-z0-9*_-][A-Za-z0-9.*_-]*(:[0-9*]+)?$`)
 	permissionsPattern = regexp.MustCompile(`^0?[0-7]{3}$`)
 )
 
-// maxSocketPath is the longest path of a socket file that every system takes (a name beside it is used for a moment).
+// maxSocketPath is the longest path of a socket file that works on every system (a longer temporary name beside it is used for a moment).
 const maxSocketPath = 96
 
 func (c *Config) validateListeners(p *problems) {
@@ -41,7 +41,7 @@ func (c *Config) validateListeners(p *problems) {
 	c.validateDemo(p)
 }
 
-// validateDemo keeps a listener that is open to other machines from coming with a secret key that everybody knows.
+// validateDemo refuses the public demo secret if a listener is open to other machines.
 func (c *Config) validateDemo(p *problems) {
 	open := slices.IndexFunc(c.Listeners, func(l Listener) bool {
 		_, _, err := net.SplitHostPort(l.Address)
@@ -163,7 +163,7 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
-// propertyText checks a text that travels as a property of an MQTT packet.
+// propertyText checks a text that is sent as a property of an MQTT packet.
 func propertyText(p *problems, key, text string) {
 	for _, r := range text {
 		if r == 0 || r == utf8.RuneError {

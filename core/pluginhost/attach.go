@@ -44,7 +44,7 @@ func (h *Host) attach(s spec) (*instance, error) {
 	return inst, nil
 }
 
-// attachTarget reads where a process listens, as a target of gRPC, and the version of the contract where that is told.
+// attachTarget parses the address of a process into a gRPC target, and returns the contract version if the address states one.
 func attachTarget(address string) (target string, version int, err error) {
 	if fields := strings.Split(strings.TrimSpace(address), "|"); len(fields) >= 5 { // CORE|VERSION|NETWORK|ADDRESS|grpc
 		if version, err = strconv.Atoi(fields[1]); err != nil {
@@ -72,7 +72,7 @@ func attachTarget(address string) (target string, version int, err error) {
 	return "passthrough:///" + address, version, nil
 }
 
-// paused says whether an unanswered health check may be a breakpoint rather than the end.
+// paused reports whether an unanswered health check may mean a breakpoint rather than a dead process.
 func (i *instance) paused(err error) bool {
 	return i.spec.Attach != "" && status.Code(err) == codes.DeadlineExceeded
 }

@@ -12,14 +12,14 @@ const (
 	breakerLongest = 10 * time.Second
 )
 
-// breaker suspends the calls to a plugin that hangs, so that callers fail at once instead of piling up. After a while one
-// call is let through; its outcome closes the breaker or keeps it open for twice the time. A plugin that answers some calls in time
-// does not hang.
+// breaker is a circuit breaker for calls to a plugin that hangs: callers fail at once instead of piling up. After a while it lets one trial
+// call through; the outcome closes the breaker or keeps it open for twice the time. A plugin that answers some calls in time is not
+// considered hung.
 type breaker struct {
 	first time.Duration
 
 	mu       sync.Mutex
-	answered time.Time // when a call was answered last
+	answered time.Time // time of the last answer
 	failures int
 	open     time.Duration
 	until    time.Time
@@ -28,7 +28,7 @@ type breaker struct {
 
 func newBreaker(first time.Duration) *breaker { return &breaker{first: first, open: first} }
 
-// allow says whether a call may go. Every allowed call must be followed by success, failure or neutral.
+// allow reports whether a call may proceed. The caller must report the outcome of an allowed call by success, failure or neutral.
 func (b *breaker) allow() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -42,7 +42,7 @@ func (b *breaker) allow() bool {
 	return true
 }
 
-// isOpen says whether calls are suspended.
+// isOpen reports whether calls are suspended.
 func (b *breaker) isOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,15 +51,15 @@ func (b *breaker) isOpen() bool {
 
 func (b *breaker) success() { b.reset() }
 
-// neutral is an outcome that says nothing about whether the plugin hangs.
+// neutral records an outcome that says nothing about whether the plugin hangs.
 func (b *breaker) neutral() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probing = false
 }
 
-// failure notes that a call that began at a time ran into its deadline. Where another was answered since then the plugin does not
-// hang, it is busy: suspending calls would make the queue no shorter.
+// failure records that a call that began at a time ran into its deadline. If another call was answered since then, the plugin is busy and
+// does not hang: suspending calls would not shorten the queue.
 func (b *breaker) failure(began time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

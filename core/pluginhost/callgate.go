@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// holding says which calls wait at a gate.
+// holding says which calls a gate holds.
 type holding int
 
 const (
@@ -16,22 +16,22 @@ const (
 	holdAll
 )
 
-// callGate makes the calls of a plugin wait while a swap must not have any under way. Calls that are held are not lost: they go
-// on, to whichever process serves then, once the gate is open.
+// callGate holds the calls of a plugin while a swap must not have any in progress. Held calls are not lost: once the gate opens, they
+// proceed to the process that serves then.
 type callGate struct {
 	mu   sync.Mutex
 	held holding
-	// open is closed when nothing is held any more; nil while nothing is.
+	// open is closed when the gate opens; nil while nothing is held.
 	open chan struct{}
-	// reads and writes are under way.
+	// reads and writes count the calls in progress.
 	reads, writes int
-	// left is told of each call that ends while something is held.
+	// left is signalled when a call ends while calls are held.
 	left chan struct{}
 }
 
 func newCallGate() *callGate { return &callGate{left: make(chan struct{}, 1)} }
 
-// enter counts a call in, once it may pass. Without an error leave must follow.
+// enter waits until a call may pass, and counts it. Unless it returns an error, the caller must call leave.
 func (g *callGate) enter(ctx context.Context, write bool) error {
 	for {
 		g.mu.Lock()
@@ -71,8 +71,8 @@ func (g *callGate) leave(write bool) {
 	}
 }
 
-// hold makes calls wait and returns when none of their kind is under way any more, or with an error when ctx ends first.
-// Either way release must follow. Only one swap holds at a time.
+// hold closes the gate for the given calls and returns once none of them is in progress, or with an error when ctx ends first. In either
+// case the caller must call release. Only one swap may hold at a time.
 func (g *callGate) hold(ctx context.Context, what holding) error {
 	g.mu.Lock()
 	g.held = what
@@ -98,7 +98,7 @@ func (g *callGate) hold(ctx context.Context, what holding) error {
 	}
 }
 
-// release lets the calls that wait go on. It does nothing where none are held.
+// release opens the gate. It does nothing if no calls are held.
 func (g *callGate) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

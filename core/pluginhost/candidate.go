@@ -9,8 +9,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Candidate is a plugin's process that is to take the place of another. It is not supervised: where it ends before the
-// switch, the switch fails and everything stays. Life: Plugin.Prepare -> Plugin.Switch or Close.
+// Candidate is a plugin process that is meant to replace another. It is not supervised: if it ends before the switch, the switch fails and
+// nothing changes. Life cycle: Plugin.Prepare -> Plugin.Switch or Close.
 type Candidate struct {
 	host *Host
 	inst *instance
@@ -18,15 +18,15 @@ type Candidate struct {
 	// mu guards the fields below.
 	mu     sync.Mutex
 	active bool
-	// spent: it has taken over, or was closed.
+	// spent is true once the candidate has taken over or was closed.
 	spent bool
 }
 
-// Prepare starts a process that is to take p's place, while p goes on serving: its file is verified, it is started, described
-// and configured. Where it and p do not both hold something exclusive (Describe says so), it is also activated, healthy, and
-// has answered a few harmless calls; else Switch does that, with p's calls waiting.
+// Prepare starts a process that is meant to replace p while p keeps serving. It verifies the file, starts the process, and calls Describe
+// and Configure. Unless the process and p are both exclusive (see Describe), it also activates the process, waits until it is healthy, and
+// makes a few harmless trial calls. For exclusive plugins Switch does that, while it holds p's calls.
 //
-// An error is one line that names the plugin and what to do, and comes within some 20 s of the handshake; nothing is left behind then.
+// An error is one line that names the plugin and the remedy, and is returned within about 20 s of the handshake. It leaves nothing behind.
 func (p *Plugin) Prepare(ctx context.Context, what Spec) (*Candidate, error) {
 	if !p.host.enter() {
 		return nil, ErrClosed
@@ -57,12 +57,12 @@ func (p *Plugin) Prepare(ctx context.Context, what Spec) (*Candidate, error) {
 	}
 	p.host.mu.Lock()
 	defer p.host.mu.Unlock()
-	p.host.candidates[c] = struct{}{} // a host that is being closed waits for this call first
+	p.host.candidates[c] = struct{}{} // Close waits for this call first
 	return c, nil
 }
 
-// Activate makes the process ready for calls and tries it: see Prepare, which has done so already where nothing is exclusive.
-// A caller that knows that the two do not hold the same thing may do it for others.
+// Activate makes the process ready for calls and tries it. Prepare has done so already unless both plugins are exclusive. For exclusive
+// plugins a caller may do it if it knows that the two do not need the same resource.
 func (c *Candidate) Activate(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,29 +85,29 @@ func (c *Candidate) Activate(ctx context.Context) error {
 	return nil
 }
 
-// Active says whether the process is ready for calls.
+// Active reports whether the process is ready for calls.
 func (c *Candidate) Active() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.active
 }
 
-// Spec is what the process was started as.
+// Spec returns the Spec that the process was started with.
 func (c *Candidate) Spec() Spec { return c.inst.spec.Spec }
 
-// Describe is what the process said of itself. It must not be changed.
+// Describe returns the process's answer to Describe. It must not be modified.
 func (c *Candidate) Describe() *pluginv1.DescribeResponse { return c.inst.describe }
 
-// Checksum is the "sha256:HEX" of the executable that was started.
+// Checksum returns the "sha256:HEX" of the executable that was started.
 func (c *Candidate) Checksum() string { return c.inst.file.sum }
 
-// Meta calls this process, and no other, as a meta plugin. Calls have the caller's deadline only, and fail before Activate.
+// Meta returns a client of this very process as a meta plugin. Calls have only the caller's deadline, and fail before Activate.
 func (c *Candidate) Meta() pluginv1.MetaClient { return pluginv1.NewMetaClient(c.inst.conn) }
 
-// Auth calls this process, and no other, as an auth plugin; see Meta.
+// Auth returns a client of this very process as an auth plugin; see Meta.
 func (c *Candidate) Auth() pluginv1.AuthClient { return pluginv1.NewAuthClient(c.inst.conn) }
 
-// Close stops the process of a candidate that is not wanted. After a switch, and a second time, it does nothing.
+// Close stops the process of an unused candidate. After a switch, or a previous Close, it does nothing.
 func (c *Candidate) Close() {
 	if !c.spend() {
 		return
@@ -115,7 +115,7 @@ func (c *Candidate) Close() {
 	c.inst.stop()
 }
 
-// spend says whether the process is still this candidate's, which it is no more afterwards.
+// spend marks the candidate as spent, and reports whether it was not spent before.
 func (c *Candidate) spend() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,5 +129,5 @@ func (c *Candidate) spend() bool {
 	return true
 }
 
-// errSpent is the error of a candidate that has been used.
+// errSpent is the error of a candidate that was used or closed.
 var errSpent = errors.New("the prepared plugin was used or closed already")

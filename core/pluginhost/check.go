@@ -7,12 +7,12 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Checked is what Check found out about a plugin.
+// Checked is the result of Check.
 type Checked struct {
 	Name string
 	Kind string // "auth" or "meta"
 	Path string
-	// Version is that of the plugin's code, Contract that of plugins/proto that it speaks.
+	// Version is the version of the plugin's code; Contract is the version of plugins/proto that it speaks.
 	Version  string
 	Contract int
 	Checksum string // "sha256:HEX" of the executable
@@ -21,9 +21,9 @@ type Checked struct {
 	Describe *pluginv1.DescribeResponse
 }
 
-// Check goes the way of a start up to Configure and ends the process again: its file is verified, it is started, describes
-// itself and takes its configuration. It is not activated, so it opens nothing that another process holds, and a gateway that runs
-// is not disturbed. An error is one line that names the plugin and what to do; see Start for when it comes.
+// Check runs the start of a plugin up to Configure and then ends the process: it verifies the file, starts the process, and calls Describe
+// and Configure. It does not activate the plugin, so the plugin opens nothing that another process holds, and a running gateway is not
+// disturbed. An error is one line that names the plugin and the remedy; Start says how soon it is returned.
 func (h *Host) Check(ctx context.Context, what Spec) (Checked, error) {
 	s, err := h.spec(what)
 	if err != nil {

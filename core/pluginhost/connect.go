@@ -15,7 +15,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// transport settles whether the connection is secured: it is, unless the plugin's handshake line has no certificate.
+// transport decides whether the connection uses TLS: it does, unless the plugin's handshake line has no certificate.
 func (i *instance) transport(config *plugin.ClientConfig, addr net.Addr) error {
 	fields := strings.Split(i.process.shaken(), "|")
 	i.secure = len(fields) >= 6 && fields[5] != ""
@@ -54,7 +54,7 @@ func (i *instance) connect(made *connections) error {
 	return nil
 }
 
-// connections remembers the gRPC connections that go-plugin makes: where it fails to set one up, it leaves it open.
+// connections records the gRPC connections that go-plugin makes, because go-plugin leaves a connection open when its setup fails.
 type connections struct {
 	mu  sync.Mutex
 	all []*grpc.ClientConn

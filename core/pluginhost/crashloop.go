@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// crashLoopAfter is how many ends and failed starts in a row, each soon after the one before, make a crash loop.
+// crashLoopAfter is how many exits and failed starts in rapid succession make a crash loop.
 const crashLoopAfter = 5
 
-// crashLoop recognises a plugin that does not stay up, so that its state says so and the log is not filled: one line says that
-// it loops, and further ones come only when the cause changes. The supervisor owns it.
+// crashLoop detects a plugin that does not stay up. It sets the plugin's state and limits the log: one line reports the loop, and further
+// lines appear only when the cause changes. The supervisor owns it.
 type crashLoop struct {
 	ends int
 	said string
 }
 
-// ended notes an end or a start that failed, says it, and answers the state that the plugin is in.
+// ended records and logs an exit or a failed start, and returns the state of the plugin.
 func (c *crashLoop) ended(log *slog.Logger, message string, why error, longest time.Duration) State {
 	c.ends++
 	news := why.Error() != c.said
@@ -37,7 +37,7 @@ func (c *crashLoop) ended(log *slog.Logger, message string, why error, longest t
 
 func (c *crashLoop) looping() bool { return c.ends >= crashLoopAfter }
 
-// runs says that the plugin runs again; in a crash loop that is no news until it has stayed up.
+// runs logs that the plugin runs again; in a crash loop it logs nothing until the plugin has stayed up.
 func (c *crashLoop) runs(log *slog.Logger, pid, restarts int) {
 	if c.looping() {
 		log.Debug("plugin runs again", "pid", pid, "restarts", restarts)
@@ -46,7 +46,7 @@ func (c *crashLoop) runs(log *slog.Logger, pid, restarts int) {
 	log.Info("plugin runs again", "pid", pid, "restarts", restarts)
 }
 
-// stable notes that the plugin has stayed up.
+// stable records that the plugin has stayed up.
 func (c *crashLoop) stable(log *slog.Logger) {
 	if c.looping() {
 		log.Info("plugin stays up again", "failures_before", c.ends)

@@ -26,7 +26,7 @@ func buildDefault(t testing.TB, h *Host) {
 	require.NoError(t, os.Chmod(path, 0o755))
 }
 
-// The default auth plugin as it is shipped, with all that is between it and a connection.
+// This runs the default auth plugin as it is shipped, with everything between it and a connection.
 func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 	t.Parallel()
 	h, logs := newHost(t)
@@ -77,7 +77,7 @@ func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 	}
 }
 
-// What authorisation costs with the default auth plugin in its process: from the cache, and through gRPC.
+// BenchmarkAuthorize measures authorisation with the default auth plugin: from the cache, and through gRPC.
 func BenchmarkAuthorize(b *testing.B) {
 	h, _ := newHost(b)
 	buildDefault(b, h)

@@ -54,7 +54,7 @@ func TestAnExecutableInDevelopmentIsRunWhereverItIsAndSaysSo(t *testing.T) {
 	require.ErrorContains(t, err, "it is an auth plugin, but it is configured as a meta plugin")
 }
 
-// debugged starts a plugin as a person does, and answers where it waits for a gateway.
+// debugged starts a plugin as a person does, and returns the address where it waits for a gateway.
 func debugged(t *testing.T, path, flag string) (cmd *exec.Cmd, address string) {
 	t.Helper()
 	cmd = exec.Command(path, flag)
@@ -95,7 +95,7 @@ func TestAGatewayAttachesToAPluginThatItsAuthorStarted(t *testing.T) {
 	require.False(t, info.Secure)
 	require.Equal(t, address, info.Path)
 
-	// It stands at a breakpoint: nobody ends it, and calls wait.
+	// It is stopped at a breakpoint: it is not killed, and calls wait.
 	freeze(t, cmd.Process.Pid)
 	answered := make(chan error, 1)
 	go func() { _, err := ask(p, "u"); answered <- err }()
@@ -109,7 +109,7 @@ func TestAGatewayAttachesToAPluginThatItsAuthorStarted(t *testing.T) {
 	require.Zero(t, p.Info().Restarts)
 	require.ErrorContains(t, p.Swap(t.Context(), spec, Switching{}), "attached to that process already")
 
-	// It is started anew, at the same place, and attached to again.
+	// It is restarted at the same address, and the gateway attaches again.
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	eventually(t, "it is missed", func() bool { return p.Healthy() != nil })
@@ -117,7 +117,7 @@ func TestAGatewayAttachesToAPluginThatItsAuthorStarted(t *testing.T) {
 	eventually(t, "it is attached to again", func() bool { return p.Healthy() == nil })
 	require.Equal(t, "attached", said(t, p))
 
-	// A gateway that is gone leaves it there, for the next.
+	// A gateway that exits leaves it running for the next one.
 	require.NoError(t, h.Close())
 	next, _ := newHost(t)
 	spec.Config = map[string]any{"says": "once more"}

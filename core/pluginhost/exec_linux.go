@@ -5,11 +5,11 @@ import (
 	"os/exec"
 )
 
-// inherited is the descriptor that the first of exec.Cmd's ExtraFiles has in the child.
+// inherited is the path of the first of exec.Cmd's ExtraFiles in the child.
 const inherited = "/proc/self/fd/3"
 
-// startFrom makes a command start the file that was examined, by its open descriptor where it can (direct): nobody can put
-// another in its place in between. A script is started by its path, as its interpreter opens it by that; see unchanged.
+// startFrom makes a command start the verified file. If possible it starts the open descriptor (direct is true), so that nobody can replace
+// the file in between. A script is started by its path, because its interpreter opens the path; see unchanged.
 func startFrom(v verified, cmd *exec.Cmd) (direct bool) {
 	cmd.Path, cmd.Args = v.path, []string{v.path}
 	if _, err := os.Stat("/proc/self/fd"); !v.image || err != nil {

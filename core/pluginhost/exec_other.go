@@ -4,7 +4,7 @@ package pluginhost
 
 import "os/exec"
 
-// startFrom makes a command start the file that was examined, by its path; see unchanged.
+// startFrom makes a command start the verified file, by its path; see unchanged.
 func startFrom(v verified, cmd *exec.Cmd) (direct bool) {
 	cmd.Path, cmd.Args = v.path, []string{v.path}
 	return false

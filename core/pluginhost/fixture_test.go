@@ -27,7 +27,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// testConfig steers a test plugin.
+// testConfig controls a test plugin.
 type testConfig struct {
 	Secret string `config:"secret,secret"`
 	Mode   string `config:"mode"`
@@ -42,7 +42,7 @@ type testAuth struct {
 	cfg  testConfig
 	log  *slog.Logger
 	lock *os.File
-	// hoard is memory that it does not give back.
+	// hoard is memory that it does not release.
 	hoard []byte
 }
 
@@ -53,7 +53,7 @@ func (t *testAuth) Info() sdk.Info {
 // versionMark precedes the version at the end of an executable that installVersion made.
 const versionMark = "\nversion of this test plugin: "
 
-// ownVersion is the version that installVersion wrote behind this executable.
+// ownVersion returns the version that installVersion appended to this executable.
 func ownVersion() string {
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -181,7 +181,7 @@ func (t *testAuth) Revocations(ctx context.Context, send func(*pluginv1.Revocati
 	return ctx.Err()
 }
 
-// testMeta is a meta plugin that keeps its data in memory, beginning with what its configuration says.
+// testMeta is a meta plugin that keeps its data in memory; its configuration sets the initial data.
 type testMeta struct {
 	sdk.MetaPlugin
 	name string
@@ -234,7 +234,7 @@ func (t *testMeta) Put(_ context.Context, req *pluginv1.PutRequest) (*pluginv1.P
 	return &pluginv1.PutResponse{Done: true, Revision: 1}, nil
 }
 
-// List answers a page for each key.
+// List sends a page for each key.
 func (t *testMeta) List(_ context.Context, req *pluginv1.ListRequest, send func(*pluginv1.ListResponse) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -250,7 +250,7 @@ func (t *testMeta) List(_ context.Context, req *pluginv1.ListRequest, send func(
 	return nil
 }
 
-// breed starts processes that outlive the plugin, and notes their ids.
+// breed starts processes that outlive the plugin, and writes their ids to path.
 func breed(path string) error {
 	var pids strings.Builder
 	for range 20 {
@@ -289,20 +289,20 @@ func install(t testing.TB, dir, name string) string {
 	return path
 }
 
-// installVersion installs a plugin that says that it is of a version.
+// installVersion installs a plugin that reports the given version.
 func installVersion(t *testing.T, dir, name, version string) string {
 	t.Helper()
 	text, err := os.ReadFile(pluginBinary(t))
 	require.NoError(t, err)
 	path := filepath.Join(dir, name)
-	// As an installer does: the file that runs is not written to, another one takes its name.
+	// Like an installer: the running file is not overwritten; a new file takes its name.
 	require.NoError(t, os.WriteFile(path+".new", append(text, versionMark+version...), 0o755))
 	require.NoError(t, os.Chmod(path+".new", 0o755))
 	require.NoError(t, os.Rename(path+".new", path))
 	return path
 }
 
-// pluginDir is an empty directory that is fit for plugins.
+// pluginDir returns an empty directory that is suitable as plugins.dir.
 func pluginDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -310,9 +310,9 @@ func pluginDir(t testing.TB) string {
 	return dir
 }
 
-// newHost is a host with the named plugins installed that is closed with the test. It looks often and pauses little. What bounds a
-// plugin that does its work is long, because on a busy machine a process takes seconds to start and a call may take long; a test that
-// waits for such a bound shortens that one, before it starts a plugin.
+// newHost returns a host with the named plugins installed; it is closed with the test. Its checks are frequent and its pauses short. Bounds
+// on a plugin that works are long, because on a busy machine a process takes seconds to start and a call may take long. A test that waits
+// for such a bound shortens it before it starts a plugin.
 func newHost(t testing.TB, names ...string) (*Host, *testlog.Buffer) {
 	t.Helper()
 	dir, logs := pluginDir(t), &testlog.Buffer{}
@@ -358,8 +358,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	require.Eventually(t, condition, time.Minute, 10*time.Millisecond, what)
 }
 
-// freeze stops a process of this one's and returns when it stands still: the signal alone has only been sent, and on a busy machine the
-// process goes on for a while.
+// freeze stops a child process and returns once it has stopped: after the signal is sent, a process on a busy machine may still run for a
+// while.
 func freeze(t *testing.T, pid int) {
 	t.Helper()
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// flood is an auth plugin without the SDK, whose bounds it does without: each answer about the user "flood" is 100 MB.
+// flood is an auth plugin without the SDK and its bounds: each answer about the user "flood" is 100 MB.
 type flood struct {
 	plugin.NetRPCUnsupportedPlugin
 	pluginv1.UnimplementedPluginServer
@@ -21,7 +21,7 @@ type flood struct {
 }
 
 func serveFlood(name string) {
-	go func() { // as the contract wants
+	go func() { // as the contract requires
 		var b [1]byte
 		_, _ = os.Stdin.Read(b[:])
 		exit(0)

@@ -15,7 +15,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// frozenDir has the plugin that was written for version 1 of the contract.
+// frozenDir holds the plugin that was written for version 1 of the contract.
 const frozenDir = "../../test/frozenplugin/v1"
 
 func TestTodaysHostWorksWithAFrozenPlugin(t *testing.T) {

@@ -18,34 +18,34 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// StartupTimeout bounds the start of a plugin from the moment when it has said where it listens, so that the error of a plugin that
-// does not answer comes within ten seconds. DefaultStartTimeout bounds the time before that moment.
+// StartupTimeout bounds the start of a plugin after its handshake, so that the error of a plugin that does not answer is returned within
+// ten seconds. DefaultStartTimeout bounds the time until the handshake.
 const (
 	StartupTimeout      = 9 * time.Second
 	DefaultStartTimeout = time.Minute
 )
 
-// Options are what New needs.
+// Options configure New.
 type Options struct {
-	// Dir is the directory that the executables are in; their names are the plugins' names.
+	// Dir is the directory of the executables; their names are the plugins' names.
 	Dir string
 	// Checksums pins executables: plugin name to "sha256:HEX". Plugins without an entry are not pinned.
 	Checksums map[string]string
-	// NodeID, DataDir and ConfigDir are handed to each plugin's Configure. The paths are made absolute.
+	// NodeID, DataDir and ConfigDir are passed to each plugin's Configure. The paths are made absolute.
 	NodeID, DataDir, ConfigDir string
-	// MemoryLimit is that of plugins whose Spec is made here, in bytes; 0: no limit. It is looked at every second, on Linux; pages
-	// of files do not count, processes that the plugin starts do not either. Plugins in Go are told to keep below it (GOMEMLIMIT).
+	// MemoryLimit is the default of Spec.MemoryLimit, in bytes; 0: no limit. It is checked every second, on Linux. File-backed pages and
+	// child processes of the plugin do not count. Plugins in Go are told to stay below it (GOMEMLIMIT).
 	MemoryLimit uint64
-	// StartTimeout is that of plugins whose Spec is made here; 0: DefaultStartTimeout.
+	// StartTimeout is the default of Spec.StartTimeout; 0: DefaultStartTimeout.
 	StartTimeout time.Duration
-	// Log takes the host's and the plugins' lines; nil discards them.
+	// Log receives the log lines of the host and the plugins; nil discards them.
 	Log *slog.Logger
-	// Registerer takes the metrics; nil leaves them unregistered.
+	// Registerer registers the metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer
 
-	// timing is shortened, and versions are chosen, in tests of this package.
+	// timing and versions are changed only by tests of this package.
 	timing timing
-	// versions of the contract that are offered to plugins, the newest first; nil for handshake.Versions().
+	// versions are the contract versions that are offered to plugins, newest first; nil for handshake.Versions().
 	versions []int
 }
 
@@ -55,17 +55,17 @@ type Host struct {
 	metrics *metrics
 	sockets *socketDir
 	spawner *spawner
-	// ctx ends with Close; each Plugin's supervisor ends with it.
+	// ctx is cancelled by Close; each Plugin's supervisor ends with it.
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	// mu guards the fields below.
 	mu     sync.Mutex
 	closed bool
-	// starts counts the starts and swaps under way; it grows only while closed is false.
+	// starts counts the starts and swaps in progress; it grows only while closed is false.
 	starts  sync.WaitGroup
 	plugins []*Plugin
-	// candidates are prepared and have not taken over yet.
+	// candidates holds prepared processes that have not taken over yet.
 	candidates map[*Candidate]struct{}
 }
 
@@ -103,9 +103,9 @@ func New(opts Options) (*Host, error) {
 	return h, nil
 }
 
-// Start starts a plugin and returns when it is ready for calls; from then on it is supervised until Close. config is the
-// plugin's configuration block. An error is one line that names the plugin and what to do. A plugin that ends, or says something
-// wrong, is told at once; see StartupTimeout for one that does neither.
+// Start starts a plugin and returns when it is ready for calls; from then on it is supervised until Close. config is the plugin's
+// configuration block. An error is one line that names the plugin and the remedy. It is returned at once if the plugin exits or answers
+// something wrong; StartupTimeout bounds the other cases.
 func (h *Host) Start(ctx context.Context, name string, kind pluginv1.Kind, config map[string]any) (*Plugin, error) {
 	return h.Run(ctx, h.Spec(name, kind, config))
 }
@@ -119,8 +119,8 @@ func (h *Host) Run(ctx context.Context, what Spec) (*Plugin, error) {
 	return plugins[0], nil
 }
 
-// RunAll is Run for several plugins, which start at the same time. They are returned in the order of their Specs. If one fails, none
-// runs, and the error is of the one that failed first.
+// RunAll is Run for several plugins, which start at the same time. They are returned in the order of their Specs. If one fails, none runs,
+// and the error is that of the first failure.
 func (h *Host) RunAll(ctx context.Context, what ...Spec) ([]*Plugin, error) {
 	specs := make([]spec, len(what))
 	for i := range what {
@@ -162,7 +162,7 @@ func (h *Host) RunAll(ctx context.Context, what ...Spec) ([]*Plugin, error) {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// Where Close has begun, the supervisors stop the plugins at once.
+	// If Close has begun, the supervisors stop the plugins at once.
 	h.plugins = append(h.plugins, plugins...)
 	for i, p := range plugins {
 		p.supervised.Add(1)
@@ -172,7 +172,7 @@ func (h *Host) RunAll(ctx context.Context, what ...Spec) ([]*Plugin, error) {
 	return plugins, nil
 }
 
-// enter counts a start or a swap in, which Close waits for; false when the host is closed.
+// enter counts a start or a swap, for which Close waits; it returns false if the host is closed.
 func (h *Host) enter() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -189,7 +189,7 @@ func (h *Host) Plugins() []*Plugin {
 	return append([]*Plugin(nil), h.plugins...)
 }
 
-// Stop stops one plugin, for good, and forgets it. It returns when the process has ended, within some ten seconds.
+// Stop stops one plugin for good and forgets it. It returns when the process has ended, within about ten seconds.
 func (h *Host) Stop(p *Plugin) error {
 	h.mu.Lock()
 	i := slices.Index(h.plugins, p)
@@ -198,7 +198,7 @@ func (h *Host) Stop(p *Plugin) error {
 		return fmt.Errorf("plugin %q is stopped already", p.Name())
 	}
 	h.plugins = slices.Delete(h.plugins, i, i+1)
-	h.starts.Add(1) // Close waits for this, too
+	h.starts.Add(1) // Close waits for this too
 	h.mu.Unlock()
 	defer h.starts.Done()
 	p.stop()
@@ -207,8 +207,8 @@ func (h *Host) Stop(p *Plugin) error {
 	return nil
 }
 
-// Close stops every plugin, the last started first, and waits for their processes to end. It takes a few seconds at most
-// for each that does not go by itself.
+// Close stops every plugin, in reverse order of start, and waits for their processes to end. A plugin that does not exit by itself takes a
+// few seconds at most.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -234,19 +234,19 @@ func (h *Host) Close() error {
 	return h.sockets.close()
 }
 
-// timing holds the durations that tests shorten.
+// timing holds durations that tests shorten.
 type timing struct {
-	// handshake bounds the time until the process says where it listens, where its Spec does not; startup the rest of the start.
+	// handshake bounds the time until the handshake if the Spec does not; startup bounds the rest of the start.
 	startup, handshake         time.Duration
 	healthEvery, healthTimeout time.Duration
 	memoryEvery                time.Duration
-	// firstPause and lastPause bound the pause before a restart; stableAfter of uptime resets it.
+	// firstPause and lastPause bound the back-off before a restart; an uptime of stableAfter resets it.
 	firstPause, lastPause, stableAfter time.Duration
 	// waitLive is how long after a plugin went down calls still wait for it.
 	waitLive time.Duration
 	// callAuth and callMeta are the deadlines of calls.
 	callAuth, callMeta time.Duration
-	// heal is how long a process that is to replace another may take until it is healthy, ping bounds the calls that try it.
+	// heal is how long a candidate may take to become healthy; ping bounds its trial calls.
 	heal, ping time.Duration
 	// deactivate and exit bound the steps of a stop.
 	deactivate, exit time.Duration

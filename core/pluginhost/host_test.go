@@ -187,7 +187,7 @@ func TestNoCallOfManyFailsWhileThePluginIsKilledAgainAndAgain(t *testing.T) {
 	for n := range 3 {
 		_ = syscall.Kill(p.Info().PID, syscall.SIGKILL)
 		eventually(t, "it is restarted", func() bool { return p.Info().Restarts > n && p.Healthy() == nil })
-		// A call is made again once, so each caller must be past the calls that this kill broke.
+		// A call is retried only once, so each caller must be past the calls that this kill broke.
 		for i := range answered {
 			seen := answered[i].Load()
 			eventually(t, "each caller is answered", func() bool { return answered[i].Load() > seen+1 || len(failures) > 0 })
@@ -252,7 +252,7 @@ func TestAPanicInACallIsAnAnswerAndTheProcessGoesOn(t *testing.T) {
 func TestAHangingCallEndsAtItsDeadlineAndTheBreakerOpens(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
-	h.opts.timing.breakerOpen = 5 * time.Second // longer than a busy machine takes to the next call
+	h.opts.timing.breakerOpen = 5 * time.Second // longer than a busy machine takes until the next call
 	p := startAuth(t, h, "plug-auth", nil)
 	p.route.deadline = time.Second
 	done := make(chan error, breakerFailures)

@@ -19,7 +19,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// discardTimeout is how long a process that could not be started may take to go by itself.
+// discardTimeout is how long a process whose start failed may take to exit by itself.
 const discardTimeout = 300 * time.Millisecond
 
 // instance is one process of a plugin, from its start to its end.
@@ -32,23 +32,23 @@ type instance struct {
 	sockets  string           // the private directory for its socket
 	control  pluginv1.PluginClient
 	describe *pluginv1.DescribeResponse
-	// offered are the contract versions that the gateway speaks, version is the one that was agreed on; secure says whether the
-	// transport is.
+	// offered are the contract versions that the gateway speaks; version is the negotiated one; secure says whether the transport uses TLS.
 	offered []int
 	version int
 	secure  bool
 	started time.Time
 	timing  timing
-	// shakesWithin is how long it may take until its handshake, answersBy when the rest of the start must be over.
+	// shakesWithin bounds the time until the handshake; answersBy is the deadline of the rest of the start.
 	shakesWithin time.Duration
 	answersBy    time.Time
-	// unwell is what Health said when the process was activated.
+	// unwell is the result of Health when the process was activated.
 	unwell error
-	// calls are under way on this process. They are counted in under Plugin.mu, while the process is live.
+	// calls counts the calls in progress on this process. It grows only under Plugin.mu, while the process is live.
 	calls sync.WaitGroup
 }
 
-// exited is closed when the process has ended. Of one that was attached to nobody can tell: it never is.
+// exited returns a channel that is closed when the process has ended. For an attached process it is never closed, because the gateway
+// cannot tell.
 func (i *instance) exited() <-chan struct{} {
 	if i.process == nil {
 		return nil
@@ -56,10 +56,10 @@ func (i *instance) exited() <-chan struct{} {
 	return i.process.exited
 }
 
-// ended says how the process ended; it must have.
+// ended describes how the process ended. The process must have ended.
 func (i *instance) ended() error { return i.process.ended() }
 
-// pid is the process's id; 0 for one that was attached to.
+// pid returns the process id, or 0 for an attached process.
 func (i *instance) pid() int {
 	if i.process == nil {
 		return 0
@@ -67,11 +67,11 @@ func (i *instance) pid() int {
 	return i.process.pid()
 }
 
-// drain waits until the calls that are under way on a process that is live no more have ended, or until patience is over.
-// What has not been answered then ends with the process.
+// drain waits until the calls in progress on a process that is no longer live have ended, or until patience is over. Calls that are
+// unanswered then end with the process.
 func (i *instance) drain(patience time.Duration) {
 	done := make(chan struct{})
-	go func() { i.calls.Wait(); close(done) }() // ends with the calls, at the latest when the process does
+	go func() { i.calls.Wait(); close(done) }() // ends with the calls, at the latest with the process
 	select {
 	case <-done:
 	case <-i.exited():
@@ -80,8 +80,8 @@ func (i *instance) drain(patience time.Duration) {
 	}
 }
 
-// activate makes the process ready for calls, and has it answer Health once. A plugin whose backend is away is started all
-// the same: that is for Healthy to say, not a fault of the start.
+// activate makes the process ready for calls, and calls Health once. A plugin whose backend is away starts all the same: Healthy reports
+// that; it does not fail the start.
 func (i *instance) activate(ctx context.Context) error {
 	if _, err := i.control.Activate(ctx, &pluginv1.ActivateRequest{}); err != nil {
 		return i.step("Activate", err)
@@ -94,7 +94,7 @@ func (i *instance) activate(ctx context.Context) error {
 	return nil
 }
 
-// unwellness is what a plugin says that it lacks, or nil.
+// unwellness returns what a plugin reports as wrong, or nil.
 func unwellness(name string, h *pluginv1.HealthResponse) error {
 	if h.GetOk() {
 		return nil
@@ -102,8 +102,8 @@ func unwellness(name string, h *pluginv1.HealthResponse) error {
 	return errors.New("plugin " + name + ": " + clip(h.GetReason()))
 }
 
-// stop ends the process in order: Deactivate, end of its standard input, and, where that does not help, a kill. It returns
-// when the process has ended.
+// stop ends the process cleanly: Deactivate, end of its standard input and, if it does not exit, a kill. It returns when the process has
+// ended.
 func (i *instance) stop() {
 	if i.exitedAlready() == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), i.timing.deactivate)
@@ -113,7 +113,7 @@ func (i *instance) stop() {
 	i.end(i.timing.exit)
 }
 
-// end ends the process without Deactivate; it may be called at any stage. patience is how long it may take by itself.
+// end ends the process without Deactivate; it may be called at any stage. patience is how long the process may take to exit by itself.
 func (i *instance) end(patience time.Duration) {
 	if i.process != nil && i.process.cmd.Process != nil {
 		i.process.letGo()
@@ -124,18 +124,18 @@ func (i *instance) end(patience time.Duration) {
 			<-i.exited()
 		}
 	}
-	if i.client == nil && i.conn != nil { // attached to
+	if i.client == nil && i.conn != nil { // an attached process
 		_ = i.conn.Close()
 	} else if i.conn != nil {
 		i.client.Kill() // the process is gone: this closes the connection
 	}
-	// Without a connection Kill would make one, to a process that is gone.
+	// Without a connection, Kill would try to connect to a process that is gone.
 	if i.sockets != "" {
 		_ = os.RemoveAll(i.sockets)
 	}
 }
 
-// exitedAlready is why the process is gone, or nil while it is there.
+// exitedAlready returns why the process has ended, or nil while it runs.
 func (i *instance) exitedAlready() error {
 	select {
 	case <-i.exited():
@@ -145,7 +145,7 @@ func (i *instance) exitedAlready() error {
 	}
 }
 
-// ended says how the process ended; it must have.
+// ended describes how the process ended. The process must have ended.
 func (p *process) ended() error {
 	if last := p.logs.lastLine(); last != "" {
 		return fmt.Errorf("%s; its last line was: %s", p.how(), last)
@@ -153,7 +153,7 @@ func (p *process) ended() error {
 	return errors.New(p.how())
 }
 
-// endedEarly is ended for a process that ended during its start, when what it printed may be all that tells why.
+// endedEarly is ended for a process that ended during its start, when its output may be the only explanation.
 func (p *process) endedEarly() error {
 	lines := p.logs.tail()
 	if len(lines) < 2 {
@@ -180,7 +180,7 @@ func (i *instance) explain(err error) error {
 	}
 	line := proc.shaken()
 	if line == "" {
-		// Killed by go-plugin after a time-out, or gone by itself; the former has waited all its time.
+		// Killed by go-plugin after a timeout, or exited by itself; in the former case the whole time has passed.
 		if strings.Contains(err.Error(), "timeout") {
 			return fmt.Errorf("%s did not say within %v where it listens; is it a plugin? plugins.start_timeout allows more time", file.path, i.shakesWithin)
 		}
@@ -201,7 +201,7 @@ func (i *instance) explain(err error) error {
 	return fmt.Errorf("%s: %s", file.path, clip(err.Error()))
 }
 
-// versionList writes versions as "1", or "2 and 1".
+// versionList formats versions as "1", or "2 and 1".
 func versionList(versions []int) string {
 	texts := make([]string, len(versions))
 	for i, v := range versions {
@@ -210,12 +210,12 @@ func versionList(versions []int) string {
 	return strings.Join(texts, " and ")
 }
 
-// step says in which step of its introduction a plugin failed.
+// step returns an error that says in which step of its start a plugin failed.
 func (i *instance) step(name string, err error) error {
 	s := status.Convert(err)
 	switch s.Code() {
 	case codes.Unavailable:
-		// The connection is gone; most likely because the process is, which says more.
+		// The connection is broken, most likely because the process ended; the process's own error says more.
 		select {
 		case <-i.exited():
 			return i.process.endedEarly()

@@ -17,8 +17,8 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// launch takes a plugin from its file to a process that is ready for calls. On an error nothing is left behind, and the
-// error does not name the plugin. It checks everything again on each start.
+// launch verifies a plugin's file and starts a process that is ready for calls. It repeats every check on each start. On an error it leaves
+// nothing behind; the error does not name the plugin.
 func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
 	inst, err := h.prepare(ctx, s)
 	if err != nil {
@@ -33,7 +33,7 @@ func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
 	return inst, nil
 }
 
-// prepare is launch without Activate: a swap does it while the process before is still serving.
+// prepare is launch without Activate: a swap calls it while the old process still serves.
 func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
 	inst, err := h.process(ctx, s)
 	if err != nil {
@@ -62,7 +62,7 @@ func (h *Host) process(ctx context.Context, s spec) (*instance, error) {
 	return h.begin(ctx, s, file)
 }
 
-// executable is the file to start; without an error it must be closed.
+// executable returns the verified file to start. Unless it returns an error, the caller must close the file.
 func (s spec) executable() (verified, error) {
 	if s.Path == "" {
 		return verify(s.Dir, s.Name, s.Checksum)
@@ -147,11 +147,11 @@ func (h *Host) begin(ctx context.Context, s spec, file verified) (*instance, err
 	return inst, nil
 }
 
-// patience is how often the log says that a plugin is being waited for.
+// patience is the interval of log lines that say that the gateway waits for a plugin.
 const patience = 5 * time.Second
 
-// attend looks after a start until the handshake: it says from time to time that the plugin is being waited for, and ends the
-// process when ctx ends, because go-plugin would wait on.
+// attend accompanies a start until the handshake: it periodically logs that the gateway waits for the plugin, and kills the process when
+// ctx ends, because go-plugin would keep waiting.
 func attend(ctx context.Context, inst *instance, born <-chan *process, shaken <-chan struct{}) {
 	var p *process
 	select {
@@ -178,7 +178,7 @@ func attend(ctx context.Context, inst *instance, born <-chan *process, shaken <-
 	}
 }
 
-// introduce asks a process what it is and hands over its configuration.
+// introduce calls Describe and Configure.
 func (h *Host) introduce(ctx context.Context, inst *instance) error {
 	describe, err := inst.control.Describe(ctx, &pluginv1.DescribeRequest{})
 	if err != nil {
@@ -207,7 +207,8 @@ func (h *Host) introduce(ctx context.Context, inst *instance) error {
 	return nil
 }
 
-// environment is all that a plugin is given beside what the handshake needs: nothing of the gateway's own.
+// environment returns the variables that a plugin gets besides those of the handshake. Nothing of the gateway's own environment is passed
+// on.
 func environment(memoryLimit uint64) []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -215,7 +216,7 @@ func environment(memoryLimit uint64) []string {
 		"TMPDIR=" + os.TempDir(),
 	}
 	if memoryLimit > 0 {
-		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit/10*9)) // Go's collector then works harder before the end
+		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit/10*9)) // Go's collector then works harder before the limit is reached
 	}
 	return env
 }

@@ -21,23 +21,23 @@ const (
 	maxLogLine = 64 << 10
 	// maxLastLine bounds the line that an error message repeats.
 	maxLastLine = 300
-	// maxTail is how many lines an error repeats of a plugin that ended during its start.
+	// maxTail is how many output lines the error of a plugin that ended during its start repeats.
 	maxTail = 20
 )
 
-// lineLog merges a plugin's output into the gateway's log: JSON lines as go-hclog writes them with their level and
-// attributes, all others as text. Nothing that a plugin writes can do more than add lines.
+// lineLog merges a plugin's output into the gateway's log: go-hclog's JSON lines keep their level and attributes, all other lines are text.
+// A plugin's output can never do more than add lines.
 type lineLog struct {
 	log *slog.Logger
 
 	mu sync.Mutex
-	// last is the newest line that was not a plain notice, for errors that say why a plugin ended.
+	// last is the newest line that was not merely informational, for errors that say why a plugin ended.
 	last string
-	// panicking is set from the first line of a Go panic on; what follows is its stack.
+	// panicking is set at the first line of a Go panic; the following lines are its stack.
 	panicking bool
-	// lines are the newest, of all that it printed; from a panic on the first, because the end of a stack says less.
+	// lines are the newest lines of the output; after a panic, the first lines from the panic on, because the end of a stack says less.
 	lines []string
-	// bound is how much of it is logged.
+	// bound limits how much of the output is logged.
 	bound outputBound
 }
 
@@ -103,7 +103,7 @@ func (l *lineLog) remember(level slog.Level, msg string, attrs []slog.Attr) {
 	}
 }
 
-// keep adds a line to those that tail answers; l.mu is held.
+// keep adds a line to those that tail returns; l.mu is held.
 func (l *lineLog) keep(line string) {
 	switch {
 	case len(l.lines) < maxTail:
@@ -113,14 +113,14 @@ func (l *lineLog) keep(line string) {
 	}
 }
 
-// tail is the last lines that the plugin printed.
+// tail returns the last lines that the plugin printed.
 func (l *lineLog) tail() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.lines)
 }
 
-// lastLine is what the plugin last said that may explain its end; "" for nothing.
+// lastLine returns the last line that may explain the plugin's end, or "".
 func (l *lineLog) lastLine() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,7 +135,7 @@ func clip(s string) string {
 	return s
 }
 
-// parseLine reads a line as go-hclog writes it with JSONFormat.
+// parseLine parses a line in go-hclog's JSONFormat.
 func parseLine(line []byte) (level slog.Level, msg string, attrs []slog.Attr, ok bool) {
 	if line[0] != '{' {
 		return 0, "", nil, false
@@ -163,7 +163,7 @@ func parseLine(line []byte) (level slog.Level, msg string, attrs []slog.Attr, ok
 	}
 	keys := make([]string, 0, len(raw))
 	for k := range raw {
-		// The host says which plugin it is and when; a plugin cannot speak for another.
+		// The host adds the plugin's name and the time, so a plugin cannot impersonate another.
 		if !strings.HasPrefix(k, "@") && k != "plugin" {
 			keys = append(keys, k)
 		}
@@ -180,7 +180,7 @@ func parseLine(line []byte) (level slog.Level, msg string, attrs []slog.Attr, ok
 	return level, msg, attrs, true
 }
 
-// quiet is what go-plugin logs to: its notes are for whoever debugs the host; what matters comes back as errors.
+// quiet is the logger of go-plugin. It discards everything, because what matters is returned as errors.
 type quiet struct {
 	hclog.Logger
 	log *slog.Logger

@@ -20,8 +20,8 @@ import (
 )
 
 // The test binary is its own set of plugins: under a name that begins with "plug-" it serves as that plugin. So the plugins are real
-// processes. They are built once more for that, without the race detector, because a process with it takes several times as long to
-// start, and the tests start hundreds.
+// processes. They run from a second build without the race detector, because a process with it takes several times as long to start, and
+// the tests start hundreds.
 func TestMain(m *testing.M) {
 	name := filepath.Base(os.Args[0])
 	if strings.HasPrefix(name, "plug-") {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// built is the binary that is installed as plugins; the first test that wants one builds it.
+// built is the binary that is installed as plugins; the first test that needs it builds it.
 var built struct {
 	once sync.Once
 	dir  string
@@ -105,7 +105,7 @@ func servePlugin(name string) {
 	case "plug-panics":
 		panic("no such database")
 	case "plug-slow":
-		// It loads for longer than a test allows the answers of a start.
+		// Its loading takes longer than the test allows for the start after the handshake.
 		time.Sleep(2 * time.Second)
 		sdk.ServeAuth(&testAuth{name: name})
 	case "plug-silent":
@@ -127,7 +127,7 @@ func servePlugin(name string) {
 		fmt.Fprintln(os.Stdout, "1|1|tcp|192.0.2.1:80|grpc")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "plug-plain":
-		os.Unsetenv("PLUGIN_CLIENT_CERT") // so that go-plugin serves without TLS, as other languages may
+		os.Unsetenv("PLUGIN_CLIENT_CERT") // so that go-plugin serves without TLS, as plugins in other languages may
 		sdk.ServeAuth(&testAuth{name: name})
 	case "plug-liar":
 		sdk.ServeAuth(&testAuth{name: "somebody-else"})

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// outOfMemoryScore is added to what makes the kernel end a process when memory runs out: a plugin before the gateway, because
-// it is started again and nobody is disconnected.
+// outOfMemoryScore is the oom_score_adj of plugins: when memory runs out, the kernel kills a plugin before the gateway, because a plugin is
+// restarted and nobody is disconnected.
 const outOfMemoryScore = "300"
 
-// memoryOf is what a process has made its own, in bytes: resident memory without pages of files, which the kernel takes back
-// (a database that is mapped into memory counts for nothing). ok is false where that cannot be told.
+// memoryOf returns the private memory of a process, in bytes: resident memory without file-backed pages, which the kernel can reclaim (a
+// memory-mapped database does not count). ok is false if it is unknown.
 func memoryOf(pid int) (used uint64, ok bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -35,7 +35,7 @@ func memoryOf(pid int) (used uint64, ok bool) {
 	return used, ok
 }
 
-// offer makes a plugin's process the first to go when the machine has no memory left. It may not be allowed; then all stays.
+// offer makes a plugin's process the first to be killed when the machine runs out of memory. If that is not permitted, nothing changes.
 func offer(pid int) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(outOfMemoryScore), 0)
 }

@@ -52,7 +52,7 @@ func (m *metrics) call(plugin, method string, err error, took time.Duration) {
 	}
 }
 
-// forget drops what is said of a plugin that the gateway does not have any more.
+// forget removes the metrics of a plugin that the gateway no longer has.
 func (m *metrics) forget(plugin string) {
 	m.up.DeleteLabelValues(plugin)
 	m.memory.DeleteLabelValues(plugin)

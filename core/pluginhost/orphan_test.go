@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A gateway that is killed cannot stop anything: the plugins must go by themselves, even one that cannot run just then.
+// A gateway that is killed cannot stop anything: the plugins must exit by themselves, even one that is stopped at that moment.
 func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
 	t.Parallel()
 	dir := pluginDir(t)
@@ -46,13 +46,13 @@ func TestAKilledGatewayLeavesNoPluginBehind(t *testing.T) {
 	for _, pid := range pids {
 		eventually(t, "process "+strconv.Itoa(pid)+" is gone", func() bool { return !running(pid) })
 	}
-	// What the dead gateway left in the file system goes when the next one starts.
+	// The next gateway removes what the dead one left in the file system.
 	require.DirExists(t, sockets)
 	newHost(t)
 	require.NoDirExists(t, sockets)
 }
 
-// running is false for a process that ended, waited for or not: whoever inherited it may be slow to wait.
+// running returns false for a process that has ended, even if it is a zombie: the process that inherited it may be slow to wait.
 func running(pid int) bool {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {

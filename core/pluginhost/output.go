@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// A plugin that prints without end must not fill the disk with the gateway's log, nor keep the gateway from anything else: of each
-// stretch of time a bounded part is logged, and the rest is read, counted and dropped. The pipe never fills, so the plugin never waits.
+// A plugin that prints endlessly must not fill the disk with the gateway's log, nor slow down the gateway. In each window of time a bounded
+// part is logged, and the rest is read, counted and dropped. The pipe never fills, so the plugin never blocks.
 const (
 	outputWindow = 10 * time.Second
-	// outputLines and outputBytes are what is logged of a window.
+	// outputLines and outputBytes bound what is logged per window.
 	outputLines = 1000
 	outputBytes = 1 << 20
-	// outputBreath is how long the reader rests for each outputGulp that it drops, so that a flood costs a bounded part of a processor.
+	// outputBreath is how long the reader sleeps for each outputGulp of bytes that it drops, so that a flood costs a bounded part of a
+	// processor.
 	outputBreath = 10 * time.Millisecond
 	outputGulp   = 256 << 10
 )
 
-// outputBound counts what a plugin printed within the present window. Guarded by lineLog.mu.
+// outputBound counts what a plugin printed within the current window. Guarded by lineLog.mu.
 type outputBound struct {
 	since          time.Time
 	lines, bytes   int
@@ -25,7 +26,7 @@ type outputBound struct {
 	droppedInBytes int64
 }
 
-// admit counts a line and says whether it is to be logged.
+// admit counts a line and reports whether to log it.
 func (l *lineLog) admit(size int) bool {
 	l.mu.Lock()
 	b := &l.bound
@@ -41,7 +42,7 @@ func (l *lineLog) admit(size int) bool {
 	return b.lines <= outputLines && b.bytes <= outputBytes
 }
 
-// omit drops a line. It is remembered all the same, because it may explain the plugin's end.
+// omit drops a line from the log, but remembers it, because it may explain the plugin's end.
 func (l *lineLog) omit(line []byte) {
 	l.mu.Lock()
 	b := &l.bound
@@ -59,7 +60,7 @@ func (l *lineLog) omit(line []byte) {
 	}
 }
 
-// sumUp tells of what was dropped.
+// sumUp logs how much was dropped.
 func (l *lineLog) sumUp() {
 	l.mu.Lock()
 	b := &l.bound

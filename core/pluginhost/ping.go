@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// healthPause is between two looks at the health of a process that is to replace another.
+	// healthPause is the interval between health checks of a candidate.
 	healthPause = 50 * time.Millisecond
-	// streamLook is how long a stream is watched for an error that says that it is not served.
+	// streamLook is how long a stream is observed for an error that says that it is not served.
 	streamLook = 100 * time.Millisecond
-	// pingNamespace is where nothing is ever written.
+	// pingNamespace is a namespace that is never written to.
 	pingNamespace = "lmqgate.ping"
 )
 
-// healthy waits until the process says that it can do its work, for as long as timing.heal.
+// healthy waits until the process reports that it is healthy, for at most timing.heal.
 func (i *instance) healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, i.timing.heal)
 	defer cancel()
-	var told error // what it said last
+	var told error // the last reported problem
 	for {
 		resp, err := i.control.Health(ctx, &pluginv1.HealthRequest{})
 		switch {
@@ -38,7 +38,7 @@ func (i *instance) healthy(ctx context.Context) error {
 			told = fmt.Errorf("it is not healthy: %s", clip(resp.GetReason()))
 			i.unwell, err = unwellness(i.spec.Name, resp), told
 		case told != nil && status.Code(err) == codes.DeadlineExceeded:
-			err = told // the last question only came too late; the plugin's side may see that before ctx ends here
+			err = told // only the last check timed out; the plugin's side may see that before ctx ends here
 		default:
 			err = i.step("Health", err)
 		}
@@ -52,8 +52,8 @@ func (i *instance) healthy(ctx context.Context) error {
 	}
 }
 
-// ping makes a few harmless calls of a process's kind and checks the answers, so that one that cannot do its work is found
-// out before anybody depends on it. What it asks about does not exist: nobody is admitted and nothing is written.
+// ping makes a few harmless calls of a process's kind and checks the answers, so that a broken process is detected before anybody depends
+// on it. The calls ask about things that do not exist: nobody is admitted and nothing is written.
 func (i *instance) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, i.timing.ping)
 	defer cancel()
@@ -149,8 +149,7 @@ func (i *instance) pingMeta(ctx context.Context) error {
 	})
 }
 
-// served says whether a stream that Describe promises is served: its first message, an end or silence will do, an error at
-// once will not.
+// served checks that a stream that Describe promises is served: a first message, an end or silence is fine; an immediate error is not.
 func (i *instance) served(ctx context.Context, name string, open func(context.Context) (recv func() error, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, streamLook)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// State is where a plugin is in its life.
+// State is a state in the life of a plugin.
 type State string
 
 // The states.
@@ -18,12 +18,12 @@ const (
 	StateStarting   State = "starting"
 	StateRunning    State = "running"
 	StateRestarting State = "restarting"
-	// StateCrashLooping: it ended or could not be started several times in a row, and is tried again.
+	// StateCrashLooping means that the plugin exited or failed to start several times in a row; restarts continue.
 	StateCrashLooping State = "crash-looping"
 	StateStopped      State = "stopped"
 )
 
-// Info is what operators are told about a plugin.
+// Info describes a plugin to operators.
 type Info struct {
 	Name     string `json:"name"`
 	Kind     string `json:"kind"` // "auth" or "meta"
@@ -31,7 +31,7 @@ type Info struct {
 	Version  string `json:"version"`
 	Checksum string `json:"checksum"` // "sha256:HEX" of the executable that runs
 	Pinned   bool   `json:"pinned"`
-	// Mode is ModeDevelopment or ModeAttached where the gateway was started so; Warning says what that means.
+	// Mode is ModeDevelopment, ModeAttached or empty; Warning explains it.
 	Mode     string        `json:"mode,omitempty"`
 	Warning  string        `json:"warning,omitempty"`
 	PID      int           `json:"pid"` // 0 while there is no process
@@ -41,51 +41,51 @@ type Info struct {
 	// Calls and Errors count the calls since the gateway started, and those that failed, whichever process answered.
 	Calls  int64 `json:"calls"`
 	Errors int64 `json:"errors"`
-	// Suspended: it hangs, and calls fail at once for a moment.
+	// Suspended is true while the circuit breaker is open: the plugin hangs, and calls fail at once.
 	Suspended bool `json:"suspended"`
-	// Memory is what the process takes, in bytes, without pages of files; 0 where that is not known. MemoryLimit: 0 for none.
+	// Memory is the memory of the process in bytes, without file-backed pages; 0 if unknown. A MemoryLimit of 0 means no limit.
 	Memory      uint64 `json:"memory_bytes"`
 	MemoryLimit uint64 `json:"memory_limit_bytes"`
-	// LastError is why the plugin ended or was unwell last; it stays after a recovery.
+	// LastError is why the plugin last ended or was unhealthy; it stays after a recovery.
 	LastError string `json:"last_error,omitempty"`
-	// Contract is the version of plugins/proto that is spoken; Secure is false where the plugin does without TLS.
+	// Contract is the negotiated version of plugins/proto; Secure is false if the plugin uses no TLS.
 	Contract int  `json:"contract"`
 	Secure   bool `json:"secure"`
 }
 
-// warnings say what the modes mean.
+// warnings explain the modes.
 var warnings = map[string]string{
 	ModeDevelopment: "development: an executable that nothing was checked of; never use it where clients are that matter",
 	ModeAttached:    "attached: a process that the gateway did not start, without TLS; never use it where clients are that matter",
 }
 
-// Plugin is one supervised plugin: a place in the gateway that whatever process serves it at the moment fills. A swap may
-// put another plugin there.
+// Plugin is one supervised plugin: a slot in the gateway, filled by the process that serves it at the moment. A swap may put another plugin
+// into the slot.
 type Plugin struct {
 	host  *Host
 	kind  pluginv1.Kind
 	route *route
 	auth  pluginv1.AuthClient
 	meta  pluginv1.MetaClient
-	// supervised is held by the goroutine that supervise runs in; gone is closed when it ends.
+	// supervised counts the goroutine of supervise; gone is closed when it ends.
 	supervised sync.WaitGroup
 	gone       chan struct{}
 	// stop ends the supervisor, and with it the process.
 	stop context.CancelFunc
-	// takeovers brings the supervisor the swaps that want its process.
+	// takeovers carries swaps that want the process to the supervisor.
 	takeovers chan *takeover
 	calls     atomic.Int64
 	errors    atomic.Int64
-	// swapping is held by the one swap that is under way. It is taken before mu.
+	// swapping is held by the swap in progress. It is locked before mu.
 	swapping sync.Mutex
 
 	// mu guards the fields below.
 	mu sync.Mutex
-	// spec is what runs, or is to run again.
+	// spec describes what runs, or will be restarted.
 	spec spec
 	// live is the process that answers calls; nil while there is none.
 	live *instance
-	// last is the newest process that was ever live, for Describe and Info.
+	// last is the process that was live last, for Describe and Info.
 	last      *instance
 	state     State
 	downSince time.Time
@@ -97,7 +97,7 @@ type Plugin struct {
 	// changed is closed and replaced whenever live changes.
 	changed   chan struct{}
 	onRestart []func()
-	// cancelLaunch gives up the restart that is under way; nil where there is none.
+	// cancelLaunch cancels the restart in progress; nil if there is none.
 	cancelLaunch context.CancelFunc
 }
 
@@ -116,10 +116,10 @@ func newPlugin(h *Host, s spec) *Plugin {
 	return p
 }
 
-// Name is the plugin's name in the configuration. A swap changes it, in the same moment as Describe.
+// Name returns the plugin's name in the configuration. A swap changes it together with Describe.
 func (p *Plugin) Name() string { return p.present().Name }
 
-// Spec is what runs, or is to run again. Its Config must not be changed.
+// Spec returns what runs, or will be restarted. Its Config must not be modified.
 func (p *Plugin) Spec() Spec { return p.present().Spec }
 
 func (p *Plugin) present() spec {
@@ -128,14 +128,14 @@ func (p *Plugin) present() spec {
 	return p.spec
 }
 
-// Auth reaches the plugin as an auth plugin, whatever process serves it at the moment. The client stays good for ever.
-// Calls fail with UNAVAILABLE where the plugin is away, and with DEADLINE_EXCEEDED where it does not answer in time.
+// Auth returns a client of the plugin as an auth plugin. It stays valid forever, whichever process serves the plugin. Calls fail with
+// UNAVAILABLE if the plugin is down, and with DEADLINE_EXCEEDED if it does not answer in time.
 func (p *Plugin) Auth() pluginv1.AuthClient { return p.auth }
 
-// Meta reaches the plugin as a meta plugin; see Auth. Streams end with the process that serves them.
+// Meta returns a client of the plugin as a meta plugin; see Auth. Streams end with the process that serves them.
 func (p *Plugin) Meta() pluginv1.MetaClient { return p.meta }
 
-// Describe is what the plugin said of itself when it was started last. It must not be changed.
+// Describe returns the plugin's answer to Describe at its last start. It must not be modified.
 func (p *Plugin) Describe() *pluginv1.DescribeResponse {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +145,7 @@ func (p *Plugin) Describe() *pluginv1.DescribeResponse {
 	return p.last.describe
 }
 
-// Info says how the plugin is.
+// Info returns the current state of the plugin.
 func (p *Plugin) Info() Info {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,7 +170,7 @@ func (p *Plugin) Info() Info {
 	return info
 }
 
-// Healthy is nil while the plugin runs and says that it can do its work.
+// Healthy returns nil while the plugin runs and reports that it is healthy.
 func (p *Plugin) Healthy() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,7 +187,7 @@ func (p *Plugin) OnRestart(fn func()) {
 	p.onRestart = append(p.onRestart, fn)
 }
 
-// adopt makes a process the one that answers calls, and what it was started as the plugin's spec.
+// adopt makes inst the live process, and its spec the plugin's spec.
 func (p *Plugin) adopt(inst *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,12 +6,12 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Problem is one thing wrong with a plugin's configuration. Key is its dotted path within the plugin's block.
+// Problem is one error in a plugin's configuration. Key is its dotted path within the plugin's block.
 type Problem struct{ Key, Message string }
 
-// ConfigError is a configuration that a plugin refused.
+// ConfigError is the error of a configuration that a plugin refused.
 type ConfigError struct {
-	// Section is where the block is in the gateway's configuration, for instance "auth.config".
+	// Section is the place of the block in the gateway's configuration, for instance "auth.config".
 	Section  string
 	Problems []Problem
 }

@@ -19,20 +19,19 @@ import (
 const (
 	// maxHandshake bounds the handshake line; a certificate takes about 1 KiB.
 	maxHandshake = 16 << 10
-	// drainTimeout is how long after a plugin's end its last log lines are awaited; a child that it left behind may hold
-	// the pipes for ever.
+	// drainTimeout is how long to wait for the last log lines after a plugin's end; a child that it left behind may hold the pipes open
+	// forever.
 	drainTimeout = 500 * time.Millisecond
 )
 
-// process is a plugin's process as go-plugin starts it. It differs from go-plugin's own in that standard input is a pipe
-// whose other end the gateway holds, that output is read robustly, and that an exit is seen even while a child of the
-// plugin holds the pipes.
+// process is a plugin's process as go-plugin starts it. Unlike go-plugin's own, its standard input is a pipe whose other end the gateway
+// holds, its output is read robustly, and its exit is detected even while a child of the plugin holds the pipes.
 type process struct {
 	cmd     *exec.Cmd
 	spawner *spawner
 	logs    *lineLog
 
-	// keep is the end of standard input whose closing tells the plugin to go.
+	// keep is the write end of standard input; closing it tells the plugin to exit.
 	keep *os.File
 	// line carries the handshake line to go-plugin, and ends with the process.
 	line      *io.PipeReader
@@ -40,7 +39,7 @@ type process struct {
 
 	// begun is closed when Start has returned.
 	begun chan struct{}
-	// exited is closed when the process has ended and been waited for; exit then holds how.
+	// exited is closed when the process has ended and was waited for; exit is then its result.
 	exited chan struct{}
 	exit   error
 
@@ -120,7 +119,7 @@ func (p *process) wait(readers *sync.WaitGroup, outputs ...*os.File) {
 func (p *process) readStdout(r io.Reader) {
 	buffered := bufio.NewReaderSize(r, maxHandshake)
 	line, err := buffered.ReadSlice('\n')
-	// A line that is too long is no handshake; that is told at once, too.
+	// A line that is too long is not a handshake; it is reported at once, too.
 	if text := strings.TrimSpace(string(line)); text != "" && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, bufio.ErrBufferFull)) {
 		p.mu.Lock()
 		p.handshake = text
@@ -130,7 +129,7 @@ func (p *process) readStdout(r io.Reader) {
 	p.logs.read(buffered)
 }
 
-// shaken is the handshake line, or "" while there is none.
+// shaken returns the handshake line, or "" while there is none.
 func (p *process) shaken() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,7 +139,7 @@ func (p *process) shaken() string {
 // letGo ends the plugin's standard input, which asks it to exit.
 func (p *process) letGo() { _ = p.keep.Close() }
 
-// Kill implements runner.Runner. It is by process, not by number: it cannot hit another one.
+// Kill implements runner.Runner. It kills through the process handle, not by process id, so it cannot hit another process.
 func (p *process) Kill(context.Context) error {
 	if p.cmd.Process == nil {
 		return nil
@@ -176,7 +175,7 @@ func (p *process) pid() int {
 	return p.cmd.Process.Pid
 }
 
-// Diagnose implements runner.Runner; launch says what is wrong in its own words.
+// Diagnose implements runner.Runner; launch builds its own error messages.
 func (p *process) Diagnose(context.Context) string { return "" }
 
 // PluginToHost implements runner.Runner: both share one network.

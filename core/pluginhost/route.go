@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// deathNotice is how long after a broken connection the process's end is awaited before the failure is the caller's.
+	// deathNotice is how long after a broken connection to wait for the process's end before the error is returned to the caller.
 	deathNotice = time.Second
-	// listLimit bounds what a plugin may list of one namespace, in bytes: millions of sessions.
+	// listLimit bounds a listing of one namespace, in bytes: enough for millions of sessions.
 	listLimit = 4 << 30
 )
 
-// route is the connection that a plugin's stable clients call over. It brings each call to the process that lives now.
+// route is the connection of a plugin's stable clients. It routes each call to the live process.
 type route struct {
 	plugin   *Plugin
 	deadline time.Duration
@@ -50,7 +50,7 @@ func (r *route) Invoke(ctx context.Context, method string, args, reply any, opts
 	return err
 }
 
-// count notes a call that has ended.
+// count records a call that has ended.
 func (r *route) count(method string, err error, took time.Duration) {
 	r.plugin.calls.Add(1)
 	if err != nil {
@@ -88,8 +88,8 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	case err == nil:
 		breaker.success()
 	case status.Code(err) == codes.DeadlineExceeded && time.Since(began) >= deadline*9/10:
-		// The deadline was this route's, not a short one of the caller's: the plugin hangs, unless it has answered others meanwhile
-		// and is only busy.
+		// The deadline was this route's, not a shorter one of the caller: the plugin hangs, unless it answered other calls meanwhile and is
+		// only busy.
 		breaker.failure(began)
 	case status.Code(err) == codes.DeadlineExceeded, status.Code(err) == codes.Canceled, status.Code(err) == codes.Unavailable:
 		breaker.neutral()
@@ -99,13 +99,13 @@ func (r *route) invoke(ctx context.Context, method string, args, reply any, opts
 	return err
 }
 
-// once makes the call, and makes it again where the process died under it and doing it twice is harmless.
+// once makes the call, and retries it if the process died during the call and the call is idempotent.
 func (r *route) once(ctx context.Context, method string, args, reply any, opts []grpc.CallOption) error {
 	inst, err := r.live(ctx, true)
 	if err != nil {
 		return err
 	}
-	// An answer brings metadata, whatever it is; a broken connection brings none.
+	// Every answer comes with metadata; a broken connection has none.
 	var header, trailer metadata.MD
 	told := append(slices.Clone(opts), grpc.Header(&header), grpc.Trailer(&trailer))
 	err = settled(ctx, inst.conn.Invoke(ctx, method, args, reply, told...))
@@ -121,7 +121,7 @@ func (r *route) once(ctx context.Context, method string, args, reply any, opts [
 	return settled(ctx, inst.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
-// NewStream implements grpc.ClientConnInterface. A stream has the caller's deadline only, and ends with the process.
+// NewStream implements grpc.ClientConnInterface. A stream has only the caller's deadline, and ends with the process.
 func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if err := r.gate.enter(ctx, false); err != nil {
 		return nil, status.FromContextError(err).Err()
@@ -144,12 +144,12 @@ func (r *route) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 	return out, nil
 }
 
-// settledStream gives a stream's errors the codes that settled gives a call's. The stream's own context ends with the stream,
-// whoever ended it, so the caller's says whether it was the caller. A listing, which may be held whole, is bounded.
+// settledStream maps a stream's errors as settled maps a call's. The stream's own context ends with the stream, whoever ended it, so the
+// caller's context tells whether the caller did. Listings, which may be held in memory as a whole, are bounded.
 type settledStream struct {
 	grpc.ClientStream
 	caller context.Context
-	// limit bounds what all messages of the stream take together, in bytes; 0: no limit.
+	// limit bounds the total size of the stream's messages, in bytes; 0: no limit.
 	limit, size int64
 }
 
@@ -170,8 +170,8 @@ func (s *settledStream) Header() (metadata.MD, error) {
 	return md, settled(s.caller, err)
 }
 
-// live is the process to call; where there is none it waits until one is there, a short time after the last went. count
-// counts a call in on it, which the caller counts out.
+// live returns the process to call. If there is none, it waits for one, for a short time after the last one went down. With count it also
+// counts a call on the process; the caller must undo that.
 func (r *route) live(ctx context.Context, count bool) (*instance, error) {
 	var timer <-chan time.Time
 	for {
@@ -195,8 +195,8 @@ func (r *route) live(ctx context.Context, count bool) (*instance, error) {
 	}
 }
 
-// current is the live process; changed is closed when that changes, and until is how long calls wait for one. count counts
-// a call in on the process, before a swap can take it for idle.
+// current returns the live process; changed is closed when that changes; until is when calls stop waiting for one. With count it also
+// counts a call on the process, before a swap can consider it idle.
 func (p *Plugin) current(count bool) (inst *instance, changed <-chan struct{}, state State, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -206,15 +206,14 @@ func (p *Plugin) current(count bool) (inst *instance, changed <-chan struct{}, s
 	return p.live, p.changed, p.state, p.downSince.Add(p.host.opts.timing.waitLive)
 }
 
-// breakerNow is the breaker of a pool for the process that lives now: calls that hang on one that was replaced say nothing of the
-// next.
+// breakerNow returns the breaker of a pool for the live process: calls that hang on a replaced process say nothing about its successor.
 func (p *Plugin) breakerNow(of pool) *breaker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.breakers[of]
 }
 
-// died says whether a broken call was the end of the process, and waits until another cannot be taken for it.
+// died reports whether a call broke because the process ended. It waits until that process is no longer live.
 func (r *route) died(ctx context.Context, inst *instance) bool {
 	timer := time.NewTimer(deathNotice)
 	defer timer.Stop()
@@ -233,30 +232,29 @@ func (r *route) died(ctx context.Context, inst *instance) bool {
 	}
 }
 
-// repeatable are the calls that change nothing, so that a second one is harmless.
+// repeatable are the idempotent calls, which may be retried.
 var repeatable = map[string]bool{
 	pluginv1.Auth_Authenticate_FullMethodName: true,
 	pluginv1.Auth_Authorize_FullMethodName:    true,
 	pluginv1.Meta_Get_FullMethodName:          true,
 }
 
-// writes are the calls that change what the plugin keeps.
+// writes are the calls that change the plugin's data.
 var writes = map[string]bool{
 	pluginv1.Meta_Put_FullMethodName:    true,
 	pluginv1.Meta_Delete_FullMethodName: true,
 	pluginv1.Meta_Batch_FullMethodName:  true,
 }
 
-// settled gives the errors of gRPC itself the codes that callers of a plugin expect: RESOURCE_EXHAUSTED is a backend's
-// limit, not an answer over the size limit; and a connection that the host closed under a call, because the process is
-// gone, is no cancellation by the caller.
+// settled maps gRPC's own errors to the codes that callers of a plugin expect. RESOURCE_EXHAUSTED means a backend's limit, not an answer
+// over the size limit. A connection that the host closed during a call, because the process is gone, is not a cancellation by the caller.
 func settled(ctx context.Context, err error) error {
 	s, ok := status.FromError(err)
 	switch {
 	case !ok || err == nil:
 		return err
 	case s.Code() == codes.ResourceExhausted && (strings.HasPrefix(s.Message(), "grpc: received message") ||
-		strings.HasPrefix(s.Message(), "trying to send message larger than max")): // refused here, or by the SDK in the plugin
+		strings.HasPrefix(s.Message(), "trying to send message larger than max")): // refused here or by the SDK in the plugin
 		return status.Error(codes.Internal, "the plugin's answer is too large: "+s.Message())
 	case s.Code() == codes.Canceled && ctx.Err() == nil:
 		return status.Error(codes.Unavailable, "the plugin is gone: "+s.Message())
@@ -264,5 +262,5 @@ func settled(ctx context.Context, err error) error {
 	return err
 }
 
-// shortName is the method without its service, as the metrics' label.
+// shortName returns the method without its service, for the metrics' label.
 func shortName(method string) string { return method[strings.LastIndexByte(method, '/')+1:] }

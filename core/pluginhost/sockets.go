@@ -30,7 +30,7 @@ func newSocketDir() (*socketDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The lock appears under its name only once it is held.
+	// The lock file gets its final name only once the lock is held.
 	lock, err := os.Create(filepath.Join(path, lockName+".new"))
 	if err == nil {
 		if !tryLock(lock) {
@@ -52,8 +52,8 @@ func (d *socketDir) close() error {
 	return err
 }
 
-// openLock opens the lock file of a directory that this user's gateways made. The directory of temporary files is everybody's, so a
-// link is not followed, a pipe is not waited for, and a file of anybody else is left alone.
+// openLock opens the lock file of a directory that a gateway of this user created. The temporary directory is world-writable, so openLock
+// follows no link, does not block on a pipe, and ignores files of other users.
 func openLock(path string) (*os.File, error) {
 	f, err := openUnlinked(path)
 	if err != nil {
@@ -70,7 +70,7 @@ func openLock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// removeAbandoned removes the directories of gateways that are gone. What cannot be removed is somebody else's and stays.
+// removeAbandoned removes the directories of gateways that are gone. Directories that cannot be removed belong to somebody else and stay.
 func removeAbandoned(temp string) {
 	entries, err := os.ReadDir(temp)
 	if err != nil {

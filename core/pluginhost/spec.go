@@ -9,9 +9,9 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Spec says which plugin is to run, and how. Host.Spec makes one from the host's options.
+// Spec says which plugin to run, and how. Host.Spec makes one from the host's options.
 type Spec struct {
-	// Name is the plugin's name in the configuration, and that of its executable in Dir.
+	// Name is the plugin's name in the configuration, and the name of its executable in Dir.
 	Name string
 	Kind pluginv1.Kind
 	// Config is the plugin's configuration block; nil is an empty one.
@@ -20,33 +20,33 @@ type Spec struct {
 	Dir string
 	// Checksum pins the executable as "sha256:HEX"; empty: not pinned.
 	Checksum string
-	// Path, for who develops a plugin, is the executable itself, wherever it is: neither its name nor its place, owner, mode or
-	// checksum is looked at, and the plugin is what it says it is. Name is used until it has said so.
+	// Path is for plugin developers: the executable, at any place. Its name, place, owner, mode and checksum are not checked, and the
+	// plugin may describe itself under any name. Until it has, Name is used.
 	Path string
-	// Attach, likewise, is where a process listens that somebody else started, with a debugger for instance: "unix:/PATH",
-	// "HOST:PORT" on loopback, or the handshake line that the process has printed. It is neither started nor ended, and waited for
-	// when it hangs, because it may stand at a breakpoint.
+	// Attach is also for developers: the address of a process that somebody else started, for instance under a debugger: "unix:/PATH",
+	// "HOST:PORT" on loopback, or the handshake line that the process printed. The host neither starts nor ends the process, and waits if
+	// it hangs, because it may be stopped at a breakpoint.
 	Attach string
-	// StartTimeout is how long the process may take until it says where it listens; 0: DefaultStartTimeout.
+	// StartTimeout bounds the time until the handshake; 0: DefaultStartTimeout.
 	StartTimeout time.Duration
-	// MemoryLimit, in bytes, is what the process may take before it is started again; 0: no limit. See Options.
+	// MemoryLimit is the memory, in bytes, above which the process is restarted; 0: no limit. See Options.
 	MemoryLimit uint64
 }
 
-// Spec is what Start makes of a name, a kind and a configuration block: the plugin of that name in Options.Dir, pinned where
-// Options.Checksums pins it.
+// Spec returns the Spec that Start uses for a name, a kind and a configuration block: the plugin of that name in Options.Dir, pinned if
+// Options.Checksums has it.
 func (h *Host) Spec(name string, kind pluginv1.Kind, config map[string]any) Spec {
 	return Spec{Name: name, Kind: kind, Config: config, Dir: h.opts.Dir, Checksum: h.opts.Checksums[name],
 		StartTimeout: h.opts.StartTimeout, MemoryLimit: h.opts.MemoryLimit}
 }
 
-// Modes of a plugin that is not run as an operator's.
+// Modes of a plugin under development.
 const (
 	ModeDevelopment = "development"
 	ModeAttached    = "attached"
 )
 
-// Mode is ModeDevelopment, ModeAttached or, as it should be, empty.
+// Mode returns ModeDevelopment, ModeAttached or, in production, "".
 func (s Spec) Mode() string {
 	switch {
 	case s.Attach != "":
@@ -57,7 +57,7 @@ func (s Spec) Mode() string {
 	return ""
 }
 
-// spec is a Spec as it is used: with the block as it is sent, and the log of its plugin.
+// spec is a Spec with the encoded configuration block and the logger of its plugin.
 type spec struct {
 	Spec
 	block []byte // JSON

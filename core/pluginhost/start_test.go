@@ -23,7 +23,7 @@ func TestAPluginThatIsSlowToLoadIsWaitedForAsLongAsConfigured(t *testing.T) {
 	require.ErrorContains(t, err, "did not say within 100ms where it listens")
 	require.ErrorContains(t, err, "plugins.start_timeout")
 
-	h.opts.timing.handshake = 100 * time.Millisecond // what its Spec says counts
+	h.opts.timing.handshake = 100 * time.Millisecond // the Spec takes precedence
 	s.StartTimeout = 2 * time.Minute
 	p, err := h.Run(t.Context(), s)
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestAPluginThatIsSlowToLoadIsWaitedForAsLongAsConfigured(t *testing.T) {
 func TestAPluginThatEndsDuringItsStartIsToldWithTheLastLinesThatItPrinted(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-traceback", "plug-panics", "plug-auth")
-	h.opts.timing.handshake = time.Hour // it is told at once
+	h.opts.timing.handshake = time.Hour // the error is returned at once
 	start := func(name string, config map[string]any) string {
 		_, err := h.Start(t.Context(), name, pluginv1.Kind_KIND_AUTH, config)
 		require.Error(t, err)
@@ -132,7 +132,7 @@ func TestAbandonedDirectoriesAreRemovedAndThoseOfOthersAreNotTouched(t *testing.
 	abandoned := make("abandoned")
 	require.NoError(t, os.WriteFile(filepath.Join(abandoned, lockName), nil, 0o600))
 
-	// What a stranger leaves there must neither be followed nor waited for.
+	// Links and pipes that another user left there must neither be followed nor waited for.
 	victim := filepath.Join(temp, "victim")
 	require.NoError(t, os.WriteFile(victim, []byte("precious"), 0o600))
 	linked, piped, empty := make("linked"), make("piped"), make("empty")

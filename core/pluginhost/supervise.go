@@ -12,23 +12,23 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// healthFailures is how many health checks in a row may go unanswered before a process is taken for hung.
+// healthFailures is how many consecutive health checks may go unanswered before a process is considered hung.
 const healthFailures = 3
 
-// takeover is how a swap and the supervisor hand the plugin's process over to each other.
+// takeover transfers the ownership of the plugin's process from the supervisor to a swap and back.
 type takeover struct {
-	// old brings the process that the supervisor watched, or nil where there is none; from then on it is the swap's.
+	// old carries the process that the supervisor watched, or nil if there is none; from then on the swap owns it.
 	old chan *instance
-	// next takes the process to watch from now on, or nil to start the plugin again.
+	// next carries the process to watch from then on, or nil to restart the plugin.
 	next chan *instance
 }
 
-// take gets the process from the supervisor. Where err is nil, something must be sent to next.
+// take gets the process from the supervisor. If err is nil, the caller must send to next.
 func (p *Plugin) take(ctx context.Context) (t *takeover, old *instance, err error) {
 	t = &takeover{old: make(chan *instance, 1), next: make(chan *instance, 1)}
 	p.mu.Lock()
 	if p.cancelLaunch != nil {
-		p.cancelLaunch() // a restart that is under way is given up for the swap
+		p.cancelLaunch() // cancels a restart in progress in favour of the swap
 	}
 	p.mu.Unlock()
 	select {
@@ -41,7 +41,7 @@ func (p *Plugin) take(ctx context.Context) (t *takeover, old *instance, err erro
 	}
 }
 
-// supervise keeps the plugin alive until ctx ends, and then stops it. It owns the instance. The Host waits for it.
+// supervise keeps the plugin running until ctx ends, and then stops it. It owns the instance. The Host waits for it.
 func (p *Plugin) supervise(ctx context.Context, inst *instance) {
 	defer p.supervised.Done()
 	defer close(p.gone)
@@ -75,7 +75,7 @@ func (p *Plugin) supervise(ctx context.Context, inst *instance) {
 	}
 }
 
-// watch returns the swap that wants the process, or why it is no longer good, or when ctx ends.
+// watch returns a swap that wants the process, or why the process must be replaced; it also returns when ctx ends.
 func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (swap *takeover, why error) {
 	t := p.host.opts.timing
 	tick := time.NewTicker(t.healthEvery)
@@ -114,7 +114,7 @@ func (p *Plugin) watch(ctx context.Context, inst *instance, loop *crashLoop) (sw
 	}
 }
 
-// checkMemory notes what the process takes; an error means that it is too much.
+// checkMemory records the memory of the process; an error means that it is over the limit.
 func (p *Plugin) checkMemory(inst *instance) error {
 	used, ok := memoryOf(inst.pid())
 	if inst.pid() == 0 || !ok {
@@ -130,7 +130,7 @@ func (p *Plugin) checkMemory(inst *instance) error {
 	return nil
 }
 
-// checkHealth asks the process how it is. An error means that it did not answer; that it is unwell is an answer.
+// checkHealth calls Health. An error means that the process did not answer; being unhealthy is an answer.
 func (p *Plugin) checkHealth(ctx context.Context, inst *instance) error {
 	ctx, cancel := context.WithTimeout(ctx, p.host.opts.timing.healthTimeout)
 	defer cancel()
@@ -155,8 +155,8 @@ func (p *Plugin) checkHealth(ctx context.Context, inst *instance) error {
 	return nil
 }
 
-// relaunch starts the plugin until that succeeds, with growing pauses, or until a swap brings another process. It answers nil
-// when ctx ends. Restarts is counted for each success.
+// relaunch retries the start of the plugin with back-off until it succeeds, or until a swap brings another process. It returns nil when ctx
+// ends. Each success counts as a restart.
 func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration, loop *crashLoop) *instance {
 	for {
 		select {
@@ -179,7 +179,7 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration, loop *crash
 			return nil
 		}
 		if err != nil {
-			if !given { // else a swap gave it up
+			if !given { // otherwise a swap cancelled it
 				p.lose(loop.ended(p.present().log, "plugin could not be started again", err, p.host.opts.timing.lastPause), err)
 			}
 			continue
@@ -198,7 +198,7 @@ func (p *Plugin) relaunch(ctx context.Context, pause *time.Duration, loop *crash
 	}
 }
 
-// launchAgain starts the plugin as it is specified now. A swap may give it up.
+// launchAgain starts the plugin by its current spec. A swap may cancel it.
 func (p *Plugin) launchAgain(ctx context.Context) (inst *instance, givenUp bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

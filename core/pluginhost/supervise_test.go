@@ -22,7 +22,7 @@ import (
 // It counts what the process allocates, so it runs beside no other test.
 func TestAnAnswerOfAHundredMegabytesCostsThatCallOnly(t *testing.T) {
 	h, _ := newHost(t, "plug-flood")
-	h.opts.timing.healthEvery = time.Hour // making a hundred megabytes can take a busy machine longer than the checks here allow
+	h.opts.timing.healthEvery = time.Hour // a busy machine may need longer for a hundred megabytes than the health checks here allow
 	p := startAuth(t, h, "plug-flood", nil)
 	before := p.Info().PID
 	var began, m runtime.MemStats

@@ -10,27 +10,26 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// holdTimeout bounds how long a swap waits for the calls that must have ended before it can go on.
+// holdTimeout bounds how long a swap waits for calls in progress to end.
 const holdTimeout = 12 * time.Second
 
 // exchangeTimeout bounds how long calls are held while one process is deactivated and another activated.
 const exchangeTimeout = 8 * time.Second
 
-// Switching says what a switch must see to.
+// Switching has the options of a switch.
 type Switching struct {
-	// Content summarises everything that a meta plugin keeps and that a switch must not change. Where it is set, writes wait
-	// from before it is called until after the switch, and the switch is refused unless both plugins give the same summary.
+	// Content summarises all data of a meta plugin that a switch must not change. If it is set, writes are held from before it is called
+	// until after the switch, and the switch is refused unless both plugins have the same summary.
 	Content func(context.Context, pluginv1.MetaClient) (string, error)
-	// Switched is called when calls go to the new process, before those that were held go on. It must not block, nor call the
-	// plugin.
+	// Switched is called when calls go to the new process, before held calls proceed. It must not block or call the plugin.
 	Switched func()
 }
 
-// Errors of a switch that Switching.Content has refused.
+// Errors of a switch that was refused because of Switching.Content.
 var (
-	// ErrContent: the two plugins do not keep the same.
+	// ErrContent means that the two plugins hold different data.
 	ErrContent = errors.New("the two do not keep the same")
-	// ErrNotCompared: one of them could not be asked for what it keeps.
+	// ErrNotCompared means that the data of one of them could not be read.
 	ErrNotCompared = errors.New("what the two keep could not be compared")
 )
 
@@ -44,12 +43,11 @@ func (p *Plugin) Swap(ctx context.Context, what Spec, o Switching) error {
 	return p.Switch(ctx, c, o)
 }
 
-// Switch puts a prepared process in p's place. Calls that are under way end on the process before, which is then stopped;
-// later ones go to the new one; none is answered by neither. Where both are exclusive, calls wait while the one before is
-// deactivated and the new one is activated.
+// Switch replaces p's process by a prepared one. Calls in progress end on the old process, which is then stopped; later calls go to the new
+// one; no call is lost. If both are exclusive, calls are held while the old process is deactivated and the new one is activated.
 //
-// On an error, which is one line, the plugin stays as it was; the candidate still has to be closed. It returns when the process
-// before has ended, within a minute.
+// On an error, which is one line, the plugin stays as it was, and the caller must still close the candidate. Switch returns when the old
+// process has ended, within a minute.
 func (p *Plugin) Switch(ctx context.Context, c *Candidate, o Switching) error {
 	if !p.host.enter() {
 		return ErrClosed
@@ -74,7 +72,7 @@ func (p *Plugin) Switch(ctx context.Context, c *Candidate, o Switching) error {
 	return nil
 }
 
-// switchTo is Switch up to the moment from which on calls go to the new process; old is the one before, where there was one.
+// switchTo is Switch up to the moment at which calls go to the new process; old is the previous process, if there was one.
 func (p *Plugin) switchTo(ctx context.Context, c *Candidate, o Switching) (old *instance, err error) {
 	hold := holdNothing
 	switch {
@@ -95,7 +93,7 @@ func (p *Plugin) switchTo(ctx context.Context, c *Candidate, o Switching) (old *
 	if err != nil {
 		return nil, err
 	}
-	next := old // what the supervisor gets back
+	next := old // the process that the supervisor gets back
 	defer func() { t.next <- next }()
 
 	var before string
@@ -135,7 +133,7 @@ func (p *Plugin) switchTo(ctx context.Context, c *Candidate, o Switching) (old *
 	return old, nil
 }
 
-// release has a process let go of what only one can hold, in whatever way works. It may be nil.
+// release makes a process release its exclusive resources, by killing it if necessary. old may be nil.
 func release(old *instance) {
 	if old == nil || old.exitedAlready() != nil {
 		return
@@ -148,7 +146,7 @@ func release(old *instance) {
 	}
 }
 
-// back makes a process that was deactivated serve again. It answers nil where that fails: the supervisor then starts it anew.
+// back reactivates a process that was deactivated. If that fails it returns nil, and the supervisor restarts the plugin.
 func (p *Plugin) back(old *instance) *instance {
 	if old == nil {
 		return nil
@@ -168,7 +166,7 @@ func (p *Plugin) back(old *instance) *instance {
 	return old
 }
 
-// contentOf summarises what a process keeps.
+// contentOf summarises the data of a process.
 func contentOf(ctx context.Context, inst *instance, o Switching) (string, error) {
 	if inst == nil {
 		return "", errors.New("it does not run")
@@ -176,7 +174,7 @@ func contentOf(ctx context.Context, inst *instance, o Switching) (string, error)
 	return o.Content(ctx, pluginv1.NewMetaClient(inst.conn))
 }
 
-// agrees says whether the candidate keeps what was summarised before.
+// agrees returns an error unless the candidate's data has the summary before.
 func (c *Candidate) agrees(ctx context.Context, before string, o Switching) error {
 	after, err := contentOf(ctx, c.inst, o)
 	if err != nil {
@@ -188,8 +186,8 @@ func (c *Candidate) agrees(ctx context.Context, before string, o Switching) erro
 	return nil
 }
 
-// Differs says whether what runs is not what a Spec describes: another name, configuration, directory, checksum or executable,
-// or nothing runs at all. An error says why the executable may not be started.
+// Differs reports whether the running plugin differs from a Spec in name, configuration, directory, checksum or executable, or does not run
+// at all. An error says why the executable may not be started.
 func (p *Plugin) Differs(what Spec) (bool, error) {
 	what.Kind = p.kind
 	s, err := p.host.spec(what)
@@ -206,7 +204,7 @@ func (p *Plugin) Differs(what Spec) (bool, error) {
 	}
 	file.close()
 	if s.Path != "" {
-		s.Name = now.Name // it says that itself
+		s.Name = now.Name // the plugin itself determines its name
 	}
 	return info.State != StateRunning || now.Name != s.Name || !bytes.Equal(now.block, s.block) || now.Dir != s.Dir ||
 		now.Checksum != s.Checksum || now.Path != s.Path || now.Attach != s.Attach ||

@@ -19,13 +19,13 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// swap swaps p for what a name and a configuration say.
+// swap swaps p for the plugin with the given name and configuration.
 func swap(t *testing.T, p *Plugin, name string, config map[string]any) error {
 	t.Helper()
 	return p.Swap(t.Context(), p.host.Spec(name, p.kind, config), Switching{})
 }
 
-// said is what the process that answers was configured to say.
+// said returns the text that the answering process was configured with.
 func said(t *testing.T, p *Plugin) string {
 	t.Helper()
 	resp, err := ask(p, "says")
@@ -33,7 +33,7 @@ func said(t *testing.T, p *Plugin) string {
 	return resp.GetDetail()
 }
 
-// load calls p without a pause until stop, which fails the test where a call failed, and answers how many were made.
+// load calls p continuously until stop. stop fails the test if a call failed, and returns the number of calls.
 func load(t *testing.T, p *Plugin, user string) (stop func() int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -49,7 +49,7 @@ func load(t *testing.T, p *Plugin, user string) (stop func() int64) {
 					return
 				}
 				calls.Add(1)
-				time.Sleep(5 * time.Millisecond) // calls all the time, without taking the processors from the plugins that start
+				time.Sleep(5 * time.Millisecond) // continuous load that leaves processor time for the plugins that start
 			}
 		})
 	}
@@ -96,7 +96,7 @@ func TestASwapBringsANewConfigurationBinaryAndPluginAndFailsNoCall(t *testing.T)
 	require.Greater(t, stop(), int64(100))
 	slow()
 
-	// What was swapped in is supervised, as what it is now.
+	// The new plugin is supervised under its new spec.
 	require.NoError(t, syscall.Kill(p.Info().PID, syscall.SIGKILL))
 	p.onRestart = nil
 	eventually(t, "it is started again", func() bool { return p.Info().Restarts == 1 && p.Healthy() == nil })
@@ -195,7 +195,7 @@ func TestExclusivePluginsAreExchangedWhileCallsWait(t *testing.T) {
 func TestAnExclusivePluginThatHangsIsReplacedAllTheSame(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-lock")
-	h.opts.timing.healthEvery = time.Hour // the supervisor must not find out first
+	h.opts.timing.healthEvery = time.Hour // the supervisor must not notice first
 	h.opts.timing.deactivate, h.opts.timing.exit = time.Second, time.Second
 	lock := filepath.Join(t.TempDir(), "lock")
 	p := startAuth(t, h, "plug-lock", map[string]any{"lock": lock, "says": "one"})
@@ -210,7 +210,7 @@ func TestAPluginThatHangsIsSwappedForOneThatDoesNotAndItsCallsDoNotSuspendTheNew
 	h.opts.timing.healthEvery = time.Hour
 	h.opts.timing.deactivate, h.opts.timing.exit = time.Second, time.Second
 	p := startAuth(t, h, "plug-auth", nil)
-	p.route.deadline = 10 * time.Second // all calls must be under way at once, also on a busy machine
+	p.route.deadline = 10 * time.Second // all calls must be in progress at once, even on a busy machine
 	freeze(t, p.Info().PID)
 	done := make(chan error, 2*breakerFailures)
 	for range cap(done) {
@@ -281,7 +281,7 @@ func TestAMetaPluginIsSwappedOnlyForOneThatKeepsTheSameAndWritesWaitMeanwhile(t 
 	err = p.Swap(t.Context(), other(map[string]any{"mode": "finds-everything"}), Switching{})
 	require.ErrorContains(t, err, "which was never written")
 
-	// Prepared, brought up to date, and switched, as a migration does it.
+	// Prepare, update the data, and switch, as a migration does.
 	c, err := p.Prepare(t.Context(), other(nil))
 	require.NoError(t, err)
 	require.True(t, c.Active())

@@ -12,25 +12,25 @@ import (
 	"strings"
 )
 
-// writableByOthers are the permission bits that let somebody else than the owner change a file.
+// writableByOthers are the permission bits that let users other than the owner change a file.
 const writableByOthers fs.FileMode = 0o022
 
-// ErrMissing is wrapped by the error about a plugin that is not installed: there is no such file, or no plugins.dir.
+// ErrMissing is wrapped by the error of a plugin that is not installed: the file or plugins.dir does not exist.
 var ErrMissing = errors.New("the plugin is not installed")
 
-// missing is an error that is ErrMissing and says only what it is given.
+// missing is an error that matches ErrMissing without adding its text.
 type missing struct{ error }
 
 func (missing) Is(target error) bool { return target == ErrMissing }
 
-// verified is an executable that may be started. It holds the file that was looked at, so that what is started later is that
-// file and not one that has taken its name since. It must be closed.
+// verified is an executable that may be started. It holds the verified file open, so that exactly that file is started, and not one that
+// has taken its name since. It must be closed.
 type verified struct {
 	path string // absolute, without symbolic links
 	sum  string // "sha256:HEX"
 	file *os.File
 	info fs.FileInfo
-	// image: the system runs it by itself; else it is a script, whose interpreter opens it by its path.
+	// image is true if the system runs the file directly; otherwise it is a script, which its interpreter opens by path.
 	image bool
 }
 
@@ -40,9 +40,9 @@ func (v verified) close() {
 	}
 }
 
-// verify finds the executable of a plugin and checks that it is one that only its owner could have put there, and, where a
-// checksum is pinned, that it is that one. It is called before every start, because the file may have changed. Without an error
-// the result must be closed.
+// verify finds the executable of a plugin and checks that only its owner could have put it there and, if a checksum is pinned, that the
+// checksum matches. It is called before every start, because the file may have changed. Unless it returns an error, the caller must close
+// the result.
 func verify(dir, name, pinned string) (verified, error) {
 	if name == "" || name != filepath.Base(name) || name == "." || name == ".." {
 		return verified{}, fmt.Errorf("%q is not the name of a file in plugins.dir; write the bare name of the executable", name)
@@ -81,7 +81,7 @@ func verify(dir, name, pinned string) (verified, error) {
 	return v, nil
 }
 
-// examine opens an executable and reads it once. What is said about it afterwards is said about this open file.
+// examine opens an executable and reads it once. All later checks apply to this open file.
 func examine(path string) (verified, error) {
 	unreadable := func(err error) (verified, error) {
 		return verified{}, fmt.Errorf("%s cannot be read: %w", path, cause(err))
@@ -90,7 +90,7 @@ func examine(path string) (verified, error) {
 	if err != nil {
 		return unreadable(err)
 	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait
+	if !info.Mode().IsRegular() { // opening a pipe would block
 		return verified{}, fmt.Errorf("%s is not a regular file", path)
 	}
 	if info.Mode().Perm()&0o111 == 0 {
@@ -111,8 +111,8 @@ func examine(path string) (verified, error) {
 	return v, nil
 }
 
-// trusted says why others could have put the file there, or could change it: its mode and owner, and those of the directories
-// up to root.
+// trusted returns an error if others could have put the file there, or could change it. It checks mode and owner of the file and of the
+// directories up to root.
 func trusted(v verified, root string) error {
 	if mode := v.info.Mode(); mode.Perm()&writableByOthers != 0 {
 		return fmt.Errorf("%s may be changed by other users (mode %04o); run: chmod go-w %s", v.path, mode.Perm(), v.path)
@@ -137,7 +137,7 @@ func trusted(v verified, root string) error {
 	}
 }
 
-// is says why the file is not the one that is pinned.
+// is returns an error if the file does not have the pinned checksum.
 func (v verified) is(name, pinned string) error {
 	want, err := parseChecksum(pinned)
 	if err != nil {
@@ -149,7 +149,7 @@ func (v verified) is(name, pinned string) error {
 	return nil
 }
 
-// unchanged says why the path does not lead to the file that was examined any more. It is asked after a start by path.
+// unchanged returns an error if the path no longer leads to the examined file. It is called after a start by path.
 func (v verified) unchanged() error {
 	now, err := os.Stat(v.path)
 	if err != nil || !os.SameFile(now, v.info) || now.Size() != v.info.Size() || !now.ModTime().Equal(v.info.ModTime()) {
@@ -158,7 +158,7 @@ func (v verified) unchanged() error {
 	return nil
 }
 
-// parseChecksum checks a pinned checksum and answers it in lower case.
+// parseChecksum checks a pinned checksum and returns it in lower case.
 func parseChecksum(s string) (string, error) {
 	digits, ok := strings.CutPrefix(strings.ToLower(s), "sha256:")
 	raw, err := hex.DecodeString(digits)
@@ -183,7 +183,7 @@ func digest(f io.Reader) (sum string, image bool, err error) {
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), string(start[:n]) != "#!", nil
 }
 
-// available says which plugins there are, for somebody who wrote a name wrong.
+// available lists the installed plugins, for the error about a misspelt name.
 func available(root string) string {
 	entries, _ := os.ReadDir(root)
 	var names []string
@@ -198,7 +198,7 @@ func available(root string) string {
 	return "the plugins in this directory are: " + strings.Join(names, ", ")
 }
 
-// cause strips the operation and the path from a file system error, which the message names already.
+// cause strips operation and path from a file system error, because the message names them already.
 func cause(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err

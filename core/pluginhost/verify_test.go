@@ -111,7 +111,7 @@ func TestAPinnedPluginIsStartedOnlyWhileItIsTheOne(t *testing.T) {
 	require.ErrorContains(t, err, "pins")
 }
 
-// What was verified is what runs, even where another file takes its name at the worst moment.
+// The verified file is started, even if another file takes its name at the worst moment.
 func TestAFileThatTakesTheNameAfterItWasVerifiedIsNotStarted(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
@@ -133,7 +133,7 @@ func TestAFileThatTakesTheNameAfterItWasVerifiedIsNotStarted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "plug-auth\n", string(comm), "tools show its name")
 
-	// A script is opened by its interpreter, so what it was started from is looked at again.
+	// A script is opened by its interpreter, so the file is checked again after the start.
 	script := executable(t, filepath.Join(h.opts.Dir, "script"), 0o755)
 	s.Name = "script"
 	examined, err := verify(s.Dir, s.Name, "")

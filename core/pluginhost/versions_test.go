@@ -70,7 +70,7 @@ func TestGatewayAndPluginAgreeOnTheNewestVersionThatBothSpeak(t *testing.T) {
 		plugin string
 		host   []int
 		want   int    // 0: none
-		says   string // where there is none
+		says   string // if there is none
 	}{
 		{plugin: "plug-speaks-1", host: []int{1}, want: 1},
 		{plugin: "plug-speaks-1-2", host: []int{1}, want: 1},
