@@ -11,17 +11,17 @@ import (
 
 // Errors that a Backend wraps to choose the status of an answer; all others are 503.
 var (
-	// ErrInvalid: the request cannot be right (400).
+	// ErrInvalid means that the request is invalid (400).
 	ErrInvalid = errors.New("invalid request")
-	// ErrNotFound: there is no such thing (404).
+	// ErrNotFound means that the object does not exist (404).
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the node is not in a state for it (409). See Conflict.
+	// ErrConflict means that the state of the node does not allow the request (409). See Conflict.
 	ErrConflict = errors.New("not possible now")
-	// ErrTooLarge: what is sent does not fit (413).
+	// ErrTooLarge means that the request is too large (413).
 	ErrTooLarge = errors.New("too large")
 )
 
-// apiError is the body of every answer that is not a success.
+// apiError is the body of every error answer.
 type apiError struct {
 	status  int
 	Message string `json:"error" doc:"What is wrong, where, and what to do, in one line."`
@@ -33,10 +33,10 @@ func (e *apiError) Error() string { return e.Message }
 // GetStatus implements huma.StatusError.
 func (e *apiError) GetStatus() int { return e.status }
 
-// maxBody bounds the body of a request, in bytes; operations that take messages have more.
+// maxBody bounds the body of a request, in bytes; operations with messages have a larger bound.
 const maxBody = 64 << 10
 
-func init() { //nolint:gochecknoinits // huma has its kind of error in a variable
+func init() { //nolint:gochecknoinits // huma's error constructor is a variable
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		if status == http.StatusUnprocessableEntity {
 			status = http.StatusBadRequest
@@ -56,7 +56,7 @@ func init() { //nolint:gochecknoinits // huma has its kind of error in a variabl
 	}
 }
 
-// failed turns what a Backend returned into an answer.
+// failed converts an error of a Backend to an answer.
 func failed(err error) error {
 	return &apiError{status: statusOf(err), Message: strings.ReplaceAll(err.Error(), "\n", "; ")}
 }
@@ -106,20 +106,20 @@ func newAPI(b Backend, version string) http.Handler {
 	return mux
 }
 
-// operation describes one operation. Those that succeed without a body answer 204.
+// operation describes one operation. Operations without an output body answer 204.
 func operation(id, method, path, tag, summary string) huma.Operation {
 	return huma.Operation{OperationID: id, Method: method, Path: "/api/v1" + path, Tags: []string{tag}, Summary: summary, MaxBodyBytes: maxBody}
 }
 
-// PageInput is what a list takes. It is exported because huma looks into exported fields only.
+// PageInput is the input of a list. It is exported because huma reads only exported fields.
 type PageInput struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"How many to return."`
 	After string `query:"after" doc:"Where to go on: the \"next\" of the page before."`
 }
 
-// Page says which part of a list is asked for.
+// Page selects a part of a list.
 type Page struct {
-	// After is the key of the last item of the page before; empty for the first page.
+	// After is the key of the last item of the previous page; empty for the first page.
 	After string
 	// Limit is how many items to return, 1 to 10,000.
 	Limit int
@@ -127,5 +127,5 @@ type Page struct {
 
 func (p PageInput) page() Page { return Page{After: p.After, Limit: p.Limit} }
 
-// noContent is the answer of what only does something.
+// noContent is the output of an operation without a result.
 type noContent struct{}

@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/trace"
 )
 
-// Conflict makes an error that is ErrConflict and says only what it is given.
+// Conflict makes an error that matches ErrConflict without adding its text.
 func Conflict(format string, args ...any) error { return conflict{fmt.Errorf(format, args...)} }
 
 type conflict struct{ error }
@@ -16,21 +16,21 @@ type conflict struct{ error }
 func (c conflict) Is(target error) bool { return target == ErrConflict }
 func (c conflict) Unwrap() error        { return c.error }
 
-// Backend is the node, as the API sees it. What is about clients is for the whole cluster; see Unanswered.
+// Backend is the node as the API sees it. Methods about clients cover the whole cluster; see Unanswered.
 type Backend interface {
 	Info() Info
 	Nodes(ctx context.Context) []Node
 	Plugins() []Plugin
-	// ReloadPlugins reads the configuration again and swaps plugins. What it returns with an error is told, too.
+	// ReloadPlugins reads the configuration again and swaps plugins. Its result counts even if there is an error.
 	ReloadPlugins(ctx context.Context, name string, force bool) (Reloaded, error)
-	// Configuration is the configuration in force, by key as in the file, without secrets.
+	// Configuration returns the configuration in force, by key as in the file, without secrets.
 	Configuration() map[string]any
 	LogLevel() string
 	SetLogLevel(level string) error
 
-	// Drain asks the node to move its clients off, evenly over a time, and to end.
+	// Drain makes the node move its clients off, evenly over a time, and then exit.
 	Drain(over time.Duration) error
-	// Rebalance makes nodes send their surplus of clients to the others.
+	// Rebalance makes nodes disconnect their surplus of clients, so that they move to other nodes.
 	Rebalance(ctx context.Context, r RebalanceRequest) (Rebalanced, error)
 
 	Topics(ctx context.Context) ([]Topic, error)
@@ -41,29 +41,29 @@ type Backend interface {
 	Client(ctx context.Context, id string) (ClientDetail, error)
 	Kick(ctx context.Context, clientID string) error
 	Sessions(ctx context.Context, q ClientQuery) (List[Session], error)
-	// EndSession ends a session for good, with its connection.
+	// EndSession ends a session for good, together with its connection.
 	EndSession(ctx context.Context, clientID string) error
 	Subscriptions(ctx context.Context, q SubscriptionQuery) (List[Subscription], error)
 
-	// Limits lists the bounds of this node, with their use.
+	// Limits lists the limits of this node, with their use.
 	Limits(ctx context.Context) []Bound
 	// Backup copies the local store and the metadata.
 	Backup(ctx context.Context) (Backup, error)
 
-	// Groups lists the shared groups, with what waits for each.
+	// Groups lists the shared groups, with their backlogs.
 	Groups(ctx context.Context, p Page) (List[Group], error)
-	// Backlog says what waits for durable sessions, as it was counted last.
+	// Backlog returns the backlog of durable sessions at the last count.
 	Backlog(ctx context.Context) (BacklogSummary, error)
 
-	// Trace begins to watch what happens to clients, on all nodes.
+	// Trace starts a trace of clients' events, on all nodes.
 	Trace(m trace.Match) (Watching, error)
 
-	// Bans are who is kept out, the first that ends first.
+	// Bans lists the bans, ordered by their end.
 	Bans() []Ban
 	AddBan(r BanRequest) error
 	RemoveBan(kind, name string) error
 
-	// Recent returns the last refusals and disconnections on this node, the last first.
+	// Recent returns the last refusals and disconnections on this node, newest first.
 	Recent() []Event
 
 	Publish(ctx context.Context, m Message) error
@@ -74,13 +74,13 @@ type Backend interface {
 // List is a page of a list over the whole cluster, in order of its keys.
 type List[T any] struct {
 	Items []T
-	// Next is the key after which the list goes on, empty at its end.
+	// Next is the key after which the list continues; empty at its end.
 	Next string
-	// Unanswered are nodes whose part is missing.
+	// Unanswered lists nodes whose part is missing.
 	Unanswered []Unanswered
 }
 
-// Unanswered is a node that did not answer, so that what it knows is missing.
+// Unanswered is a node that did not answer, so that its part of the result is missing.
 type Unanswered struct {
 	Node  string `json:"node"`
 	Error string `json:"error"`
@@ -96,7 +96,7 @@ type Info struct {
 	Store       string    `json:"store"`
 	Auth        string    `json:"auth"`
 	Meta        string    `json:"meta"`
-	// Listeners are where clients connect.
+	// Listeners are the addresses where clients connect.
 	Listeners []Listener `json:"listeners"`
 }
 
@@ -107,14 +107,14 @@ type Listener struct {
 	Path    string `json:"path,omitempty" doc:"Of WebSocket listeners."`
 }
 
-// Node is a gateway of the cluster that lives.
+// Node is a live gateway of the cluster.
 type Node struct {
 	ID       string            `json:"id"`
 	Instance string            `json:"instance" doc:"Tells the runs of one node apart."`
 	Started  time.Time         `json:"started"`
 	Info     map[string]string `json:"info,omitempty"`
 	Self     bool              `json:"self" doc:"True for the node that answers."`
-	// What the node says of itself; empty where it does not answer.
+	// The node's own description; empty if it does not answer.
 	Version     string `json:"version,omitempty"`
 	State       string `json:"state,omitempty" enum:"ready,draining,waiting" doc:"waiting: for a service, or to be started."`
 	Connections *int   `json:"connections,omitempty"`
@@ -152,7 +152,7 @@ type Topic struct {
 	Brokers []string `json:"brokers,omitempty"`
 }
 
-// Client is a client that is connected, or whose session sleeps.
+// Client is a connected client, or one whose session sleeps.
 type Client struct {
 	ClientID      string    `json:"client_id"`
 	Username      string    `json:"username,omitempty"`
@@ -198,12 +198,12 @@ type Backlog struct {
 	Messages int64     `json:"messages" doc:"Stored for the subscription and not acknowledged; -1 where no queue is kept (shared, or not durable)."`
 }
 
-// ClientDetail is everything that is known of a client.
+// ClientDetail is all information about a client.
 type ClientDetail struct {
 	Client
 	Backlog int64     `json:"backlog" doc:"The sum over its subscriptions; what two of them bring counts twice."`
 	Queues  []Backlog `json:"subscriptions_detail"`
-	// Unanswered are nodes where it may be connected as well.
+	// Unanswered lists nodes where the client may be connected as well.
 	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: the client may be connected there."`
 }
 
@@ -220,7 +220,7 @@ type Session struct {
 	Backlog   *int64    `json:"backlog,omitempty" doc:"Messages stored for it and not acknowledged, where that was asked for."`
 }
 
-// Group is a shared group, which has a queue's records handed out among its members.
+// Group is a shared group, whose members share the records of a queue.
 type Group struct {
 	Name    string `json:"name" doc:"As in SUBSCRIBE: $share/{group}/{filter}."`
 	Group   string `json:"group"`
@@ -229,7 +229,7 @@ type Group struct {
 	Backlog int64  `json:"backlog" doc:"Messages that were not handed out, or came back; those that are with a member now may or may not count."`
 }
 
-// BacklogSummary says what waits for durable sessions. Nodes count all the time, so it is a little old.
+// BacklogSummary is the backlog of durable sessions. Nodes count continuously, so it is a little old.
 type BacklogSummary struct {
 	Counted    time.Time    `json:"counted,omitzero" doc:"When the oldest count that is in it ended; missing where a node has not counted yet."`
 	Messages   int64        `json:"messages" doc:"Stored and not acknowledged; what two subscriptions of a client bring counts twice."`
@@ -239,29 +239,29 @@ type BacklogSummary struct {
 	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: what they count is missing."`
 }
 
-// Waiting is how far a session is behind.
+// Waiting is the backlog of a session.
 type Waiting struct {
 	ClientID string `json:"client_id"`
 	Messages int64  `json:"messages"`
 }
 
-// RebalanceRequest says which nodes are to send clients to the others.
+// RebalanceRequest says which nodes shall move clients to other nodes.
 type RebalanceRequest struct {
-	// Node is the only one that does; empty: every node that has more than its share.
+	// Node limits the request to one node; empty: every node with more than its share.
 	Node string
-	// Keep is how many clients a node keeps; below 0: the average of the nodes that are ready.
+	// Keep is how many clients a node keeps; below 0: the average of the ready nodes.
 	Keep int
-	// Rate is how many clients a node sends off in a second.
+	// Rate is how many clients a node disconnects per second.
 	Rate int
 }
 
-// Rebalanced says what nodes have begun to do.
+// Rebalanced is the result of a RebalanceRequest: what the nodes have begun to do.
 type Rebalanced struct {
 	Moves      []Move       `json:"moves"`
 	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: they are left as they are."`
 }
 
-// Move is what one node does of it.
+// Move is one node's part.
 type Move struct {
 	Node        string `json:"node"`
 	Connections int    `json:"connections" doc:"Before."`
@@ -269,20 +269,20 @@ type Move struct {
 	Moves       int    `json:"moves" doc:"How many clients it sends to the others."`
 }
 
-// ClientQuery says which clients are asked for, or which clients' sessions.
+// ClientQuery selects clients, or sessions of clients.
 type ClientQuery struct {
 	Page
 	Prefix   string // of the client id
 	Username string // exactly; empty: any
 	State    string // "connected", "sleeping", or "all"
-	// Backlog: what waits for each is asked for as well.
+	// Backlog requests the backlog of each client as well.
 	Backlog bool `json:"-"`
 }
 
-// SubscriptionQuery says which subscriptions are asked for.
+// SubscriptionQuery selects subscriptions.
 type SubscriptionQuery struct {
 	Page
-	ClientID string // empty: of all
+	ClientID string // empty: all clients
 	Matching string // a topic name that the filter matches; empty: any filter
 	Filter   string // exactly; empty: any
 }

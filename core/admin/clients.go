@@ -55,7 +55,7 @@ type clientInput struct {
 	ID string `path:"id"`
 }
 
-// registerClients registers what is about clients, their sessions and subscriptions.
+// registerClients registers the operations about clients, their sessions and subscriptions.
 func registerClients(api huma.API, b Backend) {
 	huma.Register(api, operation("list-clients", http.MethodGet, "/clients", "clients", "List clients of the whole cluster"),
 		func(ctx context.Context, in *clientsInput) (*body[clientsBody], error) {

@@ -46,6 +46,6 @@ func describe(api huma.API) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-		_ = describeTemplate.Execute(w, sections) // the client may be gone
+		_ = describeTemplate.Execute(w, sections) // the client may have left
 	}
 }

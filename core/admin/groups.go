@@ -13,7 +13,7 @@ type groupsBody struct {
 	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: their members are missing."`
 }
 
-// registerGroups registers what is about shared groups, and about what waits.
+// registerGroups registers the operations about shared groups and backlogs.
 func registerGroups(api huma.API, b Backend) {
 	huma.Register(api, operation("list-groups", http.MethodGet, "/groups", "groups",
 		"List the shared groups with their members and what waits for them; a page has 200 at most"),

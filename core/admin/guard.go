@@ -9,29 +9,29 @@ import (
 	"strings"
 )
 
-// Role is what a token is good for.
+// Role says what a token permits.
 type Role uint8
 
-// The roles. A viewer may read, an administrator may do everything.
+// The roles. A viewer may read; an administrator may do everything.
 const (
 	nobody Role = iota
 	Viewer
 	Administrator
 )
 
-// Token is a token besides Options.Token.
+// Token is an additional token besides Options.Token.
 type Token struct {
-	// Name is whose it is, for the log.
+	// Name says whose token it is, for the log.
 	Name  string
 	Role  Role
 	Value string
 }
 
-// guard lets requests with a token through that is good for them, whatever address they are for. Nothing under /api/ is answered without
-// one: reading is for every role, all else for administrators.
+// guard admits only requests with a token that permits them, on every address. Reading is for every role; everything else is for
+// administrators.
 func (s *Server) guard(next http.Handler) http.Handler { return s.guardFor(Viewer, next) }
 
-// guardFor is guard with the least role that may read.
+// guardFor is guard with reader as the lowest role that may read.
 func (s *Server) guardFor(reader Role, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		role, name := s.role(r)
@@ -56,8 +56,8 @@ func (s *Server) guardFor(reader Role, next http.Handler) http.Handler {
 	})
 }
 
-// open lets requests without a token through as well. Where the address is on loopback, a request without the token must be for a
-// name of loopback: else a page in a browser on this machine could read the answer, by a name of its own that it points here.
+// open also admits requests without a token. On a loopback address such a request must have a host name of loopback: otherwise a page in a
+// browser on this machine could read the answer through a name of its own that it points here.
 func (s *Server) open(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -71,13 +71,13 @@ func (s *Server) open(next http.Handler) http.Handler {
 	})
 }
 
-// authorized says whether a request carries a token.
+// authorized reports whether a request carries a valid token.
 func (s *Server) authorized(r *http.Request) bool {
 	role, _ := s.role(r)
 	return role != nobody
 }
 
-// role is what a request may do by its token, and whose token that is. Each token is compared, whichever is right.
+// role returns the role of a request's token, and the name of the token. It always compares every token, so that the time reveals nothing.
 func (s *Server) role(r *http.Request) (role Role, name string) {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -97,7 +97,7 @@ func (s *Server) role(r *http.Request) (role Role, name string) {
 	return role, name
 }
 
-// log is where requests are noted.
+// log returns the logger for requests.
 func (s *Server) log() *slog.Logger {
 	if s.o.Log == nil {
 		return slog.New(slog.DiscardHandler)
@@ -105,7 +105,7 @@ func (s *Server) log() *slog.Logger {
 	return s.o.Log
 }
 
-// loopback says whether only this machine can reach the server.
+// loopback reports whether only this machine can reach the server.
 func (s *Server) loopback() bool {
 	if s.ln == nil {
 		return true
@@ -114,7 +114,7 @@ func (s *Server) loopback() bool {
 	return ok && a.IP.IsLoopback()
 }
 
-// foreignOrigin says whether a browser sends a request on behalf of another site's page.
+// foreignOrigin reports whether a browser sends a request on behalf of another site's page.
 func foreignOrigin(r *http.Request) bool {
 	o := r.Header.Get("Origin")
 	if o == "" {
@@ -124,7 +124,7 @@ func foreignOrigin(r *http.Request) bool {
 	return err != nil || u.Host != r.Host
 }
 
-// local reports whether a Host header names the loopback.
+// local reports whether a Host header names loopback.
 func local(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -7,7 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Bound is a bound of a node: how much of it is used, and what it did.
+// Bound is a limit of a node: how much of it is used, and how often it took effect.
 type Bound struct {
 	Key       string     `json:"key" doc:"Of the configuration, where it has one."`
 	What      string     `json:"what"`
@@ -18,7 +18,7 @@ type Bound struct {
 	Consumers []Consumer `json:"consumers,omitempty" doc:"Who uses most of it."`
 }
 
-// Consumer is somebody who uses much of a bound.
+// Consumer is a large user of a bound.
 type Consumer struct {
 	Name string  `json:"name"`
 	Use  float64 `json:"use" doc:"Connections, messages or filters."`
@@ -28,7 +28,7 @@ type boundsBody struct {
 	Limits []Bound `json:"limits"`
 }
 
-// registerLimits registers what shows the bounds.
+// registerLimits registers the operations that show limits.
 func registerLimits(api huma.API, b Backend) {
 	huma.Register(api, operation("list-limits", http.MethodGet, "/limits", "node",
 		"List the bounds of this node: how much of each is used, by whom, and how often it had an effect"),

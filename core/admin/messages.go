@@ -14,7 +14,7 @@ import (
 // maxPublish bounds the body of a request that publishes, in bytes.
 const maxPublish = 8 << 20
 
-// messageBody is a message as the API takes and gives it. Of the two payloads one is used.
+// messageBody is the JSON form of a message. At most one of the two payloads is used.
 type messageBody struct {
 	Topic           string         `json:"topic" minLength:"1" maxLength:"65535"`
 	Payload         *string        `json:"payload,omitempty" doc:"As text."`
@@ -33,7 +33,7 @@ type userProperty struct {
 	Value string `json:"value"`
 }
 
-// message reads a body.
+// message converts a body to a message.
 func (m *messageBody) message() (Message, error) {
 	if m.Payload != nil && m.Base64 != nil {
 		return Message{}, fmt.Errorf("%w: topic %q has both payload and payload_base64; give one", ErrInvalid, m.Topic)
@@ -49,7 +49,7 @@ func (m *messageBody) message() (Message, error) {
 	return out, nil
 }
 
-// newMessageBody is message's inverse.
+// newMessageBody is the inverse of message.
 func newMessageBody(m Message) messageBody {
 	out := messageBody{Topic: m.Topic, QoS: m.QoS, Retain: m.Retain, ContentType: m.ContentType, ResponseTopic: m.ResponseTopic,
 		CorrelationData: m.CorrelationData, Expiry: int64(m.Expiry / time.Second)}
@@ -90,7 +90,7 @@ type topicInput struct {
 	Topic string `query:"topic" required:"true" minLength:"1"`
 }
 
-// registerMessages registers what publishes and what is about retained messages.
+// registerMessages registers the operations that publish, and those about retained messages.
 func registerMessages(api huma.API, b Backend) {
 	op := operation("publish", http.MethodPost, "/publish", "messages", "Publish messages, in order")
 	op.MaxBodyBytes = maxPublish

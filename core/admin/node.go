@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// Reloaded says what a reload did.
+// Reloaded is the result of a reload.
 type Reloaded struct {
 	Error      string           `json:"error,omitempty" doc:"Why not all of it was done."`
 	Plugins    []ReloadedPlugin `json:"plugins"`
@@ -30,13 +30,13 @@ type ReloadedPlugin struct {
 	Name   string `json:"name" doc:"The one that the configuration wants."`
 	Result string `json:"result" enum:"swapped,unchanged" doc:"With an error, the plugin before serves on."`
 	Error  string `json:"error,omitempty"`
-	// Of the plugin that was swapped in.
+	// Version and Checksum are those of the new plugin.
 	Version  string `json:"version,omitempty"`
 	Checksum string `json:"checksum,omitempty"`
 	PID      int    `json:"pid,omitempty"`
 }
 
-// reloadFailed is the answer to a reload that could not do all: it says what was done.
+// reloadFailed is the answer to a reload that failed in part: it says what was done.
 type reloadFailed struct {
 	status int
 	Reloaded
@@ -48,15 +48,14 @@ func (r *reloadFailed) Error() string { return r.Reloaded.Error }
 // GetStatus implements huma.StatusError.
 func (r *reloadFailed) GetStatus() int { return r.status }
 
-// reloadWrite bounds a reload and its answer, which takes longer than others: plugins may take their plugins.start_timeout, which is
-// ten minutes at most.
+// reloadWrite bounds a reload and its answer. It is long, because each plugin may take plugins.start_timeout, at most ten minutes.
 const reloadWrite = 25 * time.Minute
 
-// withTime gives an operation longer to answer than others have.
+// withTime gives an operation a longer write timeout.
 func withTime(d time.Duration) huma.Middlewares {
 	return huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		_, w := humago.Unwrap(ctx)
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d)) // else the usual one
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d)) // on an error the usual timeout stays
 		next(ctx)
 	}}
 }
@@ -94,10 +93,10 @@ type reloadInput struct {
 	}
 }
 
-// body wraps what an operation answers.
+// body wraps the output of an operation.
 type body[T any] struct{ Body T }
 
-// registerNode registers what is about the node itself.
+// registerNode registers the operations about the node itself.
 func registerNode(api huma.API, b Backend) {
 	huma.Register(api, operation("get-info", http.MethodGet, "/info", "node", "Describe this node"),
 		func(context.Context, *struct{}) (*body[Info], error) { return &body[Info]{b.Info()}, nil })
@@ -154,7 +153,7 @@ func registerNode(api huma.API, b Backend) {
 		if in.Body != nil {
 			name, force = in.Body.Name, in.Body.Force
 		}
-		// A reload that has begun goes on when the client has left.
+		// A reload that has begun continues even if the client leaves.
 		out, err := b.ReloadPlugins(context.WithoutCancel(ctx), name, force)
 		out.Plugins = notNil(out.Plugins)
 		if err != nil {
@@ -165,7 +164,7 @@ func registerNode(api huma.API, b Backend) {
 	})
 }
 
-// notNil makes an empty list of none, so that JSON has [].
+// notNil turns nil into an empty list, so that JSON has [].
 func notNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}

@@ -5,7 +5,7 @@ import (
 	"net/http/pprof"
 )
 
-// profiles serves what go tool pprof reads, below /debug/pprof/. A profile over a time ends within the server's write timeout.
+// profiles serves profiles for go tool pprof below /debug/pprof/. A profile over a duration must end within the server's write timeout.
 func profiles() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -20,15 +20,15 @@ import (
 // Options configure a Server.
 type Options struct {
 	Address string
-	// Token is what requests to /api/ must carry. Without one none is answered.
+	// Token is the token that requests to /api/ must carry. If it is empty, none is answered.
 	Token string
-	// Tokens are good for requests as well, as far as their roles go.
+	// Tokens are accepted as well, within their roles.
 	Tokens []Token
-	// MetricsToken has /metrics want the token, too.
+	// MetricsToken makes /metrics require the token, too.
 	MetricsToken bool
-	// Pprof has profiles served, to those with the token.
+	// Pprof serves profiles to holders of the token.
 	Pprof bool
-	// TLS is set where the server speaks it; nil where it does not.
+	// TLS is the TLS configuration; nil for plain HTTP.
 	TLS      *tls.Config
 	Gatherer prometheus.Gatherer
 	Backend  Backend
@@ -37,7 +37,7 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Server is the admin HTTP server. Life: New, Start, Close.
+// Server is the admin HTTP server. Life cycle: New, Start, Close.
 type Server struct {
 	o    Options
 	ln   net.Listener
@@ -77,17 +77,17 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Addr is the address that is served.
+// Addr returns the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
-// SetReady sets what /readyz asks.
+// SetReady sets the readiness check of /readyz.
 func (s *Server) SetReady(f func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ready = f
 }
 
-// SetNotice sets what /readyz says beside that the node is ready: lines, each with its end.
+// SetNotice sets a function whose text /readyz adds when the node is ready; each line of it ends in a line feed.
 func (s *Server) SetNotice(f func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *Server) handler() http.Handler {
 	api := newAPI(s.o.Backend, s.o.Version)
 	mux.Handle("/api/", s.guard(api))
 	for _, described := range []string{"GET /api/v1/{$}", "GET /api/v1/openapi.json", "GET /api/v1/openapi.yaml"} {
-		mux.Handle(described, s.open(api)) // the description holds nothing of the node
+		mux.Handle(described, s.open(api)) // the description contains no data of the node
 	}
 	return mux
 }
@@ -147,5 +147,5 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	_ = json.NewEncoder(w).Encode(v) // the client may have left
 }

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// backend is a node of which a test says what it answers. It notes what it is asked to do.
+// backend is a node with answers that a test sets. It records the calls that change something.
 type backend struct {
 	topics   []Topic
 	reloaded Reloaded
@@ -128,7 +128,7 @@ func (b *backend) Trace(m trace.Match) (Watching, error) {
 	return &fewEvents{left: 3}, b.err
 }
 
-// fewEvents has some events, and then ends as if the time were over.
+// fewEvents returns some events, and then ends as if the time were over.
 type fewEvents struct{ left int }
 
 func (f *fewEvents) Next(context.Context) ([]trace.Entry, error) {
@@ -167,7 +167,7 @@ func (b *backend) ReloadPlugins(_ context.Context, name string, force bool) (Rel
 	return b.reloaded, b.err
 }
 
-// do asks a server for something, from the loopback where host is empty, and returns the status and the body.
+// do sends a request to a server, with a loopback host if host is empty, and returns the status and the body.
 func do(t *testing.T, o Options, method, path, body, host string, header map[string]string) (int, string) {
 	t.Helper()
 	if o.Backend == nil {
@@ -225,7 +225,7 @@ func TestWithoutTheTokenProbesAndMetricsAreForLoopbackNamesOnly(t *testing.T) {
 		"localhost":              http.StatusOK,
 		"[::1]:8080":             http.StatusOK,
 		"[::1]":                  http.StatusOK,
-		"evil.example:8080":      http.StatusForbidden, // a name that an attacker lets point to the loopback
+		"evil.example:8080":      http.StatusForbidden, // a name that an attacker points to loopback
 		"localhost.evil.example": http.StatusForbidden,
 		"127.0.0.1.evil.example": http.StatusForbidden,
 		"10.0.0.1:8080":          http.StatusForbidden,
@@ -261,7 +261,7 @@ func TestPagesOfOtherOriginsAreRefused(t *testing.T) {
 	}
 }
 
-// What changes something must not be reached by whoever may not read, whatever the path and method.
+// A request without permission must not reach an operation, whatever its path and method.
 func TestTheGuardStandsBeforeEveryCall(t *testing.T) {
 	for _, call := range []string{
 		"GET /api/v1/info", "GET /api/v1/topics", "POST /api/v1/topics", "DELETE /api/v1/topics/T", "GET /api/v1/plugins",
@@ -321,7 +321,7 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		body   string
 		b      backend
 		status int
-		answer string // what the answer holds
+		answer string // expected part of the answer
 		asked  string
 	}{
 		{call: "GET /api/v1/info", status: 200, answer: `"node":"node"`},

@@ -16,7 +16,7 @@ type newTopic struct {
 	Queues int    `json:"queues,omitempty" minimum:"0" maximum:"1024" doc:"Physical queues on each broker; 0 for topics.queues."`
 }
 
-// registerTopics registers what is about first-level topics.
+// registerTopics registers the operations about first-level topics.
 func registerTopics(api huma.API, b Backend) {
 	huma.Register(api, operation("list-topics", http.MethodGet, "/topics", "topics", "List the first-level topics"),
 		func(ctx context.Context, _ *struct{}) (*body[topicsBody], error) {

@@ -14,14 +14,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/trace"
 )
 
-// Watching is a trace under way.
+// Watching is a trace in progress.
 type Watching interface {
 	// Next waits for events.
 	Next(ctx context.Context) ([]trace.Entry, error)
 	Close()
 }
 
-// maxTrace bounds a trace, and traceTick how long nothing is sent while nothing happens: an empty line tells whether anybody reads.
+// maxTrace bounds the duration of a trace. After traceTick without events an empty line is sent, which detects that nobody reads any more.
 const (
 	maxTrace  = time.Hour
 	traceTick = 5 * time.Second
@@ -58,7 +58,7 @@ func registerTrace(api huma.API, b Backend) {
 	})
 }
 
-// stream writes events until there are enough of them, ctx ends, or nobody reads.
+// stream writes events until limit is reached, ctx ends, or nobody reads.
 func stream(ctx context.Context, w Watching, out http.ResponseWriter, limit int) {
 	out.Header().Set("Content-Type", "application/x-ndjson")
 	out.Header().Set("X-Content-Type-Options", "nosniff")

@@ -16,42 +16,42 @@ import (
 const Largest = 20
 
 const (
-	// rest is how long a Counter pauses for each moment that it counted.
+	// rest is the ratio of pause to counting: a Counter pauses rest times as long as it counted.
 	rest = 4
 	// patience bounds the count of one session or group.
 	patience = 30 * time.Second
-	// failures in a row end a round: the store or the metadata is away.
+	// failures is how many consecutive failures end a round: the store or the metadata is away.
 	failures = 10
 )
 
-// Source is what there is to count on this node.
+// Source provides what this node counts.
 type Source interface {
-	// Sessions names the client ids of the sessions that this node counts.
+	// Sessions returns the client ids of the sessions that this node counts.
 	Sessions(ctx context.Context) ([]string, error)
-	// Session counts what waits for a client: its messages that are stored and not acknowledged.
+	// Session counts the backlog of a client: its stored and unacknowledged messages.
 	Session(ctx context.Context, client string) (int64, error)
-	// Groups names the shared groups that this node counts.
+	// Groups returns the shared groups that this node counts.
 	Groups(ctx context.Context) ([]string, error)
-	// Group counts what waits for a group.
+	// Group counts the backlog of a group.
 	Group(ctx context.Context, group string) (int64, error)
 }
 
-// Count is how much waits for whom.
+// Count is the backlog of one session or group.
 type Count struct {
 	Name     string `json:"name"`
 	Messages int64  `json:"messages"`
 }
 
-// Summary is what one round found.
+// Summary is the result of one round.
 type Summary struct {
-	// At is when the round ended; zero before the first has.
+	// At is when the round ended; zero before the end of the first round.
 	At   time.Time     `json:"at,omitzero"`
 	Took time.Duration `json:"took"`
-	// Messages is the sum over the sessions that were counted, Behind how many of them are behind.
+	// Messages is the sum over the counted sessions; Behind is how many of them have a backlog.
 	Messages int64 `json:"messages"`
 	Behind   int   `json:"behind"`
 	Counted  int   `json:"counted"`
-	// Sessions and Groups are the largest, the largest first.
+	// Sessions and Groups are the largest backlogs, largest first.
 	Sessions []Count `json:"sessions"`
 	Groups   []Count `json:"groups"`
 }
@@ -65,7 +65,7 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
-// Counter counts in the background. Life: New, Start, Close.
+// Counter counts backlogs in the background. Life cycle: New, Start, Close.
 type Counter struct {
 	o      Options
 	cancel context.CancelFunc
@@ -88,7 +88,7 @@ func New(o Options) *Counter {
 	return c
 }
 
-// Start begins to count.
+// Start starts counting.
 func (c *Counter) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
@@ -106,13 +106,13 @@ func (c *Counter) Start() {
 	})
 }
 
-// Close ends counting.
+// Close stops counting.
 func (c *Counter) Close() {
 	c.cancel()
 	c.done.Wait()
 }
 
-// Latest is what the last round found.
+// Latest returns the result of the last round.
 func (c *Counter) Latest() Summary {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,10 +151,10 @@ func (c *Counter) round(ctx context.Context) (Summary, error) {
 	return s, err
 }
 
-// pace counts one after another and rests in between.
+// pace counts sequentially, with pauses in between.
 type pace struct{ owed time.Duration }
 
-// each counts what has a name and passes the counts on. What cannot be counted is left out, unless nothing can be.
+// each counts for each name and passes the counts to f. It skips counts that fail, and returns an error if too many fail in a row.
 func (p *pace) each(ctx context.Context, names []string, count func(context.Context, string) (int64, error), f func(string, int64)) error {
 	failed := 0
 	for _, name := range names {
@@ -183,7 +183,7 @@ func (p *pace) each(ctx context.Context, names []string, count func(context.Cont
 	return nil
 }
 
-// keepLargest keeps the largest counts, the largest first.
+// keepLargest inserts c into a list of the largest counts, largest first.
 func keepLargest(list []Count, c Count) []Count {
 	at, _ := slices.BinarySearchFunc(list, c, func(a, b Count) int {
 		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Name, b.Name))
@@ -195,7 +195,7 @@ func keepLargest(list []Count, c Count) []Count {
 	return list[:min(len(list), Largest)]
 }
 
-// Merge puts what several nodes have counted together. Its time is that of the oldest.
+// Merge combines the summaries of several nodes. Its time is that of the oldest.
 func Merge(of []Summary) Summary {
 	var out Summary
 	for i, s := range of {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counts is a Source that a test controls: what it counts, and how long a count takes.
+// counts is a Source with counts and count durations that a test sets.
 type counts struct {
 	mu       sync.Mutex
 	sessions []string
@@ -50,7 +50,7 @@ func (c *counts) set(name string, n int64) {
 	c.of[name] = n
 }
 
-// many makes sessions c000, c001, and so on. Each is as far behind as its number says.
+// many returns sessions c000, c001, and so on. The backlog of each is its number.
 func many(n int) *counts {
 	c := &counts{of: map[string]int64{}}
 	for i := range n {
@@ -148,7 +148,7 @@ func TestLabelsAreShortAndOneOfEach(t *testing.T) {
 	}
 }
 
-// shown is what a registry shows, by metric and label.
+// shown returns the values of a registry, by metric and label.
 func shown(t *testing.T, r *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := r.Gather()

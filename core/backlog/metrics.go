@@ -6,10 +6,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxLabel is how long the value of a label may be, in bytes.
+// maxLabel bounds the value of a label, in bytes.
 const maxLabel = 128
 
-// metrics shows the latest Summary; see docs/metrics.md.
+// metrics exports the latest Summary; see docs/metrics.md.
 type metrics struct {
 	c                                *Counter
 	messages, behind, session, group *prometheus.Desc

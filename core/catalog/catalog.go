@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Store is what the catalog needs of the store; see store.Store for the contracts.
+// Store is what the catalog needs from the store; see store.Store for the contracts.
 type Store interface {
 	ValidTopic(name string) error
 	Topic(ctx context.Context, name string) (store.TopicInfo, error)
@@ -23,7 +23,7 @@ type Store interface {
 	Limits() store.Limits
 }
 
-// Metadata is what the catalog needs of the metadata.
+// Metadata is what the catalog needs from the metadata.
 type Metadata interface {
 	// Topics lists the registered first-level topics, sorted.
 	Topics() []string
@@ -33,14 +33,14 @@ type Metadata interface {
 	AddTopic(ctx context.Context, name string) error
 	// RemoveTopic drops the registration of a first-level topic.
 	RemoveTopic(ctx context.Context, name string) error
-	// UpstreamNodes lists the gateways of Apache RocketMQ MQTT that are registered.
+	// UpstreamNodes lists the registered gateways of Apache RocketMQ MQTT.
 	UpstreamNodes() []string
 }
 
 // Watcher is told when the set of first-level topics changes.
 type Watcher interface {
-	// TopicsChanged returns once the watcher has acted on the change, or with the reason why it could not. A new topic takes no
-	// message of this node before.
+	// TopicsChanged returns once the watcher has acted on the change, or an error if it could not. Until it returns, this node stores no
+	// message in a new topic.
 	TopicsChanged(ctx context.Context) error
 }
 
@@ -49,27 +49,27 @@ type DispatchMode string
 
 // Dispatch modes, as configured by store.rocketmq.dispatch.
 const (
-	// Auto is Compatible where gateways of Apache RocketMQ MQTT are registered, else Lean.
+	// Auto is Compatible while gateways of Apache RocketMQ MQTT are registered, otherwise Lean.
 	Auto DispatchMode = "auto"
 	// Compatible gives every topic a queue.
 	Compatible DispatchMode = "compatible"
-	// Lean gives a topic a queue when something durable reads it.
+	// Lean gives a topic a queue only if something durable reads it.
 	Lean DispatchMode = "lean"
 )
 
-// P2PTopic is the first-level topic of point-to-point messages on stores where one queue must be fed by one topic only.
+// P2PTopic is the topic of point-to-point messages on stores where only one topic may feed a queue.
 const P2PTopic = store.OwnPrefix + "p2p"
 
 // Options configure a Catalog.
 type Options struct {
 	Store Store
 	Meta  Metadata
-	// Dispatch is Auto where it is empty.
+	// Dispatch is the dispatch mode; empty: Auto.
 	Dispatch DispatchMode
-	// AutoCreate makes unknown first-level topics; Queues is how many physical queues they get on each broker; 0: 4.
+	// AutoCreate creates unknown first-level topics. Queues is the number of physical queues that they get on each broker; 0: 4.
 	AutoCreate bool
 	Queues     int
-	// Fallback is the store's topic for first levels that the store cannot hold; empty: they are refused.
+	// Fallback is the store's topic for first levels that are no valid topic of the store; empty: they are refused.
 	Fallback string
 	Log      *slog.Logger
 }
@@ -81,14 +81,14 @@ type Catalog struct {
 	known   known
 	refused refused
 	own     sync.Map // the gateway's own topics that are known to exist -> true
-	// creating is held by the call that creates or deletes a topic.
+	// creating is a lock of the call that creates or deletes a topic.
 	creating chan struct{}
 
 	watchersMu sync.RWMutex
 	watchers   []Watcher
 }
 
-// knownFor is how long the catalog does not ask the store about a topic again.
+// knownFor is how long the catalog trusts that a topic exists before it asks the store again.
 const knownFor = 30 * time.Second
 
 // New makes a Catalog.
@@ -112,8 +112,7 @@ func (c *Catalog) Watch(w Watcher) {
 	c.watchers = append(c.watchers, w)
 }
 
-// Changed says that the metadata's set of first-level topics changed: refused names are looked at again, and the watchers are
-// told.
+// Changed announces that the metadata's set of first-level topics changed: it clears the negative cache and notifies the watchers.
 func (c *Catalog) Changed(ctx context.Context) error {
 	c.refused.clear()
 	return c.tell(ctx)
@@ -130,10 +129,10 @@ func (c *Catalog) tell(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Topics lists the registered first-level topics, sorted. The slice must not be changed.
+// Topics lists the registered first-level topics, sorted. The slice must not be modified.
 func (c *Catalog) Topics() []string { return c.o.Meta.Topics() }
 
-// Compatible reports whether every topic gets a queue of its own now.
+// Compatible reports whether every topic currently gets a queue of its own.
 func (c *Catalog) Compatible() bool {
 	switch c.o.Dispatch {
 	case Compatible:
@@ -145,8 +144,8 @@ func (c *Catalog) Compatible() bool {
 	}
 }
 
-// Resolve returns the store's topic for a first level, from what is known already. It wraps store.ErrUnknownTopic or
-// store.ErrInvalidTopic where there is none.
+// Resolve returns the store's topic for a first level, without asking the store. If there is none, the error wraps store.ErrUnknownTopic or
+// store.ErrInvalidTopic.
 func (c *Catalog) Resolve(first string) (string, error) {
 	if k := c.known.get(first); k != nil {
 		return k.name, nil
@@ -167,7 +166,7 @@ func (c *Catalog) Resolve(first string) (string, error) {
 	return strings.Clone(physical), nil
 }
 
-// physical names the store's topic for a first level, whether it exists or not. It may share its memory with first.
+// physical returns the name of the store's topic for a first level, whether it exists or not. The name may share memory with first.
 func (c *Catalog) physical(first string) (string, error) {
 	err := c.o.Store.ValidTopic(first)
 	switch {
@@ -180,7 +179,7 @@ func (c *Catalog) physical(first string) (string, error) {
 	}
 }
 
-// Ensure returns the store's topic for a first level. It asks the store, and creates the topic where that is configured.
+// Ensure returns the store's topic for a first level. It asks the store, and creates the topic if so configured.
 func (c *Catalog) Ensure(ctx context.Context, first string) (string, error) {
 	last := c.known.get(first)
 	if last != nil && time.Now().Before(last.until) {
@@ -206,13 +205,13 @@ func (c *Catalog) Ensure(ctx context.Context, first string) (string, error) {
 		c.refused.add(physical, err)
 		return "", err
 	case last != nil:
-		return last.name, nil // the store cannot be asked now; an append waits for it, and says when the topic is gone
+		return last.name, nil // the store is unavailable; an append waits for it, and fails if the topic is gone
 	default:
 		return "", err // not known to be unknown
 	}
 }
 
-// find makes sure that the store has a topic.
+// find checks that the store has a topic, and creates it if so configured.
 func (c *Catalog) find(ctx context.Context, name string) error {
 	_, err := c.o.Store.Topic(ctx, name)
 	if err == nil && (c.o.Meta.HasTopic(name) || !c.o.AutoCreate) {
@@ -246,7 +245,7 @@ func (c *Catalog) begin(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// Physical returns the store's topic that messages to a topic name go to, as Ensure does.
+// Physical returns the store's topic for messages to a topic name, as Ensure does.
 func (c *Catalog) Physical(ctx context.Context, name string) (string, error) {
 	physical, err := c.Ensure(ctx, topic.First(name))
 	if err != nil {
@@ -258,8 +257,8 @@ func (c *Catalog) Physical(ctx context.Context, name string) (string, error) {
 	return physical, nil
 }
 
-// Create makes a first-level topic in the store, registers it and tells the watchers. queues is the number of physical queues on
-// each broker; 0: as configured. It is no error that the topic exists already.
+// Create creates a first-level topic in the store, registers it and notifies the watchers. queues is the number of physical queues on each
+// broker; 0: as configured. An existing topic is not an error.
 func (c *Catalog) Create(ctx context.Context, name string, queues int) error {
 	if queues == 0 {
 		queues = c.o.Queues
@@ -272,7 +271,7 @@ func (c *Catalog) Create(ctx context.Context, name string, queues int) error {
 	return c.create(ctx, name, queues)
 }
 
-// create is Create by the caller whose turn it is.
+// create is Create for a caller that holds creating.
 func (c *Catalog) create(ctx context.Context, name string, queues int) error {
 	name = strings.Clone(name) // it may share its memory with a payload
 	if err := c.o.Store.CreateTopic(ctx, name, queues); err != nil {
@@ -289,8 +288,8 @@ func (c *Catalog) create(ctx context.Context, name string, queues int) error {
 	return nil
 }
 
-// Delete removes a first-level topic: its registration, and its records in the store. It wraps store.ErrUnknownTopic where there
-// is no such topic.
+// Delete removes a first-level topic: its registration, and its records in the store. If it does not exist, the error wraps
+// store.ErrUnknownTopic.
 func (c *Catalog) Delete(ctx context.Context, name string) error {
 	release, err := c.begin(ctx)
 	if err != nil {
@@ -309,10 +308,10 @@ func (c *Catalog) Delete(ctx context.Context, name string) error {
 	return c.o.Store.DeleteTopic(ctx, name)
 }
 
-// Forget drops what is known of a first-level topic, so that the store is asked again.
+// Forget drops a first-level topic from the cache, so that the store is asked again.
 func (c *Catalog) Forget(first string) { c.known.drop(first) }
 
-// EnsureOwn makes a topic of the gateway's own (store.OwnPrefix), once.
+// EnsureOwn creates one of the gateway's own topics (store.OwnPrefix), once.
 func (c *Catalog) EnsureOwn(ctx context.Context, name string, queues int) error {
 	if _, ok := c.own.Load(name); ok {
 		return nil
@@ -324,7 +323,7 @@ func (c *Catalog) EnsureOwn(ctx context.Context, name string, queues int) error 
 	return nil
 }
 
-// known holds the topics that the store has. Those whose time is over stay: they are used while the store cannot be asked.
+// known caches the topics that the store has. Expired entries stay: they are used while the store is unavailable.
 type known struct {
 	topics sync.Map // name -> *knownTopic
 	count  atomic.Int64
@@ -335,7 +334,7 @@ type knownTopic struct {
 	until time.Time
 }
 
-// maxKnown bounds the topics that are known. Past it any one is dropped for a new one and costs a question to the store again.
+// maxKnown bounds the cached topics. Beyond it a new topic evicts an arbitrary one, which costs another question to the store.
 const maxKnown = 100_000
 
 func (k *known) get(name string) *knownTopic {

@@ -16,7 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// place is a store and metadata of topics only. It counts what it is asked.
+// place is a store and metadata with topics only. It counts its calls.
 type place struct {
 	mu         sync.Mutex
 	topics     map[string]bool
@@ -258,7 +258,7 @@ func TestManyMessagesToANewTopicCreateItOnce(t *testing.T) {
 	require.Equal(t, 1, made)
 }
 
-// watcher notes what a catalog knows when it is told.
+// watcher records what a catalog knows when the watcher is notified.
 type watcher struct {
 	c    *Catalog
 	told [][]string

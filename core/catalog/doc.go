@@ -1,8 +1,8 @@
-// Package catalog knows which topic of the store holds a first-level topic: it resolves, ensures, creates, deletes and forgets
-// first-level topics for publishing, delivery, sessions and the admin API.
+// Package catalog maps first-level topics to topics of the store: it resolves, ensures, creates, deletes and forgets first-level topics for
+// publishing, delivery, sessions and the admin API.
 //
-// A Catalog answers from memory where it can, else from the metadata (Resolve) or the store (Ensure). What it remembers is
-// bounded: known topics by count, refused names by count, bytes and time, because clients choose those.
+// A Catalog answers from memory if it can, otherwise from the metadata (Resolve) or the store (Ensure). Its caches are bounded: known
+// topics by count, refused names by count, bytes and time, because clients choose those.
 //
-// It never touches a message, a queue or a session. Whoever must act when a topic appears watches it (Watch).
+// It never touches a message, a queue or a session. Code that must act when a topic appears uses Watch.
 package catalog

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// refused is a negative cache of the names that the store does not have, so that a client that goes on with one costs the store
-// nothing. Clients choose the names, so it is bounded by count and bytes, and the oldest name goes first.
+// refused is a negative cache of topic names that the store does not have, so that a client that keeps using one costs the store nothing.
+// Clients choose the names, so the cache is bounded by count and bytes, and evicts the oldest name first.
 type refused struct {
 	mu    sync.Mutex
 	names map[string]*refusal
-	// queue has the refusals from the oldest on; one is void where names has another one of its name.
+	// queue holds the refusals, oldest first. An entry is void if names has a newer one for its name.
 	queue []*refusal
 	bytes int
 }
@@ -24,16 +24,16 @@ type refusal struct {
 }
 
 const (
-	// refusedFor is how long a refused name stays refused. It is short, because another node may create the topic.
+	// refusedFor is the lifetime of an entry. It is short, because another node may create the topic.
 	refusedFor = 2 * time.Second
 	// maxRefused and maxRefusedBytes bound the negative cache.
 	maxRefused      = 4096
 	maxRefusedBytes = 1 << 20
-	// refusalOverhead is about what a name costs beside its text and its error's.
+	// refusalOverhead is about what an entry costs, in bytes, besides the texts of its name and error.
 	refusalOverhead = 160
 )
 
-// get returns why a name was refused a moment ago, or nil.
+// get returns the cached error of a name, or nil.
 func (r *refused) get(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,7 +44,7 @@ func (r *refused) get(name string) error {
 	return f.err
 }
 
-// add notes that a name was refused.
+// add caches the refusal of a name.
 func (r *refused) add(name string, err error) {
 	f := &refusal{
 		name:  strings.Clone(name),
@@ -69,7 +69,7 @@ func (r *refused) add(name string, err error) {
 	}
 }
 
-// dropOldest takes the oldest refusal away. Called with mu held.
+// dropOldest evicts the oldest refusal. Called with mu held.
 func (r *refused) dropOldest() {
 	f := r.queue[0]
 	r.queue[0] = nil
@@ -80,7 +80,7 @@ func (r *refused) dropOldest() {
 	}
 }
 
-// clear forgets every refusal.
+// clear drops every refusal.
 func (r *refused) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

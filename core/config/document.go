@@ -58,6 +58,7 @@ func Reference() (string, error) {
 }
 
 // source is the source code of the structs; their comments are the meanings of the keys.
+//
 //go:embed config.go
 var source string
 

@@ -12,44 +12,44 @@ import (
 // Levels of a Finding.
 const (
 	OK      = "ok"
-	Warning = "warning" // it works, but not well, or not for long
-	Fault   = "fault"   // the gateway does not start, or does not serve
+	Warning = "warning" // it works, but not well or not for long
+	Fault   = "fault"   // the gateway does not start or does not serve
 )
 
-// Finding is what one check found.
+// Finding is one result of a check.
 type Finding struct {
 	Level string `json:"level"`
-	// Area is what was looked at: files, certificates, listeners, data, machine, plugins, services or rocketmq.
+	// Area is the area of the check: files, certificates, listeners, data, machine, plugins, services or rocketmq.
 	Area string `json:"area"`
-	// What says what is wrong and where, Remedy what to do; of what is well there is no remedy.
+	// What says what is wrong and where; Remedy says what to do, and is empty for OK.
 	What   string `json:"what"`
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Options say what to look at.
+// Options say what to check.
 type Options struct {
 	Config *config.Config
-	// Running: a gateway with this configuration serves on this machine, so its addresses are taken.
+	// Running says that a gateway with this configuration runs on this machine, so its addresses are in use.
 	Running bool
-	// Plugins checks the plugins of the configuration; nil where there is nothing to check them with.
+	// Plugins checks the configured plugins; nil skips this check.
 	Plugins func(context.Context) []Finding
-	// RocketMQ is a client for the cluster of the configuration, and ValidTopic tells the topics of users from others; nil where the
-	// store is another one.
+	// RocketMQ is a client for the configured cluster, and ValidTopic distinguishes users' topics from others; nil if the store is not
+	// RocketMQ.
 	RocketMQ   *remoting.Client
 	ValidTopic func(name string) bool
-	// Machine is the machine; nil: this one.
+	// Machine describes the machine; nil: this machine.
 	Machine *Machine
 }
 
 // check is one area.
 type check struct {
 	area string
-	// well is what is said where nothing was found.
+	// well is the text of the OK finding if nothing is wrong.
 	well string
 	run  func(context.Context, *Options) []Finding
 }
 
-// Run makes every check and returns what was found, in the order of the areas.
+// Run runs every check and returns the findings, in the order of the areas.
 func Run(ctx context.Context, o Options) []Finding {
 	if o.Machine == nil {
 		o.Machine = ThisMachine()
@@ -94,7 +94,7 @@ func Run(ctx context.Context, o Options) []Finding {
 func fault(what, remedy string) Finding   { return Finding{Level: Fault, What: what, Remedy: remedy} }
 func warning(what, remedy string) Finding { return Finding{Level: Warning, What: what, Remedy: remedy} }
 
-// FromError makes a fault of an error that ends with what to do after a semicolon, as those of the configuration do.
+// FromError converts an error to a fault. If the text has a semicolon, the part after it is the remedy, as in errors of the configuration.
 func FromError(text, remedy string) Finding {
 	if what, then, ok := strings.Cut(text, "; "); ok {
 		return fault(what, then)

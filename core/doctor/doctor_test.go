@@ -21,7 +21,7 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// patient is a gateway that is well, until a test plants a fault.
+// patient is a healthy gateway, until a test plants a fault.
 type patient struct {
 	t   *testing.T
 	dir string
@@ -43,7 +43,7 @@ func newPatient(t *testing.T) *patient {
 	return p
 }
 
-// certificate writes a certificate that is good until a time, and its key.
+// certificate writes a certificate with the given validity, and its key.
 func (p *patient) certificate(from, until time.Time) (cert, key string) {
 	p.t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,7 +66,7 @@ func (p *patient) tls(cert, key string) {
 	p.c.Listeners = []config.Listener{{Type: config.ListenerTLS, Address: "127.0.0.1:0", CertFile: cert, KeyFile: key}}
 }
 
-// closed is an address where nobody listens.
+// closed returns an address where nobody listens.
 func (p *patient) closed() string {
 	p.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

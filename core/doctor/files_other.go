@@ -2,5 +2,5 @@
 
 package doctor
 
-// openFiles is not known here.
+// openFiles is unknown here.
 func openFiles() uint64 { return 0 }

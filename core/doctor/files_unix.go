@@ -4,7 +4,7 @@ package doctor
 
 import "syscall"
 
-// openFiles is the hard limit of open files, up to which Go raises the soft one by itself.
+// openFiles returns the hard limit of open files; Go raises the soft limit to it by itself.
 func openFiles() uint64 {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {

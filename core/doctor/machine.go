@@ -11,21 +11,21 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
-// Machine is what the checks ask of the machine.
+// Machine provides what the checks need to know of the machine.
 type Machine struct {
 	Now func() time.Time
-	// Free is how many bytes are free on the disk of a directory.
+	// Free returns the free bytes on the disk of a directory.
 	Free func(dir string) (uint64, error)
-	// OpenFiles is how many files and connections a process may have open, 0 where that is not known. A gateway that systemd starts may
-	// have another limit.
+	// OpenFiles returns how many files and connections a process may have open, 0 if unknown. A gateway that systemd starts may have
+	// another limit.
 	OpenFiles func() uint64
-	// Memory is the memory of the machine or of the control group, in bytes; 0 where it is not known.
+	// Memory returns the memory of the machine or of the control group, in bytes; 0 if unknown.
 	Memory func() int64
-	// TempDir is where the sockets of plugins are.
+	// TempDir returns the directory of the plugins' sockets.
 	TempDir func() string
 }
 
-// ThisMachine is the machine that the process runs on.
+// ThisMachine returns the machine that the process runs on.
 func ThisMachine() *Machine {
 	return &Machine{Now: time.Now, OpenFiles: openFiles, Memory: limits.Available, TempDir: os.TempDir,
 		Free: func(dir string) (uint64, error) {
@@ -35,13 +35,13 @@ func ThisMachine() *Machine {
 }
 
 const (
-	// filesBeside is how many files a gateway has open beside the connections of clients, at most.
+	// filesBeside is how many files a gateway has open at most, besides client connections.
 	filesBeside = 2048
-	// someFiles is what a gateway should be allowed that has no limit of connections.
+	// someFiles is the recommended limit for a gateway without a limit of connections.
 	someFiles = 65536
 )
 
-// machine looks at what the machine allows.
+// machine checks the limits of the machine.
 func machine(_ context.Context, o *Options) (out []Finding) {
 	const raise = "raise it: LimitNOFILE=1048576 in the unit file, or ulimit -n"
 	limit, clients := o.Machine.OpenFiles(), o.Config.MQTT.MaxConnections

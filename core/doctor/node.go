@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 )
 
-// files looks at who may read secrets.
+// files checks who may read secrets.
 func files(_ context.Context, o *Options) (out []Finding) {
 	for _, p := range config.Problems(o.Config.CheckPrivate()) {
 		out = append(out, FromError(p.String(), "close the file to others: chmod o-rwx FILE"))
@@ -32,10 +32,10 @@ func files(_ context.Context, o *Options) (out []Finding) {
 	return out
 }
 
-// expiresSoon is how long before its end a certificate is worth a warning.
+// expiresSoon is how long before its expiry a certificate causes a warning.
 const expiresSoon = 14 * 24 * time.Hour
 
-// certificates looks at files for TLS, and at the time for which they are good.
+// certificates checks the files for TLS, and the validity of certificates.
 func certificates(_ context.Context, o *Options) (out []Finding) {
 	for _, p := range config.Problems(o.Config.CheckTLS()) {
 		out = append(out, fault(p.String(), "give a certificate chain and the private key that belongs to it, both in PEM form"))
@@ -44,7 +44,7 @@ func certificates(_ context.Context, o *Options) (out []Finding) {
 	for _, c := range o.Config.Certificates() {
 		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
-			continue // told above
+			continue // reported above
 		}
 		const renew = "put a new certificate in its place; the gateway reads it again by itself"
 		at := c.Key + ": " + c.CertFile
@@ -62,7 +62,7 @@ func certificates(_ context.Context, o *Options) (out []Finding) {
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// listeners tries every address. They are held until all were tried, so that two of the same are found.
+// listeners tries to listen on every address. It holds them until all were tried, so that duplicates are found.
 func listeners(ctx context.Context, o *Options) (out []Finding) {
 	if o.Running {
 		return nil
@@ -97,7 +97,7 @@ func listeners(ctx context.Context, o *Options) (out []Finding) {
 	return out
 }
 
-// remedyOf says what to do where an address cannot be listened on.
+// remedyOf returns the remedy if listening on an address fails.
 func remedyOf(err error, key string) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -110,7 +110,7 @@ func remedyOf(err error, key string) string {
 	return "correct " + key
 }
 
-// cause is the innermost error.
+// cause returns the innermost error.
 func cause(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
@@ -127,7 +127,7 @@ const (
 	someFree  = 1 << 30
 )
 
-// data looks at the directories that the gateway writes.
+// data checks the directories that the gateway writes to.
 func data(_ context.Context, o *Options) (out []Finding) {
 	c := o.Config
 	dirs := [][2]string{{"node.data_dir", c.Node.DataDir}}
@@ -158,7 +158,7 @@ func data(_ context.Context, o *Options) (out []Finding) {
 	return out
 }
 
-// existing is the nearest directory on the way to dir that is there.
+// existing returns dir or its nearest parent that exists.
 func existing(dir string) string {
 	for {
 		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
@@ -168,7 +168,7 @@ func existing(dir string) string {
 	}
 }
 
-// unwritable reports a directory in which nothing can be made, or that cannot be made itself.
+// unwritable reports a directory in which files cannot be created, or that cannot be created itself.
 func unwritable(dir, key string) (Finding, bool) {
 	there := existing(dir)
 	f, err := os.CreateTemp(there, ".lmqgate-doctor-*")

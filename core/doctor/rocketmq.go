@@ -12,21 +12,21 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// broker is what one broker tells of itself.
+// broker is the state of one broker.
 type broker struct {
 	name, addr string
 	version    int               // as RocketMQ numbers them
-	settings   map[string]string // its configuration; nil where it does not tell
-	told       map[string]string // what it says of its state
+	settings   map[string]string // its configuration; nil if it does not reveal it
+	told       map[string]string // its runtime state
 	err        error             // it did not answer
-	// asked and answered are when, by the clock of this machine.
+	// asked and answered are the times of request and answer, by the clock of this machine.
 	asked, answered time.Time
 }
 
-// mostTopics bounds how many topics are looked at.
+// mostTopics bounds how many topics are checked.
 const mostTopics = 1000
 
-// rocketMQ asks the name servers and the brokers.
+// rocketMQ checks the name servers and the brokers.
 func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 	names := o.Config.Store.RocketMQ.Namesrv
 	var info *remoting.ClusterInfo
@@ -47,7 +47,7 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 		return out
 	}
 	for i := range out {
-		out[i].Level = Warning // one answers
+		out[i].Level = Warning // another one answers
 	}
 	var brokers []broker
 	for name, b := range info.Brokers {
@@ -95,10 +95,10 @@ func (b *broker) askState(ctx context.Context, client *remoting.Client) {
 	b.answered = time.Now()
 }
 
-// worstSkew is how far the clock of a broker may be from this machine's.
+// worstSkew is the largest accepted clock difference between a broker and this machine.
 const worstSkew = 5 * time.Second
 
-// judge says what is wrong with a broker.
+// judge returns what is wrong with a broker.
 func (b *broker) judge() (out []Finding) {
 	if b.err != nil {
 		return []Finding{fault(fmt.Sprintf("broker %s at %s does not answer: %s", b.name, b.addr, cause(b.err)),
@@ -134,7 +134,7 @@ func (b *broker) judge() (out []Finding) {
 	}
 	if full, err := strconv.ParseFloat(b.told["commitLogDiskRatio"], 64); err == nil && full > 0.85 {
 		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full", b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk")
-		if full > 0.90 { // it refuses messages from diskSpaceWarningLevelRatio on
+		if full > 0.90 { // from diskSpaceWarningLevelRatio on it refuses messages
 			f.Level = Fault
 		}
 		out = append(out, f)
@@ -155,7 +155,7 @@ func clockFinding(name string, by time.Duration, which string) Finding {
 		"keep both in time with NTP (chrony, systemd-timesyncd)")
 }
 
-// clockOf is a broker's time, to the second: when it was started, and how long it has been running since.
+// clockOf returns a broker's time, to the second: its start time plus its uptime.
 func clockOf(told map[string]string) (time.Time, bool) {
 	boot, err := strconv.ParseInt(told["bootTimestamp"], 10, 64)
 	if err != nil {
@@ -169,7 +169,7 @@ func clockOf(told map[string]string) (time.Time, bool) {
 	return time.UnixMilli(boot).Add(time.Duration(((days*24+hours)*60+minutes)*60+seconds) * time.Second), true
 }
 
-// topicsOf looks whether each topic of users is on each broker.
+// topicsOf checks that each topic of users is on each broker.
 func topicsOf(ctx context.Context, o *Options, namesrv string, brokers []broker, info *remoting.ClusterInfo) (out []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, 10*patience)
 	defer cancel()
@@ -193,7 +193,7 @@ func topicsOf(ctx context.Context, o *Options, namesrv string, brokers []broker,
 			return append(out, warning("the name servers took too long; topics from "+topic+" on were not looked at", "try again"))
 		}
 		if err != nil {
-			continue // gone meanwhile
+			continue // deleted meanwhile
 		}
 		if f, ok := lacking(topic, route, brokers, namesrv); ok {
 			out = append(out, f)

@@ -12,7 +12,7 @@ import (
 // patience is how long a service may take to answer.
 const patience = 3 * time.Second
 
-// services connects to the addresses in the blocks of the plugins. Of several of a block one must answer.
+// services connects to the addresses in the plugin blocks. If a block has several, one of them must answer.
 func services(ctx context.Context, o *Options) (out []Finding) {
 	c := o.Config
 	look := func(section string, block config.PluginConfig) {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repeat gives the same bytes again and again.
+// repeat is an endless reader of the same bytes.
 type repeat struct {
 	b  []byte
 	at int
@@ -28,7 +28,7 @@ func readAllocs(t *testing.T, v Version, p Packet) float64 {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool forget buffers")
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the pool
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a garbage collection would empty the pool
 	r := NewReader(&repeat{b: stream(t, v, p)}, 0)
 	r.SetVersion(v)
 	return testing.AllocsPerRun(50, func() {

@@ -111,9 +111,9 @@ func (c Code) String() string {
 // Failed reports whether the code says that something was refused or went wrong (MQTT 5, 2.4: 0x80 and above).
 func (c Code) Failed() bool { return c >= 0x80 }
 
-// ConnackV3 returns the MQTT 3.1.1 CONNACK return code (3.2.2.3) that comes nearest: 0 for Success and 1 to 5 for refusals. Values
-// below 6 are return codes already (MQTT 5 has no such CONNACK codes) and come back as they are. What 3.1.1 has no word for is 3, server
-// unavailable; a packet that is malformed or breaks the protocol is not answered at all in 3.1.1 [MQTT-3.1.4-1].
+// ConnackV3 returns the MQTT 3.1.1 CONNACK return code (3.2.2.3) that comes nearest: 0 for Success and 1 to 5 for refusals. Values below 6
+// are return codes already (MQTT 5 has no such CONNACK codes) and come back as they are. Codes without a counterpart in 3.1.1 become 3,
+// server unavailable. A packet that is malformed or breaks the protocol is not answered at all in 3.1.1 [MQTT-3.1.4-1].
 func (c Code) ConnackV3() byte {
 	switch c {
 	case UnsupportedProtocolVersion:

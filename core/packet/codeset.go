@@ -40,7 +40,7 @@ var (
 	unsubackCodes = codes(Success, NoSubscriptionExisted, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
 		TopicFilterInvalid, PacketIdentifierInUse)
 
-	// What both sides may say when they leave, and what only one of them may (table 3-10, "sent by").
+	// The DISCONNECT codes that both sides may send, and those that only one side may send (table 3-10, "sent by").
 	bothDisconnectCodes = codes(NormalDisconnection, UnspecifiedError, MalformedPacket, ProtocolError, ImplementationSpecificError,
 		TopicNameInvalid, ReceiveMaximumExceeded, TopicAliasInvalid, PacketTooLarge, MessageRateTooHigh, QuotaExceeded,
 		AdministrativeAction, PayloadFormatInvalid)

@@ -75,7 +75,7 @@ func decodeConnect(d *decoder) *Connect {
 // bridgeLevel is the bit that bridges of some brokers set in the protocol level.
 const bridgeLevel = 0x80
 
-// protocol reads the protocol name and level, and so learns the version of all that follows.
+// protocol reads the protocol name and level, which determine the version of the rest.
 func (d *decoder) protocol() {
 	name := string(d.raw("the protocol name"))
 	level := d.byte("the protocol level")
@@ -91,7 +91,7 @@ func (d *decoder) protocol() {
 		d.v = V5
 		d.fail(UnsupportedProtocolVersion, "", "MQTT-3.1.2-1", "protocol name %.16q, not MQTT", name)
 	case name == "MQTT" && level > byte(V5) && level < bridgeLevel:
-		d.v = V5 // what comes after 5 is likely to understand it
+		d.v = V5 // later versions are likely to understand this form
 		d.fail(UnsupportedProtocolVersion, "", "MQTT-3.1.2-2", "protocol %s with level %d", name, level)
 	case name == "MQTT" || name == "MQIsdp":
 		d.v = V311 // every client since 3.1 understands a CONNACK of this form

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// disagreements are mochi's own cases that it accepts and the texts do not.
+// disagreements are cases of mochi that mochi accepts and the MQTT texts forbid.
 var disagreements = map[string]string{
 	"CONNACK miscellaneous protocol violation": "an MQTT 5 code in a CONNACK of 3.1.1",
 	"CONNACK bad protocol version":             "an MQTT 5 code in a CONNACK of 3.1.1, with a session present",

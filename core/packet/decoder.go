@@ -11,14 +11,14 @@ import (
 // maxVarint is the largest Variable Byte Integer (MQTT 5, 1.5.5), and so the largest Remaining Length.
 const maxVarint = 268_435_455
 
-// decoder walks over one packet's body (what follows the fixed header). Its methods do nothing after the first failure, so that
-// the packet decoders read like the packet's layout and look at err once.
+// decoder reads one packet's body (everything after the fixed header). Its methods do nothing after the first failure, so that the packet
+// decoders read like the packet's layout and look at err once.
 type decoder struct {
 	b      []byte
 	t      Type
 	v      Version
 	client bool // the reader is a client: the packet came from a server
-	alias  bool // strings and byte slices may point into b, which nobody reuses
+	alias  bool // strings and byte slices may point into b, which is not reused
 	values *values
 	err    *Error
 }
@@ -45,14 +45,14 @@ func (d *decoder) truncated(field string) {
 	d.misfit("the packet ends inside %s", field)
 }
 
-// end checks that the whole body was used: bytes behind the last field belong to nothing.
+// end checks that the whole body was consumed: no bytes may follow the last field.
 func (d *decoder) end() {
 	if len(d.b) > 0 {
 		d.misfit("%d bytes behind the last field", len(d.b))
 	}
 }
 
-// misfit records that the body has not the packet's layout.
+// misfit records that the body does not have the packet's layout.
 func (d *decoder) misfit(format string, args ...any) {
 	v3, v5 := "MQTT-4.8.0-1", "MQTT-4.13.1-1"
 	if d.t == CONNECT {
@@ -91,7 +91,7 @@ func (d *decoder) uint32(field string) uint32 {
 	return x
 }
 
-// varint reads a Variable Byte Integer, which exists within bodies of MQTT 5 only.
+// varint reads a Variable Byte Integer, which occurs only in bodies of MQTT 5.
 func (d *decoder) varint(field string) uint32 {
 	var x uint32
 	for i := range 4 {
@@ -143,7 +143,7 @@ func (d *decoder) text(field string) string {
 	return string(x)
 }
 
-// binary reads Binary Data; never nil when it succeeds, because an empty value is a value.
+// binary reads Binary Data. On success the result is never nil, because an empty value counts as present.
 func (d *decoder) binary(field string) []byte {
 	x := d.raw(field)
 	if d.alias || d.err != nil {
@@ -152,7 +152,7 @@ func (d *decoder) binary(field string) []byte {
 	return append(make([]byte, 0, len(x)), x...)
 }
 
-// blob reads Binary Data whose presence something else tells; nil when empty.
+// blob reads Binary Data whose presence is encoded elsewhere; the result is nil if it is empty.
 func (d *decoder) blob(field string) []byte {
 	if x := d.binary(field); len(x) > 0 {
 		return x
@@ -181,7 +181,7 @@ func (d *decoder) packetID() uint16 {
 	return 0
 }
 
-// topicName reads the topic of a will, which no alias can stand for.
+// topicName reads the topic of a will, which cannot be replaced by an alias.
 func (d *decoder) topicName(field string) string {
 	name := d.text(field)
 	if name == "" {

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// encodable is what every packet of this package is. Version decides the layout; properties and reason codes are left out where the
+// encodable is implemented by every packet of this package. Version decides the layout; properties and reason codes are left out where the
 // version has none.
 type encodable interface {
 	Packet
@@ -19,9 +19,9 @@ type encodable interface {
 	encode(dst []byte, v Version) []byte
 }
 
-// Append appends p in the form of version v to dst. It allocates only when dst has no room. It refuses what cannot be put on the wire:
-// strings over 65,535 bytes, properties and reason codes that do not belong to the packet, packets over 268,435,455 bytes. For MQTT 3
-// it leaves out properties and reason codes, and turns those of CONNACK and SUBACK into their MQTT 3 form.
+// Append appends p in the form of version v to dst. It allocates only when dst has no room. It refuses what cannot be encoded: strings over
+// 65,535 bytes, properties and reason codes that do not belong to the packet, packets over 268,435,455 bytes. For MQTT 3 it leaves out
+// properties and reason codes, and turns those of CONNACK and SUBACK into their MQTT 3 form.
 func Append(dst []byte, p Packet, v Version) ([]byte, error) {
 	e, ok := p.(encodable)
 	if !ok {

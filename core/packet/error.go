@@ -5,10 +5,10 @@ import "fmt"
 // Error says that the peer sent what the protocol forbids. Every failure to decode is an *Error; after one the stream has no known
 // position, so the connection can only be closed.
 type Error struct {
-	Code      Code    // what to answer where an answer is possible: MalformedPacket, ProtocolError, PacketTooLarge, ...
+	Code      Code    // the code to answer with, if an answer is possible: MalformedPacket, ProtocolError, PacketTooLarge, ...
 	Reason    string  // what is wrong, with the packet's type and the value; no payload, no secret
-	Statement string  // the normative statement that was broken, such as "MQTT-2.2.1-3"; "" where the text has no number
-	Version   Version // the form in which an answer can be encoded; 0: the peer's version is unknown, close without a word
+	Statement string  // the normative statement that was violated, such as "MQTT-2.2.1-3"; "" if the text has no number
+	Version   Version // the version in which to encode an answer; 0: the peer's version is unknown, close without an answer
 }
 
 // Error returns the code's name, the reason and the statement.

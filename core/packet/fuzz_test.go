@@ -31,8 +31,8 @@ func fuzzSeeds(f *testing.F) {
 	}
 }
 
-// FuzzReadPacket: whatever comes, reading ends in packets or an error of the promised kind, and what was read is written and read
-// again as the same packet.
+// FuzzReadPacket checks that any input yields packets or an error of the documented kind, and that decoded packets survive a round trip
+// through encoder and decoder.
 func FuzzReadPacket(f *testing.F) {
 	fuzzSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte, v byte, client bool) {
@@ -68,7 +68,7 @@ func FuzzReadPacket(f *testing.F) {
 	})
 }
 
-// FuzzArrival: how the bytes are cut makes no difference.
+// FuzzArrival checks that the result does not depend on how the bytes are split into reads.
 func FuzzArrival(f *testing.F) {
 	fuzzSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte, v byte, client bool) {

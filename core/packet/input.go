@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	smallBuffer = 512   // what a connection takes while little comes
-	chunkSize   = 16384 // a pooled buffer, the link of the list included
+	smallBuffer = 512   // buffer of a connection with little traffic
+	chunkSize   = 16384 // a pooled buffer, including the link of the list
 	maxNoReads  = 100   // reads of 0 bytes without an error before the source counts as broken
 	growthLimit = 4     // a body's memory is allocated once a quarter of it has arrived
 )
@@ -25,16 +25,16 @@ var (
 	smalls = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 )
 
-// input buffers what a connection sends. Between packets it holds a small buffer only, and none while it rests; while more comes than
-// fits, a larger one. All are pooled.
+// input buffers the bytes of a connection. Between packets it holds only a small buffer, and none while the connection rests. When more
+// data arrives than fits, it holds a larger one. All buffers are pooled.
 type input struct {
 	src   io.Reader
-	err   error              // of the last read; what came with it is served first
+	err   error              // of the last read; data that arrived with it is served first
 	small *[smallBuffer]byte // nil before anything is read, and while the connection rests
-	big   *chunk             // nil while small suffices
-	buf   []byte             // small or big's
-	r, w  int                // buf[r:w] has arrived and is not used yet
-	full  bool               // the last read filled the buffer: more is probably there
+	big   *chunk             // nil while small is enough
+	buf   []byte             // the memory of small or big
+	r, w  int                // buf[r:w] has arrived and is not consumed yet
+	full  bool               // the last read filled the buffer: more data is probably waiting
 }
 
 func newInput(src io.Reader) input { return input{src: src} }
@@ -45,7 +45,7 @@ func (in *input) peek(i int) byte { return in.buf[in.r+i] }
 
 func (in *input) skip(n int) { in.r += n }
 
-// settle gives the pooled buffer back when all of it is used. A busy source leaves the start of a packet behind and so keeps it.
+// settle returns the pooled buffer when all of it is consumed. A busy source leaves the start of a packet behind, and so keeps the buffer.
 func (in *input) settle() {
 	if in.r == in.w && in.big != nil {
 		in.giveBack()
@@ -71,7 +71,7 @@ func (in *input) release() {
 	}
 }
 
-// poll reads what there is, if the source's deadline has passed already, and reports whether there was anything, an error included.
+// poll reads what is available; the source's read deadline must have passed. It reports whether there was anything, including an error.
 func (in *input) poll() bool {
 	if in.r < in.w || in.err != nil {
 		return true
@@ -85,7 +85,7 @@ func (in *input) poll() bool {
 	return n > 0 || in.err != nil
 }
 
-// fill waits until n bytes, at most a chunk, are in the buffer.
+// fill waits until n bytes (at most a chunk) are in the buffer.
 func (in *input) fill(n int) error {
 	for in.w-in.r < n {
 		in.makeRoom(n)
@@ -116,7 +116,7 @@ func (in *input) makeRoom(n int) {
 	}
 }
 
-// read reads once behind what is in the buffer.
+// read reads once, appending to the buffer.
 func (in *input) read() error {
 	n, err := in.readInto(in.buf[in.w:])
 	in.w += n
@@ -155,7 +155,7 @@ func (in *input) readFull(b []byte) error {
 	return nil
 }
 
-// view returns the next n bytes, in a buffer that the next packet may reuse where they fit into one.
+// view returns the next n bytes. If they fit into a buffer, the next packet may overwrite them.
 func (in *input) view(n int) ([]byte, error) {
 	if n > len(chunk{}.b) {
 		return in.large(n)
@@ -168,7 +168,7 @@ func (in *input) view(n int) ([]byte, error) {
 	return b, nil
 }
 
-// own returns the next n bytes in memory of exactly that size that nobody else uses.
+// own returns the next n bytes in newly allocated memory of exactly that size.
 func (in *input) own(n int) ([]byte, error) {
 	if n > len(chunk{}.b) {
 		return in.large(n)
@@ -180,8 +180,8 @@ func (in *input) own(n int) ([]byte, error) {
 	return append(make([]byte, 0, n), b...), nil
 }
 
-// large reads n bytes that do not fit into one buffer. What a header announces costs nothing until it comes: the first quarter waits
-// in pooled chunks, and then the body is allocated once, in its exact size.
+// large reads n bytes that do not fit into one buffer. A length that a header announces costs nothing until the data arrives: the first
+// quarter is collected in pooled chunks, and then the body is allocated once, in its exact size.
 func (in *input) large(n int) ([]byte, error) {
 	var first, last *chunk
 	defer func() {

@@ -17,7 +17,7 @@ func wire(first byte, body ...any) []byte {
 	return append(appendVarint([]byte{first}, uint32(len(b))), b...)
 }
 
-// join puts bytes (int), raw strings and byte slices behind one another.
+// join concatenates bytes (int), raw strings and byte slices.
 func join(parts ...any) (b []byte) {
 	for _, p := range parts {
 		switch p := p.(type) {
@@ -67,7 +67,7 @@ func TestWhatTheTextsForbidIsRefusedWithItsCodeAndStatement(t *testing.T) {
 	}
 }
 
-// refusalReader reads a packet as the one who would get it.
+// refusalReader returns a Reader on the side that would receive the packet.
 func refusalReader(c packettest.Refusal) *Reader {
 	r := NewReader(bytes.NewReader(c.Bytes), 0)
 	if c.From != packettest.First {
@@ -95,7 +95,7 @@ func TestEveryTruncationOfAPacketIsRefusedAndNeverPanics(t *testing.T) {
 				if end < n {
 					continue
 				}
-				// The packet itself is shorter. It may be valid by chance (a shorter payload), but then it is what it says.
+				// The packet itself is shorter. It may be valid by chance (a shorter payload), but then it must round-trip.
 				short := append([]byte{whole[0]}, appendVarint(nil, uint32(end-n))...)
 				short = append(short, whole[n:end]...)
 				r = readerFor(bytes.NewReader(short), p, v)
@@ -113,7 +113,7 @@ func TestEveryTruncationOfAPacketIsRefusedAndNeverPanics(t *testing.T) {
 	}
 }
 
-// header2 returns a packet's remaining length and where its body begins.
+// header2 returns a packet's remaining length and the offset of its body.
 func header2(b []byte) (remaining, at int) {
 	for i := 1; ; i++ {
 		remaining |= int(b[i]&0x7f) << (7 * (i - 1))

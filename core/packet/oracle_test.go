@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The packets of mochi-mqtt are an independent reading of the same texts. Both must read what the other writes, for random packets
-// within what both can say: its properties know no zero and no empty values.
+// The codec of mochi-mqtt is an independent implementation of the same texts. Each must read what the other writes, for random packets that
+// both can express (mochi's properties have no zero and no empty values).
 
 func TestAnIndependentCodecReadsWhatWeWriteAndWritesWhatWeRead(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -39,7 +39,7 @@ func TestAnIndependentCodecReadsWhatWeWriteAndWritesWhatWeRead(t *testing.T) {
 	}
 }
 
-// arbitrary returns a random packet that version v has and both codecs can say.
+// arbitrary returns a random packet of version v that both codecs can express.
 func arbitrary(rng *rand.Rand, v Version) Packet {
 	word := func() string { return string(rune('a'+rng.IntN(26))) + "/é€"[:rng.IntN(2)*3] }
 	payload := func() []byte {
@@ -105,7 +105,7 @@ func arbitrary(rng *rand.Rand, v Version) Packet {
 		kind := PUBACK + Type(rng.IntN(4))
 		a := &Ack{Kind: kind, PacketID: id(), Properties: block(answerProperties)}
 		if a.Code = pick(ackCodes(kind)); a.Code == NoMatchingSubscribers {
-			a.Code = Success // they leave this one out
+			a.Code = Success // mochi omits this code
 		}
 		return a
 	case 5:
@@ -138,7 +138,7 @@ func arbitrary(rng *rand.Rand, v Version) Packet {
 		return u
 	case 9:
 		d := &Disconnect{Properties: block(answerProperties | props(idSessionExpiryInterval)), Code: pick(&clientDisconnectCodes)}
-		if v == V5 && d.Properties == nil && d.Code != Success { // they cannot read a code without properties
+		if v == V5 && d.Properties == nil && d.Code != Success { // mochi cannot read a code without properties
 			d.Properties = &Properties{ReasonString: new("r")}
 		}
 		return d

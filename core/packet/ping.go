@@ -1,6 +1,6 @@
 package packet
 
-// Pingreq asks for a sign of life (MQTT 5, 3.12).
+// Pingreq is a keep-alive request (MQTT 5, 3.12).
 type Pingreq struct{}
 
 // Type returns PINGREQ.

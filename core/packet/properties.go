@@ -139,7 +139,7 @@ func props(ids ...int) (s propertySet) {
 	return s
 }
 
-// next takes the lowest identifier out of the set.
+// next removes the lowest identifier from the set and returns it.
 func (s *propertySet) next() int {
 	id := bits.TrailingZeros64(uint64(*s))
 	*s &= *s - 1

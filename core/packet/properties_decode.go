@@ -2,7 +2,7 @@ package packet
 
 import "strings"
 
-// values holds a few property values in one allocation: a PUBLISH with all its properties needs no more than these.
+// values holds a few property values in one allocation, enough for a PUBLISH with all its properties.
 type values struct {
 	text       [2]string
 	number     uint32
@@ -58,7 +58,7 @@ func (d *decoder) keepText(x string) *string {
 	return &v.text[v.texts-1]
 }
 
-// properties reads the property length and the properties, of which only those in allowed may come. nil when there are none.
+// properties reads the property length and the properties. Only those in allowed may occur. The result is nil if there are none.
 func (d *decoder) properties(allowed propertySet) *Properties {
 	n := int(d.varint("the property length"))
 	if n > len(d.b) {
@@ -98,7 +98,7 @@ func (d *decoder) properties(allowed propertySet) *Properties {
 	return p
 }
 
-// repeats reports the properties that may come more than once.
+// repeats reports whether a property may occur more than once.
 func (d *decoder) repeats(id int) bool {
 	return id == idUserProperty || id == idSubscriptionIdentifier && d.t == PUBLISH
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// check reports properties that do not belong into the packet or cannot be encoded.
+// check returns an error for properties that are not allowed in the packet or cannot be encoded.
 func (p *Properties) check(allowed propertySet) error {
 	set := p.present(anyProperty)
 	if wrong := set &^ allowed; wrong != 0 {
@@ -75,13 +75,13 @@ func propertiesSize(p *Properties, set propertySet) (n int) {
 	return n
 }
 
-// blockSize returns the bytes of the property length and the properties that may stand in the packet.
+// blockSize returns the size of the property length and the properties that are allowed in the packet.
 func blockSize(p *Properties, allowed propertySet) int {
 	n := propertiesSize(p, p.present(allowed))
 	return varintSize(n) + n
 }
 
-// appendBlock appends the property length and the properties that may stand in the packet.
+// appendBlock appends the property length and the properties that are allowed in the packet.
 func appendBlock(dst []byte, p *Properties, allowed propertySet) []byte {
 	set := p.present(allowed)
 	dst = appendVarint(dst, uint32(propertiesSize(p, set)))

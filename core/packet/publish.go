@@ -7,12 +7,12 @@ import (
 )
 
 // Publish carries an application message (MQTT 5, 3.3). In a decoded Publish, Topic, Payload and the properties' strings share one
-// allocation that belongs to the packet alone: clone what must outlive the payload.
+// allocation that only this packet uses: clone what must outlive the payload.
 type Publish struct {
 	Dup        bool
 	QoS        byte
 	Retain     bool
-	Topic      string // empty in MQTT 5 when a topic alias stands for it
+	Topic      string // empty in MQTT 5 if a topic alias replaces it
 	PacketID   uint16 // 0 with QoS 0
 	Properties *Properties
 	Payload    []byte // nil when empty
@@ -110,9 +110,9 @@ func (p *Publish) encodeBody(dst []byte, v Version, set propertySet, propertyByt
 	return append(dst, p.Payload...)
 }
 
-// AppendPublish appends p without the checks of Append: QoS, packet identifier and properties are the caller's to get right. It
-// returns dst as it is when the topic or the packet is longer than the protocol can say. Properties that do not belong into a
-// PUBLISH are left out.
+// AppendPublish appends p without the checks of Append: the caller must ensure that QoS, packet identifier and properties are valid. It
+// returns dst unchanged if the topic or the packet is longer than the protocol allows. Properties that are not allowed in a PUBLISH are
+// omitted.
 func AppendPublish(dst []byte, v Version, p *Publish) []byte {
 	n, set, propertyBytes := p.layout(v)
 	if n > maxVarint || len(p.Topic) > math.MaxUint16 {

@@ -5,57 +5,55 @@ import (
 	"io"
 )
 
-// Reader decodes the packets of one connection. One goroutine at a time may use it. Every error is final: the Reader returns it
-// again.
+// Reader decodes the packets of one connection. It is not safe for concurrent use. Every error is final: later calls return it again.
 type Reader struct {
 	// Client makes the Reader accept what servers send and refuse what clients send; false is the server's side. Set it, and the
 	// version, before the first packet.
 	Client bool
 
-	// Large, if set, is called before a body of over 16 KiB is read, with its size in bytes; its error ends the reading. It may wait.
+	// Large, if set, is called before a body of over 16 KiB is read, with its size in bytes. An error ends the reading. It may block.
 	Large func(n int) error
-	// Message, if set, is called before the body of a PUBLISH is read, with its size in bytes; its error ends the reading. It may wait.
+	// Message, if set, is called before the body of a PUBLISH is read, with its size in bytes. An error ends the reading. It may block.
 	Message func(n int) error
 
 	in        input
 	max       uint32
 	version   Version
-	connected bool // a CONNECT came
+	connected bool // a CONNECT was read
 	size      int  // of the last packet
 	err       error
 }
 
-// NewReader returns a Reader of the server's side that knows no version yet: the first packet must be CONNECT. maxPacketSize is in
-// bytes and counts the whole packet, fixed header included; 0 means no limit.
+// NewReader returns a Reader for the server's side without a version yet: the first packet must be CONNECT. maxPacketSize is in bytes and
+// counts the whole packet, fixed header included; 0 means no limit.
 func NewReader(r io.Reader, maxPacketSize uint32) *Reader {
 	return &Reader{in: newInput(r), max: maxPacketSize}
 }
 
-// SetVersion tells the version of the packets to come. A CONNECT sets it, too.
+// SetVersion sets the version of the following packets. A CONNECT sets it, too.
 func (r *Reader) SetVersion(v Version) { r.version = v }
 
-// Version returns the version of the connection, 0 while it is not known.
+// Version returns the version of the connection, 0 while it is unknown.
 func (r *Reader) Version() Version { return r.version }
 
-// SetMaxPacketSize changes the limit for the packets to come.
+// SetMaxPacketSize changes the limit for the following packets.
 func (r *Reader) SetMaxPacketSize(n uint32) { r.max = n }
 
 // Buffered returns how many bytes have arrived and are not yet decoded: 0 means that the next ReadPacket has to wait for the peer.
 func (r *Reader) Buffered() int { return r.in.buffered() }
 
-// Release gives pooled memory back, for when the connection is over, or has nothing to do for a while. What was read and not decoded is
-// lost.
+// Release returns pooled memory when the connection is over, or idle for a while. Bytes that were read but not decoded are lost.
 func (r *Reader) Release() { r.in.release() }
 
-// Poll reads what can be read at once, and reports whether that is anything; an error, which the next ReadPacket returns, counts. The
-// deadline of the connection for reading must have passed: that is no error here.
+// Poll reads what is available at once, and reports whether that is anything. An error counts, and the next ReadPacket returns it. The read
+// deadline of the connection must have passed; here that is not an error.
 func (r *Reader) Poll() bool { return r.in.poll() }
 
-// Size is how many bytes the last packet had, its header included.
+// Size returns the size of the last packet in bytes, including its header.
 func (r *Reader) Size() int { return r.size }
 
-// ReadPacket waits for the next packet and decodes it. Failures to decode are *Error. Errors of the connection come back as they
-// are: io.EOF only between two packets, io.ErrUnexpectedEOF within one.
+// ReadPacket waits for the next packet and decodes it. Failures to decode are *Error. Errors of the connection are returned unchanged:
+// io.EOF only between two packets, io.ErrUnexpectedEOF within one.
 func (r *Reader) ReadPacket() (Packet, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -86,7 +84,7 @@ func (r *Reader) readPacket() (Packet, error) {
 				return nil, err
 			}
 		}
-		// Topic, payload and properties point into the body, so it is the packet's own.
+		// Topic, payload and properties point into the body, so the packet gets its own copy.
 		d.alias = true
 		d.b, err = r.in.own(h.remaining)
 	} else {
@@ -144,10 +142,10 @@ func (d *decoder) packet(flags byte) Packet {
 type header struct {
 	first     byte
 	remaining int
-	padded    bool // the length is longer than it need be, which 3.1.1 does not forbid
+	padded    bool // the length is not in its shortest form, which 3.1.1 does not forbid
 }
 
-// readHeader reads the fixed header and refuses what needs no body to be refused, as early as it can.
+// readHeader reads the fixed header and refuses invalid packets as early as possible, before their body is read.
 func (r *Reader) readHeader() (h header, err error) {
 	if err := r.in.fill(1); err != nil {
 		return h, err // io.EOF here is a clean end
@@ -209,7 +207,7 @@ func (r *Reader) checkFirstByte(b byte) error {
 	}
 	want := t.fixedFlags()
 	if r.version == V31 && want != 0 {
-		flags &^= 8 // MQTT 3.1 marks a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again with DUP
+		flags &^= 8 // MQTT 3.1 sets DUP on a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is resent
 	}
 	if flags != want {
 		v3, v5 := flagsStatements(t)
@@ -218,7 +216,7 @@ func (r *Reader) checkFirstByte(b byte) error {
 	return nil
 }
 
-// flagsStatements returns the statements that fix the lower half of a packet's first byte.
+// flagsStatements returns the statements that define the lower half of a packet's first byte.
 func flagsStatements(t Type) (v3, v5 string) {
 	switch t {
 	case PUBREL:

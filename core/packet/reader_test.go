@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stream returns the bytes of packets behind one another.
+// stream returns the concatenated bytes of packets.
 func stream(t testing.TB, v Version, list ...Packet) []byte {
 	t.Helper()
 	var b []byte
@@ -62,7 +62,7 @@ func TestPacketsComeOutTheSameHoweverTheBytesArrive(t *testing.T) {
 	}
 }
 
-// slow gives at most n bytes a read.
+// slow returns at most n bytes per read.
 type slow struct {
 	r io.Reader
 	n int
@@ -132,7 +132,7 @@ func TestErrorsOfTheConnectionComeBackAsTheyAre(t *testing.T) {
 	}
 }
 
-// noBytes reads nothing and says no reason.
+// noBytes returns neither bytes nor an error.
 type noBytes struct{}
 
 func (noBytes) Read([]byte) (int, error) { return 0, nil }
@@ -142,7 +142,7 @@ func TestASourceThatGivesNothingEndsTheReader(t *testing.T) {
 	require.Equal(t, io.ErrNoProgress, err)
 }
 
-// watch counts the bytes that it gives and calls look before each read, which is where a Reader waits.
+// watch counts the bytes that it returns and calls look before each read, which is where a Reader waits.
 type watch struct {
 	r     io.Reader
 	given int
@@ -237,7 +237,7 @@ func TestADecodedPublishKeepsItsBytesWhenTheReaderGoesOn(t *testing.T) {
 		got = append(got, p)
 	}
 	require.Equal(t, list, got)
-	// Appending to a payload must not write into anything else.
+	// Appending to a payload must not overwrite anything else.
 	p := got[0].(*Publish)
 	_ = append(p.Properties.CorrelationData, 0xee)
 	require.Equal(t, list, got)

@@ -33,7 +33,7 @@ func everyProperty(set propertySet) *Properties {
 	return p
 }
 
-// samples returns packets of every type that version v has, from bare to full.
+// samples returns packets of every type of version v, from minimal to complete.
 func samples(v Version) []Packet {
 	block := func(set propertySet) *Properties {
 		if v != V5 {

@@ -6,8 +6,7 @@ import (
 	"fmt"
 )
 
-// Subscribe asks for subscriptions (MQTT 5, 3.8). Filters are UTF-8 without U+0000; whether they are valid filters is the server's to
-// say, filter by filter.
+// Subscribe asks for subscriptions (MQTT 5, 3.8). Filters are UTF-8 without U+0000; the server decides for each filter whether it is valid.
 type Subscribe struct {
 	PacketID   uint16
 	Properties *Properties

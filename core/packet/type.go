@@ -47,12 +47,12 @@ func (t Type) fixedFlags() byte {
 	}
 }
 
-// fromServerOnly reports the types that only a server sends (MQTT 5, table 2-1).
+// fromServerOnly reports whether only servers send the type (MQTT 5, table 2-1).
 func (t Type) fromServerOnly() bool {
 	return t == CONNACK || t == SUBACK || t == UNSUBACK || t == PINGRESP
 }
 
-// fromClientOnly reports the types that only a client of version v sends.
+// fromClientOnly reports whether only clients of version v send the type.
 func (t Type) fromClientOnly(v Version) bool {
 	switch t {
 	case CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ:
@@ -64,7 +64,7 @@ func (t Type) fromClientOnly(v Version) bool {
 	}
 }
 
-// Version is the protocol version as CONNECT carries it.
+// Version is the protocol version as in CONNECT.
 type Version byte
 
 // The supported versions. The zero Version means "not known yet".

@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// good are packets as the texts lay them out, byte by byte. Those that are not exact have another, shorter form as well, in which
-// they are written again.
+// good are packets as the texts define them, byte by byte. Packets that are not exact also have a shorter form, which the encoder writes.
 var good = []struct {
 	name    string
 	v       Version

@@ -1,11 +1,11 @@
-// Package topic has the rules of MQTT topic names and filters, and the names of their queues.
+// Package topic implements the rules of MQTT topic names and filters, and the names of their queues.
 //
 // It validates names and filters (MQTT 5.0, sections 1.5.4 and 4.7), matches them (Match for one pair, Trie for one name against
 // many filters), returns their first-level topic (First), and names their light message queues (Queue, P2PQueue, RetryQueue,
 // P2PBucket, ExchangeQueue, SessionQueue, InboxQueue).
 //
-// The package only computes. It opens nothing, starts no goroutine, and imports nothing else of lmqgate. It does not decide who may
-// use a topic, or whether a first-level topic exists.
+// The package only computes. It opens nothing, starts no goroutine, and imports no other package of lmqgate. It does not decide who may use
+// a topic, or whether a first-level topic exists.
 //
 // # Queue names
 //

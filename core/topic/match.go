@@ -63,14 +63,14 @@ func First(nameOrFilter string) string {
 	return first
 }
 
-// sysLevel and ownLevels begin what the gateway says of itself, by the names that mosquitto has. Other topics below $SYS are topics like
-// others.
+// sysLevel and ownLevels begin the topics of the gateway's own state, which has mosquitto's names. Other topics below $SYS are ordinary
+// topics.
 const (
 	sysLevel  = "$SYS"
 	ownLevels = sysLevel + "/broker"
 )
 
-// IsOwn reports whether a name or filter is $SYS/broker or below it, where nobody but the gateway speaks.
+// IsOwn reports whether a name or filter is $SYS/broker or below it, where only the gateway publishes.
 func IsOwn(nameOrFilter string) bool {
 	rest, ok := strings.CutPrefix(nameOrFilter, ownLevels)
 	return ok && (rest == "" || rest[0] == '/')
@@ -93,7 +93,7 @@ func HasWildcardFirst(filter string) bool {
 	return first == "+" || first == "#"
 }
 
-// rootWildcard reports whether a filter starts with a wildcard character, which hides "$"-names from it (MQTT 5.0, 4.7.2).
+// rootWildcard reports whether a filter starts with a wildcard character; such a filter does not match "$"-names (MQTT 5.0, 4.7.2).
 func rootWildcard(filter string) bool {
 	return filter != "" && (filter[0] == '+' || filter[0] == '#')
 }

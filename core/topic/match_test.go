@@ -168,7 +168,7 @@ func TestFiltersOverlapWhereANameMatchesBoth(t *testing.T) {
 }
 
 func TestTheGatewaysOwnTopicsAreToldFromOthersBelowSys(t *testing.T) {
-	for filter, want := range map[string][2]bool{ // it is own, it can match such
+	for filter, want := range map[string][2]bool{ // IsOwn, MatchesOwn
 		"$SYS/broker": {true, true}, "$SYS/broker/": {true, true}, "$SYS/broker/#": {true, true}, "$SYS/broker/load/+": {true, true},
 		"$SYS/#": {false, true}, "$SYS/+": {false, true}, "$SYS/+/x": {false, true},
 		"$SYS": {}, "$SYS/": {}, "$SYS/x": {}, "$SYS/brokers": {}, "$SYS/x/broker": {}, "#": {}, "+/broker": {}, "/$SYS/broker": {}, "SYS/broker": {},

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxQueue is the longest queue name, in bytes: RocketMQ makes a directory of it, with the prefix "%LMQ%", and file systems
-// end at 255 bytes for one name.
+// maxQueue is the longest queue name, in bytes: RocketMQ creates a directory with that name and the prefix "%LMQ%", and file systems limit
+// a name to 255 bytes.
 const maxQueue = 255 - len("%LMQ%")
 
 // The last bytes of a name tell its form. A plain name ends in "%" or contains none.
@@ -19,10 +19,10 @@ const (
 	suffixRoot    = "%r"
 )
 
-// Queue returns the name of the queue of a topic name or filter: the name of its light message queue without the "%LMQ%"
-// prefix. The name is normalised as Apache RocketMQ MQTT does it (a "/" is appended unless it ends in one or contains none)
-// and "/" becomes "%". Names whose result would be ambiguous, reserved or too long have a form of their own (see the
-// package comment); it is stable across versions, as queues outlive the gateway.
+// Queue returns the name of the queue of a topic name or filter: the name of its light message queue without the "%LMQ%" prefix. The name
+// is normalised as Apache RocketMQ MQTT does it (a "/" is appended unless it ends in one or contains none) and "/" becomes "%". Names whose
+// result would be ambiguous, reserved or too long have other forms (see the package comment). The forms are stable across versions, because
+// queues outlive the gateway.
 func Queue(nameOrFilter string) string {
 	if reserved(nameOrFilter) || !plain(nameOrFilter) {
 		return fit(escape(nameOrFilter, suffixEscaped), First(nameOrFilter))
@@ -33,8 +33,8 @@ func Queue(nameOrFilter string) string {
 	return fit(replaced(nameOrFilter), First(nameOrFilter))
 }
 
-// RootQueue returns the queue, for one first-level topic, of a filter whose first level is a wildcard and whose queue is given:
-// for stores in which one queue must not be fed by several topics.
+// RootQueue returns the queue, for one first-level topic, of a filter whose first level is a wildcard and whose queue is given. It is for
+// stores in which several topics must not feed one queue.
 func RootQueue(first, queue string) string {
 	return fit(queue+"%"+escape(first, "")+suffixRoot, first)
 }
@@ -55,7 +55,7 @@ func reserved(s string) bool {
 	return first == "p2p" || first == "retry"
 }
 
-// plain reports whether "/" to "%" is reversible for s, and its result fits a list with commas.
+// plain reports whether replacing "/" by "%" is reversible for s, and the result can stand in a comma-separated list.
 func plain(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if special(s[i]) {
@@ -110,7 +110,7 @@ func escape(s, suffix string) string {
 	return b.String()
 }
 
-// fit returns name, or its hashed form if it is too long. The first-level topic stays readable where there is room.
+// fit returns name, or its hashed form if it is too long. The first-level topic stays readable if there is room.
 func fit(name, first string) string {
 	if len(name) <= maxQueue {
 		return name

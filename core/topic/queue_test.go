@@ -67,7 +67,7 @@ func TestLongQueueNamesAreHashedAndKeepTheFirstLevelReadable(t *testing.T) {
 	require.Equal(t, Queue("T/"+strings.Repeat("y", 300)), Queue("T/"+strings.Repeat("y", 300)+"/"))
 }
 
-// normalise is what two names with one queue have in common.
+// normalise returns the form that two names with one queue share.
 func normalise(s string) string {
 	if strings.Contains(s, "/") && !strings.HasSuffix(s, "/") {
 		return s + "/"
@@ -75,7 +75,7 @@ func normalise(s string) string {
 	return s
 }
 
-// requireQueueName checks what every queue name must be for a broker and a list with commas.
+// requireQueueName checks that a queue name is valid for a broker and in a comma-separated list.
 func requireQueueName(t *testing.T, queue string) {
 	t.Helper()
 	bad := len(queue) > maxQueue
@@ -88,7 +88,7 @@ func requireQueueName(t *testing.T, queue string) {
 }
 
 func TestNoTwoNamesShareAQueue(t *testing.T) {
-	// Pieces that are likely to be confused with each other, put together at random.
+	// Random combinations of pieces that are easily confused.
 	pieces := []string{
 		"", "a", "b", "/", "//", "%", "%%", ",", "~", "~25", "~2C", "25", "%e", "%o", "%h", "%b", "e", "p2p", "retry", "/p2p/", "/retry/",
 		"p2pbucket%07%b", "\x01", "\x7f", "+", "#", "$", "T", strings.Repeat("x", 200), strings.Repeat("%", 130),

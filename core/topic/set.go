@@ -2,10 +2,10 @@ package topic
 
 import "slices"
 
-// setSlice is up to how many values a set is a slice: most filters have one or a few subscribers, a map costs far more.
+// setSlice is the largest size at which a set is a slice: most filters have one or a few subscribers, and a map costs far more.
 const setSlice = 16
 
-// set is a set of values that is small for few and fast for many.
+// set is a set that is compact for few values and fast for many.
 type set[V comparable] struct {
 	few  []V
 	many map[V]struct{} // replaces few beyond setSlice values
@@ -41,7 +41,7 @@ func (s *set[V]) remove(v V) bool {
 			return false
 		}
 		delete(s.many, v)
-		if len(s.many) <= setSlice/2 { // half, so that a set on the edge does not go to and fro
+		if len(s.many) <= setSlice/2 { // half (hysteresis), so that a set at the limit does not flip back and forth
 			s.few = make([]V, 0, len(s.many))
 			for w := range s.many {
 				s.few = append(s.few, w)
@@ -57,7 +57,7 @@ func (s *set[V]) remove(v V) bool {
 		last := len(s.few) - 1
 		s.few[i] = s.few[last]
 		var zero V
-		s.few[last] = zero // let go of what it may point to
+		s.few[last] = zero // release what it may point to
 		s.few = s.few[:last]
 		if last == 0 {
 			s.few = nil

@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// Trie maps filters to values and finds the values of all filters that match a name. The cost of Match grows with the
-// levels of the name and with what matches, not with the number of filters.
+// Trie maps filters to values and finds the values of all filters that match a name. The cost of Match grows with the levels of the name
+// and the number of matches, not with the number of filters.
 //
-// It is safe for concurrent use: one lock, taken shared by Match and Len, and exclusively by Add and Remove.
+// It is safe for concurrent use: Match and Len hold its lock shared, Add and Remove exclusively.
 type Trie[V comparable] struct {
 	mu   sync.RWMutex
 	root node[V]

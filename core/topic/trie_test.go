@@ -105,7 +105,7 @@ func TestTrieIsSafeForConcurrentUse(t *testing.T) {
 	require.Zero(t, trie.Len())
 }
 
-// largeTrie has 100,000 filters as a fleet of devices would register them, and a few that match much.
+// largeTrie returns a trie of 100,000 filters as a fleet of devices would register them, and a few broad ones.
 func largeTrie() (trie *Trie[int], name string) {
 	trie = NewTrie[int]()
 	for i := range 99_990 {

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLength is the longest topic name or filter that is accepted, in bytes. MQTT allows 65,535 (section 4.7.3); a record's
-// properties in RocketMQ, which hold the name and its queues, end at 32,767.
+// MaxLength is the longest topic name or filter that is accepted, in bytes. MQTT allows 65,535 (section 4.7.3); the properties of a
+// RocketMQ record, which hold the name and its queues, are limited to 32,767.
 const MaxLength = 8 << 10
 
 var (

@@ -1,4 +1,4 @@
-// Package trace shows operators what happens to one client, to one topic, or from one address, while they watch. Nothing is traced
-// unless somebody watches: then it costs what is traced one atomic load. Watches are few, each holds a bounded number of events that
-// were not taken yet, and ends by itself. Events have no payloads and no passwords.
+// Package trace shows operators live what happens to one client, to one topic, or from one address. While nobody watches, nothing is
+// traced, and the cost is one atomic load per event. There are few watches, each holds a bounded number of pending events and ends by
+// itself. Events contain no payloads and no passwords.
 package trace

@@ -15,15 +15,15 @@ import (
 
 // Bounds of watches.
 const (
-	// MaxWatches is how many watches there are on a node at a time.
+	// MaxWatches bounds the concurrent watches of a node.
 	MaxWatches = 8
-	// Held is how many events a watch holds that were not taken yet; what comes then is left out and counted.
+	// Held bounds the pending events of a watch; further ones are dropped and counted.
 	Held = 1024
 	// maxText bounds each text of an event, in bytes.
 	maxText = 256
 )
 
-// Entry is something that happened.
+// Entry is one event.
 type Entry struct {
 	Time time.Time `json:"time"`
 	Node string    `json:"node"`
@@ -39,16 +39,16 @@ type Entry struct {
 	Dup      bool   `json:"dup,omitempty"`
 	Size     int    `json:"size,omitempty" doc:"Bytes of the payload."`
 	Reason   string `json:"reason,omitempty"`
-	// Took is from PUBLISH to the store's confirmation.
+	// Took is the time from PUBLISH to the store's confirmation.
 	Took float64 `json:"took_seconds,omitempty" doc:"From PUBLISH to the store's confirmation."`
 	// LeftOut is how many events are missing before this one.
 	LeftOut int `json:"left_out,omitempty" doc:"How many are missing."`
 
-	// Topics are the topic name, or the filters, that a Match looks at. They are not kept.
+	// Topics are the topic name, or the filters, that a Match compares. They are not kept.
 	Topics []string `json:"-"`
 }
 
-// Match says what is watched. What is empty matches all; all that is given must match, and something must be given.
+// Match selects events. Empty fields match everything; all others must match, and at least one must be set.
 type Match struct {
 	ClientID string `json:"client_id,omitempty"`
 	// Topic is a topic filter. It matches messages to such topics, and subscriptions to it or within it.
@@ -57,7 +57,7 @@ type Match struct {
 	Address string `json:"address,omitempty"`
 }
 
-// matcher is a Match that was checked.
+// matcher is a validated Match.
 type matcher struct {
 	Match
 	network netip.Prefix
@@ -65,9 +65,9 @@ type matcher struct {
 
 // Errors of Watch.
 var (
-	// ErrInvalid: nothing, or nothing possible, is asked for.
+	// ErrInvalid means that a Match is empty or invalid.
 	ErrInvalid = errors.New("invalid trace")
-	// ErrTooMany: there are MaxWatches.
+	// ErrTooMany means that there are MaxWatches watches already.
 	ErrTooMany = errors.New("too many traces")
 )
 
@@ -110,20 +110,20 @@ func (m *matcher) matches(e *Entry) bool {
 	return err == nil && m.network.Contains(at.Addr().Unmap())
 }
 
-// Tracer passes events on to those who watch. A nil Tracer has nobody who does.
+// Tracer passes events to watches. A nil Tracer has no watches.
 type Tracer struct {
 	node    string
 	watches atomic.Pointer[[]*Watch]
-	mu      sync.Mutex // held to change watches
+	mu      sync.Mutex // held while watches changes
 }
 
-// New makes a Tracer of a node.
+// New makes a Tracer for a node.
 func New(node string) *Tracer { return &Tracer{node: node} }
 
-// On reports whether anybody watches. What costs anything is done after it said so.
+// On reports whether there is a watch. Callers build an Entry only if it returns true.
 func (t *Tracer) On() bool { return t != nil && t.watches.Load() != nil }
 
-// Add passes an event on.
+// Add passes an event to the watches that match it.
 func (t *Tracer) Add(e Entry) {
 	if t == nil {
 		return
@@ -144,7 +144,7 @@ func (t *Tracer) Add(e Entry) {
 	}
 }
 
-// shown is an event as it is kept.
+// shown returns an event in the form in which it is kept.
 func (t *Tracer) shown(e Entry) *Entry {
 	e.Time, e.Node = time.Now(), t.node
 	if e.Topic == "" {
@@ -157,7 +157,7 @@ func (t *Tracer) shown(e Entry) *Entry {
 	return &e
 }
 
-// clip shortens a text, and copies it: it may share its memory with a payload.
+// clip shortens a text, and copies it, because it may share memory with a payload.
 func clip(s string) string {
 	if len(s) > maxText {
 		return strings.ToValidUTF8(s[:maxText], "") + "…"
@@ -165,7 +165,7 @@ func clip(s string) string {
 	return strings.Clone(s)
 }
 
-// Watch is one who watches.
+// Watch is a subscription to events.
 type Watch struct {
 	t     *Tracer
 	match matcher
@@ -176,7 +176,7 @@ type Watch struct {
 	left   int
 }
 
-// Watch begins to watch. It lasts until Close.
+// Watch starts a watch, which lasts until Close.
 func (t *Tracer) Watch(m Match) (*Watch, error) {
 	checked, err := m.check()
 	if err != nil {
@@ -197,7 +197,7 @@ func (t *Tracer) Watch(m Match) (*Watch, error) {
 	return w, nil
 }
 
-// Close ends the watch. It may be called again.
+// Close ends the watch. It is idempotent.
 func (w *Watch) Close() {
 	t := w.t
 	t.mu.Lock()
@@ -228,10 +228,10 @@ func (w *Watch) add(e Entry) {
 	}
 }
 
-// More has an element when there are events to take.
+// More returns a channel that has an element when events are pending.
 func (w *Watch) More() <-chan struct{} { return w.more }
 
-// Take returns the events that were not taken yet, in order. Where some had to be left out, the last one says so.
+// Take returns the pending events, in order. If events were dropped, the last entry says so.
 func (w *Watch) Take() []Entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -243,7 +243,7 @@ func (w *Watch) Take() []Entry {
 	return out
 }
 
-// What an Entry is.
+// Values of Entry.What.
 const (
 	In           = "in"
 	Out          = "out"

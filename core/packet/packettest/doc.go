@@ -1,12 +1,12 @@
-// Package packettest holds the wire bytes of packets that the texts of MQTT forbid, with the reason code that they earn and the
-// numbered statement that they break. The decoder's tests read them from memory, and the server's tests send them to a listener.
+// Package packettest holds the wire bytes of packets that the texts of MQTT forbid, with the expected reason code and the numbered
+// statement that they violate. The decoder's tests read them from memory, and the server's tests send them to a listener.
 //
-// It knows nothing of package packet, so that the tests inside that package can use it.
+// It does not import package packet, so that the tests inside that package can use it.
 package packettest
 
 import "strings"
 
-// Versions, as CONNECT has them.
+// Protocol versions, as in CONNECT.
 const (
 	V31  byte = 3
 	V311 byte = 4
@@ -28,7 +28,7 @@ type Role int
 const (
 	FromClient Role = iota // after CONNECT
 	First                  // a client's first packet
-	FromServer             // a server's; it is for a client to refuse
+	FromServer             // sent by a server; a client must refuse it
 )
 
 // Refusal is a packet that must be refused.
@@ -36,14 +36,13 @@ type Refusal struct {
 	Name    string
 	Version byte
 	Bytes   []byte
-	Code    byte // also for versions that have no reason codes
-	// Statements are the numbers of what the packet breaks, such as "2.2.1-3", with a space between them. The first is the one that
-	// the decoder names.
+	Code    byte // set also for versions without reason codes
+	// Statements are the numbers of the violated statements, such as "2.2.1-3", separated by spaces. The decoder names the first.
 	Statements string
 	From       Role
 }
 
-// Statement is the number that the decoder names; "" where the text has none.
+// Statement returns the number that the decoder names; "" if the text has none.
 func (r Refusal) Statement() string {
 	first, _, _ := strings.Cut(r.Statements, " ")
 	return first

@@ -1,6 +1,6 @@
 package packettest
 
-// Refusals are the packets, by type.
+// Refusals lists the packets, ordered by type.
 var Refusals = []Refusal{
 	{"packet type 0", V311, wire(0x00), MalformedPacket, "4.8.0-1", FromClient},
 	{"AUTH in 3.1.1", V311, wire(0xf0), ProtocolError, "4.8.0-1", FromClient},

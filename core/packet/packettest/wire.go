@@ -34,7 +34,7 @@ func wire(first byte, body ...any) []byte {
 	return append(varint([]byte{first}, len(b)), b...)
 }
 
-// join puts bytes (int), raw strings, texts and byte slices behind one another.
+// join concatenates bytes (int), raw strings, texts and byte slices.
 func join(parts ...any) (b []byte) {
 	for _, p := range parts {
 		switch p := p.(type) {
@@ -67,7 +67,7 @@ func varint(b []byte, n int) []byte {
 	return append(b, byte(n))
 }
 
-// connectWire is a CONNECT with a keep alive of a minute.
+// connectWire returns a CONNECT with a keep alive of a minute.
 func connectWire(v byte, flags int, rest ...any) []byte {
 	name := text("MQTT")
 	if v == V31 {
