@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Credentials sign requests for servers with RocketMQ's ACL. The zero value signs nothing.
+// Credentials sign requests to servers with RocketMQ's ACL. The zero value signs nothing.
 type Credentials struct {
 	AccessKey string
 	SecretKey string
@@ -15,7 +15,7 @@ type Credentials struct {
 	SecurityToken string
 }
 
-// Names of the fields that a signed request has.
+// Names of the fields of a signed request.
 const (
 	fieldAccessKey     = "AccessKey"
 	fieldSignature     = "Signature"

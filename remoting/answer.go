@@ -2,15 +2,15 @@ package remoting
 
 import "encoding/binary"
 
-// answer is what is wanted of the answer to a send, read in place: brokers answer in JSON whatever the request's form was, and
-// decoding that in general costs more than the send. Whatever is out of the ordinary is left to DecodeFrame.
+// answer holds the relevant fields of the answer to a send, parsed in place. Brokers answer in JSON whatever the form of the request, and
+// general JSON decoding costs more than the send. Unusual answers are left to DecodeFrame.
 type answer struct {
 	code, flag, opaque int64
 	id                 []byte // msgId
 	queue, offset      int64
 }
 
-// parseAnswer reads a frame, if it is the answer to a send that went well.
+// parseAnswer parses a frame; ok is false unless it is the answer to a successful send.
 func parseAnswer(frame []byte) (answer, bool) {
 	a := answer{code: -1, opaque: -1, queue: -1, offset: -1}
 	if len(frame) < 4 {
@@ -44,7 +44,7 @@ func (a *answer) binary(raw []byte) bool {
 	return !h.fields.bad
 }
 
-// header takes one member of a JSON header.
+// header parses one member of a JSON header.
 func (a *answer) header(key []byte, s *scanner) (ok bool) {
 	switch string(key) {
 	case "code":
@@ -76,7 +76,7 @@ func (a *answer) field(name, value []byte) {
 	}
 }
 
-// decimal reads a number without sign; -1 where it is none.
+// decimal parses an unsigned number; it returns -1 if b is not one.
 func decimal(b []byte) int64 {
 	if len(b) == 0 || len(b) > 18 {
 		return -1
@@ -91,8 +91,7 @@ func decimal(b []byte) int64 {
 	return n
 }
 
-// scanner reads the plain part of JSON, as servers write it: no white space, no escapes, no arrays, no fractions. It fails on all
-// else.
+// scanner parses the subset of JSON that servers write: no white space, no escapes, no arrays, no fractions. It fails on everything else.
 type scanner struct{ b []byte }
 
 func (s *scanner) take(c byte) bool {
@@ -152,7 +151,7 @@ func (s *scanner) number() (int64, bool) {
 	return v, v >= 0
 }
 
-// skip reads any value.
+// skip skips any value.
 func (s *scanner) skip() bool {
 	if len(s.b) == 0 {
 		return false

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// parts takes the body of a batch apart.
+// parts splits the body of a batch into its messages.
 func parts(t *testing.T, body []byte) (out []string) {
 	t.Helper()
 	for len(body) > 0 {

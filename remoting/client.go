@@ -22,17 +22,17 @@ const (
 // Config configures a Client. The zero value is usable.
 type Config struct {
 	Credentials Credentials
-	// TLS turns on TLS on every connection; nil for plain TCP. ServerName is filled in from each address when it is empty.
+	// TLS enables TLS on every connection; nil for plain TCP. An empty ServerName is filled in from each address.
 	TLS *tls.Config
-	// DialTimeout bounds opening a connection, TLS handshake included; 0 for DefaultDialTimeout.
+	// DialTimeout bounds opening a connection, including the TLS handshake; 0 for DefaultDialTimeout.
 	DialTimeout time.Duration
-	// RequestTimeout bounds each call besides its context, so that a peer that never answers is found out; long polls add
-	// the time they ask the peer to wait. 0 for DefaultRequestTimeout.
+	// RequestTimeout bounds each call in addition to its context, so that a peer that never answers is detected. Long polls add the time
+	// that the peer may wait. 0 for DefaultRequestTimeout.
 	RequestTimeout time.Duration
-	// MaxFrame is the largest frame that is accepted or sent, in bytes; 0 for DefaultMaxFrame. A peer that announces more
-	// loses the connection.
+	// MaxFrame is the largest frame that is accepted or sent, in bytes; 0 for DefaultMaxFrame. If a peer announces more, its connection is
+	// closed.
 	MaxFrame int
-	// Log gets debug lines about connections; nil for none.
+	// Log receives debug lines about connections; nil for none.
 	Log *slog.Logger
 }
 
@@ -41,7 +41,7 @@ type Client struct {
 	cfg    Config
 	opaque atomic.Int32
 
-	// base ends when the client is closed; dials and connections hang on it.
+	// base ends when the client is closed; dials and connections derive from it.
 	base context.Context
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -51,7 +51,7 @@ type Client struct {
 	closed bool
 }
 
-// New makes a client. It opens no connection.
+// New returns a client. It opens no connection.
 func New(cfg Config) *Client {
 	if cfg.DialTimeout <= 0 {
 		cfg.DialTimeout = DefaultDialTimeout
@@ -87,9 +87,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Invoke sends a request to addr ("host:port") and returns the answer, whatever its code is. Opaque, version and signature
-// are set by the client. It fails with the context's error when ctx ends, with an error wrapping ErrConnection when the
-// peer cannot be reached or does not answer within Config.RequestTimeout, and with ErrClosed.
+// Invoke sends a request to addr ("host:port") and returns the answer, whatever its code. The client sets opaque, version and signature.
+// Invoke fails with the context's error when ctx ends, with an error wrapping ErrConnection when the peer cannot be reached or does not
+// answer within Config.RequestTimeout, and with ErrClosed after Close.
 func (c *Client) Invoke(ctx context.Context, addr string, req *Command) (*Command, error) {
 	return c.invoke(ctx, addr, req, c.cfg.RequestTimeout)
 }
@@ -116,7 +116,7 @@ func (c *Client) invoke(ctx context.Context, addr string, req *Command, timeout 
 	return cn.call(ctx, req, frame, timer.C)
 }
 
-// do is Invoke for requests whose only good answers have one of the codes; any other becomes an *Error.
+// do is Invoke for requests with the given success codes; any other answer becomes an *Error.
 func (c *Client) do(ctx context.Context, addr string, req *Command, good ...int) (*Command, error) {
 	resp, err := c.Invoke(ctx, addr, req)
 	if err != nil {
@@ -132,8 +132,7 @@ func check(addr string, req, resp *Command, good ...int) error {
 	return &Error{Addr: addr, Request: req.Code, Code: resp.Code, Remark: resp.Remark}
 }
 
-// connection returns the open connection to addr, opening one when there is none. Callers that come while it is being
-// opened wait for the same attempt.
+// connection returns the open connection to addr, opening one if there is none. Concurrent callers wait for the same attempt.
 func (c *Client) connection(ctx context.Context, addr string) (*conn, error) {
 	c.mu.Lock()
 	if c.closed {
@@ -173,7 +172,7 @@ func (c *Client) open(addr string) *conn {
 	}
 }
 
-// forget takes a dead connection out, so that the next call opens a new one.
+// forget removes a dead connection, so that the next call opens a new one.
 func (c *Client) forget(cn *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -182,7 +181,7 @@ func (c *Client) forget(cn *conn) {
 	}
 }
 
-// connectionError wraps err as ErrConnection, unless it is the end of the client.
+// connectionError wraps err as ErrConnection, unless it is ErrClosed.
 func connectionError(addr string, err error) error {
 	if errors.Is(err, ErrClosed) {
 		return ErrClosed

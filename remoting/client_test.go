@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server answers requests with a function, in a goroutine a request; a nil answer is none.
+// server answers requests with a function, one goroutine per request; nil means no answer.
 type server struct {
 	t       *testing.T
 	l       net.Listener
@@ -94,7 +94,7 @@ func newClient(t *testing.T, cfg Config) *Client {
 	return c
 }
 
-// kvServer is a namesrv's configuration table.
+// kvServer emulates a namesrv's configuration table.
 func kvServer(t *testing.T) *server {
 	var mu sync.Mutex
 	table := map[string]map[string]string{}

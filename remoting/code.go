@@ -29,7 +29,7 @@ const (
 	CodeBatchAckMessage      = 200151
 )
 
-// Response codes that callers decide on.
+// Response codes that callers distinguish.
 const (
 	Success             = 0
 	SystemError         = 1

@@ -20,11 +20,11 @@ const (
 	flagOneway   = 2
 )
 
-// clientVersion is the MQVersion ordinal that requests carry (V4_9_4): old enough that every
-// supported server knows it, new enough that namesrvs answer routes in standard JSON.
+// clientVersion is the MQVersion ordinal that requests carry (V4_9_4): old enough for every supported server to know it, new enough for
+// namesrvs to answer routes in standard JSON.
 const clientVersion = 401
 
-// Command is one request or answer.
+// Command is a request or an answer.
 type Command struct {
 	Code    int
 	Version int
@@ -49,8 +49,8 @@ type header struct {
 	Ext      map[string]string `json:"extFields,omitempty"`
 }
 
-// answerHeader is what is read of an answer. Fields that are no strings, from servers that are not Java's, are taken as
-// they stand.
+// answerHeader is the parsed part of an answer's header. Fields that are not strings, from servers not written in Java, are taken as their
+// JSON text.
 type answerHeader struct {
 	Code    int              `json:"code"`
 	Version int              `json:"version"`
@@ -72,7 +72,7 @@ func (v *value) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// AppendFrame appends the command as a whole frame (length, header, body) to dst.
+// AppendFrame appends the command as a complete frame (length, header, body) to dst.
 func (c *Command) AppendFrame(dst []byte) ([]byte, error) {
 	if c.Binary {
 		return c.appendBinaryFrame(dst)
@@ -92,7 +92,7 @@ func (c *Command) AppendFrame(dst []byte) ([]byte, error) {
 	return append(dst, c.Body...), nil
 }
 
-// languageGo is how the binary header names the client's language.
+// languageGo is the code of the client's language in the binary header.
 const languageGo = 9
 
 // appendBinaryFrame is AppendFrame with a binary header; see decodeBinaryHeader for its form.
@@ -175,7 +175,7 @@ func DecodeFrame(frame []byte) (*Command, error) {
 	return c, nil
 }
 
-// binaryHeader is a header in RocketMQ's own form. Its parts are not copied.
+// binaryHeader is a header in RocketMQ's own form. Its parts point into the frame.
 type binaryHeader struct {
 	code, version int
 	opaque, flag  int32

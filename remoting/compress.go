@@ -11,18 +11,18 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// ErrInflated says that a compressed body has more bytes than its reader takes.
+// ErrInflated means that the inflated body exceeds the reader's limit.
 var ErrInflated = errors.New("message body inflates to too much")
 
-// maxWindow bounds what a ZSTD body may make its reader remember, in bytes. RocketMQ's clients use at most 8 MiB.
+// maxWindow bounds the window of a ZSTD body, which its reader must keep in memory, in bytes. RocketMQ's clients use at most 8 MiB.
 const maxWindow = 8 << 20
 
 // Compressed reports whether Body is compressed.
 func (m *Message) Compressed() bool { return m.SysFlag&sysFlagCompressed != 0 }
 
-// Inflate returns the body as it was sent. A compressed body takes memory in proportion to limit, whatever its bytes say: it fails with
-// ErrInflated where there are more than limit, and with ErrMalformed where it cannot be read. A body that is not compressed is
-// returned as it is, not copied.
+// Inflate returns the uncompressed body. Inflating takes memory in proportion to limit, whatever the body contains: it fails with
+// ErrInflated if the result is larger than limit, and with ErrMalformed if the body is corrupt. An uncompressed body is returned without a
+// copy.
 func (m *Message) Inflate(limit int64) ([]byte, error) {
 	if !m.Compressed() {
 		return m.Body, nil
@@ -30,7 +30,7 @@ func (m *Message) Inflate(limit int64) ([]byte, error) {
 	return inflate(m.Body, m.SysFlag&sysFlagCodecMask, limit)
 }
 
-// inflate undoes the compression that a message's flags name. No name means zlib: older clients know no other.
+// inflate decompresses with the codec in a message's flags. No codec means zlib, the only codec of older clients.
 func inflate(b []byte, codec int32, limit int64) ([]byte, error) {
 	var r io.Reader
 	switch codec {

@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// writeTimeout is how long a peer may refuse to take bytes before its connection is given up.
+// writeTimeout is how long a peer may accept no bytes before its connection is closed.
 const writeTimeout = 10 * time.Second
 
-// conn is one connection. Its goroutine (run) opens it, writes what callers could not write themselves, and gives up sends that
-// are not answered in time; a second one reads. Both end when fail was called, which any of the two, a caller that was not
-// answered in time, or Client.Close may do. Order of locks: mu and out.mu are leaves.
+// conn is one connection. Its goroutine (run) opens it, writes what callers could not write themselves, and fails sends that are not
+// answered in time; a second goroutine reads. Both end after fail, which either of them, a caller whose call timed out, or Client.Close may
+// call. Lock order: mu and out.mu are leaves.
 type conn struct {
 	client *Client
 	addr   string
 
-	opened chan struct{} // closed when calls may be made
-	done   chan struct{} // closed by fail, after err was set
+	opened chan struct{} // closed when the connection is ready for calls
+	done   chan struct{} // closed by fail after it has set err
 	err    error
 
 	out outgoing
-	// reads counts the frames that arrived, to tell a dead connection from a slow answer.
+	// reads counts the received frames, to distinguish a dead connection from a slow answer.
 	reads atomic.Int64
 
 	mu     sync.Mutex
@@ -70,10 +70,10 @@ func (cn *conn) run() {
 	cn.fail(cn.attend())
 }
 
-// sweepInterval is how often sends are looked at that may be late.
+// sweepInterval is the interval at which sends are checked for timeouts.
 const sweepInterval = 250 * time.Millisecond
 
-// attend writes when it is woken, and gives up late sends, until the connection fails.
+// attend writes when it is woken, and fails late sends, until the connection fails.
 func (cn *conn) attend() error {
 	sweep := time.NewTicker(sweepInterval)
 	defer sweep.Stop()
@@ -101,7 +101,7 @@ func (cn *conn) dial() (net.Conn, error) {
 	return (&tls.Dialer{NetDialer: d, Config: cn.client.cfg.TLS}).DialContext(ctx, "tcp", cn.addr)
 }
 
-// fail ends the connection once; later calls change nothing.
+// fail ends the connection; only the first call has an effect.
 func (cn *conn) fail(err error) {
 	cn.mu.Lock()
 	if cn.failed {
@@ -113,7 +113,7 @@ func (cn *conn) fail(err error) {
 	nc, sends := cn.nc, cn.sends
 	cn.calls, cn.sends = nil, nil
 	cn.mu.Unlock()
-	cn.client.forget(cn) // before anyone hears of the failure, so that who tries again gets a new connection
+	cn.client.forget(cn) // before callers see the failure, so that a retry gets a new connection
 	close(cn.done)
 	if nc != nil {
 		_ = nc.Close()
@@ -124,7 +124,7 @@ func (cn *conn) fail(err error) {
 	cn.client.cfg.Log.Debug("remoting connection closed", "address", cn.addr, "error", cn.err)
 }
 
-// read hands answers to their callers until the connection breaks.
+// read passes answers to their callers until the connection breaks.
 func (cn *conn) read(nc net.Conn) error {
 	r := bufio.NewReaderSize(nc, readBuffer)
 	for {
@@ -148,7 +148,7 @@ func (cn *conn) read(nc net.Conn) error {
 		}
 		cn.reads.Add(1)
 		if cmd.Flag&flagResponse == 0 {
-			continue // a server's own request, such as a change of a consumer group: nothing here serves it
+			continue // a request of the server, such as a change of a consumer group: ignored
 		}
 		cn.mu.Lock()
 		answer := cn.calls[cmd.Opaque]
@@ -181,7 +181,7 @@ func peekFrame(r *bufio.Reader) (frame []byte, whole bool, err error) {
 	return b[4:], true, nil
 }
 
-// readFrame reads one frame without its length. Memory grows with what really arrives, so that a false length costs nothing.
+// readFrame reads one frame without its length. Memory grows with the received bytes, so that a false length costs nothing.
 func readFrame(r io.Reader, limit int) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -238,8 +238,8 @@ func (cn *conn) call(ctx context.Context, req *Command, frame []byte, timeout <-
 
 var errNoAnswer = errors.New("no answer in time")
 
-// unanswered is the error of a request that got no answer in time. A connection on which nothing at all arrived since the
-// request was sent is taken for dead: peers that vanish without closing would keep it for many minutes.
+// unanswered returns the error of a request that timed out. If nothing at all has arrived since the request was sent, it considers the
+// connection dead and closes it: a peer that vanishes without closing would otherwise keep it open for many minutes.
 func (cn *conn) unanswered(code int, before int64) error {
 	err := fmt.Errorf("request %d: %w", code, errNoAnswer)
 	if cn.reads.Load() == before {

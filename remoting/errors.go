@@ -8,12 +8,12 @@ import (
 
 // Errors of the connection, as opposed to answers of the peer ([Error]).
 var (
-	// ErrClosed: the client is closed.
+	// ErrClosed means that the client is closed.
 	ErrClosed = errors.New("remoting client closed")
-	// ErrConnection: the peer cannot be reached, or the connection broke before the answer came. Whether the peer carried
-	// out the request is unknown.
+	// ErrConnection means that the peer cannot be reached, or that the connection broke before the answer arrived. Whether the peer
+	// executed the request is unknown.
 	ErrConnection = errors.New("remoting connection failed")
-	// ErrMalformed: the peer sent bytes that are not of the protocol.
+	// ErrMalformed means that the peer sent bytes that violate the protocol.
 	ErrMalformed = errors.New("malformed remoting data")
 )
 
@@ -23,7 +23,7 @@ type Error struct {
 	Addr    string
 	Request int
 	Code    int
-	// Remark is what the peer says about it; it can be long and hold Java exception names.
+	// Remark is the peer's explanation; it can be long and contain names of Java exceptions.
 	Remark string
 }
 

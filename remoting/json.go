@@ -1,7 +1,7 @@
 package remoting
 
-// standardJSON quotes object keys that are bare integers. Java servers write a map with number keys so
-// ({0:"10.0.0.1:10911"}); everything else in their JSON is standard. Input without such keys is returned as it is.
+// standardJSON quotes object keys that are bare integers. Java servers write maps with number keys in this form ({0:"10.0.0.1:10911"}); the
+// rest of their JSON is standard. Input without such keys is returned unchanged.
 func standardJSON(in []byte) []byte {
 	var out []byte // nil until the first change
 	last := 0      // in[:last] is in out

@@ -25,7 +25,7 @@ func (c *Client) GetKVConfig(ctx context.Context, namesrv, namespace, key string
 	return resp.Ext["value"], true, nil
 }
 
-// DeleteKVConfig removes a value from one namesrv's configuration table. A key that is not there is no error.
+// DeleteKVConfig removes a value from one namesrv's configuration table. An absent key is not an error.
 func (c *Client) DeleteKVConfig(ctx context.Context, namesrv, namespace, key string) error {
 	_, err := c.do(ctx, namesrv, &Command{Code: CodeDeleteKVConfig, Ext: map[string]string{
 		"namespace": namespace, "key": key,

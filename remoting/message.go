@@ -31,13 +31,13 @@ type Message struct {
 	LogOffset int64
 	SysFlag   int32
 	Flag      int32
-	// BornTime and StoreTime are when the producer and the broker had it, in milliseconds since the epoch.
+	// BornTime and StoreTime are when the producer created and the broker stored it, in milliseconds since the epoch.
 	BornTime, StoreTime int64
 	BornHost, StoreHost netip.AddrPort
 	ReconsumeTimes      int32
 	// Properties are encoded; see EachProperty.
 	Properties string
-	// Body is as the broker keeps it, perhaps compressed: see Inflate. It may share memory with the other messages of a pull.
+	// Body is the stored body, possibly compressed: see Inflate. It may share memory with the other messages of a pull.
 	Body []byte
 }
 
@@ -54,8 +54,8 @@ func (m *Message) Property(name string) string {
 	return found
 }
 
-// DecodeMessages reads messages in the form of the commit log, which is a pull's body. It fails with ErrMalformed, and
-// then returns those before the fault. Bodies share memory with b.
+// DecodeMessages decodes messages in the form of the commit log, which is the body of a pull's answer. If it fails with ErrMalformed, it
+// also returns the messages before the fault. Bodies share memory with b.
 func DecodeMessages(b []byte) ([]Message, error) {
 	var out []Message
 	for len(b) > 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stored makes the commit log's form of a message.
+// stored encodes a message in the form of the commit log.
 func stored(m Message, v2 bool, body []byte) []byte {
 	magic := uint32(magicV1)
 	if v2 {
@@ -76,7 +76,7 @@ func TestStoredMessagesAreRead(t *testing.T) {
 	require.Empty(t, got[0].Property("x"))
 }
 
-// compressed are the forms of a body, by the flags that name them.
+// compressed returns a body in each compressed form, by name.
 func compressed(t *testing.T, body []byte) map[string]Message {
 	t.Helper()
 	var z, l bytes.Buffer

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// MaxOffset returns the offset after the last of a queue on a broker; 0 for a light message queue that does not exist.
+// MaxOffset returns the offset after the last message of a queue on a broker; 0 for a light message queue that does not exist.
 func (c *Client) MaxOffset(ctx context.Context, broker, topic string, queue int32) (int64, error) {
 	return c.offset(ctx, broker, &Command{Code: CodeMaxOffset, Ext: queueFields(topic, queue)})
 }
@@ -16,11 +16,11 @@ func (c *Client) MinOffset(ctx context.Context, broker, topic string, queue int3
 	return c.offset(ctx, broker, &Command{Code: CodeMinOffset, Ext: queueFields(topic, queue)})
 }
 
-// QueryConsumerOffset returns the offset that a consumer group committed for a queue; found is false when it never did.
+// QueryConsumerOffset returns the offset that a consumer group committed for a queue; found is false if there is none.
 func (c *Client) QueryConsumerOffset(ctx context.Context, broker, group, topic string, queue int32) (offset int64, found bool, err error) {
 	req := &Command{Code: CodeQueryConsumerOffset, Ext: queueFields(topic, queue)}
 	req.Ext["consumerGroup"] = group
-	// Without this, a broker that still has the queue's first offset in memory answers 0 where nothing was committed.
+	// Without this field, a broker that still has the queue's first message in memory answers 0 if nothing was committed.
 	req.Ext["setZeroIfNotFound"] = "false"
 	resp, err := c.do(ctx, broker, req, QueryNotFound)
 	if err != nil || resp.Code == QueryNotFound {
@@ -60,8 +60,8 @@ func field(resp *Command, addr, name string) (int64, error) {
 	return n, nil
 }
 
-// SearchOffset returns the first offset of a queue whose message was stored at or after a time (milliseconds since the
-// epoch), as near as the broker can tell.
+// SearchOffset returns the first offset of a queue whose message was stored at or after a time (milliseconds since the epoch), as precisely
+// as the broker can tell.
 func (c *Client) SearchOffset(ctx context.Context, broker, topic string, queue int32, millis int64) (int64, error) {
 	req := &Command{Code: CodeSearchOffset, Ext: queueFields(topic, queue)}
 	req.Ext["timestamp"] = strconv.FormatInt(millis, 10)

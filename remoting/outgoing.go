@@ -11,17 +11,17 @@ import (
 // keepBuffer is the largest write buffer that is kept for the next frames.
 const keepBuffer = 256 << 10
 
-// outgoing is the write side of a connection. Who adds a frame to an idle connection writes it at once, as far as the kernel
-// takes it without waiting; what comes meanwhile is gathered, and goes out in one write by the connection's goroutine.
+// outgoing is the write side of a connection. A caller that adds a frame to an idle connection writes it at once, as far as the kernel
+// accepts it without blocking. Frames added meanwhile are batched, and the connection's goroutine sends them in one write.
 type outgoing struct {
 	nc   net.Conn
 	now  *socket.Writer
-	wake chan struct{} // one token: drain is wanted
+	wake chan struct{} // one token: drain is needed
 
 	mu      sync.Mutex
 	buf     []byte
 	spare   []byte
-	writing bool // somebody writes, or is about to
+	writing bool // a write is in progress or imminent
 }
 
 func (o *outgoing) init(nc net.Conn) {
@@ -29,8 +29,8 @@ func (o *outgoing) init(nc net.Conn) {
 	o.now = socket.NewWriter(nc)
 }
 
-// add takes a copy of a frame. It never waits for the peer. Direct says that the caller may write it itself; with many frames
-// under way, gathering them is cheaper.
+// add copies a frame. It never waits for the peer. With direct the caller may write the frame itself; with many frames in flight, batching
+// is cheaper.
 func (o *outgoing) add(frame []byte, direct bool) {
 	o.mu.Lock()
 	if o.writing {
@@ -46,7 +46,7 @@ func (o *outgoing) add(frame []byte, direct bool) {
 		return
 	}
 	o.mu.Unlock()
-	n, _ := o.now.Write(frame) // an error comes again when the rest is written
+	n, _ := o.now.Write(frame) // an error occurs again when the rest is written
 	o.mu.Lock()
 	if n == len(frame) && len(o.buf) == 0 {
 		o.writing = false
@@ -60,7 +60,7 @@ func (o *outgoing) add(frame []byte, direct bool) {
 	o.wake <- struct{}{}
 }
 
-// drain writes until nothing is left. Only the connection's goroutine calls it, after it was woken.
+// drain writes until nothing is left. Only the connection's goroutine may call it, after it was woken.
 func (o *outgoing) drain() error {
 	for {
 		o.mu.Lock()
@@ -82,7 +82,7 @@ func (o *outgoing) drain() error {
 	}
 }
 
-// write waits for the peer to take all of b, up to writeTimeout.
+// write writes all of b; it waits for the peer up to writeTimeout.
 func (o *outgoing) write(b []byte) error {
 	n, err := o.now.Write(b)
 	if err != nil || n == len(b) {

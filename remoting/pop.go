@@ -10,60 +10,60 @@ import (
 	"time"
 )
 
-// MaxPop is how many messages a broker hands out at most at once.
+// MaxPop is how many messages a broker returns at most for one pop.
 const MaxPop = 32
 
-// popMin makes a consumer group without progress begin at the queue's first message.
+// popMin makes a consumer group without progress start at the queue's first message.
 const popMin = "0"
 
-// propPopped is the property in which a broker hands the receipt of a message over that it took from a group's retry topic.
+// propPopped is the property with the receipt of a message that the broker took from a group's retry topic.
 const propPopped = "POP_CK"
 
 // PopRequest asks for messages that no other consumer of the group has (RIP-19, pop consumption).
 type PopRequest struct {
 	Group string
 	Topic string
-	// Max is how many messages are wanted; brokers hand out MaxPop and 256 KiB at most.
+	// Max is how many messages are wanted; brokers return at most MaxPop messages and 256 KiB.
 	Max int
-	// Hidden is how long no other consumer is handed the messages, unless they are acknowledged before.
+	// Hidden is the visibility timeout: how long no other consumer gets the messages, unless they are acknowledged before.
 	Hidden time.Duration
 }
 
-// Popped is one message that was handed out.
+// Popped is one popped message.
 type Popped struct {
 	Message
 	Receipt Receipt
 }
 
-// PopResult is a broker's answer. Without messages, Rest over 0 says that another consumer's request had the queue this moment.
+// PopResult is a broker's answer. If there are no messages, Rest over 0 means that another consumer's request held the queue at that
+// moment.
 type PopResult struct {
 	Messages []Popped
 	Rest     int64
 }
 
-// Receipt names a message that was handed out, until it is acknowledged or its time is over. It is what brokers know as a
-// message's extra info.
+// Receipt identifies a popped message until it is acknowledged or its visibility timeout ends. Brokers call it a message's extra info.
 type Receipt struct {
-	// Start is the first offset of the check point that the message belongs to, Offset the message's.
+	// Start is the first offset of the message's check point, Offset the offset of the message.
 	Start, Offset int64
-	// PopTime and Hidden are when the message was handed out and for how long, in milliseconds.
+	// PopTime is when the message was popped, and Hidden its visibility timeout, in milliseconds.
 	PopTime, Hidden int64
 	ReviveQueue     int
-	// Retry says where the message lies: "0" in the topic itself, "1" and "2" in a group's retry topic, by its two forms of names.
+	// Retry says where the message is: "0" in the topic itself, "1" and "2" in a group's retry topic, in either form of its name.
 	Retry  string
 	Broker string
 	Queue  int32
 }
 
-// Again reports whether the message was handed out before.
+// Again reports whether the message was popped before.
 func (r Receipt) Again() bool { return r.Retry != "0" }
 
-// String is the form that brokers read.
+// String returns the form that brokers parse.
 func (r Receipt) String() string {
 	return fmt.Sprintf("%d %d %d %d %s %s %d %d", r.Start, r.PopTime, r.Hidden, r.ReviveQueue, r.Retry, r.Broker, r.Queue, r.Offset)
 }
 
-// ParseReceipt reads what String wrote.
+// ParseReceipt parses the result of String.
 func ParseReceipt(s string) (Receipt, error) {
 	f := strings.Split(s, " ")
 	if len(f) != 8 {
@@ -82,10 +82,10 @@ func ParseReceipt(s string) (Receipt, error) {
 	return r, nil
 }
 
-// RetryTopic is the topic in which a broker keeps messages of topic that the group is to be handed again.
+// RetryTopic returns the topic in which a broker keeps messages of topic for redelivery to the group.
 func (r Receipt) RetryTopic(topic, group string) string { return PopRetryTopic(topic, group, r.Retry) }
 
-// PopRetryTopic names the retry topic of a group in one of its forms; form "0" is the topic itself.
+// PopRetryTopic returns the retry topic of a group in one of its forms; form "0" is the topic itself.
 func PopRetryTopic(topic, group, form string) string {
 	switch form {
 	case "1":
@@ -96,8 +96,8 @@ func PopRetryTopic(topic, group, form string) string {
 	return topic
 }
 
-// PopMessage asks for messages and does not wait for any. offset says where a message lies in the queue, if it
-// can tell: the stored field is the offset in its topic's queue, which is another one for a light message queue.
+// PopMessage pops messages without waiting for any. offset returns the offset of a message in the queue, if it can tell: the stored field
+// is the offset in the topic's own queue, which differs for a light message queue.
 func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p PopRequest, offset func(*Message) (int64,
 	bool)) (*PopResult, error) {
 	req := &Command{Code: CodePopMessage, Ext: queueFields(p.Topic, -1)}
@@ -105,7 +105,7 @@ func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p Po
 	req.Ext["maxMsgNums"] = strconv.Itoa(min(max(p.Max, 1), MaxPop))
 	req.Ext["invisibleTime"] = strconv.FormatInt(p.Hidden.Milliseconds(), 10)
 	req.Ext["pollTime"] = "0"
-	// The broker takes its own time for 0: with ours it refuses when the clocks differ.
+	// 0 makes the broker use its own time: with the client's time it refuses if the clocks differ.
 	req.Ext["bornTime"] = "0"
 	req.Ext["initMode"] = popMin
 	req.Ext["expType"] = "TAG"
@@ -138,7 +138,7 @@ func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p Po
 	for i := range msgs {
 		m := Popped{Message: msgs[i], Receipt: Receipt{Start: start, PopTime: popTime, Hidden: hidden, ReviveQueue: int(revive), Retry: "0",
 			Broker: brokerName}}
-		// Producers can set any property: only what this answer can have set is taken for the broker's.
+		// Producers can set any property: accept the value only if the broker can have set it with this answer.
 		if again, err := ParseReceipt(m.Property(propPopped)); err == nil && again.Again() && again.PopTime == popTime {
 			m.Receipt = again
 			r.Messages = append(r.Messages, m)
@@ -147,7 +147,7 @@ func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p Po
 		if len(offsets) == 0 {
 			return nil, fmt.Errorf("%w: %s handed out a message without its place", ErrMalformed, broker)
 		}
-		// The messages come in the order of the offsets; where a message has an entry of its own, that is surer.
+		// The messages are in the order of the offsets; a message's own entry is more reliable.
 		m.Receipt.Offset, offsets = offsets[0], offsets[1:]
 		if at, ok := offset(&m.Message); ok {
 			m.Receipt.Offset = at
@@ -157,7 +157,7 @@ func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p Po
 	return r, nil
 }
 
-// popOffsets reads where the messages of an answer that are not from a retry topic begin, and their offsets.
+// popOffsets parses the start and the offsets of those messages of an answer that are not from a retry topic.
 func popOffsets(resp *Command) (start int64, offsets []int64, err error) {
 	bad := func(name string) error {
 		return fmt.Errorf("%w: field %q is %q in an answer", ErrMalformed, name, clip(resp.Ext[name], 80))
@@ -186,7 +186,7 @@ func popOffsets(resp *Command) (start int64, offsets []int64, err error) {
 	return start, offsets, nil
 }
 
-// batchAck is how brokers read the acknowledgement of several messages that were handed out together.
+// batchAck is the broker's form of the acknowledgement of several messages of one pop.
 type batchAck struct {
 	Group       string `json:"c"`
 	Topic       string `json:"t"`
@@ -196,12 +196,12 @@ type batchAck struct {
 	ReviveQueue int    `json:"rq"`
 	PopTime     int64  `json:"pt"`
 	Hidden      int64  `json:"it"`
-	// Bits are the offsets, less Start, as bits of bytes: the lowest first.
+	// Bits is a bit set of the offsets minus Start, lowest bit first in each byte.
 	Bits string `json:"b"`
 }
 
-// AckPopped acknowledges messages of one broker that were handed out to the group. What was handed out together is best
-// acknowledged together. A receipt whose time is over is ignored by the broker.
+// AckPopped acknowledges messages that the group popped from one broker. Messages of one pop are best acknowledged together. The broker
+// ignores an expired receipt.
 func (c *Client) AckPopped(ctx context.Context, broker, brokerName, group, topic string, receipts []Receipt) error {
 	type together struct {
 		start, popTime, hidden int64
@@ -243,8 +243,7 @@ func (c *Client) AckPopped(ctx context.Context, broker, brokerName, group, topic
 	return err
 }
 
-// HidePopped sets anew for how long a message that was handed out stays hidden from the group's other consumers, from now on. The
-// receipt that it returns takes the place of r.
+// HidePopped resets the visibility timeout of a popped message, starting now. The returned receipt replaces r.
 func (c *Client) HidePopped(ctx context.Context, broker, group, topic string, r Receipt, hidden time.Duration) (Receipt, error) {
 	req := &Command{Code: CodeChangeInvisible, Ext: queueFields(r.RetryTopic(topic, group), r.Queue)}
 	req.Ext["consumerGroup"] = group

@@ -23,7 +23,7 @@ func TestAReceiptIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// popped answers a pop with three messages: one that came back, one that claims to have, and one that is nothing special.
+// popped answers a pop with three messages: a redelivered one, one that falsely claims to be, and an ordinary one.
 func popped(t *testing.T) *server {
 	message := func(props ...string) []byte {
 		m := sample()
@@ -61,8 +61,8 @@ func TestAPopTellsWhereEachMessageLies(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"9 1000 60000 4 1 broker-a 0 9",
-		"40 1000 60000 4 0 broker-a 0 41", // what a producer claims is not believed
-		"40 1000 60000 4 0 broker-a 0 42", // its own entry is surer than the list
+		"40 1000 60000 4 0 broker-a 0 41", // a producer's claim is ignored
+		"40 1000 60000 4 0 broker-a 0 42", // its own entry takes precedence over the list
 	}, receipts)
 	res, err = c.PopMessage(t.Context(), s.addr(), "broker-a", PopRequest{Group: "idle", Topic: "t"}, offset)
 	require.NoError(t, err)

@@ -8,7 +8,7 @@ const (
 	valueSeparator = 2
 )
 
-// MaxProperties is the largest size of a message's encoded properties, in bytes, those that the broker adds included.
+// MaxProperties is the largest size of a message's encoded properties, in bytes, including those that the broker adds.
 const MaxProperties = 1<<15 - 1
 
 // AppendProperty appends one property to encoded properties. Neither name nor value may contain the bytes 1 and 2; see
@@ -20,13 +20,13 @@ func AppendProperty(dst []byte, name, value string) []byte {
 	return append(dst, valueSeparator)
 }
 
-// PropertySize is what AppendProperty adds, in bytes.
+// PropertySize returns how many bytes AppendProperty adds.
 func PropertySize(name, value string) int { return len(name) + len(value) + 2 }
 
-// PlainProperty reports whether a value can be a property's as it is: it has no separator bytes.
+// PlainProperty reports whether a value can be stored unencoded: it contains no separator bytes.
 func PlainProperty(value string) bool { return !strings.ContainsAny(value, "\x01\x02") }
 
-// EachProperty calls f with the properties of an encoded list, until f returns false. What is no property is skipped.
+// EachProperty calls f with the properties of an encoded list, until f returns false. Malformed parts are skipped.
 func EachProperty(encoded string, f func(name, value string) bool) {
 	for encoded != "" {
 		item, rest, _ := strings.Cut(encoded, string(rune(valueSeparator)))

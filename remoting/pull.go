@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Bits of a pull's sysFlag: wait at the broker when there is nothing; the request brings its own subscription, so
-// that the broker wants no heartbeat of the group.
+// Bits of a pull's sysFlag: long-poll at the broker if there is nothing; the request has its own subscription, so that the broker requires
+// no heartbeat of the group.
 const (
 	pullSuspend      = 2
 	pullSubscription = 4
 )
 
-// suspendSlack is how much longer than asked for a broker may hold a pull: it looks every five seconds.
+// suspendSlack is how much longer than requested a broker may hold a pull: it checks every five seconds.
 const suspendSlack = 10 * time.Second
 
 // PullRequest asks for the messages of one queue on one broker.
@@ -23,10 +23,11 @@ type PullRequest struct {
 	Group string
 	Topic string
 	Queue int32
-	// Offset is the first that is wanted, Max how many; brokers send at most 32 messages and 256 KiB unless configured otherwise.
+	// Offset is the first wanted offset, Max the number of messages; brokers send at most 32 messages and 256 KiB unless configured
+	// otherwise.
 	Offset int64
 	Max    int
-	// Suspend is how long the broker may hold the request when there is nothing at Offset; 0 answers at once.
+	// Suspend is how long the broker may hold the request if there is nothing at Offset; 0: it answers at once.
 	Suspend time.Duration
 }
 
@@ -35,12 +36,12 @@ type PullResult struct {
 	// Code is Success when there are messages, PullNotFound, PullRetry (ask again at Next), or PullOffsetMoved (the offset
 	// lies outside the queue).
 	Code int
-	// Next is where the broker would go on; Min and Max are the first offset of the queue and the one after its last.
+	// Next is the offset for the next pull; Min and Max are the first offset of the queue and the offset after its last message.
 	Next, Min, Max int64
 	Messages       []Message
 }
 
-// PullMessage pulls messages. Canceling ctx returns at once, also from a pull that the broker holds.
+// PullMessage pulls messages. Canceling ctx makes it return at once, even while the broker holds the pull.
 func (c *Client) PullMessage(ctx context.Context, broker string, p PullRequest) (*PullResult, error) {
 	req := &Command{Code: CodePullMessage, Binary: true, Ext: queueFields(p.Topic, p.Queue)}
 	flag := pullSubscription
@@ -82,8 +83,8 @@ func (c *Client) PullMessage(ctx context.Context, broker string, p PullRequest) 
 	return r, nil
 }
 
-// ViewMessage reads one message by its place in a broker's commit log. It needs no queue, so it also finds a message
-// that was stored this moment.
+// ViewMessage reads one message by its place in a broker's commit log. It needs no queue, so it also finds a message that was just stored
+// and is not indexed yet.
 func (c *Client) ViewMessage(ctx context.Context, broker, topic string, logOffset int64) (*Message, error) {
 	resp, err := c.do(ctx, broker, &Command{Code: CodeViewMessage, Ext: map[string]string{
 		"topic": topic, "offset": strconv.FormatInt(logOffset, 10),

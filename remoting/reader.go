@@ -2,8 +2,7 @@ package remoting
 
 import "encoding/binary"
 
-// reader takes big-endian values off the front of a byte slice. Reading past the end sets bad and gives zeros, so
-// a decoder checks once.
+// reader reads big-endian values from a byte slice. Reading past the end sets bad and returns zeros, so a decoder checks only once.
 type reader struct {
 	b   []byte
 	bad bool

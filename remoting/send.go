@@ -34,19 +34,19 @@ func (s *SendRequest) code() int {
 // Property is one property of a message.
 type Property struct{ Name, Value string }
 
-// SendResult says where the message is.
+// SendResult says where the message is stored.
 type SendResult struct {
-	// Log is the message's place in the broker's commit log; -1 where the broker did not tell.
+	// Log is the message's place in the broker's commit log; -1 if the broker did not return it.
 	Log         int64
 	Queue       int32
 	QueueOffset int64
-	// Logs are, for a batch, the places of all its messages; nil where the broker did not tell.
+	// Logs holds, for a batch, the places of all its messages; nil if the broker did not return them.
 	Logs []int64
-	// Unsynced: the broker is to wait for a slave, and has none now.
+	// Unsynced is true if the broker is configured to wait for a slave and currently has none.
 	Unsynced bool
 }
 
-// SendMessage is Send that waits for the answer, or for the end of ctx.
+// SendMessage is a synchronous Send: it waits for the answer, or until ctx ends.
 func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) (SendResult, error) {
 	type outcome struct {
 		result SendResult
@@ -62,11 +62,10 @@ func (c *Client) SendMessage(ctx context.Context, broker string, s SendRequest) 
 	}
 }
 
-// Send stores a message and calls done exactly once, from any goroutine, when the broker has answered; done must not block.
-// Without an answer within timeout (looked at four times a second) done gets an error wrapping ErrConnection. Send itself never
-// waits. The request's Body and Properties are not used after it returned, unless the connection is not open yet. Answers that
-// say the message is stored but not yet flushed or replicated as the broker is configured to are errors with the codes
-// FlushDiskTimeout and FlushSlaveTimeout.
+// Send stores a message and calls done exactly once, from any goroutine, when the broker has answered; done must not block. If there is no
+// answer within timeout (checked four times a second), done gets an error wrapping ErrConnection. Send itself never blocks. The request's
+// Body and Properties are not used after it has returned, unless the connection is not open yet. If the message is stored, but not yet
+// flushed or replicated as the broker's configuration requires, the error has the code FlushDiskTimeout or FlushSlaveTimeout.
 func (c *Client) Send(broker string, s SendRequest, timeout time.Duration, done func(SendResult, error)) {
 	if cn := c.open(broker); cn != nil {
 		cn.send(&s, timeout, done)
@@ -102,10 +101,10 @@ func (c *Client) Send(broker string, s SendRequest, timeout time.Duration, done 
 type pendingSend struct {
 	done     func(SendResult, error)
 	deadline time.Time
-	reads    int64 // frames that had arrived when it was sent
+	reads    int64 // number of received frames when it was sent
 }
 
-// directSends is up to how many sends under way the next one is written by its caller.
+// directSends is the number of sends in flight up to which a caller writes its own send.
 const directSends = 4
 
 var frames = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
@@ -159,15 +158,15 @@ type BatchPart struct {
 	Body       []byte
 }
 
-// SendBatch is Send for several messages that the broker stores next to one another, in their order, or not at all. Body and Properties
-// of the request are not used. The result has the QueueOffset of the first, and the Logs of all.
+// SendBatch is Send for several messages, which the broker stores adjacently and in order, or not at all. Body and Properties of the
+// request are ignored. The result has the QueueOffset of the first message and the Logs of all.
 func (c *Client) SendBatch(broker string, s SendRequest, parts []BatchPart, timeout time.Duration, done func(SendResult, error)) {
 	s.batch, s.Properties, s.Body = true, nil, appendBatch(nil, parts)
 	c.Send(broker, s, timeout, done)
 }
 
-// appendBatch appends the body of a batch: for each message its size, a magic number and a checksum that brokers write anew, flags, body
-// and properties.
+// appendBatch appends the body of a batch: for each message its size, a magic number and a checksum (both rewritten by brokers), flags,
+// body and properties.
 func appendBatch(dst []byte, parts []BatchPart) []byte {
 	const fixed = 4 + 4 + 4 + 4 + 4 + 2
 	size := 0
@@ -196,7 +195,7 @@ func propertiesSize(properties []Property) (n int) {
 	return n
 }
 
-// appendSend appends the frame of a send: the form with one-letter names and a binary header is the one that brokers read fastest.
+// appendSend appends the frame of a send. Brokers parse the form with one-letter names and a binary header fastest.
 func (c *Client) appendSend(dst []byte, opaque int32, s *SendRequest) ([]byte, error) {
 	if c.cfg.Credentials.AccessKey != "" {
 		return c.appendSignedSend(dst, opaque, s)
@@ -236,7 +235,7 @@ func (c *Client) appendSend(dst []byte, opaque int32, s *SendRequest) ([]byte, e
 	return append(dst, s.Body...), nil
 }
 
-// appendSignedSend is appendSend where a signature over the sorted fields is wanted.
+// appendSignedSend is appendSend with a signature over the sorted fields.
 func (c *Client) appendSignedSend(dst []byte, opaque int32, s *SendRequest) ([]byte, error) {
 	var properties []byte
 	for _, p := range s.Properties {
@@ -253,17 +252,17 @@ func (c *Client) appendSignedSend(dst []byte, opaque int32, s *SendRequest) ([]b
 	return req.AppendFrame(dst)
 }
 
-// sendAnswered handles a frame if it is the answer to a send that went well, and reports whether it was.
+// sendAnswered handles a frame if it is the answer to a successful send, and reports whether it was.
 func (cn *conn) sendAnswered(frame []byte) bool {
 	cn.mu.Lock()
 	none := len(cn.sends) == 0
 	cn.mu.Unlock()
 	if none {
-		return false // a connection that is only read from
+		return false // a connection without sends
 	}
 	a, ok := parseAnswer(frame)
 	if !ok {
-		return false // the way for all answers says what is wrong
+		return false // the general path reports the error
 	}
 	s, ok := cn.takeSend(int32(a.opaque))
 	if !ok {
@@ -289,7 +288,7 @@ func (cn *conn) takeSend(opaque int32) (pendingSend, bool) {
 func (cn *conn) sendAnsweredBy(resp *Command) {
 	s, ok := cn.takeSend(resp.Opaque)
 	if !ok {
-		return // nobody waits any more
+		return // nobody waits for it any more
 	}
 	r, err := cn.sendResult(resp)
 	s.done(r, err)
@@ -312,7 +311,7 @@ func (cn *conn) sendResult(resp *Command) (SendResult, error) {
 	return r, nil
 }
 
-// setLogs reads the places from what the broker says is the message's id: of a batch, the ids of all, with commas.
+// setLogs parses the places from the message id in the answer; for a batch, a comma-separated list of ids.
 func (r *SendResult) setLogs(ids string) {
 	r.Log = -1
 	if n, err := LogOffset(ids); err == nil {
@@ -333,7 +332,7 @@ func (r *SendResult) setLogs(ids string) {
 	r.Log = r.Logs[0]
 }
 
-// giveUp ends the sends that were not answered in time.
+// giveUp fails the sends that were not answered in time.
 func (cn *conn) giveUp(now time.Time) {
 	var late []pendingSend
 	cn.mu.Lock()
@@ -349,7 +348,7 @@ func (cn *conn) giveUp(now time.Time) {
 	}
 }
 
-// LogOffset reads the commit log offset from a message id that a broker made: address, port and offset in hexadecimal.
+// LogOffset parses the commit log offset from a message id of a broker: address, port and offset in hexadecimal.
 func LogOffset(id string) (int64, error) {
 	if len(id) != 32 && len(id) != 56 {
 		return 0, fmt.Errorf("%w: message id %q", ErrMalformed, clip(id, 60))

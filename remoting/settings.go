@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// BrokerSettings reads a broker's configuration, by name. Where the cluster has ACL, it may be for administrators only.
+// BrokerSettings reads a broker's configuration, by name. In a cluster with ACL it may be readable by administrators only.
 func (c *Client) BrokerSettings(ctx context.Context, broker string) (map[string]string, error) {
 	resp, err := c.do(ctx, broker, &Command{Code: CodeBrokerSettings})
 	if err != nil {
@@ -14,7 +14,7 @@ func (c *Client) BrokerSettings(ctx context.Context, broker string) (map[string]
 	return parseSettings(string(resp.Body)), nil
 }
 
-// parseSettings reads lines of Java's properties files, as brokers write them.
+// parseSettings parses lines of Java properties files, as brokers write them.
 func parseSettings(text string) map[string]string {
 	settings := make(map[string]string)
 	for line := range strings.Lines(text) {

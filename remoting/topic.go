@@ -17,7 +17,7 @@ const (
 // MasterID is the broker id of a master; others are slaves.
 const MasterID = "0"
 
-// QueueData says what queues of a topic a broker has.
+// QueueData describes the queues of a topic on a broker.
 type QueueData struct {
 	BrokerName  string `json:"brokerName"`
 	ReadQueues  int    `json:"readQueueNums"`
@@ -25,13 +25,13 @@ type QueueData struct {
 	Perm        int    `json:"perm"`
 }
 
-// Readable and Writable tell what the permissions allow.
+// Readable reports whether messages may be read from the queues.
 func (q QueueData) Readable() bool { return q.Perm&PermRead != 0 }
 
-// Writable tells whether messages may be sent to the queues.
+// Writable reports whether messages may be sent to the queues.
 func (q QueueData) Writable() bool { return q.Perm&PermWrite != 0 }
 
-// BrokerData says where a broker and its slaves are.
+// BrokerData has the addresses of a broker and its slaves.
 type BrokerData struct {
 	Cluster string `json:"cluster"`
 	Name    string `json:"brokerName"`
@@ -39,13 +39,13 @@ type BrokerData struct {
 	Addresses map[string]string `json:"brokerAddrs"`
 }
 
-// Route is where a topic is.
+// Route says which brokers have a topic.
 type Route struct {
 	Queues  []QueueData  `json:"queueDatas"`
 	Brokers []BrokerData `json:"brokerDatas"`
 }
 
-// Master returns the address of a broker's master, empty when the route has none.
+// Master returns the address of a broker's master, "" if the route has none.
 func (r *Route) Master(broker string) string {
 	for i := range r.Brokers {
 		if r.Brokers[i].Name == broker {
@@ -55,7 +55,7 @@ func (r *Route) Master(broker string) string {
 	return ""
 }
 
-// TopicRoute asks a namesrv where a topic is. A topic without a route is an *Error with code TopicNotExist.
+// TopicRoute asks a namesrv for the route of a topic. A topic without a route is an *Error with code TopicNotExist.
 func (c *Client) TopicRoute(ctx context.Context, namesrv, topic string) (*Route, error) {
 	var r Route
 	if err := c.query(ctx, namesrv, &Command{Code: CodeTopicRoute, Ext: map[string]string{
@@ -66,7 +66,7 @@ func (c *Client) TopicRoute(ctx context.Context, namesrv, topic string) (*Route,
 	return &r, nil
 }
 
-// ClusterInfo is all brokers that a namesrv knows.
+// ClusterInfo lists all brokers that a namesrv knows.
 type ClusterInfo struct {
 	// Brokers by broker name.
 	Brokers map[string]BrokerData `json:"brokerAddrTable"`
@@ -114,7 +114,7 @@ type TopicConfig struct {
 	Perm        int
 }
 
-// CreateTopic creates a topic on one broker's master, or changes it. The namesrvs know it a moment later.
+// CreateTopic creates a topic on one broker's master, or changes it. The namesrvs learn of it a moment later.
 func (c *Client) CreateTopic(ctx context.Context, broker string, t TopicConfig) error {
 	_, err := c.do(ctx, broker, &Command{Code: CodeCreateTopic, Ext: map[string]string{
 		"topic": t.Name, "defaultTopic": "TBW102",
@@ -144,8 +144,7 @@ const (
 	Version5_4_0 = 493
 )
 
-// ServerVersion returns a server's version as RocketMQ numbers them (the ordinal of Java's MQVersion.Version), which
-// every answer carries, refusals too.
+// ServerVersion returns a server's version number (the ordinal of Java's MQVersion.Version). Every answer carries it, including refusals.
 func (c *Client) ServerVersion(ctx context.Context, addr string) (int, error) {
 	resp, err := c.Invoke(ctx, addr, &Command{Code: CodeBrokerRuntimeInfo})
 	if err != nil {
@@ -154,8 +153,8 @@ func (c *Client) ServerVersion(ctx context.Context, addr string) (int, error) {
 	return resp.Version, nil
 }
 
-// BrokerRuntime asks a broker for its state, by name, and returns it with the broker's version. The state of a broker that refuses to tell
-// it is nil.
+// BrokerRuntime asks a broker for its state, by name, and returns it with the broker's version. If the broker refuses to return its state,
+// told is nil.
 func (c *Client) BrokerRuntime(ctx context.Context, addr string) (told map[string]string, version int, err error) {
 	resp, err := c.Invoke(ctx, addr, &Command{Code: CodeBrokerRuntimeInfo})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package calm bounds what strangers can make a gateway log. Handler stands before the handler that writes: it cuts what is long,
-// and counts what is repeated instead of writing it. It is at the log's boundary, so no line can go past it.
+// Package calm bounds what unauthenticated clients can make a gateway log. Handler wraps the handler that writes: it truncates long texts,
+// and counts repeated lines instead of writing them. It is the outermost handler, so no line can bypass it.
 package calm
 
 import (
@@ -15,37 +15,38 @@ import (
 )
 
 const (
-	// maxName is what is written of a name that a client chose, in bytes; maxText of any other text, such as an error, which may
-	// have names in it; maxReport of what comes from the gateway or its plugins alone.
+	// maxName bounds a name that a client chose, in bytes; maxText bounds any other text, such as an error, which may contain names;
+	// maxReport bounds texts that only the gateway or its plugins produce.
 	maxName   = 128
 	maxText   = 1024
 	maxReport = 64 << 10
-	// window is how long repeated lines are counted before they are summed up.
+	// window is how long repeated lines are counted before a summary.
 	window = 10 * time.Second
-	// perSource and perMessage are how many lines of one message are written within a window: for one source, and for all.
+	// perSource and perMessage bound the lines of one message within a window: per source, and in total.
 	perSource  = 20
 	perMessage = 200
-	// maxSources bounds the sources that are told apart within a window; what comes from further ones is counted together.
+	// maxSources bounds the sources that are counted separately within a window; lines of further sources are counted together.
 	maxSources = 1024
 )
 
-// names are the keys of what clients choose.
+// names are the keys whose values clients choose.
 var names = map[string]bool{"client": true, "user": true, "identity": true, "topic": true, "filter": true, "group": true, "method": true,
 	"origin": true, "first_level": true, "queue": true}
 
-// reports are the keys of what does not come from clients, and is worth its length.
+// reports are the keys of texts that do not come from clients and may be long.
 var reports = map[string]bool{"stack": true, "output": true}
 
-// sources are the keys that tell who caused a line, the first that a line has counts.
+// sources are the keys that identify who caused a line; the first one that a line has counts.
 var sources = []string{"remote", "client", "listener"}
 
-// Handler is a slog.Handler over another. Debug lines are cut and all written; so are errors, which strangers do not
-// cause. Of warnings that name a source, and of information about a connection (with the key "remote"), the 21st and further ones of a source within ten seconds, and the 201st and further ones of all,
-// are counted, and the count is written when the ten seconds are over.
+// Handler is a slog.Handler that wraps another. Debug lines are truncated but all written; so are errors, which unauthenticated clients
+// cannot cause. Warnings that name a source, and info lines about a connection (with the key "remote"), are limited within ten seconds:
+// from the 21st line of a source, and from the 201st of all sources, lines are only counted, and the count is written when the ten seconds
+// are over.
 type Handler struct {
 	next   slog.Handler
 	counts *counts
-	source string // of what WithAttrs was given
+	source string // source in the attributes of WithAttrs
 }
 
 var _ slog.Handler = (*Handler)(nil)
@@ -95,7 +96,7 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, short)
 }
 
-// sourceOf is who a line is about; ports do not tell sources apart.
+// sourceOf returns the source of a line, without the port of an address.
 func sourceOf(a slog.Attr) string {
 	text := a.Value.Resolve().String()
 	if at, err := netip.ParseAddrPort(text); err == nil {
@@ -104,7 +105,7 @@ func sourceOf(a slog.Attr) string {
 	return shortened(text, maxName)
 }
 
-// cut shortens the texts of an attribute.
+// cut truncates the texts of an attribute.
 func cut(a slog.Attr) slog.Attr {
 	limit := maxText
 	switch {
@@ -130,7 +131,7 @@ func cut(a slog.Attr) slog.Attr {
 	}
 }
 
-// cutAny shortens what is written as a text; other values, such as lists of an operator's names, are left where they are short.
+// cutAny truncates values that are written as text; other values, such as lists, stay unchanged if they are short.
 func cutAny(key string, v slog.Value, limit int) slog.Attr {
 	var text string
 	switch x := v.Any().(type) {
@@ -147,7 +148,7 @@ func cutAny(key string, v slog.Value, limit int) slog.Attr {
 	return slog.String(key, shortened(text, limit))
 }
 
-// shortened is a text's first bytes and, where that is not all, how many there are. Characters are not cut in two.
+// shortened returns the first bytes of a text and, if it was cut, its length. It does not split characters.
 func shortened(s string, limit int) string {
 	if len(s) <= limit {
 		return s
@@ -159,7 +160,7 @@ func shortened(s string, limit int) string {
 	return s[:end] + "… (" + strconv.Itoa(len(s)) + " bytes)"
 }
 
-// counts of the warnings of the present window.
+// counts holds the counts of the current window.
 type counts struct {
 	next slog.Handler // for the sums
 
@@ -168,7 +169,7 @@ type counts struct {
 	closing *time.Timer
 }
 
-// message is what was counted of one message.
+// message holds the counts of one message.
 type message struct {
 	level          slog.Level
 	lines, omitted int
@@ -176,7 +177,7 @@ type message struct {
 	worst          string // the source with the most lines
 }
 
-// allow counts a line and reports whether it is to be written.
+// allow counts a line and reports whether to write it.
 func (c *counts) allow(level slog.Level, text, source string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -204,7 +205,7 @@ func (c *counts) allow(level slog.Level, text, source string) bool {
 	return false
 }
 
-// sum ends the window: what was not written is said in one line a message.
+// sum ends the window: it writes one line per message about the suppressed lines.
 func (c *counts) sum() {
 	c.mu.Lock()
 	written := c.written
@@ -218,6 +219,6 @@ func (c *counts) sum() {
 		r := slog.NewRecord(time.Now(), m.level, "repeated: "+text, 0)
 		r.AddAttrs(slog.Int("not_written", m.omitted), slog.Int("sources", len(m.bySource)), slog.String("most_from", m.worst),
 			slog.Int("of_these", m.bySource[m.worst]), slog.Duration("within", window))
-		_ = c.next.Handle(context.Background(), r) // there is nowhere to tell an error
+		_ = c.next.Handle(context.Background(), r) // there is nowhere to report an error
 	}
 }

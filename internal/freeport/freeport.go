@@ -1,7 +1,7 @@
-// Package freeport finds ports for servers that tests start, stop and start again.
+// Package freeport finds ports for servers that tests start, stop and restart.
 //
-// The ports lie below the range from which the system takes the local ports of outgoing connections. A port of that range can be lost
-// while its server is down: to any connection, even to one that a client opens to the very port and that meets itself.
+// The ports lie below the range of ephemeral ports. A port in that range can be lost while its server is down: to any outgoing connection,
+// even to a client's connection to that very port, which then connects to itself.
 package freeport
 
 import (
@@ -13,10 +13,10 @@ import (
 	"strconv"
 )
 
-// first is the lowest port that is tried, firstOutgoing the lowest of outgoing connections where the system does not tell.
+// first is the lowest port that is tried; firstOutgoing is the start of the ephemeral range if the system does not tell.
 const first, firstOutgoing = 12000, 32768
 
-// Find returns a port of the loopback interface such that it and its neighbours at the offsets are free now.
+// Find returns a port of the loopback interface that is currently free, together with its neighbours at the offsets.
 func Find(offsets ...int) (int, error) {
 	end := below()
 	for range 1000 {
@@ -28,13 +28,13 @@ func Find(offsets ...int) (int, error) {
 	return 0, errors.New("find a free port: none in a thousand tries")
 }
 
-// Address is Find as HOST:PORT.
+// Address returns the result of Find as HOST:PORT.
 func Address() (string, error) {
 	port, err := Find()
 	return at(port), err
 }
 
-// below is the end of the range that is tried.
+// below returns the end of the range that is tried.
 func below() int {
 	var low, high int
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {

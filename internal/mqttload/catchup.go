@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// playCatchUp queues messages for a sleeping session and measures how fast its client gets them all.
+// playCatchUp queues messages for a sleeping session and measures how fast its client receives them all.
 func playCatchUp(r *run) error {
 	if r.p.QoS == 0 {
 		return errors.New("catchup wants QoS 1 or 2: brokers need not keep messages of QoS 0 for a session")
@@ -51,7 +51,7 @@ func (r *run) fillQueue() error {
 		return err
 	}
 	defer dropAll(pubs)
-	r.from.Store(int64(longestLatency)) // nothing counts
+	r.from.Store(int64(longestLatency)) // nothing is measured
 	r.to.Store(int64(longestLatency))
 	writers, ctx := newCrew(r.ctx)
 	for i, c := range pubs {

@@ -13,23 +13,23 @@ import (
 // patience bounds each exchange with the broker.
 const patience = 30 * time.Second
 
-// client is one connection. Its methods are for one goroutine at a time, but for what publisher says.
+// client is one connection. It is not safe for concurrent use, except as publisher describes.
 type client struct {
 	nc net.Conn
 	r  *packet.Reader
 	v  packet.Version
-	// receiveMaximum is how many messages the broker takes before it acknowledges one (MQTT 5, 3.2.2.3.3).
+	// receiveMaximum is how many unacknowledged messages the broker accepts (MQTT 5, 3.2.2.3.3).
 	receiveMaximum int
 }
 
-// login is how a client connects.
+// login holds the options of a connect.
 type login struct {
 	id string
-	// keep: the session outlives the connection, and one that is there goes on; otherwise one that is there ends.
+	// keep resumes an existing session and makes the session outlive the connection; otherwise an existing session ends.
 	keep bool
 }
 
-// connect opens a connection and waits for CONNACK. Session says whether the broker had the session.
+// connect opens a connection and waits for CONNACK. session says whether the broker had the session.
 func (t *Target) connect(ctx context.Context, l login) (c *client, session bool, err error) {
 	dialCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -70,7 +70,7 @@ func (t *Target) connect(ctx context.Context, l login) (c *client, session bool,
 	return c, a.SessionPresent, nil
 }
 
-// sessionExpiry is how long sessions of MQTT 5 wait for their clients: longer than any run, and not for ever.
+// sessionExpiry is the session expiry of MQTT 5 clients: longer than any run, but bounded.
 const sessionExpiry = time.Hour
 
 // ask sends a packet and waits for the answer, which is the next packet.
@@ -123,8 +123,8 @@ func (c *client) leave() {
 // drop closes the connection.
 func (c *client) drop() { _ = c.nc.Close() }
 
-// stamp writes what a subscriber needs to know into a payload: when it was sent, in nanoseconds since the run began, the run, the
-// publisher and its count.
+// stamp writes what a subscriber needs into a payload: when it was sent, in nanoseconds since the run began, the run, the publisher and its
+// count.
 func stamp(payload []byte, sent time.Duration, run, publisher, seq uint32) {
 	binary.BigEndian.PutUint64(payload, uint64(sent))
 	binary.BigEndian.PutUint32(payload[8:], run)
@@ -132,7 +132,7 @@ func stamp(payload []byte, sent time.Duration, run, publisher, seq uint32) {
 	binary.BigEndian.PutUint32(payload[16:], seq)
 }
 
-// readStamp is the inverse of stamp; ok is false for payloads of others.
+// readStamp is the inverse of stamp; ok is false for payloads of other runs.
 func readStamp(payload []byte, run uint32) (sent time.Duration, publisher, seq uint32, ok bool) {
 	if len(payload) < MinSize || binary.BigEndian.Uint32(payload[8:]) != run {
 		return 0, 0, 0, false

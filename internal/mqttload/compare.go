@@ -6,19 +6,19 @@ import (
 	"slices"
 )
 
-// Comparison is a plan that was played against two targets in turns.
+// Comparison is the result of a plan that alternated between two targets.
 type Comparison struct {
 	Scenario string    `json:"scenario"`
 	A        []*Result `json:"a"`
 	B        []*Result `json:"b"`
-	// Rate is the median of A's rates divided by B's, round by round; over 1: A is faster.
+	// Rate is the median over the rounds of A's rate divided by B's; over 1: A is faster.
 	Rate float64 `json:"rate_ratio"`
-	// P50 and P99 are the same for the latency of deliveries; under 1: A is faster. 0: not measured.
+	// P50 and P99 are the same ratio for delivery latencies; under 1: A is faster. 0: not measured.
 	P50 float64 `json:"p50_ratio,omitempty"`
 	P99 float64 `json:"p99_ratio,omitempty"`
 }
 
-// Compare plays a scenario against a and b in turns, a number of rounds each.
+// Compare plays a scenario against a and b alternately, for a number of rounds.
 func Compare(
 	ctx context.Context,
 	s Scenario,
@@ -60,7 +60,7 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// Median returns the middle value, of an even number the mean of the two in the middle; 0 for none.
+// Median returns the median of the values; 0 if there are none.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

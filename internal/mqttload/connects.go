@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// playConnects lets clients connect, subscribe to a filter of their own, and leave. In the scenario sleep their sessions stay; they
-// are removed when the time is over.
+// playConnects makes clients connect, subscribe to a filter of their own, and leave. In the scenario sleep their sessions stay until the
+// end of the run, which removes them.
 func playConnects(r *run) error {
 	keep := r.s.Name == "sleep"
 	r.schedule()
@@ -65,7 +65,7 @@ func (r *run) visit(ctx context.Context, w int, id string, keep bool) error {
 	return nil
 }
 
-// ignoreEnd drops an error that the end of the run has caused.
+// ignoreEnd drops an error that was caused by the end of the run.
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -73,7 +73,7 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
-// endSessions removes sessions from the broker, also when the run was interrupted.
+// endSessions removes sessions from the broker, even if the run was interrupted.
 func (r *run) endSessions(ids []string) error {
 	c, ctx := newCrew(context.WithoutCancel(r.ctx))
 	parts := slices.Collect(slices.Chunk(ids, max(1, (len(ids)+31)/32)))

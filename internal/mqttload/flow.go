@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// playFlow lets publishers send to subscribers for the warm-up and the measured time, and then waits for what is on its way.
+// playFlow makes publishers send to subscribers during the warm-up and the measured time, and then waits for messages in flight.
 func playFlow(r *run) error {
 	subs, err := r.subscribers(false)
 	if err != nil {
@@ -43,7 +43,7 @@ func playFlow(r *run) error {
 	return err
 }
 
-// drain waits until every copy of what was acknowledged has come, or nothing has come for some seconds. At QoS 0 brokers may drop
+// drain waits until every copy of the acknowledged messages has arrived, or nothing has arrived for some seconds. At QoS 0 brokers may drop
 // messages, so the wait is short.
 func (r *run) drain() {
 	want := r.sent.Load() * int64(r.s.copies(&r.p))
@@ -92,7 +92,7 @@ type goal func(sent int, at time.Duration) bool
 func until(end time.Duration) goal { return func(_ int, at time.Duration) bool { return at >= end } }
 func upTo(n int) goal              { return func(sent int, _ time.Duration) bool { return sent >= n } }
 
-// closeWith closes a client's connection when ctx ends, so that its reads and writes do.
+// closeWith closes a client's connection when ctx ends, which ends its reads and writes.
 func closeWith(ctx context.Context, c *client) (stop func() bool) {
 	return context.AfterFunc(ctx, c.drop)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Target is a broker, and how to reach it.
+// Target is a broker under test.
 type Target struct {
-	// Name is what reports call it.
+	// Name is its name in reports.
 	Name string
 	// Dial opens a connection.
 	Dial func(ctx context.Context) (net.Conn, error)
@@ -24,43 +24,43 @@ type Target struct {
 	Version packet.Version
 }
 
-// Plan is how much of a scenario's traffic is played. Zero values take the scenario's defaults; see Scenarios.
+// Plan says how much of a scenario's traffic is played. Zero values take the scenario's defaults; see Scenarios.
 type Plan struct {
-	// Publishers and Subscribers are numbers of clients. In conn and sleep, Publishers is how many connect side by side.
+	// Publishers and Subscribers are numbers of clients. In conn and sleep, Publishers is how many clients connect concurrently.
 	Publishers, Subscribers int
 	// Window is how many messages a publisher has in flight, 1 to 32,767; at QoS 0 it has no effect.
 	Window int
-	// QoS of publications and subscriptions; negative takes the default, 1.
+	// QoS of publications and subscriptions; negative for the default, 1.
 	QoS int
 	// Size of a payload in bytes, at least MinSize.
 	Size int
 	// Warmup is played before Duration and not counted; negative: none.
 	Warmup, Duration time.Duration
-	// Messages is how many messages wait for the session of catchup.
+	// Messages is how many messages are queued for the session of catchup.
 	Messages int
-	// Rate bounds the messages a second of all publishers together; 0: as fast as they are acknowledged.
+	// Rate bounds the messages per second of all publishers together; 0: as fast as they are acknowledged.
 	Rate float64
 	// Topic is the first level of all topic names.
 	Topic string
 }
 
-// MinSize is the smallest payload, in bytes: it has room for a message's time and numbers.
+// MinSize is the smallest payload, in bytes: the size of the stamp.
 const MinSize = 20
 
 // Scenario is a traffic pattern.
 type Scenario struct {
-	// Name is what Find looks for.
+	// Name is the argument of Find.
 	Name string
-	// About says in a line what is played.
+	// About describes the traffic in one line.
 	About string
 
 	defaults Plan
 	play     func(*run) error
 	topic    func(p *Plan, publisher int) string
 	filter   func(p *Plan, subscriber int) string
-	// copies is to how many subscribers each message goes.
+	// copies returns how many subscribers get each message.
 	copies func(p *Plan) int
-	// shared: the subscribers share one subscription, so none of them can expect a publisher's messages in order.
+	// shared says that the subscribers share one subscription, so none of them can expect a publisher's messages in order.
 	shared bool
 }
 
@@ -109,7 +109,7 @@ func Find(name string) (Scenario, bool) {
 	return all[i], true
 }
 
-// fill completes a plan with the scenario's defaults and checks it.
+// fill completes a plan with the scenario's defaults and validates it.
 func (s *Scenario) fill(p Plan) (Plan, error) {
 	d := s.defaults
 	p.Publishers = cmp.Or(p.Publishers, d.Publishers)

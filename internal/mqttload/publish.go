@@ -10,10 +10,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// burst is how many messages a publisher writes at once, where its window has room.
+// burst is how many messages a publisher writes at once if its window has room.
 const burst = 64
 
-// publisher sends one client's messages. One goroutine writes messages and one reads answers; writes of both take mu.
+// publisher sends one client's messages. One goroutine writes messages and one reads answers; both hold mu while they write.
 type publisher struct {
 	r     *run
 	c     *client
@@ -28,7 +28,7 @@ type publisher struct {
 	out []byte
 }
 
-// publish sends messages of client i until its goal, and waits until all are acknowledged.
+// publish sends messages of client i until it reaches its goal, and waits until all are acknowledged.
 func (r *run) publish(ctx context.Context, i int, c *client, done goal) error {
 	defer closeWith(ctx, c)()
 	window := min(r.p.Window, c.receiveMaximum)
@@ -49,7 +49,7 @@ func (r *run) publish(ctx context.Context, i int, c *client, done goal) error {
 		err = p.take()
 	}
 	if err != nil && ctx.Err() != nil {
-		return nil // another client's failure, or the end of the run, is the reason
+		return nil // caused by another client's failure or the end of the run
 	}
 	if err != nil {
 		return fmt.Errorf("publisher of %q: %w", p.topic, err)
@@ -109,7 +109,7 @@ func (p *publisher) send(ctx context.Context, done goal) error {
 	return nil
 }
 
-// room takes a place in the window if there is one.
+// room takes a slot in the window if one is free.
 func (p *publisher) room() bool {
 	if p.r.p.QoS == 0 {
 		return true
@@ -122,7 +122,7 @@ func (p *publisher) room() bool {
 	}
 }
 
-// pause is the time between two messages; 0: none.
+// pause returns the time between two messages; 0: none.
 func (p *publisher) pause() time.Duration {
 	if p.r.p.Rate <= 0 {
 		return 0
@@ -130,7 +130,7 @@ func (p *publisher) pause() time.Duration {
 	return time.Duration(float64(p.r.p.Publishers) / p.r.p.Rate * float64(time.Second))
 }
 
-// add appends message n to what is written next. Called with mu held.
+// add appends message n to the write buffer. Called with mu held.
 func (p *publisher) add(payload []byte, n int) {
 	r := p.r
 	now := r.since()
@@ -149,7 +149,7 @@ func (p *publisher) add(payload []byte, n int) {
 	p.out = packet.AppendPublish(p.out, p.c.v, &m)
 }
 
-// flush writes what was added. Called with mu held.
+// flush writes the write buffer. Called with mu held.
 func (p *publisher) flush() error {
 	if len(p.out) == 0 {
 		return nil
@@ -162,7 +162,7 @@ func (p *publisher) flush() error {
 	return err
 }
 
-// read takes the broker's answers until the connection ends.
+// read processes the broker's answers until the connection ends.
 func (p *publisher) read() {
 	for {
 		m, err := p.c.r.ReadPacket()

@@ -8,10 +8,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// ackBytes is how much a subscriber gathers before it writes acknowledgements although more messages have arrived already.
+// ackBytes is the size at which a subscriber writes its batched acknowledgements even if more messages have arrived already.
 const ackBytes = 2048
 
-// receive reads a subscriber's messages, acknowledges them and measures them, until ctx ends or the connection does.
+// receive reads, acknowledges and measures a subscriber's messages until ctx or the connection ends.
 func (r *run) receive(ctx context.Context, i int, c *client) error {
 	defer closeWith(ctx, c)()
 	var out []byte
@@ -54,7 +54,7 @@ func (r *run) receive(ctx context.Context, i int, c *client) error {
 func (r *run) took(i int, m *packet.Publish, last map[uint32]uint32) {
 	sent, publisher, seq, ok := readStamp(m.Payload, r.id)
 	if !ok {
-		return // somebody else's
+		return // a message of another run
 	}
 	now := r.since()
 	r.arrived.Add(1)

@@ -4,17 +4,17 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Result is what one run has measured. Rates and latencies are of the measured time, without the warm-up.
+// Result is the result of one run. Rates and latencies cover the measured time, without the warm-up.
 type Result struct {
 	Scenario string `json:"scenario"`
 	Target   string `json:"target"`
 	// Seconds is the length of the measured time.
 	Seconds float64 `json:"seconds"`
-	// PublishRate is messages acknowledged a second (QoS 0: sent), Rate messages delivered a second. In conn and sleep Rate is
-	// connections a second.
+	// PublishRate is acknowledged messages per second (QoS 0: sent), Rate delivered messages per second. In conn and sleep Rate is
+	// connections per second.
 	PublishRate float64 `json:"publish_rate,omitempty"`
 	Rate        float64 `json:"rate"`
-	// Missing is how many copies of acknowledged messages (QoS 0: of sent ones) did not come; Reordered is how many came after a later
+	// Missing is how many copies of acknowledged messages (QoS 0: of sent ones) did not arrive; Reordered is how many arrived after a later
 	// message of their publisher, or twice.
 	Missing   int64 `json:"missing"`
 	Reordered int64 `json:"reordered"`

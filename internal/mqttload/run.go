@@ -11,7 +11,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Progress is what a run has done so far.
+// Progress is the progress of a run.
 type Progress struct {
 	Elapsed time.Duration
 	// Count is messages delivered or, in conn and sleep, connections made.
@@ -24,21 +24,21 @@ type run struct {
 	s     Scenario
 	p     Plan
 	t     *Target
-	id    uint32    // tells this run's messages and client ids from others'
+	id    uint32    // distinguishes this run's messages and client ids from those of others
 	began time.Time // before the first client connects
 
-	// The measured time, since began. Messages sent in it count.
+	// The measured time, relative to began. Messages sent within it count.
 	from, to atomic.Int64
 
-	published, acked, delivered atomic.Int64 // of the measured time; connections in conn and sleep
-	sent, arrived               atomic.Int64 // in all: messages acknowledged (QoS 0: written), and copies that came
+	published, acked, delivered atomic.Int64 // within the measured time; connections in conn and sleep
+	sent, arrived               atomic.Int64 // in total: acknowledged messages (QoS 0: written), and received copies
 	reordered                   atomic.Int64
 	delivery, answer            histogram
 	seconds                     float64
 }
 
-// Run plays a scenario. It returns an error when a client was refused, lost its connection, or waited for an answer for half a minute.
-// progress, which may be nil, is called about once a second.
+// Run plays a scenario. It returns an error if a client was refused, lost its connection, or waited half a minute for an answer. progress,
+// which may be nil, is called about once a second.
 func Run(ctx context.Context, s Scenario, p Plan, t *Target, progress func(Progress)) (*Result, error) {
 	plan, err := s.fill(p)
 	if err != nil {
@@ -73,15 +73,15 @@ func (r *run) report(progress func(Progress), done <-chan struct{}) {
 	}
 }
 
-// since is the run's clock.
+// since returns the time since the start of the run.
 func (r *run) since() time.Duration { return time.Since(r.began) }
 
-// measured reports whether a moment counts.
+// measured reports whether a moment lies in the measured time.
 func (r *run) measured(at time.Duration) bool {
 	return int64(at) >= r.from.Load() && int64(at) < r.to.Load()
 }
 
-// schedule sets the measured time, from now on.
+// schedule sets the measured time, starting with the warm-up now.
 func (r *run) schedule() {
 	from := r.since() + r.p.Warmup
 	r.from.Store(int64(from))
@@ -89,7 +89,7 @@ func (r *run) schedule() {
 	r.seconds = r.p.Duration.Seconds()
 }
 
-// crew runs clients side by side until all have ended or one has failed.
+// crew runs clients concurrently until all have ended or one has failed.
 type crew struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
@@ -102,7 +102,7 @@ func newCrew(ctx context.Context) (*crew, context.Context) {
 	return &crew{cancel: cancel}, ctx
 }
 
-// do runs f beside the others. The first error ends them all.
+// do runs f in a goroutine. The first error ends all of them.
 func (c *crew) do(f func() error) {
 	c.wg.Go(func() {
 		if err := f(); err != nil {
@@ -161,10 +161,10 @@ func dropAll(clients []*client) {
 	}
 }
 
-// errSilent says that an answer did not come.
+// errSilent means that an answer did not arrive.
 var errSilent = errors.New("no answer for half a minute")
 
-// histogram collects latencies of many clients. Its parts keep them from waiting for one another.
+// histogram collects latencies of many clients. It is sharded to avoid lock contention.
 type histogram struct {
 	parts [histogramParts]struct {
 		mu sync.Mutex
@@ -180,7 +180,7 @@ const (
 	latencyDigits  = 3
 )
 
-// record adds a latency that client i has measured.
+// record adds a latency of client i.
 func (h *histogram) record(i int, d time.Duration) {
 	p := &h.parts[i%histogramParts]
 	p.mu.Lock()
@@ -191,7 +191,7 @@ func (h *histogram) record(i int, d time.Duration) {
 	_ = p.h.RecordValue(min(max(1, d.Microseconds()), longestLatency.Microseconds())) // in range
 }
 
-// sum returns all latencies together; nil if there are none.
+// sum returns the merged histogram; nil if it is empty.
 func (h *histogram) sum() *hdrhistogram.Histogram {
 	var all *hdrhistogram.Histogram
 	for i := range h.parts {

@@ -17,7 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// startBroker starts a broker of another make.
+// startBroker starts a broker of another project.
 func startBroker(t *testing.T, hooks ...mochi.Hook) *Target {
 	t.Helper()
 	server := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -36,8 +36,8 @@ func startBroker(t *testing.T, hooks ...mochi.Hook) *Target {
 	}}
 }
 
-// startNode starts a node of the gateway. The other broker acknowledges a message before it queues it for a sleeping session, so one that
-// comes back at once may miss the last.
+// startNode starts a gateway node. The other broker acknowledges a message before it queues it for a sleeping session, so a session that is
+// resumed at once may miss the last message.
 func startNode(t *testing.T) *Target {
 	t.Helper()
 	n := mqtttest.Start(t)
@@ -82,7 +82,7 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 						p.Subscribers = 1
 					}
 					if qos == 0 {
-						p.Rate = 100 // a broker may drop what comes too fast
+						p.Rate = 100 // a broker may drop messages that arrive too fast
 					}
 					r, err := Run(t.Context(), s, p, b, nil)
 					require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 					require.Positive(t, r.Seconds)
 					require.Zero(t, r.Missing)
 					require.Zero(t, r.Reordered)
-					if s.Name != "catchup" { // what waited is not timed
+					if s.Name != "catchup" { // queued messages have no latency
 						require.NotNil(t, r.Delivery)
 						require.Positive(t, r.Delivery.P50)
 						require.LessOrEqual(t, r.Delivery.P50, r.Delivery.Max)

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Line is a line for the log that its caller writes: due now and then, with how often it would have been. The zero value is ready.
+// Line rate-limits a log line that its caller writes, and counts the occurrences. The zero value is ready to use.
 type Line struct {
 	mu    sync.Mutex
 	last  time.Time
 	times int
 }
 
-// Due counts an occurrence and says whether it is to be told now, at most once in a while; times is how often it occurred since the
-// last that was told, this one included.
+// Due counts an occurrence and reports whether to log it now, at most once per every; times is the number of occurrences since the last one
+// that was due, including this one.
 func (l *Line) Due(every time.Duration) (times int, due bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package repeat logs what would otherwise flood a log: the first line of a kind at once, and what follows as one line now and
-// then, with how many there were.
+// Package repeat logs what would otherwise flood a log: the first line of a kind at once, and the following ones as one periodic line with
+// their number.
 package repeat
 
 import (
@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// Every is how often a kind that goes on is logged.
+	// Every is the interval at which a repeated kind is logged.
 	Every = 30 * time.Second
-	// maxKinds bounds the kinds that are counted apart. Further ones are counted together.
+	// maxKinds bounds the kinds that are counted separately. Further kinds are counted together.
 	maxKinds = 256
 )
 
-// Log logs repeated lines. Its goroutines are those of timers; Close ends them. All methods are safe for concurrent use.
+// Log logs repeated lines. Its only goroutines are those of timers; Close stops them. All methods are safe for concurrent use.
 type Log struct {
 	log   *slog.Logger
 	every time.Duration
@@ -26,16 +26,16 @@ type Log struct {
 	closed bool
 }
 
-// kind is what was logged of one kind within the last period.
+// kind is the state of one kind within the current period.
 type kind struct {
 	name  string
 	timer *time.Timer
-	// times is how often it came since the last line, and last the newest.
+	// times counts the occurrences since the last line; last is the newest.
 	times int
 	last  slog.Record
 }
 
-// New makes a Log. every is how often a kind that goes on is logged; 0: Every.
+// New makes a Log. every is the interval at which a repeated kind is logged; 0: Every.
 func New(log *slog.Logger, every time.Duration) *Log {
 	if every <= 0 {
 		every = Every
@@ -43,8 +43,8 @@ func New(log *slog.Logger, every time.Duration) *Log {
 	return &Log{log: log, every: every, kinds: make(map[string]*kind)}
 }
 
-// Warn logs a line of a kind: at once where it is the first for a while, else with a count after the period. The kind is what lines have
-// in common, such as a broker's name; the line with the count is the newest.
+// Warn logs a line of a kind: at once if it is the first for a while, otherwise with a count at the end of the period. The kind is what the
+// lines have in common, such as a broker's name. The line with the count is the newest one.
 func (l *Log) Warn(name, msg string, args ...any) { l.add(slog.LevelWarn, name, msg, args) }
 
 // Error is Warn at the level of errors.
@@ -56,7 +56,7 @@ func (l *Log) add(level slog.Level, name, msg string, args []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.kinds[name] == nil && len(l.kinds) >= maxKinds {
-		name = "" // what no caller uses
+		name = "" // a name that no caller uses
 	}
 	k := l.kinds[name]
 	if k == nil || l.closed {
@@ -72,7 +72,7 @@ func (l *Log) add(level slog.Level, name, msg string, args []any) {
 	k.last = rec
 }
 
-// due ends a kind's period. A kind that did not come again is forgotten.
+// due ends a kind's period. A kind without new occurrences is forgotten.
 func (l *Log) due(k *kind) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +87,7 @@ func (l *Log) due(k *kind) {
 	k.timer.Reset(l.every)
 }
 
-// sum logs what came since the last line. Called with mu held.
+// sum logs the occurrences since the last line. Called with mu held.
 func (l *Log) sum(k *kind) {
 	k.last.AddAttrs(slog.Int("times", k.times))
 	k.last.Time = time.Now()
@@ -98,11 +98,11 @@ func (l *Log) sum(k *kind) {
 func (l *Log) write(r slog.Record) {
 	ctx := context.Background()
 	if l.log.Enabled(ctx, r.Level) {
-		_ = l.log.Handler().Handle(ctx, r) // a log that cannot be written can be told nobody
+		_ = l.log.Handler().Handle(ctx, r) // a failure to write the log cannot be reported
 	}
 }
 
-// Close logs what is still counted. Lines that come later are logged as they come.
+// Close logs the pending counts. Later lines are logged at once.
 func (l *Log) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buffer is a log that is read while it is written.
+// buffer is a log that can be read while it is written.
 type buffer struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -26,7 +26,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// lines is what was logged since the last call, without times.
+// lines returns what was logged since the last call, without timestamps.
 func lines(b *buffer) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// Poller waits for many connections at once. One that waits costs neither a goroutine nor a buffer. A nil Poller waits for none.
+// Poller waits for many connections at once. A waiting connection costs neither a goroutine nor a buffer. A nil Poller waits for none.
 type Poller struct {
-	file *os.File // the epoll instance; Go's own poller waits for it, so that no thread is held up
+	file *os.File // the epoll instance; Go's own poller waits for it, so that no thread blocks
 	raw  syscall.RawConn
 	done chan struct{}
 
@@ -23,22 +23,22 @@ type Poller struct {
 // Wait is one connection's place in a Poller. Its zero value is ready for use.
 type Wait struct {
 	w          Waiter
-	slot       int32 // and 1; 0: none
-	generation int32 // of the wait that lasts, so that what was there for an earlier one counts no more
-	added      bool  // epoll knows the descriptor
+	slot       int32 // plus 1; 0: none
+	generation int32 // of the current wait, so that stale events of an earlier wait are ignored
+	added      bool  // the descriptor was added to epoll
 	armed      bool
 }
 
-// Waiter is told when its connection can be read.
+// Waiter is notified when its connection can be read.
 type Waiter interface {
 	// Readable is called once for each Arm, from a goroutine of its own.
 	Readable()
 }
 
-// mostEvents is how many connections are looked at with one system call.
+// mostEvents bounds the events of one system call.
 const mostEvents = 256
 
-// NewPoller makes a Poller. It returns nil on systems that have none.
+// NewPoller returns a Poller, or nil on systems without one.
 func NewPoller() (*Poller, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -57,8 +57,8 @@ func NewPoller() (*Poller, error) {
 	return p, nil
 }
 
-// Arm has a waiter told, once, when nc has something to read, its end included. It returns false where nc cannot be waited for: it is no
-// socket, or closed. Whoever closes nc, at whatever end, must Disarm.
+// Arm arranges for waiter to be notified once when nc has something to read, including its end. It returns false if nc cannot be waited
+// for, because it is not a socket or is closed. Code that closes nc must call Disarm.
 func (p *Poller) Arm(w *Wait, nc net.Conn, waiter Waiter) bool {
 	if p == nil {
 		return false
@@ -76,13 +76,13 @@ func (p *Poller) Arm(w *Wait, nc net.Conn, waiter Waiter) bool {
 	if !w.added {
 		operation = syscall.EPOLL_CTL_ADD
 	}
-	// It may be told before Arm returns, and w belongs to the waiter from then on.
+	// The waiter may be notified before Arm returns; from then on w belongs to the waiter.
 	w.added = true
 	var failed error
 	if err := raw.Control(func(fd uintptr) {
 		if err := p.raw.Control(func(epoll uintptr) {
 			failed = syscall.EpollCtl(int(epoll), operation, int(fd), &event)
-			if errors.Is(failed, syscall.ENOENT) { // it could not be added before
+			if errors.Is(failed, syscall.ENOENT) { // it was not added before
 				failed = syscall.EpollCtl(int(epoll), syscall.EPOLL_CTL_ADD, int(fd), &event)
 			}
 		}); err != nil {
@@ -94,7 +94,7 @@ func (p *Poller) Arm(w *Wait, nc net.Conn, waiter Waiter) bool {
 	return failed == nil || !p.Disarm(w)
 }
 
-// place gives a wait its slot and makes its event.
+// place assigns a slot to a wait and returns its event.
 func (p *Poller) place(w *Wait, waiter Waiter) syscall.EpollEvent {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +114,7 @@ func (p *Poller) place(w *Wait, waiter Waiter) syscall.EpollEvent {
 	return syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: w.slot, Pad: w.generation}
 }
 
-// Disarm ends a wait. It returns false where none lasts: the waiter has been told, or is being told.
+// Disarm ends a wait. It returns false if there is none: the waiter was notified, or is being notified.
 func (p *Poller) Disarm(w *Wait) bool {
 	if p == nil {
 		return false
@@ -124,7 +124,7 @@ func (p *Poller) Disarm(w *Wait) bool {
 	return p.end(w)
 }
 
-// end ends a wait, if one lasts. Called with mu held.
+// end ends a wait, if there is one. Called with mu held.
 func (p *Poller) end(w *Wait) bool {
 	if !w.armed {
 		return false
@@ -134,7 +134,7 @@ func (p *Poller) end(w *Wait) bool {
 	return true
 }
 
-// Waiting is how many connections are waited for.
+// Waiting returns the number of waiting connections.
 func (p *Poller) Waiting() int {
 	if p == nil {
 		return 0
@@ -144,7 +144,7 @@ func (p *Poller) Waiting() int {
 	return p.armed
 }
 
-// Leave gives a connection's place back, for when the connection is over. Nothing waits there any more.
+// Leave releases a connection's slot when the connection is over. It must not be armed any more.
 func (p *Poller) Leave(w *Wait) {
 	if p == nil {
 		return
@@ -160,7 +160,7 @@ func (p *Poller) Leave(w *Wait) {
 	w.slot = 0
 }
 
-// Close ends the Poller. Nobody is told anything afterwards.
+// Close stops the Poller. Nobody is notified afterwards.
 func (p *Poller) Close() {
 	if p == nil {
 		return
@@ -169,7 +169,7 @@ func (p *Poller) Close() {
 	<-p.done
 }
 
-// run tells waiters until the Poller is closed.
+// run notifies waiters until the Poller is closed.
 func (p *Poller) run() {
 	defer close(p.done)
 	events := make([]syscall.EpollEvent, mostEvents)
@@ -191,7 +191,7 @@ func (p *Poller) run() {
 	}
 }
 
-// told is who is to be told of an event; nil: nobody.
+// told returns the waiter to notify of an event; nil: nobody.
 func (p *Poller) told(e *syscall.EpollEvent) Waiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()

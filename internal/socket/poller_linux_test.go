@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// waiter counts in a channel how often it is told.
+// waiter sends to a channel when it is notified.
 type waiter chan struct{}
 
 func (w waiter) Readable() { w <- struct{}{} }

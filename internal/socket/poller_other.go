@@ -10,7 +10,7 @@ type Poller struct{}
 // Wait is one connection's place in a Poller.
 type Wait struct{}
 
-// Waiter is told when its connection can be read.
+// Waiter is notified when its connection can be read.
 type Waiter interface {
 	// Readable is called once for each Arm, from a goroutine of its own.
 	Readable()
@@ -25,7 +25,7 @@ func (*Poller) Arm(*Wait, net.Conn, Waiter) bool { return false }
 // Disarm returns false.
 func (*Poller) Disarm(*Wait) bool { return false }
 
-// Waiting is 0.
+// Waiting returns 0.
 func (*Poller) Waiting() int { return 0 }
 
 // Leave does nothing.

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// WaitReadable waits until a connection has something to read, its end included, or its read deadline has passed, and reads nothing.
-// It costs no buffer. Connections that are no sockets are not waited for.
+// WaitReadable waits until a connection has something to read, including its end, or its read deadline has passed. It reads nothing and
+// needs no buffer. For connections that are not sockets it returns at once.
 func WaitReadable(nc net.Conn) error {
 	c, ok := nc.(syscall.Conn)
 	if !ok {
@@ -16,7 +16,7 @@ func WaitReadable(nc net.Conn) error {
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return nil //nolint:nilerr // whoever reads is told
+		return nil //nolint:nilerr // the next read returns the error
 	}
 	return raw.Read(readable)
 }

@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// Writer writes to one connection without waiting. A nil Writer takes nothing. One goroutine at a time may use it.
+// Writer writes to one connection without blocking. A nil Writer accepts nothing. It is not safe for concurrent use.
 type Writer struct {
 	raw syscall.RawConn
-	try func(fd uintptr) bool // made once, so that a write allocates nothing
+	try func(fd uintptr) bool // created once, so that a write does not allocate
 
 	b   []byte // what is left to write
 	err error
@@ -44,8 +44,8 @@ func newWriter(c syscall.Conn) *Writer {
 	return w
 }
 
-// Write writes as much of b as the kernel takes at once, and returns how much that was. A full buffer is no error. Nobody else
-// may write to the connection meanwhile.
+// Write writes as much of b as the kernel accepts at once, and returns that number of bytes. A full buffer is not an error. Nobody else may
+// write to the connection meanwhile.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w == nil {
 		return 0, nil

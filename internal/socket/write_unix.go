@@ -9,7 +9,7 @@ import (
 
 const supported = true
 
-// attempt writes until the kernel takes no more. It reports true always: it is not to be called again when there is room.
+// attempt writes until the kernel accepts no more. It always returns true, so that the runtime does not wait for room and call it again.
 func (w *Writer) attempt(fd uintptr) bool {
 	for len(w.b) > 0 {
 		n, err := syscall.Write(int(fd), w.b)

@@ -1,13 +1,13 @@
-// Package spelling finds what a mistyped word was meant to be, for error messages that suggest it.
+// Package spelling finds the word that a mistyped one probably means, for suggestions in error messages.
 package spelling
 
 import "strings"
 
-// most bounds the letters that are compared, so that a hostile word costs no time.
+// most bounds the compared letters, so that a hostile word costs little time.
 const most = 64
 
-// Distance is Levenshtein's: the least number of letters to insert, delete or replace to make one word of the other. Words are
-// cut to 64 letters.
+// Distance returns the Levenshtein distance: the least number of letters to insert, delete or replace to turn one word into the other.
+// Words are cut to 64 letters.
 func Distance(a, b string) int {
 	x, y := []rune(a), []rune(b)
 	x, y = x[:min(len(x), most)], y[:min(len(y), most)]
@@ -30,8 +30,8 @@ func Distance(a, b string) int {
 	return row[len(y)]
 }
 
-// Resembles reports whether one word may be the other one mistyped or cut short: at most a third of the longer word differs
-// (half of it where they begin alike), or one of them, of three letters or more, begins the other.
+// Resembles reports whether one word may be a mistyped or shortened form of the other: at most a third of the longer word differs (half of
+// it if they begin alike), or one of them, of three letters or more, begins the other.
 func Resembles(a, b string) bool {
 	longer := min(max(len([]rune(a)), len([]rune(b))), most)
 	if min(len(a), len(b)) >= 3 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)) {
@@ -44,7 +44,7 @@ func Resembles(a, b string) bool {
 	return parts*Distance(a, b) <= longer
 }
 
-// Nearest is the word that resembles a mistyped one most, or "" where none does.
+// Nearest returns the word that resembles a mistyped one most, or "" if none does.
 func Nearest(word string, words []string) string {
 	best, least := "", most+1
 	for _, w := range words {

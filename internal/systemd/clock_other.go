@@ -4,5 +4,5 @@ package systemd
 
 import "time"
 
-// monotonic is of no use here: only Linux has systemd.
+// monotonic is a stub: only Linux has systemd.
 func monotonic() time.Duration { return 0 }

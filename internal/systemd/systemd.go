@@ -1,5 +1,5 @@
-// Package systemd tells a service manager how the process is: that it is ready, that it reloads, that it stops, and that it still responds.
-// It speaks the protocol of sd_notify(3), and does nothing where nobody listens.
+// Package systemd reports the state of the process to a service manager: ready, reloading, stopping, and still responding. It speaks the
+// protocol of sd_notify(3), and does nothing if nobody listens.
 package systemd
 
 import (
@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// What can be told. Several are separated by line feeds.
+// States for Notify. Several states are separated by line feeds.
 const (
 	Ready    = "READY=1"
 	Stopping = "STOPPING=1"
 	alive    = "WATCHDOG=1"
 )
 
-// Reloading says that the process reads its configuration again; Ready follows when it has.
+// Reloading is the state while the process reads its configuration again; Ready must follow.
 func Reloading() string {
 	return "RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(monotonic().Microseconds(), 10)
 }
 
-// Status says in words what the process does.
+// Status describes in words what the process does.
 func Status(text string) string { return "STATUS=" + strings.ReplaceAll(text, "\n", " ") }
 
-// Within says how long at most what is under way, the start or the stop, takes from now on.
+// Within extends the timeout of the current start or stop: it takes at most d from now.
 func Within(d time.Duration) string {
 	return "EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(d.Microseconds(), 10)
 }
 
-// Notify tells the service manager; it returns nil where there is none.
+// Notify sends a state to the service manager; without one it returns nil.
 func Notify(state string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
@@ -46,7 +46,7 @@ func Notify(state string) error {
 	return err
 }
 
-// Watched is how often at least the service manager wants to hear from this process; 0 where it does not.
+// Watched returns the watchdog interval of the service manager; 0 if the watchdog is off.
 func Watched() time.Duration {
 	micros, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	if err != nil || micros <= 0 {
@@ -58,8 +58,9 @@ func Watched() time.Duration {
 	return time.Duration(micros) * time.Microsecond
 }
 
-// Watch tells the service manager twice as often as it wants to know that the process responds, until ctx ends. respond returns where the
-// process does; while it hangs nothing is told, and the service manager starts the process again.
+// Watch reports to the service manager, twice per watchdog interval, that the process responds, until ctx ends. Before each report it calls
+// respond, which must return quickly in a healthy process. While respond hangs nothing is reported, and the service manager restarts the
+// process.
 func Watch(ctx context.Context, respond func()) {
 	every := Watched() / 2
 	if every == 0 {
@@ -69,7 +70,7 @@ func Watch(ctx context.Context, respond func()) {
 	defer tick.Stop()
 	for {
 		respond()
-		_ = Notify(alive) // a manager that is away misses it, and asks for no more
+		_ = Notify(alive) // a manager that is away misses it; nothing else to do
 		select {
 		case <-ctx.Done():
 			return

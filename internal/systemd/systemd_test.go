@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// manager listens as a service manager does, and returns what it is told next.
+// manager listens as a service manager does, and returns a function that receives the next state.
 func manager(t *testing.T) func() string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")

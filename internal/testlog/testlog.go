@@ -1,4 +1,4 @@
-// Package testlog has a buffer from which tests read logs and output.
+// Package testlog provides a buffer from which tests read logs and output.
 package testlog
 
 import (
@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Buffer is a bytes.Buffer that one goroutine reads while others write. The zero value is empty.
+// Buffer is a bytes.Buffer that can be read while other goroutines write. The zero value is empty.
 type Buffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
