@@ -33,8 +33,8 @@ func (f *adminFlags) register(cmd *cobra.Command, app *app) {
 	cmd.Flags().StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities that the certificate of an https URL must be signed by")
 }
 
-// client returns a client for the gateway that the flags name. Without --token, the token is that of the configuration, or the one that
-// its gateway keeps in node.data_dir; that file is not looked at where nothing but a URL is given.
+// client returns a client for the gateway that the flags name. Without --token, it uses the token in the configuration, or the one that the
+// gateway keeps in node.data_dir. It does not read that file if only a URL is given.
 func (f *adminFlags) client() (*adminClient, error) {
 	c := &adminClient{token: f.token}
 	conf, err := f.config.load()
@@ -47,7 +47,7 @@ func (f *adminFlags) client() (*adminClient, error) {
 		}
 	}
 	if c.token == "" {
-		c.token = conf.Admin.Token.Reveal() // of the environment
+		c.token = conf.Admin.Token.Reveal() // from the environment
 	}
 	certFile := conf.Admin.CertFile
 	if f.url != "" {
@@ -83,7 +83,7 @@ func (f *adminFlags) call(ctx context.Context, method, path string, body, reply 
 	return c.call(ctx, method, path, body, reply)
 }
 
-// reachable turns an address to listen on into one to connect to.
+// reachable converts a listen address to one to connect to.
 func reachable(address string) (host, port string, err error) {
 	host, port, err = net.SplitHostPort(address)
 	if err != nil {
@@ -102,7 +102,7 @@ func reachable(address string) (host, port string, err error) {
 type adminClient struct {
 	base, token string
 	http        *http.Client
-	// timeout bounds a request; 0 is adminTimeout.
+	// timeout bounds a request; 0 means adminTimeout.
 	timeout time.Duration
 }
 
@@ -111,8 +111,8 @@ const (
 	adminMaxReply = 64 << 20 // bytes
 )
 
-// call sends one request. A body is sent as JSON; the reply is decoded into
-// reply unless that is nil, also that of a request that failed, where it is JSON.
+// call sends one request. A body is sent as JSON. The reply is decoded into reply unless that is nil; so is the reply to a failed request,
+// if it is JSON.
 func (c *adminClient) call(ctx context.Context, method, path string, body, reply any) error {
 	timeout := adminTimeout
 	if c.timeout > 0 {
@@ -131,7 +131,7 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 	}
 	if resp.StatusCode/100 != 2 {
 		if reply != nil {
-			_ = json.Unmarshal(data, reply) // some say what was done before the failure
+			_ = json.Unmarshal(data, reply) // some replies say what was done before the failure
 		}
 		return c.refused(resp, data)
 	}
@@ -144,7 +144,7 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 	return nil
 }
 
-// send sends one request and returns the answer, of whatever status.
+// send sends one request and returns the answer, whatever its status.
 func (c *adminClient) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var payload io.Reader
 	if body != nil {

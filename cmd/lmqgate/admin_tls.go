@@ -12,9 +12,9 @@ import (
 	"path/filepath"
 )
 
-// adminTLS makes the TLS settings for calls of the admin API. caFile are authorities to trust instead of the system's; certFile, of a
-// configuration, is the certificate that its gateway serves: that one is trusted as well, whoever has signed it and for whatever name,
-// because who can read the configuration knows that it is the right one.
+// adminTLS returns the TLS settings for calls of the admin API. caFile has authorities to trust instead of the system's. certFile is the
+// gateway's certificate in the configuration: it is trusted as well, whatever its issuer and name, because whoever can read the
+// configuration knows that it is the right one.
 func adminTLS(caFile, certFile string) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
@@ -31,7 +31,7 @@ func adminTLS(caFile, certFile string) (*tls.Config, error) {
 	if known == nil || err != nil {
 		return conf, err
 	}
-	// The usual check is made here instead.
+	// VerifyConnection replaces the default verification.
 	conf.InsecureSkipVerify = true
 	conf.VerifyConnection = func(state tls.ConnectionState) error {
 		if bytes.Equal(state.PeerCertificates[0].Raw, known) {
@@ -47,7 +47,7 @@ func adminTLS(caFile, certFile string) (*tls.Config, error) {
 	return conf, nil
 }
 
-// firstCertificate is the first certificate of a PEM file, or nil without a file.
+// firstCertificate returns the first certificate of a PEM file, or nil without a file.
 func firstCertificate(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
@@ -68,7 +68,7 @@ func firstCertificate(file string) ([]byte, error) {
 	}
 }
 
-// tlsHint says what to do about an error of TLS; "" where it is none.
+// tlsHint returns the remedy for a TLS error; "" for other errors.
 func tlsHint(err error) string {
 	var (
 		unknown  x509.UnknownAuthorityError

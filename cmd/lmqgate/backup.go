@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 )
 
-// backupTimeout bounds how long a backup is waited for.
+// backupTimeout bounds the wait for a backup.
 const backupTimeout = 30 * time.Minute
 
 func newBackupCommand(app *app) *cobra.Command {

@@ -59,7 +59,7 @@ func printComparison(w io.Writer, c *mqttload.Comparison) error {
 	return err
 }
 
-// progressLine is what bench shows while it measures, at a terminal only.
+// progressLine shows the progress of bench, at a terminal only.
 type progressLine struct {
 	w        io.Writer
 	scenario string
@@ -99,7 +99,7 @@ func (p *progressLine) print(what string, now mqttload.Progress) {
 	fmt.Fprintf(p.w, "\r\x1b[K%s: %s, %.0f/s", what, now.Elapsed.Round(time.Second), rate)
 }
 
-// clear removes the line.
+// clear erases the line.
 func (p *progressLine) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/mqttload"
 )
 
-// target is the broker that the flags of all MQTT commands name.
+// target returns the broker that the common MQTT flags name.
 func (f *benchFlags) target() (*mqttload.Target, error) {
 	version, err := benchVersion(f.version)
 	if err != nil {
@@ -48,7 +48,7 @@ func (f *benchFlags) target() (*mqttload.Target, error) {
 	return t, nil
 }
 
-// otherTarget is the broker of --compare.
+// otherTarget returns the broker of --compare.
 func (f *benchFlags) otherTarget(version packet.Version) (*mqttload.Target, error) {
 	second := clientFlags{url: f.compare, caFile: f.client.caFile, certFile: f.client.certFile, keyFile: f.client.keyFile,
 		insecure: f.client.insecure}
@@ -81,7 +81,7 @@ func benchVersion(s string) (packet.Version, error) {
 	return 0, usagef("--mqtt wants 3.1.1 or 5, not %q", s)
 }
 
-// dialer makes a target of a URL that clientFlags.server has checked.
+// dialer returns a target for a URL that clientFlags.server has checked.
 func (f *benchFlags) dialer(server string) (*mqttload.Target, error) {
 	u, err := url.Parse(server)
 	if err != nil {

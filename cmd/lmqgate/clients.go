@@ -39,7 +39,7 @@ func newClientsListCommand(app *app) *cobra.Command {
 	}.command(app)
 }
 
-// whichClients are flags that say which clients or sessions are listed.
+// whichClients are flags that select the listed clients or sessions.
 type whichClients struct {
 	state, prefix, user string
 	backlog             bool
@@ -62,7 +62,7 @@ func (w *whichClients) query(q url.Values) {
 	}
 }
 
-// countOf writes a number for a table that may not have been asked for.
+// countOf formats an optional number for a table.
 func countOf(n *int64) string {
 	if n == nil {
 		return "-"
@@ -77,7 +77,7 @@ func stateOf(c admin.Client) string {
 	return "sleeping"
 }
 
-// dash stands for what is empty in a table.
+// dash formats an empty text for a table.
 func dash(s string) string {
 	if s == "" {
 		return "-"
@@ -85,7 +85,7 @@ func dash(s string) string {
 	return s
 }
 
-// when writes a time for a table.
+// when formats a time for a table.
 func when(t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -74,7 +74,7 @@ func newConfigDocsCommand() *cobra.Command {
 	}
 }
 
-// tellProblems prints all problems but the last, which it returns.
+// tellProblems prints all problems except the last, which it returns.
 func tellProblems(cmd *cobra.Command, err error) error {
 	list := config.Problems(err)
 	for i, p := range list {
@@ -88,8 +88,8 @@ func tellProblems(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// problemsOf asks what serve would refuse of a configuration that was read well: files that no TLS can use or that others may read, and
-// what the plugins say of their blocks. unchecked says, a line each, what could not be checked here.
+// problemsOf returns what serve would refuse in a configuration that loads: files that TLS cannot use or that others may read, and what the
+// plugins refuse in their blocks. unchecked has one line for each part that could not be checked here.
 func problemsOf(ctx context.Context, c *config.Config) (unchecked []string, problems []config.Problem, err error) {
 	problems = append(config.Problems(c.CheckTLS()), config.Problems(c.CheckPrivate())...)
 	list, err := checkPlugins(ctx, c, false)

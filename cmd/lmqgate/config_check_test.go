@@ -44,7 +44,7 @@ meta:
 	require.Equal(t, result{0, conf + ": ok\n", ""}, r)
 	require.NoDirExists(t, data, "nothing is opened")
 
-	// A plugin that the gateway would not start is a problem, too.
+	// A plugin that the gateway would refuse to start is a problem, too.
 	require.NoError(t, os.Chmod(filepath.Join(dir, "meta-local"), 0o777))
 	r = runCommand(t, "", "config", "check", conf)
 	requireOneErrorLine(t, r)

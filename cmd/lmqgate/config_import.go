@@ -61,7 +61,7 @@ func newConfigImportCommand() *cobra.Command {
 	return cmd
 }
 
-// closeToOthers takes the rights of everybody but owner and group away, where something is written to a file.
+// closeToOthers removes the permissions of everybody except owner and group, if w is a file.
 func closeToOthers(w io.Writer) error {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -74,7 +74,7 @@ func closeToOthers(w io.Writer) error {
 	return f.Chmod(info.Mode().Perm() &^ 0o007)
 }
 
-// importer turns properties into YAML, and collects what it could not turn.
+// importer converts properties to YAML, and collects what it could not convert.
 type importer struct {
 	service, connect, meta map[string]string
 	notes                  []string
@@ -84,7 +84,7 @@ func (in *importer) note(format string, args ...any) {
 	in.notes = append(in.notes, oneLine(fmt.Sprintf(format, args...)))
 }
 
-// yaml returns the configuration. The notes are complete afterwards.
+// yaml returns the configuration. Afterwards the notes are complete.
 func (in *importer) yaml() []byte {
 	var b bytes.Buffer
 	in.listeners(&b)
@@ -162,7 +162,7 @@ func (in *importer) rocketmq(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nstore:\n  type: rocketmq\n  rocketmq:\n    namesrv: [%s]\n    dispatch: compatible # as the old gateways expect; \"auto\" once none is left and no client comes from one\n", list)
 }
 
-// leftOver notes every setting that nothing above took.
+// leftOver adds a note for every setting that was not taken.
 func (in *importer) leftOver(file string, settings map[string]string, reasons map[string]string) {
 	keys := make([]string, 0, len(settings))
 	for k := range settings {
@@ -182,7 +182,7 @@ func (in *importer) leftOver(file string, settings map[string]string, reasons ma
 	}
 }
 
-// take returns a setting and removes it, so that what is left was not used.
+// take returns a setting and removes it, so that the unused ones are left.
 func (in *importer) take(settings map[string]string, key string) string {
 	v := strings.TrimSpace(settings[key])
 	delete(settings, key)
@@ -225,7 +225,7 @@ func text(s string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// Why settings have no counterpart.
+// Reasons why settings have no counterpart.
 const (
 	reasonNoRPC   = "gateways do not call each other; messages and control events travel through RocketMQ"
 	reasonNoMeta  = "there is no meta cluster; retained messages, wills and sessions are kept by the meta plugin"

@@ -44,8 +44,7 @@ func newCredentialsCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// credentials computes what a client logs in with. An empty username takes the
-// first user of the configuration.
+// credentials computes the credentials of a client. An empty username selects the first user of the configuration.
 func credentials(c *config.Config, username, clientID string) (user, password string, err error) {
 	if c.Auth.Plugin != config.DefaultAuthPlugin {
 		return "", "", fmt.Errorf("auth.plugin is %q, and only %s's passwords can be computed: give -u and -P", c.Auth.Plugin, config.DefaultAuthPlugin)

@@ -67,7 +67,7 @@ func count(found []doctor.Finding, level string) (n int) {
 	return n
 }
 
-// diagnose makes the checks for the configuration that the flags name.
+// diagnose runs the checks for the configuration that the flags name.
 func diagnose(ctx context.Context, flags *adminFlags) ([]doctor.Finding, error) {
 	c, err := flags.config.load()
 	if err != nil {
@@ -93,7 +93,7 @@ func diagnose(ctx context.Context, flags *adminFlags) ([]doctor.Finding, error) 
 		o.RocketMQ = remoting.New(settings.Remoting())
 		defer func() { _ = o.RocketMQ.Close() }()
 		settings.NodeID = "doctor"
-		st, err := rocketmq.New(settings) // for the names of topics; never started
+		st, err := rocketmq.New(settings) // only for the rules of topic names; never started
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func judgePlugins(ctx context.Context, c *config.Config) (found []doctor.Finding
 	return found
 }
 
-// printFindings prints a line for each finding, and one below it with the remedy.
+// printFindings prints a line for each finding, followed by a line with the remedy.
 func printFindings(cmd *cobra.Command, found []doctor.Finding) error {
 	for _, f := range found {
 		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s: %s\n", f.Level, f.Area, oneLine(f.What)); err != nil {

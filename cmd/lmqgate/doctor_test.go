@@ -58,7 +58,7 @@ func TestDoctorNamesEachFaultWithItsRemedy(t *testing.T) {
 	requireFinding(t, runCommand(t, "", "doctor", "-o", "json", "--config", conf), "may read the secrets", "chmod o-rwx")
 }
 
-// requireFinding wants a fault in what lmqgate doctor -o json has printed.
+// requireFinding requires a fault in the output of lmqgate doctor -o json.
 func requireFinding(t *testing.T, r result, what, remedy string) {
 	t.Helper()
 	require.Equal(t, exitFailed, r.status)

@@ -32,7 +32,7 @@ func newLimitsCommand(app *app) *cobra.Command {
 	}.command(app)
 }
 
-// amount writes a number of a unit for a table.
+// amount formats a number with a unit for a table.
 func amount(v float64, unit string) string {
 	switch {
 	case unit == "bytes" && v >= 1<<20:

@@ -15,23 +15,23 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 )
 
-// listing is a command that prints what a list of the admin API holds.
+// listing is a command that prints a list of the admin API.
 type listing[T any] struct {
 	use, short, long string
-	path, key        string // of the API, and the list's key in its answer
+	path, key        string // the API path, and the key of the list in the answer
 	header           []any
 	row              func(T) []any
-	// whole: the list has no pages.
+	// whole says that the list has no pages.
 	whole bool
-	// query adds to what is asked for; nil where there is nothing to add. flags registers what it reads.
+	// query adds parameters to the request; nil adds none. flags registers the flags that query reads.
 	query func(url.Values)
 	flags func(*cobra.Command)
 }
 
-// pageSize is how many items the commands ask for at a time.
+// pageSize is how many items the commands request at a time.
 const pageSize = 1000
 
-// command makes the command. It prints a table, or JSON with -o json; --limit bounds how much.
+// command returns the command. It prints a table, or JSON with -o json; --limit bounds the number of items.
 func (l listing[T]) command(app *app) *cobra.Command {
 	var flags adminFlags
 	var form output
@@ -81,7 +81,7 @@ func (l listing[T]) command(app *app) *cobra.Command {
 	return cmd
 }
 
-// page asks for one page, of up to wanted items where that is above 0. It notes in missing which nodes did not answer, and why.
+// page requests one page, of up to wanted items if that is above 0. It records in missing which nodes did not answer, and why.
 func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after string, missing map[string]string,
 ) (items []T, next string, err error) {
 	q := url.Values{}
@@ -118,7 +118,7 @@ func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after s
 	return items, next, err
 }
 
-// reportMissing says which nodes did not answer: what is printed lacks what they know.
+// reportMissing prints which nodes did not answer: the output lacks their part.
 func reportMissing(cmd *cobra.Command, missing map[string]string) {
 	for _, node := range slices.Sorted(maps.Keys(missing)) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "lmqgate: node %s did not answer, so what it knows is missing: %s\n", node, missing[node])

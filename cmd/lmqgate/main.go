@@ -1,6 +1,5 @@
-// Command lmqgate is an MQTT gateway on Apache RocketMQ, and the tools around
-// it. Each subcommand has a file of its own; the gateway itself begins in
-// serve.go.
+// Command lmqgate is an MQTT gateway on Apache RocketMQ, and the tools around it. Each subcommand has a file of its own; the gateway itself
+// starts in serve.go.
 package main
 
 import (
@@ -22,7 +21,7 @@ import (
 // Exit statuses.
 const (
 	exitOK     = 0
-	exitFailed = 1 // what was asked for did not work
+	exitFailed = 1 // the command failed
 	exitUsage  = 2 // the command line is wrong
 )
 
@@ -30,7 +29,7 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}, os.Environ()))
 }
 
-// stdio is where a command reads and writes.
+// stdio has the standard streams of a command.
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
@@ -107,7 +106,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 	return root
 }
 
-// app is what the commands share.
+// app is the state that the commands share.
 type app struct {
 	environ []string
 }
@@ -140,7 +139,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Sprintf(format, args...)}
 }
 
-// group makes a command that only holds others.
+// group returns a command that only has subcommands.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -157,7 +156,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// didYouMean ends an error about a word with the one that was probably meant, where one resembles it.
+// didYouMean returns a suggestion for the end of an error about an unknown word, or "".
 func didYouMean(word string, words []string) string {
 	if meant := spelling.Nearest(word, words); meant != "" {
 		return fmt.Sprintf("; did you mean %s?", meant)
@@ -165,7 +164,7 @@ func didYouMean(word string, words []string) string {
 	return ""
 }
 
-// suggestFlag ends an error about a flag with the one that was probably meant.
+// suggestFlag returns a suggestion for the end of an error about an unknown flag, or "".
 func suggestFlag(cmd *cobra.Command, err error) string {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
@@ -196,7 +195,7 @@ func commandNames(cmd *cobra.Command) []string {
 	return names
 }
 
-// wantArgs takes exactly the named arguments.
+// wantArgs requires exactly the named arguments.
 func wantArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -209,8 +208,7 @@ func wantArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// errorLine makes one line of an error: of a configuration with several
-// problems the first, and how many more there are.
+// errorLine formats an error as one line. For a configuration with several problems, it has the first and the number of the others.
 func errorLine(err error) string {
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		return wrong.Summary()
@@ -218,7 +216,7 @@ func errorLine(err error) string {
 	return oneLine(err.Error())
 }
 
-// oneLine keeps text from elsewhere from breaking the line or the terminal.
+// oneLine sanitises foreign text, so that it cannot break the line or the terminal.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// result is what one command line did.
+// result is the result of one command line.
 type result struct {
 	status   int
 	out, err string
@@ -34,7 +34,7 @@ func writeFile(t *testing.T, name, text string) string {
 	return path
 }
 
-// requireOneErrorLine checks the form that every error has.
+// requireOneErrorLine checks the form of an error: one line.
 func requireOneErrorLine(t *testing.T, r result) {
 	t.Helper()
 	require.NotZero(t, r.status)

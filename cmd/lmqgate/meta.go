@@ -23,13 +23,13 @@ func newMetaCommand(app *app) *cobra.Command {
 // metaAnswers bounds the wait for a backend to answer its plugin.
 const metaAnswers = 15 * time.Second
 
-// metaBackend is a backend that a command uses, with a plugin of the command's own.
+// metaBackend is a backend that a command uses through its own plugin process.
 type metaBackend struct {
 	plugin *pluginhost.Plugin
 	host   *pluginhost.Host
 }
 
-// openMeta starts a meta plugin with its block of a configuration, and waits until its backend answers.
+// openMeta starts a meta plugin with a configuration block, and waits until its backend answers.
 func openMeta(ctx context.Context, c *config.Config, name string, block config.PluginConfig) (*metaBackend, error) {
 	host, err := pluginhost.New(pluginhost.Options{Dir: c.Plugins.Dir, Checksums: c.Plugins.Checksums, NodeID: "lmqgate-meta",
 		DataDir: c.Node.DataDir, ConfigDir: c.Dir, StartTimeout: c.Plugins.StartTimeout})
@@ -64,7 +64,7 @@ func metaTransfer(namespaces []string) transfer.Options {
 	return transfer.Options{Namespaces: namespaces, Lifetime: meta.Lifetime}
 }
 
-// shownDifferences is how many differences are named; the others are counted.
+// shownDifferences is how many differences are named; the others are only counted.
 const shownDifferences = 10
 
 // differences counts differences and names the first.

@@ -54,13 +54,13 @@ func newMetaExportCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// writeWhole makes a file that appears under its name only when it is whole and on the disk.
+// writeWhole writes a file that appears under its name only when it is complete and on disk.
 func writeWhole(name string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone where all went well
+	defer os.Remove(f.Name()) //nolint:errcheck // on success it was renamed
 	err = write(f)
 	if err == nil {
 		err = f.Sync()

@@ -19,10 +19,10 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// measureNamespace holds what is written to measure a backend, and nothing afterwards.
+// measureNamespace holds the keys that a measurement writes; afterwards it is empty.
 const measureNamespace = "lmqgate.measure"
 
-// measurement is what is asked for.
+// measurement holds the options of a measurement.
 type measurement struct {
 	keys, size, writers int
 	within              time.Duration
@@ -62,7 +62,7 @@ func newMetaMeasureCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// run writes, lists and removes, and prints a line for each.
+// run writes, lists and removes keys, and prints a line for each step.
 func (m *measurement) run(ctx context.Context, out io.Writer, client pluginv1.MetaClient) error {
 	value := []byte(strings.Repeat("v", m.size))
 	key := func(i int) string { return "k" + strconv.Itoa(i) }
@@ -81,7 +81,7 @@ func (m *measurement) run(ctx context.Context, out io.Writer, client pluginv1.Me
 		return err
 	}
 	fmt.Fprintf(out, "list: %d keys in %s\n", n, time.Since(began).Round(time.Microsecond))
-	// Once more while all keys are there: the cost of a put may depend on them.
+	// Once more with all keys present: the cost of a put may depend on their number.
 	if err := m.step(ctx, out, "put again", min(m.keys, 200), m.writers, put); err != nil {
 		return err
 	}
@@ -100,8 +100,8 @@ func (m *measurement) run(ctx context.Context, out io.Writer, client pluginv1.Me
 	})
 }
 
-// step makes n calls, some at a time, and prints how long they took. What the backend refuses for a limit ends the step, and is
-// said.
+// step makes n calls, some concurrently, and prints how long they took. If the backend refuses one because of a limit, step says so and
+// ends.
 func (m *measurement) step(ctx context.Context, out io.Writer, what string, n, writers int, call func(context.Context, int) error) error {
 	ctx, cancel := context.WithTimeout(ctx, m.within)
 	defer cancel()
@@ -170,7 +170,7 @@ func (m *measurement) list(ctx context.Context, client pluginv1.MetaClient) (int
 	return n, nil
 }
 
-// clear removes what was written.
+// clear removes the written keys.
 func (m *measurement) clear(ctx context.Context, client pluginv1.MetaClient, key func(int) string) {
 	ctx, cancel := context.WithTimeout(ctx, m.within)
 	defer cancel()

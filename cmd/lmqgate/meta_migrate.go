@@ -35,7 +35,7 @@ func newMetaMigrateCommand(app *app) *cobra.Command {
 			if o.Hold < time.Second || o.Hold > migration.MaxHold {
 				return usagef("--hold wants 1s to %s, not %s", migration.MaxHold, o.Hold)
 			}
-			// The command is told to end by an interrupt, so that it can tell the gateways.
+			// An interrupt ends the command cleanly, so that it can notify the gateways.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			source, err := (&configFlags{app: app, path: from}).load()

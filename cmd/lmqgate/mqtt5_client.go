@@ -14,7 +14,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// client5 is a connected MQTT 5 client that does not reconnect. It says why the gateway refuses something.
+// client5 is a connected MQTT 5 client that does not reconnect. Its errors say why the gateway refused a request.
 type client5 struct {
 	*paho.Client
 	server string
@@ -117,7 +117,7 @@ func (c *client5) subscribe(ctx context.Context, filters []string, qos byte) err
 	return nil
 }
 
-// why is the reason of the connection's end, where that is why an exchange failed.
+// why returns the reason of the connection's end if that is why an exchange failed, otherwise err.
 func (c *client5) why(err error) error {
 	select {
 	case lost := <-c.lost:
@@ -133,7 +133,7 @@ func (c *client5) why(err error) error {
 	return err
 }
 
-// lose notes why the connection ended, the first time.
+// lose records why the connection ended; only the first call has an effect.
 func (c *client5) lose(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -162,7 +162,7 @@ func (c *client5) close() {
 	}
 }
 
-// message5 is a message as the printer takes it.
+// message5 adapts a message for the printer.
 type message5 struct {
 	paho.PublishReceived
 	acks *ackCounter
@@ -177,7 +177,7 @@ func (m message5) Topic() string     { return m.Packet.Topic }
 func (m message5) MessageID() uint16 { return m.Packet.PacketID }
 func (m message5) Payload() []byte   { return m.Packet.Payload }
 
-// Ack acknowledges the message, which is sent a moment later.
+// Ack acknowledges the message; the acknowledgement is sent a moment later.
 func (m message5) Ack() {
 	if m.Packet.QoS == 0 {
 		return

@@ -45,28 +45,28 @@ func dialMQTT(ctx context.Context, server string, settings *tls.Config) (net.Con
 	return dialer.DialContext(ctx, "tcp", address("1883"))
 }
 
-// ackCounter is a connection that counts the acknowledgements of messages which went through it: the MQTT 5 client sends them by
-// itself, some time later, and sub must not leave before.
+// ackCounter is a connection that counts the acknowledgements written to it: the MQTT 5 client sends them asynchronously, and sub must not
+// disconnect before.
 type ackCounter struct {
 	net.Conn
 
 	mu         sync.Mutex
 	owed, sent int
-	// Where the stream of what is written stands: before the first byte of a packet, in its length, or so many bytes before its end.
+	// Parser state of the written stream: before the first byte of a packet, in its length, or left bytes before its end.
 	inLength    bool
 	shift, left int
 }
 
 func newAckCounter(c net.Conn) *ackCounter { return &ackCounter{Conn: c} }
 
-// owe notes an acknowledgement that is to be sent.
+// owe counts an acknowledgement that is still to be sent.
 func (a *ackCounter) owe() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.owed++
 }
 
-// Write implements net.Conn. Calls come one after the other.
+// Write implements net.Conn. It must not be called concurrently.
 func (a *ackCounter) Write(b []byte) (int, error) {
 	n, err := a.Conn.Write(b)
 	a.mu.Lock()
@@ -93,7 +93,7 @@ func (a *ackCounter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// await waits until all that is owed was sent.
+// await waits until all owed acknowledgements were sent.
 func (a *ackCounter) await(limit time.Duration) {
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		a.mu.Lock()
@@ -122,7 +122,7 @@ var reasonNames = map[byte]string{
 	0xa2: "wildcard subscriptions not supported",
 }
 
-// refused is what a server refused, with its reason code.
+// refused is the error of a request that the server refused, with its reason code.
 type refused struct {
 	where string
 	code  byte

@@ -27,8 +27,7 @@ import (
 // a publication until it is acknowledged.
 const clientTimeout = 30 * time.Second
 
-// clientFlags are the flags of pub and sub that say where to connect, and as
-// whom.
+// clientFlags are the flags of pub and sub for server and credentials.
 type clientFlags struct {
 	config             configFlags
 	url, host          string
@@ -60,7 +59,7 @@ func (f *clientFlags) register(cmd *cobra.Command, app *app) {
 	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate of the gateway")
 }
 
-// connectHint says what to do about a connection that could not be made.
+// connectHint returns the remedy for a failed connection attempt.
 func connectHint(err error) string {
 	if hint := tlsHint(err); hint != "" {
 		return hint
@@ -117,8 +116,8 @@ func (f *clientFlags) options(role string) (*mqtt.ClientOptions, string, error) 
 		SetConnectRetry(false), server, nil
 }
 
-// server returns the URL to connect to: --url, else --host and --port, else the
-// first listener of the configuration that a plain client can reach.
+// server returns the URL to connect to: --url, or --host and --port, or the first listener of the configuration that a plain client can
+// reach.
 func (f *clientFlags) server(conf *config.Config) (string, error) {
 	if f.url != "" {
 		u, err := url.Parse(f.url)
@@ -162,7 +161,7 @@ func tcpListener(conf *config.Config) (host, port string, err error) {
 	return "127.0.0.1", "", errors.New("the configuration has no tcp listener: give --url")
 }
 
-// plainTCP reports whether a client can connect to a listener with nothing but an address: no load balancer's header is asked for.
+// plainTCP reports whether a client needs only an address to connect to a listener: no PROXY header is required.
 func plainTCP(l config.Listener) bool {
 	return l.Type == config.ListenerTCP && len(l.ProxyProtocol.From) == 0
 }
@@ -223,8 +222,7 @@ func (f *clientFlags) findPassword() error {
 	return nil
 }
 
-// fillCredentials computes the user name and password as the auth plugin of the
-// configuration expects them.
+// fillCredentials computes the user name and password that the configured auth plugin expects.
 func (f *clientFlags) fillCredentials(conf *config.Config) error {
 	if conf.Auth.Anonymous() {
 		return nil
@@ -243,7 +241,7 @@ func generatedClientID(role string) string {
 	return "lmqgate-" + role + "-" + hex.EncodeToString(random)
 }
 
-// checkQoS is for the -q flag.
+// checkQoS validates the -q flag.
 func checkQoS(qos int) error {
 	if qos < 0 || qos > 2 {
 		return usagef("-q wants 0, 1 or 2, not %d", qos)

@@ -9,17 +9,17 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// connection is what pub and sub want of an MQTT client, whatever version of the protocol it speaks.
+// connection is what pub and sub need from an MQTT client of any protocol version.
 type connection interface {
 	// publish returns when the message is acknowledged (QoS 1 and 2) or sent (QoS 0).
 	publish(ctx context.Context, topic string, qos byte, retain bool, payload []byte) error
 	// subscribe subscribes to all filters and fails when one is refused.
 	subscribe(ctx context.Context, filters []string, qos byte) error
-	// ended receives once, when the connection ends by itself.
+	// ended returns a channel that receives once, when the connection ends by itself.
 	ended() <-chan error
-	// address is where it is connected to.
+	// address returns the server's address.
 	address() string
-	// close sends what is acknowledged and disconnects.
+	// close sends pending acknowledgements and disconnects.
 	close()
 }
 
@@ -36,7 +36,7 @@ const (
 	version5   protocolVersion = "5"
 )
 
-// protocol reads the flag, which may be written as Mosquitto's clients have it, too.
+// protocol parses the flag, which may also have the form of Mosquitto's clients.
 func (v protocolVersion) protocol() (protocolVersion, error) {
 	switch v {
 	case "5", "mqttv5":
@@ -47,8 +47,7 @@ func (v protocolVersion) protocol() (protocolVersion, error) {
 	return "", usagef("-V wants 5 or 3.1.1, not %q", string(v))
 }
 
-// connect connects with the flags' address, credentials and version. received, which may be nil, is called for each message, one after
-// the other.
+// connect connects with the flags' address, credentials and version. received, which may be nil, is called for each message, sequentially.
 func (f *clientFlags) connect(ctx context.Context, role string, cleanSession bool, received mqtt.MessageHandler) (connection, error) {
 	v, err := f.version.protocol()
 	if err != nil {

@@ -22,7 +22,7 @@ func newPluginCommand(app *app) *cobra.Command {
 // pluginEntry is a plugin as the admin API has it.
 type pluginEntry = admin.Plugin
 
-// uptimeOf is how long a plugin's process has run.
+// uptimeOf returns the uptime of a plugin's process.
 func uptimeOf(p pluginEntry) time.Duration {
 	return time.Duration(p.Uptime * float64(time.Second)).Truncate(time.Second)
 }
@@ -141,7 +141,7 @@ func printPlugin(cmd *cobra.Command, p pluginEntry) error {
 	return w.Flush()
 }
 
-// mebibytes shows a number of bytes; 0 is one that nobody knows, or no limit.
+// mebibytes formats a number of bytes; 0 means unknown or no limit.
 func mebibytes(n uint64) string {
 	if n == 0 {
 		return "-"

@@ -65,24 +65,23 @@ func newPluginCheckCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// checked is what came of checking one plugin of a configuration.
+// checked is the result of checking one configured plugin.
 type checked struct {
-	// Place is where the configuration names it: auth, meta or meta.next.
+	// Place is the place in the configuration that names it: auth, meta or meta.next.
 	Place    string `json:"place"`
 	Name     string `json:"name"`
 	Version  string `json:"version,omitempty"`
 	Contract int    `json:"contract,omitempty"`
 	Checksum string `json:"checksum,omitempty"`
 	Path     string `json:"path,omitempty"`
-	// Pinned is the checksum that the configuration has.
+	// Pinned is the checksum in the configuration.
 	Pinned string `json:"pinned,omitempty"`
-	// Error says why the gateway would not start with it; empty where it is well.
+	// Error says why the gateway would not start with it; empty if it is fine.
 	Error string `json:"error,omitempty"`
 	err   error
 }
 
-// checkPlugins checks the plugins that a configuration names one after the other: see pluginhost.Check. anew passes over the checksums
-// that are pinned.
+// checkPlugins checks the plugins that a configuration names one after the other: see pluginhost.Check. anew ignores pinned checksums.
 func checkPlugins(ctx context.Context, c *config.Config, anew bool) (list []checked, err error) {
 	host, err := pluginhost.New(pluginhost.Options{
 		Dir: c.Plugins.Dir, Checksums: c.Plugins.Checksums, NodeID: "check", DataDir: c.Node.DataDir, ConfigDir: c.Dir,
@@ -120,8 +119,8 @@ func checkPlugins(ctx context.Context, c *config.Config, anew bool) (list []chec
 	return list, nil
 }
 
-// printChecked prints what came of a check and returns the checksums of the plugins. Its error is that of the first plugin that is not
-// well; those of the others are printed as well.
+// printChecked prints the results of a check and returns the checksums of the plugins. Its error is that of the first failed plugin; the
+// errors of the others are printed as well.
 func printChecked(cmd *cobra.Command, c *config.Config, list []checked, asJSON bool) (sums map[string]string, err error) {
 	out := cmd.OutOrStdout()
 	if asJSON {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shipped has the plugins that this package's tests have built, each once.
+// shipped holds the plugins that this package's tests have built, each once.
 var shipped struct {
 	mu  sync.Mutex
 	dir string
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// buildPlugin puts a shipped plugin into a directory of the test.
+// buildPlugin installs a shipped plugin in a directory of the test.
 func buildPlugin(t *testing.T, dir, name string) {
 	t.Helper()
 	shipped.mu.Lock()
@@ -89,7 +89,7 @@ func TestPluginCheckPinsWhatItHasChecked(t *testing.T) {
 	require.Regexp(t, `\(pinned so far: sha256:[0-9a-f]{64}\)\npinned in `, r.out)
 	require.Zero(t, runCommand(t, "", "plugin", "check", "--config", conf).status)
 
-	// One that does not pass is not pinned.
+	// A plugin that does not pass is not pinned.
 	before, err := os.ReadFile(conf)
 	require.NoError(t, err)
 	r = runCommand(t, "", "plugin", "check", "--pin", "--config", conf, "--set", "meta.config={nope: 1}")

@@ -45,7 +45,7 @@ func newPluginReloadCommand(app *app) *cobra.Command {
 	})
 }
 
-// reloadCommand makes a command that asks for a reload, of the plugin that its argument names, if any.
+// reloadCommand returns a command that requests a reload, of the named plugin if there is an argument.
 func reloadCommand(app *app, cmd *cobra.Command) *cobra.Command {
 	var flags adminFlags
 	var force bool
@@ -72,7 +72,7 @@ func reloadCommand(app *app, cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// printReloaded prints a line for each plugin, one for what else is in force, and one for what needs a restart.
+// printReloaded prints a line for each plugin, one for the other applied keys, and one for the keys that need a restart.
 func printReloaded(w io.Writer, r admin.Reloaded) {
 	for _, p := range r.Plugins {
 		switch {

@@ -70,7 +70,7 @@ func newPluginTestCommand() *cobra.Command {
 	return cmd
 }
 
-// loadProfile reads the profile that is named, else the one beside the executable, else none.
+// loadProfile loads the named profile, or the one beside the executable if there is one.
 func loadProfile(executable, path string, sets []string) (plugintest.Profile, error) {
 	if path == "" {
 		path = filepath.Join(filepath.Dir(executable), plugintest.ProfileName)
@@ -82,7 +82,7 @@ func loadProfile(executable, path string, sets []string) (plugintest.Profile, er
 }
 
 func testPlugin(cmd *cobra.Command, executable string, profile plugintest.Profile, opts plugintest.Options, asJSON bool) error {
-	// The plugin's processes are ended in order at Ctrl-C, too.
+	// Ctrl-C also stops the plugin's processes cleanly.
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	out := cmd.OutOrStdout()

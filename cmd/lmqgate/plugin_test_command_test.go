@@ -25,7 +25,7 @@ func TestPluginTestTellsHowEachCaseWent(t *testing.T) {
 	require.Regexp(t, `\n\S+/auth-hmac: auth-hmac \S+, auth plugin, contract 1\n`, r.out)
 	require.Regexp(t, `\n\d+ passed, 0 failed, \d+ not applicable, in \d+\.\d s\n$`, r.out)
 
-	// Without a profile the one beside the executable is taken, and where there is none, none.
+	// Without --profile the profile beside the executable is used, if there is one.
 	r = runCommand(t, "", "plugin", "test", plugin, "--run", "^auth/allows")
 	require.Equal(t, exitFailed, r.status)
 	require.Contains(t, r.out, "it refuses an empty configuration: users: is required; write a profile and name it with --profile")

@@ -21,15 +21,14 @@ import (
 
 const testSecret = "test-secret"
 
-// broker is an MQTT broker of another make, so that pub and sub are tested
-// against the protocol and not against this project's reading of it.
+// broker is an MQTT broker of another project, so that pub and sub are tested against the protocol, not against this project's reading of
+// it.
 type broker struct {
 	url  string
 	port string
 }
 
-// hmacHook admits user u with the password that auth-hmac wants, and lets
-// nobody near the topic "closed".
+// hmacHook admits user u with auth-hmac's password, and denies access to the topic "closed".
 type hmacHook struct{ mochi.HookBase }
 
 func (*hmacHook) ID() string { return "hmac" }

@@ -15,7 +15,7 @@ func newRetainedCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// retainedMessage is a retained message as the admin API has it.
+// retainedMessage is a retained message in the admin API.
 type retainedMessage struct {
 	Topic   string  `json:"topic"`
 	Payload *string `json:"payload,omitempty"`

@@ -21,7 +21,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/systemd"
 )
 
-// closeTimeout bounds how long a clean stop may take to put sessions away.
+// closeTimeout bounds how long a clean stop may take to detach sessions.
 const closeTimeout = 30 * time.Second
 
 func newServeCommand(app *app) *cobra.Command {
@@ -55,7 +55,7 @@ func newServeCommand(app *app) *cobra.Command {
 			warnOfDevelopment(cmd.ErrOrStderr(), tried)
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			// From the first signal on, the next one has its default effect.
+			// After the first signal, the next one has its default effect.
 			context.AfterFunc(ctx, stop)
 			return serve(ctx, c, gateway.Options{Reread: read, Develop: tried}, stdio{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()})
 		},
@@ -80,7 +80,7 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 		return err
 	}
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // from the first moment on: it must not end the gateway
+	signal.Notify(hangup, syscall.SIGHUP) // from the start on: SIGHUP must not end the gateway
 	defer signal.Stop(hangup)
 	err = g.Start(ctx)
 	switch {
@@ -99,7 +99,7 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 		}
 		log.Info("stopping")
 	case ctx.Err() != nil:
-		err = nil // told to stop while it waited for a service
+		err = nil // stopped while it waited for a service
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
@@ -109,14 +109,14 @@ func serve(ctx context.Context, c *config.Config, o gateway.Options, std stdio) 
 	return err
 }
 
-// tell tells the service manager, if there is one.
+// tell reports a state to the service manager, if there is one.
 func tell(log *slog.Logger, state string) {
 	if err := systemd.Notify(state); err != nil {
 		log.Warn("the service manager cannot be told how the gateway is", "error", err)
 	}
 }
 
-// sayDefaults says what a gateway runs on that was given no configuration file.
+// sayDefaults logs the settings of a gateway that was started without a configuration file.
 func sayDefaults(log *slog.Logger, c *config.Config) {
 	var listeners []string
 	for _, l := range c.Listeners {
@@ -162,7 +162,7 @@ func reloadAtSignal(ctx context.Context, hangup <-chan os.Signal, g *gateway.Gat
 	}
 }
 
-// newLogger returns the logger of the configuration, and the level that it follows.
+// newLogger returns the configured logger, and its adjustable level.
 func newLogger(c config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was validated

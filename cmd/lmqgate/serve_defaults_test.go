@@ -39,7 +39,7 @@ func TestServeWithoutAFileSaysWhatItRunsOn(t *testing.T) {
 	} {
 		require.Contains(t, said, want)
 	}
-	// Commands that are given no file, either, find the token where the gateway keeps it.
+	// Commands without a file find the token where the gateway keeps it.
 	require.FileExists(t, filepath.Join(dir, "data", "admin-token"))
 	s := newAdminServer(t, 200, `{"topics":[]}`)
 	r := runCommand(t, "", "topic", "list", "--set", "admin.address="+s.Listener.Addr().String())
@@ -80,7 +80,7 @@ func TestATemporaryDirectoryThatCannotBeUsedIsOneLineWithTheRemedy(t *testing.T)
 func TestServeStopsWhileItWaitsForAPluginThatIsSlowToStart(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
-	buildPlugin(t, dir, "meta-local") // both start at the same time, and one that is missing would end the wait
+	buildPlugin(t, dir, "meta-local") // both plugins start concurrently, and a missing one would end the wait
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "auth-slow"), []byte("#!/bin/sh\nexec sleep 600\n"), 0o755))
 	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,7 +15,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/gateway"
 )
 
-// developFlags are those of serve with which an author tries a plugin.
+// developFlags are the flags of serve with which an author tries a plugin.
 type developFlags struct{ executables, attach []string }
 
 func (f *developFlags) register(cmd *cobra.Command) {
@@ -25,7 +25,8 @@ func (f *developFlags) register(cmd *cobra.Command) {
 		"for authors: use a plugin that was started with --debug, `KIND=ADDRESS` as it prints it (repeatable)")
 }
 
-// parse reads the flags. An executable's name also takes the place of the plugin's in the configuration, whose block it is given.
+// parse parses the flags. An executable's name also replaces the plugin's name in the configuration; the executable gets that plugin's
+// block.
 func (f *developFlags) parse(conf *configFlags) (gateway.Develop, error) {
 	d := gateway.Develop{Executables: map[string]string{}, Attach: map[string]string{}}
 	read := func(flag string, list []string, into map[string]string) error {
@@ -58,7 +59,7 @@ func (f *developFlags) parse(conf *configFlags) (gateway.Develop, error) {
 	return d, nil
 }
 
-// warn says loudly that a plugin is not one of an operator's.
+// warnOfDevelopment warns loudly that a plugin runs unchecked.
 func warnOfDevelopment(w io.Writer, d gateway.Develop) {
 	for _, kind := range slices.Sorted(maps.Keys(d.Executables)) {
 		fmt.Fprintf(w, "lmqgate: WARNING: the %s plugin is %s, unchecked, for development only: whoever can change that file decides for this gateway\n", kind, d.Executables[kind])

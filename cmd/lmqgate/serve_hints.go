@@ -31,8 +31,7 @@ func printHints(out io.Writer, c *config.Config, g *gateway.Gateway) {
 	}
 }
 
-// hints returns the commands for a tcp listener. binary is how lmqgate was
-// called.
+// hints returns the commands for a tcp listener. binary is the command name of lmqgate.
 func hints(c *config.Config, binary, host, port string) string {
 	var b strings.Builder
 	line := func(args ...string) {
@@ -83,7 +82,7 @@ func hints(c *config.Config, binary, host, port string) string {
 	return b.String()
 }
 
-// shellWord quotes a word where a shell would change it.
+// shellWord quotes a word if a shell would change it.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=+,@%", r)

@@ -17,7 +17,7 @@ func TestServeTellsTheServiceManagerHowItIs(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "50000")
 	t.Setenv("WATCHDOG_PID", "")
-	// await reads what is told until it has a beginning.
+	// await reads notifications until one has the given prefix.
 	await := func(beginning string) string {
 		b := make([]byte, 4096)
 		require.NoError(t, nc.SetReadDeadline(time.Now().Add(time.Minute)))

@@ -135,7 +135,7 @@ func TestAStartThatCannotWorkIsOneLineSoon(t *testing.T) {
 	requireOneErrorLine(t, r)
 	require.Contains(t, r.err, "--set: mqt: unknown key; the nearest known key is mqtt")
 
-	// A token that the admin API needs cannot be kept.
+	// The admin token cannot be stored.
 	file := writeFile(t, "file", "")
 	r = runCommand(t, "", "serve", "--config", conf, "--set", "node.data_dir="+file)
 	requireOneErrorLine(t, r)

@@ -79,7 +79,7 @@ func newSubCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// subscribe subscribes to all filters and fails when one is refused.
+// subscribe subscribes to all filters and fails if one is refused.
 func (c *client) subscribe(ctx context.Context, filters []string, qos byte) error {
 	wanted := make(map[string]byte, len(filters))
 	for _, f := range filters {
@@ -99,12 +99,11 @@ func (c *client) subscribe(ctx context.Context, filters []string, qos byte) erro
 	return nil
 }
 
-// printer writes messages and acknowledges what it wrote. The MQTT client calls
-// it from one goroutine.
+// printer prints messages and acknowledges them once printed. The MQTT client calls it from one goroutine.
 type printer struct {
 	out     io.Writer
 	verbose bool
-	left    int // messages until done; 0 at the start is no end
+	left    int // messages until done; 0 at the start means no limit
 	ended   bool
 	done    chan error
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// selfSigned makes a certificate that nobody else has signed, for a name.
+// selfSigned creates a self-signed certificate for a name.
 func selfSigned(t *testing.T, name string) (certFile, keyFile string, pair tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -70,7 +70,7 @@ func TestErrorsOfTLSNameTheFlagThatHelps(t *testing.T) {
 		l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0", TLSConfig: settings})
 		require.NoError(t, server.AddListener(l))
 		require.NoError(t, server.Serve())
-		t.Cleanup(func() { l.Close(func(string) {}) }) // the server's own Close races with connections that it takes
+		t.Cleanup(func() { l.Close(func(string) {}) }) // the server's own Close races with connections that it accepts
 		return l.Address()
 	}
 	known := serve(&tls.Config{Certificates: []tls.Certificate{pair}})
@@ -119,7 +119,7 @@ func TestTheAdminAPIIsCalledOverTLS(t *testing.T) {
 	requireOneErrorLine(t, r)
 	require.Contains(t, r.err, "speaks TLS: give --admin https://")
 
-	// Who has the configuration knows the certificate, whatever name it is for.
+	// A client with the configuration trusts the certificate, whatever its name.
 	keyFile := filepath.Join(filepath.Dir(cert), "key.pem")
 	conf := writeFile(t, "c.yaml", "admin: {address: \""+server.Listener.Addr().String()+"\", cert_file: "+cert+", key_file: "+keyFile+"}\n")
 	require.Equal(t, result{}, runCommand(t, "", "topic", "list", "--config", conf))

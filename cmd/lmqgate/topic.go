@@ -14,7 +14,7 @@ func newTopicCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// topicEntry is a first-level topic as the admin API has it.
+// topicEntry is a first-level topic in the admin API.
 type topicEntry struct {
 	Name    string   `json:"name"`
 	Queues  int      `json:"queues,omitempty"`

@@ -69,7 +69,7 @@ func newTraceCommand(app *app) *cobra.Command {
 	return cmd
 }
 
-// eventLine writes an event for people.
+// eventLine formats an event for people.
 func eventLine(e trace.Entry) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %-12s %s", e.Time.Local().Format("15:04:05.000"), e.Node, e.What, dash(e.ClientID))
@@ -92,7 +92,7 @@ func eventLine(e trace.Entry) string {
 	return b.String()
 }
 
-// lines gets an answer that comes a line at a time, over a time, and passes on those that are not empty.
+// lines requests an answer that arrives line by line for up to over, and passes the non-empty lines to f.
 func (c *adminClient) lines(ctx context.Context, path string, over time.Duration, f func(line []byte) error) error {
 	ctx, cancel := context.WithTimeout(ctx, over+adminTimeout)
 	defer cancel()

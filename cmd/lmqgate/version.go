@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// release is the version of this source where no tag says otherwise. The Makefile reads it, and CHANGELOG.md has a section for it.
+// release is the version of this source if there is no tag. The Makefile reads it, and CHANGELOG.md has a section for it.
 const release = "0.1.0"
 
 // Set by the Makefile with -ldflags -X; empty in a plain "go build".
@@ -37,7 +37,7 @@ func printVersion(cmd *cobra.Command) error {
 func version() (v, commit string) {
 	v, commit = buildVersion, buildCommit
 	info, ok := debug.ReadBuildInfo()
-	// Go calls a build without a tag "(devel)" or v0.0.0 with a date; neither says more than release and the commit do.
+	// Go calls a build without a tag "(devel)" or v0.0.0 with a date; both say less than release and the commit.
 	if ok && v == "" && info.Main.Version != "(devel)" && !strings.HasPrefix(info.Main.Version, "v0.0.0-") {
 		v = strings.TrimPrefix(info.Main.Version, "v")
 	}

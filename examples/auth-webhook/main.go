@@ -1,5 +1,5 @@
-// Command auth-webhook is a small web service that plugins/auth-http asks who may connect and what each may do. It knows nothing of
-// the gateway's code; the questions and answers are described in plugins/auth-http/README.md.
+// Command auth-webhook is a small web service that plugins/auth-http asks who may connect and what each may do. It uses none of the
+// gateway's code; plugins/auth-http/README.md describes requests and answers.
 //
 //	go run ./examples/auth-webhook -listen 127.0.0.1:18090 -secret example-secret
 package main
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// passwords of the users. A real service has a database, and hashes.
+// passwords are the passwords of the users. A real service has a database, and hashes.
 var passwords = map[string]string{"sensor": "sensor-password", "operator": "operator-password"}
 
 func main() {
@@ -47,7 +47,7 @@ func service(secret string) http.Handler {
 	})
 }
 
-// authenticate judges a CONNECT.
+// authenticate decides about a CONNECT.
 func authenticate(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		Username string  `json:"username"`
@@ -65,7 +65,7 @@ func authenticate(w http.ResponseWriter, r *http.Request) {
 	answer(w, map[string]any{"result": "allow", "identity": q.Username, "attributes": map[string]string{"role": q.Username}})
 }
 
-// authorize judges what a client wants to do, one decision for each action.
+// authorize decides about a client's actions, one decision for each.
 func authorize(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		ClientID string `json:"client_id"`
@@ -83,7 +83,7 @@ func authorize(w http.ResponseWriter, r *http.Request) {
 	for _, a := range q.Actions {
 		allow := false
 		switch q.Identity {
-		case "sensor": // its own branches; a name with a slash or a wildcard would reach others
+		case "sensor": // only its own branches; a name with a slash or a wildcard would reach others
 			own := map[string]string{"publish": "state/", "subscribe": "cmd/"}[a.Action] + q.ClientID + "/"
 			allow = !strings.ContainsAny(q.ClientID, "/+#") && strings.HasPrefix(a.Topic, own)
 		case "operator":
@@ -91,7 +91,7 @@ func authorize(w http.ResponseWriter, r *http.Request) {
 		}
 		decisions = append(decisions, map[string]any{"allow": allow, "detail": "rules of " + q.Identity})
 	}
-	w.Header().Set("Cache-Control", "max-age=60") // how long the gateway may go on without asking
+	w.Header().Set("Cache-Control", "max-age=60") // how long the gateway may cache the answer
 	answer(w, map[string]any{"decisions": decisions})
 }
 

@@ -21,7 +21,7 @@ func (c config) Check() []sdk.Problem {
 	return nil
 }
 
-// file is the absolute path of the database.
+// file returns the absolute path of the database.
 func (c config) file(setup sdk.Setup) string {
 	if c.Path == "" {
 		return filepath.Join(setup.DataDir, "meta.sqlite")

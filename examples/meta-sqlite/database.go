@@ -16,8 +16,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// schema: entries is what there is, changes is what happened, in order, for watches to read; counter has the revision that
-// was given last, and the one up to which changes are not known any more. Keys are bytes: their order is the contract's.
+// schema of the database: entries has the current state; changes has the history, in order, for watches; counter has the last revision, and
+// the revision up to which changes were dropped. Keys are bytes, so their order is that of the contract.
 const schema = `
 CREATE TABLE IF NOT EXISTS entries (
 	namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, revision INTEGER NOT NULL, expires INTEGER NOT NULL,
@@ -31,18 +31,18 @@ CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY CHECK (one = 1), rev
 INSERT OR IGNORE INTO counter VALUES (1, 0, 0);`
 
 const (
-	// maxChanges is how many changes a watch may be behind before it is told "compacted".
+	// maxChanges is how many changes a watch may lag behind before it gets "compacted".
 	maxChanges = 20_000
 	pageRows   = 512
 	pageBytes  = 1 << 20
 	sweepEvery = 250 * time.Millisecond
-	// busyTimeout is how long a write waits for that of another process; calls of the gateway have 10 s.
+	// busyTimeout is how long a write waits for a write of another process; calls of the gateway have 10 s.
 	busyTimeout = 5 * time.Second
 )
 
-// database is the open file. Everything that is known is in it, so several processes of one machine can share it.
+// database is the open file. All state is in the file, so several processes of one machine can share it.
 type database struct {
-	read, write *sql.DB // write has one connection, so writes of this process wait for each other, not for a busy file
+	read, write *sql.DB // write has one connection, so writes of this process queue up instead of finding the file busy
 	log         *slog.Logger
 	maxChanges  int64
 
@@ -51,8 +51,8 @@ type database struct {
 
 	mu     sync.Mutex // guards the fields below
 	notify chan struct{}
-	seen   int64 // the revision that watches were told of
-	broken error // what keeps follow from reading
+	seen   int64 // the last revision that watches were notified of
+	broken error // the error of the last read of follow
 }
 
 // querier is a pool or a transaction.
@@ -65,14 +65,14 @@ func openDatabase(ctx context.Context, path string, poll time.Duration, log *slo
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, err
 	}
-	// Only the owner reads what clients retained. SQLite's files beside it take over the mode.
+	// Only the owner may read retained messages. SQLite's files beside it get the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	_ = f.Close()
 	d := &database{log: log, maxChanges: maxChanges, notify: make(chan struct{})}
-	// FULL: a commit is on the disk. immediate: a transaction that writes takes its turn when it begins.
+	// FULL: a commit is on disk. immediate: a writing transaction takes the write lock when it begins.
 	if d.write, err = sql.Open("sqlite", source(path, "immediate", "journal_mode(WAL)", "synchronous(FULL)")); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func openDatabase(ctx context.Context, path string, poll time.Duration, log *slo
 	return d, nil
 }
 
-// source names a database to the driver.
+// source returns the driver's name of a database.
 func source(path, lock string, pragmas ...string) string {
 	busy := fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())
 	options := url.Values{"_txlock": {lock}, "_pragma": append([]string{busy}, pragmas...)}
@@ -107,7 +107,7 @@ func (d *database) close() error {
 	return errors.Join(d.read.Close(), d.write.Close())
 }
 
-// every calls fn again and again until ctx ends.
+// every calls fn periodically until ctx ends.
 func every(ctx context.Context, pause time.Duration, fn func(context.Context)) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -121,7 +121,7 @@ func every(ctx context.Context, pause time.Duration, fn func(context.Context)) {
 	}
 }
 
-// follow looks for what other processes wrote.
+// follow checks for writes of other processes.
 func (d *database) follow(ctx context.Context) {
 	revision, _, err := d.counter(ctx, d.read)
 	if ctx.Err() != nil {
@@ -135,7 +135,7 @@ func (d *database) follow(ctx context.Context) {
 	}
 }
 
-// tell wakes the watches where there is something new.
+// tell wakes the watches if there is something new.
 func (d *database) tell(revision int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,7 +146,7 @@ func (d *database) tell(revision int64) {
 	}
 }
 
-// changed is closed when there is something new.
+// changed returns a channel that is closed when there is something new.
 func (d *database) changed() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,7 +164,7 @@ func (d *database) counter(ctx context.Context, q querier) (revision, floor int6
 	return revision, floor, err
 }
 
-// get is an entry, or nil where there is none.
+// get returns an entry, or nil if there is none.
 func (d *database) get(ctx context.Context, q querier, ns, key string) (*pluginv1.Entry, error) {
 	e := &pluginv1.Entry{Namespace: ns, Key: key}
 	err := q.QueryRowContext(ctx,
@@ -176,7 +176,7 @@ func (d *database) get(ctx context.Context, q querier, ns, key string) (*pluginv
 	return e, err
 }
 
-// page is the entries with a prefix from the key start on, at most rows (0: as many as are good) and about pageBytes.
+// page returns the entries with a prefix from the key start on, at most rows (0: a default) and about pageBytes.
 func (d *database) page(ctx context.Context, ns, prefix, start string, rows int) ([]*pluginv1.Entry, error) {
 	if rows <= 0 || rows > pageRows {
 		rows = pageRows
@@ -204,10 +204,10 @@ func (d *database) page(ctx context.Context, ns, prefix, start string, rows int)
 	return out, found.Err()
 }
 
-// since is what of a namespace changed after a revision, and how far that goes. A watch from before the floor, or from a
-// revision that is not ours (a database that was restored from a backup), cannot be told everything.
+// since returns the changes of a namespace after a revision, and the last revision that they cover. For a revision below the floor, or
+// above the last one (the database was restored from a backup), it reports compaction.
 func (d *database) since(ctx context.Context, ns, prefix string, after int64) (*pluginv1.WatchResponse, error) {
-	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one moment for counter and changes
+	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one snapshot for counter and changes
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (d *database) since(ctx context.Context, ns, prefix string, after int64) (*
 			return nil, err
 		}
 		if size > pageBytes && ev.GetEntry().GetRevision() > last {
-			resp.Revision = last // the rest with the next call; a revision is never split
+			resp.Revision = last // the rest follows with the next call; a revision is never split
 			break
 		}
 		last = ev.GetEntry().GetRevision()

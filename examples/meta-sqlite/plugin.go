@@ -16,16 +16,16 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// version is the plugin's own, shown to operators.
+// version is the plugin's own version, shown to operators.
 const version = "1.0.0"
 
-// Limits, in bytes. The value's is declared; both are far below a gRPC message of the contract, 16 MiB.
+// Limits, in bytes. The limit of values is declared; both are far below the contract's gRPC message size, 16 MiB.
 const (
 	maxValueBytes = 3 << 20
 	maxKeyBytes   = 64 << 10
 )
 
-// plugin answers the gateway's calls. The database is database.go's business.
+// plugin answers the gateway's calls; database.go has the database.
 type plugin struct {
 	config config
 	path   string
@@ -42,8 +42,8 @@ var (
 
 func newPlugin() *plugin { return &plugin{log: slog.New(slog.DiscardHandler)} }
 
-// Info implements sdk.Plugin, as do the following. The plugin is not exclusive: SQLite lets several processes of one machine
-// work on a file, so one process can be exchanged for another without a pause.
+// Info implements sdk.Plugin, as do the following. The plugin is not exclusive: SQLite lets several processes of one machine share a file,
+// so a process can be swapped without a pause.
 func (p *plugin) Info() sdk.Info {
 	return sdk.Info{Name: "meta-sqlite", Version: version, Config: config{}}
 }
@@ -117,8 +117,8 @@ func (p *plugin) Get(ctx context.Context, r *pluginv1.GetRequest) (*pluginv1.Get
 	return &pluginv1.GetResponse{Found: e != nil, Entry: e}, nil
 }
 
-// List reads page by page, so that a slow reader holds up nobody. What changes meanwhile is later than the revision from
-// before the first page, and a watch from there tells of it.
+// List reads page by page, so that a slow reader blocks nobody. Changes made meanwhile are later than the revision taken before the first
+// page, so a watch from that revision reports them.
 func (p *plugin) List(ctx context.Context, r *pluginv1.ListRequest, send func(*pluginv1.ListResponse) error) error {
 	db, err := p.opened()
 	if err != nil {
@@ -142,7 +142,7 @@ func (p *plugin) List(ctx context.Context, r *pluginv1.ListRequest, send func(*p
 		if len(entries) == 0 {
 			return nil
 		}
-		start = entries[len(entries)-1].GetKey() + "\x00" // the lowest key behind the last
+		start = entries[len(entries)-1].GetKey() + "\x00" // the lowest key after the last one
 	}
 }
 
@@ -221,7 +221,7 @@ func (p *plugin) Watch(ctx context.Context, r *pluginv1.WatchRequest, send func(
 	}
 }
 
-// failure gives an error of the database its gRPC code; nil stays nil.
+// failure maps an error of the database to a gRPC code; nil stays nil.
 func failure(err error) error {
 	if err == nil {
 		return nil

@@ -59,7 +59,7 @@ func mustPut(t *testing.T, p *plugin, r *pluginv1.PutRequest) int64 {
 	return resp.GetRevision()
 }
 
-// next reads a watch until it has said something.
+// next reads a watch until it has reported something.
 func next(t *testing.T, p *plugin, after int64) *pluginv1.WatchResponse {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -77,7 +77,7 @@ func next(t *testing.T, p *plugin, after int64) *pluginv1.WatchResponse {
 }
 
 func TestTwoProcessesShareAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a b%#?.sqlite") // a path is a path, whatever the driver reads into it
+	path := filepath.Join(t.TempDir(), "a b%#?.sqlite") // characters that the driver could interpret
 	one, two := activate(t, path), activate(t, path)
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestTwoProcessesShareAFile(t *testing.T) {
 	if err != nil || resp.GetDone() || resp.GetCurrent().GetRevision() != first || string(resp.GetCurrent().GetValue()) != "1" {
 		t.Fatal(resp, err)
 	}
-	// Both count up one value by compare-and-set: none is lost.
+	// Both increment one value by compare-and-set: no increment is lost.
 	const each = 50
 	var all sync.WaitGroup
 	for _, p := range []*plugin{one, two} {

@@ -8,7 +8,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// result of a write. failed is the operation whose expectation did not hold, and current is what is there instead.
+// result is the outcome of a write. failed is the index of the operation whose expectation did not hold, and current is the current entry.
 type result struct {
 	done     bool
 	revision int64
@@ -16,7 +16,7 @@ type result struct {
 	current  *pluginv1.Entry
 }
 
-// change is what an operation does to an entry.
+// change is the effect of an operation on an entry.
 type change struct {
 	ns, key string
 	value   []byte
@@ -37,7 +37,7 @@ func target(op *pluginv1.Operation) change {
 	return c
 }
 
-// apply carries out all operations, in order, or none. All changes of one call have the same revision.
+// apply executes all operations, in order, or none. All changes of one call share a revision.
 func (d *database) apply(ctx context.Context, ops []*pluginv1.Operation) (res result, err error) {
 	err = d.transact(ctx, func(w *writing) (bool, error) {
 		for i, op := range ops {
@@ -63,12 +63,12 @@ func (d *database) apply(ctx context.Context, ops []*pluginv1.Operation) (res re
 	return res, err
 }
 
-// sweep removes what has expired, and so tells the watches of it. It waits for nothing where there is nothing.
+// sweep removes expired entries, which watches see as removals. If nothing has expired, it takes no write lock.
 func (d *database) sweep(ctx context.Context) {
 	due, err := d.expired(ctx, d.read)
 	if err == nil && len(due) > 0 {
 		err = d.transact(ctx, func(w *writing) (bool, error) {
-			due, err := d.expired(ctx, w.tx) // anew: another process may have been here
+			due, err := d.expired(ctx, w.tx) // again: another process may have removed them
 			for _, c := range due {
 				if err == nil {
 					err = w.change(ctx, c)
@@ -104,14 +104,14 @@ func (d *database) expired(ctx context.Context, q querier) ([]change, error) {
 	return due, rows.Err()
 }
 
-// writing is a transaction under way.
+// writing is a transaction in progress.
 type writing struct {
 	tx       *sql.Tx
-	revision int64 // that was given last; with the first change, the transaction's own
+	revision int64 // the last revision; from the first change on, the transaction's own
 	changed  bool
 }
 
-// transact runs fn in a transaction that writes, and commits it where fn says so.
+// transact runs fn in a writing transaction, and commits it if fn says so.
 func (d *database) transact(ctx context.Context, fn func(*writing) (commit bool, err error)) error {
 	tx, err := d.write.BeginTx(ctx, nil)
 	if err != nil {
@@ -136,7 +136,7 @@ func (d *database) transact(ctx context.Context, fn func(*writing) (commit bool,
 	return nil
 }
 
-// change carries out one change and remembers it.
+// change applies one change and records it for watches.
 func (w *writing) change(ctx context.Context, c change) error {
 	if !w.changed {
 		w.changed = true
@@ -160,7 +160,7 @@ func (w *writing) change(ctx context.Context, c change) error {
 	return err
 }
 
-// finish gives the revision out, and forgets the changes of those that are too old, each as a whole.
+// finish stores the new revision, and drops the changes of the oldest revisions, each as a whole.
 func (w *writing) finish(ctx context.Context, keep int64) error {
 	if _, err := w.tx.ExecContext(ctx, "UPDATE counter SET revision = ?", w.revision); err != nil {
 		return err

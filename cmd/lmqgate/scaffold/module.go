@@ -12,29 +12,28 @@ import (
 // ModulePath is lmqgate's Go module.
 const ModulePath = "github.com/lmqgate/lmqgate"
 
-// Module says which lmqgate a project in Go builds on.
+// Module says which version of lmqgate a Go project depends on.
 type Module struct {
-	// Version is what go.mod requires.
+	// Version is the version in go.mod.
 	Version string
-	// Source is the absolute path of lmqgate's source, which go.mod replaces the module with; empty where Version is
-	// published.
+	// Source is the absolute path of lmqgate's source for a replace directive in go.mod; empty if Version is published.
 	Source string
 }
 
-// unpublished is the version that stands for sources of which no version is published.
+// unpublished is the version of sources without a published version.
 const unpublished = "v0.0.0"
 
-// released is the form of versions that the Go module proxy has.
+// released matches versions that the Go module proxy has.
 var released = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.]+)?$`)
 
-// described is what git describe makes of a commit after a tag.
+// described matches git describe's name of a commit after a tag.
 var described = regexp.MustCompile(`-\d+-g[0-9a-f]+$|-dirty$|\+dirty$`)
 
-// ModuleOf finds the module that this binary was built from. version is what the build said of itself; source is a directory
-// of lmqgate's source that the caller names, or "".
+// ModuleOf finds the module that this binary was built from. version is the version in the build; source is a directory of lmqgate's source
+// that the caller names, or "".
 //
-// A binary of a released version builds on that version. One that was built from sources builds on these, where they are
-// still there: a version that nobody published cannot be fetched.
+// Projects of a released binary depend on its version. Projects of a binary that was built from sources depend on these sources, if they
+// still exist, because an unpublished version cannot be fetched.
 func ModuleOf(version, source string) (Module, error) {
 	if source != "" {
 		abs, err := filepath.Abs(source)
@@ -62,7 +61,7 @@ func ModuleOf(version, source string) (Module, error) {
 
 var moduleLine = regexp.MustCompile(`(?m)^module ` + regexp.QuoteMeta(ModulePath) + `\s*$`)
 
-// holdsModule says whether a directory is the root of lmqgate's source.
+// holdsModule reports whether a directory is the root of lmqgate's source.
 func holdsModule(dir string) bool {
 	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	return err == nil && moduleLine.Match(text)

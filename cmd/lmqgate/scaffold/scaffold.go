@@ -1,9 +1,9 @@
 // Package scaffold writes the projects of `lmqgate plugin init`: small plugins in Go and Python that build, pass their own
 // tests and lmqgate's conformance cases, and serve a gateway as they are.
 //
-// A project is a few templates: those of its language, and those of its language and kind. A template's placeholders are
-// @NAME@ and the like; see Project.placeholders. Projects in Python get a copy of plugins/python, which is theirs from then
-// on. Nothing is written outside of the project's directory, and nothing that is there is changed.
+// A project is a few templates: those of its language, and those of its language and kind. A template's placeholders are @NAME@ and the
+// like; see Project.placeholders. Projects in Python get a copy of plugins/python, which they own from then on. Nothing is written outside
+// the project's directory, and no existing file is changed.
 package scaffold
 
 import (
@@ -25,28 +25,28 @@ import (
 //go:embed all:templates
 var templates embed.FS
 
-// Kinds and Languages are what there are templates for.
+// Kinds and Languages are the supported kinds and languages.
 var (
 	Kinds     = []string{"auth", "meta"}
 	Languages = []string{"go", "python"}
 )
 
-// Project is what is to be written.
+// Project describes the project to write.
 type Project struct {
-	// Kind and Language are of Kinds and Languages.
+	// Kind and Language are elements of Kinds and Languages.
 	Kind, Language string
-	// Dir is made unless it is there and empty. Its last element is the plugin's name.
+	// Dir is the directory of the project: it is created, or must be empty. Its last element is the plugin's name.
 	Dir string
-	// Module is the version of lmqgate's Go module that the project builds on, and where its source is.
+	// Module is the version and source of lmqgate's Go module for the project.
 	Module Module
-	// Command is the lmqgate that the project's Makefile calls, an absolute path; empty for the one on the PATH.
+	// Command is the absolute path of the lmqgate that the project's Makefile calls; empty for the one on the PATH.
 	Command string
 }
 
-// name is the form of plugins' names: they are file names, and parts of module paths.
+// name matches valid names of plugins, which are file names and parts of module paths.
 var name = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
-// Name is the plugin's name, or an error where Dir gives none that can be used.
+// Name returns the plugin's name, or an error if the last element of Dir is no valid name.
 func (p Project) Name() (string, error) {
 	abs, err := filepath.Abs(p.Dir)
 	if err != nil {
@@ -59,7 +59,7 @@ func (p Project) Name() (string, error) {
 	return base, nil
 }
 
-// Write writes the project. An error is one line; what was written before it stays.
+// Write writes the project. An error is one line; files written before it stay.
 func (p Project) Write() error {
 	if _, err := p.Name(); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (p Project) Write() error {
 	return nil
 }
 
-// makeEmpty makes a directory, and refuses one that holds something.
+// makeEmpty creates a directory, and refuses an existing one that is not empty.
 func makeEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -103,7 +103,7 @@ type file struct {
 	text []byte
 }
 
-// files are all files of the project, by path.
+// files returns all files of the project, sorted by path.
 func (p Project) files() ([]file, error) {
 	fill, err := p.placeholders()
 	if err != nil {
@@ -134,7 +134,7 @@ func (p Project) files() ([]file, error) {
 	return out, nil
 }
 
-// each calls fn for each file below root, with its path from there.
+// each calls fn for each file below root, with its path relative to root.
 func each(from fs.FS, root string, fn func(at string, text []byte)) error {
 	return fs.WalkDir(from, root, func(at string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -148,7 +148,7 @@ func each(from fs.FS, root string, fn func(at string, text []byte)) error {
 	})
 }
 
-// placeholders fills the templates.
+// placeholders returns the replacer for the placeholders in templates.
 func (p Project) placeholders() (*strings.Replacer, error) {
 	name, err := p.Name()
 	if err != nil {
@@ -169,7 +169,7 @@ func (p Project) placeholders() (*strings.Replacer, error) {
 	), nil
 }
 
-// camel writes auth-shop as AuthShop.
+// camel converts auth-shop to AuthShop.
 func camel(name string) string {
 	var b strings.Builder
 	for word := range strings.SplitSeq(name, "-") {
@@ -180,7 +180,7 @@ func camel(name string) string {
 	return b.String()
 }
 
-// quoted writes a path as go.mod wants it.
+// quoted quotes a path for go.mod if necessary.
 func quoted(s string) string {
 	if strings.ContainsAny(s, " \t\"'`()[]{},") {
 		return fmt.Sprintf("%q", s)
