@@ -11,16 +11,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// full says that the loads are run at their full size.
+// full says whether the loads run at full size.
 var full = os.Getenv("LMQGATE_ABUSE") == "full"
 
 const (
-	// restsFor and lastsFor are for how long the latency at rest is measured, and for how long a load lasts.
+	// restsFor is how long the latency at rest is measured; lastsFor is the duration of a load.
 	restsFor = 5 * time.Second
 	lastsFor = 20 * time.Second
-	// logBytes is how much a gateway may log in that time.
+	// logBytes bounds how much a gateway may log in that time.
 	logBytes = 16 << 20
-	// least is a latency that is no trouble, however small the one at rest is.
+	// least is a latency that is always acceptable, however small the latency at rest is.
 	least = 100 * time.Millisecond
 )
 
@@ -47,7 +47,7 @@ func TestHonestClientsHardlyNoticeHostileLoads(t *testing.T) {
 			}
 			g := start(t)
 			p := honest(t, g)
-			time.Sleep(restsFor) // what is measured is a time
+			time.Sleep(restsFor) // the duration of the measurement
 			idle := p.p99()
 			under(t, g, lastsFor, 1, some)
 			busy := p.p99()
@@ -60,7 +60,7 @@ func TestHonestClientsHardlyNoticeHostileLoads(t *testing.T) {
 	}
 }
 
-// under runs loads for a while. Meanwhile new honest clients must get in.
+// under runs loads for a while. Meanwhile new honest clients must be admitted.
 func under(t *testing.T, g *gateway, lasts time.Duration, size float64, some []load) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
@@ -79,7 +79,7 @@ func under(t *testing.T, g *gateway, lasts time.Duration, size float64, some []l
 	wg.Wait()
 }
 
-// bounds requires what holds under any load.
+// bounds checks the bounds that hold under any load.
 func bounds(t *testing.T, g *gateway) {
 	t.Helper()
 	require.Less(t, g.peak(), int64(memoryLimit), "resident memory")

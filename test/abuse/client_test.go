@@ -13,7 +13,7 @@ import (
 // patience bounds each exchange of an honest client.
 const patience = time.Minute
 
-// client is a connection, of an honest client or of another.
+// client is a connection of an honest or a hostile client.
 type client struct {
 	net.Conn
 	r *packet.Reader
@@ -33,7 +33,7 @@ func (g *gateway) dial(ctx context.Context) (*client, error) {
 	return c, nil
 }
 
-// connect opens a connection and waits for CONNACK. Its session is kept for ten minutes where keep is true.
+// connect opens a connection and waits for CONNACK. With keep, its session is kept for ten minutes.
 func (g *gateway) connect(ctx context.Context, user, id string, keep bool, change ...func(*packet.Connect)) (*client, error) {
 	c, err := g.dial(ctx)
 	if err != nil {

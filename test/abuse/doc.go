@@ -1,8 +1,8 @@
-// Package abuse runs a gateway as a process and does to it what hostile clients do: its tests are the loads of docs/security.md at a
-// size that counts. Beside each load honest clients publish and are sent messages; the gateway must lose none of theirs, take new
-// honest clients, and stay within its memory.
+// Package abuse runs a gateway as a process under the attacks of hostile clients: its tests apply the loads of docs/security.md at a
+// relevant size. During each load honest clients publish and receive messages. The gateway must lose none of these messages, admit new
+// honest clients, and stay within its memory limit.
 //
-// By itself `go test ./test/abuse` runs all loads at once, small and for a few seconds. `make abuse` (LMQGATE_ABUSE=full) runs each
-// by itself at full size, then all together, and also holds the gateway to ten times the latency that it has at rest. Everything is on
-// loopback, bounded in time, and stopped by process id.
+// By default `go test ./test/abuse` runs all loads at once, small and for a few seconds. `make abuse` (LMQGATE_ABUSE=full) runs each load
+// separately at full size, then all together, and also requires that the latency stays below ten times the latency at rest. Everything runs
+// on loopback, is bounded in time, and is stopped by process id.
 package abuse

@@ -19,7 +19,7 @@ import (
 	"github.com/lmqgate/lmqgate/test/binaries"
 )
 
-// memoryLimit is what a gateway allows itself on a machine of 1 GiB.
+// memoryLimit is the default memory limit of a gateway on a machine with 1 GiB.
 const memoryLimit = 512 << 20
 
 // secret is the key of all users.
@@ -57,7 +57,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// start starts a gateway with the default limits, as on a machine of 1 GiB.
+// start starts a gateway with the default limits of a machine with 1 GiB.
 func start(t *testing.T) *gateway {
 	t.Helper()
 	dir := t.TempDir()
@@ -114,7 +114,7 @@ func start(t *testing.T) *gateway {
 	return g
 }
 
-// peak is the most that the process had resident, in bytes; 0 where the system does not tell.
+// peak returns the peak resident memory of the process, in bytes; 0 if the system does not tell.
 func (g *gateway) peak() int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
 	if err != nil {
@@ -129,7 +129,7 @@ func (g *gateway) peak() int64 {
 	return 0
 }
 
-// logged is how long the log is, in bytes.
+// logged returns the size of the log, in bytes.
 func (g *gateway) logged() int64 {
 	info, err := os.Stat(g.log)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// pair is an honest publisher and an honest subscriber with a session. Each message says when it was sent.
+// pair is an honest publisher and an honest subscriber with a session. Each message carries its send time.
 type pair struct {
 	stop, done chan struct{}
 	err        error // of the publisher; set when done is closed
@@ -26,10 +26,10 @@ type pair struct {
 	lost error // of the subscriber's connection
 }
 
-// every is how often the pair publishes.
+// every is the interval at which the pair publishes.
 const every = 20 * time.Millisecond
 
-// honest begins to publish.
+// honest starts a pair.
 func honest(t *testing.T, g *gateway) *pair {
 	t.Helper()
 	p := &pair{stop: make(chan struct{}), done: make(chan struct{}), got: map[uint64]bool{}}
@@ -89,7 +89,7 @@ func (p *pair) receive(sub *client, begun time.Time) {
 	}
 }
 
-// p99 is the 99th percentile of the latencies since it was asked last.
+// p99 returns the 99th percentile of the latencies since the last call.
 func (p *pair) p99() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +102,7 @@ func (p *pair) p99() time.Duration {
 	return took[len(took)*99/100]
 }
 
-// end stops the publisher, and requires that everything arrives that was acknowledged.
+// end stops the publisher, and requires that every acknowledged message arrives.
 func (p *pair) end(t *testing.T) {
 	t.Helper()
 	close(p.stop)
@@ -116,7 +116,7 @@ func (p *pair) end(t *testing.T) {
 	}, 2*time.Minute, 10*time.Millisecond, "an honest message was acknowledged and did not arrive")
 }
 
-// newcomer requires that another honest client gets in, gets a session with filters, and may retain a message.
+// newcomer requires that another honest client can connect, subscribe with a session, and retain a message.
 func newcomer(ctx context.Context, g *gateway, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -13,17 +13,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// load is what hostile clients do. It goes on until ctx ends; an error of a hostile client is what it has earned. size is 1 for the full
-// load.
+// load is one attack of hostile clients. It continues until ctx ends; errors of hostile clients are expected. size is 1 for the full load.
 type load struct {
 	name string
 	run  func(ctx context.Context, g *gateway, size float64)
 }
 
-// scaled is a part of n, one at the least.
+// scaled returns the fraction size of n, at least 1.
 func scaled(n int, size float64) int { return max(1, int(float64(n)*size)) }
 
-// inParallel runs f n times at once.
+// inParallel runs f n times concurrently.
 func inParallel(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -32,7 +31,7 @@ func inParallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// again runs f until ctx ends, with a moment between two runs.
+// again runs f repeatedly until ctx ends, with a pause between runs.
 func again(ctx context.Context, pause time.Duration, f func(n int)) {
 	for n := 0; ctx.Err() == nil; n++ {
 		f(n)
@@ -192,7 +191,7 @@ func sleepers(ctx context.Context, g *gateway, size float64) {
 		for n := range scaled(50, size) {
 			_ = pub.publish(1, fmt.Sprintf("evil2/sleep/%d", n), false, payload)
 		}
-		for range 20 { // it is sent as much as it takes, and acknowledges nothing
+		for range 20 { // it receives as much as it can, and acknowledges nothing
 			if _, err := c.r.ReadPacket(); err != nil {
 				break
 			}
@@ -251,13 +250,13 @@ func largeConnects(ctx context.Context, g *gateway, size float64) {
 	})
 }
 
-// flaps counts what flappers get in.
+// flaps counts the successful connects of flapping clients.
 var flaps atomic.Int64
 
 func flappers(ctx context.Context, g *gateway, size float64) {
 	inParallel(scaled(8, size), func(i int) {
 		again(ctx, time.Millisecond, func(int) {
-			c, err := g.connect(ctx, "evil", fmt.Sprintf("flap-%d", i/2), false) // two take one another over
+			c, err := g.connect(ctx, "evil", fmt.Sprintf("flap-%d", i/2), false) // two clients take over each other's connection
 			if err == nil {
 				flaps.Add(1)
 				_, _ = io.CopyN(io.Discard, c, 1)

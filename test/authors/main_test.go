@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// bin is the directory with lmqgate, first on the PATH, and, below plugins, the plugins that the tests' gateways want.
+// bin is the directory with lmqgate, first on the PATH, and, below plugins, the plugins that the tests' gateways need.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -36,7 +36,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// root is the checkout.
+// root returns the root of the checkout.
 func root(t *testing.T) string {
 	t.Helper()
 	dir, err := cluster.Root()
@@ -44,7 +44,7 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// need skips the test where a program is missing; in CI that is a failure.
+// need skips the test if a program is missing; in CI it fails the test.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, name := range programs {

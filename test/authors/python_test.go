@@ -15,7 +15,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// python returns a Python that has grpcio and protobuf, in the versions of the projects of plugin init: that of the example.
+// python returns a Python with grpcio and protobuf in the versions of the projects of plugin init: that of the example.
 func python(t *testing.T) string {
 	t.Helper()
 	need(t, "make", "python3")
@@ -48,7 +48,7 @@ func TestTheMessagesForPythonAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
-// forgetJSONNames: generators differ in whether they write down the names that follow from the fields' own.
+// forgetJSONNames clears derived JSON names, because generators differ in whether they write them.
 func forgetJSONNames(messages []*descriptorpb.DescriptorProto) {
 	for _, m := range messages {
 		for _, f := range m.GetField() {

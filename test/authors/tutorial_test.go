@@ -17,7 +17,7 @@ import (
 // tutorial is the chapter of docs/plugins.md that is run.
 const tutorial = "\n## A plugin in fifteen minutes\n"
 
-// limit bounds the tutorial as a whole; it takes a minute or so, and most of that to fetch and compile.
+// limit bounds the whole tutorial; it takes about a minute, most of it to fetch and compile.
 const limit = 8 * time.Minute
 
 // step is a block of commands of the tutorial, and the output that it shows for it.
@@ -56,8 +56,8 @@ func steps(t *testing.T) []step {
 	}
 }
 
-// TestTheTutorialRunsAsItIsWritten runs the blocks in one shell, in an empty directory, with what `make build` makes first on
-// the PATH, and looks for the output that the page shows after each.
+// TestTheTutorialRunsAsItIsWritten runs the blocks in one shell, in an empty directory, with the results of `make build` first on the PATH,
+// and compares the output with what the page shows after each block.
 func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
 	need(t, "bash", "make", "git", "python3")
 	all := steps(t)
@@ -69,7 +69,7 @@ func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
 		script.WriteString("echo '" + mark + "'\n" + s.commands + "\n")
 	}
 	dir := t.TempDir()
-	// What the tutorial installs must not be there for other tests, so it has binaries of its own.
+	// Other tests must not see what the tutorial installs, so it gets its own copy of the binaries.
 	mine := filepath.Join(dir, "bin")
 	in(t, dir, "cp", "-a", bin, mine)
 	work := filepath.Join(dir, "work")
@@ -78,7 +78,7 @@ func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
 	cmd.Dir, cmd.WaitDelay = work, 5*time.Second
-	// A gateway that the script started in the background ends with it, whatever happens.
+	// A gateway that the script started in the background ends with the script in any case.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = append(os.Environ(), "PATH="+mine+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -93,7 +93,7 @@ func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
 	require.Len(t, parts, len(all))
 	for i, s := range all {
 		for _, line := range s.shows {
-			shown := strings.ReplaceAll(regexp.QuoteMeta(line), `\.\.\.`, ".*") // where the page says "...", anything may stand
+			shown := strings.ReplaceAll(regexp.QuoteMeta(line), `\.\.\.`, ".*") // "..." on the page matches anything
 			require.Regexp(t, shown, parts[i], "step %d:\n%s", i+1, s.commands)
 		}
 	}

@@ -114,9 +114,9 @@ func (g *gateway) stop() {
 	_ = os.RemoveAll(g.dir)
 }
 
-// printMemory prints the resident memory of the idle gateway, and with its plugins (Linux only).
+// printMemory prints the resident memory of the idle gateway, without and with its plugins (Linux only).
 func (g *gateway) printMemory() {
-	time.Sleep(2 * time.Second) // what the start needed is given back
+	time.Sleep(2 * time.Second) // until memory of the start was released
 	own := resident(g.cmd.Process.Pid)
 	all := own
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", g.cmd.Process.Pid))
@@ -136,7 +136,7 @@ func (g *gateway) printMemory() {
 	}
 }
 
-// resident is a process's resident memory in MiB; 0 where it cannot be read.
+// resident returns a process's resident memory in MiB; 0 if it cannot be read.
 func resident(pid int) float64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -151,7 +151,7 @@ func resident(pid int) float64 {
 	return 0
 }
 
-// processorTime is what processes have used of the processors, in seconds (Linux only; else 0).
+// processorTime returns the processor time of processes, in seconds (Linux only; otherwise 0).
 func processorTime(pids ...int) float64 {
 	const ticks = 100 // a second, on every Linux
 	sum := 0.0

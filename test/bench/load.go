@@ -13,13 +13,13 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// load is one kind of traffic: 256 bytes, one topic a publisher, one subscriber for all.
+// load is one kind of traffic: payloads of 256 bytes, one topic per publisher, one subscriber for all.
 type load struct {
 	name       string
 	publishers int
 	window     int     // messages that a publisher has in flight
 	rate       float64 // messages a second of all publishers together; 0: as fast as they are acknowledged
-	qos2       bool    // else QoS 1
+	qos2       bool    // otherwise QoS 1
 	keep       bool    // persistent sessions
 }
 
@@ -32,7 +32,7 @@ var loads = []load{
 	{name: "64 publishers, QoS 2, persistent sessions", publishers: 64, window: 1, qos2: true, keep: true},
 }
 
-// bare reports whether the bare producer is measured beside it.
+// bare reports whether the bare producer is measured for comparison.
 func (l load) bare() bool { return l.rate == 0 && !l.qos2 }
 
 func (l load) qos() byte {
@@ -42,7 +42,7 @@ func (l load) qos() byte {
 	return 1
 }
 
-// answer is the first answer to a message.
+// answer returns the type of the first answer to a message.
 func (l load) answer() packet.Type {
 	if l.qos2 {
 		return packet.PUBREC
@@ -50,7 +50,7 @@ func (l load) answer() packet.Type {
 	return packet.PUBACK
 }
 
-// result of one measurement. Rates are a second, latencies (publish to delivery) milliseconds.
+// result is the result of one measurement. Rates are per second, latencies (publish to delivery) in milliseconds.
 type result struct {
 	acked, delivered, p50, p99 float64
 	missing                    int64
@@ -58,8 +58,8 @@ type result struct {
 
 const payloadSize = 256
 
-// load measures one kind of traffic. The delivered rate counts what arrived while the publishers ran; what was acknowledged and
-// did not arrive within 20 s after them is missing.
+// load measures one kind of traffic. The delivered rate counts messages that arrived while the publishers ran. Acknowledged messages that
+// did not arrive within 20 s after that are missing.
 func (g *gateway) load(ctx context.Context, l load, round int, length time.Duration) (result, error) {
 	first := "bench" + strconv.Itoa(round)
 	sub, err := g.dial(ctx, "bench-sub-"+strconv.Itoa(round), l.keep)
@@ -142,7 +142,7 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// client is a bare MQTT 3.1.1 connection, so that the client costs as little as possible.
+// client is a minimal MQTT 3.1.1 connection, so that the client costs as little as possible.
 type client struct {
 	nc net.Conn
 	r  *packet.Reader
@@ -195,7 +195,7 @@ func (c *client) subscribe(filter string, qos byte) error {
 	return nil
 }
 
-// publish sends until end and waits for what is in flight.
+// publish sends until end and waits for messages in flight.
 func (c *client) publish(l load, topic string, began, end time.Time, acked *atomic.Int64) error {
 	if l.window == 1 && l.rate == 0 {
 		return c.pingPong(l.qos(), topic, began, end, acked)

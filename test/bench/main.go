@@ -1,6 +1,6 @@
-// Command bench measures a whole gateway process from outside, over MQTT: throughput and latency, QoS 1, on the local store and
-// on RocketMQ. On RocketMQ each figure stands beside that of rocketmq-client-go's bare producer, taken in turn in the same run,
-// because machines are noisy and only such a ratio holds. Everything runs on loopback, for a bounded time.
+// Command bench measures a whole gateway process from outside, over MQTT: throughput and latency, QoS 1, on the local store and on
+// RocketMQ. On RocketMQ each figure is compared with rocketmq-client-go's bare producer, measured alternately in the same run, because
+// machines are noisy and only such ratios are meaningful. Everything runs on loopback, for a bounded time.
 //
 //	make bench
 //	go run ./test/bench -bin bin -rocketmq 5.4.0 -seconds 5 -rounds 3
@@ -58,7 +58,7 @@ func run(ctx context.Context, bin, version string, length time.Duration, rounds 
 	return nil
 }
 
-// median of a figure over the rounds.
+// median returns the median of a figure over the rounds.
 func median[T any](rounds []T, of func(T) float64) float64 {
 	all := make([]float64, len(rounds))
 	for i, r := range rounds {
@@ -98,7 +98,7 @@ var local = func(ctx context.Context, bin string, length time.Duration, rounds i
 	return nil
 }
 
-// warmUp is how long the broker is driven before anything counts.
+// warmUp is how long the broker is loaded before the measurement.
 const warmUp = 4 * time.Second
 
 func rocketmq(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
@@ -114,7 +114,7 @@ func rocketmq(ctx context.Context, bin, version string, length time.Duration, ro
 	defer g.stop()
 	fmt.Printf("RocketMQ %s, one broker, on the same machine\n", version)
 	g.printMemory()
-	// A broker that has just started is slow: what comes first must not pay for it.
+	// A broker that has just started is slow; the first measurement must not suffer from it.
 	if _, err := produce(ctx, c, 64, warmUp); err != nil {
 		return fmt.Errorf("bare producer: %w", err)
 	}

@@ -36,14 +36,14 @@ func startCluster(ctx context.Context, version string) (*cluster.Cluster, error)
 	return c, nil
 }
 
-// gatewayProperties are those of a record that the gateway makes of a PUBLISH (see docs/messages.md).
+// gatewayProperties are the properties of the gateway's record for a PUBLISH (see docs/messages.md).
 var gatewayProperties = map[string]string{
 	"originMqttTopic": "bench0/100", "IS_EMPTY_MSG": "false", "qosLevel": "1", "retryTimes": "0", "extData": `{"qosLevel":"1"}`,
 	"mqttClientId": "bench-pub-100", "mqttCreated": "1700000000000",
 }
 
-// produce sends with the bare producer, flight messages at a time, each the record that the gateway makes of a PUBLISH here:
-// the same payload and properties, in no light message queue. It returns the rate a second.
+// produce sends with the bare producer, with flight messages in flight, each like the gateway's record for a PUBLISH here: the same payload
+// and properties, in no light message queue. It returns the rate per second.
 func produce(ctx context.Context, c *cluster.Cluster, flight int, length time.Duration) (float64, error) {
 	rlog.SetLogLevel("error")
 	p, err := rocketmqclient.NewProducer(producer.WithNsResolver(primitive.NewPassthroughResolver(c.Namesrv())),

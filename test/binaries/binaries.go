@@ -12,8 +12,8 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// Build makes, in a directory that exists, what `make build` makes in bin: lmqgate, and below plugins the named plugins, or all of
-// them where none is named. Args are further arguments of go build, such as -race.
+// Build builds into an existing directory what `make build` builds into bin: lmqgate and, below plugins, the named plugins, or all if none
+// is named. args are further arguments of go build, such as -race.
 func Build(dir string, args []string, plugins ...string) error {
 	root, err := cluster.Root()
 	if err != nil {
@@ -36,7 +36,7 @@ func Build(dir string, args []string, plugins ...string) error {
 	for i, name := range plugins {
 		pkgs[i] = "./plugins/" + name
 	}
-	// Programs of one go build are linked side by side.
+	// One go build links its programs concurrently.
 	for out, pkgs := range map[string][]string{dir: {"./cmd/lmqgate"}, into: pkgs} {
 		cmd := exec.Command("go", slices.Concat([]string{"build", "-o", out + "/"}, args, pkgs)...)
 		cmd.Dir = root
@@ -44,7 +44,7 @@ func Build(dir string, args []string, plugins ...string) error {
 			return fmt.Errorf("building %s: %w\n%s", strings.Join(pkgs, " "), err, text)
 		}
 	}
-	// The gateway refuses plugins that others may write, whatever the umask.
+	// Whatever the umask: the gateway refuses plugins that others may write.
 	return filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
 		if err != nil {
 			return err

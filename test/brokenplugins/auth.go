@@ -32,7 +32,7 @@ type auth struct {
 	users map[string]string
 
 	mu sync.Mutex
-	// latest is shared by all calls, which is a fault; known are the clients of this life.
+	// latest is shared by all calls, which is a fault; known are the clients that this process has admitted.
 	latest string
 	known  map[string]bool
 }
@@ -67,7 +67,7 @@ func (a *auth) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 		for i := range problems {
 			problems[i].Message += ": " + string(setup.Config)
 		}
-	case is("auth-stops-at-unknown-keys"): // it finds unknown keys, and nothing else
+	case is("auth-stops-at-unknown-keys"): // it reports unknown keys, and nothing else
 		problems = slices.DeleteFunc(problems, func(p sdk.Problem) bool { return !strings.Contains(p.Message, "unknown key") })
 	}
 	a.users, a.known = map[string]string{}, map[string]bool{}

@@ -1,9 +1,9 @@
-// Command brokenplugins is a set of plugins that break the plugin contract, each in one way, and two that keep it. Which one
-// it is, its file's name says: copied or linked under one of the names below it is that plugin. Tests hold `lmqgate plugin
-// test` to finding each of them out.
+// Command brokenplugins is a set of plugins that break the plugin contract, each in one way, and two that keep it. The name of the
+// executable selects the plugin: copy or link it under one of the names below. Tests require that `lmqgate plugin test` detects each of
+// them.
 //
-// Names that begin with "auth-" and "meta-" are plugins of that kind which do all but one thing right; see auth.go and
-// meta.go. Names that begin with "start-" break their start or their end; see start.go.
+// Names that begin with "auth-" and "meta-" are plugins of that kind with a single fault; see auth.go and meta.go. Names that begin with
+// "start-" break their start or their end; see start.go.
 package main
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-// fault is the name of the plugin, and so what is wrong with it.
+// fault is the name of the plugin, which names its fault.
 var fault = filepath.Base(os.Args[0])
 
-// huge is a text that no gateway takes; made before the start, so that an answer with it comes in time.
+// huge is a text that no gateway accepts. It is created before the start, so that an answer with it is in time.
 var huge = func() string {
 	if !strings.Contains(fault, "huge-answer") {
 		return ""
@@ -38,5 +38,5 @@ func main() {
 	}
 }
 
-// is says whether a fault is this plugin's.
+// is reports whether this plugin has a fault.
 func is(name string) bool { return fault == name }

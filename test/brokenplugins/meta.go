@@ -24,7 +24,7 @@ type metaConfig struct {
 	File string `config:"file" doc:"in the data directory"`
 }
 
-// item is one entry, and one line of the file: Gone for a removal.
+// item is one entry, and one line of the file; Gone marks a removal.
 type item struct {
 	NS, Key  string
 	Value    []byte
@@ -37,7 +37,7 @@ func (i *item) entry() *pluginv1.Entry {
 	return &pluginv1.Entry{Namespace: i.NS, Key: i.Key, Value: i.Value, Revision: i.Revision}
 }
 
-// memory keeps everything in memory and in the lines of a file that it only appends to.
+// memory keeps everything in memory and in an append-only file.
 type memory struct {
 	path string
 
@@ -45,11 +45,11 @@ type memory struct {
 	file     *os.File
 	lock     chan struct{} // closed when it is deactivated
 	revision int64
-	floor    int64 // changes up to here are not known
+	floor    int64 // changes up to here are no longer known
 	items    map[[2]string]*item
 	changes  []*item
 	wake     chan struct{}
-	// locked outside of mu for as long as a watch sends, where that is the fault.
+	// sending is locked, outside mu, while a watch sends, if that is the fault.
 	sending sync.Mutex
 }
 
@@ -114,7 +114,7 @@ func (m *memory) Deactivate(context.Context) error {
 
 func (m *memory) Health(context.Context) error { return nil }
 
-// take puts an item in place. It is called under mu, as are the following.
+// take stores an item. It is called with mu held, as are the following.
 func (m *memory) take(it *item) {
 	m.revision = max(m.revision, it.Revision)
 	if it.Gone {
@@ -142,7 +142,7 @@ func (m *memory) tell() {
 	m.wake = make(chan struct{})
 }
 
-// expire removes what has expired, until the plugin is deactivated.
+// expire removes expired entries until the plugin is deactivated.
 func (m *memory) expire(until chan struct{}) {
 	for {
 		select {
@@ -154,7 +154,7 @@ func (m *memory) expire(until chan struct{}) {
 		for _, it := range m.items {
 			early := int64(0)
 			if is("meta-expires-early") {
-				early = (25 * time.Hour).Milliseconds() // at once, as good as all
+				early = (25 * time.Hour).Milliseconds() // practically all entries, at once
 			}
 			if it.Expires != 0 && it.Expires-early <= time.Now().UnixMilli() && !is("meta-ignores-ttl") {
 				m.revision++
@@ -176,7 +176,7 @@ func (m *memory) Get(_ context.Context, r *pluginv1.GetRequest) (*pluginv1.GetRe
 	return &pluginv1.GetResponse{Found: true, Entry: it.entry()}, nil
 }
 
-// keyOf is the key as it is kept.
+// keyOf returns the stored form of a key.
 func keyOf(key string) string {
 	if is("meta-trims-keys") {
 		return strings.TrimSpace(key)
@@ -240,7 +240,7 @@ func (m *memory) Batch(_ context.Context, r *pluginv1.BatchRequest) (*pluginv1.B
 	return &pluginv1.BatchResponse{Done: done, Revision: revision, FailedIndex: failed}, err
 }
 
-// apply carries operations out, whole or not at all, each with a revision of its own.
+// apply executes operations atomically, each with a revision of its own.
 func (m *memory) apply(ops []*pluginv1.Operation) (done bool, revision int64, current *pluginv1.Entry, failed uint32, err error) {
 	if is("meta-waits-for-slow-watches") {
 		m.sending.Lock()
@@ -326,7 +326,7 @@ func revisionOf(it *item) int64 {
 	return it.Revision
 }
 
-// valueOf is the value as it is kept.
+// valueOf returns the stored form of a value.
 func valueOf(value []byte) []byte {
 	if is("meta-cuts-values-at-nul") {
 		text, _, _ := strings.Cut(string(value), "\x00")

@@ -19,7 +19,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
-// start is a plugin whose start, or whose end, is wrong.
+// start runs a plugin with a wrong start or a wrong end.
 func start() {
 	socket := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "none")
 	switch fault {
@@ -79,7 +79,7 @@ func behindShield() {
 	os.Exit(0)
 }
 
-// serveAlwaysActive serves without the SDK, which keeps the order of a plugin's life, and answers calls at any time.
+// serveAlwaysActive serves without the SDK, which would enforce the life cycle, and answers calls at any time.
 func serveAlwaysActive() {
 	go func() {
 		buf := make([]byte, 1)

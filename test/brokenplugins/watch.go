@@ -8,7 +8,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// keep is how many changes are known at the most where the fault is to forget the others without a word.
+// keep is how many changes are kept if the fault is to drop older ones silently.
 const keep = 1000
 
 // Watch implements sdk.Watcher.
@@ -66,7 +66,7 @@ func (m *memory) send(resp *pluginv1.WatchResponse, send func(*pluginv1.WatchRes
 	return send(resp)
 }
 
-// since answers some of the changes after a revision, and how far they go.
+// since returns some of the changes after a revision, and the last revision that they cover.
 func (m *memory) since(r *pluginv1.WatchRequest, after int64) (events []*pluginv1.Event, upTo int64, wake <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

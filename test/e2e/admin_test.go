@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ask sends one request to the admin side, with what a test makes of it.
+// ask sends one request to the admin API, modified by change.
 func (g *Gateway) ask(path string, change func(*http.Request)) (int, string) {
 	g.t.Helper()
 	request, err := http.NewRequest(http.MethodGet, "http://"+g.Admin+path, nil)
@@ -49,14 +49,14 @@ func TestAnAdminTokenIsMadeAtTheFirstStartAndNobodyIsAnAdministratorWithoutIt(t 
 	code, _ = g.ask("/api/v1/topics", with(token))
 	require.Equal(t, http.StatusOK, code)
 
-	// Commands of the same user find it through the configuration, and by nothing else.
+	// Commands of the same user find the token only through the configuration.
 	g.CLI("topic", "create", "mine", "--config", g.config(), "--admin", "http://"+g.Admin).OK()
 	r := g.CLI("topic", "list", "--admin", "http://"+g.Admin)
 	require.Equal(t, 1, r.code)
 	require.Contains(t, r.stderr, "refuses the token: give --token, or --config")
 	require.JSONEq(t, `[{"name": "mine"}]`, onlyNames(g.CLI("topic", "list", "-o", "json", "--config", g.config(), "--admin", "http://"+g.Admin).OK()))
 
-	// Probes and scrapers need none, but a page in a browser that came by a name of its own gets nothing.
+	// Probes and scrapers need no token, but a web page with a host name of its own gets nothing.
 	foreign := func(r *http.Request) { r.Host = "attacker.example:8080" }
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		code, _ = g.ask(path, bare)
@@ -77,7 +77,7 @@ func TestAnAdminTokenIsMadeAtTheFirstStartAndNobodyIsAnAdministratorWithoutIt(t 
 	require.Equal(t, text, again)
 }
 
-// onlyNames leaves the names of a listing of topics in JSON.
+// onlyNames returns only the names of a JSON list of topics.
 func onlyNames(text string) string {
 	var out []string
 	for line := range strings.Lines(text) {

@@ -19,13 +19,13 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// authScheme is one way to say who may do what: an auth plugin, its configuration, and how clients log in with it. Each knows the
-// same two users: one who may do everything, and one with the rules of ruledRules.
+// authScheme is an auth plugin with its configuration and its way to log in. Each has the same two users: one who may do everything, and
+// one with the rules of ruledRules.
 type authScheme struct {
 	plugin string
-	// config makes auth.config; dir is the gateway's directory.
+	// config returns auth.config; dir is the gateway's directory.
 	config func(t *testing.T, dir string) settings
-	// password is what a user logs in with under a client id; the second user gets another one.
+	// password returns a user's password for a client id; the second user has another one.
 	password func(t *testing.T, user, clientID string) string
 }
 
@@ -152,7 +152,7 @@ func TestAClientIsDisconnectedWhenItsTokenExpires(t *testing.T) {
 	c.publish(topic, 1, "before")
 	select {
 	case <-c.lost:
-		require.GreaterOrEqual(t, time.Now().Unix(), expires.Unix()) // and the leeway of 5 s at the most
+		require.GreaterOrEqual(t, time.Now().Unix(), expires.Unix()) // with a leeway of at most 5 s
 	case <-time.After(patience):
 		t.Fatal("the client is still connected")
 	}
@@ -222,14 +222,14 @@ func TestConnectedClientsGoOnWhileTheWebhookIsAway(t *testing.T) {
 	})
 	begun := time.Now()
 	sent := 1
-	for ; time.Since(begun) < 3*time.Second; sent++ { // longer than the decision was good for
+	for ; time.Since(begun) < 3*time.Second; sent++ { // longer than the decision was valid
 		pub.publish(topic, 1, strconv.Itoa(sent))
 	}
 	sub.await(sent)
 	require.Equal(t, numbers(0, sent), sub.payloads())
 }
 
-// tokenAuther is the client's side of the method JWT, which has one message, for paho.golang.
+// tokenAuther is the client's side of the method JWT, a single message, for paho.golang.
 type tokenAuther struct{}
 
 func (tokenAuther) Authenticate(a *paho.Auth) *paho.Auth { return a }

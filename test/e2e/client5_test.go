@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// client5 is an MQTT 5 client that keeps what it receives.
+// client5 is an MQTT 5 client that records what it receives.
 type client5 struct {
 	*paho.Client
 	t       *testing.T
@@ -109,7 +109,7 @@ func (c *client5) publish(p *paho.Publish) {
 	require.NoError(c.t, err, "PUBLISH to %q", p.Topic)
 }
 
-// await waits for n messages in all, and forgets them.
+// await waits for n messages in total, and removes them.
 func (c *client5) await(n int) []*paho.Publish {
 	c.t.Helper()
 	var out []*paho.Publish

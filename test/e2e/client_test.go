@@ -13,13 +13,13 @@ import (
 // patience bounds every single wait of a client.
 const patience = time.Minute
 
-// client is an MQTT 3.1.1 client that keeps what it receives.
+// client is an MQTT 3.1.1 client that records what it receives.
 type client struct {
 	paho.Client
 	t  *testing.T
 	g  *Gateway
 	id string
-	// present says whether CONNACK had session present.
+	// present is the session present flag of CONNACK.
 	present bool
 
 	mu   sync.Mutex
@@ -110,7 +110,7 @@ func (c *client) publishRetain(topic string, qos byte, retain bool, payload stri
 	require.NoError(c.t, token.Error(), "PUBLISH to %q", topic)
 }
 
-// messages returns what has been received.
+// messages returns the received messages.
 func (c *client) messages() []paho.Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,7 +125,7 @@ func (c *client) payloads() []string {
 	return out
 }
 
-// await waits for n messages in all; the limit is for each further one.
+// await waits for n messages in total; the time limit applies to each next one.
 func (c *client) await(n int) []paho.Message {
 	c.t.Helper()
 	timer := time.NewTimer(patience)
@@ -145,8 +145,8 @@ func (c *client) await(n int) []paho.Message {
 	}
 }
 
-// only waits for the payloads, in this order, and requires that nothing else comes, which a message to the same client
-// after them proves: it is published to the topic last, which one of the client's filters must match.
+// only waits for the payloads, in this order, and requires that nothing else arrives. A marker message after them proves that: it is
+// published to the topic last, which one of the client's filters must match.
 func (c *client) only(publisher *client, last string, payloads ...string) {
 	c.t.Helper()
 	const end = "the end of what was published"
@@ -163,14 +163,14 @@ func (c *client) only(publisher *client, last string, payloads ...string) {
 	c.forget()
 }
 
-// forget drops what has been received.
+// forget drops the received messages.
 func (c *client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.got = nil
 }
 
-// leave disconnects once the gateway has the acknowledgement of everything that was sent.
+// leave disconnects once the gateway has received the acknowledgements of everything that it sent.
 func (c *client) leave() {
 	c.t.Helper()
 	c.settle()

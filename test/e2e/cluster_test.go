@@ -12,14 +12,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 )
 
-// list runs a command that lists things as JSON.
+// list runs a command that prints a list as JSON.
 func list[T any](g *Gateway, args ...string) (items []T) {
 	g.t.Helper()
 	require.NoError(g.t, json.Unmarshal([]byte(g.operate(append(args, "-o", "json")...).OK()), &items))
 	return items
 }
 
-// TestTheClusterIsOneForOperators asks one node about clients of another. Nodes of other tests may be in the same cluster.
+// TestTheClusterIsOneForOperators queries one node about clients of another. Nodes of other tests may be in the same cluster.
 func TestTheClusterIsOneForOperators(t *testing.T) {
 	onOneNode(t, ownNodes)
 	t.Parallel()
@@ -91,7 +91,7 @@ func (c *client) awaitLoss() {
 	}
 }
 
-// sendsItsSurplus makes one node send clients to the other.
+// sendsItsSurplus makes one node move clients to the other.
 func sendsItsSurplus(t *testing.T, a, b *Gateway) {
 	t.Helper()
 	var clients []*client

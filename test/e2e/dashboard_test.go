@@ -19,7 +19,7 @@ import (
 // browserPatience bounds how long a page may take to show something; a browser on a busy machine is slow.
 const browserPatience = time.Minute
 
-// browser opens a headless Chromium that ends with the test. What pages complain about fails the test.
+// browser opens a headless Chromium that ends with the test. Errors in a page's console fail the test.
 func browser(t *testing.T, dark bool) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program(t, "chromium", "the Debian package chromium")),
@@ -27,7 +27,7 @@ func browser(t *testing.T, dark bool) context.Context {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("blink-settings", fmt.Sprintf("preferredColorScheme=%d", map[bool]int{true: 0, false: 1}[dark])))
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
-	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it tells of events that it does not know
+	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it reports unknown events as errors
 	t.Cleanup(cancel)
 	chromedp.ListenTarget(ctx, func(event any) {
 		switch e := event.(type) {
@@ -43,7 +43,7 @@ func browser(t *testing.T, dark bool) context.Context {
 	return ctx
 }
 
-// see runs actions of a browser.
+// see runs browser actions.
 func see(ctx context.Context, t *testing.T, actions ...chromedp.Action) {
 	t.Helper()
 	limited, cancel := context.WithTimeout(ctx, browserPatience)
@@ -62,12 +62,12 @@ func shows(text string) chromedp.Action {
 	return chromedp.WaitVisible(fmt.Sprintf(`//main//*[contains(text(), %q)] | //dialog//*[contains(text(), %q)]`, text, text), chromedp.BySearch)
 }
 
-// press clicks what has a text.
+// press clicks the element with a text.
 func press(tag, text string) chromedp.Action {
 	return chromedp.Click(fmt.Sprintf(`//%s[normalize-space(text())=%q]`, tag, text), chromedp.BySearch)
 }
 
-// picture keeps a picture of the page where LMQGATE_PICTURES names a directory.
+// picture saves a screenshot of the page if LMQGATE_PICTURES names a directory.
 func picture(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
 	dir := os.Getenv("LMQGATE_PICTURES")
@@ -131,7 +131,7 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 		chromedp.WaitNotPresent("dialog"))
 	<-pub.lost
 
-	// What clients chose is shown as text.
+	// Texts that clients choose are shown as text, not as HTML.
 	see(ctx, t, press("a", "Retained"), shows(topic+"/lamp"), press("button", topic+"/lamp"), shows("on <b>now</b>"), press("button", "Close"))
 	see(ctx, t, press("a", "Recent"), shows("closed by an operator"))
 	see(ctx, t, press("a", "Limits"), shows("mqtt.max_connections"), shows("127.0.0.1 ("))
@@ -148,7 +148,7 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 
 	// A trace of that client, as a page sees it.
 	see(ctx, t, press("a", "Trace"), chromedp.SendKeys(`input[name=topic]`, topic+"/#"), press("button", "Start"), shows("Tracing."))
-	g.operate("retained", "get", topic+"/lamp").OK() // the gateway answers, so the watch is there
+	g.operate("retained", "get", topic+"/lamp").OK() // the gateway answers, so the watch exists
 	again := g.connect(t, "again")
 	again.publish(topic+"/traced", 1, "x")
 	see(ctx, t, shows("PUBLISH"), shows(topic+"/traced"), press("button", "Stop"), shows("The trace is over"))

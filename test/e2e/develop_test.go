@@ -13,7 +13,7 @@ import (
 
 func TestAnAuthorRunsAnUncheckedPluginWithALoudWarning(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir() // which is no plugins.dir
+	dir := t.TempDir() // which is not plugins.dir
 	buildPlugin(t, "auth-hmac", "mine", filepath.Join(dir, "auth-hmac"))
 	g := configure(t, localProfile)
 	g.flags = []string{"--dev-plugin", "auth=" + filepath.Join(dir, "auth-hmac")}

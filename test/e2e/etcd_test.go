@@ -18,7 +18,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// residents are clients that are connected before something happens to etcd, and must not notice.
+// residents are clients that are connected before something happens to etcd, and must not notice it.
 type residents struct {
 	t             *testing.T
 	g             *Gateway
@@ -59,7 +59,7 @@ func (r *residents) check() {
 	require.True(r.t, r.pub.IsConnected())
 }
 
-// goesOn waits until everything that needs metadata works, and the node is ready.
+// goesOn waits until everything that needs metadata works and the node is ready.
 func (r *residents) goesOn(retained string) {
 	r.t.Helper()
 	eventually(r.t, time.Minute, func() error {
@@ -91,7 +91,7 @@ func TestClientsStayConnectedWhileEtcdIsAwayAndAllResumesByItself(t *testing.T) 
 	require.ErrorIs(t, err, packets.ErrorRefusedServerUnavailable, "CONNACK 0x03")
 	fresh := g.connect(t, g.Name("fresh"))
 	fresh.subscribe("away/n", 1)
-	// A retained message waits; whatever is published to other topics does not.
+	// A retained message waits; messages to other topics do not.
 	waiting := g.connect(t, g.Name("waiting"))
 	token := waiting.Publish("away/kept", 1, true, "during")
 	r.publish(50)
@@ -100,7 +100,7 @@ func TestClientsStayConnectedWhileEtcdIsAwayAndAllResumesByItself(t *testing.T) 
 	require.Equal(t, 503, code)
 	require.Contains(t, body, etcd.Endpoints()[0])
 	require.Contains(t, g.Log(), "subscription refused", "the log says what was refused")
-	// Longer than every time-out, and than nodes live without a heartbeat.
+	// Longer than every timeout, and longer than nodes live without a heartbeat.
 	for time.Since(gone) < 22*time.Second {
 		r.publish(10)
 		time.Sleep(500 * time.Millisecond)
@@ -129,7 +129,7 @@ func TestANewLeaderOfEtcdIsNoticedByNobody(t *testing.T) {
 		etcd.Stop(leader)
 		for i := range 5 {
 			r.publish(5)
-			// What needs metadata waits for the election, and is not refused.
+			// Requests that need metadata wait for the election, and are not refused.
 			r.pub.publishRetain("leader/kept", 1, true, fmt.Sprint(round, i))
 		}
 		r.goesOn(fmt.Sprint("after-", round))
@@ -195,7 +195,7 @@ func TestAFullEtcdRefusesWhatNeedsItAndNothingElse(t *testing.T) {
 	g := start(t, onEtcd(localProfile, etcd))
 	r := settle(t, g, "full")
 	raw := etcdClient(t, etcd.Endpoints()[0])
-	// etcd learns how much it holds with each commit, ten times a second.
+	// etcd updates its size with each commit, ten times a second.
 	eventually(t, patience, func() error {
 		_, err := raw.Put(t.Context(), "fill/"+time.Now().String(), strings.Repeat("x", 256<<10))
 		if err == nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Two clients keep their state, as the protocol wants it. The gateways that they are connected to are killed one after the other;
-// where there are two, the clients go on at the other one.
+// Two clients keep their state, as the protocol requires. The gateways that they are connected to are killed one after the other; if there
+// are two, the clients continue on the other one.
 func TestQoS2IsExactlyOnceWhenGatewaysAreKilled(t *testing.T) {
 	onOneNode(t, ownNodes)
 	t.Parallel()

@@ -12,8 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// withExample returns a plugins.dir that has an example's plugin, built as its Makefile does, beside the shipped ones that
-// are named.
+// withExample returns a plugins.dir with an example's plugin, built as its Makefile does, and the named shipped plugins.
 func withExample(t *testing.T, name string, shipped ...string) (dir string) {
 	t.Helper()
 	root, err := cluster.Root()
@@ -67,7 +66,7 @@ func TestThePythonExampleDecidesWhoMayDoWhat(t *testing.T) {
 	require.EqualValues(t, 0x80, device.trySubscribe("state/#", 1)["state/#"], "a device may not read what others say")
 	require.EqualValues(t, 0x80, operator.trySubscribe("#", 1)["#"], "it would bring state/secret")
 
-	// A user who is disabled while connected is disconnected, and does not come back.
+	// A user who is disabled while connected is disconnected, and cannot reconnect.
 	pythons, err := filepath.Glob(filepath.Join(plugins, "auth-python.venv", "*", "bin", "python"))
 	require.NoError(t, err)
 	require.NotEmpty(t, pythons)
@@ -94,7 +93,7 @@ func TestThePythonExampleDecidesWhoMayDoWhat(t *testing.T) {
 	require.NotContains(t, g.Log(), "demo-password")
 }
 
-// textError is an error that is only a text.
+// textError is an error with a plain text.
 type textError string
 
 func (e textError) Error() string { return string(e) }
@@ -130,7 +129,7 @@ func TestTheSQLiteExampleKeepsRetainedMessagesAndSessions(t *testing.T) {
 	require.True(t, sleeper.present, "the session is there")
 	require.Equal(t, "while it slept", string(sleeper.await(1)[0].Payload()))
 
-	// The plugin's own death is nothing that clients notice.
+	// Clients do not notice that the plugin dies.
 	before := g.Plugins()["meta-sqlite"]
 	require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
 	eventually(t, patience, func() error {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// clients returns the directory with the programs of a language, and one in .cache for what they need.
+// clients returns the directory with the client programs of a language, and one in .cache for their dependencies.
 func clients(t *testing.T, language string) (programs, cache string) {
 	t.Helper()
 	root, err := cluster.Root()
@@ -21,7 +21,7 @@ func clients(t *testing.T, language string) (programs, cache string) {
 	return filepath.Join(root, "test", "clients", language), cache
 }
 
-// unchanged reports whether a file was installed from before; the second function notes that it is now.
+// unchanged reports whether a file is the one that was installed last; the returned function records that it is installed now.
 func unchanged(t *testing.T, file, cache string) (bool, func()) {
 	t.Helper()
 	now, err := os.ReadFile(file)
@@ -77,7 +77,7 @@ func TestMQTTjs(t *testing.T) {
 		installed()
 	}
 	everywhere(t, func(t *testing.T, p profile) {
-		// Over WebSocket as a browser would from a page of another host.
+		// Over WebSocket, like a browser with a page from another host.
 		const page = "https://app.example.com"
 		g := start(t, p, settings{"listeners": []settings{{"type": "tcp", "address": "127.0.0.1:0"},
 			{"type": "ws", "address": "127.0.0.1:0", "allowed_origins": []string{page}}}})

@@ -25,7 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Users of every gateway. The second may only do what its rules say.
+// Users of every gateway. The second may do only what its rules allow.
 const (
 	user, secret           = "demo", "demo-secret"
 	ruledUser, ruledSecret = "ruled", "ruled-secret"
@@ -34,7 +34,7 @@ const (
 // startDeadline bounds how long a gateway may take until it is ready. Builds with the race detector on a busy machine are slow.
 const startDeadline = 45 * time.Second
 
-// Gateway is one `lmqgate serve`, and the directory that it is started in.
+// Gateway is one `lmqgate serve` and its directory.
 type Gateway struct {
 	t   *testing.T
 	dir string // configuration, data, logs
@@ -45,7 +45,7 @@ type Gateway struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has ended
 	err   error         // how it ended; after done
-	// other is the second node, and front the load balancer, where there are two; see twoNodes.
+	// other is the second node, and front the load balancer, if there are two nodes; see twoNodes.
 	other *Gateway
 	front *front
 
@@ -53,7 +53,7 @@ type Gateway struct {
 	ID, TCP, WS, Admin string
 }
 
-// start starts a gateway with a profile's settings, and further ones that win over them, and stops it when the test ends.
+// start starts a gateway with a profile's settings, overridden by more, and stops it when the test ends.
 func start(t *testing.T, p profile, more ...settings) *Gateway {
 	t.Helper()
 	g := configure(t, p, more...)
@@ -61,7 +61,7 @@ func start(t *testing.T, p profile, more ...settings) *Gateway {
 	return g
 }
 
-// configure writes the configuration of a gateway, which the test starts.
+// configure writes the configuration of a gateway that the test starts itself.
 func configure(t *testing.T, p profile, more ...settings) *Gateway {
 	t.Helper()
 	var salt [4]byte
@@ -101,7 +101,7 @@ func (g *Gateway) write(config settings) {
 	require.NoError(g.t, os.WriteFile(g.config(), text, 0o600))
 }
 
-// Start starts the process, with the data of the one before it, and waits for its ready line.
+// Start starts the process, with the data of the previous one, and waits for its ready line.
 func (g *Gateway) Start() {
 	g.t.Helper()
 	if g.other != nil {
@@ -119,7 +119,7 @@ func (g *Gateway) Start() {
 	}
 }
 
-// launch starts the process; its ready line comes on the channel.
+// launch starts the process; its ready line arrives on the channel.
 func (g *Gateway) launch() <-chan string {
 	g.t.Helper()
 	require.False(g.t, g.running(), "the gateway runs already")
@@ -148,7 +148,7 @@ func (g *Gateway) launch() <-chan string {
 	return ready
 }
 
-// parse reads the ready line.
+// parse parses the ready line.
 func (g *Gateway) parse(line string) {
 	g.t.Helper()
 	for word := range strings.FieldsSeq(line) {
@@ -181,10 +181,10 @@ func (g *Gateway) running() bool {
 	}
 }
 
-// PID is the process id of the gateway.
+// PID returns the process id of the gateway.
 func (g *Gateway) PID() int { return g.cmd.Process.Pid }
 
-// Stop ends the gateway as an operator does, and checks that it ends well. It does nothing when the gateway does not run.
+// Stop stops the gateway as an operator does, and checks that it exits cleanly. It does nothing if the gateway does not run.
 func (g *Gateway) Stop() {
 	g.t.Helper()
 	if g.other != nil {
@@ -200,7 +200,7 @@ func (g *Gateway) Stop() {
 			g.t.Errorf("the gateway did not end with status 0 on SIGTERM: %v\n%s", g.err, tail(g.Log(), 40))
 		}
 	case <-time.After(30 * time.Second):
-		_ = g.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		_ = g.cmd.Process.Signal(syscall.SIGQUIT) // dumps its goroutines to the log
 		select {
 		case <-g.done:
 		case <-time.After(5 * time.Second):
@@ -211,7 +211,7 @@ func (g *Gateway) Stop() {
 	}
 }
 
-// Kill ends the gateway as kill -9 does.
+// Kill kills the gateway as kill -9 does.
 func (g *Gateway) Kill() {
 	g.t.Helper()
 	if g.other != nil {
@@ -230,7 +230,7 @@ func (g *Gateway) Restart() {
 
 func (g *Gateway) logFile() string { return filepath.Join(g.dir, "lmqgate.log") }
 
-// Log is what the gateway logged, over all its starts.
+// Log returns what the gateway has logged, over all its starts.
 func (g *Gateway) Log() string {
 	text, err := os.ReadFile(g.logFile())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -239,10 +239,10 @@ func (g *Gateway) Log() string {
 	return string(text)
 }
 
-// Name makes a name that no other test has, which RocketMQ takes as a topic.
+// Name returns a name that no other test uses and that is a valid RocketMQ topic.
 func (g *Gateway) Name(name string) string { return name + "_" + g.salt }
 
-// Topic creates a first-level topic that no other test has.
+// Topic creates a first-level topic that no other test uses.
 func (g *Gateway) Topic(name string) string {
 	g.t.Helper()
 	name = g.Name(name)
@@ -253,13 +253,13 @@ func (g *Gateway) Topic(name string) string {
 	return name
 }
 
-// password is what the demo user logs in with under a client id.
+// password returns the demo user's password for a client id.
 func (g *Gateway) password(clientID string) string {
 	g.t.Helper()
 	return g.auth.password(g.t, user, clientID)
 }
 
-// Password is what the demo user of auth-hmac logs in with under a client id: what Apache RocketMQ MQTT's clients compute.
+// Password returns the password of auth-hmac's demo user for a client id, as Apache RocketMQ MQTT's clients compute it.
 func Password(clientID string) string { return sign(secret, clientID) }
 
 func sign(key, clientID string) string {
@@ -268,7 +268,7 @@ func sign(key, clientID string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// result is how a program ended.
+// result is the result of a program.
 type result struct {
 	t              *testing.T
 	command        string
@@ -276,7 +276,7 @@ type result struct {
 	code           int
 }
 
-// OK requires that the program ended well, and returns its standard output.
+// OK requires that the program succeeded, and returns its standard output.
 func (r result) OK() string {
 	r.t.Helper()
 	require.Zero(r.t, r.code, "%s\n%s%s", r.command, r.stdout, r.stderr)
@@ -309,7 +309,7 @@ func execute(t *testing.T, limit time.Duration, name string, args ...string) res
 	return r
 }
 
-// Get asks the admin HTTP side, with the token that the gateway has made.
+// Get sends a request to the admin API, with the token that the gateway has created.
 func (g *Gateway) Get(path string) (int, string) {
 	g.t.Helper()
 	request, err := http.NewRequest(http.MethodGet, "http://"+g.Admin+path, nil)
@@ -327,7 +327,7 @@ func (g *Gateway) Get(path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// GetJSON reads an answer of the admin API.
+// GetJSON decodes an answer of the admin API.
 func (g *Gateway) GetJSON(path string, into any) {
 	g.t.Helper()
 	code, body := g.Get(path)
@@ -356,7 +356,7 @@ func (g *Gateway) Plugins() map[string]Plugin {
 	return out
 }
 
-// AwaitSubscriptions waits until a client has so many subscriptions.
+// AwaitSubscriptions waits until a client has n subscriptions.
 func (g *Gateway) AwaitSubscriptions(clientID string, n int) {
 	g.t.Helper()
 	eventually(g.t, patience, func() error {

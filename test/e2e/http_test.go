@@ -163,7 +163,7 @@ func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 		return nil
 	}}
 	door := newGate(t, rocketmqCluster.get(t).Namesrv()[0])
-	address, err := freeport.Address() // it must be known before the ready line
+	address, err := freeport.Address() // the address must be known before the ready line
 	require.NoError(t, err)
 	g := configure(t, p, rocketmqSettings([]string{door.address}), settings{"admin": settings{"address": address}})
 	ready := g.launch()
@@ -191,7 +191,7 @@ func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 		t.Fatalf("a ready line without RocketMQ: %s", line)
 	case <-g.done:
 		t.Fatalf("the gateway ended: %v\n%s", g.err, g.Log())
-	case <-time.After(12 * time.Second): // longer than configuration errors may take
+	case <-time.After(12 * time.Second): // longer than configuration errors take
 	}
 	require.Contains(t, g.Log(), door.address, "the log says what it waits for")
 	door.open(t)

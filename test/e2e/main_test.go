@@ -41,7 +41,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// build makes what `make build` makes, in dir.
+// build builds the programs of `make build` into dir.
 func build(dir string) error {
 	var args []string
 	if os.Getenv("LMQGATE_E2E_RACE") == "1" {
@@ -50,11 +50,11 @@ func build(dir string) error {
 	return binaries.Build(dir, args)
 }
 
-// rocketmqCluster are the RocketMQs of the run. A test has one to itself for as long as it runs, because name servers have no
-// compare-and-set: two gateways that are strangers to each other must not write the same list of topics.
+// rocketmqCluster is the pool of RocketMQs. A test has one to itself while it runs, because name servers have no compare-and-set: two
+// unrelated gateways must not write the same list of topics.
 var rocketmqCluster = &pool{size: 1}
 
-// pool starts as many RocketMQs as tests want at once, up to its size, and hands them to one test after the other.
+// pool starts as many RocketMQs as tests need concurrently, up to its size, and lends them to one test after the other.
 type pool struct {
 	size int
 
@@ -65,8 +65,8 @@ type pool struct {
 	all     []*cluster.Cluster
 }
 
-// get returns the RocketMQ that the test, or one that it is part of, has until it ends; where there is none yet, it takes one, or
-// skips the test. See cluster.Wanted.
+// get returns the RocketMQ of the test or of a parent test. If there is none yet, it takes one until the test ends, or skips the test. See
+// cluster.Wanted.
 func (p *pool) get(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
@@ -140,7 +140,7 @@ func (p *pool) stop() {
 	}
 }
 
-// program returns the path of a program of others, or skips the test where it is missing; in CI that is a failure.
+// program returns the path of an external program. If it is missing, the test is skipped; in CI it fails.
 func program(t *testing.T, name, pkg string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// tally is what the members of a group got, by the messages' numbers.
+// tally counts what the members of a group received, by message number.
 type tally struct {
 	mu       sync.Mutex
 	acked    []bool
@@ -30,7 +30,7 @@ func newTally(n int) *tally {
 	return &tally{acked: make([]bool, n), left: n, probes: map[string]bool{}, changed: make(chan struct{}, 1), byMember: map[string]int{}}
 }
 
-// got notes a delivery. It returns the message's number, -1 for one that has none, and whether to acknowledge it.
+// got records a delivery. It returns the message's number (-1 if it has none) and whether to acknowledge it.
 func (y *tally) got(p *packet.Publish) (int, bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -65,7 +65,7 @@ func (y *tally) rest() (left int, wrong []string) {
 	return y.left, append([]string(nil), y.wrong...)
 }
 
-// member is a client of a group that knows which of its acknowledgements the gateway has taken.
+// member is a member of a group that knows which of its acknowledgements the gateway has processed.
 type member struct {
 	id   string
 	conn net.Conn
@@ -77,7 +77,7 @@ type member struct {
 	done  chan struct{}
 }
 
-// join connects a member and subscribes. A fiftieth of what it gets it never acknowledges.
+// join connects a member and subscribes. The member never acknowledges one in fifty messages.
 func join(t *testing.T, g *Gateway, y *tally, id, filter string, v packet.Version, keep bool) *member {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", g.TCP, patience)
@@ -123,7 +123,7 @@ func (m *member) write(v packet.Version, packets ...packet.Packet) error {
 	return err
 }
 
-// read acts on what comes until the connection ends.
+// read processes packets until the connection ends.
 func (m *member) read(v packet.Version, subscribed chan<- error) {
 	defer close(m.done)
 	r := packet.NewReader(m.conn, 0)
@@ -161,7 +161,7 @@ func (m *member) read(v packet.Version, subscribed chan<- error) {
 	}
 }
 
-// kill cuts the connection. The gateway has taken every acknowledgement that was counted.
+// kill cuts the connection after the gateway has processed every counted acknowledgement.
 func (m *member) kill(t *testing.T, v packet.Version) {
 	t.Helper()
 	m.mu.Lock()

@@ -27,7 +27,7 @@ func etcdMeta(c *etcdtest.Cluster, prefix string) settings {
 	return settings{"plugin": "meta-etcd", "config": settings{"endpoints": c.Endpoints(), "prefix": prefix, "request_timeout": "2s"}}
 }
 
-// withNext is a metadata block with what it is to be migrated to.
+// withNext returns a metadata block with a migration target.
 func withNext(meta, next settings) settings {
 	out := maps.Clone(meta)
 	out["next"] = next
@@ -37,7 +37,7 @@ func withNext(meta, next settings) settings {
 // inMeta calls a meta plugin that the test starts.
 func inMeta(t *testing.T, block settings, f func(ctx context.Context, c pluginv1.MetaClient)) {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context()) // tests tidy up with it, too
+	ctx := context.WithoutCancel(t.Context()) // tests also clean up with it
 	host, err := pluginhost.New(
 		pluginhost.Options{Dir: filepath.Join(bin, "plugins"), NodeID: "test", DataDir: t.TempDir(), ConfigDir: t.TempDir()},
 	)
@@ -49,7 +49,7 @@ func inMeta(t *testing.T, block settings, f func(ctx context.Context, c pluginv1
 	f(ctx, p.Meta())
 }
 
-// churn is clients that go on retaining messages and subscribing for good, and what was acknowledged to them.
+// churn is a load of clients that retain messages and subscribe persistently, with a record of what was acknowledged.
 type churn struct {
 	t       *testing.T
 	stop    atomic.Bool
@@ -109,12 +109,13 @@ func (c *churn) end() {
 	c.t.Logf("%d retained topics, %v subscriptions, %d refused", len(c.retained), len(c.filters), c.refused)
 }
 
-// check requires, through a gateway, that everything that was acknowledged is there.
+// check requires, through a gateway, that everything acknowledged exists.
 func (c *churn) check(g *Gateway, topic string) {
 	c.t.Helper()
 	reader := g.connect(c.t, g.Name("reader"))
 	eventually(c.t, patience, func() error {
-		// Subscribe again each time: a message that another gateway retained is known here a moment later, and comes only with a SUBSCRIBE.
+		// Subscribe again each time: this gateway learns of another gateway's retained message a moment later, and sends it only on a
+		// SUBSCRIBE.
 		reader.subscribe(topic+"/#", 1)
 		reader.settle()
 		got := map[string]string{}
@@ -131,7 +132,7 @@ func (c *churn) check(g *Gateway, topic string) {
 	reader.Disconnect(0)
 }
 
-// checkSessions requires that sessions and subscriptions are there: messages that they match arrive.
+// checkSessions requires that sessions and subscriptions exist: messages that they match arrive.
 func (c *churn) checkSessions(g *Gateway) {
 	c.t.Helper()
 	pub := g.connect(c.t, g.Name("checking"))
@@ -186,7 +187,7 @@ func TestGatewaysOnRocketMQMigrateFromNameServersToEtcdUnderLoad(t *testing.T) {
 	load.check(one, topic)
 	load.check(two, topic)
 
-	// Restarted with the old configuration a gateway follows; with the new one it needs no name server for its metadata.
+	// A gateway that restarts with the old configuration follows the move; with the new one it needs no name server for its metadata.
 	for _, m := range load.clients {
 		m.Disconnect(100)
 	}
@@ -237,7 +238,7 @@ func TestAMigrationThatCannotBeMadeLeavesEverythingAsItIs(t *testing.T) {
 	refused(`the target is not empty`, "--from", one.config(), "--to", file.config())
 	refused("in use by gateways", "--from", one.config(), "--to", one.config())
 
-	// A command that is killed leaves all where they are, or moves all.
+	// A killed command leaves all gateways where they are, or moves all.
 	two.edit(func(s settings) { s["meta"] = withNext(source, target)["meta"] })
 	for _, after := range []time.Duration{time.Second, 5 * time.Second, 6500 * time.Millisecond} {
 		cmd := exec.Command(filepath.Join(bin, "lmqgate"), "meta", "migrate", "--from", one.config(), "--hold", "2s")
@@ -283,7 +284,7 @@ func TestAGatewayThatIsPausedDuringAMigrationFollowsAndLosesNothing(t *testing.T
 	load.check(one, topic)
 	load.check(two, topic)
 	require.True(t, pub.IsConnected())
-	// A reload knows that the file is of before the move.
+	// A reload detects that the file is from before the move.
 	serving := two.Plugins()["meta-etcd"].PID
 	require.NotZero(t, serving)
 	two.reload().OK()

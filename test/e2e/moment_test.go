@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a client gets that subscribes at an awkward moment.
+// Tests of what a client receives that subscribes at an awkward moment.
 
 func TestNothingThatWasAcknowledgedBeforeASubscribeIsDelivered(t *testing.T) {
 	onOneNode(t, "the tail lags what another node has acknowledged; see the known limits")
@@ -17,7 +17,7 @@ func TestNothingThatWasAcknowledgedBeforeASubscribeIsDelivered(t *testing.T) {
 		g := start(t, p)
 		topic := g.Topic("moment") + "/x"
 		pub, sleeper := g.connect(t, g.Name("pub")), g.connect(t, g.Name("sleeper"), persistent)
-		sleeper.subscribe(topic, 1) // so that the records have a queue for half of the time
+		sleeper.subscribe(topic, 1) // so that half of the time the records have a queue
 		all := make([]*client, subscribers)
 		for i := range all {
 			all[i] = g.connect(t, g.Name("c"+strconv.Itoa(i)))

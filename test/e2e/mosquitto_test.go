@@ -27,7 +27,7 @@ func mosquittoClients(t *testing.T, g *Gateway) *mosquitto {
 		pub: program(t, "mosquitto_pub", "the Debian package mosquitto-clients")}
 }
 
-// as makes the arguments that log in as the demo user.
+// as returns the arguments that log in as the demo user.
 func (m *mosquitto) as(id string, args ...string) []string {
 	return m.login(id, user, m.g.password(id), args...)
 }
@@ -38,7 +38,7 @@ func (m *mosquitto) login(id, username, password string, args ...string) []strin
 	return append([]string{"-h", host, "-p", port, "-i", id, "-u", username, "-P", password}, args...)
 }
 
-// publish publishes with mosquitto_pub and requires that it worked.
+// publish publishes with mosquitto_pub and requires success.
 func (m *mosquitto) publish(args ...string) {
 	m.t.Helper()
 	execute(m.t, time.Minute, m.pub, m.as(m.g.Name("mosquitto_pub"), args...)...).OK()
@@ -150,7 +150,7 @@ func TestMosquittoRetainedMessages(t *testing.T) {
 		online := m.listen("online", "-t", topic+"/a", "-q", "1")
 		online.expect(topic + "/a|1|1|first")
 		m.publish("-t", topic+"/a", "-m", "second", "-q", "1", "-r")
-		online.expect(topic + "/a|1|0|second") // to a subscription that exists, without the flag
+		online.expect(topic + "/a|1|0|second") // to an existing subscription, without the flag
 		require.Equal(t, []string{topic + "/a|0|1|second"}, m.read("r3", "1", "-t", topic+"/a", "-q", "0"))
 
 		m.publish("-t", topic+"/a", "-n", "-q", "1", "-r")
@@ -191,7 +191,7 @@ func TestMosquittoWill(t *testing.T) {
 		victim := m.listen("victim", append([]string{"-t", topic + "/none", "--will-retain"}, will...)...)
 		victim.kill(syscall.SIGKILL)
 		watcher.expect(topic + "/will/dead|1|0|gone")
-		// A will has no publisher that could wait until it is retained.
+		// A will has no publisher that waits until it is retained.
 		eventually(t, patience, func() error {
 			r := execute(t, time.Minute, m.sub, m.as("late", "-F", format, "-C", "1", "-W", "1", "-t", topic+"/will/#", "-q", "1")...)
 			if r.code != 0 || r.stdout != topic+"/will/dead|1|1|gone\n" {
@@ -292,7 +292,7 @@ func TestRulesDecideWhatAUserMayDo(t *testing.T) {
 		require.Contains(t, r.stdout+r.stderr, "denied")
 		execute(t, time.Minute, m.sub, login("-t", ruledUser+"/in/#", "-E", "-q", "1")...).OK()
 		m.publish("-t", ruledUser+"/in/x", "-m", "end", "-q", "1")
-		watcher.expect(ruledUser + "/in/x|1|0|end") // nothing that was denied came before
+		watcher.expect(ruledUser + "/in/x|1|0|end") // nothing denied arrived before
 	})
 }
 
@@ -323,7 +323,7 @@ func TestTheCommandsOfTheReadmeWork(t *testing.T) {
 		out := g.CLI("credentials", "--config", g.config(), "--client-id", "my-device").OK()
 		require.Equal(t, "username="+user+"\npassword="+Password("my-device")+"\n", out)
 
-		// pub and sub as processes, on the port that the configuration does not know.
+		// pub and sub as processes, on a port that is not in the configuration.
 		login := func(id string, args ...string) []string {
 			return append(args, "--url", "mqtt://"+g.TCP, "-i", id, "-u", user, "-P", Password(id))
 		}

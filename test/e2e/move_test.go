@@ -19,8 +19,8 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
 )
 
-// TestSubscribersThatMoveAmongThreeGatewaysMissNothing moves persistent subscribers to another gateway all the time, with their old
-// connections left open, as behind a load balancer that knows nothing of client ids.
+// TestSubscribersThatMoveAmongThreeGatewaysMissNothing continuously moves persistent subscribers to another gateway, with their old
+// connections left open, as behind a load balancer without affinity.
 func TestSubscribersThatMoveAmongThreeGatewaysMissNothing(t *testing.T) {
 	onOneNode(t, ownNodes)
 	profiles := map[string]func(t *testing.T) profile{
@@ -85,8 +85,8 @@ func TestSubscribersThatMoveAmongThreeGatewaysMissNothing(t *testing.T) {
 	}
 }
 
-// rover is one client id with a persistent session, and all the connections that it has opened. What its connections bring is
-// acknowledged, on whichever of them it comes.
+// rover is one client id with a persistent session, and all the connections that it has opened. It acknowledges messages on the connection
+// on which they arrive.
 type rover struct {
 	id, filter string
 	qos        byte
@@ -102,7 +102,7 @@ type rover struct {
 	disorder []string
 }
 
-// move connects to a gateway while the last connection is open, and waits until that is closed.
+// move connects to a gateway while the last connection is open, and waits until the last one is closed.
 func (r *rover) move(g *Gateway, first bool) error {
 	conn, err := net.DialTimeout("tcp", g.TCP, patience)
 	if err != nil {
@@ -202,7 +202,7 @@ func (r *rover) got(p *packet.Publish) {
 	defer r.mu.Unlock()
 	if p.QoS == 2 {
 		if r.pending[p.PacketID] {
-			return // sent again; the client knows it
+			return // resent; the client has it already
 		}
 		r.pending[p.PacketID] = true
 	}

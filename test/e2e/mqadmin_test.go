@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// operator works on the metadata with RocketMQ's own tools.
+// operator changes the metadata with RocketMQ's own tools.
 type operator struct {
 	t *testing.T
 	c *remoting.Client
@@ -34,7 +34,7 @@ func (o *operator) mqadmin(args ...string) string {
 	return out
 }
 
-// get reads a key of upstream's namespace as getKVConfig does.
+// get reads a key of upstream's namespace with getKVConfig.
 func (o *operator) get(key string) (string, bool) {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -55,7 +55,7 @@ func (o *operator) put(key, value string) {
 	o.mqadmin("updateKvConfig", "-s", "LMQ", "-k", key, "-v", value)
 }
 
-// awaitQueues waits until the light message queue of each filter, under upstream's name, has so many records.
+// awaitQueues waits until the light message queue of each filter, under upstream's name, has the given number of records.
 func (o *operator) awaitQueues(filters []string, records int64) {
 	o.t.Helper()
 	broker := rocketmqCluster.get(o.t).Brokers()[0]
@@ -135,7 +135,7 @@ func TestMetadataWrittenWithMqadminIsUsed(t *testing.T) {
 	require.Contains(t, strings.Split(got, ","), "%LMQ%"+topic+"%deep%#%")
 	require.NotContains(t, strings.Split(got, ","), "%LMQ%"+topic+"%+%")
 
-	// What the gateway adds is merged with what the operator wrote.
+	// The gateway merges its additions with what the operator wrote.
 	sub := g.connect(t, g.Name("sleeper"), persistent)
 	sub.subscribe(topic+"/mine/+", 1)
 	eventually(t, patience, func() error {

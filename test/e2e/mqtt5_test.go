@@ -38,7 +38,7 @@ func everyProperty(responseTopic string) *paho.PublishProperties {
 	}
 }
 
-// requireEveryProperty requires them of a message that was received, with what is left of the expiry.
+// requireEveryProperty requires these properties of a received message, with the remaining expiry.
 func requireEveryProperty(t *testing.T, responseTopic string, got *paho.PublishProperties) {
 	t.Helper()
 	want := everyProperty(responseTopic)
@@ -75,7 +75,7 @@ func TestPahoForGoWithMQTT5(t *testing.T) {
 			requireEveryProperty(t, topic+"/answers", m.Properties)
 			require.NotNil(t, m.Properties.SubscriptionIdentifier)
 		}
-		// While it is away; the kept one arrives as published.
+		// While the subscriber is away; the kept message arrives as published.
 		sub.leave()
 		pub.publish(
 			&paho.Publish{
@@ -113,7 +113,7 @@ func TestPahoForGoWithMQTT5(t *testing.T) {
 	})
 }
 
-// fixedPort is a listener on a port that stays the same over restarts.
+// fixedPort returns a listener on a port that stays the same across restarts.
 func fixedPort(t *testing.T) settings {
 	t.Helper()
 	address, err := freeport.Address()
@@ -208,7 +208,7 @@ type scramAuther struct {
 	c      *scram.ClientConversation
 }
 
-// begin is the first message of a conversation.
+// begin returns the first message of a conversation.
 func (s *scramAuther) begin() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +217,7 @@ func (s *scramAuther) begin() []byte {
 	return []byte(said)
 }
 
-// Authenticate takes a step of the server.
+// Authenticate answers a step of the server.
 func (s *scramAuther) Authenticate(a *paho.Auth) *paho.Auth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +228,7 @@ func (s *scramAuther) Authenticate(a *paho.Auth) *paho.Auth {
 // Authenticated does nothing; see verified.
 func (*scramAuther) Authenticated() {}
 
-// verified takes the server's last message, which shows that it knows the key.
+// verified checks the server's last message, which proves that it knows the key.
 func (s *scramAuther) verified(data []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,7 +296,7 @@ func TestPahoForGoAuthenticatesBySCRAM(t *testing.T) {
 	c.publish(&paho.Publish{Topic: "mine/alice/x", QoS: 1, Payload: []byte("2")})
 	require.Equal(t, "2", string(c.await(1)[0].Payload))
 
-	// A new key ends what the old one began.
+	// A new key ends connections that were admitted with the old one.
 	write(`[{effect: allow, action: all, topic: "#"}]`)
 	select {
 	case d := <-c.lost:
@@ -331,7 +331,7 @@ func TestMQTT5PropertiesTravelThroughRocketMQBothWays(t *testing.T) {
 	require.Equal(t, map[string]string{"mqttPayloadFormat": "1", "mqttContentType": "text/plain", "mqttResponseTopic": topic + "/answers",
 		"mqttCorrelationData": "AAH/", "mqttUserProperties": `[["b","1"],["a","ü"],["b","1"]]`}, properties)
 
-	// The application answers to where the request says, with what it says, in the same form.
+	// The application answers to the request's response topic, with its correlation data and the same properties.
 	send := []string{
 		"originMqttTopic",
 		properties["mqttResponseTopic"],
@@ -346,7 +346,7 @@ func TestMQTT5PropertiesTravelThroughRocketMQBothWays(t *testing.T) {
 	require.Equal(t, [2]string{topic + "/answers", "from RocketMQ"}, [2]string{got.Topic, string(got.Payload)})
 	requireEveryProperty(t, topic+"/answers", got.Properties)
 
-	// What has expired is not delivered.
+	// An expired message is not delivered.
 	app.send(
 		topic,
 		"too late",

@@ -108,7 +108,7 @@ func TestAnOperatorWatchesAClient(t *testing.T) {
 	require.Contains(t, r.stderr, `"a/#/b"`)
 	seen := make(chan string, 1)
 	go func() { seen <- g.operate("trace", "--client-id", "watched", "--limit", "3", "--for", "2m").OK() }()
-	eventually(t, patience, func() error { // until the watch is there
+	eventually(t, patience, func() error { // until the watch exists
 		c := g.connect(t, "watched")
 		c.publish(topic+"/a", 1, "x")
 		c.Disconnect(100)

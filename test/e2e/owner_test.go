@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// theOther makes a client one of the second user.
+// theOther makes a client log in as the second user.
 func (g *Gateway) theOther(t *testing.T, id string) option {
 	return func(o *clientOptions) { o.SetUsername(ruledUser).SetPassword(g.auth.password(t, ruledUser, id)) }
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// alive lists which of the process ids run still.
+// alive returns the process ids that still run.
 func alive(t *testing.T, pids []int) []int {
 	t.Helper()
 	var out []int
@@ -87,7 +87,7 @@ func TestAKilledPluginComesBackWhileClientsGoOn(t *testing.T) {
 		require.True(t, sub.IsConnected())
 		sub.await(sent)
 		require.Equal(t, numbers(0, sent), sub.payloads())
-		// Both plugins do their work again.
+		// Both plugins work again.
 		eventually(t, patience, func() error {
 			late, err := g.tryConnect(t, g.Name("late"), persistent)
 			if err != nil {
@@ -128,7 +128,7 @@ func TestSIGTERMAndCtrlCEndTheGatewayCleanly(t *testing.T) {
 	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, localProfile)
-			c := g.connect(t, g.Name("client"), persistent) // that somebody is connected must not hold it up
+			c := g.connect(t, g.Name("client"), persistent) // connected clients must not delay it
 			c.subscribe(g.Topic("stop")+"/#", 1)
 			var pids []int
 			for _, plugin := range g.Plugins() {
@@ -242,7 +242,7 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 	}
 }
 
-// breakPlugin replaces a plugin's file by one that cannot run, kills its process, and answers how to mend it.
+// breakPlugin replaces a plugin's file by one that cannot run, kills its process, and returns a function that repairs it.
 func breakPlugin(t *testing.T, g *Gateway, dir, name string) (mend func()) {
 	t.Helper()
 	good, err := os.ReadFile(filepath.Join(dir, name))
@@ -296,7 +296,7 @@ func TestWithoutItsAuthPluginAGatewayAdmitsNobodyAndServesWhatIsDecided(t *testi
 	sub.await(3)
 }
 
-// publishRefused publishes what should be refused, and answers why the connection ended then.
+// publishRefused publishes a message that should be refused, and returns why the connection ended.
 func (c *client) publishRefused(topic string) error {
 	c.t.Helper()
 	c.Publish(topic, 1, false, "x")

@@ -12,17 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dieWithTest makes the kernel end a process when the test binary dies without stopping it, on a time-out for instance.
+// dieWithTest makes the kernel kill a process when the test binary dies without stopping it, for instance on a timeout.
 func dieWithTest() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// process is an entry of what ps prints.
+// process is an entry of the process list.
 type process struct {
 	pid, parent int
 	state       string
-	exe         string // the executable's path; empty for one that is not ours to see
+	exe         string // the executable's path; empty if this user may not see it
 }
 
-// processes lists what runs, zombies included.
+// processes lists the running processes, including zombies.
 func processes(t *testing.T) []process {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -35,7 +35,7 @@ func processes(t *testing.T) []process {
 		}
 		var p process
 		p.pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		// The name, in parentheses, may hold anything.
+		// The name, in parentheses, may contain any character.
 		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
 		if _, err := fmt.Sscan(rest, &p.state, &p.parent); err != nil {
 			continue

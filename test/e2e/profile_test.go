@@ -11,7 +11,7 @@ import (
 // settings are a part of a configuration file.
 type settings = map[string]any
 
-// profile is one way to run the gateway: where messages and metadata are kept, and who may do what.
+// profile is one way to run the gateway: its store, its metadata backend and its auth plugin.
 type profile struct {
 	name     string
 	settings func(t *testing.T) settings
@@ -31,13 +31,13 @@ var (
 func rocketmqSettings(namesrv []string) settings {
 	return settings{
 		"store": settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}},
-		// One user has the sessions of every test that shares these name servers.
+		// One user has the sessions of all tests that share these name servers.
 		"limits": settings{"identity": settings{"share": 100}},
 		"meta":   settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}},
 	}
 }
 
-// everywhere runs a scenario on each profile, side by side.
+// everywhere runs a scenario on each profile, concurrently.
 func everywhere(t *testing.T, scenario func(t *testing.T, p profile)) {
 	t.Helper()
 	for _, p := range stores() {
@@ -52,7 +52,7 @@ func everywhere(t *testing.T, scenario func(t *testing.T, p profile)) {
 	}
 }
 
-// stores are the profiles that differ in the store. A run for one more version of RocketMQ leaves out the local one.
+// stores returns the profiles that differ in the store. A run for an additional version of RocketMQ omits the local one.
 func stores() []profile {
 	if cluster.VersionRun() {
 		return []profile{rocketmqProfile}
@@ -60,8 +60,8 @@ func stores() []profile {
 	return []profile{localProfile, rocketmqProfile}
 }
 
-// withEachPlugin runs a scenario everywhere, on the local store with each other auth plugin, and on both stores with metadata in
-// etcd. Only auth.plugin, auth.config, meta.plugin and meta.config differ, and what clients log in with.
+// withEachPlugin runs a scenario everywhere, on the local store with each other auth plugin, and on both stores with metadata in etcd. Only
+// auth.plugin, auth.config, meta.plugin, meta.config and the credentials differ.
 func withEachPlugin(t *testing.T, scenario func(t *testing.T, p profile)) {
 	t.Helper()
 	everywhere(t, scenario)
@@ -84,7 +84,7 @@ func withEachPlugin(t *testing.T, scenario func(t *testing.T, p profile)) {
 	}
 }
 
-// onEtcd is a profile with its metadata in etcd.
+// onEtcd returns a profile with its metadata in etcd.
 func onEtcd(p profile, c *etcdtest.Cluster) profile {
 	before := p.settings
 	p.settings = func(t *testing.T) settings {

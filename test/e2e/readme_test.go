@@ -83,12 +83,12 @@ func TestTheExampleProgramsReachMQTTClientsAndHearThem(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the example heard nothing")
 	}
-	// The filter of this one was not named, so it got the device's message only.
+	// The filter of this session was not named, so it got only the device's message.
 	forgotten = g.connect(t, g.Name("forgotten"), persistent)
 	forgotten.only(pub, topic+"/end", "from a device")
 }
 
-// certificate writes a self-signed certificate for the loopback, and its key, into a directory.
+// certificate writes a self-signed certificate for loopback, and its key, into a directory.
 func certificate(t *testing.T, dir, name string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -145,7 +145,7 @@ func TestTLSAndWebSocketListenersServeTheCommands(t *testing.T) {
 	require.Equal(t, 1, distrusted.code)
 	require.Contains(t, distrusted.stderr, "certificate")
 
-	// The last listener wants a certificate of the client.
+	// The last listener requires a client certificate.
 	bare := g.CLI("pub", "--config", g.config(), "--url", "mqtts://"+addresses[4], "--ca-file", cert, "-t", topic, "-m", "x", "-q", "1")
 	require.Equal(t, 1, bare.code)
 	g.CLI(

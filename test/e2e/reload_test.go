@@ -20,7 +20,7 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// pluginDir is a directory of plugins that a test changes: copies of those of the run.
+// pluginDir returns a directory with copies of the plugins, which a test may change.
 func pluginDir(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -33,7 +33,7 @@ func pluginDir(t *testing.T, names ...string) string {
 	return dir
 }
 
-// install puts an executable in place as an installer does: what runs is not written to, another file takes its name.
+// install installs an executable as an installer does: the running file is not overwritten; a new file takes its name.
 func install(t *testing.T, path string, text []byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".new", text, 0o600))
@@ -41,7 +41,7 @@ func install(t *testing.T, path string, text []byte) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// buildPlugin builds a plugin that says that it is of a version.
+// buildPlugin builds a plugin that reports the given version.
 func buildPlugin(t *testing.T, name, version, path string) {
 	t.Helper()
 	root, err := cluster.Root()
@@ -77,7 +77,7 @@ func (g *Gateway) reload(args ...string) result {
 	return g.CLI(append([]string{"plugin", "reload", "--config", g.config(), "--admin", "http://" + g.Admin}, args...)...)
 }
 
-// metric is the sum of a metric over its labels; labels, where given, must be in its name.
+// metric returns the sum of a metric over its labels; series must contain the given labels.
 func (g *Gateway) metric(name string, labels ...string) float64 {
 	g.t.Helper()
 	_, text := g.Get("/metrics")
@@ -101,7 +101,7 @@ lines:
 
 const jwtSecret = "a secret of thirty-two bytes, or more"
 
-// jwtAuth is a configuration of auth-jwt, which admits who has a token and allows everything.
+// jwtAuth returns a configuration of auth-jwt that admits clients with a token and allows everything.
 func jwtAuth() settings {
 	return settings{"plugin": "auth-jwt", "config": settings{"keys": []settings{{"secret": jwtSecret}},
 		"rules": []settings{{"effect": "allow", "action": "all", "topic": "#"}}}}
@@ -119,13 +119,13 @@ func token(t *testing.T, subject string) string {
 	return text
 }
 
-// crowd is many connected clients of which each publishes numbered messages to the next one, each message to a topic of its own,
-// so that no decision comes from a cache.
+// crowd is a ring of connected clients: each publishes numbered messages to the next one, each message to a new topic, so that no decision
+// comes from a cache.
 type crowd struct {
 	t       *testing.T
 	topic   string
 	members []*client
-	sent    []int // by member; each is one worker's
+	sent    []int // by member; each belongs to one worker
 	rounds  atomic.Int64
 	stop    atomic.Bool
 	workers sync.WaitGroup
@@ -174,7 +174,7 @@ func gather(t *testing.T, g *Gateway) *crowd {
 	return c
 }
 
-// work publishes one message of each of a worker's members after the other.
+// work publishes one message of each of a worker's members in turn.
 func (c *crowd) work(w int) {
 	for round := int64(0); !c.stop.Load(); round++ {
 		for i := w; i < crowdSize; i += crowdWorkers {
@@ -197,7 +197,7 @@ func (c *crowd) work(w int) {
 	}
 }
 
-// check fails the test where a member could not do what it may.
+// check fails the test if an allowed action of a member failed.
 func (c *crowd) check() {
 	c.t.Helper()
 	select {
@@ -210,7 +210,7 @@ func (c *crowd) check() {
 // goOn waits until the members have published more.
 func (c *crowd) goOn() {
 	c.t.Helper()
-	for range 2 { // the second round has begun afterwards
+	for range 2 { // the second round began after the call
 		seen := c.rounds.Load()
 		eventually(c.t, time.Minute, func() error {
 			c.check()
@@ -420,7 +420,7 @@ func swapTheMetaPlugin(t *testing.T, p profile) {
 	publish(5)
 	var others sync.WaitGroup
 	stop := make(chan struct{})
-	others.Go(func() { // what needs the plugin goes on meanwhile
+	others.Go(func() { // requests that need the plugin continue meanwhile
 		for n := 0; ; n++ {
 			select {
 			case <-stop:

@@ -23,7 +23,7 @@ var (
 	rightsAfter  = []settings{{"effect": "allow", "action": "subscribe", "topic": "open/#"}}
 )
 
-// usersWith makes the users of auth-hmac or auth-file; nil rules: the second user is removed.
+// usersWith returns the users of auth-hmac or auth-file; with nil rules the second user is removed.
 func usersWith(t *testing.T, plugin string, rules []settings, more settings) []settings {
 	t.Helper()
 	hashed := func(u string) settings {
@@ -44,7 +44,7 @@ func usersWith(t *testing.T, plugin string, rules []settings, more settings) []s
 	return out
 }
 
-// writeUsers replaces the file of auth-file's users; what is there keeps its password hashes.
+// writeUsers replaces auth-file's users file; existing users keep their password hashes.
 func (g *Gateway) writeUsers(change func(users []settings) []settings) {
 	g.t.Helper()
 	path := filepath.Join(g.dir, "users.yaml")
@@ -113,7 +113,7 @@ func TestRightsThatAreTakenAwayEndWhatWasBegunUnderThem(t *testing.T) {
 	}
 }
 
-// takenAway is the scenario: all that a client of the second user can have under way when its rights go.
+// takenAway is the scenario: everything that a client of the second user can have in progress when its rights are withdrawn.
 func takenAway(t *testing.T, g *Gateway, take func(t *testing.T, g *Gateway)) {
 	t.Helper()
 	pub, watch := g.connect(t, "pub"), g.connect(t, "watch")
@@ -252,7 +252,7 @@ func TestADisabledOrRemovedUserLeavesNoWill(t *testing.T) {
 // cut ends a connection without DISCONNECT.
 func (c *client5) cut() { _ = c.conn.Close() }
 
-// received is what has come and was not awaited.
+// received returns the messages that were received but not awaited.
 func (c *client5) received() []*paho.Publish {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,7 @@ func newApplication(t *testing.T) *application {
 	return &application{t: t, namesrv: rocketmqCluster.get(t).Namesrv()}
 }
 
-// consume starts a push consumer of a topic's messages with a tag, from the topic's begin.
+// consume starts a push consumer of a topic's messages with a tag, from the beginning of the topic.
 func (a *application) consume(topic, tag string) {
 	a.t.Helper()
 	c, err := rocketmq.NewPushConsumer(consumer.WithNameServer(a.namesrv), consumer.WithGroupName("app_"+topic),
@@ -138,7 +138,7 @@ func TestAPlainRocketMQMessageReachesOnlineSubscribersOfItsTopic(t *testing.T) {
 		require.ElementsMatch(t, []string{"plain 0", "plain 1", "plain 2", "plain 3", "plain 4"}, c.payloads())
 		require.Equal(t, topic, c.messages()[0].Topic())
 	}
-	// It is in no queue, so who slept does not get it.
+	// It is in no queue, so a sleeping session does not get it.
 	sleeper = g.connect(t, g.Name("sleeper"), persistent)
 	pub := g.connect(t, g.Name("publisher"))
 	sleeper.only(pub, topic)
@@ -214,7 +214,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 					var err error
 					if pub, err = g.tryConnect(t, id); err != nil {
 						pub = nil
-						time.Sleep(100 * time.Millisecond) // a client that comes back
+						time.Sleep(100 * time.Millisecond) // a client that reconnects
 						continue
 					}
 				}
@@ -229,7 +229,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 				default:
 					pub.Disconnect(0)
 					pub = nil
-					continue // again; it may come twice
+					continue // a retry; it may arrive twice
 				}
 				if token.Error() != nil {
 					pub = nil
@@ -278,7 +278,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 	}
 }
 
-// checkOrder requires that each publisher's numbers come in order, where a message may be repeated.
+// checkOrder requires that each publisher's numbers are in order; repetitions are allowed.
 func checkOrder(t *testing.T, who string, payloads []string, publishers int) {
 	t.Helper()
 	first := make([]map[int]bool, publishers)

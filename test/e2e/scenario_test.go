@@ -84,7 +84,7 @@ func TestASleepingSessionOutlivesACleanRestart(t *testing.T) {
 		g.Restart()
 		sub = g.connect(t, g.Name("sleeper"), persistent)
 		pub = g.connect(t, g.Name("publisher"))
-		sub.only(pub, topic+"/a") // nothing that was acknowledged comes again
+		sub.only(pub, topic+"/a") // nothing acknowledged is redelivered
 	})
 }
 
@@ -175,7 +175,7 @@ func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
 		spy := g.connect(t, g.Name("spy"), persistent)
 		spy.subscribe(first+"/end", 1)
 		for _, filter := range []string{"/p2p/" + g.Name("victim"), "/p2p/" + g.Name("victim") + "/", "/p2p/+", "/p2p/#"} {
-			spy.trySubscribe(filter, 1) // granted or not: nothing may come of it
+			spy.trySubscribe(filter, 1) // granted or not, it must deliver nothing
 		}
 		if spy.IsConnected() {
 			spy.leave()
@@ -186,7 +186,7 @@ func TestAFirstLevelOfP2POpensNobodysQueue(t *testing.T) {
 		spy = g.connect(t, g.Name("spy"), persistent)
 		spy.only(pub, first+"/end")
 
-		// And nothing reaches the victim's queue but through {first}/p2p/.
+		// And only {first}/p2p/ reaches the victim's queue.
 		intruder := g.connect(t, g.Name("intruder"))
 		intruder.Publish("/p2p/"+g.Name("victim"), 1, false, "forged").WaitTimeout(2 * time.Second)
 		victim.only(pub, first+"/victim")
@@ -216,7 +216,7 @@ func TestUnknownFirstLevelTopicsAreRefusedWithTheCommandThatMakesThem(t *testing
 		require.Contains(t, g.Log(), "lmqgate topic create")
 		require.Contains(t, g.Log(), unknown)
 
-		// As the log line says:
+		// The remedy in the log line works:
 		g.CLI("topic", "create", unknown, "--config", g.config(), "--admin", "http://"+g.Admin).OK()
 		pub = g.connect(t, g.Name("publisher"))
 		eventually(t, patience, func() error {

@@ -17,7 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// sharedMessages is how many messages the test of a group has; LMQGATE_SHARED_MESSAGES makes it another number.
+// sharedMessages returns the number of messages for the test of a group; LMQGATE_SHARED_MESSAGES overrides it.
 func sharedMessages(t *testing.T) int {
 	t.Helper()
 	if text := os.Getenv("LMQGATE_SHARED_MESSAGES"); text != "" {
@@ -57,7 +57,7 @@ func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T)
 			m, v := birth(nodes[i%len(nodes)])
 			members = append(members, living{m, v})
 		}
-		// A gateway learns of a filter that is new to the cluster a moment later. Publishing begins when all have.
+		// A gateway learns of a new filter a moment later. Publishing begins when all gateways have.
 		publishers := make([]*client, 3*len(nodes))
 		for i := range publishers {
 			publishers[i] = nodes[i%len(nodes)].connect(t, g.Name(fmt.Sprintf("publisher%d", i)))
@@ -91,7 +91,7 @@ func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T)
 			}()
 		}
 		kills, published := 0, 0
-		most := time.Duration(0) // until 99% were acknowledged; the rest waits for members to be killed and for the store
+		most := time.Duration(0) // until 99% are acknowledged; the rest waits for members to be killed and for the store
 		deadline := time.Now().Add(2*time.Minute + time.Duration(count/500)*time.Second)
 		for {
 			left, wrong := y.rest()
@@ -121,7 +121,7 @@ func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T)
 			case <-time.After(time.Duration(50+rand.IntN(200)) * time.Millisecond):
 			}
 			i := rand.IntN(len(members))
-			if most > 0 { // one after the other, less often: each has something that it never acknowledged
+			if most > 0 { // one after the other, less often: each has something unacknowledged
 				i = kills % len(members)
 				time.Sleep(500 * time.Millisecond)
 			}
@@ -133,12 +133,12 @@ func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T)
 		took := time.Since(begun)
 		t.Logf("%d messages, %d gateways, %d kills: 99%% acknowledged after %v, all after %v", count, len(nodes), kills,
 			most.Round(time.Millisecond), took.Round(time.Millisecond))
-		// What was acknowledged does not come again, even when every member that has something leaves.
+		// Acknowledged messages are not redelivered, even when every member with unacknowledged messages leaves.
 		for i := range members {
 			members[i].kill(t, members[i].v)
 		}
 		last, v := birth(nodes[len(nodes)-1])
-		time.Sleep(8 * time.Second) // longer than the store takes to hand out again what was given back
+		time.Sleep(8 * time.Second) // longer than the store takes to redeliver what was given back
 		_, wrong := y.rest()
 		require.Empty(t, wrong)
 		last.kill(t, v)
@@ -170,7 +170,7 @@ func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
 		first := g.Topic("orphaned")
 		filter := "$share/" + g.Name("group") + "/" + first + "/#"
 		eventually(t, patience, func() error { return other.knows(first) })
-		sleeper := other.connect(t, g.Name("sleeper"), persistent) // so that the group outlives a gateway that is alone
+		sleeper := other.connect(t, g.Name("sleeper"), persistent) // so that the group outlives a single gateway
 		require.Equal(t, map[string]byte{first + "/#": 1}, sleeper.trySubscribe(filter, 1), "paho leaves the group out of its answer")
 		sleeper.leave()
 		y := newTally(40)
@@ -179,7 +179,7 @@ func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
 		for n := range 30 {
 			pub.publish(first+"/x", 1, strconv.Itoa(n))
 		}
-		// The second half comes to a member that acknowledges no more.
+		// The second half goes to a member that no longer acknowledges.
 		eventually(t, patience, func() error {
 			if left, _ := y.rest(); left > 20 {
 				return fmt.Errorf("%d messages are not acknowledged", left)

@@ -7,7 +7,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
-// numbers returns the decimal numbers from first to below end.
+// numbers returns the decimal numbers from first up to but excluding end.
 func numbers(first, end int) []string {
 	var out []string
 	for i := first; i < end; i++ {
@@ -34,7 +34,7 @@ func byTopic(messages []paho.Message) map[string][]string {
 	return out
 }
 
-// errCode is a SUBACK code that is not the one that was wanted.
+// errCode is an unexpected SUBACK code.
 type errCode byte
 
 func (e errCode) Error() string { return fmt.Sprintf("SUBACK has code 0x%02x", byte(e)) }

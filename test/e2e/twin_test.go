@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// twoNodes reports whether each gateway on RocketMQ is two nodes behind a load balancer that knows nothing of clients, so that publishers
-// and subscribers are on different ones: every second connection goes to the other node.
+// twoNodes reports whether each gateway on RocketMQ consists of two nodes behind a load balancer without affinity. Every second connection
+// goes to the other node, so publishers and subscribers are on different nodes.
 func twoNodes() bool { return os.Getenv("LMQGATE_E2E_NODES") == "2" }
 
 // onOneNode makes each gateway of a test one node, whatever twoNodes says. why is for the log.
@@ -56,7 +56,7 @@ func (g *Gateway) twin(config settings) {
 	})
 }
 
-// balance makes the gateway's address that of a load balancer in front of both nodes.
+// balance replaces the gateway's address by that of a load balancer in front of both nodes.
 func (g *Gateway) balance() {
 	g.t.Helper()
 	if g.other == nil {
@@ -69,7 +69,7 @@ func (g *Gateway) balance() {
 	g.TCP = g.front.listener.Addr().String()
 }
 
-// front passes connections on, to one node after the other.
+// front is a round-robin TCP load balancer.
 type front struct {
 	listener net.Listener
 	next     atomic.Uint64
@@ -95,7 +95,7 @@ func newFront(t *testing.T) *front {
 	return f
 }
 
-// serve sets where connections go from now on.
+// serve sets the targets of new connections.
 func (f *front) serve(nodes ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

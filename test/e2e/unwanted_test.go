@@ -16,7 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// decided is a transaction whose outcome is the message's body.
+// decided is a transaction listener: the message's body is the outcome of the transaction.
 type decided struct{}
 
 func (decided) ExecuteLocalTransaction(m *primitive.Message) primitive.LocalTransactionState {
@@ -37,7 +37,7 @@ func (decided) outcome(body string) primitive.LocalTransactionState {
 	return primitive.UnkonwnState
 }
 
-// transactions sends bodies in a transaction each, with the properties of a message.
+// transactions sends each body in a transaction of its own, with the given properties.
 func (a *application) transactions(topic string, properties map[string]string, bodies ...string) {
 	a.t.Helper()
 	p, err := rocketmq.NewTransactionProducer(decided{}, producer.WithNameServer(a.namesrv), producer.WithGroupName("tx_"+topic),
@@ -47,7 +47,7 @@ func (a *application) transactions(topic string, properties map[string]string, b
 	a.t.Cleanup(func() { _ = p.Shutdown() })
 	for _, body := range bodies {
 		m := primitive.NewMessage(topic, []byte(body))
-		m.WithProperties(maps.Clone(properties)) // the producer marks its map as a transaction's
+		m.WithProperties(maps.Clone(properties)) // the producer modifies the map
 		eventually(a.t, patience, func() error {
 			_, err := p.SendMessageInTransaction(context.Background(), m)
 			return err
@@ -55,8 +55,8 @@ func (a *application) transactions(topic string, properties map[string]string, b
 	}
 }
 
-// What RocketMQ keeps of a message beside the message itself is indexed into the same queues: undecided transactions, delays,
-// retries, dead letters; and anybody can name the queues of another topic.
+// RocketMQ indexes its internal copies of a message into the same queues: undecided transactions, delays, retries, dead letters. And
+// anybody can name the queues of another topic.
 func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	g := start(t, rocketmqProfile)
 	app := newApplication(t)
@@ -89,7 +89,7 @@ func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	sent, err := app.prod.SendSync(context.Background(), m)
 	require.NoError(t, err)
 
-	// A consumer group sends it back: to be delivered to it again, and as a dead letter.
+	// A consumer group sends it back: once for redelivery, once as a dead letter.
 	rmq := remoting.New(remoting.Config{})
 	defer rmq.Close()
 	at, err := remoting.LogOffset(sent.OffsetMsgID)
@@ -117,7 +117,7 @@ func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	}
 	sleeper = g.connect(t, g.Name("sleeper"), persistent)
 	sleeper.await(len(want))
-	// What comes after it proves that nothing else does.
+	// A marker message proves that nothing else arrives.
 	app.send(topic, "the end", list...)
 	want = append(want, "the end")
 	for _, sub := range []*client{online, awake, member, sleeper} {
@@ -132,7 +132,7 @@ func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	app.send(other, "other's own", "originMqttTopic", other+"/y")
 	elsewhere.await(1)
 	require.Equal(t, []string{"other's own"}, elsewhere.payloads())
-	// Neither does it come when everything is read anew.
+	// Nor does it arrive when everything is read again.
 	for _, sub := range []*client{awake, sleeper} {
 		sub.leave()
 	}

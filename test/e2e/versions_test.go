@@ -15,9 +15,9 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// onEachVersion are the tests that a run for one more version has (see cluster.VersionRun), and of their profiles only those on
-// RocketMQ. Their outcome can depend on the version: light message queues and their offsets, POP,
-// point to point, dispatch by other gateways and producers, what brokers do when they are killed, and mqadmin.
+// onEachVersion lists the tests of a run for an additional version (see cluster.VersionRun); only their profiles on RocketMQ run. Their
+// outcome can depend on the version: light message queues and their offsets, POP, point to point, dispatch by other gateways and producers,
+// what brokers do when they are killed, and mqadmin.
 var onEachVersion = []string{
 	"TestARocketMQConsumerGetsWhatMQTTClientsPublish",
 	"TestARocketMQMessageWithQueuesReachesSleepingSessions",

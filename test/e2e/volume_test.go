@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// numbered is a payload with a publisher's number and the number of its message.
+// numbered returns a payload with a publisher's number and the number of its message.
 func numbered(publisher, n int) string { return fmt.Sprintf("%d/%d", publisher, n) }
 
-// checkNumbered requires that every publisher's numbers came, each in its place.
+// checkNumbered requires that every publisher's numbers arrived, each in its place.
 func checkNumbered(t *testing.T, payloads []string, publishers, each int) {
 	t.Helper()
 	next := make([]int, publishers)
@@ -82,7 +82,7 @@ func TestTwentyThousandMessagesOfEightPublishersComeCompleteAndInOrder(t *testin
 	})
 }
 
-// masks makes filters that all match the topic first/0/1/…/10: each level as it is, or any.
+// masks returns filters that all match the topic first/0/1/…/10: each level is literal or a wildcard.
 func masks(first string, n int) (topic string, filters []string) {
 	const levels = 11
 	level := make([]string, levels)
@@ -110,8 +110,8 @@ func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
 		first := g.Topic("fanout")
 		topic, all := masks(first, filters)
 		require.Len(t, all, filters)
-		// On the local store a session for each filter, so that one that lacks its record is seen. Name servers rewrite a file
-		// for each item, so on RocketMQ a session has many filters, and the queues are looked at in the broker.
+		// On the local store each filter has its own session, so that a missing record is detected. Name servers rewrite a file for each
+		// item, so on RocketMQ a session has many filters, and the queues are checked in the broker.
 		each, workers := 1, 8
 		if p.name == rocketmqProfile.name {
 			each, workers = 100, 2
@@ -127,7 +127,8 @@ func TestADispatchSetOfTwoThousandFiltersArrivesWhole(t *testing.T) {
 			for _, f := range all[i*each : (i+1)*each] {
 				wanted[f] = 1
 			}
-			// Name servers on a busy machine may be too slow for all of them at once. What is refused for that is asked for again.
+			// Name servers on a busy machine may be too slow for all filters at once. Filters that are refused for that reason are
+			// requested again.
 			for begun := time.Now(); len(wanted) > 0; {
 				token := c.SubscribeMultiple(wanted, nil)
 				if !token.WaitTimeout(2*time.Minute) || token.Error() != nil {
@@ -182,7 +183,7 @@ func TestOneSessionWithTwoHundredMatchingFiltersGetsAMessageOnce(t *testing.T) {
 		for _, f := range all {
 			wanted[f] = 1
 		}
-		eventually(t, 2*time.Minute, func() error { // what slow name servers refuse is asked for again
+		eventually(t, 2*time.Minute, func() error { // retry what slow name servers refuse
 			token := sub.SubscribeMultiple(wanted, nil)
 			if !token.WaitTimeout(time.Minute) {
 				return fmt.Errorf("no SUBACK to %d filters", len(wanted))
@@ -205,7 +206,7 @@ func TestOneSessionWithTwoHundredMatchingFiltersGetsAMessageOnce(t *testing.T) {
 	})
 }
 
-// inParallel calls f for 0 to n-1 from some goroutines, and requires that none fails.
+// inParallel calls f for 0 to n-1 from several goroutines, and requires that none fails.
 func inParallel(t *testing.T, workers, n int, f func(i int) error) {
 	t.Helper()
 	next := make(chan int)

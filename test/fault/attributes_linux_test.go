@@ -2,5 +2,5 @@ package fault
 
 import "syscall"
 
-// dieWithTest makes the kernel end a process when the test binary dies without stopping it.
+// dieWithTest makes the kernel kill a process when the test binary dies without stopping it.
 func dieWithTest() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

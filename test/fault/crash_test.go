@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// crowd starts rovers of both QoS, of which every second one moves all the time, and senders, spread over the gateways.
+// crowd starts rovers of both QoS, every second of which moves continuously, and senders, spread over the gateways.
 func (f *fleet) crowd(rovers, senders int, every time.Duration) (out []*sender, in []*rover) {
 	f.t.Helper()
 	for i := range rovers {
@@ -42,7 +42,7 @@ func (f *fleet) more(senders []*sender, n int) {
 	})
 }
 
-// TestAKilledNodeLosesNothing kills gateways with messages of both QoS in flight, and starts them again.
+// TestAKilledNodeLosesNothing kills gateways with messages of both QoS in flight, and restarts them.
 func TestAKilledNodeLosesNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 3)
@@ -102,7 +102,7 @@ func TestMessagesOfGroupMembersThatDieComeToOthers(t *testing.T) {
 			}
 			rep.Messages += s.count()
 		}
-		// What a member that died had is hidden for half a minute.
+		// Messages of a dead member stay invisible for half a minute (the visibility timeout).
 		f.eventually(func() error {
 			for _, s := range senders {
 				for i := range s.total() {

@@ -31,17 +31,17 @@ const lease = 3 * time.Second
 // patience bounds what should come to pass without a fault, on a machine that is busy.
 const patience = 3 * time.Minute
 
-// user and secret are what every client logs in with.
+// user and secret are the credentials of every client.
 const user, secret = "demo", "demo-secret"
 
 type settings = map[string]any
 
-// fleet is the gateways of a test.
+// fleet holds the gateways of a test.
 type fleet struct {
 	t     *testing.T
 	rand  *rand.Rand
 	salt  string
-	first string // the first-level topic that everything is about
+	first string // the first-level topic of all messages
 	mq    *cluster.Cluster
 	etcd  *etcdtest.Cluster // of one member, or of one for each gateway
 	extra settings          // what the configuration has beside
@@ -62,7 +62,7 @@ type node struct {
 
 	mu         sync.Mutex
 	tcp, admin string // of the present process
-	up         bool   // clients may try it
+	up         bool   // clients may connect to it
 }
 
 // newFleet starts gateways with their metadata in etcd.
@@ -129,7 +129,7 @@ func (f *fleet) launch(nodes int) {
 	}
 }
 
-// knowEachOther reports whether every node counts every other one as a member.
+// knowEachOther returns an error unless every node counts every other one as a member.
 func (f *fleet) knowEachOther() error {
 	for _, n := range f.nodes {
 		var answer struct {
@@ -170,7 +170,7 @@ func (f *fleet) eventually(condition func() error) {
 	}
 }
 
-// any is a node that clients may try, other than these where there is one.
+// any returns a node that clients may connect to, if possible other than the given ones.
 func (f *fleet) any(r *rand.Rand, but ...*node) *node {
 	var up, rest []*node
 	for _, n := range f.nodes {
@@ -252,7 +252,7 @@ func (n *node) launch() {
 	}()
 }
 
-// ready takes the ready line.
+// ready parses the ready line.
 func (n *node) ready(line string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -312,14 +312,14 @@ func (n *node) adminAddress() string {
 	return n.admin
 }
 
-// kill ends the process as kill -9 does.
+// kill kills the process as kill -9 does.
 func (n *node) kill() {
 	n.setUp(false)
 	_ = n.cmd.Process.Kill()
 	<-n.done
 }
 
-// end ends the process whatever its state is.
+// end kills the process in any state.
 func (n *node) end() {
 	if n.cmd != nil && n.cmd.Process != nil {
 		_ = n.cmd.Process.Kill()
@@ -327,7 +327,7 @@ func (n *node) end() {
 	}
 }
 
-// stop ends the process as an operator does.
+// stop stops the process as an operator does.
 func (n *node) stop() {
 	n.f.t.Helper()
 	n.setUp(false)
@@ -340,14 +340,14 @@ func (n *node) stop() {
 	}
 }
 
-// start starts the process again and waits until it is ready.
+// start restarts the process and waits until it is ready.
 func (n *node) start() {
 	n.f.t.Helper()
 	n.launch()
 	n.await()
 }
 
-// pause stops the process as a virtual machine that is suspended, wake lets it go on. Its plugins go on: their calls wait.
+// pause stops the process, like a suspended virtual machine; wake continues it. Its plugins keep running.
 func (n *node) pause() {
 	n.f.t.Helper()
 	n.setUp(false)
@@ -370,7 +370,7 @@ func (n *node) log(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// get reads an answer of the admin API.
+// get decodes an answer of the admin API.
 func (n *node) get(path string, into any) error {
 	request, err := http.NewRequest(http.MethodGet, "http://"+n.adminAddress()+path, nil)
 	if err != nil {
@@ -389,7 +389,7 @@ func (n *node) get(path string, into any) error {
 	return json.NewDecoder(response.Body).Decode(into)
 }
 
-// knows reports whether the gateway knows a first-level topic.
+// knows returns nil if the gateway knows a first-level topic.
 func (n *node) knows(first string) error {
 	var answer struct{ Topics []struct{ Name string } }
 	if err := n.get("/api/v1/topics", &answer); err != nil {
@@ -403,7 +403,7 @@ func (n *node) knows(first string) error {
 	return fmt.Errorf("node %s does not know topic %q", n.id, first)
 }
 
-// plugins are the process ids of the gateway's plugins, by kind.
+// plugins returns the process ids of the gateway's plugins, by kind.
 func (n *node) plugins() (map[string]int, error) {
 	var answer struct {
 		Plugins []struct {

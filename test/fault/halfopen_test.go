@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// TestHalfOpenConnectionsHoldUpNobody leaves connections that nothing reads any more, as behind a router that forgot them, and moves their
+// TestHalfOpenConnectionsHoldUpNobody leaves connections that nobody reads any more, as behind a router that forgot them, and moves their
 // clients to another gateway.
 func TestHalfOpenConnectionsHoldUpNobody(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {

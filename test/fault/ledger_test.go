@@ -7,16 +7,16 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// bounds says what a test allows. Nothing else may be lost, come twice or be wrong.
+// bounds says what a test tolerates. Everything else counts as a failure.
 type bounds struct {
-	// duplicates of QoS 1, in percent of the deliveries; repeats of QoS 2.
+	// duplicates bounds duplicates of QoS 1, in percent of the deliveries; repeats bounds those of QoS 2.
 	duplicates int
 	repeats    int
 	refused    bool // CONNECTs may be refused
 }
 
-// settle ends a test: senders finish, everything comes to every rover whose filter matches all of their topics, and what was counted is
-// judged and noted.
+// settle ends a test: senders finish, every rover whose filter matches all of their topics receives everything, and the counts are checked
+// and reported.
 func (f *fleet) settle(rep *report, senders []*sender, rovers []*rover, b bounds) {
 	f.t.Helper()
 	for _, r := range rovers {
@@ -50,7 +50,7 @@ func (f *fleet) settle(rep *report, senders []*sender, rovers []*rover, b bounds
 	}
 }
 
-// complete waits until everything has come.
+// complete waits until everything has arrived.
 func (f *fleet) complete(rep *report, senders []*sender, rovers []*rover) {
 	f.t.Helper()
 	progress, last := time.Now(), -1
@@ -87,7 +87,7 @@ func (f *fleet) complete(rep *report, senders []*sender, rovers []*rover) {
 	}
 }
 
-// oldOnesClose waits until the gateways have closed all connections but the last one of each client.
+// oldOnesClose waits until the gateways have closed all connections except the last one of each client.
 func (f *fleet) oldOnesClose(senders []*sender, rovers []*rover) {
 	f.t.Helper()
 	f.eventually(func() error {
@@ -105,10 +105,10 @@ func (f *fleet) oldOnesClose(senders []*sender, rovers []*rover) {
 	})
 }
 
-// some is the beginning of a list.
+// some returns the beginning of a list.
 func some(list []string) []string { return list[:min(5, len(list))] }
 
-// judge checks and notes what one rover has got.
+// judge checks and reports what one rover has received.
 func (r *rover) judge(rep *report, b bounds) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,20 +19,20 @@ type link struct {
 	net.Conn
 	to      *node
 	version packet.Version
-	present bool // CONNACK said so
+	present bool // session present in CONNACK
 	closed  chan struct{}
-	// replaced is when a newer connection of the client was admitted, in nanoseconds; 0: none was.
+	// replaced is when a newer connection of the client was admitted, in nanoseconds; 0: never.
 	replaced atomic.Int64
 
 	mu sync.Mutex // orders writes
 }
 
-// errRefused says that a gateway answered CONNECT with an error.
+// errRefused means that a gateway answered CONNECT with an error.
 type errRefused struct{ code packet.Code }
 
 func (e *errRefused) Error() string { return fmt.Sprintf("CONNACK has code %#x", byte(e.code)) }
 
-// dial connects a client. f is called for each packet behind CONNACK, by one goroutine.
+// dial connects a client. f is called for each packet after CONNACK, by one goroutine.
 func dial(to *node, c *packet.Connect, wait time.Duration, f func(*link, packet.Packet)) (*link, error) {
 	conn, err := net.DialTimeout("tcp", to.address(), wait)
 	if err != nil {
@@ -82,7 +82,7 @@ func dial(to *node, c *packet.Connect, wait time.Duration, f func(*link, packet.
 	return l, nil
 }
 
-// send writes packets; a connection that takes nothing for a while is closed.
+// send writes packets; a connection that accepts nothing for a while is closed.
 func (l *link) send(packets ...packet.Packet) error {
 	var b []byte
 	for _, p := range packets {
@@ -111,10 +111,10 @@ func (l *link) over() bool {
 	}
 }
 
-// lateAfter is how long after a newer connection was admitted something that still comes by an older one was not on its way already.
+// lateAfter is how long after the admission of a newer connection a packet on an older one can no longer have been in flight before.
 const lateAfter = 2 * time.Second
 
-// late reports whether something came by a connection that has been replaced for long.
+// late reports whether the connection was replaced longer than lateAfter ago.
 func (l *link) late() bool {
 	at := l.replaced.Load()
 	return at != 0 && time.Since(time.Unix(0, at)) > lateAfter

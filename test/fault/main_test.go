@@ -59,7 +59,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// shared is the RocketMQ of all tests that do not break it for good. They run one after the other.
+// shared is the RocketMQ of all tests that do not break it permanently. They run sequentially.
 var shared *cluster.Cluster
 
 // rocketmq returns the RocketMQ of the run, or skips the test.
@@ -81,7 +81,7 @@ func rocketmq(t *testing.T) *cluster.Cluster {
 
 func full() bool { return os.Getenv(EnvFull) == "1" }
 
-// scale is n, or more in the full form.
+// scale returns n, or more with EnvFull.
 func scale(n, more int) int {
 	if full() {
 		return more
@@ -89,7 +89,7 @@ func scale(n, more int) int {
 	return n
 }
 
-// each runs a test as often as is asked for, each time with a seed of its own.
+// each runs a test EnvRuns times, each time with a seed of its own.
 func each(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
 	t.Helper()
 	if os.Getenv(EnvFault) != "1" {
@@ -139,25 +139,25 @@ func repeat(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
 	}
 }
 
-// report is what a run has counted.
+// report holds the counts of a run.
 type report struct {
 	Case string `json:"case"`
 	Seed uint64 `json:"seed"`
-	// Messages were acknowledged, Deliveries came to rovers.
+	// Messages counts acknowledged messages, Deliveries the deliveries to rovers.
 	Messages   int `json:"messages"`
 	Deliveries int `json:"deliveries"`
 	Lost       int `json:"lost"`
-	// Duplicated counts deliveries of QoS 1 that came before, Twice those of QoS 2.
+	// Duplicated counts repeated deliveries of QoS 1, Twice those of QoS 2.
 	Duplicated int `json:"duplicated"`
 	Twice      int `json:"twice"`
 	Disorder   int `json:"out_of_order"`
 	Strays     int `json:"strays"`
-	// Refused CONNECTs, sessions that were lost, wrong acknowledgements, and what came by a connection beside a newer one.
+	// Counts of refused CONNECTs, lost sessions, wrong acknowledgements, and packets on a connection beside a newer one.
 	Refused   int `json:"refused"`
 	Forgotten int `json:"sessions_lost"`
 	WrongAcks int `json:"wrong_acks"`
 	Second    int `json:"second_connections"`
-	// Longest is the longest time without a message that a rover had, in milliseconds.
+	// Longest is the longest time that a rover was without a message, in milliseconds.
 	Longest int64 `json:"longest_ms"`
 	// Of a slow consumer: the bytes that waited for it, the gateway's resident memory at most, and the 99th percentile of the others'
 	// latencies before and meanwhile.

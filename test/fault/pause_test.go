@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestANodeThatWakesUpPastItsLeaseIsNotBelieved stops one of two gateways, at times in the middle of a hand-over, until the other one has
-// taken all of its clients. What these still send by their old connections must not be stored or acknowledged when it goes on, and it must
-// send them nothing.
+// TestANodeThatWakesUpPastItsLeaseIsNotBelieved stops one of two gateways, sometimes in the middle of a hand-over, until the other one has
+// taken over all of its clients. When the gateway resumes, it must neither store nor acknowledge what the clients still send on their old
+// connections, and it must send them nothing.
 func TestANodeThatWakesUpPastItsLeaseIsNotBelieved(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 2)
@@ -19,7 +19,7 @@ func TestANodeThatWakesUpPastItsLeaseIsNotBelieved(t *testing.T) {
 		var rovers []*rover
 		var senders []*sender
 		for i := range scale(2, 6) {
-			// Some move all the time, so that a hand-over is under way when the gateway stops.
+			// Some move continuously, so that a hand-over is in progress when the gateway stops.
 			every := time.Duration(i%2) * 50 * time.Millisecond
 			for qos := byte(1); qos <= 2; qos++ {
 				rovers = append(rovers, f.newRover(fmt.Sprintf("rover%d-%d", qos, i), f.first+"/#", qos, every, sick))
@@ -33,7 +33,8 @@ func TestANodeThatWakesUpPastItsLeaseIsNotBelieved(t *testing.T) {
 			time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
 			sick.pause()
 			f.eventually(func() error { return allAt(well, senders, rovers) })
-			time.Sleep(lateAfter + time.Duration(r.IntN(1000))*time.Millisecond) // what comes by an old connection from now on is not on its way
+			// packets on an old connection from now on were not in flight before
+			time.Sleep(lateAfter + time.Duration(r.IntN(1000))*time.Millisecond)
 			var haunted []*link
 			for _, s := range senders {
 				haunted = append(haunted, s.haunt()...)
@@ -54,7 +55,7 @@ func TestANodeThatWakesUpPastItsLeaseIsNotBelieved(t *testing.T) {
 	})
 }
 
-// sent reports whether every sender has so many messages acknowledged.
+// sent returns an error unless every sender has n acknowledged messages.
 func sent(senders []*sender, n int) error {
 	for _, s := range senders {
 		if s.count() < n {
@@ -64,7 +65,7 @@ func sent(senders []*sender, n int) error {
 	return nil
 }
 
-// allAt reports whether all clients are connected to a gateway.
+// allAt returns an error unless all clients are connected to the gateway.
 func allAt(n *node, senders []*sender, rovers []*rover) error {
 	for _, s := range senders {
 		if s.at() != n {

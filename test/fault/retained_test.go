@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// talker publishes one message after the other, and waits for each acknowledgement.
+// talker publishes messages one at a time, and waits for each acknowledgement.
 type talker struct {
 	*link
 	acks chan struct{}
@@ -89,7 +89,7 @@ func TestRetainedValuesOfTwoNodesAgree(t *testing.T) {
 	})
 }
 
-// retained is what a new subscriber gets by a gateway.
+// retained returns the retained messages that a new subscriber gets from a gateway.
 func (f *fleet) retained(at *node) map[string]string {
 	f.t.Helper()
 	var mu sync.Mutex
@@ -119,7 +119,7 @@ func (f *fleet) retained(at *node) map[string]string {
 	case <-time.After(5 * time.Second):
 		return nil // it is asked again
 	}
-	// The others come in any order around the marker.
+	// The other messages arrive in any order around the marker.
 	time.Sleep(200 * time.Millisecond)
 	mu.Lock()
 	defer mu.Unlock()

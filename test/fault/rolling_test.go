@@ -61,7 +61,7 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 		for _, d := range devices {
 			_ = d.link.Close()
 		}
-		f.eventually(func() error { // those of the end, and no other
+		f.eventually(func() error { // only the expected wills
 			watcher.mu.Lock()
 			defer watcher.mu.Unlock()
 			if watcher.got < len(devices) {
@@ -74,7 +74,7 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 	})
 }
 
-// sinceAsleep reports whether all messages came from the first one on that came to the rover at all.
+// sinceAsleep returns an error unless the rover has received all messages since the first one that it received.
 func (r *rover) sinceAsleep(s *sender) error {
 	total := s.total()
 	r.mu.Lock()

@@ -12,8 +12,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// rover is a client with a persistent session and all the connections that it has opened. What its connections bring is acknowledged, by
-// whichever of them it came.
+// rover is a client with a persistent session and all the connections that it has opened. It acknowledges messages on the connection on
+// which they arrive.
 type rover struct {
 	f      *fleet
 	id     string
@@ -30,7 +30,7 @@ type rover struct {
 	suback    chan packet.Code
 	moves     int
 	every     time.Duration // between two moves; 0: it stays
-	impatient bool          // it leaves a gateway that is not up where nothing comes
+	impatient bool          // it leaves a gateway that is not up if nothing arrives
 	moved     time.Time
 	pending   map[uint16]bool // QoS 2 packet ids that were not released yet
 	seen      map[string]int  // by topic and payload
@@ -43,7 +43,7 @@ type rover struct {
 	refused   []string
 	second    []string
 	lost      int
-	quiet     time.Time // since when nothing came
+	quiet     time.Time // time of the last message
 	longest   time.Duration
 	untracked bool // members of groups get a part of the messages
 }
@@ -98,20 +98,20 @@ func (r *rover) run() {
 		switch {
 		case l.over():
 			_ = r.connect(r.f.any(r.rand))
-		case due, waited > impatience && !l.to.isUp(): // it does not answer pings
+		case due, waited > impatience && !l.to.isUp(): // the gateway does not answer pings
 			_ = r.connect(r.f.any(r.rand, l.to))
 		}
 	}
 }
 
-// stay makes the rover stay where it is; it reads on.
+// stay makes the rover stay on its gateway; it keeps reading.
 func (r *rover) stay() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.every = 0
 }
 
-// freeze makes the rover connect nowhere by itself any more; it reads on.
+// freeze stops the rover's own connects; it keeps reading.
 func (r *rover) freeze() {
 	close(r.stop)
 	<-r.stopped
@@ -159,7 +159,7 @@ func (r *rover) connect(to *node) error {
 	return nil
 }
 
-// take acts on what a gateway sends.
+// take processes a packet from a gateway.
 func (r *rover) take(l *link, p packet.Packet) {
 	switch p := p.(type) {
 	case *packet.Suback:
@@ -190,7 +190,7 @@ func (r *rover) message(l *link, p *packet.Publish) {
 	}
 	if p.QoS == 2 {
 		if r.pending[p.PacketID] {
-			return // sent again; the client knows it
+			return // resent; the client has it already
 		}
 		r.pending[p.PacketID] = true
 	}
@@ -222,7 +222,7 @@ func (r *rover) message(l *link, p *packet.Publish) {
 	r.last[p.Topic] = max(n, r.last[p.Topic])
 }
 
-// lacks is how many of a sender's messages have not come, and the first of them.
+// lacks returns how many of a sender's messages are missing, and the first of them.
 func (r *rover) lacks(s *sender) (n, first int) {
 	total := s.total()
 	r.mu.Lock()
@@ -238,7 +238,7 @@ func (r *rover) lacks(s *sender) (n, first int) {
 	return n, first
 }
 
-// stillOpen are the connections that were replaced and that no gateway has closed.
+// stillOpen returns the number of replaced connections that no gateway has closed.
 func (r *rover) stillOpen() int { return open(&r.mu, &r.old) }
 
 func (s *sender) stillOpen() int { return open(&s.mu, &s.old) }
@@ -254,7 +254,7 @@ func open(mu *sync.Mutex, links *[]*link) (n int) {
 	return n
 }
 
-// at is the gateway that the rover is connected to.
+// at returns the gateway that the rover is connected to.
 func (r *rover) at() *node {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// sender publishes numbered messages to a topic of its own, with a persistent session, and sends again what is not acknowledged.
+// sender publishes numbered messages to a topic of its own, with a persistent session, and resends what is not acknowledged.
 type sender struct {
 	f     *fleet
 	id    string
@@ -33,10 +33,10 @@ type sender struct {
 	begun    bool // its session has begun
 	wrong    []string
 	refused  []string
-	lost     int // sessions that were not there any more
+	lost     int // lost sessions
 	second   []string
 	moveTo   *node
-	suspects map[*link]map[uint16]bool // what was sent by old connections on purpose; see haunt
+	suspects map[*link]map[uint16]bool // packet ids sent on old connections on purpose; see haunt
 }
 
 // flying is a message that is not acknowledged.
@@ -48,7 +48,7 @@ type flying struct {
 	by       *link
 }
 
-// flyingMost bounds what a sender has unacknowledged; impatience is when it gives its connection up.
+// flyingMost bounds a sender's unacknowledged messages; impatience is when it gives up its connection.
 const (
 	flyingMost = 16
 	impatience = 2 * time.Second
@@ -66,7 +66,7 @@ func (f *fleet) newPaddedSender(name string, qos byte, every time.Duration, at *
 	return s
 }
 
-// finish makes the sender send no more, and waits until all is acknowledged.
+// finish stops the sender, and waits until all messages are acknowledged.
 func (s *sender) finish() error {
 	close(s.stop)
 	select {
@@ -175,7 +175,7 @@ func (s *sender) publish(l *link) {
 	s.flying = append(s.flying, m)
 	p := s.message(m, false)
 	s.mu.Unlock()
-	_ = l.send(p) // else it is sent again
+	_ = l.send(p) // on an error it is resent later
 }
 
 // free returns a packet id that is not in use. Called with mu held.
@@ -194,7 +194,7 @@ func (s *sender) free() uint16 {
 	}
 }
 
-// take acts on what a gateway sends.
+// take processes a packet from a gateway.
 func (s *sender) take(l *link, p packet.Packet) {
 	a, ok := p.(*packet.Ack)
 	if !ok {
@@ -210,7 +210,7 @@ func (s *sender) take(l *link, p packet.Packet) {
 		s.second = append(s.second, fmt.Sprintf("%s by the connection to %s, which was replaced before", a.Kind, l.to.id))
 	}
 	if l != s.link {
-		return // the newer connection has sent it again
+		return // the newer connection has resent it
 	}
 	at := -1
 	for i, m := range s.flying {
@@ -237,7 +237,7 @@ func (s *sender) take(l *link, p packet.Packet) {
 	}
 }
 
-// haunt publishes something by all old connections that are open: nobody may believe that.
+// haunt publishes on all open old connections; no gateway may accept that.
 func (s *sender) haunt() (links []*link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,7 +253,7 @@ func (s *sender) haunt() (links []*link) {
 	return links
 }
 
-// at is the gateway that the sender is connected to.
+// at returns the gateway that the sender is connected to.
 func (s *sender) at() *node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,14 +263,14 @@ func (s *sender) at() *node {
 	return s.link.to
 }
 
-// count is how many messages are acknowledged.
+// count returns the number of acknowledged messages.
 func (s *sender) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.acked
 }
 
-// total is how many messages were sent; all of them are acknowledged once it has finished.
+// total returns the number of sent messages; all of them are acknowledged after finish.
 func (s *sender) total() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

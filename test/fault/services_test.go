@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
 )
 
-// TestAKilledBrokerLosesNothing kills the broker, and starts it again, while everybody is at work.
+// TestAKilledBrokerLosesNothing kills and restarts the broker under load.
 func TestAKilledBrokerLosesNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 2)
@@ -26,12 +26,12 @@ func TestAKilledBrokerLosesNothing(t *testing.T) {
 			cancel()
 			f.more(senders, 20)
 		}
-		// What the broker stored without being able to say so is stored again.
+		// Messages that the broker stored without being able to confirm them are stored again.
 		f.settle(rep, senders, rovers, bounds{duplicates: 50, repeats: scale(1, 3) * len(senders) * flyingMost, refused: true})
 	})
 }
 
-// TestNameServersThatAreAwayStopNobody kills the name server for a while. What is known goes on.
+// TestNameServersThatAreAwayStopNobody kills the name server for a while. Known topics keep working.
 func TestNameServersThatAreAwayStopNobody(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 2)
@@ -56,7 +56,7 @@ func TestANodeThatIsCutOffFromTheMetadataKeepsItsClients(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleetOn(t, r, 2, rocketmq(t), etcdtest.Start(t, etcdtest.Options{Members: 3}))
 		senders, rovers := f.crowd(scale(2, 4), scale(2, 6), 300*time.Millisecond)
-		f.nodes[0].setUp(false) // a load balancer sees that it is not ready
+		f.nodes[0].setUp(false) // a load balancer would see that it is not ready
 		f.etcd.Cut(0)
 		cut := time.Now()
 		staying := map[*rover]*link{}
@@ -77,7 +77,7 @@ func TestANodeThatIsCutOffFromTheMetadataKeepsItsClients(t *testing.T) {
 		f.etcd.Join(0)
 		f.nodes[0].setUp(true)
 		f.more(senders, 20)
-		f.settle(rep, senders, rovers, bounds{duplicates: 5, refused: true}) // a CONNECT that was under way
+		f.settle(rep, senders, rovers, bounds{duplicates: 5, refused: true}) // a CONNECT may have been in progress
 	})
 }
 

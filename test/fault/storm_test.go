@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// TestATakeoverStormLeavesOneConnection connects one client id to three gateways at the same time, again and again.
+// TestATakeoverStormLeavesOneConnection repeatedly connects one client id to three gateways at the same time.
 func TestATakeoverStormLeavesOneConnection(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 3)
@@ -42,7 +42,7 @@ func TestATakeoverStormLeavesOneConnection(t *testing.T) {
 	})
 }
 
-// storm connects the client to all gateways for a while. Of two at a time nobody knows from outside which one is the later.
+// storm connects the client to all gateways for a while. Of two simultaneous connections an outsider cannot know which is the later.
 func (r *rover) storm(length time.Duration) {
 	r.freeze()
 	r.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// device is a client with a will, which is to be published so often.
+// device is a client with a will and the expected number of publications of it.
 type device struct {
 	id, topic string
 	want      int
@@ -70,7 +70,7 @@ func TestWillsAreDueOnceWhateverNodeLives(t *testing.T) {
 			return nil
 		})
 		dies.start()
-		if full() { // a node that was started again publishes what it finds after half a minute
+		if full() { // a restarted node publishes the wills that it finds after half a minute
 			time.Sleep(40 * time.Second)
 		}
 		last := add(1, dies, 0)

@@ -1,11 +1,11 @@
-// Command rocketmq starts a RocketMQ for development and for tests that want one running, and stops it:
+// Command rocketmq starts and stops a RocketMQ for development, and for tests that need a running one:
 //
 //	go run ./test/rocketmq up [--version 5.4.0] [--brokers 1] [--namesrvs 1]
 //	go run ./test/rocketmq down
 //	go run ./test/rocketmq mqadmin ARGUMENTS...
 //
-// up writes where everything is to .rocketmq/env (NAME=value lines, for shells) and .rocketmq/cluster.json; storage and
-// logs are beside them. It does nothing when a cluster of that version is already up.
+// up writes the addresses to .rocketmq/env (NAME=value lines, for shells) and .rocketmq/cluster.json; storage and logs are beside them. It
+// does nothing if a cluster of that version is already up.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// state is what .rocketmq/cluster.json holds.
+// state is the content of .rocketmq/cluster.json.
 type state struct {
 	Version string   `json:"version"`
 	Namesrv []string `json:"namesrv"`

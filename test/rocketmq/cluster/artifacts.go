@@ -16,10 +16,10 @@ var Versions = []string{"5.4.0", "5.1.4", "5.5.0"}
 
 var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
-// artifacts of RocketMQ; their dependencies come along.
+// artifacts are the Maven artifacts of RocketMQ; Maven adds their dependencies.
 var artifacts = []string{"rocketmq-namesrv", "rocketmq-broker", "rocketmq-tools"}
 
-// Root returns the project's root: the nearest directory upwards of the working directory that has a go.mod.
+// Root returns the project's root: the nearest parent of the working directory that has a go.mod.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -35,8 +35,8 @@ func Root() (string, error) {
 	}
 }
 
-// Jars returns the directory with the jars of a version, fetching them with Maven when they are not there yet. Several
-// processes may call it at once; one fetches, the others wait.
+// Jars returns the directory with the jars of a version; it fetches missing ones with Maven. Several processes may call it at once; one
+// fetches, the others wait.
 func Jars(ctx context.Context, version string) (string, error) {
 	if !versionForm.MatchString(version) {
 		return "", fmt.Errorf("RocketMQ version %q is not of the form 5.4.0", version)
@@ -103,7 +103,7 @@ func pomFor(version string) string {
 	return b.String()
 }
 
-// tail is the last part of a program's output.
+// tail returns the last part of a program's output.
 func tail(out []byte) []byte {
 	const n = 4000
 	if len(out) > n {

@@ -4,5 +4,5 @@ package cluster
 
 import "syscall"
 
-// attributes detach a child where that was asked for; only Linux can tie its life to this process.
+// attributes detach a child if requested; only Linux can tie its life to this process.
 func attributes(detached bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: detached} }

@@ -17,7 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// ProbeTopic is a topic that Start creates on every broker, to see that the cluster works.
+// ProbeTopic is a topic that Start creates on every broker to check that the cluster works.
 const ProbeTopic = "lmqgate_probe"
 
 // ClusterName is the RocketMQ cluster that the brokers form.
@@ -25,19 +25,19 @@ const ClusterName = "lmqgate-test"
 
 // Options describe a cluster. The zero value is one name server and one broker of the default version.
 type Options struct {
-	// Version of RocketMQ; empty for the first of Versions.
+	// Version is the version of RocketMQ; empty for the first of Versions.
 	Version string
-	// Brokers (masters named broker-a, broker-b, …) and Namesrvs; 0 for one.
+	// Brokers and Namesrvs are numbers of processes; 0 for one. Brokers are masters named broker-a, broker-b, ….
 	Brokers, Namesrvs int
 	// Dir holds storage and logs; empty for a temporary directory that Stop removes.
 	Dir string
-	// Broker and Namesrv are further settings of their configuration files; they win over the defaults.
+	// Broker and Namesrv are further settings of their configuration files, which override the defaults.
 	Broker, Namesrv map[string]string
 	// Java are further flags of both JVMs, such as -Dtls.server.mode=enforcing.
 	Java []string
-	// Client configures the client that waits for the cluster, where it wants credentials or TLS.
+	// Client configures the client that waits for the cluster, if the cluster requires credentials or TLS.
 	Client remoting.Config
-	// Detached processes outlive this one.
+	// Detached makes the processes outlive this one.
 	Detached bool
 }
 
@@ -59,7 +59,7 @@ type Cluster struct {
 	client   *remoting.Client
 }
 
-// Start starts a cluster and returns when each broker has taken a topic and the name servers have a route for it.
+// Start starts a cluster and returns when each broker has accepted a topic and the name servers have a route for it.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Version == "" {
 		o.Version = Versions[0]
@@ -130,7 +130,7 @@ func (c *Cluster) newNamesrv(i int) (*node, error) {
 	conf, err := writeConfig(home, map[string]string{
 		"listenPort": strconv.Itoa(port), "bindAddress": "127.0.0.1", "rocketmqHome": home,
 		"kvConfigPath": filepath.Join(home, "kvConfig.json"),
-		// A broker that was killed leaves the routes when its connection breaks; the scan is for those that hang.
+		// A killed broker leaves the routes when its connection breaks; the scan detects hanging brokers.
 		"scanNotActiveBrokerInterval": "1000",
 	}, c.opts.Namesrv)
 	if err != nil {
@@ -141,7 +141,7 @@ func (c *Cluster) newNamesrv(i int) (*node, error) {
 }
 
 func (c *Cluster) newBroker(i int) (*node, error) {
-	port, err := freeport.Find(-2, 1) // it listens there too
+	port, err := freeport.Find(-2, 1) // the broker also listens there
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (c *Cluster) newBroker(i int) (*node, error) {
 		"mappedFileSizeCommitLog": "67108864", "mappedFileSizeConsumeQueue": "600000",
 		"enableLmq": "true", "enableMultiDispatch": "true", "longPollingEnable": "true",
 		"autoCreateTopicEnable": "false", "autoCreateSubscriptionGroup": "true",
-		// A shared, slow or nearly full machine must not look like a broken broker.
+		// The broker must not appear broken on a shared, slow or nearly full machine.
 		"diskMaxUsedSpaceRatio": "99", "waitTimeMillsInSendQueue": "2000", "osPageCacheBusyTimeOutMills": "2000",
 		"messageIndexEnable":       "false",
 		"registerNameServerPeriod": "10000",
@@ -201,7 +201,7 @@ func writeConfig(home string, settings, more map[string]string) (string, error) 
 	return path, nil
 }
 
-// Stop ends all processes and removes a temporary directory. A nil cluster is stopped.
+// Stop ends all processes and removes a temporary directory. It does nothing for a nil cluster.
 func (c *Cluster) Stop() {
 	if c == nil {
 		return
@@ -232,7 +232,7 @@ func (c *Cluster) BrokerNames() []string {
 	return names
 }
 
-// Dir holds a directory for each process, with its storage and logs.
+// Dir returns the directory that has a subdirectory for each process, with storage and logs.
 func (c *Cluster) Dir() string { return c.dir }
 
 // PIDs returns the process ids, name servers first.
@@ -252,19 +252,19 @@ func addresses(nodes []*node) []string {
 	return a
 }
 
-// KillBroker ends the i-th broker as kill -9 does.
+// KillBroker kills the i-th broker as kill -9 does.
 func (c *Cluster) KillBroker(i int) { c.brokers[i].stop(syscall.SIGKILL) }
 
-// KillNamesrv ends the i-th name server as kill -9 does.
+// KillNamesrv kills the i-th name server as kill -9 does.
 func (c *Cluster) KillNamesrv(i int) { c.namesrvs[i].stop(syscall.SIGKILL) }
 
-// SignalBroker sends the i-th broker a signal, such as SIGSTOP and SIGCONT for one that hangs.
+// SignalBroker sends the i-th broker a signal, such as SIGSTOP and SIGCONT to simulate a hang.
 func (c *Cluster) SignalBroker(i int, sig syscall.Signal) error {
 	return syscall.Kill(c.brokers[i].pid(), sig)
 }
 
-// RestartBroker starts the i-th broker, ending it first when it runs, with its old port and storage, and returns when the
-// name servers have its routes again.
+// RestartBroker restarts the i-th broker with its old port and storage, killing it first if it runs. It returns when the name servers have
+// the broker's routes again.
 func (c *Cluster) RestartBroker(ctx context.Context, i int) error {
 	b := c.brokers[i]
 	b.stop(syscall.SIGTERM)
@@ -277,7 +277,7 @@ func (c *Cluster) RestartBroker(ctx context.Context, i int) error {
 	return c.AwaitRoute(ctx, ProbeTopic, b.name)
 }
 
-// RestartNamesrv starts the i-th name server, ending it first when it runs, with its old port and configuration table.
+// RestartNamesrv restarts the i-th name server with its old port and configuration table, killing it first if it runs.
 func (c *Cluster) RestartNamesrv(ctx context.Context, i int) error {
 	n := c.namesrvs[i]
 	n.stop(syscall.SIGTERM)
@@ -302,7 +302,7 @@ func (c *Cluster) CreateTopic(ctx context.Context, broker, topic string, queues 
 	})
 }
 
-// AwaitRoute returns when every name server has a route of the topic to each of the brokers.
+// AwaitRoute waits until every name server has a route of the topic to each of the brokers.
 func (c *Cluster) AwaitRoute(ctx context.Context, topic string, brokers ...string) error {
 	for _, n := range c.namesrvs {
 		err := retry(ctx, func() error {

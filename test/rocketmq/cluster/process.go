@@ -26,7 +26,7 @@ type java struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// moduleFlags open what RocketMQ reaches into on Java 17.
+// moduleFlags open the JDK packages that RocketMQ accesses on Java 17.
 var moduleFlags = []string{
 	"--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
 	"--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
@@ -47,7 +47,7 @@ func (j *java) start() error {
 	done, started := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(done)
-		// The kernel's parent-death signal follows the thread that forked, so it must live as long as the child.
+		// The kernel's parent-death signal is tied to the thread that forked, so the thread must live as long as the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if err := cmd.Start(); err != nil {
@@ -79,7 +79,7 @@ func (j *java) ended() <-chan struct{} {
 	return j.done
 }
 
-// stop sends a signal and waits for the end, killing after ten seconds.
+// stop sends a signal and waits for the process to end; after ten seconds it kills it.
 func (j *java) stop(sig syscall.Signal) {
 	j.mu.Lock()
 	cmd, done := j.cmd, j.done
@@ -96,7 +96,7 @@ func (j *java) stop(sig syscall.Signal) {
 	}
 }
 
-// awaitPort returns when the process listens on addr, or an error with its output when it ends before.
+// awaitPort waits until the process listens on addr. If the process ends before, the error has its output.
 func (j *java) awaitPort(ctx context.Context, addr string) error {
 	done := j.ended()
 	for {
@@ -114,9 +114,9 @@ func (j *java) awaitPort(ctx context.Context, addr string) error {
 	}
 }
 
-// StopProcess ends a process of an earlier run by its id, and returns when it is gone.
+// StopProcess ends a process of an earlier run by its id, and returns when the process is gone.
 func StopProcess(ctx context.Context, pid int) error {
-	// A process id may belong to somebody else by now: only a Java process is ours.
+	// The process id may have been reused: stop only a Java process.
 	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
 	if err != nil || string(name) != "java\n" {
 		return nil

@@ -10,9 +10,9 @@ import (
 
 // Environment variables of RocketMQ tests.
 const (
-	// EnvVersion turns RocketMQ tests on; its value is the version, such as 5.4.0.
+	// EnvVersion enables RocketMQ tests; its value is the version, such as 5.4.0.
 	EnvVersion = "LMQGATE_ROCKETMQ"
-	// EnvRequire makes RocketMQ tests that would be skipped fail, when it is 1.
+	// EnvRequire, set to 1, makes RocketMQ tests fail that would otherwise be skipped.
 	EnvRequire = "LMQGATE_REQUIRE_ROCKETMQ"
 	// EnvVersionRun, set to 1, makes a run for one more version: only what can depend on the version is tested. All else is tested
 	// once, with the recommended version. A run that is brief, where it is set so, also leaves out what needs a cluster of its own.
@@ -25,8 +25,8 @@ func VersionRun() bool { return os.Getenv(EnvVersionRun) == "1" || Brief() }
 // Brief reports whether this is a brief run for one more version.
 func Brief() bool { return os.Getenv(EnvVersionRun) == "brief" }
 
-// Wanted returns the version of RocketMQ to test with. Where no version is set, or java is missing, it skips the test,
-// or fails it when EnvRequire is 1.
+// Wanted returns the version of RocketMQ to test with. If no version is set, or java is missing, it skips the test, or fails it if
+// EnvRequire is 1.
 func Wanted(t testing.TB) string {
 	t.Helper()
 	skip := t.Skipf
@@ -43,7 +43,7 @@ func Wanted(t testing.TB) string {
 	return version
 }
 
-// startDeadline bounds the start of a cluster, also on a busy machine.
+// startDeadline bounds the start of a cluster, even on a busy machine.
 const startDeadline = 5 * time.Minute
 
 // ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. See Wanted for when it skips; a brief
