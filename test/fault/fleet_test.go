@@ -71,7 +71,7 @@ func newFleet(t *testing.T, r *rand.Rand, nodes int, extra ...settings) *fleet {
 	return newFleetOn(t, r, nodes, rocketmq(t), etcdtest.Start(t, etcdtest.Options{}), extra...)
 }
 
-// newFleetOn starts gateways on a RocketMQ; without etcd their metadata is on its name servers.
+// newFleetOn starts gateways on a RocketMQ; without etcd their metadata is on the name servers.
 func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd *etcdtest.Cluster, extra ...settings) *fleet {
 	t.Helper()
 	f := &fleet{t: t, rand: r, mq: mq, etcd: etcd, extra: settings{}}

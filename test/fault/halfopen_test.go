@@ -40,7 +40,7 @@ func (f *fleet) goDeaf(r *rand.Rand, rep *report, here, there *node) {
 	release := make(chan struct{})
 	for range scale(2, 5) {
 		for _, rover := range rovers {
-			// It takes what comes until it goes deaf.
+			// It reads until it goes deaf.
 			deaf := make(chan struct{})
 			l, err := dial(here, &packet.Connect{Version: packet.V311, ClientID: rover.id}, connectPatience, func(l *link, p packet.Packet) {
 				select {

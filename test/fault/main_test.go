@@ -16,10 +16,9 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// What the environment says. EnvFault must be 1 for all tests to run; else those of onFiles run, once, in their short form. EnvSeed is the seed of the first run, "random" or empty for a fixed
-// one; each further run has the next.
-// EnvRuns is how often each test runs. EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file that gets a line of JSON
-// for each run.
+// What the environment says. EnvFault must be 1 for all tests to run; else those of onFiles run, once, in their short form. EnvSeed is the
+// seed of the first run, "random", or empty for a fixed one; each further run has the next seed. EnvRuns is how often each test runs.
+// EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file to which each run appends a line of JSON.
 const (
 	EnvFault  = "LMQGATE_FAULT"
 	EnvSeed   = "LMQGATE_FAULT_SEED"
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	all := os.Getenv(EnvFault) == "1"
 	if cluster.VersionRun() && !all {
-		return m.Run() // they are skipped
+		return m.Run() // the tests are skipped
 	}
 	dir, err := os.MkdirTemp("", "lmqgate-fault-")
 	if err != nil {

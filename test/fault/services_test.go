@@ -103,7 +103,7 @@ func (f *fleet) breakPlugins(r *rand.Rand, rep *report) {
 		require.NoError(f.t, err)
 		pid := all[[]string{"auth", "meta"}[r.IntN(2)]]
 		if pid == 0 {
-			continue // it is being started
+			continue // it is being restarted
 		}
 		if r.IntN(2) == 0 {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
