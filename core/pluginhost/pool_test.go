@@ -14,9 +14,9 @@ import (
 func TestLoginsThatHangCostConnectedClientsNoAnswer(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-auth")
-	h.opts.timing.breakerOpen = time.Hour // it must not end before the test has looked
+	h.opts.timing.breakerOpen = time.Hour // the breaker must not close before the test has checked it
 	p := startAuth(t, h, "plug-auth", nil)
-	p.route.deadline = 10 * time.Second // for what is answered beside them, also on a busy machine
+	p.route.deadline = 10 * time.Second // for calls that are answered meanwhile, even on a busy machine
 	decide := func() {
 		t.Helper()
 		_, err := p.Auth().Authorize(t.Context(), &pluginv1.AuthorizeRequest{Client: &pluginv1.Client{Identity: "a"},

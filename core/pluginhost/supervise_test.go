@@ -19,7 +19,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// It counts what the process allocates, so it runs beside no other test.
+// It counts the allocations of the process, so it does not run in parallel.
 func TestAnAnswerOfAHundredMegabytesCostsThatCallOnly(t *testing.T) {
 	h, _ := newHost(t, "plug-flood")
 	h.opts.timing.healthEvery = time.Hour // a busy machine may need longer for a hundred megabytes than the health checks here allow

@@ -58,7 +58,7 @@ func TestAKilledNodeLosesNothing(t *testing.T) {
 	})
 }
 
-// TestAKilledGatewayOnFilesLosesNothing does the same to a gateway that is alone: its clients wait for it.
+// TestAKilledGatewayOnFilesLosesNothing does the same to a single gateway: its clients wait for it.
 func TestAKilledGatewayOnFilesLosesNothing(t *testing.T) {
 	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleetOnFiles(t, r, nil)
@@ -69,7 +69,7 @@ func TestAKilledGatewayOnFilesLosesNothing(t *testing.T) {
 			f.nodes[0].start()
 			f.more(senders, 20)
 		}
-		f.settle(rep, senders, rovers, bounds{duplicates: 80}) // what was acknowledged within a second before each kill comes again
+		f.settle(rep, senders, rovers, bounds{duplicates: 80}) // messages acknowledged within a second before each kill are redelivered
 	})
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAFullDiskLosesNothing fills the disk that has the messages and the metadata of a gateway, at times to the last byte, and makes room
-// again. Meanwhile nothing is acknowledged. A gateway that says that it wants to be started again is.
+// TestAFullDiskLosesNothing fills the disk with the messages and the metadata of a gateway, sometimes to the last byte, and makes room
+// again. Meanwhile nothing is acknowledged. A gateway that asks for a restart is restarted.
 func TestAFullDiskLosesNothing(t *testing.T) {
 	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		disk := filepath.Join(t.TempDir(), "disk")
@@ -25,7 +25,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 		n := f.nodes[0]
 		senders, rovers := f.crowd(scale(2, 4), scale(3, 6), 300*time.Millisecond)
 		for range scale(2, 6) {
-			left := int64(r.IntN(2)) * (16 << 20) // the gateway wants 64 MiB to be free
+			left := int64(r.IntN(2)) * (16 << 20) // the gateway requires 64 MiB of free space
 			ballast := filepath.Join(disk, "ballast")
 			require.NoError(t, fill(ballast, disk, left))
 			f.eventually(func() error {
@@ -47,7 +47,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 	})
 }
 
-// fill writes a file until so many bytes are free on its disk.
+// fill writes a file until only the given number of bytes is free on its disk.
 func fill(path, disk string, left int64) error {
 	file, err := os.Create(path)
 	if err != nil {
@@ -68,7 +68,7 @@ func fill(path, disk string, left int64) error {
 	return nil
 }
 
-// zeros is a reader without an end.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -76,7 +76,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// readiness is the code that the gateway answers whether it is ready with, or 0.
+// readiness returns the status code of /readyz, or 0.
 func (n *node) readiness() int {
 	client := http.Client{Timeout: 10 * time.Second}
 	response, err := client.Get("http://" + n.adminAddress() + "/readyz")

@@ -44,9 +44,9 @@ type fleet struct {
 	first string // the first-level topic of all messages
 	mq    *cluster.Cluster
 	etcd  *etcdtest.Cluster // of one member, or of one for each gateway
-	extra settings          // what the configuration has beside
+	extra settings          // additional settings of the configuration
 	nodes []*node
-	// programs is the directory with the programs that gateways are started from; empty: bin.
+	// programs is the directory of the gateways' programs; empty: bin.
 	programs string
 }
 
@@ -82,7 +82,7 @@ func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd
 	return f
 }
 
-// newFleetOnFiles starts one gateway with its messages and its metadata in files. Its configuration has further settings.
+// newFleetOnFiles starts one gateway with its messages and its metadata in files. extra has further settings of its configuration.
 func newFleetOnFiles(t *testing.T, r *rand.Rand, extra settings) *fleet {
 	t.Helper()
 	f := &fleet{t: t, rand: r, extra: extra}
@@ -90,7 +90,7 @@ func newFleetOnFiles(t *testing.T, r *rand.Rand, extra settings) *fleet {
 	return f
 }
 
-// launch starts the gateways, makes the first-level topic, and waits until every gateway knows that and all others.
+// launch starts the gateways, creates the first-level topic, and waits until every gateway knows the topic and all other gateways.
 func (f *fleet) launch(nodes int) {
 	t := f.t
 	t.Helper()

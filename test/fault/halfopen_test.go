@@ -27,7 +27,7 @@ func TestHalfOpenConnectionsToOneGatewayHoldUpNobody(t *testing.T) {
 	})
 }
 
-// goDeaf leaves connections to one gateway that nothing reads any more, and moves their clients to another one.
+// goDeaf leaves connections to one gateway that nobody reads any more, and moves their clients to another one.
 func (f *fleet) goDeaf(r *rand.Rand, rep *report, here, there *node) {
 	f.t.Helper()
 	var rovers []*rover

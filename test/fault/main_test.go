@@ -16,9 +16,9 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// What the environment says. EnvFault must be 1 for all tests to run; else those of onFiles run, once, in their short form. EnvSeed is the
-// seed of the first run, "random", or empty for a fixed one; each further run has the next seed. EnvRuns is how often each test runs.
-// EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file to which each run appends a line of JSON.
+// Environment variables. EnvFault must be 1 for all tests to run; otherwise only those of onFiles run, once, in their short form. EnvSeed
+// is the seed of the first run, "random", or empty for a fixed one; each further run has the next seed. EnvRuns is how often each test
+// runs. EnvFull, when it is 1, makes tests longer and larger. EnvReport is a file to which each run appends a line of JSON.
 const (
 	EnvFault  = "LMQGATE_FAULT"
 	EnvSeed   = "LMQGATE_FAULT_SEED"
@@ -98,8 +98,8 @@ func each(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
 	repeat(t, test)
 }
 
-// onFiles is each for tests of one gateway that has its messages and its metadata in files. These need nothing else, and run with all
-// other tests, too.
+// onFiles is each for tests of a single gateway with its messages and its metadata in files. Such tests need nothing else, and also run
+// with all other tests.
 func onFiles(t *testing.T, test func(t *testing.T, r *rand.Rand, rep *report)) {
 	t.Helper()
 	if cluster.VersionRun() && os.Getenv(EnvFault) != "1" {
@@ -158,13 +158,13 @@ type report struct {
 	Second    int `json:"second_connections"`
 	// Longest is the longest time that a rover was without a message, in milliseconds.
 	Longest int64 `json:"longest_ms"`
-	// Of a slow consumer: the bytes that waited for it, the gateway's resident memory at most, and the 99th percentile of the others'
-	// latencies before and meanwhile.
+	// For a slow consumer: its backlog in bytes, the gateway's peak resident memory, and the 99th percentile of other clients' latencies
+	// before and during the backlog.
 	Backlog int64 `json:"backlog,omitempty"`
 	Memory  int64 `json:"memory,omitempty"`
 	Before  int64 `json:"p99_before_us,omitempty"`
 	During  int64 `json:"p99_during_us,omitempty"`
-	// How many clients came back at once, and in how many milliseconds.
+	// How many clients reconnected at once, and how long that took, in milliseconds.
 	Clients int   `json:"clients,omitempty"`
 	Back    int64 `json:"back_ms,omitempty"`
 	Failed  bool  `json:"failed"`

@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// TestAllClientsOfAKilledNodeComeBackAtOnce kills a gateway with very many clients, all of which connect to the two others at once.
+// TestAllClientsOfAKilledNodeComeBackAtOnce kills a gateway with very many clients, all of which reconnect to the two others at once.
 func TestAllClientsOfAKilledNodeComeBackAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 3)
@@ -28,7 +28,7 @@ func TestAllClientsOfAKilledNodeComeBackAtOnce(t *testing.T) {
 	})
 }
 
-// TestAllClientsOfAGatewayOnFilesComeBackAtOnce starts the gateway again.
+// TestAllClientsOfAGatewayOnFilesComeBackAtOnce does the same with a single gateway, which it restarts.
 func TestAllClientsOfAGatewayOnFilesComeBackAtOnce(t *testing.T) {
 	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleetOnFiles(t, r, nil)
@@ -43,7 +43,7 @@ func TestAllClientsOfAGatewayOnFilesComeBackAtOnce(t *testing.T) {
 	})
 }
 
-// horde are many clients with persistent sessions.
+// horde is a large number of clients with persistent sessions.
 type horde struct {
 	f     *fleet
 	ids   []string
@@ -52,13 +52,14 @@ type horde struct {
 }
 
 const (
-	// hordeAtOnce is how many of a horde wait for CONNACK at a time: a gateway keeps 256 connections of an address that are not admitted.
+	// hordeAtOnce is how many clients of a horde wait for CONNACK at a time: a gateway keeps at most 256 unadmitted connections of an
+	// address.
 	hordeAtOnce = 200
-	// filesBeside are the open files that a gateway, or this test, has beside the connections of a horde.
+	// filesBeside is the number of open files of a gateway, or of this test, besides the connections of a horde.
 	filesBeside = 2000
 )
 
-// newHorde connects clients to a gateway: as many as are asked for, or as the limit of open files allows.
+// newHorde connects clients to a gateway: as many as requested, or as the limit of open files allows.
 func (f *fleet) newHorde(clients int, at *node) *horde {
 	f.t.Helper()
 	clients = min(clients, openFiles(f.t)-filesBeside)
@@ -72,7 +73,7 @@ func (f *fleet) newHorde(clients int, at *node) *horde {
 	return h
 }
 
-// comeBack connects all clients again, wherever a gateway is up, and counts sessions that were lost and how long all took.
+// comeBack reconnects all clients to any gateway that is up, and records the lost sessions and the total time.
 func (h *horde) comeBack(rep *report) {
 	h.f.t.Helper()
 	h.leave()
@@ -88,7 +89,7 @@ func (h *horde) comeBack(rep *report) {
 	assert.Zero(h.f.t, lost, "sessions that got lost")
 }
 
-// connect connects everybody. connected is called for each, by one goroutine at a time.
+// connect connects all clients. connected is called for each, by one goroutine at a time.
 func (h *horde) connect(to func(*rand.Rand) *node, connected func(*link)) {
 	h.f.t.Helper()
 	next := make(chan int)
@@ -118,7 +119,7 @@ func (h *horde) connect(to func(*rand.Rand) *node, connected func(*link)) {
 	}
 }
 
-// one connects one client. What is refused is an error; a connection that fails is tried again.
+// one connects one client. A refusal is an error; a failed connection is retried.
 func (h *horde) one(i int, r *rand.Rand, to func(*rand.Rand) *node, connected func(*link)) error {
 	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		l, err := dial(to(r), &packet.Connect{Version: packet.V311, ClientID: h.ids[i]}, patience, func(*link, packet.Packet) {})

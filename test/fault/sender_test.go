@@ -18,7 +18,7 @@ type sender struct {
 	topic string
 	qos   byte
 	every time.Duration // between two messages
-	pad   string        // is behind the number in each payload; it begins with a space
+	pad   string        // follows the number in each payload; it begins with a space
 	rand  *rand.Rand    // of the sender's goroutine
 
 	stop, stopped chan struct{}

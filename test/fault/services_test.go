@@ -94,7 +94,7 @@ func TestPluginsOfOneGatewayThatDieOrHangLoseNothing(t *testing.T) {
 	})
 }
 
-// breakPlugins kills and stops plugins while everybody is at work.
+// breakPlugins kills and stops plugins under load.
 func (f *fleet) breakPlugins(r *rand.Rand, rep *report) {
 	f.t.Helper()
 	senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)

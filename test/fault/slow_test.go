@@ -15,14 +15,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// slowMemory is how much the gateway of a slow consumer may use, by its configuration and by what the test counts. The backlog is larger.
+// slowMemory bounds the memory of a slow consumer's gateway, in its configuration and as measured by the test. The backlog is larger.
 const (
 	slowMemory = 128 << 20
 	slowMost   = 256 << 20
 )
 
-// TestASlowConsumerHoldsUpNobodyAndCostsNoMemory lets a backlog grow for a client that is connected and reads nothing, looks at what others
-// notice of it, and lets the client read it all.
+// TestASlowConsumerHoldsUpNobodyAndCostsNoMemory builds up a backlog for a connected client that reads nothing, measures the effect on
+// others, and then lets the client read everything.
 func TestASlowConsumerHoldsUpNobodyAndCostsNoMemory(t *testing.T) {
 	onFiles(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleetOnFiles(t, r, settings{"limits": settings{"node": settings{"memory": slowMemory}}})
@@ -89,7 +89,7 @@ func (f *fleet) fallBehind(rep *report) {
 	slow.judge(rep, bounds{duplicates: 5})
 }
 
-// latency sends messages one after the other and returns the 99th percentile of how long they took to a subscriber.
+// latency sends messages sequentially and returns the 99th percentile of their latencies to a subscriber.
 func (f *fleet) latency(n *node, samples int) time.Duration {
 	f.t.Helper()
 	came := make(chan string, 1)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mountDisk makes a small disk in memory, or skips the test where that is not allowed.
+// mountDisk mounts a small disk in memory, or skips the test if that is not permitted.
 func mountDisk(t *testing.T, path string, size int) {
 	t.Helper()
 	require.NoError(t, os.Mkdir(path, 0o700))
@@ -20,14 +20,14 @@ func mountDisk(t *testing.T, path string, size int) {
 	t.Cleanup(func() { _ = syscall.Unmount(path, syscall.MNT_DETACH) })
 }
 
-// freeBytes is how many bytes are free on a disk.
+// freeBytes returns the free bytes on a disk.
 func freeBytes(path string) (int64, error) {
 	var s syscall.Statfs_t
 	err := syscall.Statfs(path, &s)
 	return int64(s.Bavail) * s.Bsize, err
 }
 
-// openFiles is how many files a process may have open.
+// openFiles returns how many files a process may have open.
 func openFiles(t *testing.T) int {
 	t.Helper()
 	var l syscall.Rlimit
@@ -35,7 +35,7 @@ func openFiles(t *testing.T) int {
 	return int(min(l.Cur, 1<<20))
 }
 
-// memory is the resident memory of the gateway's process, in bytes.
+// memory returns the resident memory of the gateway's process, in bytes.
 func (n *node) memory(t *testing.T) int64 {
 	t.Helper()
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(n.cmd.Process.Pid) + "/status")

@@ -17,11 +17,11 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// EnvOld names the older release for the test of an upgrade, as git does; empty: the newest tag.
+// EnvOld is the git name of the older release for the upgrade test; empty: the newest tag.
 const EnvOld = "LMQGATE_FAULT_OLD"
 
-// TestAnUpgradeNodeByNodeAndBackLosesNothing replaces the gateways of a cluster of an older release, one after the other, by those of this
-// one, and goes back in the same way, while clients are at work and others sleep.
+// TestAnUpgradeNodeByNodeAndBackLosesNothing replaces the gateways of a cluster, one after the other, by those of this release, and goes
+// back in the same way, while some clients are at work and others sleep.
 func TestAnUpgradeNodeByNodeAndBackLosesNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		older := buildOlder(t)
@@ -58,10 +58,10 @@ func TestAnUpgradeNodeByNodeAndBackLosesNothing(t *testing.T) {
 	})
 }
 
-// older is the directory with the programs of the older release, once they are built.
+// older is the directory of the older release's programs, once they are built.
 var older string
 
-// buildOlder builds the older release, or skips the test where there is none.
+// buildOlder builds the older release, or skips the test if there is none.
 func buildOlder(t *testing.T) string {
 	t.Helper()
 	if older != "" {
