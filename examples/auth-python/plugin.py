@@ -16,12 +16,12 @@ from rules import decide
 from users import Database, hash_password, verify_password
 
 KEEP_DECISION_MS = 10 * 60 * 1000
-"""Decisions may be kept for long, because a change of the database is told as a revocation."""
+"""Decisions may be cached for long, because a change of the database causes a revocation."""
 
 MAX_VERIFIED = 10_000
 MAX_WAITING_REVOCATIONS = 1000
 MAX_CHECKS = 32
-"""Passwords that are being checked or wait for it; half of the threads, so that Authorize always finds one."""
+"""Passwords in progress or waiting; half of the threads, so that Authorize always finds a free one."""
 
 
 class AuthPython(AuthPlugin):
@@ -76,7 +76,7 @@ class AuthPython(AuthPlugin):
     def authenticate(self, request):
         connection = request.connection
         user = self.users.get(connection.username) if connection.has_username else None
-        # Checked also for somebody unknown, so that the time tells nobody which user names there are.
+        # Check also for an unknown user, so that the time does not reveal which user names exist.
         right = self.verified.check(user.password if user else self.nobody, request.password)
         if right is None:
             return refuse(auth.REASON_UNAVAILABLE, "too many passwords are being checked; clients try again")
@@ -132,11 +132,11 @@ class AuthPython(AuthPlugin):
                     self.version = version
                 self.trouble = ""
             except sqlite3.Error as wrong:
-                # What was read last goes on to decide; health tells the operator.
+                # The users that were read last stay in use; health tells the operator.
                 self.trouble = f"{self.path} cannot be read: {wrong}"
 
     def replace(self, users):
-        """Takes over a new set of users, and then revokes what was decided by the old one."""
+        """Switches to a new set of users, and then revokes decisions of the old one."""
         before, self.users = self.users, users
         for name, old in before.items():
             new = users.get(name)
@@ -158,8 +158,8 @@ class AuthPython(AuthPlugin):
 
 
 class Verified:
-    """Remembers which passwords were right, so that a device that comes back costs no scrypt, and bounds how many are computed
-    at once, each of which takes 16 MiB, and how many wait."""
+    """Caches which passwords were right, so that a device that reconnects costs no scrypt. Bounds how many hashes are computed
+    concurrently (each takes 16 MiB), and how many wait."""
 
     def __init__(self):
         self.key = os.urandom(32)  # what is remembered is worthless outside of this process
@@ -169,7 +169,7 @@ class Verified:
         self.turn = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 
     def check(self, stored, password):
-        """Whether the password is the one that is stored; None where too many are being checked."""
+        """Whether the password matches the stored one; None if too many are being checked."""
         mark = hmac.digest(self.key, stored.encode() + b"\0" + password, hashlib.sha256)
         with self.lock:
             if mark in self.right:

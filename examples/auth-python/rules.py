@@ -1,4 +1,4 @@
-"""Topic rules: the first that matches decides, and what none matches is denied.
+"""Topic rules: the first rule that matches decides; an action that no rule matches is denied.
 
 A publish is matched by a rule whose filter matches its topic. A subscribe asks for a set of topics, so an allow decides if it
 covers all of it, and a deny if it names anything that could be received.
@@ -27,7 +27,7 @@ def decide(rules, action, topic, client_id, username):
         topic_filter = substitute(rule.topic, client_id, username)
         allow = rule.effect == "allow"
         if topic_filter is None:
-            # It is no filter, or a name could mean more than itself: an allow then matches nothing, a deny everything.
+            # Not a filter, or a name could mean more than itself: an allow then matches nothing, a deny everything.
             if allow:
                 continue
             return False, f"rule {number} ({rule}) cannot be applied"
@@ -38,8 +38,8 @@ def decide(rules, action, topic, client_id, username):
 
 
 def substitute(topic, client_id, username):
-    """Puts the names into a rule's topic, in one pass, so that a name is never read as a placeholder. None where a name that
-    the rule asks for is missing or could mean more than itself (a wildcard, several levels, a system topic), or where the result is
+    """Inserts the names into a rule's topic, in one pass, so that a name is never read as a placeholder. None if a name that
+    the rule refers to is missing or could mean more than itself (a wildcard, several levels, a system topic), or if the result is
     no topic filter."""
     out, rest = "", topic
     while rest:

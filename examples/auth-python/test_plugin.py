@@ -1,4 +1,4 @@
-"""Tests of what is this plugin's own. The contract with the gateway is tested by `lmqgate plugin test`; see plugintest.yaml."""
+"""Tests of this plugin's own logic. The contract with the gateway is tested by `lmqgate plugin test`; see plugintest.yaml."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The database of users, and a command to keep it:
+"""The database of users, and a command to maintain it:
 
     python3 users.py users.db add NAME           # reads the password from standard input
     python3 users.py users.db rule NAME allow publish 'state/%c/#'
@@ -47,7 +47,7 @@ class Database:
     """A connection for one thread at a time."""
 
     def __init__(self, path, script=None):
-        """Opens the database. Where there is none it is made from an SQL script; without a script that is an error."""
+        """Opens the database. If there is none it is created from an SQL script; without a script that is an error."""
         there = os.path.exists(path)
         if not there and script is None:
             raise FileNotFoundError(f"there is no database {path}; make one with users.py")
@@ -71,7 +71,7 @@ class Database:
         return self.db.execute("PRAGMA data_version").fetchone()[0]
 
     def users(self):
-        """All users by name, as of one moment."""
+        """A snapshot of all users, by name."""
         with self.db:
             self.db.execute("BEGIN")
             rules = {}
@@ -91,7 +91,7 @@ def hash_password(password: bytes) -> str:
 
 
 def verify_password(stored: str, password: bytes) -> bool:
-    """Whether password is the one. A stored one that is damaged is nobody's."""
+    """Whether the password is right. A damaged stored hash matches no password."""
     try:
         kind, n, r, p, salt, digest = stored.split("$")
         want = base64.b64decode(digest)

@@ -1,4 +1,4 @@
-"""What the author of an lmqgate plugin in Python imports, beside the messages in lmqgate.plugin.v1.
+"""What the author of an lmqgate plugin in Python imports, together with the messages in lmqgate.plugin.v1.
 
 A plugin is a program whose main is one call:
 
@@ -10,11 +10,11 @@ A plugin is a program whose main is one call:
 
     serve(Shop())
 
-Handshake, contract versions, the order of the plugin's life, logging in the form that the gateway merges into its own log,
-and leaving when the gateway goes away are this package's business. It needs grpcio and protobuf and nothing else, and it is
+This package handles the handshake, contract versions, the life cycle, logging in the form that the gateway merges into its
+own log, and the exit when the gateway is gone. It needs only grpcio and protobuf. It is
 yours: `lmqgate plugin init` copies it into your project, and you may change it.
 
-What the calls mean is written in the .proto files of lmqgate, plugins/proto.
+The .proto files of lmqgate, plugins/proto, define the calls.
 """
 
 from .config import Key, Problem, check

@@ -1,4 +1,4 @@
-"""Checks a configuration block by a list of its keys, so that an operator's mistake is answered by the key's name."""
+"""Checks a configuration block against a list of keys, so that the error about a mistake names the key."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Problem:
-    """One thing wrong with the configuration."""
+    """One error in the configuration."""
 
     key: str
     """Dotted path within the block, for instance "users[0].password"; "" for the block as a whole."""
@@ -27,7 +27,7 @@ class Key:
     secret: bool = False
     description: str = ""
     default: object = None
-    """What the key has where it is not written; None for nothing."""
+    """The default value; None for none."""
 
 
 class _Block:
@@ -109,7 +109,7 @@ def _unknown(name, known):
 
 def _value(kind, value):
     if kind == "string":
-        # A number is not taken for a text: YAML may have read 0123 as 83.
+        # A number is not accepted as a text: YAML may have read 0123 as 83.
         if not isinstance(value, str):
             raise ValueError("must be a string; put it in quotes")
         return value

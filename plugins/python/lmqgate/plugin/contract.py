@@ -1,4 +1,4 @@
-"""The classes that a plugin's author derives from, and what they are handed."""
+"""The base classes of plugins, and the arguments of their methods."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import grpc
 
 @dataclass
 class Setup:
-    """What configure is handed."""
+    """The argument of configure."""
 
     config: dict
     """The plugin's block of the gateway's configuration."""
@@ -37,11 +37,11 @@ class CallError(Exception):
 
 
 class Plugin:
-    """What every plugin is, whatever its kind. The order of the calls:
+    """The base class of all plugins. The order of the calls:
 
         configure (once) -> activate -> calls of the kind, health -> deactivate
 
-    Calls of the kind come from several threads at once. None comes before activate has returned, and none is under way when
+    Calls of the kind arrive concurrently from several threads. None arrives before activate has returned, and none is active when
     deactivate is called; deactivate may be followed by activate again.
     """
 
@@ -50,7 +50,7 @@ class Plugin:
     version = "0.1.0"
     """Of the plugin's own code, shown to operators only."""
     exclusive = False
-    """True where activate holds something that a second process cannot hold at the same time, such as a locked file."""
+    """True if activate takes something that a second process cannot hold at the same time, such as a locked file."""
     keys = []
     """The configuration, as a list of Key. It is checked before configure is called."""
 
@@ -77,10 +77,10 @@ class Plugin:
 
 
 class AuthPlugin(Plugin):
-    """Says who may connect, publish and subscribe. Messages are documented in auth.proto."""
+    """Decides who may connect, publish and subscribe. Messages are documented in auth.proto."""
 
     judges_foreign_clients = False
-    """True: clients that another plugin admitted, before a swap, are judged by authorize; False: they may do nothing."""
+    """True: authorize decides about clients that another plugin admitted before a swap; False: they may do nothing."""
     methods = []
     """The MQTT 5 authentication methods that exchange serves, for instance "SCRAM-SHA-256"."""
 

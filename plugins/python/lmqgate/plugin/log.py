@@ -1,4 +1,4 @@
-"""Log lines as the gateway reads them: one JSON object a line on standard error, as go-hclog writes them."""
+"""Log lines in the form that the gateway parses: one JSON object per line on standard error, as go-hclog writes them."""
 
 import datetime
 import json
@@ -41,7 +41,7 @@ class Log:
         _write("error", message, attributes)
 
     def exception(self, message, **attributes):
-        """As error, with the traceback of the exception that is being handled."""
+        """Like error, with the traceback of the current exception."""
         _write("error", message, {**attributes, "traceback": traceback.format_exc()})
 
 
@@ -49,7 +49,7 @@ log = Log()
 
 
 class Bridge(logging.Handler):
-    """Brings what libraries log through the standard logging module to the same place."""
+    """Forwards what libraries log through the standard logging module."""
 
     def emit(self, record):
         level = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn"}.get(record.levelname, "error")

@@ -1,4 +1,4 @@
-"""The process around a plugin: how it and the gateway find one another, and how it ends."""
+"""The process of a plugin: its handshake with the gateway, and its end."""
 
 import logging
 import os
@@ -22,11 +22,11 @@ VERSIONS = (1,)
 """The versions of the plugin contract that this package serves."""
 
 LEAVE_SECONDS = 2.0
-"""How long a plugin whose gateway is gone may take to release what it holds."""
+"""How long a plugin may take to release what it holds when it leaves."""
 
 
 def serve(plugin):
-    """Serves a plugin until the gateway ends it. It is the whole main of a plugin, and never returns.
+    """Serves a plugin until the gateway ends it. It is all that the main of a plugin calls, and never returns.
 
     Started by a person with --debug (or --debug=127.0.0.1:PORT) as its argument, the process waits for a gateway to attach to it,
     prints the command that does, and lives until Ctrl-C: that is how to have it under a debugger.
@@ -48,8 +48,8 @@ def serve(plugin):
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
 
     version = _version(os.environ.get("PLUGIN_PROTOCOL_VERSIONS", ""))
-    # The gateway made this directory for this process, and nobody else can enter it: that is what stands in for TLS, which
-    # the empty rest of the handshake line says is not used.
+    # The gateway created this directory for this process, and nobody else can enter it. That replaces TLS: the missing
+    # certificate in the handshake line says that TLS is not used.
     address = os.path.join(os.environ.get("PLUGIN_UNIX_SOCKET_DIR") or _directory(), "plugin.sock")
     server, _ = _listen(plugin, life, "unix:" + address)  # held until the end
     stdout.write(f"1|{version}|unix|{address}|grpc\n")
@@ -59,7 +59,7 @@ def serve(plugin):
 
 
 def _listen(plugin, life, address):
-    """Starts a gRPC server, which runs in threads of its own, and returns it and its port. It stops when nobody holds it."""
+    """Starts a gRPC server with its own threads, and returns it and its port. It stops when nothing references it."""
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=THREADS),
         handlers=handlers(plugin, life),
@@ -109,13 +109,13 @@ def _debug(plugin, address):
 
 
 def _version(offered):
-    """The newest contract version that both sides know. Where there is none, the gateway reads ours and says so."""
+    """The newest contract version that both sides know. If there is none, ours: the gateway then refuses it and says why."""
     known = [v for v in VERSIONS if str(v) in offered.split(",")]
     return max(known or VERSIONS)
 
 
 def _leave_at_end_of_stdin(life):
-    """The gateway holds the other end of standard input. When it ends, the gateway is gone or wants the plugin to go."""
+    """The gateway holds the other end of standard input. When it ends, the gateway is gone or is stopping the plugin."""
     try:
         while os.read(0, 4096):
             pass

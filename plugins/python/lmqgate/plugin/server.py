@@ -1,4 +1,4 @@
-"""The services of the contract over gRPC, and the order of a plugin's life between their calls."""
+"""The services of the contract over gRPC, and the life cycle of a plugin."""
 
 import json
 import threading
@@ -15,12 +15,12 @@ MAX_MESSAGE_BYTES = 16 << 20
 """Bounds one gRPC message in either direction."""
 
 THREADS = 64
-"""Calls at once; each open stream takes one. The gateway keeps at most about ten streams open."""
+"""Concurrent calls; each open stream counts as one. The gateway keeps at most about ten streams open."""
 
 
 class Life:
-    """Where the plugin is in its life: calls of its kind pass only while it is active, and deactivate waits for those that
-    are under way."""
+    """The life cycle of the plugin: calls of its kind pass only while it is active, and deactivate waits for calls
+    in progress."""
 
     def __init__(self, plugin, debugged=False):
         self.plugin = plugin
@@ -139,7 +139,7 @@ def describe(plugin):
 
 
 def handlers(plugin, life):
-    """What the gRPC server serves."""
+    """The handlers of the gRPC server."""
     steps = {
         "Describe": lambda request: describe(plugin),
         "Configure": life.configure,
@@ -156,7 +156,7 @@ def handlers(plugin, life):
 
 
 def _kind(plugin):
-    """The service of the plugin's kind, and the functions that serve its methods; one that is missing is UNIMPLEMENTED."""
+    """The service of the plugin's kind, and the functions of its methods; a missing one is UNIMPLEMENTED."""
     if isinstance(plugin, AuthPlugin):
         service = auth_pb2.DESCRIPTOR.services_by_name["Auth"]
         revocations = plugin.revocations and (lambda request, ended: plugin.revocations(ended))
@@ -217,7 +217,7 @@ def _stream(name, function, life):
 
 
 def _abort(context, name, wrong):
-    """Turns an exception of the plugin's code into an answer, so that one bad call does not end every client's plugin."""
+    """Turns an exception of the plugin's code into an error of the call, so that one bad call does not end the plugin."""
     if isinstance(wrong, CallError):
         context.abort(wrong.code, one_line(wrong))
     if isinstance(wrong, NotImplementedError):
@@ -227,7 +227,7 @@ def _abort(context, name, wrong):
 
 
 def _health_service():
-    """grpc.health.v1.Health says that the process serves; whether it can do its work is for Plugin.Health to say."""
+    """grpc.health.v1.Health reports that the process serves; Plugin.Health reports whether it can do its work."""
     serving = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
     check_handler = grpc.unary_unary_rpc_method_handler(lambda request, context: serving)
     return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check_handler})

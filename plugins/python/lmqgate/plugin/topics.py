@@ -45,12 +45,12 @@ def validate_action(action):
 
 
 def match(topic_filter, name):
-    """Whether the filter matches the topic name. A name with wildcard characters is no name: nothing matches it."""
+    """Whether the filter matches the topic name. A name with wildcard characters is invalid, and nothing matches it."""
     return "+" not in name and "#" not in name and covers(topic_filter, name)
 
 
 def covers(rule, topic_filter):
-    """Whether every topic name that topic_filter matches is matched by rule too. An allow rule decides by it."""
+    """Whether rule matches every topic name that topic_filter matches. An allow rule decides by it."""
     if rule == "+/#" and topic_filter == "#":
         return True  # the same set: every name has a first level
     ours, theirs = rule.split("/"), topic_filter.split("/")
