@@ -10,7 +10,7 @@ func (o *output) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "how to print: text or json")
 }
 
-// json says whether JSON is wanted.
+// json reports whether the output is JSON.
 func (o *output) json() (bool, error) {
 	switch *o {
 	case "json":

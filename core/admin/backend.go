@@ -190,7 +190,7 @@ type Subscription struct {
 	ShareGroup string `json:"share_group,omitempty"`
 }
 
-// Backlog is how far a session is behind in one of its subscriptions.
+// Backlog is the backlog of a session in one of its subscriptions.
 type Backlog struct {
 	Filter   string    `json:"filter" doc:"Empty for point-to-point messages."`
 	QoS      byte      `json:"qos"`

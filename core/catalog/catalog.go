@@ -37,7 +37,7 @@ type Metadata interface {
 	UpstreamNodes() []string
 }
 
-// Watcher is told when the set of first-level topics changes.
+// Watcher is notified when the set of first-level topics changes.
 type Watcher interface {
 	// TopicsChanged returns once the watcher has acted on the change, or an error if it could not. Until it returns, this node stores no
 	// message in a new topic.

@@ -2,8 +2,8 @@ package packet
 
 import "fmt"
 
-// Error says that the peer sent what the protocol forbids. Every failure to decode is an *Error; after one the stream has no known
-// position, so the connection can only be closed.
+// Error means that the peer violated the protocol. Every failure to decode is an *Error. After one, the position in the stream is unknown,
+// so the connection can only be closed.
 type Error struct {
 	Code      Code    // the code to answer with, if an answer is possible: MalformedPacket, ProtocolError, PacketTooLarge, ...
 	Reason    string  // what is wrong, with the packet's type and the value; no payload, no secret

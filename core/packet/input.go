@@ -96,8 +96,8 @@ func (in *input) fill(n int) error {
 	return nil
 }
 
-// makeRoom prepares the buffer for n bytes from r on. It takes a pooled buffer when they do not fit, or when the source is busy:
-// the last read brought all that it could and ended inside a packet.
+// makeRoom prepares the buffer for n bytes from r on. It takes a pooled buffer if they do not fit, or if the source is busy: the last read
+// filled the buffer and ended inside a packet.
 func (in *input) makeRoom(n int) {
 	if in.buf == nil {
 		in.small = smalls.Get().(*[smallBuffer]byte) //nolint:forcetypeassert // the pool holds nothing else

@@ -26,7 +26,7 @@ func buildDefault(t testing.TB, h *Host) {
 	require.NoError(t, os.Chmod(path, 0o755))
 }
 
-// This runs the default auth plugin as it is shipped, with everything between it and a connection.
+// The test runs the default auth plugin as it is shipped, with everything between it and a connection.
 func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 	t.Parallel()
 	h, logs := newHost(t)

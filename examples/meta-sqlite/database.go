@@ -187,7 +187,7 @@ func (d *database) page(ctx context.Context, ns, prefix, start string, rows int)
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close() //nolint:errcheck // Err tells of it
+	defer found.Close() //nolint:errcheck // Err returns the error
 	var out []*pluginv1.Entry
 	for size := 0; found.Next() && size < pageBytes; {
 		var key []byte
@@ -232,7 +232,7 @@ func (d *database) since(ctx context.Context, ns, prefix string, after int64) (*
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err tells of it
+	defer rows.Close() //nolint:errcheck // Err returns the error
 	last := int64(0)
 	for size := 0; rows.Next(); {
 		var key []byte

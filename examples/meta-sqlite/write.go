@@ -91,7 +91,7 @@ func (d *database) expired(ctx context.Context, q querier) ([]change, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err tells of it
+	defer rows.Close() //nolint:errcheck // Err returns it
 	var due []change
 	for rows.Next() {
 		var ns string

@@ -1,4 +1,4 @@
-// Package mqttload puts a measured load on an MQTT broker of any make, and reports rates and latencies.
+// Package mqttload puts a measured load on any MQTT broker, and reports rates and latencies.
 //
 // A Scenario names a traffic pattern, a Plan says how much of it, and Run runs it against a Target. Each message has the time at which it
 // was sent, its publisher and a sequence number. With them subscribers measure latency, and detect messages that are missing or out of

@@ -14,7 +14,7 @@ type config struct {
 	MaxConcurrentHashes int           `config:"max_concurrent_hashes" default:"0" doc:"passwords that are hashed at a time; 0: one for each processor; at most 256"`
 }
 
-// Check implements sdk.Checker: it finds what the types cannot say, and fills in what depends on the machine.
+// Check implements sdk.Checker: it checks rules that the types cannot express, and fills in defaults that depend on the machine.
 func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	if c.ReloadInterval < 100*time.Millisecond || c.ReloadInterval > time.Hour {

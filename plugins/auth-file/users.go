@@ -18,7 +18,7 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
-// usersFile is what the file holds.
+// usersFile is the content of the file.
 type usersFile struct {
 	Users []entry `config:"users,required"`
 }
@@ -40,7 +40,7 @@ type user struct {
 	scram *scram.StoredCredentials // nil: not by SCRAM
 }
 
-// mayUse says whether the user may connect under a client identifier.
+// mayUse reports whether the user may connect with a client identifier.
 func (u *user) mayUse(clientID string) bool {
 	for _, pattern := range u.ClientIDs {
 		prefix, open := strings.CutSuffix(pattern, "*")

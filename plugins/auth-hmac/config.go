@@ -18,7 +18,7 @@ type user struct {
 	Rules     []topicrules.Rule `config:"rules" doc:"what the user may do: the first match decides; no rules: everything; no match: nothing"`
 }
 
-// Check implements sdk.Checker: it finds what the types cannot say.
+// Check implements sdk.Checker: it checks rules that the types cannot express.
 func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	if len(c.Users) == 0 {

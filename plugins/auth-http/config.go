@@ -28,7 +28,7 @@ type config struct {
 
 const maxCache = 24 * time.Hour
 
-// Check implements sdk.Checker: it finds what the types cannot say.
+// Check implements sdk.Checker: it checks rules that the types cannot express.
 func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	add := func(key, format string, args ...any) { problems = append(problems, sdk.Problemf(key, format, args...)) }

@@ -85,7 +85,7 @@ func (f *foreign) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Check implements sdk.Checker: it finds what the types cannot say, and fills in what depends on other keys.
+// Check implements sdk.Checker: it checks rules that the types cannot express, and fills in defaults that depend on other keys.
 func (c *config) Check() []sdk.Problem {
 	var problems []sdk.Problem
 	add := func(key, format string, args ...any) { problems = append(problems, sdk.Problemf(key, format, args...)) }

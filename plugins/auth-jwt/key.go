@@ -109,7 +109,7 @@ func (ks keys) find(id string, hasID bool, alg string) (materials []any) {
 	return materials
 }
 
-// has says whether one of the keys has the id.
+// has reports whether one of the keys has the id.
 func (ks keys) has(id string) bool {
 	return slices.ContainsFunc(ks, func(k key) bool { return k.id == id })
 }

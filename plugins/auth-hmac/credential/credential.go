@@ -7,8 +7,8 @@ import (
 	"encoding/base64"
 )
 
-// Password is the password of a client: Base64 (standard alphabet, padded) of HMAC-SHA1 over the client identifier with
-// the user's secret key. It is what Apache RocketMQ MQTT expects.
+// Password returns the password of a client: Base64 (standard alphabet, padded) of HMAC-SHA1 over the client identifier with the user's
+// secret key. Apache RocketMQ MQTT uses the same password.
 func Password(secretKey, clientID string) string {
 	mac := hmac.New(sha1.New, []byte(secretKey))
 	mac.Write([]byte(clientID))
