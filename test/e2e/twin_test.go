@@ -18,7 +18,7 @@ import (
 // goes to the other node, so publishers and subscribers are on different nodes.
 func twoNodes() bool { return os.Getenv("LMQGATE_E2E_NODES") == "2" }
 
-// onOneNode makes each gateway of a test one node, whatever twoNodes says. why is for the log.
+// onOneNode makes each gateway of a test a single node, whatever twoNodes returns. why is for the log.
 func onOneNode(t *testing.T, why string) {
 	t.Helper()
 	if twoNodes() {
@@ -27,7 +27,7 @@ func onOneNode(t *testing.T, why string) {
 	singles.Store(t.Name(), true)
 }
 
-// singles are the names of the tests of onOneNode.
+// singles holds the names of the tests that called onOneNode.
 var singles sync.Map
 
 // Why tests call onOneNode.
@@ -36,7 +36,7 @@ const (
 	oneProcess = "the test is about one process"
 )
 
-// twin makes the other node of a gateway, with its configuration.
+// twin creates the other node of a gateway, with the same configuration.
 func (g *Gateway) twin(config settings) {
 	g.t.Helper()
 	store, _ := config["store"].(settings)

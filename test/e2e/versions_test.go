@@ -45,7 +45,7 @@ var onEachVersion = []string{
 	"TestADispatchSetOfTwoThousandFiltersArrivesWhole",
 }
 
-// briefly are those of onEachVersion that a brief run has: what is stored and read, dispatch by others, and POP.
+// briefly lists the tests of onEachVersion that are part of a brief run: storing and reading, dispatch by others, and POP.
 var briefly = []string{
 	"TestARocketMQConsumerGetsWhatMQTTClientsPublish",
 	"TestARocketMQMessageWithQueuesReachesSleepingSessions",
@@ -55,7 +55,7 @@ var briefly = []string{
 	"TestAGroupOfEveryTopicGetsWhatIsPublishedToOnesThatComeLater",
 }
 
-// choose sets what go test's flags -run and -parallel leave open: the tests of a version run, and as many tests at once as there
+// choose sets go test's flags -run and -parallel if they are not given: the tests of a version run, and as many concurrent tests as there
 // are processors.
 func choose() error {
 	flag.Parse()

@@ -28,7 +28,7 @@ import (
 // lease is node.lease of the gateways.
 const lease = 3 * time.Second
 
-// patience bounds what should come to pass without a fault, on a machine that is busy.
+// patience bounds each wait for an expected event, on a busy machine.
 const patience = 3 * time.Minute
 
 // user and secret are the credentials of every client.

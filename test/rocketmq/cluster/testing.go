@@ -14,15 +14,15 @@ const (
 	EnvVersion = "LMQGATE_ROCKETMQ"
 	// EnvRequire, set to 1, makes RocketMQ tests fail that would otherwise be skipped.
 	EnvRequire = "LMQGATE_REQUIRE_ROCKETMQ"
-	// EnvVersionRun, set to 1, makes a run for one more version: only what can depend on the version is tested. All else is tested
-	// once, with the recommended version. A run that is brief, where it is set so, also leaves out what needs a cluster of its own.
+	// EnvVersionRun, set to 1, selects a run for an additional version: only tests that can depend on the version run. All others run once,
+	// with the recommended version. Set to brief, it also leaves out tests that need a cluster of their own.
 	EnvVersionRun = "LMQGATE_VERSION_RUN"
 )
 
-// VersionRun reports whether this is a run for one more version.
+// VersionRun reports whether this is a run for an additional version.
 func VersionRun() bool { return os.Getenv(EnvVersionRun) == "1" || Brief() }
 
-// Brief reports whether this is a brief run for one more version.
+// Brief reports whether this is a brief run for an additional version.
 func Brief() bool { return os.Getenv(EnvVersionRun) == "brief" }
 
 // Wanted returns the version of RocketMQ to test with. If no version is set, or java is missing, it skips the test, or fails it if
@@ -46,8 +46,8 @@ func Wanted(t testing.TB) string {
 // startDeadline bounds the start of a cluster, even on a busy machine.
 const startDeadline = 5 * time.Minute
 
-// ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. See Wanted for when it skips; a brief
-// run skips it as well.
+// ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. It skips the test when Wanted does, and in a
+// brief run.
 func ForTest(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if Brief() {
