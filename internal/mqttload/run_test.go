@@ -85,6 +85,11 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 						p.Rate = 100 // a broker may drop messages that arrive too fast
 					}
 					r, err := Run(t.Context(), s, p, b, nil)
+					// On a busy machine nothing may be done in so short a time.
+					for err == nil && r.Delivery == nil && s.Name != "catchup" && p.Duration < 10*time.Second {
+						p.Duration *= 4
+						r, err = Run(t.Context(), s, p, b, nil)
+					}
 					require.NoError(t, err)
 					require.Equal(t, s.Name, r.Scenario)
 					require.Positive(t, r.Seconds)
@@ -118,7 +123,7 @@ func (l *lossy) OnPublish(_ *mochi.Client, pk packets.Packet) (packets.Packet, e
 
 func TestWhatTheBrokerLosesIsMissing(t *testing.T) {
 	b := startBroker(t, new(open), new(lossy))
-	r, err := Run(t.Context(), find(t, "p2p"), Plan{QoS: 0, Rate: 500, Warmup: -1, Duration: 200 * time.Millisecond}, b, nil)
+	r, err := Run(t.Context(), find(t, "p2p"), Plan{QoS: 0, Rate: 500, Warmup: -1, Duration: time.Second}, b, nil)
 	require.NoError(t, err)
 	require.Positive(t, r.Missing)
 }
@@ -178,7 +183,7 @@ func TestPlansOutOfRangeAreRefused(t *testing.T) {
 func TestCompareTakesTurns(t *testing.T) {
 	a, b := startBroker(t), startBroker(t)
 	a.Name, b.Name = "a", "b"
-	c, err := Compare(t.Context(), find(t, "p2p"), Plan{QoS: 1, Warmup: -1, Duration: 50 * time.Millisecond}, a, b, 3, nil)
+	c, err := Compare(t.Context(), find(t, "p2p"), Plan{QoS: 1, Warmup: -1, Rate: 200, Duration: time.Second}, a, b, 3, nil)
 	require.NoError(t, err)
 	require.Len(t, c.A, 3)
 	require.Len(t, c.B, 3)
