@@ -11,17 +11,17 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// A filter that is new to the cluster is in force on every node before SUBACK: the node that registered it tells the others, and each
-// answers once it dispatches to it. Only filters of the last half minute are told; all others are known everywhere. A node that is
-// alone tells nobody.
+// When a filter is new to the cluster, SUBACK waits until the filter is in force on every node. The node that registers the filter tells
+// the other nodes, and each answers once it dispatches to the filter. Only filters registered in the last half minute are announced: every
+// node knows the older ones. A node that is alone announces nothing.
 
-// AskFilters is the question by which nodes tell each other of new filters; LearnFilters answers it.
+// AskFilters is the question with which nodes announce new filters to each other. LearnFilters answers it.
 const AskFilters = "filters"
 
-// errUnconfirmed: another node may not dispatch to a filter.
+// errUnconfirmed says that at least one node may not dispatch to the filter yet.
 var errUnconfirmed = errors.New("not every node dispatches to the filter")
 
-// announce makes filters known on every node that lives. With an error it returns those of which that is not sure.
+// announce makes filters known on every live node. With an error it also returns the filters that some node may not dispatch to.
 func (m *Manager) announce(ctx context.Context, filters ...string) (failed []string, err error) {
 	if !m.o.Cluster.Shared() {
 		return nil, nil
@@ -32,8 +32,8 @@ func (m *Manager) announce(ctx context.Context, filters ...string) (failed []str
 	return nil, nil
 }
 
-// LearnFilters takes what another node says of new filters, as JSON, and answers with those that the metadata does not have: what this
-// node reads may be late. This node dispatches to all others then.
+// LearnFilters handles an announcement of new filters (a JSON array) from another node. Its answer lists the filters that are still missing
+// from this node's metadata, which may lag behind; this node dispatches to all the others.
 func (m *Manager) LearnFilters(ctx context.Context, body []byte) ([]byte, error) {
 	var filters []string
 	if err := json.Unmarshal(body, &filters); err != nil {
@@ -53,7 +53,7 @@ func (m *Manager) LearnFilters(ctx context.Context, body []byte) ([]byte, error)
 	}
 }
 
-// learnTime is for how long a filter is looked for that the metadata does not show, learnPause is between two looks.
+// learnTime bounds the wait for a filter that the metadata does not show yet. learnPause is the interval between two looks.
 const (
 	learnTime  = time.Second
 	learnPause = 100 * time.Millisecond

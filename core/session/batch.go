@@ -10,33 +10,33 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// batch is the work of one SUBSCRIBE. However many filters it has, the store and the metadata are asked a few times only: each
-// first-level topic is looked up once, new filters are registered in one call, each broker is asked once where the queues end, the
-// starts are committed in one call, and the record is saved once. What is there already and does not change costs nothing.
+// batch is the work of one SUBSCRIBE. However many filters it has, it makes few calls to the store and the metadata: each first-level topic
+// is looked up once, new filters are registered in one call, each broker is asked once for the ends of the queues, the starts are committed
+// in one call, and the record is saved once. Subscriptions that exist already and do not change cost nothing.
 type batch struct {
 	s *Session
 	// added are the new subscriptions, in order.
 	added []*subscription
-	// changed: one that was there has other options now.
+	// changed: a subscription that existed before has new options.
 	changed bool
-	// errs is why filters are refused.
+	// errs holds, by filter, why a subscription is refused.
 	errs map[string]error
-	// registered is what became of the filters of a durable session.
+	// registered is the outcome of registering the filters of a durable session.
 	registered *meta.Registration
-	// unconfirmed is why a new group was refused that not every node has confirmed.
+	// unconfirmed is the error with which a new shared group was refused because not every node confirmed it.
 	unconfirmed error
-	// places is where the queues of first-level topics are.
+	// places caches the brokers of first-level topics.
 	places map[string]places
 }
 
-// places is where the queues of one first-level topic are.
+// places lists the brokers that have the queues of one first-level topic.
 type places struct {
 	brokers []string
 	err     error
 }
 
-// change begins a change of the session's subscriptions, and returns what ends it. Where the one before takes longer than ctx, it is not
-// waited for any more: records are written in order all the same.
+// change serializes changes of the session's subscriptions. The caller calls done at the end of its change. If the change before it takes
+// longer than ctx, change stops waiting and the caller goes on: records are written in order anyway.
 func (s *Session) change(ctx context.Context) (done func()) {
 	select {
 	case s.changing <- struct{}{}:
@@ -46,8 +46,8 @@ func (s *Session) change(ctx context.Context) (done func()) {
 	}
 }
 
-// prepare makes or changes the subscriptions of a SUBSCRIBE in memory; fresh tells which are new. suback is closed once SUBACK is in the
-// connection's buffer.
+// prepare makes or changes the subscriptions of a SUBSCRIBE in memory. It sets fresh for those that are new. suback is closed once SUBACK
+// is in the connection's buffer.
 func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struct{}) *batch {
 	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}}
 	made := make(map[string]*subscription)
@@ -56,12 +56,12 @@ func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struc
 	defer s.mu.Unlock()
 	keys := s.keys()
 	for i, in := range list {
-		if sub := made[in.Filter]; sub != nil { // named twice: the later one counts
+		if sub := made[in.Filter]; sub != nil { // named twice: the later one wins
 			sub.qos, sub.options, sub.id = in.QoS, in.Subscription, in.ID
 			continue
 		}
 		if old := s.subs[in.Filter]; old != nil {
-			// [MQTT-3.8.4-3]: replaced, and what is queued for it stays.
+			// [MQTT-3.8.4-3]: the subscription is replaced, and the messages queued for it stay.
 			b.changed = b.changed || old.qos != in.QoS || old.options != in.Subscription || old.id != in.ID
 			old.qos, old.options, old.id = in.QoS, in.Subscription, in.ID
 			continue
@@ -87,7 +87,7 @@ func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struc
 	return b
 }
 
-// at returns the brokers on which a first-level topic has queues, after making sure that it exists.
+// at makes sure that a first-level topic exists, and returns the brokers that have queues of it.
 func (b *batch) at(ctx context.Context, first string) places {
 	p, known := b.places[first]
 	if !known {
@@ -116,7 +116,7 @@ func (b *batch) queues(ctx context.Context, filter string) ([]store.QueueRef, er
 	return refs, nil
 }
 
-// each calls f for the new subscriptions that are not refused yet.
+// each calls f for each new subscription that is not refused yet.
 func (b *batch) each(f func(*subscription) error) {
 	for _, sub := range b.added {
 		if b.errs[sub.filter] != nil {
@@ -128,7 +128,7 @@ func (b *batch) each(f func(*subscription) error) {
 	}
 }
 
-// open opens the feeds of the new subscriptions, from now on.
+// open opens the feeds of the new subscriptions, starting now.
 func (b *batch) open(ctx context.Context) {
 	if len(b.added) == 0 {
 		return
@@ -138,7 +138,7 @@ func (b *batch) open(ctx context.Context) {
 		switch {
 		case sub.shared():
 			if b.unconfirmed != nil && !s.m.o.Meta.HasFilter(sub.filter) {
-				return b.unconfirmed // asking again would take its time from the others
+				return b.unconfirmed // asking again would use up the time of the other filters
 			}
 			err := s.joinGroup(ctx, sub)
 			if errors.Is(err, errUnconfirmed) {
@@ -174,8 +174,8 @@ func (b *batch) open(ctx context.Context) {
 	}
 }
 
-// announce makes the filters known on every node; what is published from now on is in their queues. Those of which that is not sure are
-// refused.
+// announce makes the filters known on every node, so that everything published from now on reaches their queues. It refuses the filters
+// that some node has not confirmed.
 func (b *batch) announce(ctx context.Context, filters []string) {
 	failed, err := b.s.m.announce(ctx, filters...)
 	for _, filter := range failed {
@@ -197,7 +197,7 @@ func (b *batch) openQueues(ctx context.Context) {
 		if err := b.registered.Err(sub.filter); err != nil {
 			return err
 		}
-		// The tail first: what is stored after it runs and lacks the queue comes through it.
+		// The tail comes first: it brings the records that are stored while it runs but missing from the queue.
 		if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {
 			return err
 		}
@@ -248,8 +248,8 @@ func (b *batch) openQueues(ctx context.Context) {
 	}
 }
 
-// record makes what has changed durable: starts are committed and the session's record is saved. Subscriptions that were refused are
-// dropped first.
+// record makes the changes durable: it commits the starts and saves the session's record. It first drops the subscriptions that were
+// refused.
 func (b *batch) record(ctx context.Context) error {
 	s := b.s
 	s.mu.Lock()
@@ -272,7 +272,7 @@ func (b *batch) record(ctx context.Context) error {
 	return s.save(ctx)
 }
 
-// undo leaves nothing behind of what was refused: each filter that has an error, or all that are new where recording them has failed.
+// undo removes all traces of refused filters: those with an error, or all new ones if recording them failed.
 func (b *batch) undo(ctx context.Context, failed error) {
 	s := b.s
 	var gone []string
@@ -287,11 +287,11 @@ func (b *batch) undo(ctx context.Context, failed error) {
 	}
 	s.mu.Unlock()
 	if len(gone) == 0 || b.registered == nil || errors.Is(failed, meta.ErrSuperseded) {
-		return // of a session that goes on elsewhere they may be in use there
+		return // a session that goes on elsewhere may use them there
 	}
 	ctx = context.WithoutCancel(ctx)
 	s.m.run(func() {
-		// A part of a large record may have been written all the same. What the record names keeps its queue.
+		// A large record may have been written in part even so. Filters that the record names keep their queues.
 		if failed == nil || s.save(ctx) == nil {
 			s.m.o.Meta.Withdraw(ctx, b.registered, gone)
 		}

@@ -33,7 +33,7 @@ func (c *commits) remove(s *Session) {
 	delete(c.set, s)
 }
 
-// take empties the set and returns what was in it.
+// take empties the set and returns its former contents.
 func (c *commits) take() map[*Session]struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,13 +42,13 @@ func (c *commits) take() map[*Session]struct{} {
 	return set
 }
 
-// commitParallel bounds the commits under way.
+// commitParallel bounds the number of concurrent commits.
 const commitParallel = 16
 
-// commitLoop commits progress now and then until the manager closes.
+// commitLoop commits progress every CommitInterval until the manager closes.
 func (m *Manager) commitLoop() {
 	defer m.wg.Done()
-	failures := repeat.New(m.log, 0) // while a broker is away every session fails
+	failures := repeat.New(m.log, 0) // while a broker is down, every session on it fails
 	defer failures.Close()
 	limit := make(chan struct{}, commitParallel)
 	for {
@@ -58,7 +58,7 @@ func (m *Manager) commitLoop() {
 		case <-time.After(m.o.CommitInterval):
 		}
 		if m.o.Cluster.Fenced() {
-			continue // another node may have the sessions
+			continue // another node may own the sessions
 		}
 		var wg sync.WaitGroup
 		for s := range m.commits.take() {
@@ -78,7 +78,7 @@ func (m *Manager) commitLoop() {
 	}
 }
 
-// commit commits the session's progress, and has the journal settled before.
+// commit settles the journal, then commits the session's progress.
 func (s *Session) commit(ctx context.Context) error {
 	if s.Held() {
 		s.later()
@@ -88,7 +88,7 @@ func (s *Session) commit(ctx context.Context) error {
 	return s.commitOffsets(ctx)
 }
 
-// commitOffsets commits the session's progress. A session that another node has taken over loses its connection.
+// commitOffsets commits the session's progress. If another node has taken the session over, its connection here is closed.
 func (s *Session) commitOffsets(ctx context.Context) error {
 	if !s.durable() {
 		return nil
@@ -129,14 +129,14 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 	return nil
 }
 
-// later leaves the progress to the next round, where the session may be this node's still.
+// later leaves the progress to the next round, in case the session still belongs to this node then.
 func (s *Session) later() {
 	if !s.Lost() {
 		s.dirty()
 	}
 }
 
-// uncommitted returns the offsets that are to be committed. Called with mu held.
+// uncommitted returns the offsets to commit. Called with mu held.
 func (s *Session) uncommitted() []flight.Commit {
 	var all []*flight.Progress
 	s.eachFeed(func(f *feed) {

@@ -10,16 +10,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// SendResult says what became of a PUBLISH.
+// SendResult is the outcome of Conn.SendPublish.
 type SendResult uint8
 
 // Results of Conn.SendPublish.
 const (
-	// Sent: it is in the connection's buffer, and there is room for more.
+	// Sent: the PUBLISH is in the connection's buffer, which has room for more.
 	Sent SendResult = iota
-	// SentFull: it is in the buffer, and the buffer is full; Session.Writable is called when there is room.
+	// SentFull: the PUBLISH is in the buffer, which is now full. The connection calls Session.Writable when there is room again.
 	SentFull
-	// TooLarge: the client does not take packets of this size; nothing was sent.
+	// TooLarge: the packet exceeds the client's maximum packet size. Nothing was sent.
 	TooLarge
 	// Gone: the connection is closed.
 	Gone
@@ -27,27 +27,27 @@ const (
 
 // Conn is a session's connection. None of its methods blocks.
 type Conn interface {
-	// Room reports whether a message with a payload of this size may be sent now, as far as the node's memory goes; where not,
-	// Session.Writable is called when it may.
+	// Room reports whether the node has enough memory to send a message with a payload of this size now. If not, the connection calls
+	// Session.Writable when it has.
 	Room(bytes int) bool
-	// SendPublish puts a PUBLISH into the connection's buffer. Flush has it written, with what follows it.
+	// SendPublish puts a PUBLISH into the connection's buffer. Flush writes it, together with whatever follows it.
 	SendPublish(p *packet.Publish) SendResult
 	Flush()
 	SendAck(kind packet.Type, id uint16, code packet.Code)
-	// Close ends the connection; an MQTT 5 client gets DISCONNECT with the reason first.
+	// Close ends the connection. An MQTT 5 client first gets DISCONNECT with the reason.
 	Close(code packet.Code, reason string)
 }
 
-// Request is a CONNECT that was authenticated.
+// Request is an authenticated CONNECT.
 type Request struct {
 	ClientID string
 	Username string
-	// Owner is who the client was admitted as; the zero Owner for anonymous clients.
+	// Owner is the identity that the client was admitted as; the zero Owner for anonymous clients.
 	Owner   meta.Owner
 	Version packet.Version
-	// CleanStart begins a new session (3.1.1: CleanSession).
+	// CleanStart begins a new session (MQTT 3.1.1: CleanSession).
 	CleanStart bool
-	// Expiry is how long the session outlives the connection; 0: not at all; meta.NeverExpires: for ever.
+	// Expiry is how long the session outlives the connection. 0: the session ends with it. meta.NeverExpires: for ever.
 	Expiry time.Duration
 	// Will is published when the connection ends without DISCONNECT; nil for none.
 	Will *Will
@@ -57,18 +57,18 @@ type Request struct {
 	// RemoteAddr and Listener are shown to operators.
 	RemoteAddr, Listener string
 
-	claim *cluster.Claim // the client id is this node's; set by Connect
+	claim *cluster.Claim // on the client id; set by Connect
 }
 
-// Will is a will message and how long its publication waits.
+// Will is a will message and the delay of its publication.
 type Will struct {
 	Message *store.Message
 	Delay   time.Duration
-	// By is the client that left it, whose rights are judged when it is due; nil: nobody is to be judged.
+	// By is the client that left the will. Its rights are judged when the will is due; nil: nobody is judged.
 	By *auth.Principal
 }
 
-// Subscription is one filter of a SUBSCRIBE that was authorised.
+// Subscription is one authorised filter of a SUBSCRIBE.
 type Subscription struct {
 	packet.Subscription
 	// ID is the MQTT 5 subscription identifier; 0: none.

@@ -15,8 +15,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Connect attaches a connection to its session: an older connection of the client id is closed first, then the session is
-// resumed or begun. It returns whether a session was present. After an error the client must be refused, as Refusal says.
+// Connect attaches a connection to its session. It first closes an older connection of the client id, then resumes the session or begins a
+// new one. It returns whether a session was present. After an error the client must be refused with the code that Refusal returns.
 func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error) {
 	if r.Expiry > 0 && len(r.ClientID) > maxClientID {
 		return nil, false, fmt.Errorf("%w: it has %d bytes, a session that outlives its connection takes up to %d", ErrClientID, len(r.ClientID), maxClientID)
@@ -32,9 +32,9 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 			return nil, false, err
 		}
 		old.takeOver(ctx)
-		old = m.session(r.ClientID) // it may have ended
+		old = m.session(r.ClientID) // the session may have ended
 	}
-	var waiting *meta.Will // of the session that ends, left on another node
+	var waiting *meta.Will // of the session that ends; it is pending on another node
 	hadWill := false
 	for try := 1; ; try++ {
 		rec, unread := m.load(ctx, r)
@@ -44,13 +44,13 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		}
 		if try == 1 {
 			if r.claim, err = m.claim(ctx, r); err != nil {
-				return nil, false, err // a will whose delay runs stays due
+				return nil, false, err // a delayed will stays pending
 			}
-			if unread == nil || m.o.AnyOwner { // whose the session is, is known
+			if unread == nil || m.o.AnyOwner { // the owner of the session is known
 				hadWill = m.cancelWill(r.ClientID, r.CleanStart)
 			}
 			if m.o.Cluster.Shared() {
-				continue // another node may have changed the session until now
+				continue // another node may have changed the session before the claim: load it again
 			}
 		}
 		if waiting == nil && !hadWill && rec != nil && (r.CleanStart || m.due(rec)) {
@@ -58,7 +58,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		}
 		s, present, err := m.admit(ctx, r, old, rec, unread)
 		if errors.Is(err, meta.ErrConflict) && try < connectTries {
-			// The session was written meanwhile: it is loaded again, and this connection is the newer one still.
+			// Another writer changed the session meanwhile. Load it again: this connection is still the newest.
 			old = nil
 			continue
 		}
@@ -71,7 +71,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	}
 }
 
-// claim waits until the client id is this node's: then no other node has a connection of it, or changes its session.
+// claim waits until this node owns the client id. From then on no other node has a connection of the client id or changes its session.
 func (m *Manager) claim(ctx context.Context, r Request) (*cluster.Claim, error) {
 	if m.o.Cluster == nil {
 		return nil, nil //nolint:nilnil // this node is alone
@@ -80,7 +80,7 @@ func (m *Manager) claim(ctx context.Context, r Request) (*cluster.Claim, error) 
 		Owner: m.claimOwner(r.Owner)})
 }
 
-// Refusal is the CONNACK code for an error of Connect, with a reason for the client.
+// Refusal returns the CONNACK code for an error of Connect, and a reason for the client.
 func Refusal(err error) (code packet.Code, reason string) {
 	switch {
 	case errors.Is(err, ErrOwner):
@@ -96,11 +96,11 @@ func Refusal(err error) (code packet.Code, reason string) {
 	}
 }
 
-// connectTries bounds how often a session is loaded again that others are changing.
+// connectTries bounds how often Connect reloads a session that others are changing.
 const connectTries = 6
 
-// admit gives the session the connection. rec is its record, or err why that could not be read. old is the session where it is in memory,
-// without a connection; it is not any more after an error. Called with the client's lock held.
+// admit attaches the connection to the session. rec is the session's record; err says why the record could not be read. old is the session
+// if it is in memory without a connection; after an error it is no longer in memory. Called with the client's lock held.
 func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.Session, err error) (*Session, bool, error) {
 	if r.claim.Lost() {
 		return nil, false, cluster.ErrTakenOver
@@ -155,7 +155,7 @@ func (m *Manager) newSession(r Request, rec *meta.Session, replaces bool) *Sessi
 	return s
 }
 
-// load reads a session's record. A client that wants no session does not wait long for it.
+// load reads a session's record. For a client that wants no session to outlive the connection, it waits lookupTimeout at most.
 func (m *Manager) load(ctx context.Context, r Request) (*meta.Session, error) {
 	if r.Expiry == 0 {
 		var cancel context.CancelFunc
@@ -165,23 +165,23 @@ func (m *Manager) load(ctx context.Context, r Request) (*meta.Session, error) {
 	return m.o.Meta.LoadSession(ctx, r.ClientID)
 }
 
-// lookupTimeout is how long a CONNECT that wants no session waits for metadata that does not answer.
+// lookupTimeout is how long a CONNECT that wants no lasting session waits for metadata that does not answer.
 const lookupTimeout = time.Second
 
-// due reports whether a session's time is over.
+// due reports whether a session has expired.
 func (m *Manager) due(rec *meta.Session) bool {
 	at := rec.ExpiresAt()
 	return !at.IsZero() && !time.Now().Before(at)
 }
 
-// attachment says what kind of session a connection gets.
+// attachment describes the session that a connection is attached to.
 type attachment struct {
-	fresh     bool // it begins now
-	resumed   bool // it is in memory already
+	fresh     bool // the session begins now
+	resumed   bool // the session is in memory already
 	reachable bool // the metadata answered
 }
 
-// attach gives the session its connection.
+// attach ties the session to its connection.
 func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.mu.Lock()
 	s.link = link{conn: r.Conn, username: r.Username, version: r.Version, remoteAddr: r.RemoteAddr, listener: r.Listener,
@@ -238,8 +238,8 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	return nil
 }
 
-// stillOurs makes sure that no other node has the session before it is recorded: this one may have been stopped since the claim was
-// granted. While it is fenced that is not known, and the client waits.
+// stillOurs makes sure, before the session is recorded, that no other node has it: this node may have been stopped since the claim was
+// granted. While the node is fenced the answer is unknown, and the client waits.
 func (s *Session) stillOurs(ctx context.Context) error {
 	if s.durable() {
 		if err := s.awaitHeld(ctx); err != nil && !s.Lost() {
@@ -252,7 +252,7 @@ func (s *Session) stillOurs(ctx context.Context) error {
 	return nil
 }
 
-// begin makes the point-to-point feeds of a new durable session.
+// begin creates the point-to-point feeds of a new durable session.
 func (s *Session) begin(ctx context.Context) error {
 	refs, err := s.m.onBrokers(ctx, "", topic.P2PQueue(s.id))
 	if err == nil {
@@ -267,7 +267,7 @@ func (s *Session) begin(ctx context.Context) error {
 	return nil
 }
 
-// restore makes the subscriptions of a recorded session. Their feeds are placed when they are opened.
+// restore recreates the subscriptions of a recorded session. Their feeds are placed when they are opened.
 func (s *Session) restore(rec *meta.Session) {
 	for _, sub := range s.subs {
 		s.giveMemory(sub)
@@ -286,6 +286,6 @@ func (s *Session) restore(rec *meta.Session) {
 		}
 		s.addSubscription(sub)
 	}
-	// Packet ids of an earlier process may still mean something to the client: begin elsewhere.
+	// Packet ids from an earlier process may still mean something to the client, so ids start elsewhere in each epoch.
 	s.out.BeginAfter(uint16(s.epoch * 8191))
 }

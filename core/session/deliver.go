@@ -9,9 +9,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// deliver takes one record of a feed: it is sent, unless the client has it already, may not have it, or no longer wants it; either
-// way the feed's progress waits for what is under way. It returns false where the client takes no more; the record is then offered
-// again. Called with mu held.
+// deliver handles one record of a feed. It sends the record unless the client already has it, may not have it, or no longer wants it. In
+// any case the feed's progress waits for the messages in flight. deliver returns false if the client takes no more; the record is then
+// offered again. Called with mu held.
 func (s *Session) deliver(f *feed, item delivery.Item) bool {
 	if item.Lease != nil {
 		return s.deliverShared(f, item)
@@ -25,7 +25,7 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 	if m == nil {
 		w := s.wanted(f, rec)
 		if w.qos > 0 && s.windowFull() {
-			return false // before anything is remembered of the record
+			return false // nothing about the record has been remembered yet
 		}
 		if w.any && !s.takes(&rec.Message, w.qos, f.queue != nil) {
 			return false
@@ -39,16 +39,16 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 	return true
 }
 
-// want is what the session's subscriptions together want of a record.
+// want is what the session's subscriptions, taken together, want of a record.
 type want struct {
-	by     []*subscription // those that match; of no use after the next record
-	any    bool            // one at least takes it
+	by     []*subscription // the matching subscriptions; valid until the next record
+	any    bool            // at least one of them takes the record
 	qos    byte
 	retain bool
 	ids    []uint32
 }
 
-// wanted merges the subscriptions that match a record: the highest QoS, and every subscription identifier.
+// wanted merges the subscriptions that match a record: it takes the highest QoS and every subscription identifier.
 func (s *Session) wanted(f *feed, rec *store.Record) want {
 	if f.sub == nil {
 		return want{any: true, qos: rec.QoS}
@@ -69,7 +69,7 @@ func (s *Session) wanted(f *feed, rec *store.Record) want {
 	return w
 }
 
-// due reports whether a wanted record is to be sent, and remembers it where other feeds will bring it as well.
+// due reports whether to send a wanted record. If other feeds will bring the record too, due remembers it.
 func (s *Session) due(f *feed, item delivery.Item, w want) bool {
 	rec := item.Record
 	var queue *flight.Progress
@@ -82,7 +82,8 @@ func (s *Session) due(f *feed, item delivery.Item, w want) bool {
 	return len(w.by) < 2 || !s.has(f, rec, w.by)
 }
 
-// has reports whether another feed of the session has delivered a record, or will. by are the subscriptions that match it, several.
+// has reports whether another feed of the session has delivered, or will deliver, a record. by holds the matching subscriptions, of which
+// there are several.
 func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
 	tails := 0
 	for _, sub := range by {
@@ -91,7 +92,7 @@ func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
 			case other.queue == nil:
 				tails++
 			case other == f:
-			// A feed of the tail leaves a record that is in any of the queues to that queue.
+			// A feed of the tail leaves a record to any queue that has it.
 			case other.queue.Passed(rec), f.queue == nil && other.queue.Covers(rec):
 				return true
 			}
@@ -107,14 +108,13 @@ func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
 	return false
 }
 
-// origin is where a message comes from: a record of a feed, whether that is a queue, where it can be read again.
+// origin says where a message comes from: the record's id, and whether a queue has the record, so that it can be read again.
 type origin struct {
 	recordID string
 	queue    bool
 }
 
-// dispatch sends a message. It returns nil where no acknowledgement is to come. Called with mu held, with room in the window
-// for qos > 0.
+// dispatch sends a message. It returns nil if no acknowledgement is due. Called with mu held, and for qos > 0 with room in the window.
 func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32, from origin) *flight.Message {
 	if s.delivered.Add(1)%deliverySample == 1 && !m.Created.IsZero() {
 		s.m.metrics.delivery.Observe(time.Since(m.Created).Seconds())
@@ -125,7 +125,7 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 		return nil
 	}
 	d := &flight.Message{QoS: qos, Retain: retain, Content: m, SubscriptionIDs: ids, RecordID: from.recordID}
-	known := true // by the journal, as far as it must be
+	known := true // true: the message need not wait for the journal
 	if qos == 2 && s.durable() {
 		known = s.journal.ChoosePacketID(d, &s.out)
 	}
@@ -133,19 +133,19 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 	defer s.keep(d, from.queue)
 	switch {
 	case !known:
-		s.noting = d.Assigned // what comes behind it must not overtake it
+		s.noting = d.Assigned // messages behind it must not overtake it
 		s.sendNoted(d)
 	case s.send(m, qos, retain, false, d.ID, ids) == TooLarge:
-		s.out.Remove(d) // [MQTT-3.1.2-25]: as if it had been sent
+		s.out.Remove(d) // [MQTT-3.1.2-25]: behave as if it had been sent
 		return nil
 	}
 	return d
 }
 
-// deliverySample is of how many deliveries one is measured.
+// deliverySample: the delivery time is measured for one delivery in this many.
 const deliverySample = 16
 
-// send puts one PUBLISH into the connection's buffer. Called with mu held and a connection.
+// send puts one PUBLISH into the connection's buffer. Called with mu held and while there is a connection.
 func (s *Session) send(m *store.Message, qos byte, retain, dup bool, id uint16, ids []uint32) SendResult {
 	p := packet.Publish{Dup: dup, QoS: qos, Retain: retain, Topic: m.Topic, PacketID: id, Payload: m.Payload}
 	if s.version == packet.V5 && (m.Properties != nil || !m.Expires.IsZero() || len(ids) > 0) {

@@ -19,12 +19,12 @@ type Ending struct {
 	Graceful bool
 	// Expiry replaces the session expiry (MQTT 5, 3.14.2.2.2); nil keeps it.
 	Expiry *time.Duration
-	// Moved: the node has sent the client to another one, so its will waits until the client has had the time to get there.
+	// Moved: the node has sent the client to another node. The will waits until the client has had time to get there.
 	Moved bool
 }
 
-// Ends notes how a connection is about to end. It is called before the client can notice, because it may connect again at
-// once, and that must not look like a takeover.
+// Ends records how a connection is about to end. It must be called before the client can notice the end: the client may reconnect at once,
+// and that must not look like a takeover.
 func (s *Session) Ends(c Conn, e Ending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,14 +33,14 @@ func (s *Session) Ends(c Conn, e Ending) {
 	}
 }
 
-// Detach ends a connection of the session: progress is committed, the will is published or dropped, and the session sleeps or
-// ends. It does nothing where another connection has taken over.
+// Detach ends a connection of the session. It commits progress, publishes or drops the will, and puts the session to sleep or ends it. It
+// does nothing if another connection has taken over.
 func (s *Session) Detach(c Conn, e Ending) {
 	ctx, cancel := context.WithTimeout(context.Background(), detachTimeout)
 	defer cancel()
 	unlock, err := s.m.lock(ctx, s.id)
 	if err != nil {
-		return // the node ends, or a takeover that has done it takes long
+		return // the node is stopping, or a takeover, which detaches the session itself, takes long
 	}
 	defer unlock()
 	s.detach(ctx, c, e)
@@ -105,17 +105,17 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	s.will, s.claim = nil, nil
 	ends := s.expiry == 0
 	s.mu.Unlock()
-	defer claim.Release() // once all is committed and recorded
+	defer claim.Release() // only after everything is committed and recorded
 	s.m.mu.Lock()
 	s.m.online--
 	closing := s.m.closed || s.m.draining
 	s.m.mu.Unlock()
 
-	// What the connection was doing is done first: whoever loads the session next finds it all, and nothing is written later.
+	// Finish first what the connection was doing: the next node that loads the session finds all of it, and nothing is written later.
 	done := s.change(ctx)
 	defer done()
 	if s.durable() && !ends && !claim.Lost() {
-		// While the node is fenced another one may have committed more. The record has an epoch that protects it.
+		// While this node is fenced, another node may have committed more. The record is safe: its epoch protects it.
 		if !s.m.o.Cluster.Fenced() {
 			if err := s.commit(ctx); err != nil {
 				s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
@@ -130,7 +130,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	case will == nil:
 	case e.Graceful:
 		s.m.dropWill(ctx, s.id)
-	case closing: // another node, or this one when it is back, publishes it
+	case closing: // published by another node, or by this one after a restart
 	case claim.Missed(): // its client is at another node, and came there because this one did not answer
 	case e.Moved:
 		s.m.willMoves(s.id, will)
@@ -149,7 +149,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	s.sleep()
 }
 
-// rewind closes the readers and sets the cursors to the first record that was not given to the client. Called with mu held.
+// rewind closes the readers and moves each cursor back to the first record that was not sent to the client. Called with mu held.
 func (s *Session) rewind() {
 	first := make(map[*feed]int64)
 	for _, h := range s.held {
@@ -169,7 +169,7 @@ func (s *Session) rewind() {
 	}
 	s.ownRetains = retains{}
 	for _, sub := range s.subs {
-		sub.retains.wanted = false // what comes now comes by the queues
+		sub.retains.wanted = false // from now on values come through the queues
 		feeds := sub.feeds[:0]
 		for _, f := range sub.feeds {
 			if f.at.Ref.Queue == "" {
@@ -182,13 +182,13 @@ func (s *Session) rewind() {
 	}
 }
 
-// sleep keeps what must be kept of a durable session whose client is away, and arms its end.
+// sleep keeps the state that a durable session needs while its client is away, and starts the timer for its expiry.
 func (s *Session) sleep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = flight.Seen{}
 	if s.giveUp(); s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
-		// Everything is in the record and the committed offsets.
+		// The record and the committed offsets hold everything.
 		s.leaveMemory()
 	}
 	if s.expiry < expireTimerMax {
@@ -197,7 +197,7 @@ func (s *Session) sleep() {
 	}
 }
 
-// discard drops the session from memory; ended says that it is over, not only here.
+// discard drops the session from memory. ended says that the session is over everywhere, not only on this node.
 func (s *Session) discard(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,7 +212,7 @@ func (s *Session) discard(ended bool) {
 	s.leaveMemory()
 }
 
-// leaveMemory takes the session out of the node's memory. Called with mu held.
+// leaveMemory removes the session from the node's memory. Called with mu held.
 func (s *Session) leaveMemory() {
 	for _, sub := range s.subs {
 		s.giveMemory(sub)
@@ -229,8 +229,8 @@ func (m *Manager) forget(s *Session) {
 	m.commits.remove(s)
 }
 
-// end removes a session for good: its record, and its committed offsets. s is the session where it is in memory, else nil. Called
-// with the client's lock held.
+// end removes a session for good: its record and its committed offsets. s is the session if it is in memory, else nil. Called with the
+// client's lock held.
 func (m *Manager) end(ctx context.Context, rec *meta.Session, s *Session) error {
 	r := record.New(m.o.Meta, rec)
 	if s != nil && s.durable() && s.epoch == rec.Epoch {

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// expireTimerMax is up to when a sleeping session's end has a timer of its own; later ends are found by the sweep.
+	// expireTimerMax: a sleeping session that ends sooner than this has a timer of its own. The sweep finds the others.
 	expireTimerMax = 10 * time.Minute
 	expireSlack    = 10 * time.Millisecond
 	sweepInterval  = time.Minute
 )
 
-// expireOne ends a session if its time is over.
+// expireOne ends a session if it has expired.
 func (m *Manager) expireOne(id string, epoch int64) {
 	if m.ctx.Err() != nil {
 		return
@@ -51,8 +51,8 @@ func (m *Manager) expireOne(id string, epoch int64) {
 	m.metrics.expired.Inc()
 }
 
-// moved drops a session from memory that sleeps here, and whose client has connected to another node since, or which has ended there.
-// rec is its record. Called with the client's lock held.
+// moved drops a sleeping session from this node's memory if its client has since connected to another node, or if the session has ended
+// there. rec is its record. Called with the client's lock held.
 func (m *Manager) moved(id string, rec *meta.Session) bool {
 	s := m.session(id)
 	if s == nil || !s.durable() || !s.detached() || rec != nil && rec.Epoch <= s.epoch {
@@ -62,7 +62,7 @@ func (m *Manager) moved(id string, rec *meta.Session) bool {
 	return true
 }
 
-// asleep lists the epochs of sessions in memory whose clients are away.
+// asleep returns the epochs of the sessions in memory whose clients are away.
 func (m *Manager) asleep() map[string]int64 {
 	all := make(map[string]int64)
 	for _, s := range m.inMemory() {
@@ -75,8 +75,8 @@ func (m *Manager) asleep() map[string]int64 {
 	return all
 }
 
-// expireLoop finds sessions whose time is over, until the manager closes. It begins with those that a crash of this node
-// left as connected: their time runs from the start.
+// expireLoop ends sessions that have expired, until the manager closes. Sessions that a crash of this node left as connected expire as if
+// their clients had left when this process started.
 func (m *Manager) expireLoop() {
 	defer m.wg.Done()
 	started := m.started
@@ -101,7 +101,7 @@ func (m *Manager) expireLoop() {
 			return nil
 		})
 		if err != nil {
-			continue // logged by whoever needs the metadata more
+			continue // callers that need the metadata more log the failure
 		}
 		for id, epoch := range asleep { // its record is newer, or gone
 			m.expireOne(id, epoch)
@@ -115,7 +115,7 @@ func (m *Manager) expireLoop() {
 	}
 }
 
-// adopt notes that the client of a session that a crash left as connected is away.
+// adopt records that the client is away, for a session that a crash left as connected.
 func (m *Manager) adopt(rec *meta.Session, since time.Time) {
 	ctx, cancel := context.WithTimeout(m.ctx, detachTimeout)
 	defer cancel()

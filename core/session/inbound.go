@@ -10,8 +10,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Publish stores a message that came by the client's connection with these lanes, and then calls done exactly once, as
-// publish.Lanes does. A QoS 2 packet id that is not released yet is not stored again [MQTT-4.3.3-10].
+// Publish stores a message from the client's connection with these lanes and calls done exactly once, as publish.Lanes does. A QoS 2
+// message whose packet id is not released yet is not stored again [MQTT-4.3.3-10].
 func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Message, id uint16, done func(error)) {
 	if m.QoS < 2 {
 		lanes.Publish(m, done)
@@ -25,7 +25,7 @@ func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Me
 	}
 	s.mu.Unlock()
 	switch arrival {
-	case flight.UnderWay: // done is told with the first
+	case flight.UnderWay: // done is called together with the first one
 	case flight.Repeated:
 		done(nil)
 	case flight.New:
@@ -41,8 +41,8 @@ func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Me
 	}
 }
 
-// journals reports whether a QoS 2 message of the client is to be noted in the journal, and makes the session's record say so the
-// first time that the client sends one to a first-level topic. Where that fails the message is taken once while the node lives.
+// journals reports whether to note a QoS 2 message from the client in the journal. With the client's first QoS 2 message to a first-level
+// topic, it adds the topic to the session's record. If that fails, the message is stored exactly once only while this node lives.
 func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	first := topic.First(m.Topic)
 	if !s.durable() {
@@ -56,7 +56,7 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	}
 	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic)
 	if err != nil {
-		return false // it is refused when it is published
+		return false // publishing the message fails with the reason
 	}
 	if err := s.keepsJournal(ctx, physical); err != nil {
 		s.m.log.Warn("recording that a session sends QoS 2 messages failed; after a crash they may be stored twice", "client", s.id, "error", err)
@@ -68,8 +68,8 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	return true
 }
 
-// Release takes a PUBREL of the client and calls done once PUBCOMP may leave, from any goroutine: with false where the packet id
-// is not known, and with an error where that could not be recorded.
+// Release handles a PUBREL from the client. It calls done, from any goroutine, once PUBCOMP may be sent: with known false if the packet id
+// is unknown, and with an error if the release could not be recorded.
 func (s *Session) Release(id uint16, done func(known bool, err error)) {
 	s.mu.Lock()
 	in := s.inbound.Release(id)

@@ -10,13 +10,13 @@ import (
 	"github.com/lmqgate/lmqgate/core/session/record"
 )
 
-// keeper stores the session's states; see package journal. Note may be called with mu held: the writer's mutex is a leaf, and it
-// works in a goroutine of its own.
+// keeper stores the states of a session's QoS 2 messages; see package journal. Note may be called with mu held: the writer's mutex is a
+// leaf lock, and the writer does its work in a goroutine of its own.
 type keeper struct{ s *Session }
 
 var _ journal.Keeper = keeper{}
 
-// keepsJournal makes the session's record say that there is a journal, and that messages to a topic of the store are in it.
+// keepsJournal makes sure the session's record says that there is a journal and that the journal covers a topic of the store.
 func (s *Session) keepsJournal(ctx context.Context, physical string) error {
 	s.mu.Lock()
 	known := s.journal.Recorded(physical)
@@ -35,13 +35,13 @@ func (s *Session) keepsJournal(ctx context.Context, physical string) error {
 	return nil
 }
 
-// manyFinished is from how many finished records on progress is committed before a state is stored, which then leaves them out.
+// manyFinished: with more finished records than this, progress is committed before a state is stored, so that the state omits them.
 const manyFinished = 64
 
 // Run implements journal.Keeper.
 func (k keeper) Run(f func()) { k.s.m.run(f) }
 
-// Prepare makes the record say that there is a journal, and a state small.
+// Prepare makes sure the record says that there is a journal, and keeps the next state small.
 func (k keeper) Prepare() error {
 	s := k.s
 	ctx, cancel := context.WithTimeout(s.m.ctx, fetchTimeout)
@@ -53,7 +53,7 @@ func (k keeper) Prepare() error {
 	many := s.journal.Finished() > manyFinished
 	s.mu.Unlock()
 	if many {
-		_ = s.commitOffsets(ctx) // tried again by the commit loop; the state is larger meanwhile
+		_ = s.commitOffsets(ctx) // the commit loop tries again; until then the state is larger
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (k keeper) Store() error {
 	return s.m.o.Publisher.SaveSession(s.id, state.Encode())
 }
 
-// Failed closes the connection, whose client then sends again what it waits for.
+// Failed closes the connection. The client reconnects and sends again what it waits for.
 func (k keeper) Failed(err error) {
 	s := k.s
 	if errors.Is(err, errLost) {
@@ -84,8 +84,8 @@ func (k keeper) Failed(err error) {
 	}
 }
 
-// settleJournal stores a state if the newest one names what is over, so that whoever resumes the session has little to clear up.
-// It goes before each commit of progress, the last one when the client leaves included.
+// settleJournal stores a new state if the newest one names exchanges that are over, so that the next node to resume the session has little
+// to clear up. It runs before each commit of progress, including the last one when the client leaves.
 func (s *Session) settleJournal(ctx context.Context) {
 	s.mu.Lock()
 	stale := s.journal.Stale()
@@ -94,7 +94,7 @@ func (s *Session) settleJournal(ctx context.Context) {
 		return
 	}
 	done := make(chan struct{})
-	s.states.Note(func(error) { close(done) }) // where it fails the client is asked again for what it has
+	s.states.Note(func(error) { close(done) }) // if it fails, the client is asked again for messages that it has
 	select {
 	case <-done:
 	case <-ctx.Done():

@@ -22,7 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metadata is what sessions need of the metadata; see package meta for the contracts.
+// Metadata is the part of the metadata that sessions use; see package meta for the contracts.
 type Metadata interface {
 	LoadSession(ctx context.Context, clientID string) (*meta.Session, error)
 	SaveSession(ctx context.Context, s *meta.Session) error
@@ -48,7 +48,7 @@ type Metadata interface {
 	EachWill(ctx context.Context, f func(*meta.Will) error) error
 }
 
-// Catalog is what sessions need to know of first-level topics; see package catalog.
+// Catalog is what sessions need to know about first-level topics; see package catalog.
 type Catalog interface {
 	Topics() []string
 	Resolve(first string) (string, error)
@@ -57,7 +57,7 @@ type Catalog interface {
 	Compatible() bool
 }
 
-// Options configure a Manager.
+// Options configures a Manager.
 type Options struct {
 	NodeID    string
 	Store     store.Store
@@ -65,36 +65,37 @@ type Options struct {
 	Catalog   Catalog
 	Publisher *publish.Publisher
 	Meta      Metadata
-	// Cluster makes sure that a client id is connected once in the cluster; nil: this node is the only one.
+	// Cluster makes sure that a client id is connected only once in the cluster; nil: this node is the only one.
 	Cluster *cluster.Cluster
-	// Alive reports whether a node of the cluster is known to live; nil: only this one is.
+	// Alive reports whether a node of the cluster is known to be alive; nil: only this one is.
 	Alive func(node string) bool
 	// ExpiryMax bounds how long sessions outlive their connections; 0: no bound.
 	ExpiryMax time.Duration
-	// CommitInterval is how often progress is committed; 0: 1 s. What was acknowledged since is delivered again after a crash.
+	// CommitInterval is how often progress is committed; 0: 1 s. After a crash, messages acknowledged since the last commit are delivered
+	// again.
 	CommitInterval time.Duration
-	// SubscribeTimeout bounds a SUBSCRIBE to one filter; 0: 10 s. Each further filter has 50 ms more, up to six times as much in all.
+	// SubscribeTimeout bounds a SUBSCRIBE to one filter; 0: 10 s. Each further filter adds 50 ms, up to six times SubscribeTimeout in all.
 	SubscribeTimeout time.Duration
-	// Settle is how long the queues of a new subscription wait for a tail that does not bring what is stored; 0: 2 s.
+	// Settle is how long the queues of a new subscription wait for its tail to bring what is stored; 0: 2 s.
 	Settle time.Duration
-	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. Of what the metadata has room for, a client gets its share at
-	// most, whatever this says.
+	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. A client never gets more than its share of the room in the metadata,
+	// whatever this says.
 	MaxSubscriptions int
 	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is how much of it the
 	// clients of one identity may have, in percent; 0: limits.IdentityShare. See SetSubscriptions.
 	SubscriptionMemory int64
 	IdentityShare      int
-	// Short reports whether the process is short of memory: then no new subscription is taken. nil: never.
+	// Short reports whether the process is short of memory. If it is, new subscriptions are refused. nil: it never is.
 	Short func() bool
-	// Judge decides about wills when they are due; nil: they are published as they are.
+	// Judge decides about wills when they are due; nil: they are published without a decision.
 	Judge Judge
-	// AnyOwner lets any client have the session of its client id, whoever it was admitted as.
+	// AnyOwner lets any client have the session of its client id, whatever identity it was admitted as.
 	AnyOwner bool
-	// Kept is the memory of the node for messages that clients have not acknowledged, kept to be sent again; nil: 256 MiB. Of a client
-	// it is MaxKept at the most, in bytes; 0: 1 MiB. What is not kept is read from the store again.
+	// Kept is the node's memory for messages that clients have not acknowledged, kept to be sent again; nil: 256 MiB. MaxKept is the most that
+	// one client may use of it, in bytes; 0: 1 MiB. Messages that are not kept are read from the store again.
 	Kept    *limits.Budget
 	MaxKept int64
-	// WillGrace is how long clients have to come back after a restart before their wills are published; 0: 30 s.
+	// WillGrace is how long clients have to reconnect after a restart before their wills are published; 0: 30 s.
 	WillGrace  time.Duration
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -103,17 +104,17 @@ type Options struct {
 // ErrClosed says that the manager is closed.
 var ErrClosed = errors.New("sessions are closed")
 
-// ErrClientID says that a client id is too long for a session that is recorded.
+// ErrClientID says that a client id is too long for a recorded session.
 var ErrClientID = errors.New("the client id is too long")
 
-// maxClientID is the longest client id of a session that is recorded, in bytes: what every metadata backend takes for a key.
+// maxClientID is the longest client id of a recorded session, in bytes: every metadata backend accepts a key of this length.
 const maxClientID = 24 << 10
 
-// errTooManySubscriptions: the client has as many subscriptions as it may.
+// errTooManySubscriptions says that the client has reached its limit of subscriptions.
 var errTooManySubscriptions = errors.New("the client has too many subscriptions")
 
-// maxSubscriptions is how many subscriptions a client may have, and how many of those that take a key of the metadata: durable and shared
-// ones.
+// maxSubscriptions returns how many subscriptions a client may have, and how many of them may take a key of the metadata. Durable and
+// shared subscriptions take one.
 func (m *Manager) maxSubscriptions() (all, keys int) {
 	all = int(m.maxSubs.Load())
 	if keys = m.o.Meta.ClientKeys(); keys > 0 {
@@ -131,7 +132,7 @@ type Manager struct {
 	log     *slog.Logger
 	metrics *metrics
 	commits commits
-	fetches chan struct{} // bounds reads of the store for readers that are behind
+	fetches chan struct{} // bounds concurrent reads of the store for readers that are behind
 
 	topicsChanged chan struct{}
 	started       time.Time // set by Start, before any client connects
@@ -139,13 +140,13 @@ type Manager struct {
 	ctx     context.Context //nolint:containedctx // ends the manager's own goroutines
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	work    *running // what begins with a client's packet or a record
+	work    *running // goroutines started for a client's packet or a record
 	filters *cluster.Announcer
 
 	mu       sync.Mutex
 	closed   bool
-	draining bool                // the node stops: wills are kept, as when it is closed
-	sessions map[string]*Session // connected, or away with something in flight
+	draining bool                // the node is stopping: wills are kept, as when closed
+	sessions map[string]*Session // connected, or away with messages in flight
 	locks    map[string]*clientLock
 	wills    map[string]*delayedWill // delayed wills by client id
 	online   int
@@ -156,13 +157,13 @@ type clientLock struct {
 	refs int
 }
 
-// Bounds of Options where they are not set.
+// Defaults of Options.MaxKept and Options.Kept, in bytes.
 const (
 	maxKept  = 1 << 20
 	nodeKept = 256 << 20
 )
 
-// maxFetches bounds how many readers read the store at a time.
+// maxFetches bounds how many readers read the store at the same time.
 const maxFetches = 128
 
 // NewManager makes a Manager; Start begins its background work.
@@ -190,17 +191,18 @@ func NewManager(o Options) *Manager {
 	return m
 }
 
-// SetMaxKept changes Options.MaxKept, for what is sent from now on.
+// SetMaxKept changes Options.MaxKept for messages sent from now on.
 func (m *Manager) SetMaxKept(bytes int64) { m.maxKept.Store(bytes) }
 
-// Connected is how many clients are connected to this node.
+// Connected returns how many clients are connected to this node.
 func (m *Manager) Connected() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.online
 }
 
-// Start begins committing progress, expiring sessions and publishing wills that a crash left behind.
+// Start starts the background work: committing progress, expiring sessions, publishing wills that a crash left behind, and watching for new
+// queues.
 func (m *Manager) Start() {
 	m.started = time.Now()
 	m.o.Meta.OnRetained(m.retainedShown)
@@ -211,7 +213,8 @@ func (m *Manager) Start() {
 	go m.watchQueues()
 }
 
-// Close ends every session's connection, hands wills over (none is published), commits progress and stops background work.
+// Close ends every session's connection, leaves wills to other nodes or the next start (none is published), commits progress and stops the
+// background work.
 func (m *Manager) Close(ctx context.Context) {
 	m.mu.Lock()
 	m.closed = true
@@ -238,8 +241,9 @@ func (m *Manager) Close(ctx context.Context) {
 	m.wg.Wait()
 }
 
-// Drain puts the sessions of connected clients away as Close does, one after another, evenly over a time, so that these clients do not
-// all connect elsewhere at once. It returns when all are away, or when ctx ends. Whoever calls it sees to it that nobody connects any more.
+// Drain detaches the sessions of connected clients as Close does, but one after another, spread evenly over a duration, so that these
+// clients do not all reconnect elsewhere at once. It returns when all are detached or ctx ends. The caller makes sure that nobody connects
+// any more.
 func (m *Manager) Drain(ctx context.Context, over time.Duration) {
 	m.mu.Lock()
 	m.draining = true
@@ -259,7 +263,7 @@ func (m *Manager) Drain(ctx context.Context, over time.Duration) {
 	}
 }
 
-// pace does one thing after another, each at its time, several at once where one takes long.
+// pace starts actions at given times, up to 64 side by side if some take long.
 type pace struct {
 	begun time.Time
 	limit chan struct{}
@@ -268,7 +272,7 @@ type pace struct {
 
 func newPace() *pace { return &pace{begun: time.Now(), limit: make(chan struct{}, 64)} }
 
-// step begins f at a time after the beginning; it returns false, without f, where ctx ends before.
+// step runs f once the time at after the beginning has come. It returns false, without running f, if ctx ends first.
 func (p *pace) step(ctx context.Context, at time.Duration, f func()) bool {
 	if wait.For(ctx, time.Until(p.begun.Add(at))) != nil {
 		return false
@@ -281,10 +285,10 @@ func (p *pace) step(ctx context.Context, at time.Duration, f func()) bool {
 	return true
 }
 
-// wait returns once all that was begun has ended.
+// wait returns once all started actions have ended.
 func (p *pace) wait() { p.wg.Wait() }
 
-// run starts f in a goroutine of the manager's, unless the manager is closed.
+// run starts f in a goroutine that the manager waits for when it closes. It does nothing once the manager is closed.
 func (m *Manager) run(f func()) {
 	if !m.work.enter() {
 		return
@@ -295,7 +299,7 @@ func (m *Manager) run(f func()) {
 	}()
 }
 
-// fetch reads up to n records from the store for a reader that is behind, with a bound on how many do.
+// fetch reads up to n records from the store for a reader that is behind. The number of concurrent fetches is bounded.
 func (m *Manager) fetch(r delivery.Reader, n int, buf []delivery.Item) ([]delivery.Item, error) {
 	select {
 	case m.fetches <- struct{}{}:
@@ -310,7 +314,7 @@ func (m *Manager) fetch(r delivery.Reader, n int, buf []delivery.Item) ([]delive
 
 const fetchTimeout = 10 * time.Second
 
-// lock waits for the lock of a client id, so that connections of one client are attached and detached one at a time.
+// lock waits for the lock of a client id. The lock serializes attaching and detaching connections of one client.
 func (m *Manager) lock(ctx context.Context, id string) (unlock func(), err error) {
 	m.mu.Lock()
 	l := m.locks[id]
@@ -337,7 +341,7 @@ func (m *Manager) lock(ctx context.Context, id string) (unlock func(), err error
 	}
 }
 
-// session returns a session that is in memory, or nil.
+// session returns a session if it is in memory, else nil.
 func (m *Manager) session(id string) *Session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -351,7 +355,7 @@ func (m *Manager) inMemory() []*Session {
 	return slices.Collect(maps.Values(m.sessions))
 }
 
-// Kick closes a client's connection; it returns false if it is not connected here. The session stays.
+// Kick closes a client's connection; it returns false if the client is not connected here. The session stays.
 func (m *Manager) Kick(id string) bool {
 	s := m.session(id)
 	if s == nil {
@@ -366,7 +370,7 @@ func (m *Manager) Kick(id string) bool {
 	return true
 }
 
-// InUse reports whether a session on this node reads a filter's queue, or belongs to the group of this name
+// InUse reports whether a session on this node reads a filter's queue, or is a member of the shared group that the filter names
 // ("$share/group/filter").
 func (m *Manager) InUse(filter string) bool {
 	if m.o.Hub.GroupReads(filter) {

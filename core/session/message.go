@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// NewMessage makes the message that a client's PUBLISH, or will, asks to be stored. publishProperties is its inverse.
+// NewMessage makes the message to store for a client's PUBLISH or will. publishProperties is its inverse.
 func NewMessage(p *packet.Publish, publisher string) *store.Message {
 	m := &store.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Publisher: publisher, Created: time.Now()}
 	in := p.Properties
@@ -38,12 +38,12 @@ func NewMessage(p *packet.Publish, publisher string) *store.Message {
 	return m
 }
 
-// publishProperties makes the properties that travel with a message (MQTT 5, 3.3.2.3), with the identifiers of the subscriptions
-// that want it.
+// publishProperties makes the properties that travel with a message (MQTT 5, 3.3.2.3) and adds the identifiers of the subscriptions that
+// match it.
 func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 	out := &packet.Properties{SubscriptionIdentifiers: ids}
 	if !m.Expires.IsZero() {
-		left := secondsUntil(m.Expires) // [MQTT-3.3.2-6]: what is left of it
+		left := secondsUntil(m.Expires) // [MQTT-3.3.2-6]: the remaining time
 		out.MessageExpiryInterval = &left
 	}
 	p := m.Properties
@@ -66,7 +66,7 @@ func publishProperties(m *store.Message, ids []uint32) *packet.Properties {
 	return out
 }
 
-// secondsUntil is how many seconds are left, begun ones included, as far as an interval of MQTT can say.
+// secondsUntil returns the seconds until at, rounded up, within the range of an MQTT interval.
 func secondsUntil(at time.Time) uint32 {
 	left := max(time.Until(at), 0)
 	seconds := int64(left / time.Second)

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// newFeeds makes the feeds of a new subscription (nil: point to point), from now on. They are placed together with others; see place.
+// newFeeds makes the feeds of a new subscription (nil: point to point). They start now. They are placed together with others; see place.
 func (s *Session) newFeeds(sub *subscription, refs []store.QueueRef) []*feed {
 	feeds := make([]*feed, len(refs))
 	for i, ref := range refs {
@@ -21,9 +21,9 @@ func (s *Session) newFeeds(sub *subscription, refs []store.QueueRef) []*feed {
 	return feeds
 }
 
-// place sets where new feeds start: at their queue's end, or, for a client that comes from a gateway of Apache RocketMQ MQTT (which
-// keeps no record of sessions but commits to the same offsets), where it left off. Where a broker does not answer, its feeds are
-// placed when it does, and leave out what is older than the subscription. It returns what failed.
+// place sets where new feeds start: at the end of their queue. A client that comes from a gateway of Apache RocketMQ MQTT (which keeps no
+// record of sessions but commits the same offsets) starts where it left off instead. The feeds of a broker that does not answer are placed
+// when it does, and skip records older than the subscription. place returns what failed.
 func (s *Session) place(ctx context.Context, feeds []*feed) error {
 	return eachBroker(feeds, func(broker string, some []*feed) error {
 		err := s.placeOn(ctx, broker, some)
@@ -36,7 +36,7 @@ func (s *Session) place(ctx context.Context, feeds []*feed) error {
 	})
 }
 
-// eachBroker calls f with the feeds of each broker, side by side: a broker that does not answer holds up only its own. It returns what
+// eachBroker calls f concurrently with the feeds of each broker: a broker that does not answer holds up only its own feeds. It returns what
 // failed.
 func eachBroker(feeds []*feed, f func(broker string, some []*feed) error) error {
 	byBroker := make(map[string][]*feed)
@@ -54,12 +54,12 @@ func eachBroker(feeds []*feed, f func(broker string, some []*feed) error) error 
 	return errors.Join(failed...)
 }
 
-// anyPlaced reports whether a broker at least has answered, or none is needed.
+// anyPlaced reports whether at least one broker has answered, or none is needed.
 func anyPlaced(feeds []*feed) bool {
 	return len(feeds) == 0 || slices.ContainsFunc(feeds, func(f *feed) bool { return f.at.Placed })
 }
 
-// placeOn places the feeds of one broker.
+// placeOn places the feeds on one broker.
 func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
 	bounds, err := s.bounds(ctx, broker, feeds)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) err
 	return nil
 }
 
-// bounds asks a broker where the queues of feeds begin and end.
+// bounds asks a broker for the beginning and the end of the feeds' queues.
 func (s *Session) bounds(ctx context.Context, broker string, feeds []*feed) ([]store.Bounds, error) {
 	all := make([]store.Bounds, 0, len(feeds))
 	for some := range slices.Chunk(feeds, askedTogether) {
@@ -103,7 +103,7 @@ func (s *Session) bounds(ctx context.Context, broker string, feeds []*feed) ([]s
 	return all, nil
 }
 
-// committed asks for the progress in the queues of a few feeds of one broker.
+// committed adds to into the committed offsets of a few feeds on one broker.
 func (s *Session) committed(ctx context.Context, feeds []*feed, into map[store.QueueRef]int64) error {
 	refs := make([]store.QueueRef, len(feeds))
 	for i, f := range feeds {
@@ -118,23 +118,22 @@ func (s *Session) committed(ctx context.Context, feeds []*feed, into map[store.Q
 	return err
 }
 
-// askedTogether is how many queues a broker is asked about at a time. It has placeTimeout for each of such questions, so a session may have
-// any number of queues, and a broker that does not answer is waited for once.
+// askedTogether is how many queues a broker is asked about in one question. Each question has its own placeTimeout, so a session may have
+// any number of queues. The first unanswered question ends the wait for a broker.
 const askedTogether = 1024
 
 // fewFeeds is how many new feeds are read one by one instead.
 const fewFeeds = 8
 
-// placeTimeout is how long one broker may take to answer one question about queues.
+// placeTimeout bounds one broker's answer to one question about queues.
 const placeTimeout = 3 * time.Second
 
-// recordedFeed makes a feed whose progress is to be asked for. Without any it begins at its start.
+// recordedFeed makes a feed whose committed progress is not known yet. If there is none, the feed begins at start.
 func recordedFeed(s *Session, sub *subscription, ref store.QueueRef, start int64) *feed {
 	return &feed{s: s, sub: sub, at: flight.Recorded(ref, start)}
 }
 
-// placeRecorded asks for the progress of feeds that are not placed, broker by broker: one that does not answer holds up only
-// its own.
+// placeRecorded fetches the progress of unplaced feeds, broker by broker: a broker that does not answer holds up only its own feeds.
 func (s *Session) placeRecorded(ctx context.Context) error {
 	s.mu.Lock()
 	var open []*feed
@@ -173,7 +172,7 @@ func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64, shared ma
 			f.at.Placed = true
 		default:
 			if shared[f.at.Ref] > 1 {
-				next = max(next, f.at.Start) // it may be the progress of an older subscription
+				next = max(next, f.at.Start) // the offset may be the progress of an older subscription
 			}
 			f.at.Resume(next)
 			f.since = time.Time{}
@@ -181,13 +180,13 @@ func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64, shared ma
 	}
 }
 
-// openFeeds opens the feeds of a connection: what is ready at once now, the rest as soon as the store allows. look says whether
-// queues may have come into being while the session slept.
+// openFeeds opens the feeds of a connection: now whatever the store can open at once, the rest as soon as the store allows. look says
+// whether queues may have appeared while the session slept.
 func (s *Session) openFeeds(look bool) {
 	s.mu.Lock()
 	generation, unowned := s.generation, s.unowned
 	s.mu.Unlock()
-	if unowned { // CONNECT has waited for the metadata already
+	if unowned { // CONNECT has already waited for the metadata
 		s.m.run(func() { s.keepOpening(generation, look) })
 		return
 	}
@@ -200,14 +199,14 @@ func (s *Session) openFeeds(look bool) {
 	}
 }
 
-// openTimeout is how long CONNECT waits for the store before it goes on without.
+// openTimeout is how long CONNECT waits for the store before it goes on without it.
 const openTimeout = 2 * time.Second
 
 func (s *Session) keepOpening(generation uint64, look bool) {
 	s.m.retry(retryDelay, 5*openTimeout, func(ctx context.Context) error { return s.tryOpen(ctx, generation, look) })
 }
 
-// tryOpen opens what is not open yet. It returns nil as well when the connection is another one now.
+// tryOpen opens the feeds that are not open yet. It also returns nil if the connection has changed.
 func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) error {
 	var errs []error
 	if look && s.durable() {
@@ -282,14 +281,14 @@ type openTail func(ctx context.Context, filter string, owner delivery.Owner) (*d
 // openTailFeed opens a feed of the tail for a subscription.
 func (s *Session) openTailFeed(ctx context.Context, sub *subscription, open openTail) error {
 	f := &feed{s: s, sub: sub}
-	// The pump may be told of the feed before it is part of the subscription: it then finds no reader and is told again.
+	// The reader may signal before the feed belongs to the subscription. The pump then finds no reader, and feedReady below signals again.
 	r, err := open(ctx, sub.filter, f)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn == nil { // detached meanwhile, and has given back all that it had
+	if s.conn == nil { // detached meanwhile: all memory was already given back
 		r.Close()
 		s.giveMemory(sub)
 		return errDetached

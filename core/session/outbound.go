@@ -5,7 +5,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session/flight"
 )
 
-// Ack takes a PUBACK, PUBREC or PUBCOMP of the client. It returns false for a packet id that is not in flight.
+// Ack handles a PUBACK, PUBREC or PUBCOMP from the client. It returns false for a packet id that is not in flight.
 func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,12 +22,12 @@ func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 		s.sendRelease(id, packet.Success)
 	case flight.Release:
 		s.received(m)
-	case flight.Wait: // the journal goes on with it
+	case flight.Wait: // the journal continues the exchange
 	}
 	return true
 }
 
-// received sends PUBREL for a message that the client has, where the session is recorded once the journal says so. Called with mu
+// received sends PUBREL for a message that the client has. For a recorded session it does so once the journal has noted it. Called with mu
 // held.
 func (s *Session) received(m *flight.Message) {
 	if !s.durable() {
@@ -40,7 +40,7 @@ func (s *Session) received(m *flight.Message) {
 		if err != nil || m.Done {
 			return
 		}
-		if m.Lease != nil { // the journal sees to it now
+		if m.Lease != nil { // the journal now keeps the record from being sent again
 			m.Lease.Ack()
 			m.Lease = nil
 		}
@@ -62,7 +62,7 @@ func (s *Session) sendRelease(id uint16, code packet.Code) {
 	}
 }
 
-// complete ends a message in flight. Called with mu held.
+// complete ends an exchange. Called with mu held.
 func (s *Session) complete(m *flight.Message) {
 	if s.durable() {
 		s.journal.Finish(m)
@@ -77,9 +77,9 @@ func (s *Session) complete(m *flight.Message) {
 	s.wake()
 }
 
-// sendAgain sends what was in flight when the last connection ended [MQTT-4.4.0-1], as far as the client's window and the
-// connection's buffer allow; it reports whether all of it is sent. A message whose time is over is sent as well: the client may
-// know its packet id already. Called with mu held.
+// sendAgain sends the messages that were in flight when the last connection ended [MQTT-4.4.0-1], as far as the client's window and the
+// connection's buffer allow. It reports whether all of them are sent. An expired message is sent as well: the client may already know its
+// packet id. Called with mu held.
 func (s *Session) sendAgain() bool {
 	left := 0
 	for _, m := range s.resend {
@@ -91,7 +91,7 @@ func (s *Session) sendAgain() bool {
 		switch {
 		case m.Done:
 			continue
-		case m.Unsent, m.Received && !m.Released: // the journal goes on with it
+		case m.Unsent, m.Received && !m.Released: // the journal continues the exchange
 		case s.blocked(), !m.Released && (s.out.Len()-left >= s.window || !s.roomFor(m.Content)):
 			s.resend = s.resend[i:]
 			return false
@@ -106,7 +106,7 @@ func (s *Session) sendAgain() bool {
 	return true
 }
 
-// sendNoted sends a QoS 2 message once the journal knows its packet id. Called with mu held.
+// sendNoted sends a QoS 2 message once the journal has its packet id. Called with mu held.
 func (s *Session) sendNoted(m *flight.Message) {
 	m.Unsent = true
 	s.states.Note(func(err error) {

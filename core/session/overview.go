@@ -75,7 +75,7 @@ func (m *Manager) Subscriptions() []SubscriptionInfo {
 	return out
 }
 
-// subscriptionCount is how many subscriptions the connected clients have.
+// subscriptionCount returns how many subscriptions the connected clients have.
 func (m *Manager) subscriptionCount() (n int) {
 	for _, s := range m.inMemory() {
 		s.mu.Lock()
@@ -100,26 +100,26 @@ func (s *Session) describeSubscriptions() (list []SubscriptionInfo, connected bo
 	return list, true
 }
 
-// Backlog is how much of one subscription a session's client has not acknowledged.
+// Backlog is the number of messages of one subscription that the client has not acknowledged.
 type Backlog struct {
 	// Filter of the subscription; empty for point-to-point messages.
 	Filter  string
 	QoS     byte
 	Created time.Time
-	// Messages that are stored for it; -1 where the session has no queue of it: a shared subscription, or one that ends with its
+	// Messages is the number of stored messages; -1 if the session has no queue for the subscription: it is shared, or ends with its
 	// connection.
 	Messages int64
 }
 
-// queueStart is where a session's part of a queue begins.
+// queueStart is the first offset of a session in a queue.
 type queueStart struct {
 	ref   store.QueueRef
 	start int64
 	of    int // index of the subscription
 }
 
-// Backlogs says for each subscription of a recorded session, and for its point-to-point messages, how far behind its client is. It asks
-// each broker once. Progress of the last second may not be committed yet, and so counts as not acknowledged.
+// Backlogs returns the backlog of each subscription of a recorded session, and of its point-to-point messages. It asks each broker once.
+// Progress of the last second may not be committed yet and then counts as unacknowledged.
 func (m *Manager) Backlogs(ctx context.Context, rec *meta.Session) ([]Backlog, error) {
 	out := make([]Backlog, 0, len(rec.Subscriptions)+1)
 	var queues []queueStart

@@ -16,13 +16,13 @@ import (
 )
 
 // A session belongs to the identity that its client was admitted as. While it lives, another identity gets neither the session nor its
-// connection, with or without a clean start. A session of an anonymous client, or one that was recorded before owners were, belongs to
-// nobody: the next client that is admitted as somebody has it from then on.
+// connection, with or without a clean start. A session of an anonymous client, or one recorded before owners were recorded, has no owner:
+// the next client admitted under an identity becomes its owner.
 
-// ErrOwner says that a client id has a session of another identity.
+// ErrOwner says that another identity has a session of the client id.
 var ErrOwner = errors.New("the client id has a session of another identity")
 
-// Other is ErrOwner with whose the session is.
+// Other is an ErrOwner that names the owner.
 type Other struct{ Owner meta.Owner }
 
 // Error implements error.
@@ -30,10 +30,10 @@ func (o *Other) Error() string {
 	return fmt.Sprintf("%v: it belongs to %q, admitted by %s", ErrOwner, o.Owner.Name, o.Owner.Plugin)
 }
 
-// Is makes it ErrOwner.
+// Is makes errors.Is(err, ErrOwner) true.
 func (o *Other) Is(target error) bool { return target == ErrOwner }
 
-// mayHave refuses a client that wants a session of another identity.
+// mayHave returns an error if the session belongs to another identity than the client.
 func (m *Manager) mayHave(r Request, owner meta.Owner) error {
 	if m.o.AnyOwner || !owner.Known() || owner.Same(r.Owner) {
 		return nil
@@ -41,7 +41,7 @@ func (m *Manager) mayHave(r Request, owner meta.Owner) error {
 	return &Other{owner}
 }
 
-// claimOwner is whose a claim in the cluster is: another identity does not get the client id from it. Empty: anybody does.
+// claimOwner returns the owner of a claim in the cluster: no other identity can take the client id from it. Empty: anybody can.
 func (m *Manager) claimOwner(o meta.Owner) string {
 	if m.o.AnyOwner || !o.Known() {
 		return ""
@@ -50,20 +50,20 @@ func (m *Manager) claimOwner(o meta.Owner) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// mayReplace refuses a client that would close the connection of another identity. One that is ending already, with a session that
-// ends with it, is in nobody's way.
+// mayReplace returns an error if the client would close the connection of another identity. A connection that is ending already, and whose
+// session ends with it, is no obstacle.
 func (m *Manager) mayReplace(r Request, s *Session) error {
 	s.mu.Lock()
 	over := s.conn == nil || s.ending != nil && s.expiry == 0
 	owner := s.owner
 	s.mu.Unlock()
 	if over {
-		return nil // where it has a record, that decides
+		return nil // if there is a record, its owner decides
 	}
 	return m.mayHave(r, owner)
 }
 
-// mayResume is mayHave for a recorded session. One whose time is over is nobody's.
+// mayResume is mayHave for a recorded session. An expired session has no owner.
 func (m *Manager) mayResume(r Request, rec *meta.Session) error {
 	if rec == nil || m.due(rec) {
 		return nil
@@ -71,7 +71,8 @@ func (m *Manager) mayResume(r Request, rec *meta.Session) error {
 	return m.mayHave(r, rec.Owner())
 }
 
-// ownsClientID reports whether a connection whose record could not be read has the client id. An error: that is not known yet.
+// ownsClientID reports whether a connection whose record could not be read at CONNECT owns its client id. With an error the answer is not
+// known yet.
 func (s *Session) ownsClientID(ctx context.Context) (bool, error) {
 	s.mu.Lock()
 	unowned, r := s.unowned, Request{ClientID: s.id, Owner: s.owner}
@@ -93,19 +94,19 @@ func (s *Session) ownsClientID(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// Owner returns whose the session is.
+// Owner returns the owner of the session.
 func (s *Session) Owner() meta.Owner {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.owner
 }
 
-// Renewed takes the identity of a client that was authenticated again while it is connected. Where it is another one, it has proven both,
-// and the session goes with it. What is recorded of it is written when Renewed returns; after an error the connection must end.
+// Renewed handles the reauthentication of a connected client. If the identity changed, the client has proven both identities, and the
+// session moves to the new one. Renewed returns once the change is recorded; after an error the connection must end.
 func (s *Session) Renewed(ctx context.Context, c Conn, owner meta.Owner, p *auth.Principal) error {
 	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
 	defer cancel()
-	unlock, err := s.m.lock(ctx, s.id) // nobody attaches or detaches meanwhile
+	unlock, err := s.m.lock(ctx, s.id) // no connection is attached or detached meanwhile
 	if err != nil {
 		return fmt.Errorf("waiting for a newer connection of client %q: %w", s.id, err)
 	}
@@ -113,7 +114,7 @@ func (s *Session) Renewed(ctx context.Context, c Conn, owner meta.Owner, p *auth
 	s.mu.Lock()
 	if s.conn != c {
 		s.mu.Unlock()
-		return nil // it is over
+		return nil // the connection has ended
 	}
 	another, anothersWill := s.owner != owner, false
 	s.owner = owner
@@ -139,15 +140,15 @@ func (s *Session) Renewed(ctx context.Context, c Conn, owner meta.Owner, p *auth
 	return nil
 }
 
-// ErrNoSession: there is no such session. ErrElsewhere: its client is connected to another node.
+// ErrNoSession says that there is no such session, ErrElsewhere that its client is connected to another node.
 var (
 	ErrNoSession = errors.New("no such session")
 	ErrElsewhere = errors.New("the client is connected to another node")
 )
 
-// End ends a session for good, whosever it is: the connection is closed, and the record and the progress are removed. A will that
-// waits is due. It returns ErrNoSession, or ErrElsewhere with the node's name; away says that no other node has a connection of it, whatever
-// the record says.
+// End ends a session for good, whoever owns it: it closes the connection and removes the record and the progress. A delayed will becomes
+// due. End returns ErrNoSession, or ErrElsewhere with the node's name. away says that no other node has a connection of the client id,
+// whatever the record says.
 func (m *Manager) End(ctx context.Context, id string, away bool) error {
 	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
 	defer cancel()
@@ -160,7 +161,7 @@ func (m *Manager) End(ctx context.Context, id string, away bool) error {
 	if s := m.session(id); s != nil {
 		s.mu.Lock()
 		c := s.conn
-		s.ending = nil // whatever the client said last
+		s.ending = nil // ignore what the client said last
 		s.mu.Unlock()
 		if c != nil {
 			found = true
@@ -187,8 +188,9 @@ func (m *Manager) End(ctx context.Context, id string, away bool) error {
 	return nil
 }
 
-// endRecorded ends a session that has no connection here, as a connection that begins another one would: the client id is claimed, so one
-// that has come to another node meanwhile is closed, and none comes before the record is gone. Called with the client's lock held.
+// endRecorded ends a session that has no connection here, in the same way as a connection with a clean start would. It claims the client
+// id: a connection that has meanwhile appeared on another node is closed, and none can come before the record is gone. Called with the
+// client's lock held.
 func (m *Manager) endRecorded(ctx context.Context, rec *meta.Session) error {
 	id := rec.ClientID
 	if m.o.Cluster.Shared() {

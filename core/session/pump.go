@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// pumpBatch is how many records the pump takes from a feed at a time, so that feeds take turns.
+	// pumpBatch is how many records at most the pump takes from a feed at a time, so that feeds take turns.
 	pumpBatch = 32
-	// firstBatch is how many it takes before it knows how large they are, batchBytes what they are to have together, about: what the
-	// client then does not take is held.
+	// firstBatch is how many records the pump takes while it does not know their size. batchBytes is the approximate total size of later
+	// batches: records that the client then does not take are held in memory.
 	firstBatch = 4
 	batchBytes = 256 << 10
 )
 
-// batch is how many records the pump takes from the feed next.
+// batch returns how many records the pump takes from the feed next.
 func (f *feed) batch() int {
 	if f.records == 0 {
 		return firstBatch
@@ -25,7 +25,7 @@ func (f *feed) batch() int {
 	return f.records
 }
 
-// learn sets how many records the pump takes next by the size of those that it took.
+// learn adapts the size of the next batch to the size of the records just taken.
 func (f *feed) learn(items []delivery.Item) {
 	if len(items) == 0 {
 		return
@@ -37,7 +37,7 @@ func (f *feed) learn(items []delivery.Item) {
 	f.records = min(pumpBatch, 2*f.batch(), max(1, len(items)*batchBytes/max(bytes, 1)))
 }
 
-// pump sends what the feeds have, until they have no more or the client takes no more. One pump runs at a time.
+// pump sends records from the feeds until the feeds have no more or the client takes no more. One pump of a session runs at a time.
 func (s *Session) pump() {
 	buf := make([]delivery.Item, 0, pumpBatch)
 	for {
@@ -50,14 +50,14 @@ func (s *Session) pump() {
 	}
 }
 
-// flush has written what a step sent. Called with mu held.
+// flush writes what a step has put into the connection's buffer. Called with mu held.
 func (s *Session) flush() {
 	if s.conn != nil {
 		s.conn.Flush()
 	}
 }
 
-// blocked reports whether nothing can be sent now. Called with mu held.
+// blocked reports whether nothing at all can be sent now. Called with mu held.
 func (s *Session) blocked() bool {
 	return s.conn == nil || !s.started || s.full || s.leaving || s.noting || s.Held()
 }
@@ -81,7 +81,7 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 		return false
 	}
 	if f.at.Closed || f.reader == nil || f.sub != nil && f.sub.retains.waits() {
-		return true // in the last case it is told again with SUBACK
+		return true // a feed that waits for SUBACK is signalled again after it
 	}
 	if s.settles(f) {
 		return true
@@ -94,7 +94,7 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 		}
 	}
 	if f.queue != nil {
-		// The reader belongs to the pump, also while it reads the store without mu; the cursor is what others may look at.
+		// The reader belongs to the pump, even while the pump reads the store without mu. Others look at the cursor.
 		f.at.Cursor = f.queue.Offset()
 	}
 	*buf = items
@@ -121,11 +121,11 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 	return !s.blocked()
 }
 
-// fetch reads a feed that is behind from the store, without mu. It returns false when the connection is another one now, or
-// when the read failed and will be tried again.
+// fetch reads a feed that is behind from the store. It releases mu during the read. It returns false if the connection has changed, or if
+// the read failed and will be retried.
 func (s *Session) fetch(f *feed, buf []delivery.Item) ([]delivery.Item, bool) {
 	generation, reader := s.generation, f.reader
-	s.flush() // reading may take a while
+	s.flush() // the read may take a while
 	s.mu.Unlock()
 	items, err := s.m.fetch(reader, f.batch(), buf[:0])
 	s.mu.Lock()
@@ -145,8 +145,8 @@ func (s *Session) fetch(f *feed, buf []delivery.Item) ([]delivery.Item, bool) {
 	return nil, false
 }
 
-// tooFarBehind handles a subscription without a queue whose backlog is over the bound: QoS 0 is dropped and counted, anything
-// else ends the connection, so that nobody mistakes the gap for silence.
+// tooFarBehind handles a subscription without a queue whose backlog exceeds the bound. At QoS 0, records are dropped and counted. Otherwise
+// it ends the connection, so that nobody mistakes the gap for silence.
 func (s *Session) tooFarBehind(f *feed) {
 	if f.sub != nil && f.sub.qos > 0 {
 		s.m.log.Warn("client is too slow for its subscription; closing its connection", "client", s.id, "filter", f.sub.filter)
@@ -157,7 +157,7 @@ func (s *Session) tooFarBehind(f *feed) {
 	s.feedReady(f)
 }
 
-// sendHeld sends what was taken from feeds earlier; it reports whether all of it is sent. Called with mu held.
+// sendHeld sends records that were taken from feeds earlier. It reports whether all of them are sent. Called with mu held.
 func (s *Session) sendHeld() bool {
 	for i, h := range s.held {
 		if h.f.at.Closed {

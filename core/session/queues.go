@@ -12,8 +12,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// queues lists the queues that can hold records of a filter: one on each broker of its first-level topic. A filter of every
-// topic has one on each broker, and, where a queue may be fed by one topic only, one for each topic.
+// queues lists the queues that can hold records of a filter: one on each broker of its first-level topic. A filter with a wildcard in the
+// first level has one on each broker; if a queue may be fed by one topic only, it has one for each topic on each broker.
 func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
 	if !topic.HasWildcardFirst(filter) {
 		physical, err := m.o.Catalog.Ensure(ctx, topic.First(filter))
@@ -29,7 +29,7 @@ func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, 
 	for _, first := range m.o.Catalog.Topics() {
 		some, err := m.onBrokers(ctx, first, topic.RootQueue(first, topic.Queue(filter)))
 		if publish.Refused(err) {
-			continue // listed, and not there; the hub says so
+			continue // listed but missing; the hub logs it
 		}
 		if err != nil {
 			return nil, err
@@ -51,7 +51,7 @@ func (m *Manager) onBrokers(ctx context.Context, physical, queue string) ([]stor
 	return refs, nil
 }
 
-// startKey is how a session's record names a queue of a filter: by the broker, and by the queue where it is one of several.
+// startKey is the name of a filter's queue in a session's record: the broker, followed by the queue if the filter has several.
 func startKey(filter string, ref store.QueueRef) string {
 	if ref.Queue == topic.Queue(filter) {
 		return ref.Broker
@@ -59,7 +59,7 @@ func startKey(filter string, ref store.QueueRef) string {
 	return ref.Broker + "/" + ref.Queue
 }
 
-// refOf reads a startKey.
+// refOf decodes a startKey.
 func refOf(filter, key string) store.QueueRef {
 	broker, queue, several := strings.Cut(key, "/")
 	if !several {
@@ -68,11 +68,11 @@ func refOf(filter, key string) store.QueueRef {
 	return store.QueueRef{Queue: queue, Broker: broker}
 }
 
-// watchQueues opens feeds of queues that appear while sessions are connected, because a broker joined or a topic was made: a
-// known subscription reads them from the beginning.
+// watchQueues opens feeds for queues that appear while sessions are connected because a broker joined or a topic was created. An existing
+// subscription reads such a queue from the beginning.
 func (m *Manager) watchQueues() {
 	defer m.wg.Done()
-	known := make(map[string]int) // first-level topic -> places that its queues have; "" for filters of every topic
+	known := make(map[string]int) // first-level topic -> number of places of its queues; "" for filters of every topic
 	tick := time.NewTicker(brokersInterval)
 	defer tick.Stop()
 	for {
@@ -107,7 +107,7 @@ func (m *Manager) TopicsChanged() {
 	}
 }
 
-// grown reports whether queues of a topic have more places than when it was last asked.
+// grown reports whether the queues of a topic have more places than at the last call.
 func (m *Manager) grown(known map[string]int, first string) bool {
 	brokers, err := m.o.Store.Brokers(m.ctx, first)
 	if err != nil {
@@ -122,7 +122,7 @@ func (m *Manager) grown(known map[string]int, first string) bool {
 	return !asked || n > before
 }
 
-// firsts lists the first-level topics of the session's durable and shared subscriptions, but for those of every topic.
+// firsts lists the first-level topics of the session's durable and shared subscriptions, except those with a wildcard in the first level.
 func (s *Session) firsts() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,7 @@ func (s *Session) firsts() []string {
 	return out
 }
 
-// first names the store's topic of a filter; "" for all.
+// first returns the store's topic of a filter; "" for a filter of every topic.
 func (m *Manager) first(filter string) (string, error) {
 	if topic.HasWildcardFirst(filter) {
 		return "", nil
@@ -149,7 +149,7 @@ func (m *Manager) first(filter string) (string, error) {
 	return m.o.Catalog.Resolve(topic.First(filter))
 }
 
-// addQueues adds feeds for queues that the session does not read yet, of topics that have grown.
+// addQueues adds feeds for queues that the session does not read yet, for topics that have grown.
 func (s *Session) addQueues(grown map[string]bool) {
 	s.mu.Lock()
 	if s.conn == nil {
@@ -170,7 +170,7 @@ func (s *Session) addQueues(grown map[string]bool) {
 	for _, sub := range subs {
 		refs, err := s.m.queues(s.m.ctx, sub.reads)
 		if err != nil {
-			continue // looked at again with the next change, and when the session is resumed
+			continue // tried again with the next change, and when the session is resumed
 		}
 		if sub.shared() {
 			s.addGroupQueues(sub, refs)
@@ -192,8 +192,8 @@ func (s *Session) addQueues(grown map[string]bool) {
 	}
 }
 
-// addMissing adds feeds, from the minimum, for those of a subscription's queues (or of the point-to-point queue, nil) that have
-// none. Called with mu held.
+// addMissing adds a feed, starting at the minimum, for each given queue that has none. A nil sub stands for the point-to-point queue.
+// Called with mu held.
 func (s *Session) addMissing(sub *subscription, refs []store.QueueRef) bool {
 	feeds := &s.p2p
 	if sub != nil {
@@ -221,8 +221,8 @@ next:
 	return changed
 }
 
-// lookForQueues adds feeds for queues that came into being while the session slept. What cannot be resolved (its topic was
-// deleted) is left out.
+// lookForQueues adds feeds for queues that appeared while the session slept. Filters that cannot be resolved, because their topic was
+// deleted, are left out.
 func (s *Session) lookForQueues(ctx context.Context) error {
 	s.mu.Lock()
 	subs := make([]*subscription, 0, len(s.subs))

@@ -7,16 +7,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Online is how many clients are connected to this node.
+// Online returns how many clients are connected to this node.
 func (m *Manager) Online() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.online
 }
 
-// Rebalance closes connections, in no order, at a rate of so many a second, until no more than keep are left or as many are closed as
-// there were too many: clients that come back to this node are not sent off twice. Sessions and wills are kept as in Drain, and go on
-// where the clients connect. It returns how many it has closed, once they are put away or ctx ends.
+// Rebalance closes connections, in no order, at rate connections per second. It stops when no more than keep are left, or when it has
+// closed the initial surplus, so that clients that come back to this node are not sent away twice. Sessions and wills are kept as in Drain
+// and go on where the clients connect. It returns the number of connections closed, once their sessions are detached or ctx ends.
 func (m *Manager) Rebalance(ctx context.Context, keep int, rate float64) (moved int) {
 	surplus := m.Online() - keep
 	p := newPace()
@@ -43,7 +43,7 @@ func (s *Session) move(ctx context.Context) {
 		return
 	}
 	defer unlock()
-	// What was begun is ended as a client's own leave is, also where the node is drained meanwhile.
+	// A move that has begun is completed like a client's own departure, even if the node is drained meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
 	defer cancel()
 	s.mu.Lock()

@@ -13,8 +13,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// recall reads the journal of a session that this node does not have in memory. A broker that does not answer is left out, for the
-// sake of the client that waits: what is there may then be delivered or taken twice.
+// recall reads the journal of a session that this node does not have in memory. A broker that does not answer is skipped, because the
+// client is waiting: messages noted there may then be delivered or stored twice.
 func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 	topics, journaled := record.QoS2Topics(rec)
 	if !journaled {
@@ -24,7 +24,7 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 	defer cancel()
 	created := rec.Created.UnixMilli()
 	var st journal.State
-	ours := func(rec *store.Record) bool { return rec.Topic == publish.SessionTopic } // anybody can name the queue
+	ours := func(rec *store.Record) bool { return rec.Topic == publish.SessionTopic } // anybody can publish to a queue of this name
 	err := s.eachQueue(ctx, "", topic.SessionQueue(s.id), ours, func(records journal.Records) (err error) {
 		st, err = journal.Newest(st, created, records)
 		return err
@@ -53,7 +53,8 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 // recallTimeout is how long CONNECT waits for the journal.
 const recallTimeout = 5 * time.Second
 
-// eachQueue calls f with those records of a queue on each broker that are ours. It goes on after an error, and returns the first.
+// eachQueue calls f with the records of a queue on each broker for which ours returns true. It continues after an error and returns the
+// first one.
 func (s *Session) eachQueue(
 	ctx context.Context, physical, queue string, ours func(*store.Record) bool, f func(journal.Records) error,
 ) error {
@@ -67,12 +68,12 @@ func (s *Session) eachQueue(
 }
 
 const (
-	// backStep is how many records are read at a time on the way back through a queue, backMost how many at the most.
+	// backStep is how many records of a queue are read at a time when going backwards; backMost is how many are read in all.
 	backStep = 64
 	backMost = 8192
 )
 
-// backwards are those records of a queue that are ours, the newest first.
+// backwards iterates over the records of a queue for which ours returns true, newest first.
 func (s *Session) backwards(ctx context.Context, ref store.QueueRef, ours func(*store.Record) bool) journal.Records {
 	return func(yield func(*store.Record, error) bool) {
 		b, err := s.m.o.Store.Bounds(ctx, ref)
@@ -97,7 +98,7 @@ func (s *Session) backwards(ctx context.Context, ref store.QueueRef, ours func(*
 	}
 }
 
-// between reads the records of a queue from one offset to another.
+// between reads the records of a queue in the offsets from, inclusive, to end, exclusive.
 func (s *Session) between(ctx context.Context, ref store.QueueRef, from, end int64) ([]*store.Record, error) {
 	var records []*store.Record
 	for at := from; at < end; {

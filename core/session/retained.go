@@ -11,29 +11,29 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Retained messages beside SUBSCRIBE. A subscription's tail feed has a definite start, so each record is the business of exactly one of:
+// Retained messages and SUBSCRIBE. The tail feed of a subscription has a definite start, so exactly one of these brings each record:
 //
-//   - the lookup at SUBSCRIBE (lookUp), if it was routed before the start;
-//   - the feed, if it was routed after: it brings the record live, or, where the record lies before the subscription all the same
-//     (Item.Early), as something to be sent as retained (early);
-//   - the metadata, if no tail of this node brought it and it is shown later (Manager.retainedShown).
+//   - the lookup at SUBSCRIBE (lookUp), if the record was routed before the start;
+//   - the feed, if the record was routed after the start: the feed brings it live or, if the record lies before the subscription
+//     nevertheless (Item.Early), as something to send as retained (early);
+//   - the metadata, if no tail of this node brought the record and the metadata shows it later (Manager.retainedShown).
 //
-// What is to be sent as retained waits in line, and is sent only while it is still the newest of its topic. Whatever made it old comes by
-// one of the three ways itself, and before a record is fed to anybody it is the newest; so no value is sent behind a newer one of its
-// topic. A value that a feed brings early is also sent where the session has sent an older one of its topic and no newer one (sentValues):
-// else there would be a gap between that and what comes live.
+// Values to be sent as retained wait in line. A value is sent only while it is still the newest of its topic. A newer value comes by one of
+// the three ways itself, and a record is the newest of its topic before it is fed to anybody. So no value is sent behind a newer one of its
+// topic. A value that a feed brings early is also sent if the session has sent an older value of its topic and no newer one (sentValues):
+// otherwise there would be a gap before the live messages.
 
-// retainedLine is what one subscription is to be sent as retained. Guarded by Session.mu.
+// retainedLine is the values that one subscription is to be sent as retained. Guarded by Session.mu.
 type retainedLine struct {
 	sub *subscription // nil: point to point
 	qos byte          // granted
 	id  uint32
-	// after is closed once SUBACK is in the connection's buffer; nil: nothing to wait for.
+	// after is closed once SUBACK is in the connection's buffer; nil: no need to wait.
 	after <-chan struct{}
-	// behind is what the session had in line from other feeds: live messages of before come first.
+	// behind is what other feeds of the session had in line before: those live messages go first.
 	behind []backlog
 	values []*meta.Retained
-	// early: a feed has brought the value, in its turn.
+	// early: a feed has brought the value in its place among the live messages.
 	early bool
 }
 
@@ -43,15 +43,16 @@ type backlog struct {
 	mark int64
 }
 
-// retains is what a subscription knows of retained messages.
+// retains is the retained-message state of a subscription.
 type retains struct {
-	// wanted: the client asked for them (MQTT 5, 3.8.3.1), and the lookup is done. What the metadata shows with a later version
-	// than asOf was not in the lookup.
+	// wanted: the client asked for retained messages (MQTT 5, 3.8.3.1), and the lookup is done. Values that the metadata shows with a version
+	// later than asOf were not part of the lookup.
 	wanted bool
 	asOf   uint64
 	// suback is closed once SUBACK is in the connection's buffer. Until then the feeds of a new subscription wait.
 	suback <-chan struct{}
-	// settling: the tail still has to bring what was stored before the subscription's queues began. Until then the queues wait.
+	// settling is set while the tail still has to bring what was stored before the subscription's queues began. Until it is nil, the queues
+	// wait.
 	settling *settling
 }
 
@@ -69,7 +70,7 @@ func open(c <-chan struct{}) bool {
 	}
 }
 
-// lookUp puts the retained messages of subscriptions that were granted in line. It returns what to call once SUBACK is in the
+// lookUp puts the retained messages of granted subscriptions in line. The caller calls the returned function once SUBACK is in the
 // connection's buffer.
 func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool, suback chan struct{}) func() {
 	s.mu.Lock()
@@ -129,8 +130,8 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 	}
 }
 
-// start is the moment from which on the subscription's tail feed hands out what is routed: where it began, or, where the filter is
-// subscribed to again, now. Called with mu held.
+// start returns the moment from which the subscription's tail feed hands out what is routed: its beginning or, if the client subscribed to
+// the filter again, now. Called with mu held.
 func (sub *subscription) start(fresh bool) (delivery.Start, bool) {
 	for _, f := range sub.feeds {
 		if r, ok := f.reader.(*delivery.LiveReader); ok {
@@ -143,7 +144,7 @@ func (sub *subscription) start(fresh bool) (delivery.Start, bool) {
 	return delivery.Start{}, false
 }
 
-// backlog lists what the session's feeds have to hand out, but for those that wait for a SUBACK. Called with mu held.
+// backlog lists what the session's feeds have to hand out, except for feeds that wait for SUBACK. Called with mu held.
 func (s *Session) backlog(suback <-chan struct{}) []backlog {
 	var out []backlog
 	for _, sub := range s.subs {
@@ -166,7 +167,7 @@ func (s *Session) backlog(suback <-chan struct{}) []backlog {
 	return out
 }
 
-// behind keeps those of a backlog that can hold records of a filter.
+// behind returns the backlogs that can hold records of a filter.
 func behind(all []backlog, filter string) []backlog {
 	var out []backlog
 	for _, b := range all {
@@ -188,26 +189,27 @@ func (b backlog) reached() bool {
 	}
 }
 
-// early takes a record that a feed of a tail handed out and does not bring. Called with mu held.
+// early handles a record that a tail feed hands out as Item.Early: it lies before the subscription and is not delivered live. Called with
+// mu held.
 func (s *Session) early(f *feed, rec *store.Record) {
 	sub := f.sub
 	if sub == nil || !sub.retains.wanted || rec.Partial {
 		return
 	}
 	if len(rec.Payload) == 0 && s.m.o.Meta.RemovedSince(rec.Topic, rec.Position) <= sub.retains.asOf {
-		return // the lookup knew it
+		return // the lookup knew of the removal
 	}
 	for _, other := range sub.feeds {
 		if other.queue != nil && other.queue.Covers(rec) {
-			return // it comes from there
+			return // the queue brings it
 		}
 	}
 	s.addRetained(sub, &meta.Retained{Message: &rec.Message, Position: rec.Position}, f, true)
-	s.sendRetained() // before what the feed brings next
+	s.sendRetained() // before anything else that the feed brings
 }
 
-// addRetained puts a value in line that was not known at SUBSCRIBE. from is the feed that brings what comes behind it, early says that it
-// has brought the value as well. Called with mu held.
+// addRetained puts a value in line that was not known at SUBSCRIBE. from is the feed that brings what follows the value; early says that
+// this feed brought the value too. Called with mu held.
 func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed, early bool) {
 	if sub.options.NoLocal && v.Message.Publisher == s.id {
 		return
@@ -223,7 +225,7 @@ func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed, e
 	s.wake()
 }
 
-// retainedShown sends a value, which the metadata shows and no tail of this node has brought, to those who subscribed meanwhile.
+// retainedShown sends a value that the metadata shows and that no tail of this node has brought to the clients that subscribed meanwhile.
 func (m *Manager) retainedShown(v *meta.Retained, version uint64) {
 	if client, ok := topic.P2PTarget(v.Message.Topic); ok {
 		if s := m.session(client); s != nil {
@@ -244,8 +246,7 @@ func (m *Manager) retainedShown(v *meta.Retained, version uint64) {
 	})
 }
 
-// sendRetained sends what is in line, but for what has to wait for something else; it reports whether the client takes more. Called
-// with mu held.
+// sendRetained sends the values in line, except those that have to wait. It reports whether the client takes more. Called with mu held.
 func (s *Session) sendRetained() bool {
 	if len(s.retained) == 0 {
 		return true
@@ -279,7 +280,7 @@ func (l *retainedLine) waits() bool {
 	return len(l.behind) > 0
 }
 
-// sendLine sends the values of a line as far as the client takes them, and reports whether it takes more. Called with mu held.
+// sendLine sends the values of a line as far as the client takes them. It reports whether the client takes more. Called with mu held.
 func (s *Session) sendLine(l *retainedLine) bool {
 	if l.sub != nil && s.subs[l.sub.filter] != l.sub {
 		l.values = nil // unsubscribed
@@ -299,15 +300,16 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		newest := s.m.o.Meta.IsNewest(v.Message.Topic, v.Position)
 		if !expired(v.Message) && (newest || l.early && s.sent.follows(v.Message.Topic, v.Position)) {
 			s.sent.retained(v.Message.Topic, v.Position)
-			// Who may have been sent the value of before is told of its removal as others are: no message is retained without payload.
+			// A client that may have been sent the previous value learns of its removal like any other subscriber. A message without payload is
+			// never sent as retained.
 			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{})
 		}
 	}
 	return true
 }
 
-// retainedOnConnect puts the messages in line that are retained for the client itself, point to point. A session is sent them when it
-// begins; what comes later its feeds bring. Called once the point-to-point feeds of a new session are placed.
+// retainedOnConnect puts in line the point-to-point messages that are retained for the client itself. They are sent when a session begins;
+// the feeds bring later ones. Called once the point-to-point feeds of a new session are placed.
 func (s *Session) retainedOnConnect(ctx context.Context) {
 	found, version := s.m.o.Meta.RetainedTo(s.id)
 	values := make([]*meta.Retained, 0, len(found))
@@ -325,7 +327,7 @@ func (s *Session) retainedOnConnect(ctx context.Context) {
 	s.wake()
 }
 
-// retainedToItself is retainedShown for a message to the session's own client.
+// retainedToItself is retainedShown for a point-to-point message to the session's own client.
 func (s *Session) retainedToItself(v *meta.Retained, version uint64) {
 	if len(v.Message.Payload) == 0 {
 		return
@@ -347,12 +349,12 @@ func (s *Session) retainedToItself(v *meta.Retained, version uint64) {
 	})
 }
 
-// shownWithin is how much later than the record the metadata may show what is retained: after that its record was there before the
-// session.
+// shownWithin is the longest time by which the metadata may show a retained value later than its record. A value shown later than this
+// after connecting belongs to a record that was there before the session.
 const shownWithin = time.Minute
 
-// missedItself reports whether the session's point-to-point feeds do not bring the record of a retained message. Positions do not tell
-// where a record lies in the client's queue, so the record is read where it may be one that they bring.
+// missedItself reports whether the session's point-to-point feeds do not bring the record of a retained message. A Position does not tell
+// where a record lies in the client's queue. So missedItself reads the record if it is recent enough for the feeds to bring it.
 func (s *Session) missedItself(ctx context.Context, v *meta.Retained) bool {
 	s.mu.Lock()
 	since := s.connected
@@ -381,7 +383,7 @@ func (s *Session) missedItself(ctx context.Context, v *meta.Retained) bool {
 	return true
 }
 
-// recordAt reads the record of a retained message; nil where it is gone or cannot be read.
+// recordAt reads the record of a retained message; nil if the record is gone or cannot be read.
 func (m *Manager) recordAt(ctx context.Context, v *meta.Retained) *store.Record {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()

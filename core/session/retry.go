@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// retryDelay is how long something that failed waits before it is tried again; retryMost is how long that may grow.
+	// retryDelay is the first pause before a retry, retryMost the longest.
 	retryDelay = 500 * time.Millisecond
 	retryMost  = 10 * time.Second
 )
 
-// retry calls f again and again, at first after a pause, then with longer ones between, until it returns nil or the manager
-// closes. Each call has a time.
+// retry calls f until it returns nil or the manager closes. It pauses before each call; the pauses double up to retryMost. timeout bounds
+// each call.
 func (m *Manager) retry(pause, timeout time.Duration, f func(ctx context.Context) error) {
 	for ; ; pause = min(2*pause, retryMost) {
 		select {
@@ -29,7 +29,7 @@ func (m *Manager) retry(pause, timeout time.Duration, f func(ctx context.Context
 	}
 }
 
-// readAgain makes the pump read a feed once more, a moment after a read that failed.
+// readAgain schedules another read of a feed after a failed one.
 func (s *Session) readAgain(f *feed) {
 	time.AfterFunc(retryDelay, func() { s.feedReady(f) })
 }

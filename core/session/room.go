@@ -9,28 +9,28 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Subscriptions take memory of the node while their session is in it, whatever becomes of them in the metadata. That memory is bounded for
-// the node and for an identity. The subscriptions of a session that is resumed are taken in any case.
+// Subscriptions take memory of the node while their session is in memory, whatever happens to them in the metadata. That memory is bounded
+// per node and per identity. The subscriptions of a resumed session are always accepted.
 
-// errNoSubscriptionMemory: the subscriptions of the node's clients take as much memory as they may.
+// errNoSubscriptionMemory says that the subscriptions of the node's clients have reached their memory limit.
 var errNoSubscriptionMemory = errors.New("there is no memory for more subscriptions")
 
-// subscriptionCost is what a subscription costs beside its filter, about, in bytes.
+// subscriptionCost is the approximate memory of a subscription besides its filter, in bytes.
 const subscriptionCost = 1 << 10
 
-// cost is what a subscription costs of memory, about, in bytes: the filter is in the session and in the node's indexes.
+// cost returns the approximate memory of a subscription, in bytes. The filter counts twice: it is in the session and in the node's indexes.
 func (sub *subscription) cost() int64 { return subscriptionCost + 2*int64(len(sub.filter)) }
 
-// subscriptionRoom is the memory of the node's subscriptions. Its mutex is a leaf.
+// subscriptionRoom is the memory of the node's subscriptions. Its mutex is a leaf lock.
 type subscriptionRoom struct {
 	mu    sync.Mutex
 	max   int64 // 0: no bound
-	share int64 // of one identity, in percent
+	share int64 // bound of one identity, in percent of max
 	all   int64
 	of    map[string]int64 // by meta.Owner.Mark
 }
 
-// SetSubscriptions changes Options.MaxSubscriptions, SubscriptionMemory and IdentityShare, for what is subscribed from now on.
+// SetSubscriptions changes Options.MaxSubscriptions, SubscriptionMemory and IdentityShare for subscriptions made from now on.
 func (m *Manager) SetSubscriptions(most int, memory int64, share int) {
 	m.maxSubs.Store(int64(most))
 	if share == 0 {
@@ -42,7 +42,7 @@ func (m *Manager) SetSubscriptions(most int, memory int64, share int) {
 	r.max, r.share = memory, int64(share)
 }
 
-// take takes memory for a subscription; always where it is there already.
+// take takes memory for a subscription. always: the subscription exists already, so it is accepted whatever the bounds say.
 func (r *subscriptionRoom) take(mark string, n int64, always bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +58,7 @@ func (r *subscriptionRoom) take(mark string, n int64, always bool) error {
 	return nil
 }
 
-// give gives memory back.
+// give returns memory.
 func (r *subscriptionRoom) give(mark string, n int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,18 +79,19 @@ func (r *subscriptionRoom) add(mark string, n int64) {
 	}
 }
 
-// used is how much memory is taken, and its bound; 0: no bound.
+// used returns the memory in use and its bound, in bytes; bound 0: none.
 func (r *subscriptionRoom) used() (n, limit int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.all, r.max
 }
 
-// SubscriptionMemory is what the subscriptions of the node's clients take of memory, about, in bytes, and how much they may; 0: no bound.
+// SubscriptionMemory returns approximately the memory that the subscriptions of the node's clients use, and its bound, in bytes; bound 0:
+// none.
 func (m *Manager) SubscriptionMemory() (used, limit int64) { return m.room.used() }
 
-// takeMemory takes the memory for a new subscription, or says why the client may have no more. over and keysOver are by how much it would
-// be over what a client may have. Called with mu held.
+// takeMemory takes the memory for a new subscription, or returns why the client may have no more. over and keysOver are the client's counts
+// of subscriptions and of keys minus their limits; most is the limit for the error. Called with mu held.
 func (s *Session) takeMemory(sub *subscription, over, keysOver, most int) error {
 	switch {
 	case over >= 0, keysOver >= 0 && (s.durable() || sub.shared()):
@@ -105,7 +106,7 @@ func (s *Session) takeMemory(sub *subscription, over, keysOver, most int) error 
 	return nil
 }
 
-// keys is how many of the session's subscriptions take a key of the metadata. Called with mu held.
+// keys returns how many of the session's subscriptions take a key of the metadata. Called with mu held.
 func (s *Session) keys() int {
 	if s.durable() {
 		return len(s.subs)
@@ -119,7 +120,7 @@ func (s *Session) keys() int {
 	return n
 }
 
-// countMemory counts a subscription that is there, where it is not counted yet. Called with mu held.
+// countMemory counts an existing subscription unless it is counted already. Called with mu held.
 func (s *Session) countMemory(sub *subscription) {
 	if sub.counted || s.conn == nil {
 		return
@@ -128,7 +129,7 @@ func (s *Session) countMemory(sub *subscription) {
 	sub.counted, sub.mark = true, s.mark
 }
 
-// giveMemory gives back the memory of a subscription that goes, or leaves the node's memory. Called with mu held.
+// giveMemory gives back the memory of a subscription that ends or leaves the node's memory. Called with mu held.
 func (s *Session) giveMemory(sub *subscription) {
 	if sub.counted {
 		s.m.room.give(sub.mark, sub.cost())

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// running counts goroutines that may begin at any time, until it is shut: goroutines of a Manager, which begin with a record or a packet, until it closes. (A sync.WaitGroup may not be added to while it is waited
-// for.)
+// running counts a Manager's goroutines, which may start at any time with a record or a packet, until the Manager closes. (A sync.WaitGroup
+// does not allow Add from zero concurrently with Wait.)
 type running struct {
 	n    atomic.Int64
 	once sync.Once
@@ -17,7 +17,7 @@ const shut = -1 << 62
 
 func newRunning() *running { return &running{none: make(chan struct{})} }
 
-// enter counts one more; it returns false when it is shut.
+// enter counts one more goroutine. It returns false once running is shut.
 func (r *running) enter() bool {
 	if r.n.Add(1) > 0 {
 		return true
@@ -32,7 +32,7 @@ func (r *running) leave() {
 	}
 }
 
-// wait shuts it and waits until all have left. It is called once.
+// wait shuts running and waits until all goroutines have left. It must be called only once.
 func (r *running) wait() {
 	if r.n.Add(shut) == shut {
 		r.once.Do(func() { close(r.none) })

@@ -7,11 +7,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// sentValues is which value of each topic a session has sent last, since a SUBSCRIBE found something retained. It is kept for the moment in
-// which tails still bring what is older than the subscription. The zero value keeps nothing. Guarded by Session.mu.
+// sentValues remembers, after a SUBSCRIBE that found something retained, the value of each topic that the session sent last. It is needed
+// only for the short time in which tails still bring records older than the subscription. The zero value remembers nothing. Guarded by
+// Session.mu.
 type sentValues struct {
 	of    []sentValue
-	until time.Time // zero: nothing is kept
+	until time.Time // zero: nothing is remembered
 }
 
 type sentValue struct {
@@ -20,16 +21,16 @@ type sentValue struct {
 }
 
 const (
-	// sentFor is how long after a SUBSCRIBE a tail may bring what was acknowledged before, sentMost of how many topics it matters: values
-	// of further ones that a tail brings are sent while they are the newest only.
+	// sentFor is how long after a SUBSCRIBE a tail may bring what was acknowledged before it. sentMost bounds the topics remembered: values of
+	// further topics that a tail brings are sent only while they are the newest.
 	sentFor  = 10 * time.Second
 	sentMost = 256
 )
 
-// begin notes a SUBSCRIBE.
+// begin starts remembering, at a SUBSCRIBE.
 func (v *sentValues) begin() { v.until = time.Now().Add(sentFor) }
 
-// over reports whether nothing is kept, and forgets what was kept for long enough.
+// over reports whether nothing is remembered. It forgets everything once sentFor has passed.
 func (v *sentValues) over() bool {
 	if !v.until.IsZero() && time.Now().After(v.until) {
 		*v = sentValues{}
@@ -37,7 +38,7 @@ func (v *sentValues) over() bool {
 	return v.until.IsZero()
 }
 
-// find returns the value of a topic that was sent last, nil where none is known.
+// find returns the value of a topic that was sent last; nil if none is known.
 func (v *sentValues) find(name string) *sentValue {
 	i := slices.IndexFunc(v.of, func(s sentValue) bool { return s.topic == name })
 	if i < 0 {
@@ -46,7 +47,7 @@ func (v *sentValues) find(name string) *sentValue {
 	return &v.of[i]
 }
 
-// retained notes a value that is sent as retained.
+// retained records a value sent as retained.
 func (v *sentValues) retained(name string, at store.Position) {
 	if v.over() {
 		return
@@ -58,7 +59,7 @@ func (v *sentValues) retained(name string, at store.Position) {
 	}
 }
 
-// live notes a record that is sent live.
+// live records a record sent live.
 func (v *sentValues) live(rec *store.Record) {
 	if v.over() || !rec.Retain {
 		return
@@ -68,7 +69,7 @@ func (v *sentValues) live(rec *store.Record) {
 	}
 }
 
-// follows reports whether the last value of a topic that was sent is older than the one at a position.
+// follows reports whether the last value sent for a topic is known and older than at.
 func (v *sentValues) follows(name string, at store.Position) bool {
 	if v.over() {
 		return false

@@ -18,53 +18,53 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// Session is one client's session on this node. It ties the parts of the state to a connection: the record, what is in flight, the
-// journal of QoS 2, subscriptions with their feeds.
+// Session is one client's session on this node. It ties the parts of the state to a connection: the record, the messages in flight, the
+// journal of QoS 2, and the subscriptions with their feeds.
 type Session struct {
 	m  *Manager
 	id string
 
-	// rec is the session's record; nil where the session ends with its connection. created is when a recorded session began.
+	// rec is the session's record; nil if the session ends with its connection. created is when a recorded session began.
 	rec     *record.Record
 	created time.Time
-	// states has states of the journal stored.
+	// states stores the states of the journal.
 	states journal.Writer
 
 	commitMu sync.Mutex // orders commits of progress; taken before mu
-	// changing is held (sent to) by whoever changes the session's subscriptions or detaches it; taken before commitMu.
+	// changing is held (by sending to it) while the session's subscriptions change or the session is detached. Taken before commitMu.
 	changing chan struct{}
 
-	// mu guards all that follows, but for what has a lock of its own.
+	// mu guards everything below, except what has a lock of its own.
 	mu sync.Mutex
 	link
 	// generation counts attachments and detachments, so that work begun for one connection is not finished for another.
 	generation uint64
 	expiry     time.Duration
 	owner      meta.Owner
-	mark       string // of the owner, for what is counted to it
+	mark       string // of the owner; resources are counted under it
 	epoch      int64
-	unowned    bool // the record could not be read, so nobody knows whose the client id is
-	adopts     bool // progress that an upstream gateway committed is taken over
+	unowned    bool // the record could not be read, so the owner of the client id is unknown
+	adopts     bool // take over progress that an upstream gateway committed
 	will       *Will
-	claim      *cluster.Claim // of the connection to the client id; nil where the node is alone by its configuration
-	// claimed is the last one, also when its connection is over. It needs no lock.
+	claim      *cluster.Claim // of the connection on the client id; nil if the node is configured to be alone
+	// claimed is the latest claim, even after its connection has ended. It needs no lock.
 	claimed atomic.Pointer[cluster.Claim]
 	expire  *time.Timer
 
 	subs    map[string]*subscription
-	matcher *topic.Trie[*subscription] // made when there are many subscriptions
+	matcher *topic.Trie[*subscription] // built once there are many subscriptions
 	matched []*subscription            // see matching
 	p2p     []*feed
 
 	out      flight.Window
-	resend   []*flight.Message // of out: what the present connection was not sent yet
+	resend   []*flight.Message // part of out: what was not sent on the present connection yet
 	inbound  flight.Inbound
 	journal  journal.Journal
-	noting   bool // a message waits for the journal, and all behind it
+	noting   bool // a message waits for the journal, and all messages behind it wait too
 	seen     flight.Seen
 	retained []retainedLine
 	sent     sentValues
-	// ownRetains is of what is retained for the client itself, point to point.
+	// ownRetains concerns messages retained for the client itself, point to point.
 	ownRetains retains
 	held       []heldItem
 
@@ -72,7 +72,7 @@ type Session struct {
 	delivered atomic.Uint64
 }
 
-// link is the session's connection, or what is known of the last one.
+// link is the session's connection, or what is known about the last one.
 type link struct {
 	conn       Conn // nil while the client is away
 	username   string
@@ -80,14 +80,14 @@ type link struct {
 	remoteAddr string
 	listener   string
 	connected  time.Time
-	window     int     // QoS 1 and 2 messages that may be in flight to the client
-	started    bool    // messages may flow
+	window     int     // limit of QoS 1 and 2 messages in flight to the client
+	started    bool    // messages may be sent
 	full       bool    // the connection's buffer is full
-	leaving    bool    // a newer connection takes over: nothing more is sent
-	ending     *Ending // how the connection ends, once the client has said it
+	leaving    bool    // a newer connection is taking over: send nothing more
+	ending     *Ending // how the connection ends, once the client has said so
 }
 
-// heldItem is a record that was taken from a feed and could not be sent yet.
+// heldItem is a record that was taken from a feed but could not be sent yet.
 type heldItem struct {
 	f    *feed
 	item delivery.Item
@@ -99,14 +99,14 @@ func (s *Session) ClientID() string { return s.id }
 // durable reports whether the session is recorded.
 func (s *Session) durable() bool { return s.rec != nil }
 
-// Durable reports whether the session outlives its connection as its client now wants it.
+// Durable reports whether the client wants the session to outlive its present connection.
 func (s *Session) Durable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.expiry > 0
 }
 
-// Start lets messages flow to the client. It is called once CONNACK is in the connection's buffer.
+// Start allows messages to be sent to the client. Call it once CONNACK is in the connection's buffer.
 func (s *Session) Start() {
 	s.mu.Lock()
 	s.forgoWithdrawn()
@@ -124,17 +124,17 @@ func (s *Session) Writable() {
 	s.wake()
 }
 
-// dirty notes that there may be progress to commit.
+// dirty marks the session as possibly having progress to commit.
 func (s *Session) dirty() { s.m.commits.add(s) }
 
-// Lost reports whether another node has the session. It takes no lock.
+// Lost reports whether another node has taken over the session. It takes no lock.
 func (s *Session) Lost() bool { return s.claimed.Load().Lost() }
 
-// Held reports whether nothing may be sent, stored, acknowledged or committed for the session: another node has it, or may have it,
-// because this one is fenced. It takes no lock.
+// Held reports whether nothing may be sent, stored, acknowledged or committed for the session, because another node has it, or may have it
+// while this node is fenced. It takes no lock.
 func (s *Session) Held() bool { return s.m.o.Cluster.Fenced() || s.Lost() }
 
-// awaitHeld waits until the session is not held any more. It fails where another node has it, and when the context ends.
+// awaitHeld waits until the session is no longer held. It fails if another node has the session, or when ctx ends.
 func (s *Session) awaitHeld(ctx context.Context) error {
 	for s.Held() {
 		if s.Lost() {
@@ -147,7 +147,7 @@ func (s *Session) awaitHeld(ctx context.Context) error {
 	return nil
 }
 
-// heldLook is how often it is looked whether a session is still held.
+// heldLook is the interval between two looks whether a session is still held.
 const heldLook = 50 * time.Millisecond
 
 // errLost says that another node has the session.

@@ -11,15 +11,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// settling is what a tail has to hand out before what comes live from queues: the values between what a SUBSCRIBE has found and those.
+// settling is the wait of a subscription's queues for its tail. The tail first hands out the values stored between the lookup of the
+// SUBSCRIBE and the start of the queues; live messages from the queues follow.
 type settling struct {
 	tail  *delivery.LiveReader
 	known delivery.Known
-	asked bool  // known is what the store has answered
-	mark  int64 // where the tail's window ended when it had brought all
-	came  bool  // it has brought all
+	asked bool  // known is the store's answer
+	mark  int64 // the end of the tail's window when the tail had brought everything
+	came  bool  // the tail has brought everything
 	until time.Time
-	pause time.Duration // until the next look
+	pause time.Duration // the pause before the next look
 }
 
 // The pauses between two looks grow from firstSettle to lastSettle.
@@ -28,7 +29,7 @@ const (
 	lastSettle  = 64 * time.Millisecond
 )
 
-// over reports whether the tail has handed out all, or was waited for long enough.
+// over reports whether the tail has handed out everything, or the wait has timed out.
 func (g *settling) over() bool {
 	if time.Now().After(g.until) {
 		return true
@@ -39,7 +40,8 @@ func (g *settling) over() bool {
 	return g.came && g.tail.Reached(g.mark)
 }
 
-// settles reports whether a feed of a queue has to wait for its subscription's tail; it is told again. Called with mu held.
+// settles reports whether a queue feed has to wait for its subscription's tail. If it has, it is signalled again after a pause. Called with
+// mu held.
 func (s *Session) settles(f *feed) bool {
 	if f.sub == nil || f.queue == nil || f.sub.retains.settling == nil {
 		return false
@@ -57,10 +59,10 @@ func (s *Session) settles(f *feed) bool {
 // settlers are the subscriptions of one SUBSCRIBE whose queues wait until their tails have handed out what is stored.
 type settlers struct {
 	all    []*settling
-	firsts map[string]struct{} // of the topics whose values are in line
+	firsts map[string]struct{} // first-level topics of the values in line
 }
 
-// add lets a subscription's queues wait, for so long at the most. Called with mu held.
+// add makes the queues of a subscription wait, for most at the longest. Called with mu held.
 func (w *settlers) add(sub *subscription, values []*meta.Retained, most time.Duration) {
 	if !slices.ContainsFunc(sub.feeds, func(f *feed) bool { return f.at.Ref.Queue != "" }) {
 		return
@@ -79,8 +81,8 @@ func (w *settlers) add(sub *subscription, values []*meta.Retained, most time.Dur
 	}
 }
 
-// ask asks the store once for what the tails have to bring. What another node has stored in the moment of the SUBSCRIBE is not known here,
-// and lies before the queues' starts all the same.
+// ask asks the store once what the tails have to bring. A record that another node stores at the moment of the SUBSCRIBE is not in the
+// lookup, yet lies before the starts of the queues.
 func (w *settlers) ask(s *Session) {
 	if len(w.all) == 0 {
 		return

@@ -12,20 +12,23 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Shared subscriptions (MQTT 5, 4.8.2). A record of a group is the member's from when its feed brings it until the client has
-// acknowledged it, or the session gives it back. What the client was sent at QoS 1 and did not acknowledge is given back when its
-// connection ends, so that another member gets it at once; what it was sent at QoS 2 stays its own until its session ends
-// [MQTT-4.8.2-4], and nobody gets it after that [MQTT-4.8.2-5]. Group records have no part in what overlapping subscriptions
-// share: a client with a shared and another subscription gets a copy for each.
+// Shared subscriptions (MQTT 5, 4.8.2). A member holds a record of a group from the moment its feed brings the record until the client
+// acknowledges it or the session gives it back.
+//
+// A record sent at QoS 1 and not acknowledged is given back when the connection ends, so that another member gets it at once. A record sent
+// at QoS 2 stays with the member until its session ends [MQTT-4.8.2-4], and nobody gets it after that [MQTT-4.8.2-5].
+//
+// Group records do not take part in the merging of overlapping subscriptions: a client with a shared and an ordinary subscription gets one
+// copy for each.
 
-// joinGroup makes the session a member of a group. A group that is new begins now; one that is not goes on where it is.
+// joinGroup makes the session a member of a group. A new group begins now; an existing one continues where it is.
 func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	m := s.m
 	refs, err := m.queues(ctx, sub.reads)
 	if err != nil {
 		return err
 	}
-	// The ends first: of two nodes that find the group new, neither then leaves out what came after the other's SUBACK.
+	// Read the ends before anything else: if two nodes find the group new, neither then skips records stored after the other's SUBACK.
 	ends := make([]int64, len(refs))
 	for i, ref := range refs {
 		b, err := m.o.Store.Bounds(ctx, ref)
@@ -37,7 +40,7 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	if err := m.o.Meta.LearnFilters(ctx, sub.filter); err != nil {
 		return err
 	}
-	// Placed first, registered then: what is registered has a place. A group for which there is no room gets none.
+	// Place first, register second: a registered group always has a place. A group for which there is no room gets no place.
 	fresh := !m.o.Meta.HasFilter(sub.filter)
 	if fresh {
 		if err := m.o.Meta.Room(s.Owner(), sub.reads, sub.filter); err != nil {
@@ -67,11 +70,11 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	return err
 }
 
-// leaveNoGroup takes back what was registered for a group that its first member did not get into after all, and then its place.
+// leaveNoGroup undoes the registration of a group whose first member could not join, and then removes the group's place.
 func (m *Manager) leaveNoGroup(ctx context.Context, r *meta.Registration, sub *subscription) {
 	m.o.Meta.Withdraw(ctx, r, []string{sub.reads, sub.filter})
 	if m.o.Meta.HasFilter(sub.filter) {
-		return // it was there before, or somebody else is in it
+		return // the group existed before, or has another member
 	}
 	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
 	defer cancel()
@@ -90,7 +93,7 @@ func (s *Session) openGroupFeed(sub *subscription, refs []store.QueueRef) error 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if have := s.subs[sub.filter]; s.conn == nil || have != nil && have != sub || sub.hasTail() {
-		r.Close() // the connection is another one, or none: a member that takes nothing must not stay
+		r.Close() // the connection has changed or ended: a member that takes nothing must not stay
 		return errDetached
 	}
 	f.reader, f.group = r, r
@@ -100,7 +103,7 @@ func (s *Session) openGroupFeed(sub *subscription, refs []store.QueueRef) error 
 	return nil
 }
 
-// errDetached: the connection has ended meanwhile.
+// errDetached says that the connection has ended meanwhile.
 var errDetached = errors.New("the connection has ended")
 
 // reopenGroupFeed opens the feed of a group that a resumed session belongs to.
@@ -111,7 +114,7 @@ func (s *Session) reopenGroupFeed(ctx context.Context, sub *subscription) error 
 	}
 	if err != nil {
 		if publish.Refused(err) {
-			return nil // its topic was deleted
+			return nil // the group's topic was deleted
 		}
 		return err
 	}
@@ -121,8 +124,8 @@ func (s *Session) reopenGroupFeed(ctx context.Context, sub *subscription) error 
 	return nil
 }
 
-// room is how many records a feed may bring now. Of a group no more are taken than the client's window has room for. Called with
-// mu held.
+// room returns how many records a feed may bring now. A group feed brings no more than the client's window has room for. Called with mu
+// held.
 func (s *Session) room(f *feed) int {
 	if f.group == nil {
 		return f.batch()
@@ -130,8 +133,8 @@ func (s *Session) room(f *feed) int {
 	return min(f.batch(), s.window-s.out.Len())
 }
 
-// deliverShared sends a group's record. It returns false where the client takes no more; the record is then still the caller's.
-// Called with mu held.
+// deliverShared sends a group's record. It returns false if the client takes no more; the caller then still holds the record. Called with
+// mu held.
 func (s *Session) deliverShared(f *feed, item delivery.Item) bool {
 	rec, sub := item.Record, f.sub
 	if expired(&rec.Message) {
@@ -155,7 +158,7 @@ func (s *Session) deliverShared(f *feed, item delivery.Item) bool {
 	return true
 }
 
-// handBack gives back what was taken from a group and not sent.
+// handBack returns to the group the records that were taken from it but not sent.
 func handBack(items []delivery.Item) {
 	leases := make([]*delivery.Lease, len(items))
 	for i := range items {
@@ -164,8 +167,8 @@ func handBack(items []delivery.Item) {
 	delivery.Return(leases)
 }
 
-// leaveGroups gives back, when the connection has ended, what the client did not acknowledge. What it was sent at QoS 2 stays its
-// own where the session goes on. Called with mu held.
+// leaveGroups gives back the records that the client did not acknowledge at QoS 1, after its connection has ended. Records sent at QoS 2
+// stay with the session if it goes on. Called with mu held.
 func (s *Session) leaveGroups() {
 	var back []*delivery.Lease
 	for _, d := range s.out.InOrder() {
@@ -178,9 +181,9 @@ func (s *Session) leaveGroups() {
 	delivery.Return(back)
 }
 
-// forsake ends what groups still wait for from the session. ended: the session is over, so nobody is sent what it was sent at
-// QoS 2; otherwise it lives on without this state, on another node or after a restart, and only what the client has for sure
-// (PUBREC came) is not sent again. Called with mu held.
+// forsake ends the session's part in records that groups still wait for. With ended the session is over, so nobody else is sent the records
+// it was sent at QoS 2. Otherwise the session lives on without this state, on another node or after a restart; only records that the client
+// is known to have (PUBREC arrived) are not sent again. Called with mu held.
 func (s *Session) forsake(ended bool) {
 	var back []*delivery.Lease
 	for _, d := range s.out.InOrder() {
@@ -196,7 +199,7 @@ func (s *Session) forsake(ended bool) {
 	delivery.Return(back)
 }
 
-// addGroupQueues has a group read queues that are new.
+// addGroupQueues adds new queues to a group's feed.
 func (s *Session) addGroupQueues(sub *subscription, refs []store.QueueRef) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,7 +210,8 @@ func (s *Session) addGroupQueues(sub *subscription, refs []store.QueueRef) {
 	}
 }
 
-// GroupBacklog is about how many records a group, "$share/{group}/{filter}", has not handed out, or got back. See store.GroupLeft.
+// GroupBacklog returns approximately how many records a group ("$share/{group}/{filter}") has not handed out, or has got back. See
+// store.GroupLeft.
 func (m *Manager) GroupBacklog(ctx context.Context, filter string) (int64, error) {
 	sub := newSubscription(filter)
 	if !sub.shared() {
@@ -216,7 +220,7 @@ func (m *Manager) GroupBacklog(ctx context.Context, filter string) (int64, error
 	refs, err := m.queues(ctx, sub.reads)
 	if err != nil {
 		if publish.Refused(err) {
-			return 0, nil // its topic was deleted
+			return 0, nil // the group's topic was deleted
 		}
 		return 0, err
 	}
@@ -231,7 +235,7 @@ func (m *Manager) GroupBacklog(ctx context.Context, filter string) (int64, error
 	return sum, nil
 }
 
-// EndGroup removes what the store keeps of a group that was retired, "$share/{group}/{filter}".
+// EndGroup removes from the store everything about a retired group ("$share/{group}/{filter}").
 func (m *Manager) EndGroup(ctx context.Context, filter string) error {
 	sub := newSubscription(filter)
 	if !sub.shared() {
@@ -247,7 +251,7 @@ func (m *Manager) EndGroup(ctx context.Context, filter string) error {
 	var errs []error
 	for _, ref := range refs {
 		if m.o.Meta.HasFilter(filter) {
-			return nil // it is used again
+			return nil // the group is in use again
 		}
 		if err := m.o.Store.EndGroup(ctx, store.Group{Name: sub.group, QueueRef: ref}); err != nil {
 			errs = append(errs, fmt.Errorf("broker %q: %w", ref.Broker, err))

@@ -15,8 +15,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Subscribe takes filters that are valid and were authorised. It returns a code for each, once they are recorded where a crash
-// cannot lose them, and what to call once SUBACK is in the connection's buffer: it makes retained messages flow.
+// Subscribe makes subscriptions for valid, authorised filters. It returns a code for each filter once the subscriptions are recorded so
+// that a crash cannot lose them. The caller calls the returned function once SUBACK is in the connection's buffer: it starts the flow of
+// retained messages.
 func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.Code, func()) {
 	ctx, cancel := context.WithTimeout(ctx, s.m.subscribeTimeout(len(list)))
 	defer cancel()
@@ -45,7 +46,7 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 			codes[i] = s.refused(in.Filter, failed)
 		}
 	}
-	if over > 0 { // one line for a packet
+	if over > 0 { // one line per packet
 		s.m.log.Warn("subscriptions refused: there is no room for more", "client", s.id, "refused", over, "error", why)
 	}
 	if b.undo(ctx, err); err != nil {
@@ -86,8 +87,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) []packet.Co
 	return s.endSubscriptions(ctx, nil, filters, func() {})
 }
 
-// endSubscriptions ends subscriptions; then is called in the same moment, with mu held. Where c is no longer the session's connection
-// it does nothing and returns nil; a nil c is whatever connection there is.
+// endSubscriptions ends subscriptions and calls then in the same critical section, with mu held. If c is no longer the session's
+// connection, it does nothing and returns nil. A nil c stands for any connection.
 func (s *Session) endSubscriptions(ctx context.Context, c Conn, filters []string, then func()) []packet.Code {
 	codes := make([]packet.Code, len(filters))
 	done := s.change(ctx)
@@ -113,7 +114,7 @@ func (s *Session) endSubscriptions(ctx context.Context, c Conn, filters []string
 		s.drop(sub)
 		changed = true
 	}
-	// Two filters may share a queue; its progress is still needed then.
+	// Two filters may share a queue. The progress of a queue that is still read is kept.
 	s.eachFeed(func(f *feed) { delete(refs, f.at.Ref) })
 	then()
 	s.mu.Unlock()
@@ -135,8 +136,8 @@ func (s *Session) endSubscriptions(ctx context.Context, c Conn, filters []string
 	return codes
 }
 
-// save writes the session's record. A write that has begun is not given up because a connection ends: nobody would know what became
-// of it. A session that another node has taken over loses its connection.
+// save writes the session's record. It does not abandon a write when a connection ends: the outcome would be unknown. If another node has
+// taken the session over, its connection here is closed.
 func (s *Session) save(ctx context.Context) error {
 	if !s.durable() {
 		return nil
@@ -157,10 +158,10 @@ func (s *Session) save(ctx context.Context) error {
 	return err
 }
 
-// saveTimeout bounds one write of a record, with those before it.
+// saveTimeout bounds one write of a record, including the wait for earlier writes.
 const saveTimeout = 20 * time.Second
 
-// fill brings the record up to date. Called with mu held.
+// fill copies the session's state into its record. Called with mu held.
 func (s *Session) fill(r *meta.Session) {
 	r.Username, r.ProtocolVersion, r.Epoch, r.Node, r.Expiry = s.username, byte(s.version), s.epoch, s.m.o.NodeID, s.expiry
 	r.Connected = s.connected
@@ -170,7 +171,7 @@ func (s *Session) fill(r *meta.Session) {
 			RetainAsPublished: sub.options.RetainAsPublished, RetainHandling: sub.options.RetainHandling, ID: sub.id,
 			Created: sub.created, Start: maps.Clone(sub.starts)})
 	}
-	slices.SortFunc(r.Subscriptions, func(a, b meta.Subscription) int { // always the same, so that what is unchanged is not written
+	slices.SortFunc(r.Subscriptions, func(a, b meta.Subscription) int { // a fixed order, so that an unchanged record is not written
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Filter, b.Filter))
 	})
 	starts := make(map[string]int64, len(s.p2p))
@@ -183,7 +184,7 @@ func (s *Session) fill(r *meta.Session) {
 	r.SetOwner(s.owner)
 }
 
-// subscribeTimeout bounds one SUBSCRIBE. A backend that writes key by key needs a time for each filter.
+// subscribeTimeout bounds one SUBSCRIBE. The bound grows with the number of filters: a backend that writes key by key needs time for each.
 func (m *Manager) subscribeTimeout(filters int) time.Duration {
 	base := m.o.SubscribeTimeout
 	return min(base+time.Duration(filters-1)*filterTime, 6*base)

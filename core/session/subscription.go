@@ -10,23 +10,24 @@ import (
 // subscription is one filter of the session, with the feeds that bring its records.
 type subscription struct {
 	filter string
-	// reads is the filter whose records it brings: filter, or what is behind "$share/{group}/" of a shared subscription.
+	// reads is the filter of the records that the subscription brings: the filter itself, or the part after "$share/{group}/" of a shared
+	// subscription.
 	reads   string
-	group   string // of a shared subscription, else empty
+	group   string // of a shared subscription; else empty
 	qos     byte
 	options packet.Subscription
 	id      uint32
 	created time.Time
-	starts  map[string]int64 // durable: first offset by broker
-	opening bool             // its feeds are not complete yet
+	starts  map[string]int64 // of a durable session: the first offset, by startKey
+	opening bool             // the feeds are not complete yet
 	feeds   []*feed
 	retains retains
-	// counted: it takes memory of the node, which is counted to mark.
+	// counted: the subscription takes memory of the node, counted under mark.
 	counted bool
 	mark    string
 }
 
-// newSubscription makes a subscription as SUBSCRIBE or a session's record names it.
+// newSubscription makes a subscription for a filter as SUBSCRIBE or a session's record spells it.
 func newSubscription(filter string) *subscription {
 	sub := &subscription{filter: filter, reads: filter}
 	if group, inner, shared, err := topic.ParseShared(filter); err == nil && shared {
@@ -35,10 +36,10 @@ func newSubscription(filter string) *subscription {
 	return sub
 }
 
-// shared reports whether a subscription is one of a group.
+// shared reports whether this is a shared subscription.
 func (sub *subscription) shared() bool { return sub.group != "" }
 
-// hasTail reports whether it has a feed that reads no queue of its own.
+// hasTail reports whether the subscription has a feed without a queue of its own.
 func (sub *subscription) hasTail() bool {
 	for _, f := range sub.feeds {
 		if f.at.Ref.Queue == "" {
@@ -48,7 +49,7 @@ func (sub *subscription) hasTail() bool {
 	return false
 }
 
-// manySubscriptions is from when on a session looks its subscriptions up in a trie.
+// manySubscriptions is the number of subscriptions from which a session uses a trie to match topic names.
 const manySubscriptions = 16
 
 // addSubscription adds a subscription. Called with mu held.
@@ -83,12 +84,12 @@ func (s *Session) removeSubscription(sub *subscription) {
 	}
 }
 
-// matching sets s.matched to the subscriptions, but for shared ones, that match a topic name. by is one that is known to. Called
-// with mu held; the result is good until the next call.
+// matching sets s.matched to the subscriptions that match a topic name, except shared ones, and returns it. by is a subscription that is
+// known to match. Called with mu held; the result is valid until the next call.
 func (s *Session) matching(name string, by *subscription) []*subscription {
 	s.matched = s.matched[:0]
 	switch {
-	case len(s.subs) == 1: // the source has matched it already
+	case len(s.subs) == 1: // the source has matched the topic name already
 		s.matched = append(s.matched, by)
 	case s.matcher != nil:
 		s.matcher.Match(name, func(sub *subscription) { s.matched = append(s.matched, sub) })

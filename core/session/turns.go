@@ -2,16 +2,16 @@ package session
 
 import "sync"
 
-// turns is the line of feeds that have something to read, and whether a pump runs that takes them. Its mutex is a leaf: package
-// delivery calls ready with locks held.
+// turns is the queue of feeds that have something to read. It also tracks whether a pump is running. Its mutex is a leaf lock: package
+// delivery calls ready with its own locks held.
 type turns struct {
 	mu      sync.Mutex
 	line    []*feed
 	running bool
-	again   bool // something came since the pump last looked
+	again   bool // something arrived since the pump last looked
 }
 
-// ready puts a feed in line, unless it is there or nil; it reports whether a pump is to be started.
+// ready puts a feed in line, unless it is nil or in line already. It reports whether the caller must start a pump.
 func (t *turns) ready(f *feed) (start bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,7 +24,7 @@ func (t *turns) ready(f *feed) (start bool) {
 	return start
 }
 
-// next takes the first feed; nil if there is none.
+// next takes the first feed in line; nil if there is none.
 func (t *turns) next() *feed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +46,7 @@ func (t *turns) look() {
 	t.again = false
 }
 
-// rest ends the pump, unless something came since it last looked.
+// rest reports whether the pump may end: nothing has arrived since it last looked.
 func (t *turns) rest() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -57,7 +57,7 @@ func (t *turns) rest() bool {
 // wake makes the pump run.
 func (s *Session) wake() { s.feedReady(nil) }
 
-// feedReady makes the pump read a feed. It is called with locks of package delivery held.
+// feedReady makes the pump read a feed. It may be called with locks of package delivery held.
 func (s *Session) feedReady(f *feed) {
 	if s.turns.ready(f) {
 		s.m.run(s.pump)

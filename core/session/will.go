@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// saveWill records the will of the connection that is being attached, or removes the one that an earlier connection left.
+// saveWill records the will of the connection that is being attached, or removes the will that an earlier connection left.
 func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 	if s.will == nil && !reachable {
 		return nil
@@ -49,7 +49,7 @@ func (m *Manager) dropWill(ctx context.Context, id string) {
 	}
 }
 
-// willDue publishes a will now, or after its delay, or when the session ends, whichever is first (MQTT 5, 3.1.3.2.2).
+// willDue publishes a will now, or when its delay is over or its session ends, whichever comes first (MQTT 5, 3.1.3.2.2).
 func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	delay := min(w.Delay, expiry)
 	if delay <= 0 {
@@ -61,8 +61,8 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	m.wills[id] = &delayedWill{will: w, timer: m.willTimer(id, w, delay)}
 }
 
-// publishDue publishes a will that is due at once. Where the node is fenced, the client may be at another node, and came there because this
-// one did not answer; that is known once the node goes on.
+// publishDue publishes a will that is due at once. If the node is fenced, the client may have moved to another node because this one did
+// not answer. Whether it has is known once the fence is lifted, so publishDue waits for that.
 func (m *Manager) publishDue(id string, w *Will) {
 	if !m.o.Cluster.Fenced() {
 		m.publishWill(id, w)
@@ -70,20 +70,21 @@ func (m *Manager) publishDue(id string, w *Will) {
 	}
 	for m.o.Cluster.Fenced() {
 		if wait.For(m.ctx, heldLook) != nil {
-			return // the node stops; its will is another node's to publish
+			return // the node is stopping; another node publishes the will
 		}
 	}
 	m.publishDelayed(id, w)
 }
 
-// willMoves holds back the will of a client that this node has sent to another one. It is due where the client gets to none.
+// willMoves holds back the will of a client that this node has sent to another node. The will is published if the client does not connect
+// to any node.
 func (m *Manager) willMoves(id string, w *Will) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wills[id] = &delayedWill{will: w, moved: true, timer: m.willTimer(id, w, max(w.Delay, m.o.WillGrace))}
 }
 
-// willTimer publishes a will after its delay. Called with mu held.
+// willTimer starts a timer that publishes a will after its delay. Called with mu held.
 func (m *Manager) willTimer(id string, w *Will, delay time.Duration) *time.Timer {
 	return time.AfterFunc(delay, func() {
 		m.mu.Lock()
@@ -100,15 +101,15 @@ func (m *Manager) willTimer(id string, w *Will, delay time.Duration) *time.Timer
 	})
 }
 
-// delayedWill is a will whose delay runs.
+// delayedWill is a will that waits for its delay.
 type delayedWill struct {
 	will  *Will
 	timer *time.Timer
-	moved bool // it was not due: see willMoves
+	moved bool // the client was sent to another node: see willMoves
 }
 
-// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9]. Where the client begins a new session, the old
-// one ends, and its will is due. It reports whether there was one.
+// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9]. If ends is set, the client begins a new session: the old
+// session ends and its will is due. cancelWill reports whether there was a delayed will.
 func (m *Manager) cancelWill(id string, ends bool) bool {
 	m.mu.Lock()
 	w := m.wills[id]
@@ -121,8 +122,8 @@ func (m *Manager) cancelWill(id string, ends bool) bool {
 	return stopped
 }
 
-// waitingWill returns the will of a session that is about to end whose delay runs on another node, or that a process which is gone left;
-// nil: there is none. The client's next connection replaces its record, so nobody else publishes it.
+// waitingWill returns the will of a session that is about to end, if its delay runs on another node or if it was left by a process that is
+// gone; nil: there is none. Nobody else publishes this will, because the client's next connection replaces its record.
 func (m *Manager) waitingWill(ctx context.Context, rec *meta.Session) *meta.Will {
 	w, err := m.o.Meta.LoadWill(ctx, rec.ClientID)
 	if err != nil {
@@ -144,8 +145,8 @@ func (m *Manager) waitingWill(ctx context.Context, rec *meta.Session) *meta.Will
 	return nil
 }
 
-// publishDelayed publishes a will whose delay is over, unless its client came back to another node, which has removed or replaced the
-// record of it then [MQTT-3.1.3-9].
+// publishDelayed publishes a will whose delay is over, unless its client has come back on another node: that node has then removed or
+// replaced the will's record [MQTT-3.1.3-9].
 func (m *Manager) publishDelayed(id string, w *Will) {
 	if m.o.Cluster != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
@@ -158,7 +159,8 @@ func (m *Manager) publishDelayed(id string, w *Will) {
 	m.publishWill(id, w)
 }
 
-// publishWill publishes a will, if its client still may, and then removes its record, so that it is published at least once.
+// publishWill publishes a will if its client may still publish it. It removes the will's record only afterwards, so the will is published
+// at least once.
 func (m *Manager) publishWill(id string, w *Will) {
 	allowed, waited, err := m.mayPublish(w)
 	if err != nil {
@@ -182,12 +184,12 @@ func (m *Manager) publishWill(id string, w *Will) {
 	if w.By != nil {
 		out.Identity = meta.Owner{Name: w.By.Name(), Plugin: w.By.AdmittedBy()}.Mark()
 	}
-	if !msg.Expires.IsZero() { // the interval runs from now
+	if !msg.Expires.IsZero() { // the expiry interval runs from now
 		out.Expires = out.Created.Add(msg.Expires.Sub(msg.Created))
 	}
 	if err := m.o.Publisher.One(ctx, id, &out); err != nil {
 		m.log.Warn("publishing a will failed", "client", id, "topic", msg.Topic, "error", err)
-		if errors.Is(err, meta.ErrLimit) { // it was delivered, and is not retained
+		if errors.Is(err, meta.ErrLimit) { // it was delivered, but is not retained
 			m.dropThisWill(ctx, id, msg)
 		}
 		return
@@ -196,7 +198,7 @@ func (m *Manager) publishWill(id string, w *Will) {
 	m.dropThisWill(ctx, id, msg)
 }
 
-// dropThisWill removes the record of a will that is done with. A connection that came meanwhile has recorded a will of its own.
+// dropThisWill removes the record of a will that is dealt with. It leaves alone the will of a connection that came meanwhile.
 func (m *Manager) dropThisWill(ctx context.Context, id string, msg *store.Message) {
 	w, err := m.o.Meta.LoadWill(ctx, id)
 	if err != nil || w == nil || w.Message.Created.UnixMilli() != msg.Created.UnixMilli() {
@@ -207,7 +209,7 @@ func (m *Manager) dropThisWill(ctx context.Context, id string, msg *store.Messag
 	}
 }
 
-// Wills are listed again after a pause; listTimeout bounds one such try.
+// listPause is the first pause before another attempt to list wills; listTimeout bounds each attempt.
 const (
 	listPause   = 5 * time.Second
 	listTimeout = time.Minute
@@ -216,8 +218,8 @@ const (
 // willTimeout bounds the publication of one will.
 const willTimeout = 20 * time.Second
 
-// recoverWills publishes the wills that an earlier process of this node, or a node that is gone, left, of clients that do not
-// come back in time.
+// recoverWills publishes the wills left by an earlier process of this node, or by a node that is gone, whose clients do not come back
+// within WillGrace.
 func (m *Manager) recoverWills() {
 	defer m.wg.Done()
 	select {
@@ -230,8 +232,8 @@ func (m *Manager) recoverWills() {
 	})
 }
 
-// NodeLost publishes the wills of a node that is gone: one that the metadata does not hear of any more, once it is no member of the
-// cluster either. A node that is cut off from the metadata alone keeps its connections.
+// NodeLost publishes the wills of a lost node. The metadata reports the loss; NodeLost then waits until the node is no member of the
+// cluster either, because a node that is cut off from the metadata alone keeps its connections.
 func (m *Manager) NodeLost(node string) {
 	if node == m.o.NodeID {
 		return
@@ -244,11 +246,11 @@ func (m *Manager) NodeLost(node string) {
 			case <-time.After(memberPause):
 			}
 			if m.o.Alive != nil && m.o.Alive(node) {
-				return // it is back
+				return // the node is back
 			}
 		}
-		// Every node that lives comes here. Those of each client are for the node that decides about it; where that is lost as well, or
-		// another one than this node believes, they are still there a moment later.
+		// Every live node runs this code. Each client's will is published by the node that decides about its client id. If that node is lost too,
+		// or the nodes disagree about which node decides, the wills are still there after othersPause, and any node publishes them.
 		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node && m.o.Cluster.Decides(w.ClientID) })
 		select {
 		case <-m.ctx.Done():
@@ -262,13 +264,13 @@ func (m *Manager) NodeLost(node string) {
 	})
 }
 
-// othersPause is how long other nodes have to publish the wills that are theirs to publish.
+// othersPause is how long a node leaves the other nodes to publish the wills that are theirs.
 const othersPause = 15 * time.Second
 
-// memberPause is how long it takes to look again whether a lost node is a member still.
+// memberPause is the interval between two looks whether a lost node is still a member.
 const memberPause = time.Second
 
-// member reports whether a node takes part in the cluster, whatever the metadata says.
+// member reports whether a node is a member of the cluster, whatever the metadata says.
 func (m *Manager) member(node string) bool {
 	return slices.Contains(m.o.Cluster.Members(), node)
 }
@@ -291,7 +293,7 @@ func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 	if list(m.ctx) != nil {
 		m.retry(listPause, listTimeout, list)
 	}
-	// They are judged several at a time: while nobody can judge them, each waits.
+	// Several wills are judged at a time, because each of them waits while the judge does not answer.
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	limit := make(chan struct{}, willsParallel)
@@ -307,10 +309,10 @@ func (m *Manager) publishWillsOf(match func(*meta.Will) bool) {
 	}
 }
 
-// willsParallel bounds how many wills that other processes left are published at a time.
+// willsParallel bounds how many wills left by other processes are published at the same time.
 const willsParallel = 16
 
-// publishLeft publishes a will that another process left, when it is due, unless its client has come back since it was listed.
+// publishLeft publishes a will that another process left, once it is due, unless its client has come back since the will was listed.
 func (m *Manager) publishLeft(w *meta.Will) {
 	will := m.recorded(w)
 	if will == nil {
@@ -328,12 +330,12 @@ func (m *Manager) publishLeft(w *meta.Will) {
 	}
 }
 
-// gone reports whether another node is gone as far as is known: neither the metadata nor the cluster hears of it.
+// gone reports whether another node is lost as far as this node knows: neither the metadata nor the cluster hears from it.
 func (m *Manager) gone(node string) bool {
 	return m.o.Alive != nil && !m.o.Alive(node) && !m.member(node)
 }
 
-// recorded makes a will of its record; nil, and a log line, where that cannot be read.
+// recorded makes a Will from its record. If the record cannot be read, it logs that and returns nil.
 func (m *Manager) recorded(w *meta.Will) *Will {
 	by, err := auth.Recorded(w.By)
 	if err != nil {

@@ -8,24 +8,24 @@ import (
 	"github.com/lmqgate/lmqgate/core/auth"
 )
 
-// Judge says what a client may do now; see auth.Authority.
+// Judge decides what a client may do now; see auth.Authority.
 type Judge interface {
 	Authorize(ctx context.Context, p *auth.Principal, a auth.Action) (bool, error)
 }
 
-// What is left of a client when its connection is over is its will. Whether the client may publish it was judged at CONNECT; its rights
-// may be others when the will is due. A will that nobody can judge waits, and is kept in the metadata where that takes long.
+// A client's will outlives its connection. CONNECT checked that the client may publish the will, but its rights may have changed when the
+// will is due. If the judge gives no decision, the will waits; if that takes too long, the will stays in the metadata.
 
 const (
-	// willPatience bounds how long a will that is due waits for an answer about it.
+	// willPatience bounds how long a due will waits for a decision.
 	willPatience = 2 * time.Minute
-	// askPause is how long after a question without an answer it is asked again, at first; askPauseMost at the most.
+	// askPause is the first pause before an unanswered question is repeated; askPauseMost is the longest.
 	askPause     = time.Second
 	askPauseMost = 10 * time.Second
 )
 
-// mayPublish says whether the client that left a will may publish it now, and whether that had to be waited for. An error says that
-// nobody could tell in time, or that the node stops.
+// mayPublish reports whether the client that left a will may publish it now, and whether it had to wait for the answer. An error means that
+// there was no decision in time, or that the node is stopping.
 func (m *Manager) mayPublish(w *Will) (allowed, waited bool, err error) {
 	if w.By == nil || m.o.Judge == nil {
 		return true, false, nil
@@ -50,8 +50,8 @@ func (m *Manager) mayPublish(w *Will) (allowed, waited bool, err error) {
 	}
 }
 
-// isBack reports whether the client of a will that had to wait has connected again: here, or on another node, which has replaced or
-// removed the record. A will that another node has published counts as well.
+// isBack reports whether the client of a delayed will has connected again: to this node, or to another one, which has replaced or removed
+// the will's record. It is also true if another node has published the will.
 func (m *Manager) isBack(ctx context.Context, id string, w *Will) bool {
 	if s := m.session(id); s != nil && !s.detached() {
 		return true
@@ -60,7 +60,7 @@ func (m *Manager) isBack(ctx context.Context, id string, w *Will) bool {
 	return err == nil && (now == nil || now.Message.Created.UnixMilli() != w.Message.Created.UnixMilli())
 }
 
-// denyWill drops a will whose client may not publish it any more.
+// denyWill drops a will that its client may no longer publish.
 func (m *Manager) denyWill(ctx context.Context, id string, w *Will) {
 	m.log.Warn("a will is not published: its client may not publish it any more", "client", id, "user", auth.Shown(w.By.Username()),
 		"topic", w.Message.Topic)

@@ -9,12 +9,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Rights can be taken away while a subscription lives. Whoever judges them (see package mqtt) has those ended that are not allowed any
-// more: what is queued under them is not sent, and what the client was sent and has not acknowledged is not sent again.
+// A client can lose rights while its subscriptions live. Package mqtt judges the rights and calls Withdraw for subscriptions that are no
+// longer allowed: messages queued for them are not sent, and messages that were sent but not acknowledged are not sent again.
 
 // Right is a subscription as it is authorised.
 type Right struct {
-	// Filter names the subscription, Reads is what it reads, without "$share/{group}/"; Group is that of a shared one.
+	// Filter names the subscription. Reads is the filter without "$share/{group}/". Group is the group of a shared subscription.
 	Filter, Reads, Group string
 	QoS                  byte
 }
@@ -36,8 +36,8 @@ func (s *Session) Rights() []Right {
 // maxShownFilters bounds how many filters a log line names.
 const maxShownFilters = 8
 
-// Withdraw ends subscriptions that the client may not have any more. It does nothing where a newer connection has the session: that one
-// may belong to another identity, and is judged by itself.
+// Withdraw ends subscriptions that the client may no longer have. It does nothing if a newer connection has the session: that connection
+// may belong to another identity, and is judged on its own.
 func (s *Session) Withdraw(ctx context.Context, c Conn, filters []string) {
 	if s.endSubscriptions(ctx, c, filters, s.withdraw) == nil {
 		return
@@ -47,8 +47,8 @@ func (s *Session) Withdraw(ctx context.Context, c Conn, filters []string) {
 		"filters", filters[:min(len(filters), maxShownFilters)])
 }
 
-// withdraw ends what is in flight under no subscription. What the present connection was sent already may be acknowledged, and is not
-// sent again. Called with mu held.
+// withdraw ends the messages in flight that no remaining subscription covers. Messages already sent on the present connection may still be
+// acknowledged, but are not sent again. Called with mu held.
 func (s *Session) withdraw() {
 	var shared []string
 	for _, sub := range s.subs {
@@ -86,7 +86,7 @@ func (s *Session) withdraw() {
 	}
 }
 
-// subscribed reports whether a subscription, but for shared ones, matches a topic name. Called with mu held.
+// subscribed reports whether any subscription, except shared ones, matches a topic name. Called with mu held.
 func (s *Session) subscribed(name string) bool {
 	if s.matcher != nil {
 		found := false
@@ -110,7 +110,7 @@ func (s *Session) forgo(m *flight.Message) {
 	s.complete(m)
 }
 
-// forgoWithdrawn ends what an earlier connection was sent and this one may not be sent. Called with mu held.
+// forgoWithdrawn ends messages that were sent on an earlier connection and may not be sent on this one. Called with mu held.
 func (s *Session) forgoWithdrawn() {
 	for _, m := range s.out.InOrder() {
 		if m.Withdrawn && m.Content != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Yield ends a connection whose client has connected to another node, and puts its session away for that node: what the client
-// published is stored, what it acknowledged is committed, and the session is recorded, when Yield returns. ends says that the session is
-// over, because the newer connection begins another. It does nothing where the claim's connection has ended.
+// Yield ends a connection whose client has connected to another node, and hands the session over to that node. When Yield returns,
+// everything the client published is stored, everything it acknowledged is committed, and the session is recorded. ends says that the
+// session is over because the newer connection begins another one. Yield does nothing if the claim's connection has ended already.
 func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	id := claim.Client()
 	unlock, err := m.lock(ctx, id)
@@ -35,30 +35,30 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	m.log.Info("client connected to another node; closing its connection here", "client", id)
 	s.lastAcks()
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")
-	// Nothing of this connection is stored behind what the client sends by the newer one.
+	// Nothing from this connection may be stored behind messages that the client sends on the newer one.
 	settle, cancel := context.WithTimeout(ctx, settleTimeout)
 	m.o.Publisher.Settle(settle, id)
 	cancel()
 	s.detach(ctx, c, Ending{})
 	m.cancelWill(id, ends)
 	if m.session(id) == s {
-		s.discard(false) // the other node changes it from now on
+		s.discard(false) // from now on the other node changes the session
 	}
 }
 
-// settleTimeout is how long a newer connection waits for what the older one published. After that the store is in trouble.
+// settleTimeout is how long a newer connection waits for messages that the older one published. A longer wait means the store is in
+// trouble.
 const settleTimeout = 3 * time.Second
 
 const (
-	// ackQuiet is for how long nothing may be acknowledged before a connection that is taken over is closed, and ackMost how long that
-	// may take in all.
+	// ackQuiet: a connection that is taken over is closed once nothing was acknowledged for this long. ackMost bounds that wait in all.
 	ackQuiet = 10 * time.Millisecond
 	ackMost  = 100 * time.Millisecond
 	ackLook  = time.Millisecond
 )
 
-// lastAcks stops sending, and gives the connection a moment to read what the client has acknowledged: it would be sent again otherwise.
-// It costs nothing where nothing is in flight.
+// lastAcks stops sending, and gives the connection a moment to read the client's last acknowledgements; otherwise those messages would be
+// sent again. It takes no time if nothing is in flight.
 func (s *Session) lastAcks() {
 	if !s.durable() {
 		return
@@ -79,7 +79,7 @@ func (s *Session) lastAcks() {
 	}
 }
 
-// Resume makes sessions go on after the node was fenced.
+// Resume wakes all sessions after the node was fenced.
 func (m *Manager) Resume() {
 	for _, s := range m.inMemory() {
 		s.wake()

@@ -2,35 +2,35 @@ package flight
 
 import "iter"
 
-// Taken is a QoS 2 message of the client that it has not released.
+// Taken is a QoS 2 message from the client that the client has not released.
 type Taken struct {
-	// Epoch and Counter name it in the journal; both 0 where the journal does not have it.
+	// Epoch and Counter identify the message in the journal; both are 0 if the journal does not have it.
 	Epoch, Counter int64
 
 	stored  bool
 	waiting []func(error)
 }
 
-// Inbound holds the QoS 2 messages of the client that it has not released, by packet id. The zero value is empty.
+// Inbound holds, by packet id, the QoS 2 messages that the client has not released. The zero value is empty.
 type Inbound struct{ byID map[uint16]*Taken }
 
-// Len is how many there are.
+// Len returns the number of unreleased messages.
 func (in *Inbound) Len() int { return len(in.byID) }
 
-// Arrival says what a QoS 2 PUBLISH is.
+// Arrival classifies a QoS 2 PUBLISH.
 type Arrival uint8
 
-// Arrivals.
+// The possible arrivals.
 const (
-	// New: it is to be stored, and Stored to be called then.
+	// New: store the message, then call Stored.
 	New Arrival = iota
-	// UnderWay: it is the same message again, which is being stored; done is called with what becomes of that.
+	// UnderWay: a repetition of a message that is being stored. done is called with the outcome.
 	UnderWay
-	// Repeated: it is the same message again, which is stored.
+	// Repeated: a repetition of a message that is stored.
 	Repeated
 )
 
-// Take takes a PUBLISH [MQTT-4.3.3-10].
+// Take records the arrival of a PUBLISH [MQTT-4.3.3-10].
 func (in *Inbound) Take(id uint16, done func(error)) (*Taken, Arrival) {
 	switch t := in.byID[id]; {
 	case t == nil:
@@ -57,7 +57,7 @@ func (in *Inbound) put(id uint16, t *Taken) {
 	in.byID[id] = t
 }
 
-// Stored notes what became of a message; one that was not stored is forgotten. It returns who waits to be told.
+// Stored records whether a message was stored; with an error the message is forgotten. It returns the callbacks that wait for the outcome.
 func (in *Inbound) Stored(id uint16, t *Taken, err error) []func(error) {
 	waiting := t.waiting
 	t.waiting, t.stored = nil, true
@@ -67,7 +67,7 @@ func (in *Inbound) Stored(id uint16, t *Taken, err error) []func(error) {
 	return waiting
 }
 
-// Release takes a PUBREL. It returns nil for a packet id that is not known.
+// Release handles a PUBREL. It returns nil for an unknown packet id.
 func (in *Inbound) Release(id uint16) *Taken {
 	t := in.byID[id]
 	in.remove(id)
@@ -81,7 +81,7 @@ func (in *Inbound) remove(id uint16) {
 	}
 }
 
-// All are the messages, in no order.
+// All iterates over the messages, in no order.
 func (in *Inbound) All() iter.Seq2[uint16, *Taken] {
 	return func(yield func(uint16, *Taken) bool) {
 		for id, t := range in.byID {

@@ -7,44 +7,44 @@ type Progress struct {
 	Ref store.QueueRef
 	// Start is the first offset that belongs to the subscription.
 	Start int64
-	// Cursor is where to go on when the queue is read again.
+	// Cursor is where the next read of the queue starts.
 	Cursor int64
 	// Placed: Start and Cursor are known.
 	Placed bool
-	// Closed: nobody commits it any more.
+	// Closed: the progress is no longer committed.
 	Closed bool
 
-	// acked is what can be committed, committed what was; -1: nothing.
+	// acked is the offset that may be committed, committed the one that was; -1: none.
 	acked, committed int64
 	tracks           []track
 }
 
-// track is one record on its way: once it and all before it are acknowledged, next can be committed.
+// track is one record in flight. Once it and all records before it are acknowledged, next may be committed.
 type track struct {
 	next int64
 	m    *Message // nil: nothing to wait for
 }
 
-// Unplaced is the progress of a new subscription that has no place yet.
+// Unplaced returns the progress of a new subscription that has no place in the queue yet.
 func Unplaced(queue store.QueueRef) Progress { return Progress{Ref: queue, committed: -1} }
 
-// Recorded is the progress of a recorded subscription whose commit offset is still to be asked for.
+// Recorded returns the progress of a recorded subscription whose commit offset is not known yet.
 func Recorded(queue store.QueueRef, start int64) Progress {
 	return Progress{Ref: queue, Start: start, Cursor: start, acked: start, committed: start}
 }
 
-// Begin sets where a new subscription begins. Its start is to be committed.
+// Begin sets where a new subscription begins. The start has still to be committed.
 func (p *Progress) Begin(at int64) {
 	p.Start, p.Cursor, p.acked, p.committed, p.Placed = at, at, at, -1, true
 }
 
-// Resume sets the commit offset that was found.
+// Resume sets the commit offset that the store returned.
 func (p *Progress) Resume(next int64) {
 	p.Cursor, p.acked, p.committed, p.Placed = next, next, next, true
 }
 
-// Track notes that the record before next is on its way as m, or that nothing is to be waited for (nil). It reports whether there
-// may be something to commit.
+// Track records that the record before next is in flight as m, or needs no acknowledgement (nil). It reports whether there may be something
+// to commit.
 func (p *Progress) Track(next int64, m *Message) (moved bool) {
 	if m == nil && len(p.tracks) == 0 {
 		p.acked = next
@@ -57,7 +57,7 @@ func (p *Progress) Track(next int64, m *Message) (moved bool) {
 	return false
 }
 
-// advance moves the commit offset over what is over.
+// advance moves the commit offset over finished records.
 func (p *Progress) advance() (moved bool) {
 	n := 0
 	for n < len(p.tracks) && (p.tracks[n].m == nil || p.tracks[n].m.Done) {
@@ -76,8 +76,8 @@ func (p *Progress) advance() (moved bool) {
 	return p.acked != p.committed
 }
 
-// Settle moves the commit offset to the cursor where nothing is on its way: what was read and is not tracked is not for the
-// session. It reports whether there may be something to commit.
+// Settle moves the commit offset to the cursor if nothing is in flight: records that were read but not tracked are not for the session. It
+// reports whether there may be something to commit.
 func (p *Progress) Settle() (moved bool) {
 	if len(p.tracks) > 0 || p.acked == p.Cursor {
 		return false
@@ -86,27 +86,27 @@ func (p *Progress) Settle() (moved bool) {
 	return p.acked != p.committed
 }
 
-// Back moves the cursor back to a record that was read and not sent.
+// Back moves the cursor back to a record that was read but not sent.
 func (p *Progress) Back(offset int64) { p.Cursor = min(p.Cursor, offset) }
 
-// GiveUp forgets what is on its way: the queue is read again from the commit offset.
+// GiveUp forgets the records in flight: the queue is read again from the commit offset.
 func (p *Progress) GiveUp() {
 	if len(p.tracks) > 0 {
 		p.Cursor, p.tracks = p.acked, nil
 	}
 }
 
-// Commit is a commit offset that is to be written.
+// Commit is a commit offset to be written.
 type Commit struct {
 	*Progress
 	Next int64
 }
 
-// Done notes that the offset was written.
+// Done records that the offset was written.
 func (c Commit) Done() { c.committed = c.Next }
 
-// Commits returns the offsets that are to be written. Subscriptions that share a queue ("T/a" and "T/a/") commit the lower of
-// their offsets, so that neither loses what the other has passed.
+// Commits returns the offsets to be written. Subscriptions that share a queue ("T/a" and "T/a/") commit the lower of their offsets, so that
+// no subscription loses records that only the other has passed.
 func Commits(all []*Progress) []Commit {
 	low := make(map[store.QueueRef]int64, len(all))
 	for _, p := range all {
@@ -126,16 +126,16 @@ func Commits(all []*Progress) []Commit {
 	return out
 }
 
-// Mark is a place in a queue that its commit offset has still to pass.
+// Mark is a place in a queue that the commit offset has not passed yet.
 type Mark struct {
 	*Progress
 	Next int64
 }
 
-// Passed reports whether the queue is committed past the mark, or does not matter any more.
+// Passed reports whether the queue is committed past the mark, or no longer matters.
 func (m Mark) Passed() bool { return m.Closed || m.committed >= m.Next }
 
-// Marks returns where the queues that brought a message have it.
+// Marks returns the message's place in each queue that brought it.
 func (m *Message) Marks() []Mark {
 	var out []Mark
 	for _, p := range m.progress {

@@ -1,7 +1,7 @@
 package flight
 
-// Seen remembers records that reach the session through several of its feeds, until each has brought them. It is used for
-// overlapping subscriptions only, and bounded: what falls out can be delivered twice.
+// Seen remembers records that reach the session through several of its feeds, until each feed has brought them. It is used for overlapping
+// subscriptions only. It is bounded: a record that falls out can be delivered twice.
 type Seen struct {
 	left  map[string]int
 	order []string

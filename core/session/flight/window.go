@@ -8,33 +8,33 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Message is a QoS 1 or 2 message that is under way to the client.
+// Message is a QoS 1 or 2 message in flight to the client.
 type Message struct {
 	ID              uint16
 	QoS             byte
 	Retain          bool
 	Noted           bool           // QoS 2: the journal makes the client forget the packet id after a crash
-	Assigned        bool           // QoS 2: the packet id is not the record's own, so the journal has it
+	Assigned        bool           // QoS 2: the packet id was not derived from the record's id, so the journal has it
 	Unsent          bool           // waits for the journal
-	Recalled        bool           // a queue that does not count among its progress may bring the record again
-	Received        bool           // PUBREC came
-	Released        bool           // and PUBREL was, or is about to be, sent
-	Withdrawn       bool           // the client may not be sent it any more
-	Done            bool           // it is over
+	Recalled        bool           // a queue that is not among its progress may bring the record again
+	Received        bool           // PUBREC has arrived
+	Released        bool           // PUBREL was sent or is about to be
+	Withdrawn       bool           // the client may no longer be sent the message
+	Done            bool           // the exchange is over
 	Content         *store.Message // nil once received
 	SubscriptionIDs []uint32
-	RecordID        string          // empty for retained messages and those of shared groups
-	Lease           *delivery.Lease // of a shared group's record
+	RecordID        string          // empty for retained messages and records of shared groups
+	Lease           *delivery.Lease // of a shared group's record; else nil
 
-	kept     int64  // what its content costs of Window.Memory
+	kept     int64  // bytes of Window.Memory that its content takes
 	seq      uint64 // in the order of PUBLISH packets, and of PUBREC packets once received
 	progress []*Progress
 }
 
-// Window holds the messages that are under way to the client, by packet id and by record. The zero value is empty, and costs
-// nothing while it is.
+// Window holds the messages in flight to the client, by packet id and by record. The zero value is empty, and an empty Window takes no
+// further memory.
 type Window struct {
-	// Memory is given back what messages cost that are kept to be sent again; nil: nobody counts.
+	// Memory gets back the bytes of messages that were kept for sending again; nil: nobody counts.
 	Memory Memory
 
 	kept     int64
@@ -45,19 +45,19 @@ type Window struct {
 	seq      uint64
 }
 
-// Memory is what kept messages are counted in.
+// Memory counts the bytes of kept messages.
 type Memory interface{ Give(bytes int64) }
 
-// Keep notes what the content of a message costs, in bytes, for as long as it is kept.
+// Keep records that the content of a message takes cost bytes for as long as it is kept.
 func (w *Window) Keep(m *Message, cost int64) {
 	m.kept = cost
 	w.kept += cost
 }
 
-// Kept is what the contents of messages under way cost, in bytes.
+// Kept returns the bytes that the contents of messages in flight take.
 func (w *Window) Kept() int64 { return w.kept }
 
-// free gives back what the content of a message costs.
+// free gives back the bytes that a message's content takes.
 func (w *Window) free(m *Message) {
 	if m.kept > 0 && w.Memory != nil {
 		w.Memory.Give(m.kept)
@@ -66,14 +66,14 @@ func (w *Window) free(m *Message) {
 	m.kept = 0
 }
 
-// Release gives back what all messages cost: the window is not used any more.
+// Release gives back the bytes of all messages. The Window must not be used afterwards.
 func (w *Window) Release() {
 	for _, m := range w.byID {
 		w.free(m)
 	}
 }
 
-// Incomplete reports whether the content of a message that the client may not have is not there any more.
+// Incomplete reports whether the content of any message that the client may not have received is no longer in memory.
 func (w *Window) Incomplete() bool {
 	for _, m := range w.byID {
 		if m.Content == nil && !m.Received && !m.Released {
@@ -83,7 +83,7 @@ func (w *Window) Incomplete() bool {
 	return false
 }
 
-// GiveUp takes out, and returns, the messages that the client may not have and that queues bring again.
+// GiveUp removes and returns the messages that the client may not have received and that queues bring again.
 func (w *Window) GiveUp() []*Message {
 	var gone []*Message
 	for _, m := range w.InOrder() {
@@ -99,22 +99,22 @@ func (w *Window) GiveUp() []*Message {
 	return gone
 }
 
-// Len is how many messages are under way.
+// Len returns the number of messages in flight.
 func (w *Window) Len() int { return len(w.byID) }
 
 // Get returns the message with a packet id, or nil.
 func (w *Window) Get(id uint16) *Message { return w.byID[id] }
 
-// OfRecord returns the message that a record is under way as, or nil.
+// OfRecord returns the message in flight for a record, or nil.
 func (w *Window) OfRecord(recordID string) *Message { return w.byRecord[recordID] }
 
-// BeginAfter makes the next packet id that is chosen the one after id.
+// BeginAfter makes the search for the next packet id begin after id.
 func (w *Window) BeginAfter(id uint16) { w.last = id }
 
-// Taken reports whether a packet id is under way or reserved.
+// Taken reports whether a packet id is in flight or reserved.
 func (w *Window) Taken(id uint16) bool { return w.byID[id] != nil || w.reserved[id] }
 
-// Reserve keeps a packet id from being chosen: the client may hold it for a record that was not sent again yet after a crash.
+// Reserve keeps a packet id from being chosen: after a crash the client may hold it for a record that was not sent again yet.
 func (w *Window) Reserve(id uint16) {
 	if w.reserved == nil {
 		w.reserved = make(map[uint16]bool)
@@ -125,8 +125,8 @@ func (w *Window) Reserve(id uint16) {
 // Unreserve ends a reservation.
 func (w *Window) Unreserve(id uint16) { delete(w.reserved, id) }
 
-// Add puts a message under way, with a free packet id unless it has one. There is always a free one: a client's window is smaller
-// than the number of ids.
+// Add puts a message in flight. Unless it has a packet id, it gets a free one. There always is one: a client's window is smaller than the
+// number of ids.
 func (w *Window) Add(m *Message) {
 	for m.ID == 0 {
 		w.last++
@@ -146,7 +146,7 @@ func (w *Window) Add(m *Message) {
 	}
 }
 
-// Remove ends a message. Progress that waits for it does not move: see Complete.
+// Remove ends a message without moving the progress that waits for it; see Complete.
 func (w *Window) Remove(m *Message) {
 	m.Done = true
 	w.free(m)
@@ -155,11 +155,11 @@ func (w *Window) Remove(m *Message) {
 		delete(w.byRecord, m.RecordID)
 	}
 	if len(w.byID) == 0 {
-		w.byID, w.byRecord = nil, nil // idle sessions cost nothing
+		w.byID, w.byRecord = nil, nil // an idle session takes no memory here
 	}
 }
 
-// Complete ends a message and moves the progress that waited for it. It reports whether any moved.
+// Complete ends a message and moves the progress that waited for it. It reports whether any commit offset moved.
 func (w *Window) Complete(m *Message) (moved bool) {
 	w.Remove(m)
 	for _, p := range m.progress {
@@ -169,8 +169,8 @@ func (w *Window) Complete(m *Message) (moved bool) {
 	return moved
 }
 
-// InOrder returns the messages in the order in which they are sent again: PUBREL packets in the order of their PUBREC packets
-// [MQTT-4.6.0-4], and then PUBLISH packets in the order in which they were first sent [MQTT-4.6.0-1].
+// InOrder returns the messages in the order in which they are sent again: first PUBREL packets in the order of their PUBREC packets
+// [MQTT-4.6.0-4], then PUBLISH packets in the order in which they were first sent [MQTT-4.6.0-1].
 func (w *Window) InOrder() []*Message {
 	all := make([]*Message, 0, len(w.byID))
 	for _, m := range w.byID {
@@ -187,27 +187,27 @@ func (w *Window) InOrder() []*Message {
 	return all
 }
 
-// Step is what an acknowledgement of the client asks for.
+// Step is what has to follow an acknowledgement from the client.
 type Step uint8
 
-// Steps.
+// The possible steps.
 const (
-	// Nothing: the packet fits no message that is under way.
+	// Nothing: the packet fits no message in flight.
 	Nothing Step = iota
-	// Unknown: a PUBREC for a packet id that is not under way. It is answered, so that the client can go on [MQTT-4.3.3-8].
+	// Unknown: a PUBREC for a packet id that is not in flight. It is answered, so that the client can go on [MQTT-4.3.3-8].
 	Unknown
-	// Complete: the message is over.
+	// Complete: the exchange is over.
 	Complete
-	// Release: the client has the message; PUBREL is due.
+	// Release: the client has the message; send PUBREL.
 	Release
-	// ReleaseAgain: PUBREL is under way already, and is sent again.
+	// ReleaseAgain: PUBREL was sent already; send it again.
 	ReleaseAgain
-	// Wait: PUBREL is due already, and not to be sent yet.
+	// Wait: PUBREL is due, but must not be sent yet.
 	Wait
 )
 
-// Ack takes a PUBACK, PUBREC or PUBCOMP and says what follows for which message. A first PUBREC marks the message as received; the
-// caller completes messages.
+// Ack handles a PUBACK, PUBREC or PUBCOMP. It returns the message concerned and the step that follows. The first PUBREC marks the message
+// as received. Completing messages is up to the caller.
 func (w *Window) Ack(kind packet.Type, id uint16, code packet.Code) (*Message, Step) {
 	m := w.byID[id]
 	switch {
@@ -229,7 +229,7 @@ func (w *Window) Ack(kind packet.Type, id uint16, code packet.Code) (*Message, S
 		m.Received, m.Content = true, nil
 		w.free(m)
 		w.seq++
-		m.seq = w.seq // its place is now that of its PUBREL
+		m.seq = w.seq // from now on it has the place of its PUBREL
 		return m, Release
 	}
 }

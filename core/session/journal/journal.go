@@ -7,36 +7,36 @@ import (
 	"github.com/lmqgate/lmqgate/core/session/flight"
 )
 
-// maxTopics bounds the topics of a journal. QoS 2 messages to further first-level topics are taken once while the node lives.
+// maxTopics bounds the topics of a journal. QoS 2 messages to further first-level topics are stored exactly once only while the node lives.
 const maxTopics = 64
 
-// Journal is what a session remembers of its QoS 2 messages besides what is under way. The zero value is that of a session without
+// Journal is what a session remembers of its QoS 2 messages besides those in flight. The zero value is the journal of a session without
 // any.
 type Journal struct {
-	// topics are the store's topics that the session has sent QoS 2 messages to, as its record says; nil: the record says nothing
-	// of a journal.
+	// topics are the store's topics, listed in the session's record, to which the session has sent QoS 2 messages; nil: the record does not
+	// mention a journal.
 	topics map[string]bool
-	// firsts are the first levels of topic names that topics cover, as far as this node has met them.
+	// firsts are the first-level topics covered by topics, as far as this node has met them.
 	firsts map[string]bool
 	// counter numbers the messages from the client on this connection.
 	counter int64
 	seq     int64
-	// stale: the newest state names something that is over.
+	// stale: the newest state names an exchange that is over.
 	stale bool
-	// assigned are packet ids, by record, that are not the records' own, of records that were not sent again yet.
+	// assigned maps records that were not sent again yet to their packet ids, where the id was not derived from the record's id.
 	assigned map[string]uint16
-	// finished are records that the client has, and that the committed offsets are not past yet; those without marks were not met
-	// since the session was restored.
+	// finished are records that the client has but the committed offsets have not passed yet. A record without marks has not come again since
+	// the session was restored.
 	finished map[string][]flight.Mark
 }
 
-// Recorded reports whether the session's record says that there is a journal and, unless it is empty, that a topic of the store is
-// in it.
+// Recorded reports whether the session's record says that there is a journal and, unless physical is empty, that the journal covers this
+// topic of the store.
 func (j *Journal) Recorded(physical string) bool {
 	return j.topics != nil && (physical == "" || j.topics[physical])
 }
 
-// SetRecorded notes what the record says.
+// SetRecorded sets the topics listed in the record.
 func (j *Journal) SetRecorded(topics map[string]bool) {
 	if j.topics == nil {
 		j.topics = make(map[string]bool, len(topics))
@@ -44,34 +44,34 @@ func (j *Journal) SetRecorded(topics map[string]bool) {
 	maps.Copy(j.topics, topics)
 }
 
-// Covers reports whether messages to a first-level topic are in the journal.
+// Covers reports whether the journal has the messages to a first-level topic.
 func (j *Journal) Covers(first string) bool { return j.firsts[first] }
 
-// Cover notes that messages to a first-level topic are in the journal.
+// Cover adds a first-level topic whose messages the journal has.
 func (j *Journal) Cover(first string) {
 	if j.firsts == nil {
 		j.firsts = make(map[string]bool, 1)
 	}
-	j.firsts[strings.Clone(first)] = true // it may share its memory with a payload
+	j.firsts[strings.Clone(first)] = true // clone: the string may share memory with a payload
 }
 
-// Full reports whether no further topics fit.
+// Full reports whether the journal has room for no further topic.
 func (j *Journal) Full() bool { return len(j.topics) >= maxTopics }
 
-// Stale reports whether the newest state names something that is over.
+// Stale reports whether the newest state names an exchange that is over.
 func (j *Journal) Stale() bool { return j.stale && j.topics != nil }
 
-// Finished is how many records the state names so that they are not sent again.
+// Finished returns the number of records that the state names so that they are not sent again.
 func (j *Journal) Finished() int { return len(j.finished) }
 
-// Number gives a message from the client its number.
+// Number numbers a message from the client.
 func (j *Journal) Number(id uint16, epoch int64, t *flight.Taken) Held {
 	j.counter++
 	t.Epoch, t.Counter = epoch, j.counter
 	return Held{id, epoch, j.counter}
 }
 
-// State is the present state of a session that began at created, with what is under way.
+// State returns the present state of a session that began at created, including the messages in flight.
 func (j *Journal) State(created, epoch int64, in *flight.Inbound, out *flight.Window) State {
 	j.seq++
 	j.stale = false
@@ -114,11 +114,11 @@ func passed(marks []flight.Mark) bool {
 	return len(marks) > 0
 }
 
-// ChoosePacketID sets the packet id of a QoS 2 message, or leaves the choice to the window. It reports whether the message may be
-// sent before a state is stored.
+// ChoosePacketID sets the packet id of a QoS 2 message, or leaves the choice to the window. It reports whether the message may be sent
+// before a state is stored.
 func (j *Journal) ChoosePacketID(m *flight.Message, out *flight.Window) bool {
 	if m.RecordID == "" {
-		m.Noted = true // it is not sent again after a crash
+		m.Noted = true // not sent again after a crash
 		return false
 	}
 	if id, ok := j.assigned[m.RecordID]; ok {
@@ -133,18 +133,18 @@ func (j *Journal) ChoosePacketID(m *flight.Message, out *flight.Window) bool {
 	return !m.Assigned
 }
 
-// Finish notes that the client has a message, before its queues' progress moves on.
+// Finish records that the client has a message. It must be called before the progress of the message's queues moves on.
 func (j *Journal) Finish(m *flight.Message) {
 	if m.QoS < 2 {
 		return
 	}
 	j.stale = true
 	if m.Noted {
-		return // it is not sent again
+		return // not sent again
 	}
 	marks := m.Marks()
 	if len(marks) == 0 && !m.Recalled {
-		return // no queue brought it, so none brings it again
+		return // no queue brought it, so no queue brings it again
 	}
 	j.finish(m.RecordID, marks)
 }
@@ -156,8 +156,8 @@ func (j *Journal) finish(record string, marks []flight.Mark) {
 	j.finished[record] = marks
 }
 
-// Has reports whether the client has a record already that is brought again after a crash. queue is the progress of the queue
-// that brings it, nil where no queue does.
+// Has reports whether the client already has a record that is brought again after a crash. queue is the progress of the queue that brings
+// the record; nil if no queue does.
 func (j *Journal) Has(record string, queue *flight.Progress, next int64) bool {
 	marks, ok := j.finished[record]
 	if ok && queue != nil {
@@ -166,7 +166,7 @@ func (j *Journal) Has(record string, queue *flight.Progress, next int64) bool {
 	return ok
 }
 
-// GiveUp keeps the packet id of a message that is not under way any more, and is sent again when its record is.
+// GiveUp keeps the packet id of a message that is no longer in flight and is sent again when its record comes again.
 func (j *Journal) GiveUp(m *flight.Message, out *flight.Window) {
 	if !m.Assigned || m.Unsent {
 		return
@@ -178,7 +178,7 @@ func (j *Journal) GiveUp(m *flight.Message, out *flight.Window) {
 	out.Reserve(m.ID)
 }
 
-// Restore makes the journal of a session that was found by its records, and puts under way what it says.
+// Restore rebuilds the journal of a session from its records, and puts the messages that it names in flight.
 func (j *Journal) Restore(topics map[string]bool, st *State, held map[uint16]Held, in *flight.Inbound, out *flight.Window) {
 	*j = Journal{topics: topics, stale: len(st.Released) > 0}
 	for id, h := range held {

@@ -6,10 +6,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Records are the records of a queue, the newest first. An error ends them.
+// Records iterates over the records of a queue, newest first. An error ends the iteration.
 type Records = iter.Seq2[*store.Record, error]
 
-// Newest returns the state that counts: best, or the last one of a session in the records, if that is newer.
+// Newest returns the newer of best and the session's newest state in the records.
 func Newest(best State, created int64, records Records) (State, error) {
 	for rec, err := range records {
 		if err != nil {
@@ -27,8 +27,8 @@ func Newest(best State, created int64, records Records) (State, error) {
 	return best, nil
 }
 
-// Unreleased adds to held the messages from the client that are stored and that the state does not say are released. records are
-// those of an exchange queue.
+// Unreleased adds to held the stored messages from the client that the state does not list as released. records are those of an exchange
+// queue.
 func Unreleased(st *State, created int64, records Records, held map[uint16]Held) error {
 	listed := make(map[Held]bool, len(st.Held))
 	lowest := Held{Epoch: st.Epoch, Counter: st.Counter + 1}
@@ -47,7 +47,7 @@ func Unreleased(st *State, created int64, records Records, held map[uint16]Held)
 		switch {
 		case !ok:
 			return nil
-		case of != created: // of an earlier session of the client id
+		case of != created: // an earlier session of the client id
 			continue
 		case h.before(lowest):
 			return nil

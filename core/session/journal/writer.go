@@ -2,19 +2,19 @@ package journal
 
 import "sync"
 
-// Keeper is who stores the states of a session.
+// Keeper stores the states of a session.
 type Keeper interface {
-	// Run runs a function in a goroutine, or not at all if the session's node stops.
+	// Run runs f in a goroutine, or not at all if the session's node stops.
 	Run(f func())
-	// Prepare does what is to be done before a state is taken. After an error of it nothing is stored.
+	// Prepare runs before each Store. If it fails, nothing is stored.
 	Prepare() error
 	// Store stores the session's present state.
 	Store() error
-	// Failed is told of an error of the two, before those who wait are.
+	// Failed is called with an error of Prepare or Store, before the waiting callbacks are.
 	Failed(err error)
 }
 
-// Writer has states stored, one at a time; what comes meanwhile shares the next one. Its mutex is a leaf.
+// Writer stores states, one at a time. Callers that come during a write share the next one. Its mutex is a leaf lock.
 type Writer struct {
 	// Keeper is set before the first use.
 	Keeper Keeper
@@ -24,7 +24,7 @@ type Writer struct {
 	waiting []func(error)
 }
 
-// Note has the state of now, or a later one, stored and then calls done, from another goroutine.
+// Note stores the present state, or a later one, and then calls done from another goroutine.
 func (w *Writer) Note(done func(error)) {
 	w.mu.Lock()
 	w.waiting = append(w.waiting, done)
@@ -52,7 +52,7 @@ func (w *Writer) run() {
 	}
 }
 
-// pending reports whether somebody waits; the writer rests if nobody does.
+// pending reports whether any caller waits. If none does, it marks the writer as idle.
 func (w *Writer) pending() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

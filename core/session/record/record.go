@@ -1,9 +1,9 @@
-// Package record keeps what a durable session must know after its node is gone: one meta.Session, and how it is written.
+// Package record keeps the state that a durable session needs after its node is gone: one meta.Session, and the way it is written.
 //
-// A Record has one mutex. Update changes the state under it; Save writes a copy that nobody changes any more, so a change and an
-// encoder never meet. Writes are ordered, and a Save whose state an earlier write has covered writes nothing.
+// A Record has one mutex. Update changes the state under the mutex. Save writes a copy that nobody changes, so a change never races with an
+// encoder. Writes are ordered. A Save writes nothing if an earlier write covers its state.
 //
-// The package knows neither connections nor messages, and starts no goroutines. It holds its mutex over no call but the function
+// The package knows neither connections nor messages, and starts no goroutines. It holds its mutex during no call except to the function
 // given to Update.
 package record
 
@@ -19,7 +19,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 )
 
-// Storage is where records are kept; see package meta for the contracts.
+// Storage stores records; see package meta for the contracts.
 type Storage interface {
 	SaveSession(ctx context.Context, s *meta.Session) error
 	DropSession(ctx context.Context, s *meta.Session) error
@@ -28,21 +28,20 @@ type Storage interface {
 // Record is the recorded state of one session. Its methods are safe for concurrent use.
 type Record struct {
 	storage Storage
-	// writing has one token: whoever holds it writes.
+	// writing has room for one token; its holder writes.
 	writing chan struct{}
 
-	mu      sync.Mutex // a leaf
+	mu      sync.Mutex // a leaf lock
 	state   *meta.Session
-	version uint64 // counts changes of state
-	written uint64 // the version that was written last
+	version uint64 // counts changes of the state
+	written uint64 // the version last written
 	deleted bool
 }
 
-// ErrDeleted says that the session has ended, so that nothing of it is recorded any more.
+// ErrDeleted says that the session has ended, so that it is no longer recorded.
 var ErrDeleted = errors.New("the session has ended")
 
-// New makes the record of a session. state is what was loaded, or a new session that is not written yet; it belongs to the
-// Record from now on.
+// New makes the record of a session. state is what was loaded, or a new session that is not written yet. The Record owns it from now on.
 func New(storage Storage, state *meta.Session) *Record {
 	return &Record{storage: storage, writing: make(chan struct{}, 1), state: state, version: 1}
 }
@@ -62,7 +61,7 @@ func (r *Record) Snapshot() *meta.Session {
 	return r.state.Clone()
 }
 
-// Save returns once the state of now, or a later one, is written. The error wraps ErrDeleted after Delete.
+// Save returns once the present state, or a later one, is written. After Delete the error wraps ErrDeleted.
 func (r *Record) Save(ctx context.Context) error {
 	r.mu.Lock()
 	wanted := r.version
@@ -95,8 +94,8 @@ func (r *Record) Save(ctx context.Context) error {
 	return nil
 }
 
-// Delete removes the record, after a write that is under way. Nothing is written after it. meta.ErrSuperseded: it belongs to a newer
-// connection.
+// Delete removes the record, after waiting for a write that is under way. Nothing is written afterwards. It returns meta.ErrSuperseded if
+// the record belongs to a newer connection.
 func (r *Record) Delete(ctx context.Context) error {
 	select {
 	case r.writing <- struct{}{}:
@@ -113,15 +112,15 @@ func (r *Record) Delete(ctx context.Context) error {
 	return nil
 }
 
-// The attributes of a record, each a JSON text.
+// The attributes of a record. Each holds JSON.
 const (
-	// p2pStarts is where the session's point-to-point queue begins, by broker.
+	// p2pStarts is the start of the session's point-to-point queue, by broker.
 	p2pStarts = "p2p_start"
-	// qos2Topics lists the store's topics that the session has sent QoS 2 messages to. Where it is missing there is no journal.
+	// qos2Topics lists the store's topics to which the session has sent QoS 2 messages. Without this attribute there is no journal.
 	qos2Topics = "qos2_topics"
 )
 
-// P2PStarts returns where the session's point-to-point queue begins, by broker.
+// P2PStarts returns the start of the session's point-to-point queue, by broker.
 func P2PStarts(s *meta.Session) map[string]int64 {
 	var starts map[string]int64
 	if json.Unmarshal([]byte(s.Attributes[p2pStarts]), &starts) != nil {
@@ -130,15 +129,15 @@ func P2PStarts(s *meta.Session) map[string]int64 {
 	return starts
 }
 
-// SetP2PStarts notes where the session's point-to-point queue begins, by broker.
+// SetP2PStarts sets the start of the session's point-to-point queue, by broker.
 func SetP2PStarts(s *meta.Session, starts map[string]int64) { setAttribute(s, p2pStarts, starts) }
 
-// QoS2Topics returns the store's topics that the session has sent QoS 2 messages to, and whether it has a journal at all. The map
-// is the caller's, and never nil.
+// QoS2Topics returns the store's topics to which the session has sent QoS 2 messages, and whether it has a journal at all. The caller owns
+// the map, which is never nil.
 func QoS2Topics(s *meta.Session) (topics map[string]bool, journal bool) {
 	text, journal := s.Attributes[qos2Topics]
 	var names []string
-	_ = json.Unmarshal([]byte(text), &names) // what is no list is none
+	_ = json.Unmarshal([]byte(text), &names) // text that is not a list counts as empty
 	topics = make(map[string]bool, len(names)+1)
 	for _, n := range names {
 		topics[n] = true
@@ -146,8 +145,8 @@ func QoS2Topics(s *meta.Session) (topics map[string]bool, journal bool) {
 	return topics, journal
 }
 
-// AddQoS2Topic notes that there is a journal and, unless it is empty, that messages to a topic of the store are in it. It
-// returns all such topics.
+// AddQoS2Topic records that there is a journal and, unless topic is empty, that the journal covers this topic of the store. It returns all
+// covered topics.
 func AddQoS2Topic(s *meta.Session, topic string) map[string]bool {
 	topics, _ := QoS2Topics(s)
 	if topic != "" {
@@ -162,7 +161,7 @@ func AddQoS2Topic(s *meta.Session, topic string) map[string]bool {
 func setAttribute(s *meta.Session, key string, value any) {
 	b, err := json.Marshal(value)
 	if err != nil {
-		return // names and numbers can always be marshalled
+		return // names and numbers always encode
 	}
 	if s.Attributes == nil {
 		s.Attributes = make(map[string]string, 2)
