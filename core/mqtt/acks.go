@@ -6,32 +6,32 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// ack is the answer to one PUBLISH, once the store has spoken.
+// ack is the answer to one PUBLISH, sent once the store has confirmed or refused the message.
 type ack struct {
 	kind packet.Type
 	id   uint16
 	code packet.Code
 	done bool
-	// reason says why the message was refused, for those who want to know.
+	// reason says why the message was refused, for clients that want reason strings.
 	reason string
 }
 
-// acks puts answers in the order of the packets that they answer [MQTT-4.6.0-2] [MQTT-4.6.0-3], and bounds the messages that
-// wait for the store.
+// acks sends answers in the order of the packets that they answer [MQTT-4.6.0-2] [MQTT-4.6.0-3], and bounds the messages that wait for the
+// store.
 type acks struct {
 	mu    sync.Mutex
 	room  sync.Cond
 	queue []*ack
 	// waiting counts messages of any QoS that the store has not confirmed.
 	waiting int
-	// unfinished counts QoS 1 messages towards the receive maximum, until PUBACK; open are the packet ids of the QoS 2 messages that
-	// count as well, until PUBCOMP or a PUBREC that refuses. A repeat of an open one is the same message (MQTT 5, 4.9).
+	// unfinished counts the QoS 1 messages against the receive maximum, until PUBACK. open holds the packet ids of the QoS 2 messages that
+	// count too, until PUBCOMP or a PUBREC with an error. A repetition of an open packet id is the same message (MQTT 5, 4.9).
 	unfinished int
 	open       map[uint16]struct{}
 	ended      bool
 }
 
-// begin notes a message. It blocks while bound messages wait for the store. It returns nil for QoS 0.
+// begin records a message. It blocks while bound messages wait for the store. It returns nil for QoS 0.
 func (a *acks) begin(qos byte, id uint16, bound int) *ack {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -50,7 +50,7 @@ func (a *acks) begin(qos byte, id uint16, bound int) *ack {
 	return k
 }
 
-// admit counts a QoS 1 or 2 message towards the receive maximum; it returns false when the client has sent too many.
+// admit counts a QoS 1 or 2 message against the receive maximum. It returns false if the client has exceeded it.
 func (a *acks) admit(qos byte, id uint16, limit int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,14 +71,14 @@ func (a *acks) admit(qos byte, id uint16, limit int) bool {
 	return true
 }
 
-// finish notes that a QoS 2 message ended with PUBCOMP.
+// finish records that a QoS 2 message ended with PUBCOMP.
 func (a *acks) finish(id uint16) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.close(id)
 }
 
-// close takes a QoS 2 message off the receive maximum. Called with mu held.
+// close stops counting a QoS 2 message against the receive maximum. Called with mu held.
 func (a *acks) close(id uint16) {
 	delete(a.open, id)
 	if len(a.open) == 0 {
@@ -86,7 +86,7 @@ func (a *acks) close(id uint16) {
 	}
 }
 
-// end notes the outcome of a message and calls send for each answer that is due, in order. k is nil for QoS 0.
+// end records the outcome of a message and calls send, in order, for each answer that may now be sent. k is nil for QoS 0.
 func (a *acks) end(k *ack, code packet.Code, send func(*ack)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -116,7 +116,7 @@ func (a *acks) end(k *ack, code packet.Code, send func(*ack)) {
 	}
 }
 
-// stop lets everyone who waits go on; the connection is over.
+// stop releases everyone who waits, because the connection is over.
 func (a *acks) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

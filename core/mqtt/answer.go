@@ -10,8 +10,8 @@ import (
 // maxReason bounds a reason string, in bytes.
 const maxReason = 512
 
-// because makes the properties with a reason string (MQTT 5, 2.2.2), for clients that want such in answers [MQTT-3.1.2-29]; nil for
-// others.
+// because makes properties with a reason string (MQTT 5, 2.2.2). It returns nil for clients that do not want reason strings
+// [MQTT-3.1.2-29].
 func (c *conn) because(reason string) *packet.Properties {
 	if c.version != packet.V5 || !c.reasons || reason == "" {
 		return nil
@@ -27,7 +27,7 @@ func (c *conn) tooLarge(p packet.Packet) bool {
 	return c.maxSize > 0 && packet.Size(p, c.version) > int(c.maxSize)
 }
 
-// encoder returns what appends a packet to the outbox.
+// encoder returns a function that appends a packet to the outbox.
 func (c *conn) encoder(p packet.Packet) func(b []byte) []byte {
 	return func(b []byte) []byte {
 		c.traced(trace.Out, p)
@@ -58,11 +58,11 @@ func (c *conn) refuse(code packet.Code, reason string) error {
 	return c.refuseWith(&packet.Connack{Code: code, Properties: c.because(reason)}, reason)
 }
 
-// refuseWith answers CONNECT with a failure, as far as it fits the client's maximum packet size, and closes the connection. The cause is
-// for operators.
+// refuseWith answers CONNECT with a failure, if the answer fits the client's maximum packet size, and closes the connection. cause is for
+// operators.
 func (c *conn) refuseWith(a *packet.Connack, cause string) error {
 	c.noteRefused(a.Code, cause)
-	c.place.judging(false) // nothing is lost if it is closed before the client has read why
+	c.place.judging(false) // the connection may be evicted before the client has read the reason: nothing is lost
 	if c.tooLarge(a) {
 		a.Properties = nil // [MQTT-3.2.2-19]
 	}
@@ -93,7 +93,7 @@ func (c *conn) Close(code packet.Code, reason string) {
 	defer c.out.mu.Unlock()
 	switch s := c.rights.session.Load(); {
 	case c.lanes == nil:
-	case s != nil && s.Lost(): // what waits is not believed: the client sends it by its newer connection
+	case s != nil && s.Lost(): // do not trust messages that wait: the client sends them again on its newer connection
 		c.lanes.Break()
 	default:
 		c.lanes.Stop() // before a newer connection of the client publishes
@@ -105,15 +105,15 @@ func (c *conn) Close(code packet.Code, reason string) {
 	c.out.closeLocked(c.farewell(code, reason))
 }
 
-// farewell makes the DISCONNECT that goes before the end of a connection; nil where not even its code fits the client's maximum
-// packet size.
+// farewell makes the DISCONNECT that precedes the end of a connection. It returns nil if not even the code fits the client's maximum packet
+// size.
 func (c *conn) farewell(code packet.Code, reason string) func(b []byte) []byte {
 	d := &packet.Disconnect{Code: code, Properties: c.because(reason)}
 	reference := c.srv.o.ServerReference
 	switch {
 	case (code == packet.ServerShuttingDown || code == packet.UseAnotherServer) && reference != "":
 		d.Code, d.Properties = packet.UseAnotherServer, &packet.Properties{ServerReference: &reference}
-	case code == packet.UseAnotherServer: // which one is the load balancer's business
+	case code == packet.UseAnotherServer: // no other server is configured; the load balancer chooses one
 		d.Code = packet.ServerBusy
 	}
 	if c.tooLarge(d) {
@@ -134,7 +134,7 @@ func (c *conn) SendAck(kind packet.Type, id uint16, code packet.Code) {
 	c.sendAck(kind, id, code, reason)
 }
 
-// sendAck sends an acknowledgement with a reason, which is left out where it does not fit [MQTT-3.4.2-2].
+// sendAck sends an acknowledgement with a reason. It leaves the reason out if it does not fit [MQTT-3.4.2-2].
 func (c *conn) sendAck(kind packet.Type, id uint16, code packet.Code, reason string) {
 	if code.Failed() {
 		if p := c.because(reason); p != nil {

@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// connectMemory is Options.ConnectMemory where it is not set.
+// connectMemory is the default of Options.ConnectMemory, in bytes.
 const connectMemory = 16 << 20
 
-// budget is the memory that CONNECT packets over 16 KiB may take on a node while their clients are not admitted. A CONNECT may be
-// large (a will, a password), but strangers send it: what exceeds the budget is left in the sockets until there is room.
+// budget is the node's memory for CONNECT packets over 16 KiB whose clients are not admitted yet. A CONNECT may be large (a will, a
+// password), but strangers send it: what exceeds the budget stays in the sockets until there is room.
 type budget struct {
 	mu      sync.Mutex
 	left    int64
 	whole   int64
-	waiting []*share // in the order in which they came
+	waiting []*share // in order of arrival
 }
 
-// share is what one connection has of a budget.
+// share is one connection's part of a budget.
 type share struct {
 	bytes, wants int64
 	granted      chan struct{}
 }
 
-// set sets the size; bytes of 0 are connectMemory. What others hold stays theirs.
+// set sets the size of the budget; 0 bytes stands for connectMemory. Connections keep the shares that they hold.
 func (b *budget) set(bytes int64) {
 	if bytes <= 0 {
 		bytes = connectMemory
@@ -35,13 +35,13 @@ func (b *budget) set(bytes int64) {
 	defer b.mu.Unlock()
 	b.left += bytes - b.whole
 	b.whole = bytes
-	for _, s := range b.waiting { // nobody waits for more than there can be
+	for _, s := range b.waiting { // a share must not wait for more than the whole budget
 		s.wants = min(s.wants, max(0, bytes-s.bytes))
 	}
 	b.next()
 }
 
-// take waits for room. A share that has some asks for the rest only.
+// take waits for room. A share that already holds some memory asks only for the rest.
 func (b *budget) take(ctx context.Context, s *share, bytes int64) error {
 	b.mu.Lock()
 	bytes = min(bytes, b.whole)
@@ -80,7 +80,7 @@ func (b *budget) grant(s *share) {
 	s.wants = 0
 }
 
-// next grants what there is room for. Called with mu held.
+// next grants waiting shares, in order, as long as there is room. Called with mu held.
 func (b *budget) next() {
 	for len(b.waiting) > 0 && b.waiting[0].wants <= b.left {
 		s := b.waiting[0]
@@ -102,7 +102,7 @@ func (b *budget) give(s *share) {
 	b.next()
 }
 
-// reserve waits for the memory of a large packet of a client that is not admitted, within what is left of its time.
+// reserve waits for the memory of a large packet from a client that is not admitted yet, within the time that the client has left.
 func (c *conn) reserve(n int) error {
 	ctx, cancel := context.WithDeadline(c.srv.ctx, c.begun.Add(exchangeTimeouts*c.srv.o.ConnectTimeout))
 	defer cancel()
@@ -112,12 +112,12 @@ func (c *conn) reserve(n int) error {
 		return os.ErrDeadlineExceeded
 	}
 	if waited := time.Since(begun); err == nil && waited > time.Millisecond {
-		return c.nc.SetReadDeadline(time.Now().Add(c.srv.o.ConnectTimeout)) // it was not the client that took its time
+		return c.nc.SetReadDeadline(time.Now().Add(c.srv.o.ConnectTimeout)) // the wait is not the client's fault: give it the full time again
 	}
 	return err
 }
 
-// unreserve gives the memory back: the client is admitted, or refused.
+// unreserve gives the memory back, because the client is admitted or refused.
 func (c *conn) unreserve() {
 	c.reader.Large = nil
 	c.srv.connect.give(&c.memory)

@@ -28,48 +28,48 @@ type conn struct {
 	listener string
 	remote   string
 	begun    time.Time // when it was accepted
-	place    *place    // among those that are not admitted; given back when it is
-	memory   share     // of the memory for large CONNECTs
+	place    *place    // among the connections whose client is not admitted; given back on admission
+	memory   share     // of the budget for large CONNECTs
 	rest     rest
 	log      *slog.Logger
 	reader   *packet.Reader
 	out      outbox
 	acks     acks
 	inflow   inflow
-	parties  atomic.Pointer[[]*party] // whose rates it is held to, once the client is authenticated; nil: nobody's
+	parties  atomic.Pointer[[]*party] // whose rates apply, once the client is authenticated; nil: nobody's
 
-	// Set by the handshake, constant afterwards.
+	// Set by the handshake and constant afterwards.
 	version   packet.Version
 	clientID  string
-	principal *auth.Principal // another one after a re-authentication; by the reader only
+	principal *auth.Principal // changes with a re-authentication; used by the reader only
 	session   *session.Session
 	keepAlive time.Duration
-	maxSize   uint32 // of packets to the client; 0: no limit
+	maxSize   uint32 // of packets to the client, in bytes; 0: no limit
 	reasons   bool   // the client wants reason strings (MQTT 5, 3.1.2.11.7)
 
-	enhanced *enhanced // nil unless CONNECT named an authentication method; by the reader only
+	enhanced *enhanced // nil unless CONNECT named an authentication method; used by the reader only
 
 	lanes *publish.Lanes // set by the handshake; guarded by out.mu until then
 
-	aliasesIn map[uint16]string // by the reader only
+	aliasesIn map[uint16]string // used by the reader only
 	aliasMax  uint16
 	aliases   map[string]uint16 // to the client; guarded by out.mu
-	// answered: a CONNACK with success was written, so DISCONNECT may be [MQTT-3.14.0-1]; guarded by out.mu.
+	// answered: a successful CONNACK was written, so DISCONNECT is allowed [MQTT-3.14.0-1]; guarded by out.mu.
 	answered bool
 
-	ending session.Ending // by the reader only
+	ending session.Ending // used by the reader only
 	expiry *time.Timer
-	// admitted is the principal once the client has one, for those who look from outside.
+	// admitted is the principal once the client has one, for other goroutines.
 	admitted atomic.Pointer[auth.Principal]
 	rights   rights
-	// known is what the connection can be banned by, once its CONNECT is there.
+	// known is what the connection can be banned by; set once its CONNECT has arrived.
 	known atomic.Pointer[known]
-	// slot: it counts towards mqtt.max_connections; replaces is whose slot it took, while the takeover is not done. Both are guarded
-	// by Server.mu.
+	// slot: the connection counts against mqtt.max_connections. replaces is the connection whose slot it took, until the takeover is done.
+	// Server.mu guards both.
 	slot     bool
 	replaces *conn
 
-	// asked is when CONNECT had arrived, connected when the client was admitted, said whether it sent DISCONNECT; by the reader only.
+	// asked is when CONNECT arrived, connected when the client was admitted, said whether the client sent DISCONNECT. Used by the reader only.
 	asked, connected time.Time
 	said             bool
 
@@ -78,10 +78,10 @@ type conn struct {
 	closeCode packet.Code
 }
 
-// errEnded ends a connection without a word; what had to be said was said.
+// errEnded ends a connection silently: everything that had to be sent was sent.
 var errEnded = errors.New("connection ended")
 
-// newConn makes a connection that can be closed before it is served.
+// newConn makes a connection, which can be closed before it is served.
 func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, pl *place) *conn {
 	c := &conn{srv: s, nc: nc, listener: listener, remote: remote, begun: begun, place: pl, log: s.log}
 	c.out.init(nc, s.outbound, s.o.StalledAfter)
@@ -91,7 +91,7 @@ func (s *Server) newConn(nc net.Conn, listener, remote string, begun time.Time, 
 	return c
 }
 
-// serve runs a connection to its end, on other goroutines too; see rest.
+// serve runs a connection until it rests or ends. A connection that rests continues on another goroutine; see rest.
 func (c *conn) serve(ctx context.Context) {
 	c.reader = packet.NewReader(c.nc, min(c.srv.o.MaxPacketSize, maxConnectSize))
 	err := c.guard(func() error { return c.handshake(ctx) })
@@ -103,7 +103,7 @@ func (c *conn) serve(ctx context.Context) {
 	c.proceed(ctx, false)
 }
 
-// end is what remains to be done when nothing more is read.
+// end cleans up once nothing more is read.
 func (c *conn) end(ctx context.Context, err error) {
 	defer c.srv.left(c)
 	c.srv.poller.Leave(&c.rest.wait)
@@ -126,7 +126,7 @@ func (c *conn) end(ctx context.Context, err error) {
 	c.flapped()
 }
 
-// guard makes a panic end this connection only.
+// guard makes a panic end only this connection.
 func (c *conn) guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -138,15 +138,15 @@ func (c *conn) guard(f func() error) (err error) {
 	return f()
 }
 
-// run reads and handles packets until the connection ends or has nothing to do. waits: it has had nothing to do, and waits for the first
-// without a buffer, where the system can.
+// run reads and handles packets until the connection ends or has nothing to do. waits says that the connection has had nothing to do: run
+// then waits for the first packet without holding a buffer, if the system allows that.
 func (c *conn) run(ctx context.Context, waits bool) error {
 	for ; ; waits = false {
 		c.out.waitRoom()
 		if err := c.deadline(); err != nil {
 			return err
 		}
-		if c.out.closed() { // and its read deadline may be gone
+		if c.out.closed() { // its read deadline may have been removed
 			return errEnded
 		}
 		if waits && c.reader.Buffered() == 0 {
@@ -168,7 +168,7 @@ func (c *conn) run(ctx context.Context, waits bool) error {
 	}
 }
 
-// readPacket reads the next packet and counts it.
+// readPacket reads and counts the next packet.
 func (c *conn) readPacket() (packet.Packet, error) {
 	p, err := c.reader.ReadPacket()
 	if err == nil {
@@ -178,18 +178,18 @@ func (c *conn) readPacket() (packet.Packet, error) {
 	return p, err
 }
 
-// deadline gives the client one and a half times its keep alive for the next packet [MQTT-3.1.2-22].
+// deadline gives the client one and a half times its keep alive to send the next packet [MQTT-3.1.2-22].
 func (c *conn) deadline() error {
 	if c.keepAlive == 0 {
 		return nil
 	}
-	if until := c.rest.until.Swap(0); until != 0 { // a rest is over, and the packet is to come in the time that began with it
+	if until := c.rest.until.Swap(0); until != 0 { // after a rest, the packet is due in the time that began with the rest
 		return c.nc.SetReadDeadline(time.Unix(0, until))
 	}
 	return c.nc.SetReadDeadline(time.Now().Add(c.keepAlive + c.keepAlive/2))
 }
 
-// readFailed answers what can be answered before the connection closes.
+// readFailed answers a failed read, if an answer is possible, before the connection closes.
 func (c *conn) readFailed(err error) error {
 	var bad *packet.Error
 	switch {
@@ -234,7 +234,8 @@ func (c *conn) sendPublish(p *packet.Publish) session.SendResult {
 	}
 }
 
-// smallMessage is what a connection with an empty buffer may always be sent, in bytes, however little memory the node has left.
+// smallMessage is the size, in bytes, up to which a message may always be sent to a connection with an empty buffer, however little memory
+// the node has left.
 const smallMessage = 4 << 10
 
 // Room implements session.Conn.
@@ -245,7 +246,7 @@ func (c *conn) Room(bytes int) bool {
 	}
 	if wait > 0 {
 		c.srv.metrics.slowed.Inc()
-		time.AfterFunc(min(wait, longestPause), c.out.writable) // it asks again then, and the rate may be another one
+		time.AfterFunc(min(wait, longestPause), c.out.writable) // the session asks again then; the rate may have changed
 		return false
 	}
 	if !c.srv.outbound.Over() {
@@ -264,7 +265,7 @@ func (c *conn) Room(bytes int) bool {
 // Flush implements session.Conn.
 func (c *conn) Flush() { c.out.flush() }
 
-// alias replaces the topic by an alias where the client takes one and that saves bytes (MQTT 5, 3.3.2.3.4).
+// alias replaces the topic by an alias if the client accepts one and that saves bytes (MQTT 5, 3.3.2.3.4).
 func (c *conn) alias(p *packet.Publish) *packet.Publish {
 	if len(p.Topic) < minAliasTopic {
 		return p
@@ -286,18 +287,18 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 	switch {
 	case known:
 		out.Topic = ""
-	case c.tooLarge(&out): // by the alias alone
+	case c.tooLarge(&out): // only because of the alias
 		return p
 	default:
 		if c.aliases == nil {
 			c.aliases = make(map[string]uint16)
 		}
-		c.aliases[strings.Clone(p.Topic)] = a // it shares its memory with the payload
+		c.aliases[strings.Clone(p.Topic)] = a // clone: the topic shares memory with the payload
 	}
 	return &out
 }
 
-// minAliasTopic is the length from which on an alias saves bytes.
+// minAliasTopic is the topic length, in bytes, from which an alias saves bytes.
 const minAliasTopic = 5
 
 var _ session.Conn = (*conn)(nil)

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// firstWait and lastWait bound the pause after accepting a connection has failed.
+	// firstWait and lastWait bound the pause after a failure to accept a connection.
 	firstWait = 50 * time.Millisecond
 	lastWait  = time.Second
-	// calmAfter is how long accepting must go well until it counts as mended.
+	// calmAfter is how long accepting must work before an earlier failure counts as over.
 	calmAfter = 10 * time.Second
-	// tellEvery is how often the same trouble is told.
+	// tellEvery is the minimum interval between log lines about the same trouble.
 	tellEvery = 10 * time.Second
 )
 
-// door takes the connections of a listener: it holds back where accepting fails, and turns away what there is no place for.
+// door accepts the connections of a listener. It pauses when accepting fails, and turns away connections for which there is no place.
 type door struct {
 	net.Listener
 	s      *Server
 	l      Listener
-	index  int // of the listener
+	index  int // of the listener in Options.Listeners
 	wait   time.Duration
 	failed time.Time
 	told   repeat.Line
 }
 
-// take is Accept, with the place that the connection holds.
+// take accepts a connection and returns it with the place that it holds.
 func (d *door) take() (net.Conn, *place, error) {
 	for {
 		if !d.paced() {
@@ -47,7 +47,7 @@ func (d *door) take() (net.Conn, *place, error) {
 		}
 		source := d.s.pending.sourceOf(nc.RemoteAddr())
 		if d.l.trusts(nc.RemoteAddr()) {
-			source = netip.Prefix{} // many clients' load balancer; its header tells whose connection it is
+			source = netip.Prefix{} // a load balancer of many clients; its header names the client's address
 		}
 		if pl := d.s.pending.enter(nc, d.index, source); pl != nil {
 			for _, p := range d.s.rates.accepting(d.index) {
@@ -59,8 +59,8 @@ func (d *door) take() (net.Conn, *place, error) {
 	}
 }
 
-// paced waits until the listener and the node may accept another connection, which waits in the system meanwhile; false when the server is
-// closed.
+// paced waits until the rates of the listener and the node allow another connection. Meanwhile new connections wait in the system's queue.
+// It returns false when the server closes.
 func (d *door) paced() bool {
 	for told := false; ; told = true {
 		var wait time.Duration
@@ -76,13 +76,13 @@ func (d *door) paced() bool {
 		select {
 		case <-d.s.ctx.Done():
 			return false
-		case <-time.After(min(wait, lastWait)): // the rate may be another one meanwhile
+		case <-time.After(min(wait, lastWait)): // the rate may change meanwhile
 		}
 	}
 }
 
-// rest waits after accepting has failed; false when the server is closed. Where file descriptors have run out, a connection that
-// nobody was admitted on is given up for the next.
+// rest pauses after a failure to accept; it returns false when the server closes. If file descriptors have run out, it closes a connection
+// whose client is not admitted, to make room for the next.
 func (d *door) rest(err error) bool {
 	if out := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); out {
 		d.s.pending.shed("descriptors")
@@ -126,7 +126,7 @@ func (p *placed) Close() error {
 	return p.Conn.Close()
 }
 
-// placeOf finds the place below what a connection was wrapped in; nil: there is none.
+// placeOf finds the place of a connection below its wrappers; nil: there is none.
 func placeOf(nc net.Conn) *place {
 	for ; nc != nil; nc = below(nc) {
 		if c, ok := nc.(*placed); ok {
@@ -136,7 +136,7 @@ func placeOf(nc net.Conn) *place {
 	return nil
 }
 
-// below is the connection that one wraps; nil: it wraps none.
+// below returns the connection that nc wraps; nil: it wraps none.
 func below(nc net.Conn) net.Conn {
 	switch c := nc.(type) {
 	case *placed:
@@ -145,7 +145,7 @@ func below(nc net.Conn) net.Conn {
 		return c.raw
 	case *gathered:
 		return c.Conn
-	case interface{ Raw() net.Conn }: // behind a PROXY protocol header
+	case interface{ Raw() net.Conn }: // has a PROXY protocol header
 		return c.Raw()
 	case interface{ NetConn() net.Conn }:
 		return c.NetConn()
@@ -153,7 +153,7 @@ func below(nc net.Conn) net.Conn {
 	return nil
 }
 
-// turned tells of connections that were turned away, now and then.
+// turned logs connections that were turned away, at most every tellEvery.
 func (s *Server) turned(reason string, source netip.Prefix) {
 	times, due := s.turnedAway.Due(tellEvery)
 	if !due {

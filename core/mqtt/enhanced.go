@@ -10,38 +10,39 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Enhanced authentication: conversations of several AUTH packets, before CONNACK and after it. See login.go for passwords.
+// Enhanced authentication: exchanges of several AUTH packets, before CONNACK and after it. For passwords see login.go.
 
 const (
 	// maxExchangeSteps bounds the steps of one enhanced authentication.
 	maxExchangeSteps = 16
-	// exchangeTimeouts is how many times Options.ConnectTimeout an enhanced authentication may take in all; the client has one for
-	// each of its packets.
+	// exchangeTimeouts bounds an enhanced authentication as a whole, in multiples of Options.ConnectTimeout. Each packet of the client may
+	// take one ConnectTimeout.
 	exchangeTimeouts = 3
 )
 
-// enhanced is the enhanced authentication of a connection.
+// enhanced is the state of a connection's enhanced authentication.
 type enhanced struct {
 	method string
-	req    auth.Request // what the client is known by
-	// lastWord is the data that the authentication before CONNACK ended with; CONNACK carries it.
+	req    auth.Request // the client's identification
+	// lastWord is the data with which the authentication before CONNACK ended; CONNACK carries it.
 	lastWord []byte
-	// again is the re-authentication that is under way, with the steps that it has taken and what ends it; nil: none.
+	// again is the re-authentication under way; nil: none. steps counts its steps; end ends the connection if it takes too long.
 	again auth.Exchange
 	steps int
 	end   *time.Timer
 }
 
-// exchange asks who the client is by the method that it names (MQTT 5, 4.12). What it answers itself comes back as errEnded.
+// exchange authenticates the client with the method that it names (MQTT 5, 4.12). If exchange itself has answered the client, it returns
+// errEnded.
 func (c *conn) exchange(ctx context.Context, req auth.Request, props *packet.Properties) (*auth.Principal, error) {
-	req.Password, req.HasPassword = nil, false // not asked for again
+	req.Password, req.HasPassword = nil, false // not needed again
 	e := &enhanced{method: *props.AuthenticationMethod, req: req}
 	c.enhanced = e
 	x, err := c.srv.o.Authority.Begin(req, e.method, false)
 	if err != nil {
 		return nil, err
 	}
-	defer x.Abandon() // nothing, where there is an outcome
+	defer x.Abandon() // does nothing if there is an outcome
 	data := props.AuthenticationData
 	end := time.Now().Add(exchangeTimeouts * c.srv.o.ConnectTimeout)
 	for range maxExchangeSteps {
@@ -65,7 +66,7 @@ func (c *conn) exchange(ctx context.Context, req auth.Request, props *packet.Pro
 	return nil, c.refuse(packet.NotAuthorized, "the authentication takes too many steps")
 }
 
-// nextStep waits for the client's next AUTH. Until CONNACK nothing else may come but DISCONNECT [MQTT-3.1.2-30].
+// nextStep waits for the client's next AUTH. Before CONNACK, no other packet but DISCONNECT is allowed [MQTT-3.1.2-30].
 func (c *conn) nextStep(end time.Time) ([]byte, error) {
 	deadline := time.Now().Add(c.srv.o.ConnectTimeout)
 	if deadline.After(end) {
@@ -105,7 +106,7 @@ func (c *conn) auth(code packet.Code, data []byte) *packet.Auth {
 	return &packet.Auth{Code: code, Properties: &packet.Properties{AuthenticationMethod: &c.enhanced.method, AuthenticationData: data}}
 }
 
-// reauthenticate takes a step of an authentication anew (MQTT 5, 4.12.1). Other packets go on in between, under the old
+// reauthenticate takes one step of a re-authentication (MQTT 5, 4.12.1). Other packets may come in between; they are handled under the old
 // authentication.
 func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 	begins, e := p.Code == packet.ReAuthenticate, c.enhanced
@@ -139,7 +140,7 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 	code := packet.ContinueAuthentication
 	if a.Principal != nil {
 		code = packet.Success
-		// Decisions are the principal's, so those about the old one are gone with it.
+		// Decisions are stored with the principal, so decisions about the old principal are gone with it.
 		c.principal = a.Principal
 		c.admitted.Store(a.Principal)
 		c.srv.joinRates(c)
@@ -148,7 +149,7 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 			return c.fail(packet.ServerBusy, "the session cannot be recorded now")
 		}
 		c.rights.doubts.Add(1)
-		c.srv.queueReviews(c) // by what it may now
+		c.srv.queueReviews(c) // judge the subscriptions by the new rights
 		c.expireWith(a.Principal)
 		c.abandon()
 		c.log.Debug("client authenticated anew", "client", c.clientID, "identity", a.Principal.Identity())
@@ -167,7 +168,7 @@ func (c *conn) notAuthenticated(err error) error {
 	return c.fail(packet.NotAuthorized, "the re-authentication failed")
 }
 
-// abandon ends the re-authentication that is under way, if there is one.
+// abandon ends the re-authentication under way, if any.
 func (c *conn) abandon() {
 	e := c.enhanced
 	if e == nil || e.again == nil {

@@ -40,9 +40,9 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 	}
 }
 
-// publish stores a message and answers it once it is stored.
+// publish stores a message. The client gets its answer once the message is stored.
 func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
-	defer c.inflow.giveBack() // unless the store has it
+	defer c.inflow.giveBack() // unless the store has taken the memory over
 	if err := c.resolveAlias(p); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 	return nil
 }
 
-// resolveAlias replaces a topic alias by its topic (MQTT 5, 3.3.2.3.4).
+// resolveAlias replaces a topic alias with its topic (MQTT 5, 3.3.2.3.4).
 func (c *conn) resolveAlias(p *packet.Publish) error {
 	if p.Properties == nil || p.Properties.TopicAlias == nil {
 		return nil
@@ -96,7 +96,7 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 		if c.aliasesIn == nil {
 			c.aliasesIn = make(map[uint16]string)
 		}
-		c.aliasesIn[a] = strings.Clone(p.Topic) // it shares its memory with the payload
+		c.aliasesIn[a] = strings.Clone(p.Topic) // clone: the topic shares memory with the payload
 	case c.aliasesIn[a] == "":
 		return c.fail(packet.ProtocolError, "the topic alias is not known")
 	default:
@@ -105,13 +105,13 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 	return nil
 }
 
-// published answers a message once its fate is known. It is called from any goroutine.
+// published answers a message once its outcome is known. It is called from any goroutine.
 //
-// The client that cannot be told that a message was not stored sends it again by its next connection, so nothing that it sent
-// after the message may be stored before: the lanes are broken. MQTT 5 tells it, and it decides itself.
+// A client that cannot be told that a message was not stored sends it again on its next connection. Nothing that the client sent after that
+// message may be stored before it, so published breaks the lanes. An MQTT 5 client is told, and decides itself what to do.
 func (c *conn) published(k *ack, m *store.Message, err error) {
 	over := c.out.closed()
-	if err == nil && !over && c.Held() { // it is stored, and the client hears of it when it is this node's for sure
+	if err == nil && !over && c.Held() { // stored; the client is told once this node surely owns the session
 		time.AfterFunc(heldLook, func() { c.published(k, m, nil) })
 		return
 	}
@@ -120,7 +120,7 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 	}
 	switch {
 	case over && errors.Is(err, publish.ErrEnded):
-		c.acks.end(nil, packet.ImplementationSpecificError, nil) // the message that was not stored has been logged
+		c.acks.end(nil, packet.ImplementationSpecificError, nil) // the message whose failure ended the lane is logged already
 	case err == nil:
 		c.srv.metrics.stored[m.QoS].Observe(time.Since(m.Created).Seconds())
 		c.tracedStored(m)
@@ -136,8 +136,8 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 	}
 }
 
-// refusePublish answers a message that is not stored: MQTT 5 has a code for it, earlier versions can only be disconnected. why is
-// for the client as well, cause is for the log only.
+// refusePublish answers a message that is not stored. MQTT 5 has a reason code for that; clients of earlier versions can only be
+// disconnected. why is for the client and the log, cause for the log only.
 func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, cause error) {
 	logged := why
 	if cause != nil {
@@ -153,13 +153,13 @@ func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, 
 		return
 	}
 	c.Close(code, why)
-	// Nothing is sent after it; the count is kept right.
+	// Nothing is sent after Close; this only keeps the counters right.
 	c.acks.end(nil, code, nil)
 }
 
 func (c *conn) sendPublishAck(k *ack) { c.sendAck(k.kind, k.id, k.code, k.reason) }
 
-// acknowledged takes an answer to a message of ours, or the release of one of the client's.
+// acknowledged handles PUBACK, PUBREC and PUBCOMP for messages to the client, and PUBREL for messages from it.
 func (c *conn) acknowledged(ctx context.Context, p *packet.Ack) error {
 	if p.Kind != packet.PUBREL {
 		c.session.Ack(p.Kind, p.PacketID, p.Code)
@@ -194,24 +194,24 @@ func (c *conn) released(id uint16, known bool, err error) {
 	}
 }
 
-// Held implements publish.Holder: nothing may be stored or acknowledged now.
+// Held implements publish.Holder: it reports whether nothing may be stored or acknowledged now.
 func (c *conn) Held() bool {
 	s := c.rights.session.Load()
 	return s != nil && s.Held()
 }
 
-// heldLook is how often it is looked whether the client's session is still held.
+// heldLook is the interval between two looks whether the client's session is still held.
 const heldLook = 50 * time.Millisecond
 
-// disconnect ends the connection as the client wishes.
+// disconnect ends the connection at the client's request.
 func (c *conn) disconnect(p *packet.Disconnect) error {
 	c.said = true
-	// Any other code, a failure's too, leaves the will to be published [MQTT-3.14.4-3].
+	// With any other code, even that of a failure, the will is published [MQTT-3.14.4-3].
 	c.ending.Graceful = p.Code == packet.NormalDisconnection
 	if p.Properties != nil && p.Properties.SessionExpiryInterval != nil {
 		asked := expiryOf(*p.Properties.SessionExpiryInterval)
 		if !c.session.Durable() && asked > 0 {
-			// It cannot be raised from zero (MQTT 5, 3.14.2.2.2).
+			// The expiry cannot be raised from zero (MQTT 5, 3.14.2.2.2).
 			c.ending.Graceful = false
 			return c.fail(packet.ProtocolError, "the session expiry cannot be raised from 0")
 		}

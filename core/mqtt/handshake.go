@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	// connectTimeout is Options.ConnectTimeout where it is not set.
+	// connectTimeout is the default of Options.ConnectTimeout.
 	connectTimeout = 10 * time.Second
-	// maxConnectSize bounds what is taken from a client that is not admitted yet, in bytes a packet. The largest parts of a
-	// CONNECT, its will's payload and its password, have 64 KiB each.
+	// maxConnectSize bounds each packet from a client that is not admitted yet, in bytes. The largest parts of a CONNECT, the will's payload
+	// and the password, take up to 64 KiB each.
 	maxConnectSize = 192 << 10
-	// attachTimeout bounds what CONNECT asks of plugins, metadata and the store.
+	// attachTimeout bounds the calls to plugins, metadata and the store for one CONNECT.
 	attachTimeout = 15 * time.Second
-	// topicAliasMaximum is how many aliases a client may use towards the server, and the server uses towards a client.
+	// topicAliasMaximum bounds the topic aliases in each direction.
 	topicAliasMaximum = 64
-	// window3 bounds the messages in flight to a client that has no way to say what it takes (3.1.1).
+	// window3 bounds the messages in flight to a client that cannot say how many it accepts (MQTT 3.1 and 3.1.1).
 	window3 = 128
-	// windowMax bounds the messages in flight to an MQTT 5 client, whatever it takes.
+	// windowMax bounds the messages in flight to an MQTT 5 client, however many it accepts.
 	windowMax = 1024
 )
 
@@ -44,7 +44,7 @@ func (c *conn) handshake(ctx context.Context) error {
 		if bad, ok := errors.AsType[*packet.Error](err); ok {
 			c.srv.metrics.malformed.Inc()
 			c.log.Warn("first packet is not an acceptable CONNECT; closing the connection", "remote", c.remote, "error", bad)
-			// A malformed CONNECT of 3.1.1 is not answered [MQTT-3.1.4-1]; an unknown level is [MQTT-3.1.2-2].
+			// A malformed MQTT 3.1.1 CONNECT gets no answer [MQTT-3.1.4-1]; an unknown protocol level gets one [MQTT-3.1.2-2].
 			if bad.Version == packet.V5 || bad.Code == packet.UnsupportedProtocolVersion {
 				c.version = bad.Version
 				return c.refuse(bad.Code, bad.Reason)
@@ -58,7 +58,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	c.place.judging(true)
 	cn, ok := p.(*packet.Connect)
 	if !ok {
-		return errEnded // the reader lets nothing else through
+		return errEnded // unreachable: the reader accepts nothing else
 	}
 	c.version = cn.Version
 	props := cn.Properties
@@ -70,7 +70,7 @@ func (c *conn) handshake(ctx context.Context) error {
 		c.maxSize = *props.MaximumPacketSize
 	}
 	if props.TopicAliasMaximum != nil {
-		c.aliasMax = min(*props.TopicAliasMaximum, topicAliasMaximum) // each costs the memory of its topic
+		c.aliasMax = min(*props.TopicAliasMaximum, topicAliasMaximum) // each alias takes the memory of its topic
 	}
 	if err := c.admit(ctx, cn, props); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	return c.attach(ctx, cn, props)
 }
 
-// admit checks CONNECT and asks who the client is.
+// admit checks CONNECT and authenticates the client.
 func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	c.clientID = cn.ClientID
 	if c.srv.o.Watermark.High() {
@@ -182,7 +182,7 @@ func (c *conn) noMemory() error {
 	return c.refuse(packet.ServerBusy, cause)
 }
 
-// reasonCode is the CONNACK code for a denial.
+// reasonCode returns the CONNACK code for a denial.
 func reasonCode(r auth.Reason) packet.Code {
 	switch r {
 	case auth.BadCredentials:
@@ -200,7 +200,7 @@ func reasonCode(r auth.Reason) packet.Code {
 	}
 }
 
-// attach gives the connection its session and answers CONNECT.
+// attach attaches the connection to its session and answers CONNECT.
 func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
 	answer := &packet.Properties{}
 	r := session.Request{ClientID: c.clientID, Username: auth.Shown(cn.Username), Owner: ownerOf(c.principal), Version: c.version,
@@ -241,7 +241,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	}
 	c.session = s
 	c.rights.session.Store(s)
-	c.review(ctx) // what a resumed session has, before anything of it is sent
+	c.review(ctx) // judge the subscriptions of a resumed session before anything is sent for them
 	c.srv.keepSlot(c)
 	c.place.leave()
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
@@ -259,7 +259,7 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	return nil
 }
 
-// expireWith closes the connection when the client's admission ends.
+// expireWith closes the connection when the client's admission expires.
 func (c *conn) expireWith(p *auth.Principal) {
 	if c.expiry != nil {
 		c.expiry.Stop()
@@ -270,7 +270,7 @@ func (c *conn) expireWith(p *auth.Principal) {
 	}
 }
 
-// describe fills in what the server does and takes (MQTT 5, 3.2.2.3).
+// describe fills in the server's limits and features (MQTT 5, 3.2.2.3).
 func (c *conn) describe(cn *packet.Connect, asked, p *packet.Properties) {
 	p.ReceiveMaximum = new(uint16(c.srv.o.ReceiveMaximum))
 	p.MaximumPacketSize = new(c.srv.o.MaxPacketSize)
@@ -286,8 +286,8 @@ func (c *conn) describe(cn *packet.Connect, asked, p *packet.Properties) {
 	}
 }
 
-// responseInformation is what the client is told to begin its response topics with (MQTT 5, 3.2.2.3.15); nil where nothing is
-// configured, or what would come of it is no part of a topic name.
+// responseInformation returns the prefix for the client's response topics (MQTT 5, 3.2.2.3.15). It returns nil if none is configured, or if
+// the result could not be part of a topic name.
 func (c *conn) responseInformation(username string) *string {
 	out := strings.NewReplacer("%c", c.clientID, "%u", username).Replace(c.srv.o.ResponseInformation)
 	if out == "" || len(out) > 65535 || strings.ContainsAny(out, "+#") {
@@ -296,7 +296,8 @@ func (c *conn) responseInformation(username string) *string {
 	return &out
 }
 
-// sessionExpiry is how long the session outlives the connection; what differs from what the client asked for is answered.
+// sessionExpiry returns how long the session outlives the connection. If that differs from what the client asked for, it is set in the
+// answer.
 func (c *conn) sessionExpiry(cn *packet.Connect, props, answer *packet.Properties) time.Duration {
 	limit := c.srv.o.SessionExpiryMax
 	if c.version != packet.V5 {
@@ -320,7 +321,7 @@ func (c *conn) sessionExpiry(cn *packet.Connect, props, answer *packet.Propertie
 	return asked
 }
 
-// expiryOf reads a Session Expiry Interval; 0xFFFFFFFF means never.
+// expiryOf decodes a Session Expiry Interval; 0xFFFFFFFF means never.
 func expiryOf(seconds uint32) time.Duration {
 	if seconds == 0xFFFFFFFF {
 		return meta.NeverExpires
@@ -346,7 +347,7 @@ func (c *conn) will(w *packet.Will) *session.Will {
 	return out
 }
 
-// isFormat reports whether a payload is what its Payload Format Indicator says (MQTT 5, 3.3.2.3.2).
+// isFormat reports whether a payload agrees with its Payload Format Indicator (MQTT 5, 3.3.2.3.2).
 func isFormat(p *packet.Properties, payload []byte) bool {
 	return p == nil || p.PayloadFormat == nil || *p.PayloadFormat == 0 || utf8.Valid(payload)
 }

@@ -9,20 +9,20 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// inflow is the memory of a client's messages from when their bodies are read until their fate is known, whatever their QoS. Where the
-// client or the node has no room for the next message, it is not read: it stays in the socket, and then with the client.
+// inflow is the memory of a client's messages, of any QoS, from the moment their bodies are read until their outcome is known. While the
+// client or the node has no memory for the next message, the message is not read: it stays in the socket, and then with the client.
 type inflow struct {
 	account limits.Account
-	// taken is what the packet that is being read, or acted upon, has taken. By the reader only.
+	// taken is the memory of the packet that is being read or handled. Used by the reader only.
 	taken int64
-	// due is when the body that is being read is to be there if others wait for memory, in Unix nanoseconds; 0 where none is read.
+	// due is the deadline for the body being read, which applies if others wait for memory, in Unix nanoseconds; 0: no body is being read.
 	due atomic.Int64
 }
 
-// messageCost is what a message costs beside its bytes, about.
+// messageCost is the approximate memory of a message besides its bytes.
 const messageCost = 1024
 
-// awaitMessage takes the memory for a message whose body comes next.
+// awaitMessage takes the memory for a message whose body of n bytes is to be read next.
 func (c *conn) awaitMessage(n int) error {
 	var wait time.Duration
 	for _, party := range c.heldTo() {
@@ -51,39 +51,39 @@ func (c *conn) awaitMessage(n int) error {
 	}
 	c.inflow.due.Store(time.Now().Add(c.srv.messageTime(n)).UnixNano())
 	if waited {
-		return c.again() // it was not the client that took its time
+		return c.again() // the wait is not the client's fault: give it the full time again
 	}
 	return nil
 }
 
-// claim hands over what the packet has taken, to be given back by others.
+// claim hands over the memory of the packet; the caller gives it back later.
 func (f *inflow) claim() int64 {
 	n := f.taken
 	f.taken = 0
 	return n
 }
 
-// giveBack gives back what the packet has taken and nobody claimed.
+// giveBack gives back the memory of the packet unless it was claimed.
 func (f *inflow) giveBack() {
 	f.account.Give(f.claim())
 }
 
 const (
-	// reliefEvery is how often the server looks whether somebody waits for memory that others hold and do not use.
+	// reliefEvery is how often the server looks whether anyone waits for memory that others hold without using it.
 	reliefEvery = 500 * time.Millisecond
-	// stalledAfter is Options.StalledAfter where it is not set.
+	// stalledAfter is the default of Options.StalledAfter.
 	stalledAfter = 3 * time.Second
-	// slowestMessage is how many bytes of a message are to come in a second, on average, while others wait for memory.
+	// slowestMessage is the slowest acceptable average rate for a message's body while others wait for memory, in bytes per second.
 	slowestMessage = 64 << 10
 )
 
-// messageTime is how long a message may take to come while others wait for memory.
+// messageTime is how long the body of a message may take while others wait for memory.
 func (s *Server) messageTime(bytes int) time.Duration {
 	return s.o.StalledAfter + time.Duration(bytes)*time.Second/slowestMessage
 }
 
-// relieve closes connections that hold memory of the node for others in vain: whose message does not come, or who does not take what it is
-// sent. It does nothing while nobody waits.
+// relieve closes connections that hold memory of the node without making progress: their message body does not come, or their client does
+// not take what it is sent. It does nothing while nobody waits for memory.
 func (s *Server) relieve(ctx context.Context) {
 	tick := time.NewTicker(min(reliefEvery, s.o.StalledAfter))
 	defer tick.Stop()
@@ -95,7 +95,7 @@ func (s *Server) relieve(ctx context.Context) {
 		}
 		if s.inbound.Waiting() > 0 {
 			s.giveUp("inbound", func(c *conn) int64 { return c.inflow.due.Load() })
-			s.inbound.Look() // the process may be short of memory no more
+			s.inbound.Look() // the process may no longer be short of memory
 		}
 		if s.outbound.Waiting() > 0 {
 			s.giveUp("outbound", func(c *conn) int64 { return c.out.due.Load() })
@@ -104,8 +104,8 @@ func (s *Server) relieve(ctx context.Context) {
 	}
 }
 
-// giveUp closes the connections that hold memory and have not gone on in time. due is when they had to, in Unix nanoseconds; 0: they hold
-// none.
+// giveUp closes the connections that hold memory and have passed their deadline. due returns the deadline in Unix nanoseconds; 0: the
+// connection holds no memory.
 func (s *Server) giveUp(memory string, due func(*conn) int64) {
 	var stalled []*conn
 	now := time.Now().UnixNano()

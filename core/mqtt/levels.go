@@ -8,14 +8,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// maxTopicLevels is Options.MaxTopicLevels where it is not set.
+// maxTopicLevels is the default of Options.MaxTopicLevels.
 const maxTopicLevels = 128
 
-// errSys: what the gateway says of itself is nobody else's to say.
+// errSys says that only the gateway publishes to topics below $SYS/broker.
 var errSys = errors.New("topics below $SYS/broker are the gateway's own")
 
-// validateName refuses what is no topic name, and names of more levels than the server takes. What names cost, in tries and on the way
-// through them, grows with their levels.
+// validateName refuses invalid topic names and names with too many levels: the cost of a name, in tries and in matching, grows with its
+// levels.
 func (s *Server) validateName(name string) error {
 	if err := topic.ValidateName(name); err != nil {
 		return err
@@ -26,7 +26,7 @@ func (s *Server) validateName(name string) error {
 	return s.levels(name)
 }
 
-// levels refuses names and filters of more levels than the server takes.
+// levels refuses names and filters with more levels than the server accepts.
 func (s *Server) levels(name string) error {
 	if n := strings.Count(name, "/") + 1; n > s.o.MaxTopicLevels {
 		return fmt.Errorf("it has %d levels, more than mqtt.max_topic_levels (%d)", n, s.o.MaxTopicLevels)

@@ -9,16 +9,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/trace"
 )
 
-// What is told of the life of a connection: its log lines, its metrics, and what Recent lists.
+// Reporting on the life of a connection: log lines, metrics, and the entries of Recent.
 
-// Reasons why connections ended that are not the reason code of a DISCONNECT that the gateway sent, or would have sent.
+// Reasons for the end of a connection besides the reason codes of a DISCONNECT that the gateway sent or would have sent.
 const (
 	endedByClient = "client disconnected"
 	endedWithWill = "client disconnected, with its will"
 	endedLost     = "connection lost"
 )
 
-// noteConnected tells that a client was admitted. begun is when its CONNECT began to arrive.
+// noteConnected reports that a client was admitted.
 func (c *conn) noteConnected(sessionPresent bool) {
 	c.connected = time.Now()
 	c.srv.metrics.connects.Inc()
@@ -29,7 +29,7 @@ func (c *conn) noteConnected(sessionPresent bool) {
 		"listener", c.listener, "version", c.version.String(), "session_present", sessionPresent)
 }
 
-// noteDisconnected tells that an admitted client's connection is over; err is what its reader ended with.
+// noteDisconnected reports that the connection of an admitted client is over. err is the error that ended its reader.
 func (c *conn) noteDisconnected(err error) {
 	reason, cause := c.whyEnded(err)
 	c.srv.metrics.disconnects.WithLabelValues(reason).Inc()
@@ -51,7 +51,7 @@ func (c *conn) noteRefused(code packet.Code, reason string) {
 	c.srv.recent.add(Event{Time: time.Now(), Kind: "refused", ClientID: c.clientID, RemoteAddr: c.remote, Reason: code.String(), Cause: reason})
 }
 
-// whyEnded says why the connection ended: a reason of a bounded number, and the cause in words.
+// whyEnded returns why the connection ended: a reason from a bounded set, and the cause in words.
 func (c *conn) whyEnded(err error) (reason, cause string) {
 	c.causeMu.Lock()
 	defer c.causeMu.Unlock()

@@ -17,7 +17,7 @@ import (
 type Listener struct {
 	// Type is "tcp", "tls", "ws", "wss" or "unix".
 	Type string
-	// Address is host:port; of "unix" the path of the socket file.
+	// Address is host:port; for "unix" it is the path of the socket file.
 	Address string
 	// Path of a WebSocket listener.
 	Path string
@@ -25,10 +25,10 @@ type Listener struct {
 	Permissions fs.FileMode
 	// TLS is set for "tls" and "wss".
 	TLS *tls.Config
-	// AllowedOrigins are the patterns of origins whose pages may connect by WebSocket, besides the listener's own host; "*"
-	// is everybody's.
+	// AllowedOrigins are patterns of origins whose pages may connect by WebSocket, in addition to the listener's own host; "*" allows every
+	// origin.
 	AllowedOrigins []string
-	// ProxyFrom are the networks whose connections begin with a PROXY protocol header.
+	// ProxyFrom are the networks whose connections must begin with a PROXY protocol header.
 	ProxyFrom []netip.Prefix
 }
 
@@ -47,7 +47,7 @@ func (l Listener) listen() (net.Listener, error) {
 	return ln, nil
 }
 
-// accept takes connections of one listener until it is closed.
+// accept accepts connections of one listener until the listener is closed.
 func (s *Server) accept(d *door) {
 	defer s.wg.Done()
 	for {
@@ -63,7 +63,7 @@ func (s *Server) accept(d *door) {
 	}
 }
 
-// greet waits for a client's first byte before anything is spent on it: a silent connection costs a small stack.
+// greet waits for a client's first byte before it spends anything on the connection: a silent connection costs only a small stack.
 func (s *Server) greet(l Listener, raw net.Conn, pl *place) {
 	defer s.wg.Done()
 	defer pl.leave()
@@ -89,8 +89,7 @@ func (s *Server) failed(l Listener, raw net.Conn, err error) {
 	_ = raw.Close()
 }
 
-// prepare finishes what comes before MQTT before the connection counts, and serves it. The client has Options.ConnectTimeout for
-// all of that and CONNECT.
+// prepare unwraps a new connection and serves it. The client has Options.ConnectTimeout for all of that and for CONNECT.
 func (s *Server) prepare(l Listener, raw net.Conn, pl *place, begun time.Time) {
 	nc, err := s.unwrap(l, raw, pl, begun.Add(s.o.ConnectTimeout))
 	if err != nil {
@@ -105,7 +104,7 @@ func (s *Server) prepare(l Listener, raw net.Conn, pl *place, begun time.Time) {
 	c.serve(s.ctx)
 }
 
-// unwrap takes the PROXY protocol header and TLS off a new connection, as the listener has them.
+// unwrap removes the PROXY protocol header and TLS from a new connection, as configured for the listener.
 func (s *Server) unwrap(l Listener, raw net.Conn, pl *place, deadline time.Time) (net.Conn, error) {
 	if len(l.ProxyFrom) == 0 && l.TLS == nil {
 		return raw, nil
@@ -124,10 +123,10 @@ func (s *Server) unwrap(l Listener, raw net.Conn, pl *place, deadline time.Time)
 	return t, t.HandshakeContext(ctx)
 }
 
-// errTooMany says that the address that a load balancer names has too many connections whose clients are not admitted.
+// errTooMany says that the client address named by a load balancer has too many connections that are not admitted.
 var errTooMany = errors.New("too many connections of the address")
 
-// remoteOf says where a client comes from: its host and port, or "unix".
+// remoteOf returns the address of a client: its host and port, or "unix".
 func remoteOf(nc net.Conn) string {
 	if nc.LocalAddr().Network() == "unix" {
 		return "unix"

@@ -7,7 +7,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// authenticate asks who the client is: by its password, or by the method that it names. What is answered meanwhile comes back as
+// authenticate authenticates the client by its password, or by the method that it names. If the client was answered already, it returns
 // errEnded.
 func (c *conn) authenticate(ctx context.Context, req auth.Request, props *packet.Properties) (*auth.Principal, error) {
 	if props.AuthenticationMethod != nil {

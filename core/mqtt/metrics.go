@@ -19,7 +19,7 @@ type metrics struct {
 	stored                        [3]prometheus.Observer
 	withdrawn                     prometheus.Counter
 	clients                       *prometheus.GaugeVec
-	// arrived and sent are what came from clients and what went to them.
+	// arrived counts what came from clients, sent what went to them.
 	arrived, sent traffic
 }
 
@@ -84,7 +84,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	return m
 }
 
-// histogram describes one of seconds, from a tenth of a millisecond to ten seconds.
+// histogram returns the options of a histogram in seconds, from a tenth of a millisecond to ten seconds.
 func histogram(name, help string) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{Namespace: "lmqgate", Subsystem: "mqtt", Name: name, Help: help,
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}

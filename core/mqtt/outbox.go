@@ -13,47 +13,46 @@ import (
 )
 
 const (
-	// highWater is the size of a connection's buffer at which its session stops sending, and lowWater the one at which it
-	// goes on. Acknowledgements may go above it; at stopReading the client is not read further.
+	// highWater is the buffer size at which the session of a connection stops sending, lowWater the size at which it resumes. Acknowledgements
+	// may exceed highWater; at stopReading the client is no longer read. All in bytes.
 	highWater   = 64 << 10
 	lowWater    = 32 << 10
 	stopReading = 256 << 10
-	// keepBuffer is the largest buffer that goes back to the pool.
+	// keepBuffer is the largest buffer that goes back to the pool, in bytes.
 	keepBuffer = 128 << 10
-	// lingerClose bounds how long a connection that is being closed may take to write what is left, and the client to read it.
+	// lingerClose bounds how long a closing connection may take to write the rest, and the client to read it.
 	lingerClose = 2 * time.Second
-	// lingerBytes is how much of what the client still sends meanwhile is read and thrown away.
+	// lingerBytes bounds how much input from the client is read and discarded while the connection closes.
 	lingerBytes = 16 << 20
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// corkSize is how much is gathered before a write begins although more is to come.
+// corkSize is how many bytes are gathered before a write starts although more is to come.
 const corkSize = 16 << 10
 
-// outbox is the write side of a connection. Who puts something into an empty one writes it at once, as far as the kernel takes
-// it without waiting; a goroutine writes what is left, while there is something left, so an idle connection has neither a writer
-// nor a buffer.
+// outbox is the write side of a connection. A caller that adds to an empty outbox writes at once, as far as the kernel accepts the bytes
+// without blocking. A goroutine writes the rest and ends when nothing is left, so an idle connection has neither a writer nor a buffer.
 type outbox struct {
 	nc  net.Conn
 	now *socket.Writer
-	// budget counts what is in buffers, of the node.
+	// budget counts the buffered bytes of the whole node.
 	budget *limits.Budget
-	// due is when the client is to have taken a part of what the goroutine writes if others wait for memory, in Unix nanoseconds; 0 where
-	// it writes nothing.
+	// due is the deadline by which the client must have taken a part of what the goroutine writes if others wait for memory, in Unix
+	// nanoseconds; 0: the goroutine writes nothing.
 	due     atomic.Int64
-	stalled time.Duration // how long it may take nothing
+	stalled time.Duration // how long the client may take nothing
 	sent    *traffic      // nil: nobody counts
 
 	mu       sync.Mutex
 	writable func()    // called without locks when a full outbox has room again
-	room     sync.Cond // signalled when the buffer shrinks, and at the end
+	room     sync.Cond // signalled when the buffer shrinks, and when closing begins
 	buf      *[]byte   // nil when empty
 	flushing bool
 	full     bool
 	closing  bool   // nothing may be added any more; the socket is closed once the buffer is written
-	ended    func() // called once, when closing begins; nil: nobody waits for it
-	lingers  bool   // after the last byte only our side is closed, and linger does the rest
+	ended    func() // called once, when closing begins; nil: nobody waits for that
+	lingers  bool   // after the last byte only our side is closed; linger does the rest
 	drained  bool   // linger has begun
 }
 
@@ -63,7 +62,7 @@ func (o *outbox) init(nc net.Conn, budget *limits.Budget, stalled time.Duration)
 	o.room.L = &o.mu
 }
 
-// add appends what f encodes, has it written, and reports the buffer's size before that; ok is false when the connection is closing.
+// add appends what f encodes and writes it. It returns the size of the buffer after appending; ok is false if the connection is closing.
 func (o *outbox) add(f func(b []byte) []byte) (size int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -73,7 +72,7 @@ func (o *outbox) add(f func(b []byte) []byte) (size int, ok bool) {
 	return size, ok
 }
 
-// gather is add without the write, which flush or another add begins, or gather itself when there is much. Called with mu held.
+// gather is add without the write. A later flush or add writes; gather itself writes once corkSize is reached. Called with mu held.
 func (o *outbox) gather(f func(b []byte) []byte) (size int, ok bool) {
 	if o.closing {
 		return 0, false
@@ -84,7 +83,7 @@ func (o *outbox) gather(f func(b []byte) []byte) (size int, ok bool) {
 	return size, true
 }
 
-// append puts what f encodes into the buffer. Called with mu held.
+// append puts what f encodes into the buffer and returns the buffer's size. Called with mu held.
 func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	if o.buf == nil {
 		o.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
@@ -102,14 +101,14 @@ func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	return size
 }
 
-// flush has written what was gathered.
+// flush writes what was gathered.
 func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.write()
 }
 
-// write begins to write the buffer, unless somebody does already. Called with mu held; it may let go of it for a moment.
+// write starts writing the buffer unless a write is under way. Called with mu held; it may release mu for a moment.
 func (o *outbox) write() {
 	if o.flushing || o.buf == nil || len(*o.buf) == 0 {
 		return
@@ -141,10 +140,10 @@ func (o *outbox) write() {
 	}
 	*b = rest
 	o.buf = b
-	go o.drain() // an error comes again there
+	go o.drain() // drain meets an error again and handles it
 }
 
-// done notes that nothing is left to write. Called with mu held.
+// done records that nothing is left to write. Called with mu held.
 func (o *outbox) done() {
 	o.flushing = false
 	if o.buf != nil {
@@ -163,15 +162,14 @@ func recycle(b *[]byte) {
 	}
 }
 
-// close writes what is left, and then closes the socket. Nothing is added after it.
+// close writes the rest and then closes the socket. Nothing can be added afterwards.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closeLocked(nil)
 }
 
-// closeLocked is close with mu held; last, if there is one, makes what is written last. It is not called where the outbox is
-// being closed already.
+// closeLocked is close with mu held. last, if not nil, encodes the last thing written. A second call does nothing.
 func (o *outbox) closeLocked(last func(b []byte) []byte) {
 	if o.closing {
 		return
@@ -183,7 +181,7 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 	_, shakes := o.nc.(handShaker)
 	writes := o.flushing || o.buf != nil && len(*o.buf) > 0
 	o.lingers = shakes || half && writes
-	o.closing = true // before write, which may let go of mu
+	o.closing = true // before write, which may release mu
 	o.end()
 	o.write()
 	switch {
@@ -191,7 +189,7 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
 	case !o.lingers:
 		_ = o.nc.Close()
-	case !writes: // else done has finished it
+	case !writes: // else done has called finish already
 		o.finish()
 	}
 }
@@ -203,20 +201,20 @@ func (o *outbox) closed() bool {
 	return o.closing
 }
 
-// halfCloser is a connection that can end what it sends and still read.
+// halfCloser is a connection that can close its sending side and still read.
 type halfCloser interface{ CloseWrite() error }
 
-// handShaker is a halfCloser whose protocol has a word for the end, which each side says.
+// handShaker is a halfCloser whose protocol has a closing handshake.
 type handShaker interface {
 	halfCloser
 	shakesHands()
 }
 
-// finish ends the stream to the client when everything is written. o.mu is held.
+// finish ends the stream to the client after everything is written. Called with mu held.
 func (o *outbox) finish() {
 	if shaker, ok := o.nc.(handShaker); ok && o.lingers {
 		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
-		go func() { _ = shaker.CloseWrite() }() // the client may not read
+		go func() { _ = shaker.CloseWrite() }() // in the background: the client may not be reading
 		if !o.drained {
 			_ = o.nc.SetReadDeadline(time.Unix(1, 0))
 		}
@@ -227,13 +225,13 @@ func (o *outbox) finish() {
 		return
 	}
 	if !o.drained {
-		_ = o.nc.SetReadDeadline(time.Unix(1, 0)) // the reader, if it waits, goes on to linger
+		_ = o.nc.SetReadDeadline(time.Unix(1, 0)) // a reader that waits stops and goes on to linger
 	}
 }
 
-// linger reads what the client still sends after it was told the end, until it closes, so that it can read what it was told: a
-// socket that is closed with bytes unread resets the connection, and the client's system may throw away what has arrived. It
-// returns at once where there was nothing to tell, and soon after ctx ends.
+// linger reads and discards what the client still sends after the end of our stream, until the client closes, so that the client can read
+// our last bytes. Closing a socket with unread bytes resets the connection, and the client's system may then discard bytes that have
+// already arrived. linger returns at once if nothing was sent at the end, and soon after ctx ends.
 func (o *outbox) linger(ctx context.Context) {
 	o.mu.Lock()
 	o.drained = true
@@ -270,7 +268,7 @@ func (o *outbox) abort() {
 	_ = o.nc.Close()
 }
 
-// end tells those who wait that the connection is being closed. Called with mu held.
+// end tells everyone who waits that the connection is closing. Called with mu held.
 func (o *outbox) end() {
 	o.room.Broadcast()
 	if o.ended != nil {
@@ -279,7 +277,8 @@ func (o *outbox) end() {
 	}
 }
 
-// onClose has f called, with locks held, when closing begins; false where it has begun already. nil: nobody is to be called any more.
+// onClose registers f to be called, with locks held, when closing begins. It returns false if closing has begun already. nil removes the
+// registration.
 func (o *outbox) onClose(f func()) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -309,7 +308,7 @@ func (o *outbox) drain() {
 	}
 }
 
-// writeParts writes in parts, so that progress shows.
+// writeParts writes in parts of highWater bytes, so that the deadline moves on with each part.
 func (o *outbox) writeParts(b []byte) (err error) {
 	for len(b) > 0 && err == nil {
 		n := min(len(b), highWater)
@@ -321,7 +320,7 @@ func (o *outbox) writeParts(b []byte) (err error) {
 	return err
 }
 
-// wrote tells those who wait for room.
+// wrote wakes everyone who waits for room.
 func (o *outbox) wrote(err error) {
 	o.mu.Lock()
 	if err != nil && o.buf != nil {

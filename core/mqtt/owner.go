@@ -6,7 +6,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 )
 
-// ownerOf is whose the sessions of an admitted client are.
+// ownerOf returns the owner of an admitted client's sessions.
 func ownerOf(p *auth.Principal) meta.Owner { return meta.Owner{Name: p.Name(), Plugin: p.AdmittedBy()} }
 
 // refusedForOther logs that a client wanted the session of another identity.

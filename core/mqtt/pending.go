@@ -12,17 +12,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Bounds of Options where they are not set.
+// Defaults of Options.
 const (
 	defaultPending = 2048
 	leastPending   = 64
-	// roomPatience is how long a new connection waits, unaccepted, where all places are taken by clients that are being judged.
+	// roomPatience is how long a new connection waits if the clients of all places are being authenticated.
 	roomPatience = time.Second
 )
 
-// pending bounds the connections whose client is not admitted yet: on the node, of a listener and of an address. At a bound the
-// connection that has been silent for longest is closed in favour of a new one, of the address that has most of them: a client that
-// sends its CONNECT at once is let in however many only hold connections open.
+// pending bounds the connections whose client is not admitted yet: per node, listener and address. At a bound a new connection displaces
+// the connection that has been silent for longest, preferring the address with the most connections. So a client that sends its CONNECT at
+// once gets in, however many others merely hold connections open.
 type pending struct {
 	loopback   atomic.Bool
 	log        func(reason string, source netip.Prefix)
@@ -30,25 +30,25 @@ type pending struct {
 	bans       *limits.Bans
 
 	mu sync.Mutex
-	// all, ofListener and ofAddress are bounds; 0: none. connects are the rates of addresses, perSecond what they allow.
+	// all, ofListener and ofAddress are bounds; 0: none. connects are the connection rates by address, perSecond the rate that they allow.
 	all, ofListener, ofAddress int
 	connects                   *limits.Buckets
 	perSecond                  limits.Rate
 
-	room       sync.Cond  // signalled when a place is free
-	waiting    *list.List // of *place, the oldest first
+	room       sync.Cond  // signalled when a place becomes free
+	waiting    *list.List // of *place, oldest first
 	byListener map[int]int
 	byAddress  map[netip.Prefix]int
 }
 
-// place is what a connection that is not admitted holds.
+// place is what a connection holds until its client is admitted.
 type place struct {
 	of       *pending
 	nc       net.Conn
 	listener int
-	source   netip.Prefix // invalid where no bound for an address applies
+	source   netip.Prefix // invalid if no bound per address applies
 	at       *list.Element
-	judged   bool // its CONNECT is there and the server is at work
+	judged   bool // CONNECT has arrived and the server is working on it
 }
 
 func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending {
@@ -59,7 +59,7 @@ func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending 
 	return p
 }
 
-// set sets the bounds. What is over a lowered bound stays.
+// set sets the bounds. Connections above a lowered bound stay.
 func (p *pending) set(o Bounds) {
 	or := func(v, def int) int {
 		if v == 0 {
@@ -68,7 +68,7 @@ func (p *pending) set(o Bounds) {
 		return v
 	}
 	all := defaultPending
-	if o.MaxConnections > 0 { // a small node is to have few of any kind
+	if o.MaxConnections > 0 { // a small node is meant to have few connections of any kind
 		all = min(all, max(2*o.MaxConnections, leastPending))
 	}
 	all = or(o.MaxPending, all)
@@ -82,7 +82,7 @@ func (p *pending) set(o Bounds) {
 	p.room.Broadcast()
 }
 
-// enter takes a place for a new connection; nil where there is none, after waiting a little.
+// enter takes a place for a new connection. It returns nil if it finds none, after waiting roomPatience at most.
 func (p *pending) enter(nc net.Conn, listener int, source netip.Prefix) *place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *pending) enter(nc net.Conn, listener int, source netip.Prefix) *place {
 	return pl
 }
 
-// fits makes room for one more connection of an address. Called with mu held.
+// fits makes room for one more connection from an address. Called with mu held.
 func (p *pending) fits(source netip.Prefix) bool {
 	if p.ofAddress == 0 || !source.IsValid() || p.byAddress[source] < p.ofAddress {
 		return true
@@ -129,7 +129,8 @@ func (p *pending) makeRoom(listener int) bool {
 	return p.all == 0 || p.waiting.Len() < p.all || p.displace("node", func(*place) bool { return true })
 }
 
-// displace closes the connection that has been silent for longest, of the address that has most. Called with mu held.
+// displace closes the connection that has been silent for longest, from the address with the most connections if possible. Called with mu
+// held.
 func (p *pending) displace(reason string, among func(*place) bool) bool {
 	var most netip.Prefix
 	for source, n := range p.byAddress {
@@ -148,7 +149,7 @@ func (p *pending) displace(reason string, among func(*place) bool) bool {
 	return true
 }
 
-// oldest is the oldest connection of a kind that waits for its client. Called with mu held.
+// oldest returns the oldest matching connection whose client has to send something. Called with mu held.
 func (p *pending) oldest(of func(*place) bool) *place {
 	for e := p.waiting.Front(); e != nil; e = e.Next() {
 		if pl, _ := e.Value.(*place); !pl.judged && of(pl) {
@@ -158,7 +159,7 @@ func (p *pending) oldest(of func(*place) bool) *place {
 	return nil
 }
 
-// shed closes the connection that has been silent for longest; false where there is none.
+// shed closes the connection that has been silent for longest; it returns false if there is none.
 func (p *pending) shed(reason string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,7 +173,7 @@ func (p *pending) evict(pl *place, reason string) {
 	_ = pl.nc.Close()
 }
 
-// refuse counts and tells.
+// refuse counts and logs a connection that was turned away.
 func (p *pending) refuse(reason string, source netip.Prefix) {
 	p.turnedAway.WithLabelValues(reason).Inc()
 	p.log(reason, source)
@@ -193,7 +194,7 @@ func (p *pending) remove(pl *place) {
 	p.room.Signal()
 }
 
-// close closes every connection that waits for its client.
+// close closes every connection whose client has to send something.
 func (p *pending) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,14 +205,14 @@ func (p *pending) close() {
 	}
 }
 
-// size is how many connections are not admitted.
+// size returns how many connections are not admitted.
 func (p *pending) size() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.waiting.Len()
 }
 
-// leave gives the place back: the client is admitted, or the connection over.
+// leave gives the place back, because the client is admitted or the connection is over.
 func (pl *place) leave() {
 	if pl == nil {
 		return
@@ -221,7 +222,7 @@ func (pl *place) leave() {
 	pl.of.remove(pl)
 }
 
-// gone reports whether the connection was closed to make room.
+// gone reports whether the place was given back: the connection was closed to make room, or has left.
 func (pl *place) gone() bool {
 	if pl == nil {
 		return false
@@ -231,7 +232,7 @@ func (pl *place) gone() bool {
 	return pl.at == nil
 }
 
-// comesFrom tells where the connection comes from in truth, as a load balancer's header has it; false where that address has too many.
+// comesFrom sets the client address that a load balancer's header names. It returns false if that address has too many connections.
 func (pl *place) comesFrom(addr net.Addr) bool {
 	p := pl.of
 	source := p.sourceOf(addr)
@@ -250,7 +251,7 @@ func (pl *place) comesFrom(addr net.Addr) bool {
 	return true
 }
 
-// address is where the connection comes from; invalid where no bound applies.
+// address returns the address of the connection; invalid if no bound applies.
 func (pl *place) address() netip.Prefix {
 	if pl == nil {
 		return netip.Prefix{}
@@ -260,7 +261,7 @@ func (pl *place) address() netip.Prefix {
 	return pl.source
 }
 
-// judging says whether the server is at work for the client, or waits for it.
+// judging sets whether the server is working for the client, as opposed to waiting for it.
 func (pl *place) judging(yes bool) {
 	if pl == nil {
 		return
@@ -270,8 +271,8 @@ func (pl *place) judging(yes bool) {
 	pl.judged = yes
 }
 
-// sourceOf is the address that connections are told apart by: of IPv6 the network of 64 bits, which one host has for itself. It is
-// invalid where no bound applies: for socket files, and for loopback, where a load balancer without a header may be.
+// sourceOf returns the address by which connections are counted: for IPv6 the /64 network, which one host usually has for itself. It is
+// invalid if no bound applies: for socket files, and for loopback, where a load balancer without a header may be.
 func (p *pending) sourceOf(addr net.Addr) netip.Prefix {
 	at, err := netip.ParseAddrPort(addr.String())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// trusts reports whether connections from an address begin with a PROXY protocol header.
+// trusts reports whether connections from an address must begin with a PROXY protocol header.
 func (l Listener) trusts(addr net.Addr) bool {
 	at, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
@@ -24,8 +24,8 @@ func (l Listener) trusts(addr net.Addr) bool {
 	return false
 }
 
-// proxied makes a connection whose first bytes may be a PROXY protocol header: they must be from those that the listener
-// trusts, and must not from others, who could name any address.
+// proxied makes a connection whose first bytes may be a PROXY protocol header. Connections from trusted addresses must have one. Others
+// must not: they could claim any address.
 func (l Listener) proxied(nc net.Conn, limit time.Duration) *proxyproto.Conn {
 	policy := proxyproto.REJECT
 	if l.trusts(nc.RemoteAddr()) {
@@ -35,13 +35,13 @@ func (l Listener) proxied(nc net.Conn, limit time.Duration) *proxyproto.Conn {
 	return proxyproto.NewConn(nc, proxyproto.WithPolicy(policy), proxyproto.SetReadHeaderTimeout(limit))
 }
 
-// behindProxy takes the PROXY protocol header off a new connection, where the listener has such.
+// behindProxy removes the PROXY protocol header from a new connection, if the listener is configured for it.
 func (s *Server) behindProxy(l Listener, nc net.Conn) (net.Conn, error) {
 	if len(l.ProxyFrom) == 0 {
 		return nc, nil
 	}
 	p := l.proxied(nc, s.o.ConnectTimeout)
-	_, err := p.Read(nil) // the header only
+	_, err := p.Read(nil) // reads only the header
 	if err != nil {
 		s.wrongHeader(l, nc, err)
 		return nc, err
@@ -49,7 +49,7 @@ func (s *Server) behindProxy(l Listener, nc net.Conn) (net.Conn, error) {
 	return p, nil
 }
 
-// wrongHeader says why a connection is refused for its header, or for want of one.
+// wrongHeader logs why a connection is refused because of its header, or of a missing one.
 func (s *Server) wrongHeader(l Listener, nc net.Conn, err error) {
 	switch {
 	case errors.Is(err, proxyproto.ErrSuperfluousProxyHeader):
@@ -61,7 +61,7 @@ func (s *Server) wrongHeader(l Listener, nc net.Conn, err error) {
 	}
 }
 
-// proxyListener is a listener whose connections lose their PROXY protocol header when they are first read.
+// proxyListener is a listener that removes the PROXY protocol header from a connection at its first read.
 type proxyListener struct {
 	net.Listener
 	l Listener
@@ -79,7 +79,7 @@ func (p proxyListener) Accept() (net.Conn, error) {
 
 var _ net.Listener = proxyListener{}
 
-// lazyHeader is a connection whose header was not read yet when it was accepted; it says once what is wrong with it.
+// lazyHeader is a connection whose header is read after it was accepted. It logs once what is wrong with the header.
 type lazyHeader struct {
 	*proxyproto.Conn
 	raw  net.Conn
@@ -90,7 +90,7 @@ type lazyHeader struct {
 // Read implements net.Conn.
 func (c *lazyHeader) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.once.Do(func() { // the header has been read
+	c.once.Do(func() { // the first read has read the header
 		if err != nil {
 			c.p.s.wrongHeader(c.p.l, c.raw, err)
 		} else if pl := placeOf(c.raw); pl != nil && !pl.comesFrom(c.RemoteAddr()) {

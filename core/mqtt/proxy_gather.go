@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// maxHeaderV1 is the longest PROXY protocol header of version 1, in bytes (section 2.1 of its specification).
+	// maxHeaderV1 is the longest PROXY protocol header of version 1, in bytes (section 2.1 of the specification).
 	maxHeaderV1 = 107
-	// maxHeaderV2 bounds a header of version 2, additional values included, in bytes.
+	// maxHeaderV2 bounds a header of version 2, including additional values, in bytes.
 	maxHeaderV2 = 2048
-	// fixedHeaderV2 is the part of a header of version 2 that says how long the rest is.
+	// fixedHeaderV2 is the part of a version 2 header that contains the length of the rest, in bytes.
 	fixedHeaderV2 = 16
 )
 
@@ -21,12 +21,12 @@ var (
 	signatureV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 )
 
-// gathered is a connection whose first Read waits until a whole PROXY protocol header is there, and returns it in one piece: the
-// header's parser takes a version 1 header that came in two segments for an attack. The parser sets the deadline. What is no header,
-// or longer than one may be, goes on to the parser as it came, for it to say so.
+// gathered is a connection whose first Read waits for a whole PROXY protocol header and returns it in one piece: the header's parser takes
+// a version 1 header that arrives in two segments for an attack. The parser sets the deadline. Input that is no header, or is longer than a
+// header may be, is passed on unchanged for the parser to reject.
 type gathered struct {
 	net.Conn
-	buf  []byte // read and not handed over yet
+	buf  []byte // read but not handed over yet
 	done bool
 }
 
@@ -48,7 +48,7 @@ func (g *gathered) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// gather reads until whole says that the header is there. What came behind it is handed over with it.
+// gather reads until whole returns true. It hands over the bytes behind the header too.
 func (g *gathered) gather() error {
 	buf := make([]byte, 0, 2*maxHeaderV1)
 	for {
@@ -64,7 +64,7 @@ func (g *gathered) gather() error {
 	}
 }
 
-// whole reports whether nothing is to be waited for: the header is there, or it is longer than one may be, or none.
+// whole reports whether there is nothing to wait for: the header is complete, or too long, or not a header.
 func whole(b []byte) bool {
 	switch {
 	case bytes.HasPrefix(b, signatureV2):

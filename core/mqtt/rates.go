@@ -7,18 +7,18 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
-// Rates are what one party may do a second; 0: no limit. Over them its clients are not read, not sent to, or not admitted for as long as
-// it takes: they wait, and are refused only where that would take too long.
+// Rates are the rate limits of one party, per second; 0: no limit. While a party is over a limit, its clients are not read, not sent to, or
+// not admitted. They wait, and are refused only if the wait would be too long.
 type Rates struct {
-	// Connects counts connections, of clients and identities those that were authenticated.
+	// Connects counts connections; for clients and identities it counts authenticated ones.
 	Connects limits.Rate
-	// Messages, Bytes and Filters count PUBLISH packets of clients, the bytes of them, and the filters that they subscribe to.
+	// Messages and Bytes count the PUBLISH packets from clients and their bytes. Filters counts the filters to which clients subscribe.
 	Messages, Bytes, Filters limits.Rate
-	// Outbound counts the bytes of messages to clients, what they missed while they were away included.
+	// Outbound counts the bytes of messages to clients, including messages that they missed while they were away.
 	Outbound limits.Rate
 }
 
-// scope is whose rates are meant. A connection is held to those of each scope.
+// scope is the kind of party that a rate applies to. A connection is subject to the rates of every scope.
 type scope int
 
 const (
@@ -30,13 +30,13 @@ const (
 	scopes
 )
 
-// party is somebody who is held to rates, in any number of connections.
+// party is someone subject to rates, with any number of connections.
 type party struct {
 	scope scope
 
 	connects, messages, bytes, filters, outbound *limits.Bucket
 
-	// conns are the connections that have it; guarded by rateTable.mu.
+	// conns counts the connections that belong to the party; guarded by rateTable.mu.
 	conns int
 }
 
@@ -45,31 +45,31 @@ func newParty(of scope, r Rates) *party {
 		bytes: limits.NewBucket(r.Bytes), filters: limits.NewBucket(r.Filters), outbound: limits.NewBucket(r.Outbound)}
 }
 
-// rested reports whether the party has used nothing lately, so that a new one is as good.
+// rested reports whether all the party's buckets are full again, so that a new party would be the same.
 func (p *party) rested() bool {
 	return p.connects.Full() && p.messages.Full() && p.bytes.Full() && p.filters.Full() && p.outbound.Full()
 }
 
-// partyKey is who a party is.
+// partyKey identifies a party.
 type partyKey struct {
 	scope scope
 	name  string
 }
 
-// rateTable knows the parties that are held to rates. One that has no connection any more is remembered until it has rested: who connects
-// again gets nothing anew.
+// rateTable holds the parties that are subject to rates. A party without connections is remembered until it has rested, so that
+// reconnecting does not reset its limits.
 type rateTable struct {
 	mu sync.Mutex
-	// of are the rates of each scope; the zero Rates: its parties are not held to any.
+	// of holds the rates of each scope. The zero Rates: parties of that scope have no limits.
 	of      [scopes]Rates
 	parties map[partyKey]*party
-	sweepAt int // with how many parties those that have rested are forgotten
+	sweepAt int // number of parties at which rested ones are removed
 }
 
-// leastSweep is up to how many parties none is forgotten.
+// leastSweep is the number of parties below which none is removed.
 const leastSweep = 4096
 
-// set changes the rates. Parties of scopes whose rates change begin anew; connections must join again.
+// set changes the rates. Parties of scopes whose rates change start afresh; connections must join again.
 func (t *rateTable) set(of [scopes]Rates) (changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,14 +83,14 @@ func (t *rateTable) set(of [scopes]Rates) (changed bool) {
 	return changed
 }
 
-// any reports whether there are rates at all.
+// any reports whether any rates are set.
 func (t *rateTable) any() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.of != [scopes]Rates{}
 }
 
-// party returns who is held to the rates of a scope; nil where it has none. Called with mu held.
+// party returns the party of a scope with a name; nil if the scope has no rates. Called with mu held.
 func (t *rateTable) party(s scope, name string) *party {
 	if t.of[s] == (Rates{}) {
 		return nil
@@ -110,7 +110,8 @@ func (t *rateTable) party(s scope, name string) *party {
 	return p
 }
 
-// sweep forgets parties without connections that have rested, and all without connections where those are too many. Called with mu held.
+// sweep removes rested parties without connections. If too many parties without connections are left, it removes all of those. Called with
+// mu held.
 func (t *rateTable) sweep() {
 	idle := 0
 	for key, p := range t.parties {
@@ -132,7 +133,8 @@ func (t *rateTable) sweep() {
 	t.sweepAt = 2 * len(t.parties)
 }
 
-// join returns the parties that a client belongs to, after it has left those that it had. Empty names are nobody in particular.
+// join returns the parties that a client belongs to, and removes the client from the parties of before. A scope with an empty name has no
+// party.
 func (t *rateTable) join(before []*party, names [scopes]string) []*party {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -152,7 +154,7 @@ func (t *rateTable) join(before []*party, names [scopes]string) []*party {
 	return now
 }
 
-// accepting returns the parties that accept connections: the node and one of its listeners.
+// accepting returns the parties whose rates apply to accepting a connection: the node and one of its listeners.
 func (t *rateTable) accepting(listener int) (out []*party) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,7 +170,7 @@ const nodeName = "node"
 
 func listenerName(index int) string { return strconv.Itoa(index) }
 
-// rateNames are the names of the parties that a connection belongs to.
+// rateNames returns the names of the parties that a connection belongs to, by scope.
 func (c *conn) rateNames() (names [scopes]string) {
 	names[ofClient], names[ofIdentity], names[ofNode] = c.clientID, ownerOf(c.admitted.Load()).Mark(), nodeName
 	if c.place != nil {
@@ -180,7 +182,7 @@ func (c *conn) rateNames() (names [scopes]string) {
 	return names
 }
 
-// joinRates holds a client that was authenticated to the rates of the server.
+// joinRates makes an authenticated client subject to the server's rates.
 func (s *Server) joinRates(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,14 +206,14 @@ func (s *Server) rejoin(c *conn) {
 	c.parties.Store(&now)
 }
 
-// leaveRates is the end of joinRates. Called with mu held.
+// leaveRates undoes joinRates. Called with mu held.
 func (s *Server) leaveRates(c *conn) {
 	if p := c.parties.Swap(nil); p != nil {
 		s.rates.join(*p, [scopes]string{})
 	}
 }
 
-// heldTo lists the parties whose rates the connection is held to.
+// heldTo returns the parties whose rates apply to the connection.
 func (c *conn) heldTo() []*party {
 	if p := c.parties.Load(); p != nil {
 		return *p

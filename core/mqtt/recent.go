@@ -12,20 +12,20 @@ type Event struct {
 	// Kind is "disconnected" or "refused".
 	Kind                           string
 	ClientID, Username, RemoteAddr string
-	// Reason is one of a bounded number, Cause says more.
+	// Reason is from a bounded set; Cause gives details.
 	Reason, Cause string
 }
 
-// maxRecent is how many events a node remembers, and maxRecentText how much of each text, in bytes.
+// maxRecent is how many events a node remembers; maxRecentText bounds each text of an event, in bytes.
 const (
 	maxRecent     = 256
 	maxRecentText = 128
 )
 
-// recent remembers the last events.
+// recent remembers the latest events.
 type recent struct {
 	mu     sync.Mutex
-	events []Event // a ring, once it is full
+	events []Event // a ring buffer once it is full
 	next   int
 }
 
@@ -45,7 +45,7 @@ func (r *recent) add(e Event) {
 	r.next = (r.next + 1) % maxRecent
 }
 
-// list returns the events, the last first.
+// list returns the events, latest first.
 func (r *recent) list() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,5 +54,5 @@ func (r *recent) list() []Event {
 	return out
 }
 
-// Recent returns the last refusals and disconnections on this node, the last first.
+// Recent returns the latest refusals and disconnections on this node, latest first.
 func (s *Server) Recent() []Event { return s.recent.list() }

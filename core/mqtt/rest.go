@@ -12,29 +12,30 @@ import (
 	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
-// A connection has nothing to do for most of its life. Then it rests: the server's poller waits for its socket, and it has neither a
-// goroutine nor a buffer. It goes on on a new goroutine, with the smallest stack, when something arrives, when its keep alive is over, or
-// when it is being closed. Where it cannot rest it goes on on a new goroutine at once, for a goroutine keeps the stack that its largest
-// packet took.
+// A connection is idle for most of its life. Then it rests: the server's poller waits for its socket, and the connection has neither a
+// goroutine nor a buffer. When something arrives, its keep alive expires, or it is closed, it continues on a new goroutine with the
+// smallest stack. If it cannot rest, it continues on a new goroutine at once, because the old one keeps the stack that its largest packet
+// needed.
 
-// rest is what a connection needs to rest.
+// rest is the state that a connection needs to rest.
 type rest struct {
 	wait socket.Wait
-	// until is when the client is to have sent something while the connection rests, in Unix nanoseconds; 0: whenever it likes.
+	// until is the deadline for the next packet while the connection rests, in Unix nanoseconds; 0: none.
 	until atomic.Int64
 }
 
 const (
-	// leastRest is Options.LeastRest where it is not set: how late the end of a keep alive is noticed is to be little of it.
+	// leastRest is the default of Options.LeastRest. It is long so that the delay in noticing an expired keep alive is small against the keep
+	// alive.
 	leastRest = 10 * time.Second
-	// lookAfterResting is how often the keep alives of those who rest are looked at.
+	// lookAfterResting is the interval between checks of the keep alives of resting connections.
 	lookAfterResting = time.Second
 )
 
-// errRests ends the goroutine of a connection that has nothing to do.
+// errRests ends the goroutine of an idle connection.
 var errRests = errors.New("connection rests")
 
-// proceed serves an admitted client until its connection rests or ends. waits: nothing was there when it began.
+// proceed serves an admitted client until its connection rests or ends. waits says that there was no input when the goroutine started.
 func (c *conn) proceed(ctx context.Context, waits bool) {
 	err := c.guard(func() error { return c.run(ctx, waits) })
 	switch {
@@ -45,7 +46,7 @@ func (c *conn) proceed(ctx context.Context, waits bool) {
 	}
 }
 
-// idle reports whether the connection has probably nothing to do after a packet.
+// idle reports whether the connection probably has nothing to do after this packet.
 func (c *conn) idle(p packet.Packet) bool {
 	switch p.(type) {
 	case *packet.Subscribe, *packet.Unsubscribe, *packet.Pingreq:
@@ -54,7 +55,7 @@ func (c *conn) idle(p packet.Packet) bool {
 	return false
 }
 
-// rests lets the connection rest, and reports whether it does. Then it is another goroutine's already.
+// rests lets the connection rest. If it returns true, the connection may already belong to another goroutine.
 func (c *conn) rests() bool {
 	if c.keepAlive != 0 && c.keepAlive < c.srv.o.LeastRest || c.srv.poller == nil {
 		return false
@@ -76,12 +77,12 @@ func (c *conn) rests() bool {
 		c.out.onClose(nil)
 		return false
 	}
-	// Closing may have begun before there was anybody to wake.
+	// Closing may have begun before there was anyone to wake.
 	return !c.out.closed() || !c.srv.poller.Disarm(&c.rest.wait)
 }
 
-// holdsInput reports whether a layer above the socket, such as TLS, has read something that the connection has not. Then the socket says
-// nothing of it.
+// holdsInput reports whether a layer above the socket, such as TLS, holds input that the connection has not read. The poller would not see
+// such input.
 func (c *conn) holdsInput() bool {
 	if c.nc.SetReadDeadline(time.Unix(1, 0)) != nil {
 		return true
@@ -90,11 +91,11 @@ func (c *conn) holdsInput() bool {
 	if w, ok := c.nc.(*wsConn); ok {
 		holds = w.holds() || holds
 	}
-	// Whoever closes may have moved the deadline meanwhile; whoever rests looks for that afterwards.
+	// A concurrent close may have moved the deadline meanwhile; rests checks for that afterwards.
 	return c.nc.SetReadDeadline(time.Time{}) != nil || holds
 }
 
-// socketBelow is what a connection was wrapped in.
+// socketBelow returns the innermost connection below all wrappers.
 func socketBelow(nc net.Conn) net.Conn {
 	for {
 		inner := below(nc)
@@ -108,14 +109,14 @@ func socketBelow(nc net.Conn) net.Conn {
 // Readable implements socket.Waiter.
 func (c *conn) Readable() { c.goOn(nil) }
 
-// wake ends the rest of a connection that is being closed. It is called with locks held.
+// wake ends the rest of a connection that is closing. It is called with locks held.
 func (c *conn) wake() {
 	if c.srv.poller.Disarm(&c.rest.wait) {
 		go c.goOn(nil)
 	}
 }
 
-// goOn ends a rest; err is what the client did not do in time.
+// goOn ends a rest. err is os.ErrDeadlineExceeded if the client's keep alive has expired, else nil.
 func (c *conn) goOn(err error) {
 	c.out.onClose(nil)
 	if err != nil {
@@ -125,7 +126,7 @@ func (c *conn) goOn(err error) {
 	c.proceed(c.srv.ctx, false)
 }
 
-// endRests ends the rests of clients whose keep alive is over, until ctx ends.
+// endRests ends the rests of clients whose keep alive has expired, until ctx ends.
 func (s *Server) endRests(ctx context.Context) {
 	tick := time.NewTicker(lookAfterResting)
 	defer tick.Stop()
@@ -147,10 +148,10 @@ func (s *Server) endRests(ctx context.Context) {
 		s.mu.Unlock()
 		for _, c := range over {
 			if !s.poller.Disarm(&c.rest.wait) {
-				continue // it does not rest any more
+				continue // no longer resting
 			}
 			var err error
-			if until := c.rest.until.Load(); until != 0 && until < now.UnixNano() { // else it is another rest
+			if until := c.rest.until.Load(); until != 0 && until < now.UnixNano() { // else it is a later rest
 				err = os.ErrDeadlineExceeded
 			}
 			go c.goOn(err)

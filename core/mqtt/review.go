@@ -10,29 +10,30 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 )
 
-// A subscription is judged when the client asks for it, and reviewed, with the client's others, when that may not be right any more: when
-// its session is resumed, when decisions are in doubt (a revocation, another plugin or process of it), and when the time is over for
-// which the plugin has said that they are good. Nothing is asked meanwhile. A subscription that is not allowed any more ends. Where the
-// plugin does not answer, all stays as it is, and is reviewed again soon.
+// A subscription is authorised when the client asks for it. It is reviewed, together with the client's other subscriptions, when that
+// decision may be outdated: when its session is resumed, when decisions are in doubt (after a revocation, or with another plugin or plugin
+// process), and when the validity stated by the plugin has expired. In between nothing is asked. A subscription that is no longer allowed
+// ends. If the plugin does not answer, everything stays as it is and is reviewed again soon.
 
 const (
-	// reviewLeast is Options.ReviewLeast where it is not set.
+	// reviewLeast is the default of Options.ReviewLeast.
 	reviewLeast = 30 * time.Second
-	// reviewers bounds how many clients are reviewed at a time.
+	// reviewers bounds how many clients are reviewed at the same time.
 	reviewers = 16
 	// reviewTimeout bounds one review.
 	reviewTimeout = 10 * time.Second
 )
 
-// rights is what a connection has to be reviewed for.
+// rights is the review state of a connection.
 type rights struct {
-	session atomic.Pointer[session.Session] // once it is attached
-	doubts  atomic.Uint64                   // how often what was decided came into doubt
-	due     atomic.Int64                    // when the next review is, in Unix nanoseconds; 0: none is
+	session atomic.Pointer[session.Session] // set once the session is attached
+	doubts  atomic.Uint64                   // how often decisions came into doubt
+	due     atomic.Int64                    // time of the next review, in Unix nanoseconds; 0: none is due
 	queued  bool                            // in reviews.queue; guarded by reviews.mu
 }
 
-// goodUntil notes when the answers about a client's subscriptions are not good any more.
+// goodUntil schedules the next review for the time when the answers about a client's subscriptions expire, but not sooner than least from
+// now.
 func (r *rights) goodUntil(until time.Time, least time.Duration) {
 	if until.IsZero() {
 		return
@@ -49,14 +50,14 @@ func (r *rights) goodUntil(until time.Time, least time.Duration) {
 	}
 }
 
-// reviews is the line of connections that wait to be reviewed.
+// reviews is the queue of connections to review.
 type reviews struct {
 	mu      sync.Mutex
 	queue   []*conn
 	workers int
 }
 
-// Review judges the subscriptions of clients again. Those that are being resumed, or subscribe now, are judged again as well.
+// Review reviews the subscriptions of the clients that match r. Reviews and subscriptions under way are repeated.
 func (s *Server) Review(r auth.Revocation) {
 	s.mu.Lock()
 	var hit []*conn
@@ -72,7 +73,7 @@ func (s *Server) Review(r auth.Revocation) {
 	s.queueReviews(hit...)
 }
 
-// reviewLoop reviews clients whose time has come.
+// reviewLoop queues the clients whose review is due.
 func (s *Server) reviewLoop() {
 	defer s.wg.Done()
 	tick := time.NewTicker(s.o.ReviewLeast / 6)
@@ -96,7 +97,7 @@ func (s *Server) reviewLoop() {
 	}
 }
 
-// queueReviews puts connections in line, and starts who reviews them.
+// queueReviews puts connections in the queue, and starts goroutines that review them.
 func (s *Server) queueReviews(conns ...*conn) {
 	q := &s.reviews
 	q.mu.Lock()
@@ -113,7 +114,7 @@ func (s *Server) queueReviews(conns ...*conn) {
 	}
 }
 
-// reviewQueued reviews connections until none waits.
+// reviewQueued reviews connections until the queue is empty.
 func (s *Server) reviewQueued() {
 	defer s.wg.Done()
 	q := &s.reviews
@@ -133,7 +134,7 @@ func (s *Server) reviewQueued() {
 	}
 }
 
-// review judges the client's subscriptions again, and ends those that it may not have any more.
+// review reviews the client's subscriptions, and ends those that are no longer allowed.
 func (c *conn) review(ctx context.Context) {
 	for range reviewTries {
 		if !c.reviewOnce(ctx) {
@@ -143,14 +144,14 @@ func (c *conn) review(ctx context.Context) {
 	c.srv.queueReviews(c)
 }
 
-// reviewTries bounds how often a review begins anew before others have their turn.
+// reviewTries bounds how often a review starts over before it gives way to other clients.
 const reviewTries = 3
 
-// reviewOnce is one try of review. It returns true where what it was told came into doubt meanwhile.
+// reviewOnce is one attempt of review. It returns true if the decisions came into doubt during the attempt.
 func (c *conn) reviewOnce(ctx context.Context) (again bool) {
 	s, p := c.rights.session.Load(), c.admitted.Load()
 	if s == nil || p == nil || c.out.closed() {
-		return false // it is reviewed when it has a session
+		return false // attaching the session reviews it
 	}
 	doubts := c.rights.doubts.Load()
 	c.rights.due.Store(0)
@@ -174,7 +175,7 @@ func (c *conn) reviewOnce(ctx context.Context) (again bool) {
 		c.rights.goodUntil(time.Now(), c.srv.o.ReviewLeast/6)
 		return false
 	case !at.IsZero() && !time.Now().Before(at):
-		return false // the connection ends, and the next one is judged
+		return false // the connection is about to end; the next one is judged on its own
 	case c.admitted.Load() != p || c.rights.doubts.Load() != doubts:
 		return true
 	}

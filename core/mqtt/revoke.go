@@ -7,10 +7,11 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Revoke closes the connections of clients that an auth plugin no longer admits: DISCONNECT with 0x98 (MQTT 5, 3.14.2.1), for
-// nothing that the client does is refused; somebody has decided about it. A client that is just being admitted is refused.
+// Revoke closes the connections of clients that an auth plugin no longer admits. They get DISCONNECT with 0x98, Administrative action (MQTT
+// 5, 3.14.2.1): no request of the client is refused, somebody has decided about the client. A client that is just being admitted is
+// refused.
 func (s *Server) Revoke(r auth.Revocation) {
-	s.revoked.add(r) // before the connections are looked at, see since
+	s.revoked.add(r) // before looking at the connections; see since
 	s.mu.Lock()
 	var hit []*conn
 	for c := range s.conns {
@@ -24,8 +25,8 @@ func (s *Server) Revoke(r auth.Revocation) {
 	}
 }
 
-// revocations remembers the latest revocations for connections that were being admitted when one came: the plugin may have
-// judged them before it revoked.
+// revocations remembers the latest revocations, for connections that are being admitted when one arrives: the plugin may have decided about
+// them before it revoked.
 type revocations struct {
 	mu    sync.Mutex
 	count uint64
@@ -39,14 +40,15 @@ func (r *revocations) add(rev auth.Revocation) {
 	r.count++
 }
 
-// now is a moment to ask since about.
+// now returns the present moment, as an argument for since.
 func (r *revocations) now() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.count
 }
 
-// since says whether a client was revoked since a moment before it was judged. What is not remembered any more counts as yes.
+// since reports whether a client was revoked since a moment before it was authenticated. If too many revocations have come since, it
+// returns true.
 func (r *revocations) since(moment uint64, p *auth.Principal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

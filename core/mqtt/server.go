@@ -19,61 +19,62 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options configure a Server.
+// Options configures a Server.
 type Options struct {
 	Listeners []Listener
 	Sessions  *session.Manager
 	Publisher *publish.Publisher
 	Authority auth.Authority
-	// MaxPacketSize bounds packets of clients, in bytes.
+	// MaxPacketSize bounds packets from clients, in bytes.
 	MaxPacketSize uint32
-	// ReceiveMaximum bounds a client's messages that are not acknowledged yet.
+	// ReceiveMaximum bounds a client's unacknowledged messages.
 	ReceiveMaximum int
 	// MaxKeepAlive and SessionExpiryMax bound what clients ask for; 0: no limit.
 	MaxKeepAlive     time.Duration
 	SessionExpiryMax time.Duration
-	// Bounds are those of the start; see SetBounds.
+	// Bounds are the initial bounds; see SetBounds.
 	Bounds
-	// Inbound is the memory of the node for messages that are on their way into the store, Outbound for what is on its way to clients;
-	// nil: 256 MiB each.
+	// Inbound is the node's memory for messages on their way into the store, Outbound the memory for messages on their way to clients; nil:
+	// 256 MiB each.
 	Inbound, Outbound *limits.Budget
-	// StalledAfter is how long a connection that holds memory of the node may make no progress while others wait for it; 0: 3 s.
+	// StalledAfter is how long a connection that holds memory of the node may make no progress while others wait for memory; 0: 3 s.
 	StalledAfter time.Duration
-	// Bans is who is kept out; nil: a table of the server's own.
+	// Bans holds who is banned; nil: the server makes its own.
 	Bans *limits.Bans
-	// SysInterval is how often clients that subscribe to $SYS are sent what has changed of Sys; 0: there is no $SYS.
+	// SysInterval is how often clients that subscribe to $SYS are sent changes of the values that Sys returns; 0: there is no $SYS.
 	SysInterval time.Duration
 	Sys         func() []SysValue
-	// Tracer is for those who watch; nil: nobody does.
+	// Tracer shows packets to operators; nil: no tracing.
 	Tracer *trace.Tracer
-	// Watermark tells when the process is short of memory: then no client is admitted. nil: never.
+	// Watermark reports when the process is short of memory. Then no client is admitted. nil: never.
 	Watermark *limits.Watermark
 	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.
 	MaxTopicLevels int
-	// ReviewLeast is how long subscriptions are not judged again by the time for which the auth plugin's answers are good; 0: 30 s.
+	// ReviewLeast is the minimum time between reviews of subscriptions that are due because the auth plugin's answers expire; 0: 30 s.
 	ReviewLeast time.Duration
-	// ConnectTimeout is how long a client may take from when it was accepted on until CONNECT is there, a PROXY protocol header
-	// and the TLS and WebSocket handshakes included; 0: 10 s.
+	// ConnectTimeout is the time from accepting a connection until CONNECT has arrived, including a PROXY protocol header and the TLS and
+	// WebSocket handshakes; 0: 10 s.
 	ConnectTimeout time.Duration
-	// LeastRest is the keep alive from which on an idle connection rests; 0: 10 s. Its end is noticed up to a second late then.
+	// LeastRest is the shortest keep alive with which an idle connection rests; 0: 10 s. The end of the keep alive of a resting connection is
+	// noticed up to a second late.
 	LeastRest time.Duration
-	// ResponseInformation is given to MQTT 5 clients that ask for it; %c is the client id, %u the user name. Empty: none.
+	// ResponseInformation is returned to MQTT 5 clients that ask for it; %c stands for the client id, %u for the user name. Empty: none.
 	ResponseInformation string
-	// ServerReference is where MQTT 5 clients are pointed to when this server stops or is full; empty: nowhere.
+	// ServerReference is the server that MQTT 5 clients are sent to when this server stops or is full; empty: none.
 	ServerReference string
-	// PageOrigins are hosts, with their ports, of pages that may connect to every WebSocket listener; nil: none.
+	// PageOrigins returns the hosts, with ports, of pages that may connect to every WebSocket listener; nil: none.
 	PageOrigins func() []string
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer
 }
 
-// Bounds of Options where they are not set.
+// Defaults of Bounds.ClientInbound, and of Options.Inbound and Options.Outbound, in bytes.
 const (
 	clientInbound = 4 << 20
 	nodeMemory    = 256 << 20
 )
 
-// Server takes MQTT connections. Life: New, Listen (binds), Serve (accepts), Close.
+// Server accepts and serves MQTT connections. Life cycle: New, Listen (binds), Serve (accepts), Close.
 type Server struct {
 	o       Options
 	bounds  atomic.Pointer[Bounds]
@@ -91,14 +92,14 @@ type Server struct {
 	pending *pending
 	rates   rateTable
 	connect budget
-	poller  *socket.Poller // of connections that rest; nil: none does
-	// inbound and outbound are Options.Inbound and Outbound.
+	poller  *socket.Poller // for resting connections; nil: no connection rests
+	// inbound and outbound are Options.Inbound and Options.Outbound.
 	inbound, outbound *limits.Budget
-	// shortOfMemory is when it was told last that clients are refused for want of memory.
+	// shortOfMemory limits the log lines about clients refused for lack of memory.
 	shortOfMemory repeat.Line
-	// stalledTold is when it was told last that stalled connections are closed.
+	// stalledTold limits the log lines about stalled connections that are closed.
 	stalledTold repeat.Line
-	// turnedAway is when it was told last that connections are turned away.
+	// turnedAway limits the log lines about connections that are turned away.
 	turnedAway repeat.Line
 
 	mu        sync.Mutex
@@ -152,7 +153,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// Listen binds every listener and returns their addresses, in order.
+// Listen binds every listener and returns the addresses, in order.
 func (s *Server) Listen() ([]net.Addr, error) {
 	addrs := make([]net.Addr, 0, len(s.o.Listeners))
 	for _, l := range s.o.Listeners {
@@ -169,7 +170,7 @@ func (s *Server) Listen() ([]net.Addr, error) {
 	return addrs, nil
 }
 
-// Serve begins to accept connections on what Listen has bound, and returns.
+// Serve starts accepting connections on the listeners that Listen has bound, and returns.
 func (s *Server) Serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,7 +199,7 @@ func (s *Server) Serve() {
 	}
 }
 
-// left takes a connection that is over off the server.
+// left removes a connection that is over.
 func (s *Server) left(c *conn) {
 	defer s.wg.Done()
 	c.place.leave()
@@ -209,7 +210,7 @@ func (s *Server) left(c *conn) {
 	s.mu.Unlock()
 }
 
-// enter counts a connection that is no conn yet among what Close waits for; it returns false once the server is closed.
+// enter adds a connection that has no conn yet to those that Close waits for. It returns false once the server is closed.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,7 +221,7 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// add takes a connection; it returns false once the server is closed.
+// add adds a connection; it returns false once the server is closed.
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,28 +234,28 @@ func (s *Server) add(c *conn) bool {
 	return true
 }
 
-// takeSlot counts a client towards the limit; it returns false when the limit is reached.
+// takeSlot counts a client against mqtt.max_connections; it returns false if the limit is reached.
 func (s *Server) takeSlot(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.slots.take(c)
 }
 
-// keepSlot notes that a client has its session.
+// keepSlot records that a client has its session.
 func (s *Server) keepSlot(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.slots.attached(c)
 }
 
-// Connections is the number of open connections, admitted or not.
+// Connections returns the number of open connections, admitted or not.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
 }
 
-// StopAccepting closes the listeners. Connections stay.
+// StopAccepting closes the listeners. Connections stay open.
 func (s *Server) StopAccepting() {
 	s.mu.Lock()
 	s.closed = true
@@ -270,7 +271,7 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// Close closes what is still connected (sessions have been ended by the Manager before) and waits for it.
+// Close closes the remaining connections and waits until they have ended. The session Manager has ended the sessions before.
 func (s *Server) Close() {
 	s.StopAccepting()
 	s.cancel()
@@ -282,16 +283,16 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.pending.close()
 	for _, srv := range https {
-		_ = srv.Close() // what has not become a WebSocket
+		_ = srv.Close() // connections that have not become WebSockets
 	}
 	s.wg.Wait()
 	s.poller.Close()
 }
 
-// Unadmitted is the number of open connections whose client is not admitted.
+// Unadmitted returns the number of open connections whose client is not admitted.
 func (s *Server) Unadmitted() int { return s.pending.size() }
 
-// Resting is the number of open connections that have nothing to do, and therefore neither a goroutine nor a buffer.
+// Resting returns the number of open connections that are idle and therefore have neither a goroutine nor a buffer.
 func (s *Server) Resting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,17 +1,17 @@
 package mqtt
 
-// slots counts admitted clients towards mqtt.max_connections. A client has one slot: a connection that takes over another of the
-// same client id takes its slot as well, so it gets in where no slot is free. Slots are asked for after authentication, so a
-// stranger neither holds one nor learns from the answer whether a client is connected.
+// slots counts admitted clients against mqtt.max_connections. A client has one slot: a connection that takes over another of the same
+// client id takes its slot as well, so it gets in even if no slot is free. Slots are taken after authentication, so a stranger neither
+// holds one nor learns from the answer whether a client is connected.
 //
 // Its methods are called with Server.mu held.
 type slots struct {
-	limit int // 0: none
+	limit int // 0: no limit
 	taken int
-	of    map[string]*conn // who has the slot of a client id
+	of    map[string]*conn // holders of the slots, by client id
 }
 
-// take gives a connection the slot of its client id, or a free one; false where there is neither.
+// take gives a connection the slot of its client id, or a free one. It returns false if there is neither.
 func (s *slots) take(c *conn) bool {
 	if old := s.of[c.clientID]; old != nil {
 		old.slot, c.slot, c.replaces = false, true, old
@@ -30,11 +30,11 @@ func (s *slots) take(c *conn) bool {
 	return true
 }
 
-// attached notes that a connection has its session, so the one whose slot it took is over.
+// attached records that a connection has its session, which completes a takeover.
 func (s *slots) attached(c *conn) { c.replaces = nil }
 
-// leave gives a connection's slot back: to the connection that it was taken from, where the takeover failed and that one is still
-// there, as open says.
+// leave gives a connection's slot back. If the connection took over another one's slot, the takeover failed, and the other connection is
+// still open, that one gets the slot.
 func (s *slots) leave(c *conn, open func(*conn) bool) {
 	old := c.replaces
 	c.replaces = nil

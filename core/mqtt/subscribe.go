@@ -56,7 +56,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	granted := list[:0]
 	var at []int
 	var sys bool
-	var show map[string]uint32 // filters below $SYS that are sent the values that there are
+	var show map[string]uint32 // filters below $SYS that are to be sent the present values
 	for j, s := range list {
 		switch {
 		case err != nil:
@@ -73,7 +73,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 				}
 				show[s.Filter] = s.ID
 			}
-			if codes[index[j]] = code; !topic.IsOwn(s.Filter) && !code.Failed() { // other topics below $SYS may match as well
+			if codes[index[j]] = code; !topic.IsOwn(s.Filter) && !code.Failed() { // the filter may match other topics below $SYS as well
 				granted, at = append(granted, s), append(at, index[j])
 			}
 		default:
@@ -86,12 +86,12 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 		result, after = c.session.Subscribe(ctx, granted)
 		for j, code := range result {
 			if code == packet.TopicFilterInvalid && topic.MatchesOwn(granted[j].Filter) && c.readsSys(granted[j].Filter) {
-				code = packet.Success // nobody else has a topic below $SYS
+				code = packet.Success // nobody but the gateway has a topic below $SYS
 			}
 			codes[at[j]] = code
 		}
 		c.rights.goodUntil(until, c.srv.o.ReviewLeast)
-		if c.rights.doubts.Load() != doubts { // while it was judged or recorded
+		if c.rights.doubts.Load() != doubts { // a decision came into doubt meanwhile
 			c.srv.queueReviews(c)
 		}
 	}
@@ -127,8 +127,7 @@ func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
 	return nil
 }
 
-// refusedFilters is the reason string of a SUBACK or UNSUBACK: the filters that were refused, each with why; empty where none
-// was.
+// refusedFilters returns the reason string of a SUBACK or UNSUBACK: the refused filters, each with the reason; empty if none was refused.
 func refusedFilters(n int, at func(i int) (filter string, code packet.Code)) string {
 	var b strings.Builder
 	for i := range n {
@@ -147,7 +146,7 @@ func refusedFilters(n int, at func(i int) (filter string, code packet.Code)) str
 	return b.String()
 }
 
-// whyRefused says what the code of a refused filter means here.
+// whyRefused explains the code of a refused filter.
 func whyRefused(code packet.Code) string {
 	switch code {
 	case packet.NotAuthorized:

@@ -11,9 +11,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// The topics below $SYS/broker tell clients how the node is, by the names that mosquitto has. They are never stored: who subscribes is sent
-// the values that there are, and then at each interval those that have changed, at QoS 0, while the connection lasts and the client's rules
-// allow it. Nobody publishes there. A filter that matches other topics below $SYS as well is a subscription like others, too.
+// The topics below $SYS/broker tell clients about the state of the node, under the names that mosquitto uses. They are never stored, and no
+// client can publish to them. A subscriber gets the present values, and then at each interval those that have changed, at QoS 0, as long as
+// the connection lasts and the client's rules allow it. A filter that also matches other topics below $SYS is an ordinary subscription as
+// well.
 
 // SysValue is the value of a topic below $SYS.
 type SysValue struct{ Topic, Payload string }
@@ -21,21 +22,21 @@ type SysValue struct{ Topic, Payload string }
 // maxSysFilters bounds the filters below $SYS of one client.
 const maxSysFilters = 100
 
-// sysReaders are the connections that read $SYS, each with its filters.
+// sysReaders holds the connections that read $SYS, each with its filters.
 type sysReaders struct {
 	mu   sync.Mutex
 	of   map[*conn]map[string]sysFilter
-	last map[string]string // what was sent last, by topic; nil while nobody reads
-	sent int               // how often last was taken anew
+	last map[string]string // the values sent last, by topic; nil while nobody reads
+	sent int               // counts updates of last
 }
 
 // sysFilter is a subscription below $SYS.
 type sysFilter struct {
-	id       uint32 // its subscription identifier; 0: none
-	answered bool   // SUBACK was written, so changes may follow it
+	id       uint32 // subscription identifier; 0: none
+	answered bool   // SUBACK was written, so changes may follow
 }
 
-// answeredOnes returns the filters that may be sent what changes, with their subscription identifiers. Called with mu held.
+// answeredOnes returns the filters whose SUBACK was written, with their subscription identifiers. Called with mu held.
 func (r *sysReaders) answeredOnes(c *conn) map[string]uint32 {
 	filters := make(map[string]uint32, len(r.of[c]))
 	for name, f := range r.of[c] {
@@ -46,7 +47,7 @@ func (r *sysReaders) answeredOnes(c *conn) map[string]uint32 {
 	return filters
 }
 
-// serveSys sends what has changed until ctx ends.
+// serveSys sends changes until ctx ends.
 func (s *Server) serveSys(ctx context.Context) {
 	t := time.NewTicker(s.o.SysInterval)
 	defer t.Stop()
@@ -76,7 +77,7 @@ func (s *Server) serveSys(ctx context.Context) {
 	}
 }
 
-// changed takes the values that there are and returns those that differ from the ones before. Called with mu held.
+// changed stores the present values and returns those that differ from the stored ones. Called with mu held.
 func (r *sysReaders) changed(now []SysValue) []SysValue {
 	changed := now[:0:0]
 	values := make(map[string]string, len(now))
@@ -91,7 +92,7 @@ func (r *sysReaders) changed(now []SysValue) []SysValue {
 	return changed
 }
 
-// grantSys answers a filter below $SYS that the client's rules allow.
+// grantSys adds a filter below $SYS that the client's rules allow. show reports whether to send the present values.
 func (c *conn) grantSys(s session.Subscription) (code packet.Code, show bool) {
 	r := &c.srv.sys
 	r.mu.Lock()
@@ -121,7 +122,7 @@ func (c *conn) readsSys(filter string) bool {
 	return reads
 }
 
-// dropSys ends a subscription below $SYS; false: there is none.
+// dropSys ends a subscription below $SYS; it returns false if there was none.
 func (c *conn) dropSys(filter string) bool {
 	r := &c.srv.sys
 	r.mu.Lock()
@@ -134,7 +135,7 @@ func (c *conn) dropSys(filter string) bool {
 	return had
 }
 
-// leaveSys ends all of them.
+// leaveSys ends all of the client's subscriptions below $SYS.
 func (c *conn) leaveSys() {
 	c.srv.sys.mu.Lock()
 	defer c.srv.sys.mu.Unlock()
@@ -144,8 +145,8 @@ func (c *conn) leaveSys() {
 	}
 }
 
-// beginSys sends the values that there are to the filters of show, and from then on what changes to all that the client has. SUBACK was
-// written.
+// beginSys sends the present values to the filters in show, and lets changes be sent to all of the client's filters from then on. SUBACK
+// must have been written.
 func (c *conn) beginSys(ctx context.Context, show map[string]uint32) {
 	r := &c.srv.sys
 	r.mu.Lock()
@@ -159,7 +160,7 @@ func (c *conn) beginSys(ctx context.Context, show map[string]uint32) {
 	for name, f := range r.of[c] {
 		r.of[c][name] = sysFilter{id: f.id, answered: true}
 	}
-	var since []SysValue // what others were sent meanwhile
+	var since []SysValue // changes that other readers were sent meanwhile
 	switch {
 	case r.sent != before:
 		for _, v := range now {
@@ -176,8 +177,8 @@ func (c *conn) beginSys(ctx context.Context, show map[string]uint32) {
 	}
 }
 
-// sendSys sends each value once, if a filter matches that the client may still read. Where the connection has no room, what it lacks
-// comes with the next change.
+// sendSys sends each value at most once, if a filter that the client may still read matches it. A value for which the connection has no
+// room is left out; the client gets that topic again with its next change.
 func (c *conn) sendSys(ctx context.Context, filters map[string]uint32, values []SysValue, retained bool) {
 	principal := c.admitted.Load()
 	for filter := range filters {
@@ -215,7 +216,7 @@ func (c *conn) sendSys(ctx context.Context, filters map[string]uint32, values []
 	c.Flush()
 }
 
-// sysRefusal answers a filter below $SYS that nobody can have, whoever asks: there is nothing, or it is shared.
+// sysRefusal returns the code for filters below $SYS that nobody can have: $SYS is switched off, or the subscription is shared.
 func (c *conn) sysRefusal(shared bool) packet.Code {
 	switch {
 	case c.srv.o.SysInterval <= 0 || c.srv.o.Sys == nil:

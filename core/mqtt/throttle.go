@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// pause waits before the client is read further, and gives it the time back.
+// pause delays reading from the client, and extends the client's deadline by the wait.
 func (c *conn) pause(wait time.Duration) error {
 	if wait <= 0 {
 		return nil
@@ -21,7 +21,7 @@ func (c *conn) pause(wait time.Duration) error {
 		return err
 	}
 	defer done()
-	for held := c.parties.Load(); wait > 0 && c.parties.Load() == held; wait -= longestPause { // else it has other rates now
+	for held := c.parties.Load(); wait > 0 && c.parties.Load() == held; wait -= longestPause { // stop if the rates have changed
 		select {
 		case <-ctx.Done():
 			return errEnded
@@ -31,10 +31,10 @@ func (c *conn) pause(wait time.Duration) error {
 	return c.again()
 }
 
-// longestPause is how long a client that is over a rate waits before it is looked whether the rate is another one.
+// longestPause is the longest pause before checking whether a client's rate has changed.
 const longestPause = time.Second
 
-// whileOpen returns a context that ends when the connection begins to close. The reader calls done when it does not wait any more.
+// whileOpen returns a context that ends when the connection begins to close. The caller, the reader, calls done when it no longer waits.
 func (c *conn) whileOpen() (ctx context.Context, done func(), err error) {
 	ctx, cancel := context.WithCancel(c.srv.ctx)
 	if !c.out.onClose(cancel) {
@@ -44,7 +44,7 @@ func (c *conn) whileOpen() (ctx context.Context, done func(), err error) {
 	return ctx, func() { c.out.onClose(nil); cancel() }, nil
 }
 
-// again gives the client its time once more, unless the connection is closing: then its read deadline must not be moved.
+// again gives the client its full time for the next packet, unless the connection is closing: then its read deadline must not move.
 func (c *conn) again() error {
 	if err := c.deadline(); err != nil {
 		return err
@@ -62,7 +62,7 @@ type known struct {
 	source       netip.Prefix
 }
 
-// keptOut refuses a client that is banned, and lets one wait whose address or user name has failed before. Loopback is not slowed down
+// keptOut refuses a banned client, and delays a client whose address or user name has failed to log in before. Loopback is not delayed
 // unless its limits apply.
 func (c *conn) keptOut(user string) error {
 	k := &known{client: c.clientID, user: user, source: c.place.address()}
@@ -90,7 +90,7 @@ func (c *conn) keptOut(user string) error {
 		if err := c.wait(wait); err != nil {
 			return err
 		}
-		if _, banned := b.Banned(limits.ByAddress, k.source.String()); banned { // by others that waited
+		if _, banned := b.Banned(limits.ByAddress, k.source.String()); banned { // banned because of others that waited
 			c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
 			return c.refuse(packet.Banned, "banned")
 		}
@@ -98,7 +98,7 @@ func (c *conn) keptOut(user string) error {
 	return nil
 }
 
-// wait waits before the client is admitted. Others may have the memory of its CONNECT, and its place, meanwhile.
+// wait delays the admission of a client. Meanwhile other connections may use the memory of its CONNECT, and may take its place.
 func (c *conn) wait(d time.Duration) error {
 	c.unreserve()
 	c.place.judging(false)
@@ -114,13 +114,13 @@ func (c *conn) wait(d time.Duration) error {
 	return nil
 }
 
-// paced lets a client that was authenticated wait where it, or its identity, connects too often, and refuses it where that would take too
-// long.
+// paced delays an authenticated client that connects too often, by itself or as part of its identity. It refuses the client if the delay
+// would be too long.
 func (c *conn) paced() error {
 	var wait time.Duration
 	var held []*party
 	for _, p := range c.heldTo() {
-		if p.scope == ofClient || p.scope == ofIdentity { // the others were asked when the connection was accepted
+		if p.scope == ofClient || p.scope == ofIdentity { // the other scopes were checked when the connection was accepted
 			held = append(held, p)
 			wait = max(wait, p.connects.Take(1))
 		}
@@ -141,13 +141,13 @@ func (c *conn) paced() error {
 	return c.wait(wait)
 }
 
-// longestWait is how long a login waits in all before it is refused.
+// longestWait bounds the total delay of a login; a login that would wait longer is refused.
 const longestWait = 20 * time.Second
 
-// longestUserDelay is how long others can make the logins of a user wait, at most.
+// longestUserDelay bounds how long others can delay the logins of a user.
 const longestUserDelay = 2 * time.Second
 
-// judged notes how a login went.
+// judged records the outcome of a login.
 func (c *conn) judged(user string, denied *auth.Denied) {
 	k := c.known.Load()
 	allowed := c.srv.bounds.Load().FailedLogins
@@ -171,11 +171,11 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 	}
 }
 
-// flapTime is how soon a connection has to end that counts as flapping.
+// flapTime is how soon a connection has to end to count as flapping.
 const flapTime = 10 * time.Second
 
-// flapping is by what a client that connects all the time is banned: with who it was admitted as and where it comes from, so that nobody is
-// kept out by others who use the client id. Loopback is not banned unless its limits apply.
+// flapping returns the name by which a client that keeps reconnecting is banned. The name combines the identity, the client id and the
+// address, so that others who use the client id cannot keep the client out. Loopback is not banned unless its limits apply.
 func (c *conn) flapping() (name string, counts bool) {
 	k := c.known.Load()
 	if k == nil || !k.source.IsValid() {
@@ -184,7 +184,7 @@ func (c *conn) flapping() (name string, counts bool) {
 	return limits.FlappingName(ownerOf(c.admitted.Load()).Name, c.clientID, k.source.String()), true
 }
 
-// flapped notes that the connection of an admitted client is over, soon where it does so again and again.
+// flapped records the end of an admitted client's connection, and bans the client if that happens too soon and too often.
 func (c *conn) flapped() {
 	allowed := c.srv.bounds.Load().Flaps
 	c.causeMu.Lock()
@@ -204,7 +204,7 @@ func (c *conn) flapped() {
 	}
 }
 
-// settled refuses a client that was authenticated and is banned because it flaps.
+// settled refuses an authenticated client that is banned for flapping.
 func (c *conn) settled() error {
 	name, counts := c.flapping()
 	if _, banned := c.srv.o.Bans.Banned(limits.ByFlapping, name); !counts || !banned {
@@ -214,7 +214,7 @@ func (c *conn) settled() error {
 	return c.refuse(packet.Banned, "banned: it connected all the time")
 }
 
-// CloseBanned closes the connections that a ban is about.
+// CloseBanned closes the connections that a ban applies to.
 func (s *Server) CloseBanned(ban limits.Ban) {
 	s.mu.Lock()
 	var hit []*conn
@@ -231,7 +231,7 @@ func (s *Server) CloseBanned(ban limits.Ban) {
 	}
 }
 
-// lets reports whether an address may open another connection: it is not banned, and not too quick.
+// lets reports whether an address may open another connection: it is not banned, and not over its rate.
 func (p *pending) lets(source netip.Prefix) bool {
 	if !source.IsValid() {
 		return true

@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/trace"
 )
 
-// What operators who watch are shown of a connection. Every call asks Tracer.On first, so that nothing is made for nobody.
+// Tracing of a connection for operators. Every function checks Tracer.On first, so that nothing is built while nobody watches.
 
 // traced shows a packet, in or out.
 func (c *conn) traced(what string, p packet.Packet) {
@@ -61,7 +61,7 @@ func (c *conn) tracedAck(kind packet.Type, id uint16, code packet.Code) {
 	}
 }
 
-// tracedResult shows a message that was sent, or was not because of its size. What the socket has no room for comes again.
+// tracedResult shows a message that was sent, or not sent because of its size.
 func (c *conn) tracedResult(p *packet.Publish, r session.SendResult) session.SendResult {
 	switch {
 	case !c.srv.o.Tracer.On():
@@ -74,7 +74,7 @@ func (c *conn) tracedResult(p *packet.Publish, r session.SendResult) session.Sen
 	return r
 }
 
-// tracedStored shows a message of the client that is stored.
+// tracedStored shows that a message from the client is stored.
 func (c *conn) tracedStored(m *store.Message) {
 	if c.srv.o.Tracer.On() {
 		c.tell(trace.Entry{What: trace.Stored, Topics: []string{m.Topic}, QoS: m.QoS, Retain: m.Retain, Size: len(m.Payload),
@@ -82,7 +82,7 @@ func (c *conn) tracedStored(m *store.Message) {
 	}
 }
 
-// tracedWhy shows something that has a reason: a refusal, or the end of the connection.
+// tracedWhy shows an event that has a reason: a refusal, or the end of the connection.
 func (c *conn) tracedWhy(what, name string, reasons ...string) {
 	if !c.srv.o.Tracer.On() {
 		return

@@ -11,7 +11,7 @@ type traffic struct {
 	packets, bytes [packet.AUTH + 1]prometheus.Counter
 }
 
-// init looks up the counters of a direction, so that each packet costs two additions.
+// init looks up the counters of a direction once, so that each packet costs two additions.
 func (t *traffic) init(packets, bytes *prometheus.CounterVec, direction string) {
 	for i := range t.packets {
 		if kind := packet.Type(i); kind != 0 {
@@ -21,13 +21,13 @@ func (t *traffic) init(packets, bytes *prometheus.CounterVec, direction string) 
 	}
 }
 
-// one counts a packet of some bytes.
+// one counts a packet and its bytes.
 func (t *traffic) one(kind packet.Type, bytes int) {
 	t.packets[kind].Inc()
 	t.bytes[kind].Add(float64(bytes))
 }
 
-// encoded counts the packets that were encoded into b, one after the other.
+// encoded counts the packets that are encoded one after another in b.
 func (t *traffic) encoded(b []byte) {
 	for len(b) > 1 {
 		size, shift, i := 0, 0, 1

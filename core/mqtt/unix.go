@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// socketFile is a listener on a socket file. It removes the file when it is closed.
+// socketFile is a listener on a socket file. Closing it removes the file.
 type socketFile struct {
 	*net.UnixListener
 	path string
 }
 
-// listenUnix listens on a socket file with the permissions given. A file that an earlier process left is replaced; one that
-// somebody listens on, and one that is no socket, is not.
+// listenUnix listens on a socket file with the given permissions. It replaces a file that an earlier process left behind, but no socket on
+// which somebody listens and no file of another kind.
 func listenUnix(path string, permissions fs.FileMode) (net.Listener, error) {
 	if err := freeSocket(path); err != nil {
 		return nil, err
 	}
-	// Bound under another name first, so that nobody connects before the permissions are set.
+	// Bind under a temporary name, so that nobody can connect before the permissions are set.
 	temporary := path + "." + strconv.Itoa(os.Getpid())
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -45,7 +45,7 @@ func listenUnix(path string, permissions fs.FileMode) (net.Listener, error) {
 	return &socketFile{UnixListener: ln, path: path}, nil
 }
 
-// freeSocket reports whether a path can be listened on: nothing is there, or a socket that nobody listens on.
+// freeSocket returns nil if a path can be listened on: there is no file, or a socket on which nobody listens.
 func freeSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -62,7 +62,7 @@ func freeSocket(path string) error {
 		_ = nc.Close()
 		return fmt.Errorf("%s is in use by another process", path)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return nil // left behind
+		return nil // left behind by an earlier process
 	default:
 		return err
 	}

@@ -18,17 +18,17 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// subprotocols that clients may ask for; the text names the first [MQTT-6.0.0-3], older clients use the second.
+// subprotocols that clients may ask for. The specification names the first [MQTT-6.0.0-3]; older clients use the second.
 var subprotocols = []string{"mqtt", "mqttv3.1"}
 
-// accepted says when an HTTP connection was accepted, and the place that it holds; its zero value is the key in a context.
+// accepted says when an HTTP connection was accepted, and holds its place. Its zero value is the key in a context.
 type accepted struct {
 	at    time.Time
 	place *place
 }
 
-// httpServer makes the HTTP side of a WebSocket listener. Requests other than a WebSocket's handshake are answered with what is
-// wrong, and their connections are not kept for long.
+// httpServer makes the HTTP side of a WebSocket listener. Requests other than a WebSocket handshake get an error, and their connections are
+// not kept for long.
 func (s *Server) httpServer(l Listener) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc(l.Path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(l, w, r) })
@@ -54,7 +54,7 @@ func (s *Server) serveWebSocket(l Listener, ln net.Listener, srv *http.Server) {
 	}
 }
 
-// overHTTP is a listener's TLS configuration for HTTP/1.1, which WebSockets begin with.
+// overHTTP adapts a listener's TLS configuration to HTTP/1.1, with which WebSockets begin.
 func overHTTP(c *tls.Config) *tls.Config {
 	out := c.Clone()
 	out.NextProtos = []string{"http/1.1"}
@@ -71,7 +71,7 @@ func overHTTP(c *tls.Config) *tls.Config {
 	return out
 }
 
-// upgrade makes a connection of a WebSocket. Its goroutine is the HTTP server's.
+// upgrade makes a connection of a WebSocket. It runs on a goroutine of the HTTP server.
 func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 	door, ok := r.Context().Value(accepted{}).(accepted)
 	if !ok {
@@ -98,7 +98,7 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	pending, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is there cannot fail
+	pending, _ := rw.Reader.Peek(rw.Reader.Buffered()) // peeking at buffered bytes cannot fail
 	nc := newWSConn(raw, bytes.Clone(pending))
 	if shaken.Protocol == "" {
 		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
@@ -112,7 +112,7 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 		_ = nc.Close()
 		return
 	}
-	go c.serve(s.ctx) // what the HTTP server had for the connection ends here
+	go c.serve(s.ctx) // on a new goroutine, so that the HTTP server's resources for the connection are freed
 }
 
 var (
@@ -120,7 +120,7 @@ var (
 	errStopping      = errors.New("server is shutting down")
 )
 
-// checkOrigin returns an error where a page of another host may not connect. Clients that are no browsers have no origin.
+// checkOrigin returns an error if a page of another host may not connect. Clients that are not browsers send no origin.
 func checkOrigin(r *http.Request, allowed []string) error {
 	origin := r.Header.Get("Origin")
 	if origin == "" || slices.Contains(allowed, "*") {

@@ -13,21 +13,21 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// wsConn is a WebSocket as a stream of bytes: the payloads of its binary frames. It has a buffer only while something was read and not
-// handed over, so that a connection can rest. One goroutine at a time may read, and one write.
+// wsConn presents a WebSocket as a stream of bytes: the payloads of its binary frames. It has a buffer only while there is input that was
+// not handed over, so that a connection can rest. One goroutine at a time may read, and one may write.
 type wsConn struct {
 	net.Conn // the socket, or TLS
 
-	in    *bufio.Reader // nil while there is nothing to hold
+	in    *bufio.Reader // nil while there is no input to hold
 	state ws.State
-	left  int64 // of the payload of the data frame that is being read
+	left  int64 // bytes left of the payload of the data frame being read
 	mask  [4]byte
-	at    int   // where in the mask the payload goes on
-	ended error // what reading ended with
+	at    int   // position in the mask of the next payload byte
+	ended error // the error that ended reading
 
-	writing sync.Mutex // while a frame is being written
-	mu      sync.Mutex // guards what follows; taken last
-	// answer is a control frame that waits for the frame that is being written; a newer one replaces it.
+	writing sync.Mutex // held while a frame is written
+	mu      sync.Mutex // guards the fields below; taken last
+	// answer is a control frame that waits for the frame being written. A newer control frame replaces it.
 	answer []byte
 	closed bool // a close frame was sent, or waits in answer: nothing may follow it
 }
@@ -39,10 +39,10 @@ var (
 	wsReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 )
 
-// newWSConn makes a wsConn; pending has come with the handshake already.
+// newWSConn makes a wsConn. pending is input that arrived with the handshake.
 func newWSConn(nc net.Conn, pending []byte) *wsConn {
 	w := &wsConn{Conn: nc, state: ws.StateServerSide}
-	if len(pending) > 0 { // it fits into the buffer, which the first read fills with it
+	if len(pending) > 0 { // it fits into the buffer, and the first read fills the buffer with it
 		w.in = takeReader(io.MultiReader(bytes.NewReader(pending), nc))
 	}
 	return w
@@ -54,10 +54,10 @@ func takeReader(src io.Reader) *bufio.Reader {
 	return in
 }
 
-// NetConn is the connection below.
+// NetConn returns the underlying connection.
 func (w *wsConn) NetConn() net.Conn { return w.Conn }
 
-// tlsState is the state of TLS below; nil where there is none.
+// tlsState returns the state of the underlying TLS connection; nil if there is none.
 func (w *wsConn) tlsState() *tls.ConnectionState {
 	t, ok := w.Conn.(*tls.Conn)
 	if !ok {
@@ -67,7 +67,7 @@ func (w *wsConn) tlsState() *tls.ConnectionState {
 	return &state
 }
 
-// holds reports whether something was read and not handed over. Where nothing was, the buffer is given back.
+// holds reports whether there is input that was not handed over. If there is none, it gives the buffer back.
 func (w *wsConn) holds() bool {
 	if w.in == nil {
 		return false
@@ -81,7 +81,7 @@ func (w *wsConn) holds() bool {
 	return false
 }
 
-// Read implements net.Conn. A deadline that passes loses nothing.
+// Read implements net.Conn. No input is lost when a deadline passes.
 func (w *wsConn) Read(b []byte) (int, error) {
 	if w.ended != nil {
 		return 0, w.ended
@@ -101,7 +101,7 @@ func (w *wsConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// next reads the header of a frame, and all of a control frame.
+// next reads the header of a data frame, or a whole control frame.
 func (w *wsConn) next() error {
 	head, err := w.in.Peek(ws.MinHeaderSize)
 	if err != nil {
@@ -132,7 +132,7 @@ func (w *wsConn) next() error {
 	return nil
 }
 
-// headerSize is the size of the header of a client's frame, by its second byte (RFC 6455, 5.2).
+// headerSize returns the header size of a client's frame, given the header's second byte (RFC 6455, 5.2).
 func headerSize(second byte) int {
 	size := ws.MinHeaderSize
 	switch second & 0x7f {
@@ -147,7 +147,7 @@ func headerSize(second byte) int {
 	return size
 }
 
-// control acts on a control frame. CheckHeader has bounded its length.
+// control handles a control frame. CheckHeader has bounded its length.
 func (w *wsConn) control(h ws.Header, size int) error {
 	frame, err := w.in.Peek(size + int(h.Length))
 	if err != nil {
@@ -165,7 +165,7 @@ func (w *wsConn) control(h ws.Header, size int) error {
 	return nil
 }
 
-// closedByClient answers a close frame with its own code (RFC 6455, 5.5.1).
+// closedByClient answers a close frame with the client's own code (RFC 6455, 5.5.1).
 func (w *wsConn) closedByClient(payload []byte) error {
 	if len(payload) > 0 {
 		code, reason := ws.ParseCloseFrameData(payload)
@@ -179,7 +179,7 @@ func (w *wsConn) closedByClient(payload []byte) error {
 	return w.ended
 }
 
-// fail ends the WebSocket, and tells the client why.
+// fail ends the WebSocket and tells the client why.
 func (w *wsConn) fail(code ws.StatusCode, err error) error {
 	w.ended = err
 	_ = w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(code, err.Error())))
@@ -194,7 +194,7 @@ func unexpectedEnd(err error) error {
 	return err
 }
 
-// Write implements net.Conn. All of b goes in one frame.
+// Write implements net.Conn. It sends b in one frame.
 func (w *wsConn) Write(b []byte) (int, error) {
 	err := w.writeFrame(b)
 	if also := w.writeAnswers(); err == nil {
@@ -224,7 +224,7 @@ func (w *wsConn) writeFrame(b []byte) error {
 	return err
 }
 
-// send writes a control frame, at once or after the frame that is being written.
+// send writes a control frame, at once or after the frame being written.
 func (w *wsConn) send(f ws.Frame) error {
 	b, err := ws.CompileFrame(f)
 	if err != nil {
@@ -243,11 +243,12 @@ func (w *wsConn) send(f ws.Frame) error {
 		_ = w.Conn.SetWriteDeadline(time.Now().Add(lingerClose))
 		return w.writeAnswers()
 	}
-	go func() { _ = w.writeAnswers() }() // a client that does not read must not hold up the reader; at most one waits
+	go func() { _ = w.writeAnswers() }() // a client that does not read must not block the reader
 	return nil
 }
 
-// writeAnswers writes the control frame that waits, unless a frame is being written: whoever writes that calls it afterwards.
+// writeAnswers writes the waiting control frame unless a data frame is being written; the writer of that frame calls writeAnswers
+// afterwards.
 func (w *wsConn) writeAnswers() error {
 	for w.waits() && w.writing.TryLock() {
 		w.mu.Lock()
@@ -255,7 +256,7 @@ func (w *wsConn) writeAnswers() error {
 		w.answer = nil
 		w.mu.Unlock()
 		var err error
-		if b != nil { // else another goroutine has written it meanwhile
+		if b != nil { // else another goroutine has written it
 			_, err = w.Conn.Write(b)
 		}
 		w.writing.Unlock()
@@ -273,10 +274,10 @@ func (w *wsConn) waits() bool {
 	return w.answer != nil
 }
 
-// CloseWrite begins the closing handshake (RFC 6455, 7.1.2): the client answers, and closes.
+// CloseWrite begins the closing handshake (RFC 6455, 7.1.2): the client answers and closes.
 func (w *wsConn) CloseWrite() error {
 	return w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
 }
 
-// shakesHands marks connections at whose end the client's side is waited for, also where nothing was left to write.
+// shakesHands marks connections that wait for the client's side of the close even if nothing was left to write.
 func (w *wsConn) shakesHands() {}

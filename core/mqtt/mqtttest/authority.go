@@ -11,19 +11,19 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Rules is an Authority that a test writes down. The zero value admits everybody and allows everything.
+// Rules is an Authority configured by a test. The zero value admits everybody and allows everything.
 type Rules struct {
-	// Admit refuses a client with an *auth.Denied; nil admits.
+	// Admit refuses a client with an *auth.Denied; nil admits everybody.
 	Admit func(auth.Request) error
-	// Exchange begins an enhanced authentication; nil: there is no method.
+	// Exchange begins an enhanced authentication; nil: no method is supported.
 	Exchange func(req auth.Request, method string, reauthenticate bool) (auth.Exchange, error)
-	// Allow judges an action of a client.
+	// Allow decides about an action of a client; nil: everything is allowed.
 	Allow func(clientID string, a auth.Action) bool
-	// Unavailable says that actions cannot be judged now; nil: they always can.
+	// Unavailable reports that no decision about actions is possible now; nil: decisions are always possible.
 	Unavailable func() bool
-	// Name is the plugin that clients were admitted by; empty: they are anonymous.
+	// Name is the plugin that admits clients; empty: clients are anonymous.
 	Name string
-	// GoodFor is how long answers about several actions are good; nil, or 0: for ever.
+	// GoodFor is how long answers about several actions stay valid; nil, or 0: for ever.
 	GoodFor func() time.Duration
 
 	mu       sync.Mutex
@@ -92,7 +92,7 @@ func (r *Rules) OnRevoke(func(auth.Revocation)) {}
 // OnDoubt implements auth.Authority.
 func (r *Rules) OnDoubt(func(auth.Revocation)) {}
 
-// Requests are the questions that were asked, in order.
+// Requests returns the authentication requests received, in order.
 func (r *Rules) Requests() []auth.Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,17 +13,17 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Client is one connection. It acknowledges nothing by itself, and does not read the socket while the test does not: a test
-// that expects nothing for a while is a slow consumer.
+// Client is one connection. It acknowledges nothing by itself. It reads the socket only while the test reads: a test that expects nothing
+// for a while is a slow consumer.
 type Client struct {
 	tb      testing.TB
 	nc      net.Conn
 	Version packet.Version
-	// Connack is the answer to CONNECT, once there is one.
+	// Connack is the answer to CONNECT, once it has arrived.
 	Connack *packet.Connack
 
 	in     chan received
-	peeked []received // taken from in, and not by the test yet
+	peeked []received // taken from in, but not by the test yet
 	done   chan struct{}
 	once   sync.Once
 	reader sync.WaitGroup
@@ -35,7 +35,7 @@ type received struct {
 	err error
 }
 
-// Dial opens a connection that speaks a version, without CONNECT.
+// Dial opens a connection that speaks MQTT version v, without sending CONNECT.
 func (n *Node) Dial(v packet.Version) *Client {
 	n.tb.Helper()
 	nc, err := net.DialTimeout("tcp", n.tcp.String(), Patience)
@@ -43,7 +43,7 @@ func (n *Node) Dial(v packet.Version) *Client {
 	return n.Client(nc, v)
 }
 
-// DialSlow opens a connection like Dial whose socket holds no more than a fixed amount that was not read.
+// DialSlow opens a connection like Dial, with a bounded socket receive buffer of 256 KiB.
 func (n *Node) DialSlow(v packet.Version) *Client {
 	n.tb.Helper()
 	nc, err := net.DialTimeout("tcp", n.tcp.String(), Patience)
@@ -52,7 +52,7 @@ func (n *Node) DialSlow(v packet.Version) *Client {
 	return n.Client(nc, v)
 }
 
-// DialWS opens a WebSocket that offers sub-protocols.
+// DialWS opens a WebSocket that offers the given sub-protocols.
 func (n *Node) DialWS(v packet.Version, subprotocols ...string) *Client {
 	n.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
@@ -72,10 +72,10 @@ type socket struct {
 // Close drops the connection.
 func (s *socket) Close() error { return s.ws.CloseNow() }
 
-// URL is the WebSocket listener's.
+// URL returns the URL of the WebSocket listener.
 func (n *Node) URL() string { return "ws://" + n.ws.String() + "/mqtt" }
 
-// Client makes a client of a connection that the test has opened.
+// Client makes a Client of a connection that the test has opened.
 func (n *Node) Client(nc net.Conn, v packet.Version) *Client {
 	c := &Client{tb: n.tb, nc: nc, Version: v, in: make(chan received), done: make(chan struct{})}
 	n.mu.Lock()
@@ -86,7 +86,7 @@ func (n *Node) Client(nc net.Conn, v packet.Version) *Client {
 	return c
 }
 
-// read hands packets over one by one, so that what is not taken stays in the socket. Close ends it.
+// read hands packets over one by one: packets that the test does not take stay in the socket. Close ends it.
 func (c *Client) read() {
 	defer c.reader.Done()
 	r := packet.NewReader(c.nc, 0)
@@ -123,7 +123,7 @@ func (c *Client) SendRaw(b ...byte) {
 	require.NoError(c.tb, err)
 }
 
-// TrySendRaw writes bytes to a connection that may be closed by now.
+// TrySendRaw writes bytes to a connection that may already be closed.
 func (c *Client) TrySendRaw(b ...byte) error {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(Patience))
 	_, err := c.nc.Write(b)
@@ -140,7 +140,7 @@ func (c *Client) Send(packets ...packet.Packet) {
 	c.SendRaw(b...)
 }
 
-// Encode appends the bytes of a packet in the connection's version.
+// Encode appends the encoding of a packet in the connection's version.
 func (c *Client) Encode(b []byte, p packet.Packet) []byte {
 	c.tb.Helper()
 	out, err := packet.Append(b, p, c.Version)
@@ -148,7 +148,7 @@ func (c *Client) Encode(b []byte, p packet.Packet) []byte {
 	return out
 }
 
-// NextID returns a packet id that was not used before, as long as there are any.
+// NextID returns a packet id that was not used before, until all 65535 have been used.
 func (c *Client) NextID() uint16 {
 	c.lastID++
 	if c.lastID == 0 {
@@ -168,7 +168,7 @@ func Keep(cn *packet.Connect) {
 	}
 }
 
-// Resume asks for the session there is, and changes nothing else.
+// Resume asks for an existing session, and changes nothing else.
 func Resume(cn *packet.Connect) { cn.CleanStart = false }
 
 // Expiry asks for a Session Expiry Interval in seconds.
@@ -192,13 +192,13 @@ func Props(f func(*packet.Properties)) Option {
 	}
 }
 
-// Connect opens a connection and expects to be admitted. Without options it asks for a clean session and no keep alive.
+// Connect opens a connection and expects admission. Without options it asks for a clean session and no keep alive.
 func (n *Node) Connect(v packet.Version, clientID string, options ...Option) *Client {
 	n.tb.Helper()
 	return n.Dial(v).Connect(clientID, options...)
 }
 
-// Connect sends CONNECT and expects to be admitted.
+// Connect sends CONNECT and expects admission.
 func (c *Client) Connect(clientID string, options ...Option) *Client {
 	c.tb.Helper()
 	a := c.TryConnect(clientID, options...)
@@ -218,7 +218,7 @@ func (c *Client) TryConnect(clientID string, options ...Option) *packet.Connack 
 	return c.Connack
 }
 
-// Disconnect ends the connection as a client should, and waits until the server has closed it too.
+// Disconnect ends the connection with DISCONNECT, and waits until the server has closed it too.
 func (c *Client) Disconnect() {
 	c.tb.Helper()
 	c.Send(&packet.Disconnect{})

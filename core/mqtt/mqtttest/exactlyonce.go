@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Link is a connection of a client that keeps its own state over connections, as the protocol wants it; see Sender and Receiver.
+// Link is a connection of a client that keeps its state across connections, as the protocol requires; see Sender and Receiver.
 type Link struct {
 	nc net.Conn
 	r  *packet.Reader
@@ -55,7 +55,7 @@ func (l *Link) send(p packet.Packet) error {
 	return err
 }
 
-// Sender publishes numbered messages at QoS 2 to one topic, over as many connections as it takes.
+// Sender publishes numbered messages at QoS 2 to one topic, over as many connections as needed.
 type Sender struct {
 	Topic string
 
@@ -68,21 +68,21 @@ type Sender struct {
 type outgoing struct {
 	id       uint16
 	payload  string
-	received bool // PUBREC came
+	received bool // PUBREC has arrived
 }
 
 const senderWindow = 6
 
-// Sent is how many messages were begun.
+// Sent returns how many messages were begun.
 func (s *Sender) Sent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.next
 }
 
-// Run publishes until the connection breaks, or until the message before last is complete.
+// Run publishes until the connection breaks, or until all messages before number last are complete.
 func (s *Sender) Run(l *Link, last int) error {
-	for _, m := range s.inFlight { // what the last connection left behind
+	for _, m := range s.inFlight { // in flight when the last connection ended
 		if m.received {
 			if err := l.send(&packet.Ack{Kind: packet.PUBREL, PacketID: m.id}); err != nil {
 				return err
@@ -95,7 +95,7 @@ func (s *Sender) Run(l *Link, last int) error {
 	}
 	for {
 		for len(s.inFlight) < senderWindow && s.next < last {
-			s.id = s.id%senderWindow + 1 // ids are used again as soon as may be
+			s.id = s.id%senderWindow + 1 // reuse ids as early as possible
 			for slices.ContainsFunc(s.inFlight, func(m *outgoing) bool { return m.id == s.id }) {
 				s.id = s.id%senderWindow + 1
 			}
@@ -122,7 +122,7 @@ func (s *Sender) Run(l *Link, last int) error {
 		i := slices.IndexFunc(s.inFlight, func(m *outgoing) bool { return m.id == a.PacketID })
 		switch {
 		case i < 0:
-		case a.Kind == packet.PUBREC && a.Code.Failed(): // refused, because the node is dying: sent again
+		case a.Kind == packet.PUBREC && a.Code.Failed(): // refused because the node is dying: send it again
 			return fmt.Errorf("publisher: %s", a.Code)
 		case a.Kind == packet.PUBREC:
 			s.inFlight[i].received = true
@@ -139,7 +139,7 @@ func (s *Sender) publish(l *Link, m *outgoing, dup bool) error {
 	return l.send(&packet.Publish{QoS: 2, Dup: dup, PacketID: m.id, Topic: s.Topic, Payload: []byte(m.payload)})
 }
 
-// Receiver takes messages at QoS 2, each once by its packet id, over as many connections as it takes.
+// Receiver takes messages at QoS 2, each once by its packet id, over as many connections as needed.
 type Receiver struct {
 	mu   sync.Mutex
 	held map[uint16]bool
@@ -181,7 +181,7 @@ func (r *Receiver) hold(id uint16) {
 	r.held[id] = true
 }
 
-// Count is how many messages were taken.
+// Count returns how many messages were taken.
 func (r *Receiver) Count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -195,7 +195,7 @@ func (r *Receiver) Got() []string {
 	return slices.Clone(r.got)
 }
 
-// Numbers are the payloads of the first n messages of a Sender.
+// Numbers returns the payloads of the first n messages of a Sender.
 func Numbers(n int) []string {
 	all := make([]string, n)
 	for i := range all {

@@ -9,7 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// next waits for the next packet, or the end of the connection.
+// next waits for the next packet, or for the end of the connection.
 func (c *Client) next(wait time.Duration) (received, bool) {
 	if len(c.peeked) > 0 {
 		r := c.peeked[0]
@@ -19,7 +19,7 @@ func (c *Client) next(wait time.Duration) (received, bool) {
 	return c.take(wait)
 }
 
-// take returns the next packet that has not been peeked at.
+// take returns the next packet that was not peeked at.
 func (c *Client) take(wait time.Duration) (received, bool) {
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -42,7 +42,7 @@ func (c *Client) Next() packet.Packet {
 	return r.p
 }
 
-// Expect returns the next packet, which must be of a type.
+// Expect returns the next packet and requires that it is of type T.
 func Expect[T packet.Packet](c *Client) T {
 	c.tb.Helper()
 	p := c.Next()
@@ -68,7 +68,7 @@ func (c *Client) ExpectAck(kind packet.Type, id uint16, code packet.Code) {
 	require.Equal(c.tb, [3]any{kind, id, code}, [3]any{a.Kind, a.PacketID, a.Code}, "kind, packet id and code of an acknowledgement")
 }
 
-// ExpectPublish expects a message with a topic and payload.
+// ExpectPublish expects a message with the given topic and payload.
 func (c *Client) ExpectPublish(topic, payload string) *packet.Publish {
 	c.tb.Helper()
 	p := Expect[*packet.Publish](c)
@@ -76,7 +76,7 @@ func (c *Client) ExpectPublish(topic, payload string) *packet.Publish {
 	return p
 }
 
-// ExpectDisconnect expects the server to end the connection: with DISCONNECT and a code in MQTT 5, without a word before.
+// ExpectDisconnect expects the server to end the connection: with DISCONNECT and a code in MQTT 5, silently in earlier versions.
 func (c *Client) ExpectDisconnect(code packet.Code) {
 	c.tb.Helper()
 	if c.Version == packet.V5 {
@@ -102,8 +102,8 @@ func (c *Client) ExpectClosed() {
 // Quiet is how long ExpectNothing looks.
 const Quiet = 100 * time.Millisecond
 
-// ExpectNothing fails if anything comes within a short while. It can miss what comes late: where a later message can stand
-// behind what must not come, expect that one instead.
+// ExpectNothing fails if anything arrives within a short time. It can miss what arrives late. If a later message is sure to follow the
+// unwanted one, expect that message instead.
 func (c *Client) ExpectNothing() {
 	c.tb.Helper()
 	if r, ok := c.next(Quiet); ok {
@@ -114,7 +114,7 @@ func (c *Client) ExpectNothing() {
 	}
 }
 
-// Ping sends PINGREQ and returns what came before its answer: all that the server had written until then.
+// Ping sends PINGREQ and returns the packets before its answer: everything that the server had written until then.
 func (c *Client) Ping() []packet.Packet {
 	c.tb.Helper()
 	c.Send(&packet.Pingreq{})
@@ -128,7 +128,7 @@ func (c *Client) Ping() []packet.Packet {
 	}
 }
 
-// Subscribe subscribes to filters with a QoS and expects it to be granted.
+// Subscribe subscribes to filters at a QoS and expects exactly that QoS to be granted.
 func (c *Client) Subscribe(qos byte, filters ...string) {
 	c.tb.Helper()
 	s := &packet.Subscribe{PacketID: c.NextID()}
@@ -164,13 +164,13 @@ func (c *Client) Unsubscribe(filters ...string) []packet.Code {
 	return a.Codes
 }
 
-// Publish publishes a message and waits until the server has taken responsibility for it (QoS 1 and 2).
+// Publish publishes a message. At QoS 1 and 2 it waits until the server has acknowledged the message.
 func (c *Client) Publish(qos byte, topic, payload string) {
 	c.tb.Helper()
 	c.publish(qos, false, topic, payload)
 }
 
-// Retain publishes a retained message in the same way.
+// Retain is Publish for a retained message.
 func (c *Client) Retain(qos byte, topic, payload string) {
 	c.tb.Helper()
 	c.publish(qos, true, topic, payload)
@@ -181,7 +181,7 @@ func (c *Client) publish(qos byte, retain bool, topic, payload string) {
 	c.PublishPacket(&packet.Publish{QoS: qos, Retain: retain, Topic: topic, Payload: []byte(payload)})
 }
 
-// PublishPacket sends a PUBLISH, with a packet id where it lacks one, and goes through its acknowledgements.
+// PublishPacket sends a PUBLISH, with a packet id if it has none, and completes its acknowledgements.
 func (c *Client) PublishPacket(p *packet.Publish) {
 	c.tb.Helper()
 	if p.QoS > 0 && p.PacketID == 0 {
@@ -202,14 +202,14 @@ func (c *Client) PublishPacket(p *packet.Publish) {
 	}
 }
 
-// passMessages keeps messages that come before the next packet of another type for later: live messages may come before any
+// passMessages keeps messages that arrive before the next packet of another type for later: live messages may arrive before any
 // acknowledgement.
 func (c *Client) passMessages() {
 	c.tb.Helper()
 	for {
 		r, ok := c.take(Patience)
 		if !ok {
-			return // whoever expects the packet says so
+			return // the caller that expects the packet reports it
 		}
 		if _, message := r.p.(*packet.Publish); !message {
 			c.peeked = append([]received{r}, c.peeked...)
@@ -219,7 +219,7 @@ func (c *Client) passMessages() {
 	}
 }
 
-// Ack acknowledges a message as its QoS asks, to the end.
+// Ack acknowledges a message completely, according to its QoS.
 func (c *Client) Ack(p *packet.Publish) {
 	c.tb.Helper()
 	switch p.QoS {
@@ -233,8 +233,8 @@ func (c *Client) Ack(p *packet.Publish) {
 	}
 }
 
-// Receive returns the next packet, or an error where none comes in time or the connection ends. Unlike the others it may be
-// called by a goroutine that is not the test's.
+// Receive returns the next packet, or an error if none arrives in time or the connection ends. Unlike the other methods, it may be called
+// from any goroutine.
 func (c *Client) Receive(wait time.Duration) (packet.Packet, error) {
 	r, ok := c.next(wait)
 	if !ok {

@@ -27,41 +27,41 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Patience is how long anything that must happen is waited for. It is long because it costs nothing when all is well.
+// Patience is how long tests wait for anything that must happen. It is long because it costs nothing when all is well.
 const Patience = time.Minute
 
-// Config is what a test may change about a node. Listeners, stores and the like are the node's own.
+// Config is what a test may change about a node. The node provides the listeners, stores and so on.
 type Config struct {
-	// Authority decides who may do what; nil: everybody everything.
+	// Authority decides who may do what; nil: everybody may do everything.
 	Authority auth.Authority
-	// MQTT are the limits of the server, and listeners besides those that every node has (tcp and ws); see Node.Addr.
+	// MQTT holds the limits of the server, and listeners in addition to those that every node has (tcp and ws); see Node.Addr.
 	MQTT mqtt.Options
-	// Session are the intervals of the session manager.
+	// Session holds the intervals of the session manager.
 	Session session.Options
-	// Delivery are the bounds of delivery.
+	// Delivery holds the bounds of delivery.
 	Delivery delivery.Options
-	// KnownTopics are created before clients are accepted; with NoAutoCreate they are the only ones.
+	// KnownTopics are created before clients are accepted. With NoAutoCreate no other topics exist.
 	KnownTopics  []string
 	NoAutoCreate bool
-	// Beside is a node whose store and metadata this one shares, as two nodes of a cluster do. It must outlive this one.
+	// Beside is a node whose store and metadata this node shares, as two nodes of a cluster do. It must outlive this node.
 	Beside *Node
-	// Log is where the node writes; nil: see LMQGATE_TEST_LOG.
+	// Log is where the node logs; nil: see LMQGATE_TEST_LOG.
 	Log *slog.Logger
 }
 
-// Node is a gateway on the local store. Its methods are for the test's goroutine.
+// Node is a gateway on the local store. Only the test's goroutine may call its methods.
 type Node struct {
 	tb      testing.TB
 	cfg     Config
 	dir     string
 	backend *metatest.Backend
 	id      string
-	stop    func(crash bool) // nil while it is down
+	stop    func(crash bool) // nil while the node is down
 
 	tcp, ws net.Addr
 	more    []net.Addr
 
-	// Sessions and Meta are the running node's own, for what cannot be seen from outside.
+	// Sessions, Meta and Server belong to the running node, for checks that are impossible from outside.
 	Sessions *session.Manager
 	Meta     *meta.Meta
 	Server   *mqtt.Server
@@ -74,7 +74,7 @@ type Node struct {
 	clients []*Client
 }
 
-// Start starts a node that ends with the test.
+// Start starts a node that stops when the test ends.
 func Start(tb testing.TB, change ...func(*Config)) *Node {
 	tb.Helper()
 	n := &Node{tb: tb, id: "node", dir: filepath.Join(tb.TempDir(), "store"), backend: metatest.New(metatest.Full())}
@@ -114,11 +114,11 @@ func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Stop stops the node in good order: progress is committed and wills are handed over.
+// Stop stops the node cleanly: progress is committed, and wills stay recorded for another node or the next start.
 func (n *Node) Stop() { n.end(false) }
 
-// Crash stops the node as kill -9 would: nothing is committed, recorded or published on the way out. What the store had
-// acknowledged is kept.
+// Crash stops the node as kill -9 would: nothing is committed, recorded or published on the way out. What the store had acknowledged is
+// kept.
 func (n *Node) Crash() { n.end(true) }
 
 func (n *Node) end(crash bool) {
@@ -128,7 +128,7 @@ func (n *Node) end(crash bool) {
 	}
 }
 
-// Restart starts the node again on what the last one left, after stopping it if it still runs.
+// Restart starts the node again on the directory and metadata of the last run. It stops the node first if it is running.
 func (n *Node) Restart() {
 	n.tb.Helper()
 	n.Stop()
@@ -146,7 +146,7 @@ func (n *Node) Restart() {
 	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
 	do := n.cfg.Delivery
 	do.Store, do.Catalog, do.Retained, do.Log = faults, topics, md.SeenRetained, log
-	do.LookBack = cmp.Or(do.LookBack, Patience) // a busy machine decides nothing
+	do.LookBack = cmp.Or(do.LookBack, Patience) // the outcome must not depend on a busy machine
 	hub := delivery.New(do)
 	topics.Watch(hub)
 	so := n.cfg.Session
@@ -195,7 +195,7 @@ func (n *Node) Restart() {
 	n.Sessions, n.Meta, n.Server, n.store, n.plug, n.Faults = sessions, md, server, st, plug, faults
 }
 
-// openStore opens the node's store, or takes that of the node beside it.
+// openStore opens the node's store, or returns the store of the node beside it.
 func (n *Node) openStore(log *slog.Logger) *local.Store {
 	if n.cfg.Beside != nil {
 		return n.cfg.Beside.store
@@ -205,25 +205,25 @@ func (n *Node) openStore(log *slog.Logger) *local.Store {
 	return st
 }
 
-// FailMetadata makes the metadata backend fail, for this node and those beside it, until it is called with false.
+// FailMetadata makes the metadata backend fail, for this node and the nodes beside it, until it is called with false.
 func (n *Node) FailMetadata(fail bool) { n.backend.Fail(fail) }
 
-// HoldRetained holds up this node's writes of what is retained, until the function that it returns is called.
+// HoldRetained blocks this node's writes of retained messages until release is called.
 func (n *Node) HoldRetained() (release func()) { return n.plug.writes.hold() }
 
-// HoldNews holds up what the metadata tells this node of what is retained, until the function that it returns is called.
+// HoldNews blocks the metadata's notifications to this node about retained messages until release is called.
 func (n *Node) HoldNews() (release func()) { return n.plug.news.hold() }
 
-// TCP is the address of the plain listener.
+// TCP returns the address of the plain listener.
 func (n *Node) TCP() net.Addr { return n.tcp }
 
-// Addr is the address of one of the listeners that the test has added, in their order.
+// Addr returns the address of a listener that the test has added, by its index.
 func (n *Node) Addr(i int) net.Addr { return n.more[i] }
 
 // RefuseMetadata makes the running node's metadata refuse every call, or answer again.
 func (n *Node) RefuseMetadata(refuse bool) { n.plug.out.Store(refuse) }
 
-// Lag is how many entries of a filter's queue a client has not committed; -1 where it has committed nothing.
+// Lag returns how many entries of a filter's queue a client has not committed; -1 if it has committed nothing.
 func (n *Node) Lag(client, filter string) int64 {
 	n.tb.Helper()
 	ref := store.QueueRef{Queue: topic.Queue(filter), Broker: "local"}
@@ -237,7 +237,7 @@ func (n *Node) Lag(client, filter string) int64 {
 	return b.Max - at[0].Next
 }
 
-// Records is how many records of a first-level topic the store shows.
+// Records returns how many records the store shows for a first-level topic.
 func (n *Node) Records(topic string) int64 {
 	n.tb.Helper()
 	b, err := n.store.ReadPartition(context.Background(), topic, store.Partition{Broker: local.Broker}, 0, 1)

@@ -14,20 +14,20 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// plug is a node's way to the metadata. A crash pulls it: a dead process writes nothing.
+// plug is a node's connection to the metadata. A crash pulls it: a dead process writes nothing.
 type plug struct {
 	next pluginv1.MetaClient
 	out  atomic.Bool
-	// writes holds up writes of what is retained, and news what is told of them.
+	// writes can block writes of retained messages, news the notifications about them.
 	writes, news hold
 }
 
 var _ pluginv1.MetaClient = (*plug)(nil)
 
-// hold is a place where calls can be held up.
+// hold is a place where calls can be blocked.
 type hold struct {
 	mu sync.Mutex
-	up chan struct{} // closed when they go on; nil: they are not held up
+	up chan struct{} // closed when calls may go on; nil: calls are not blocked
 }
 
 func (h *hold) hold() (release func()) {
@@ -56,13 +56,13 @@ func (h *hold) await(ctx context.Context) {
 	}
 }
 
-// watched is a stream of changes that can be held up.
+// watched is a stream of changes that can be blocked.
 type watched struct {
 	grpc.ServerStreamingClient[pluginv1.WatchResponse]
 	hold *hold
 }
 
-// Recv returns the next changes once they are not held up.
+// Recv returns the next changes once they are not blocked.
 func (w watched) Recv() (*pluginv1.WatchResponse, error) {
 	r, err := w.ServerStreamingClient.Recv()
 	if err == nil {
@@ -71,7 +71,7 @@ func (w watched) Recv() (*pluginv1.WatchResponse, error) {
 	return r, err
 }
 
-// pulled is an error that nobody retries.
+// pulled returns an error that nobody retries, if the plug is pulled.
 func (p *plug) pulled() error {
 	if p.out.Load() {
 		return status.Error(codes.PermissionDenied, "the node has crashed")
