@@ -10,41 +10,41 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// A shared group is read from the store, not from a window: the store hands each record out once in the whole cluster, and this
-// node passes what it was handed on to its members. A record is asked for when a member has room for it, and is the member's
+// A shared group is read from the store, not from a window. The store hands out each record once in the whole cluster, and this node passes
+// the records that it receives on to its members. The node asks for records when members have room for them. A record belongs to a member
 // until the member's session acknowledges it or gives it back.
 
 const (
-	// popBatch is how many records are asked for at once at the most, and popWait how long the store may wait for the first.
+	// popBatch bounds the records requested at a time; popWait is how long the store may wait for the first one.
 	popBatch = 32
 	popWait  = 20 * time.Second
-	// bufferHold is how long a record waits on this node for a member that takes it, before it is given back to the store.
+	// bufferHold is how long a record waits on this node for a member to take it before it goes back to the store.
 	bufferHold = 5 * time.Second
-	// groupTick is how often a group looks after what it holds.
+	// groupTick is the interval at which a group checks the records that it holds.
 	groupTick = 250 * time.Millisecond
 )
 
-// group is a shared group on this node. It exists while it has members, or records that are not acknowledged or given back.
+// group is a shared group on this node. It exists while it has members, or records that are neither acknowledged nor given back.
 type group struct {
 	hub    *Hub
-	name   string // the group's
+	name   string // of the group
 	filter string
 
 	mu      sync.Mutex
 	readers []*GroupReader
-	idle    []*GroupReader // readers that wait for records, the longest first
-	woken   int            // readers that were told and have not come yet
-	buffer  []*Lease       // handed to this node, not yet to a member
+	idle    []*GroupReader // readers that wait for records, longest wait first
+	woken   int            // readers that were signalled and have not called Next yet
+	buffer  []*Lease       // handed out to this node, but not to a member yet
 	queues  map[store.QueueRef]*groupQueue
 	cancel  context.CancelFunc // ends the queues' pop loops; nil without members
 	ctx     context.Context    //nolint:containedctx // of the pop loops
 	renewed time.Time
 }
 
-// groupKey names a group of a hub, as SUBSCRIBE does.
+// groupKey names a group in a hub, in the notation of SUBSCRIBE.
 func groupKey(name, filter string) string { return topic.Shared(name, filter) }
 
-// Group opens a reader of a shared group, which reads a filter's queues.
+// Group opens a reader of a shared group that reads a filter's queues.
 func (h *Hub) Group(name, filter string, refs []store.QueueRef, owner Owner) (*GroupReader, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,7 +85,7 @@ func (h *Hub) useGroup(key, filter string, n int) {
 	}
 }
 
-// GroupReads reports whether a group with members on this node reads a filter, or is the one of this name ("$share/group/filter").
+// GroupReads reports whether a group with members on this node reads this filter or has this name ("$share/group/filter").
 func (h *Hub) GroupReads(filter string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -105,7 +105,7 @@ func (g *group) add(refs []store.QueueRef) {
 	}
 }
 
-// unidle takes a reader out of those that wait. Called with mu held.
+// unidle removes a reader from those that wait. Called with mu held.
 func (g *group) unidle(r *GroupReader) {
 	r.idle = false
 	for i, other := range g.idle {
@@ -116,8 +116,8 @@ func (g *group) unidle(r *GroupReader) {
 	}
 }
 
-// wake tells as many members that wait as there are records for, the longest waiting first, and has more records asked for where
-// there are members without. Called with mu held.
+// wake signals one waiting member for each buffered record, longest wait first, and asks the store for more records if members have room
+// for more. Called with mu held.
 func (g *group) wake() {
 	for _, r := range g.idle {
 		if g.woken >= len(g.buffer) {
@@ -136,7 +136,7 @@ func (g *group) wake() {
 	}
 }
 
-// wants is how many records members have room for that are not here yet. Called with mu held.
+// wants returns how many more records the members have room for, at most popBatch. Called with mu held.
 func (g *group) wants() int {
 	n := -len(g.buffer)
 	for _, r := range g.idle {
@@ -147,7 +147,7 @@ func (g *group) wants() int {
 	return min(n, popBatch)
 }
 
-// take takes over what the store handed out. Records that are not the filter's (names of queues can collide) are acknowledged.
+// take takes over records that the store handed out. Records that do not match the filter (names of queues can collide) are acknowledged.
 func (g *group) take(q *groupQueue, handed []store.Handout, until time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -171,7 +171,7 @@ func (g *group) take(q *groupQueue, handed []store.Handout, until time.Time) {
 	g.wake()
 }
 
-// keepGroups looks after the groups until the hub closes.
+// keepGroups runs keep on all groups until the hub closes.
 func (h *Hub) keepGroups() {
 	for wait.For(h.ctx, groupTick) == nil {
 		h.mu.Lock()
@@ -188,8 +188,8 @@ func (h *Hub) keepGroups() {
 	}
 }
 
-// keep wakes further members where those that were told do not come, gives back what nobody takes, and has hidden anew what
-// members still have. It reports whether nothing is left of the group.
+// keep signals further members if the signalled ones do not take their records, gives back records that nobody takes, and extends the
+// visibility timeout of records that members hold. It reports whether nothing is left of the group.
 func (g *group) keep(now time.Time) (over bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -204,7 +204,7 @@ func (g *group) keep(now time.Time) (over bool) {
 	clear(g.buffer[len(rest):])
 	g.buffer = rest
 	if len(g.buffer) > 0 && g.woken > 0 {
-		// Those that were told have no room, it seems: to the end with them.
+		// The signalled members seem to have no room: move them to the end of the line.
 		var told, others []*GroupReader
 		for _, r := range g.idle {
 			if r.woken {
@@ -230,7 +230,7 @@ func (g *group) keep(now time.Time) (over bool) {
 	return idle && len(g.readers) == 0
 }
 
-// stopGroups ends what groups do in the background; what begins under a group's mutex has begun when it returns, or does not.
+// stopGroups ends the background work of groups. Once it returns, no more work starts under a group's mutex.
 func (h *Hub) stopGroups() {
 	h.drainGroups()
 	h.cancel()
@@ -261,7 +261,7 @@ func (h *Hub) dropGroup(g *group) {
 	}
 }
 
-// drainGroups waits until what members acknowledged or gave back is with the store, for a while.
+// drainGroups waits, up to drainTimeout, until the store knows what members acknowledged or gave back.
 func (h *Hub) drainGroups() {
 	deadline := time.Now().Add(drainTimeout)
 	for time.Now().Before(deadline) {
@@ -270,7 +270,7 @@ func (h *Hub) drainGroups() {
 		for _, g := range h.groups {
 			g.mu.Lock()
 			for _, q := range g.queues {
-				// While it has members, what the store hands out is theirs.
+				// While the group has members, the store may still hand out records to them.
 				busy = busy || q.flushing || len(g.readers) == 0 && q.popping > 0
 			}
 			g.mu.Unlock()
@@ -282,10 +282,10 @@ func (h *Hub) drainGroups() {
 	}
 }
 
-// drainTimeout bounds how long the end of a hub waits for the store.
+// drainTimeout bounds how long closing a hub waits for the store.
 const drainTimeout = 3 * time.Second
 
-// groupCount is how many groups have members on this node.
+// groupCount returns how many groups have members on this node.
 func (h *Hub) groupCount() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

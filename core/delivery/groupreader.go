@@ -12,7 +12,7 @@ type GroupReader struct {
 	owner Owner
 	// Guarded by g.mu.
 	idle, woken, closed bool
-	room                int // what it could take when it went idle
+	room                int // how many records it could take when it went idle
 }
 
 var _ Reader = (*GroupReader)(nil)
@@ -29,8 +29,8 @@ func (r *GroupReader) AddQueues(refs []store.QueueRef) {
 // Filter implements Reader.
 func (r *GroupReader) Filter() string { return r.g.filter }
 
-// Next implements Reader. What it returns is the member's until its Lease is acknowledged or given back. A member without room
-// is not to call it.
+// Next implements Reader. The records that it returns belong to the member until their Leases are acknowledged or given back. A member
+// without room must not call it.
 func (r *GroupReader) Next(limit int, out []Item) ([]Item, State) {
 	g := r.g
 	g.mu.Lock()
@@ -46,7 +46,7 @@ func (r *GroupReader) Next(limit int, out []Item) ([]Item, State) {
 		g.unidle(r)
 	}
 	n := min(limit, len(g.buffer))
-	if g.woken > 0 { // others come as well
+	if g.woken > 0 { // leave a share for the other signalled members
 		n = min(n, (len(g.buffer)+g.woken)/(g.woken+1))
 	}
 	for _, l := range g.buffer[:n] {
@@ -67,13 +67,13 @@ func (r *GroupReader) Next(limit int, out []Item) ([]Item, State) {
 	return out, Idle
 }
 
-// Fetch implements Reader; nothing is ever behind.
+// Fetch implements Reader. A GroupReader is never behind.
 func (r *GroupReader) Fetch(_ context.Context, _ int, out []Item) ([]Item, error) { return out, nil }
 
-// Skip implements Reader. Nothing of a group is ever skipped.
+// Skip implements Reader. Records of a group are never skipped.
 func (r *GroupReader) Skip() int64 { return 0 }
 
-// Close implements Reader. What the member was handed stays its own until it is acknowledged or given back.
+// Close implements Reader. The member keeps the records that it has until they are acknowledged or given back.
 func (r *GroupReader) Close() {
 	g := r.g
 	h := g.hub

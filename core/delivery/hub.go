@@ -18,19 +18,18 @@ import (
 // ErrClosed says that the hub is closed.
 var ErrClosed = errors.New("delivery is closed")
 
-// Catalog is what delivery needs to know of first-level topics; see package catalog.
+// Catalog is what delivery needs to know about first-level topics; see package catalog.
 type Catalog interface {
-	// Topics lists the first-level topics that filters with a wildcard first level belong to.
+	// Topics lists the first-level topics that match filters with a wildcard in the first level.
 	Topics() []string
-	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps store.ErrUnknownTopic where
-	// there is none.
+	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps store.ErrUnknownTopic if there is none.
 	Resolve(first string) (string, error)
-	// Compatible reports whether gateways that know no buckets publish as well. Point-to-point messages must then be looked for in
-	// each client's own queue, which costs a long poll for each client and broker.
+	// Compatible reports whether gateways that do not know buckets publish as well. Point-to-point messages must then be read from each
+	// client's own queue, which costs a long poll for each client and broker.
 	Compatible() bool
 }
 
-// Options configure a Hub.
+// Options configures a Hub.
 type Options struct {
 	Store   store.Store
 	Catalog Catalog
@@ -39,23 +38,23 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// MaxBuffered bounds the memory of all windows together, in bytes; 0: 64 MiB.
 	MaxBuffered int64
-	// MaxBehind bounds how many records a live reader may be behind by; 0: 100,000.
+	// MaxBehind bounds how many records a live reader may lag behind; 0: 100,000.
 	MaxBehind int64
-	// Linger is how long a tail outlives its last source; 0: 30 s.
+	// Linger is how long a tail keeps running after its last source is gone; 0: 30 s.
 	Linger time.Duration
-	// Hidden is how long a record of a shared group stays this node's before the store hands it out anew, unless this node still
-	// lives and says that it has it; 0: 30 s.
+	// Hidden is the visibility timeout of records of shared groups: the store hands a record out again after this time unless this node is
+	// still alive and extends it; 0: 30 s.
 	Hidden time.Duration
-	// Retained is told of each record with the retain flag that a tail brings, before any reader has it. It must be quick; nil: nobody.
+	// Retained is called with each record with the retain flag that a tail brings, before any reader gets the record. It must return quickly;
+	// nil: nobody is told.
 	Retained func(*store.Record)
-	// Verify is how often an idle queue's end is compared with the store's; 0: 60 s.
+	// Verify is how often the end of an idle queue is compared with the store; 0: 60 s.
 	Verify time.Duration
-	// LookBack is how long the first subscription to a topic waits for what was retained just before; 0: 1 s.
+	// LookBack bounds how long the first subscription to a topic waits for messages retained just before; 0: 1 s.
 	LookBack time.Duration
 }
 
-// Hub routes what the tails bring to the sources of this node. It owns the tails and its background goroutines; Close stops
-// them all.
+// Hub routes records from the tails to the sources of this node. It owns the tails and its background goroutines; Close stops all of them.
 type Hub struct {
 	store     store.Store
 	catalog   Catalog
@@ -66,16 +65,16 @@ type Hub struct {
 	linger    time.Duration
 	verify    time.Duration
 	hidden    time.Duration
-	patience  time.Duration // of who waits for a look back
+	patience  time.Duration // Options.LookBack
 	buffered  atomic.Int64
 	filters   *topic.Trie[*source]
 	retain    func(*store.Record)
-	looks     chan struct{} // bounds looks back
-	// unverified are views that are new.
+	looks     chan struct{} // bounds the concurrent reads of look-backs
+	// unverified are the new views that are still to be compared with the store.
 	unverified unverified
 
-	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached: so each record comes
-	// either before a reader's start or to the reader. It is taken before the others.
+	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached. So each record either lies
+	// before a reader's start or reaches the reader. It is taken before the other locks.
 	routing sync.RWMutex
 
 	ctx    context.Context //nolint:containedctx // ends the hub's own goroutines
@@ -87,14 +86,14 @@ type Hub struct {
 	sources map[string]*source // by filter; point-to-point sources by "\x00" + client id
 	tails   map[tailKey]*tail
 	groups  map[string]*group // by "$share/group/filter"
-	// inGroups counts the groups with members that use a filter, and by their own names.
+	// inGroups counts the groups with members, by the filter that they use and by their own name.
 	inGroups map[string]int
-	keeping  bool // a goroutine looks after the groups
+	keeping  bool // the goroutine keepGroups is running
 	// leftOut are the listed topics that cannot be read.
 	leftOut map[string]bool
 }
 
-// New makes a Hub. It does nothing until it is read from.
+// New makes a Hub. It tails nothing until it is read from.
 func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
@@ -124,7 +123,7 @@ func New(o Options) *Hub {
 	return h
 }
 
-// Close stops all tails and background work. Readers that are still open stay silent.
+// Close stops all tails and background work. Readers that are still open bring nothing more.
 func (h *Hub) Close() {
 	h.mu.Lock()
 	if h.closed {
@@ -152,19 +151,19 @@ func (h *Hub) Close() {
 
 func (h *Hub) overBudget() bool { return h.buffered.Load() > h.budget }
 
-// Live opens a reader at the present end of what matches a filter: every record stored after Live returns reaches it, and none that
-// this node knew to be stored before. Of those, the ones with the retain flag are handed out as Item.Early.
+// Live opens a reader that starts at the present end of the records matching a filter. Every record stored after Live returns reaches it.
+// Records that this node knew to be stored before do not, except that those with the retain flag are handed out as Item.Early.
 func (h *Hub) Live(ctx context.Context, filter string, owner Owner) (*LiveReader, error) {
 	return h.openTail(ctx, filter, "", owner, false)
 }
 
-// Loose opens a reader like Live, but only of records that lack the filter's queue. Those that have it and the retain flag are handed
-// out as Item.Early.
+// Loose opens a reader like Live, but only for records that are missing from the filter's queue. Records that are in the queue and have the
+// retain flag are handed out as Item.Early.
 func (h *Hub) Loose(ctx context.Context, filter string, owner Owner) (*LiveReader, error) {
 	return h.openTail(ctx, filter, "", owner, true)
 }
 
-// LiveP2P opens a reader like Live of what is sent to a client point to point.
+// LiveP2P opens a reader like Live for point-to-point messages to a client.
 func (h *Hub) LiveP2P(ctx context.Context, client string, owner Owner) (*LiveReader, error) {
 	return h.openTail(ctx, "", client, owner, false)
 }
@@ -189,12 +188,13 @@ func (h *Hub) openTail(ctx context.Context, filter, client string, owner Owner, 
 	return r, nil
 }
 
-// Queue opens a reader of one of a filter's queues. The subscription began at offset start, and the reader begins at offset.
+// Queue opens a reader of one of a filter's queues. start is the offset at which the subscription began, offset the one at which the reader
+// begins.
 func (h *Hub) Queue(ctx context.Context, filter string, ref store.QueueRef, start, offset int64, owner Owner) (*QueueReader, error) {
 	return h.openQueue(ctx, filter, "", ref, start, offset, owner)
 }
 
-// QueueP2P opens a reader like Queue of a client's point-to-point queue.
+// QueueP2P opens a reader like Queue for a client's point-to-point queue.
 func (h *Hub) QueueP2P(ctx context.Context, client, broker string, start, offset int64, owner Owner) (*QueueReader, error) {
 	return h.openQueue(ctx, "", client, store.QueueRef{Queue: topic.P2PQueue(client), Broker: broker}, start, offset, owner)
 }
@@ -220,7 +220,7 @@ func (h *Hub) openQueue(ctx context.Context, filter, client string, ref store.Qu
 	return r, nil
 }
 
-// source returns the source of a filter or client with one more reference, its tails running.
+// source returns the source of a filter or client, with its tails running and one more reference.
 func (h *Hub) source(ctx context.Context, filter, client string) (*source, error) {
 	key := filter
 	if filter == "" {
@@ -251,7 +251,7 @@ func (h *Hub) source(ctx context.Context, filter, client string) (*source, error
 	return s, nil
 }
 
-// release drops one reference of a source; the last one ends it.
+// release drops one reference to a source. The last one ends the source.
 func (h *Hub) release(s *source) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -272,8 +272,8 @@ func (h *Hub) release(s *source) {
 	s.tails = nil
 }
 
-// TopicsChanged tells the hub that the list of first-level topics changed: sources with a wildcard first level then tail the
-// new ones as well. It returns when those tails run, or with the first error.
+// TopicsChanged tells the hub that the list of first-level topics changed. Sources with a wildcard in the first level then tail the new
+// topics too. It returns when those tails run, or with the first error.
 func (h *Hub) TopicsChanged(ctx context.Context) error {
 	h.mu.Lock()
 	var roots []*source
@@ -294,7 +294,7 @@ func (h *Hub) TopicsChanged(ctx context.Context) error {
 	return first
 }
 
-// route hands records of a first-level topic to the sources whose filters match.
+// route passes records of a first-level topic to the sources whose filters match.
 func (h *Hub) route(name string, at *part, p store.Partition, recs []*store.Record) {
 	for _, rec := range recs {
 		h.routing.RLock()
@@ -307,7 +307,7 @@ func (h *Hub) route(name string, at *part, p store.Partition, recs []*store.Reco
 
 func (h *Hub) routeOne(name string, p store.Partition, rec *store.Record) {
 	if topic.ValidateName(rec.Topic) != nil {
-		h.metrics.invalid.Inc() // of a RocketMQ producer; no MQTT client could take it
+		h.metrics.invalid.Inc() // from a RocketMQ producer; no MQTT client could receive it
 		return
 	}
 	if rec.Retain {
@@ -320,7 +320,7 @@ func (h *Hub) routeOne(name string, p store.Partition, rec *store.Record) {
 	h.filters.Match(rec.Topic, func(s *source) { s.feed(from, rec) })
 }
 
-// routeP2P hands records of a bucket, or of a client's own queue, to the clients that they are for.
+// routeP2P passes records of a bucket, or of a client's own queue, to the clients that they are addressed to.
 func (h *Hub) routeP2P(name string, at *part, p store.Partition, recs []*store.Record) {
 	for _, rec := range recs {
 		h.routing.RLock()
@@ -349,7 +349,7 @@ func (h *Hub) routeOneP2P(p store.Partition, rec *store.Record) {
 	}
 }
 
-// after runs f in a goroutine of the hub's after a delay.
+// after runs f in a goroutine of the hub after a delay.
 func (h *Hub) after(d time.Duration, f func(ctx context.Context)) {
 	time.AfterFunc(d, func() {
 		h.mu.Lock()

@@ -8,15 +8,15 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// What the tails of this node have still to bring of what is stored at a moment.
+// This file determines which stored records the tails of this node have not brought yet.
 
-// Known is where the physical queues of tails ended at a moment.
+// Known is where the physical queues of tails ended at some moment.
 type Known struct{ ends []ends }
 
-// latestTails bounds the tails that one Latest asks the store about. For the others, what this node knows counts.
+// latestTails bounds the tails about which one Latest asks the store. For further tails it uses what this node knows.
 const latestTails = 32
 
-// Latest is what is stored now, by whatever node, in topics that are tailed. It asks the store.
+// Latest returns what all nodes have stored so far in topics that are tailed. It asks the store.
 func (h *Hub) Latest(ctx context.Context, firsts []string) Known {
 	var all []*ends
 	h.mu.Lock()
@@ -48,7 +48,8 @@ func (h *Hub) Latest(ctx context.Context, firsts []string) Known {
 	return k
 }
 
-// Passed reports whether the reader's tails have brought what was known, and up to which mark the reader has to hand out all of it.
+// Passed reports whether the reader's tails have brought everything in k. If so, mark is the point up to which the reader has to hand out
+// records to have handed out all of it.
 func (r *LiveReader) Passed(k Known) (mark int64, passed bool) {
 	h := r.src.hub
 	h.mu.Lock()

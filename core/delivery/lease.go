@@ -10,38 +10,38 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// leaseState says who has a record that this node was handed.
+// leaseState says who has a record that the store handed out to this node.
 type leaseState uint8
 
 const (
 	leaseBuffered leaseState = iota // waits for a member
-	leaseHeld                       // a member's
+	leaseHeld                       // a member holds it
 	leaseAcked                      // acknowledged; the store is being told
 	leaseReturned                   // given back; the store is being told
-	leaseLost                       // its time was over: the store hands it out anew
+	leaseLost                       // the visibility timeout passed: the store hands it out again
 )
 
-// Lease is a record of a shared group that this node was handed. It is renewed until it is acknowledged or given back, whatever
-// becomes of the member's connection.
+// Lease is a record of a shared group that the store handed out to this node. The node extends the record's visibility timeout until the
+// record is acknowledged or given back, whatever happens to the member's connection.
 type Lease struct {
 	q      *groupQueue
 	record *store.Record
 	// Guarded by the group's mutex.
 	receipt string
-	until   time.Time // the store hides it until then
-	since   time.Time // when it came into the buffer
+	until   time.Time // end of the visibility timeout
+	since   time.Time // when it entered the buffer
 	state   leaseState
-	busy    bool // it is being hidden anew, and has no receipt to be acknowledged with this moment
+	busy    bool // its visibility timeout is being extended, so there is no valid receipt right now
 }
 
-// Ack acknowledges the record: nobody gets it any more. It does not block; the store is told at once, in the background.
+// Ack acknowledges the record, so that nobody gets it again. It does not block; a goroutine tells the store at once.
 func (l *Lease) Ack() {
 	l.q.g.mu.Lock()
 	defer l.q.g.mu.Unlock()
 	l.ack()
 }
 
-// Return gives records back: other members get them, in this order, those on this node at once.
+// Return gives records back. Other members get them in this order; members on this node get them at once.
 func Return(leases []*Lease) {
 	for len(leases) > 0 {
 		g := leases[0].q.g
@@ -79,7 +79,7 @@ func (g *group) takeBack(leases []*Lease) {
 // ack is Ack with the group's mutex held.
 func (l *Lease) ack() { l.settle(leaseAcked) }
 
-// giveBack gives the record back to the store. Called with the group's mutex held.
+// giveBack returns the record to the store. Called with the group's mutex held.
 func (l *Lease) giveBack() { l.settle(leaseReturned) }
 
 func (l *Lease) settle(as leaseState) {
@@ -93,22 +93,22 @@ func (l *Lease) settle(as leaseState) {
 	}
 }
 
-// groupQueue is one of a group's queues. All but ref and demand is guarded by the group's mutex.
+// groupQueue is one of a group's queues. The group's mutex guards everything except ref, demand, warnMu and warned.
 type groupQueue struct {
 	g      *group
 	ref    store.Group
 	demand chan struct{} // one token: members want records
 
 	open        map[*Lease]struct{} // neither acknowledged nor given back
-	acks, backs []*Lease            // the store is to be told
-	flushing    bool                // a goroutine tells the store
-	popping     int                 // the store is being asked
+	acks, backs []*Lease            // not reported to the store yet
+	flushing    bool                // a goroutine is reporting to the store
+	popping     int                 // calls of Pop under way
 
-	warnMu sync.Mutex // a leaf
+	warnMu sync.Mutex // a leaf lock; guards warned
 	warned time.Time
 }
 
-// start begins to ask for records, while the group has members. Called with the group's mutex held.
+// start starts asking for records, for as long as the group has members. Called with the group's mutex held.
 func (q *groupQueue) start() {
 	ctx, h := q.g.ctx, q.g.hub
 	if ctx == nil || ctx.Err() != nil {
@@ -147,7 +147,7 @@ func (q *groupQueue) run(ctx context.Context) {
 		q.pops(1)
 		handed, err := g.hub.store.Pop(ctx, q.ref, n, g.hub.hidden, popWait)
 		if len(handed) > 0 {
-			// The store may have waited: what it hands out is hidden from when it did, which is later.
+			// The store may have waited before it handed out records. The timeout starts then, which is later than the call.
 			g.take(q, handed, maxTime(began, time.Now().Add(-popSlack)).Add(g.hub.hidden))
 		}
 		q.pops(-1)
@@ -166,17 +166,17 @@ func (q *groupQueue) run(ctx context.Context) {
 	}
 }
 
-// pops counts the calls of the store that may hand something out.
+// pops counts the calls of the store that may hand out records.
 func (q *groupQueue) pops(n int) {
 	q.g.mu.Lock()
 	defer q.g.mu.Unlock()
 	q.popping += n
 }
 
-// busy reports whether the store is to be told of something, or may still hand something out. Called with the group's mutex held.
+// busy reports whether the store has to be told something, or may still hand out records. Called with the group's mutex held.
 func (q *groupQueue) busy() bool { return q.flushing || q.popping > 0 }
 
-// warn logs a failure of the store, now and then: while it lasts everything fails many times a second.
+// warn logs a failure of the store, at most every warnEvery: while a failure lasts, calls fail many times a second.
 func (q *groupQueue) warn(what string, err error) {
 	q.warnMu.Lock()
 	defer q.warnMu.Unlock()
@@ -189,7 +189,7 @@ func (q *groupQueue) warn(what string, err error) {
 
 const warnEvery = 10 * time.Second
 
-// popSlack is how long an answer of the store may be on its way, in the reckoning of when a record's time is over.
+// popSlack is how long an answer of the store may take to arrive, for estimating when a visibility timeout ends.
 const popSlack = 4 * time.Second
 
 func maxTime(a, b time.Time) time.Time {
@@ -199,7 +199,7 @@ func maxTime(a, b time.Time) time.Time {
 	return b
 }
 
-// settled has the store told of a lease. Called with the group's mutex held.
+// settled queues a lease to be reported to the store. Called with the group's mutex held.
 func (q *groupQueue) settled(l *Lease) {
 	if l.state == leaseAcked {
 		q.acks = append(q.acks, l)
@@ -215,13 +215,14 @@ func (q *groupQueue) settled(l *Lease) {
 }
 
 const (
-	// flushGather is how long acknowledgements gather: those of records that were handed out together cost the store one.
+	// flushGather is how long acknowledgements are gathered. Acknowledgements of records that were handed out together share one call.
 	flushGather = 3 * time.Millisecond
 	flushBatch  = 512
 	flushCall   = 10 * time.Second
 )
 
-// flush tells the store until nothing is left to tell. What it cannot be told before the record's time is over comes again.
+// flush reports to the store until nothing is left to report. A record that could not be reported before its visibility timeout is handed
+// out again.
 func (q *groupQueue) flush() {
 	h := q.g.hub
 	for fails := 0; ; {
@@ -251,7 +252,7 @@ func (q *groupQueue) flush() {
 	}
 }
 
-// tell tells the store once, and keeps what it was not told and could still be.
+// tell makes one report to the store. What failed is kept for another attempt as long as its visibility timeout has not passed.
 func (q *groupQueue) tell(acks, backs []*Lease) error {
 	h := q.g.hub
 	ctx, cancel := context.WithTimeout(h.ctx, flushCall)
@@ -288,7 +289,7 @@ func alive(leases []*Lease) []*Lease {
 	return rest
 }
 
-// take takes up to n from the front of a list.
+// take removes up to n leases from the front of a list and returns them.
 func take(list *[]*Lease, n int) []*Lease {
 	n = min(n, len(*list))
 	out := (*list)[:n:n]
@@ -306,8 +307,8 @@ func receiptsOf(leases []*Lease) []string {
 	return out
 }
 
-// renew has the store hide anew what members have and would be handed out to others soon: half of the time is over. Called with the
-// group's mutex held.
+// renew extends the visibility timeout of records that members hold, once half of the timeout has passed. Called with the group's mutex
+// held.
 func (q *groupQueue) renew(now time.Time) {
 	if q.g.hub.ctx.Err() != nil {
 		return
@@ -329,7 +330,7 @@ func (q *groupQueue) renew(now time.Time) {
 	})
 }
 
-// hide hides leases anew.
+// hide extends the visibility timeout of leases.
 func (q *groupQueue) hide(leases []*Lease) {
 	h := q.g.hub
 	q.g.mu.Lock()
@@ -360,7 +361,7 @@ func (q *groupQueue) hide(leases []*Lease) {
 	}
 }
 
-// lose notes that a lease's time is over. A member that has the record keeps it, and another gets it as well.
+// lose handles a lease whose visibility timeout has passed. A member that has the record keeps it, and another member gets it too.
 func (q *groupQueue) lose(l *Lease) {
 	if l.state == leaseBuffered {
 		for i, other := range q.g.buffer {

@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// tailView is a window on the records that the tail brought, with its readers. It is guarded by its source's mutex.
+// tailView is a window of the records that the tail brought, with its readers. Its source's mutex guards it.
 type tailView struct {
 	window
 	readers []*LiveReader
@@ -18,7 +18,7 @@ type tailView struct {
 
 func (v *tailView) used() bool { return len(v.readers) > 0 }
 
-// add appends a record for all readers and tells those that wait.
+// add appends a record for all readers and signals those that wait.
 func (v *tailView) add(h *Hub, e entry) {
 	e.refs = int32(len(v.readers))
 	v.push(e)
@@ -34,7 +34,7 @@ func (v *tailView) add(h *Hub, e entry) {
 	}
 }
 
-// shrink drops the older half. Readers that have not read it remember what they missed, and read it from the store.
+// shrink drops the older half. Readers that have not read it remember what they missed and read that from the store.
 func (v *tailView) shrink(h *Hub) {
 	drop := (v.len() + 1) / 2
 	for _, r := range v.readers {
@@ -48,17 +48,17 @@ func (v *tailView) shrink(h *Hub) {
 	}
 }
 
-// trim drops what every reader has read.
+// trim drops the entries that every reader has read.
 func (v *tailView) trim(h *Hub) {
 	for v.len() > 0 && v.first().refs <= 0 {
 		h.buffered.Add(-v.pop())
 	}
 }
 
-// span is a range of offsets, both included, that a reader missed.
+// span is a range of offsets, both ends included, that a reader missed.
 type span struct{ lo, hi int64 }
 
-// LiveReader reads a source's tail window. What has fallen out of it is read again from where the records lie.
+// LiveReader reads a source's tail window. Records that have left the window are read again from the store.
 type LiveReader struct {
 	src   *source
 	view  *tailView
@@ -119,8 +119,8 @@ func (r *LiveReader) Next(limit int, out []Item) ([]Item, State) {
 	return out, Idle
 }
 
-// Fetch implements Reader. The error wraps ErrTooFarBehind when the backlog is over Options.MaxBehind records. It reads the
-// physical queues that it is behind with side by side.
+// Fetch implements Reader. It reads concurrently from the physical queues in which the reader is behind. The error wraps ErrTooFarBehind if
+// the backlog exceeds Options.MaxBehind records.
 func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, error) {
 	type read struct {
 		from  origin
@@ -161,18 +161,18 @@ func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, 
 		out = r.merge(rd.from, rd.lo, rd.batch, out)
 	}
 	if len(out) > had {
-		return out, nil // what failed is tried again with the next call
+		return out, nil // the next call repeats the reads that failed
 	}
 	return out, failed
 }
 
-// parallelReads bounds the physical queues that one Fetch reads at a time.
+// parallelReads bounds the physical queues that one Fetch reads concurrently.
 const parallelReads = 8
 
-// merge takes what was read again from one origin. Called with src.mu held.
+// merge adds the records that were read again from one origin. Called with src.mu held.
 func (r *LiveReader) merge(from origin, lo int64, batch store.Batch, out []Item) []Item {
 	r.src.hub.metrics.refetched.Add(float64(len(batch.Records)))
-	now, ok := r.missed[from] // it may have grown during the read
+	now, ok := r.missed[from] // the span may have grown during the read
 	if !ok {
 		return out
 	}

@@ -8,18 +8,18 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// A tail begins at the end of its queues, and what was retained just before may not be shown by the metadata yet, nor be brought by any
-// tail of this node. So before the first reader opens, the hub looks back at the last records and tells of those with the retain flag.
+// A tail begins at the end of its queues. A message that was retained just before may not show in the metadata yet, and no tail of this
+// node brings it. So before the first reader opens, the hub looks back at the last records and reports those with the retain flag.
 const (
-	// lookBackFor is how far back it looks, and lookBackRecords how many records of one physical queue it takes at most. A queue
-	// whose last record is older than lookBackFor, and clocks may differ by, costs one record.
+	// lookBackFor is how far back in time it looks; lookBackRecords bounds the records read from one physical queue. A queue whose last record
+	// is older than lookBackFor plus clockSkew costs one record.
 	lookBackFor     = 3 * time.Second
 	lookBackRecords = 256
-	// lookBackReads bounds the physical queues of all tails that are looked at at a time.
+	// lookBackReads bounds the physical queues, of all tails, that are read concurrently.
 	lookBackReads = 16
 )
 
-// lookBack tells of the retained records that a topic's tail begins right behind.
+// lookBack reports the retained records just before the start of a topic's tail.
 func (h *Hub) lookBack(ctx context.Context, name string, t *tail) {
 	ctx, cancel := context.WithTimeout(ctx, h.patience)
 	defer cancel()
@@ -44,7 +44,7 @@ func (h *Hub) lookBackIn(ctx context.Context, name string, p store.Partition, en
 	for from, n := end-1, int64(1); from >= 0 && end-from <= lookBackRecords; n = fetchLimit {
 		b, err := h.store.ReadPartition(ctx, name, p, from, int(n))
 		if err != nil || len(b.Records) == 0 {
-			return // what the metadata shows later is told then
+			return // values that the metadata shows later are reported then
 		}
 		for i, rec := range b.Records {
 			if rec.Retain && b.Offsets[i] < end {

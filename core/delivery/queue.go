@@ -9,37 +9,36 @@ import (
 )
 
 const (
-	// gapDelay is how long a missing offset may stay missing before the store is asked: records of one queue come through
-	// several physical queues, so a little disorder is ordinary.
+	// gapDelay is how long an offset may be missing before the store is asked for it. Records of one queue come through several physical
+	// queues, so some disorder is normal.
 	gapDelay = 30 * time.Millisecond
-	// gapRetries is how often the store is asked for a missing offset before it counts as skipped.
+	// gapRetries is how often the store is asked for a missing offset before the offset counts as skipped.
 	gapRetries = 6
 	// maxPending bounds the records that wait for a missing offset.
 	maxPending = 4096
 )
 
-// queueView is a node's ordered window on one queue of one broker, shared by all its readers. It is guarded by its
-// source's mutex.
+// queueView is a node's ordered window of one queue on one broker, shared by all its readers. Its source's mutex guards it.
 type queueView struct {
 	window
 	src     *source
 	ref     store.QueueRef
 	readers []*QueueReader
-	live    int // readers that read the window
-	// next is the offset after the last one in the window; it has a meaning once known is true.
+	live    int // number of readers that read the window
+	// next is the offset after the last one in the window. It is valid only while known is true.
 	next  int64
 	known bool
-	// fedFrom is the first offset that came by the tail: an offset below it was read from the store instead.
+	// fedFrom is the first offset that came through the tail. Records at lower offsets were read from the store.
 	fedFrom int64
-	// pending holds records past next, by offset.
+	// pending holds records at offsets beyond next, sorted by offset.
 	pending []entry
-	// filled holds the ids, by offset, of records that were read from the store because the tail had not brought them yet.
+	// filled holds, by offset, the ids of records that were read from the store before the tail brought them.
 	filled   map[int64]string
 	filling  bool
 	attempts int
 }
 
-// add takes a record of the queue from a tail, in any order. Its topic matches.
+// add takes a record of the queue from a tail. Records may come in any order; their topic matches.
 func (v *queueView) add(rec *store.Record, offset int64) {
 	if len(v.readers) == 0 {
 		return
@@ -56,7 +55,7 @@ func (v *queueView) add(rec *store.Record, offset int64) {
 	case v.filled[offset] == rec.ID:
 		delete(v.filled, offset)
 	case offset >= v.fedFrom:
-		// The same offset twice, for different messages: the index holds one of them, the tail brings both.
+		// Two messages at one offset: the index holds one of them, the tail brings both.
 		v.src.hub.metrics.repeated.Inc()
 		v.take(entry{rec: rec, offset: offset, late: true})
 	}
@@ -78,7 +77,7 @@ func (v *queueView) take(e entry) {
 	v.trim()
 }
 
-// shrink drops the older half; readers that have not read it go on from the store.
+// shrink drops the older half. Readers that have not read it continue from the store.
 func (v *queueView) shrink() {
 	drop := (v.len() + 1) / 2
 	for _, r := range v.readers {
@@ -91,7 +90,7 @@ func (v *queueView) shrink() {
 	}
 }
 
-// part makes a reader read from the store.
+// part detaches a reader from the window; it continues from the store.
 func (v *queueView) part(r *QueueReader) {
 	for seq := max(r.seq, v.base); seq < v.end(); seq++ {
 		v.at(seq).refs--
@@ -110,7 +109,7 @@ func (v *queueView) trim() {
 	}
 }
 
-// join makes a reader that has caught up read the window, and reports whether it could.
+// join attaches a reader that has caught up to the window, and reports whether that was possible.
 func (v *queueView) join(r *QueueReader) bool {
 	seq := v.end()
 	switch {
@@ -136,7 +135,7 @@ func (v *queueView) join(r *QueueReader) bool {
 	return true
 }
 
-// postpone keeps a record until what is missing before it has come, or is known not to exist.
+// postpone keeps a record until the records missing before it have come, or are known not to exist.
 func (v *queueView) postpone(e entry) {
 	i, found := slices.BinarySearchFunc(v.pending, e.offset, func(p entry, o int64) int { return int(p.offset - o) })
 	if found {
@@ -150,7 +149,7 @@ func (v *queueView) postpone(e entry) {
 	v.look()
 }
 
-// drain moves pending records that are due into the window.
+// drain moves pending records that have become due into the window.
 func (v *queueView) drain() {
 	n := 0
 	for n < len(v.pending) && v.pending[n].offset <= v.next {
@@ -168,7 +167,7 @@ func (v *queueView) drain() {
 	}
 }
 
-// forget gives the window up: every reader goes on from the store, and the window begins anew.
+// forget gives up the window: every reader continues from the store, and the window starts afresh.
 func (v *queueView) forget() {
 	for _, r := range v.readers {
 		if r.live {
@@ -182,12 +181,12 @@ func (v *queueView) forget() {
 	v.wake()
 }
 
-// begin makes the view ready for its first record.
+// begin resets the view for its first record.
 func (v *queueView) begin() {
 	v.pending, v.filled, v.known, v.attempts = nil, nil, false, 0
 }
 
-// wake tells the readers that wait and have something to do.
+// wake signals the waiting readers that have something to do.
 func (v *queueView) wake() {
 	for _, r := range v.readers {
 		if r.idle && (!r.live || r.seq < v.end()) {
@@ -197,7 +196,7 @@ func (v *queueView) wake() {
 	}
 }
 
-// look asks the store, after a moment, for what the tail has not brought.
+// look schedules a read of the store for records that the tail has not brought.
 func (v *queueView) look() {
 	if v.filling || len(v.readers) == 0 {
 		return
@@ -206,7 +205,7 @@ func (v *queueView) look() {
 	v.src.hub.after(gapDelay, v.fill)
 }
 
-// fill reads the queue from where the window ends until nothing is missing before the pending records.
+// fill reads the queue from the end of the window until nothing is missing before the pending records.
 func (v *queueView) fill(ctx context.Context) {
 	for {
 		v.src.mu.Lock()
@@ -232,14 +231,14 @@ func (v *queueView) fill(ctx context.Context) {
 	}
 }
 
-// merge takes what fill read, and reports whether to read on at once.
+// merge takes what fill has read, and reports whether to read on at once.
 func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 	switch {
 	case err != nil || !v.known || len(v.readers) == 0:
 		return false
 	case v.next != from:
 		return len(v.pending) > 0
-	case batch.Next < from: // the queue began anew
+	case batch.Next < from: // the queue began again at a lower offset
 		v.forget()
 		return false
 	case len(batch.Records) == 0 && batch.Next == from:

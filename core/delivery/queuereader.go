@@ -9,10 +9,10 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// fetchLimit is how many records one read of the store asks for (RocketMQ answers 32 at most).
+// fetchLimit is how many records one read of the store asks for (RocketMQ returns at most 32).
 const fetchLimit = 32
 
-// QueueReader reads one queue on one broker at an offset.
+// QueueReader reads one queue on one broker, by offset.
 type QueueReader struct {
 	view  *queueView
 	owner Owner
@@ -25,19 +25,19 @@ type QueueReader struct {
 	idle   bool
 	closed bool
 
-	empty int // fetches in a row that found nothing
+	empty int // consecutive fetches that found nothing
 }
 
 // Filter implements Reader.
 func (r *QueueReader) Filter() string { return r.view.src.filter }
 
-// Ref names the queue that the reader reads.
+// Ref returns the queue that the reader reads.
 func (r *QueueReader) Ref() store.QueueRef { return r.view.ref }
 
-// Offset is the next offset that the reader hands out.
+// Offset returns the next offset that the reader hands out.
 func (r *QueueReader) Offset() int64 { return r.offset }
 
-// Passed reports whether the reader has handed a record out already, seen from the record's entries.
+// Passed reports whether the reader has already handed out a record, judging by the record's offset in the queue.
 func (r *QueueReader) Passed(rec *store.Record) bool {
 	if rec.Position.Broker != r.view.ref.Broker {
 		return false
@@ -46,7 +46,7 @@ func (r *QueueReader) Passed(rec *store.Record) bool {
 	return ok && offset >= r.start && offset < r.offset
 }
 
-// Covers reports whether the reader has handed out or will hand out a record, seen from the record's entries.
+// Covers reports whether the reader has handed out or will hand out a record, judging by the record's offset in the queue.
 func (r *QueueReader) Covers(rec *store.Record) bool {
 	if rec.Position.Broker != r.view.ref.Broker {
 		return false
@@ -93,7 +93,7 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	v := r.view
 	hub := v.src.hub
 	if r.empty > 1 {
-		// The window is ahead of what the store's index shows as yet.
+		// The window is ahead of what the store's index shows so far.
 		if err := wait.For(ctx, time.Duration(min(r.empty, 20))*5*time.Millisecond); err != nil {
 			return out, err
 		}
@@ -143,10 +143,10 @@ func (r *QueueReader) drained() {
 	switch {
 	case !v.known:
 		v.known, v.next, v.fedFrom = true, r.offset, r.offset
-		// A record may lie between the end as the store told it and the first one that the tail brings.
+		// A record may lie between the end that the store reported and the first record that the tail brings.
 		v.src.hub.verifySoon(v)
 	case v.next > r.offset && r.empty > gapRetries && v.len() > 0 && v.first().offset > r.offset:
-		// The store has nothing before the window: the offsets between were skipped.
+		// The store has nothing before the window: the offsets in between were skipped.
 		v.src.hub.metrics.gaps.Inc()
 		r.offset = v.first().offset
 	case v.next > r.offset && r.empty > gapRetries && v.len() == 0:
@@ -154,7 +154,7 @@ func (r *QueueReader) drained() {
 	}
 }
 
-// Skip implements Reader. A queue is never skipped.
+// Skip implements Reader. Records of a queue are never skipped.
 func (r *QueueReader) Skip() int64 { return 0 }
 
 // Close implements Reader.

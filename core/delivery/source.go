@@ -7,8 +7,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// source is where readers of one filter read; for point-to-point, where the readers of one client id read its own queue.
-// It exists while it has readers.
+// source is what the readers of one filter read or, for point-to-point messages, the readers of one client id. It exists while it has
+// readers.
 type source struct {
 	hub    *Hub
 	filter string
@@ -17,7 +17,7 @@ type source struct {
 	root   bool      // the filter's first level is a wildcard
 	tails  []tailKey // held while the source exists; guarded by Hub.mu
 
-	refs   int  // readers and attachments under way; guarded by Hub.mu
+	refs   int  // readers, and readers being opened; guarded by Hub.mu
 	closed bool // guarded by Hub.mu
 
 	mu     sync.Mutex
@@ -26,8 +26,8 @@ type source struct {
 	queues map[store.QueueRef]*queueView
 }
 
-// accepts reports whether a record is for this source: names of queues can collide, the record's own topic cannot. What a tail
-// brings was matched by the hub, and what is read from the store is asked about once, when it enters a window or a reader.
+// accepts reports whether a record is for this source. Names of queues can collide; the record's own topic cannot. Records from a tail were
+// matched by the hub. Records read from the store are checked once, when they enter a window or a reader.
 func (s *source) accepts(rec *store.Record) bool {
 	if s.filter == "" {
 		target, ok := topic.P2PTarget(rec.Topic)
@@ -36,7 +36,7 @@ func (s *source) accepts(rec *store.Record) bool {
 	return matches(s.filter, rec)
 }
 
-// matches reports whether a record is one that a filter is for, by its own topic.
+// matches reports whether a record's own topic matches a filter.
 func matches(filter string, rec *store.Record) bool {
 	if _, p2p := topic.P2PTarget(rec.Topic); p2p {
 		return false
@@ -66,7 +66,7 @@ func (s *source) feed(from origin, rec *store.Record) {
 			s.loose.add(s.hub, entry{rec: rec, offset: -1, from: from, late: true})
 		}
 	case rec.Partial && len(s.queues) > 0:
-		// The entry, if there is one, is on another record that no tail brings.
+		// The queue's entry, if there is one, is on another record, which no tail brings.
 		if v := s.queues[ref]; v != nil {
 			v.look()
 		}
@@ -75,7 +75,7 @@ func (s *source) feed(from origin, rec *store.Record) {
 	}
 }
 
-// queueOf names the source's queue for records of a store's topic.
+// queueOf names the source's queue for records of one of the store's topics.
 func (s *source) queueOf(name string) string {
 	if s.root && s.hub.store.Limits().SingleFeeder {
 		return topic.RootQueue(name, s.queue)
@@ -83,7 +83,7 @@ func (s *source) queueOf(name string) string {
 	return s.queue
 }
 
-// lacksQueue reports whether a record of a store's topic matched the source and is in none of its queues.
+// lacksQueue reports whether a record that matches the source is in none of its queues. name is the record's topic in the store.
 func (s *source) lacksQueue(name string, rec *store.Record) bool {
 	_, indexed := rec.Offset(s.queueOf(name))
 	return !indexed && !rec.Partial

@@ -10,26 +10,29 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// A reader of a tail has a definite start, two offsets in each physical queue. The first is where the tail had come to: it is taken while
-// no record is routed (Hub.routing), in the step in which the reader is attached, so each record is either before it, or routed to the
-// reader. The second, at or after the first, is after all that this node knows to be acknowledged: what lies between is not delivered,
-// because it was there before the reader was, but handed out as Item.Early where it has the retain flag. So of any position it can be
-// said whether the reader hands it out.
+// A reader of a tail has a definite start: two offsets in each physical queue.
+//
+// The first offset is how far the tail had come. It is taken while no record is routed (Hub.routing), in the same step that attaches the
+// reader, so each record either lies before it or is routed to the reader. The second offset, at or after the first, lies behind every
+// record that this node knows to be acknowledged. Records between the two existed before the reader did, so they are not delivered, but
+// handed out as Item.Early if they have the retain flag.
+//
+// So for any position it is known whether the reader hands it out.
 
-// clockSkew is how far the clocks of brokers and gateways may be apart. Where offsets cannot tell, because a queue began anew or is new,
-// a position that is older than this is before the start.
+// clockSkew is how far the clocks of brokers and gateways may differ. If offsets cannot tell, because a queue began again or is new, a
+// position older than the start by more than this lies before the start.
 const clockSkew = time.Minute
 
-// part is how far a tail has routed one physical queue. It is written by the goroutine of that queue, with Hub.routing held for
-// reading, and read with it held for writing.
+// part is how far a tail has routed one physical queue. The goroutine of that queue writes it, with Hub.routing held for reading. Others
+// read it with Hub.routing held for writing.
 type part struct {
-	next int64 // the offset after the last record that was routed
-	time int64 // when that was stored
-	// lap counts how often the queue began anew. It is read at any time.
+	next int64 // the offset after the last routed record
+	time int64 // when the last routed record was stored
+	// lap counts how often the queue began again. It may be read at any time.
 	lap atomic.Int32
 }
 
-// pass notes that a record is being routed.
+// pass records that a record is being routed.
 func (p *part) pass(offset, at int64) {
 	if offset < p.next {
 		p.lap.Add(1)
@@ -41,7 +44,7 @@ func (p *part) pass(offset, at int64) {
 type parts struct {
 	mu   sync.Mutex // guards the map
 	of   map[store.Partition]*part
-	last *marks // the newest snapshot; guarded by Hub.routing, held for writing
+	last *marks // the latest snapshot; guarded by Hub.routing held for writing
 }
 
 func (ps *parts) get(p store.Partition) *part {
@@ -58,23 +61,22 @@ func (ps *parts) get(p store.Partition) *part {
 	return at
 }
 
-// mark is the first offset of a start, in one physical queue.
+// mark is the first offset of a start in one physical queue.
 type mark struct {
-	next  int64 // the offset after the last record that was routed
-	time  int64 // when that was stored, where one was routed
+	next  int64 // the offset after the last routed record
+	time  int64 // when the last routed record was stored, if there was one
 	lap   int32
-	known bool // whether next counts
+	known bool // next is valid
 }
 
-// marks are a start in all physical queues of a tail. They are not changed once made, and shared by readers that opened at the same
-// place.
+// marks are a start in all physical queues of a tail. They never change once made, and readers that opened at the same place share them.
 type marks struct {
 	began int64 // when the tail began, in milliseconds since the epoch
 	parts *parts
 	at    map[store.Partition]mark
 }
 
-// before reports whether a position was routed before, or lies before the tail.
+// before reports whether a position was routed before the start, or lies before the tail.
 func (m *marks) before(p store.Position) bool {
 	partition := store.Partition{Broker: p.Broker, ID: p.Partition}
 	at, ok := m.at[partition]
@@ -83,16 +85,16 @@ func (m *marks) before(p store.Position) bool {
 		return p.Time < m.began-clockSkew.Milliseconds()
 	}
 	if m.parts.get(partition).lap.Load() != at.lap {
-		return false // the queue began anew after the start
+		return false // the queue began again after the start
 	}
 	return p.Offset < at.next || p.Time < at.time-clockSkew.Milliseconds()
 }
 
-// starts are a reader's start in the tails of its source.
+// starts are a reader's start in all tails of its source.
 type starts struct {
-	name  string            // of the tail, where there is one
-	marks *marks            // of that
-	more  map[string]*marks // where there are several
+	name  string            // of the tail, if there is only one
+	marks *marks            // of that tail
+	more  map[string]*marks // by tail, if there are several
 }
 
 func (s *starts) of(name string) *marks {
@@ -102,7 +104,7 @@ func (s *starts) of(name string) *marks {
 	return s.more[name]
 }
 
-// skip makes a reader leave out the records of one physical queue before an offset. They were acknowledged before the reader opened, and
+// skip makes a reader leave out the records of one physical queue before an offset. They were acknowledged before the reader opened, but
 // the tail had not brought them yet.
 type skip struct {
 	topic     string
@@ -110,7 +112,7 @@ type skip struct {
 	before    int64
 }
 
-// ends are what a store knows of the physical queues of a tail.
+// ends are what the store knows about the ends of a tail's physical queues.
 type ends struct {
 	key  tailKey
 	tail *tail
@@ -136,7 +138,7 @@ func (h *Hub) ends(s *source) []ends {
 		e := &all[i]
 		e.tail.t.Ends(func(p store.Partition, begin, known int64) {
 			if e.key.queue {
-				known = begin // what the tail of a queue lags behind by is not left out
+				known = begin // records that the tail of a queue lags behind are not left out
 			}
 			e.list = append(e.list, end{p, begin, known})
 		})
@@ -154,14 +156,14 @@ func (t *tail) runs() bool {
 	}
 }
 
-// begin notes where the tail begins.
+// begin records where the tail begins.
 func (t *tail) begin() {
 	m := &marks{began: t.began.UnixMilli(), parts: &t.parts, at: make(map[store.Partition]mark)}
 	t.t.Ends(func(p store.Partition, begin, _ int64) { m.at[p] = mark{next: begin, known: true} })
 	t.first = m
 }
 
-// starts returns the start of a reader that is attached now, and what it is to leave out. Called with routing held for writing.
+// starts returns the start of a reader that is attached now, and what the reader has to leave out. Called with routing held for writing.
 func (h *Hub) starts(all []ends) (*starts, []skip) {
 	st := &starts{}
 	var skips []skip
@@ -180,7 +182,7 @@ func (h *Hub) starts(all []ends) (*starts, []skip) {
 	return st, skips
 }
 
-// snapshot makes the marks of a tail, or returns the last ones where nothing has changed.
+// snapshot makes the marks of a tail, or returns the previous ones if nothing has changed.
 func (t *tail) snapshot(e ends) (*marks, []skip) {
 	t.parts.mu.Lock()
 	defer t.parts.mu.Unlock()
@@ -221,8 +223,8 @@ func same(a, b map[store.Partition]mark) bool {
 	return true
 }
 
-// before reports whether a position in a tail was routed before, or lies before the tail. first is where the tail itself began: a
-// reader that was opened before the tail brings all of it.
+// before reports whether a position in a tail was routed before the start, or lies before the tail. first is where the tail itself began: a
+// reader opened before the tail hands out all of the tail.
 func (s *starts) before(physical string, first *marks, p store.Position) bool {
 	m := s.of(physical)
 	if m == nil {
@@ -231,7 +233,7 @@ func (s *starts) before(physical string, first *marks, p store.Position) bool {
 	return m != nil && m.before(p)
 }
 
-// began is where the tail of a store's topic began, nil where there is none.
+// began returns where the tail of one of the store's topics began; nil if there is no tail.
 func (h *Hub) began(physical string) *marks {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -247,10 +249,10 @@ type Start struct {
 	at  *starts
 }
 
-// Start is where the reader began.
+// Start returns the moment at which the reader began.
 func (r *LiveReader) Start() Start { return Start{r.src.hub, r.start} }
 
-// Now is the present moment in the reader's tails.
+// Now returns the present moment in the reader's tails.
 func (r *LiveReader) Now() Start {
 	h := r.src.hub
 	all := h.ends(r.src)
@@ -260,18 +262,18 @@ func (r *LiveReader) Now() Start {
 	return Start{h, at}
 }
 
-// Missed reports whether a reader that began at the start does not hand out the record at a position, of a topic name that its filter
-// matches, because it was routed before or lies before the tail.
+// Missed reports whether a reader with this start does not hand out the record at a position, because the record was routed before the
+// start or lies before the tail. name is the record's topic name, which must match the reader's filter.
 func (s Start) Missed(name string, p store.Position) bool {
 	physical, err := s.hub.catalog.Resolve(topic.First(name))
 	if err != nil {
-		return true // nobody brings it
+		return true // no reader brings it
 	}
 	return s.at.before(physical, s.hub.began(physical), p) || s.hub.foreign(physical, p)
 }
 
-// foreign reports whether a position is of another store, which no tail of this one brings: gateways with a store each can share
-// metadata, and so the values that are retained.
+// foreign reports whether a position belongs to another store, so that no tail of this store brings it. Gateways that each have their own
+// store can share metadata, and with it retained values.
 func (h *Hub) foreign(physical string, p store.Position) bool {
 	if !h.store.Limits().Exclusive {
 		return false
@@ -289,7 +291,8 @@ func (h *Hub) foreign(physical string, p store.Position) bool {
 	return foreign
 }
 
-// MissedP2P is Missed for a reader of what is sent to a client point to point, where the offsets are those of the record's entries.
+// MissedP2P is Missed for a reader of point-to-point messages. It uses the record's offset in the bucket or queue that the reader's tail
+// reads.
 func (s Start) MissedP2P(rec *store.Record) bool {
 	offset, ok := rec.Offset(s.at.name)
 	if !ok || s.at.marks == nil {
@@ -300,8 +303,8 @@ func (s Start) MissedP2P(rec *store.Record) bool {
 	return s.at.marks.before(at)
 }
 
-// Missed calls f with the owner of each reader of a topic name that does not hand out the record at a position. f is called without
-// locks.
+// Missed calls f with the owner of each reader that matches a topic name and does not hand out the record at a position. f is called
+// without locks held.
 func (h *Hub) Missed(name string, p store.Position, f func(Owner)) {
 	physical, err := h.catalog.Resolve(topic.First(name))
 	if err != nil {
@@ -314,7 +317,7 @@ func (h *Hub) Missed(name string, p store.Position, f func(Owner)) {
 		defer s.mu.Unlock()
 		for _, v := range []*tailView{&s.live, &s.loose} {
 			if !foreign && (v.newest == nil || !v.newest.before(physical, first, p)) {
-				continue // then those that opened earlier hand it out, too
+				continue // readers that opened earlier hand it out too
 			}
 			for _, r := range v.readers {
 				if foreign || r.start.before(physical, first, p) {
@@ -328,7 +331,7 @@ func (h *Hub) Missed(name string, p store.Position, f func(Owner)) {
 	}
 }
 
-// leaves reports whether the reader leaves out a record because it lies before its start. Called with the source's mutex held.
+// leaves reports whether the reader leaves out a record because the record lies before its start. Called with the source's mutex held.
 func (r *LiveReader) leaves(from origin) bool {
 	for i, s := range r.skips {
 		if s.partition != from.partition || s.topic != from.topic {
@@ -343,7 +346,7 @@ func (r *LiveReader) leaves(from origin) bool {
 	return false
 }
 
-// Backlog is where the reader's window ends; any is false where it has handed out all of it.
+// Backlog returns the end of the reader's window; any is false if the reader has handed out everything.
 func (r *LiveReader) Backlog() (mark int64, any bool) {
 	r.src.mu.Lock()
 	defer r.src.mu.Unlock()
@@ -351,14 +354,14 @@ func (r *LiveReader) Backlog() (mark int64, any bool) {
 	return int64(end), !r.closed && (r.seq < end || len(r.missed) > 0)
 }
 
-// Reached reports whether the reader has handed out what is before a mark.
+// Reached reports whether the reader has handed out everything before a mark.
 func (r *LiveReader) Reached(mark int64) bool {
 	r.src.mu.Lock()
 	defer r.src.mu.Unlock()
 	return r.closed || r.seq >= uint64(mark) && len(r.missed) == 0
 }
 
-// Backlog is where the queue ends as far as the tail has brought it; any is false where the reader has handed out all of it.
+// Backlog returns the end of the queue as far as the tail has brought it; any is false if the reader has handed out everything.
 func (r *QueueReader) Backlog() (mark int64, any bool) {
 	v := r.view
 	v.src.mu.Lock()
@@ -373,7 +376,7 @@ func (r *QueueReader) Backlog() (mark int64, any bool) {
 	return mark, !r.closed && (!r.live || r.seq < v.end() || len(v.pending) > 0)
 }
 
-// Reached reports whether the reader has handed out what is before a mark. It is called by who reads.
+// Reached reports whether the reader has handed out everything before a mark. Only the goroutine that uses the reader may call it.
 func (r *QueueReader) Reached(mark int64) bool {
 	v := r.view
 	v.src.mu.Lock()

@@ -21,15 +21,15 @@ type tailKey struct {
 // tail is one running (or starting) tail, shared by sources. Guarded by Hub.mu.
 type tail struct {
 	refs  int
-	ready chan struct{} // closed once started or failed
+	ready chan struct{} // closed once the start has succeeded or failed
 	err   error
 	t     store.Tail
 	timer *time.Timer
-	// began, first (once it is ready) and parts say where the tail began, and how far it is.
+	// began and first (valid once the tail is ready) say where the tail began; parts say how far it has come.
 	began time.Time
 	first *marks
 	parts parts
-	// over is set when the tail is given up: what it still brings is another tail's by then.
+	// over is set when the tail is given up. By then another tail may bring the same records, so what this one still brings is dropped.
 	over atomic.Bool
 }
 
@@ -57,7 +57,7 @@ func (h *Hub) wanted(s *source) ([]tailKey, error) {
 	return keys, nil
 }
 
-// ensure starts the tails that a source lacks and waits until they run.
+// ensure starts the tails that a source lacks, and waits until they run.
 func (h *Hub) ensure(ctx context.Context, s *source) error {
 	keys, err := h.wanted(s)
 	if err != nil {
@@ -100,12 +100,13 @@ func (h *Hub) ensure(ctx context.Context, s *source) error {
 	return nil
 }
 
-// neverThere reports whether a topic is one that the store has not, or cannot be read.
+// neverThere reports whether an error means that the store does not have a topic, or that the topic cannot be read.
 func neverThere(err error) bool {
 	return errors.Is(err, store.ErrUnknownTopic) || errors.Is(err, store.ErrInvalidTopic)
 }
 
-// leaveOut notes a listed topic that sources with a wildcard first level do without, and logs it once. The sweep looks for it again.
+// leaveOut records a listed topic that sources with a wildcard in the first level do without, and logs it once. The sweep looks for the
+// topic again.
 func (h *Hub) leaveOut(name string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -120,14 +121,14 @@ func (h *Hub) leaveOut(name string, err error) {
 		"topic", name, "error", err)
 }
 
-// found notes that a topic is there.
+// found records that a topic exists.
 func (h *Hub) found(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.leftOut, name)
 }
 
-// lookAgain starts the tails of topics that were left out and are there now.
+// lookAgain starts the tails of topics that were left out and exist now.
 func (h *Hub) lookAgain() {
 	h.mu.Lock()
 	some := len(h.leftOut) > 0
@@ -148,7 +149,7 @@ func (h *Hub) lookAgain() {
 	}
 }
 
-// drop forgets a tail that failed to start, so that the next one who needs it tries again.
+// drop forgets a tail that failed to start, so that the next source that needs it tries again.
 func (h *Hub) drop(s *source, k tailKey, t *tail) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,7 +159,7 @@ func (h *Hub) drop(s *source, k tailKey, t *tail) {
 	}
 }
 
-// start begins a tail. Called with mu held.
+// start starts a tail. Called with mu held.
 func (h *Hub) start(k tailKey) *tail {
 	t := &tail{ready: make(chan struct{}), began: time.Now()}
 	h.tails[k] = t
@@ -193,7 +194,7 @@ func (h *Hub) start(k tailKey) *tail {
 // startTimeout bounds how long a tail may take to find its start.
 const startTimeout = 10 * time.Second
 
-// unref drops one reference of a tail; the last one stops it after a while. Called with mu held.
+// unref drops one reference to a tail. The last one stops the tail after Options.Linger. Called with mu held.
 func (h *Hub) unref(k tailKey) {
 	t := h.tails[k]
 	if t == nil {

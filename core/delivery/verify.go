@@ -9,32 +9,32 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// The ends of queue views are compared with the store's: soon after a view was first believed, and now and then.
+// The ends of queue views are compared with the store: soon after a view first learns its end, and periodically.
 
-// verifySoon compares a view's end with the store's once, a moment after it was first believed.
+// verifySoon compares a view's end with the store once, one to two seconds after the view learned it.
 func (h *Hub) verifySoon(v *queueView) {
 	if v.filling {
 		return
 	}
 	v.filling = true
-	h.after(time.Second+rand.N(time.Second), func(ctx context.Context) { // thousands of views may be new at once
+	h.after(time.Second+rand.N(time.Second), func(ctx context.Context) { // spread out: thousands of views may be new at once
 		for v := h.unverified.join(v); v != nil; v = h.unverified.next() {
 			v.fill(ctx)
 		}
 	})
 }
 
-// verifyMost bounds the views that are compared with the store at a time because they are new.
+// verifyMost bounds the new views that are compared with the store concurrently.
 const verifyMost = 16
 
-// unverified is the line of new views that are to be compared with the store.
+// unverified is the queue of new views that have to be compared with the store.
 type unverified struct {
 	mu      sync.Mutex
 	line    []*queueView
 	workers int
 }
 
-// join puts a view in line and returns the first one, or nil where others see to the line.
+// join puts a view in the queue and returns the first one, or nil if enough workers are running already.
 func (u *unverified) join(v *queueView) *queueView {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -66,7 +66,7 @@ func (u *unverified) take() *queueView {
 	return v
 }
 
-// sweep now and then compares the end of each queue view with the store's, so that no lost wake-up lasts.
+// sweep periodically compares the end of each idle queue view with the store, so that a lost wake-up has no lasting effect.
 func (h *Hub) sweep() {
 	defer h.wg.Done()
 	last := make(map[*queueView]int64)

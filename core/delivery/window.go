@@ -2,21 +2,21 @@ package delivery
 
 import "github.com/lmqgate/lmqgate/core/store"
 
-// entry is one record in a window, held until the readers that were live when it came have read it.
+// entry is one record in a window. It is held until every reader that was live when it came has read it.
 type entry struct {
 	rec *store.Record
-	// offset in the queue, or -1 in windows on the tail.
+	// offset is the record's offset in the queue, or -1 in windows of a tail.
 	offset int64
 	refs   int32
-	// foreign marks a record of the queue whose topic does not match the filter: it is passed over.
+	// foreign marks a record of the queue whose topic does not match the filter: readers pass over it.
 	foreign bool
-	// late marks a record that came at an offset that was passed already (offsets can repeat); readers take it whatever
-	// their cursor is. In windows on the tail it marks a record that is in the filter's queue as well: it is handed out as Item.Early.
+	// late marks a record at an offset that had already passed (offsets can repeat). Readers take it wherever their cursor is. In windows of a
+	// tail it marks a record that is in the filter's queue as well: it is handed out as Item.Early.
 	late bool
 	from origin
 }
 
-// window is a run of records in the order of their arrival, numbered by sequence. It is guarded by its source's mutex.
+// window is a run of records in order of arrival, numbered by sequence. Its source's mutex guards it.
 type window struct {
 	entries []entry
 	head    int    // entries before head are gone
@@ -59,7 +59,7 @@ func (w *window) pop() int64 {
 	return n
 }
 
-// origin is where a record of a tail window can be read again: a physical queue, or for point-to-point a light message queue.
+// origin is where a record of a tail window can be read again: a physical queue or, for point-to-point messages, a light message queue.
 type origin struct {
 	topic     string
 	partition store.Partition
@@ -73,7 +73,7 @@ func (o origin) key() origin { o.offset = 0; return o }
 const (
 	// keepEntries is the capacity that an empty window keeps.
 	keepEntries = 16
-	// maxEntries and maxBytes bound one window; readers that fall out of it read the store.
+	// maxEntries and maxBytes bound one window. Readers that fall out of it read the store.
 	maxEntries = 8192
 	maxBytes   = 8 << 20
 	// lingerEntries is how many records a queue's window keeps for readers that are catching up, so that they can join.
