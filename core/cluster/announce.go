@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Announcer tells the other nodes of things that have names, and waits until each of them has acted on that. What is to be told while a
-// round is under way shares the next one.
+// Announcer tells the other nodes about named things, such as filters, and waits until each node has acted on them. Names that come while a
+// round is under way share the next round.
 type Announcer struct {
 	c       *Cluster
 	subject string
@@ -23,29 +23,31 @@ type Announcer struct {
 	busy bool
 }
 
-// round is what is told at a time.
+// round is a set of names that are announced together.
 type round struct {
 	names []string
 	done  chan struct{}
 
-	// After done: why not all names are confirmed, and for which of them that is; nil for all.
+	// err and lacking are valid once done is closed. err says why not all names are confirmed, lacking which ones are not; nil: none of them
+	// is.
 	err     error
 	lacking map[string]bool
 }
 
 const (
-	// announceBytes and announceNames bound the names of one question, announceMost how many questions of a round are asked at a time.
+	// announceBytes and announceNames bound the names of one question. announceMost bounds the questions of a round that are asked
+	// concurrently.
 	announceBytes = 48 << 10
 	announceNames = 256
 	announceMost  = 4
 )
 
-// Announcer makes an Announcer. The other nodes get the names as a JSON list, by Options.Answer, and answer with a list of those that they
-// could not act on.
+// Announcer makes an Announcer. The other nodes receive the names as a JSON list through Options.Answer, and answer with a list of those on
+// which they could not act.
 func (c *Cluster) Announcer(subject string) *Announcer { return &Announcer{c: c, subject: subject} }
 
-// Tell returns nil once every node that is there has acted on the names, at once where this node is alone. Else it returns for which of
-// them that is not sure, and an error that names a node.
+// Tell returns nil once every live node has acted on the names; if this node is alone, it does so at once. Otherwise it returns the names
+// that are not confirmed, and an error that names a node.
 func (a *Announcer) Tell(ctx context.Context, names ...string) (failed []string, err error) {
 	if !a.c.Shared() || len(names) == 0 {
 		return nil, nil
@@ -80,7 +82,7 @@ func (a *Announcer) Tell(ctx context.Context, names ...string) (failed []string,
 	return failed, r.err
 }
 
-// run tells rounds until there is none.
+// run tells rounds until there are none left.
 func (a *Announcer) run() {
 	for {
 		a.mu.Lock()
@@ -115,7 +117,7 @@ func (a *Announcer) tell(r *round) {
 		all.Go(func() error {
 			body, err := json.Marshal(some)
 			if err != nil {
-				return err // texts can always be encoded
+				return err // strings always encode
 			}
 			lack, err := a.c.confirm(a.c.ctx, a.subject, body)
 			mu.Lock()
@@ -130,16 +132,16 @@ func (a *Announcer) tell(r *round) {
 			return nil
 		})
 	}
-	_ = all.Wait() // they return nothing
+	_ = all.Wait() // the functions return no errors
 	if r.err = failed; !unlisted {
 		r.lacking = lacking
 	}
 }
 
-// pingAfter is how long a node may take to act on what it is told before it is asked for a sign of life.
+// pingAfter is how long a node may take to act on an announcement before it is pinged.
 const pingAfter = 200 * time.Millisecond
 
-// pingMissing asks nodes that have not answered a question for a sign of life.
+// pingMissing pings the nodes that have not answered a question.
 func (c *Cluster) pingMissing(q *question) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,8 +152,8 @@ func (c *Cluster) pingMissing(q *question) {
 	}
 }
 
-// confirm asks every other node that is there, and returns nil once none is left that has not answered. Nodes that end or stop meanwhile
-// are not waited for. Where a node answers that it lacks some names, these are returned with the error.
+// confirm asks every other live node, and returns nil once all have answered. It does not wait for nodes that end or stop meanwhile. If a
+// node answers that it lacks some names, confirm returns those with the error.
 func (c *Cluster) confirm(ctx context.Context, subject string, body []byte) (lacking []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -162,7 +164,7 @@ func (c *Cluster) confirm(ctx context.Context, subject string, body []byte) (lac
 		return nil, nil
 	}
 	q := c.question(members)
-	// A node that does not answer soon is asked for a sign of life, so that its lease begins to run now.
+	// A node that does not answer soon is pinged, so that its lease begins to run now.
 	pings := time.AfterFunc(pingAfter, func() { c.pingMissing(q) })
 	defer pings.Stop()
 	c.put(ctx, q, kindTell, subject, body)

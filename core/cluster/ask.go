@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Nodes ask each other questions, such as which clients are connected. Question and answer go through the inboxes, beside the boxes in
-// which claims wait: a large answer holds up no CONNECT. They say nothing about who is there. A release that does not know a question
-// does not answer it.
+// Nodes ask each other questions, such as which clients are connected. Questions and answers go through the inboxes, but not through the
+// boxes in which claims wait, so a large answer delays no CONNECT. They do not count as signs of life. A release that does not know a
+// question does not answer it.
 
 // ErrNoAnswer says that a node did not answer a question in time.
 var ErrNoAnswer = errors.New("it did not answer in time")
@@ -25,31 +25,31 @@ var ErrNoAnswer = errors.New("it did not answer in time")
 // errSilent says that a node was not asked, because it does not read its inbox.
 var errSilent = errors.New("it does not answer the other nodes")
 
-// errClosing says that this node ends.
+// errClosing says that this node is shutting down.
 var errClosing = errors.New("this node is shutting down")
 
 const (
 	// answerTime is how long a node has to answer.
 	answerTime = 2 * time.Second
-	// answerMost bounds an answer, in bytes; answerPart is how much of it goes into one letter, compressed.
+	// answerMost bounds an answer, in bytes. answerPart is how many compressed bytes of it go into one letter.
 	answerMost = 4 << 20
 	answerPart = 64 << 10
-	// asksMost bounds the questions that this node asks at a time, answersMost those that it answers. Up to answersWaiting more of each
+	// asksMost bounds the questions that this node asks concurrently, answersMost those that it answers. Up to answersWaiting more of each
 	// kind wait.
 	asksMost       = 16
-	answersMost    = 4 // and as many of those that a SUBSCRIBE waits for
+	answersMost    = 4 // and as many again for questions that a SUBSCRIBE waits for
 	answersWaiting = 64
 )
 
-// Answer is what one node answered.
+// Answer is the answer of one node.
 type Answer struct {
 	Node string
 	Body []byte
-	// Err is why there is none: ErrNoAnswer, or what went wrong there.
+	// Err says why there is no answer: ErrNoAnswer, or the error on that node.
 	Err error
 }
 
-// question is one that waits for answers. The cluster's mutex guards it.
+// question is a question that waits for answers. The cluster's mutex guards it.
 type question struct {
 	id      string
 	answers map[string]*Answer
@@ -58,8 +58,8 @@ type question struct {
 	done    chan struct{} // closed when nothing is missing
 }
 
-// Ask asks all other nodes, or those that are named, and returns what each answered, in the order of their ids. It takes two seconds at
-// most. Nodes that metadata names and that do not read their inbox are in the result, with an error, and nobody waits for them.
+// Ask asks all other nodes, or the named ones, and returns their answers, ordered by node id. It takes at most two seconds. Nodes that the
+// metadata names but that do not read their inbox are in the result with an error; nobody waits for them.
 func (c *Cluster) Ask(ctx context.Context, subject string, body []byte, nodes ...string) []Answer {
 	if c == nil {
 		return nil
@@ -82,7 +82,7 @@ func (c *Cluster) Ask(ctx context.Context, subject string, body []byte, nodes ..
 	return c.close(q)
 }
 
-// close ends a question and returns the answers, in the order of the nodes' ids. Called with mu held.
+// close ends a question and returns the answers, ordered by node id. Called with mu held.
 func (c *Cluster) close(q *question) []Answer {
 	delete(c.questions, q.id)
 	out := make([]Answer, 0, len(q.answers))
@@ -96,7 +96,7 @@ func (c *Cluster) close(q *question) []Answer {
 	return out
 }
 
-// question notes a question, and whom it is for.
+// question registers a question and determines which nodes it is for.
 func (c *Cluster) question(nodes []string) *question {
 	named := c.o.Nodes()
 	c.mu.Lock()
@@ -126,13 +126,13 @@ func (c *Cluster) question(nodes []string) *question {
 			q.missing++
 		}
 	}
-	if len(q.answers) > 0 { // else nobody answers it
+	if len(q.answers) > 0 { // else there is nobody to answer
 		c.questions[q.id] = q
 	}
 	return q
 }
 
-// put sends a question to everybody of whom an answer is missing, and waits for the answers.
+// put sends a question to every node that is to answer it, and waits for the answers.
 func (c *Cluster) put(ctx context.Context, q *question, kind, subject string, body []byte) {
 	c.mu.Lock()
 	var to []string
@@ -161,7 +161,7 @@ func (c *Cluster) put(ctx context.Context, q *question, kind, subject string, bo
 	}
 }
 
-// say stores one message in an inbox, past the box.
+// say stores one message in an inbox, bypassing the box.
 func (c *Cluster) say(ctx context.Context, to string, m *message) error {
 	l := letter{From: c.o.NodeID, Instance: c.instance, Messages: []message{*m}}
 	b, err := l.encode()
@@ -171,7 +171,7 @@ func (c *Cluster) say(ctx context.Context, to string, m *message) error {
 	return c.store(ctx, to, b)
 }
 
-// answer notes what a node answered. Called with mu held.
+// answer records a node's answer. Called with mu held.
 func (c *Cluster) answer(q *question, node string, body []byte, err error) {
 	a := q.answers[node]
 	if a == nil || a.Err != nil || a.Body != nil {
@@ -185,11 +185,11 @@ func (c *Cluster) answer(q *question, node string, body []byte, err error) {
 	}
 }
 
-// replied takes a part of an answer. Called with mu held.
+// replied handles a part of an answer. Called with mu held.
 func (c *Cluster) replied(from string, m *message) {
 	q := c.questions[m.Claim]
 	if q == nil || q.answers[from] == nil {
-		return // too late, or nobody's question
+		return // too late, or not a question of this node
 	}
 	if m.Failure != "" {
 		c.answer(q, from, nil, errors.New(m.Failure))
@@ -216,7 +216,7 @@ func (c *Cluster) replied(from string, m *message) {
 // asked answers a question of another node. Called with mu held.
 func (c *Cluster) asked(from string, m *message) {
 	waiting, most, slots := &c.answering, answersWaiting, c.answers
-	if m.Kind == kindTell { // a SUBSCRIBE waits for it, whatever operators ask
+	if m.Kind == kindTell { // a SUBSCRIBE waits for it, so questions of operators must not delay it
 		waiting, most, slots = &c.acting, max(answersWaiting, announceMost*len(c.members)), c.acts
 	}
 	if c.o.Answer == nil || *waiting >= most {
@@ -251,7 +251,7 @@ func (c *Cluster) asked(from string, m *message) {
 	})
 }
 
-// work answers a question. Who may write to the inbox may ask anything, so what goes wrong with it does not end the node.
+// work answers a question. Anyone who may write to the inbox may ask anything, so a failure here must not end the node.
 func (c *Cluster) work(ctx context.Context, from string, m *message) (body []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -288,14 +288,14 @@ func deflate(body []byte) []byte {
 	w, _ := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(w)
 	w.Reset(&b)
-	_, _ = w.Write(body) // to memory
+	_, _ = w.Write(body) // writing to memory cannot fail
 	_ = w.Close()
 	return b.Bytes()
 }
 
-// deflaters are used again, because each has more than a megabyte.
+// deflaters are pooled, because each takes more than a megabyte.
 var deflaters = sync.Pool{New: func() any {
-	w, _ := flate.NewWriter(io.Discard, flate.BestSpeed) // the level is one that there is
+	w, _ := flate.NewWriter(io.Discard, flate.BestSpeed) // cannot fail: the level is valid
 	return w
 }}
 

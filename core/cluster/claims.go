@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// ErrTakenOver says that a claim has lost its client id to a later one before it was granted.
+// ErrTakenOver says that a claim lost its client id to a later claim before it was granted.
 var ErrTakenOver = errors.New("another connection uses this client id")
 
 // ErrUnanswered says that a claim was not granted in time.
 var ErrUnanswered = errors.New("the other nodes did not answer in time")
 
-// Want says what a claim is for.
+// Want describes a claim.
 type Want struct {
 	// Transient: the session begins anew and ends with its connection. Such a claim waits for nothing.
 	Transient bool
 	// Fresh: the session begins anew, so an older one ends.
 	Fresh bool
-	// Owner says whose the claim is, in a few bytes. A claim that has an owner gives way to no claim of another one; those are lost.
+	// Owner is a short identifier of the claim's owner. A claim with an owner does not give way to claims of other owners; those are lost.
 	Owner string
 }
 
@@ -32,43 +32,44 @@ type Claim struct {
 	id     string
 	want   Want
 	order  int64
-	// silent is the owner that was asked and that has stopped.
+	// silent is the owner node that was asked and has stopped.
 	silent string
 
-	// resolved is closed once the claim is granted, or lost with err.
+	// resolved is closed once the claim is granted, or is lost with err.
 	resolved chan struct{}
 	err      error
 	granted  bool
 	over     bool
 	yielding bool
-	fate     atomic.Int32 // see Lost and Missed
-	told     time.Time    // when the owner was last told
-	owner    string       // who was
+	fate     atomic.Int32 // kept, anew or missed; see Lost and Missed
+	told     time.Time    // when the owner node was last told
+	owner    string       // the owner node that was told
 }
 
-// Client is the client id.
+// Client returns the client id.
 func (cl *Claim) Client() string { return cl.client }
 
-// What becomes of a claim that another connection is to have.
+// The fates of a claim.
 const (
 	kept   = iota
-	anew   // the newer connection has begun a new session
-	missed // this node was fenced when it read that it is to yield: another one may have gone on without it
+	anew   // a newer connection has begun a new session
+	missed // this node was fenced when it read that it has to yield: another node may have gone on without it
 )
 
-// Lost reports whether another node may have changed the session already. Nothing of this connection's may be sent, stored, committed or
+// Lost reports whether another node may have changed the session already. Nothing of this connection may be sent, stored, committed or
 // recorded then. It takes no lock.
 func (cl *Claim) Lost() bool { return cl != nil && cl.fate.Load() != kept }
 
-// Missed reports whether the claim is lost because this node did not read its inbox for so long. What the connection's end asks for
-// is the newer connection's business then.
+// Missed reports whether the claim is lost because this node did not read its inbox for too long. What has to happen at the end of this
+// connection is then up to the newer connection.
 func (cl *Claim) Missed() bool { return cl != nil && cl.fate.Load() == missed }
 
-// waits reports whether the claim is not decided.
+// waits reports whether the claim is undecided.
 func (cl *Claim) waits() bool { return !cl.granted && !cl.want.Transient }
 
-// Claim announces a connection and returns when the client id is this node's: no other node has a connection of it then, or changes its
-// session. The caller has ended older connections of the client on this node. ErrTakenOver: a later connection came. ErrUnanswered.
+// Claim announces a connection and returns once this node owns the client id: no other node has a connection of it then, or changes its
+// session. The caller must have ended older connections of the client on this node. It returns ErrTakenOver if a later connection came, or
+// ErrUnanswered.
 //
 // Release ends the claim. A nil Cluster, and one whose node is alone, grants everything at once.
 func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, error) {
@@ -128,7 +129,7 @@ func (cl *Claim) resolve(err error) {
 	delete(cl.c.pending, cl)
 }
 
-// SetOwner says whose the claim is from now on.
+// SetOwner changes the owner of the claim.
 func (cl *Claim) SetOwner(owner string) {
 	if cl == nil {
 		return
@@ -145,7 +146,7 @@ func (cl *Claim) SetOwner(owner string) {
 	}
 }
 
-// Release says that the connection is over, and that what it did is committed and recorded. It may be called again.
+// Release says that the connection is over, and that everything it did is committed and recorded. It may be called more than once.
 func (cl *Claim) Release() {
 	if cl == nil {
 		return
@@ -162,7 +163,7 @@ func (c *Cluster) end(cl *Claim, err error) {
 	}
 	cl.over = true
 	if c.stale(time.Now()) {
-		cl.fate.CompareAndSwap(kept, missed) // nobody can tell it any more that its client was taken meanwhile
+		cl.fate.CompareAndSwap(kept, missed) // nobody can tell this claim any more that its client was taken meanwhile
 	}
 	if err != nil {
 		cl.resolve(err)
@@ -174,14 +175,14 @@ func (c *Cluster) end(cl *Claim, err error) {
 	c.over(cl.client, cl.id)
 }
 
-// over tells the owner that a claim is over. Called with mu held.
+// over tells the owner node that a claim is over. Called with mu held.
 func (c *Cluster) over(client, id string) {
 	if !c.alone() {
 		c.tell(c.owners[bucketOf(client)], message{Kind: kindGone, Client: client, Claim: id})
 	}
 }
 
-// announceOne tells the owner of a claim. Called with mu held.
+// announceOne tells the owner node about a claim. Called with mu held.
 func (c *Cluster) announceOne(cl *Claim, now time.Time) {
 	cl.told, cl.owner = now, c.owners[bucketOf(cl.client)]
 	if p := c.peers[cl.silent]; p == nil || !c.silent(p, now) {
@@ -191,8 +192,8 @@ func (c *Cluster) announceOne(cl *Claim, now time.Time) {
 		Fresh: cl.want.Fresh, Owner: cl.want.Owner, Silent: cl.silent})
 }
 
-// announce tells owners of the claims that wait: those that have another owner now, and those that were told before a moment. Called
-// with mu held.
+// announce tells owner nodes about waiting claims: claims whose bucket has another owner now, and claims announced before a given time.
+// Called with mu held.
 func (c *Cluster) announce(before *time.Time) {
 	now := time.Now()
 	for cl := range c.pending {
@@ -208,13 +209,13 @@ func (c *Cluster) announce(before *time.Time) {
 	}
 }
 
-// repeat tells owners again of claims that have waited for a while. Called with mu held.
+// repeat announces claims again that have waited for repeatAfter. Called with mu held.
 func (c *Cluster) repeat(now time.Time) {
 	before := now.Add(-repeatAfter)
 	c.announce(&before)
 }
 
-// grantAll ends the wait of all claims, because this node is alone now. Called with mu held.
+// grantAll grants all waiting claims, because this node is now alone. Called with mu held.
 func (c *Cluster) grantAll() {
 	for cl := range c.pending {
 		c.took(cl.client, c.o.NodeID)
@@ -222,7 +223,7 @@ func (c *Cluster) grantAll() {
 	}
 }
 
-// granted takes an owner's word that a claim is good. Called with mu held.
+// granted handles a grant from an owner node. Called with mu held.
 func (c *Cluster) granted(from string, m *message) {
 	cl := c.claims[m.Client]
 	if cl == nil || cl.id != m.Claim {
@@ -233,7 +234,8 @@ func (c *Cluster) granted(from string, m *message) {
 	cl.resolve(nil)
 }
 
-// yield gives up a claim because a later one came: one that waits at once, else its session is told. Called with mu held.
+// yield gives up a claim because a later one came. A waiting claim ends at once; for a granted one the session is told. Called with mu
+// held.
 func (c *Cluster) yield(from string, m *message) {
 	cl := c.claims[m.Client]
 	switch {
@@ -257,10 +259,10 @@ func (c *Cluster) yield(from string, m *message) {
 	}
 }
 
-// yieldTimeout bounds how long a session may take to be put away.
+// yieldTimeout bounds how long handing over a session may take.
 const yieldTimeout = 20 * time.Second
 
-// give makes the session of a claim go, and then says so.
+// give hands over the session of a claim, and then says so.
 func (c *Cluster) give(cl *Claim, ends bool) {
 	select {
 	case c.yields <- struct{}{}:

@@ -42,23 +42,23 @@ type Options struct {
 	// Yield ends the connection of a claim that has lost its client id and puts its session away. ends: the session is over, because the
 	// newer one begins anew. It is called in a goroutine of its own, and the claim is released when it returns.
 	Yield func(ctx context.Context, cl *Claim, ends bool)
-	// Answer answers a question of another node; see Ask. It is called by several goroutines.
+	// Answer answers a question of another node; see Ask. It is called concurrently.
 	Answer func(ctx context.Context, from, subject string, body []byte) ([]byte, error)
-	// CatchUp brings up to date what this node reads from the metadata; it may be nil. It is called after the node was fenced and before
-	// its sessions go on, which it holds up by a lease at the most.
+	// CatchUp reads changes of the metadata that this node may have missed; it may be nil. It is called after the node was fenced and before
+	// its sessions go on. It delays them by at most one lease.
 	CatchUp func(ctx context.Context) error
 	// Unfenced is called when Fenced has become false again; it may be nil.
 	Unfenced func()
-	// Lease is how long a node is waited for that does not answer; 0: 10 s.
+	// Lease is how long the cluster waits for a node that does not answer; 0: 10 s.
 	Lease      time.Duration
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 }
 
-// yieldsMost bounds how many sessions are put away at a time.
+// yieldsMost bounds how many sessions are handed over concurrently.
 const yieldsMost = 64
 
-// Cluster is a node's side of the protocol. Life: New, Start, Close.
+// Cluster is a node's side of the protocol. Life cycle: New, Start, Close.
 type Cluster struct {
 	o        Options
 	log      *slog.Logger
@@ -79,46 +79,46 @@ type Cluster struct {
 	// ready is closed once the first roll calls are answered.
 	ready   chan struct{}
 	settled sync.Once
-	// shared: this node is not alone, for a quick look.
+	// shared: this node is not alone. It is atomic for reads without the mutex.
 	shared atomic.Bool
-	// freshUntil is until when Fenced is false where it is not alone, since began.
+	// freshUntil is the time until which Fenced is false if the node is not alone, in nanoseconds since began.
 	freshUntil atomic.Int64
 
 	mu      sync.Mutex
 	stopped bool
 	peers   map[string]*peer
-	gones   map[string]time.Time // nodes that said that they end
-	members []string             // sorted; this node is one
+	gones   map[string]time.Time // nodes that said that they are shutting down
+	members []string             // sorted; includes this node
 	owners  [buckets]string
 	boxes   map[string]*box
 
-	// What this node holds.
+	// The claims of this node.
 	serial  int64
 	claims  map[string]*Claim   // by client id: the newest
-	pending map[*Claim]struct{} // those that wait
+	pending map[*Claim]struct{} // the claims that wait
 
-	// What this node looks after.
+	// What this node knows as the owner of buckets.
 	tables [buckets]*table
 	calls  int64
 	rolls  []*roll
-	asking map[*seat]string // seats whose holder was asked to yield to a waiter, and their client ids
+	asking map[*seat]string // seats whose holder was asked to yield to a waiter -> client id
 	putOff []later
 
 	questions map[string]*question
 	answering int
-	acting    int // on what a SUBSCRIBE waits for
-	// acted are what is told and not acted on yet: each is closed when it is.
+	acting    int // announcements being acted on, for which a SUBSCRIBE waits
+	// acted are the announcements that were not acted on yet. Each channel is closed when that is done.
 	acted map[chan struct{}]struct{}
 
-	// away: this node goes on without another one, or did a moment ago.
+	// away: this node goes on without another one, or did until a moment ago.
 	away bool
-	// waking is this node's own return, and readTo when the last own letter was sent that it has read then.
+	// waking is this node's own return after it was fenced; readTo is when the latest own letter that it had read by then was sent.
 	waking *waking
 	readTo time.Time
 	// absent: it did not read its inbox for a lease, and has not gone on since.
 	absent bool
 
-	// fresh is when the last own letter was sent that was read; wasStale: Fenced was noticed.
+	// fresh is when the latest own letter that was read was sent. wasStale: the node has noticed that it is fenced.
 	fresh    time.Time
 	wasStale bool
 	proof    time.Time // when the last own letter was sent
@@ -144,7 +144,8 @@ func New(o Options) *Cluster {
 	return c
 }
 
-// Start begins to read the inbox and to look for other nodes. It returns once those that live have told what they hold.
+// Start starts reading the inbox and looking for other nodes. It returns once the live nodes have reported their claims, or after
+// startWait.
 func (c *Cluster) Start(ctx context.Context) error {
 	tail, err := c.open(ctx)
 	for errors.Is(err, store.ErrUnavailable) {
@@ -169,7 +170,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 	var none bucketSet
 	if len(c.peers) == 0 {
 		c.settled.Do(func() { close(c.ready) })
-	} else { // whoever hears this knows that this node is there
+	} else { // the roll call also tells other nodes that this node exists
 		c.callRoll(none)
 	}
 	c.mu.Unlock()
@@ -183,7 +184,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 	return nil
 }
 
-// open begins to read the inbox.
+// open opens the inbox for reading.
 func (c *Cluster) open(ctx context.Context) (store.Tail, error) {
 	if err := c.o.Ensure(ctx, Topic, topicQueues); err != nil {
 		return nil, fmt.Errorf("making topic %q, by which nodes tell one another who is connected: %w", Topic, err)
@@ -198,7 +199,7 @@ func (c *Cluster) open(ctx context.Context) (store.Tail, error) {
 // startWait bounds how long a node waits for the others before it serves.
 const startWait = 5 * time.Second
 
-// tickEvery is how often time is looked at.
+// tickEvery is the interval between checks of everything that depends on time.
 const tickEvery = 100 * time.Millisecond
 
 func (c *Cluster) run() {
@@ -217,7 +218,7 @@ func (c *Cluster) run() {
 	}
 }
 
-// Members are the nodes that are there, this one among them, sorted.
+// Members returns the live nodes, including this one, sorted.
 func (c *Cluster) Members() []string {
 	if c == nil {
 		return nil
@@ -227,7 +228,8 @@ func (c *Cluster) Members() []string {
 	return append([]string(nil), c.members...)
 }
 
-// Decides reports whether this node decides about a client id, as far as it knows. Where all nodes know the same, one of them does.
+// Decides reports whether this node decides about a client id, as far as it knows. If all nodes have the same members, exactly one of them
+// decides.
 func (c *Cluster) Decides(client string) bool {
 	if c == nil {
 		return true
@@ -240,7 +242,8 @@ func (c *Cluster) Decides(client string) bool {
 // closeWait bounds how long Close tries to tell the other nodes.
 const closeWait = 3 * time.Second
 
-// Close tells the other nodes that this one ends, and stops. Nothing is said behind that: it would make the node a member again.
+// Close tells the other nodes that this one is shutting down, and stops. Nothing may be sent after that message: it would make the node a
+// member again.
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	for id, p := range c.peers {
@@ -267,7 +270,7 @@ func (c *Cluster) delivered() bool {
 	return len(c.boxes) == 0
 }
 
-// failures lets the first failure of several in a row be logged.
+// failures makes only the first of several failures in a row be logged.
 type failures struct{ since atomic.Bool }
 
 func (f *failures) first() bool { return !f.since.Swap(true) }

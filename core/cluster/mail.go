@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// letterMessages and letterBytes bound one letter, about.
+	// letterMessages and letterBytes are the approximate bounds of one letter.
 	letterMessages = 512
 	letterBytes    = 128 << 10
-	// boxMost bounds what waits for one inbox while the store does not answer. Claims that wait are told again, so what is left out
-	// delays them only.
+	// boxMost bounds the messages that wait for one inbox while the store does not answer. Waiting claims are announced again, so dropping
+	// messages only delays them.
 	boxMost = 1 << 16
-	// letterTimeout bounds one try to store a letter; retryPause is between tries.
+	// letterTimeout bounds one attempt to store a letter; retryPause is the first pause between attempts.
 	letterTimeout = 10 * time.Second
 	retryPause    = 100 * time.Millisecond
 )
 
-// box is what waits to be sent to one inbox, by one goroutine at a time, so that it arrives in order.
+// box holds the messages to be sent to one inbox. One goroutine at a time sends them, so that they arrive in order.
 type box struct {
 	to    string
 	queue []outgoing
-	// waits are those in the queue that are told again and again: once is enough.
+	// waits are the messages in the queue that are repeated until answered; each needs to be in the queue only once.
 	waits map[sameness]struct{}
 	busy  bool
 }
 
-// sameness tells whether a message says what another one says.
+// sameness identifies repetitions of a message.
 type sameness struct {
 	kind, client, claim, from, silent string
 	fresh                             bool
@@ -37,7 +37,7 @@ type sameness struct {
 	call                              int64
 }
 
-// repeats reports whether the message is told again where it is not answered, and what makes it the same then.
+// repeats reports whether the message is repeated until it is answered, and returns the identity of its repetitions.
 func (m *message) repeats() (sameness, bool) {
 	switch m.Kind {
 	case kindClaim, kindWait, kindYield, kindCall, kindPing, kindPong, kindWoke:
@@ -83,7 +83,7 @@ func (c *Cluster) postWith(to string, m message, stored func()) {
 	}
 }
 
-// deliver sends what waits in a box until it is empty or the node stops.
+// deliver sends the messages of a box until the box is empty or the node stops.
 func (c *Cluster) deliver(b *box) {
 	for {
 		c.mu.Lock()
@@ -101,8 +101,8 @@ func (c *Cluster) deliver(b *box) {
 	}
 }
 
-// mail stores messages as one letter, or as several where the store takes no letter of this size. A message that it does not take alone
-// is left out.
+// mail stores messages as one letter, or as several if the store refuses a letter of this size. A single message that the store refuses is
+// dropped.
 func (c *Cluster) mail(to string, batch []outgoing) {
 	l := letter{From: c.o.NodeID, Instance: c.instance, Messages: make([]message, len(batch))}
 	for i := range batch {
@@ -121,7 +121,7 @@ func (c *Cluster) mail(to string, batch []outgoing) {
 		c.log.Warn("the store takes no letter of this size; leaving it out", "to", to, "kind", l.Messages[0].Kind, "error", err)
 		return
 	case err != nil:
-		return // the node stops
+		return // the node is stopping
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +135,7 @@ func (c *Cluster) mail(to string, batch []outgoing) {
 	}
 }
 
-// take removes and returns what goes into the next letter.
+// take removes and returns the messages for the next letter.
 func (b *box) take() []outgoing {
 	batch := b.next()
 	for i := range batch {
@@ -160,11 +160,11 @@ func (b *box) next() []outgoing {
 	return batch
 }
 
-// send stores a letter, however often it takes. It fails when the node stops, and with ErrTooLarge.
+// send stores a letter, retrying as often as needed. It fails only with ErrTooLarge, or when the node stops.
 func (c *Cluster) send(to string, l *letter) error {
 	body, err := l.encode()
 	if err != nil {
-		return err // texts and numbers can always be encoded
+		return err // strings and numbers always encode
 	}
 	for pause := retryPause; ; pause = min(2*pause, 2*time.Second) {
 		err := c.store(c.ctx, to, body)
@@ -200,11 +200,11 @@ func (c *Cluster) store(ctx context.Context, to string, body []byte) error {
 	return <-result
 }
 
-// read takes records of this node's inbox.
+// read handles records of this node's inbox.
 func (c *Cluster) read(_ store.Partition, records []*store.Record) {
 	for _, r := range records {
 		if r.Topic != Topic {
-			continue // anybody can name the queue
+			continue // anybody can publish to a queue of this name
 		}
 		l, err := decodeLetter(r.Payload)
 		if err != nil {
@@ -215,7 +215,7 @@ func (c *Cluster) read(_ store.Partition, records []*store.Record) {
 	}
 }
 
-// receive acts on a letter.
+// receive handles a letter.
 func (c *Cluster) receive(l *letter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,7 +248,7 @@ func (c *Cluster) receive(l *letter) {
 	c.look()
 }
 
-// tell gives a message to a node, this one included. Called with mu held.
+// tell gives a message to a node, which may be this one. Called with mu held.
 func (c *Cluster) tell(to string, m message) {
 	if to == c.o.NodeID {
 		c.handle(to, &m)

@@ -10,29 +10,29 @@ import (
 // peer is another node.
 type peer struct {
 	id string
-	// instance tells its runs apart; empty before it was heard of.
+	// instance distinguishes successive processes of the node; empty before the node was heard from.
 	instance string
-	// heard is when a letter of it was last read; zero for one that is only said to be there.
+	// heard is when a letter from it was last read; zero for a node that is only listed in the metadata.
 	heard time.Time
-	// unanswered is when the first letter that it did not answer was stored; zero where it owes nothing. Only an answer clears it: what
-	// a node writes does not show that it reads.
+	// unanswered is when the first letter that it has not answered was stored; zero if no answer is due. Only an answer clears it: a letter
+	// from the node does not show that the node reads its inbox.
 	unanswered time.Time
-	// answers counts its answers: one may be read before the letter is known to be stored.
+	// answers counts its answers. An answer may be read before this node knows that its letter is stored.
 	answers int
-	// without: this node has gone on without it, and has not told it what was taken meanwhile.
+	// without: this node has gone on without the peer, and has not told it yet what was taken meanwhile.
 	without bool
 	taken   taken
-	// asked is when it was last asked for a sign of life.
+	// asked is when it was last pinged.
 	asked time.Time
 }
 
-// silent reports whether a peer has stopped for sure: a whole lease ago a letter to it was stored, and it did not answer. Called with mu
+// silent reports whether a peer has certainly stopped: a letter to it was stored a whole lease ago, and it has not answered. Called with mu
 // held.
 func (c *Cluster) silent(p *peer, now time.Time) bool {
 	return !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease && !c.stale(now)
 }
 
-// heard notes a sign of life. Called with mu held.
+// heard records a sign of life. Called with mu held.
 func (c *Cluster) heard(id, instance string) {
 	p := c.peers[id]
 	if p == nil {
@@ -43,14 +43,14 @@ func (c *Cluster) heard(id, instance string) {
 		c.log.Info("node was started again; what its earlier process held is free", "node", id)
 		c.loseUntold()
 		c.free(id)
-		p.unanswered = time.Time{} // the new process has not been asked
+		p.unanswered = time.Time{} // nothing was asked of the new process yet
 		c.isBack(p)
 	}
 	p.instance, p.heard = instance, time.Now()
 	delete(c.gones, id)
 }
 
-// answered notes that a peer has read a letter to it. Called with mu held.
+// answered records that a peer has read a letter to it. Called with mu held.
 func (c *Cluster) answered(id string) {
 	if p := c.peers[id]; p != nil {
 		p.unanswered = time.Time{}
@@ -58,7 +58,7 @@ func (c *Cluster) answered(id string) {
 	}
 }
 
-// answersOf is how often a node has answered. Called with mu held.
+// answersOf returns how often a node has answered. Called with mu held.
 func (c *Cluster) answersOf(id string) int {
 	if p := c.peers[id]; p != nil {
 		return p.answers
@@ -66,7 +66,7 @@ func (c *Cluster) answersOf(id string) int {
 	return 0
 }
 
-// left forgets a node that ends in good order. Called with mu held.
+// left forgets a node that has shut down cleanly. Called with mu held.
 func (c *Cluster) left(id string) {
 	c.loseUntold()
 	delete(c.peers, id)
@@ -77,10 +77,10 @@ func (c *Cluster) left(id string) {
 	c.free(id)
 }
 
-// goneFor is how long a node that said that it ends is not believed by metadata to be there.
+// goneFor is how long a node that said that it is shutting down is ignored although the metadata lists it.
 const goneFor = time.Minute
 
-// look brings up to date who is there, and with it who owns which bucket. Called with mu held.
+// look updates the members, and with them the owners of buckets. Called with mu held.
 func (c *Cluster) look() {
 	now := time.Now()
 	members := []string{c.o.NodeID}
@@ -118,7 +118,7 @@ func (c *Cluster) look() {
 		switch t := c.tables[b]; {
 		case c.owners[b] != c.o.NodeID || alone:
 			c.tables[b] = nil
-			if t != nil && !alone { // what was put off is for the new owner
+			if t != nil && !alone { // the new owner decides claims that were put off
 				c.passOn(t)
 			}
 		case t == nil:
@@ -146,7 +146,7 @@ func (c *Cluster) look() {
 	c.announce(nil)
 }
 
-// ownerOf is the member that looks after a bucket: all nodes with the same members agree, and a change of them moves few buckets.
+// ownerOf returns the member that owns a bucket. All nodes with the same members agree, and a change of the members moves few buckets.
 func ownerOf(bucket int, members []string) string {
 	best, owner := uint64(0), ""
 	for _, id := range members {
@@ -161,11 +161,10 @@ func ownerOf(bucket int, members []string) string {
 	return owner
 }
 
-// alone reports whether no other node is there. Called with mu held.
+// alone reports whether no other node is live. Called with mu held.
 func (c *Cluster) alone() bool { return len(c.members) <= 1 }
 
-// discover looks for nodes that metadata names and that were not heard of, and asks those that are quiet for a sign of life. Called
-// with mu held.
+// discover adds nodes that the metadata lists and that were not heard from yet, and pings nodes that are quiet. Called with mu held.
 func (c *Cluster) discover(named []string, now time.Time) {
 	for _, id := range named {
 		if id == c.o.NodeID || c.peers[id] != nil || now.Sub(c.gones[id]) < goneFor {
@@ -194,15 +193,16 @@ func (c *Cluster) discover(named []string, now time.Time) {
 	}
 }
 
-// forgetAfter is when a node that is silent, and that metadata does not name, is forgotten.
+// forgetAfter is when a silent node that the metadata does not list is forgotten.
 const forgetAfter = time.Hour
 
-// stale reports whether this node does not know what is in its inbox: it may have missed that it is to yield. Called with mu held.
+// stale reports whether this node does not know the present content of its inbox: it may have missed that it has to yield. Called with mu
+// held.
 func (c *Cluster) stale(now time.Time) bool {
 	return !c.alone() && now.Sub(c.fresh) > c.o.Lease*4/5
 }
 
-// Fenced reports whether sessions must not send or commit, because others may have taken them over without this node's knowledge.
+// Fenced reports whether sessions must not send or commit, because other nodes may have taken them over without this node's knowledge.
 func (c *Cluster) Fenced() bool {
 	return c != nil && c.shared.Load() && time.Since(c.began) > time.Duration(c.freshUntil.Load())
 }
@@ -210,20 +210,20 @@ func (c *Cluster) Fenced() bool {
 // Shared reports whether there are other nodes.
 func (c *Cluster) Shared() bool { return c != nil && c.shared.Load() }
 
-// setFresh notes until when this node knows what is in its inbox. Called with mu held.
+// setFresh records that this node knew the content of its inbox at a given time. Called with mu held.
 func (c *Cluster) setFresh(at time.Time) {
 	c.fresh = at
 	c.freshUntil.Store(int64(at.Sub(c.began) + c.o.Lease*4/5))
 }
 
-// proven notes that everything in the inbox before a letter to oneself was read. After a stop, what was told meanwhile is acted on before
-// sessions go on: the nodes that told it have not waited for this one. Called with mu held.
+// proven records that everything in the inbox before one of the node's own letters was read. After a stop, announcements that arrived
+// meanwhile are acted on before sessions go on: the nodes that sent them have not waited for this one. Called with mu held.
 func (c *Cluster) proven(sent time.Duration) {
 	at := c.began.Add(sent)
 	if (c.wasStale || c.Fenced()) && len(c.acted) > 0 {
 		tells := slices.Collect(maps.Keys(c.acted))
 		c.wg.Go(func() {
-			for _, over := range tells { // each takes answerTime at the most
+			for _, over := range tells { // each takes at most answerTime
 				<-over
 			}
 			c.mu.Lock()
@@ -237,7 +237,7 @@ func (c *Cluster) proven(sent time.Duration) {
 	c.refreshed(at)
 }
 
-// refreshed notes that this node knows what was in its inbox at a time. Called with mu held.
+// refreshed records that this node knows what was in its inbox at a given time. Called with mu held.
 func (c *Cluster) refreshed(at time.Time) {
 	if at.Before(c.fresh) {
 		return
@@ -251,7 +251,7 @@ func (c *Cluster) refreshed(at time.Time) {
 	switch {
 	case c.stale(time.Now()):
 		return
-	case !c.wasStale && held: // for less than a tick
+	case !c.wasStale && held: // it was fenced for less than a tick
 		c.unfenced()
 		return
 	case !c.wasStale:
@@ -271,19 +271,19 @@ func (c *Cluster) refreshed(at time.Time) {
 	c.unfenced()
 }
 
-// unfenced lets sessions go on that were held. Called with mu held.
+// unfenced lets held sessions go on. Called with mu held.
 func (c *Cluster) unfenced() {
 	if c.o.Unfenced != nil && !c.stopped {
 		c.wg.Go(c.o.Unfenced)
 	}
 }
 
-// tick does what time asks for. Called with mu held.
+// tick does everything that depends on time. Called with mu held.
 func (c *Cluster) tick(named []string, now time.Time) {
 	c.discover(named, now)
 	c.look()
 	if c.alone() {
-		for _, r := range slices.Clone(c.rolls) { // the first, of nodes that are only named
+		for _, r := range slices.Clone(c.rolls) { // the first ones, of nodes that are only listed
 			c.complete(r)
 		}
 		return

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// table is what an owner knows of one bucket.
+// table is what an owner knows about one bucket.
 type table struct {
-	// call is the roll call that must be answered before claims are decided; nil once it was.
+	// call is the roll call that must be answered before claims are decided; nil once it is.
 	call  *roll
 	seats map[string]*seat
-	// later are claims that came before that.
+	// later are claims that came before the roll call was answered.
 	later []later
 }
 
@@ -19,7 +19,7 @@ type later struct {
 	m    message
 }
 
-// seat is one client id: who has it, and who waits for it.
+// seat is the state of one client id: who holds it, and who waits for it.
 type seat struct {
 	holder, waiter *bid
 	// asked: the letter that asks the holder to yield was stored.
@@ -28,7 +28,7 @@ type seat struct {
 	told time.Time
 }
 
-// bid is a claim as its owner sees it.
+// bid is a claim as the bucket's owner sees it.
 type bid struct {
 	node, id  string
 	order     int64
@@ -37,7 +37,7 @@ type bid struct {
 	owner     string
 }
 
-// roll is a roll call: whose answer is missing.
+// roll is a roll call; missing are the nodes whose answers are missing.
 type roll struct {
 	number  int64
 	buckets bucketSet
@@ -46,10 +46,11 @@ type roll struct {
 	told    time.Time
 }
 
-// candidateWait is how long a node is waited for that metadata names and that was never heard of: one that lives answers in milliseconds.
+// candidateWait is how long to wait for a node that the metadata lists but that was never heard from. A live node answers within
+// milliseconds.
 const candidateWait = time.Second
 
-// callRoll begins to own buckets. Called with mu held.
+// callRoll starts the ownership of buckets. Called with mu held.
 func (c *Cluster) callRoll(mine bucketSet) {
 	c.calls++
 	now := time.Now()
@@ -72,7 +73,7 @@ func (c *Cluster) callRoll(mine bucketSet) {
 	c.complete(r)
 }
 
-// callAdded asks nodes that have just been heard of for their claims to buckets that this node owns already. Called with mu held.
+// callAdded asks newly heard nodes for their claims to buckets that this node owns already. Called with mu held.
 func (c *Cluster) callAdded(kept bucketSet, added []string) {
 	for _, r := range c.rolls {
 		for _, id := range added {
@@ -105,20 +106,20 @@ func (c *Cluster) called(from string, m *message) {
 		c.log.Warn("passing over a roll call that cannot be read", "from", from, "error", err)
 		return
 	}
-	c.look() // the caller is there: what is claimed from now on is for whoever owns it then
+	c.look() // the caller is live: from now on claims go to whoever then owns the bucket
 	for _, answer := range c.report(set) {
 		answer.Call = m.Call
 		c.tell(from, answer)
 	}
 }
 
-// reportEntries is how many claims go into one message, and reportBytes how many bytes of them, about.
+// reportEntries and reportBytes are the approximate bounds of one message of a report: its claims and their bytes.
 const (
 	reportEntries = 256
 	reportBytes   = letterBytes / 2
 )
 
-// report lists this node's claims to clients of some buckets. Called with mu held.
+// report lists this node's claims to client ids in the given buckets. Called with mu held.
 func (c *Cluster) report(set bucketSet) []message {
 	all := []message{{Kind: kindHeld}}
 	size := 0
@@ -140,7 +141,7 @@ func (c *Cluster) report(set bucketSet) []message {
 	return all
 }
 
-// told takes a part of an answer to a roll call. Called with mu held.
+// told handles a part of an answer to a roll call. Called with mu held.
 func (c *Cluster) told(from string, m *message) {
 	for i := range m.Entries {
 		e := &m.Entries[i]
@@ -167,7 +168,7 @@ func (c *Cluster) told(from string, m *message) {
 	}
 }
 
-// merge notes who holds a client id, and lets the later of two stay. Called with mu held.
+// merge records the holder of a client id. Of two holders the later one stays. Called with mu held.
 func (c *Cluster) merge(t *table, client string, n *bid) {
 	s := t.seats[client]
 	switch {
@@ -185,7 +186,7 @@ func (c *Cluster) merge(t *table, client string, n *bid) {
 	}
 }
 
-// complete lets claims be decided once everybody has answered. Called with mu held.
+// complete lets claims be decided once every node has answered. Called with mu held.
 func (c *Cluster) complete(r *roll) {
 	now := time.Now()
 	for id := range r.missing {
@@ -218,14 +219,14 @@ func (c *Cluster) complete(r *roll) {
 	}
 }
 
-// maxHops bounds how often a claim is passed on between nodes that do not agree who owns its bucket.
+// maxHops bounds how often a claim is passed on between nodes that do not agree on the owner of its bucket.
 const maxHops = 2
 
-// claimed decides a claim. Called with mu held.
+// claimed handles a claim. Called with mu held.
 func (c *Cluster) claimed(from string, m *message) {
 	now := time.Now()
 	if p := c.peers[m.Silent]; p != nil && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease/2 {
-		p.unanswered = now.Add(-c.o.Lease) // the claimant has waited for it, and it does not answer here either
+		p.unanswered = now.Add(-c.o.Lease) // it did not answer the claimant for a lease, and does not answer here either
 		c.look()
 	}
 	b := bucketOf(m.Client)
@@ -250,7 +251,7 @@ func (c *Cluster) claimed(from string, m *message) {
 	if t.call != nil || c.stale(now) {
 		for i := range t.later {
 			if t.later[i].m.Claim == m.Claim {
-				return // told again
+				return // a repetition
 			}
 		}
 		t.later = append(t.later, later{from, *m})
@@ -260,7 +261,7 @@ func (c *Cluster) claimed(from string, m *message) {
 	c.decide(t, from, m)
 }
 
-// decide gives a client id to a claim, or makes it wait. Called with mu held.
+// decide grants a client id to a claim, or makes the claim wait. Called with mu held.
 func (c *Cluster) decide(t *table, from string, m *message) {
 	n := &bid{node: from, id: m.Claim, order: m.Order, transient: m.Transient, fresh: m.Fresh, owner: m.Owner}
 	s := t.seats[m.Client]
@@ -290,7 +291,7 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 		}
 	}
 	switch old := s.holder; {
-	case old.node == n.node: // its older connection there is over
+	case old.node == n.node: // the older connection on that node is over
 		s.holder = n
 		c.grant(s, m.Client)
 	case n.transient || n.fresh || old.transient:
@@ -304,12 +305,12 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 	}
 }
 
-// evict makes a node give up a claim, without waiting for it. ends: the session is over. Called with mu held.
+// evict makes a node give up a claim, without waiting for that. ends: the session is over. Called with mu held.
 func (c *Cluster) evict(b *bid, client string, ends bool) {
 	c.tell(b.node, message{Kind: kindYield, Client: client, Claim: b.id, Fresh: ends})
 }
 
-// ask makes the holder yield to the waiter. Called with mu held.
+// ask asks the holder to yield to the waiter. Called with mu held.
 func (c *Cluster) ask(s *seat, client string) {
 	c.asking[s] = client
 	s.told = time.Now()
@@ -323,14 +324,14 @@ func (c *Cluster) ask(s *seat, client string) {
 	c.postWith(s.holder.node, m, func() { s.asked = s.asked || s.holder == holder })
 }
 
-// waiting tells a claimant that it waits for the older connection. Called with mu held.
+// waiting tells a claimant that it has to wait for the older connection. Called with mu held.
 func (c *Cluster) waiting(from string, m *message) {
 	if from != c.o.NodeID {
 		c.post(from, message{Kind: kindWait, Client: m.Client, Claim: m.Claim})
 	}
 }
 
-// grant tells the holder that the client id is its own. Called with mu held.
+// grant tells the holder that it has the client id. Called with mu held.
 func (c *Cluster) grant(s *seat, client string) {
 	c.took(client, s.holder.node)
 	if h := s.holder; !h.transient {
@@ -338,7 +339,7 @@ func (c *Cluster) grant(s *seat, client string) {
 	}
 }
 
-// gone ends a claim: whoever waits for the client id has it. Called with mu held.
+// gone ends a claim. If it was the holder's, the waiter gets the client id. Called with mu held.
 func (c *Cluster) gone(client, id string) {
 	c.putOff = slices.DeleteFunc(c.putOff, func(l later) bool { return l.m.Claim == id })
 	b := bucketOf(client)
@@ -358,7 +359,7 @@ func (c *Cluster) gone(client, id string) {
 	}
 }
 
-// renewed notes that a holder's claim is another identity's now. Called with mu held.
+// renewed changes the owner identity of a holder's claim. Called with mu held.
 func (c *Cluster) renewed(m *message) {
 	t := c.tables[bucketOf(m.Client)]
 	if t == nil {
@@ -369,7 +370,7 @@ func (c *Cluster) renewed(m *message) {
 	}
 }
 
-// promote gives a client id to who waits for it. Called with mu held.
+// promote gives a client id to the claim that waits for it. Called with mu held.
 func (c *Cluster) promote(t *table, s *seat, client string) {
 	delete(c.asking, s)
 	if s.waiter == nil {
@@ -380,7 +381,7 @@ func (c *Cluster) promote(t *table, s *seat, client string) {
 	c.grant(s, client)
 }
 
-// free ends all that a node holds, because its process is gone. Called with mu held.
+// free ends all claims of a node, because its process is gone. Called with mu held.
 func (c *Cluster) free(node string) {
 	for _, t := range c.tables {
 		if t == nil {
@@ -406,7 +407,8 @@ func (c *Cluster) free(node string) {
 	}
 }
 
-// passOn keeps what was put off for a bucket, to be decided at the next tick where this node owns it then. Called with mu held.
+// passOn keeps the claims that were put off for a bucket. The next tick decides them if this node owns the bucket then. Called with mu
+// held.
 func (c *Cluster) passOn(t *table) {
 	if t == nil {
 		return
@@ -414,14 +416,14 @@ func (c *Cluster) passOn(t *table) {
 	c.putOff = append(c.putOff, t.later...)
 }
 
-// repeatAfter is when something that was not answered is told again.
+// repeatAfter is when a message that was not answered is repeated.
 const repeatAfter = time.Second
 
-// judge goes on without nodes that have stopped for sure, and asks others again. Called with mu held.
+// judge goes on without nodes that have certainly stopped, and asks the others again. Called with mu held.
 func (c *Cluster) judge(now time.Time) {
 	for _, l := range c.takePutOff() {
-		// Claimants tell another owner themselves. Passed on from here, a claim could come there behind its own end, and drive a newer one
-		// out.
+		// Claimants announce their claims to a new owner themselves. If this node passed a claim on, the claim could arrive there after its own
+		// end and evict a newer one.
 		if c.owners[bucketOf(l.m.Client)] == c.o.NodeID {
 			c.claimed(l.from, &l.m)
 		}

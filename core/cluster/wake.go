@@ -6,40 +6,41 @@ import (
 	"time"
 )
 
-// A node that was fenced does not know whether others have gone on without it. What it was told to yield is in its inbox, but who went on
-// without it for a while decided about clients without knowing that they were connected there, and told nobody. So before its sessions go
-// on it asks every node that it knows what was taken meanwhile. A node that goes on without another one keeps a list for that.
+// A node that was fenced does not know whether other nodes have gone on without it. The yields sent to it are in its inbox. But a node that
+// went on without it has decided about clients without knowing that they were connected here, and told nobody. So before its sessions go
+// on, the node asks every node that it knows which clients were taken meanwhile. Each node that goes on without another keeps a list for
+// this purpose.
 
 // waking is this node's return after it was fenced.
 type waking struct {
 	call  int64
-	asked time.Time // last
-	// missing are the nodes that have not answered, and when the question to each was stored; zero: it was not yet.
+	asked time.Time // time of the last question
+	// missing are the nodes that have not answered, with the time at which the question to each was stored; zero: not stored yet.
 	missing map[string]time.Time
-	// catching: the metadata is being read again, caught: it was.
+	// catching: the metadata is being read again; caught: that is done.
 	catching, caught bool
 }
 
-// takenMost and takenBytes bound the list of what was taken while a node was away, in client ids and in their bytes. Where there was more,
-// all is taken.
+// takenMost and takenBytes bound the list of clients taken while a node was away, in client ids and in their bytes. Beyond that, all
+// clients count as taken.
 const (
 	takenMost  = 1 << 16
 	takenBytes = 4 << 20
 )
 
-// taken is what others have taken since this node goes on without a node.
+// taken are the client ids granted to other nodes since this node went on without a peer.
 type taken struct {
 	clients map[string]struct{}
 	bytes   int
-	all     bool // there was more than the list holds
+	all     bool // more were taken than the list holds
 }
 
-// goOn notes that this node goes on without another one. Called with mu held.
+// goOn records that this node goes on without another one. Called with mu held.
 func (c *Cluster) goOn(p *peer) {
 	p.without, c.away = true, true
 }
 
-// took notes that a node has a client, for nodes that are away. Called with mu held.
+// took records, for nodes that are away, that a node has been granted a client id. Called with mu held.
 func (c *Cluster) took(client, node string) {
 	if !c.away {
 		return
@@ -53,7 +54,7 @@ func (c *Cluster) took(client, node string) {
 	}
 }
 
-// note notes a client that is somewhere else, or back.
+// note records that a client has gone to another node, or is back.
 func (t *taken) note(client string, back bool) {
 	_, listed := t.clients[client]
 	switch {
@@ -72,10 +73,10 @@ func (t *taken) note(client string, back bool) {
 	}
 }
 
-// isBack forgets what was taken from a node that has been told, or that has begun anew. Called with mu held.
+// isBack forgets what was taken from a node that has now been told, or that was restarted. Called with mu held.
 func (c *Cluster) isBack(p *peer) { p.without, p.taken = false, taken{} }
 
-// askTaken asks all other nodes what they have taken. Called with mu held.
+// askTaken asks all other nodes what was taken. Called with mu held.
 func (c *Cluster) askTaken() {
 	c.calls++
 	w := &waking{call: c.calls, missing: map[string]time.Time{}}
@@ -88,7 +89,7 @@ func (c *Cluster) askTaken() {
 	w.ask(c)
 }
 
-// ask asks those whose letter is not stored yet: their boxes may have been full. Called with Cluster.mu held.
+// ask asks the nodes for which the question is not stored yet: their boxes may have been full. Called with Cluster.mu held.
 func (w *waking) ask(c *Cluster) {
 	w.asked = time.Now()
 	for id, stored := range w.missing {
@@ -125,7 +126,7 @@ func (c *Cluster) woke(from string, m *message) {
 	c.post(from, answer)
 }
 
-// went gives up what another node says was taken. Called with mu held.
+// went gives up the client ids that another node says were taken. Called with mu held.
 func (c *Cluster) went(from string, m *message) {
 	w := c.waking
 	if w == nil || w.call != m.Call {
@@ -145,7 +146,7 @@ func (c *Cluster) went(from string, m *message) {
 	}
 }
 
-// loseAll gives up everything. Called with mu held.
+// loseAll gives up all claims. Called with mu held.
 func (c *Cluster) loseAll() {
 	for _, cl := range c.claims {
 		c.lose(cl)
@@ -180,7 +181,7 @@ func (c *Cluster) lose(cl *Claim) {
 	}
 }
 
-// awake lets sessions go on once everybody has answered. Called with mu held.
+// awake lets sessions go on once every node has answered. Called with mu held.
 func (c *Cluster) awake() {
 	w := c.waking
 	if w == nil {
@@ -213,8 +214,8 @@ func (c *Cluster) stoppedBefore(p *peer) bool {
 	return !p.unanswered.IsZero() && c.readTo.Sub(p.unanswered) >= c.o.Lease
 }
 
-// catchUp reads the metadata again, once everybody has answered: whoever registers a filter from then on knows that this node is there, and
-// tells it. Called with mu held.
+// catchUp reads the metadata again once every node has answered: from then on, a node that registers a filter knows that this node is live,
+// and announces the filter to it. Called with mu held.
 func (c *Cluster) catchUp(w *waking) {
 	if w.catching {
 		return
@@ -237,12 +238,12 @@ func (c *Cluster) catchUp(w *waking) {
 	})
 }
 
-// mayGoOn reports whether a node that was fenced has heard from all others, and asks them otherwise. at is when the last own letter was
-// sent that was read. Called with mu held.
+// mayGoOn reports whether a node that was fenced has heard from all others and has caught up; if not, it asks them or starts to catch up.
+// at is when the latest own letter that was read was sent. Called with mu held.
 func (c *Cluster) mayGoOn(at time.Time) bool {
 	c.readTo = at
 	if c.waking == nil {
-		if at.Sub(c.fresh) > forgetAfter/2 { // others have forgotten what they took
+		if at.Sub(c.fresh) > forgetAfter/2 { // the others have forgotten what they took
 			c.loseAll()
 		}
 		c.askTaken()
@@ -258,7 +259,7 @@ func (c *Cluster) mayGoOn(at time.Time) bool {
 	return true
 }
 
-// forsaken notes nodes that were members and are none any more, because they do not answer. Called with mu held.
+// forsaken records the nodes that are no longer members because they do not answer. Called with mu held.
 func (c *Cluster) forsaken(members []string) {
 	for _, id := range c.members {
 		if p := c.peers[id]; p != nil && !slices.Contains(members, id) {

@@ -10,53 +10,53 @@ import (
 	"unicode/utf8"
 )
 
-// The kinds of messages.
+// The kinds of messages, with their recipients.
 const (
 	kindClaim = "claim" // to an owner: a client connects
 	kindGone  = "gone"  // to an owner: a claim is over
-	kindOwner = "owner" // to an owner: a claim is another identity's now
+	kindOwner = "owner" // to an owner: a claim has another identity now
 	kindGrant = "grant" // to a claimant: go on
 	kindWait  = "wait"  // to a claimant: the older connection was asked to yield
 	kindYield = "yield" // to a holder: a later claim came
-	kindCall  = "call"  // to all: tell me your claims to these buckets
+	kindCall  = "call"  // to all: report your claims to these buckets
 	kindHeld  = "held"  // to an owner: some of the claims that it asked for
-	kindPing  = "ping"  // to a peer: answer
+	kindPing  = "ping"  // to a peer: answer this
 	kindPong  = "pong"
-	kindSelf  = "self" // to oneself: proves that the inbox is read
-	kindWoke  = "woke" // to all: this node was fenced; what was taken meanwhile?
-	kindWent  = "went" // some of that
-	kindBye   = "bye"  // to all: this node ends
+	kindSelf  = "self" // to the node itself: proves that the inbox is read
+	kindWoke  = "woke" // to all: this node was fenced; which clients were taken meanwhile?
+	kindWent  = "went" // answer to woke, or a part of it
+	kindBye   = "bye"  // to all: this node is shutting down
 	kindAsk   = "ask"  // a question; see Ask
-	kindTell  = "tell" // a question that somebody waits for; see Announcer
+	kindTell  = "tell" // a question that a SUBSCRIBE waits for; see Announcer
 	kindReply = "reply"
 )
 
-// message is one thing that a node tells another.
+// message is one message from one node to another.
 type message struct {
 	Kind   string `json:"k"`
 	Client string `json:"c,omitempty"`
-	// Claim is the id of a claim, or of a question.
+	// Claim is the id of a claim or of a question.
 	Claim string `json:"i,omitempty"`
 	Order int64  `json:"o,omitempty"`
-	// Transient: the session ends with the connection, and is new. Fresh: it is new, so what there was ends.
+	// Transient: the session is new and ends with the connection. Fresh: the session is new, so an existing one ends.
 	Transient bool `json:"t,omitempty"`
 	Fresh     bool `json:"f,omitempty"`
-	// Owner is whose the claim is; see Want.
+	// Owner is the identity that owns the claim; see Want.
 	Owner string `json:"u,omitempty"`
 	// Hops is how often a claim was passed on.
 	Hops int `json:"h,omitempty"`
-	// From and Instance are set in a claim that was passed on.
+	// From is set in a claim that was passed on: the node that made it.
 	From string `json:"n,omitempty"`
 	// Silent names a node that did not answer the claimant for a lease.
 	Silent string `json:"s,omitempty"`
-	// Call numbers a roll call; Buckets are what it is about. Last: the answer is complete.
+	// Call is the number of a roll call, Buckets its buckets. Last: the answer is complete.
 	Call    int64   `json:"r,omitempty"`
 	Buckets string  `json:"b,omitempty"`
 	Entries []entry `json:"e,omitempty"`
 	Last    bool    `json:"l,omitempty"`
-	// Sent is a self message's time by the sender's clock, since the node began.
+	// Sent is the time of a self message by the sender's clock, in nanoseconds since the node began.
 	Sent int64 `json:"a,omitempty"`
-	// Subject and Body are a question. An answer has Body, the part Part of Parts and compressed as a whole, or Failure.
+	// Subject and Body are a question. An answer has Body (part number Part of Parts, compressed as a whole) or Failure.
 	Subject string `json:"q,omitempty"`
 	Body    []byte `json:"d,omitempty"`
 	Part    int    `json:"p,omitempty"`
@@ -64,7 +64,7 @@ type message struct {
 	Failure string `json:"x,omitempty"`
 }
 
-// wantsAnswer reports whether who is told this answers at once.
+// wantsAnswer reports whether the recipient of this message answers at once.
 func (m *message) wantsAnswer() bool {
 	switch m.Kind {
 	case kindClaim:
@@ -75,7 +75,8 @@ func (m *message) wantsAnswer() bool {
 	return false
 }
 
-// answers reports whether who says this has read something. A grant may also come of somebody else's letter: it was read all the same.
+// answers reports whether this message shows that its sender has read its inbox. A grant may be due to somebody else's letter: the inbox
+// was read even so.
 func (m *message) answers() bool {
 	switch m.Kind {
 	case kindPong, kindGrant, kindWait, kindHeld, kindGone, kindWent:
@@ -84,7 +85,7 @@ func (m *message) answers() bool {
 	return false
 }
 
-// size is about how many bytes the message takes in a letter.
+// size is the approximate size of the message in a letter, in bytes.
 func (m *message) size() int {
 	n := 128 + textSize(m.Client) + textSize(m.Owner) + len(m.Buckets)
 	for i := range m.Entries {
@@ -93,10 +94,10 @@ func (m *message) size() int {
 	return n
 }
 
-// size is about how many bytes the entry takes in a letter.
+// size is the approximate size of the entry in a letter, in bytes.
 func (e *entry) size() int { return 96 + textSize(e.Client) + textSize(e.Owner) }
 
-// textSize is how many bytes a text takes in a letter: JSON escapes some characters, most of which are rare in client ids.
+// textSize is the size of a string in a letter, in bytes. JSON escapes some characters, most of which are rare in client ids.
 func textSize(text string) (n int) {
 	for _, r := range text {
 		switch {
@@ -122,14 +123,14 @@ type entry struct {
 	Owner     string `json:"u,omitempty"`
 }
 
-// letter is what one record of an inbox holds.
+// letter is the content of one record of an inbox.
 type letter struct {
 	From     string    `json:"f"`
 	Instance string    `json:"n"`
 	Messages []message `json:"m"`
 }
 
-// talks reports whether the letter has nothing but questions and answers: they say nothing about who is there.
+// talks reports whether the letter contains only questions and answers. Those are not signs of life.
 func (l *letter) talks() bool {
 	return !slices.ContainsFunc(l.Messages, func(m message) bool { return m.Kind != kindAsk && m.Kind != kindTell && m.Kind != kindReply })
 }
@@ -137,7 +138,7 @@ func (l *letter) talks() bool {
 func (l *letter) encode() ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // six bytes for each of <, > and &
+	e.SetEscapeHTML(false) // it takes six bytes for each of <, > and &
 	err := e.Encode(l)
 	return b.Bytes(), err
 }
@@ -153,7 +154,7 @@ func decodeLetter(b []byte) (*letter, error) {
 	return l, nil
 }
 
-// buckets is how many buckets there are. All nodes must agree.
+// buckets is the number of buckets. All nodes must agree on it.
 const buckets = 256
 
 func bucketOf(client string) int {
