@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// A turn of a lane takes several messages at the most together, of so many bytes of payload.
+// Bounds of the messages that a lane stores together in one turn: their number, and the bytes of their payloads.
 const (
 	turnMessages = 512
 	turnBytes    = 1 << 20
@@ -17,26 +17,26 @@ const (
 // job is one message on its way into the store.
 type job struct {
 	p      *Publisher
-	from   *Lanes // the connection that it came by; nil: the gateway itself
+	from   *Lanes // the connection that it came from; nil: the gateway itself
 	client string
-	key    string // of its lane
+	key    string // identifies its lane
 	m      *store.Message
 	done   func(error)
-	ctx    context.Context //nolint:containedctx // of this message alone; nil until its turn comes, where the publisher's deadline counts
+	ctx    context.Context //nolint:containedctx // nil until its turn, if the publisher's deadline applies
 	tries  int
-	next   *job   // behind it in the lane; guarded by the shard
+	next   *job   // the next job of the lane; guarded by the shard
 	behind []*job // the rest of its turn, in order
-	kept   *kept  // of a turn of retained messages, once some of them are stored
+	kept   *kept  // for a turn of retained messages, once some are stored
 }
 
-// kept is how far a turn of retained messages has come: n of them are stored, the last one at a position, the first ones at a time.
+// kept is the progress of a turn of retained messages: how many are stored, the position of the last one, and when the first was stored.
 type kept struct {
 	n     int
 	last  store.Position
 	began time.Time
 }
 
-// run begins to store the message, whose turn it is, together with what may go with it.
+// run stores the message, whose turn it is, together with the messages that may share its turn.
 func (j *job) run() {
 	if j.from != nil && j.from.broken.Load() {
 		j.withhold()
@@ -50,16 +50,16 @@ func (j *job) run() {
 	j.try()
 }
 
-// joins reports whether a message may be stored in the turn that first begins: they share connection and fate.
+// joins reports whether the message may share the turn of first: both come from the same connection, and both or neither are retained.
 func (j *job) joins(first *job) bool {
 	return j.from == first.from && j.m.Retain == first.m.Retain
 }
 
-// removes reports whether the message removes what is retained. It ends its turn: of a turn's retained messages only the last one is
-// kept, and where that is a value which is refused, a removal before it would be lost.
+// removes reports whether the message removes a retained value. Such a message ends its turn: only the last value of a turn is retained,
+// and if that value is refused, a removal before it would be lost.
 func (j *job) removes() bool { return j.m.Retain && len(j.m.Payload) == 0 }
 
-// at is a message of the turn that the job begins, by its place.
+// at returns message number i of the turn that the job begins.
 func (j *job) at(i int) *job {
 	if i == 0 {
 		return j
@@ -67,7 +67,7 @@ func (j *job) at(i int) *job {
 	return j.behind[i-1]
 }
 
-// try stores the message. What fails because the store or its metadata cannot be reached is tried again until the time is over.
+// try stores the messages of the turn. While the store or the metadata cannot be reached, it retries until the deadline.
 func (j *job) try() {
 	head, rest := j, j.behind
 	if j.kept != nil {
@@ -86,7 +86,7 @@ func (j *job) try() {
 		j.failed(1+len(rest), err)
 		return
 	}
-	if j.held() { // after a long stop, filters that are new are missing as well
+	if j.held() { // after a long stop, dispatch may have missed new filters
 		j.hold(1 + len(rest))
 		return
 	}
@@ -106,7 +106,7 @@ func (j *job) try() {
 	for _, k := range rest {
 		a := first
 		a.Message = k.m
-		if (k.m.Exchange == "") != (head.m.Exchange == "") { // one of them has a queue more
+		if (k.m.Exchange == "") != (head.m.Exchange == "") { // only one of them needs the exchange queue
 			if _, a.Queues, err = j.p.dispatch(j.ctx, j.client, k.m); err != nil {
 				break
 			}
@@ -116,7 +116,7 @@ func (j *job) try() {
 	j.p.o.Store.AppendBatch(j.ctx, batch, j.appendedAll)
 }
 
-// held reports whether the message may not be stored now: the node is fenced, or its connection's client is another node's.
+// held reports whether the message may not be stored now, because the node is fenced or another node has the client.
 func (j *job) held() bool {
 	if j.from == nil || j.from.holder == nil {
 		return j.p.o.Held != nil && j.p.o.Held()
@@ -124,10 +124,10 @@ func (j *job) held() bool {
 	return j.from.holder.Held()
 }
 
-// heldLook is how often it is looked whether a message is still held.
+// heldLook is the interval between two looks whether a message is still held.
 const heldLook = 50 * time.Millisecond
 
-// hold tries the next n messages later, or withholds them where their lanes are broken.
+// hold tries the next n messages later, or withholds them if their lanes are broken.
 func (j *job) hold(n int) {
 	switch {
 	case j.kept != nil:
@@ -139,14 +139,14 @@ func (j *job) hold(n int) {
 	}
 }
 
-// retryDelays are the pauses between tries; the last one repeats.
+// retryDelays are the pauses between attempts; the last one repeats.
 var retryDelays = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second}
 
-// failed tries again, or tells the fate of the next n messages.
+// failed retries, or reports the failure of the next n messages.
 func (j *job) failed(n int, err error) {
 	switch {
 	case j.kept != nil:
-		// Those that are stored do not wait for what becomes of the others, which the next turn begins with.
+		// The stored messages do not wait for the others, with which the next turn begins.
 		j.retain()
 	case Refused(err):
 		j.p.metrics.refused.Add(float64(n))
@@ -178,28 +178,28 @@ func (j *job) appendedAll(n int, last store.Position, err error) {
 	}
 	j.kept.n, j.kept.last = j.kept.n+n, last
 	if j.kept.n <= len(j.behind) && time.Since(j.kept.began) < gatherFor {
-		go j.try() // where the store keeps few together
+		go j.try() // the store has taken only a part of the batch
 		return
 	}
 	j.retain()
 }
 
-// gatherFor is how long a turn of retained messages goes on storing before what is stored so far is retained.
+// gatherFor is how long a turn of retained messages continues to store before the stored ones are retained.
 const gatherFor = 20 * time.Millisecond
 
-// retain keeps the last one of the messages that are stored. The others were retained for no longer than until it was stored.
+// retain retains the last stored message of the turn. The values before it have been superseded by it.
 func (j *job) retain() {
 	m := j.at(j.kept.n - 1).m
 	ctx := j.ctx
-	if ctx.Err() != nil { // the store took all the time for the rest of the turn
+	if ctx.Err() != nil { // storing has used up the time; retaining gets a deadline of its own
 		ctx = j.p.deadline()
 	}
-	// It waits for metadata, which a callback of the store must not.
+	// In a goroutine: Retain waits for metadata, which a callback of the store must not do.
 	go func() { j.finish(j.kept.n, j.p.o.Retainer.Retain(ctx, m, j.kept.last)) }()
 }
 
-// finish tells the fate of the first n messages, and then lets the next one of the lane go on. The first may break the lanes: then
-// nobody asks what became of those behind it.
+// finish reports the outcome of the first n messages, and then passes the turn on. The first callback may break the lanes; then the
+// messages behind it are withheld.
 func (j *job) finish(n int, err error) {
 	j.done(err)
 	last := j
@@ -217,7 +217,7 @@ func (j *job) finish(n int, err error) {
 func (j *job) pass() {
 	for j = j.p.lanes.leave(j); j != nil; j = j.p.lanes.leave(j) {
 		if j.from == nil || !j.from.broken.Load() {
-			go j.run() // a store's callback must not block, and Append may
+			go j.run() // a store's callback must not block, but Append may
 			return
 		}
 		j.withhold()

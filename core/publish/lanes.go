@@ -12,15 +12,15 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// ErrEnded says that a message was not stored because its connection is over: it was closed, or an earlier message of it was not
+// ErrEnded says that a message was not stored because its connection is over: the connection was closed, or an earlier message was not
 // stored and the client cannot be told so.
 var ErrEnded = errors.New("the connection is over")
 
 // Lanes publish for one connection of a client, in order for each topic.
 //
-// A lane is the messages of one client to one topic, in the order in which they came, whatever connection they came by. One call of
-// the store is under way; what comes meanwhile waits, and goes to the store together. So what a client sends by a new connection is
-// stored after what its old one has sent.
+// A lane holds the messages of one client to one topic, in order of arrival, whichever connection they came from. One call to the store is
+// under way at a time. Messages that arrive meanwhile wait and go to the store together. So messages from a client's new connection are
+// stored after those from its old one.
 type Lanes struct {
 	p      *Publisher
 	client string
@@ -31,22 +31,21 @@ type Lanes struct {
 	stopped bool
 }
 
-// Holder tells whether nothing of a connection may be stored for now, because another node may have its client. What waits in the lanes is
-// stored later then, or withheld where they are broken.
+// Holder reports whether nothing from a connection may be stored for now, because another node may have its client. Waiting messages are
+// then stored later, or withheld if the lanes are broken.
 type Holder interface{ Held() bool }
 
-// Lanes makes the lanes of a client's connection. A nil holder holds nothing.
+// Lanes makes the lanes of a client's connection. A nil holder never holds messages back.
 func (p *Publisher) Lanes(client string, h Holder) *Lanes {
 	return &Lanes{p: p, client: client, holder: h}
 }
 
-// Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block
-// while the store takes no more (back-pressure). An error that Refused reports can never be mended; ErrEnded means that the
-// message was not stored; any other error means that the store did not answer in time, and that the message may or may not be
-// stored.
+// Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block while the
+// store accepts no more messages (back-pressure). If Refused reports true for the error, a retry cannot help. ErrEnded means that the
+// message was not stored. Any other error means that the store did not answer in time: the message may or may not be stored.
 //
-// The next message of the lane is looked at once done has returned. A done that cannot tell the client of an error must call Break,
-// or later messages overtake this one when the client sends it again.
+// The next message of the lane is handled after done has returned. A done that cannot tell the client about an error must call Break;
+// otherwise later messages overtake this one when the client sends it again.
 func (l *Lanes) Publish(m *store.Message, done func(error)) {
 	j := &job{p: l.p, from: l, client: l.client, key: l.client + "\x00" + m.Topic, m: m, done: done}
 	l.mu.Lock()
@@ -63,21 +62,21 @@ func (l *Lanes) Publish(m *store.Message, done func(error)) {
 	}
 }
 
-// Stop makes the lanes take no more messages; what they have taken is stored. No message of the connection is behind one that a
-// newer connection sends after Stop has returned.
+// Stop makes the lanes accept no more messages; accepted ones are still stored. After Stop has returned, no message of this connection can
+// be stored behind one from a newer connection.
 func (l *Lanes) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopped = true
 }
 
-// Break stops the lanes, and withholds what still waits in them.
+// Break stops the lanes and withholds the messages that still wait.
 func (l *Lanes) Break() {
 	l.broken.Store(true)
 	l.Stop()
 }
 
-// lanes holds the lanes with work of all clients.
+// lanes holds the non-empty lanes of all clients.
 type lanes struct {
 	seed   maphash.Seed
 	shards [64]shard
@@ -100,7 +99,7 @@ func (ls *lanes) of(key string) *shard {
 	return &ls.shards[maphash.String(ls.seed, key)%uint64(len(ls.shards))]
 }
 
-// join puts a message at the end of its lane and reports whether it is its turn at once.
+// join appends a message to its lane, and reports whether it is the message's turn already.
 func (ls *lanes) join(j *job) bool {
 	s := ls.of(j.key)
 	s.mu.Lock()
@@ -114,7 +113,7 @@ func (ls *lanes) join(j *job) bool {
 	return false
 }
 
-// behind returns what waits behind the first message of a lane and shares its turn.
+// behind returns the messages that wait behind the first one of a lane and may share its turn.
 func (ls *lanes) behind(first *job) (out []*job) {
 	s := ls.of(first.key)
 	s.mu.Lock()
@@ -124,7 +123,7 @@ func (ls *lanes) behind(first *job) (out []*job) {
 		before := last
 		last = last.next
 		if last == nil || !last.joins(first) || last.m.Retain && len(last.m.Payload) > len(before.m.Payload) {
-			break // of a turn the last value is kept: a larger one may be refused where those before it are not
+			break // only the last value of a turn is retained: a larger one may be refused although an earlier one is not
 		}
 		if bytes += len(last.m.Payload); bytes > turnBytes {
 			break
@@ -134,7 +133,7 @@ func (ls *lanes) behind(first *job) (out []*job) {
 	return out
 }
 
-// leave takes a message whose turn is over, and all in front of it, out of its lane and returns the one whose turn it is then, or nil.
+// leave removes a message, and all messages in front of it, from its lane. It returns the next one, or nil.
 func (ls *lanes) leave(j *job) *job {
 	s := ls.of(j.key)
 	s.mu.Lock()
@@ -145,11 +144,11 @@ func (ls *lanes) leave(j *job) *job {
 	return j.next
 }
 
-// settleLook is how often Settle looks.
+// settleLook is the interval between two looks of Settle.
 const settleLook = 2 * time.Millisecond
 
-// Settle waits until nothing that a client has published is under way or waits, or until ctx ends. The client's lanes are stopped
-// before. It looks through the lanes of all clients, so it is for what happens now and then.
+// Settle waits until none of a client's messages is waiting or being stored, or until ctx ends. The client's lanes must be stopped before.
+// It scans the lanes of all clients, so it is only for rare events.
 func (p *Publisher) Settle(ctx context.Context, client string) {
 	for p.lanes.holds(client) {
 		select {
@@ -160,7 +159,7 @@ func (p *Publisher) Settle(ctx context.Context, client string) {
 	}
 }
 
-// holds reports whether there is a lane of a client.
+// holds reports whether a client has a non-empty lane.
 func (ls *lanes) holds(client string) bool {
 	for i := range ls.shards {
 		if ls.shards[i].holds(client + "\x00") {
@@ -181,8 +180,8 @@ func (s *shard) holds(prefix string) bool {
 	return false
 }
 
-// One publishes a message for the gateway itself (a will, for instance), behind what the client sent to its topic before, and
-// waits until it is stored or ctx ends. After an error that Refused does not report it may or may not be stored.
+// One publishes a message for the gateway itself (a will, for example), behind the messages that the client sent to its topic before. It
+// waits until the message is stored or ctx ends. After an error for which Refused reports false, the message may or may not be stored.
 func (p *Publisher) One(ctx context.Context, client string, m *store.Message) error {
 	result := make(chan error, 1)
 	j := &job{p: p, client: client, key: client + "\x00" + m.Topic, m: m, done: func(err error) { result <- err }, ctx: ctx}

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// warnQueues is from how many topics with a queue of their own on an operator is warned: each costs a broker a directory and a
+// warnQueues is the number of topics with a queue of their own at which the operator is warned: each queue costs a broker a directory and a
 // mapped file.
 const warnQueues = 10_000
 

@@ -13,37 +13,37 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Catalog is what publishing needs to know of first-level topics; see package catalog.
+// Catalog is what publishing needs to know about first-level topics; see package catalog.
 type Catalog interface {
 	Physical(ctx context.Context, name string) (string, error)
 	EnsureOwn(ctx context.Context, name string, queues int) error
 	Compatible() bool
 }
 
-// Metadata is what publishing needs of the metadata.
+// Metadata is the part of the metadata that publishing uses.
 type Metadata interface {
 	// MatchFilters calls fn with the queue of each registered filter that matches a topic name.
 	MatchFilters(name string, fn func(queue string))
 }
 
-// Retainer keeps retained messages.
+// Retainer stores retained messages.
 type Retainer interface {
-	// Retain sets (or, for an empty payload, removes) the retained message of the message's topic and returns once that is
-	// durable. The value with the later position wins.
+	// Retain sets (for an empty payload: removes) the retained message of the message's topic, and returns once that is durable. The value
+	// with the later position wins.
 	Retain(ctx context.Context, m *store.Message, at store.Position) error
 	// Room says why a message could not be retained because of what there is already; nil where it could. Nothing is written.
 	Room(m *store.Message) error
 }
 
-// Options configure a Publisher.
+// Options configures a Publisher.
 type Options struct {
 	Store    store.Store
 	Catalog  Catalog
 	Meta     Metadata
 	Retainer Retainer
-	// Held reports whether the gateway itself may publish nothing for now; nil: it always may.
+	// Held reports whether the gateway itself may not publish for now; nil: it always may.
 	Held func() bool
-	// Timeout bounds how long a message may take to be stored, retries included; 0: 30 s.
+	// Timeout bounds how long storing a message may take, including retries; 0: 30 s.
 	Timeout    time.Duration
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -74,15 +74,15 @@ func New(o Options) *Publisher {
 	return p
 }
 
-// Close ends what is still being published.
+// Close aborts the messages still being published.
 func (p *Publisher) Close() { p.cancel() }
 
-// Refused reports whether an error means that a message can never be stored, so that trying again does not help.
+// Refused reports whether an error means that a message can never be stored, so that a retry does not help.
 func Refused(err error) bool {
 	return errors.Is(err, store.ErrUnknownTopic) || errors.Is(err, store.ErrInvalidTopic) || errors.Is(err, store.ErrTooLarge)
 }
 
-// dispatch returns the store's topic and the dispatch set of a message of a client.
+// dispatch returns the store's topic and the dispatch set of a client's message.
 func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Message) (string, []string, error) {
 	name := m.Topic
 	if topic.IsOwn(name) {
@@ -120,13 +120,13 @@ func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Messag
 	return physical, append(queues, exchange...), nil
 }
 
-// sharedContext is a deadline that the appends of a few seconds share, because a timer for each costs more than an append.
+// sharedContext is a deadline shared by the appends of a few seconds: a timer for each append would cost more than the append.
 type sharedContext struct {
 	ctx   context.Context //nolint:containedctx // see above
 	stale time.Time
 }
 
-// deadline returns a context that ends when a message that begins now has taken too long.
+// deadline returns a context that ends when a message that is published now has taken too long.
 func (p *Publisher) deadline() context.Context {
 	s := p.shared.Load()
 	if now := time.Now(); s == nil || now.After(s.stale) {

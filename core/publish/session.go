@@ -7,12 +7,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// SessionTopic is the topic of what durable sessions keep in the store besides messages.
+// SessionTopic is the topic for the state of durable sessions that is kept in the store.
 const SessionTopic = store.OwnPrefix + "sessions"
 
 const sessionTopicQueues = 8
 
-// SaveSession stores what a durable session must know after a crash, and waits until it is stored. The newest record of
+// SaveSession stores the state that a durable session needs after a crash, and waits until it is stored. The newest record of
 // topic.SessionQueue counts.
 func (p *Publisher) SaveSession(client string, state []byte) error {
 	ctx := p.deadline()
