@@ -9,14 +9,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// appendOp is one append on its way. An op without a topic is a barrier: its callback runs when all before it are through.
+// appendOp is one append on its way into the log. An op without a topic is a barrier: its callback runs once all ops before it are done.
 type appendOp struct {
 	topic  *topicState
 	msg    *store.Message
 	queues []string
 	done   func(store.Position, error)
-	size   int   // estimate of the encoded size, in bytes
-	weight int64 // what it holds of the budget
+	size   int   // estimated encoded size, in bytes
+	weight int64 // its share of the budget
 
 	taken  bool          // it has left the queue
 	record *store.Record // set by the committer
@@ -24,11 +24,11 @@ type appendOp struct {
 
 var appendOps = sync.Pool{New: func() any { return new(appendOp) }}
 
-// opOverhead is what an append in flight costs beside its bytes.
+// opOverhead is the memory of an append in flight besides its bytes.
 const opOverhead = 1024
 
-// Append stores a message. See store.Store. Callbacks run on the publisher goroutine, in the order of the log; those of
-// appends that are refused at once run in Append itself.
+// Append stores a message. See store.Store. Callbacks run on the publisher goroutine, in the order of the log. If an append is refused at
+// once, its callback runs in Append itself.
 func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
 	op, err := s.prepare(ctx, a, done)
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 	s.enqueue([]*appendOp{op})
 }
 
-// batchOps and batchBytes bound one batch of a key, so that others wait no longer for it than for a group commit.
+// batchOps and batchBytes bound one batch of a key, so that other appends wait for it no longer than for a group commit.
 const (
 	batchOps   = 512
 	batchBytes = 512 << 10
@@ -57,9 +57,9 @@ func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func
 	ops[0] = op
 	for bytes := op.size; len(ops) < cap(ops) && bytes < batchBytes; bytes += op.size {
 		if op, err = s.prepareNow(batch[len(ops)], nil); err != nil {
-			break // it is the next call's first, which says what is wrong, or waits
+			break // it begins the next call, which reports the error or waits
 		}
-		if op.topic != ops[0].topic { // it was deleted and made again meanwhile
+		if op.topic != ops[0].topic { // the topic was deleted and created again meanwhile
 			s.budget.Release(op.weight)
 			break
 		}
@@ -72,8 +72,8 @@ func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func
 	s.enqueue(ops)
 }
 
-// batchAnswer gathers what became of the records of a batch. A batch may be written in two parts, and its topic may be deleted between
-// them.
+// batchAnswer collects the outcomes of the records of a batch. A batch may be written in two parts, and its topic may be deleted between
+// the two.
 type batchAnswer struct {
 	mu   sync.Mutex
 	left int
@@ -99,7 +99,7 @@ func (b *batchAnswer) one(p store.Position, err error) {
 	}
 }
 
-// enqueue hands ops to the committer, next to one another.
+// enqueue passes ops to the committer, next to each other.
 func (s *Store) enqueue(ops []*appendOp) {
 	if !s.append.push(ops...) {
 		for _, op := range ops {
@@ -107,12 +107,12 @@ func (s *Store) enqueue(ops []*appendOp) {
 		}
 		return
 	}
-	if failure := s.failure.Load(); failure != nil { // it may have come after the look in prepare
+	if failure := s.failure.Load(); failure != nil { // the store may have failed after the check in prepare
 		s.append.drain(s, *failure)
 	}
 }
 
-// prepare makes the op of an append, once the budget has room for it.
+// prepare makes the op of an append, and waits until the budget has room for it.
 func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Position, error)) (*appendOp, error) {
 	op, err := s.check(a, done)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Pos
 	return op, nil
 }
 
-// errNoRoom: the budget has no room now.
+// errNoRoom says that the budget has no room now.
 var errNoRoom = errors.New("local store: too much is in flight")
 
 // prepareNow is prepare without waiting.
@@ -139,7 +139,7 @@ func (s *Store) prepareNow(a store.Append, done func(store.Position, error)) (*a
 	return op, nil
 }
 
-// check makes the op of an append that the store can take.
+// check makes the op of an append if the store can accept it.
 func (s *Store) check(a store.Append, done func(store.Position, error)) (*appendOp, error) {
 	if s.closed.Load() {
 		return nil, store.ErrClosed
@@ -164,7 +164,7 @@ func (s *Store) check(a store.Append, done func(store.Position, error)) (*append
 	return op, nil
 }
 
-// finish gives back what the op holds and calls back.
+// finish releases the op's resources and calls its callback.
 func (s *Store) finish(op *appendOp, p store.Position, err error) {
 	if op.topic != nil {
 		if err != nil {
@@ -175,12 +175,12 @@ func (s *Store) finish(op *appendOp, p store.Position, err error) {
 	done := op.done
 	*op = appendOp{}
 	appendOps.Put(op)
-	if done != nil { // else the last of its batch speaks for it
+	if done != nil { // else the last op of the batch calls back
 		done(p, err)
 	}
 }
 
-// encodedSize is an upper estimate of the record's size on disk, before compression.
+// encodedSize returns an upper estimate of the record's size on disk before compression, in bytes.
 func encodedSize(a *store.Append) int {
 	m := a.Message
 	n := headSize + 64 + len(m.Topic) + len(m.Publisher) + len(m.Payload)

@@ -7,9 +7,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Backup makes a copy of the store as it is at one moment in a directory that does not exist yet, while the store goes on. What was
-// acknowledged before is in it. Files that do not change any more are linked where the file system can, so it is quick and takes little
-// room at first; what the store later removes is kept by the copy.
+// Backup copies a snapshot of the store to a directory that must not exist, while the store keeps running. The copy contains everything
+// acknowledged before the call. Files that no longer change are hard-linked if the file system supports that, so a backup is quick and
+// takes little space at first; the copy keeps data that the store removes later.
 func (s *Store) Backup(ctx context.Context, dir string) error {
 	return s.await(ctx, func() error {
 		if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {

@@ -9,13 +9,13 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// The encoding of a record, version 1. Numbers of the head are fixed so that retention reads them without decoding:
+// The encoding of a record, version 1. The head has a fixed layout, so that retention can read it without decoding the record:
 //
 //	version 1 byte | stored 8 (ms) | partition queue id 8 | partition offset 8
 //	entries: count, then name and offset of each
 //	flags 1 | topic | publisher | [created] | [expires] | [properties] | [exchange] | payload (the rest)
 //
-// Counts, lengths and offsets are unsigned varints, times signed ones; a text is its length and its bytes.
+// Counts, lengths and offsets are unsigned varints; times are signed varints. A string is its length followed by its bytes.
 const (
 	recordVersion = 1
 	headSize      = 25
@@ -132,7 +132,7 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decodeRecord decodes a record without its Position's Log, Broker and ID, which its key gives. The record keeps b.
+// decodeRecord decodes a record, except for its Position's Log and Broker and its ID, which follow from its key. The record keeps b.
 func decodeRecord(b []byte) (*store.Record, head, error) {
 	h, err := decodeHead(b)
 	if err != nil {
@@ -171,7 +171,7 @@ func decodeRecord(b []byte) (*store.Record, head, error) {
 	return r, h, nil
 }
 
-// decoder takes values off the front of rest; bad is set, for good, by the first that is not there.
+// decoder takes values off the front of rest. The first value that is missing or invalid sets bad for good.
 type decoder struct {
 	rest []byte
 	bad  bool
@@ -223,13 +223,13 @@ func (d *decoder) bytes() []byte {
 	return b
 }
 
-// text returns a string that shares the record's bytes: they are never changed, and the record keeps them anyway.
+// text returns a string that shares the record's bytes. The bytes never change, and the record keeps them alive anyway.
 func (d *decoder) text() string {
 	b := d.bytes()
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
-// count reads how many items follow, each of at least size bytes, so that a corrupt count cannot ask for much memory.
+// count reads the number of items that follow, each at least size bytes long, so that a corrupt count cannot demand much memory.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
 	if n > uint64(len(d.rest)/size) {

@@ -13,26 +13,26 @@ const (
 	// A group commit ends at this many bytes or appends.
 	commitBytes = 2 << 20
 	commitOps   = 4096
-	// queueCache is how many queues' ids and next offsets the committer remembers at least; at most twice as many, and those
-	// of one group.
+	// queueCache is the least number of queues whose ids and next offsets the committer remembers. It remembers at most twice as many, plus
+	// those of one group.
 	queueCache = 32 << 10
 )
 
-// committer is the state of the committer goroutine; nobody else touches it after load.
+// committer is the state of the committer goroutine. After load, no other goroutine touches it.
 type committer struct {
 	nextLog   int64
 	lastTime  int64
-	lastQueue uint64 // the highest queue id given out
+	lastQueue uint64 // the highest queue id assigned
 
-	// recently used queues, in two generations: when young is full it becomes old, and the previous old is dropped.
+	// recently used queues in two generations: when young is full, it replaces old.
 	young, old map[string]*queueState
-	remember   int // how many queues young holds when it is full
+	remember   int // capacity of young
 
 	value []byte // scratch
 	key   []byte // scratch
 }
 
-// queueState is what an append needs to know of a queue.
+// queueState is what an append needs to know about a queue.
 type queueState struct {
 	id   uint64
 	next int64
@@ -56,7 +56,7 @@ func (c *committer) load(s *Store, nextLog int64) error {
 	return err
 }
 
-// commitLoop gathers appends and commits them until the queue is closed; then it fails the rest.
+// commitLoop gathers appends and commits them until the queue is closed, when take returns false.
 func (s *Store) commitLoop() {
 	defer close(s.sealed)
 	var spare []*appendOp
@@ -69,7 +69,7 @@ func (s *Store) commitLoop() {
 		groups = groups[:0]
 		for rest := ops; len(rest) > 0; {
 			n := groupSize(rest)
-			// The batch owns its slice; ours is used again for gathering.
+			// The batch owns its slice; ops is reused for gathering.
 			groups = append(groups, &sealedBatch{ops: append([]*appendOp(nil), rest[:n]...)})
 			rest = rest[n:]
 		}
@@ -84,7 +84,7 @@ func (s *Store) commitLoop() {
 	}
 }
 
-// groupSize returns how many of ops make one batch.
+// groupSize returns how many of ops go into one batch.
 func groupSize(ops []*appendOp) int {
 	bytes := 0
 	for i, op := range ops {
@@ -96,7 +96,7 @@ func groupSize(ops []*appendOp) int {
 	return len(ops)
 }
 
-// seal gives the appends their places and offsets and hands them to pebble in one batch.
+// seal assigns log places and offsets to the appends and passes them to pebble in one batch.
 func (s *Store) seal(b *sealedBatch) error {
 	if err := s.build(b); err != nil || b.batch == nil {
 		return err
@@ -108,13 +108,13 @@ func (s *Store) seal(b *sealedBatch) error {
 		err = s.db.Apply(b.batch, pebble.NoSync)
 	}
 	c := &s.commits
-	if len(c.young) > c.remember { // only here: a queue that is in no batch yet could not be loaded again
+	if len(c.young) > c.remember { // only here: a queue in a batch that is not applied yet could not be loaded again
 		c.old, c.young = c.young, make(map[string]*queueState, c.remember)
 	}
 	return s.writableAfter(err)
 }
 
-// build makes the pebble batch. It makes none when the appends were failed meanwhile.
+// build makes the pebble batch. It makes none if the appends have failed meanwhile.
 func (s *Store) build(b *sealedBatch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -134,7 +134,7 @@ func (s *Store) build(b *sealedBatch) error {
 			continue
 		}
 		if err := c.add(s, b.batch, op); err != nil {
-			return s.writableAfter(err) // counters are ahead of the log: nothing more may be written
+			return s.writableAfter(err) // the counters are ahead of the log: nothing more may be written
 		}
 		b.shown = append(b.shown, shown{op.topic, op.record})
 	}
@@ -144,7 +144,7 @@ func (s *Store) build(b *sealedBatch) error {
 	return nil
 }
 
-// add puts one record and its index entries in the batch.
+// add puts one record and its index entries into the batch.
 func (c *committer) add(s *Store, batch *pebble.Batch, op *appendOp) error {
 	partition, err := c.queue(s, batch, op.topic.partition)
 	if err != nil {
@@ -172,7 +172,7 @@ func (c *committer) add(s *Store, batch *pebble.Batch, op *appendOp) error {
 		return err
 	}
 	if cap(c.value) > commitBytes {
-		c.value = nil // a rare large record must not be kept for ever
+		c.value = nil // do not keep the buffer of a rare large record
 	}
 
 	r := &store.Record{Message: *op.msg, Entries: entries}
@@ -183,7 +183,7 @@ func (c *committer) add(s *Store, batch *pebble.Batch, op *appendOp) error {
 	return nil
 }
 
-// place sets those fields of a record that follow from its place in the log.
+// place sets the fields of a record that follow from its place in the log.
 func (s *Store) place(r *store.Record, logPlace int64) {
 	var buf [32]byte
 	r.ID = string(strconv.AppendInt(append(append(buf[:0], s.id...), '-'), logPlace, 36))
@@ -191,7 +191,7 @@ func (s *Store) place(r *store.Record, logPlace int64) {
 	r.Position.Log = logPlace
 }
 
-// index adds the entry of one record to a queue.
+// index adds a record's entry to a queue.
 func (c *committer) index(batch *pebble.Batch, q *queueState, logPlace int64) {
 	op := batch.SetDeferred(17, 8)
 	key := appendIndex(op.Key[:0], q.id, q.next)
@@ -201,7 +201,7 @@ func (c *committer) index(batch *pebble.Batch, q *queueState, logPlace int64) {
 	q.next++
 }
 
-// queue returns a queue's state, loaded or made where needed.
+// queue returns a queue's state. It loads or creates the queue if necessary.
 func (c *committer) queue(s *Store, batch *pebble.Batch, name string) (*queueState, error) {
 	if q := c.young[name]; q != nil {
 		return q, nil

@@ -14,18 +14,18 @@ type sealedBatch struct {
 	shown []shown
 	err   error
 
-	mu       sync.Mutex // held while the batch is built, and to answer
+	mu       sync.Mutex // held while the batch is built and while answered is checked
 	ops      []*appendOp
-	answered bool // the callbacks have been called or are being called
+	answered bool // the callbacks have been or are being called
 }
 
-// shown is what the publisher needs of an append, even when its callback was called already.
+// shown is what the publisher needs from an append, even if its callback was called already.
 type shown struct {
 	topic  *topicState
 	record *store.Record
 }
 
-// inFlight knows the groups that the committer has taken and the publisher has not answered.
+// inFlight holds the groups that the committer has taken and the publisher has not answered.
 type inFlight struct {
 	mu   sync.Mutex
 	list []*sealedBatch
@@ -51,7 +51,7 @@ func (f *inFlight) all() []*sealedBatch {
 	return slices.Clone(f.list)
 }
 
-// answer calls the callbacks of a group, unless that was done before.
+// answer calls the callbacks of a group, unless that was done already.
 func (s *Store) answer(b *sealedBatch, err error) {
 	b.mu.Lock()
 	answered := b.answered
@@ -74,8 +74,8 @@ func (s *Store) answer(b *sealedBatch, err error) {
 	b.ops = nil
 }
 
-// failInFlight answers every append that is on its way with an error, because the disk does not: an append that was given
-// to pebble may still be stored later. The order of callbacks is kept.
+// failInFlight fails every append in flight, because the disk does not answer. An append that was passed to pebble may still be stored
+// later. Callbacks keep their order.
 func (s *Store) failInFlight(err error) {
 	for _, b := range s.flight.all() {
 		s.answer(b, err)

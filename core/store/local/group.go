@@ -12,10 +12,11 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// A group is a floor, below which everything is acknowledged, and the spans of what is acknowledged above it; both are on disk.
-// What is handed out and for how long is in memory only: after a restart nobody has it any more, so it is handed out again.
+// A group has a floor, below which everything is acknowledged, and spans of acknowledged offsets above it. Both are on disk. The records
+// handed out, and their visibility timeouts, are in memory only: after a restart nobody holds a record any more, so records are handed out
+// again.
 
-// groups are the groups that were used since the start.
+// groups are the groups that were used since the store was started.
 type groups struct {
 	mu     sync.Mutex
 	byName map[store.Group]*groupProgress
@@ -25,31 +26,31 @@ type groups struct {
 // groupProgress is one group's state.
 type groupProgress struct {
 	g   store.Group
-	key []byte // its place on disk, without the kind
+	key []byte // its key on disk, without the kind
 
-	mu      sync.Mutex // held over reads of the database, never while waiting
+	mu      sync.Mutex // held during reads of the database, never while waiting
 	loaded  bool
 	floor   int64              // everything below is acknowledged
 	acked   spans              // acknowledged, above floor
-	touched map[int64]struct{} // where spans begin that are another on disk
-	next    int64              // the first offset that was not handed out yet
+	touched map[int64]struct{} // first offsets of spans that differ from those on disk
+	next    int64              // the first offset that was never handed out
 	out     map[int64]handedOut
 	back    []int64            // to be handed out again
-	again   map[int64]struct{} // of out and back: was handed out before
+	again   map[int64]struct{} // offsets in out or back that were handed out before
 	serial  uint64             // of the last lease
-	soonest time.Time          // no lease ends before
+	soonest time.Time          // no lease ends earlier
 
 	wakeMu sync.Mutex
 	more   chan struct{} // closed when there may be more to hand out
 }
 
-// handedOut is a record that a group has for a while.
+// handedOut is the lease of a record.
 type handedOut struct {
 	serial uint64
 	until  time.Time
 }
 
-// of returns the state of a group.
+// of returns the state of a group. It creates the state if necessary.
 func (gs *groups) of(g store.Group) *groupProgress {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -73,12 +74,12 @@ func newGroupProgress(g store.Group) *groupProgress {
 		again:   map[int64]struct{}{},
 		touched: map[int64]struct{}{},
 		more:    make(chan struct{}),
-		// Receipts from before a restart must not fit.
+		// Receipts from before a restart must not match.
 		serial: uint64(time.Now().UnixNano()),
 	}
 }
 
-// peek returns the state of a group for somebody who only looks: that of a group that was not used since the start is not kept.
+// peek returns the state of a group for reading only. State of a group that was not used since the start is not kept.
 func (gs *groups) peek(g store.Group) *groupProgress {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -176,7 +177,7 @@ func (s *Store) EndGroup(ctx context.Context, g store.Group) error {
 	return err
 }
 
-// GroupLeft says how many records a group has before it. See store.Store.
+// GroupLeft returns how many records a group has still to handle. See store.Store.
 func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 	if err := s.checkBroker(g.Broker, 0); err != nil {
 		return 0, err
@@ -195,7 +196,7 @@ func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 	if err := n.load(s); err != nil {
 		return 0, err
 	}
-	if n.floor > b.Max { // the queue is another one
+	if n.floor > b.Max { // the queue was recreated
 		return b.Max - b.Min, nil
 	}
 	from := max(n.floor, b.Min)
@@ -239,7 +240,7 @@ func (s *Store) Pop(ctx context.Context, g store.Group, limit int, hidden, wait 
 	}
 }
 
-// pop hands out what there is, and says when the first lease ends.
+// pop hands out the available records, and returns when the first lease ends.
 func (s *Store) pop(ctx context.Context, n *groupProgress, limit int, hidden time.Duration) ([]store.Handout, time.Time, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, time.Time{}, err
@@ -292,7 +293,7 @@ func (s *Store) pop(ctx context.Context, n *groupProgress, limit int, hidden tim
 		if batch.Next == n.next {
 			break
 		}
-		if batch.Next < n.next { // the queue is another one
+		if batch.Next < n.next { // the queue was recreated
 			n.begin(batch.Next)
 			continue
 		}
@@ -311,7 +312,7 @@ func (s *Store) pop(ctx context.Context, n *groupProgress, limit int, hidden tim
 	return out, n.soonest, nil
 }
 
-// nonEmpty drops an error where something is handed out: it must reach the caller.
+// nonEmpty drops an error if records are handed out, because those must reach the caller.
 func nonEmpty(out []store.Handout, err error) error {
 	if len(out) > 0 {
 		return nil
@@ -336,13 +337,13 @@ func (n *groupProgress) expire(now time.Time) {
 	}
 }
 
-// gone notes offsets that hold no record any more; they count as acknowledged. It goes to disk with the next acknowledgement, or
-// is found again after a restart. Called with mu held.
+// gone records offsets that no longer hold a record; they count as acknowledged. This reaches the disk with the next acknowledgement, or is
+// found again after a restart. Called with mu held.
 func (n *groupProgress) gone(p span) {
 	n.acked.add(span{max(p.first, n.floor), p.end}, n.touch)
 }
 
-// touch notes that a span is to be written or removed. Called with mu held.
+// touch marks a span to be written or removed on disk. Called with mu held.
 func (n *groupProgress) touch(first int64) { n.touched[first] = struct{}{} }
 
 // PopAck acknowledges records, as durably as an append. See store.Store.
@@ -358,7 +359,7 @@ func (s *Store) PopAck(ctx context.Context, g store.Group, receipts []string) er
 				return err
 			}
 			if l, ok := n.out[at]; !ok || l.serial != serial {
-				continue // its time was over
+				continue // its visibility timeout has passed
 			}
 			delete(n.out, at)
 			delete(n.again, at)
@@ -417,7 +418,7 @@ func (s *Store) PopHide(ctx context.Context, g store.Group, receipts []string, h
 	return next, nil
 }
 
-// receipt names a handing out.
+// receipt identifies one handout of a record.
 func receipt(at int64, serial uint64) string {
 	return strconv.FormatInt(at, 10) + "-" + strconv.FormatUint(serial, 36)
 }

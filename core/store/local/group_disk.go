@@ -9,7 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// groupKey is a group's place on disk, without the kind. The lengths keep one group's keys from being the beginning of another's.
+// groupKey is a group's key on disk, without the kind. The lengths prevent one group's key from being a prefix of another's.
 func groupKey(g store.Group) []byte {
 	key := binary.AppendUvarint(nil, uint64(len(g.Name)))
 	key = append(key, g.Name...)
@@ -25,7 +25,7 @@ func (n *groupProgress) spanKey(first int64) []byte {
 	return binary.BigEndian.AppendUint64(n.spanPrefix(), uint64(first))
 }
 
-// load reads a group's progress, once. A group without begins at the queue's minimum. Called with mu held.
+// load reads a group's progress, once. A group without progress begins at the queue's minimum. Called with mu held.
 func (n *groupProgress) load(s *Store) error {
 	if n.loaded {
 		return nil
@@ -54,7 +54,7 @@ func (n *groupProgress) load(s *Store) error {
 	}
 	n.begin(int64(floor))
 	for _, p := range acked {
-		if p.first <= n.floor { // a crash cannot leave such; nothing is lost by it
+		if p.first <= n.floor { // a crash cannot leave such a span; merging it loses nothing
 			n.floor, n.next = max(n.floor, p.end), max(n.next, p.end)
 			continue
 		}
@@ -63,17 +63,16 @@ func (n *groupProgress) load(s *Store) error {
 	return nil
 }
 
-// groupBatch is a change to a group on its way to disk.
+// groupBatch is a change of a group on its way to disk.
 type groupBatch struct {
 	*pebble.Batch
 	n *groupProgress
 }
 
-// changeGroup makes a change and waits until it is durable, or ctx ends. fill is called with the group's mu held, its progress
-// loaded.
+// changeGroup makes a change and waits until it is durable or ctx ends. fill is called with the group's mu held and its progress loaded.
 func (s *Store) changeGroup(ctx context.Context, n *groupProgress, fill func(*groupBatch) error) error {
 	return s.await(ctx, func() error {
-		// Changes of one group go to the log in their order, as those of one client do.
+		// Changes of one group go to the log in order, like those of one client.
 		return s.write(string(n.key), func(b *pebble.Batch) error {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -85,7 +84,7 @@ func (s *Store) changeGroup(ctx context.Context, n *groupProgress, fill func(*gr
 	})
 }
 
-// setTouched brings the touched spans on disk up to date.
+// setTouched writes the touched spans to disk.
 func (b *groupBatch) setTouched() error {
 	for first := range b.n.touched {
 		key := b.n.spanKey(first)

@@ -32,13 +32,13 @@ func (s *Store) writable() error {
 	return nil
 }
 
-// fail records the first error after which the store cannot write any more.
+// fail records the first error that prevents all further writes.
 func (s *Store) fail(cause error) {
 	cause = inBrief(cause)
 	err := fmt.Errorf("local store: writing to %q failed (%w); check the disk and restart: %w", s.opts.Path, cause, store.ErrUnavailable)
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.opts.Log.Error("local store failed and refuses all writes until restart; check the disk", "path", s.opts.Path, "error", cause)
-		go s.failInFlight(err) // ends by itself: it waits for nothing
+		go s.failInFlight(err) // it waits for nothing and ends by itself
 	}
 }
 
@@ -64,8 +64,8 @@ func (s *Store) apply(b *pebble.Batch, o *pebble.WriteOptions) error {
 	return s.writableAfter(s.db.Apply(b, o))
 }
 
-// writableAfter turns the outcome of a write into an error. Pebble reports a failure of its log through the logger and
-// returns nil, hence the second look.
+// writableAfter converts the outcome of a write into an error. Pebble reports a failure of its log through the logger and returns nil, so
+// the store's failure is checked too.
 func (s *Store) writableAfter(err error) error {
 	if err != nil {
 		s.fail(err)
@@ -76,17 +76,17 @@ func (s *Store) writableAfter(err error) error {
 	return nil
 }
 
-// maxBrief bounds the text of an error of pebble, in bytes.
+// maxBrief bounds the text of an error from pebble, in bytes.
 const maxBrief = 300
 
-// brief is an error of pebble on one short line. Its own text may hold the stack of where it arose, and formatting it with %+v, as
-// slog does, adds one.
+// brief is an error from pebble, shortened to one line. The original text may contain the stack of its origin, and formatting it with %+v,
+// as slog does, adds another.
 type brief struct {
 	err  error
 	text string
 }
 
-// inBrief is the boundary that each error of pebble passes on its way to callers and to the log.
+// inBrief shortens an error from pebble. Every such error must pass through it before it reaches callers or the log.
 func inBrief(err error) error {
 	if err == nil {
 		return nil

@@ -2,29 +2,29 @@ package local
 
 import "encoding/binary"
 
-// The first byte of a key is its kind. Numbers in keys are big-endian, so that keys sort as the numbers do.
+// The first byte of a key is its kind. Numbers in keys are big-endian, so that keys sort like the numbers.
 const (
 	kindMeta   = 'm' // m{name}                                  facts about the store
 	kindTopic  = 't' // t{first-level topic}                     -> when it was created, number of queues
 	kindName   = 'q' // q{queue name}                            -> queue id
-	kindNext   = 'n' // n{queue id}                              -> lower bound of the next offset, where entries were removed
+	kindNext   = 'n' // n{queue id}                              -> lower bound of the next offset, after entries were removed
 	kindIndex  = 'x' // x{queue id}{offset}                      -> place in the log
 	kindRecord = 'r' // r{place in the log}                      -> record
 	kindCommit = 'c' // c{length of client}{client}{queue name}  -> next offset
 	kindEpoch  = 'e' // e{client}                                -> epoch
-	kindGroup  = 'g' // g{length of group}{group}{length of queue name}{queue name} -> the offset below which all is acknowledged
-	kindSpan   = 'a' // a{as for g}{offset}                      -> the offset after the last of a run of acknowledged ones
+	kindGroup  = 'g' // g{length of group}{group}{length of queue name}{queue name} -> the offset below which everything is acknowledged
+	kindSpan   = 'a' // a{as for g}{offset}                      -> the offset after the last of a run of acknowledged offsets
 )
 
 var (
 	keyFormat    = []byte("mformat")
 	keyStoreID   = []byte("mid")
-	keyLastQueue = []byte("mqueues") // the highest queue id given out
-	keyNextLog   = []byte("mlog")    // lower bound of the next place in the log, where records were removed
+	keyLastQueue = []byte("mqueues") // the highest queue id assigned
+	keyNextLog   = []byte("mlog")    // lower bound of the next place in the log, after records were removed
 )
 
-// partitionQueue is the name under which the partition of a first-level topic is kept. Queue names made by package topic
-// contain no control characters, so it is not one of them.
+// partitionQueue is the queue name of a first-level topic's partition. Queue names from package topic contain no control characters, so
+// they never collide with it.
 func partitionQueue(topic string) string { return "\x00" + topic }
 
 func appendName(b []byte, kind byte, name string) []byte {

@@ -17,37 +17,37 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Broker is the name of the one broker.
+// Broker is the name of the only broker.
 const Broker = "local"
 
 const (
 	formatVersion = 1
 	cacheBytes    = 8 << 20
 	memTableBytes = 8 << 20
-	// inFlightBytes bounds what appends that are not yet acknowledged may hold in memory.
+	// inFlightBytes bounds the memory of appends that are not acknowledged yet.
 	inFlightBytes = 32 << 20
 )
 
 // Store is the embedded message store. See the package comment.
 //
-// Order of locks: life, then adminMu, then removeMu, then an epoch lock, then group.mu, then tails.mu, then groups.mu, then group.wakeMu,
-// then topicsMu, then append.mu; pebble's own last.
+// Lock order: life, then adminMu, then removeMu, then an epoch lock, then group.mu, then tails.mu, then groups.mu, then group.wakeMu, then
+// topicsMu, then append.mu; pebble's own locks come last.
 type Store struct {
 	opts    Options
 	metrics *metrics
 	db      *pebble.DB
 	lock    *pebble.Lock
-	id      string // prefix of record ids, made once for a directory
+	id      string // prefix of record ids, generated once for a directory
 
-	// life is held shared by every use of db, and exclusively to close it.
+	// life is held shared during every use of db, and exclusively while closing it.
 	life    sync.RWMutex
-	opened  atomic.Bool // New is through: errors of the log are ours from now on, see walFS
+	opened  atomic.Bool // New has finished: from now on walFS handles errors of the log
 	started atomic.Bool
 	closed  atomic.Bool
 	failure atomic.Pointer[error]
 	trouble atomic.Pointer[trouble]
-	stalled atomic.Pointer[error] // the log waits for the disk, see walFS
-	parked  chan struct{}         // closed when a goroutine of pebble was stopped for good
+	stalled atomic.Pointer[error] // the log is waiting for the disk, see walFS
+	parked  chan struct{}         // closed when a goroutine of pebble was parked for good
 	parking sync.Once
 	full    atomic.Bool // too little free disk space
 
@@ -56,15 +56,15 @@ type Store struct {
 	flight  inFlight
 	commits committer
 	sealed  chan *sealedBatch
-	visible atomic.Int64 // records below this place in the log are durable, and readers see them
+	visible atomic.Int64 // records below this place in the log are durable and visible to readers
 	recent  recent
 	tails   tails
 	groups  groups
 
-	adminMu  sync.Mutex // one creation or deletion of a topic at a time
+	adminMu  sync.Mutex // serializes creations and deletions of topics
 	topicsMu sync.RWMutex
 	topics   map[string]*topicState
-	removeMu sync.Mutex // one removal of records at a time
+	removeMu sync.Mutex // serializes removals of records
 	epochs   [64]sync.Mutex
 
 	stop chan struct{}
@@ -73,8 +73,8 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// New opens the store in opts.Path, or makes one there. An error names the path and what to do about it; in particular when
-// another process has the directory open.
+// New opens the store in opts.Path, or creates one there. An error names the path and the remedy, in particular if another process has the
+// directory open.
 func New(opts Options) (*Store, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (s *Store) open() error {
 	}
 	l := &logger{log: o.Log, fail: s.fail, background: s.backgroundError}
 	cache := pebble.NewCache(cacheBytes)
-	defer cache.Unref() // the database holds it from now on
+	defer cache.Unref() // the database keeps its own reference
 	options := &pebble.Options{
 		FS:                          &walFS{FS: o.fs, s: s},
 		Lock:                        lock,
@@ -127,7 +127,7 @@ func (s *Store) open() error {
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      l,
 		EventListener:               l.events(),
-		// Retention deletes ranges; their space should come back without waiting for more writes.
+		// Retention deletes ranges. Their space should be freed without waiting for more writes.
 		FlushDelayDeleteRange: 10 * time.Second,
 	}
 	for i := range options.Levels {
@@ -141,7 +141,7 @@ func (s *Store) open() error {
 	return nil
 }
 
-// load reads what the store keeps in memory: its id, the end of the log, the topics.
+// load reads what the store keeps in memory: its id, the end of the log, and the topics.
 func (s *Store) load() error {
 	if err := s.loadFormat(); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (s *Store) loadFormat() error {
 	return err
 }
 
-// Start begins the work in the background. The context bounds nothing: starting waits for nothing.
+// Start starts the background work. It ignores the context, because it does not block.
 func (s *Store) Start(context.Context) error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -200,7 +200,7 @@ func (s *Store) Start(context.Context) error {
 	return nil
 }
 
-// Close fails appends that are not written yet with store.ErrClosed, and waits for the others, for readers and for tails.
+// Close fails appends that are not written yet with store.ErrClosed. It waits for the other appends, for readers and for tails.
 func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return nil
@@ -209,7 +209,7 @@ func (s *Store) Close() error {
 	s.append.close()
 	worked := make(chan struct{})
 	go func() {
-		s.work.Wait() // before life: the committer and publisher need the database to the end
+		s.work.Wait() // before taking life: committer and publisher need the database until they end
 		close(worked)
 	}()
 	select {
@@ -219,7 +219,7 @@ func (s *Store) Close() error {
 	case <-s.parked:
 		s.failInFlight(store.ErrClosed)
 		s.tails.close()
-		// Goroutines that wait for the log in pebble wait forever. The end of the process releases the directory.
+		// Goroutines of pebble that wait for the log wait forever. The directory is released when the process ends.
 		return fmt.Errorf("local store: close %q: %w", s.opts.Path, *s.failure.Load())
 	}
 	closed := make(chan error, 1)
@@ -236,7 +236,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// closeDB waits for those who read and closes everything.
+// closeDB waits for readers and closes everything.
 func (s *Store) closeDB() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -262,7 +262,7 @@ func notStarted() error {
 	return fmt.Errorf("local store: not started: %w", store.ErrUnavailable)
 }
 
-// enter admits a use of the database; the caller calls s.life.RUnlock when it returned nil.
+// enter admits a use of the database. If it returns nil, the caller must call s.life.RUnlock.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -275,8 +275,8 @@ func (s *Store) enter(ctx context.Context) error {
 	return nil
 }
 
-// await runs a write in a separate goroutine and waits until it is done or ctx ends: a disk that hangs must not block the
-// caller. The goroutine ends with the write.
+// await runs a write in a separate goroutine and waits until it is done or ctx ends, because a hanging disk must not block the caller. The
+// goroutine ends with the write.
 func (s *Store) await(ctx context.Context, write func() error) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -296,7 +296,7 @@ func (s *Store) await(ctx context.Context, write func() error) error {
 	}
 }
 
-// writeOptions are for writes that must be as durable as an append.
+// writeOptions returns the options of writes that must be as durable as an append.
 func (s *Store) writeOptions() *pebble.WriteOptions {
 	if s.opts.Sync == SyncAlways {
 		return pebble.Sync

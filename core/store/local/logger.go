@@ -7,8 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// logger receives pebble's messages. It drops information, logs errors as warnings, and turns fatal messages, after which pebble
-// would exit the process, into a failure of the store.
+// logger receives pebble's messages. It drops information and logs errors as warnings. A fatal message, after which pebble would exit the
+// process, becomes a failure of the store.
 type logger struct {
 	log        *slog.Logger
 	fail       func(error)
@@ -27,7 +27,7 @@ func (l *logger) Fatalf(format string, args ...any) {
 	l.fail(fmt.Errorf(format, args...))
 }
 
-// events passes on what pebble reports of trouble in the background.
+// events forwards pebble's reports of background errors, corruption and slow disks.
 func (l *logger) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: l.background,

@@ -11,7 +11,7 @@ type metrics struct {
 	tailDisk prometheus.Counter
 }
 
-// newMetrics makes the store's metrics and registers them; reg may be nil. free says how many bytes are free on its disk.
+// newMetrics makes the store's metrics and registers them; reg may be nil. free returns the free bytes on its disk.
 func newMetrics(reg prometheus.Registerer, free func() float64) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "local_store", Name: name, Help: help})

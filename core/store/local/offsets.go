@@ -12,7 +12,7 @@ import (
 
 var epochSeed = maphash.MakeSeed()
 
-// Commit records a client's progress, as durable as an append. See store.Store.
+// Commit records a client's progress, as durably as an append. See store.Store.
 func (s *Store) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
 	for i := range offsets {
 		if err := s.checkBroker(offsets[i].Broker, 0); err != nil {
@@ -51,13 +51,13 @@ func (s *Store) Commit(ctx context.Context, client string, epoch int64, offsets 
 	})
 }
 
-// change makes a change to one client's offsets and waits until it is durable, or ctx ends.
+// change changes one client's offsets and waits until the change is durable or ctx ends.
 func (s *Store) change(ctx context.Context, client string, fill func(*pebble.Batch) error) error {
 	return s.await(ctx, func() error { return s.write(client, fill) })
 }
 
-// write applies a change. Changes of one client exclude each other until they are in the log, in their order; they are
-// synced together.
+// write applies a change. Changes of one client exclude each other until they are in the log, so they keep their order; they are synced
+// together.
 func (s *Store) write(client string, fill func(*pebble.Batch) error) error {
 	if failure := s.failure.Load(); failure != nil {
 		return *failure
@@ -82,7 +82,7 @@ func (s *Store) write(client string, fill func(*pebble.Batch) error) error {
 		lock.Unlock()
 	}
 	if err != nil {
-		return err // the batch may still be in pebble's hands
+		return err // pebble may still be using the batch
 	}
 	return inBrief(b.Close())
 }
@@ -115,7 +115,7 @@ func (s *Store) Committed(ctx context.Context, client string, queues []store.Que
 	return offsets, nil
 }
 
-// Forget removes a client's offsets of the queues; with its last offset its epoch is forgotten as well. See store.Store.
+// Forget removes a client's offsets of the queues. When the last offset is removed, the client's epoch is removed too. See store.Store.
 func (s *Store) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
 	forget := make(map[string]struct{}, len(queues))
 	for _, q := range queues {
@@ -150,7 +150,7 @@ func (s *Store) Forget(ctx context.Context, client string, queues []store.QueueR
 	})
 }
 
-// after returns the first key behind all keys with the prefix. A prefix starts with a kind, so it is never all 0xff.
+// after returns the smallest key greater than all keys with the prefix. A prefix starts with a kind, so it is never all 0xff.
 func after(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)
 	for i := len(end) - 1; ; i-- {

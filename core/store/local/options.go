@@ -16,7 +16,7 @@ type SyncMode int
 const (
 	// SyncAlways acknowledges a record after fsync.
 	SyncAlways SyncMode = iota
-	// SyncInterval acknowledges a record when it is in the write-ahead log, which is synced each Options.SyncInterval.
+	// SyncInterval acknowledges a record once it is in the write-ahead log, which is synced every Options.SyncInterval.
 	SyncInterval
 )
 
@@ -27,22 +27,22 @@ const (
 	DefaultMinFree      = 64 << 20
 )
 
-// Options configure a store.
+// Options configures a store.
 type Options struct {
-	// Path is the directory of the store; it is made if it is missing.
+	// Path is the directory of the store. It is created if it is missing.
 	Path string
-	// Sync is when a record counts as stored, and SyncInterval the interval of that mode (0: DefaultSyncInterval).
+	// Sync says when a record counts as stored. SyncInterval is the interval of the SyncInterval mode; 0: DefaultSyncInterval.
 	Sync         SyncMode
 	SyncInterval time.Duration
 	// Retention is the age at which records are removed; 0 keeps them for ever.
 	Retention time.Duration
-	// MaxBytes is the size of the records on disk (compressed, without the newest few MiB) beyond which the oldest are removed; 0 is no
-	// bound.
+	// MaxBytes bounds the size of the records on disk (compressed, without the newest few MiB), in bytes. Beyond it the oldest records are
+	// removed. 0: no bound.
 	MaxBytes int64
-	// MaxRecord is the largest record in bytes, payload, properties and queue names together (0: DefaultMaxRecord).
+	// MaxRecord is the size of the largest record (payload, properties and queue names together), in bytes; 0: DefaultMaxRecord.
 	MaxRecord int
-	// MinFree is the free disk space, in bytes, below which appends are refused with store.ErrUnavailable (0: DefaultMinFree; negative:
-	// no check).
+	// MinFree is the free disk space below which appends are refused with store.ErrUnavailable, in bytes; 0: DefaultMinFree; negative: no
+	// check.
 	MinFree int64
 	// Log receives what an operator should know; nil discards it.
 	Log *slog.Logger

@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// publishLoop waits for each batch to be durable, shows its records to readers, and calls back.
+// publishLoop waits until each batch is durable, makes its records visible to readers, and calls back.
 func (s *Store) publishLoop() {
 	for b := range s.sealed {
 		s.publish(b)
@@ -31,7 +31,7 @@ func (s *Store) publish(b *sealedBatch) {
 	s.answer(b, err)
 }
 
-// show makes durable records visible: to readers, in memory, and to tails.
+// show makes durable records visible to readers, the recent cache and tails.
 func (s *Store) show(list []shown) {
 	s.tails.mu.Lock()
 	defer s.tails.mu.Unlock()
@@ -45,7 +45,7 @@ func (s *Store) show(list []shown) {
 	}
 }
 
-// syncLoop syncs the log of an interval-mode store.
+// syncLoop syncs the log periodically in SyncInterval mode.
 func (s *Store) syncLoop() {
 	tick := time.NewTicker(s.opts.SyncInterval)
 	defer tick.Stop()

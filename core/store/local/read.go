@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// readBytes ends a read early, so that a batch of large records stays small. One record is always read.
+	// readBytes ends a read early, so that a batch of large records stays small, in bytes. At least one record is always read.
 	readBytes = 4 << 20
-	// readDefault is how many records are read where the caller names no number.
+	// readDefault is how many records are read if the caller gives no number.
 	readDefault = 32
 )
 
@@ -27,7 +27,7 @@ func (s *Store) Read(ctx context.Context, q store.QueueRef, offset int64, n int)
 	defer s.life.RUnlock()
 	id, found, err := s.queueID(q.Queue)
 	if err != nil || !found {
-		return store.Batch{}, err // all zero: an offset above 0 reads as a reset
+		return store.Batch{}, err // all zero: a read at an offset above 0 sees a reset
 	}
 	return s.readQueue(ctx, id, offset, n)
 }
@@ -130,13 +130,13 @@ func (s *Store) indexIter(id uint64) (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// iterBounds finds a queue's visible bounds.
+// iterBounds returns a queue's visible bounds.
 func (s *Store) iterBounds(it *pebble.Iterator, id uint64, visible int64) (store.Bounds, error) {
 	if !it.First() {
 		if err := it.Error(); err != nil {
 			return store.Bounds{}, s.readError(err)
 		}
-		// Only now, after the iterator: a removal of the last entries has written this number with it.
+		// Read this number only after creating the iterator: a removal of the last entries writes both in one batch.
 		next, _, err := s.getNumber(appendNumber(nil, kindNext, id))
 		return store.Bounds{Min: int64(next), Max: int64(next)}, err
 	}
@@ -170,7 +170,7 @@ func (s *Store) indexLog(it *pebble.Iterator) (int64, error) {
 	return int64(n), nil
 }
 
-// nextOffset returns the offset after a queue's last entry, visible or not. For the committer.
+// nextOffset returns the offset after a queue's last entry, visible or not. Used by the committer.
 func (s *Store) nextOffset(id uint64) (int64, error) {
 	it, err := s.indexIter(id)
 	if err != nil {
@@ -183,7 +183,7 @@ func (s *Store) nextOffset(id uint64) (int64, error) {
 	if err := it.Close(); err != nil {
 		return 0, s.readError(err)
 	}
-	next, _, err := s.getNumber(appendNumber(nil, kindNext, id)) // after the iterator, as in iterBounds
+	next, _, err := s.getNumber(appendNumber(nil, kindNext, id)) // after creating the iterator, as in iterBounds
 	return max(last, int64(next)), err
 }
 
@@ -238,7 +238,7 @@ func (s *Store) readQueue(ctx context.Context, id uint64, offset int64, n int) (
 		at := indexOffset(it.Key())
 		batch.Next = at + 1
 		if r == nil {
-			continue // removed by retention a moment ago
+			continue // retention has just removed it
 		}
 		if batch.Records == nil {
 			room := min(int64(n), b.Max-at)
@@ -256,14 +256,14 @@ func (s *Store) readQueue(ctx context.Context, id uint64, offset int64, n int) (
 	return batch, nil
 }
 
-// recordReader reads records by their place in the log, in memory where they are recent.
+// recordReader reads records by their place in the log. Recent records come from memory.
 type recordReader struct {
 	s   *Store
 	it  *pebble.Iterator
 	key []byte
 }
 
-// read returns a record, nil if it was removed.
+// read returns a record; nil if it was removed.
 func (r *recordReader) read(logPlace int64) (*store.Record, error) {
 	if rec := r.s.recent.get(logPlace); rec != nil {
 		return rec, nil
@@ -300,7 +300,7 @@ func (r *recordReader) close() {
 	}
 }
 
-// endOfLog returns the place in the log that the next record takes.
+// endOfLog returns the log place of the next record.
 func (s *Store) endOfLog() (int64, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindRecord}, UpperBound: []byte{kindRecord + 1}})
 	if err != nil {

@@ -11,10 +11,10 @@ const (
 	recentRecords = 8192
 )
 
-// recent holds the newest records in memory, so that live readers need no disk. Places in the log have no gaps here.
+// recent holds the newest records in memory, so that live readers need no disk. Their places in the log have no gaps.
 type recent struct {
 	mu    sync.RWMutex
-	base  int64 // place in the log of records[0], or the next one
+	base  int64 // place in the log of list[0], or of the next record
 	list  []*store.Record
 	bytes int
 }
@@ -30,10 +30,10 @@ func (c *recent) add(r *store.Record) {
 		c.list[drop] = nil
 	}
 	c.base += int64(drop)
-	c.list = c.list[drop:] // append moves the rest to a new array now and then
+	c.list = c.list[drop:] // append moves the rest to a new array from time to time
 }
 
-// get returns the record at a place in the log, nil if it is not held.
+// get returns the record at a place in the log; nil if it is not held.
 func (c *recent) get(logPlace int64) *store.Record {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	// removeRecords is how many records one removal takes out.
+	// removeRecords is how many records one removal removes.
 	removeRecords = 1024
-	// removeRange is the number of entries of one queue from which a range is deleted rather than each entry.
+	// removeRange is the number of entries of one queue from which on a range is deleted instead of single entries.
 	removeRange = 16
 )
 
-// removal is the removal of some records, in the order of the log, with their index entries. It remembers where queues
-// went on, so that the offsets of a queue whose last entry is removed do not start again.
+// removal is the removal of some records, in log order, with their index entries. It records the next offset of each queue, so that the
+// offsets of a queue do not restart when its last entry is removed.
 type removal struct {
 	s       *Store
 	batch   *pebble.Batch
 	ids     map[string]uint64
-	queues  map[uint64][]int64 // offsets to remove, ascending
+	queues  map[uint64][]int64 // offsets to remove, ascending, by queue id
 	records int
 	first   int64 // first and last place in the log
 	last    int64
@@ -31,7 +31,7 @@ func (s *Store) newRemoval() *removal {
 	return &removal{s: s, batch: s.db.NewBatch(), ids: map[string]uint64{}, queues: map[uint64][]int64{}}
 }
 
-// add takes a record, as it is encoded, into the removal.
+// add adds an encoded record to the removal.
 func (m *removal) add(logPlace int64, value []byte) error {
 	r, h, err := decodeRecord(value)
 	if err != nil {
@@ -49,7 +49,7 @@ func (m *removal) add(logPlace int64, value []byte) error {
 			if !found {
 				continue
 			}
-			m.ids[string([]byte(e.Queue))] = id // value is not ours to keep
+			m.ids[string([]byte(e.Queue))] = id // copy: the string shares memory with value
 		}
 		m.queues[id] = append(m.queues[id], e.Offset)
 	}
@@ -61,8 +61,7 @@ func (m *removal) add(logPlace int64, value []byte) error {
 	return nil
 }
 
-// addEntries puts the removal of the index entries in the batch. all says that every earlier entry of the queues is to go
-// as well.
+// addEntries adds the removal of the index entries to the batch. all says that every earlier entry of the queues is removed as well.
 func (m *removal) addEntries(all bool) error {
 	var key []byte
 	for id, offsets := range m.queues {
@@ -86,7 +85,7 @@ func (m *removal) addEntries(all bool) error {
 	return m.raise(keyNextLog, uint64(m.last+1))
 }
 
-// raise sets a lower bound, unless it is there already.
+// raise stores a lower bound, unless the stored bound is at least as high.
 func (m *removal) raise(key []byte, bound uint64) error {
 	present, found, err := m.s.getNumber(key)
 	if err != nil || found && present >= bound {
@@ -99,7 +98,7 @@ func (m *removal) deleteRecord(logPlace int64) error {
 	return m.batch.Delete(appendNumber(nil, kindRecord, uint64(logPlace)), nil)
 }
 
-// removeTopic removes a topic that is not appended to any more, in steps; what a crash or ctx leaves is a topic with fewer
+// removeTopic removes, in steps, a topic that no longer receives appends. If a crash or ctx interrupts it, the topic remains with fewer
 // records.
 func (s *Store) removeTopic(ctx context.Context, t *topicState) error {
 	s.removeMu.Lock()
@@ -157,13 +156,13 @@ func (s *Store) removeSome(ctx context.Context, t *topicState) (more bool, err e
 	return true, s.apply(m.batch, pebble.NoSync)
 }
 
-// addAt takes the record at a place in the log into the removal, with its own deletion.
+// addAt adds the record at a place in the log, and its deletion, to the removal.
 func (m *removal) addAt(logPlace int64, partition uint64, offset int64) error {
 	value, err := m.s.get(appendNumber(nil, kindRecord, uint64(logPlace)))
 	if err != nil {
 		return err
 	}
-	if value == nil { // only its entry is left
+	if value == nil { // only the index entry is left
 		m.queues[partition] = append(m.queues[partition], offset)
 		m.last = logPlace
 		m.records++

@@ -13,7 +13,7 @@ const (
 	retentionSoonest  = 100 * time.Millisecond
 )
 
-// retentionLoop removes records that are too old or take too much space, and watches the free space of the disk.
+// retentionLoop removes records that are too old or take too much space. It also watches the free space on the disk.
 func (s *Store) retentionLoop() {
 	every := retentionInterval
 	if s.opts.Retention > 0 {
@@ -36,7 +36,7 @@ func (s *Store) retentionLoop() {
 	}
 }
 
-// free is how many bytes are free on the disk, for the metrics; NaN where the file system does not tell.
+// free returns the free bytes on the disk, for the metrics; NaN if the file system does not tell.
 func (o *Options) free() float64 {
 	usage, err := o.fs.GetDiskUsage(o.Path)
 	if err != nil {
@@ -45,14 +45,14 @@ func (o *Options) free() float64 {
 	return float64(usage.AvailBytes)
 }
 
-// checkSpace refuses or admits appends by the free space of the disk.
+// checkSpace refuses or admits appends depending on the free space of the disk.
 func (s *Store) checkSpace() {
 	if s.opts.MinFree < 0 {
 		return
 	}
 	usage, err := s.opts.fs.GetDiskUsage(s.opts.Path)
 	if err != nil {
-		return // a file system that does not tell: pebble's own errors remain
+		return // the file system does not tell; pebble's own errors still do
 	}
 	full := usage.AvailBytes < uint64(s.opts.MinFree)
 	if s.full.Swap(full) == full {
@@ -66,7 +66,7 @@ func (s *Store) checkSpace() {
 	}
 }
 
-// expire removes records by age and size, in steps, until nothing more is to go.
+// expire removes records by age and size, in steps, until no more have to go.
 func (s *Store) expire() error {
 	for {
 		select {
@@ -84,7 +84,7 @@ func (s *Store) expire() error {
 	}
 }
 
-// expireSome removes up to removeRecords of the oldest records and reports whether there may be more to remove.
+// expireSome removes up to removeRecords of the oldest records, and reports whether there may be more to remove.
 func (s *Store) expireSome() (more bool, err error) {
 	s.removeMu.Lock()
 	defer s.removeMu.Unlock()
@@ -148,7 +148,7 @@ func (s *Store) expireSome() (more bool, err error) {
 	return true, nil
 }
 
-// excess returns by how many bytes the records on disk are more than they should be.
+// excess returns by how many bytes the records on disk exceed Options.MaxBytes.
 func (s *Store) excess(first, end int64) (int64, error) {
 	if s.opts.MaxBytes == 0 {
 		return 0, nil

@@ -2,11 +2,11 @@ package local
 
 import "slices"
 
-// spans is a set of offsets as ascending spans that do not touch: acknowledgements come almost in order, so however many there
-// are, the spans are few.
+// spans is a set of offsets as ascending, non-adjacent spans. Acknowledgements come almost in order, so there are few spans however many
+// offsets there are.
 type spans []span
 
-// span is the offsets from first up to, but without, end.
+// span is the offsets from first, inclusive, to end, exclusive.
 type span struct{ first, end int64 }
 
 // find returns the index of the first span that ends after an offset.
@@ -26,7 +26,7 @@ func (s spans) has(at int64) bool {
 	return i < len(s) && s[i].first <= at
 }
 
-// skip returns the first offset from at on that is not in the set.
+// skip returns the first offset, starting at at, that is not in the set.
 func (s spans) skip(at int64) int64 {
 	if i := s.find(at); i < len(s) && s[i].first <= at {
 		return s[i].end
@@ -34,12 +34,12 @@ func (s spans) skip(at int64) int64 {
 	return at
 }
 
-// add puts a span into the set, and calls touched with the first offset of each span that is new, changed or gone.
+// add adds a span to the set. It calls touched with the first offset of each span that is new, changed or gone.
 func (s *spans) add(p span, touched func(first int64)) {
 	if p.end <= p.first {
 		return
 	}
-	i := s.find(p.first - 1) // a span that ends where p begins grows
+	i := s.find(p.first - 1) // a span that ends where p begins is extended
 	j := i
 	for j < len(*s) && (*s)[j].first <= p.end {
 		q := (*s)[j]

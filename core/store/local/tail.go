@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// What a tail holds in memory for a handler that is slower than appends; beyond it the tail reads from disk.
+	// Bounds of what a tail holds in memory for a handler that is slower than appends. Beyond them the tail reads from disk.
 	tailRecords = 1024
 	tailBytes   = 1 << 20
 	// tailRead is how many records a tail reads from disk at once.
 	tailRead = 256
-	// tailRetry is the pause after a read that failed.
+	// tailRetry is the pause after a failed read.
 	tailRetry = time.Second
 )
 
@@ -33,7 +33,7 @@ func (ts *tails) init() {
 	ts.queues = map[string][]*tail{}
 }
 
-// offer hands a record that became visible to the tails it concerns. The caller holds ts.mu.
+// offer passes a newly visible record to the tails that follow its topic or queues. Called with ts.mu held.
 func (ts *tails) offer(topic string, r *store.Record) {
 	for _, t := range ts.topics[topic] {
 		t.offer(r, r.Position.Offset)
@@ -64,22 +64,22 @@ func (ts *tails) close() {
 	}
 }
 
-// tail follows one queue. Its goroutine calls f; it takes records from pending while it keeps up, and reads them from disk
-// where pending does not go on from what was delivered last.
+// tail follows one queue. Its goroutine calls f. It takes records from pending while it keeps up; if pending does not continue where it
+// left off, it reads from disk.
 type tail struct {
 	s    *Store
 	name string
-	in   map[string][]*tail // where it is registered
+	in   map[string][]*tail // the map in which it is registered
 	read func(ctx context.Context, offset int64, n int) (store.Batch, error)
 	f    store.TailFunc
 
-	wake   chan struct{} // one token: pending or end changed
+	wake   chan struct{} // one token: pending or end has changed
 	cancel context.CancelFunc
 	done   chan struct{}
 	once   sync.Once
 
 	// Guarded by Store.tails.mu.
-	pending []*store.Record // the newest records without a gap, ending at end
+	pending []*store.Record // the newest records, without gaps, up to end
 	first   int64           // offset of pending[0]
 	begin   int64           // where the tail began
 	end     int64           // the visible end of the queue
@@ -123,7 +123,7 @@ func (s *Store) TailQueue(ctx context.Context, queue string, f store.TailFunc) (
 	})
 }
 
-// startTail registers a tail at the visible end of its queue, which no publish can move meanwhile.
+// startTail registers a tail at the visible end of its queue. No publish can move the end meanwhile.
 func (s *Store) startTail(t *tail, end func() (int64, error)) (store.Tail, error) {
 	t.s = s
 	t.wake = make(chan struct{}, 1)
@@ -162,7 +162,7 @@ func (t *tail) Close() {
 	<-t.done
 }
 
-// Ends implements store.Tail. What is visible was not acknowledged before.
+// Ends implements store.Tail. Records become visible before they are acknowledged, so the visible end covers everything acknowledged.
 func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
 	t.s.tails.mu.Lock()
 	begin, end := min(t.begin, t.end), t.end
@@ -170,10 +170,10 @@ func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
 	f(store.Partition{Broker: Broker}, begin, end)
 }
 
-// Latest implements store.Tail. Nobody but this process appends.
+// Latest implements store.Tail. Only this process appends, so Ends is exact.
 func (t *tail) Latest(_ context.Context, f func(p store.Partition, begin, end int64)) { t.Ends(f) }
 
-// offer adds a record, or makes the tail read it from disk later. The caller holds tails.mu.
+// offer adds a record, or makes the tail read it from disk later. Called with tails.mu held.
 func (t *tail) offer(r *store.Record, offset int64) {
 	if len(t.pending) > 0 && (len(t.pending) == tailRecords || t.bytes+r.Size() > tailBytes) {
 		t.pending, t.bytes = nil, 0
@@ -190,7 +190,7 @@ func (t *tail) offer(r *store.Record, offset int64) {
 	}
 }
 
-// take returns the pending records if they go on at next; else nil, and up to where to read from disk.
+// take returns the pending records if they continue at next. Otherwise it returns nil and the offset up to which to read from disk.
 func (t *tail) take(next int64) (records []*store.Record, upTo int64) {
 	t.s.tails.mu.Lock()
 	defer t.s.tails.mu.Unlock()
@@ -225,7 +225,7 @@ func (t *tail) run(ctx context.Context, next int64) {
 	}
 }
 
-// catchUp reads from disk, delivers what lies before upTo, and returns where to go on.
+// catchUp reads from disk, delivers the records before upTo, and returns where to continue.
 func (t *tail) catchUp(ctx context.Context, p store.Partition, next, upTo int64) int64 {
 	t.s.metrics.tailDisk.Inc()
 	b, err := t.read(ctx, next, int(min(tailRead, upTo-next)))

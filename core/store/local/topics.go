@@ -19,7 +19,7 @@ const maxTopic = 8 << 10
 // topicState is a first-level topic.
 type topicState struct {
 	name      string
-	partition string // the name of its partition among the queues
+	partition string // the queue name of its partition
 	deleted   atomic.Bool
 	end       int64 // the visible end of its partition; guarded by Store.tails.mu
 }
@@ -60,7 +60,7 @@ func (s *Store) lookupTopic(name string) *topicState {
 	return nil
 }
 
-// Brokers returns the one broker. See store.Store.
+// Brokers returns the only broker. See store.Store.
 func (s *Store) Brokers(ctx context.Context, topic string) ([]string, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 	return infos, nil
 }
 
-// CreateTopic creates a first-level topic. It always has one partition here, whatever queues says. See store.Store.
+// CreateTopic creates a first-level topic. A topic of this store always has one partition, whatever queues says. See store.Store.
 func (s *Store) CreateTopic(ctx context.Context, name string, _ int) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -145,26 +145,26 @@ func (s *Store) createTopic(name string) error {
 	return nil
 }
 
-// DeleteTopic removes a first-level topic and its records. A topic of the same name that is created later goes on with the
-// offsets. See store.Store.
+// DeleteTopic removes a first-level topic and its records. A topic of the same name that is created later continues the offsets. See
+// store.Store.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	return s.await(ctx, func() error { return s.deleteTopic(ctx, name) })
 }
 
 func (s *Store) deleteTopic(ctx context.Context, name string) error {
-	s.adminMu.Lock() // until the records are gone, so that a new topic of the name starts empty
+	s.adminMu.Lock() // held until the records are gone, so that a new topic of this name starts empty
 	defer s.adminMu.Unlock()
 	t := s.lookupTopic(name)
 	if t == nil {
 		return nil
 	}
 	if failure := s.failure.Load(); failure != nil {
-		return *failure // but a full disk is a reason to delete
+		return *failure // a full disk, however, is a reason to delete
 	}
 	if !s.started.Load() {
 		return notStarted()
 	}
-	t.deleted.Store(true) // from here the committer refuses its appends
+	t.deleted.Store(true) // from now on the committer refuses its appends
 	if err := s.barrier(ctx); err != nil {
 		t.deleted.Store(false)
 		return err
@@ -179,7 +179,7 @@ func (s *Store) deleteTopic(ctx context.Context, name string) error {
 	return nil
 }
 
-// barrier waits until every append that the committer has accepted is through.
+// barrier waits until all appends accepted by the committer are done.
 func (s *Store) barrier(ctx context.Context) error {
 	done := make(chan error, 1)
 	if !s.append.push(&appendOp{done: func(_ store.Position, err error) { done <- err }}) {
@@ -193,7 +193,7 @@ func (s *Store) barrier(ctx context.Context) error {
 	}
 }
 
-// ValidTopic accepts every name that MQTT can express as a first level, but for the gateway's own. See store.Store.
+// ValidTopic accepts every name that MQTT can express as a first level, except the gateway's own. See store.Store.
 func (s *Store) ValidTopic(name string) error {
 	if strings.HasPrefix(name, store.OwnPrefix) {
 		return fmt.Errorf(
@@ -220,5 +220,5 @@ func checkName(name string) error {
 	return nil
 }
 
-// Limits of the local store: none of those named.
+// Limits returns the limits of the local store: only Exclusive applies.
 func (s *Store) Limits() store.Limits { return store.Limits{Exclusive: true} }

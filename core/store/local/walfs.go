@@ -12,18 +12,16 @@ import (
 )
 
 const (
-	// stallRetry is the pause between attempts to write to a full disk, and stallPatience how long appends wait for it before
-	// they are failed.
+	// stallRetry is the pause between attempts to write to a full disk. stallPatience is how long appends wait for the disk before they fail.
 	stallRetry    = 200 * time.Millisecond
 	stallPatience = 3 * time.Second
 )
 
-// walFS keeps errors of the write-ahead log from pebble, which ends the process on some of them.
+// walFS hides errors of the write-ahead log from pebble, which exits the process on some of them.
 //
-// A full disk is waited for: the write is tried again until it succeeds, appends are refused meanwhile, and those on their
-// way fail after stallPatience. Any other error, and every failed sync, is final, because after a failed sync nobody knows
-// what is on the disk: the store fails, and the goroutine that met the error is parked for ever, as there is nothing it
-// could tell pebble that would keep the process alive.
+// If the disk is full, the write is retried until it succeeds. Meanwhile appends are refused, and those in flight fail after stallPatience.
+// Any other error, and every failed sync, is final, because after a failed sync nobody knows what is on the disk. The store fails, and the
+// goroutine that met the error is parked for ever: it could return nothing to pebble that would keep the process alive.
 type walFS struct {
 	vfs.FS
 	s *Store
@@ -31,12 +29,12 @@ type walFS struct {
 
 var _ vfs.FS = (*walFS)(nil)
 
-// Unwrap is part of vfs.FS.
+// Unwrap implements vfs.FS.
 func (f *walFS) Unwrap() vfs.FS { return f.FS }
 
 func isWAL(name string) bool { return strings.HasSuffix(name, ".log") }
 
-// Create makes a file.
+// Create creates a file.
 func (f *walFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if !isWAL(name) {
 		return f.FS.Create(name, category)
@@ -44,7 +42,7 @@ func (f *walFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, e
 	return f.open(name, func() (vfs.File, error) { return f.FS.Create(name, category) })
 }
 
-// ReuseForWrite makes a file of an old one.
+// ReuseForWrite creates a file from an old one.
 func (f *walFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if !isWAL(newname) {
 		return f.FS.ReuseForWrite(oldname, newname, category)
@@ -53,7 +51,7 @@ func (f *walFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCat
 		if file, err := f.FS.ReuseForWrite(oldname, newname, category); err == nil {
 			return file, nil
 		}
-		return f.FS.Create(newname, category) // reuse only saves time
+		return f.FS.Create(newname, category) // reuse is only an optimization
 	})
 }
 
@@ -69,7 +67,7 @@ func (f *walFS) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 	return &walFile{File: file, s: f.s, name: name}, nil
 }
 
-// OpenDir opens a directory, to sync it after a new log file was made.
+// OpenDir opens a directory, which pebble syncs after creating a log file.
 func (f *walFS) OpenDir(name string) (vfs.File, error) {
 	dir, err := f.FS.OpenDir(name)
 	if err != nil {
@@ -96,7 +94,7 @@ func (f *walFile) Write(p []byte) (int, error) {
 	return len(p) - len(rest), err
 }
 
-// Preallocate only saves time, so an error of it does not matter.
+// Preallocate is only an optimization, so its errors do not matter.
 func (f *walFile) Preallocate(offset, length int64) error {
 	_ = f.File.Preallocate(offset, length)
 	return nil
@@ -127,8 +125,7 @@ func (f *walFile) must(what string, err error) error {
 	return nil
 }
 
-// insist tries until it succeeds, as long as the disk is only full. While the store is being opened it tries once, and
-// returns the error.
+// insist retries as long as the disk is full. While the store is being opened it tries once and returns the error.
 func (s *Store) insist(what, name string, try func() error) error {
 	var since time.Time
 	for {

@@ -14,32 +14,31 @@ import (
 )
 
 const (
-	// firstBackoff and lastBackoff bound the wait before an append is tried again.
+	// firstBackoff and lastBackoff bound the back-off before an append is retried.
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = 2 * time.Second
-	// unknownAfter is how long an append to a topic that never had a route here is tried: a topic that was only just
-	// created has none for a moment.
+	// unknownAfter is how long an append is retried if its topic has never had a route here: a topic that was just created has none for a
+	// moment.
 	unknownAfter = 3 * time.Second
-	// suspectFor is how long a broker that failed gets no appends while there are others; it doubles with each failure,
-	// up to suspectMost.
+	// suspectFor is how long a failed broker gets no appends if there are others. It doubles with each failure, up to suspectMost.
 	suspectFor  = 3 * time.Second
 	suspectMost = 30 * time.Second
 )
 
-// operation is one append, until done was called. One goroutine at a time works on it.
+// operation is one append, until its done is called. One goroutine at a time works on it.
 type operation struct {
 	s      *Store
 	ctx    context.Context
 	id     string
 	append store.Append
-	// records are sent from the last to the first: the main record only when all follow-ups are stored.
+	// records are sent from last to first: the main record only after all follow-ups are stored.
 	records []record
 	left    int
 	tries   int
 	began   time.Time
-	to      target // of the record that is being sent
+	to      target // where the current record is sent
 	done    func(store.Position, error)
-	batch   *batch // nil for one message
+	batch   *batch // nil for a single message
 }
 
 // Append implements store.Store.
@@ -65,7 +64,7 @@ func (s *Store) Append(ctx context.Context, a store.Append, done func(store.Posi
 	op.attempt()
 }
 
-// slot takes one of the places for appends in flight.
+// slot takes a slot for an append in flight. It waits until one is free.
 func (s *Store) slot(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -90,7 +89,7 @@ func (s *Store) release(n int) {
 	}
 }
 
-// ended is why the append may not go on, or nil.
+// ended returns why the append may not continue, or nil.
 func (op *operation) ended() error {
 	if err := op.ctx.Err(); err != nil {
 		return err
@@ -101,20 +100,20 @@ func (op *operation) ended() error {
 	return nil
 }
 
-// attempt sends the next record. It does not wait.
+// attempt sends the next record. It does not block.
 func (op *operation) attempt() {
 	if err := op.ended(); err != nil {
 		op.finish(store.Position{}, err)
 		return
 	}
 	if op.s.routes.known(op.append.Topic) == nil {
-		go op.route() // the topic's first append here waits for the namesrvs, its caller does not
+		go op.route() // the topic's first append here waits for the name servers; its caller must not
 		return
 	}
 	op.route()
 }
 
-// route sends the next record to where the topic is.
+// route sends the next record to a queue of the topic.
 func (op *operation) route() {
 	rt, err := op.s.routes.topic(op.ctx, op.append.Topic)
 	if err != nil {
@@ -138,7 +137,7 @@ func (op *operation) route() {
 	op.s.sender.send(op.ctx, t, op.records[0], op.sent)
 }
 
-// sent is called when the broker answered the main record. It does not wait.
+// sent is called when the broker has answered the main record. It does not block.
 func (op *operation) sent(res sent, err error) {
 	if err != nil {
 		go op.retry(err, op.to.Broker)
@@ -164,14 +163,14 @@ func (op *operation) sent(res sent, err error) {
 	}
 }
 
-// stored ends an append of one message that went well.
+// stored ends a successful append of one message.
 func (op *operation) stored(p store.Position) {
 	op.s.own.stored(op.id, &op.append, p)
 	op.finish(p, nil)
 }
 
-// timed fills in when the broker stored the record. Brokers do not say; only retained values, which are put in order by it on all
-// nodes, are worth a question.
+// timed sets the time at which the broker stored the record. A broker does not report that time with its answer, so it takes another
+// request. Only retained values are worth that: all nodes order them by this time.
 func (op *operation) timed(p store.Position) store.Position {
 	m, err := op.s.client.ViewMessage(op.ctx, op.to.addr, op.to.topic, p.Log)
 	if err != nil {
@@ -183,8 +182,8 @@ func (op *operation) timed(p store.Position) store.Position {
 	return p
 }
 
-// followUp sends a follow-up record to the broker where the main record will go: readers look for a queue only on the brokers
-// of the first-level topic.
+// followUp sends a follow-up record to the broker to which the main record will go: readers look for a queue only on the brokers of the
+// first-level topic.
 func (op *operation) followUp(i int, t target) {
 	t, err := op.s.followUpTarget(op.ctx, t, op.append.Key)
 	if err != nil {
@@ -202,14 +201,14 @@ func (op *operation) followUp(i int, t target) {
 	})
 }
 
-// followUpTarget returns where on t's broker a follow-up goes, creating its topic there when it is missing.
+// followUpTarget returns where on t's broker a follow-up goes. It creates the topic for follow-ups there if it is missing.
 func (s *Store) followUpTarget(ctx context.Context, t target, key string) (target, error) {
 	st, err := s.routes.current(ctx, 3*routeAge)
 	if err != nil {
 		return t, err
 	}
 	if st.singleFeeder(t.Broker) {
-		return t, nil // the queues of the dispatch set are fed by t only
+		return t, nil // only t may feed the queues of the dispatch set
 	}
 	find := func(rt *topicRoute) (target, bool) {
 		var on []store.Partition
@@ -244,7 +243,7 @@ func (s *Store) followUpTarget(ctx context.Context, t target, key string) (targe
 // followUpQueues is the number of queues of the follow-up topic on each broker.
 const followUpQueues = 8
 
-// choose returns the physical queue of a key. Brokers that failed a moment ago are left out while there are others.
+// choose returns the physical queue for a key. It avoids brokers that failed a moment ago if there are others.
 func (s *Store) choose(rt *topicRoute, topic, key string) (target, bool) {
 	if len(rt.writable) == 0 {
 		return target{}, false
@@ -271,8 +270,8 @@ func hash(key string) uint32 {
 	return h.Sum32()
 }
 
-// retry decides what a failure means: the end of the append, or another attempt after a moment. It waits for that moment, so
-// callbacks start it in a goroutine.
+// retry decides what a failure means: the end of the append, or another attempt after a back-off. It blocks during the back-off, so
+// callbacks must start it in a goroutine.
 func (op *operation) retry(err error, broker string) {
 	s := op.s
 	if end := op.ended(); end != nil {
@@ -319,7 +318,7 @@ func (op *operation) retry(err error, broker string) {
 	op.attempt()
 }
 
-// missing returns the final error of an append whose topic has no route, or nil to try on.
+// missing returns the final error of an append whose topic has no route, or nil to continue retrying.
 func (op *operation) missing() error {
 	r := op.s.routes
 	if r.known(op.append.Topic) == nil && time.Since(op.began) < unknownAfter {
@@ -367,7 +366,7 @@ type suspicion struct {
 	until time.Time
 }
 
-// add notes a failure. Those that come while the broker is suspect already are of attempts that began before.
+// add records a failure. Failures while the broker is already suspect are ignored: they belong to attempts that began earlier.
 func (s *suspects) add(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -388,7 +387,7 @@ func (s *suspects) has(name string) bool {
 	return ok && time.Now().Before(last.until)
 }
 
-// clear notes a success.
+// clear records a success.
 func (s *suspects) clear(name string) {
 	s.mu.RLock()
 	_, ok := s.of[name]

@@ -8,17 +8,17 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// A batch has so many messages at the most, of so many bytes with their properties: brokers refuse batches over their limit for one
-// message, which an operator may have set lower than its default of 4 MiB.
+// Bounds of a batch: its messages, and their bytes including properties. Brokers refuse batches over their limit for one message, which an
+// operator may have set lower than the default of 4 MiB.
 const (
 	batchMessages = 256
 	batchBytes    = 256 << 10
 )
 
-// batch is what an operation stores besides its first message. Brokers give the records of a batch no entries in light message queues,
-// so only messages without queues go together.
+// batch is what an operation stores besides its first message. Brokers create no entries in light message queues for records of a batch, so
+// only messages without queues are batched.
 type batch struct {
-	ids     []string // of all messages, as the appends and records
+	ids     []string // of all messages, like appends and records
 	appends []store.Append
 	records []record
 }
@@ -45,7 +45,7 @@ func (s *Store) AppendBatch(ctx context.Context, appends []store.Append, done fu
 		id := s.ids.next()
 		records, err := encode(id, &appends[i])
 		if err != nil {
-			break // it is the next call's first, which says so
+			break // it begins the next call, which reports the error
 		}
 		if size += records[0].size(); i > 0 && size > batchBytes {
 			break
@@ -74,7 +74,7 @@ func (s *Store) appendOne(ctx context.Context, a store.Append, done func(int, st
 	s.Append(ctx, a, func(p store.Position, err error) { done(1, p, err) })
 }
 
-// moreSlots takes up to n places for appends in flight, as many as are free.
+// moreSlots takes up to n free slots for appends in flight and returns how many it took. It does not wait.
 func (s *Store) moreSlots(n int) int {
 	for i := range n {
 		select {
@@ -88,7 +88,7 @@ func (s *Store) moreSlots(n int) int {
 
 func (b *batch) cut(n int) { b.ids, b.records = b.ids[:n], b.records[:n] }
 
-// size is about what the record takes in a batch, in bytes.
+// size is the approximate size of the record in a batch, in bytes.
 func (r *record) size() int {
 	n := len(r.body) + 32
 	for _, p := range r.props {
@@ -97,7 +97,7 @@ func (r *record) size() int {
 	return n
 }
 
-// messages is how many messages the operation stores.
+// messages returns how many messages the operation stores.
 func (op *operation) messages() int {
 	if op.batch == nil {
 		return 1
@@ -105,7 +105,7 @@ func (op *operation) messages() int {
 	return len(op.batch.ids)
 }
 
-// alone makes the operation one of its first message only: the broker does not take the batch.
+// alone reduces the operation to its first message, because the broker does not accept the batch.
 func (op *operation) alone() {
 	more := op.messages() - 1
 	op.batch = nil
@@ -113,13 +113,13 @@ func (op *operation) alone() {
 	op.attempt()
 }
 
-// send sends the batch; op.batch may be nil when the answer comes back from another try, so what is answered is b.
+// send sends the batch. When the answer arrives, op.batch may be nil because of another attempt, so the callback uses b.
 func (b *batch) send(op *operation, t target) {
-	if len(b.ids) == 1 { // there was no room for more
+	if len(b.ids) == 1 { // there was room for only one
 		op.s.sender.send(op.ctx, t, b.records[0], op.sent)
 		return
 	}
-	sender, _ := op.s.sender.(batchSender) // AppendBatch has seen that it is one
+	sender, _ := op.s.sender.(batchSender) // AppendBatch has checked the type
 	sender.sendBatch(op.ctx, t, b.records, func(res sent, err error) {
 		if err == nil {
 			b.stored(op.s, t.Broker, res)
@@ -128,15 +128,16 @@ func (b *batch) send(op *operation, t target) {
 	})
 }
 
-// stored tells the tails of this node what is stored, but for the first message, which the operation tells of.
+// stored reports to this node's tails what is stored, except the first message, which the operation reports.
 func (b *batch) stored(s *Store, broker string, res sent) {
 	for i := len(b.ids) - 1; i > 0; i-- {
 		s.own.stored(b.ids[i], &b.appends[i], res.position(broker, i))
 	}
 }
 
-// retained is the position of the last message of a batch of retained ones. A broker that does not tell the places of a batch in its log is
-// asked for it, because positions put retained values in order. Its index follows its log within milliseconds.
+// retained returns the position of the last message of a batch of retained messages. Some brokers do not report the log offsets of a batch.
+// Then retained reads the record from the broker, because retained values are ordered by position. The broker's index follows its log
+// within milliseconds.
 func (b *batch) retained(op *operation, last store.Position) store.Position {
 	if last.Log >= 0 {
 		return op.timed(last)

@@ -8,15 +8,15 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// Anybody who may write to RocketMQ can name any light message queue, and RocketMQ itself copies records together with the names:
-// into the topic of undecided transactions, of delayed messages, of retries and of dead letters. Brokers index all of them. So what
-// is in a queue counts only if it lies in the RocketMQ topic that holds the first level of its MQTT topic. All readers of queues and
-// topics go through here; what does not count is passed over, and a group acknowledges it.
+// Anyone who may write to RocketMQ can name any light message queue. RocketMQ itself copies records, with the queue names, into its topics
+// for undecided transactions, delayed messages, retries and dead letters. Brokers index all of these. So a record in a queue counts only if
+// it lies in the RocketMQ topic that holds the first level of its MQTT topic. All reads of queues and topics apply this rule. Records that
+// do not count are skipped, and a group acknowledges them.
 
-// p2pTopic holds point-to-point messages of every first level where a queue must be fed by one topic.
+// p2pTopic holds point-to-point messages of every first level on brokers where only one topic may feed a queue.
 const p2pTopic = ownPrefix + "p2p"
 
-// belongs reports whether a record may lie in a RocketMQ topic. followUp is true for records that only carry entries.
+// belongs reports whether a record may lie in a RocketMQ topic. followUp is set for records that only carry entries.
 func (s *Store) belongs(rocketmqTopic string, r *store.Record, followUp bool) bool {
 	if strings.HasPrefix(rocketmqTopic, ownPrefix) {
 		switch rocketmqTopic {
@@ -35,7 +35,7 @@ func (s *Store) belongs(rocketmqTopic string, r *store.Record, followUp bool) bo
 	return first == rocketmqTopic || rocketmqTopic == s.opts.Fallback && s.ValidTopic(first) != nil
 }
 
-// decode makes a record of a message, without its payload, and says in its decoding whether it counts.
+// decode makes a record, without its payload, from a message. The decoding says whether the record counts.
 func (s *Store) decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 	r, d := decode(broker, m)
 	if !s.belongs(m.Topic, r, d.followUp) {

@@ -9,31 +9,31 @@ import (
 )
 
 const (
-	// defaultMaxMessage is how large a message brokers take unless configured otherwise, and RocketMQ's clients send, before they
-	// compress it. No body is inflated to more, or to more than a broker's maxMessageSize where that is larger.
+	// defaultMaxMessage is the largest message, before compression, that RocketMQ's brokers accept by default and its clients send, in bytes.
+	// No body is inflated to more than this or the broker's maxMessageSize, whichever is larger.
 	defaultMaxMessage = 4 << 20
-	// mostMessage bounds that, whatever a broker is configured to.
+	// mostMessage is the limit for inflated bodies, in bytes, whatever a broker is configured to.
 	mostMessage = 64 << 20
-	// answerBudget is from how many inflated bytes on the rest of a broker's answer is left for the next one. Brokers bound their answers
-	// to 256 KiB as they are stored.
+	// answerBudget is the number of inflated bytes after which the rest of a broker's answer is left for the next read. Brokers bound their
+	// answers to 256 KiB of stored (compressed) bytes.
 	answerBudget = 1 << 20
 )
 
-// inflating lets one body be inflated at a time, and remembers those that were too large: every reader of the queues that hold one meets
-// it.
+// inflating inflates one body at a time and remembers the bodies that were too large, because every reader of a queue with such a body
+// meets it again.
 type inflating struct {
 	mu    sync.Mutex
-	large map[place]int64 // the limits that they were over
+	large map[place]int64 // the limit that each body exceeded
 }
 
-// place is where a broker keeps a message.
+// place identifies a message in a broker's log.
 type place struct {
 	broker string
 	log    int64
-	bytes  int // of the body, as a broker that has begun anew keeps others at the same places
+	bytes  int // of the body; a broker that lost its log stores other messages at the same offsets
 }
 
-// maxLarge bounds what is remembered.
+// maxLarge bounds the bodies remembered.
 const maxLarge = 4096
 
 func (i *inflating) inflate(broker string, m *remoting.Message, limit int64) ([]byte, error) {
@@ -53,11 +53,11 @@ func (i *inflating) inflate(broker string, m *remoting.Message, limit int64) ([]
 	return body, err
 }
 
-// body returns a message's body for a record to keep. A compressed one that cannot be read, or has more bytes than a message may
-// have, is counted and logged; the record is skipped.
+// body returns a message's body for a record to keep. A compressed body that cannot be read, or that inflates to more bytes than a message
+// may have, is counted and logged, and its record is skipped.
 func (s *Store) body(broker string, m *remoting.Message) ([]byte, bool) {
 	if !m.Compressed() {
-		return bytes.Clone(m.Body), true // not a part of the answer's buffer, which would live as long as the record
+		return bytes.Clone(m.Body), true // clone: a slice of the answer's buffer would keep the whole buffer alive
 	}
 	limit := s.routes.maxMessage(broker)
 	body, err := s.inflating.inflate(broker, m, limit)

@@ -17,13 +17,14 @@ import (
 // parallel bounds the requests that one call makes at a time.
 const parallel = 128
 
-// maxGroup is the longest client id that is part of a consumer group's name as it is, in bytes.
+// maxGroup is the longest client id that is used unchanged in a consumer group's name, in bytes.
 const maxGroup = 250
 
-// forgotten is the offset that brokers take for none.
+// forgotten is the offset that brokers treat as no offset.
 const forgotten = -1
 
-// consumerGroup is the group that holds a client's offsets: upstream's name where that is printable and of sensible length.
+// consumerGroup returns the group that holds a client's offsets. If the client id is printable and not too long, it is the name that Apache
+// RocketMQ MQTT uses.
 func consumerGroup(client string) string {
 	plain := len(client) <= maxGroup && !strings.HasPrefix(client, shareName)
 	for _, r := range client {
@@ -96,8 +97,8 @@ func (s *Store) Committed(ctx context.Context, client string, queues []store.Que
 	return out, nil
 }
 
-// Forget implements store.Store. Brokers have no command that removes one offset of a group, so a small entry stays there
-// which says that there is none.
+// Forget implements store.Store. Brokers have no command to remove a single offset of a group, so a small entry remains that says that
+// there is none.
 func (s *Store) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
 	if err := s.begin(); err != nil {
 		return err
@@ -112,7 +113,7 @@ func (s *Store) Forget(ctx context.Context, client string, queues []store.QueueR
 	})
 }
 
-// each calls f for 0 to n-1, several at a time, and returns the first error.
+// each calls f for 0 to n-1, up to parallel calls at a time, and returns the first error.
 func (s *Store) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	if n == 1 {
 		return f(ctx, 0)
@@ -125,8 +126,8 @@ func (s *Store) each(ctx context.Context, n int, f func(ctx context.Context, i i
 	return g.Wait()
 }
 
-// epochs are the newest epoch seen of each client. They are of this process only: RocketMQ cannot check them. Of clients
-// that were not heard of for long they are dropped, two generations of maxEpochs are kept.
+// epochs holds the newest epoch seen of each client. It covers only this process: RocketMQ cannot check epochs. It is bounded to two
+// generations of maxEpochs clients; clients not seen for long are dropped.
 type epochs struct {
 	mu       sync.Mutex
 	now, old map[string]int64
@@ -134,7 +135,7 @@ type epochs struct {
 
 const maxEpochs = 1 << 19
 
-// see records an epoch, or returns the newer one that it is too old for.
+// see records an epoch. If the epoch is too old, it returns the newer one and false.
 func (e *epochs) see(client string, epoch int64) (last int64, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

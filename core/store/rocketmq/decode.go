@@ -12,20 +12,20 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// defaultQoS is the QoS of messages whose producer gave none.
+// defaultQoS is the QoS of messages whose producer set none.
 const defaultQoS = 1
 
-// decoding is what a record's properties say besides the record.
+// decoding is what a message's properties say besides the record.
 type decoding struct {
 	// followUp is true for records that only carry entries.
 	followUp bool
-	// empty: a body of emptyBody stands for none.
+	// empty: a body equal to emptyBody stands for an empty payload.
 	empty bool
-	// foreign: the record does not count where it lies; see Store.belongs.
+	// foreign: the record does not count in the topic where it lies; see Store.belongs.
 	foreign bool
 }
 
-// decode makes a record of a message of any origin, without its payload: see setPayload.
+// decode makes a record, without its payload, from a message of any origin; see setPayload.
 func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 	var d decoding
 	r := &store.Record{Position: store.Position{
@@ -137,14 +137,14 @@ func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 	return r, d
 }
 
-// setPayload completes a record with its message's body, which it keeps.
+// setPayload sets a record's payload from its message's body. The record keeps the body.
 func (d decoding) setPayload(r *store.Record, body []byte) {
 	if !d.empty || string(body) != emptyBody {
 		r.Payload = body
 	}
 }
 
-// textOf is the value of a text property, which is in Base64 where its name says so.
+// textOf returns the value of a text property, which is in Base64 if its name says so.
 func textOf(name, v string) string {
 	if strings.HasSuffix(name, base64Suffix) {
 		return plainText(v)
@@ -174,12 +174,12 @@ func userProperties(text string) []store.UserProperty {
 	return out
 }
 
-// extData reads what matters of the extData property; qos is -1 where there is none.
+// extData decodes what matters of the extData property. qos is -1 if there is none.
 func extData(ext string) (topic string, qos int) {
 	if ext == "" {
 		return "", -1
 	}
-	for i, v := range extValues { // what we write ourselves
+	for i, v := range extValues { // the values that the gateway itself writes
 		if ext == v {
 			return "", i
 		}
@@ -195,7 +195,7 @@ func extData(ext string) (topic string, qos int) {
 	return data.Topic, -1
 }
 
-// entries pairs the dispatch set with the broker's offsets. Names that are no light message queues have none.
+// entries pairs the dispatch set with the broker's offsets. Names that are not light message queues are left out.
 func entries(dispatch, offsets string) []store.Entry {
 	if dispatch == "" || offsets == "" {
 		return nil
@@ -216,7 +216,7 @@ func entries(dispatch, offsets string) []store.Entry {
 	return out
 }
 
-// entryOf is where a message lies in a light message queue, as the broker noted it in the message.
+// entryOf returns a message's offset in a light message queue, as the broker recorded it in the message.
 func entryOf(m *remoting.Message, queue string) (int64, bool) {
 	for _, e := range entries(m.Property(propDispatch), m.Property(propOffsets)) {
 		if e.Queue == queue {
@@ -226,8 +226,8 @@ func entryOf(m *remoting.Message, queue string) (int64, bool) {
 	return 0, false
 }
 
-// dispatchTopic is the MQTT topic that a RocketMQ producer meant who only set the dispatch set: its last entry that is no
-// wildcard filter. The queues of T/a and T/a/ have one name; the former is meant far more often.
+// dispatchTopic returns the MQTT topic meant by a RocketMQ producer that set only the dispatch set: its last entry that is not a wildcard
+// filter. T/a and T/a/ have the same queue name; the former is assumed, because it is far more common.
 func dispatchTopic(rocketmqTopic, dispatch string) string {
 	for dispatch != "" {
 		name := dispatch
@@ -253,7 +253,7 @@ func validText(s string) bool {
 	return len(s) <= 65535 && !strings.Contains(s, "\x00") && utf8.ValidString(s)
 }
 
-// validTopicName reports whether a PUBLISH may carry the name; what other producers wrote need not be one.
+// validTopicName reports whether a PUBLISH may carry the name. Names from other producers may be invalid.
 func validTopicName(t string) bool {
 	return t != "" && validText(t) && !strings.ContainsAny(t, "+#")
 }

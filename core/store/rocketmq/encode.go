@@ -20,15 +20,15 @@ type record struct {
 	body  []byte
 }
 
-// brokerReserve is room for what brokers add to the properties besides the offsets (region, trace, cluster name, store time),
-// offsetRoom for one offset with its comma: 15 digits.
+// brokerReserve is space for what brokers add to the properties besides the offsets (region, trace, cluster name, store time), in bytes.
+// offsetRoom is space for one offset of 15 digits and its comma.
 const (
 	brokerReserve = 768
 	offsetRoom    = 16
 )
 
-// encode makes the records of an append: the main one first, then follow-ups with the part of the dispatch set that did
-// not fit. It fails with ErrTooLarge.
+// encode makes the records of an append: the main record first, then follow-ups with the rest of the dispatch set. It fails with
+// ErrTooLarge.
 func encode(id string, a *store.Append) ([]record, error) {
 	m := a.Message
 	base := messageProperties(id, m)
@@ -90,13 +90,13 @@ func withDispatch(base []property, queues []string, followUp, partial bool) []pr
 	return props
 }
 
-// qosValues and extValues are the properties for each QoS.
+// qosValues and extValues are the property values for each QoS.
 var (
 	qosValues = [3]string{"0", "1", "2"}
 	extValues = [3]string{`{"qosLevel":"0"}`, `{"qosLevel":"1"}`, `{"qosLevel":"2"}`}
 )
 
-// messageProperties are the properties that the main record and its follow-ups share.
+// messageProperties returns the properties that the main record and its follow-ups share.
 func messageProperties(id string, m *store.Message) []property {
 	qos := min(m.QoS, 2)
 	props := make([]property, 0, 12)
@@ -152,7 +152,7 @@ func messageProperties(id string, m *store.Message) []property {
 	return props
 }
 
-// appendText adds a text property, unless it is empty; in Base64 where it must be.
+// appendText adds a text property unless it is empty. The value is in Base64 if necessary.
 func appendText(props []property, name, value string) []property {
 	switch {
 	case value == "":

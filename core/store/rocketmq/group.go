@@ -11,25 +11,26 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// A shared group is a consumer group of RocketMQ that pops its light message queue (RIP-19): the broker keeps what was handed out,
-// for how long, and what was acknowledged. What is not acknowledged in time goes to a retry topic of the group, from where it is
-// handed out again.
+// A shared group is a RocketMQ consumer group that pops its light message queue (RIP-19). The broker tracks which records were handed out,
+// for how long, and which were acknowledged. Records not acknowledged in time go to a retry topic of the group and are handed out again
+// from there.
 
 const (
-	// groupPrefix begins the consumer groups of shared groups: no client's group begins so. lmqPrefix makes brokers take a group
-	// that nobody created, and keep its progress with that of light message queues.
+	// groupPrefix begins the names of shared groups' consumer groups; no client's group begins with it. lmqPrefix makes brokers accept a group
+	// that nobody created, and store its progress with that of light message queues.
 	groupPrefix = lmqPrefix + shareName
 	shareName   = "$share%"
-	// maxName is the longest name of a file or directory: a broker makes a directory of a retry topic's name.
+	// maxName is the longest name of a file or directory, in bytes: a broker creates a directory with the name of a retry topic.
 	maxName = 255
-	// popBusy is the pause after another node's Pop had the queue, or left a moment ago.
+	// popBusy is the pause after another node's Pop had the queue, or finished a moment ago.
 	popBusy = 5 * time.Millisecond
-	// popAgain is how often an idle group is asked for what came back, which no hint tells of; at first, and at the most.
+	// popAgainFirst and popAgainLast are the shortest and longest intervals at which an idle group is popped for records that came back: no
+	// hint announces those.
 	popAgainFirst = 500 * time.Millisecond
 	popAgainLast  = 2 * time.Second
 )
 
-// popGroup names the consumer group of a shared group: legible where the name allows it.
+// popGroup returns the consumer group of a shared group. It contains the group's name if that is made of plain characters, else a hash.
 func popGroup(name string) string {
 	plain := name != "" && len(name) <= 64
 	for i := 0; i < len(name) && plain; i++ {
@@ -43,7 +44,7 @@ func popGroup(name string) string {
 	return groupPrefix + "~" + hex.EncodeToString(sum[:12])
 }
 
-// popNames returns the RocketMQ names of a group: consumer group and topic.
+// popNames returns the RocketMQ names of a group: its consumer group and its topic.
 func popNames(g store.Group) (group, topic string, err error) {
 	group, topic = popGroup(g.Name), lmqPrefix+g.Queue
 	if n := len(remoting.PopRetryTopic(topic, group, "1")); n > maxName {
@@ -104,7 +105,8 @@ func (s *Store) Pop(ctx context.Context, g store.Group, max int, hidden, wait ti
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		// Once asked, the answer is waited for: what the broker hands out must reach the caller, or stays hidden in vain.
+		// Once the broker was asked, wait for its answer: records that it hands out must reach the caller; otherwise they would stay hidden for
+		// nothing.
 		p, err := s.pop(context.WithoutCancel(ctx), g, group, topic, hint.room(max), hidden)
 		if err != nil {
 			return nil, groupError("pop of", g, err)
@@ -128,16 +130,16 @@ func (s *Store) Pop(ctx context.Context, g store.Group, max int, hidden, wait ti
 	}
 }
 
-// popped is what one pop brought.
+// popped is the result of one pop.
 type popped struct {
 	out []store.Handout
-	// passed is how many records the broker handed out that are not in out.
+	// passed counts the records that the broker handed out but that are not in out.
 	passed int
-	// rest over 0, without records: another node's pop had the queue.
+	// rest is above 0, without records, if another node's pop had the queue.
 	rest int64
 }
 
-// pop asks the broker once. Records that do not count or cannot be read are acknowledged, so that they do not come for ever.
+// pop asks the broker once. It acknowledges records that do not count or cannot be read, so that they do not come again for ever.
 func (s *Store) pop(ctx context.Context, g store.Group, group, topic string, limit int, hidden time.Duration) (popped, error) {
 	var res *remoting.PopResult
 	err := s.atQueue(ctx, g.Broker, func(addr string) (err error) {
@@ -190,7 +192,7 @@ func (s *Store) pop(ctx context.Context, g store.Group, group, topic string, lim
 	return p, nil
 }
 
-// repair sets a group back to the minimum of a queue that has begun anew: the broker itself would go on at its end.
+// repair resets a group to the minimum of a queue that has begun again; the broker itself would continue at the queue's end.
 func (s *Store) repair(ctx context.Context, g store.Group, group, topic string) error {
 	return s.atQueue(ctx, g.Broker, func(addr string) error {
 		at, found, err := s.client.QueryConsumerOffset(ctx, addr, group, topic, 0)
@@ -254,7 +256,7 @@ func (s *Store) PopHide(ctx context.Context, g store.Group, receipts []string, h
 	err = s.each(ctx, len(parsed), func(ctx context.Context, i int) error {
 		r := parsed[i]
 		if r.PopTime+r.Hidden < now {
-			return nil // the broker may have handed it out to another
+			return nil // its visibility timeout has passed: the broker may have handed it out to another consumer
 		}
 		err := s.atBroker(ctx, g.Broker, func(addr string) error {
 			next, err := s.client.HidePopped(ctx, addr, group, topic, r, hidden)
@@ -284,8 +286,8 @@ func parseReceipts(texts []string) ([]remoting.Receipt, error) {
 	return out, nil
 }
 
-// GroupLeft implements store.Store: what lies behind the group's progress in its queue and in its retry topics. A broker notes the
-// progress of a pop some seconds late.
+// GroupLeft implements store.Store: it counts the records behind the group's progress in its queue and in its retry topics. A broker
+// records the progress of a pop a few seconds late.
 func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 	group, topic, err := popNames(g)
 	if err != nil {
@@ -301,7 +303,7 @@ func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 		for _, name := range []string{topic, remoting.PopRetryTopic(topic, group, "1"), remoting.PopRetryTopic(topic, group, "2")} {
 			n, err := s.behind(ctx, addr, group, name)
 			if name != topic && remoting.IsCode(err, remoting.TopicNotExist, remoting.SystemError) {
-				continue // nothing of the group has come back yet
+				continue // no record of the group has come back yet
 			}
 			if err != nil {
 				return err
@@ -316,7 +318,7 @@ func (s *Store) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 	return left, nil
 }
 
-// behind is how many records of a topic's first queue lie behind a group's progress.
+// behind returns how many records of a topic's first queue lie behind a group's progress.
 func (s *Store) behind(ctx context.Context, addr, group, topic string) (int64, error) {
 	end, err := s.client.MaxOffset(ctx, addr, topic, 0)
 	if err != nil || end <= 0 {
@@ -333,7 +335,7 @@ func (s *Store) behind(ctx context.Context, addr, group, topic string) (int64, e
 	return max(0, end-max(first, next)), err
 }
 
-// EndGroup implements store.Store. It removes the retry topic; of the progress a small entry stays, as with clients.
+// EndGroup implements store.Store. It removes the retry topics. A small entry of the progress remains, as with clients.
 func (s *Store) EndGroup(ctx context.Context, g store.Group) error {
 	group, topic, err := popNames(g)
 	if err != nil {
@@ -346,12 +348,12 @@ func (s *Store) EndGroup(ctx context.Context, g store.Group) error {
 	for _, form := range []string{"1", "2"} {
 		retry := remoting.PopRetryTopic(topic, group, form)
 		err := s.atBroker(ctx, g.Broker, func(addr string) error { return s.client.DeleteTopicInBroker(ctx, addr, retry) })
-		// Brokers of 5.1.4 delete no topic with wildcards or "$" in its name; it stays, and loses its records to retention.
+		// Brokers of 5.1.4 cannot delete a topic with wildcards or "$" in its name. The topic stays and loses its records to retention.
 		if err != nil && !remoting.IsCode(err, remoting.TopicNotExist, remoting.SystemError) {
 			return groupError("end", g, err)
 		}
 		for _, addr := range s.opts.Namesrv {
-			_ = s.client.DeleteTopicInNamesrv(ctx, addr, retry) // it drops out with the broker's next registration
+			_ = s.client.DeleteTopicInNamesrv(ctx, addr, retry) // else it disappears with the broker's next registration
 		}
 	}
 	return nil

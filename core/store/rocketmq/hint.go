@@ -9,44 +9,44 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// hints tell groups that wait that their queue has new records. Brokers of 5.1.4 hold a pop of a light message queue and then
-// never answer it, so a long-polling pull of one record at the queue's end does the waiting, one for all groups of a queue.
+// hints tell waiting groups that their queue has new records. Brokers of 5.1.4 hold a pop of a light message queue and then never answer
+// it. So a long-polling pull of one record at the queue's end does the waiting, once for all groups of a queue.
 type hints struct {
 	mu     sync.Mutex
 	queues map[store.QueueRef]*hint
 }
 
 const (
-	// hintPause is the least time between two hints of a queue, hintLinger how long one that nobody uses is kept.
+	// hintPause is the least time between two hints of a queue; hintLinger is how long an unused hint is kept.
 	hintPause  = 2 * time.Millisecond
 	hintLinger = time.Minute
-	// checkEvery is how often a group's progress is compared with its queue's end.
+	// checkEvery is the interval at which a group's progress is compared with its queue's end.
 	checkEvery = time.Minute
 )
 
-// noHint makes hint.wait pause only.
+// noHint makes hint.wait only pause.
 const noHint = -1
 
-// hint watches one queue while somebody waits for it.
+// hint watches one queue while anyone waits for it.
 type hint struct {
 	s   *Store
 	ref store.QueueRef
 
 	// Guarded by hints.mu.
 	refs    int
-	checked map[string]time.Time // when each group's progress was compared with the queue's end
+	checked map[string]time.Time // when each group's progress was last compared with the queue's end
 
 	mu      sync.Mutex
-	n       int           // hints given
+	n       int           // number of hints given
 	more    chan struct{} // closed with the next hint
 	waiting int
 	running bool
-	end     int64 // where the next pull waits; unknownOffset at first
-	resets  int   // how often the queue has begun anew
-	small   int   // how many records at a time a pop takes of late, because compressed ones are large; 0: any
+	end     int64 // offset at which the next pull waits; unknownOffset at first
+	resets  int   // how often the queue has begun again
+	small   int   // how many records a pop may ask for, because compressed ones are large lately; 0: no limit
 }
 
-// of returns the hint of a queue, which the caller leaves.
+// of returns the hint of a queue. The caller must call leave.
 func (hs *hints) of(s *Store, ref store.QueueRef) *hint {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
@@ -76,7 +76,7 @@ func (h *hint) leave() {
 	}
 }
 
-// due reports whether a group's progress is to be compared with the queue's end, and notes that it was.
+// due reports whether it is time to compare a group's progress with the queue's end, and records that this was done.
 func (h *hint) due(group string) bool {
 	h.s.hints.mu.Lock()
 	defer h.s.hints.mu.Unlock()
@@ -90,14 +90,14 @@ func (h *hint) due(group string) bool {
 	return true
 }
 
-// seen is how many hints were given so far, and how often the queue has begun anew.
+// seen returns how many hints were given so far, and how often the queue has begun again.
 func (h *hint) seen() (n, resets int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.n, h.resets
 }
 
-// room is for how many records a pop asks that may bring n.
+// room returns how many records a pop may ask for, at most n.
 func (h *hint) room(n int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,8 +107,8 @@ func (h *hint) room(n int) int {
 	return n
 }
 
-// sized learns from what a pop brought how many records the next one asks for: what does not fit the budget of inflated bytes must be
-// given back, which costs the broker more than another pop.
+// sized adapts the size of the next pop to what this one brought: records that exceed the budget of inflated bytes must be given back,
+// which costs the broker more than another pop.
 func (h *hint) sized(handed []store.Handout) {
 	if len(handed) == 0 {
 		return
@@ -127,7 +127,7 @@ func (h *hint) sized(handed []store.Handout) {
 	}
 }
 
-// wait returns with the first hint after so many, or after d. With noHint it only pauses.
+// wait returns at the first hint after hint number seen, or after d. With noHint it only pauses.
 func (h *hint) wait(ctx context.Context, seen int, d time.Duration) error {
 	h.mu.Lock()
 	more := h.more
@@ -163,7 +163,7 @@ func (h *hint) wait(ctx context.Context, seen int, d time.Duration) error {
 	return nil
 }
 
-// run pulls while somebody waits.
+// run pulls while anyone waits.
 func (h *hint) run() {
 	fails := 0
 	for h.wanted() {
@@ -182,7 +182,7 @@ func (h *hint) run() {
 	}
 }
 
-// wanted reports whether to go on.
+// wanted reports whether run must continue.
 func (h *hint) wanted() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -230,7 +230,7 @@ func (h *hint) set(end int64, anew bool) {
 	}
 }
 
-// give wakes those who wait.
+// give wakes all waiters.
 func (h *hint) give() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// ids makes message identities in the form of RocketMQ's clients: 16 bytes as upper-case hexadecimal, with the time (in
-// milliseconds since the month's start) in bytes 10 to 13, where mqadmin looks for it. The first ten bytes, an address and a process id
-// in other clients, are random: containers share both.
+// ids makes message ids in the form of RocketMQ's clients: 16 bytes in upper-case hexadecimal, with the time (milliseconds since the start
+// of the month) in bytes 10 to 13, where mqadmin looks for it. The first ten bytes, an address and a process id in other clients, are
+// random, because containers may share both.
 type ids struct {
 	prefix  [10]byte
 	counter atomic.Uint32

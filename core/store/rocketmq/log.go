@@ -8,8 +8,8 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 )
 
-// clientLog carries rocketmq-client-go's log to slog, a level lower: it says a lot, and errors that matter come back as
-// errors anyway.
+// clientLog forwards rocketmq-client-go's log to slog at a lower level: it is verbose, and errors that matter are returned as errors
+// anyway.
 type clientLog struct {
 	mu  sync.Mutex
 	log *slog.Logger
@@ -17,7 +17,7 @@ type clientLog struct {
 
 var (
 	_ rlog.Logger = (*clientLog)(nil)
-	// theClientLog is one for the process, as rocketmq-client-go's logger is; the last store that was made gets the lines.
+	// theClientLog is shared by the process, because rocketmq-client-go's logger is. The store created last gets the lines.
 	theClientLog    clientLog
 	setClientLogger sync.Once
 )
@@ -44,7 +44,7 @@ func (l *clientLog) write(level slog.Level, msg string, fields map[string]any) {
 	log.Log(context.Background(), level, msg, args...)
 }
 
-// below debug: shown by nobody who did not ask for it in code.
+// levelTrace is below debug: nobody sees it without asking for it in code.
 const levelTrace = slog.LevelDebug - 4
 
 func (l *clientLog) Debug(msg string, f map[string]any)   { l.write(levelTrace, msg, f) }
@@ -53,7 +53,7 @@ func (l *clientLog) Warning(msg string, f map[string]any) { l.write(slog.LevelDe
 func (l *clientLog) Error(msg string, f map[string]any)   { l.write(slog.LevelDebug, msg, f) }
 func (l *clientLog) Fatal(msg string, f map[string]any)   { l.write(slog.LevelError, msg, f) }
 
-// Level and OutputPath are for configuration by rocketmq-client-go's own means, which slog replaces.
+// Level does nothing: slog replaces rocketmq-client-go's own log configuration.
 func (l *clientLog) Level(string) {}
 
 // OutputPath does nothing; see Level.

@@ -2,7 +2,7 @@ package rocketmq
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics of the store; see each one's help text.
+// metrics of the store; see their help texts.
 type metrics struct {
 	inFlight  prometheus.Gauge
 	stored    prometheus.Counter // of appends, by result

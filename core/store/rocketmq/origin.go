@@ -9,20 +9,20 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// A message that a group is handed again comes from the group's retry topic, and the broker names the light message queue as its
-// topic. The topic that it really has is that of the queue's entry, which is looked at again: a message that does not count may have got
-// into the retry topic because its acknowledgement was lost.
+// A message that is handed out to a group again comes from the group's retry topic, and the broker gives the light message queue as its
+// topic. The real topic is that of the queue's entry. It has to be checked again: a message that does not count may have reached the retry
+// topic because its acknowledgement was lost.
 
-// origins are what is known of the queue's entries, by their offsets.
+// origins are the known entries of the queue, by offset.
 type origins struct {
 	entries map[int64]origin
-	// err says why the rest is not known.
+	// err says why the other entries are unknown.
 	err error
 }
 
 type origin struct{ topic, id string }
 
-// origins reads the queue's entries of those messages that are handed out again.
+// origins reads the queue's entries of the messages that are handed out again.
 func (s *Store) origins(ctx context.Context, g store.Group, messages []remoting.Popped) origins {
 	var wanted []int64
 	for i := range messages {
@@ -53,8 +53,9 @@ func (s *Store) origins(ctx context.Context, g store.Group, messages []remoting.
 	return found
 }
 
-// decodePopped decodes a message that a group is handed. Of one that is handed out again the entry counts; where that is gone, by
-// retention, nobody can tell any more, and it counts as it is. ok is false where it cannot be looked at now.
+// decodePopped decodes a message handed out to a group. For a message that is handed out again, the queue's entry decides whether it
+// counts. If retention has removed the entry, nobody can tell any more, and the message counts. ok is false if the entry cannot be read
+// now.
 func (s *Store) decodePopped(g store.Group, m *remoting.Popped, o origins) (r *store.Record, d decoding, ok bool) {
 	if !m.Receipt.Again() {
 		r, d = s.decode(g.Broker, &m.Message)
@@ -71,7 +72,7 @@ func (s *Store) decodePopped(g store.Group, m *remoting.Popped, o origins) (r *s
 			return nil, d, false
 		}
 	}
-	// Where the message itself does not tell its topic, the queue's first level must do.
+	// The message itself does not tell its topic, so use the first level of the queue.
 	m.Topic, _, _ = strings.Cut(strings.TrimPrefix(g.Queue, "%"), "%")
 	r, d = decode(g.Broker, &m.Message)
 	return r, d, true

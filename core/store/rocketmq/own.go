@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// hotFor is how long after an own append a partition's tail waits for the next one before it asks the broker. Records of
-	// other producers are late by up to this while own ones keep coming.
+	// hotFor is how long a partition's tail waits, after an own append, for the next one before it asks the broker. Records of other producers
+	// are delayed by up to this time while own ones keep coming.
 	hotFor = 5 * time.Millisecond
-	// gapFor is how long it waits for an own record before those it has: answers to sends overtake one another.
+	// gapFor is how long it waits for an own record missing before those that it has: answers to sends may overtake one another.
 	gapFor = time.Millisecond
-	// ownRecords bounds what is kept for one partition of one tail. What does not fit is pulled.
+	// ownRecords bounds the records kept for one partition of one tail. Records beyond it are pulled.
 	ownRecords = 1024
-	// visibleFor is how long Bounds waits for a broker to index what this node appended; it takes milliseconds.
+	// visibleFor is how long Bounds waits for a broker to index what this node appended, which normally takes milliseconds.
 	visibleFor = time.Second
 )
 
-// own knows what this node appended and the brokers confirmed. A tail takes such records from here instead of pulling back what
-// the node has in memory: that spares the broker most of its pulls, and the subscriber the time until the broker has indexed
-// the record. Only records without queues are handed over, because brokers do not tell the offsets in those.
+// own holds what this node appended and the brokers confirmed. A tail takes such records from here instead of pulling back what the node
+// has in memory. That saves the broker most of the tail's pulls, and saves subscribers the time that the broker takes to index a record.
+// Only records without queues are passed on, because brokers do not report the offsets in those queues.
 //
-// It also knows where the brokers' logs end at least: their indexes follow their logs with a delay of milliseconds, and what was
-// acknowledged before a tail or a subscription began is not theirs.
+// It also tracks a lower bound for the ends of the brokers' logs. Indexes follow the logs with a delay of milliseconds, and a record
+// acknowledged before a tail or a subscription began does not belong to that tail or subscription.
 type own struct {
 	mu      sync.Mutex
 	ends    map[ownPartition]*ownEnd
@@ -39,14 +39,14 @@ type ownPartition struct {
 	store.Partition
 }
 
-// ownEnd is the end of one physical queue as far as own appends tell, with the tails that want own records.
+// ownEnd is the end of one physical queue as far as own appends show, with the tails that want own records.
 type ownEnd struct {
 	mu     sync.Mutex
-	next   int64 // after the last own record
+	next   int64 // offset after the last own record
 	relays []*relay
 }
 
-// indexedUpTo is the newest own record with queues on a broker, and whether the broker is known to have indexed it.
+// indexedUpTo is the newest own record with queues on a broker, and how much the broker is known to have indexed.
 type indexedUpTo struct {
 	mu      sync.Mutex
 	topic   string
@@ -82,7 +82,7 @@ func (o *own) mark(broker string) *indexedUpTo {
 	return m
 }
 
-// forget drops what is known of a topic that was deleted.
+// forget drops what is known about a topic that was deleted.
 func (o *own) forget(topic string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -93,8 +93,8 @@ func (o *own) forget(topic string) {
 	}
 }
 
-// interrupted notes that the connection to a broker broke. A broker that crashed may have lost what it confirmed and give the same
-// offsets again, so nothing is believed to be stored there until it confirms more.
+// interrupted records that the connection to a broker broke. A broker that crashed may have lost confirmed records and may assign the same
+// offsets again. So nothing counts as stored there until the broker confirms more.
 func (o *own) interrupted(broker string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -106,7 +106,7 @@ func (o *own) interrupted(broker string) {
 	delete(o.indexed, broker)
 }
 
-// distrust forgets the end of the queue, and what the relays hold: their tails ask the broker.
+// distrust forgets the end of the queue and what the relays hold; their tails ask the broker.
 func (e *ownEnd) distrust() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -119,7 +119,7 @@ func (e *ownEnd) distrust() {
 	}
 }
 
-// stored notes a record that a broker confirmed.
+// stored records a message that a broker confirmed.
 func (o *own) stored(id string, a *store.Append, at store.Position) {
 	if len(a.Queues) > 0 && at.Log >= 0 {
 		m := o.mark(at.Broker)
@@ -142,18 +142,18 @@ func (o *own) stored(id string, a *store.Append, at store.Position) {
 	}
 }
 
-// relay hands the own records of one physical queue to one tail.
+// relay passes the own records of one physical queue to one tail.
 type relay struct {
 	end  *ownEnd
-	wake chan struct{} // one token: there is something to take
+	wake chan struct{} // one token: there are records to take
 
 	mu      sync.Mutex
-	records map[int64]*store.Record // nil until open
-	next    int64                   // what the tail wants next
-	last    time.Time               // when the last record came
+	records map[int64]*store.Record // nil until the first take
+	next    int64                   // the offset that the tail wants next
+	last    time.Time               // when the latest record came
 }
 
-// watch begins a relay that takes nothing yet.
+// watch makes a relay. It accepts nothing until the first take.
 func (o *own) watch(topic string, p store.Partition) *relay {
 	r := &relay{end: o.end(ownPartition{topic, p}), wake: make(chan struct{}, 1)}
 	r.end.mu.Lock()
@@ -174,7 +174,7 @@ func (r *relay) close() {
 	}
 }
 
-// known is the end of the physical queue as far as own appends tell.
+// known returns the end of the physical queue as far as own appends show.
 func (r *relay) known() int64 { return r.end.known() }
 
 func (e *ownEnd) known() int64 {
@@ -199,8 +199,8 @@ func (r *relay) offer(offset int64, rec *store.Record) {
 	}
 }
 
-// take returns the own records from offset on, as far as there is no gap. The tail has everything before offset. wait is how long
-// it should wait for more before it asks the broker.
+// take returns the own records from offset on, up to the first gap. The tail must have everything before offset. wait is how long the tail
+// should wait for more before it asks the broker.
 func (r *relay) take(offset int64) (records []*store.Record, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,10 +223,9 @@ func (r *relay) take(offset int64) (records []*store.Record, wait time.Duration)
 	return records, max(0, wait-time.Since(r.last))
 }
 
-// awaitIndex waits until a broker has indexed what this node appended, so that the end of a light message queue is after all that
-// was acknowledged here. Brokers index records in the order of their log, and the queues of a record in the order of its dispatch
-// set, so the last queue of the newest record tells. A broker that takes too long is not waited for: what it indexes later then
-// counts as new.
+// awaitIndex waits until a broker has indexed what this node appended, so that the end of a light message queue lies behind everything
+// acknowledged here. Brokers index records in log order, and the queues of a record in the order of its dispatch set, so the last queue of
+// the newest record shows the progress. It waits at most visibleFor; records that are indexed later then count as new.
 func (s *Store) awaitIndex(ctx context.Context, broker, addr string) error {
 	m := s.own.mark(broker)
 	m.mu.Lock()
@@ -241,7 +240,7 @@ func (s *Store) awaitIndex(ctx context.Context, broker, addr string) error {
 		return err
 	}
 	var last store.Entry
-	if err == nil { // else it is gone, with its topic or by retention
+	if err == nil { // else the record is gone, with its topic or by retention
 		if rec, _ := decode(broker, msg); len(rec.Entries) > 0 {
 			last = rec.Entries[len(rec.Entries)-1]
 		}

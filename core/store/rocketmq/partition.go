@@ -9,18 +9,18 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// partitionTail follows one partition of a tail. Its goroutine (run) takes own records from the relay, has one pull at a time under
-// way where the relay has none, and calls the tail's function.
+// partitionTail follows one partition of a tail. Its goroutine (run) takes own records from the relay and calls the tail's function. If the
+// relay has none, it keeps one pull under way.
 type partitionTail struct {
 	*tail
 	p     store.Partition
 	relay *relay // nil for a light message queue
 
 	offset int64 // of the next record
-	seen   int64 // the newest store time, to find the way after a reset
+	seen   int64 // the newest store time, for finding the place after a reset
 	fails  int
-	last   time.Time // when the last pull brought records
-	lags   time.Time // since when the broker's end is before what is known to be stored
+	last   time.Time // when a pull last brought records
+	lags   time.Time // since when the broker's end has been before what is known to be stored
 
 	pulling bool
 	answers chan answer
@@ -73,8 +73,8 @@ func (t *partitionTail) run() {
 	}
 }
 
-// takeOwn hands out the own records that come next; it returns how long to wait for more before the broker is asked, or less than 0
-// where there were some.
+// takeOwn hands out the next own records. It returns how long to wait for more before asking the broker, or a negative value if there were
+// some.
 func (t *partitionTail) takeOwn() time.Duration {
 	records, wait := t.relay.take(t.offset)
 	if len(records) == 0 {
@@ -89,7 +89,7 @@ func (t *partitionTail) takeOwn() time.Duration {
 	return -1
 }
 
-// find looks up where to begin where no offset is known.
+// find determines the start of a partition whose offset is not known.
 func (t *partitionTail) find() bool {
 	from := t.began.Add(-clockSkew).UnixMilli()
 	if t.seen > 0 {
@@ -105,7 +105,7 @@ func (t *partitionTail) find() bool {
 	return true
 }
 
-// pull asks the broker for what comes next. The answer comes through answers.
+// pull asks the broker for the next records. The answer arrives on answers.
 func (t *partitionTail) pull() {
 	t.pulling = true
 	req := remoting.PullRequest{Group: pullGroup, Topic: t.topic, Queue: t.p.ID, Offset: t.offset, Max: maxPull, Suspend: tailSuspend}
@@ -115,7 +115,7 @@ func (t *partitionTail) pull() {
 	})
 }
 
-// answered handles what a pull brought. Own records may have moved the offset on since it was asked for.
+// answered handles the answer to a pull. Own records may have advanced the offset since the pull started.
 func (t *partitionTail) answered(a answer) {
 	if a.err != nil {
 		t.failed(a.err)
@@ -145,8 +145,8 @@ func (t *partitionTail) answered(a answer) {
 		}
 		return
 	}
-	// A busy queue answers each pull with the few records of the last moment, and pulls then cost the broker more than
-	// the records: a short pause lets some more gather.
+	// A busy queue answers each pull with the few records of the last moment, and the pulls then cost the broker more than the records. A
+	// short pause lets more records accumulate.
 	now := time.Now()
 	if n < burstSize/2 && now.Sub(t.last) < busyGap {
 		t.wait(busyPause)
@@ -157,7 +157,7 @@ func (t *partitionTail) answered(a answer) {
 	}
 }
 
-// deliver hands out the records of a pull that are not handed out yet, and returns their number.
+// deliver hands out the records of a pull that were not handed out yet, and returns their number.
 func (t *partitionTail) deliver(pull *remoting.PullResult) int {
 	for i := range pull.Messages {
 		t.seen = max(t.seen, pull.Messages[i].StoreTime)
@@ -177,8 +177,7 @@ func (t *partitionTail) deliver(pull *remoting.PullResult) int {
 	return len(records)
 }
 
-// lagging reports whether a queue that ends before the offset can be one whose index follows its log with a delay, and waits a
-// moment if so.
+// lagging reports whether a queue that ends before the offset may be one whose index lags behind its log. If so, it waits a moment.
 func (t *partitionTail) lagging() bool {
 	if t.relay == nil || t.offset > t.relay.known() {
 		return false
@@ -195,7 +194,7 @@ func (t *partitionTail) lagging() bool {
 	return true
 }
 
-// reset goes on in a queue that has begun anew.
+// reset continues in a queue that has begun again.
 func (t *partitionTail) reset(pull *remoting.PullResult) {
 	t.s.metrics.resets.Inc()
 	t.s.log.Warn("a queue has begun anew, going on with its new records", "topic", t.topic, "broker", t.p.Broker,
@@ -216,14 +215,14 @@ func (t *partitionTail) reset(pull *remoting.PullResult) {
 }
 
 const (
-	// burstPulls is how many pulls of one partition are under way when it is behind.
+	// burstPulls is how many pulls of one partition run concurrently when it is behind.
 	burstPulls = 4
-	// burstSize is how many records each asks for: what brokers answer at the most unless configured otherwise.
+	// burstSize is how many records each pull asks for: the most that brokers return unless configured otherwise.
 	burstSize = 32
 )
 
-// burst pulls a partition that is behind several times at once, as the offsets of what comes next are known; it reports whether
-// there is more at once. What is out of the ordinary it leaves to run, which comes to it again.
+// burst runs several concurrent pulls of a partition that is behind, because the offsets of the next records are known. It reports whether
+// more records are available at once. Anything unusual is left to run, which meets it again.
 func (t *partitionTail) burst() (more bool) {
 	var answers [burstPulls]chan answer
 	first := t.offset
@@ -249,7 +248,7 @@ func (t *partitionTail) burst() (more bool) {
 	return more
 }
 
-// lookup finds where a partition goes on that has no known offset.
+// lookup finds the offset at which to continue a partition without a known offset.
 func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
 	var offset int64
 	err := t.s.asks(t.topic)(t.ctx, p.Broker, func(addr string) (err error) {
@@ -259,7 +258,7 @@ func (t *tail) lookup(p store.Partition, millis int64) (int64, error) {
 	return max(offset, 0), err
 }
 
-// failed waits after a failed pull, longer each time, and has the routes looked at.
+// failed backs off after a failed pull and triggers a look at the routes.
 func (t *partitionTail) failed(err error) {
 	if t.ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, context.Canceled) {
 		return
@@ -271,7 +270,8 @@ func (t *partitionTail) failed(err error) {
 	case t.look <- struct{}{}:
 	default:
 	}
-	// Whoever hears from the broker first tells the others, but not more often than the shortest pause: it may answer some and not all.
+	// When any pull or append hears from the broker again, it wakes the others. They still wait at least the shortest pause, because the
+	// broker may answer some requests and not others.
 	t.wait(firstBackoff)
 	rest := min(firstBackoff<<min(t.fails, 10), lastBackoff) - firstBackoff
 	select {

@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// maxPull is how many messages are asked for at once; brokers send at most 32 unless configured otherwise.
+// maxPull is how many messages one pull asks for. Brokers send at most 32 unless configured otherwise.
 const maxPull = 256
 
 // Read implements store.Store.
@@ -32,7 +32,8 @@ func (s *Store) ReadPartition(ctx context.Context, topic string, p store.Partiti
 	return b, nil
 }
 
-// read pulls once, or twice where retention removed the beginning. queue is the light message queue's name, or empty for a physical queue.
+// read pulls once, or twice if retention has removed the beginning. queue is the name of the light message queue; empty for a physical
+// queue.
 func (s *Store) read(ctx context.Context, name, topic string, id int32, queue string, offset int64, limit int) (store.Batch, error) {
 	if err := s.begin(); err != nil {
 		return store.Batch{}, err
@@ -48,7 +49,7 @@ func (s *Store) read(ctx context.Context, name, topic string, id int32, queue st
 		return store.Batch{Next: pull.Min, Min: pull.Min, Max: pull.Max}, nil
 	}
 	if pull.Code == remoting.PullOffsetMoved && pull.Next > offset {
-		// What was asked for is gone; what is left begins at Next.
+		// The wanted records are gone; the remaining ones begin at Next.
 		req.Offset = pull.Next
 		if pull, err = s.pull(ctx, name, req); err != nil {
 			return store.Batch{}, err
@@ -61,7 +62,7 @@ func (s *Store) read(ctx context.Context, name, topic string, id int32, queue st
 	return b, nil
 }
 
-// pull asks a broker's master, and once more at its new address when it has moved.
+// pull sends a pull request to a broker's master. It tries once more if the connection was dead, with the broker's present address.
 func (s *Store) pull(ctx context.Context, name string, p remoting.PullRequest) (*remoting.PullResult, error) {
 	var res *remoting.PullResult
 	err := s.asks(p.Topic)(ctx, name, func(addr string) (err error) {
@@ -71,7 +72,7 @@ func (s *Store) pull(ctx context.Context, name string, p remoting.PullRequest) (
 	return res, err
 }
 
-// asks is atQueue for light message queues, and atBroker for topics.
+// asks returns atQueue for light message queues, and atBroker for topics.
 func (s *Store) asks(topic string) func(ctx context.Context, name string, f func(addr string) error) error {
 	if strings.HasPrefix(topic, lmqPrefix) {
 		return s.atQueue
@@ -79,13 +80,13 @@ func (s *Store) asks(topic string) func(ctx context.Context, name string, f func
 	return s.atBroker
 }
 
-// atQueue is atBroker for what is about a light message queue.
+// atQueue is atBroker for requests about light message queues.
 func (s *Store) atQueue(ctx context.Context, name string, f func(addr string) error) error {
 	return s.atBroker(ctx, name, func(addr string) error { return s.refusesQueues(name, f(addr)) })
 }
 
-// atBroker calls f with the address of a broker's master. A connection that was dead already is no failure yet: f is called once
-// more, with the address that the namesrvs give then.
+// atBroker calls f with the address of a broker's master. A connection that turns out to be dead does not count as a failure yet: f is
+// called once more, with the address that the name servers give then.
 func (s *Store) atBroker(ctx context.Context, name string, f func(addr string) error) error {
 	addr, err := s.routes.address(ctx, name)
 	if err != nil {
@@ -103,7 +104,7 @@ func (s *Store) atBroker(ctx context.Context, name string, f func(addr string) e
 	return brokerError(name, f(addr))
 }
 
-// brokerError is unavailable for what went wrong with a broker.
+// brokerError turns a failed request to a broker into an error of that broker that wraps store.ErrUnavailable.
 func brokerError(name string, err error) error {
 	if err == nil {
 		return nil
@@ -111,9 +112,9 @@ func brokerError(name string, err error) error {
 	return &store.BrokerError{Broker: name, Err: unavailable("request failed", err)}
 }
 
-// records decodes what a pull brought, with each record's offset in the queue that was pulled. What does not count is left out, and
-// follow-ups where they are not wanted. next is where to go on: before the end of the pull where the inflated bodies reach the
-// budget of one answer.
+// records decodes the records of a pull, and returns each record's offset in the queue that was pulled. Records that do not count are left
+// out, and so are follow-ups if they are not wanted. next is where to continue. It lies before the end of the pull if the inflated bodies
+// reach answerBudget.
 func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) (records []*store.Record,
 	offsets []int64, next int64) {
 	records = make([]*store.Record, 0, len(pull.Messages))
@@ -124,7 +125,7 @@ func (s *Store) records(name, queue string, offset int64, pull *remoting.PullRes
 	for i := range pull.Messages {
 		m := &pull.Messages[i]
 		r, d := s.decode(name, m)
-		// The record's own entry says where it is in the queue. Where it has none, or a wrong one, its place in the pull does.
+		// The record's own entry gives its offset in the queue. If the entry is missing or wrong, the record's place in the pull does.
 		switch own, ok := r.Offset(queue); {
 		case queue == "":
 			at = m.QueueOffset
@@ -180,7 +181,7 @@ func (s *Store) Bounds(ctx context.Context, q store.QueueRef) (store.Bounds, err
 	return b, nil
 }
 
-// BoundsOn implements store.Store. Brokers have no request for several queues, so many are asked for at a time.
+// BoundsOn implements store.Store. Brokers have no request for several queues, so many requests run concurrently.
 func (s *Store) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
 	all := make([]store.Bounds, len(queues))
 	err := s.each(ctx, len(queues), func(ctx context.Context, i int) (err error) {

@@ -18,31 +18,31 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// routeAge is how old a route may be before it is asked for again.
+// routeAge is the age at which a route is fetched again.
 const routeAge = 10 * time.Second
 
-// justNow is how old an answer may be that says that something is not there.
+// justNow is the greatest age of a usable negative answer (negative cache).
 const justNow = 100 * time.Millisecond
 
-// broker is one master.
+// broker is one master broker.
 type broker struct {
 	addr    string
 	cluster string
-	version int // 0 until it answered once
+	version int // 0 until it has answered once
 	settings
 }
 
-// clusterState is what the namesrvs said last about all brokers. It is never changed.
+// clusterState is the latest state of all brokers, from the name servers. It is immutable.
 type clusterState struct {
 	brokers map[string]broker
-	names   []string // of brokers, sorted
-	// seen are the versions that brokers ever told, also those that are gone. A broker that is back after a crash, and does
-	// not answer yet, must not be taken for one of unknown version: keys would move to its only safe queue and back, and the
-	// two queues are not read in one order.
+	names   []string // of the brokers, sorted
+	// seen are the versions that brokers have ever reported, including brokers that are gone. A broker that is back after a crash but does not
+	// answer yet must not count as one of unknown version: its keys would move to its only safe queue and back, and nobody reads the two
+	// queues in one order.
 	seen map[brokerAt]int
-	// told is the version that each broker told last, wherever it was.
+	// told is the version that each broker reported last, at any address.
 	told map[string]int
-	// last is where each broker was registered last, also of those that are gone.
+	// last is the address at which each broker was registered last, including brokers that are gone.
 	last map[string]string
 	at   time.Time
 }
@@ -50,7 +50,7 @@ type clusterState struct {
 // brokerAt is a broker at an address.
 type brokerAt struct{ name, addr string }
 
-// remember takes over the versions that are known of old, and adds those of the state's brokers.
+// remember copies what the old state knew about brokers, and adds the brokers of this state.
 func (st *clusterState) remember(old *clusterState) {
 	st.seen, st.told, st.last = make(map[brokerAt]int), make(map[string]int), make(map[string]string)
 	if old != nil {
@@ -67,33 +67,33 @@ func (st *clusterState) remember(old *clusterState) {
 	}
 }
 
-// topicRoute is what the namesrvs said last about a topic. It is never changed.
+// topicRoute is the latest route of a topic, from the name servers. It is immutable.
 type topicRoute struct {
 	readable []store.Partition // sorted
-	writable []store.Partition // sorted; only queue 0 of brokers that want a single feeder
-	queues   int               // most readable queues on a broker
-	brokers  []string          // with readable queues, sorted
-	addrs    map[string]string // masters' addresses
+	writable []store.Partition // sorted; only queue 0 of brokers that need a single feeder
+	queues   int               // the greatest number of readable queues on one broker
+	brokers  []string          // those with readable queues, sorted
+	addrs    map[string]string // of the masters, by broker
 	at       time.Time
 }
 
-// routes knows where brokers and topics are. It asks the namesrvs when something is wanted that it does not know, or knows for
-// too long; the first namesrv that answers is asked first the next time.
+// routes knows the locations of brokers and topics. It asks the name servers about anything that it does not know or that is too old. The
+// name server that answered last is asked first.
 type routes struct {
 	client   *remoting.Client
 	namesrvs []string
 	log      *slog.Logger
-	base     context.Context     // ends when the store is closed
-	joined   func(broker string) // called when a broker is registered that was not, or was elsewhere
+	base     context.Context     // ends when the store closes
+	joined   func(broker string) // called when a broker registers for the first time or at another address
 
-	first   atomic.Int32 // index of the namesrv that answered last
+	first   atomic.Int32 // index of the name server that answered last
 	flight  singleflight.Group
 	cluster atomic.Pointer[clusterState]
 	topics  sync.Map // name -> *atomic.Pointer[topicRoute]
 }
 
-// ask calls f with one namesrv after the other until one succeeds. A namesrv that knows no route may have been restarted this
-// moment, so others are asked as well.
+// ask calls f with one name server after another until one call succeeds. A name server that knows no route may have just restarted, so the
+// others are asked too.
 func (r *routes) ask(ctx context.Context, f func(addr string) error) error {
 	var errs []error
 	start := int(r.first.Load())
@@ -109,7 +109,7 @@ func (r *routes) ask(ctx context.Context, f func(addr string) error) error {
 		}
 		errs = append(errs, err)
 	}
-	for _, err := range errs { // an answer says more than a failure to reach another
+	for _, err := range errs { // an answer tells more than a failure to reach another name server
 		if remoting.IsCode(err, remoting.TopicNotExist) {
 			return err
 		}
@@ -117,8 +117,8 @@ func (r *routes) ask(ctx context.Context, f func(addr string) error) error {
 	return unavailable("ask the namesrvs "+strings.Join(r.namesrvs, ", "), errors.Join(errs...))
 }
 
-// learn fills in what the brokers tell of themselves: as known says where that has a version, else by asking. Brokers that do not answer
-// keep version 0.
+// learn adds to the state what the brokers report about themselves. It takes the values from known if those include a version, and asks the
+// broker otherwise. A broker that does not answer keeps version 0.
 func (r *routes) learn(ctx context.Context, st *clusterState, known func(name string, b broker) broker) {
 	found := make([]broker, len(st.names))
 	var wg sync.WaitGroup
@@ -138,7 +138,7 @@ func (r *routes) learn(ctx context.Context, st *clusterState, known func(name st
 	}
 }
 
-// recheck asks all brokers what they tell of themselves: versions and settings change when one is restarted in its place.
+// recheck asks all brokers for their versions and settings again: both may change when a broker restarts in place.
 func (r *routes) recheck(ctx context.Context) {
 	old := r.cluster.Load()
 	if old == nil {
@@ -147,15 +147,15 @@ func (r *routes) recheck(ctx context.Context) {
 	st := &clusterState{brokers: maps.Clone(old.brokers), names: old.names, at: old.at}
 	r.learn(ctx, st, func(_ string, b broker) broker { return broker{addr: b.addr, cluster: b.cluster} })
 	for name, b := range st.brokers {
-		if b.version == 0 { // no answer
+		if b.version == 0 { // it did not answer
 			st.brokers[name] = old.brokers[name]
 		}
 	}
 	st.remember(old)
-	r.cluster.CompareAndSwap(old, st) // a newer state has its own
+	r.cluster.CompareAndSwap(old, st) // fails if there is a newer state, which has values of its own
 }
 
-// refreshCluster asks for all brokers, and for the versions of those that are new.
+// refreshCluster fetches the state of all brokers, and the versions of new ones.
 func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 	ch := r.flight.DoChan("cluster", func() (any, error) {
 		ctx := r.base
@@ -204,7 +204,7 @@ func (r *routes) refreshCluster(ctx context.Context) (*clusterState, error) {
 	}
 }
 
-// current returns the state of the cluster, at most as old as age.
+// current returns a state of the cluster that is younger than age.
 func (r *routes) current(ctx context.Context, age time.Duration) (*clusterState, error) {
 	if st := r.cluster.Load(); st != nil && time.Since(st.at) < age {
 		return st, nil
@@ -212,8 +212,8 @@ func (r *routes) current(ctx context.Context, age time.Duration) (*clusterState,
 	return r.refreshCluster(ctx)
 }
 
-// address returns where a broker's master is. One that is not registered is looked for where it was last: after a restart brokers
-// answer before they are registered again, which can take them ten seconds more.
+// address returns the address of a broker's master. For a broker that is not registered, it returns the last known address: after a
+// restart, brokers answer before they are registered again, which can take ten seconds more.
 func (r *routes) address(ctx context.Context, name string) (string, error) {
 	old := r.cluster.Load()
 	if old != nil && old.brokers[name].addr != "" {
@@ -235,7 +235,7 @@ func (r *routes) address(ctx context.Context, name string) (string, error) {
 	return "", fmt.Errorf("%w: no broker %q is registered", store.ErrUnavailable, name)
 }
 
-// topic returns a topic's route, from memory when it is there: when it is old it is asked for in the background.
+// topic returns a topic's route, from memory if it is there. An old route is refreshed in the background.
 func (r *routes) topic(ctx context.Context, name string) (*topicRoute, error) {
 	if p, ok := r.topics.Load(name); ok {
 		rt := p.(*atomic.Pointer[topicRoute]).Load()
@@ -247,7 +247,7 @@ func (r *routes) topic(ctx context.Context, name string) (*topicRoute, error) {
 	return r.refreshTopic(ctx, name)
 }
 
-// refreshTopic asks for a topic's route now.
+// refreshTopic fetches a topic's route now.
 func (r *routes) refreshTopic(ctx context.Context, name string) (*topicRoute, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -278,7 +278,7 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 		addr := route.Master(q.BrokerName)
 		return addr != "" && st.brokers[q.BrokerName].addr != addr
 	}) {
-		st, err = r.current(ctx, justNow) // a broker is new, or back, since the state was asked for
+		st, err = r.current(ctx, justNow) // a broker is new, or back, since the state was fetched
 	}
 	if err != nil {
 		return nil, err
@@ -294,8 +294,8 @@ func (r *routes) fetch(name string) (*topicRoute, error) {
 	return rt, nil
 }
 
-// newRoute reads what a namesrv said about a topic. The state may be older than the route: a broker that came back in between is in
-// the route only.
+// newRoute converts a name server's answer about a topic. The state may be older than the route, so a broker that came back in between may
+// be only in the route.
 func newRoute(route *remoting.Route, st *clusterState) *topicRoute {
 	rt := &topicRoute{addrs: make(map[string]string), at: time.Now()}
 	for _, q := range route.Queues {
@@ -328,13 +328,13 @@ func newRoute(route *remoting.Route, st *clusterState) *topicRoute {
 }
 
 const (
-	// maxQueues is how many queues a topic may have on a broker: the node reads each by itself. maxPartitions is how many on all
-	// brokers together.
+	// maxQueues is the most queues that a topic may have on one broker, because the node reads each queue separately. maxPartitions is the
+	// most on all brokers together.
 	maxQueues     = 1024
 	maxPartitions = 16 * maxQueues
 )
 
-// checkQueues refuses a topic with more queues than can be read. Brokers make as many as anybody asks for.
+// checkQueues refuses a topic with more queues than can be read. Brokers create as many queues as anyone asks for.
 func checkQueues(name string, route *remoting.Route) error {
 	total := 0
 	for _, q := range route.Queues {
@@ -364,7 +364,7 @@ func comparePartitions(a, b store.Partition) int {
 	return int(a.ID - b.ID)
 }
 
-// known returns a topic's last route, also one that has gone since; nil when it never had any here.
+// known returns a topic's last known route, even if the topic has no route any more; nil if it never had one here.
 func (r *routes) known(name string) *topicRoute {
 	if p, ok := r.topics.Load(name); ok {
 		return p.(*atomic.Pointer[topicRoute]).Load()
@@ -372,11 +372,11 @@ func (r *routes) known(name string) *topicRoute {
 	return nil
 }
 
-// forget drops a topic that was deleted.
+// forget drops the route of a deleted topic.
 func (r *routes) forget(name string) { r.topics.Delete(name) }
 
-// missing decides what it means that the namesrvs have no route of a topic. They drop the routes of a broker that is down, so
-// a topic whose brokers are not all there is unavailable; else it does not exist.
+// missing decides what it means that the name servers have no route for a topic. They drop the routes of a broker that is down. So if a
+// broker of the topic is not registered, the topic is unavailable; otherwise it does not exist.
 func (r *routes) missing(ctx context.Context, name string) error {
 	st, err := r.current(ctx, justNow)
 	if err != nil {
@@ -395,9 +395,9 @@ func (r *routes) missing(ctx context.Context, name string) error {
 	return fmt.Errorf("%w: %q", store.ErrUnknownTopic, clip(name))
 }
 
-// singleFeeder reports whether a broker loses queue entries when several physical queues feed an LMQ. A broker that never told its
-// version is taken for one. One that is away, or does not answer yet, is what it was before: if its keys moved to another queue and
-// back, their messages would be read out of order.
+// singleFeeder reports whether a broker loses queue entries if several physical queues feed an LMQ. A broker that has never reported its
+// version counts as one that does. A broker that is away, or does not answer yet, counts as what it was before: if its keys moved to
+// another queue and back, their messages would be read out of order.
 func (st *clusterState) singleFeeder(name string) bool {
 	version := st.brokers[name].version
 	if version == 0 {
@@ -406,8 +406,8 @@ func (st *clusterState) singleFeeder(name string) bool {
 	return version < remoting.Version5_2_0
 }
 
-// unavailable wraps a failure of the connection or of the server; the ends of contexts and the store, and topics that a broker
-// does not know, stay what they are.
+// unavailable wraps a failure of the connection or the server in store.ErrUnavailable. Ended contexts, a closed store, and topics that a
+// broker does not know keep their own errors.
 func unavailable(what string, err error) error {
 	switch {
 	case err == nil:

@@ -17,24 +17,24 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// target is where one record is sent to.
+// target is where one record is sent.
 type target struct {
 	topic string
 	store.Partition
 	addr string
 }
 
-// sent is what a broker said.
+// sent is a broker's answer to a send.
 type sent struct {
 	queue  int32
 	offset int64
 	log    int64
-	logs   []int64 // of a batch; nil where the broker did not tell
-	// unsynced: the record is stored, but the broker's slave was away.
+	logs   []int64 // of a batch; nil if the broker did not report them
+	// unsynced: the record is stored, but the broker's slave was not available.
 	unsynced bool
 }
 
-// position is where the broker has stored a message of what was sent, by its index.
+// position returns where the broker has stored message number i of what was sent.
 func (s *sent) position(broker string, i int) store.Position {
 	p := store.Position{Broker: broker, Partition: s.queue, Offset: s.offset + int64(i), Log: -1, Time: time.Now().UnixMilli()}
 	switch {
@@ -46,19 +46,21 @@ func (s *sent) position(broker string, i int) store.Position {
 	return p
 }
 
-// sender sends one record once, and calls done exactly once, from any goroutine; done must not block. Refusals of the broker are
-// *sendError. There are two. Package remoting is the default: it puts what waits into one write and its headers into the form
-// that brokers read fastest, where rocketmq-client-go's producer writes each message in four pieces, which costs gateway and
-// broker about half of their throughput (docs/performance.md); and it can do TLS with verification and client certificates, and
-// signatures that include a security token. rocketmq-client-go's producer is there for those who want Apache's own.
+// sender sends one record once, and calls done exactly once, from any goroutine; done must not block. A refusal by the broker is a
+// *sendError.
+//
+// There are two senders. Package remoting is the default. It combines waiting requests into one write, and encodes headers in the form that
+// brokers decode fastest. rocketmq-client-go's producer writes each message in four pieces, which costs gateway and broker about half of
+// their throughput (docs/performance.md). Package remoting also supports TLS with verification and client certificates, and signatures with
+// a security token. rocketmq-client-go's producer is there for those who want Apache's own.
 type sender interface {
 	start() error
 	send(ctx context.Context, t target, r record, done func(sent, error))
 	close()
 }
 
-// batchSender is a sender that can send several records which the broker keeps together: all are stored, in their order and next to
-// one another, or none. sent is of the first.
+// batchSender is a sender that can send several records that the broker stores atomically: all of them, in order and next to each other, or
+// none. The sent passed to done describes the first record.
 type batchSender interface {
 	sendBatch(ctx context.Context, t target, rs []record, done func(sent, error))
 }
@@ -90,7 +92,7 @@ func newSender(o Options) (sender, error) {
 // clientGo sends with rocketmq-client-go's producer.
 type clientGo struct {
 	producer rocketmq.Producer
-	// routed has the topics that the producer knows the route of: for others it asks the namesrvs in the call to send.
+	// routed contains the topics whose route the producer knows. For other topics the call to send asks the name servers, and may block.
 	routed sync.Map
 }
 
@@ -98,17 +100,17 @@ func newClientGo(o Options) (*clientGo, error) {
 	bridgeLog(o.Log)
 	addrs := make([]string, len(o.Namesrv))
 	for i, a := range o.Namesrv {
-		addrs[i] = "http://" + a // without it, the producer takes IP addresses only
+		addrs[i] = "http://" + a // without the prefix, the producer accepts only IP addresses
 	}
 	opts := []producer.Option{
 		producer.WithNsResolver(primitive.NewPassthroughResolver(addrs)),
 		producer.WithGroupName(producerGroup),
-		// The client is shared in the process by this name; a name of its own gives each store its own.
+		// The process shares clients by this name; a unique name gives each store its own client.
 		producer.WithInstanceName(o.NodeID + "#" + strconv.FormatInt(time.Now().UnixNano(), 36)),
 		producer.WithRetry(0),
 		producer.WithSendMsgTimeout(o.SendTimeout),
 		producer.WithQueueSelector(producer.NewManualQueueSelector()),
-		producer.WithCompressMsgBodyOverHowmuch(math.MaxInt), // payloads are small, and processor time is short
+		producer.WithCompressMsgBodyOverHowmuch(math.MaxInt), // never compress: payloads are small, and processor time is scarce
 	}
 	if o.AccessKey != "" {
 		opts = append(opts, producer.WithCredentials(primitive.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey}))
@@ -174,7 +176,7 @@ func result(res *primitive.SendResult) (sent, error) {
 	return s, fmt.Errorf("unknown send status %d", res.Status)
 }
 
-// refusal finds the broker's code in the producer's error, which has it as text.
+// refusal extracts the broker's code from the text of the producer's error.
 func refusal(err error) error {
 	var code int
 	if n, _ := fmt.Sscanf(err.Error(), "CODE: %d", &code); n == 1 {
@@ -183,7 +185,7 @@ func refusal(err error) error {
 	return err
 }
 
-// remotingSender sends with package remoting, on connections of its own, so that reads do not wait behind messages.
+// remotingSender sends with package remoting, over connections of its own, so that reads do not wait behind messages.
 type remotingSender struct {
 	client  *remoting.Client
 	timeout time.Duration
@@ -211,7 +213,7 @@ func (s *remotingSender) sendBatch(ctx context.Context, t target, rs []record, d
 	s.client.SendBatch(t.addr, request, parts, s.patience(ctx), answered(done))
 }
 
-// patience is how long an answer is waited for.
+// patience returns how long to wait for an answer.
 func (s *remotingSender) patience(ctx context.Context) time.Duration {
 	if end, ok := ctx.Deadline(); ok {
 		return min(s.timeout, time.Until(end))

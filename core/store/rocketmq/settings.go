@@ -10,18 +10,19 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// settings are what matters of a broker's configuration. The zero value is that of a broker that did not tell.
+// settings are the relevant parts of a broker's configuration. The zero value belongs to a broker that did not report it.
 type settings struct {
 	told bool
-	// lmq and dispatch are enableLmq and enableMultiDispatch: without both a broker has no light message queues.
+	// lmq and dispatch are enableLmq and enableMultiDispatch: a broker has light message queues only if both are set.
 	lmq, dispatch bool
-	// file is where the broker read its configuration, as far as it tells.
+	// file is the path of the broker's configuration file, if the broker reports it.
 	file string
-	// maxMessage is the largest message that the broker takes.
+	// maxMessage is the largest message that the broker accepts, in bytes.
 	maxMessage int64
 }
 
-// settingsOf asks a broker. Where the cluster has ACL, configurations may be for administrators only, and nothing is known then.
+// settingsOf asks a broker for its settings. If the cluster has ACL, only administrators may read configurations; the settings are unknown
+// then.
 func (r *routes) settingsOf(ctx context.Context, name, addr string) settings {
 	told, err := r.client.BrokerSettings(ctx, addr)
 	if err != nil {
@@ -32,17 +33,17 @@ func (r *routes) settingsOf(ctx context.Context, name, addr string) settings {
 	}
 	s := settings{told: true, file: told["brokerConfigPath"]}
 	s.lmq, s.dispatch = enabled(told, "enableLmq"), enabled(told, "enableMultiDispatch")
-	s.maxMessage, _ = strconv.ParseInt(told["maxMessageSize"], 10, 64) // 0: the default
+	s.maxMessage, _ = strconv.ParseInt(told["maxMessageSize"], 10, 64) // 0: the default applies
 	return s
 }
 
-// enabled reports whether a setting is not known to be off: versions of RocketMQ without it decide for themselves.
+// enabled reports whether a setting is on or unknown: versions of RocketMQ without the setting decide for themselves.
 func enabled(told map[string]string, name string) bool {
 	v, there := told[name]
 	return !there || strings.EqualFold(v, "true")
 }
 
-// missing says what must be set at the broker, or nothing.
+// missing returns what must be set at the broker; empty if nothing.
 func (s settings) missing(broker string) string {
 	var names []string
 	if !s.lmq {
@@ -62,7 +63,7 @@ func (s settings) missing(broker string) string {
 		strings.Join(names, " and "), file)
 }
 
-// refusesQueues makes sense of a broker that does not know a light message queue, or the consumer group of one.
+// refusesQueues explains the error of a broker that does not know a light message queue or its consumer group.
 func (s *Store) refusesQueues(broker string, err error) error {
 	if !remoting.IsCode(err, remoting.TopicNotExist, remoting.GroupNotExist) {
 		return err
@@ -74,11 +75,11 @@ func (s *Store) refusesQueues(broker string, err error) error {
 		}
 	}
 	s.repeat.Error("queues off "+broker, "a broker refuses light message queues", "broker", broker, "reason", hint, "error", err)
-	// Not wrapped: the code says that a topic does not exist, which is true of none of the client's.
+	// The error is not wrapped: its code says that a topic does not exist, but none of the client's topics is meant.
 	return fmt.Errorf("%w: broker %q: %s (%s)", store.ErrUnavailable, broker, hint, err.Error())
 }
 
-// maxMessage is the most bytes that a message from a broker may have.
+// maxMessage returns the greatest size of a message from a broker, in bytes.
 func (r *routes) maxMessage(broker string) int64 {
 	most := int64(defaultMaxMessage)
 	if st := r.cluster.Load(); st != nil {
@@ -87,7 +88,7 @@ func (r *routes) maxMessage(broker string) int64 {
 	return min(most, mostMessage)
 }
 
-// withoutQueues says which brokers have their light message queues off, and what to do about it.
+// withoutQueues returns, for each broker whose light message queues are off, what to do about it.
 func (st *clusterState) withoutQueues() []string {
 	var out []string
 	for _, name := range st.names {

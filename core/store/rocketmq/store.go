@@ -17,23 +17,23 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// Options configure a Store.
+// Options configures a Store.
 type Options struct {
-	// Namesrv are the name servers' addresses, host:port; at least one.
+	// Namesrv are the addresses of the name servers, host:port; at least one.
 	Namesrv []string
-	// AccessKey, SecretKey and SecurityToken sign every request, where the cluster has RocketMQ's ACL; empty for none.
+	// AccessKey, SecretKey and SecurityToken sign every request if the cluster uses RocketMQ's ACL; empty: no signatures.
 	AccessKey, SecretKey, SecurityToken string
-	// TLS turns on TLS on every connection; nil for none.
+	// TLS turns on TLS for every connection; nil: no TLS.
 	TLS *tls.Config
 	// NodeID names this node to the brokers.
 	NodeID string
-	// Producer says what sends messages: ProducerRemoting (the default) or ProducerClientGo.
+	// Producer selects what sends messages: ProducerRemoting (the default) or ProducerClientGo.
 	Producer string
-	// Fallback is the topic that holds the records of first levels that RocketMQ takes as no topic; empty for none.
+	// Fallback is the topic for the records of first levels that RocketMQ does not accept as topic names; empty: none.
 	Fallback string
-	// MaxInFlight bounds appends in flight; 0 for 1024. RocketMQ refuses far more.
+	// MaxInFlight bounds the appends in flight; 0: 1024. RocketMQ refuses many more than that.
 	MaxInFlight int
-	// SendTimeout bounds one attempt to send; 0 for 3 s.
+	// SendTimeout bounds one attempt to send; 0: 3 s.
 	SendTimeout time.Duration
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer
@@ -41,13 +41,13 @@ type Options struct {
 
 // The producers.
 const (
-	// ProducerRemoting is package remoting.
+	// ProducerRemoting sends with package remoting.
 	ProducerRemoting = "remoting"
-	// ProducerClientGo is the producer of rocketmq-client-go.
+	// ProducerClientGo sends with the producer of rocketmq-client-go.
 	ProducerClientGo = "client-go"
 )
 
-// Remoting is the configuration of connections.
+// Remoting returns the configuration of connections.
 func (o Options) Remoting() remoting.Config {
 	return remoting.Config{
 		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
@@ -55,7 +55,7 @@ func (o Options) Remoting() remoting.Config {
 	}
 }
 
-// Store keeps messages in RocketMQ.
+// Store stores messages in RocketMQ.
 type Store struct {
 	opts    Options
 	log     *slog.Logger
@@ -76,7 +76,7 @@ type Store struct {
 	// slots holds one token for each append in flight.
 	slots chan struct{}
 
-	// base ends when the store is closed: appends, tails and the watcher hang on it.
+	// base ends when the store closes. Appends, tails and the watcher derive their contexts from it.
 	base context.Context
 	stop context.CancelFunc
 
@@ -88,7 +88,7 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// New makes a store. It connects to nothing.
+// New makes a store. It does not connect to anything.
 func New(o Options) (*Store, error) {
 	if len(o.Namesrv) == 0 {
 		return nil, errors.New("store.rocketmq.namesrv is empty: name at least one name server, host:port")
@@ -168,7 +168,7 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-// begin counts one more user of the store, unless it is closed or not started; end counts it off.
+// begin registers a user of the store, unless the store is closed or not started. Each successful begin needs an end.
 func (s *Store) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func (s *Store) begin() error {
 
 func (s *Store) end() { s.wg.Done() }
 
-// watch keeps the state of the cluster fresh, and says when it comes and goes and what its brokers cannot do.
+// watch keeps the state of the cluster fresh. It logs when the cluster becomes reachable or unreachable, and what its brokers cannot do.
 func (s *Store) watch() {
 	reachable, warned := true, false
 	off := ""
@@ -222,7 +222,7 @@ func (s *Store) watch() {
 	}
 }
 
-// sayQueues logs when brokers without light message queues come, and when they are no more; last is what it returned before.
+// sayQueues logs when brokers without light message queues appear, and when none is left. last is its previous result.
 func (s *Store) sayQueues(st *clusterState, last string) string {
 	off := strings.Join(st.withoutQueues(), "; ")
 	switch {
@@ -235,7 +235,7 @@ func (s *Store) sayQueues(st *clusterState, last string) string {
 	return off
 }
 
-// warnSingleFeeder says what a broker below 5.2.0 means, and which topics other producers may harm.
+// warnSingleFeeder logs the consequences of a broker below 5.2.0, and which topics are unsafe for other producers.
 func (s *Store) warnSingleFeeder(st *clusterState) {
 	var several []string
 	if topics, err := s.Topics(s.base); err == nil {
@@ -283,7 +283,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	return fmt.Errorf("RocketMQ is not ready: %w: no broker answers", store.ErrUnavailable)
 }
 
-// Limits implements store.Store. Before the brokers are known it is cautious.
+// Limits implements store.Store. Before the brokers are known, it assumes the worst.
 func (s *Store) Limits() store.Limits {
 	l := store.Limits{SingleFeeder: true, DirectoryPerQueue: true}
 	if st := s.routes.cluster.Load(); st != nil && len(st.names) > 0 {

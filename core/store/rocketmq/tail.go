@@ -16,33 +16,31 @@ import (
 )
 
 const (
-	// tailSuspend is how long a broker may hold a tail's pull.
+	// tailSuspend is how long a broker may hold a tail's pull (long polling).
 	tailSuspend = 15 * time.Second
-	// startPatience is how long Tail tries to learn the end of a partition whose broker does not answer. After that the
-	// partition is one that appears later.
+	// startPatience is how long Tail tries to learn the end of a partition whose broker does not answer. After that, the partition is treated
+	// like one that appears later.
 	startPatience = 3 * time.Second
-	// busyGap is up to which time between two pulls with records a queue counts as busy, and busyPause how long its next pull
-	// then waits. A queue that is not busy is pulled at once.
+	// busyGap: a queue counts as busy if two pulls bring records within this time; busyPause is how long its next pull then waits. A queue
+	// that is not busy is pulled at once.
 	busyGap   = 5 * time.Millisecond
 	busyPause = 3 * time.Millisecond
-	// lagFor is how long the end of a queue may be before what this node knows to be stored in it. After that the queue counts as
-	// begun anew.
+	// lagFor is how long a queue may end before what this node knows to be stored in it. After that the queue counts as begun again.
 	lagFor = 2 * time.Second
-	// clockSkew is how far the clocks of brokers and gateways may be apart: a partition that appears later is read
-	// from the records stored this long before the tail began. What a broker stored before that, while it was away, is not the
-	// tail's.
+	// clockSkew is how far the clocks of brokers and gateways may differ. A partition that appears later is read from the records stored this
+	// long before the tail began. What a broker stored earlier than that, while it was away, does not belong to the tail.
 	clockSkew = time.Minute
 )
 
 // unknownOffset says that a partition's start must be looked up.
 const unknownOffset = -1
 
-// tail follows all partitions of a topic, or one light message queue on all brokers. Its goroutines: one that looks for new
-// partitions, and one a partition that pulls; Close and the end of the store stop them.
+// tail follows all partitions of a topic, or one light message queue on all brokers. It has one goroutine that looks for new partitions,
+// and one for each partition that pulls. Close, and closing the store, stop them.
 type tail struct {
 	s     *Store
 	topic string // the RocketMQ name
-	queue string // the light message queue's name; empty for a topic
+	queue string // the name of the light message queue; empty for a topic
 	f     store.TailFunc
 	began time.Time
 
@@ -52,8 +50,8 @@ type tail struct {
 
 	mu     sync.Mutex
 	known  map[store.Partition]bool
-	begins map[store.Partition]int64 // where partitions began, as far as that is known
-	// look wakes the search for new partitions; one token is enough.
+	begins map[store.Partition]int64 // where partitions began, as far as known
+	// look triggers a search for new partitions; one token is enough.
 	look chan struct{}
 }
 
@@ -100,7 +98,7 @@ func (t *tail) Close() {
 	t.wg.Wait()
 }
 
-// partitions returns what there is to follow now.
+// partitions returns the partitions that can be followed now.
 func (t *tail) partitions(ctx context.Context) ([]store.Partition, error) {
 	if t.queue == "" {
 		rt, err := t.s.routes.refreshTopic(ctx, t.topic)
@@ -123,7 +121,7 @@ func (t *tail) partitions(ctx context.Context) ([]store.Partition, error) {
 	return ps, nil
 }
 
-// starts returns the partitions and their present ends.
+// starts returns the partitions with their present ends.
 func (t *tail) starts(ctx context.Context) (map[store.Partition]int64, error) {
 	ps, err := t.partitions(ctx)
 	if err != nil {
@@ -160,7 +158,7 @@ func (t *tail) starts(ctx context.Context) (map[store.Partition]int64, error) {
 	return starts, ctx.Err()
 }
 
-// follow starts the goroutine of a partition, unless it has one.
+// follow starts the goroutine of a partition unless it is running already.
 func (t *tail) follow(p store.Partition, offset int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -181,7 +179,7 @@ func (t *tail) follow(p store.Partition, offset int64) {
 	t.wg.Go(pt.run)
 }
 
-// begin notes where a partition begins.
+// begin records where a partition begins.
 func (t *tail) begin(p store.Partition, offset int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -202,7 +200,7 @@ func (t *tail) Ends(f func(p store.Partition, begin, end int64)) {
 	}
 }
 
-// latestReads bounds the queues of which Latest asks at a time.
+// latestReads bounds the queues that Latest asks about concurrently.
 const latestReads = 16
 
 // Latest implements store.Tail.
@@ -234,7 +232,7 @@ func (t *tail) Latest(ctx context.Context, f func(p store.Partition, begin, end 
 	}
 }
 
-// search looks for new partitions now and then, and soon when a pull failed.
+// search looks for new partitions periodically, and soon after a pull has failed.
 func (t *tail) search() {
 	timer := time.NewTimer(routeAge)
 	defer timer.Stop()
@@ -244,7 +242,7 @@ func (t *tail) search() {
 			return
 		case <-timer.C:
 		case <-t.look:
-			// Not at every failed pull.
+			// Not after every failed pull: wait a second first.
 			select {
 			case <-t.ctx.Done():
 				return
@@ -260,7 +258,7 @@ func (t *tail) search() {
 	}
 }
 
-// wait waits for d, or for the end of the tail.
+// wait waits for d, or until the tail ends.
 func (t *tail) wait(d time.Duration) {
 	select {
 	case <-t.ctx.Done():
@@ -268,8 +266,8 @@ func (t *tail) wait(d time.Duration) {
 	}
 }
 
-// breaks counts the partitions of each broker whose tail is interrupted, for one log line when the first begins and when the
-// last ends, and lets those that wait try at once when the broker is back.
+// breaks counts, for each broker, the partitions whose tail is interrupted. It logs one line when the first interruption of a broker begins
+// and one when the last ends. It lets waiting partitions retry at once when the broker is back.
 type breaks struct {
 	log *slog.Logger
 	any atomic.Bool // some broker's tails are interrupted
@@ -278,10 +276,10 @@ type breaks struct {
 	of map[string]*interruption
 }
 
-// interruption is a broker's, while some of its tails are interrupted.
+// interruption is the state of a broker while some of its tails are interrupted.
 type interruption struct {
 	n    int
-	back chan struct{} // closed when the broker answers somebody
+	back chan struct{} // closed when the broker answers anyone
 }
 
 func (b *breaks) begin(broker string, err error) {
@@ -300,7 +298,7 @@ func (b *breaks) begin(broker string, err error) {
 	i.n++
 }
 
-// end notes that a tail goes on: the broker is back for the others too.
+// end records that a tail continues: the broker is back for the others too.
 func (b *breaks) end(broker string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -314,7 +312,7 @@ func (b *breaks) end(broker string) {
 	b.log.Info("tails of a broker go on", "broker", broker)
 }
 
-// back notes that a broker answered. It costs nothing while no tail is interrupted.
+// back records that a broker has answered. It costs almost nothing while no tail is interrupted.
 func (b *breaks) back(broker string) {
 	if !b.any.Load() {
 		return
@@ -326,7 +324,7 @@ func (b *breaks) back(broker string) {
 	}
 }
 
-// waiter is closed when a broker answers somebody; it is nil while the broker's tails are not interrupted.
+// waiter returns a channel that is closed when the broker answers anyone; nil while the broker's tails are not interrupted.
 func (b *breaks) waiter(broker string) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,10 +14,10 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// maxTopicName is RocketMQ's limit, in bytes.
+// maxTopicName is RocketMQ's limit for topic names, in bytes.
 const maxTopicName = 127
 
-// systemTopics are RocketMQ's own, besides those whose names begin with one of systemPrefixes or end in replySuffix.
+// systemTopics are RocketMQ's own topics. Names that begin with one of systemPrefixes or end with replySuffix are RocketMQ's own too.
 var systemTopics = []string{
 	"TBW102", "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRACE_TOPIC",
 	"RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT",
@@ -33,7 +33,7 @@ func systemTopic(name string) bool {
 		slices.ContainsFunc(systemPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// checkName returns nil when RocketMQ takes a topic of this name from a client.
+// checkName returns nil if RocketMQ accepts a topic with this name from a client.
 func checkName(name string) error {
 	if name == "" || len(name) > maxTopicName {
 		return fmt.Errorf("%w: %q has %d bytes, RocketMQ wants 1 to %d", store.ErrInvalidTopic, clip(name), len(name), maxTopicName)
@@ -102,8 +102,8 @@ func (s *Store) describe(ctx context.Context, name string) (store.TopicInfo, err
 	return store.TopicInfo{Name: name, Queues: rt.queues, Brokers: slices.Clone(rt.brokers)}, nil
 }
 
-// CreateTopic implements store.Store. The topic is created on every broker of every cluster that the namesrvs know, with one queue
-// where Limits.SingleFeeder holds. The gateway's own topics may be created as well.
+// CreateTopic implements store.Store. It creates the topic on every broker of every cluster that the name servers know, with one queue on
+// brokers that need a single feeder. It also accepts the gateway's own topics.
 func (s *Store) CreateTopic(ctx context.Context, name string, queues int) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -146,14 +146,14 @@ func (s *Store) createOn(ctx context.Context, addr, name string, queues int) err
 	})
 }
 
-// awaitWritable returns when all namesrvs that answer have a route of the topic to all brokers: the producer may ask any.
+// awaitWritable returns once all name servers that answer have a route of the topic to all brokers: the producer may ask any of them.
 func (s *Store) awaitWritable(ctx context.Context, name string, brokers []string) error {
 	for {
 		missing := ""
 		for _, addr := range s.opts.Namesrv {
 			route, err := s.client.TopicRoute(ctx, addr, name)
 			if err != nil && !remoting.IsCode(err, remoting.TopicNotExist) {
-				continue // a namesrv that is down
+				continue // the name server is down
 			}
 			for _, b := range brokers {
 				if err != nil || route.Master(b) == "" {
@@ -178,7 +178,7 @@ func (s *Store) awaitWritable(ctx context.Context, name string, brokers []string
 	}
 }
 
-// Topics implements store.Store. Of brokers that are down the topics are not known.
+// Topics implements store.Store. Topics of brokers that are down are missing from the list.
 func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 		return nil, unavailable("list the topics", err)
 	}
 	names = slices.DeleteFunc(names, func(n string) bool {
-		// Brokers make topics of their own name and their cluster's.
+		// Brokers create topics with their own name and with their cluster's name.
 		_, isBroker := st.brokers[n]
 		return s.ValidTopic(n) != nil || isBroker || st.isCluster(n)
 	})
@@ -206,7 +206,7 @@ func (s *Store) Topics(ctx context.Context) ([]store.TopicInfo, error) {
 	if err := s.each(ctx, len(names), func(ctx context.Context, i int) error {
 		rt, err := s.routes.refreshTopic(ctx, names[i])
 		if remoting.IsCode(err, remoting.TopicNotExist) {
-			return nil // gone meanwhile
+			return nil // deleted meanwhile
 		}
 		if errors.Is(err, store.ErrInvalidTopic) {
 			s.repeat.Warn("topic "+names[i], "a topic is left out", "topic", names[i], "error", err)
@@ -232,8 +232,8 @@ func (st *clusterState) isCluster(name string) bool {
 	return false
 }
 
-// DeleteTopic implements store.Store. The records stay in the brokers' logs until retention removes them, but nothing reads
-// them there; light message queues keep their entries.
+// DeleteTopic implements store.Store. The records stay in the brokers' logs until retention removes them, but nothing reads them there.
+// Light message queues keep their entries.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err

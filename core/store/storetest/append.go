@@ -74,7 +74,7 @@ func everyField(t *testing.T, s *suite) {
 	requireMessage(t, plain, &s.drain(t, first, queue, 2, 32)[1].Message)
 }
 
-// requireMessage compares messages; times by their milliseconds.
+// requireMessage compares messages. Times are compared by their milliseconds.
 func requireMessage(t *testing.T, want, got *store.Message) {
 	t.Helper()
 	require.Equal(t, want.Topic, got.Topic)
@@ -190,13 +190,13 @@ func concurrentAppends(t *testing.T, s *suite) {
 	}
 }
 
-// putBatch appends a batch until all of it is stored, or something fails, and returns how much was stored before.
+// putBatch appends a batch until all of it is stored or an append fails. It returns how many messages were stored before the failure.
 func putBatch(ctx context.Context, st store.Store, batch []store.Append) (stored int, err error) {
 	stored, _, err = putBatchAt(ctx, st, batch)
 	return stored, err
 }
 
-// putBatchAt is putBatch, and returns by the index of a message where it is stored, as far as the store said.
+// putBatchAt is putBatch. It also returns the positions that the store reported, by the message's index.
 func putBatchAt(ctx context.Context, st store.Store, batch []store.Append) (stored int, at map[int]store.Position, err error) {
 	type result struct {
 		n   int
@@ -224,7 +224,7 @@ func putBatchAt(ctx context.Context, st store.Store, batch []store.Append) (stor
 	return stored, at, nil
 }
 
-// batches has records with one queue, with two, and with none, because stores may treat them in different ways.
+// batches uses records with no queue, one queue and two queues, because stores may treat these differently.
 func batches(t *testing.T, s *suite) {
 	first := s.newTopic(t)
 	tail := s.tail(t, first)
@@ -273,7 +273,7 @@ func batches(t *testing.T, s *suite) {
 	requireEachOnceInOrder(t, s.drain(t, first, wildcard, 2*each, 32), 2, each)
 }
 
-// batchPositions has retained messages, because others are given a place that need not be exact.
+// batchPositions uses retained messages, because only their positions must be exact.
 func batchPositions(t *testing.T, s *suite) {
 	first := s.newTopic(t)
 	for _, queues := range [][]string{{topic.Queue(first + "/x")}, {}} {
@@ -367,7 +367,7 @@ func callbackOnce(t *testing.T, s *suite) {
 		})
 	}
 	wg.Wait()
-	s.drain(t, first, topic.Queue(first+"/0"), 1, 1) // one more round trip, in which a second call could come
+	s.drain(t, first, topic.Queue(first+"/0"), 1, 1) // one more round trip, during which a second call could come
 	for i := range calls {
 		require.Equal(t, int32(1), calls[i].Load())
 	}

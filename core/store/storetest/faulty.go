@@ -11,18 +11,18 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Faulty is a store that shows the queues of another one with the faults that RocketMQ's can have: offsets that are skipped,
-// records that come twice, offsets that repeat, queues that began again at 0, tails that miss records, and calls that fail.
+// Faulty wraps a store and shows its queues with the faults that RocketMQ's queues can have: skipped offsets, duplicate records, repeated
+// offsets, queues that began again at 0, tails that miss records, and failing calls.
 //
-// Faults are set for a queue by name, on every broker, in terms of the offsets of the store behind. Offsets in Commit and
-// Committed are passed on as they are.
+// Faults apply to a queue by name, on every broker, and use the offsets of the wrapped store. Commit and Committed pass offsets through
+// unchanged.
 type Faulty struct {
 	store.Store
 
 	mu      sync.Mutex
 	queues  map[string]*faults
-	missing map[string]int // records that tails of a topic are still to miss
-	held    chan struct{}  // while tails are held: closed when they go on
+	missing map[string]int // by topic: records that tails still have to miss
+	held    chan struct{}  // set while tails are held; closed when they may continue
 	shared  bool           // others append as well
 	bounded func()         // called once, after the next BoundsOn
 	reads   error
@@ -31,20 +31,20 @@ type Faulty struct {
 	judge   func(context.Context, *store.Message) error
 	commits error
 	groups  error
-	refused int // calls of PopAck that failed because of groups
-	acked   int // receipts that PopAck has acknowledged
+	refused int // number of PopAck calls that failed because of groups
+	acked   int // number of receipts that PopAck has acknowledged
 
 	verdicts map[*store.Message]error
 }
 
 var _ store.Store = (*Faulty)(nil)
 
-// faults of one queue. All offsets are those of the store behind.
+// faults are the faults of one queue. All offsets are those of the wrapped store.
 type faults struct {
 	base    int64           // records before it are gone, and the queue began again at 0
-	gaps    map[int64]int64 // so many offsets are skipped before this record
-	twice   map[int64]bool  // this record has two entries, one after the other
-	repeats map[int64]bool  // this record claims the offset of the one before it
+	gaps    map[int64]int64 // by record: the number of offsets skipped before it
+	twice   map[int64]bool  // the record has two successive entries
+	repeats map[int64]bool  // the record claims the offset of the one before it
 }
 
 // NewFaulty returns a store without faults on top of s.
@@ -62,13 +62,12 @@ func (f *Faulty) Twice(queue string, at int64) {
 	f.change(queue, func(q *faults) { q.twice[at] = true })
 }
 
-// Repeat makes the record at offset at claim the offset of the record before it in its entries; what Read says of it in
-// Batch.Offsets stays right.
+// Repeat makes the record at offset at claim, in its entries, the offset of the record before it. Batch.Offsets still has the right offset.
 func (f *Faulty) Repeat(queue string, at int64) {
 	f.change(queue, func(q *faults) { q.repeats[at] = true })
 }
 
-// Reset makes the queue begin again at 0 with the record at offset at; earlier ones are gone.
+// Reset makes the queue begin again at 0 with the record at offset at. Earlier records are gone.
 func (f *Faulty) Reset(queue string, at int64) {
 	f.change(queue, func(q *faults) { q.base = at })
 }
@@ -80,7 +79,7 @@ func (f *Faulty) MissInTails(topic string, n int) {
 	f.missing[topic] = n
 }
 
-// HoldTails holds all tails up, as if they were slow, until the function that it returns is called.
+// HoldTails blocks all tails, as if they were slow, until release is called.
 func (f *Faulty) HoldTails() (release func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,21 +93,22 @@ func (f *Faulty) HoldTails() (release func()) {
 	})
 }
 
-// Shared makes the store one to which others append: tails know nothing of what is stored before they have brought it, but by asking.
+// Shared makes the store behave like one to which others append: tails know nothing about records that they have not brought yet, unless
+// they ask.
 func (f *Faulty) Shared() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.shared = true
 }
 
-// AfterBounds calls a function once, after the next BoundsOn and before its answer.
+// AfterBounds makes the next BoundsOn call a function before it answers.
 func (f *Faulty) AfterBounds(call func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bounded = call
 }
 
-// Limits says whether others append.
+// Limits clears Exclusive if the store is shared.
 func (f *Faulty) Limits() store.Limits {
 	l := f.Store.Limits()
 	l.Exclusive = l.Exclusive && !f.isShared()
@@ -130,20 +130,20 @@ func (f *Faulty) await() {
 	}
 }
 
-// FailReads makes Read, ReadPartition and Bounds fail with err; nil ends that. FailAppends and FailCommits do the same for
-// theirs.
+// FailReads makes Read, ReadPartition, Bounds and BoundsOn fail with err; nil ends that. FailAppends and FailCommits do the same for their
+// calls.
 func (f *Faulty) FailReads(err error) { f.set(&f.reads, err) }
 
-// FailAppends makes Append fail with err; nil ends that.
+// FailAppends makes Append and AppendBatch fail with err; nil ends that.
 func (f *Faulty) FailAppends(err error) { f.set(&f.appends, err) }
 
 // FailCommits makes Commit, Committed and Forget fail with err; nil ends that.
 func (f *Faulty) FailCommits(err error) { f.set(&f.commits, err) }
 
-// FailGroups makes PlaceGroup, Pop, PopAck, PopHide and EndGroup fail with err; nil ends that.
+// FailGroups makes PlaceGroup, Pop, PopAck, PopHide, EndGroup and GroupLeft fail with err; nil ends that.
 func (f *Faulty) FailGroups(err error) { f.set(&f.groups, err) }
 
-// FailPartitionReads makes ReadPartition alone fail with err; nil ends that.
+// FailPartitionReads makes only ReadPartition fail with err; nil ends that.
 func (f *Faulty) FailPartitionReads(err error) { f.set(&f.parts, err) }
 
 func (f *Faulty) set(field *error, err error) {
@@ -161,7 +161,7 @@ func (f *Faulty) get(field *error) error {
 func (f *Faulty) change(queue string, set func(*faults)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	q := f.queues[queue].clone() // readers may hold the old one
+	q := f.queues[queue].clone() // readers may hold the old value
 	set(q)
 	f.queues[queue] = q
 }
@@ -183,7 +183,7 @@ func (q *faults) clone() *faults {
 	return c
 }
 
-// first is the offset that is shown for a record, for a twice shown one the first of the two.
+// first returns the offset shown for a record; for a record shown twice, the first of the two.
 func (q *faults) first(at int64) int64 {
 	shown := max(at-q.base, 0)
 	for gap, n := range q.gaps {
@@ -199,7 +199,7 @@ func (q *faults) first(at int64) int64 {
 	return shown
 }
 
-// end is the offset after the last that is shown for a record.
+// end returns the offset after the last one shown for a record.
 func (q *faults) end(at int64) int64 {
 	if q.twice[at] {
 		return q.first(at) + 2
@@ -207,7 +207,7 @@ func (q *faults) end(at int64) int64 {
 	return q.first(at) + 1
 }
 
-// Append fails, or appends.
+// Append fails or appends.
 func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
 	judge, err := f.appending()
 	if err != nil {
@@ -227,7 +227,7 @@ func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Pos
 	}()
 }
 
-// AppendBatch fails, or appends those in front of the first that is judged to fail.
+// AppendBatch fails, or appends the messages before the first one that is judged to fail.
 func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done func(int, store.Position, error)) {
 	judge, err := f.appending()
 	if err != nil {
@@ -257,21 +257,21 @@ func (f *Faulty) AppendBatch(ctx context.Context, batch []store.Append, done fun
 	}()
 }
 
-// appending returns what appends fail with, and what judges their messages.
+// appending returns the error of appends, and the function that judges their messages.
 func (f *Faulty) appending() (judge func(context.Context, *store.Message) error, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.judge, f.appends
 }
 
-// keepVerdict keeps what was decided about a message until it is the first of a call.
+// keepVerdict stores the verdict on a message until the message is the first of a call.
 func (f *Faulty) keepVerdict(m *store.Message, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.verdicts[m] = err
 }
 
-// judged is the verdict on a message, one that was kept where there is one.
+// judged returns the stored verdict on a message, or asks judge.
 func (f *Faulty) judged(ctx context.Context, judge func(context.Context, *store.Message) error, m *store.Message) error {
 	f.mu.Lock()
 	err, kept := f.verdicts[m]
@@ -283,7 +283,7 @@ func (f *Faulty) judged(ctx context.Context, judge func(context.Context, *store.
 	return judge(ctx, m)
 }
 
-// Bounds returns the bounds as they are shown.
+// Bounds returns the bounds with the queue's faults.
 func (f *Faulty) Bounds(ctx context.Context, ref store.QueueRef) (store.Bounds, error) {
 	if err := f.get(&f.reads); err != nil {
 		return store.Bounds{}, err
@@ -295,7 +295,7 @@ func (f *Faulty) Bounds(ctx context.Context, ref store.QueueRef) (store.Bounds, 
 	return b, err
 }
 
-// BoundsOn returns the bounds as they are shown.
+// BoundsOn returns the bounds with the queues' faults.
 func (f *Faulty) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
 	if err := f.get(&f.reads); err != nil {
 		return nil, err
@@ -327,7 +327,7 @@ func (q *faults) bounds(first, end int64) (int64, int64) {
 	return shown, q.end(end - 1)
 }
 
-// Read reads the queue as it is shown.
+// Read reads the queue with its faults.
 func (f *Faulty) Read(ctx context.Context, ref store.QueueRef, offset int64, n int) (store.Batch, error) {
 	if err := f.get(&f.reads); err != nil {
 		return store.Batch{}, err
@@ -348,7 +348,7 @@ func (f *Faulty) Read(ctx context.Context, ref store.QueueRef, offset int64, n i
 		b.Next = b.Min
 		return b, nil
 	}
-	// The first record of which something is shown at or after the offset.
+	// The first record that has an entry shown at or after the offset.
 	from := max(real.Min, q.base)
 	from += int64(sort.Search(int(max(real.Max-from, 0)), func(i int) bool { return q.end(from+int64(i)) > offset }))
 	if from >= real.Max {
@@ -375,7 +375,7 @@ func (f *Faulty) Read(ctx context.Context, ref store.QueueRef, offset int64, n i
 	return b, nil
 }
 
-// ReadPartition reads a partition; only the entries of its records are changed.
+// ReadPartition reads a partition. Only the entries of its records have faults.
 func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partition, offset int64, n int) (store.Batch, error) {
 	if err := f.get(&f.reads); err != nil {
 		return store.Batch{}, err
@@ -388,7 +388,7 @@ func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partit
 	return b, err
 }
 
-// Tail follows a topic, less the records that are to be missed.
+// Tail follows a topic, without the records that have to be missed.
 func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (store.Tail, error) {
 	t, err := f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
 		f.await()
@@ -408,7 +408,7 @@ type faultyTail struct {
 	f *Faulty
 }
 
-// Ends tells nothing of what is stored where others append.
+// Ends reports no records as stored if others append.
 func (t faultyTail) Ends(call func(p store.Partition, begin, end int64)) {
 	t.Tail.Ends(func(p store.Partition, begin, end int64) {
 		if t.f.isShared() {
@@ -418,7 +418,7 @@ func (t faultyTail) Ends(call func(p store.Partition, begin, end int64)) {
 	})
 }
 
-// TailQueue follows a queue; only the entries of its records are changed.
+// TailQueue follows a queue. Only the entries of its records have faults.
 func (f *Faulty) TailQueue(ctx context.Context, queue string, fn store.TailFunc) (store.Tail, error) {
 	return f.Store.TailQueue(ctx, queue, func(p store.Partition, records []*store.Record) {
 		f.await()
@@ -426,7 +426,7 @@ func (f *Faulty) TailQueue(ctx context.Context, queue string, fn store.TailFunc)
 	})
 }
 
-// Commit fails, or commits.
+// Commit fails or commits.
 func (f *Faulty) Commit(ctx context.Context, client string, epoch int64, offsets []store.Offset) error {
 	if err := f.get(&f.commits); err != nil {
 		return err
@@ -434,7 +434,7 @@ func (f *Faulty) Commit(ctx context.Context, client string, epoch int64, offsets
 	return f.Store.Commit(ctx, client, epoch, offsets)
 }
 
-// Committed fails, or returns the offsets.
+// Committed fails or returns the offsets.
 func (f *Faulty) Committed(ctx context.Context, client string, queues []store.QueueRef) ([]store.Offset, error) {
 	if err := f.get(&f.commits); err != nil {
 		return nil, err
@@ -442,7 +442,7 @@ func (f *Faulty) Committed(ctx context.Context, client string, queues []store.Qu
 	return f.Store.Committed(ctx, client, queues)
 }
 
-// Forget fails, or forgets.
+// Forget fails or forgets.
 func (f *Faulty) Forget(ctx context.Context, client string, queues []store.QueueRef) error {
 	if err := f.get(&f.commits); err != nil {
 		return err
@@ -450,7 +450,7 @@ func (f *Faulty) Forget(ctx context.Context, client string, queues []store.Queue
 	return f.Store.Forget(ctx, client, queues)
 }
 
-// PlaceGroup fails, or places.
+// PlaceGroup fails or places.
 func (f *Faulty) PlaceGroup(ctx context.Context, g store.Group, offset int64) error {
 	if err := f.get(&f.groups); err != nil {
 		return err
@@ -458,7 +458,7 @@ func (f *Faulty) PlaceGroup(ctx context.Context, g store.Group, offset int64) er
 	return f.Store.PlaceGroup(ctx, g, offset)
 }
 
-// Pop fails, or hands out records with their entries as they are shown. It does not look at failures while it waits.
+// Pop fails or hands out records, with the faults in their entries. It does not check for failures while it waits.
 func (f *Faulty) Pop(ctx context.Context, g store.Group, n int, hidden, wait time.Duration) ([]store.Handout, error) {
 	if err := f.get(&f.groups); err != nil {
 		return nil, err
@@ -470,7 +470,7 @@ func (f *Faulty) Pop(ctx context.Context, g store.Group, n int, hidden, wait tim
 	return out, err
 }
 
-// PopAck fails, or acknowledges.
+// PopAck fails or acknowledges.
 func (f *Faulty) PopAck(ctx context.Context, g store.Group, receipts []string) error {
 	if err := f.get(&f.groups); err != nil {
 		f.count(&f.refused, 1)
@@ -496,7 +496,7 @@ func (f *Faulty) count(what *int, n int) {
 	*what += n
 }
 
-// PopHide fails, or hides.
+// PopHide fails or hides.
 func (f *Faulty) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
 	if err := f.get(&f.groups); err != nil {
 		return nil, err
@@ -504,7 +504,7 @@ func (f *Faulty) PopHide(ctx context.Context, g store.Group, receipts []string, 
 	return f.Store.PopHide(ctx, g, receipts, hidden)
 }
 
-// EndGroup fails, or ends.
+// EndGroup fails or ends.
 func (f *Faulty) EndGroup(ctx context.Context, g store.Group) error {
 	if err := f.get(&f.groups); err != nil {
 		return err
@@ -512,7 +512,7 @@ func (f *Faulty) EndGroup(ctx context.Context, g store.Group) error {
 	return f.Store.EndGroup(ctx, g)
 }
 
-// GroupLeft fails, or counts.
+// GroupLeft fails or counts.
 func (f *Faulty) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 	if err := f.get(&f.groups); err != nil {
 		return 0, err
@@ -520,7 +520,7 @@ func (f *Faulty) GroupLeft(ctx context.Context, g store.Group) (int64, error) {
 	return f.Store.GroupLeft(ctx, g)
 }
 
-// showAll returns the records with their entries as they are shown. Records are shared, so changed ones are copies.
+// showAll returns the records with the faults in their entries. Records are shared, so changed ones are copies.
 func (f *Faulty) showAll(records []*store.Record) []*store.Record {
 	out := make([]*store.Record, len(records))
 	for i, r := range records {

@@ -31,7 +31,7 @@ var groupCases = []testCase{
 	{"what a group has left is what it was not handed out", groupLeft},
 }
 
-// hidden is long enough to outlast a case that wants nothing back.
+// hidden is a visibility timeout that outlasts any case that wants nothing to come back.
 const hidden = time.Minute
 
 // group returns a group of a new topic, and the name to publish to.
@@ -54,7 +54,7 @@ func (s *suite) place(t *testing.T, g store.Group) {
 	require.NoError(t, s.PlaceGroup(s.ctx, g, b.Max))
 }
 
-// popN pops until n records have come.
+// popN pops until it has n records.
 func (s *suite) popN(t *testing.T, g store.Group, n int, hide time.Duration) []store.Handout {
 	t.Helper()
 	var all []store.Handout
@@ -69,7 +69,7 @@ func (s *suite) popN(t *testing.T, g store.Group, n int, hide time.Duration) []s
 	return all
 }
 
-// popNothing requires that nothing is handed out for a while.
+// popNothing requires that nothing is handed out within wait.
 func (s *suite) popNothing(t *testing.T, g store.Group, wait time.Duration) {
 	t.Helper()
 	out, err := s.Pop(s.ctx, g, 32, hidden, wait)
@@ -90,7 +90,7 @@ func receipts(out []store.Handout) []string {
 	return list
 }
 
-// handed returns the payloads, sorted as numbers where they are.
+// handed returns the payloads, sorted numerically.
 func handed(out []store.Handout) []string {
 	list := make([]string, len(out))
 	for i := range out {
@@ -178,7 +178,7 @@ func groupGivesBack(t *testing.T, s *suite) {
 	require.NoError(t, err)
 	again := s.popN(t, g, 2, hidden)
 	require.Equal(t, handed(out[2:]), handed(again))
-	// What came again can be given back as well.
+	// A record that came again can be given back too.
 	_, err = s.PopHide(s.ctx, g, receipts(again[:1]), 0)
 	require.NoError(t, err)
 	third := s.popN(t, g, 1, hidden)

@@ -26,14 +26,14 @@ func (s *suite) newTopic(t *testing.T) string {
 // client returns a client id that no other case uses.
 func client() string { return "c" + rand.Text()[:12] }
 
-// scaled returns n by the factory's load, at least 8.
+// scaled returns n scaled by the factory's load, at least 8.
 func (s *suite) scaled(n int) int { return max(8, int(float64(n)*s.Load)) }
 
 func message(name, payload string) *store.Message {
 	return &store.Message{Topic: name, Payload: []byte(payload), QoS: 1, Publisher: "publisher", Created: time.Now()}
 }
 
-// appendTo returns the append of a message to the queue of its own topic.
+// appendTo returns an append of m, by default to the queue of its own topic only.
 func appendTo(m *store.Message, queues ...string) store.Append {
 	if queues == nil {
 		queues = []string{topic.Queue(m.Topic)}
@@ -41,7 +41,7 @@ func appendTo(m *store.Message, queues ...string) store.Append {
 	return store.Append{Message: m, Topic: topic.First(m.Topic), Key: m.Publisher + " " + m.Topic, Queues: queues}
 }
 
-// put appends and waits.
+// put appends a message and waits.
 func (s *suite) put(t *testing.T, a store.Append) store.Position {
 	t.Helper()
 	p, err := put(s.ctx, s.Store, a)
@@ -64,7 +64,7 @@ func put(ctx context.Context, st store.Store, a store.Append) (store.Position, e
 	}
 }
 
-// numbered stores n messages on one key, one after the other, with payloads 0 to n-1.
+// numbered stores n messages with one key, one after another, with payloads 0 to n-1.
 func (s *suite) numbered(t *testing.T, name string, n int, queues ...string) {
 	t.Helper()
 	for i := range n {
@@ -81,7 +81,7 @@ func (s *suite) brokers(t *testing.T, first string) []string {
 	return brokers
 }
 
-// drain reads a queue on all brokers from its beginning until n records were found, and checks each batch on the way.
+// drain reads a queue on all brokers from its beginning until it has n records. It checks each batch.
 func (s *suite) drain(t *testing.T, first, queue string, n, perRead int) []*store.Record {
 	t.Helper()
 	var all []*store.Record
@@ -107,7 +107,7 @@ func (s *suite) drain(t *testing.T, first, queue string, n, perRead int) []*stor
 	return all
 }
 
-// checkBatch checks what holds for every read of a queue.
+// checkBatch checks what must hold for every read of a queue.
 func (s *suite) checkBatch(t *testing.T, ref store.QueueRef, b store.Batch, offset int64, n int) {
 	t.Helper()
 	require.LessOrEqual(t, len(b.Records), n)
@@ -144,8 +144,8 @@ func numbers(n int) []string {
 	return out
 }
 
-// requireEachOnceInOrder checks records with payloads "publisher number": every number below n of every publisher is there
-// once, in order.
+// requireEachOnceInOrder checks records with payloads "publisher number": for every publisher, each number below n must appear once, in
+// order.
 func requireEachOnceInOrder(t *testing.T, records []*store.Record, publishers, n int) {
 	t.Helper()
 	next := map[string]int{}
@@ -160,7 +160,7 @@ func requireEachOnceInOrder(t *testing.T, records []*store.Record, publishers, n
 	}
 }
 
-// collector is a TailFunc that keeps what it gets and checks its order.
+// collector is a TailFunc that collects records and checks their order.
 type collector struct {
 	mu      sync.Mutex
 	records []*store.Record
@@ -168,7 +168,7 @@ type collector struct {
 	broken  []string
 	offset  func(*store.Record) int64
 	running map[store.Partition]bool
-	block   <-chan struct{} // calls wait for it, if set
+	block   <-chan struct{} // if set, calls wait until it is closed
 }
 
 func newCollector() *collector {
@@ -212,7 +212,7 @@ func (c *collector) len() int {
 	return len(c.records)
 }
 
-// wait waits until n records came and returns them.
+// wait waits until n records have come, and returns them.
 func (c *collector) wait(t *testing.T, s *suite, n int) []*store.Record {
 	t.Helper()
 	require.Eventually(t, func() bool { return c.len() >= n }, s.Patience, 5*time.Millisecond, "tail: %d records expected", n)

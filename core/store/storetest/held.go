@@ -7,22 +7,22 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// JudgeAppends lets fn decide about each append, which it may hold up for as long as it likes: an error fails the append, nil lets it
-// begin. A nil fn ends that.
+// JudgeAppends makes fn decide about each append. fn may block for as long as it likes. An error fails the append; nil lets it start. A nil
+// fn ends that.
 func (f *Faulty) JudgeAppends(fn func(ctx context.Context, m *store.Message) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.judge = fn
 }
 
-// Held is an append that is under way for as long as a test wants.
+// Held is an append that is blocked until the test ends it.
 type Held struct {
-	// Reached is closed once the append has begun.
+	// Reached is closed once the append has started.
 	Reached chan struct{}
 	outcome chan error
 }
 
-// Hold holds up the first append of a payload. Other appends, and those of the same payload that come later, are not held up.
+// Hold blocks the first append of a payload. Other appends, and later ones of the same payload, are not blocked.
 func (f *Faulty) Hold(payload string) *Held {
 	h := &Held{Reached: make(chan struct{}), outcome: make(chan error, 1)}
 	var once sync.Once
@@ -38,5 +38,5 @@ func (f *Faulty) Hold(payload string) *Held {
 	return h
 }
 
-// End fails the append with err, or lets it go on where err is nil.
+// End fails the append with err, or lets it continue if err is nil.
 func (h *Held) End(err error) { h.outcome <- err }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lifeCases need stores of their own, because they end them or change what they hold.
+// lifeCases need stores of their own, because they end them or change their contents.
 var lifeCases = []testCase{
 	{"what was acknowledged survives a crash, with its queues, offsets and topics", crash},
 	{"a crash in the middle of appends loses nothing acknowledged", crashUnderLoad},
@@ -21,7 +21,7 @@ var lifeCases = []testCase{
 	{"expired records leave the queues from the front", retention},
 }
 
-// awaitAnswer waits until a store that was opened again answers for a topic: a remote one may need a while.
+// awaitAnswer waits until a reopened store answers for a topic; a remote store may need some time.
 func (s *suite) awaitAnswer(t *testing.T, first string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -89,7 +89,7 @@ func crashUnderLoad(t *testing.T, s *suite) {
 					return
 				}
 				select {
-				case <-down: // acknowledged by a store that is no more: not counted
+				case <-down: // acknowledged by a store that is gone: do not count it
 					return
 				default:
 				}
@@ -164,7 +164,7 @@ func retention(t *testing.T, s *suite) {
 		s.put(t, appendTo(message(name, strconv.Itoa(40+i)), queue, wild))
 	}
 	for _, q := range []string{queue, wild} {
-		// A store may index a record a moment after it has confirmed it.
+		// A store may index a record shortly after it has confirmed it.
 		require.Eventually(t, func() bool {
 			b, err = s.Read(s.ctx, store.QueueRef{Queue: q, Broker: ref.Broker}, 0, 32)
 			return err != nil || len(b.Records) == 3

@@ -27,7 +27,7 @@ var readCases = []testCase{
 	{"a read ends with its context", readCancelled},
 }
 
-// queueOn appends n numbered messages and returns the one queue that has them.
+// queueOn appends n numbered messages and returns the only queue that has them.
 func (s *suite) queueOn(t *testing.T, n int) (first string, ref store.QueueRef) {
 	t.Helper()
 	first = s.newTopic(t)
@@ -128,7 +128,7 @@ func readMissing(t *testing.T, s *suite) {
 	require.Equal(t, store.Bounds{}, bounds)
 }
 
-// bare is a batch that must be without records, made comparable.
+// bare makes a batch without records comparable.
 func bare(b store.Batch) store.Batch {
 	if len(b.Records) == 0 {
 		b.Records, b.Offsets = nil, nil
@@ -163,7 +163,7 @@ func readPartition(t *testing.T, s *suite) {
 	require.ErrorIs(t, err, store.ErrUnknownTopic)
 }
 
-// drainPartition reads a partition from an offset until n records were found.
+// drainPartition reads a partition from an offset until it has n records.
 func (s *suite) drainPartition(t *testing.T, first string, p store.Partition, offset int64, n int) []*store.Record {
 	t.Helper()
 	var all []*store.Record

@@ -1,8 +1,7 @@
-// Package storetest is the conformance suite of store.Store: what the gateway relies on, whichever store is configured.
+// Package storetest is the conformance suite of store.Store: it tests what the gateway relies on, whichever store is configured.
 //
-// The tests of a store call Run with a Factory. Each case uses first-level topics and queues that no other case uses, so all cases
-// can share one running store. Where a store shows a change with a delay (a remote queue index), the suite waits for it, for
-// Factory.Patience at most.
+// The tests of a store call Run with a Factory. Each case uses first-level topics and queues that no other case uses, so all cases can
+// share one running store. If a store shows a change with a delay (a remote queue index), the suite waits for it, at most Factory.Patience.
 //
 // Faulty wraps a store and injects faults that a real store cannot produce on demand.
 package storetest
@@ -15,39 +14,38 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Factory says how to get the store under test and what it can do. Only Open is required.
+// Factory provides the store under test and says what it can do. Only Open is required.
 type Factory struct {
-	// Open returns a started, ready store. The factory registers what ends it (t.Cleanup); it may return the same store
-	// every time.
+	// Open returns a started, ready store. The factory registers its cleanup (t.Cleanup). Open may return the same store every time.
 	Open func(t *testing.T) store.Store
-	// OpenCrashable returns a started store and a function that ends it as a power cut or kill -9 would, without Close, and
-	// returns the store that was started again on what is left. Nil: the cases about crashes are skipped.
+	// OpenCrashable returns a started store and a function that ends it without Close, as a power cut or kill -9 would, and returns the store
+	// started again on what is left. Nil: the crash cases are skipped.
 	OpenCrashable func(t *testing.T) (s store.Store, crash func(t *testing.T) store.Store)
-	// OpenExpiring returns a started store and a function that makes all records expire that were stored before the call,
-	// and returns when they are gone. Nil: the cases about retention are skipped.
+	// OpenExpiring returns a started store and a function that expires all records stored before the call and returns when they are gone. Nil:
+	// the retention cases are skipped.
 	OpenExpiring func(t *testing.T) (s store.Store, expire func(t *testing.T))
 	// Skip names cases that the store cannot pass, with the reason.
 	Skip map[string]string
-	// Patience is how long to wait for what a store shows with a delay; 0: 15 s.
+	// Patience is how long to wait for a change that a store shows with a delay; 0: 15 s.
 	Patience time.Duration
-	// MaxPayload is the largest payload in bytes that must be stored, TooLarge one that must be refused; 0: not tested.
+	// MaxPayload is the largest payload that must be stored, TooLarge one that must be refused, both in bytes; 0: not tested.
 	MaxPayload, TooLarge int
 	// InvalidTopic is a first-level topic name that the store cannot hold; "": not tested.
 	InvalidTopic string
-	// Epochs says that the store knows the epoch of a client's last commit.
+	// Epochs says that the store remembers the epoch of a client's last commit.
 	Epochs bool
-	// OffsetsRestart says that offsets of a queue may begin again at 0 when all its records are gone.
+	// OffsetsRestart says that the offsets of a queue may begin again at 0 after all its records are gone.
 	OffsetsRestart bool
-	// LongestGroupQueue is the longest name of a queue that a group with a long name can have; 0: there is no limit.
+	// LongestGroupQueue is the length of the longest queue name possible with a long group name, in bytes; 0: no limit.
 	LongestGroupQueue int
-	// Strangers says that others than the gateway write to the store, so that it must pass over what does not count. The cases about it
-	// are skipped where it is false.
+	// Strangers says that others than the gateway write to the store, so that it must skip records that do not count. If it is false, the
+	// cases about that are skipped.
 	Strangers bool
 	// Load scales the cases that store many records; 0: 1. A slow store uses less.
 	Load float64
 }
 
-// suite is one case's view of the factory and the store.
+// suite is the view of one case on the factory and the store.
 type suite struct {
 	Factory
 	store.Store
@@ -95,7 +93,7 @@ func Run(t *testing.T, f Factory) {
 	}
 }
 
-// opens says that the case opens the store in a way of its own.
+// opens reports whether the case opens the store itself.
 func (c testCase) opens() bool {
 	for _, life := range lifeCases {
 		if life.name == c.name {

@@ -11,8 +11,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// In a store that others write to, a record counts only if it lies in the topic that holds the first level of its MQTT topic. These
-// cases store records elsewhere, with entries in the queues of that topic, and expect that no reader brings them.
+// If others write to a store, a record counts only if it lies in the topic that holds the first level of its MQTT topic. These cases store
+// records elsewhere, with entries in that topic's queues, and expect that no reader brings them.
 var strangerCases = []testCase{
 	{"a record of another topic that names a queue is read by nobody", strangerIsNotRead},
 	{"many records that do not count are read past", strangersAreReadPast},
@@ -103,7 +103,7 @@ func strangerIsNotHandedOut(t *testing.T, s *suite) {
 	out := s.popN(t, g, 5, hide)
 	require.Equal(t, numbers(5), handed(out))
 	s.ack(t, g, out[:3]...)
-	// What was not acknowledged comes again, also from the place where a broker keeps it; the strangers do not.
+	// Records that were not acknowledged come again, even from the place where a broker keeps them for retries; the strangers do not.
 	again := s.popN(t, g, 2, hidden)
 	require.Equal(t, handed(out[3:]), handed(again))
 	s.ack(t, g, again...)

@@ -48,7 +48,7 @@ func tailFromNow(t *testing.T, s *suite) {
 func tailNothingBefore(t *testing.T, s *suite) {
 	first := s.newTopic(t)
 	for i := range s.scaled(60) {
-		// The record is acknowledged, though an index may not have it yet.
+		// The record is acknowledged, but an index may not have it yet.
 		s.put(t, appendTo(message(first+"/x", "before")))
 		c := s.tail(t, first)
 		text := strconv.Itoa(i)
@@ -280,7 +280,7 @@ func tailRace(t *testing.T, s *suite) {
 				return
 			default:
 			}
-			mu.Lock() // Tail and this append exclude each other, so it is known what comes after
+			mu.Lock() // excludes Tail, so that it is known which records come after it
 			_, err := put(s.ctx, s.Store, appendTo(message(first+"/r", strconv.Itoa(i))))
 			stored = i + 1
 			mu.Unlock()
