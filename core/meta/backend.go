@@ -14,20 +14,20 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Pauses between tries, in growing order; the last one repeats.
+// backoff are the pauses between attempts, ascending; the last one repeats.
 var backoff = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second}
 
-// pause waits for the try-th pause, jittered by half, or until ctx ends.
+// pause waits for the back-off of attempt number try, with jitter of up to a half, or until ctx ends.
 func pause(ctx context.Context, try int) error {
 	d := backoff[min(try, len(backoff)-1)]
 	return wait.For(ctx, d/2+rand.N(d))
 }
 
-// link is the plugin that is in use. A migration replaces it.
+// link is the plugin in use. A migration replaces it.
 type link struct {
 	client pluginv1.MetaClient
 	traits func() *pluginv1.MetaTraits
-	// generation counts the replacements: revisions of different generations have nothing to do with each other.
+	// generation counts the replacements. Revisions of different generations cannot be compared.
 	generation int64
 }
 
@@ -39,7 +39,7 @@ type backend struct {
 	writeTimeout time.Duration
 	metrics      *metrics
 	present      *presence
-	// cas bounds the conditional writes that are under way, which cannot share a batch.
+	// cas bounds the concurrent conditional writes, which cannot share a batch.
 	cas chan struct{}
 }
 
@@ -47,8 +47,8 @@ func (b *backend) client() pluginv1.MetaClient { return b.link.Load().client }
 
 func (b *backend) generation() int64 { return b.link.Load().generation }
 
-// write is retry for calls that change something: each try waits at the gate, and one that ended too late to be sure of counts as
-// failed. A condition on revisions of another generation (not 0) ends with errRebased.
+// write is retry for calls that change something. Each attempt waits at the gate, and an attempt that ends too late to be certain counts as
+// failed. If the caller's condition is on revisions of another generation (other than 0), it returns errRebased.
 func (b *backend) write(ctx context.Context, operation, what string, generation int64, f func(context.Context, int) error) error {
 	return b.retry(ctx, operation, what, func(ctx context.Context, try int) error {
 		if err := b.gate.enter(ctx); err != nil {
@@ -65,10 +65,10 @@ func (b *backend) write(ctx context.Context, operation, what string, generation 
 	})
 }
 
-// errRebased: the backend was replaced since the revisions of a condition were read.
+// errRebased says that the backend was replaced after the revisions of a condition were read.
 var errRebased = fmt.Errorf("the metadata was migrated meanwhile: %w", ErrConflict)
 
-// retry calls f until it succeeds, fails for good, or the write time-out ends.
+// retry calls f until it succeeds, fails permanently, or the write time-out ends.
 func (b *backend) retry(ctx context.Context, operation, what string, f func(context.Context, int) error) error {
 	ctx, cancel := context.WithTimeout(ctx, b.writeTimeout)
 	defer cancel()
@@ -106,7 +106,7 @@ func (b *backend) get(ctx context.Context, ns, key string) (*pluginv1.Entry, err
 	return out, err
 }
 
-// list streams a namespace to page; it does not retry. A page that does not come within the call time-out ends it.
+// list streams a namespace to page. It does not retry. A page that takes longer than the call time-out ends it with an error.
 func (b *backend) list(ctx context.Context, ns, prefix string, page func([]*pluginv1.Entry) error) (revision int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -140,17 +140,17 @@ func (b *backend) list(ctx context.Context, ns, prefix string, page func([]*plug
 	}
 }
 
-// outcome of a conditional write.
+// outcome is the outcome of a conditional write.
 type outcome struct {
 	done     bool
 	revision int64
 	current  *pluginv1.Entry
-	// generation is of the revisions.
+	// generation is the generation of the revisions.
 	generation int64
 }
 
-// putIf writes key if its revision is still expect (0: if it is absent). A try whose answer was lost may have been applied:
-// then the next finds the same value there, and that counts as done.
+// putIf writes key if its revision is still expect (0: if the key is absent). An attempt whose answer was lost may have been applied. The
+// next attempt then finds the same value, and that counts as done.
 func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expect stored, ttl time.Duration) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err
@@ -176,7 +176,7 @@ func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expec
 	return out, err
 }
 
-// deleteIf removes key if its revision is still expect. As with putIf, finding it absent after a lost answer counts as done.
+// deleteIf removes key if its revision is still expect. As in putIf, finding the key absent after a lost answer counts as done.
 func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err
@@ -199,7 +199,7 @@ func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (
 	return out, err
 }
 
-// batchIf writes key and carries out further operations, if the revision of key is still expect. Lost answers count as in putIf.
+// batchIf writes key and performs further operations if the revision of key is still expect. It treats lost answers like putIf.
 func (b *backend) batchIf(ctx context.Context, ns, key string, value []byte, expect stored, with []*pluginv1.Operation) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err

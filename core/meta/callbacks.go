@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// callbacks runs what users of the package asked to be told, one after another in a goroutine of its own (run), so that a
-// callback may call the package again and never holds up a write or a watch.
+// callbacks runs the registered callbacks of the package's users, one after another in a goroutine of its own (run). So a callback may call
+// the package again, and never blocks a write or a watch.
 type callbacks struct {
 	m    *Meta
 	wake chan struct{}
@@ -66,14 +66,14 @@ func (c *callbacks) run(ctx context.Context) {
 	}
 }
 
-// Readers know which registered filters something on this node reads although no session record names them: shared groups of clean
-// sessions.
+// Readers reports which registered filters something on this node reads although no session record names them: those of shared groups with
+// only clean sessions.
 type Readers interface {
 	// GroupReads is called without locks and must be quick.
 	GroupReads(filter string) bool
 }
 
-// ReadBy keeps the registrations of filters that r reads, and brings them back when they vanish.
+// ReadBy keeps the registrations of filters that r reads, and restores them if they vanish.
 func (m *Meta) ReadBy(r Readers) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()
@@ -88,23 +88,23 @@ func (m *Meta) readHere(filter string) bool {
 	return r != nil && r.GroupReads(filter)
 }
 
-// OnTopicsChanged has f called after the set of first-level topics changed. Several changes may be told at once.
+// OnTopicsChanged registers f to be called after the set of first-level topics has changed. One call may stand for several changes.
 func (m *Meta) OnTopicsChanged(f func()) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()
 	m.calls.topicsChanged = append(m.calls.topicsChanged, f)
 }
 
-// OnFilterLost has f called after a registered filter vanished: it was retired, or removed by an operator. What Readers
-// need comes back without it.
+// OnFilterLost registers f to be called after a registered filter has vanished: it was retired, or an operator removed it. Filters that
+// Readers need are restored without it.
 func (m *Meta) OnFilterLost(f func(filter string)) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()
 	m.calls.filterLost = append(m.calls.filterLost, f)
 }
 
-// OnNodeLost has f called with the id of each node that was not heard of for Options.LostAfter; not for one that left in good
-// order. Every live node is told, about once for each loss.
+// OnNodeLost registers f to be called with the id of each node that was not heard from for Options.LostAfter. It is not called for a node
+// that left cleanly. Every live node is told, usually once for each loss.
 func (m *Meta) OnNodeLost(f func(node string)) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()

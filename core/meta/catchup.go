@@ -8,8 +8,8 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// CatchUp reads again which filters are registered, and returns once this node knows all that were registered before the call. It is for a
-// node that was stopped: the stream of changes may be behind by as long as that.
+// CatchUp reads the registered filters again, and returns once this node knows every filter that was registered before the call. It is for
+// a node that was stopped, because its stream of changes may lag behind by as long as it was stopped.
 func (m *Meta) CatchUp(ctx context.Context) error {
 	before := map[*mirror]int{}
 	for _, ns := range []string{NamespaceFilters, NamespaceUpstream} {
@@ -27,17 +27,17 @@ func (m *Meta) CatchUp(ctx context.Context) error {
 	return nil
 }
 
-// catchUpLook is how often CatchUp looks whether a listing has ended.
+// catchUpLook is the interval between two looks whether a listing has ended.
 const catchUpLook = 5 * time.Millisecond
 
-// begun is how many listings have begun.
+// begun returns how many listings have begun.
 func (r *mirror) begun() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.listings
 }
 
-// hasListed reports whether a listing behind the first n has ended well.
+// hasListed reports whether a listing after the first n has succeeded.
 func (r *mirror) hasListed(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

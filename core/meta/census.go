@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// censusEvery is how often sessions are counted where nobody else has listed them, censusLeast how often at the most after something
-	// was refused.
+	// censusEvery is how often sessions are counted if nobody else has listed them; censusLeast is the least time between counts after a
+	// refusal.
 	censusEvery = time.Minute
 	censusLeast = 2 * time.Second
-	// An operator is told once a resource is used to FillWarn, and again only after its use fell below fillQuiet.
+	// An operator is warned once a resource is used to FillWarn, and again only after its use has fallen below fillQuiet.
 	fillQuiet = 0.7
 )
 
-// FillWarn is from which Fill.Ratio on an operator is told.
+// FillWarn is the Fill.Ratio from which an operator is warned.
 const FillWarn = 0.8
 
-// run counts what no mirror holds, and tells when something is nearly full, until ctx ends.
+// run counts what no mirror holds, and warns when a resource is nearly full, until ctx ends.
 func (l *ledger) run(ctx context.Context) {
 	for try := 0; l.look(ctx) != nil; try++ {
 		if pause(ctx, try) != nil {
@@ -47,20 +47,20 @@ func (l *ledger) run(ctx context.Context) {
 			late := time.Since(l.census) > censusEvery+censusEvery/2
 			l.mu.Unlock()
 			if late || l.limited() {
-				_ = l.look(ctx) // logged by whoever needs the metadata more
+				_ = l.look(ctx) // callers that need the metadata more log the failure
 			}
 			l.warn()
 		}
 	}
 }
 
-// limited reports whether the backend says how much it takes: then everything is counted.
+// limited reports whether the backend has limits. If it has, everything is counted.
 func (l *ledger) limited() bool {
 	t := l.m.traits()
 	return t.GetMaxKeys() > 0 || t.GetMaxTotalBytes() > 0
 }
 
-// look counts sessions and, where the backend has a limit, wills and pages.
+// look counts sessions and, if the backend has limits, wills and pages.
 func (l *ledger) look(ctx context.Context) error {
 	if _, err := l.m.scanSessions(ctx, func(*pluginv1.Entry, stored, *Session, string) error { return nil }); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (l *ledger) look(ctx context.Context) error {
 	return nil
 }
 
-// listing begins a listing of the sessions. What it returns takes over what the listing has found, unless that is nil.
+// listing begins a listing of the sessions. The caller calls end with the sessions that the listing has found; nil if it failed.
 func (l *ledger) listing() (end func(sessions *tally)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,7 +111,7 @@ func (l *ledger) listing() (end func(sessions *tally)) {
 		if sessions == nil {
 			return
 		}
-		// The listing may have some of them: until the next one they count twice, which is better than not at all.
+		// The listing may have found some of them. Those count twice until the next listing, which is better than not at all.
 		sessions.all = sessions.all.plus(missed.all)
 		for key, a := range missed.of {
 			if sessions.of == nil {
@@ -123,8 +123,9 @@ func (l *ledger) listing() (end func(sessions *tally)) {
 	}
 }
 
-// takeWill makes room for a client's will, where the backend has a limit. What is not written after all is put right by the next census.
-// The share of an identity bounds the wills of sessions that end with their connection; others go with a session, which it has bounded.
+// takeWill makes room for a client's will, if the backend has limits. If the will is not written after all, the next census corrects the
+// count. The share of an identity bounds only the wills of sessions that end with their connection; other wills belong to a session, which
+// is bounded itself.
 func (l *ledger) takeWill(client, mark string, kept bool, a amount) error {
 	if !l.limited() {
 		return nil
@@ -146,7 +147,7 @@ func (l *ledger) takeWill(client, mark string, kept bool, a amount) error {
 	return nil
 }
 
-// gaveWill notes that a client's will is gone.
+// gaveWill records that a client's will is gone.
 func (l *ledger) gaveWill(client string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,7 +157,7 @@ func (l *ledger) gaveWill(client string) {
 	}
 }
 
-// warn tells an operator what is nearly full.
+// warn warns the operator about resources that are nearly full.
 func (l *ledger) warn() {
 	for _, f := range l.m.Fills() {
 		switch ratio := f.Ratio(); {

@@ -9,15 +9,15 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// changes makes polling cheap: on a backend without Watch every batch of writes also counts up, under the writer's own key,
-// the namespaces it touched, and every node reads those few keys often. A key for each node, because a shared counter would lose
-// counts between nodes that cannot compare and set.
+// changes makes polling cheap. On a backend without Watch, every batch of writes also increments, under the writer's own key, a counter for
+// each namespace it touches. Every node reads these few keys often. Each node has its own key, because nodes without compare-and-set would
+// lose counts in a shared counter.
 type changes struct {
 	m *Meta
 
 	mu  sync.Mutex
 	own map[string]int64
-	// seen is what each other node's key last said. Touched by run only.
+	// seen is the latest content of each other node's key. Used by run only.
 	seen map[string]changesRecord
 }
 
@@ -31,7 +31,7 @@ func newChanges(m *Meta) *changes {
 	return &changes{m: m, own: map[string]int64{}, seen: map[string]changesRecord{}}
 }
 
-// bump returns the operation that tells other nodes of ops; nil where nobody needs it.
+// bump returns the operation that announces ops to other nodes; nil if no announcement is needed.
 func (m *Meta) bump(ops []*pluginv1.Operation) *pluginv1.Operation {
 	if m.traits().GetWatch() {
 		return nil
@@ -72,8 +72,8 @@ func (c *changes) run(ctx context.Context) {
 	}
 }
 
-// poll wakes the mirrors of those namespaces that other nodes have changed. A node that is seen for the first time wakes all it
-// names: what it wrote may be later than our listing.
+// poll wakes the mirrors of the namespaces that other nodes have changed. A node seen for the first time wakes all the mirrors that it
+// names, because it may have written after our listing.
 func (c *changes) poll(ctx context.Context) {
 	_, err := c.m.backend.list(ctx, NamespaceChanges, "", func(entries []*pluginv1.Entry) error {
 		for _, e := range entries {

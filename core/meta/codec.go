@@ -8,10 +8,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// recordVersion is written to every value of ours. A higher one is refused, not guessed at.
+// recordVersion is the version in every value of ours. A value with a higher version is refused.
 const recordVersion = 1
 
-// newest is the highest version of a namespace's values that this gateway reads.
+// newest returns the highest version of a namespace's values that this gateway can read.
 func newest(ns string) int {
 	if ns == NamespaceSessions {
 		return pagedVersion
@@ -32,7 +32,7 @@ func encode(record any) []byte {
 	return data
 }
 
-// decode reads a value of ours. The error names what is wrong and what to do; fields that it does not know are passed over.
+// decode decodes a value of ours. The error says what is wrong and what to do. Unknown fields are ignored.
 func decode(ns, key string, value []byte, record any) error {
 	var h header
 	if err := json.Unmarshal(value, &h); err != nil {
@@ -50,7 +50,7 @@ func decode(ns, key string, value []byte, record any) error {
 	return nil
 }
 
-// millis and fromMillis turn times into milliseconds since the epoch, 0 for the zero time.
+// millis and fromMillis convert between times and milliseconds since the epoch; 0 is the zero time.
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -65,7 +65,7 @@ func fromMillis(ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// messageRecord is a message as JSON; byte strings are base64.
+// messageRecord is a message in JSON; byte strings are in base64.
 type messageRecord struct {
 	Topic      string            `json:"topic"`
 	Payload    []byte            `json:"payload,omitempty"`

@@ -12,9 +12,9 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Content summarises what a backend keeps, so that two can be compared: how many items, and a digest over namespaces, keys and
-// values in whatever order they come. What nodes say of themselves every few seconds (NamespaceNodes, NamespaceChanges) and the
-// removals of retained messages, which are forgotten by themselves, are left out. It reads everything once.
+// Content summarises the content of a backend, so that two backends can be compared: the number of items, and a digest over namespaces,
+// keys and values that does not depend on their order. It leaves out what nodes write about themselves every few seconds (NamespaceNodes,
+// NamespaceChanges), and the removals of retained messages, which expire by themselves. It reads everything once.
 func Content(ctx context.Context, client pluginv1.MetaClient) (string, error) {
 	var sum digest
 	items := 0
@@ -40,13 +40,13 @@ func Content(ctx context.Context, client pluginv1.MetaClient) (string, error) {
 	return fmt.Sprintf("%d items with the digest %x", items, sum.bytes()), nil
 }
 
-// removed says whether a value of NamespaceRetained remembers a removal.
+// removed reports whether a value of NamespaceRetained records a removal.
 func removed(value []byte) bool {
 	var r retainedRecord
 	return decode(NamespaceRetained, "", value, &r) == nil && r.Removed > 0
 }
 
-// digest is the sum of the items' SHA-256 as numbers of 256 bits, which does not depend on their order.
+// digest is the sum of the items' SHA-256 hashes as 256-bit numbers, which does not depend on their order.
 type digest [4]uint64
 
 func (d *digest) add(ns, key string, value []byte) {
@@ -64,7 +64,7 @@ func (d *digest) add(ns, key string, value []byte) {
 	}
 }
 
-// bytes is the digest as it is shown.
+// bytes returns the digest as it is shown.
 func (d *digest) bytes() []byte {
 	var out []byte
 	for _, w := range d {

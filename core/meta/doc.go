@@ -1,20 +1,20 @@
-// Package meta gives types to the metadata that a meta plugin keeps: first-level topics, the filters that have a queue,
-// sessions, retained messages, wills and nodes.
+// Package meta gives types to the metadata that a meta plugin stores: first-level topics, the filters that have a queue, sessions, retained
+// messages, wills and nodes.
 //
-// What is read on hot paths (topics, filters, retained messages, nodes) is held in memory and kept up to date: by Watch
-// where the backend has it, else by polling a small namespace in which every gateway notes what it has changed. Sessions and
-// wills can be many and are read through. What this node writes is visible to it as soon as the write returns; other nodes
-// see it with the next event or poll.
+// What hot paths read (topics, filters, retained messages, nodes) is held in memory and kept up to date: by Watch if the backend supports
+// it, otherwise by polling a small namespace in which every gateway records what it has changed. Sessions and wills may be many, so they
+// are read from the backend each time. This node sees its own writes as soon as they return; other nodes see them with the next event or
+// poll.
 //
-// While the backend does not answer, the last snapshot goes on serving, writes fail with ErrUnavailable after a bounded time,
-// and everything resumes by itself.
+// While the backend does not answer, the last snapshot continues to serve reads, writes fail with ErrUnavailable after a bounded time, and
+// everything recovers by itself.
 //
 // The package never stores messages of the log, never talks to other gateways, and never imports a plugin.
 //
-// Namespaces: "LMQ" is Apache RocketMQ MQTT's own and is kept readable and writable for its gateways and for mqadmin; the
-// others (NamespaceFilters and so on) hold one item a key, as JSON that an operator can read and edit.
+// Namespaces: "LMQ" belongs to Apache RocketMQ MQTT and stays readable and writable for its gateways and for mqadmin. The other namespaces
+// (NamespaceFilters and so on) hold one item per key, as JSON that an operator can read and edit.
 //
-// Lock order: mirror.mu, then the lock of the part that it feeds (topics, filters, retained, nodes). Callbacks to users of the
+// Lock order: mirror.mu, then the lock of the part that the mirror feeds (topics, filters, retained, nodes). Callbacks to users of the
 // package run without any lock.
 //
 // Main types: Meta (see New), Session, Retained, Will, Node.

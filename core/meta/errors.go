@@ -9,24 +9,24 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Errors that callers decide on. They are wrapped with what failed.
+// Errors that callers act on. They are wrapped with details of the failure.
 var (
-	// ErrUnavailable: the metadata cannot be reached now, or was never loaded; trying again may help.
+	// ErrUnavailable: the metadata cannot be reached now, or was never loaded; a retry may help.
 	ErrUnavailable = errors.New("metadata unavailable")
 	// ErrLimit: the backend is full. Nothing was written; `lmqgate meta migrate` to a larger backend (etcd) helps.
 	ErrLimit = errors.New("metadata limit reached")
-	// ErrConflict: somebody else changed the item since it was read.
+	// ErrConflict: another writer has changed the item since it was read.
 	ErrConflict = errors.New("metadata was changed by another writer")
-	// ErrSuperseded: a newer connection of the client, with a higher epoch, has the session now, or the session was ended. What was
-	// to be written does not count any more. It is an ErrConflict that trying again cannot help.
+	// ErrSuperseded: a newer connection of the client, with a higher epoch, now has the session, or the session has ended. The write no longer
+	// matters. It is an ErrConflict for which a retry cannot help.
 	ErrSuperseded = fmt.Errorf("the session belongs to a newer connection: %w", ErrConflict)
-	// ErrTooManyFilters: the first-level topic has as many filters with a queue as topics.max_filters allows.
+	// ErrTooManyFilters: the first-level topic has reached topics.max_filters, its limit of filters with a queue.
 	ErrTooManyFilters = errors.New("too many filters with a queue")
 	// ErrClosed: the Meta is closed.
 	ErrClosed = errors.New("metadata closed")
 )
 
-// backendError turns a plugin's gRPC error into one of the package's.
+// backendError converts a plugin's gRPC error into an error of this package.
 func backendError(what string, err error) error {
 	if err == nil {
 		return nil
@@ -50,7 +50,7 @@ func backendError(what string, err error) error {
 	}
 }
 
-// transient reports whether trying the same call again can help.
+// transient reports whether repeating the same call may help.
 func transient(err error) bool {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

@@ -10,11 +10,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// lists writes registered filters to LMQ/{topic} as well, for upstream's gateways, while a first-level topic has few of
-// them. It runs behind RegisterFilters: the record is what counts, and upstream reads the list every five seconds only.
+// lists also writes registered filters to LMQ/{topic}, for the gateways of Apache RocketMQ MQTT, as long as a first-level topic has few of
+// them. It runs asynchronously behind RegisterFilters: only the record counts, and those gateways read the list only every five seconds.
 type lists struct {
 	m *Meta
-	// editing has room for one: who reads, changes and writes a list on this node. Who waits gives up when its context ends.
+	// editing has room for one token, held while a list is read, changed and written on this node. Waiting ends when the caller's context
+	// ends.
 	editing chan struct{}
 	wake    chan struct{}
 
@@ -22,7 +23,7 @@ type lists struct {
 	dirty map[string]struct{}
 }
 
-// Pauses of run: after a touch, so that a burst becomes one write, and after a failure.
+// Pauses of run: after a touch, so that a burst becomes one write (debounce), and after a failure.
 const (
 	listDelay = 100 * time.Millisecond
 	listRetry = 5 * time.Second
@@ -32,13 +33,14 @@ func newLists(m *Meta) *lists {
 	return &lists{m: m, editing: make(chan struct{}, 1), wake: make(chan struct{}, 1), dirty: map[string]struct{}{}}
 }
 
-// listableFilter reports whether a filter belongs in LMQ/{topic}. Plain topics do not: upstream sends to their queue anyway.
+// listableFilter reports whether a filter belongs in LMQ/{topic}. Filters without wildcards do not: Apache RocketMQ MQTT sends to their
+// queues anyway.
 func listableFilter(name string) bool {
 	return topic.IsWildcard(name) && !topic.HasWildcardFirst(name) && listableTopic(topic.First(name)) &&
 		!strings.HasPrefix(name, "/") && !strings.Contains(name, ",") && name == strings.TrimSpace(name)
 }
 
-// touch says that filters of a first-level topic changed.
+// touch marks the list of a first-level topic whose filters have changed.
 func (l *lists) touch(first string) {
 	if !listableTopic(first) {
 		return
@@ -86,7 +88,7 @@ func (l *lists) run(ctx context.Context) {
 	}
 }
 
-// missing returns the filters of first that have a record and room in the list, but are not in it.
+// missing returns the filters of first that have a record but are not in the list, as far as the list has room.
 func (l *lists) missing(first string) []string {
 	f := l.m.filters
 	f.mu.RLock()
@@ -105,7 +107,7 @@ func (l *lists) missing(first string) []string {
 	return names
 }
 
-// fill adds to LMQ/{first} what it should hold. Backends that only one node uses have no upstream gateways beside it.
+// fill adds the missing filters to LMQ/{first}. If only one node uses the backend, there are no other gateways to read the list.
 func (l *lists) fill(ctx context.Context, first string) error {
 	if !l.m.traits().GetShared() {
 		return nil
@@ -120,7 +122,7 @@ func (l *lists) fill(ctx context.Context, first string) error {
 		defer f.mu.RUnlock()
 		for _, name := range names {
 			if st := f.get(name); st == nil || !st.recorded || st.retiring {
-				continue // gone since: an entry without a record would pass for an operator's
+				continue // removed since: a list entry without a record would look like an operator's
 			}
 			if len(items) < l.m.opts.ListedFilters && !slices.Contains(items, name) {
 				items = append(items, name)
@@ -130,14 +132,14 @@ func (l *lists) fill(ctx context.Context, first string) error {
 	})
 }
 
-// drop takes filters out of LMQ/{first}.
+// drop removes filters from LMQ/{first}.
 func (l *lists) drop(ctx context.Context, first string, names []string) error {
 	return l.m.editList(ctx, first, func(items []string) []string {
 		return slices.DeleteFunc(items, func(item string) bool { return slices.Contains(names, item) })
 	})
 }
 
-// refill touches every first-level topic, so that what was registered while a list could not be written is made good.
+// refill touches every first-level topic, to catch up on filters that were registered while a list could not be written.
 func (l *lists) refill() {
 	f := l.m.filters
 	f.mu.RLock()

@@ -15,25 +15,26 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// filters holds the filters that have a queue. A filter is registered by a record of its own in NamespaceFilters, by being
-// listed in LMQ/{topic}, or both. Listed without a record means that an operator registered it.
+// filters holds the filters that have a queue. A filter is registered by a record of its own in NamespaceFilters, by an entry in the list
+// LMQ/{topic}, or by both. A list entry without a record means that an operator registered the filter.
 //
-// A shared group is registered in the same way, as "$share/{group}/{filter}" beside its filter, so that the cluster agrees on
-// whether it exists and it is retired as filters are. It has no queue of its own.
+// A shared group is registered in the same way, as "$share/{group}/{filter}" next to its filter. So the whole cluster agrees on whether the
+// group exists, and the group is retired like a filter. It has no queue of its own.
 type filters struct {
 	m *Meta
-	// trie finds the queues of a topic name. It has its own lock and holds exactly the filters of byFirst, but for shared groups.
+	// trie finds the queues for a topic name. It has its own lock, and holds exactly the filters of byFirst except shared groups.
 	trie *topic.Trie[string]
 
 	mu      sync.RWMutex
 	byFirst map[string]map[string]*filter
-	// listed is what each key of LMQ registers.
+	// listed holds, by key of LMQ, the filters that the key registers.
 	listed map[string]map[string]struct{}
-	// reserved are registrations under way, which count against MaxFilters as well; a filter leaves it when it is registered.
+	// reserved holds registrations under way, which also count against MaxFilters. A filter leaves it once it is registered.
 	reserved map[string]map[string]struct{}
-	// asking counts the calls that are registering a filter right now.
+	// asking counts, by filter, the calls that are registering it now.
 	asking map[string]int
-	// claims end what the ledger counts for filters that are being written, until they are registered or were not.
+	// claims holds, by filter, the function that ends its count in the ledger. Each is called once the filter is registered, or writing it has
+	// failed.
 	claims map[string]func()
 	lost   []string
 
@@ -47,29 +48,29 @@ type filter struct {
 	recorded  bool
 	pinned    bool
 	refreshed time.Time
-	// made is when the filter was registered first, and node who wrote its record last. asks counts the calls that asked this node
-	// for it.
+	// made is when the filter was first registered; node is the last writer of its record. asks counts the calls that asked this node for the
+	// filter.
 	made time.Time
 	node string
-	// mark is to whom its record is counted, and takes what it takes.
+	// mark is the owner under which its record is counted; takes is the amount that it takes.
 	mark  string
 	takes amount
 	asks  int
-	// retiring is set while this node takes the filter out of the list and then removes its record.
+	// retiring is set while this node removes the filter from the list and then its record.
 	retiring bool
-	// lists is how many keys of LMQ name it (one, unless an operator was careless).
+	// lists is how many keys of LMQ name the filter (one, unless an operator was careless).
 	lists int
 }
 
 type filterRecord struct {
 	header
 	Pinned bool `json:"pinned,omitempty"`
-	// Refreshed is when somebody last asked for the filter, give or take; the sweep goes by it.
+	// Refreshed is approximately when somebody last asked for the filter. The sweep uses it.
 	Refreshed int64 `json:"refreshed_ms"`
-	// Made is when it was registered first.
+	// Made is when the filter was first registered.
 	Made int64  `json:"made_ms,omitempty"`
 	Node string `json:"node,omitempty"`
-	// By is who registered it first; see Owner.Mark.
+	// By is who first registered it; see Owner.Mark.
 	By string `json:"by,omitempty"`
 }
 
@@ -81,7 +82,7 @@ func newFilters(m *Meta) *filters {
 
 func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
 
-// edit changes a filter's state and keeps the index and the trie in step. It is called under mu.
+// edit changes a filter's state and updates the index and the trie. Called with mu held.
 func (f *filters) edit(name string, change func(*filter)) {
 	first := topic.First(name)
 	st := f.byFirst[first][name]
@@ -113,14 +114,14 @@ func (f *filters) edit(name string, change func(*filter)) {
 	}
 }
 
-// release takes a filter out of reserved. It is called under mu.
+// release removes a filter from reserved. Called with mu held.
 func (f *filters) release(first, name string) {
 	if delete(f.reserved[first], name); len(f.reserved[first]) == 0 {
 		delete(f.reserved, first)
 	}
 }
 
-// settle ends the claim of a filter. It is called under mu.
+// settle ends the claim on a filter. Called with mu held.
 func (f *filters) settle(name string) {
 	if give := f.claims[name]; give != nil {
 		give()
@@ -128,7 +129,7 @@ func (f *filters) settle(name string) {
 	}
 }
 
-// reserve counts a filter that is about to be registered, unless there are max already. It is called under mu.
+// reserve reserves room for a filter that is about to be registered, unless there are max filters already. Called with mu held.
 func (f *filters) reserve(first, name string, max int) bool {
 	if _, again := f.reserved[first][name]; !again && len(f.byFirst[first])+len(f.reserved[first]) >= max {
 		return false
@@ -140,7 +141,7 @@ func (f *filters) reserve(first, name string, max int) bool {
 	return true
 }
 
-// applyKey takes over one key of NamespaceFilters.
+// applyKey applies one key of NamespaceFilters.
 func (f *filters) applyKey(key string, e *pluginv1.Entry) {
 	var r filterRecord
 	if e != nil {
@@ -150,7 +151,7 @@ func (f *filters) applyKey(key string, e *pluginv1.Entry) {
 		}
 		if err := decode(NamespaceFilters, key, e.GetValue(), &r); err != nil {
 			f.m.invalid(NamespaceFilters, key, err)
-			r = filterRecord{Pinned: true} // somebody wanted it: better a queue too many than messages lost
+			r = filterRecord{Pinned: true} // somebody wanted the filter: a superfluous queue is better than lost messages
 		}
 	}
 	f.mu.Lock()
@@ -168,7 +169,7 @@ func (f *filters) applyKey(key string, e *pluginv1.Entry) {
 	})
 }
 
-// setListed takes over what LMQ/{first} names.
+// setListed applies the content of LMQ/{first}.
 func (f *filters) setListed(first string, items []string) {
 	next := map[string]struct{}{}
 	for _, item := range items {
@@ -203,8 +204,8 @@ func (f *filters) setListed(first string, items []string) {
 	}
 }
 
-// listedFilter returns the filters that an item of LMQ/{topic} means. Upstream ends every name with "/", so an operator may
-// have written "t/+/" or "t/#/" for "t/+" and "t/#"; the queue is the same.
+// listedFilter returns the filters that an item of LMQ/{topic} stands for. Apache RocketMQ MQTT ends every name with "/", so an operator
+// may have written "t/+/" or "t/#/" for "t/+" and "t/#"; the queue is the same.
 func listedFilter(item string) []string {
 	short, slash := strings.CutSuffix(item, "/")
 	switch {
@@ -232,14 +233,14 @@ func (m *Meta) HasFilter(filter string) bool {
 	return m.filters.get(filter) != nil
 }
 
-// Groups names the shared groups that are registered, "$share/{group}/{filter}", in no order.
+// Groups returns the registered shared groups, "$share/{group}/{filter}", in no order.
 func (m *Meta) Groups() []string {
 	m.filters.mu.RLock()
 	defer m.filters.mu.RUnlock()
 	return slices.Collect(maps.Keys(m.filters.byFirst[topic.First(topic.Shared("g", "f"))]))
 }
 
-// Leads reports whether this node is the one that does what one node does for the whole cluster.
+// Leads reports whether this node is the leader: it does the work that one node has to do for the whole cluster.
 func (m *Meta) Leads() bool { return m.nodes.leads() }
 
 // FilterCount returns how many filters of a first-level topic are registered.
@@ -249,12 +250,12 @@ func (m *Meta) FilterCount(first string) int {
 	return len(m.filters.byFirst[first])
 }
 
-// MatchFilters calls f with the queue of every registered filter that matches a topic name, each queue once: filters that share
-// a queue ("t/+" and "t/+/") differ in their number of levels, so they never match the same name. It allocates nothing.
+// MatchFilters calls f with the queue of every registered filter that matches a topic name. It reports each queue once: filters that share
+// a queue ("t/+" and "t/+/") have different numbers of levels, so they never match the same name. It allocates nothing.
 func (m *Meta) MatchFilters(name string, f func(queue string)) { m.filters.trie.Match(name, f) }
 
-// LearnFilters makes sure that filters which another node says it registered are known here: those that are not are read from
-// the backend. After it returns nil, MatchFilters on this node finds them, or they are not registered any more.
+// LearnFilters makes sure that this node knows filters which another node says it has registered. It reads unknown ones from the backend.
+// After it returns nil, MatchFilters on this node finds them, unless they are no longer registered.
 func (m *Meta) LearnFilters(ctx context.Context, names ...string) error {
 	if err := m.loaded(NamespaceFilters); err != nil {
 		return err
@@ -276,10 +277,10 @@ func (m *Meta) LearnFilters(ctx context.Context, names ...string) error {
 	return reads.Wait()
 }
 
-// learnMost bounds the reads of one LearnFilters that are under way at a time.
+// learnMost bounds the concurrent reads of one LearnFilters.
 const learnMost = 16
 
-// NewFilters returns those of the filters that were registered so lately that another node may not know them yet.
+// NewFilters returns those of the filters that were registered so recently that another node may not know them yet.
 func (m *Meta) NewFilters(names ...string) (fresh []string) {
 	m.filters.mu.RLock()
 	defer m.filters.mu.RUnlock()
@@ -291,14 +292,14 @@ func (m *Meta) NewFilters(names ...string) (fresh []string) {
 	return fresh
 }
 
-// newFor is longer than any watch event or poll is late.
+// newFor exceeds the longest delay of a watch event or poll.
 const newFor = 30 * time.Second
 
-// PinFilter registers a filter for good: it is never retired.
+// PinFilter registers a filter permanently: it is never retired.
 func (m *Meta) PinFilter(ctx context.Context, name string) error { return m.setPinned(ctx, name, true) }
 
-// UnpinFilter takes the pin away: the filter is retired once nothing durable uses it. That goes for one that an operator put
-// into LMQ/{topic} as well.
+// UnpinFilter removes the pin: the filter is retired once nothing durable uses it. That applies to a filter that an operator put into
+// LMQ/{topic} as well.
 func (m *Meta) UnpinFilter(ctx context.Context, name string) error {
 	return m.setPinned(ctx, name, false)
 }

@@ -13,50 +13,50 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta/migration"
 )
 
-// follower is this node's side of a migration; see package migration. What it reads of the plan decides about the gate. Its
-// goroutine (run) belongs to Meta.
+// follower is this node's side of a migration; see package migration. The plan that it reads controls the write gate. Meta owns its
+// goroutine (run).
 type follower struct {
 	m    *Meta
 	wake chan struct{}
 
 	mu sync.Mutex
-	// plan is the last that was read of the backend in use; nil for none.
+	// plan is the latest plan read from the backend in use; nil: none.
 	plan *migration.Plan
-	// looked is set once the plan could be read, and allowed once it let this node write.
+	// looked is set once the plan was read; allowed once the plan has allowed this node to write.
 	looked, allowed bool
 	// registered is the plan that this node has answered.
 	registered string
-	// held is the plan for which writes are held, and since when.
+	// held is the plan for which writes are held; since is when that began.
 	held  string
 	since time.Time
-	// vanished is since when that plan has not been there any more; zero while it is.
+	// vanished is when the held plan disappeared; zero while it is there.
 	vanished time.Time
-	// stays is the last plan that is known to have been aborted.
+	// stays is the latest plan that is known to be aborted.
 	stays string
-	// problem is why this node is not well; nil where it is. unread is why the plan could not be read last.
+	// problem is why this node is not healthy; nil if it is. unread is the error of the last failed read of the plan.
 	problem, unread error
 
-	// The rest is run's.
+	// The fields below belong to run.
 	target    *Target
 	staged    string // the plan that target is for
 	stagedAt  time.Time
-	verified  bool // it is the backend that the command copies to
+	verified  bool // target is the backend to which the command copies
 	notStaged notStaged
 	answered  migration.Answer
 	complain  time.Time // when a problem was last logged
 }
 
-// Intervals of run: activePoll while a plan is under way; problems are said every sayAgain; retryStage after a failed start of the
-// target.
+// Intervals of run: activePoll applies while a plan is under way; problems are logged every sayAgain; retryStage is the pause after the
+// target failed to start.
 const (
 	activePoll = 200 * time.Millisecond
 	sayAgain   = 15 * time.Second
 	retryStage = 3 * time.Second
-	// unreadTime is how long a target that was started may take until it can be read.
+	// unreadTime is how long a started target may take until it can be read.
 	unreadTime = 10 * time.Second
-	// goneTime is how long a plan must not have been read until it counts as removed: a name server may not have it yet.
+	// goneTime is how long a plan must have been unreadable before it counts as removed: a name server may not have it yet.
 	goneTime = 2 * time.Second
-	// drainTime bounds the wait for writes under way before the node answers; it then waits anew.
+	// drainTime bounds one wait for writes under way before the node answers; then it waits again.
 	drainTime = time.Second
 )
 
@@ -68,7 +68,7 @@ func (f *follower) board() migration.Board {
 	return migration.Board{Client: f.m.backend.client()}
 }
 
-// ready returns nil once this node knows that it uses the backend that it should.
+// ready returns nil once this node knows that it uses the right backend.
 func (f *follower) ready() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,7 +87,7 @@ func (f *follower) ready() error {
 	}
 }
 
-// look reads the plan and lets writes through, or not. It is called by one goroutine at a time: the one that has gate.looking.
+// look reads the plan and opens or closes the gate. It is called by one goroutine at a time, the one that holds gate.looking.
 func (f *follower) look(ctx context.Context) error {
 	for {
 		began := time.Now()
@@ -99,7 +99,7 @@ func (f *follower) look(ctx context.Context) error {
 			return status.Error(codes.Unavailable, err.Error())
 		}
 		if p != nil && (p.Phase == migration.Prepare || p.Phase == migration.Fence) && !f.has(p.ID) {
-			// First the answer, then the plan again: either the command sees this node, or this node sees what the command did.
+			// Answer first, then read the plan again: either the command sees this node, or this node sees what the command did.
 			if err := f.register(ctx, p.ID); err != nil {
 				return err
 			}
@@ -126,7 +126,7 @@ func (f *follower) register(ctx context.Context, id string) error {
 	return nil
 }
 
-// see decides on a plan that was read from a moment on.
+// see acts on a plan. began is when its read began.
 func (f *follower) see(p *migration.Plan, began time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,7 +141,7 @@ func (f *follower) see(p *migration.Plan, began time.Time) error {
 			f.stays = p.ID
 		}
 		if f.held != "" && (p == nil || p.ID != f.held) {
-			// The plan that this node waits for is gone, or was not read from where it was written last. The arbiter knows.
+			// The plan that this node waits for is gone, or was read from a place other than where it was last written. The arbiter knows which.
 			f.plan.Phase = migration.Fence
 			if f.vanished.IsZero() {
 				f.vanished = time.Now()
@@ -216,7 +216,7 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// poll looks at the plan.
+// poll reads the plan.
 func (f *follower) poll(ctx context.Context) {
 	g := f.m.backend.gate
 	select {
@@ -233,11 +233,11 @@ func (f *follower) poll(ctx context.Context) {
 	f.mu.Unlock()
 }
 
-// step does what a plan asks of this node.
+// step does what a plan requires of this node.
 func (f *follower) step(ctx context.Context, p *migration.Plan) {
 	err := f.stage(ctx, p)
 	if errors.Is(err, errUnread) && p.Phase != migration.Moved && time.Since(f.stagedAt) < unreadTime {
-		return // it may be connecting still
+		return // it may still be connecting
 	}
 	switch p.Phase {
 	case migration.Prepare:
@@ -264,7 +264,7 @@ func (f *follower) step(ctx context.Context, p *migration.Plan) {
 	}
 }
 
-// answer says how far this node is, unless it has said so.
+// answer reports this node's progress, unless it has done so already.
 func (f *follower) answer(ctx context.Context, p *migration.Plan, s migration.State, failed error) {
 	a := migration.Answer{ID: p.ID, State: s, Instance: f.m.instance}
 	if failed != nil {
@@ -283,7 +283,7 @@ func (f *follower) answer(ctx context.Context, p *migration.Plan, s migration.St
 	}
 }
 
-// resolve finds out how a fence ended. After the plan's time, or once the plan was removed, it proposes that all stay.
+// resolve finds out how a fence ended. After the plan's time, or once the plan was removed, it proposes that all nodes stay.
 func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	arbiter := f.board()
 	if !p.AtSource {
@@ -316,14 +316,14 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	}
 }
 
-// gone reports whether the plan that this node waits for was removed some time ago.
+// gone reports whether the plan that this node waits for was removed at least that long ago.
 func (f *follower) gone(ago time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.vanished.IsZero() && time.Since(f.vanished) > ago
 }
 
-// stay ends a migration for this node: writes go on where they went.
+// stay ends a migration for this node: writes go to the old backend as before.
 func (f *follower) stay(p *migration.Plan, why string) {
 	f.m.log.Warn("metadata migration: aborted, everything stays", "id", p.ID, "why", why)
 	f.mu.Lock()
@@ -332,7 +332,7 @@ func (f *follower) stay(p *migration.Plan, why string) {
 	f.m.backend.gate.reopen()
 }
 
-// stuck says that writes stay held although the plan's time is over.
+// stuck reports that writes stay held although the plan's time is over.
 func (f *follower) stuck(p *migration.Plan, err error) {
 	f.mu.Lock()
 	over := time.Since(f.since) > p.HoldTime()
@@ -346,7 +346,7 @@ func (f *follower) stuck(p *migration.Plan, err error) {
 	}
 }
 
-// refuse fails this node's writes: the others have moved, and it cannot.
+// refuse makes this node's writes fail: the other nodes have moved, and this one cannot.
 func (f *follower) refuse(p *migration.Plan, err error) {
 	why := fmt.Errorf("%w: it was migrated to %s, and this node cannot follow: %w; correct meta.next of its configuration, or make meta the new backend and restart",
 		ErrUnavailable, p.Plugin, err)
@@ -357,7 +357,7 @@ func (f *follower) refuse(p *migration.Plan, err error) {
 	f.say("metadata migration: writes are refused", why)
 }
 
-// say logs a problem now and then.
+// say logs a problem, at most every sayAgain.
 func (f *follower) say(message string, err error) {
 	if time.Since(f.complain) > sayAgain {
 		f.complain = time.Now()

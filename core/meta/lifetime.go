@@ -4,15 +4,15 @@ import (
 	"time"
 )
 
-// Lifetime says how long a value is still needed, 0 for ever, and whether it is at all: what a backend with TTL would have been
-// told. It is for copies of values from a backend that does not say.
+// Lifetime returns how long a value is still needed (0: for ever), and whether it is needed at all: what a backend with TTL would have been
+// told. It is for copies of values from a backend that does not report TTLs.
 func Lifetime(namespace string, value []byte) (ttl time.Duration, keep bool) {
 	if namespace != NamespaceRetained {
 		return 0, true
 	}
 	var r retainedRecord
 	if decode(namespace, "", value, &r) != nil {
-		return 0, true // not ours to judge
+		return 0, true // unreadable here: keep it
 	}
 	switch {
 	case r.Removed != 0:

@@ -15,8 +15,7 @@ const (
 	keyUpstreamNodes = "LMQ_CONNECT_NODES"
 )
 
-// splitList reads a comma list as an operator may have written it: spaces around items, empty items and repeated ones do
-// not count.
+// splitList splits a comma list as an operator may have written it: it ignores spaces around items, empty items and duplicates.
 func splitList(value string) []string {
 	var items []string
 	for item := range strings.SplitSeq(value, ",") {
@@ -27,7 +26,7 @@ func splitList(value string) []string {
 	return items
 }
 
-// applyUpstream takes over one key of the namespace LMQ.
+// applyUpstream applies one key of the namespace LMQ.
 func (m *Meta) applyUpstream(key string, e *pluginv1.Entry) {
 	items := splitList(string(e.GetValue()))
 	switch key {
@@ -40,8 +39,8 @@ func (m *Meta) applyUpstream(key string, e *pluginv1.Entry) {
 	}
 }
 
-// editList changes a comma list of the namespace LMQ. Other gateways and mqadmin write it as well, so it is read again each
-// time, and edit gets what is there. An empty result removes the key.
+// editList changes a comma list of the namespace LMQ. Other gateways and mqadmin write it as well, so every attempt reads it again, and
+// edit gets the present items. An empty result removes the key.
 func (m *Meta) editList(ctx context.Context, key string, edit func(items []string) []string) error {
 	select {
 	case m.lists.editing <- struct{}{}:

@@ -11,23 +11,23 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// The namespaces. NamespaceUpstream is Apache RocketMQ MQTT's; the others are ours, an item a key.
+// The namespaces. NamespaceUpstream belongs to Apache RocketMQ MQTT. The others are ours and hold one item per key.
 const (
 	NamespaceUpstream = "LMQ"
 	NamespaceTopics   = "lmqgate.topics"
 	NamespaceFilters  = "lmqgate.filters"
 	NamespaceSessions = "lmqgate.sessions"
-	// NamespaceSubscriptions holds the subscriptions of sessions that have many, in pages.
+	// NamespaceSubscriptions holds, in pages, the subscriptions of sessions that have many.
 	NamespaceSubscriptions = "lmqgate.subscriptions"
 	NamespaceRetained      = "lmqgate.retained"
 	NamespaceWills         = "lmqgate.wills"
 	NamespaceNodes         = "lmqgate.nodes"
-	// NamespaceChanges holds, for each node, how often it changed which namespace; backends without Watch only.
+	// NamespaceChanges holds, for each node, a change counter per namespace; on backends without Watch only.
 	NamespaceChanges = "lmqgate.changes"
 )
 
-// Moved returns the namespaces that a migration, an export and an import take along. The others are about nodes that run:
-// NamespaceNodes, NamespaceChanges and migration.Namespace.
+// Moved returns the namespaces that a migration, an export and an import include. The others concern running nodes: NamespaceNodes,
+// NamespaceChanges and migration.Namespace.
 func Moved() []string {
 	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceSubscriptions, NamespaceRetained,
 		NamespaceWills}
@@ -35,8 +35,8 @@ func Moved() []string {
 
 // Meta is the gateway's metadata.
 //
-// Lifecycle: New -> Start (loads in the background, for ever if need be) -> use -> Close. Before the first snapshot is loaded
-// Ready says why, reads find nothing, and writes that depend on the snapshot fail with ErrUnavailable. All methods are safe for
+// Life cycle: New -> Start (loads in the background, retrying for ever if necessary) -> use -> Close. Until the first snapshot is loaded,
+// Ready says why not, reads find nothing, and writes that depend on the snapshot fail with ErrUnavailable. All methods are safe for
 // concurrent use.
 type Meta struct {
 	opts    Options
@@ -45,7 +45,7 @@ type Meta struct {
 	backend *backend
 	present *presence
 	writer  *writer
-	// instance tells this run of the node from earlier ones.
+	// instance identifies this process of the node among earlier ones.
 	instance string
 
 	mirrors  map[string]*mirror
@@ -69,7 +69,7 @@ type Meta struct {
 	writing              sync.WaitGroup
 }
 
-// New makes a Meta; it neither calls the plugin nor waits.
+// New makes a Meta. It does not call the plugin and does not block.
 func New(o Options) (*Meta, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func New(o Options) (*Meta, error) {
 	return m, nil
 }
 
-// Start begins to load and to keep up to date, and returns at once. ctx bounds nothing that goes on afterwards: Close ends it.
+// Start starts loading and updating, and returns at once. ctx does not bound that work: Close ends it.
 func (m *Meta) Start(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -133,8 +133,8 @@ func (m *Meta) Start(ctx context.Context) error {
 	return nil
 }
 
-// Ready returns nil once everything that is held in memory was loaded, else why not, wrapping ErrUnavailable. It stays nil in
-// an outage: the last snapshot serves. See Healthy.
+// Ready returns nil once everything held in memory is loaded; otherwise an error that says why not and wraps ErrUnavailable. It stays nil
+// during an outage, because the last snapshot serves. See Healthy.
 func (m *Meta) Ready() error {
 	if err := m.follower.ready(); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (m *Meta) Ready() error {
 	return nil
 }
 
-// Healthy returns nil while the backend answers, else the last error.
+// Healthy returns nil while the backend answers; otherwise the last error.
 func (m *Meta) Healthy() error {
 	if err := m.Ready(); err != nil {
 		return err
@@ -160,10 +160,10 @@ func (m *Meta) Healthy() error {
 	return m.nodes.lastError()
 }
 
-// traits are what the backend can do at present.
+// traits returns what the backend supports now.
 func (m *Meta) traits() *pluginv1.MetaTraits { return m.backend.link.Load().traits() }
 
-// Resync reads everything that is held in memory again, soon. For callers that swapped the plugin.
+// Resync schedules a new read of everything held in memory. It is for callers that have swapped the plugin.
 func (m *Meta) Resync() {
 	for _, r := range m.mirrors {
 		r.resync()
@@ -181,10 +181,10 @@ func (m *Meta) loaded(ns string) error {
 	return fmt.Errorf("%w: namespace %s is not loaded yet", ErrUnavailable, ns)
 }
 
-// Close tells the other nodes that this one leaves, finishes queued writes and stops everything. Calls that come later fail.
+// Close tells the other nodes that this one is leaving, finishes queued writes, and stops everything. Later calls fail.
 func (m *Meta) Close() error {
 	m.closeOnce.Do(func() {
-		m.startOnce.Do(func() {}) // a Meta that was never started cannot be any more
+		m.startOnce.Do(func() {}) // prevents a later Start
 		if m.cancel == nil {
 			close(m.stop)
 			close(m.done)
@@ -209,7 +209,7 @@ func (m *Meta) Close() error {
 	return nil
 }
 
-// applied shows an own write to the mirror of its namespace, if it has one.
+// applied applies one of this node's writes to the mirror of its namespace, if there is one.
 func (m *Meta) applied(op *pluginv1.Operation, revision, generation int64) {
 	id := target(op)
 	r := m.mirrors[id.ns]
@@ -223,7 +223,7 @@ func (m *Meta) applied(op *pluginv1.Operation, revision, generation int64) {
 	r.wrote(id.key, nil, revision, generation)
 }
 
-// invalid says once a value that something is wrong with it.
+// invalid reports, once per problem, that a value cannot be used.
 func (m *Meta) invalid(ns, key string, err error) {
 	first, last := m.complain.first(ns+"\x00"+key, err.Error())
 	if !first {
@@ -236,16 +236,17 @@ func (m *Meta) invalid(ns, key string, err error) {
 	}
 }
 
-// maxComplaints bounds the values that are named in the log.
+// maxComplaints bounds the values named in the log.
 const maxComplaints = 1000
 
-// complaints remembers what was said, so that a listing every few seconds does not say it again.
+// complaints remembers what was logged, so that a listing every few seconds does not log it again.
 type complaints struct {
 	mu   sync.Mutex
 	said map[string]string
 }
 
-// first reports whether this was not said yet, and is to be; last says that it is the last new thing that is.
+// first reports whether this problem has to be logged: it is new, and the bound is not reached. last says that it is the last new value
+// that is logged.
 func (c *complaints) first(about, what string) (first, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,7 +2,7 @@ package meta
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics are the package's counters.
+// metrics are the package's metrics.
 type metrics struct {
 	keys     *prometheus.GaugeVec
 	synced   *prometheus.GaugeVec
@@ -13,15 +13,15 @@ type metrics struct {
 	invalid  *prometheus.CounterVec
 	retired  prometheus.Counter
 	refilled prometheus.Counter
-	// conflicts counts writes of sessions that were made again because the session had been written meanwhile.
+	// conflicts counts writes of sessions that were repeated because the session had changed meanwhile.
 	conflicts prometheus.Counter
 	// retainedRefused counts retained messages for which there was no room.
 	retainedRefused prometheus.Counter
-	// quotaRefused counts what a quota refused.
+	// quotaRefused counts refusals because of a quota.
 	quotaRefused *prometheus.CounterVec
 }
 
-// newMetrics makes the metrics and registers them with r, where r is not nil.
+// newMetrics makes the metrics and registers them with r unless r is nil.
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		keys: prometheus.NewGaugeVec(prometheus.GaugeOpts{

@@ -9,44 +9,44 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// mirror keeps one namespace in memory. It knows which revision of each key is held; the values are held, parsed, by the part
-// that it feeds. Its goroutine (run) belongs to Meta.
+// mirror keeps one namespace in memory. It tracks which revision of each key is held. The parsed values are held by the part that the
+// mirror feeds. Meta owns its goroutine (run).
 //
-// Three sources feed it and may overtake one another: listings, watch events and this node's own writes. Revisions order them;
-// a listing never undoes an own write that ended after the listing began.
+// Three sources feed it and may overtake each other: listings, watch events and this node's own writes. Revisions order them. A listing
+// never undoes an own write that ended after the listing began.
 type mirror struct {
 	m         *Meta
 	namespace string
-	// apply takes over a value, or its absence (nil). It is called under mu, with one call at a time.
+	// apply applies a value, or its absence (nil). It is called with mu held, one call at a time.
 	apply func(key string, e *pluginv1.Entry)
-	// changed is called without locks after one or more calls of apply. May be nil.
+	// changed is called without locks after one or more calls of apply. It may be nil.
 	changed func()
-	// interval is how often a backend without Watch is asked for this namespace even though nobody said that it changed.
+	// interval is how often this namespace is listed on a backend without Watch, even if no change was announced.
 	interval time.Duration
 
 	loaded atomic.Bool
-	wake   chan struct{} // buffered; asks run to list again
+	wake   chan struct{} // buffered; asks run for a new listing
 
 	mu sync.Mutex
-	// generation is of the backend that the revisions are from.
+	// generation is the generation of the backend that the revisions come from.
 	generation int64
 	items      map[string]held
-	// gone remembers removals, so that an event or an answer from before does not bring the key back.
+	// gone remembers removals, so that an older event or answer does not bring the key back.
 	gone map[string]held
-	// err is why the last listing failed; nil after one that did not.
+	// err is the error of the last listing; nil if it succeeded.
 	err error
-	// listings counts those that have begun; listed is the number of the last that has ended well.
+	// listings counts the listings begun; listed is the number of the last one that succeeded.
 	listings, listed int
 }
 
-// held is what is known of a key.
+// held is what is known about a key.
 type held struct {
 	revision int64
-	// own is when this node's last write of the key ended; zero if never.
+	// own is when this node's last write of the key ended; zero: never.
 	own time.Time
 }
 
-// How long a removal is remembered: longer than any answer or event can be late.
+// goneFor is how long a removal is remembered. It exceeds the longest delay of an answer or event.
 const goneFor = time.Minute
 
 func newMirror(m *Meta, namespace string, interval time.Duration, apply func(string, *pluginv1.Entry), changed func()) *mirror {
@@ -54,7 +54,7 @@ func newMirror(m *Meta, namespace string, interval time.Duration, apply func(str
 		wake: make(chan struct{}, 1), generation: 1, items: map[string]held{}, gone: map[string]held{}}
 }
 
-// revision is the held revision of a key, the zero value if it is absent. What was held before a migration and not read again
+// revision returns the held revision of a key; the zero value if the key is absent. A key held from before a migration and not read again
 // since counts as absent.
 func (r *mirror) revision(key string) stored {
 	r.mu.Lock()
@@ -65,7 +65,7 @@ func (r *mirror) revision(key string) stored {
 	return stored{}
 }
 
-// rebase makes everything that is held yield to what is read from another backend: revisions from before mean nothing there.
+// rebase makes everything held give way to what is read from another backend, where earlier revisions mean nothing.
 func (r *mirror) rebase(generation int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,7 +76,7 @@ func (r *mirror) rebase(generation int64) {
 	clear(r.gone)
 }
 
-// wrote takes over an own write (value not nil) or removal.
+// wrote applies one of this node's writes (e not nil) or removals.
 func (r *mirror) wrote(key string, e *pluginv1.Entry, revision, generation int64) {
 	r.mu.Lock()
 	done := generation == r.generation && r.take(key, e, revision, time.Now())
@@ -86,10 +86,10 @@ func (r *mirror) wrote(key string, e *pluginv1.Entry, revision, generation int64
 	}
 }
 
-// learned takes over an entry that was read by itself.
+// learned applies an entry that was read individually.
 func (r *mirror) learned(e *pluginv1.Entry, generation int64) {
 	r.mu.Lock()
-	// As an own write it outlives a listing that began before it.
+	// Like an own write, it outlives a listing that began before it.
 	done := generation == r.generation && r.take(e.GetKey(), e, e.GetRevision(), time.Now())
 	r.mu.Unlock()
 	if done {
@@ -97,7 +97,7 @@ func (r *mirror) learned(e *pluginv1.Entry, generation int64) {
 	}
 }
 
-// take applies e at revision unless something later is held. It is called under mu.
+// take applies e at revision unless something later is held. Called with mu held.
 func (r *mirror) take(key string, e *pluginv1.Entry, revision int64, own time.Time) bool {
 	have, known := r.items[key]
 	if known && have.revision >= revision {
@@ -124,7 +124,7 @@ func (r *mirror) take(key string, e *pluginv1.Entry, revision int64, own time.Ti
 	return true
 }
 
-// event takes over a change that a watch of the generation told of.
+// event applies a change reported by a watch of the given generation.
 func (r *mirror) event(ev *pluginv1.Event, generation int64) bool {
 	e := ev.GetEntry()
 	r.mu.Lock()
@@ -138,7 +138,7 @@ func (r *mirror) event(ev *pluginv1.Event, generation int64) bool {
 	return r.take(e.GetKey(), e, e.GetRevision(), time.Time{})
 }
 
-// listing is a snapshot that is being taken over, page by page.
+// listing is a snapshot that is being applied page by page.
 type listing struct {
 	r          *mirror
 	generation int64
@@ -172,7 +172,7 @@ func (l *listing) page(entries []*pluginv1.Entry) error {
 	return nil
 }
 
-// finish drops what the listing did not hold.
+// finish drops the keys that the listing did not contain.
 func (l *listing) finish() error {
 	r := l.r
 	r.mu.Lock()
@@ -202,7 +202,7 @@ func (l *listing) finish() error {
 	return nil
 }
 
-// list takes over a whole snapshot and returns its revision, and the generation that it is from.
+// list applies a whole snapshot, and returns its revision and generation.
 func (r *mirror) list(ctx context.Context) (revision, generation int64, err error) {
 	r.mu.Lock()
 	generation = r.generation
@@ -216,7 +216,7 @@ func (r *mirror) list(ctx context.Context) (revision, generation int64, err erro
 	}
 	r.mu.Lock()
 	switch {
-	case rebased(err): // the next listing comes at once
+	case rebased(err): // the next listing follows at once
 		r.err = nil
 	case err == nil:
 		r.err, r.listed = nil, number
@@ -232,7 +232,7 @@ func (r *mirror) list(ctx context.Context) (revision, generation int64, err erro
 	return revision, generation, nil
 }
 
-// current notes that the snapshot is known to be up to date.
+// current records that the snapshot is known to be up to date.
 func (r *mirror) current() {
 	if !r.loaded.Swap(true) {
 		r.m.log.Debug("metadata loaded", "namespace", r.namespace)
@@ -252,7 +252,7 @@ func (r *mirror) notify() {
 	}
 }
 
-// resync asks run to list again.
+// resync asks run for a new listing.
 func (r *mirror) resync() {
 	select {
 	case r.wake <- struct{}{}:
@@ -273,7 +273,7 @@ func (r *mirror) run(ctx context.Context) {
 				continue
 			}
 			switch {
-			case !r.loaded.Load(): // who waits for the first listing says so
+			case !r.loaded.Load(): // callers that wait for the first listing report it
 				r.m.log.Debug("metadata cannot be read yet", "namespace", r.namespace, "error", err)
 			case !failing:
 				failing = true
@@ -302,8 +302,7 @@ func (r *mirror) run(ctx context.Context) {
 	}
 }
 
-// watch follows changes after revision until ctx ends or a listing is needed. A stream that breaks is resumed from the last
-// revision.
+// watch follows changes after revision until ctx ends or a new listing is needed. It resumes a broken stream at the last revision.
 func (r *mirror) watch(ctx context.Context, revision, generation int64) {
 	failures := 0
 	for ctx.Err() == nil && r.m.traits().GetWatch() {
@@ -326,13 +325,13 @@ func (r *mirror) watch(ctx context.Context, revision, generation int64) {
 	}
 }
 
-// follow reads one stream. It returns again = true where the stream broke and can be resumed, relist = true where it cannot.
+// follow reads one stream. It returns again = true if the stream broke and can be resumed, relist = true if it cannot.
 func (r *mirror) follow(parent context.Context, revision *int64, generation int64) (again, relist bool) {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	asked := make(chan struct{})
 	stopped := make(chan struct{})
-	go func() { // ends with this call: cancel above, or wake
+	go func() { // ends with this call: by cancel above, or by wake
 		defer close(stopped)
 		select {
 		case <-r.wake:

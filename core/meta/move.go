@@ -44,17 +44,17 @@ func (f *follower) move(ctx context.Context, p *migration.Plan) {
 	target.Adopt()
 }
 
-// Switched says that the client reaches another backend with the same content from now on, because the plugin behind it was
-// replaced. It is called while no write is under way, and does not block.
+// Switched tells Meta that the client now reaches another backend with the same content, because the plugin behind it was replaced. Call it
+// while no write is under way. It does not block.
 func (m *Meta) Switched() {
 	l := m.backend.link.Load()
 	m.replaceBackend(&Target{Client: l.client, Traits: l.traits}, false)
-	// Whether the cluster has left that backend is not known yet; what is under way finds out before it counts.
+	// It is not known yet whether the cluster has left that backend. Writes under way find out before they count.
 	m.backend.gate.expire()
 }
 
-// replaceBackend turns to another backend with the same content. Writes are held. With reload, nothing that is held in memory is
-// taken for current before it was read again.
+// replaceBackend switches to another backend with the same content. Writes must be held. With reload, nothing held in memory counts as
+// current before it is read again.
 func (m *Meta) replaceBackend(t *Target, reload bool) {
 	generation := m.backend.generation() + 1
 	m.backend.link.Store(&link{client: t.Client, traits: t.Traits, generation: generation})

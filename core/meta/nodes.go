@@ -11,10 +11,10 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Node is a gateway that is alive, as far as is known here.
+// Node is a gateway that is alive as far as this node knows.
 type Node struct {
 	ID string
-	// Instance tells the runs of one node apart.
+	// Instance identifies the node's process.
 	Instance string
 	Started  time.Time
 	Info     map[string]string
@@ -22,30 +22,30 @@ type Node struct {
 	Self bool
 }
 
-// nodes tells the others that this node lives and notices when one of them does not.
+// nodes tells the other nodes that this one is alive, and notices when one of them is not.
 //
-// Liveness is judged by this node's clock alone: a node lives while its record goes on changing. Time in which the metadata
-// could not be read does not count, so an outage of the backend costs nobody.
+// Only this node's clock is used: a node is alive while its record keeps changing. Time in which the metadata could not be read does not
+// count, so no node is declared lost because of an outage of the backend.
 type nodes struct {
 	m       *Meta
 	started time.Time
 
 	mu    sync.Mutex
 	peers map[string]*peer
-	// beat is when the last own heartbeat was known to be durable, measured from before it was sent.
+	// beat is when the last durable heartbeat of this node began to be sent.
 	beat    time.Time
 	err     error
 	warned  bool
 	leaving bool
-	// unread is since when the records could not be read; zero while they can.
+	// unread is when the records became unreadable; zero while they are readable.
 	unread time.Time
-	// soon asks run for a heartbeat out of turn; buffered.
+	// soon requests an immediate heartbeat; buffered.
 	soon chan struct{}
 }
 
 type peer struct {
 	record nodeRecord
-	// heard is when the record last changed; the clock starts again after an outage.
+	// heard is when the record last changed. After an outage it is reset to the present.
 	heard time.Time
 	lost  bool
 }
@@ -63,13 +63,13 @@ func newNodes(m *Meta) *nodes {
 	return &nodes{m: m, started: time.Now(), peers: map[string]*peer{}, soon: make(chan struct{}, 1)}
 }
 
-// applyKey takes over one key of NamespaceNodes.
+// applyKey applies one key of NamespaceNodes.
 func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p := n.peers[key]
 	if e == nil {
-		// One that did not leave stays until it has been silent long enough: its lease may have ended in an outage only.
+		// A node that did not leave stays until it was silent long enough: its record may have expired only because of an outage.
 		if p != nil && (p.record.Left || p.lost || key == n.m.opts.NodeID) {
 			delete(n.peers, key)
 		}
@@ -112,7 +112,7 @@ func (n *nodes) run(ctx context.Context) {
 	}
 }
 
-// rebase gives every node the whole time again, because the backend is another, and asks for a heartbeat.
+// rebase restarts the silence period of every node, because the backend has changed, and requests a heartbeat.
 func (n *nodes) rebase() {
 	n.mu.Lock()
 	n.unread = time.Now()
@@ -143,7 +143,7 @@ func (n *nodes) heartbeat(ctx context.Context) {
 	n.err = err
 }
 
-// outage is how long own heartbeats must have failed for the silence of others to count for nothing.
+// outage is how long this node's heartbeats must have failed before the silence of other nodes stops counting.
 func outage(m *Meta) time.Duration { return 3 * m.opts.HeartbeatInterval }
 
 func (n *nodes) write(ctx context.Context, left bool) error {
@@ -153,7 +153,7 @@ func (n *nodes) write(ctx context.Context, left bool) error {
 	return err
 }
 
-// leave marks this node as gone in good order.
+// leave marks this node as having left cleanly.
 func (n *nodes) leave(ctx context.Context) {
 	n.mu.Lock()
 	n.leaving = true
@@ -173,13 +173,13 @@ func (n *nodes) lastError() error {
 	return n.err
 }
 
-// look finds nodes that are lost, and removes the records of those that are long gone.
+// look finds lost nodes, and removes the records of nodes that are long gone.
 func (n *nodes) look(ctx context.Context, now time.Time) {
 	mirror := n.m.mirrors[NamespaceNodes]
 	readable := mirror.loaded.Load() && mirror.lastError() == nil
 	var lost, clean []string
 	n.mu.Lock()
-	// Own heartbeats are the quickest sign of an outage: theirs are failing as well then.
+	// Failing heartbeats of this node are the quickest sign of an outage: those of other nodes fail then too.
 	readable = readable && n.err == nil && now.Sub(n.beat) < outage(n.m)
 	if !readable {
 		if n.unread.IsZero() {
@@ -188,7 +188,7 @@ func (n *nodes) look(ctx context.Context, now time.Time) {
 		n.mu.Unlock()
 		return
 	}
-	if !n.unread.IsZero() { // after an outage everyone gets the whole time again
+	if !n.unread.IsZero() { // after an outage, restart the silence period of every node
 		n.unread = time.Time{}
 		for _, p := range n.peers {
 			p.heard = now
@@ -231,7 +231,7 @@ func (n *nodes) look(ctx context.Context, now time.Time) {
 	}
 }
 
-// forget removes what a node that is gone left behind.
+// forget removes what a lost node has left behind.
 func (n *nodes) forget(ctx context.Context, id string) error {
 	ops := []*pluginv1.Operation{remove(NamespaceNodes, id)}
 	if !n.m.traits().GetWatch() {
@@ -259,13 +259,13 @@ func (n *nodes) live() []Node {
 	return live
 }
 
-// leads reports whether this node does what one node has to do: it is the first by id of those alive.
+// leads reports whether this node is the leader: of the live nodes it has the lowest id.
 func (n *nodes) leads() bool { return n.live()[0].Self && n.m.LeaseValid() }
 
-// Nodes returns the nodes that are alive, this one among them, sorted by id.
+// Nodes returns the live nodes, including this one, sorted by id.
 func (m *Meta) Nodes() []Node { return m.nodes.live() }
 
-// LeaseValid reports whether the other nodes have reason to believe that this one is alive: it wrote a heartbeat within the last
+// LeaseValid reports whether the other nodes have reason to consider this node alive: it wrote a heartbeat within the last
 // Options.LostAfter.
 func (m *Meta) LeaseValid() bool {
 	m.nodes.mu.Lock()
@@ -273,7 +273,7 @@ func (m *Meta) LeaseValid() bool {
 	return !m.nodes.beat.IsZero() && time.Since(m.nodes.beat) < m.opts.LostAfter
 }
 
-// NodeLeft reports whether a value of NamespaceNodes is of a node that left in good order.
+// NodeLeft reports whether a value of NamespaceNodes belongs to a node that left cleanly.
 func NodeLeft(value []byte) bool {
 	var r nodeRecord
 	return decode(NamespaceNodes, "", value, &r) == nil && r.Left

@@ -15,52 +15,51 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Options configure a Meta. Client, Traits and NodeID are required; durations left zero get the defaults named here.
+// Options configures a Meta. Client, Traits and NodeID are required; zero durations get the defaults named here.
 type Options struct {
 	// Client calls the meta plugin. It must stay usable across restarts and swaps of the plugin.
 	Client pluginv1.MetaClient
-	// Traits returns what the present plugin can do. It is asked again before each use, because a swap may change it.
+	// Traits returns what the plugin supports now. It is called before each use, because a swap of the plugin may change the traits.
 	Traits func() *pluginv1.MetaTraits
 	// NodeID is this node's id, unique in the cluster.
 	NodeID string
 	// NodeInfo is shown to the other nodes (version, addresses).
 	NodeInfo map[string]string
-	// MaxFilters bounds the filters with a queue of one first-level topic; 0 means 100,000.
+	// MaxFilters bounds the filters with a queue of one first-level topic; 0: 100,000.
 	MaxFilters int
 
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 
-	// CallTimeout bounds one call of the plugin (3 s), and WriteTimeout one write with its retries (5 s).
+	// CallTimeout bounds one call of the plugin (3 s). WriteTimeout bounds one write including its retries (5 s).
 	CallTimeout, WriteTimeout time.Duration
-	// PollInterval is how often a backend without Watch is asked what changed (1 s); UpstreamPollInterval how often its
-	// namespace LMQ is read, which mqadmin changes without telling (5 s); ResyncInterval how often everything held in memory is
-	// read again whether or not it is said to have changed (60 s).
+	// PollInterval is how often a backend without Watch is asked for changes (1 s). UpstreamPollInterval is how often its namespace LMQ is
+	// read, which mqadmin changes without an announcement (5 s). ResyncInterval is how often everything held in memory is read again, even
+	// without announced changes (60 s).
 	PollInterval, UpstreamPollInterval, ResyncInterval time.Duration
-	// HeartbeatInterval is how often this node says that it is alive (5 s). A node that was not heard of for LostAfter (20 s)
-	// is lost.
+	// HeartbeatInterval is how often this node writes a sign of life (5 s). A node that was not heard from for LostAfter (20 s) is lost.
 	HeartbeatInterval, LostAfter time.Duration
-	// FilterGrace is how long a filter must have been unused before it is retired (1 h); at most every half of it the sweep runs.
+	// FilterGrace is how long a filter must be unused before it is retired (1 h). The sweep runs every half of it.
 	FilterGrace time.Duration
-	// MaxRetainedBytes bounds what retained messages take of memory; 0 is no limit. See Meta.SetRetainedMemory.
+	// MaxRetainedBytes bounds the memory of retained messages, in bytes; 0: no limit. See Meta.SetRetainedMemory.
 	MaxRetainedBytes int64
-	// Quotas bound what clients can make the metadata grow by. See Meta.SetQuotas.
+	// Quotas bound the growth of the metadata caused by clients. See Meta.SetQuotas.
 	Quotas Quotas
-	// TombstoneTTL is how long a removed retained message is remembered, so that an older value which arrives late does not
-	// bring it back (10 min).
+	// TombstoneTTL is how long a removed retained message is remembered, so that an older value that arrives late does not bring it back (10
+	// min).
 	TombstoneTTL time.Duration
-	// MigrationLease is migration.Lease but in tests.
+	// MigrationLease is migration.Lease, except in tests.
 	MigrationLease time.Duration
-	// Stage starts the plugin that a migration moves to, as this node's configuration has it, beside the one in use. It is called
-	// again after a while where it fails, and once more where the node learns late of a migration that is over. Nil: this node
-	// follows no migration, and refuses to write where one has moved the others.
+	// Stage starts the plugin that a migration moves to, with this node's configuration, next to the one in use. If it fails, it is called
+	// again after a while. It is called once more if the node learns late of a migration that is over. Nil: this node follows no migration,
+	// and refuses to write once a migration has moved the others.
 	Stage func(ctx context.Context, plugin string) (*Target, error)
 
 	// ListedFilters is how many filters of a first-level topic are also written to LMQ/{topic} (1,000).
 	ListedFilters int
 }
 
-// check fills in defaults and says what is missing.
+// check sets defaults and returns an error if something is missing.
 func (o *Options) check() error {
 	switch {
 	case o.Client == nil:

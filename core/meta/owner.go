@@ -2,26 +2,26 @@ package meta
 
 import "encoding/json"
 
-// Owner says whose a session is: as whom its client was admitted, and by which plugin. The zero Owner is that of sessions of anonymous
-// clients, and of records from before owners were kept; such a session belongs to whoever has it next.
+// Owner is the owner of a session: the identity that its client was admitted as, and the plugin that admitted it. Sessions of anonymous
+// clients, and records written before owners were recorded, have the zero Owner. Such a session goes to the next client that wants it.
 type Owner struct {
-	// Name is the identity's stable name; see auth.Principal.Name.
+	// Name is the stable name of the identity; see auth.Principal.Name.
 	Name string `json:"name,omitempty"`
-	// Plugin is what admitted the client; empty: nobody has judged it.
+	// Plugin is the plugin that admitted the client; empty: no plugin did.
 	Plugin string `json:"plugin"`
 }
 
-// Known reports whether the owner is somebody in particular.
+// Known reports whether the owner is a particular identity.
 func (o Owner) Known() bool { return o.Plugin != "" }
 
-// Same reports whether two owners are the same identity, whichever plugin has admitted it: a plugin that takes the place of another
-// judges the same users.
+// Same reports whether two owners are the same identity, whichever plugin admitted it: a plugin that replaces another one decides about the
+// same users.
 func (o Owner) Same(other Owner) bool { return o.Known() == other.Known() && o.Name == other.Name }
 
-// ownerAttribute is where the record has the owner: gateways that know nothing of owners keep attributes.
+// ownerAttribute is the attribute that holds the owner: gateways that do not know owners preserve attributes.
 const ownerAttribute = "owner"
 
-// Owner returns whose the session is.
+// Owner returns the owner of the session.
 func (s *Session) Owner() Owner {
 	var o Owner
 	if json.Unmarshal([]byte(s.Attributes[ownerAttribute]), &o) != nil {
@@ -30,7 +30,7 @@ func (s *Session) Owner() Owner {
 	return o
 }
 
-// SetOwner notes whose the session is.
+// SetOwner sets the owner of the session.
 func (s *Session) SetOwner(o Owner) {
 	if o == s.Owner() {
 		return
@@ -41,7 +41,7 @@ func (s *Session) SetOwner(o Owner) {
 	}
 	b, err := json.Marshal(o)
 	if err != nil {
-		return // texts can always be marshalled
+		return // strings always encode
 	}
 	if s.Attributes == nil {
 		s.Attributes = make(map[string]string, 2)

@@ -11,20 +11,20 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// pages says where the subscriptions of a session with many of them are stored, so that a change writes only what it touches. A
-// session with few keeps them in its record and has no pages.
+// pages tracks where the subscriptions of a session with many of them are stored, so that a change writes only what it affects. A session
+// with few subscriptions keeps them in its record and has no pages.
 //
-// A page is one key of NamespaceSubscriptions, "{name}/{number}", with some dozens of subscriptions. The name is random, chosen
-// when a session gets pages, and the record holds it: pages that no record names mean nothing, and the sweep removes them.
-// A subscription stays on its page until it ends.
+// A page is one key of NamespaceSubscriptions, "{name}/{number}", with a few dozen subscriptions. The name is random, chosen when a session
+// gets pages, and stored in the session's record. Pages that no record names have no meaning, and the sweep removes them. A subscription
+// stays on its page until it ends.
 type pages struct {
 	name string
 	at   map[string]place // by filter
-	// sizes estimates the bytes of each page; 0 is a page that does not exist.
+	// sizes are the estimated bytes of each page; 0: the page does not exist.
 	sizes []int
 }
 
-// place is where a subscription is, and its size and hash as it was stored.
+// place is the page of a subscription, with the subscription's size and hash as stored.
 type place struct {
 	page, size int
 	sum        uint64
@@ -41,13 +41,14 @@ type pageRecord struct {
 // Bounds in estimated bytes.
 const (
 	pageBytes = 4 << 10
-	// inlineBytes is what a record holds itself. Where the backend writes each key of a batch by itself, and perhaps not all of
-	// them, one large value is better than several small ones: there it is inlineBytesAlone, or half of the largest value.
+	// inlineBytes is how many bytes of subscriptions a record holds itself. A backend without atomic batches writes each key separately, and
+	// perhaps not all of them, so one large value is better than several small ones: the bound is inlineBytesAlone there, or half of the
+	// largest value if that is less.
 	inlineBytes      = 4 << 10
 	inlineBytesAlone = 128 << 10
 )
 
-// inlineBytes is how many bytes of subscriptions a record holds itself on the present backend.
+// inlineBytes returns how many bytes of subscriptions a record holds itself on the present backend.
 func (m *Meta) inlineBytes() int {
 	t := m.traits()
 	if t.GetAtomicBatch() {
@@ -63,20 +64,20 @@ func newPages() *pages {
 	return &pages{name: strings.ToLower(rand.Text()), at: map[string]place{}}
 }
 
-// validPages reports whether a text can be the name of pages.
+// validPages reports whether a string can be the name of pages.
 func validPages(name string) bool {
 	return len(name) <= 64 && !strings.Contains(name, "/")
 }
 
 func pageKey(name string, page int) string { return fmt.Sprintf("%s/%05d", name, page) }
 
-// pagesOf is the name of the pages that a key belongs to.
+// pagesOf returns the name of the pages that a key belongs to.
 func pagesOf(key string) string {
 	name, _, _ := strings.Cut(key, "/")
 	return name
 }
 
-// size estimates the bytes that a subscription takes.
+// size estimates the bytes of a subscription.
 func (u *Subscription) size() int {
 	n := 72 + len(u.Filter)
 	for broker := range u.Start {
@@ -87,7 +88,7 @@ func (u *Subscription) size() int {
 
 var subscriptionSeed = maphash.MakeSeed()
 
-// sum is a hash of a subscription.
+// sum returns a hash of a subscription.
 func (u *Subscription) sum() uint64 {
 	sum := maphash.Comparable(subscriptionSeed, struct {
 		filter              string
@@ -96,7 +97,7 @@ func (u *Subscription) sum() uint64 {
 		id                  uint32
 		created             int64
 	}{u.Filter, u.QoS, u.RetainHandling, u.NoLocal, u.RetainAsPublished, u.ID, millis(u.Created)})
-	for broker, start := range u.Start { // in whatever order
+	for broker, start := range u.Start { // in any order
 		sum ^= maphash.Comparable(subscriptionSeed, struct {
 			broker string
 			start  int64
@@ -107,7 +108,7 @@ func (u *Subscription) sum() uint64 {
 
 // revision is what a save changes in pages.
 type revision struct {
-	// content of the pages that change; a page without subscriptions is removed.
+	// content holds the pages that change; a page without subscriptions is removed.
 	content map[int][]Subscription
 	places  map[string]place
 	removed []string
@@ -173,7 +174,7 @@ func (p *pages) revise(subs []Subscription) *revision {
 	return r
 }
 
-// operations writes the pages that change, in order.
+// operations returns the writes of the pages that change, in order.
 func (p *pages) operations(client string, r *revision) []*pluginv1.Operation {
 	numbers := make([]int, 0, len(r.content))
 	for page := range r.content {
@@ -196,7 +197,7 @@ func (p *pages) operations(client string, r *revision) []*pluginv1.Operation {
 	return ops
 }
 
-// stored takes over a revision that was written.
+// stored applies a revision that was written.
 func (p *pages) stored(r *revision) {
 	for _, filter := range r.removed {
 		delete(p.at, filter)
@@ -207,7 +208,7 @@ func (p *pages) stored(r *revision) {
 	}
 }
 
-// measure notes the size of a page.
+// measure sets the size of a page.
 func (p *pages) measure(page int, subs []Subscription) {
 	if page >= len(p.sizes) {
 		p.sizes = append(p.sizes, make([]int, page+1-len(p.sizes))...)
@@ -218,7 +219,7 @@ func (p *pages) measure(page int, subs []Subscription) {
 	}
 }
 
-// all lists the keys of the pages.
+// all returns the keys of the pages.
 func (p *pages) all() []string {
 	var keys []string
 	for page, size := range p.sizes {
@@ -229,7 +230,7 @@ func (p *pages) all() []string {
 	return keys
 }
 
-// read takes over a page as it is stored, and returns its subscriptions.
+// read adds a page as it is stored, and returns its subscriptions.
 func (p *pages) read(e *pluginv1.Entry) ([]Subscription, error) {
 	var page int
 	if _, err := fmt.Sscanf(strings.TrimPrefix(e.GetKey(), p.name+"/"), "%d", &page); err != nil || pageKey(p.name, page) != e.GetKey() {

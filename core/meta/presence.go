@@ -7,11 +7,11 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// presence knows which sessions and wills a backend may hold that this node alone writes to: where it says no, the backend need not be
-// asked. That spares a CONNECT two calls. It learns the keys from a listing at the start and from this node's writes. It may take a key
-// for present that is not, never the other way.
+// presence tracks which sessions and wills may be in a backend that only this node writes to. If a key is known to be absent, the backend
+// need not be asked (negative cache), which saves a CONNECT two calls. It learns the keys from a listing at the start and from this node's
+// writes. It may wrongly assume that a key is present, but never that it is absent.
 //
-// Backends that are shared among nodes are always asked.
+// Backends shared among nodes are always asked.
 type presence struct {
 	m    *Meta
 	wake chan struct{} // one token: there is something to list
@@ -21,20 +21,20 @@ type presence struct {
 }
 
 type namespacePresence struct {
-	// whole says that keys has every key of the backend.
+	// whole says that keys contains every key of the backend.
 	whole bool
 	keys  map[string]keyPresence
-	// writes counts the puts that were begun; it only grows.
+	// writes counts the puts begun; it only grows.
 	writes int64
-	// listing counts the backends: a listing of an earlier one does not make it whole.
+	// listing counts the backends. A listing of an earlier backend does not make keys whole.
 	listing int
 }
 
-// keyPresence is what is under way with a key that may be there.
+// keyPresence is the state of a key that may be present.
 type keyPresence struct {
 	writing int32 // puts that have not ended
-	writes  int64 // number of the put that was begun last, so that a removal notices it
-	stays   bool  // a put ended with an error, or was tried again: it may take effect at any time
+	writes  int64 // number of the latest put, by which a removal notices later puts
+	stays   bool  // a put failed or was retried: it may take effect at any time
 }
 
 func newPresence(m *Meta) *presence {
@@ -43,7 +43,7 @@ func newPresence(m *Meta) *presence {
 	}}
 }
 
-// run lists what the backend has, at the start and when it is another one, until ctx ends.
+// run lists the backend's keys at the start, and again after each change of backend, until ctx ends.
 func (p *presence) run(ctx context.Context) {
 	for try := 0; ; try++ {
 		if p.m.traits().GetShared() || p.learn(ctx) == nil {
@@ -86,7 +86,7 @@ func (p *presence) learn(ctx context.Context) error {
 	return nil
 }
 
-// reset says that the backend is another one. What it may hold is listed anew; keys that were known stay.
+// reset says that the backend has changed. Its keys are listed again; known keys stay.
 func (p *presence) reset() {
 	p.mu.Lock()
 	for _, n := range p.of {
@@ -100,7 +100,7 @@ func (p *presence) reset() {
 	}
 }
 
-// absent reports whether a key is certainly not there.
+// absent reports whether a key is certainly absent.
 func (p *presence) absent(ns, key string) bool {
 	n := p.of[ns]
 	if n == nil || p.m.traits().GetShared() {
@@ -112,8 +112,8 @@ func (p *presence) absent(ns, key string) bool {
 	return n.whole && !may
 }
 
-// begin notes operations before they are sent. The caller calls end when it knows what became of them; certain is false where a put may
-// take effect later than end, or a removal may not have.
+// begin registers operations before they are sent. The caller calls end when it knows the outcome. certain is false if a put may still take
+// effect after end, or if a removal may not have taken effect.
 func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 	var puts, removals []noted
 	p.mu.Lock()
@@ -148,7 +148,7 @@ func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 			k.writing--
 			k.stays = k.stays || !certain
 			r.n.keys[r.key] = k
-			if shared && k.writing == 0 { // nobody asks, and other nodes remove it
+			if shared && k.writing == 0 { // shared backends are always asked, and other nodes remove keys
 				delete(r.n.keys, r.key)
 			}
 		}
@@ -160,7 +160,7 @@ func (p *presence) begin(ops ...*pluginv1.Operation) (end func(certain bool)) {
 	}
 }
 
-// noted is a key that something is under way with.
+// noted is a key with an operation under way.
 type noted struct {
 	n      *namespacePresence
 	key    string

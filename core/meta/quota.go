@@ -14,18 +14,19 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
-// What clients can make the metadata grow by is bounded for the cluster, for an identity and for a client. Bounds are looked at when
-// something new comes: what is there may always be written again, so clients that have a session come back whatever is full. The bounds
-// keep back a reserve of what the backend takes, for wills and for sessions that grow.
+// The growth of the metadata caused by clients is bounded for the cluster, per identity and per client. Bounds are checked only when
+// something new is added. Existing items may always be rewritten, so clients that have a session can come back however full the metadata
+// is. The bounds keep a reserve of the backend's capacity for wills and for sessions that grow.
 //
-// Filters and retained messages are counted as they are: every node holds them all. Sessions are counted when they are listed, which is
-// every minute, and by what this node has written since; so are wills and pages of subscriptions, where the backend has a limit.
+// Filters and retained messages are counted exactly, because every node holds all of them. Sessions are counted when they are listed, which
+// happens every minute, plus what this node has written since. Wills and pages of subscriptions are counted in the same way if the backend
+// has a limit.
 
-// Quotas bound what clients can make the metadata grow by. Zero values are no bound, unless they say otherwise.
+// Quotas bound the growth of the metadata caused by clients. Zero values mean no bound unless stated otherwise.
 type Quotas struct {
-	// Sessions, Filters and Retained bound how many the cluster has; shared groups are filters as well.
+	// Sessions, Filters and Retained bound their numbers in the cluster. Shared groups count as filters.
 	Sessions, Filters, Retained int
-	// FilterMemory bounds what filters take of each node's memory, in bytes, about. For retained messages see SetRetainedMemory.
+	// FilterMemory bounds the approximate memory of filters on each node, in bytes. For retained messages see SetRetainedMemory.
 	FilterMemory int64
 	// IdentityShare and ClientShare are how much of each bound, and of what the backend takes, one identity and one client may have; in
 	// percent; 0: limits.IdentityShare and limits.ClientShare.
@@ -46,10 +47,10 @@ func (q Quotas) withDefaults() *Quotas {
 	return &q
 }
 
-// SetQuotas changes the quotas, for what comes from now on.
+// SetQuotas changes the quotas for items added from now on.
 func (m *Meta) SetQuotas(q Quotas) { m.ledger.quotas.Store(q.withDefaults()) }
 
-// ClientKeys is how many keys of the backend one client may have; 0 where the backend has no limit.
+// ClientKeys returns how many keys of the backend one client may have; 0 if the backend has no limit.
 func (m *Meta) ClientKeys() int {
 	if most := int(m.traits().GetMaxKeys()); most > 0 {
 		return max(1, most*m.ledger.quotas.Load().ClientShare/100)
@@ -57,7 +58,7 @@ func (m *Meta) ClientKeys() int {
 	return 0
 }
 
-// Mark is a short name of the owner for what is counted to it; empty where it is nobody in particular.
+// Mark is a short name of the owner, under which resources are counted; empty if the owner is no particular identity.
 func (o Owner) Mark() string {
 	if !o.Known() {
 		return ""
@@ -66,7 +67,7 @@ func (o Owner) Mark() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// The resources that are counted, as metrics and errors name them.
+// The counted resources, as metrics and errors name them.
 const (
 	countSessions = "sessions"
 	countFilters  = "filters"
@@ -75,8 +76,8 @@ const (
 	countPages    = "pages of subscriptions"
 )
 
-// amount is what something takes of the backend: keys, and the bytes of them and their values. memory is what it takes of each node's,
-// about, in bytes, where it is held there.
+// amount is what an item takes of the backend: its keys, and the bytes of keys and values. memory is the approximate memory that it takes
+// on each node that holds it, in bytes.
 type amount struct {
 	keys          int
 	bytes, memory int64
@@ -87,26 +88,26 @@ func (a amount) plus(b amount) amount {
 }
 func (a amount) minus() amount { return amount{-a.keys, -a.bytes, -a.memory} }
 
-// filterMemory is what a filter takes of memory beside its text, about, in bytes.
+// filterMemory is the approximate memory of a filter besides its text, in bytes.
 const filterMemory = 512
 
-// ofFilter is what a filter takes.
+// ofFilter returns the amount of a filter.
 func ofFilter(name string, value []byte) amount {
 	return amount{1, int64(len(name) + len(value)), filterMemory + 2*int64(len(name))}
 }
 
-// sized is the amount of one key.
+// sized returns the amount of one key.
 func sized(key string, value []byte) amount {
 	return amount{keys: 1, bytes: int64(len(key) + len(value))}
 }
 
-// tally is how much of one resource there is, whole and by whom.
+// tally is the amount of one resource, in total and by owner.
 type tally struct {
 	all amount
 	of  map[uint64]amount
 }
 
-// markKey is how a tally names somebody; 0 is nobody.
+// markKey is the key of a mark in a tally; 0: no particular owner.
 func markKey(mark string) uint64 {
 	if mark == "" {
 		return 0
@@ -130,25 +131,25 @@ func (t *tally) add(mark string, a amount) {
 	}
 }
 
-// ledger counts what there is, and says whether there is room for more. Its mutex is a leaf.
+// ledger counts the items of the metadata, and decides whether there is room for more. Its mutex is a leaf lock.
 type ledger struct {
 	m      *Meta
 	quotas atomic.Pointer[Quotas]
-	wake   chan struct{} // asks for a census
+	wake   chan struct{} // requests a census
 
 	mu     sync.Mutex
 	tally  map[string]*tally
-	client tally // retained messages by who published them
+	client tally // retained messages by publisher
 	wills  map[string]willCount
-	census time.Time // when the sessions were counted last
-	// writing are new sessions that are being written; listings are those of sessions that are under way, each with the new sessions that
-	// it may have missed.
+	census time.Time // when the sessions were last counted
+	// writing are the new sessions being written. listings are the listings of sessions under way, each with the new sessions that it may have
+	// missed.
 	writing  tally
 	listings map[*tally]struct{}
 	full     map[string]bool
 }
 
-// willCount is whose a will is, and what it takes.
+// willCount is the owner of a will, and the amount that the will takes.
 type willCount struct {
 	mark string
 	a    amount
@@ -164,14 +165,14 @@ func newLedger(m *Meta) *ledger {
 	return l
 }
 
-// count adds what has come, or takes off what has gone.
+// count adds an amount; a negative one is subtracted.
 func (l *ledger) count(what, mark string, a amount) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.tally[what].add(mark, a)
 }
 
-// countRetained is count for retained messages, which are counted to their publisher as well.
+// countRetained is count for retained messages, which are also counted under their publisher.
 func (l *ledger) countRetained(mark, client string, a amount) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,14 +213,14 @@ func (l *ledger) take(what, mark, client string, a amount, replaces bool) (give 
 	}, nil
 }
 
-// written leaves a session counted for which take has made room.
+// written keeps counting a session for which take has made room.
 func (l *ledger) written(mark string, a amount) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writing.add(mark, a.minus())
 }
 
-// room says why there is no room for something more. Called with mu held.
+// room returns why there is no room for more. Called with mu held.
 func (l *ledger) room(what, mark, client string, a amount) error {
 	q, t := l.quotas.Load(), l.tally[what]
 	mine := t.of[markKey(mark)]
@@ -278,7 +279,7 @@ func (l *ledger) room(what, mark, client string, a amount) error {
 	return check(bytes, own, published, all, int64(traits.GetMaxTotalBytes()), reserve, "the metadata backend")
 }
 
-// sum is what there is of all resources, and what of it is somebody's. Called with mu held.
+// sum returns the amount of all resources, in total and of one owner. Called with mu held.
 func (l *ledger) sum(mark string) (all, own amount) {
 	key := markKey(mark)
 	for _, t := range l.tally {
@@ -287,11 +288,11 @@ func (l *ledger) sum(mark string) (all, own amount) {
 	return all, own
 }
 
-// refuse counts a refusal and says why it is one. Called with mu held.
+// refuse counts a refusal and returns its error. Called with mu held.
 func (l *ledger) refuse(what, of string, used, limit int64, key string) error {
 	l.m.metrics.quotaRefused.WithLabelValues(what, of).Inc()
 	select {
-	case l.wake <- struct{}{}: // it may be full no more
+	case l.wake <- struct{}{}: // it may no longer be full
 	default:
 	}
 	return fmt.Errorf("%w: no room for more %s: %s has %d of %d, see %s", ErrLimit, what, of, used, limit, key)
@@ -299,16 +300,16 @@ func (l *ledger) refuse(what, of string, used, limit int64, key string) error {
 
 // Fill is how much of a bound is used.
 type Fill struct {
-	// Resource is what is bounded: "sessions", "filters", "retained_messages", "filter_memory", "retained_memory", or of the backend
-	// "keys" and "bytes".
+	// Resource is what is bounded: "sessions", "filters", "retained_messages", "filter_memory", "retained_memory" or, for the backend, "keys"
+	// and "bytes".
 	Resource  string
 	Used, Max int64
 }
 
-// Ratio is how much of the bound is used, 1 is all.
+// Ratio returns how much of the bound is used; 1 is all of it.
 func (f Fill) Ratio() float64 { return float64(f.Used) / float64(f.Max) }
 
-// Fills tells how full the metadata is, for what has a bound.
+// Fills returns how full the metadata is, for each resource with a bound.
 func (m *Meta) Fills() []Fill {
 	l := m.ledger
 	q, traits := l.quotas.Load(), m.traits()
@@ -334,7 +335,7 @@ func (m *Meta) Fills() []Fill {
 	return out
 }
 
-// fills is the collector of the metric that shows Fills.
+// fills is the collector of the metric for Fills.
 type fills struct {
 	m    *Meta
 	desc *prometheus.Desc

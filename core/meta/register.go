@@ -12,37 +12,37 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// withdrawWithin is how long after its registration a filter may be withdrawn. While that is possible, other nodes that need the
-// filter say so, by writing its record.
+// withdrawWithin is how long after its registration a filter may be withdrawn. During that time, other nodes that need the filter write its
+// record to say so.
 const withdrawWithin = 30 * time.Second
 
-// RegisterFilters makes sure that filters have a queue: durable when it returns, and seen by MatchFilters on this node. Other
-// nodes learn of it by the next event or poll, or at once by LearnFilters. It costs nothing where all are registered already and
-// were asked for lately; else it also puts off their retirement by Options.FilterGrace.
+// RegisterFilters makes sure that filters have a queue. When it returns, the registration is durable, and MatchFilters on this node finds
+// the filters. Other nodes learn of it with the next event or poll, or at once through LearnFilters. If all filters are registered already
+// and were asked for recently, it costs nothing; otherwise it also postpones their retirement by Options.FilterGrace.
 //
-// ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and
-// ErrUnavailable: some may have been.
+// ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and ErrUnavailable:
+// some filters may have been registered.
 func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
 	return m.register(ctx, Owner{}, names, true).first(names)
 }
 
-// Register is RegisterFilters for filters that do not depend on one another and that somebody wants for the first time: each for which
-// there is room is registered, and counted to them. See Registration.Err; ErrLimit also where a quota is used up.
+// Register is RegisterFilters for independent filters that an owner wants for the first time. It registers each filter for which there is
+// room, and counts the filter under the owner. See Registration.Err; that is ErrLimit also if a quota is used up.
 func (m *Meta) Register(ctx context.Context, by Owner, names []string) *Registration {
 	return m.register(ctx, by, names, false)
 }
 
-// Registration is what became of filters that were to be registered.
+// Registration is the outcome of registering filters.
 type Registration struct {
 	errs map[string]error
 	// made are the filters that were not registered before, as this node wrote them.
 	made map[string]stored
-	// by is to whom new filters are counted; whole: a quota does not bound them, because they are in use already.
+	// by is the owner under which new filters are counted. whole: no quota applies, because the filters are in use already.
 	by    string
 	whole bool
 }
 
-// Err returns why a filter was not registered; nil where it is.
+// Err returns why a filter was not registered; nil if it is registered.
 func (r *Registration) Err(filter string) error { return r.errs[filter] }
 
 func (r *Registration) fail(name string, err error) {
@@ -52,7 +52,7 @@ func (r *Registration) fail(name string, err error) {
 	r.errs[name] = err
 }
 
-// first is the error of the first filter that has one.
+// first returns the error of the first filter that has one.
 func (r *Registration) first(names []string) error {
 	if len(r.errs) == 0 {
 		return nil
@@ -65,7 +65,7 @@ func (r *Registration) first(names []string) error {
 	return nil
 }
 
-// register registers filters: each that can be, or, where whole, all that the bounds allow or none.
+// register registers each filter that can be registered or, if whole is set, all of them or none as far as the bounds are concerned.
 func (m *Meta) register(ctx context.Context, by Owner, names []string, whole bool) *Registration {
 	r := &Registration{by: by.Mark(), whole: whole}
 	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceFilters)); err != nil {
@@ -124,7 +124,7 @@ func (m *Meta) register(ctx context.Context, by Owner, names []string, whole boo
 	return r
 }
 
-// Room says whether there is room to register filters; those that are registered need none. It takes none.
+// Room returns nil if there is room to register filters. Filters that are registered already need none. It does not reserve the room.
 func (m *Meta) Room(by Owner, names ...string) error {
 	f, mark := m.filters, by.Mark()
 	var more amount
@@ -188,7 +188,7 @@ func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Opera
 	return puts, fresh, anew
 }
 
-// disclaim ends a claim. It is called under mu.
+// disclaim ends a claim. Called with mu held.
 func (f *filters) disclaim(names []string, fresh map[string]bool, r *Registration) {
 	for _, name := range names {
 		if f.asking[name]--; f.asking[name] == 0 {
@@ -204,14 +204,14 @@ func (f *filters) disclaim(names []string, fresh map[string]bool, r *Registratio
 	}
 }
 
-// Withdraw takes back the registration of those of the filters that Register made and that nobody has asked for since: what they were
-// for has failed. What cannot be removed the sweep retires later. It does its work even where ctx has ended.
+// Withdraw undoes the registration of those of the filters that Register has made and that nobody has asked for since, because what they
+// were for has failed. Filters that cannot be removed are retired by the sweep later. It works even if ctx has ended.
 func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawWithin/2)
 	defer cancel()
 	f := m.filters
 	var mine []string
-	listed := map[string][]string{} // or about to be
+	listed := map[string][]string{} // the filters in it, or about to be in it, by first-level topic
 	shared := m.traits().GetShared()
 	f.mu.Lock()
 	for _, name := range names {
@@ -220,7 +220,7 @@ func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 		if !made || st == nil || st.asks != 1 || f.asking[name] > 0 || time.Since(st.made).Abs() > withdrawWithin/2 {
 			continue
 		}
-		st.retiring = true // whoever asks from now on writes the record anew
+		st.retiring = true // from now on, whoever asks for the filter writes its record again
 		mine = append(mine, name)
 		if first := topic.First(name); shared && listableFilter(name) {
 			listed[first] = append(listed[first], name)
@@ -278,7 +278,7 @@ func (m *Meta) filterPut(name string, pinned bool, made registered) *pluginv1.Op
 		m.opts.NodeID, made.by}), 0)
 }
 
-// first is when a filter was registered first, and by whom, as far as is known.
+// first returns when and by whom a filter was first registered, as far as known.
 func (f *filters) first(name string) registered {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

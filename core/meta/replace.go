@@ -9,8 +9,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// replace writes a value if what the key holds is still what was seen at last, and returns what is there then, or ErrConflict.
-// Without compare-and-set the revision is looked at before the write.
+// replace writes a value if the key still holds what was seen as at. It returns the new version, or ErrConflict. Without compare-and-set it
+// checks the revision before the write.
 func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, at stored) (stored, error) {
 	begin := time.Now()
 	conflict := fmt.Errorf("write %s %q: %w", ns, key, ErrConflict)
@@ -18,7 +18,7 @@ func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, at sto
 	for {
 		moved, err := m.rebase(ctx, ns, key, at)
 		if rebased(err) {
-			// An earlier try may have been heard before the migration.
+			// An earlier attempt may have been applied before the migration.
 			if _, there, err := m.find(ctx, ns, key); err == nil && there.sum == now.sum && there.revision != 0 {
 				return there, nil
 			}
@@ -59,8 +59,8 @@ func (m *Meta) replace(ctx context.Context, ns, key string, value []byte, at sto
 	}
 }
 
-// removeIf removes a key if what it holds is still what was seen at last, and reports whether it did, with the same reservation
-// as replace.
+// removeIf removes a key if it still holds what was seen as at, and reports whether it did. Without compare-and-set it has the same
+// weakness as replace.
 func (m *Meta) removeIf(ctx context.Context, ns, key string, at stored) (bool, error) {
 	at, err := m.rebase(ctx, ns, key, at)
 	if rebased(err) {
@@ -89,7 +89,7 @@ func (m *Meta) removeIf(ctx context.Context, ns, key string, at stored) (bool, e
 	return err == nil, err
 }
 
-// announce tells polling nodes of a conditional write; batches carry the announcement with them.
+// announce tells polling nodes about a conditional write. Batches carry their announcement with them.
 func (m *Meta) announce(ctx context.Context, op *pluginv1.Operation) error {
 	if bump := m.bump([]*pluginv1.Operation{op}); bump != nil {
 		_, err := m.writer.write(ctx, bump)
@@ -98,8 +98,8 @@ func (m *Meta) announce(ctx context.Context, op *pluginv1.Operation) error {
 	return nil
 }
 
-// replaceWith is replace, with further operations that are carried out only if the condition holds. Where they are more than a batch
-// takes, the value is written with each batch, so that nobody else can write in between.
+// replaceWith is replace with further operations that are performed only if the condition holds. If they do not fit one batch, the value is
+// written with each batch, so that nobody else can write in between.
 func (m *Meta) replaceWith(ctx context.Context, ns, key string, value []byte, at stored, with []*pluginv1.Operation) (stored, error) {
 	conflict := fmt.Errorf("write %s %q: %w", ns, key, ErrConflict)
 	at, err := m.rebase(ctx, ns, key, at)
@@ -118,7 +118,7 @@ func (m *Meta) replaceWith(ctx context.Context, ns, key string, value []byte, at
 		if have.revision != at.revision || have.generation != at.generation {
 			return stored{}, conflict
 		}
-		// The value last: what it stands for is there then.
+		// The value comes last: what it refers to then exists already.
 		now.revision, now.generation, err = m.writer.writeAt(ctx, append(with, put(ns, key, value, 0))...)
 		return now, err
 	}

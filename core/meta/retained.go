@@ -11,17 +11,17 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Retained is the retained message of a topic and where its record lies. Of two, the one with the later position holds.
+// Retained is the retained message of a topic and the position of its record. Of two, the one with the later position counts.
 type Retained struct {
 	Message  *store.Message
 	Position store.Position
-	version  uint64 // of a removal: since when it was known here
-	// mark is to whom it is counted, and takes what its record takes.
+	version  uint64 // of a removal: when this node learned of it
+	// mark is the owner under which it is counted; takes is the amount of its record.
 	mark  string
 	takes amount
 }
 
-// retained holds every retained message, and the removals of the last while.
+// retained holds every retained message, and recent removals.
 type retained struct {
 	m *Meta
 
@@ -29,11 +29,11 @@ type retained struct {
 	index retainedIndex
 	gone  map[string]tombstone
 	ahead ahead
-	// version counts the values that the backend showed; changed holds those that are to be told, with their versions.
+	// version counts the values that the backend showed. changed holds the topics to be reported, with their versions.
 	version uint64
 	changed map[string]uint64
-	// own are values that this node wrote to a backend without compare-and-set: another node's older value may overwrite one, and
-	// then it is written again.
+	// own are values that this node wrote to a backend without compare-and-set. If another node's older value overwrites one, it is written
+	// again.
 	own    map[string]ownRetained
 	repair map[string]struct{}
 	wake   chan struct{}
@@ -45,12 +45,12 @@ type retained struct {
 	onChange []func(*Retained, uint64)
 }
 
-// tombstone is a removed message, remembered so that an older value that arrives late does not bring it back.
+// tombstone is a removed message. It is remembered so that an older value that arrives late does not bring the message back.
 type tombstone struct {
 	position store.Position
 	at       time.Time
-	version  uint64 // since when it was known here
-	mark     string // to whom it is counted
+	version  uint64 // when this node learned of it
+	mark     string // the owner under which it is counted
 	takes    amount
 }
 
@@ -64,7 +64,7 @@ type retainedRecord struct {
 	Message  *messageRecord `json:"message,omitempty"`
 	Position positionRecord `json:"position"`
 	Removed  int64          `json:"removed_ms,omitempty"`
-	// By is who published it; see Owner.Mark.
+	// By is the owner that published it; see Owner.Mark.
 	By string `json:"by,omitempty"`
 }
 
@@ -83,27 +83,27 @@ func newRetained(m *Meta) *retained {
 
 func (r *retainedRecord) position() store.Position { return store.Position(r.Position) }
 
-// ttl is how long the backend needs to keep the record; 0 for ever.
+// ttl returns how long the backend has to keep the record; 0: for ever.
 func (r *retainedRecord) ttl(m *Meta) time.Duration {
 	switch {
 	case r.Removed != 0:
 		return m.opts.TombstoneTTL
 	case r.Message != nil && r.Message.Expires != 0:
-		// A little longer than the message, so that the clocks need not agree; at least a moment.
+		// A little longer than the message lives, so that clocks may differ, and never zero.
 		return max(time.Until(fromMillis(r.Message.Expires).Add(expiredFor)), expiredFor)
 	default:
 		return 0
 	}
 }
 
-// held returns the position of what is held for a topic.
+// held returns the position of what the backend shows for a topic.
 func (r *retained) held(name string) (store.Position, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.position(name)
 }
 
-// applyKey takes over one key of NamespaceRetained.
+// applyKey applies one key of NamespaceRetained.
 func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 	var rec retainedRecord
 	if e != nil {
@@ -114,7 +114,7 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Without compare-and-set an older value may have been written over a later one of ours.
+	// Without compare-and-set, an older value may have overwritten a later one of ours.
 	if own, ok := r.own[key]; ok && e != nil {
 		if rec.position().Before(own.record.position()) {
 			r.repair[key] = struct{}{}
@@ -158,9 +158,10 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 	}
 }
 
-// SetRetained makes a message the retained one of its topic; an empty payload removes the retained message (MQTT 3.1.1,
-// 3.3.1.3). It is durable and seen by MatchRetained when it returns nil. Where a later position is there already, that stays and
-// nil is returned. Of values of one topic that are to be set at the same time only the newest is written. ErrUnavailable, ErrLimit.
+// SetRetained makes a message the retained message of its topic. An empty payload removes the retained message (MQTT 3.1.1, 3.3.1.3). When
+// it returns nil, the change is durable and MatchRetained sees it. If a message with a later position is there already, that one stays, and
+// SetRetained returns nil. Of several values set for one topic at the same time, only the newest is written. Errors: ErrUnavailable,
+// ErrLimit.
 func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
 	err := m.retained.turns.set(ctx, v, func() error {
 		end, err := m.retained.take(v)
@@ -191,7 +192,7 @@ func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 	if !m.traits().GetCompareAndSet() {
 		return m.setRetainedBlind(ctx, name, rec, value, ttl)
 	}
-	// The revision first: were it read after the position, it could be that of a later value, which this one would then replace.
+	// Read the revision first. Read after the position, it could be the revision of a later value, which this one would then replace.
 	expect := m.mirrors[NamespaceRetained].revision(name)
 	if p, ok := m.retained.held(name); ok && !p.Before(v.Position) {
 		return nil
@@ -216,7 +217,7 @@ func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 		var have retainedRecord
 		if err := decode(NamespaceRetained, name, out.current.GetValue(), &have); err != nil {
 			m.invalid(NamespaceRetained, name, err)
-			continue // what cannot be read is overwritten
+			continue // an unreadable value is overwritten
 		}
 		m.mirrors[NamespaceRetained].learned(out.current, out.generation)
 		if !have.position().Before(v.Position) {
@@ -225,8 +226,8 @@ func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 	}
 }
 
-// setRetainedBlind writes without compare-and-set. The value is remembered until something later was seen, and written again if
-// an older one took its place.
+// setRetainedBlind writes without compare-and-set. It remembers the value until something later was seen, and writes it again if an older
+// value has overwritten it.
 func (m *Meta) setRetainedBlind(ctx context.Context, name string, rec *retainedRecord, value []byte, ttl time.Duration) error {
 	r := m.retained
 	r.mu.Lock()
@@ -251,7 +252,7 @@ func (m *Meta) setRetainedBlind(ctx context.Context, name string, rec *retainedR
 	return nil
 }
 
-// MatchRetained calls f for each message that Retained returns, until f returns false. No lock is held while f runs.
+// MatchRetained calls f for each message that Retained returns, until f returns false. It holds no lock while f runs.
 func (m *Meta) MatchRetained(filter string, f func(*Retained) bool) {
 	found, _ := m.Retained(filter)
 	for _, v := range found {
@@ -261,14 +262,14 @@ func (m *Meta) MatchRetained(filter string, f func(*Retained) bool) {
 	}
 }
 
-// RetainedCount returns how many topics have a retained message; expired ones count until they are swept.
+// RetainedCount returns how many topics have a retained message. Expired ones count until they are swept.
 func (m *Meta) RetainedCount() int {
 	m.retained.mu.RLock()
 	defer m.retained.mu.RUnlock()
 	return m.retained.index.len()
 }
 
-// run writes again what was overwritten, and sweeps, until ctx ends.
+// run rewrites overwritten values and sweeps, until ctx ends.
 func (r *retained) run(ctx context.Context) {
 	t := time.NewTicker(r.m.opts.TombstoneTTL / 2)
 	defer t.Stop()
@@ -310,8 +311,8 @@ func (r *retained) rewrite(ctx context.Context) {
 	}
 }
 
-// sweep forgets own values that are settled, and, on the leading node, removes tombstones and expired messages that the backend
-// does not expire by itself.
+// sweep forgets own values that are settled. On the leading node it also removes tombstones and expired messages that the backend does not
+// expire by itself.
 func (r *retained) sweep(ctx context.Context, now time.Time) {
 	r.mu.Lock()
 	for name, own := range r.own {
@@ -335,7 +336,7 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, name := range over {
-		// The revision first, then whether it is still over: a new value may have taken its place meanwhile.
+		// Read the revision first, then check again: a new value may have replaced the record meanwhile.
 		revision := r.m.mirrors[NamespaceRetained].revision(name)
 		r.mu.RLock()
 		still := r.over(name, now)
@@ -350,7 +351,7 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 	}
 }
 
-// over reports whether a topic's record has been kept for long enough: as a removal, or as a message that expired. It is called under mu.
+// over reports whether a topic's record was kept long enough, as a removal or as an expired message. Called with mu held.
 func (r *retained) over(name string, now time.Time) bool {
 	if g, ok := r.gone[name]; ok {
 		return now.Sub(g.at) > r.m.opts.TombstoneTTL
@@ -359,5 +360,5 @@ func (r *retained) over(name string, now time.Time) bool {
 	return v != nil && !v.Message.Expires.IsZero() && now.Sub(v.Message.Expires) > r.m.opts.TombstoneTTL
 }
 
-// expiredFor is how long a backend keeps a message that has expired.
+// expiredFor is how long a backend keeps an expired message.
 const expiredFor = time.Minute

@@ -7,28 +7,27 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// What is retained is known from two sides that overtake each other: the tails of this node bring the record, and the backend shows
-// the value. Of a topic, the newest of both holds. So what a node answers is never older than what its tails have brought, also
-// while the backend is away; and as a value only ever gives way to a later one, whoever holds a retained message can ask whether it
-// is still the newest.
+// A node learns of retained messages from two sources that overtake each other: its tails bring the record, and the backend shows the
+// value. For each topic, the newer of the two counts. So the node never answers with something older than what its tails have brought, even
+// while the backend is down. A value only ever gives way to a later one, so the holder of a retained message can ask whether it is still
+// the newest.
 
 const (
-	// maxAhead and maxAheadBytes bound what is kept of the values that tails brought and the backend does not show. Beyond that some are
-	// forgotten: new subscribers then get the older value, and the newer one once the backend shows it.
+	// maxAhead and maxAheadBytes bound the values that tails have brought and the backend does not show. Beyond that, some are forgotten: new
+	// subscribers then get the older value, and the newer one once the backend shows it.
 	maxAhead      = 65536
 	maxAheadBytes = 64 << 20
-	// aheadFor is how long such a value is kept while the backend answers. It is longer than a PUBLISH waits: what the backend does
+	// aheadFor is how long such a value is kept while the backend answers. It is longer than a PUBLISH waits, so a value that the backend does
 	// not show by then was not retained.
 	aheadFor = 2 * time.Minute
 )
 
-// ahead holds the values, and removals (without payload), that tails brought and the backend does not show yet. It is guarded by
-// retained.mu.
+// ahead holds values and removals (without payload) that tails have brought and the backend does not show yet. Guarded by retained.mu.
 type ahead struct {
 	index retainedIndex
 	since map[string]time.Time
 	bytes int
-	// refused are the last values that the backend or this node has refused, for tails that bring them only later.
+	// refused are the latest values refused by the backend or this node, in case a tail brings them only later.
 	refused map[string]refused
 }
 
@@ -37,10 +36,10 @@ type refused struct {
 	at       time.Time
 }
 
-// maxRefused bounds what is remembered of refused values.
+// maxRefused bounds the refused values remembered.
 const maxRefused = 4096
 
-// refuse gives up a value, and does not take it over when a tail brings it.
+// refuse drops a value, and makes sure it is not accepted when a tail brings it.
 func (a *ahead) refuse(name string, p store.Position) {
 	if v := a.index.get(name); v != nil && v.Position.Same(p) {
 		a.remove(name)
@@ -89,7 +88,7 @@ func (a *ahead) remove(name string) {
 	delete(a.since, name)
 }
 
-// SeenRetained takes over a record with the retain flag that a tail has brought.
+// SeenRetained records a record with the retain flag that a tail has brought.
 func (m *Meta) SeenRetained(rec *store.Record) {
 	r := m.retained
 	r.mu.Lock()
@@ -101,21 +100,21 @@ func (m *Meta) SeenRetained(rec *store.Record) {
 	r.ahead.set(&Retained{Message: &rec.Message, Position: rec.Position, version: r.version})
 }
 
-// shown gives up what a tail brought once the backend shows it or something later; it is called under mu.
+// shown drops what a tail brought once the backend shows the same or something later. Called with mu held.
 func (r *retained) shown(name string, p store.Position) {
 	if a := r.ahead.index.get(name); a != nil && !p.Before(a.Position) {
 		r.ahead.remove(name)
 	}
 }
 
-// forget gives up what was refused, whether a tail has brought it or brings it later.
+// forget drops a refused value, whether a tail has brought it already or brings it later.
 func (r *retained) forget(name string, p store.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ahead.refuse(name, p)
 }
 
-// sweepAhead forgets what the backend has had time enough to show.
+// sweepAhead forgets values that the backend has had time enough to show.
 func (r *retained) sweepAhead(now time.Time) {
 	if r.m.mirrors[NamespaceRetained].lastError() != nil {
 		return
@@ -134,7 +133,7 @@ func (r *retained) sweepAhead(now time.Time) {
 	}
 }
 
-// newest returns the position of what holds for a topic, a value or a removal. It is called under mu.
+// newest returns the position of what counts for a topic, a value or a removal. Called with mu held.
 func (r *retained) newest(name string) (store.Position, bool) {
 	p, ok := r.position(name)
 	if a := r.ahead.index.get(name); a != nil && (!ok || p.Before(a.Position)) {
@@ -143,7 +142,7 @@ func (r *retained) newest(name string) (store.Position, bool) {
 	return p, ok
 }
 
-// position returns the position of what the backend shows for a topic. It is called under mu.
+// position returns the position of what the backend shows for a topic. Called with mu held.
 func (r *retained) position(name string) (store.Position, bool) {
 	if v := r.index.get(name); v != nil {
 		return v.Position, true
@@ -154,7 +153,7 @@ func (r *retained) position(name string) (store.Position, bool) {
 	return store.Position{}, false
 }
 
-// removed returns since when a removal is known; 0 where none is known at the position. It is called under mu.
+// removed returns the version at which this node learned of a removal; 0 if it knows of none at the position. Called with mu held.
 func (r *retained) removed(name string, p store.Position) uint64 {
 	if a := r.ahead.index.get(name); a != nil && len(a.Message.Payload) == 0 && a.Position.Same(p) {
 		return a.version
@@ -165,7 +164,7 @@ func (r *retained) removed(name string, p store.Position) uint64 {
 	return 0
 }
 
-// IsNewest reports whether what was retained at a position, a value or a removal, still holds for its topic.
+// IsNewest reports whether the value or removal at a position still counts for its topic.
 func (m *Meta) IsNewest(name string, p store.Position) bool {
 	r := m.retained
 	r.mu.RLock()
@@ -174,8 +173,8 @@ func (m *Meta) IsNewest(name string, p store.Position) bool {
 	return ok && at.Same(p)
 }
 
-// RemovedSince returns the version at which this node learned that the record at a position removed the topic's retained message; 0
-// where it has not learned that.
+// RemovedSince returns the version at which this node learned that the record at a position removed the topic's retained message; 0 if it
+// has not learned that.
 func (m *Meta) RemovedSince(name string, p store.Position) uint64 {
 	r := m.retained
 	r.mu.RLock()
@@ -183,9 +182,9 @@ func (m *Meta) RemovedSince(name string, p store.Position) uint64 {
 	return r.removed(name, p)
 }
 
-// Retained returns the retained messages of the topics that match a filter, in no particular order, and the version of what was
-// asked: what OnRetained tells with a later version is not among it. Expired messages are left out, and so are those to one client
-// point to point: see RetainedTo.
+// Retained returns the retained messages of the topics that match a filter, in no particular order, and the version of this answer: values
+// that OnRetained reports with a later version are not part of it. Expired messages are left out, and so are point-to-point messages to one
+// client: see RetainedTo.
 func (m *Meta) Retained(filter string) (found []*Retained, version uint64) {
 	r := m.retained
 	r.mu.RLock()
@@ -193,7 +192,7 @@ func (m *Meta) Retained(filter string) (found []*Retained, version uint64) {
 	return r.merge(r.index.find(filter), r.ahead.index.find(filter)), r.version
 }
 
-// RetainedTo returns the retained messages to one client, point to point.
+// RetainedTo returns the retained point-to-point messages to one client.
 func (m *Meta) RetainedTo(client string) (found []*Retained, version uint64) {
 	r := m.retained
 	r.mu.RLock()
@@ -201,7 +200,7 @@ func (m *Meta) RetainedTo(client string) (found []*Retained, version uint64) {
 	return r.merge(r.index.to(client), r.ahead.index.to(client)), r.version
 }
 
-// merge takes the newer of what the backend shows and what tails brought. It is called under mu.
+// merge takes, for each topic, the newer of what the backend shows and what tails have brought. Called with mu held.
 func (r *retained) merge(shown, seen []*Retained) []*Retained {
 	now := time.Now()
 	out := shown[:0]
@@ -223,15 +222,15 @@ func (v *Retained) expired(now time.Time) bool {
 	return !e.IsZero() && !now.Before(e)
 }
 
-// OnRetained has f called with each value and removal (a message without payload) that the backend shows and that is newer than what was
-// known of its topic here, whether this node set it or another. Of several that come soon one after the other only the last may be told.
+// OnRetained registers f to be called with each value and removal (a message without payload) that the backend shows and that is newer than
+// what this node knew of the topic, whichever node set it. If several follow each other quickly, possibly only the last is reported.
 func (m *Meta) OnRetained(f func(v *Retained, version uint64)) {
 	m.retained.mu.Lock()
 	defer m.retained.mu.Unlock()
 	m.retained.onChange = append(m.retained.onChange, f)
 }
 
-// note remembers to tell of a value or a removal, and returns its version. It is called under mu.
+// note schedules a report of a value or a removal, and returns its version. Called with mu held.
 func (r *retained) note(name string) uint64 {
 	r.version++
 	if len(r.onChange) == 0 || !r.m.mirrors[NamespaceRetained].loaded.Load() {
@@ -248,7 +247,7 @@ func (r *retained) note(name string) uint64 {
 	return r.version
 }
 
-// tells calls what OnRetained was given, until ctx ends.
+// tells calls the callbacks of OnRetained, until ctx ends.
 func (r *retained) tells(ctx context.Context) {
 	type change struct {
 		v       *Retained

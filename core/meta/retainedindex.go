@@ -6,14 +6,14 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// retainedIndex finds retained messages by topic and by filter: a tree with a node for each level, and a map for the exact
-// topic. Those to one client, point to point, are not in the tree, because no filter matches them, but in a map by client. The zero
-// value is empty. It has no lock of its own.
+// retainedIndex finds retained messages by topic and by filter: it has a tree with a node for each level, and a map for exact topics.
+// Point-to-point messages to one client are not in the tree, because no filter matches them, but in a map by client. The zero value is
+// empty. It has no lock of its own.
 type retainedIndex struct {
 	exact map[string]*Retained
 	root  retainedNode
 	p2p   map[string]map[string]*Retained // by client id and topic
-	bytes int64                           // what all of it costs
+	bytes int64                           // approximate memory of everything, in bytes
 }
 
 type retainedNode struct {
@@ -73,7 +73,7 @@ func (x *retainedIndex) remove(name string) {
 	x.root.remove(strings.Split(name, "/"))
 }
 
-// remove reports whether the node became empty.
+// remove removes a topic below the node, and reports whether the node became empty.
 func (n *retainedNode) remove(levels []string) bool {
 	if len(levels) == 0 {
 		n.value = nil
@@ -103,7 +103,7 @@ func (x *retainedIndex) find(filter string) []*Retained {
 	return nil
 }
 
-// to returns the messages to one client, point to point.
+// to returns the point-to-point messages to one client.
 func (x *retainedIndex) to(client string) []*Retained {
 	found := make([]*Retained, 0, len(x.p2p[client]))
 	for _, v := range x.p2p[client] {
@@ -112,8 +112,8 @@ func (x *retainedIndex) to(client string) []*Retained {
 	return found
 }
 
-// match returns the messages whose topic matches a filter (MQTT 3.1.1, 4.7): "#" takes the parent level as well, and a wildcard
-// in the first level takes no topic that begins with "$".
+// match returns the messages whose topic matches a filter (MQTT 3.1.1, 4.7): "#" includes the parent level, and a wildcard in the first
+// level does not match topics that begin with "$".
 func (x *retainedIndex) match(filter string) []*Retained {
 	var found []*Retained
 	x.root.match(strings.Split(filter, "/"), true, &found)
@@ -143,7 +143,7 @@ func (n *retainedNode) match(levels []string, first bool, found *[]*Retained) {
 	}
 }
 
-// all takes the node and everything below it.
+// all collects the node and everything below it.
 func (n *retainedNode) all(first bool, found *[]*Retained) {
 	if n.value != nil {
 		*found = append(*found, n.value)

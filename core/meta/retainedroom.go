@@ -9,26 +9,27 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Every node holds all retained messages in memory, from its start on. So a node takes no message that would bring them over what it may
-// hold: a topic's next value is taken as long as it is not larger than the one before, and a removal always is.
+// Every node holds all retained messages in memory, from its start. So a node refuses a message that would exceed the memory bound. The
+// next value of a topic is always accepted if it is not larger than the one before, and so is a removal.
 
-// retainedRoom is how much retained messages may take of the node's memory.
+// retainedRoom is the bound on the memory of retained messages.
 type retainedRoom struct {
-	max     atomic.Int64 // bytes; 0 is no limit
-	writing int64        // for values on their way to the backend; guarded by retained.mu
+	max     atomic.Int64 // bytes; 0: no limit
+	writing int64        // bytes of values on their way to the backend; guarded by retained.mu
 	warned  bool         // guarded by retained.mu
 }
 
-// retainedCost is what a retained message costs besides its topic, payload and properties, about, in bytes.
+// retainedCost is the approximate memory of a retained message besides its topic, payload and properties, in bytes.
 const retainedCost = 512
 
-// An operator is told once retained messages take over nine tenths of what they may, and again only after they have taken less than eight.
+// An operator is warned once retained messages use more than nine tenths of the bound, and again only after their use has fallen below
+// eight tenths.
 const (
 	roomWarn  = 9
 	roomQuiet = 8
 )
 
-// cost is what a retained message takes of memory, about, in bytes.
+// cost returns the approximate memory of a retained message, in bytes.
 func (v *Retained) cost() int64 {
 	if v == nil {
 		return 0
@@ -37,10 +38,10 @@ func (v *Retained) cost() int64 {
 	return int64(r.Size() + len(v.Message.Topic) + retainedCost)
 }
 
-// SetRetainedMemory bounds what retained messages take of this node's memory, in bytes; 0 is no limit. What is there already stays.
+// SetRetainedMemory bounds the memory of retained messages on this node, in bytes; 0: no limit. Existing messages stay.
 func (m *Meta) SetRetainedMemory(bytes int64) { m.retained.room.max.Store(bytes) }
 
-// RetainedMemory is what retained messages take of this node's memory, about, in bytes.
+// RetainedMemory returns the approximate memory of retained messages on this node, in bytes.
 func (m *Meta) RetainedMemory() int64 {
 	m.retained.mu.RLock()
 	defer m.retained.mu.RUnlock()
@@ -95,8 +96,8 @@ func (r *retained) take(v *Retained) (end func(), err error) {
 	}, nil
 }
 
-// takeKey makes room for a value in the quotas, and returns what ends that. A topic's next value needs room where it is another one's;
-// values of earlier releases have no mark.
+// takeKey makes room for a value in the quotas. The caller calls give after the write. The next value of a topic needs only the room by
+// which it is larger, unless it belongs to another owner or publisher. Values from earlier releases have no mark.
 func (r *retained) takeKey(v *Retained) (give func(), err error) {
 	mark, client := v.Message.Identity, v.Message.Publisher
 	more := amount{1, v.recordBytes(), v.cost()}
@@ -109,13 +110,13 @@ func (r *retained) takeKey(v *Retained) (give func(), err error) {
 	return r.m.ledger.take(countRetained, mark, client, more, false)
 }
 
-// recordBytes is what the record of a value takes, about, in bytes.
+// recordBytes returns the approximate size of a value's record, in bytes.
 func (v *Retained) recordBytes() int64 {
 	rec := store.Record{Message: *v.Message}
 	return int64(rec.Size()+rec.Size()/3) + int64(len(v.Message.Topic))
 }
 
-// uncount and recount take what there is of a topic off the ledger and put it back. They are called under mu.
+// uncount subtracts a topic's amounts from the ledger, and recount adds them again. Called with mu held.
 func (r *retained) uncount(key string) { r.inLedger(key, amount.minus) }
 
 func (r *retained) recount(key string) { r.inLedger(key, func(a amount) amount { return a }) }
@@ -129,7 +130,7 @@ func (r *retained) inLedger(key string, sign func(amount) amount) {
 	}
 }
 
-// warn tells an operator that there is little room. It is called under mu.
+// warn warns the operator that little room is left. Called with mu held.
 func (r *retained) warn(used, limit int64) {
 	switch tenths := used / max(limit/10, 1); {
 	case tenths < roomQuiet:
@@ -141,7 +142,7 @@ func (r *retained) warn(used, limit int64) {
 	}
 }
 
-// registerRetained registers the metrics of what retained messages take.
+// registerRetained registers the metrics about the memory of retained messages.
 func (m *Meta) registerRetained(r prometheus.Registerer) error {
 	if r == nil {
 		return nil

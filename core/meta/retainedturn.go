@@ -6,23 +6,23 @@ import (
 	"sync"
 )
 
-// retainedTurns let one value of a topic be written at a time. Of those that come meanwhile the newest is written for all of them: the
-// others were retained for no longer than until it was published. The zero value is ready.
+// retainedTurns serialize the writes to each topic. Of the values that arrive during a write, only the newest is written, on behalf of all
+// of them: the newer value has already superseded the others. The zero value is ready.
 type retainedTurns struct {
 	mu sync.Mutex
-	of map[string][]*retainedCall // by topic with a write under way: who waits
+	of map[string][]*retainedCall // by topic with a write under way: the waiting callers
 }
 
 // retainedCall is one caller of SetRetained.
 type retainedCall struct {
 	v    *Retained
-	done chan error           // what became of it, where another caller wrote
-	turn chan []*retainedCall // it is to write, and for these as well
-	// taken and left are guarded by the lock of the turns: it was chosen to write, or its caller has gone.
+	done chan error           // the outcome, if another caller wrote
+	turn chan []*retainedCall // this caller has to write, also on behalf of these callers
+	// taken: the call was chosen to write. left: its caller is gone. The lock of the turns guards both.
 	taken, left bool
 }
 
-// set calls write for a value, or waits until that was done for a newer one.
+// set calls write for a value, or waits until a newer value was written.
 func (t *retainedTurns) set(ctx context.Context, v *Retained, write func() error) error {
 	c := &retainedCall{v: v, done: make(chan error, 1), turn: make(chan []*retainedCall, 1)}
 	var others []*retainedCall
@@ -40,7 +40,7 @@ func (t *retainedTurns) set(ctx context.Context, v *Retained, write func() error
 	}
 	err := write()
 	if err != nil && (errors.Is(err, ErrLimit) || ctx.Err() != nil) {
-		t.pass(v.Message.Topic, others) // what is wrong is this value's alone
+		t.pass(v.Message.Topic, others) // the failure concerns this value alone
 		return err
 	}
 	for _, o := range others {
@@ -50,7 +50,7 @@ func (t *retainedTurns) set(ctx context.Context, v *Retained, write func() error
 	return err
 }
 
-// begin reports whether nobody writes to the topic, so that the caller does; else it waits.
+// begin reports whether the caller may write now. If a write to the topic is under way, it adds the caller to those that wait.
 func (t *retainedTurns) begin(c *retainedCall) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,7 +67,7 @@ func (t *retainedTurns) begin(c *retainedCall) bool {
 	return false
 }
 
-// leave takes back a call whose caller waits no more; false where it is its turn.
+// leave withdraws a call whose caller no longer waits; it returns false if the call was already chosen to write.
 func (t *retainedTurns) leave(c *retainedCall) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,7 +75,7 @@ func (t *retainedTurns) leave(c *retainedCall) bool {
 	return c.left
 }
 
-// pass lets the newest of those that wait write, and of some that were to be served and were not.
+// pass chooses the newest of the waiting calls to write. back are calls that were to be served by another one but were not.
 func (t *retainedTurns) pass(name string, back []*retainedCall) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

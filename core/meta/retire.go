@@ -12,26 +12,25 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// sweep retires filters that nothing durable uses, keeps those alive that this node needs, and removes what has outlived its
-// use (tombstones, expired retained messages).
+// sweep retires filters that nothing durable uses, keeps alive those that this node needs, and removes stray pages of subscriptions.
 //
-// One node, the first by id, looks for unused filters. A filter goes when two passes at least FilterGrace apart found it unused
-// and nobody asked for it in between: asking writes its record anew (RegisterFilters), and each node does so for what
-// Options.InUse names. Removing compares the revision, so whoever asks at the last moment wins.
+// One node, the leader, looks for unused filters. A filter is retired if two passes at least FilterGrace apart found it unused and nobody
+// asked for it in between. Asking rewrites its record (RegisterFilters), and each node does so for the filters that its Readers need. A
+// removal compares the revision, so whoever asks at the last moment wins.
 type sweep struct {
 	m    *Meta
 	wake chan struct{}
 
 	mu       sync.Mutex
 	vanished []string
-	// withdrawn filters join retired when run looks at it next.
+	// withdrawn are filters that Withdraw has removed; run adds them to retired.
 	withdrawn map[string][]string
 
-	// unused is what earlier passes found, and retired what the last one took out of a list, by first-level topic. Touched by run
-	// only.
+	// unused are the filters that earlier passes found unused. retired are the filters that the last pass removed from a list, by first-level
+	// topic. Used by run only.
 	unused  map[string]unusedFilter
 	retired map[string][]string
-	// stray is since when pages of subscriptions were found that no session names, by key. Touched by run only.
+	// stray is when pages of subscriptions were first found that no session names, by key. Used by run only.
 	stray map[string]time.Time
 }
 
@@ -45,7 +44,7 @@ func newSweep(m *Meta) *sweep {
 		stray: map[string]time.Time{}}
 }
 
-// restore has a filter registered again that vanished while in use here.
+// restore schedules the registration of a filter that vanished while it is in use here.
 func (s *sweep) restore(filter string) {
 	s.mu.Lock()
 	s.vanished = append(s.vanished, filter)
@@ -88,7 +87,7 @@ func (s *sweep) run(ctx context.Context) {
 	}
 }
 
-// refill registers again what vanished.
+// refill registers vanished filters again.
 func (s *sweep) refill(ctx context.Context) {
 	s.mu.Lock()
 	names := s.vanished
@@ -111,7 +110,7 @@ func (s *sweep) refill(ctx context.Context) {
 	}
 }
 
-// keepAlive writes the records of filters that this node uses anew before they look forgotten, and tries again to restore.
+// keepAlive refreshes the records of filters that this node uses before they look forgotten. It also retries restores.
 func (s *sweep) keepAlive(ctx context.Context) {
 	s.refill(ctx)
 	for chunk := range slices.Chunk(s.unpinned(s.m.opts.FilterGrace/4), maxBatchOperations) {
@@ -140,7 +139,7 @@ func (m *Meta) refresh(ctx context.Context, names []string) error {
 	return err
 }
 
-// unpinned returns the filters that could be retired and that nobody asked for lately.
+// unpinned returns the filters that may be retired and that nobody has asked for within age.
 func (s *sweep) unpinned(age time.Duration) []string {
 	f := s.m.filters
 	f.mu.RLock()
@@ -156,7 +155,7 @@ func (s *sweep) unpinned(age time.Duration) []string {
 	return names
 }
 
-// pass looks for unused filters and retires those that were unused in an earlier pass, FilterGrace ago, as well.
+// pass looks for unused filters, and retires those that were already unused in a pass at least FilterGrace ago.
 func (s *sweep) pass(ctx context.Context, now time.Time) error {
 	candidates := map[string]stored{}
 	for _, name := range s.unpinned(s.m.opts.FilterGrace / 2) {
@@ -200,7 +199,7 @@ func (s *sweep) pass(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// mark sets or clears the mark that keeps filters out of the list.
+// mark sets or clears the flag that keeps filters out of the list.
 func (s *sweep) mark(names []string, retiring bool) {
 	f := s.m.filters
 	f.mu.Lock()
@@ -212,7 +211,7 @@ func (s *sweep) mark(names []string, retiring bool) {
 	}
 }
 
-// retire takes filters out of the list first: a list entry without a record would look like an operator's.
+// retire removes filters from the list first: a list entry without a record would look like an operator's.
 func (s *sweep) retire(ctx context.Context, first string, names []string) error {
 	s.mark(names, true)
 	defer s.mark(names, false)
@@ -242,7 +241,7 @@ func (s *sweep) retire(ctx context.Context, first string, names []string) error 
 	return nil
 }
 
-// withdrew notes filters of a first-level topic that Withdraw has removed.
+// withdrew records filters of a first-level topic that Withdraw has removed.
 func (s *sweep) withdrew(first string, names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,7 +251,8 @@ func (s *sweep) withdrew(first string, names []string) {
 	s.withdrawn[first] = append(s.withdrawn[first], names...)
 }
 
-// again takes what was retired last time out of the lists once more: another node that did not know yet may have put it back.
+// again removes the filters that were retired last time from the lists once more: another node that did not know yet may have put them
+// back.
 func (s *sweep) again(ctx context.Context) {
 	s.mu.Lock()
 	for first, names := range s.withdrawn {

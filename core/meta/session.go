@@ -13,7 +13,7 @@ import (
 // NeverExpires is the Expiry of a session that lives until it is ended.
 const NeverExpires = time.Duration(math.MaxInt64)
 
-// Session is the record of a persistent session. Sessions are not held in memory: each method reads or writes through.
+// Session is the record of a persistent session. Sessions are not cached: each method reads from or writes to the backend.
 type Session struct {
 	ClientID string
 	Username string
@@ -21,14 +21,15 @@ type Session struct {
 	ProtocolVersion byte
 	// Epoch orders the connections of the client id in the cluster.
 	Epoch int64
-	// Node is where the client is, or was last, connected.
+	// Node is the node to which the client is, or was last, connected.
 	Node string
-	// Expiry is how long the session outlives its connection; NeverExpires for ever.
+	// Expiry is how long the session outlives its connection; NeverExpires: for ever.
 	Expiry time.Duration
-	// Created is when the session began, Connected when its present or last connection did. Disconnected is zero while the
-	// client is connected (or its node was lost before it could say otherwise).
+	// Created is when the session began, Connected when its present or last connection began. Disconnected is zero while the client is
+	// connected (or if its node was lost before it could record the end).
 	Created, Connected, Disconnected time.Time
-	// Subscriptions, each filter once. Callers that change one replace it: SaveSession compares them with what it stored.
+	// Subscriptions contains each filter once. A caller that changes a subscription must replace it: SaveSession compares them with what it
+	// stored.
 	Subscriptions []Subscription
 	// Attributes are for callers that must remember more.
 	Attributes map[string]string
@@ -36,18 +37,18 @@ type Session struct {
 	// taken before. It is not recorded.
 	Replaces bool
 
-	// stored is the record as it was read or last written; zero: it was not there.
+	// stored is the version of the record that was last read or written; zero: there was none.
 	stored stored
-	// epoch is the stored record's, and pages is where the stored record's subscriptions are, if not in the record.
+	// epoch is the epoch of the stored record. pages says where its subscriptions are, if not in the record.
 	epoch int64
 	pages *pages
-	// takes is what its record was counted as.
+	// takes is the amount under which its record was counted.
 	takes amount
 }
 
 // Subscription is one subscription of a session.
 type Subscription struct {
-	// Filter as in SUBSCRIBE, with $share/{group}/ where it is shared.
+	// Filter is the filter as in SUBSCRIBE, with $share/{group}/ if it is shared.
 	Filter string
 	QoS    byte
 	// MQTT 5 subscription options (3.8.3.1) and subscription identifier (0: none).
@@ -61,7 +62,7 @@ type Subscription struct {
 	Start map[string]int64
 }
 
-// ExpiresAt is when the session ends; the zero time while it is connected or if it never does.
+// ExpiresAt returns when the session ends; the zero time while it is connected, or if it never ends.
 func (s *Session) ExpiresAt() time.Time {
 	if s.Disconnected.IsZero() || s.Expiry == NeverExpires {
 		return time.Time{}
@@ -69,7 +70,7 @@ func (s *Session) ExpiresAt() time.Time {
 	return s.Disconnected.Add(s.Expiry)
 }
 
-// Clone returns a copy that shares nothing with s. It counts as the same version of the record.
+// Clone returns a copy that shares nothing mutable with s. The copy counts as the same version of the record.
 func (s *Session) Clone() *Session {
 	c := *s
 	c.Subscriptions = slices.Clone(s.Subscriptions)
@@ -80,13 +81,13 @@ func (s *Session) Clone() *Session {
 	return &c
 }
 
-// Succeed notes that s is the successor of what was written as the copy of an earlier state of it: the next SaveSession of s
-// replaces that version. Also where that write failed: what it found out about the stored version counts.
+// Succeed tells s that written, a copy of an earlier state of s, was written: the next SaveSession of s replaces that version. Call it even
+// if the write failed, because what the write learned about the stored version counts.
 func (s *Session) Succeed(written *Session) {
 	s.stored, s.epoch, s.pages, s.takes = written.stored, written.epoch, written.pages, written.takes
 }
 
-// pagedVersion is the version of records whose subscriptions are in pages. A gateway that does not know pages must not take such a
+// pagedVersion is the version of records whose subscriptions are in pages. A gateway that does not know pages must not mistake such a
 // session for one without subscriptions.
 const pagedVersion = 2
 
@@ -101,7 +102,7 @@ type sessionRecord struct {
 	Connected     int64                `json:"connected_ms,omitempty"`
 	Disconnected  int64                `json:"disconnected_ms,omitempty"`
 	Subscriptions []subscriptionRecord `json:"subscriptions,omitempty"`
-	// Pages names the pages that hold the subscriptions; see pages.
+	// Pages is the name of the pages that hold the subscriptions; see pages.
 	Pages      string            `json:"pages,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 }
@@ -125,7 +126,7 @@ func (r *subscriptionRecord) subscription() Subscription {
 	return Subscription{r.Filter, r.QoS, r.NoLocal, r.RetainAsPublished, r.RetainHandling, r.ID, fromMillis(r.Created), r.Start}
 }
 
-// encodeSession writes the record with those of the subscriptions that belong into it, and the name of the pages with the others.
+// encodeSession encodes the record with the subscriptions that belong in it, and the name of the pages with the others.
 func encodeSession(s *Session, inline []Subscription, paged string) []byte {
 	r := sessionRecord{header: header{recordVersion}, Username: s.Username, Protocol: s.ProtocolVersion, Epoch: s.Epoch,
 		Node: s.Node, Expiry: s.Expiry.Milliseconds(), Created: millis(s.Created), Connected: millis(s.Connected),
@@ -142,7 +143,7 @@ func encodeSession(s *Session, inline []Subscription, paged string) []byte {
 	return encode(&r)
 }
 
-// decodeSession reads a record. paged names the pages that hold further subscriptions; empty if there are none.
+// decodeSession decodes a record. paged is the name of the pages with further subscriptions; empty if there are none.
 func decodeSession(e *pluginv1.Entry, at stored) (s *Session, paged string, err error) {
 	var r sessionRecord
 	if err := decode(NamespaceSessions, e.GetKey(), e.GetValue(), &r); err != nil {

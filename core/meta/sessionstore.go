@@ -10,10 +10,10 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// sessionTries bounds how often a session that others change is read, or written, again.
+// sessionTries bounds the attempts to read or write a session that others are changing.
 const sessionTries = 6
 
-// LoadSession reads a session; nil without an error if there is none. ErrUnavailable.
+// LoadSession reads a session; nil without an error if there is none. Errors: ErrUnavailable.
 func (m *Meta) LoadSession(ctx context.Context, clientID string) (*Session, error) {
 	e, at, err := m.find(ctx, NamespaceSessions, clientID)
 	if err != nil || e == nil {
@@ -22,8 +22,8 @@ func (m *Meta) LoadSession(ctx context.Context, clientID string) (*Session, erro
 	return m.completeSession(ctx, e, at)
 }
 
-// completeSession decodes a session's record and reads its pages. The two belong together if the record is still the same after the
-// pages were read, because whoever changes a page writes the record as well.
+// completeSession decodes a session's record and reads its pages. If the record is unchanged after the pages were read, record and pages
+// belong together, because whoever changes a page also writes the record.
 func (m *Meta) completeSession(ctx context.Context, e *pluginv1.Entry, at stored) (*Session, error) {
 	key := e.GetKey()
 	for range sessionTries {
@@ -46,7 +46,7 @@ func (m *Meta) completeSession(ctx context.Context, e *pluginv1.Entry, at stored
 	return nil, fmt.Errorf("read session of client %q: %w: it changes all the time", key, ErrUnavailable)
 }
 
-// readPages adds the subscriptions on a session's pages to it.
+// readPages adds the subscriptions on a session's pages to the session.
 func (m *Meta) readPages(ctx context.Context, s *Session, name string) error {
 	inline := s.Subscriptions
 	for try := 0; ; try++ {
@@ -73,16 +73,16 @@ func (m *Meta) readPages(ctx context.Context, s *Session, name string) error {
 	}
 }
 
-// SaveSession writes what changed of a session that was made anew or came from LoadSession, and is durable when it returns; it
-// writes nothing where nothing changed.
+// SaveSession writes what has changed of a session that is new or came from LoadSession. The change is durable when it returns. It writes
+// nothing if nothing has changed.
 //
-// Where somebody else wrote the session in between, the epoch decides. A session whose Epoch is the stored one's belongs to the
-// caller: it is written again, over what an earlier epoch wrote, or a try of its own whose answer was lost. If the stored epoch is
-// higher by now, or the session was ended, nothing is written and the error is ErrSuperseded. A session whose Epoch is being raised
-// (or that is new) fails with ErrConflict: load it again and go on from what is there.
+// If somebody else has written the session in between, the epoch decides. A session whose Epoch is that of the stored record belongs to the
+// caller: it is written again, over what an earlier epoch wrote, or over an attempt of its own whose answer was lost. If the stored epoch
+// is higher by now, or the session has ended, nothing is written, and the error is ErrSuperseded (fencing). A session whose Epoch is being
+// raised (or that is new) fails with ErrConflict: load it again and continue from there.
 //
-// On a backend without compare-and-set the check is made before the write, not with it. Also ErrUnavailable and ErrLimit.
-// One Session must not be saved by two goroutines at a time.
+// On a backend without compare-and-set, the check is made before the write, not with it. Other errors: ErrUnavailable and ErrLimit. Two
+// goroutines must not save one Session at the same time.
 func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
 	for try := 1; ; try++ {
 		err := m.writeCounted(ctx, s)
@@ -117,8 +117,8 @@ func (m *Meta) writeCounted(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// catchUp makes a session that another writer changed ready to be written again, if it is still the caller's. conflict is what
-// it returns where that is to be settled by the caller.
+// catchUp prepares a session that another writer has changed for another write, if it still belongs to the caller. If the caller has to
+// settle the conflict, it returns conflict.
 func (m *Meta) catchUp(ctx context.Context, s *Session, conflict error) error {
 	if s.stored.revision == 0 || s.Epoch != s.epoch {
 		return conflict
@@ -135,11 +135,11 @@ func (m *Meta) catchUp(ctx context.Context, s *Session, conflict error) error {
 	return nil
 }
 
-// writeSession writes what changed of a session, once.
+// writeSession writes what has changed of a session, once.
 func (m *Meta) writeSession(ctx context.Context, s *Session) error {
 	limit := m.inlineBytes()
 	if s.pages != nil {
-		limit /= 2 // a session at the limit does not go to and fro
+		limit /= 2 // hysteresis: a session at the limit does not switch back and forth
 	}
 	size := 0
 	for i := range s.Subscriptions {
@@ -157,7 +157,7 @@ func (m *Meta) writeSession(ctx context.Context, s *Session) error {
 	}
 }
 
-// writeRecord writes a session's record, if it is another one than is stored.
+// writeRecord writes a session's record if it differs from the stored one.
 func (m *Meta) writeRecord(ctx context.Context, s *Session, value []byte) error {
 	if s.stored.revision != 0 && s.stored.sum == sha256.Sum256(value) {
 		return nil
@@ -212,7 +212,8 @@ func (m *Meta) removePages(ctx context.Context, p *pages) error {
 	return err
 }
 
-// revisePages writes the pages that changed, and the record with each batch of them: its revision tells readers and other writers.
+// revisePages writes the pages that changed, and the record with each batch of them: the record's revision tells readers and other writers
+// about the change.
 func (m *Meta) revisePages(ctx context.Context, s *Session) error {
 	value := encodeSession(s, nil, s.pages.name)
 	r := s.pages.revise(s.Subscriptions)
@@ -228,7 +229,7 @@ func (m *Meta) revisePages(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// DeleteSession removes a session; one that is not there is no error.
+// DeleteSession removes a session. Removing one that does not exist is not an error.
 func (m *Meta) DeleteSession(ctx context.Context, clientID string) error {
 	e, _, err := m.find(ctx, NamespaceSessions, clientID)
 	if err != nil {
@@ -248,8 +249,8 @@ func (m *Meta) DeleteSession(ctx context.Context, clientID string) error {
 	return err
 }
 
-// DropSession removes the session s as it was loaded or saved. Where somebody changed it since, the epoch decides as in
-// SaveSession: ErrSuperseded if it belongs to a newer connection by now. One that is gone already is no error.
+// DropSession removes the session s as it was loaded or saved. If somebody has changed it since, the epoch decides as in SaveSession:
+// ErrSuperseded if the session now belongs to a newer connection. Removing one that is gone already is not an error.
 func (m *Meta) DropSession(ctx context.Context, s *Session) error {
 	for try := 1; ; try++ {
 		done, err := m.removeIf(ctx, NamespaceSessions, s.ClientID, s.stored)
@@ -281,8 +282,7 @@ func (m *Meta) DropSession(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// EachSession calls f for every session, in order of client id, until f fails. Records that cannot be read are logged and
-// passed over.
+// EachSession calls f for every session, in order of client id, until f fails. Unreadable records are logged and skipped.
 func (m *Meta) EachSession(ctx context.Context, f func(*Session) error) error {
 	_, err := m.scanSessions(ctx, func(e *pluginv1.Entry, at stored, s *Session, name string) error {
 		if name != "" {
@@ -302,8 +302,8 @@ func (m *Meta) EachSession(ctx context.Context, f func(*Session) error) error {
 	return err
 }
 
-// EachSessionState is EachSession for callers that do not ask for subscriptions: many of them cost it nothing. What it gives must not
-// be saved.
+// EachSessionState is EachSession without subscriptions, so sessions with many of them cost nothing extra. The sessions passed to f must
+// not be saved.
 func (m *Meta) EachSessionState(ctx context.Context, f func(*Session) error) error {
 	_, err := m.scanSessions(ctx, func(_ *pluginv1.Entry, _ stored, s *Session, _ string) error {
 		s.Subscriptions, s.stored = nil, stored{}
@@ -312,7 +312,7 @@ func (m *Meta) EachSessionState(ctx context.Context, f func(*Session) error) err
 	return err
 }
 
-// scanSessions calls f for every record that can be read, with the name of its pages, and says how many cannot be.
+// scanSessions calls f for every readable record, with the name of its pages. It returns the number of unreadable records.
 func (m *Meta) scanSessions(ctx context.Context, f func(e *pluginv1.Entry, at stored, s *Session, pages string) error) (unreadable int,
 	err error) {
 	generation := m.backend.generation()

@@ -14,11 +14,11 @@ import (
 type Target struct {
 	Client pluginv1.MetaClient
 	Traits func() *pluginv1.MetaTraits
-	// Adopt is called once this node uses the target and nothing else; Drop where it will not.
+	// Adopt is called once this node uses only the target; Drop is called if it will not use the target.
 	Adopt, Drop func()
 }
 
-// notStaged is why the target's plugin could not be started, so that it is not tried all the time.
+// notStaged is why the target's plugin could not be started; it limits retries.
 type notStaged struct {
 	plan string
 	at   time.Time
@@ -27,7 +27,7 @@ type notStaged struct {
 
 var errUnread = errors.New("the target cannot be read")
 
-// stage has the target's plugin started, and makes sure that it is the backend that the command copies to.
+// stage starts the target's plugin, and makes sure that the target is the backend to which the command copies.
 func (f *follower) stage(ctx context.Context, p *migration.Plan) error {
 	if f.target == nil || f.staged != p.ID {
 		if f.notStaged.plan == p.ID && time.Since(f.notStaged.at) < retryStage {
@@ -52,7 +52,7 @@ func (f *follower) stage(ctx context.Context, p *migration.Plan) error {
 		return fmt.Errorf("%w: %w", errUnread, err)
 	}
 	if mark.ID != p.ID {
-		f.drop() // the configuration may be corrected
+		f.drop() // the configuration may be corrected meanwhile
 		f.notStaged = notStaged{p.ID, time.Now(), errors.New("meta.next of its configuration is another backend than the one that the migration goes to")}
 		return f.notStaged.err
 	}

@@ -7,8 +7,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// strayPages removes pages of subscriptions that no session's record names, once two passes at least FilterGrace apart found them so:
-// a node may have died between writing pages and writing the record that names them, or between removing the one and the other.
+// strayPages removes pages of subscriptions that no session's record names, if two passes at least FilterGrace apart found them so. A node
+// may have died between writing pages and writing the record that names them, or between removing the record and removing the pages.
 func (s *sweep) strayPages(ctx context.Context, now time.Time) error {
 	var keys []string
 	_, err := s.m.backend.list(ctx, NamespaceSubscriptions, "", func(entries []*pluginv1.Entry) error {
@@ -22,12 +22,13 @@ func (s *sweep) strayPages(ctx context.Context, now time.Time) error {
 		return err
 	}
 	named := map[string]bool{}
-	// After the listing: who wrote a page before it has had the time to write the record, or will have until the next pass.
+	// Read the records after listing the pages: a node that wrote a page before has had time to write the record, or will have until the next
+	// pass.
 	unreadable, err := s.m.scanSessions(ctx, func(_ *pluginv1.Entry, _ stored, _ *Session, pages string) error {
 		named[pages] = true
 		return nil
 	})
-	if err != nil || unreadable > 0 { // it may name some
+	if err != nil || unreadable > 0 { // an unreadable record may name some
 		return err
 	}
 	before := s.stray

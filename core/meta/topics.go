@@ -12,20 +12,20 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// maxListedTopics is how many first-level topics ALL_FIRST_TOPICS is let grow to by us. Later ones, and those whose name a
-// comma list cannot hold, get a key each in NamespaceTopics. A topic is in one of the two places.
+// maxListedTopics is the number of topics up to which we add to ALL_FIRST_TOPICS. Later topics, and those whose name a comma list cannot
+// hold, get a key of their own in NamespaceTopics. A topic is in one of the two places.
 const maxListedTopics = 5000
 
 // topics holds the registered first-level topics.
 type topics struct {
 	m *Meta
-	// names answers HasTopic without a lock: name -> struct{}{}.
+	// names lets HasTopic work without a lock: name -> struct{}{}.
 	names sync.Map
 
 	mu       sync.Mutex
-	listed   map[string]struct{} // in ALL_FIRST_TOPICS
-	keyed    map[string]struct{} // keys of NamespaceTopics
-	sorted   []string            // all names; nil when it must be made again
+	listed   map[string]struct{} // the topics in ALL_FIRST_TOPICS
+	keyed    map[string]struct{} // the keys of NamespaceTopics
+	sorted   []string            // all names; nil if it must be rebuilt
 	upstream []string
 	changed  bool
 }
@@ -34,7 +34,8 @@ func newTopics(m *Meta) *topics {
 	return &topics{m: m, listed: map[string]struct{}{}, keyed: map[string]struct{}{}}
 }
 
-// listableTopic reports whether upstream's gateways and RocketMQ can have the topic in a comma list: RocketMQ's rule for names.
+// listableTopic reports whether RocketMQ and the gateways of Apache RocketMQ MQTT accept the topic's name in a comma list: RocketMQ's rule
+// for names.
 func listableTopic(name string) bool {
 	if name == "" || len(name) > 127 || name == keyFirstTopics || name == keyUpstreamNodes {
 		return false
@@ -85,7 +86,7 @@ func (t *topics) applyKey(key string, e *pluginv1.Entry) {
 	}
 }
 
-// update makes names agree with listed and keyed. It is called under mu.
+// update makes names agree with listed and keyed. Called with mu held.
 func (t *topics) update() {
 	t.names.Range(func(k, _ any) bool {
 		name := k.(string)
@@ -121,7 +122,7 @@ func (t *topics) takeChanged() bool {
 	return c
 }
 
-// Topics returns the registered first-level topics, sorted. The slice must not be changed.
+// Topics returns the registered first-level topics, sorted. The caller must not change the slice.
 func (m *Meta) Topics() []string {
 	t := m.topics
 	t.mu.Lock()
@@ -142,8 +143,8 @@ func (m *Meta) HasTopic(name string) bool {
 	return ok
 }
 
-// UpstreamNodes returns the gateways of Apache RocketMQ MQTT that are registered in LMQ_CONNECT_NODES. The slice must not be
-// changed.
+// UpstreamNodes returns the gateways of Apache RocketMQ MQTT that are registered in LMQ_CONNECT_NODES. The caller must not change the
+// slice.
 func (m *Meta) UpstreamNodes() []string {
 	m.topics.mu.Lock()
 	defer m.topics.mu.Unlock()
@@ -155,7 +156,7 @@ type topicRecord struct {
 	Node string `json:"node,omitempty"`
 }
 
-// AddTopic registers a first-level topic; durable when it returns. One that is registered is left as it is.
+// AddTopic registers a first-level topic. The registration is durable when it returns. A registered topic is left as it is.
 func (m *Meta) AddTopic(ctx context.Context, name string) error {
 	if strings.ContainsAny(name, "/+#") {
 		return fmt.Errorf("register topic %q: a first-level topic has no '/', '+' or '#'", name)
@@ -181,7 +182,7 @@ func (m *Meta) AddTopic(ctx context.Context, name string) error {
 	})
 }
 
-// RemoveTopic removes a first-level topic from the register; its filters and retained messages stay as they are.
+// RemoveTopic removes a first-level topic from the register. Its filters and retained messages stay.
 func (m *Meta) RemoveTopic(ctx context.Context, name string) error {
 	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceTopics)); err != nil {
 		return err

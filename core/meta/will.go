@@ -9,18 +9,18 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Will is what is to be published when its client's connection ends without DISCONNECT. There is one a client id.
+// Will is the message to publish if its client's connection ends without DISCONNECT. Each client id has at most one.
 type Will struct {
 	ClientID string
-	// Node that holds the connection, and the connection's epoch.
+	// Node is the node with the connection, Epoch the connection's epoch.
 	Node    string
 	Epoch   int64
 	Message *store.Message
-	// Delay is the MQTT 5 will delay interval, SessionExpiry the session expiry interval; the will is due at the earlier.
+	// Delay is the MQTT 5 will delay interval, SessionExpiry the session expiry interval. The will is due when the shorter one has passed.
 	Delay, SessionExpiry time.Duration
-	// By is who left it, as auth.Principal.Record has it; empty: an anonymous client, or a gateway that kept nothing of it.
+	// By is the client that left it, encoded by auth.Principal.Record; empty: an anonymous client, or a gateway that did not record it.
 	By []byte
-	// Owner is to whom it is counted; see Owner.Mark.
+	// Owner is the owner under which it is counted; see Owner.Mark.
 	Owner string
 	// DueAt is set once the connection has ended and the delay runs; zero before.
 	DueAt time.Time
@@ -53,7 +53,7 @@ func decodeWill(e *pluginv1.Entry, at stored) (*Will, error) {
 		By: r.By, Owner: r.Owner, DueAt: fromMillis(r.DueAt), stored: at}, nil
 }
 
-// SaveWill writes the will of a client, whatever was there. Durable when it returns. ErrUnavailable, ErrLimit.
+// SaveWill writes the will of a client, overwriting an existing one. It is durable when SaveWill returns. Errors: ErrUnavailable, ErrLimit.
 func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 	value := encode(&willRecord{header: header{recordVersion}, Node: w.Node, Epoch: w.Epoch, Message: toMessageRecord(w.Message),
 		Delay: w.Delay.Milliseconds(), SessionExpiry: w.SessionExpiry.Milliseconds(), By: w.By, Owner: w.Owner, DueAt: millis(w.DueAt)})
@@ -67,7 +67,7 @@ func (m *Meta) SaveWill(ctx context.Context, w *Will) error {
 	return err
 }
 
-// DeleteWill removes the will of a client; one that is not there is no error.
+// DeleteWill removes the will of a client. Removing one that does not exist is not an error.
 func (m *Meta) DeleteWill(ctx context.Context, clientID string) error {
 	_, err := m.writer.write(ctx, remove(NamespaceWills, clientID))
 	if err == nil {
@@ -85,8 +85,8 @@ func (m *Meta) LoadWill(ctx context.Context, clientID string) (*Will, error) {
 	return decodeWill(e, at)
 }
 
-// TakeWill removes the will of a client and returns it; nil if there is none or somebody else took it. Where the backend has
-// compare-and-set, exactly one taker gets it; elsewhere two that take it within milliseconds may both get it.
+// TakeWill removes the will of a client and returns it; nil if there is none or somebody else took it. If the backend has compare-and-set,
+// exactly one caller gets it. On other backends, two callers within milliseconds may both get it.
 func (m *Meta) TakeWill(ctx context.Context, clientID string) (*Will, error) {
 	w, err := m.LoadWill(ctx, clientID)
 	if err != nil || w == nil {
@@ -98,7 +98,8 @@ func (m *Meta) TakeWill(ctx context.Context, clientID string) (*Will, error) {
 	return w, nil
 }
 
-// TakeThisWill removes a will that LoadWill or EachWill gave, unless it was replaced or taken since; it reports whether it did.
+// TakeThisWill removes a will returned by LoadWill or EachWill unless it was replaced or taken since. It reports whether it removed the
+// will.
 func (m *Meta) TakeThisWill(ctx context.Context, w *Will) (bool, error) {
 	done, err := m.removeIf(ctx, NamespaceWills, w.ClientID, w.stored)
 	if done {
@@ -107,7 +108,7 @@ func (m *Meta) TakeThisWill(ctx context.Context, w *Will) (bool, error) {
 	return done, err
 }
 
-// EachWill calls f for every will until f fails. Records that cannot be read are logged and passed over.
+// EachWill calls f for every will until f fails. Unreadable records are logged and skipped.
 func (m *Meta) EachWill(ctx context.Context, f func(*Will) error) error {
 	generation := m.backend.generation()
 	_, err := m.backend.list(ctx, NamespaceWills, "", func(entries []*pluginv1.Entry) error {

@@ -10,22 +10,22 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// writeGate stands before every write to the backend. It holds them during a migration, counts those under way, and lets none pass
-// for a success that ended when this node could no longer know that the backend is still the one to write to: a process may be
-// paused at any point. See package migration.
+// writeGate controls every write to the backend. During a migration it holds writes. It counts the writes under way. A write does not count
+// as a success if it ended when this node could no longer know that the backend is still the right one, because a process may be paused at
+// any point. See package migration.
 type writeGate struct {
-	// look reads the plan of a migration from the backend, and calls permit, hold or refuse.
+	// look reads the migration's plan from the backend, and calls permit, hold or refuse.
 	look  func(context.Context) error
 	lease time.Duration
-	// looking is taken (sent to) by the one that looks; the others wait for its result.
+	// looking is held (by sending to it) by the goroutine that looks; others wait for its result.
 	looking chan struct{}
 
 	mu sync.Mutex
-	// until is how long writes may end without another look.
+	// until is when writes must have ended to count without another look.
 	until time.Time
-	// open is closed when the writes that are held may go on; nil while none are.
+	// open is closed when held writes may continue; nil while none are held.
 	open chan struct{}
-	// refused is why no write is let through at all; nil where that is not so.
+	// refused is why all writes fail; nil if they do not.
 	refused  error
 	underWay int
 	// drained is closed when no write is under way; nil while nobody waits for that.
@@ -36,7 +36,7 @@ func newWriteGate(lease time.Duration, look func(context.Context) error) *writeG
 	return &writeGate{look: look, lease: lease, looking: make(chan struct{}, 1)}
 }
 
-// permit allows writes for a lease from a moment on.
+// permit allows writes until one lease after from.
 func (g *writeGate) permit(from time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -50,7 +50,7 @@ func (g *writeGate) permit(from time.Time) {
 	}
 }
 
-// hold lets no more writes through until permit.
+// hold stops new writes until permit is called.
 func (g *writeGate) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -60,7 +60,7 @@ func (g *writeGate) hold() {
 	}
 }
 
-// refuse fails all writes, with a reason, until permit.
+// refuse makes all writes fail with a reason until permit is called.
 func (g *writeGate) refuse(why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -71,20 +71,20 @@ func (g *writeGate) refuse(why error) {
 	}
 }
 
-// expire makes every write look before it counts, those under way too.
+// expire makes every write look before it counts, including writes under way.
 func (g *writeGate) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.until = time.Time{}
 }
 
-// reopen lets writes go on that look first.
+// reopen lets writes continue; each looks first.
 func (g *writeGate) reopen() {
 	g.expire()
 	g.permit(time.Time{})
 }
 
-// closed says why writes are not let through; nil where they are.
+// closed returns why writes may not begin; nil if they may.
 func (g *writeGate) closed() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -98,10 +98,10 @@ func (g *writeGate) closed() error {
 	}
 }
 
-// errHeld is why a write waits.
+// errHeld says that writes are held.
 var errHeld = fmt.Errorf("%w: writes are held while the metadata is migrated", ErrUnavailable)
 
-// enter waits until a write may begin. Where it returns nil, leave must be called.
+// enter waits until a write may begin. If it returns nil, the caller must call leave.
 func (g *writeGate) enter(ctx context.Context) error {
 	for {
 		g.mu.Lock()
@@ -130,8 +130,8 @@ func (g *writeGate) enter(ctx context.Context) error {
 	}
 }
 
-// leave ends a write that succeeded or not. An error says that it must not pass for a success: it ended too late, and the backend
-// may have been left by then.
+// leave ends a write, successful or not. An error means that the write must not count as a success: it ended too late, and the cluster may
+// have left the backend by then.
 func (g *writeGate) leave(ctx context.Context) error {
 	g.mu.Lock()
 	current := time.Now().Before(g.until)
@@ -154,7 +154,7 @@ func (g *writeGate) leave(ctx context.Context) error {
 	return err
 }
 
-// refresh looks, unless another did meanwhile.
+// refresh looks, unless another goroutine has done so meanwhile.
 func (g *writeGate) refresh(ctx context.Context) error {
 	select {
 	case g.looking <- struct{}{}:
@@ -171,7 +171,7 @@ func (g *writeGate) refresh(ctx context.Context) error {
 	return g.look(ctx)
 }
 
-// drain waits until no write is under way. For callers that hold.
+// drain waits until no write is under way. The caller must hold the gate.
 func (g *writeGate) drain(ctx context.Context) error {
 	g.mu.Lock()
 	if g.underWay == 0 {

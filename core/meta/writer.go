@@ -13,22 +13,22 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Bounds of one Batch. etcd takes 128 operations a transaction by default, and gRPC 4 MiB a message.
+// Bounds of one Batch. By default, etcd accepts 128 operations per transaction, and gRPC accepts messages of 4 MiB.
 const (
 	maxBatchOperations = 100
 	maxBatchBytes      = 1 << 20
 	maxQueuedWrites    = 16384
-	// batchTime is what a batch should take: on a backend that writes each operation by itself and slowly, batches get smaller, so
-	// that they end within the call's time-out; but not smaller than minBatchOperations, in case it is the call that is slow.
+	// batchTime is how long a batch should take at most. On a slow backend that writes each operation separately, batches shrink so that they
+	// end within the call time-out, but not below minBatchOperations, in case each call is slow whatever its size.
 	batchTime          = 500 * time.Millisecond
 	minBatchOperations = 8
-	// patience is how many write time-outs a write may wait its turn while others get through.
+	// patience is how many write time-outs a write may wait for its turn while other writes succeed.
 	patience = 4
-	// maxLanes is how many batches are under way at a time, where there is so much to write.
+	// maxLanes is how many batches may be under way at the same time.
 	maxLanes = 8
 )
 
-// write is one caller's unconditional operations, which succeed or fail together as far as the backend can.
+// write is the unconditional operations of one caller. They succeed or fail together as far as the backend supports that.
 type write struct {
 	ctx   context.Context
 	ops   []*pluginv1.Operation
@@ -37,18 +37,18 @@ type write struct {
 	done  chan written // buffered
 }
 
-// written is what became of a write.
+// written is the outcome of a write.
 type written struct {
 	revision, generation int64
 	err                  error
 }
 
-// writer groups the unconditional writes of all callers: while one Batch is on its way the next collects, so the cost of a slow
-// backend is shared. Its goroutine belongs to Meta, which stops it by closing stop.
+// writer groups the unconditional writes of all callers: while one Batch is under way, the next one collects operations, so callers share
+// the cost of a slow backend. Meta owns its goroutine, and stops it by closing stop.
 type writer struct {
 	m     *Meta
 	queue chan *write
-	// limit is how many operations a batch takes at present; progress is when one last succeeded (nanoseconds since the epoch).
+	// limit is how many operations a batch may have now. progress is when a batch last succeeded, in nanoseconds since the epoch.
 	limit    atomic.Int64
 	progress atomic.Int64
 }
@@ -77,14 +77,14 @@ func target(op *pluginv1.Operation) itemID {
 	return itemID{op.GetDelete().GetNamespace(), op.GetDelete().GetKey()}
 }
 
-// write makes operations durable and visible in the mirrors, and returns their revision. More than a batch's worth is split,
-// one after the other: each part then has the write time-out for itself.
+// write makes operations durable and visible in the mirrors, and returns their revision. Operations that exceed one batch are split into
+// parts that are written one after another; each part then has the write time-out for itself.
 func (w *writer) write(ctx context.Context, ops ...*pluginv1.Operation) (revision int64, err error) {
 	revision, _, err = w.writeAt(ctx, ops...)
 	return revision, err
 }
 
-// writeAt is write, and says of which generation the revision is.
+// writeAt is write, and also returns the generation of the revision.
 func (w *writer) writeAt(ctx context.Context, ops ...*pluginv1.Operation) (revision, generation int64, err error) {
 	for len(ops) > 0 {
 		n := w.fit(ops)
@@ -100,8 +100,8 @@ func (w *writer) writeAt(ctx context.Context, ops ...*pluginv1.Operation) (revis
 	return revision, generation, nil
 }
 
-// each makes operations on different keys durable and visible as write does, but several parts at a time, and each for itself: it
-// says of each operation what became of it.
+// each makes operations on different keys durable and visible, like write, but writes several parts concurrently and independently. It
+// returns the outcome of each operation.
 func (w *writer) each(ctx context.Context, ops []*pluginv1.Operation) []written {
 	results := make([]written, len(ops))
 	var wg sync.WaitGroup
@@ -122,7 +122,7 @@ func (w *writer) each(ctx context.Context, ops []*pluginv1.Operation) []written 
 	return results
 }
 
-// fit is how many operations, from the first on, make one part.
+// fit returns how many operations, from the first on, make one part.
 func (w *writer) fit(ops []*pluginv1.Operation) int {
 	n, size := 0, 0
 	for n < len(ops) && n < int(w.limit.Load()) && (n == 0 || size+weight(ops[n]) <= maxBatchBytes) {
@@ -177,7 +177,7 @@ func (w *writer) part(ctx context.Context, ops []*pluginv1.Operation) written {
 	}
 }
 
-// late says whether a write has waited too long: the write time-out, or several while others get through.
+// late returns an error if a write has waited too long: one write time-out, or several while other writes succeed.
 func (w *writer) late(wr *write) error {
 	waited, timeout := time.Since(wr.begin), w.m.opts.WriteTimeout
 	moving := time.Since(time.Unix(0, w.progress.Load())) < timeout
@@ -187,7 +187,7 @@ func (w *writer) late(wr *write) error {
 	return fmt.Errorf("%w: the write did not finish within %s", ErrUnavailable, waited.Round(time.Millisecond))
 }
 
-// run sends what is queued until stop, and then what is still queued.
+// run sends queued writes until stop, and then those still in the queue.
 func (w *writer) run(ctx context.Context) {
 	var next *write
 	for {
@@ -213,15 +213,15 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// round takes what is queued, from first on, into groups of a batch each, which may be written at the same time: no key is in two of
-// them. carry is a write that was taken from the queue and belongs into the next round.
+// round groups the queued writes, starting with first. Each group makes one batch. Groups may be written concurrently, because no key is in
+// two of them. carry is a write that was taken from the queue and belongs to the next round.
 func (w *writer) round(first *write) (groups [][]*write, carry *write) {
 	lanes := 1
-	if w.m.traits().GetAtomicBatch() { // others write key by key, and gain nothing
+	if w.m.traits().GetAtomicBatch() { // other backends write key by key, and gain nothing
 		lanes = maxLanes
 	}
 	group, n, size := []*write{first}, len(first.ops), first.bytes
-	var earlier map[itemID]struct{} // keys of the groups that are full
+	var earlier map[itemID]struct{} // keys of the full groups
 	for {
 		var next *write
 		select {
@@ -258,8 +258,8 @@ func (w *writer) round(first *write) (groups [][]*write, carry *write) {
 	}
 }
 
-// flush writes a group. Where the backend refuses the group as a whole, each caller is tried alone, so that one that does
-// not fit does not fail the others.
+// flush writes a group. If the backend refuses the group as a whole, each write is tried alone, so that one that does not fit does not fail
+// the others.
 func (w *writer) flush(ctx context.Context, group []*write) {
 	live := group[:0]
 	for _, wr := range group {
@@ -286,8 +286,8 @@ func (w *writer) flush(ctx context.Context, group []*write) {
 	}
 }
 
-// send writes the group's operations with one call. Later operations on a key replace earlier ones: some backends refuse a
-// batch that names a key twice.
+// send writes the group's operations in one call. A later operation on a key replaces an earlier one: some backends refuse a batch that
+// names a key twice.
 func (w *writer) send(ctx context.Context, group []*write) written {
 	var ops []*pluginv1.Operation
 	at := map[itemID]int{}
@@ -335,7 +335,7 @@ func (w *writer) send(ctx context.Context, group []*write) written {
 	return result
 }
 
-// adapt chooses the size of the next batches from how long one took.
+// adapt adjusts the size of the next batches to the duration of this one.
 func (w *writer) adapt(operations int, took time.Duration) {
 	limit := w.limit.Load()
 	switch {

@@ -1,4 +1,4 @@
-// Package metatest is a metadata backend in memory, for tests. It serves the meta plugin contract inside the test's process, with the
+// Package metatest is an in-memory metadata backend for tests. It serves the meta plugin contract inside the test's process, with the
 // traits of different backends, and can be made to fail.
 package metatest
 
@@ -18,19 +18,19 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Full are the traits of a backend that has everything, as etcd does.
+// Full returns the traits of a backend that supports everything, like etcd.
 func Full() *pluginv1.MetaTraits {
 	return &pluginv1.MetaTraits{Watch: true, CompareAndSet: true, Ttl: true, AtomicBatch: true, Shared: true}
 }
 
-// Plain are the traits of a backend that keeps values and nothing more, as kvconfig does.
+// Plain returns the traits of a backend that only stores values, like kvconfig.
 func Plain() *pluginv1.MetaTraits { return &pluginv1.MetaTraits{Shared: true} }
 
 // Backend is the backend. Several nodes of a test may share one.
 type Backend struct {
 	pluginv1.UnimplementedMetaServer
 	traits *pluginv1.MetaTraits
-	// open ends when the backend is closed; serving counts the calls under way.
+	// open ends when the backend closes; serving counts the calls under way.
 	open    context.Context
 	close   context.CancelFunc
 	serving sync.WaitGroup
@@ -38,7 +38,7 @@ type Backend struct {
 	mu      sync.Mutex
 	closed  bool
 	entries map[string]map[string]entry
-	// expiry is when the next entry expires, zero where none does.
+	// expiry is when the next entry expires; zero: none does.
 	expiry    time.Time
 	revision  int64
 	log       []*pluginv1.Event
@@ -49,9 +49,9 @@ type Backend struct {
 	calls     map[string]int
 	maxKeys   int
 	written   int64
-	// hang is called, once, after a write was applied, which is then not answered.
+	// hang is called once, after a write was applied; that write is then not answered.
 	hang func()
-	// writing counts the writes under way, mostWriting is the most that ever were.
+	// writing counts the writes under way; mostWriting is its maximum so far.
 	writing, mostWriting int
 }
 
@@ -90,21 +90,21 @@ func (b *Backend) Fail(fail bool) {
 	b.wake()
 }
 
-// Delay makes every write take a time.
+// Delay makes every write take the given time.
 func (b *Backend) Delay(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.delay = d
 }
 
-// Limit refuses keys beyond n, over all namespaces, with RESOURCE_EXHAUSTED; 0 for no limit.
+// Limit refuses keys beyond n, over all namespaces, with RESOURCE_EXHAUSTED; 0: no limit.
 func (b *Backend) Limit(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.maxKeys = n
 }
 
-// Compact forgets all past changes: watches from before are told "compacted".
+// Compact forgets all past changes: watches that start earlier get "compacted".
 func (b *Backend) Compact() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,7 +112,7 @@ func (b *Backend) Compact() {
 	b.wake()
 }
 
-// Edit writes a value as another program would, telling nobody but watches; an empty value removes the key.
+// Edit writes a value as another program would, which only watches notice. An empty value removes the key.
 func (b *Backend) Edit(ns, key, value string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -153,14 +153,14 @@ func (b *Backend) Written() int64 {
 	return b.written
 }
 
-// Hang lets the next write be applied and not be answered: applied is called, and the call then waits until its caller gives up.
+// Hang makes the next write be applied but not answered: it calls applied, and the write then blocks until its caller gives up.
 func (b *Backend) Hang(applied func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.hang = applied
 }
 
-// answer ends a write that was applied. It is called under mu.
+// answer ends a write that was applied. Called with mu held.
 func (b *Backend) answer(ctx context.Context) {
 	hang := b.hang
 	b.hang = nil
@@ -171,7 +171,7 @@ func (b *Backend) answer(ctx context.Context) {
 	}
 }
 
-// MostAtATime returns how many writes were under way at a time at most.
+// MostAtATime returns the greatest number of writes that were under way at the same time.
 func (b *Backend) MostAtATime() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -183,7 +183,7 @@ func (b *Backend) wake() {
 	b.change = make(chan struct{})
 }
 
-// set changes one key. A nil value removes it. It is called under mu.
+// set changes one key. A nil value removes it. Called with mu held.
 func (b *Backend) set(ns, key string, value []byte, ttl time.Duration) int64 {
 	b.revision++
 	b.written += int64(len(key) + len(value))
@@ -212,7 +212,7 @@ func (b *Backend) set(ns, key string, value []byte, ttl time.Duration) int64 {
 	return b.revision
 }
 
-// expire removes what has expired. It is called under mu.
+// expire removes expired entries. Called with mu held.
 func (b *Backend) expire() {
 	now := time.Now()
 	if b.expiry.IsZero() || !now.After(b.expiry) {
@@ -232,7 +232,7 @@ func (b *Backend) expire() {
 	}
 }
 
-// begin counts a call and takes the lock; the caller must release it where there is no error.
+// begin counts a call and takes the lock. If it returns nil, the caller must release the lock.
 func (b *Backend) begin(method string, write bool) error {
 	b.mu.Lock()
 	d := b.delay
@@ -280,7 +280,7 @@ func (b *Backend) room(news int) error {
 	return nil
 }
 
-// Get implements pluginv1.MetaServer, as do the following.
+// Get implements pluginv1.MetaServer, like the methods below.
 func (b *Backend) Get(_ context.Context, r *pluginv1.GetRequest) (*pluginv1.GetResponse, error) {
 	if err := b.begin("Get", false); err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (b *Backend) Get(_ context.Context, r *pluginv1.GetRequest) (*pluginv1.GetR
 	return &pluginv1.GetResponse{Found: e != nil, Entry: e}, nil
 }
 
-// List implements the contract of the same name.
+// List implements pluginv1.MetaServer.
 func (b *Backend) List(r *pluginv1.ListRequest, s grpc.ServerStreamingServer[pluginv1.ListResponse]) error {
 	if err := b.begin("List", false); err != nil {
 		return err
@@ -303,7 +303,7 @@ func (b *Backend) List(r *pluginv1.ListRequest, s grpc.ServerStreamingServer[plu
 	}
 	revision := b.revision
 	b.mu.Unlock()
-	for page := range slices.Chunk(all, 3) { // small, so that every test sees pages
+	for page := range slices.Chunk(all, 3) { // small, so that every test gets several pages
 		if err := s.Send(&pluginv1.ListResponse{Entries: page, Revision: revision}); err != nil {
 			return err
 		}
@@ -311,7 +311,7 @@ func (b *Backend) List(r *pluginv1.ListRequest, s grpc.ServerStreamingServer[plu
 	return s.Send(&pluginv1.ListResponse{Revision: revision})
 }
 
-// Put implements the contract of the same name.
+// Put implements pluginv1.MetaServer.
 func (b *Backend) Put(ctx context.Context, r *pluginv1.PutRequest) (*pluginv1.PutResponse, error) {
 	if err := b.begin("Put", true); err != nil {
 		return nil, err
@@ -336,7 +336,7 @@ func (b *Backend) put(r *pluginv1.PutRequest) int64 {
 	return b.set(r.GetNamespace(), r.GetKey(), value, time.Duration(r.GetTtlMs())*time.Millisecond)
 }
 
-// Delete implements the contract of the same name.
+// Delete implements pluginv1.MetaServer.
 func (b *Backend) Delete(ctx context.Context, r *pluginv1.DeleteRequest) (*pluginv1.DeleteResponse, error) {
 	if err := b.begin("Delete", true); err != nil {
 		return nil, err
@@ -348,7 +348,7 @@ func (b *Backend) Delete(ctx context.Context, r *pluginv1.DeleteRequest) (*plugi
 	return &pluginv1.DeleteResponse{Done: true, Revision: b.set(r.GetNamespace(), r.GetKey(), nil, 0)}, nil
 }
 
-// Batch implements the contract of the same name.
+// Batch implements pluginv1.MetaServer.
 func (b *Backend) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv1.BatchResponse, error) {
 	if err := b.begin("Batch", true); err != nil {
 		return nil, err
@@ -375,7 +375,7 @@ func (b *Backend) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv
 	if err := b.room(news); err != nil && news > 0 {
 		return nil, err
 	}
-	// One revision for all of it, as in an etcd transaction.
+	// One revision for all operations, as in an etcd transaction.
 	revision := b.revision + 1
 	for _, op := range r.GetOperations() {
 		b.revision = revision - 1
@@ -388,7 +388,7 @@ func (b *Backend) Batch(ctx context.Context, r *pluginv1.BatchRequest) (*pluginv
 	return &pluginv1.BatchResponse{Done: true, Revision: revision}, nil
 }
 
-// Watch implements the contract of the same name.
+// Watch implements pluginv1.MetaServer.
 func (b *Backend) Watch(r *pluginv1.WatchRequest, s grpc.ServerStreamingServer[pluginv1.WatchResponse]) error {
 	if !b.traits.GetWatch() {
 		return status.Error(codes.Unimplemented, "no watch")

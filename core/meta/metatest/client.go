@@ -12,14 +12,14 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// client calls the backend as a gRPC client does: each side has messages of its own, a call ends with its context though the backend goes
-// on with it, and errors are statuses. It leaves the connection out, which costs most of the time where the race detector looks on.
+// client calls the backend like a gRPC client: each side has its own copies of messages, a call ends with its context although the backend
+// continues, and errors are statuses. It leaves out the connection, which costs most of the time under the race detector.
 type client struct{ b *Backend }
 
-// Client returns a client of the backend. Its calls end when the backend is closed.
+// Client returns a client of the backend. Its calls end when the backend closes.
 func (b *Backend) Client() pluginv1.MetaClient { return client{b} }
 
-// enter begins a call; the backend waits for its end when it is closed.
+// enter begins a call. Closing the backend waits for its end.
 func (b *Backend) enter(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, status.FromContextError(err).Err()
@@ -35,7 +35,7 @@ func (b *Backend) enter(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, func() { stop(); cancel(); b.serving.Done() }, nil
 }
 
-// ended is the error of a call whose context is done.
+// ended returns the error of a call whose context has ended.
 func (b *Backend) ended(ctx context.Context) error {
 	if b.open.Err() != nil {
 		return status.Error(codes.Unavailable, "the backend is closed")
@@ -43,7 +43,7 @@ func (b *Backend) ended(ctx context.Context) error {
 	return status.FromContextError(ctx.Err()).Err()
 }
 
-// unary makes one call of one answer.
+// unary makes a call with one answer.
 func unary[Q, A proto.Message](ctx context.Context, b *Backend, call func(context.Context, Q) (A, error), request Q) (A, error) {
 	var none A
 	served, leave, err := b.enter(ctx)
@@ -62,7 +62,7 @@ func unary[Q, A proto.Message](ctx context.Context, b *Backend, call func(contex
 	}()
 	select {
 	case r := <-done:
-		// As over a connection, whoever has given up does not learn what came of it.
+		// As with a real connection, a caller that has given up does not learn the outcome.
 		if ctx.Err() == nil {
 			return answered(r.answer, r.err)
 		}
@@ -72,7 +72,7 @@ func unary[Q, A proto.Message](ctx context.Context, b *Backend, call func(contex
 	return none, b.ended(ctx)
 }
 
-// answered is what the caller gets.
+// answered returns what the caller gets.
 func answered[A proto.Message](answer A, err error) (A, error) {
 	if err != nil {
 		var none A
@@ -83,27 +83,27 @@ func answered[A proto.Message](answer A, err error) (A, error) {
 
 func clone[M proto.Message](m M) M { return proto.Clone(m).(M) }
 
-// Get implements pluginv1.MetaClient, as do the following.
+// Get implements pluginv1.MetaClient, like the methods below.
 func (c client) Get(ctx context.Context, r *pluginv1.GetRequest, _ ...grpc.CallOption) (*pluginv1.GetResponse, error) {
 	return unary(ctx, c.b, c.b.Get, r)
 }
 
-// Put implements the contract of the same name.
+// Put implements pluginv1.MetaClient.
 func (c client) Put(ctx context.Context, r *pluginv1.PutRequest, _ ...grpc.CallOption) (*pluginv1.PutResponse, error) {
 	return unary(ctx, c.b, c.b.Put, r)
 }
 
-// Delete implements the contract of the same name.
+// Delete implements pluginv1.MetaClient.
 func (c client) Delete(ctx context.Context, r *pluginv1.DeleteRequest, _ ...grpc.CallOption) (*pluginv1.DeleteResponse, error) {
 	return unary(ctx, c.b, c.b.Delete, r)
 }
 
-// Batch implements the contract of the same name.
+// Batch implements pluginv1.MetaClient.
 func (c client) Batch(ctx context.Context, r *pluginv1.BatchRequest, _ ...grpc.CallOption) (*pluginv1.BatchResponse, error) {
 	return unary(ctx, c.b, c.b.Batch, r)
 }
 
-// List implements the contract of the same name.
+// List implements pluginv1.MetaClient.
 func (c client) List(
 	ctx context.Context,
 	r *pluginv1.ListRequest,
@@ -112,7 +112,7 @@ func (c client) List(
 	return streaming(ctx, c.b, c.b.List, r)
 }
 
-// Watch implements the contract of the same name.
+// Watch implements pluginv1.MetaClient.
 func (c client) Watch(
 	ctx context.Context,
 	r *pluginv1.WatchRequest,
@@ -121,7 +121,7 @@ func (c client) Watch(
 	return streaming(ctx, c.b, c.b.Watch, r)
 }
 
-// message is a pointer to A that is a message.
+// message is a pointer to A that is a protobuf message.
 type message[A any] interface {
 	*A
 	proto.Message
@@ -131,14 +131,14 @@ type message[A any] interface {
 type stream[A any, P message[A]] struct {
 	grpc.ClientStream
 	b *Backend
-	// asked is the client's context, served the one of the call, which ends with the call as well.
+	// asked is the client's context. served is the context of the call, which also ends with the call.
 	asked, served context.Context
 	answers       chan P
-	// err is why answers was closed.
+	// err is the error of the call; valid once answers is closed.
 	err error
 }
 
-// streaming makes one call of many answers.
+// streaming makes a call with many answers.
 func streaming[A any, P message[A], Q proto.Message](
 	ctx context.Context,
 	b *Backend,
@@ -190,7 +190,7 @@ func (s *stream[A, P]) received(a P, ok bool) (*A, error) {
 	}
 }
 
-// serverEnd is what the backend writes to.
+// serverEnd is the end to which the backend writes.
 type serverEnd[A any, P message[A]] struct {
 	grpc.ServerStream
 	s *stream[A, P]

@@ -16,13 +16,13 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Namespace has the plan, the answers and the decision. It is not migrated.
+// Namespace holds the plan, the answers and the decision. It is not migrated.
 const Namespace = "lmqgate.migration"
 
 // Lease is how long a node may acknowledge writes after it last began to read the plan. It must be the same on all nodes.
 const Lease = 5 * time.Second
 
-// Keys of Namespace. keyPlan is on the source, keyArrival on the target, decisions with the arbiter.
+// Keys of Namespace. keyPlan is on the source, keyArrival on the target, and decisions are on the arbiter.
 const (
 	keyPlan     = "plan"
 	keyArrival  = "arrival"
@@ -35,7 +35,7 @@ const recordVersion = 1
 // callTimeout bounds one call of a plugin.
 const callTimeout = 3 * time.Second
 
-// Phase is how far a plan has come.
+// Phase is the progress of a plan.
 type Phase string
 
 // The phases; see the package comment.
@@ -46,7 +46,7 @@ const (
 	Aborted Phase = "aborted"
 )
 
-// Plan is what the command wants of the nodes.
+// Plan is what the command asks of the nodes.
 type Plan struct {
 	V     int    `json:"v"`
 	ID    string `json:"id"`
@@ -55,23 +55,23 @@ type Plan struct {
 	Plugin string `json:"plugin"`
 	// Hold is how long nodes hold writes before they ask the arbiter to abort, in milliseconds.
 	Hold int64 `json:"hold_ms"`
-	// AtSource says where the arbiter is.
+	// AtSource says that the source is the arbiter; otherwise the target is.
 	AtSource bool   `json:"arbiter_at_source"`
 	Reason   string `json:"reason,omitempty"`
 }
 
-// MaxHold bounds Hold: a plan that somebody wrote by hand must not hold writes for days.
+// MaxHold bounds Hold: a hand-written plan must not hold writes for days.
 const MaxHold = 10 * time.Minute
 
-// HoldTime is Hold as a duration; at least a second, so that no plan makes nodes give up at once, and at most MaxHold.
+// HoldTime returns Hold as a duration: at least a second, so that no plan makes nodes give up at once, and at most MaxHold.
 func (p *Plan) HoldTime() time.Duration {
 	return time.Duration(min(max(p.Hold, time.Second.Milliseconds()), MaxHold.Milliseconds())) * time.Millisecond
 }
 
-// State is how far a node has come.
+// State is the progress of a node.
 type State string
 
-// The states; see the package comment. Failed comes with a reason.
+// The states; see the package comment. Failed has a reason.
 const (
 	Seen   State = "seen"
 	Ready  State = "ready"
@@ -80,27 +80,27 @@ const (
 	Failed State = "failed"
 )
 
-// Answer is what a node says to a plan.
+// Answer is a node's answer to a plan.
 type Answer struct {
 	V     int    `json:"v"`
 	ID    string `json:"id"` // of the plan
 	State State  `json:"state"`
-	// Instance tells the runs of one node apart.
+	// Instance identifies the node's process.
 	Instance string `json:"instance"`
 	Reason   string `json:"reason,omitempty"`
 }
 
-// Outcome is what the arbiter decided.
+// Outcome is a decision of the arbiter.
 type Outcome string
 
-// The outcomes. Undecided is none.
+// The outcomes. Undecided stands for no decision.
 const (
 	Undecided Outcome = ""
 	Move      Outcome = "moved"
 	Stay      Outcome = "aborted"
 )
 
-// Board is a backend's namespace of migrations.
+// Board accesses the migration namespace of a backend.
 type Board struct{ Client pluginv1.MetaClient }
 
 type decision struct {
@@ -111,7 +111,7 @@ type decision struct {
 // Mark is what a migration leaves on its target.
 type Mark struct {
 	V int `json:"v"`
-	// ID is of the plan that copied to it last.
+	// ID is the id of the plan that last copied to the target.
 	ID string `json:"id"`
 	// Done is true once the cluster has moved. Until then the content of the target is an unfinished copy.
 	Done bool `json:"done"`
@@ -136,14 +136,14 @@ func (b Board) SetPlan(ctx context.Context, p Plan) error {
 // RemovePlan removes the plan.
 func (b Board) RemovePlan(ctx context.Context) error { return b.remove(ctx, keyPlan) }
 
-// Answers reads what the nodes said to a plan, by node.
+// Answers reads the answers of the nodes to a plan, by node.
 func (b Board) Answers(ctx context.Context, id string) (map[string]Answer, error) {
 	answers, err := b.AllAnswers(ctx)
 	maps.DeleteFunc(answers, func(_ string, a Answer) bool { return a.ID != id })
 	return answers, err
 }
 
-// AllAnswers reads what the nodes said last, to whatever plan.
+// AllAnswers reads the latest answer of each node, to whatever plan.
 func (b Board) AllAnswers(ctx context.Context) (map[string]Answer, error) {
 	entries, err := b.list(ctx, keyNode)
 	if err != nil {
@@ -160,13 +160,13 @@ func (b Board) AllAnswers(ctx context.Context) (map[string]Answer, error) {
 	return answers, nil
 }
 
-// SetAnswer writes what a node says.
+// SetAnswer writes a node's answer.
 func (b Board) SetAnswer(ctx context.Context, node string, a Answer) error {
 	a.V = recordVersion
 	return b.put(ctx, keyNode+node, &a)
 }
 
-// Arrival reads the mark of a target; the zero value where there is none.
+// Arrival reads the mark of a target; the zero value if there is none.
 func (b Board) Arrival(ctx context.Context) (Mark, error) {
 	var a Mark
 	_, err := b.get(ctx, keyArrival, &a)
@@ -179,14 +179,14 @@ func (b Board) SetArrival(ctx context.Context, a Mark) error {
 	return b.put(ctx, keyArrival, &a)
 }
 
-// Decision reads what the arbiter decided.
+// Decision reads the arbiter's decision.
 func (b Board) Decision(ctx context.Context, id string) (Outcome, error) {
 	var d decision
 	_, err := b.get(ctx, keyDecision+id, &d)
 	return d.Outcome, err
 }
 
-// Decide proposes an outcome and returns the one that stands. After an error it is not known whether the proposal was heard.
+// Decide proposes an outcome and returns the decision that stands. After an error it is unknown whether the proposal was recorded.
 func (b Board) Decide(ctx context.Context, id string, o Outcome) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -211,7 +211,7 @@ func (b Board) Decide(ctx context.Context, id string, o Outcome) (Outcome, error
 	return d.Outcome, nil
 }
 
-// Tidy removes what earlier migrations left, but for the plan and what belongs to the one with the id.
+// Tidy removes what earlier migrations left behind, except the plan and everything of the migration with this id.
 func (b Board) Tidy(ctx context.Context, id string) error {
 	entries, err := b.list(ctx, "")
 	if err != nil {
@@ -251,7 +251,7 @@ func (b Board) get(ctx context.Context, key string, record any) (bool, error) {
 	return true, decode(key, resp.GetEntry().GetValue(), &h.V, record)
 }
 
-// decode reads a record, whose version is then in *v.
+// decode decodes a record. v must point to the record's version.
 func decode(key string, value []byte, v *int, record any) error {
 	if err := json.Unmarshal(value, record); err != nil {
 		return unreadable(key, err)
@@ -262,7 +262,7 @@ func decode(key string, value []byte, v *int, record any) error {
 	return nil
 }
 
-// failure says what failed, with the plugin's code.
+// failure returns an error that says what failed, with the plugin's status code.
 func failure(err error, what, key string) error {
 	s := status.Convert(err)
 	return status.Errorf(s.Code(), "%s %s %q: %s", what, Namespace, key, s.Message())

@@ -10,15 +10,15 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Options choose what is transferred.
+// Options selects what is transferred.
 type Options struct {
-	// Namespaces to transfer.
+	// Namespaces are the namespaces to transfer.
 	Namespaces []string
-	// Lifetime says how long a value is still needed (0: for ever) and whether it is needed at all. Nil: all for ever.
+	// Lifetime returns how long a value is still needed (0: for ever), and whether it is needed at all. Nil: every value is needed for ever.
 	Lifetime func(namespace string, value []byte) (ttl time.Duration, keep bool)
 }
 
-// fleeting: an entry that expires within this time is left out of comparisons, because each backend removes it at its own time.
+// fleeting: entries that expire within this time are left out of comparisons, because each backend removes them at its own time.
 const fleeting = 2 * time.Minute
 
 func (o *Options) sorted() []string { return slices.Sorted(slices.Values(o.Namespaces)) }
@@ -36,10 +36,10 @@ func (o *Options) lasting(e *Entry) bool {
 	return keep && (ttl == 0 || ttl > fleeting)
 }
 
-// Difference is an entry that the two sides do not share. A is nil where only the second has it, B where only the first.
+// Difference is an entry in which the two sides differ. A is nil if only the second side has it, B is nil if only the first has it.
 type Difference struct{ A, B *Entry }
 
-// String names the entry and says what is different, without its value.
+// String names the entry and the kind of difference, without the values.
 func (d Difference) String() string {
 	switch {
 	case d.B == nil:
@@ -51,7 +51,7 @@ func (d Difference) String() string {
 	}
 }
 
-// Sums are what the two sides of a comparison come to, entries left out that will not last.
+// Sums are the sums of both sides of a comparison, without entries that will not last.
 type Sums struct{ A, B Sum }
 
 // compare walks through both cursors and calls f for each difference, in order.
@@ -100,7 +100,7 @@ func compare(a, b cursor, o *Options, f func(Difference) error) (*Sums, error) {
 	return sums, nil
 }
 
-// order compares places; nil comes last.
+// order compares the namespaces and keys of two entries; nil comes last.
 func order(x, y *Entry) int {
 	switch {
 	case x == nil:

@@ -8,11 +8,11 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Bounds of one Batch, as of the gateway's own; see core/meta.
+// Bounds of one Batch, the same as in core/meta.
 const (
 	maxBatchOperations = 100
 	maxBatchBytes      = 1 << 20
-	// batchTimeout bounds one Batch, with its tries.
+	// batchTimeout bounds one Batch including its retries.
 	batchTimeout = time.Minute
 )
 
@@ -22,8 +22,8 @@ type Changes struct {
 	Removed int64
 }
 
-// Copy makes the target's namespaces equal to the source's: what is missing or has another value is written, what the source
-// does not have is removed. Values that are needed no longer are left out. The sums are of before the copy.
+// Copy makes the target's namespaces equal to the source's: it writes entries that are missing or have another value, and removes entries
+// that the source does not have. Values that are no longer needed are left out. The sums describe the state before the copy.
 func Copy(ctx context.Context, from, to pluginv1.MetaClient, o Options) (*Sums, Changes, error) {
 	b := newBatch(to)
 	var done Changes
@@ -45,7 +45,7 @@ func Copy(ctx context.Context, from, to pluginv1.MetaClient, o Options) (*Sums, 
 	return sums, done, err
 }
 
-// batch gathers writes to a backend.
+// batch collects writes to a backend.
 type batch struct {
 	client pluginv1.MetaClient
 	ops    []*pluginv1.Operation
@@ -74,7 +74,7 @@ func (b *batch) add(ctx context.Context, op *pluginv1.Operation, size int) error
 	return nil
 }
 
-// flush writes what was gathered. Writing it twice is harmless, so it is tried again until the time-out.
+// flush writes the collected operations. They are idempotent, so flush retries until the time-out.
 func (b *batch) flush(ctx context.Context) error {
 	if len(b.ops) == 0 {
 		return nil

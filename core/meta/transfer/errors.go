@@ -5,7 +5,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// permanent reports whether trying again cannot help.
+// permanent reports whether a retry cannot help.
 func permanent(err error) bool {
 	switch status.Code(err) {
 	case codes.ResourceExhausted, codes.InvalidArgument, codes.Unimplemented, codes.OutOfRange, codes.PermissionDenied,

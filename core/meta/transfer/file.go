@@ -13,13 +13,13 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// formatVersion is in the first line of a file. A higher one is refused.
+// formatVersion is in the first line of a file. A higher version is refused.
 const formatVersion = 1
 
 // maxLine bounds a line of a file, in bytes: the largest value of any backend, in base64, with a long key.
 const maxLine = 16 << 20
 
-// The lines of a file, each a JSON object: one head, an item for each entry in order of namespace and key, one tail.
+// The lines of a file, each a JSON object: a head, an item for each entry in order of namespace and key, and a tail.
 type (
 	headLine struct {
 		Version int       `json:"lmqgate_meta_export"`
@@ -43,8 +43,8 @@ type (
 	}
 )
 
-// Export writes a backend's namespaces to w. The file is whole only with its last line, which says how much there is and its
-// digest (Sum.Digest).
+// Export writes a backend's namespaces to w. The file is complete only with its last line, which contains the totals and the digest
+// (Sum.Digest).
 func Export(ctx context.Context, w io.Writer, client pluginv1.MetaClient, plugin string, now time.Time, o Options) (*Sum, error) {
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
@@ -77,7 +77,7 @@ func Export(ctx context.Context, w io.Writer, client pluginv1.MetaClient, plugin
 	return sum, out.Flush()
 }
 
-// file is the cursor of an exported file. It checks order, count and digest, and gives the end only after all of them.
+// file is the cursor of an exported file. It checks order, counts and digest, and returns the end only after all of these checks.
 type file struct {
 	in   *bufio.Reader
 	line int
@@ -86,7 +86,7 @@ type file struct {
 	done bool
 }
 
-// ErrTruncated is the error of a file that has no last line, so that something is missing.
+// ErrTruncated says that a file has no last line, so that something is missing.
 var ErrTruncated = errors.New("the file is truncated: its last line is missing; export it again")
 
 func openFile(r io.Reader) (*file, error) {
@@ -125,7 +125,7 @@ func (f *file) read() ([]byte, error) {
 		case err == nil:
 			return line, nil
 		case errors.Is(err, io.EOF) && len(line) > 0:
-			return nil, ErrTruncated // every line ends with a line feed
+			return nil, ErrTruncated // every complete line ends with a line feed
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, err
 		}
@@ -193,7 +193,7 @@ func (f *file) finish(t tailLine) error {
 
 func (f *file) close() {}
 
-// Verify reads a whole file and returns its totals and namespaces, or an error that says what is wrong with it.
+// Verify reads a whole file. It returns the totals and namespaces, or an error that says what is wrong with the file.
 func Verify(r io.Reader) (*Sum, []string, error) {
 	f, err := openFile(r)
 	if err != nil {
@@ -223,8 +223,8 @@ func CompareFile(ctx context.Context, r io.Reader, to pluginv1.MetaClient, o Opt
 	return compare(f, newScan(ctx, to, o.sorted()), &o, fn)
 }
 
-// Import writes the entries of a file that a backend lacks; with overwrite also those with another value. It removes nothing, and
-// values that are needed no longer are left out. Importing a file again writes nothing.
+// Import writes the entries of a file that a backend lacks, and with overwrite also those that have another value there. It removes
+// nothing, and leaves out values that are no longer needed. It is idempotent: importing a file again writes nothing.
 func Import(ctx context.Context, r io.Reader, to pluginv1.MetaClient, o Options, overwrite bool) (Changes, error) {
 	b := newBatch(to)
 	var done Changes

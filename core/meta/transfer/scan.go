@@ -14,7 +14,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// Entry is a value and where it is.
+// Entry is a value with its namespace and key.
 type Entry struct {
 	Namespace, Key string
 	Value          []byte
@@ -23,7 +23,7 @@ type Entry struct {
 // pageTimeout bounds the wait for the next page of a listing.
 const pageTimeout = 30 * time.Second
 
-// cursor gives entries in order of namespace and key; nil after the last.
+// cursor returns entries in order of namespace and key, and nil after the last.
 type cursor interface {
 	next() (*Entry, error)
 	close()
@@ -34,7 +34,7 @@ type scan struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 	client     pluginv1.MetaClient
-	namespaces []string // what is still to be listed, sorted
+	namespaces []string // the namespaces still to be listed, sorted
 	current    string
 	stream     interface {
 		Recv() (*pluginv1.ListResponse, error)
@@ -45,7 +45,7 @@ type scan struct {
 	any      bool
 }
 
-// newScan lists the namespaces, which must be sorted, one after the other.
+// newScan lists the namespaces, which must be sorted, one after another.
 func newScan(ctx context.Context, client pluginv1.MetaClient, namespaces []string) *scan {
 	return &scan{ctx: ctx, client: client, namespaces: namespaces}
 }
@@ -105,7 +105,7 @@ func (s *scan) close() {
 	s.stream = nil
 }
 
-// Sum is what entries come to: how many, how large, and a digest over all of them in order.
+// Sum is the sum of entries: their number, their size, and a digest over all of them in order.
 type Sum struct {
 	Entries int64
 	Bytes   int64 // of keys and values
@@ -126,8 +126,8 @@ func (s *Sum) add(e *Entry) {
 	}
 }
 
-// Digest is the SHA-256, in hexadecimal, over the entries in order of namespace and key: of each its namespace, key and value,
-// each preceded by its length in eight bytes, the highest first.
+// Digest returns a SHA-256, in hexadecimal, over the entries in order of namespace and key. Each entry contributes its namespace, key and
+// value, each preceded by its length as eight big-endian bytes.
 func (s *Sum) Digest() string {
 	if s.hash == nil {
 		return hex.EncodeToString(sha256.New().Sum(nil))
@@ -135,7 +135,7 @@ func (s *Sum) Digest() string {
 	return hex.EncodeToString(s.hash.Sum(nil))
 }
 
-// Equal reports whether two sums are of the same entries.
+// Equal reports whether two sums describe the same entries.
 func (s *Sum) Equal(o *Sum) bool {
 	return s.Entries == o.Entries && s.Bytes == o.Bytes && s.Digest() == o.Digest()
 }

@@ -16,7 +16,7 @@ import (
 
 // Side is a backend, with its plugin started.
 type Side struct {
-	// Name is the plugin's.
+	// Name is the name of the plugin.
 	Name   string
 	Client pluginv1.MetaClient
 	Traits *pluginv1.MetaTraits
@@ -24,24 +24,24 @@ type Side struct {
 
 func (s *Side) board() migration.Board { return migration.Board{Client: s.Client} }
 
-// Options of Run; durations left zero get the defaults named here.
+// Options of Run; zero durations get the defaults named here.
 type Options struct {
 	From, To Side
-	// Wait is how long nodes may take until they are prepared (2 min), Hold how long they hold their writes at the most (10 s).
+	// Wait is how long nodes may take to prepare (2 min); Hold is how long they hold their writes at most (10 s).
 	Wait, Hold time.Duration
-	// Replace lets the target lose what it holds.
+	// Replace allows overwriting what the target holds.
 	Replace bool
-	// Say takes a line on what goes on; nil discards them.
+	// Say receives progress messages of one line; nil discards them.
 	Say func(format string, args ...any)
 
-	// lease, silence and poll are shortened in tests: migration.Lease, how long a node's record must not have changed for the
-	// node to be lost, and how often nodes are asked.
+	// For tests, shorter durations: lease stands for migration.Lease; silence is how long a node's record must be unchanged before the node
+	// counts as lost; poll is how often nodes are asked.
 	lease, silence, poll time.Duration
-	// aborting bounds the attempts to record on the source that all nodes stay, finishing the wait for nodes that move.
+	// aborting bounds the attempts to record on the source that all nodes stay; finishing bounds the wait for nodes that move.
 	aborting, finishing time.Duration
 }
 
-// silence is how long nodes take for lost one whose record does not change; see core/meta.
+// silence is how long a node's record must be unchanged before other nodes consider the node lost; see core/meta.
 const silence = 20 * time.Second
 
 // Result describes a migration.
@@ -50,16 +50,16 @@ type Result struct {
 	Entries int64
 	Bytes   int64
 	Digest  string
-	// Nodes have moved; Late have not said so yet.
+	// Nodes have moved; Late have not reported that yet.
 	Nodes, Late []string
 	// Held is how long writes were held.
 	Held time.Duration
-	// Again is true where an earlier run had moved the cluster.
+	// Again is true if an earlier run had moved the cluster.
 	Again bool
 }
 
-// ErrUndecided is wrapped where the arbiter did not answer, so that it is not known whether the cluster moves. Nodes hold their writes
-// until it answers.
+// ErrUndecided is wrapped if the arbiter did not answer, so that it is unknown whether the cluster moves. The nodes hold their writes until
+// it answers.
 var ErrUndecided = errors.New("the migration is undecided")
 
 // run is one call of Run.
@@ -70,8 +70,8 @@ type run struct {
 	watch    *watch
 }
 
-// Run moves the cluster. Unless the error is ErrUndecided, an error means that everything stays where it is. It may be called
-// again after any end of an earlier call, and goes on where that one stopped.
+// Run moves the cluster. An error other than ErrUndecided means that everything stays where it is. Run may be called again however an
+// earlier call ended, and continues where that call stopped.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	set := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
@@ -103,7 +103,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	return r.fence(ctx)
 }
 
-// arbiter is where it is decided.
+// arbiter returns the board on which the decision is made.
 func (r *run) arbiter(p *migration.Plan) migration.Board {
 	if p.AtSource {
 		return r.From.board()
@@ -111,14 +111,14 @@ func (r *run) arbiter(p *migration.Plan) migration.Board {
 	return r.To.board()
 }
 
-// earlier settles what an earlier run left on the source. A result says that there is nothing more to do.
+// earlier settles what an earlier run left on the source. A non-nil result means that there is nothing more to do.
 func (r *run) earlier(ctx context.Context) (*Result, error) {
 	p, err := r.From.board().Plan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	if p == nil || p.Phase == migration.Aborted || p.Phase == migration.Prepare {
-		return nil, nil //nolint:nilnil // nothing is left that matters
+		return nil, nil //nolint:nilnil // nothing relevant is left
 	}
 	mark, err := r.To.board().Arrival(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (r *run) earlier(ctx context.Context) (*Result, error) {
 	return done, nil
 }
 
-// target makes sure that the target can be written to, and marks it.
+// target makes sure that the target may be written to, and marks it.
 func (r *run) target(ctx context.Context) error {
 	to := r.To.board()
 	if err := r.unused(ctx); err != nil {
@@ -186,7 +186,7 @@ func (r *run) target(ctx context.Context) error {
 	return nil
 }
 
-// unused refuses a target that gateways use. Those that died there left records, which do not change.
+// unused refuses a target that gateways are using. Gateways that died there have left records, but those do not change.
 func (r *run) unused(ctx context.Context) error {
 	w := &watch{client: r.To.Client, silence: r.silence, seen: map[string]sight{}}
 	for said := false; ; said = true {
@@ -207,7 +207,7 @@ func (r *run) unused(ctx context.Context) error {
 	}
 }
 
-// empty refuses a target that holds something else than the source.
+// empty refuses a target whose content is not part of the source's.
 func (r *run) empty(ctx context.Context) error {
 	if r.Replace {
 		return nil
@@ -243,8 +243,8 @@ func (r *run) setPlan(ctx context.Context, phase migration.Phase, reason string)
 	return nil
 }
 
-// abort tells the nodes that all stay, and returns why. Nobody else proposes to move, so no decision is needed; where one was
-// proposed already, abort must not be called.
+// abort tells the nodes that all of them stay, and returns the reason. Nobody else proposes to move, so no decision is needed. If a move
+// was already proposed, abort must not be called.
 func (r *run) abort(ctx context.Context, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.aborting)
 	defer cancel()

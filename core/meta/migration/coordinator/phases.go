@@ -13,8 +13,8 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// prepare announces the plan, copies until little changes, and waits until every node is prepared and none writes that has not
-// read the plan.
+// prepare announces the plan and copies until little changes. It then waits until every node is prepared and no node that has not read the
+// plan can still write.
 func (r *run) prepare(ctx context.Context) error {
 	if err := r.To.board().Tidy(ctx, r.plan.ID); err != nil {
 		return fmt.Errorf("target: %w", err)
@@ -56,7 +56,7 @@ func (r *run) prepare(ctx context.Context) error {
 				r.Say("node %q is taken for lost: it was silent for %s; it follows when it is back", node, r.silence)
 			}
 		}
-		// A tenth more than the lease, in case two clocks do not run alike.
+		// A tenth more than the lease, in case two clocks run at different rates.
 		settled := time.Since(announced) > r.lease+r.lease/10
 		if len(missing) == 0 && settled && took < r.Hold/5 {
 			return nil
@@ -79,7 +79,7 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 }
 
-// running refuses what cannot be done while gateways run.
+// running refuses migrations that are impossible while gateways run.
 func (r *run) running(ctx context.Context) error {
 	nodes, err := r.watch.records(ctx)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *run) fence(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, r.abort(ctx, err)
 	}
-	// From here on the arbiter has the say, and this run must not be cut short.
+	// From here on the arbiter decides, and this run must not be interrupted.
 	ctx = context.WithoutCancel(ctx)
 	if err := r.decide(ctx, r.Hold-time.Since(began)); err != nil {
 		if errors.Is(err, ErrUndecided) {
@@ -142,7 +142,7 @@ func (r *run) fence(ctx context.Context) (*Result, error) {
 	return done, nil
 }
 
-// equal has writes held, and makes the target equal to the source.
+// equal makes the nodes hold their writes, and makes the target equal to the source.
 func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error) {
 	ctx, cancel := context.WithDeadlineCause(
 		ctx,
@@ -159,10 +159,10 @@ func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error
 	if err := r.setPlan(ctx, migration.Fence, ""); err != nil {
 		return nil, late(err)
 	}
-	// Who has answered by now may have written a moment ago; who answers later has not written since the plan was announced.
+	// A node that has answered by now may have written a moment ago. A node that answers later has not written since the plan was announced.
 	var nodes []string
 	for {
-		// All: one that answered another command's plan may write as well.
+		// All answers: a node that answered another command's plan may write as well.
 		answers, err := r.From.board().AllAnswers(ctx)
 		if err == nil {
 			err = failed(answers, r.plan.ID)
@@ -208,7 +208,7 @@ func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error
 	}
 }
 
-// decide proposes to move. An error that is not ErrUndecided says that all stay.
+// decide proposes to move. An error other than ErrUndecided means that all nodes stay.
 func (r *run) decide(ctx context.Context, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, max(within, 0)+r.Hold)
 	defer cancel()
@@ -228,7 +228,7 @@ func (r *run) decide(ctx context.Context, within time.Duration) error {
 	}
 }
 
-// finish tells the nodes that it is decided, and waits until they have moved.
+// finish tells the nodes that the move is decided, and waits until they have moved.
 func (r *run) finish(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.finishing)
 	defer cancel()
@@ -265,7 +265,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	}
 }
 
-// permanent reports whether an error is a node's answer.
+// permanent reports whether an error is a node's answer that it cannot follow.
 func permanent(err error) bool {
 	var c *cannotFollow
 	return errors.As(err, &c)

@@ -15,7 +15,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// watch knows which nodes there are and what they answered.
+// watch tracks the nodes and their answers.
 type watch struct {
 	board   migration.Board
 	client  pluginv1.MetaClient
@@ -23,11 +23,11 @@ type watch struct {
 	seen    map[string]sight
 }
 
-// sight is a node's record, and since when it has not changed.
+// sight is a node's record, and since when it has been unchanged.
 type sight struct {
 	record  string
 	since   time.Time
-	changed bool // since it was seen first
+	changed bool // since it was first seen
 }
 
 // records reads the records of the nodes that have not left.
@@ -52,7 +52,7 @@ func (w *watch) records(ctx context.Context) (map[string]string, error) {
 	return records, nil
 }
 
-// look notes which records have changed.
+// look records which node records have changed.
 func (w *watch) look(records map[string]string) {
 	for node, record := range records {
 		if s, ok := w.seen[node]; !ok || s.record != record {
@@ -61,7 +61,8 @@ func (w *watch) look(records map[string]string) {
 	}
 }
 
-// living are the nodes that may live, because their record was not seen to be silent for long enough; changed those that do.
+// living returns the nodes that may be alive, because their records have not been unchanged for long enough, and the nodes whose records
+// have changed, which are certainly alive.
 func (w *watch) living(ctx context.Context) (living, changed []string, err error) {
 	records, err := w.records(ctx)
 	if err != nil {
@@ -80,8 +81,8 @@ func (w *watch) living(ctx context.Context) (living, changed []string, err error
 	return living, changed, nil
 }
 
-// missing are the nodes that should answer a plan and have not: those that live and have not reached the state, and those that have
-// answered but not reached it. A node that cannot follow is an error. Silent are those that are taken for lost.
+// missing returns the nodes that should answer a plan but have not: live nodes without an answer, and nodes whose answer has not reached
+// the state. silent are the nodes considered lost. If a node cannot follow, missing returns that as an error.
 func (w *watch) missing(ctx context.Context, id string, state migration.State) (missing, silent []string, err error) {
 	records, err := w.records(ctx)
 	if err != nil {
@@ -116,7 +117,7 @@ func (w *watch) missing(ctx context.Context, id string, state migration.State) (
 	return missing, silent, nil
 }
 
-// failed names a node that cannot follow.
+// failed returns an error for the first node that cannot follow.
 func failed(answers map[string]migration.Answer, id string) error {
 	for _, node := range slices.Sorted(maps.Keys(answers)) {
 		if a := answers[node]; a.ID == id && a.State == migration.Failed {
