@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// Account is what one client has of a Budget, with a bound of its own. One goroutine takes; any may give.
+// Account is one client's part of a Budget, with a bound of its own. Only one goroutine may take from it; any goroutine may give back.
 type Account struct {
 	b     *Budget
 	bound atomic.Int64
@@ -14,22 +14,22 @@ type Account struct {
 	waits atomic.Bool
 
 	mu   sync.Mutex
-	room chan struct{} // closed when something is given back; made by who waits
+	room chan struct{} // closed when bytes are given back; created by a waiting Take
 }
 
-// Init opens the account. It must be called before the others.
+// Init opens the account. It must be called before the other methods.
 func (a *Account) Init(b *Budget, bound int64) {
 	a.b = b
 	a.bound.Store(bound)
 }
 
-// SetBound changes the bound, for what is taken from now on.
+// SetBound changes the bound for later calls of Try and Take.
 func (a *Account) SetBound(bound int64) { a.bound.Store(bound) }
 
-// Used is how much the client has.
+// Used returns how many bytes the client holds.
 func (a *Account) Used() int64 { return a.used.Load() }
 
-// Try takes bytes if that needs no waiting.
+// Try takes bytes if that needs no waiting, and reports whether it did.
 func (a *Account) Try(bytes int64) bool {
 	if a.full(bytes) || !a.b.Try(bytes) {
 		return false
@@ -38,8 +38,8 @@ func (a *Account) Try(bytes int64) bool {
 	return true
 }
 
-// Take waits until the client and the budget have room, and takes bytes. A client that has nothing gets what it asks for, however much
-// that is, once the budget grants it.
+// Take waits until the client and the budget have room, and takes bytes. A client that holds nothing gets any amount, once the budget
+// grants it.
 func (a *Account) Take(ctx context.Context, bytes int64) error {
 	for a.full(bytes) {
 		a.mu.Lock()
@@ -47,7 +47,7 @@ func (a *Account) Take(ctx context.Context, bytes int64) error {
 		room := a.room
 		a.mu.Unlock()
 		a.waits.Store(true)
-		if !a.full(bytes) { // it was given back before anybody could know that we wait
+		if !a.full(bytes) { // bytes were given back before anyone could know that we wait
 			break
 		}
 		select {

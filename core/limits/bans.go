@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// Ban keeps somebody out for a while.
+// Ban excludes someone for a while.
 type Ban struct {
-	// Kind is "address", "user" or "client", and Name who of that kind.
+	// Kind is "address", "user", "client" or "flapping". Name identifies the banned one of that kind.
 	Kind   string    `json:"kind"`
 	Name   string    `json:"name"`
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until"`
 }
 
-// Kinds of whom a Ban is about.
+// The kinds of bans.
 const (
 	ByAddress = "address"
 	ByUser    = "user"
 	ByClient  = "client"
-	// ByFlapping is about a client id of one user, which connects all the time; see FlappingName.
+	// ByFlapping bans a client id of one user that keeps reconnecting; see FlappingName.
 	ByFlapping = "flapping"
 )
 
-// FlappingName is the Name of a Ban of the kind ByFlapping. Other users of the client id, and who uses it from another address, are not
-// meant.
+// FlappingName returns the Name of a Ban of the kind ByFlapping. Such a ban does not affect other users of the client id, nor the same user
+// from another address.
 func FlappingName(user, client, address string) string {
 	name := user + "/" + client + "@" + address
 	if len(name) <= longestName {
@@ -40,21 +40,22 @@ func FlappingName(user, client, address string) string {
 }
 
 const (
-	// failuresFree is how many failures cost nothing. Each further one delays the next attempt by twice as much. As many as the caller
-	// says within failuresWithin lead to a ban of banFirst, which doubles each time up to banLongest.
+	// failuresFree failures cost nothing. After them, each failure doubles the delay of the next attempt, from firstDelay to longestDelay.
+	// When the number of failures that the caller allows is reached within failuresWithin, a ban of banFirst follows; the ban doubles each
+	// time up to banLongest.
 	failuresFree   = 5
 	failuresWithin = 5 * time.Minute
 	firstDelay     = 250 * time.Millisecond
 	longestDelay   = 8 * time.Second
 	banFirst       = time.Minute
 	banLongest     = time.Hour
-	// most bounds who is remembered; at the bound the one that was seen least recently is forgotten, but for those that an operator has
-	// banned, of whom there are mostByHand at the most.
+	// most bounds the records. At the bound, those seen least recently are forgotten, except bans by operators, of which there are at most
+	// mostByHand.
 	most       = 16384
 	mostByHand = 4096
 )
 
-// key is who is remembered. Names that clients choose are cut.
+// key identifies a record. Names, which clients choose, are truncated to longestName bytes.
 type key struct{ kind, name string }
 
 const longestName = 256
@@ -66,34 +67,34 @@ func keyOf(kind, name string) key {
 	return key{kind, strings.Clone(name)}
 }
 
-// record is what is remembered of somebody.
+// record is what is remembered about someone.
 type record struct {
 	failures int
 	bans     int
-	first    time.Time // failure of this row
+	first    time.Time // first failure of the present series
 	last     time.Time
-	free     time.Time // when the next attempt may be made
-	until    time.Time // of the ban
+	free     time.Time // when the next attempt is allowed
+	until    time.Time // end of the ban
 	reason   string
 	byHand   bool
 }
 
-// Bans slow down who fails, and keep out who fails too often. An address is slowed down and banned. A user name is slowed down only, so
-// that nobody can lock somebody else out. A client id is banned by an operator, or, for one user, where it flaps.
+// Bans delays those who fail, and bans those who fail too often. An address is delayed and banned. A user name is only delayed, so that
+// nobody can lock out somebody else. A client id is banned by an operator, or for one user if it flaps.
 type Bans struct {
 	now func() time.Time
 
 	mu    sync.Mutex
 	of    map[key]*record
 	total uint64
-	// byHand is how many operators have banned, at least; those whose time is over may be among them.
+	// byHand is an upper bound of the bans by operators; expired ones may be included.
 	byHand int
 }
 
 // NewBans makes an empty table.
 func NewBans() *Bans { return &Bans{now: time.Now, of: make(map[key]*record)} }
 
-// Banned returns the ban of somebody.
+// Banned returns the present ban of someone, if there is one.
 func (b *Bans) Banned(kind, name string) (Ban, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +106,7 @@ func (b *Bans) Banned(kind, name string) (Ban, bool) {
 	return Ban{k.kind, k.name, r.reason, r.until}, true
 }
 
-// Delay is how long somebody has to wait for the next attempt.
+// Delay returns how long someone has to wait before the next attempt.
 func (b *Bans) Delay(kind, name string) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,7 +116,7 @@ func (b *Bans) Delay(kind, name string) time.Duration {
 	return 0
 }
 
-// Failed notes a failure, and returns the ban that it leads to where it is the last of as many as are allowed.
+// Failed records a failure. If that reaches the allowed number, it returns the resulting ban.
 func (b *Bans) Failed(kind, name string, allowed int, reason string) (Ban, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,7 +145,7 @@ func (b *Bans) Failed(kind, name string, allowed int, reason string) (Ban, bool)
 	return Ban{k.kind, k.name, r.reason, r.until}, true
 }
 
-// Succeeded forgives half of an address's failures, which many clients may share, and all of others'.
+// Succeeded forgives half of an address's failures, because many clients may share it, and all failures of others.
 func (b *Bans) Succeeded(kind, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -156,7 +157,7 @@ func (b *Bans) Succeeded(kind, name string) {
 	}
 }
 
-// Add bans somebody by hand; false where too many are.
+// Add adds a ban by an operator; it returns false if there are too many.
 func (b *Bans) Add(ban Ban) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,7 +179,7 @@ func (b *Bans) Add(ban Ban) bool {
 	return true
 }
 
-// countByHand counts whom operators have banned. Called with mu held.
+// countByHand counts the present bans by operators. Called with mu held.
 func (b *Bans) countByHand() int {
 	b.byHand = 0
 	for _, r := range b.of {
@@ -189,7 +190,7 @@ func (b *Bans) countByHand() int {
 	return b.byHand
 }
 
-// Remove ends a ban, and forgives all failures; false where there is none.
+// Remove ends a ban and forgives all failures; it returns false if there is no ban.
 func (b *Bans) Remove(kind, name string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -199,7 +200,7 @@ func (b *Bans) Remove(kind, name string) bool {
 	return r != nil && b.now().Before(r.until)
 }
 
-// List returns the bans, the one that ends first first.
+// List returns the present bans, ordered by their ends.
 func (b *Bans) List() []Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -213,7 +214,7 @@ func (b *Bans) List() []Ban {
 	return out
 }
 
-// Count is how many are banned, and how many bans there were since the start.
+// Count returns the number of present bans, and of all bans since the start.
 func (b *Bans) Count() (now int, total uint64) {
 	list := b.List()
 	b.mu.Lock()
@@ -221,8 +222,8 @@ func (b *Bans) Count() (now int, total uint64) {
 	return len(list), b.total
 }
 
-// makeRoom forgets an eighth of the table where it is full: who was seen least recently, those who are banned last, and those whom an
-// operator has banned not at all. Called with mu held.
+// makeRoom forgets an eighth of the table if the table is full: first those seen least recently, then those who are banned. It never
+// forgets bans by operators. Called with mu held.
 func (b *Bans) makeRoom(now time.Time) {
 	if len(b.of) < most {
 		return

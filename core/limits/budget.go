@@ -6,19 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// Budget is an amount of memory, in bytes, that many share. What is asked for is granted in the order of the questions while there is
-// room. One request that is larger than the whole is granted alone.
+// Budget is a shared amount of memory, in bytes. Requests are granted in order while there is room. A request larger than the whole budget
+// is granted alone.
 type Budget struct {
 	whole atomic.Int64
-	tight func() bool // the process is short of memory: the budget is a sixteenth of itself
+	tight func() bool // the process is short of memory: the budget shrinks to a sixteenth
 	used  atomic.Int64
-	queue atomic.Int32 // len(waiting), for those who only look
+	queue atomic.Int32 // len(waiting), readable without mu
 
 	mu      sync.Mutex
 	waiting []*request
 }
 
-// request waits for room. Of those with bytes the room is taken for them; others are only told that there is some.
+// request waits for room. A request with bytes takes them when it is granted; one without is only told that there is room.
 type request struct {
 	bytes   int64
 	granted func()
@@ -34,19 +34,19 @@ func NewBudget(whole int64, tight func() bool) *Budget {
 	return b
 }
 
-// Whole is the size of the budget.
+// Whole returns the size of the budget.
 func (b *Budget) Whole() int64 { return b.whole.Load() }
 
-// SetWhole changes the size. What is taken stays taken.
+// SetWhole changes the size. Bytes already taken stay taken.
 func (b *Budget) SetWhole(whole int64) {
 	b.whole.Store(whole)
 	b.Look()
 }
 
-// Used is how much is taken.
+// Used returns how many bytes are taken.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-// size is how much may be taken now.
+// size returns how many bytes may be taken now.
 func (b *Budget) size() int64 {
 	if b.tight() {
 		return b.whole.Load() / 16
@@ -57,7 +57,7 @@ func (b *Budget) size() int64 {
 // Over reports whether nothing is left.
 func (b *Budget) Over() bool { return b.used.Load() >= b.size() }
 
-// Try takes bytes, unless somebody waits or there is no room for them.
+// Try takes bytes unless someone waits or there is no room for them. It reports whether it did.
 func (b *Budget) Try(bytes int64) bool { return b.queue.Load() == 0 && b.try(bytes) }
 
 func (b *Budget) try(bytes int64) bool {
@@ -72,7 +72,7 @@ func (b *Budget) try(bytes int64) bool {
 	}
 }
 
-// Add takes bytes whether there is room or not.
+// Add takes bytes even if there is no room.
 func (b *Budget) Add(bytes int64) { b.used.Add(bytes) }
 
 // Take waits for room and takes bytes.
@@ -105,7 +105,7 @@ func (b *Budget) ask(r *request) {
 	b.grant()
 }
 
-// withdraw takes a request back; false where it was granted.
+// withdraw withdraws a request; it returns false if the request was granted.
 func (b *Budget) withdraw(r *request) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,7 +120,7 @@ func (b *Budget) withdraw(r *request) bool {
 	return false
 }
 
-// grant grants what there is room for. Called with mu held.
+// grant grants waiting requests, in order, as long as there is room. Called with mu held.
 func (b *Budget) grant() {
 	for len(b.waiting) > 0 {
 		r := b.waiting[0]
@@ -143,12 +143,12 @@ func (b *Budget) Give(bytes int64) {
 	}
 }
 
-// Look grants what there is room for, after something else than Give has made room.
+// Look grants waiting requests after something other than Give has made room.
 func (b *Budget) Look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.grant()
 }
 
-// Waiting is how many wait.
+// Waiting returns the number of waiting requests.
 func (b *Budget) Waiting() int { return int(b.queue.Load()) }

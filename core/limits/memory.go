@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-// SetMemory sets the soft limit of the process's memory, in bytes, and returns it. GOMEMLIMIT counts before anything else; math.MaxInt64
-// means that there is no limit (GOMEMLIMIT=off). asked is what the configuration says; 0: half of what the control group or the machine
-// has.
+// SetMemory sets the soft limit of the process's memory, in bytes, and returns it. GOMEMLIMIT takes precedence; math.MaxInt64 means no
+// limit (GOMEMLIMIT=off). asked is the configured limit; 0: half of the memory of the control group or the machine.
 func SetMemory(asked int64) int64 {
 	if os.Getenv("GOMEMLIMIT") != "" {
-		return debug.SetMemoryLimit(-1) // the runtime has read it
+		return debug.SetMemoryLimit(-1) // the runtime has applied it
 	}
 	if asked == 0 {
 		asked = Available() / 2
@@ -29,7 +28,7 @@ func SetMemory(asked int64) int64 {
 	return asked
 }
 
-// Available is the memory of the control group or, where that has no limit, of the machine; 0 where it is not known.
+// Available returns the memory limit of the control group or, if there is none, the memory of the machine, in bytes; 0 if unknown.
 func Available() int64 {
 	least := int64(0)
 	for _, n := range []int64{machine("/proc/meminfo"), group("/proc/self/cgroup", "/sys/fs/cgroup")} {
@@ -40,7 +39,7 @@ func Available() int64 {
 	return least
 }
 
-// machine reads how much memory there is from what the kernel tells of it.
+// machine reads the size of the machine's memory from a file in the format of /proc/meminfo.
 func machine(path string) int64 {
 	b, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {
@@ -56,7 +55,7 @@ func machine(path string) int64 {
 	return 0
 }
 
-// group reads the lowest limit of the process's control groups, of version 2 or 1; 0 where there is none.
+// group returns the lowest limit of the process's control groups, of version 2 or 1; 0 if there is none.
 func group(self, root string) int64 {
 	b, err := os.ReadFile(filepath.Clean(self))
 	if err != nil {
@@ -76,7 +75,7 @@ func group(self, root string) int64 {
 		} else if parts[1] != "" {
 			continue
 		}
-		// A group is bound by those above it as well. In a container the path may be the host's, so the root counts in any case.
+		// The limits of parent groups apply as well. In a container the path may be the host's, so the root is always read.
 		for ; strings.HasPrefix(dir, stop); dir = filepath.Dir(dir) {
 			if n := number(filepath.Join(dir, file)); n > 0 && (least == 0 || n < least) {
 				least = n
@@ -92,37 +91,37 @@ func number(path string) int64 {
 		return 0
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil || n >= math.MaxInt64/2 { // "max", and what version 1 says in its place
+	if err != nil || n >= math.MaxInt64/2 { // "max", or the huge number that version 1 has instead
 		return 0
 	}
 	return n
 }
 
-// Watermark tells when the process is short of memory: what is in use, garbage left out, is more than 85% of the limit. It ends being
-// short at 75%.
+// Watermark reports when the process is short of memory: the memory in use, not counting garbage, exceeds 85% of the limit. The shortage
+// ends at 75% (hysteresis).
 type Watermark struct {
 	limit atomic.Int64
 	inUse func() int64
 	high  atomic.Bool
 }
 
-// NewWatermark makes a Watermark for a limit of SetMemory.
+// NewWatermark makes a Watermark for a limit returned by SetMemory.
 func NewWatermark(limit int64) *Watermark {
 	w := &Watermark{inUse: inUse}
 	w.limit.Store(limit)
 	return w
 }
 
-// SetLimit changes the limit; the next Look goes by it.
+// SetLimit changes the limit. The next Look uses it.
 func (w *Watermark) SetLimit(limit int64) { w.limit.Store(limit) }
 
-// High reports whether the process is short of memory, as Look has last seen it. It is false for a nil Watermark.
+// High reports whether the process was short of memory at the last Look. It is false for a nil Watermark.
 func (w *Watermark) High() bool { return w != nil && w.high.Load() }
 
-// Limit is the limit that it watches.
+// Limit returns the limit, in bytes.
 func (w *Watermark) Limit() int64 { return w.limit.Load() }
 
-// Look measures, and reports how much is in use and whether that has made the answer of High another one.
+// Look measures. It returns the bytes in use, and whether the result of High has changed.
 func (w *Watermark) Look() (used int64, changed bool) {
 	limit := w.limit.Load()
 	if limit == math.MaxInt64 {
@@ -133,11 +132,11 @@ func (w *Watermark) Look() (used int64, changed bool) {
 	return used, w.high.Swap(high) != high
 }
 
-// LookEvery is how often to look.
+// LookEvery is the interval between calls of Look.
 const LookEvery = 100 * time.Millisecond
 
-// inUse is the memory that the last collection has found in use, with all that is no heap. The nearer the heap is to the limit, the more
-// often it is collected.
+// inUse returns the live memory as of the last collection, plus everything that is not heap, in bytes. The nearer the heap is to the limit,
+// the more often it is collected.
 func inUse() int64 {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Rate is how much a second, on average; 0: no limit. What was not used in the last seconds can be used at once.
+// Rate is an average rate per second; 0: no limit. What was not used in the last seconds may be used at once.
 type Rate float64
 
-// burst is how many seconds' worth can be used at once.
+// burst is how many seconds' worth of a Rate may be used at once.
 const burst = 2
 
-// Bucket holds somebody to a Rate. It is a debt that shrinks with time: who takes more than there is waits until the debt is paid. A nil
+// Bucket enforces a Rate. It allows debt, which shrinks with time: whoever takes more than there is waits until the debt is paid. A nil
 // Bucket has no limit.
 type Bucket struct {
 	mu   sync.Mutex
@@ -21,7 +21,7 @@ type Bucket struct {
 	at   time.Time
 }
 
-// NewBucket makes a full Bucket; nil for no limit.
+// NewBucket makes a full Bucket; nil if there is no limit.
 func NewBucket(r Rate) *Bucket {
 	if r <= 0 {
 		return nil
@@ -31,7 +31,7 @@ func NewBucket(r Rate) *Bucket {
 	return b
 }
 
-// Take takes n, and returns how long to wait before going on.
+// Take takes n and returns how long to wait before continuing.
 func (b *Bucket) Take(n float64) time.Duration {
 	if b == nil {
 		return 0
@@ -43,10 +43,10 @@ func (b *Bucket) Take(n float64) time.Duration {
 	return b.wait()
 }
 
-// most is how much can be used at once: one at the least.
+// most returns how much may be used at once, at least one.
 func (b *Bucket) most() float64 { return max(1, float64(b.rate)*burst) }
 
-// Give gives back n that were taken and not used.
+// Give gives back n that were taken but not used.
 func (b *Bucket) Give(n float64) {
 	if b == nil {
 		return
@@ -56,7 +56,7 @@ func (b *Bucket) Give(n float64) {
 	b.left = min(b.left+n, b.most())
 }
 
-// Try takes n if there is as much; else it says how long that takes.
+// Try takes n if that much is available; otherwise it returns how long that takes.
 func (b *Bucket) Try(n float64) (wait time.Duration) {
 	if b == nil {
 		return 0
@@ -71,10 +71,10 @@ func (b *Bucket) Try(n float64) (wait time.Duration) {
 	return 0
 }
 
-// Wait is how long to wait before going on.
+// Wait returns how long to wait before continuing.
 func (b *Bucket) Wait() time.Duration { return b.Take(0) }
 
-// Full reports whether nothing was taken lately.
+// Full reports whether nothing was taken recently.
 func (b *Bucket) Full() bool {
 	if b == nil {
 		return true
@@ -99,7 +99,7 @@ func (b *Bucket) wait() time.Duration {
 	return time.Duration(-b.left / float64(b.rate) * float64(time.Second))
 }
 
-// Buckets holds each address to a Rate. It remembers a bounded number of them: those that have used something lately.
+// Buckets enforces a Rate for each address. It remembers a bounded number of addresses, those that have used something recently.
 type Buckets struct {
 	rate Rate
 
@@ -107,7 +107,7 @@ type Buckets struct {
 	of map[netip.Prefix]*Bucket
 }
 
-// NewBuckets makes Buckets; nil for no limit.
+// NewBuckets makes Buckets; nil if there is no limit.
 func NewBuckets(r Rate) *Buckets {
 	if r <= 0 {
 		return nil
@@ -115,7 +115,7 @@ func NewBuckets(r Rate) *Buckets {
 	return &Buckets{rate: r, of: make(map[netip.Prefix]*Bucket)}
 }
 
-// Try takes one for an address if it may have one now; else it says when it may.
+// Try takes one for an address if that is allowed now; otherwise it returns how long to wait.
 func (b *Buckets) Try(who netip.Prefix) (wait time.Duration) {
 	if b == nil {
 		return 0
@@ -133,7 +133,7 @@ func (b *Buckets) Try(who netip.Prefix) (wait time.Duration) {
 	return of.Try(1)
 }
 
-// makeRoom forgets the addresses that have used nothing lately, or all where there are none. Called with mu held.
+// makeRoom forgets the addresses that have used nothing recently. If the table is still full, it forgets all of them. Called with mu held.
 func (b *Buckets) makeRoom() {
 	for who, of := range b.of {
 		if of.Full() {
