@@ -15,7 +15,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// backend answers the admin API.
+// backend implements the admin API.
 type backend struct{ g *Gateway }
 
 var _ admin.Backend = (*backend)(nil)
@@ -83,7 +83,7 @@ func (b *backend) ReloadPlugins(ctx context.Context, name string, force bool) (a
 	return b.g.Reload(ctx, name, force)
 }
 
-// Nodes describes the nodes that are alive: those that the metadata names, and those that answer.
+// Nodes describes the live nodes: those that the metadata lists, and those that answer.
 func (b *backend) Nodes(ctx context.Context) []admin.Node {
 	states := map[string]nodeState{b.g.id: b.state()}
 	answers, missing := ask[nodeState](ctx, b.g.cluster, askNode, nil)
@@ -104,7 +104,7 @@ func (b *backend) Nodes(ctx context.Context) []admin.Node {
 		}
 		out = append(out, made)
 	}
-	for id, s := range states { // not yet in the metadata
+	for id, s := range states { // not in the metadata yet
 		out = append(out, admin.Node{ID: id, Started: s.Started, Self: id == b.g.id, Version: s.Version, State: s.State,
 			Connections: &s.Connections})
 	}
@@ -112,13 +112,13 @@ func (b *backend) Nodes(ctx context.Context) []admin.Node {
 	return out
 }
 
-// Configuration is the configuration in force.
+// Configuration returns the configuration in force.
 func (b *backend) Configuration() map[string]any { return b.g.reloads.present().Shown() }
 
-// LogLevel is the level from which on lines are logged.
+// LogLevel returns the lowest level that is logged.
 func (b *backend) LogLevel() string { return strings.ToLower(b.g.logLevel.Level().String()) }
 
-// SetLogLevel sets it.
+// SetLogLevel sets the lowest level that is logged.
 func (b *backend) SetLogLevel(level string) error {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -148,7 +148,7 @@ func (b *backend) Info() admin.Info {
 		Listeners: listeners}
 }
 
-// adminTokens are the tokens of the admin API besides admin.token.
+// adminTokens returns the tokens of the admin API in addition to admin.token.
 func (g *Gateway) adminTokens() []admin.Token {
 	out := make([]admin.Token, len(g.cfg.Admin.Tokens))
 	for i, t := range g.cfg.Admin.Tokens {

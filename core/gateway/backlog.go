@@ -11,21 +11,21 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// askBacklog and askGroups are questions of nodes: nothing -> backlog.Summary; nothing -> how many members each group has there.
+// Questions between nodes. askBacklog: nothing -> backlog.Summary. askGroups: nothing -> the number of members of each group on that node.
 const (
 	askBacklog = "backlog"
 	askGroups  = "groups"
 )
 
 const (
-	// backlogPage is how many items of a list have a backlog: each costs questions to the store.
+	// backlogPage bounds a page with backlogs, because the backlog of each item costs requests to the store.
 	backlogPage = 200
-	// counting bounds how many are counted at a time.
+	// counting bounds how many backlogs are counted concurrently.
 	counting = 8
 )
 
-// waiting is what the backlog counter of this node counts: the sessions that are or were last connected here, and, on the node that
-// leads, those of nodes that are gone, and all groups.
+// waiting is the source of this node's backlog counter. It covers the sessions that are or were last connected here. On the leader it also
+// covers the sessions of lost nodes, and all groups.
 type waiting struct{ g *Gateway }
 
 var _ backlog.Source = waiting{}
@@ -70,7 +70,7 @@ func (w waiting) Group(ctx context.Context, group string) (int64, error) {
 	return w.g.sessions.GroupBacklog(ctx, group)
 }
 
-// Backlog says what waits in the whole cluster, and for whom most.
+// Backlog returns the backlog of the whole cluster, and the clients with the largest backlogs.
 func (b *backend) Backlog(ctx context.Context) (admin.BacklogSummary, error) {
 	counts := []backlog.Summary{b.g.backlog.Latest()}
 	answers, missing := ask[backlog.Summary](ctx, b.g.cluster, askBacklog, nil)
@@ -111,7 +111,7 @@ func (b *backend) Groups(ctx context.Context, p admin.Page) (admin.List[admin.Gr
 	return admin.List[admin.Group]{Items: page.Items, Next: page.Next, Unanswered: missing}, err
 }
 
-// membersHere counts the members of groups that are connected to this node.
+// membersHere returns the number of members of each group that are connected to this node.
 func (b *backend) membersHere() map[string]int {
 	out := map[string]int{}
 	for _, s := range b.g.sessions.Subscriptions() {
@@ -122,7 +122,7 @@ func (b *backend) membersHere() map[string]int {
 	return out
 }
 
-// withBacklog counts what waits for each durable client of a page.
+// withBacklog adds the backlog of each durable client of a page.
 func (b *backend) withBacklog(ctx context.Context, clients []admin.Client) error {
 	return each(ctx, clients, func(ctx context.Context, c *admin.Client) error {
 		if !c.Durable {
@@ -134,7 +134,7 @@ func (b *backend) withBacklog(ctx context.Context, clients []admin.Client) error
 	})
 }
 
-// each calls f for every item, several at a time, and returns the first error.
+// each calls f for every item, up to counting at a time, and returns the first error.
 func each[T any](ctx context.Context, items []T, f func(context.Context, *T) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(counting)

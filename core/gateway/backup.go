@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// backupDir is where backups are, below node.data_dir, and maxBackups how many there may be: each keeps what the store removes.
+	// backupDir is the directory of backups below node.data_dir. maxBackups bounds their number, because each keeps data that the store
+	// removes.
 	backupDir  = "backups"
 	maxBackups = 10
 	// The parts of a backup: a directory for store.local.path, and a file for lmqgate meta import.
@@ -24,8 +25,8 @@ const (
 	backupMeta  = "metadata.jsonl"
 )
 
-// Backup copies the local store and the metadata into a new directory, while the node serves. The metadata comes first: what it says of
-// the store is then in the store's copy.
+// Backup copies the metadata and the local store into a new directory while the node serves. The metadata is copied first, so that
+// everything it refers to in the store is in the store's copy.
 func (b *backend) Backup(ctx context.Context) (admin.Backup, error) {
 	st, ok := b.g.store.(*local.Store)
 	if !ok {
@@ -48,7 +49,7 @@ func (b *backend) Backup(ctx context.Context) (admin.Backup, error) {
 		return admin.Backup{}, fmt.Errorf("a backup of this moment: %w", err)
 	}
 	out := admin.Backup{Directory: dir}
-	ctx = context.WithoutCancel(ctx) // a copy that its caller does not wait for is no half of one
+	ctx = context.WithoutCancel(ctx) // continue even if the caller no longer waits: half a copy is useless
 	out.Keys, err = b.backupInto(ctx, dir, st)
 	if err != nil {
 		return admin.Backup{}, errors.Join(err, os.RemoveAll(dir))
@@ -59,7 +60,7 @@ func (b *backend) Backup(ctx context.Context) (admin.Backup, error) {
 	return out, nil
 }
 
-// backupInto fills the directory of a backup and returns how many keys of metadata there are.
+// backupInto fills the directory of a backup. It returns the number of metadata keys.
 func (b *backend) backupInto(ctx context.Context, dir string, st *local.Store) (keys int64, err error) {
 	p := b.g.presentMeta()
 	err = writeFile(filepath.Join(dir, backupMeta), func(w io.Writer) error {
@@ -76,7 +77,7 @@ func (b *backend) backupInto(ctx context.Context, dir string, st *local.Store) (
 	return keys, st.Backup(ctx, filepath.Join(dir, backupStore))
 }
 
-// writeFile makes a file that only its owner can read, and returns when it is on the disk.
+// writeFile creates a file that only its owner can read. It returns once the file is synced to disk.
 func writeFile(name string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
-// Bans lists who is kept out.
+// Bans lists the bans in force.
 func (b *backend) Bans() []admin.Ban {
 	var out []admin.Ban
 	for _, ban := range b.g.bans.List() {
@@ -18,7 +18,7 @@ func (b *backend) Bans() []admin.Ban {
 	return out
 }
 
-// AddBan keeps somebody out and closes its connections.
+// AddBan adds a ban and closes the connections that it applies to.
 func (b *backend) AddBan(r admin.BanRequest) error {
 	ban := limits.Ban{Kind: r.Kind, Name: r.Name, Reason: r.Reason, Until: time.Now().Add(time.Duration(r.Seconds) * time.Second)}
 	if r.Kind == limits.ByAddress {
@@ -54,7 +54,7 @@ func (b *backend) RemoveBan(kind, name string) error {
 	return nil
 }
 
-// banned reads an address as bans know it: an IPv4 address, or an IPv6 network of 64 bits.
+// banned parses an address in the form that bans use: an IPv4 address, or an IPv6 /64 network.
 func banned(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil {

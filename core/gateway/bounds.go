@@ -13,23 +13,23 @@ import (
 // maxConsumers is how many of the largest consumers of a bound are named.
 const maxConsumers = 5
 
-// seenBound says where the use of a bound is counted, and how often it had an effect: names of metrics, as sums has them.
+// seenBound says which metrics count the use of a bound and how often it had an effect. Metrics are named as in sums.
 type seenBound struct {
 	key, what, unit string
-	use             string // empty: it is of each client or address, and not of the node
+	use             string // empty: the bound applies to each client or address, not to the node
 	limit           func(c *config.Config, m map[string]float64) float64
 	effects         []string
 	consumers       func(b *backend) []admin.Consumer
 }
 
-// told is a limit that a metric tells.
+// told returns the value of a metric as a limit.
 func told(metric string) func(*config.Config, map[string]float64) float64 {
 	return func(_ *config.Config, m map[string]float64) float64 { return m[metric] }
 }
 
 const turnedAway = "lmqgate_mqtt_turned_away_connections_total"
 
-// seenBounds are the bounds that operators are shown. A new one is a line here, and a metric that says what it does.
+// seenBounds lists the bounds that are shown to operators. To add one, add an entry here, and a metric for its effect.
 func (g *Gateway) seenBounds() []seenBound {
 	key := func(n func(c *config.Config) int) func(*config.Config, map[string]float64) float64 {
 		return func(c *config.Config, _ map[string]float64) float64 { return float64(n(c)) }
@@ -74,7 +74,7 @@ func (g *Gateway) seenBounds() []seenBound {
 	}
 }
 
-// Limits says how much of each bound of this node is used, and how often it had an effect.
+// Limits returns how much of each bound of this node is used, and how often it had an effect.
 func (b *backend) Limits(context.Context) []admin.Bound {
 	m := sums(b.g.registry)
 	c := b.g.reloads.present()
@@ -106,7 +106,7 @@ func (b *backend) Limits(context.Context) []admin.Bound {
 	return out
 }
 
-// largest names the largest consumers, the largest first.
+// largest returns the largest consumers, largest first.
 func largest(of map[string]float64) []admin.Consumer {
 	out := make([]admin.Consumer, 0, len(of))
 	for name, use := range of {
@@ -116,7 +116,7 @@ func largest(of map[string]float64) []admin.Consumer {
 	return out[:min(len(out), maxConsumers)]
 }
 
-// addresses are those with the most clients.
+// addresses returns the addresses with the most clients.
 func addresses(b *backend) []admin.Consumer {
 	of := make(map[string]float64)
 	for _, c := range b.g.sessions.Clients() {
@@ -129,7 +129,7 @@ func addresses(b *backend) []admin.Consumer {
 	return largest(of)
 }
 
-// unacknowledged are the clients that have left the most messages unacknowledged.
+// unacknowledged returns the clients with the most unacknowledged messages.
 func unacknowledged(b *backend) []admin.Consumer {
 	of := make(map[string]float64)
 	for _, c := range b.g.sessions.Clients() {
@@ -140,7 +140,7 @@ func unacknowledged(b *backend) []admin.Consumer {
 	return largest(of)
 }
 
-// firstLevels are the first-level topics with the most filters.
+// firstLevels returns the first-level topics with the most filters.
 func firstLevels(b *backend) []admin.Consumer {
 	of := make(map[string]float64)
 	for _, name := range b.g.meta.Topics() {

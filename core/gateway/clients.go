@@ -16,13 +16,13 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 )
 
-// Clients lists clients of the cluster: those that are connected, as their nodes say, and those whose session the metadata has.
+// Clients lists the clients of the cluster: those that are connected, as their nodes report, and those with a session in the metadata.
 func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) (admin.List[admin.Client], error) {
 	if q.Backlog {
 		q.Limit = min(q.Limit, backlogPage)
 	}
 	l := clientList{q: q, began: time.Now(), alive: b.g.alive, answered: map[string]bool{b.g.id: true}}
-	if q.State != "sleeping" { // those are in the metadata
+	if q.State != "sleeping" { // sleeping clients are only in the metadata
 		l.parts = append(l.parts, b.clientsHere(q))
 		answers, missing := ask[part[admin.Client]](ctx, b.g.cluster, askClients, q)
 		for _, a := range answers {
@@ -38,7 +38,7 @@ func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) (admin.List[
 	return list, err
 }
 
-// clientsHere lists the clients that are connected to this node.
+// clientsHere lists the clients connected to this node.
 func (b *backend) clientsHere(q admin.ClientQuery) part[admin.Client] {
 	found := &firstOf[admin.Client]{n: q.Limit, key: clientKey}
 	for _, c := range b.g.sessions.Clients() {
@@ -55,22 +55,22 @@ func wanted(q admin.ClientQuery, id, username string) bool {
 	return id > q.After && strings.HasPrefix(id, q.Prefix) && (q.Username == "" || q.Username == username)
 }
 
-// inState reports whether a client that is wanted is connected or sleeps, as was asked for.
+// inState reports whether a client is in the requested state, connected or sleeping.
 func inState(q admin.ClientQuery, c admin.Client) bool {
 	return q.State == "all" || c.Connected == (q.State == "connected")
 }
 
-// clientList is a list of clients that is being put together.
+// clientList collects the parts of a list of clients.
 type clientList struct {
 	q        admin.ClientQuery
 	began    time.Time
-	parts    []part[admin.Client] // of the nodes that answered
-	answered map[string]bool      // which those are
+	parts    []part[admin.Client] // from the nodes that answered
+	answered map[string]bool      // the nodes that answered
 	missing  []admin.Unanswered
 	alive    func(node string) bool
 }
 
-// page makes a page of the nodes' parts and the records.
+// page merges the parts of the nodes and the session records into a page.
 func (l *clientList) page(records func(func(*meta.Session) error) error) (admin.List[admin.Client], error) {
 	end := endOf(l.parts)
 	live := make(map[string]admin.Client)
@@ -99,8 +99,8 @@ func (l *clientList) page(records func(func(*meta.Session) error) error) (admin.
 	return admin.List[admin.Client]{Items: p.Items, Next: cmp.Or(p.Next, end), Unanswered: l.missing}, err
 }
 
-// isStale reports whether a record says that a client is connected that is not: its node ended before it could note that, or has said
-// otherwise.
+// isStale reports whether a record wrongly says that a client is connected: its node ended before it could record the disconnection, or has
+// answered without the client.
 func (l *clientList) isStale(rec *meta.Session) bool {
 	if len(l.parts) > 0 && l.answered[rec.Node] {
 		return rec.Connected.Before(l.began)
@@ -115,13 +115,14 @@ func (b *backend) connected(c *session.Client) admin.Client {
 		Subscriptions: &c.Subscriptions, InFlight: c.InFlight, Delivered: c.Delivered}
 }
 
-// recorded describes a client by its session's record. Where that says that the client is connected, stale says whether it is not.
+// recorded describes a client by its session's record. If the record says that the client is connected, stale decides whether that is
+// wrong.
 func recorded(rec *meta.Session, stale func(*meta.Session) bool) admin.Client {
 	c := admin.Client{ClientID: rec.ClientID, Username: rec.Username, Connected: rec.Disconnected.IsZero(), Node: rec.Node,
 		Protocol: packet.Version(rec.ProtocolVersion).String(), Since: rec.Disconnected, Durable: true, Expiry: expirySeconds(rec.Expiry)}
 	switch {
 	case c.Connected && stale(rec):
-		c.Connected = false // since when nobody has noted
+		c.Connected = false // nobody has recorded since when
 	case c.Connected:
 		c.Since = rec.Connected
 	}
@@ -135,7 +136,7 @@ func expirySeconds(d time.Duration) int64 {
 	return int64(d / time.Second)
 }
 
-// Client describes one client, and how far it is behind.
+// Client describes one client and its backlog.
 func (b *backend) Client(ctx context.Context, id string) (admin.ClientDetail, error) {
 	here, err := b.clientHere(ctx, id)
 	if err != nil || here != nil {
@@ -168,11 +169,11 @@ func orNone(d *admin.ClientDetail) admin.ClientDetail {
 	return *d
 }
 
-// clientHere describes a client that is connected to this node; nil: it is not.
+// clientHere describes a client if it is connected to this node; otherwise it returns nil.
 func (b *backend) clientHere(ctx context.Context, id string) (*admin.ClientDetail, error) {
 	live, here := b.g.sessions.Client(id)
 	if !here {
-		return nil, nil //nolint:nilnil // it is no error
+		return nil, nil //nolint:nilnil // not an error
 	}
 	out := &admin.ClientDetail{Client: b.connected(&live)}
 	if live.Durable {
@@ -191,7 +192,7 @@ func (b *backend) clientHere(ctx context.Context, id string) (*admin.ClientDetai
 	return out, nil
 }
 
-// addBacklogs says how far a recorded session is behind.
+// addBacklogs adds the backlogs of a recorded session.
 func (b *backend) addBacklogs(ctx context.Context, out *admin.ClientDetail, rec *meta.Session) error {
 	backlogs, err := b.g.sessions.Backlogs(ctx, rec)
 	if err != nil {
@@ -222,7 +223,7 @@ func (b *backend) Kick(ctx context.Context, clientID string) error {
 	return cmp.Or(unasked(clientID, missing), fmt.Errorf("%w: client %q is not connected", admin.ErrNotFound, clientID))
 }
 
-// EndSession ends a session for good, on the node where its client is connected, else here.
+// EndSession ends a session for good, on the node where its client is connected, or on this node if it is not connected.
 func (b *backend) EndSession(ctx context.Context, clientID string) error {
 	var missing []admin.Unanswered
 	if _, here := b.g.sessions.Client(clientID); !here {
@@ -246,7 +247,7 @@ func (b *backend) EndSession(ctx context.Context, clientID string) error {
 	return err
 }
 
-// Sessions lists the sessions that outlive their connections, as the metadata has them.
+// Sessions lists the sessions that outlive their connections, from the metadata.
 func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List[admin.Session], error) {
 	if q.Backlog {
 		q.Limit = min(q.Limit, backlogPage)
@@ -274,7 +275,7 @@ func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List
 	return admin.List[admin.Session]{Items: p.Items, Next: p.Next}, err
 }
 
-// Recent lists the last refusals and disconnections.
+// Recent lists the latest refusals and disconnections.
 func (b *backend) Recent() []admin.Event {
 	events := b.g.mqtt.Recent()
 	out := make([]admin.Event, 0, len(events))

@@ -9,16 +9,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 )
 
-// drains is whether an operator asked for the node to be drained.
+// drains records whether an operator has requested a drain of the node.
 type drains struct {
-	asked chan struct{} // closed once it was
+	asked chan struct{} // closed once a drain was requested
 
 	mu   sync.Mutex
 	made bool
 	over time.Duration
 }
 
-// ask notes that the node is to be drained; it returns false if it was asked before.
+// ask requests a drain; it returns false if one was requested before.
 func (d *drains) ask(over time.Duration) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -30,10 +30,10 @@ func (d *drains) ask(over time.Duration) bool {
 	return true
 }
 
-// DrainAsked is closed once an operator has asked for the node to be drained. Whoever runs the node then calls Drain, and Close.
+// DrainAsked returns a channel that is closed once an operator has requested a drain. Whoever runs the node then calls Drain and Close.
 func (g *Gateway) DrainAsked() <-chan struct{} { return g.drains.asked }
 
-// DrainTime is over what time the node is to be drained: what the operator who asked for it said, else node.drain_timeout.
+// DrainTime returns the duration of the drain: the one that the operator requested, else node.drain_timeout.
 func (g *Gateway) DrainTime() time.Duration {
 	g.drains.mu.Lock()
 	defer g.drains.mu.Unlock()
@@ -43,12 +43,12 @@ func (g *Gateway) DrainTime() time.Duration {
 	return g.cfg.Node.DrainTimeout
 }
 
-// Drain moves the node's clients off, evenly over a time: the node turns not ready, takes no connections any more, and closes those that
-// it has, with MQTT 5's reason and, where mqtt.server_reference is set, where to go. Sessions and wills are kept. It returns when nobody
-// is connected, or ctx ends.
+// Drain moves the node's clients away, spread evenly over a duration. The node stops being ready, accepts no more connections, and closes
+// those that it has, with an MQTT 5 reason and, if mqtt.server_reference is set, the place to go. Sessions and wills are kept. It returns
+// when nobody is connected, or when ctx ends.
 func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 	g.rebalances.stop()
-	g.drains.ask(over) // SIGTERM drains as well
+	g.drains.ask(over) // SIGTERM drains without a request
 	g.admin.SetReady(func() error {
 		return fmt.Errorf("draining: %d connections are left", g.mqtt.Connections())
 	})
@@ -58,7 +58,7 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 	g.sessions.Drain(ctx, over)
 }
 
-// Drain asks for the node to be drained.
+// Drain requests a drain of the node.
 func (b *backend) Drain(over time.Duration) error {
 	if !b.g.drains.ask(over) {
 		return admin.Conflict("the node is being drained already")

@@ -11,17 +11,17 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 )
 
-// What operators ask a node about clients holds for the whole cluster: the node asks the others by the questions below, and puts their
-// answers together with its own. Each lists its part in the same order, so a page of all is made of a page of each, and the key that
-// ends it is where the next one begins, on every node.
+// Answers to operators about clients cover the whole cluster: the node asks the other nodes the questions below, and merges their answers
+// with its own. All nodes list their parts in the same order. So a page of the whole list is merged from one page of each node, and the key
+// that ends it is where the next page begins on every node.
 
-// The questions that nodes ask each other.
+// The questions that nodes ask each other: argument -> answer.
 const (
 	askClients       = "clients"       // admin.ClientQuery -> part of admin.Client
-	askClient        = "client"        // a client id -> found
+	askClient        = "client"        // a client id -> admin.ClientDetail, or null
 	askSubscriptions = "subscriptions" // admin.SubscriptionQuery -> part of admin.Subscription
-	askKick          = "kick"          // a client id -> whether it was connected there
-	askEnd           = "end"           // a client id -> whether it was connected there
+	askKick          = "kick"          // a client id -> whether the client was connected there
+	askEnd           = "end"           // a client id -> whether the client was connected there
 	askNode          = "node"          // nothing -> nodeState
 	askRebalance     = "rebalance"     // surplus -> admin.Move
 )
@@ -73,20 +73,20 @@ func answerTo[Q any](body []byte, f func(Q) (any, error)) ([]byte, error) {
 	return json.Marshal(a)
 }
 
-// answered is what one node answered.
+// answered is the answer of one node.
 type answered[A any] struct {
 	node string
 	what A
 }
 
-// ask asks the other nodes, or those that are named.
+// ask asks all other nodes, or the named ones. It returns the answers, and the nodes that did not answer.
 func ask[A any](ctx context.Context, c *cluster.Cluster, subject string, q any, nodes ...string) ([]answered[A], []admin.Unanswered) {
 	if c == nil {
 		return nil, nil
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
-		return nil, []admin.Unanswered{{Error: err.Error()}} // what is asked can be encoded
+		return nil, []admin.Unanswered{{Error: err.Error()}} // cannot happen: all questions can be encoded
 	}
 	var answers []answered[A]
 	var missing []admin.Unanswered
@@ -104,7 +104,7 @@ func ask[A any](ctx context.Context, c *cluster.Cluster, subject string, q any, 
 	return answers, missing
 }
 
-// unasked is the error for a client that is not found while some nodes do not answer; nil where all have.
+// unasked returns the error for a client that was not found while some nodes did not answer; nil if all answered.
 func unasked(id string, missing []admin.Unanswered) error {
 	if len(missing) == 0 {
 		return nil

@@ -30,19 +30,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Options are what the configuration file does not say.
+// Options are settings that are not in the configuration file.
 type Options struct {
 	Log *slog.Logger
-	// LogLevel is what Log follows, so that operators can change it; nil where it follows none.
+	// LogLevel is the level that Log follows, so that operators can change it; nil: Log follows none.
 	LogLevel *slog.LevelVar
 	Version  string
-	// Develop are plugins that their authors try, in place of those that the configuration names.
+	// Develop selects plugins under development that replace the configured ones.
 	Develop Develop
-	// Reread reads the configuration again, for Reload; nil where there is nothing to read.
+	// Reread reads the configuration again, for Reload; nil if there is nothing to read.
 	Reread func() (*config.Config, error)
 }
 
-// Gateway is one node. Life: New, Start, Close.
+// Gateway is one node. Life cycle: New, Start, Close.
 type Gateway struct {
 	cfg      *config.Config
 	log      *slog.Logger
@@ -57,7 +57,7 @@ type Gateway struct {
 
 	host       *pluginhost.Host
 	authPlugin *pluginhost.Plugin // nil for anonymous access
-	auth       *auth.Auth         // the same
+	auth       *auth.Auth         // nil for anonymous access
 	authority  auth.Authority
 	// metaMu guards metaPlugin, which a migration replaces.
 	metaMu     sync.Mutex
@@ -70,7 +70,7 @@ type Gateway struct {
 	catalog    *catalog.Catalog
 	hub        *delivery.Hub
 	publisher  *publish.Publisher
-	cluster    *cluster.Cluster // nil where the store is this process's own
+	cluster    *cluster.Cluster // nil if only this process uses the store
 	sessions   *session.Manager
 	backlog    *backlog.Counter
 	tracer     *trace.Tracer
@@ -85,21 +85,21 @@ type Gateway struct {
 	stops []func(ctx context.Context) // in the order of the start
 }
 
-// Develop says, by kind ("auth", "meta"), which plugins are not run as an operator's.
+// Develop selects, by kind ("auth", "meta"), plugins that run under development rules.
 type Develop struct {
-	// Executables are paths of executables that nothing is checked of.
+	// Executables are paths of executables that run without any checks.
 	Executables map[string]string
-	// Attach are where processes listen that somebody else started. See pluginhost.Spec.
+	// Attach are the addresses of processes that somebody else started. See pluginhost.Spec.
 	Attach map[string]string
 }
 
-// apply puts them into a Spec.
+// apply applies the settings to a Spec.
 func (d Develop) apply(kind string, s pluginhost.Spec) pluginhost.Spec {
 	s.Path, s.Attach = d.Executables[kind], d.Attach[kind]
 	return s
 }
 
-// New makes a node. Nothing is started or opened but the data directory, for the node's id.
+// New makes a node. It starts and opens nothing, except that it uses the data directory for the node's id and the admin token.
 func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -130,11 +130,11 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// topicsTimeout bounds what is done when first-level topics or filters appear or go.
+// topicsTimeout bounds the work after first-level topics or filters appear or vanish.
 const topicsTimeout = 10 * time.Second
 
-// Start starts the node and returns when it accepts clients. It waits for services that do not answer until ctx ends; what is
-// wrong with the configuration or a plugin is an error at once. After an error, Close releases what was started.
+// Start starts the node and returns once it accepts clients. It waits, until ctx ends, for services that do not answer. Faults in the
+// configuration or of a plugin are errors at once. After an error, Close releases what was started.
 func (g *Gateway) Start(ctx context.Context) error {
 	g.started = time.Now()
 	g.limitMemory()
@@ -170,10 +170,10 @@ func (g *Gateway) Start(ctx context.Context) error {
 	return nil
 }
 
-// push notes how to undo a step of the start.
+// push records how to undo a step of the start.
 func (g *Gateway) push(stop func(ctx context.Context)) { g.stops = append(g.stops, stop) }
 
-// Close stops the node. It returns when everything has stopped; ctx bounds how long sessions may take to be put away.
+// Close stops the node and returns when everything has stopped. ctx bounds detaching the sessions.
 func (g *Gateway) Close(ctx context.Context) error {
 	if g.admin != nil {
 		g.admin.SetReady(func() error { return errors.New("shutting down") })
@@ -185,7 +185,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	return nil
 }
 
-// ReadyLine is what `lmqgate serve` prints once the node accepts clients.
+// ReadyLine returns the line that `lmqgate serve` prints once the node accepts clients.
 func (g *Gateway) ReadyLine() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "lmqgate ready node=%s", g.id)
@@ -196,23 +196,23 @@ func (g *Gateway) ReadyLine() string {
 	return b.String()
 }
 
-// Addrs are the listeners' addresses, in the order of the configuration.
+// Addrs returns the addresses of the listeners, in the order of the configuration.
 func (g *Gateway) Addrs() []net.Addr { return g.addrs }
 
-// AdminAddr is the address of the admin HTTP server.
+// AdminAddr returns the address of the admin HTTP server.
 func (g *Gateway) AdminAddr() net.Addr { return g.admin.Addr() }
 
-// Respond returns once the parts that every client needs have answered; it hangs where one of them does.
+// Respond returns once the parts that every client needs have responded. If one of them hangs, Respond hangs.
 func (g *Gateway) Respond() {
 	_ = g.mqtt.Connections()
 	_ = g.sessions.Connected()
 	_ = g.reloads.present()
 }
 
-// ID is the node's id.
+// ID returns the node's id.
 func (g *Gateway) ID() string { return g.id }
 
-// build makes and starts everything between the plugins and the listeners.
+// build builds and starts everything between the plugins and the listeners.
 func (g *Gateway) build() error {
 	st, err := g.openStore()
 	if err != nil {
@@ -271,7 +271,7 @@ func (g *Gateway) build() error {
 	return nil
 }
 
-// nodes names the nodes that are known to live.
+// nodes returns the nodes that are known to be alive.
 func (g *Gateway) nodes() []string {
 	live := g.meta.Nodes()
 	ids := make([]string, len(live))
@@ -281,12 +281,12 @@ func (g *Gateway) nodes() []string {
 	return ids
 }
 
-// alive reports whether a node is known to live.
+// alive reports whether a node is known to be alive.
 func (g *Gateway) alive(node string) bool {
 	return slices.ContainsFunc(g.meta.Nodes(), func(n meta.Node) bool { return n.ID == node })
 }
 
-// dispatch is the dispatch mode; the embedded store has no other gateways to be compatible with.
+// dispatch returns the dispatch mode. The embedded store has no other gateways to be compatible with.
 func (g *Gateway) dispatch() catalog.DispatchMode {
 	if g.cfg.Store.Type == config.StoreLocal {
 		return catalog.Lean
@@ -294,7 +294,7 @@ func (g *Gateway) dispatch() catalog.DispatchMode {
 	return catalog.DispatchMode(g.cfg.Store.RocketMQ.Dispatch)
 }
 
-// listen binds every address, and serves the admin HTTP side at once, so that probes see a node that waits.
+// listen binds every address. It serves the admin HTTP side at once, so that probes can see a waiting node.
 func (g *Gateway) listen() error {
 	listeners, err := g.listeners()
 	if err != nil {
@@ -308,7 +308,7 @@ func (g *Gateway) listen() error {
 		PageOrigins: g.dashboardOrigins, Tracer: g.tracer,
 		SysInterval: g.cfg.MQTT.SysInterval, Sys: g.sysTopics(),
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
-	// Revocations may come at once: they are followed from the start of the plugin on.
+	// Revocations may arrive at once: the plugin sends them from its start on.
 	g.authority.OnRevoke(func(r auth.Revocation) {
 		if r.Disconnect {
 			g.mqtt.Revoke(r)
@@ -332,7 +332,7 @@ func (g *Gateway) listen() error {
 	if err := g.admin.Start(); err != nil {
 		return err
 	}
-	// Stopped last but for the plugins, so that probes see the stop.
+	// Stopped last except for the plugins, so that probes can see the stop.
 	g.stops = append([]func(context.Context){func(context.Context) { g.admin.Close() }}, g.stops...)
 	return nil
 }
@@ -351,7 +351,7 @@ func (g *Gateway) healthy() error {
 	return errors.Join(errs...)
 }
 
-// nearlyFull says which bounds are nearly reached; empty where none is.
+// nearlyFull lists the bounds that are nearly reached; empty if none is.
 func (g *Gateway) nearlyFull() string {
 	fills := g.meta.Fills()
 	if used, limit := g.sessions.SubscriptionMemory(); limit > 0 {
@@ -366,14 +366,14 @@ func (g *Gateway) nearlyFull() string {
 	return b.String()
 }
 
-// logged logs an error of a step that cannot be undone.
+// logged logs the error of a step that cannot be undone.
 func (g *Gateway) logged(what string, err error) {
 	if err != nil {
 		g.log.Warn(what+" failed", "error", err)
 	}
 }
 
-// retainer keeps retained messages in the metadata.
+// retainer stores retained messages in the metadata.
 type retainer struct{ m *meta.Meta }
 
 // Room implements publish.Retainer.

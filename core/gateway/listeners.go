@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
-// listeners makes what the configuration says of listeners into what the server wants to know.
+// listeners converts the configured listeners for the MQTT server.
 func (g *Gateway) listeners() ([]mqtt.Listener, error) {
 	out := make([]mqtt.Listener, 0, len(g.cfg.Listeners))
 	for _, l := range g.cfg.Listeners {
@@ -50,8 +50,8 @@ func (g *Gateway) listener(l config.Listener) (mqtt.Listener, error) {
 	return out, nil
 }
 
-// dashboardOrigins is where the dashboard's page is from, which may connect by WebSocket. Where the admin address is open to other
-// machines, its name is not known here, and an operator lists it in allowed_origins.
+// dashboardOrigins returns the origins of the dashboard's page, which may connect by WebSocket. If the admin address is open to other
+// machines, its name is unknown here; an operator then has to list it in allowed_origins.
 func (g *Gateway) dashboardOrigins() []string {
 	a, ok := g.admin.Addr().(*net.TCPAddr)
 	if !ok || !a.IP.IsLoopback() {
@@ -64,7 +64,7 @@ func (g *Gateway) dashboardOrigins() []string {
 	return out
 }
 
-// unmapped turns an IPv4 network in IPv6 form into one in IPv4 form, in which addresses are compared.
+// unmapped converts an IPv4 network in IPv6 form to IPv4 form, in which addresses are compared.
 func unmapped(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

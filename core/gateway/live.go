@@ -12,17 +12,17 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
-// isLive reports whether a reload applies a changed key while the gateway runs, without a plugin.
+// isLive reports whether a reload can apply a changed key while the gateway runs, without a plugin.
 func isLive(key string) bool {
 	return key == "log.level" || key == "mqtt.max_connections" || strings.HasPrefix(key, "limits.")
 }
 
-// applyLive applies the keys that need neither a plugin nor a restart, and lists those that have changed.
+// applyLive applies the keys that need neither a plugin nor a restart, and returns those that have changed.
 func (g *Gateway) applyLive(applied, next *config.Config) []string {
 	keys := slices.DeleteFunc(config.Differences(applied, next), func(key string) bool { return !isLive(key) })
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(next.Log.Level)) // the configuration was validated
-	if g.logLevel.Level() != level {                // an operator may have set another one
+	_ = level.UnmarshalText([]byte(next.Log.Level)) // the configuration is valid
+	if g.logLevel.Level() != level {                // an operator may have set another level
 		g.logLevel.Set(level)
 		if !slices.Contains(keys, "log.level") {
 			keys = append(keys, "log.level")
@@ -42,7 +42,7 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 	return keys
 }
 
-// bounds are the bounds of the MQTT side that a configuration asks for.
+// bounds returns the bounds of the MQTT side from a configuration.
 func bounds(c *config.Config) mqtt.Bounds {
 	client, identity, address, listener, node := c.Limits.Client, c.Limits.Identity, c.Limits.Address, c.Limits.Listener, c.Limits.Node
 	return mqtt.Bounds{MaxConnections: c.MQTT.MaxConnections, MaxPending: c.Limits.Node.Unauthenticated,
@@ -63,14 +63,14 @@ func rates(connects, messages, filters int, bytes, outbound config.Size) mqtt.Ra
 		Filters: limits.Rate(filters), Outbound: limits.Rate(outbound)}
 }
 
-// quotas bound what clients can make the metadata grow by.
+// quotas returns the quotas of the metadata from a configuration.
 func (g *Gateway) quotas(c *config.Config) meta.Quotas {
 	of := c.Limits.Cluster
 	return meta.Quotas{Sessions: of.Sessions, Filters: of.Filters, Retained: of.RetainedMessages, FilterMemory: g.memory.filters,
 		IdentityShare: c.Limits.Identity.Share, ClientShare: c.Limits.Client.Share, Reserve: of.Reserve}
 }
 
-// set changes the limit and who may use how much of it. The windows of delivery keep their bound.
+// set changes the limit and divides it again. The windows of delivery keep their bound.
 func (m *memory) set(limit int64, c config.NodeLimits) {
 	m.watermark.SetLimit(limit)
 	s := sharesOf(limit, c)
@@ -80,7 +80,7 @@ func (m *memory) set(limit int64, c config.NodeLimits) {
 	m.retained, m.filters, m.subscriptions = s.retained, s.filters, s.subscriptions
 }
 
-// shares are parts of a limit of memory, in bytes.
+// shares are parts of a memory limit, in bytes.
 type shares struct{ inbound, outbound, retained, filters, subscriptions int64 }
 
 func sharesOf(limit int64, c config.NodeLimits) shares {
@@ -94,7 +94,7 @@ func sharesOf(limit int64, c config.NodeLimits) shares {
 		filters: share(c.FilterMemory, 8), subscriptions: share(c.SubscriptionMemory, 8)}
 }
 
-// shownLimit shows a limit for the log.
+// shownLimit formats a limit for the log.
 func shownLimit(limit int64) string {
 	if limit == math.MaxInt64 {
 		return "none"

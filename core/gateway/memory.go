@@ -9,25 +9,25 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
-// memory is what the node may use of it, and for what.
+// memory is the node's memory limit, divided by use.
 type memory struct {
 	watermark *limits.Watermark
-	// inbound is for messages on their way into the store, outbound for what is on its way to clients, and kept for what they have not
-	// acknowledged.
+	// inbound is for messages on their way into the store, outbound for data on its way to clients, and kept for messages that clients have
+	// not acknowledged.
 	inbound, outbound, kept *limits.Budget
 	windows                 int64 // of delivery, in bytes
-	retained                int64 // of retained messages, in bytes
+	retained                int64 // for retained messages, in bytes
 	filters, subscriptions  int64 // in bytes
 }
 
-// Bounds of shares that the configuration does not name, in bytes.
+// Bounds of shares that are not configured, in bytes.
 const (
 	leastShare = 16 << 20
 	mostShare  = 1 << 30
 	mostWindow = 64 << 20
 )
 
-// limitMemory sets the process's soft limit and divides it.
+// limitMemory sets the process's soft memory limit and divides it.
 func (g *Gateway) limitMemory() {
 	c := g.cfg.Limits.Node
 	limit := limits.SetMemory(int64(c.Memory))
@@ -44,7 +44,7 @@ func (g *Gateway) limitMemory() {
 	g.push(func(context.Context) { cancel(); <-done })
 }
 
-// divide says who may use how much of a limit.
+// divide divides a limit by use.
 func divide(limit int64, c config.NodeLimits) memory {
 	m, s := memory{watermark: limits.NewWatermark(limit), windows: min(mostWindow, max(limit/8, leastShare))}, sharesOf(limit, c)
 	m.retained, m.filters, m.subscriptions = s.retained, s.filters, s.subscriptions
@@ -54,7 +54,7 @@ func divide(limit int64, c config.NodeLimits) memory {
 	return m
 }
 
-// watchMemory looks at the watermark until ctx ends.
+// watchMemory checks the watermark until ctx ends.
 func (g *Gateway) watchMemory(ctx context.Context) {
 	tick := time.NewTicker(limits.LookEvery)
 	defer tick.Stop()
@@ -79,5 +79,5 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 	}
 }
 
-// mib shows a size in MiB.
+// mib formats a size in MiB.
 func mib(n int64) string { return strconv.FormatInt(n>>20, 10) + "MiB" }

@@ -49,8 +49,8 @@ func (b *backend) Publish(ctx context.Context, m admin.Message) error {
 	return err
 }
 
-// validProperties checks what MQTT 5 asks of the properties of a PUBLISH (3.3.2.3): lengths of two bytes, text without U+0000, and a topic
-// name to respond to.
+// validProperties checks the properties of a PUBLISH by the rules of MQTT 5 (3.3.2.3): lengths of two bytes, text without U+0000, and a
+// topic name as response topic.
 func validProperties(m *admin.Message) error {
 	if m.ResponseTopic != "" {
 		if err := topic.ValidateName(m.ResponseTopic); err != nil {
@@ -72,7 +72,7 @@ func validProperties(m *admin.Message) error {
 	return nil
 }
 
-// Retained lists the retained messages that a filter matches.
+// Retained lists the retained messages that match a filter.
 func (b *backend) Retained(_ context.Context, filter string, p admin.Page) ([]admin.RetainedMessage, string, error) {
 	if err := topic.ValidateFilter(filter); err != nil {
 		return nil, "", fmt.Errorf("%w: filter %q: %w", admin.ErrInvalid, filter, err)

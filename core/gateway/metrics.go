@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 )
 
-// registerBuild registers what says which release runs, and on what.
+// registerBuild registers the metric that says which release runs, and with which store and plugins.
 func registerBuild(r prometheus.Registerer, version string, c *config.Config) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lmqgate_build_info", Help: "1; the labels say what runs."},
 		[]string{"version", "goversion", "store", "meta", "auth"})
@@ -16,5 +16,5 @@ func registerBuild(r prometheus.Registerer, version string, c *config.Config) {
 	r.MustRegister(info)
 }
 
-// RegisterMetrics registers the metrics of the gateway itself, for whoever lists them.
+// RegisterMetrics registers the gateway's own metrics, for tools that list them.
 func RegisterMetrics(r prometheus.Registerer) { registerBuild(r, "", &config.Config{}) }

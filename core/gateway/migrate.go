@@ -11,8 +11,8 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// stage starts what a migration of the metadata moves to: meta.next of the configuration file as it is now, so that a plan needs
-// no restart. Where the operator has made it meta already, that is taken.
+// stage starts the target of a metadata migration: meta.next in the present configuration file, so that a migration needs no restart. If
+// the operator has already made the target the meta plugin, it starts that.
 func (g *Gateway) stage(ctx context.Context, plugin string) (*meta.Target, error) {
 	next := g.reloads.present()
 	if g.reread != nil {
@@ -41,14 +41,14 @@ func (g *Gateway) stage(ctx context.Context, plugin string) (*meta.Target, error
 		Drop:  func() { g.logged("stopping a meta plugin that no migration needs any more", g.host.Stop(p)) }}, nil
 }
 
-// stageMeta starts another meta plugin beside the one that serves, supervised like it. It ends with the node, or with host.Stop;
-// adoptMeta puts it in the other's place.
+// stageMeta starts another meta plugin next to the one in use, supervised in the same way. It runs until the node ends or host.Stop is
+// called; adoptMeta makes it the plugin in use.
 func (g *Gateway) stageMeta(ctx context.Context, c *config.Config, name string, block config.PluginConfig) (*pluginhost.Plugin, error) {
 	return g.host.Run(ctx, pluginSpec(c, pluginv1.Kind_KIND_META, name, block))
 }
 
-// adoptMeta makes a staged plugin the node's meta plugin, and stops the one before. core/meta must call the staged one already.
-// The configuration file is the operator's: a reload compares with what is adopted here.
+// adoptMeta makes a staged plugin the node's meta plugin and stops the previous one. core/meta must already be calling the staged one. The
+// configuration file belongs to the operator and is not changed: a reload compares it with what is adopted here.
 func (g *Gateway) adoptMeta(p *pluginhost.Plugin) error {
 	g.metaMu.Lock()
 	before := g.metaPlugin
@@ -66,8 +66,8 @@ func (g *Gateway) adoptMeta(p *pluginhost.Plugin) error {
 	return g.host.Stop(before)
 }
 
-// followed turns a configuration that was read again into what it means on a node that has followed a migration: as long as the
-// operator has left meta.next as it was, meta is what was moved from.
+// followed translates a configuration that was read again for a node that has followed a migration. As long as the operator leaves
+// meta.next unchanged, meta in the file still names the old backend, so the applied meta stays.
 func followed(applied, next *config.Config) *config.Config {
 	n := applied.Meta.Next
 	if n.Plugin == "" || n.Plugin != applied.Meta.Plugin || next.Meta.Next.Plugin != n.Plugin || !sameBlock(n.Config, applied.Meta.Config) ||
@@ -79,8 +79,8 @@ func followed(applied, next *config.Config) *config.Config {
 	return &out
 }
 
-// notStaged are the plugins but for one that a migration has started and this node does not use yet: how that one is, is no matter
-// of the node's health.
+// notStaged returns the plugins, except one that a migration has started and this node does not use yet: the health of such a plugin does
+// not affect the node's health.
 func (g *Gateway) notStaged() []*pluginhost.Plugin {
 	present := g.presentMeta()
 	var out []*pluginhost.Plugin

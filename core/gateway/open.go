@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/rocketmq"
 )
 
-// openStore makes the store that the configuration names.
+// openStore makes the configured store.
 func (g *Gateway) openStore() (store.Store, error) {
 	if g.cfg.Store.Type == config.StoreLocal {
 		c := g.cfg.Store.Local
@@ -33,7 +33,7 @@ func (g *Gateway) openStore() (store.Store, error) {
 	return rocketmq.New(o)
 }
 
-// RocketMQ is how the configuration says that RocketMQ is reached.
+// RocketMQ returns the configured options for connecting to RocketMQ.
 func RocketMQ(c config.RocketMQ) (rocketmq.Options, error) {
 	tlsConfig, err := c.TLS.Client()
 	if err != nil {

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// firstOf keeps the first n of a list by key, whatever the order in which they come.
+// firstOf keeps the first n items by key, in whatever order they are added.
 type firstOf[T any] struct {
 	n    int
 	key  func(T) string
-	list []T // sorted; one more than n where there are more
+	list []T // sorted; it holds n+1 items if there are more than n
 }
 
-// add adds an item, unless n others come before it.
+// add adds an item unless more than n items precede it.
 func (f *firstOf[T]) add(item T) {
 	at, _ := slices.BinarySearchFunc(f.list, f.key(item), func(have T, key string) int { return strings.Compare(f.key(have), key) })
 	if at > f.n {
@@ -25,7 +25,7 @@ func (f *firstOf[T]) add(item T) {
 	}
 }
 
-// part returns the items, and the key after which the list goes on.
+// part returns the items, and the key after which the list continues.
 func (f *firstOf[T]) part() part[T] {
 	if f.n < 1 || len(f.list) <= f.n {
 		return part[T]{Items: f.list, key: f.key}
@@ -33,20 +33,20 @@ func (f *firstOf[T]) part() part[T] {
 	return part[T]{Items: f.list[:f.n], Next: f.key(f.list[f.n-1]), key: f.key}
 }
 
-// part is one node's part of a page: all that it has from the page's beginning to Next, or to the end where that is empty.
+// part is one node's part of a page: all of its items from the beginning of the page up to Next, or to the end if Next is empty.
 type part[T any] struct {
 	Items []T    `json:"items"`
 	Next  string `json:"next,omitempty"`
 	key   func(T) string
 }
 
-// rawPart is a part on its way to another node.
+// rawPart is an encoded part, for another node.
 type rawPart struct {
 	Items []json.RawMessage `json:"items"`
 	Next  string            `json:"next,omitempty"`
 }
 
-// partBytes bounds what a node sends of a page. The page ends earlier then, and the next one goes on there.
+// partBytes bounds the bytes that a node sends for a page. A larger page ends earlier, and the next one continues there.
 const partBytes = 2 << 20
 
 // raw encodes a part for another node.
@@ -67,7 +67,7 @@ func (p part[T]) raw() (rawPart, error) {
 	return out, nil
 }
 
-// endOf is where a page ends that is made of parts: nothing is known behind it of some node. Empty: all is known.
+// endOf returns the key at which a page of several parts ends: beyond it, the items of some node are unknown. Empty: everything is known.
 func endOf[T any](parts []part[T]) (end string) {
 	for _, p := range parts {
 		if p.Next != "" && (end == "" || p.Next < end) {
@@ -77,5 +77,5 @@ func endOf[T any](parts []part[T]) (end string) {
 	return end
 }
 
-// within reports whether a key comes before the end of a page.
+// within reports whether a key lies before or at the end of a page.
 func within(key, end string) bool { return end == "" || key <= end }

@@ -11,7 +11,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// startPlugins starts the plugins that the configuration names, and what speaks to them.
+// startPlugins starts the configured plugins and the parts that use them.
 func (g *Gateway) startPlugins(ctx context.Context) error {
 	host, err := pluginhost.New(pluginhost.Options{Dir: g.cfg.Plugins.Dir, Checksums: g.cfg.Plugins.Checksums, NodeID: g.id,
 		DataDir: g.cfg.Node.DataDir, ConfigDir: g.cfg.Dir, StartTimeout: g.cfg.Plugins.StartTimeout,
@@ -50,7 +50,7 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 	return nil
 }
 
-// useAuth asks a plugin who may connect and what they may do.
+// useAuth uses a plugin for authentication and authorization.
 func (g *Gateway) useAuth(p *pluginhost.Plugin) {
 	a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Log: g.log, Registerer: g.registry,
 		Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
@@ -61,7 +61,7 @@ func (g *Gateway) useAuth(p *pluginhost.Plugin) {
 	g.authPlugin, g.auth, g.authority = p, a, a
 }
 
-// useMeta keeps metadata in a plugin.
+// useMeta uses a plugin for the metadata.
 func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	g.metaPlugin = p
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
@@ -76,30 +76,30 @@ func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	return nil
 }
 
-// warnOfMeta says what a meta plugin is not fit for.
+// warnOfMeta logs what a meta plugin is not suitable for.
 func (g *Gateway) warnOfMeta(p *pluginhost.Plugin) {
 	if !p.Describe().GetMeta().GetShared() && g.cfg.Store.Type != config.StoreLocal {
 		g.log.Warn("the meta plugin keeps metadata for one node only; do not add a second node to this RocketMQ cluster", "plugin", p.Name())
 	}
 }
 
-// authSpec is the auth plugin of a configuration.
+// authSpec returns the Spec of the configured auth plugin.
 func authSpec(c *config.Config) pluginhost.Spec {
 	return pluginSpec(c, pluginv1.Kind_KIND_AUTH, c.Auth.Plugin, c.Auth.Config)
 }
 
-// metaSpec is the meta plugin of a configuration.
+// metaSpec returns the Spec of the configured meta plugin.
 func metaSpec(c *config.Config) pluginhost.Spec {
 	return pluginSpec(c, pluginv1.Kind_KIND_META, c.Meta.Plugin, c.Meta.Config)
 }
 
-// pluginSpec is a plugin, with its block, as a configuration wants plugins to be started.
+// pluginSpec returns the Spec of a plugin with its configuration block.
 func pluginSpec(c *config.Config, kind pluginv1.Kind, name string, block config.PluginConfig) pluginhost.Spec {
 	return pluginhost.Spec{Name: name, Kind: kind, Config: block, Dir: c.Plugins.Dir,
 		Checksum: c.Plugins.Checksums[name], StartTimeout: c.Plugins.StartTimeout, MemoryLimit: uint64(c.Plugins.MemoryLimit)}
 }
 
-// presentMeta is the meta plugin that serves.
+// presentMeta returns the meta plugin in use.
 func (g *Gateway) presentMeta() *pluginhost.Plugin {
 	g.metaMu.Lock()
 	defer g.metaMu.Unlock()

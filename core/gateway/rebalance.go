@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 )
 
-// nodeState is what a node says of itself to the others.
+// nodeState is what a node reports about itself to the others.
 type nodeState struct {
 	Version     string    `json:"version"`
 	Started     time.Time `json:"started"`
@@ -25,7 +25,7 @@ const (
 	stateWaiting  = "waiting"
 )
 
-// state describes this node to the others.
+// state describes this node for the others.
 func (b *backend) state() nodeState {
 	s := nodeState{Version: b.g.version, Started: b.g.started, State: stateReady, Connections: b.g.sessions.Online()}
 	select {
@@ -39,13 +39,13 @@ func (b *backend) state() nodeState {
 	return s
 }
 
-// surplus tells a node how many clients to keep, and how many of the others to send off in a second.
+// surplus tells a node how many clients to keep, and how many others to send away per second.
 type surplus struct {
 	Keep int `json:"keep"`
 	Rate int `json:"rate"`
 }
 
-// rebalances is the one rebalancing of this node that may be under way.
+// rebalances tracks the rebalancing of this node, of which there is at most one at a time.
 type rebalances struct {
 	mu     sync.Mutex
 	busy   bool
@@ -54,7 +54,7 @@ type rebalances struct {
 	done   sync.WaitGroup
 }
 
-// begin runs f unless another one is under way.
+// begin runs f in a goroutine unless a rebalancing is under way. It reports whether it did.
 func (r *rebalances) begin(f func(ctx context.Context)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,7 +73,7 @@ func (r *rebalances) begin(f func(ctx context.Context)) bool {
 	return true
 }
 
-// stop ends what is under way, for good.
+// stop ends a rebalancing under way and prevents later ones.
 func (r *rebalances) stop() {
 	r.mu.Lock()
 	r.closed = true
@@ -84,7 +84,7 @@ func (r *rebalances) stop() {
 	r.done.Wait()
 }
 
-// Rebalance makes nodes send their surplus of clients to the others.
+// Rebalance makes nodes send their surplus clients to the others.
 func (b *backend) Rebalance(ctx context.Context, r admin.RebalanceRequest) (admin.Rebalanced, error) {
 	var out admin.Rebalanced
 	nodes, missing := ask[nodeState](ctx, b.g.cluster, askNode, nil)
@@ -110,7 +110,7 @@ func (b *backend) Rebalance(ctx context.Context, r admin.RebalanceRequest) (admi
 	return out, err
 }
 
-// planMoves says which nodes send how many clients off, the one with the most of them first.
+// planMoves decides how many clients each node sends away, the node with the largest number first.
 func planMoves(r admin.RebalanceRequest, nodes []answered[nodeState], missing []admin.Unanswered) ([]admin.Move, error) {
 	ready, total, names := 0, 0, []string(nil)
 	for _, n := range nodes {
@@ -147,7 +147,7 @@ func planMoves(r admin.RebalanceRequest, nodes []answered[nodeState], missing []
 	return moves, nil
 }
 
-// rebalanceHere begins to send clients of this node to the others.
+// rebalanceHere starts sending clients of this node to the others.
 func (b *backend) rebalanceHere(s surplus) (admin.Move, error) {
 	g := b.g
 	move := admin.Move{Node: g.id, Connections: g.sessions.Online(), Keep: s.Keep}

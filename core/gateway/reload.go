@@ -18,16 +18,16 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// reloadTimeout bounds a reload as a whole, besides the time that its two plugins may take to start.
+// reloadTimeout bounds a reload, not counting the time that its two plugins may take to start.
 const reloadTimeout = 2 * time.Minute
 
-// reloads is what reloads of a node share.
+// reloads is the state shared by reloads of a node.
 type reloads struct {
-	// one is held by the reload that is under way.
+	// one is held by the reload under way.
 	one sync.Mutex
 
 	mu sync.Mutex
-	// applied is the configuration that is in use: that of the start, with what reloads have applied since.
+	// applied is the configuration in use: that of the start, with everything that reloads have applied since.
 	applied *config.Config
 }
 
@@ -37,7 +37,7 @@ func (r *reloads) present() *config.Config {
 	return r.applied
 }
 
-// apply changes a copy of what is in use.
+// apply changes a copy of the configuration in use, and puts the copy into use.
 func (r *reloads) apply(change func(*config.Config)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,13 +46,13 @@ func (r *reloads) apply(change func(*config.Config)) {
 	r.applied = &next
 }
 
-// Reload reads the configuration again, applies the log level and the limits, and swaps the plugins whose binary, configuration or name
-// has changed, while clients stay connected. Name, where it is not empty, chooses one plugin (by its present or its new name), which is
-// swapped in any case; nothing else is then applied.
+// Reload reads the configuration again and applies the log level and the limits. It swaps the plugins whose binary, configuration or name
+// has changed, while clients stay connected. A name that is not empty selects one plugin (by its present or its new name), which is swapped
+// in any case; nothing else is applied then.
 //
-// A meta plugin that is another, or is configured anew, takes over only if it keeps the same as the one that serves; force
-// gives that up. What else has changed in the file is named and not applied. The error, one line, says which plugins stayed as
-// they were and why; the others were swapped all the same.
+// A different or reconfigured meta plugin takes over only if it holds the same content as the one in use; force skips that check. Other
+// changes in the file are listed and not applied. The error, one line, says which plugins were not swapped and why; the others were swapped
+// even so.
 func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Reloaded, error) {
 	if !g.reloads.one.TryLock() {
 		return admin.Reloaded{}, admin.Conflict("another reload is under way; try again in a moment")
@@ -96,7 +96,7 @@ func (g *Gateway) Reload(ctx context.Context, name string, force bool) (admin.Re
 	return out, nil
 }
 
-// notApplied lists the keys that have changed and that a reload does not apply.
+// notApplied lists the changed keys that a reload does not apply.
 func notApplied(applied, next *config.Config) []string {
 	return slices.DeleteFunc(config.Differences(applied, next), func(key string) bool {
 		return isLive(key) || slices.Contains([]string{"auth.plugin", "auth.config", "meta.plugin", "meta.config", "meta.next.plugin",
@@ -105,13 +105,13 @@ func notApplied(applied, next *config.Config) []string {
 	})
 }
 
-// place is a plugin of the node, and what the configuration wants in its place.
+// place is a plugin of the node, and the one that the configuration wants instead.
 type place struct {
 	kind   string
-	plugin *pluginhost.Plugin // nil where there is none
-	from   string             // the name of what runs
+	plugin *pluginhost.Plugin // nil if there is none
+	from   string             // the name of the running plugin
 	spec   pluginhost.Spec
-	// content: the two must keep the same.
+	// content: the two plugins must hold the same content.
 	content bool
 	applied func(*config.Config)
 	swapped func()
@@ -134,7 +134,7 @@ func (g *Gateway) places(applied, next *config.Config) []place {
 	return []place{a, m}
 }
 
-// swap brings one place up to date. always swaps what has not changed, too.
+// swap brings one place up to date. always: swap it even if nothing has changed.
 func (g *Gateway) swap(ctx context.Context, p place, always, force bool) (admin.ReloadedPlugin, error) {
 	out := admin.ReloadedPlugin{Kind: p.kind, From: p.from, Name: p.spec.Name, Result: admin.Unchanged}
 	if p.plugin == nil || p.spec.Name == config.AuthNone {
@@ -169,12 +169,12 @@ func (g *Gateway) swap(ctx context.Context, p place, always, force bool) (admin.
 	return out, nil
 }
 
-// sameBlock compares two configuration blocks as they are sent.
+// sameBlock compares two configuration blocks by their encodings.
 func sameBlock(a, b map[string]any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
-// oneLine joins an error of several lines.
+// oneLine formats a multi-line error on one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -12,8 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 )
 
-// serverTLS makes the TLS settings of a listener. The certificate and the authorities of client certificates are read again when
-// their files change.
+// serverTLS makes the TLS configuration of a listener. The certificate and the client CAs are read again when their files change.
 func serverTLS(l config.Listener, log *slog.Logger) (*tls.Config, error) {
 	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, caFile: l.ClientCAFile, clientAuth: tls.RequireAndVerifyClientCert,
 		oldest: tls.VersionTLS12, log: log}
@@ -29,7 +28,7 @@ func serverTLS(l config.Listener, log *slog.Logger) (*tls.Config, error) {
 	return &tls.Config{MinVersion: r.oldest, GetConfigForClient: r.get}, nil
 }
 
-// adminTLS makes the TLS settings of the HTTP side; nil where it is served without.
+// adminTLS makes the TLS configuration of the admin HTTP side; nil if it is served without TLS.
 func (g *Gateway) adminTLS() (*tls.Config, error) {
 	c := g.cfg.Admin
 	if c.CertFile == "" {
@@ -54,12 +53,12 @@ func readCAs(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// certReloader holds a listener's TLS settings and makes them again when the files change. A change that cannot be read is
-// logged, and the old settings stay.
+// certReloader holds a listener's TLS configuration, and rebuilds it when the files change. If a changed file cannot be read, that is
+// logged, and the old configuration stays.
 type certReloader struct {
 	certFile, keyFile, caFile string // caFile may be empty
 	clientAuth                tls.ClientAuthType
-	oldest                    uint16 // version of TLS
+	oldest                    uint16 // lowest TLS version accepted
 	log                       *slog.Logger
 
 	mu      sync.Mutex
@@ -68,7 +67,7 @@ type certReloader struct {
 	checked time.Time
 }
 
-// checkInterval is how often the files are looked at.
+// checkInterval is the minimum time between two checks of the files.
 const checkInterval = time.Second
 
 func (r *certReloader) modified() time.Time {

@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Subscriptions lists the subscriptions of connected clients, on all nodes, or of one client, also while it sleeps.
+// Subscriptions lists the subscriptions of all connected clients on all nodes, or of one client, which may also be sleeping.
 func (b *backend) Subscriptions(ctx context.Context, q admin.SubscriptionQuery) (admin.List[admin.Subscription], error) {
 	here := b.subscriptionsHere(q)
 	if q.ClientID != "" && here.Here {
@@ -28,11 +28,11 @@ func (b *backend) Subscriptions(ctx context.Context, q admin.SubscriptionQuery) 
 	return subscriptionPage(q.Limit, parts, missing), nil
 }
 
-// subscriptionPage makes a page of the nodes' parts.
+// subscriptionPage merges the parts of the nodes into a page.
 func subscriptionPage(limit int, parts []part[admin.Subscription], missing []admin.Unanswered) admin.List[admin.Subscription] {
 	end := endOf(parts)
 	found := &firstOf[admin.Subscription]{n: limit, key: subscriptionKey}
-	seen := make(map[string]bool) // a client that is moving is on two nodes for a moment
+	seen := make(map[string]bool) // a moving client is on two nodes for a moment
 	for _, p := range parts {
 		for _, s := range p.Items {
 			if key := subscriptionKey(s); within(key, end) && !seen[key] {
@@ -45,7 +45,7 @@ func subscriptionPage(limit int, parts []part[admin.Subscription], missing []adm
 	return admin.List[admin.Subscription]{Items: p.Items, Next: cmp.Or(p.Next, end), Unanswered: missing}
 }
 
-// subscriptionPart is a part, and of one client whether it is connected to the node.
+// subscriptionPart is a part of a page. For a query about one client, Here says whether the client is connected to the node.
 type subscriptionPart struct {
 	part[admin.Subscription]
 	Here bool `json:"here,omitempty"`
@@ -59,7 +59,7 @@ func (p subscriptionPart) raw() (any, error) {
 	}{raw, p.Here}, err
 }
 
-// subscriptionsHere lists those of clients that are connected to this node.
+// subscriptionsHere lists the subscriptions of clients connected to this node.
 func (b *backend) subscriptionsHere(q admin.SubscriptionQuery) subscriptionPart {
 	found := &firstOf[admin.Subscription]{n: q.Limit, key: subscriptionKey}
 	list, here := b.g.sessions.SubscriptionsOf(q.ClientID)
@@ -72,7 +72,7 @@ func (b *backend) subscriptionsHere(q admin.SubscriptionQuery) subscriptionPart 
 	return subscriptionPart{found.part(), here}
 }
 
-// recordedSubscriptions lists those of a session whose client is away.
+// recordedSubscriptions lists the subscriptions of a session whose client is away.
 func (b *backend) recordedSubscriptions(ctx context.Context, q admin.SubscriptionQuery, missing []admin.Unanswered,
 ) (admin.List[admin.Subscription], error) {
 	rec, err := b.g.meta.LoadSession(ctx, q.ClientID)
@@ -101,5 +101,5 @@ func addSubscription(found *firstOf[admin.Subscription], q admin.SubscriptionQue
 	}
 }
 
-// subscriptionKey orders subscriptions. A client id has no line break that matters here: keys are compared only.
+// subscriptionKey orders subscriptions. A line break in a client id does no harm, because keys are only compared.
 func subscriptionKey(s admin.Subscription) string { return s.ClientID + "\n" + s.Filter }

@@ -13,16 +13,16 @@ import (
 	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
-// sysTopics makes the values of the topics below $SYS, from the node's metrics.
+// sysTopics returns a function that computes the values of the topics below $SYS from the node's metrics.
 func (g *Gateway) sysTopics() func() []mqtt.SysValue {
 	s := &sysValues{registry: g.registry, version: g.version, started: g.started}
 	return s.get
 }
 
-// sysFresh is how old values may be: clients can ask for them as often as they like.
+// sysFresh is how old values may be, because clients can ask for them as often as they like.
 const sysFresh = time.Second
 
-// sysValues reads the metrics.
+// sysValues computes the values from the metrics and caches them.
 type sysValues struct {
 	registry prometheus.Gatherer
 	version  string
@@ -35,7 +35,7 @@ type sysValues struct {
 	loads   map[string]*load
 }
 
-// load is a rate as mosquitto shows it: events in a minute, as a moving average over 1, 5 and 15 minutes.
+// load is a rate as mosquitto shows it: events per minute, as a moving average over 1, 5 and 15 minutes.
 type load struct {
 	last    float64
 	average [3]float64
@@ -43,7 +43,7 @@ type load struct {
 
 var loadMinutes = [3]float64{1, 5, 15}
 
-// step takes a reading of a counter, some time after the one before.
+// step processes a reading of a counter, taken some time after the previous one.
 func (l *load) step(now float64, after time.Duration) {
 	rate := (now - l.last) / after.Minutes()
 	l.last = now
@@ -53,11 +53,11 @@ func (l *load) step(now float64, after time.Duration) {
 	}
 }
 
-// sums adds up series by metric, and by one label's value where there is one of interest: "name" and "name{value}", and both where
-// there are two: "name{direction,type}".
+// sums adds up the series of each metric under "name", and those with a given label value under "name{value}". For a metric with two labels
+// it also has sums under both values: "name{direction,type}".
 func sums(registry prometheus.Gatherer) map[string]float64 {
 	out := make(map[string]float64)
-	families, _ := registry.Gather() // what can be gathered is there, with an error too
+	families, _ := registry.Gather() // Gather returns what it could gather, even with an error
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			v := m.GetCounter().GetValue() + m.GetGauge().GetValue()
@@ -76,7 +76,7 @@ func sums(registry prometheus.Gatherer) map[string]float64 {
 	return out
 }
 
-// get returns the values, those of a moment ago at the most.
+// get returns the values, at most sysFresh old.
 func (s *sysValues) get() []mqtt.SysValue {
 	s.mu.Lock()
 	defer s.mu.Unlock()

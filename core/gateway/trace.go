@@ -13,24 +13,23 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// askTrace is a question of nodes: traceQuestion -> events that were not taken yet.
+// askTrace is a question between nodes: traceQuestion -> the events that were not taken yet.
 const askTrace = "trace"
 
 const (
-	// tracePoll is how often other nodes are asked for what they have seen, and traceForgotten when a node ends a watch that
-	// nobody asks about any more.
+	// tracePoll is how often other nodes are asked for their events. traceForgotten is how long after the last question a node ends a watch.
 	tracePoll      = time.Second
 	traceForgotten = 15 * time.Second
 )
 
-// traceQuestion asks a node to watch, and for what it has seen since it was asked last.
+// traceQuestion asks a node to watch, and to return what it has seen since the last question.
 type traceQuestion struct {
 	ID   string `json:"id"`
 	Over bool   `json:"over,omitempty"` // the watch is over
 	trace.Match
 }
 
-// traces are the watches of this node that other nodes ask about.
+// traces holds the watches of this node that other nodes ask about.
 type traces struct {
 	mu   sync.Mutex
 	byID map[string]*askedFor
@@ -82,7 +81,7 @@ func (t *traces) end(id string) {
 	delete(t.byID, id)
 }
 
-// stop ends all of them.
+// stop ends all watches.
 func (t *traces) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -99,7 +98,7 @@ type watching struct {
 	done   sync.WaitGroup
 }
 
-// Trace begins to watch on every node.
+// Trace starts watching on every node.
 func (b *backend) Trace(m trace.Match) (admin.Watching, error) {
 	here, err := b.g.tracer.Watch(m)
 	switch {
@@ -117,7 +116,7 @@ func (b *backend) Trace(m trace.Match) (admin.Watching, error) {
 	return w, nil
 }
 
-// follow asks the other nodes until ctx ends, and tells them the end.
+// follow asks the other nodes until ctx ends, and then tells them that the watch is over.
 func (w *watching) follow(ctx context.Context, b *backend, q traceQuestion) {
 	told := map[string]bool{}
 	for {
@@ -146,7 +145,7 @@ func (w *watching) follow(ctx context.Context, b *backend, q traceQuestion) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	q.Over = true
-	_, _ = ask[[]trace.Entry](last, b.g.cluster, askTrace, q) // who does not hear it ends it by itself
+	_, _ = ask[[]trace.Entry](last, b.g.cluster, askTrace, q) // a node that does not get it ends the watch by itself
 }
 
 // Next implements admin.Watching.

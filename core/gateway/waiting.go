@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// firstWait is after what time the log says what a start waits for, nextWait how often it says so again.
+	// firstWait is how long a start waits before it logs what it waits for; nextWait is the interval between further log lines.
 	firstWait = 2 * time.Second
 	nextWait  = 5 * time.Second
 )
 
-// await waits until metadata and store answer, and the plugins say that they can do their work: a node that has announced that it is
-// ready must not be found unready by the next probe.
+// await waits until metadata and store answer and the plugins report that they can work: once a node has announced that it is ready, the
+// next probe must not find it unready.
 func (g *Gateway) await(ctx context.Context) error {
 	began, said := time.Now(), time.Now().Add(firstWait-nextWait)
 	for {
@@ -42,7 +42,7 @@ func (g *Gateway) await(ctx context.Context) error {
 	}
 }
 
-// waitingFor says what the node waits for before it accepts clients.
+// waitingFor returns what the node waits for before it accepts clients.
 func (g *Gateway) waitingFor() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -52,7 +52,7 @@ func (g *Gateway) waitingFor() string {
 	return "nothing"
 }
 
-// unreachable lists the services that do not answer, each with where it is, the key that says so, and why it is not there.
+// unreachable lists the services that do not answer, each with its address, the configuration key of the address, and the error.
 func (g *Gateway) unreachable(ctx context.Context) (waits []string) {
 	if err := g.store.Ready(ctx); err != nil {
 		waits = append(waits, g.storePlace()+": "+because(err))
@@ -72,13 +72,13 @@ func (g *Gateway) unreachable(ctx context.Context) (waits []string) {
 			waits = append(waits, what+pluginPlace(g.cfg, p, section)+": "+because(err))
 		}
 	}
-	if metadata != nil { // its plugin is about to be exchanged
+	if metadata != nil { // its plugin is about to be replaced
 		waits = append(waits, "metadata: "+because(metadata))
 	}
 	return waits
 }
 
-// storePlace says where the store is, and which key says so.
+// storePlace returns where the store is, with the configuration key that says so.
 func (g *Gateway) storePlace() string {
 	if g.cfg.Store.Type == config.StoreLocal {
 		return "the local store in " + g.cfg.Store.Local.Path + " (store.local.path)"
@@ -86,7 +86,7 @@ func (g *Gateway) storePlace() string {
 	return "RocketMQ by the name servers " + strings.Join(g.cfg.Store.RocketMQ.Namesrv, ", ") + " (store.rocketmq.namesrv)"
 }
 
-// pluginPlace says where a plugin's service is, as far as its block tells, and which key says so.
+// pluginPlace returns where a plugin's service is, as far as its configuration block tells, with the configuration key that says so.
 func pluginPlace(c *config.Config, p *pluginhost.Plugin, section string) string {
 	name := p.Name()
 	key, addresses := config.PluginConfig(p.Spec().Config).Addresses()
@@ -98,12 +98,12 @@ func pluginPlace(c *config.Config, p *pluginhost.Plugin, section string) string 
 		where[i] = a.Shown
 	}
 	if key = section + "." + key; section == "meta.config" && !c.Given(key) {
-		key = "store.rocketmq.namesrv" // the only address that a block is given by default
+		key = "store.rocketmq.namesrv" // the only address with a default
 	}
 	return name + " at " + strings.Join(where, ", ") + " (" + key + ")"
 }
 
-// because is the cause of an error without the steps that led to it, on one line.
+// because returns the cause of an error on one line, without the steps that led to it.
 func because(err error) string {
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network.Error()
@@ -113,7 +113,7 @@ func because(err error) string {
 		"remoting connection failed: ", "read lmqgate.migration \"plan\": "} {
 		text = strings.ReplaceAll(text, step, "")
 	}
-	if rest, ok := strings.CutPrefix(text, "plugin "); ok { // it is named before
+	if rest, ok := strings.CutPrefix(text, "plugin "); ok { // the plugin is named before
 		_, text, _ = strings.Cut(rest, ": ")
 	}
 	if text == "" {
