@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// onPolledMetadata is for metadata that tells nobody of changes, as name servers do.
+// onPolledMetadata gives a node metadata that sends no change notifications, as name servers do not.
 func onPolledMetadata(n *node) { n.backend = metatest.New(metatest.Plain()) }
 
 func TestANewFilterIsInForceOnEveryNodeBeforeSuback(t *testing.T) {
@@ -26,7 +26,7 @@ func TestANewFilterIsInForceOnEveryNodeBeforeSuback(t *testing.T) {
 			for _, n := range nodes {
 				require.True(t, n.meta.HasFilter(filter))
 			}
-			sub.drop() // at once: the message has to be in the queue
+			sub.drop() // at once, so that the message must come from the session's queue
 			from.publish(1, fmt.Sprintf("T/%d/a", i), "1")
 			nodes[(i+1)%3].connect(sub.id, durable).gets("1")
 		}
@@ -64,7 +64,7 @@ func TestAFilterThatANodeDoesNotConfirmIsRefused(t *testing.T) {
 	inACluster(t, func(t *testing.T, a, b, c *node) {
 		sub := a.connect("sub", durable)
 		sub.subscribe(1, "T/known/+")
-		pass(time.Minute) // it is new no more
+		pass(time.Minute) // so that the filter is no longer new
 		c.meta.failFilters(errUnconfirmed)
 		require.Equal(t, []packet.Code{packet.UnspecifiedError, 1}, sub.trySubscribe(1, "T/new/+", "T/known/+"))
 		require.Equal(t, []packet.Code{packet.UnspecifiedError}, sub.trySubscribe(1, "$share/g/T/new/+"))

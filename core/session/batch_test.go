@@ -17,7 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// counted counts the calls that a SUBSCRIBE makes.
+// counted counts the store calls that a SUBSCRIBE makes.
 type counted struct {
 	store.Store
 	bounds, commits, brokers, reads atomic.Int32
@@ -76,7 +76,7 @@ func TestASubscribeOfManyFiltersAsksStoreAndMetadataAFewTimes(t *testing.T) {
 		}
 		all := filters(2000)
 		synctest.Wait()
-		calls.reads.Store(0) // of its point-to-point queue
+		calls.reads.Store(0) // discard the reads of the point-to-point queue
 		bounds, commits, brokers, saved := asked(func() { c.subscribe(1, all...) })
 		require.Equal(t, []int32{2, 1, 1, 1}, []int32{bounds, commits, brokers, saved}, "1024 queues in a question")
 		require.Len(t, n.record("c").Subscriptions, 2000)
@@ -203,7 +203,7 @@ func TestAConnectionWaitsForWhatTheOneBeforeWasDoing(t *testing.T) {
 			begun := make(chan struct{})
 			n.meta.onSave(func(*meta.Session) error {
 				select {
-				case <-slow: // the first save: what the old connection was doing
+				case <-slow: // the first save, which the old connection makes
 					close(begun)
 					time.Sleep(time.Second)
 				default:
@@ -290,7 +290,7 @@ func TestAClientHasABoundedNumberOfSubscriptions(t *testing.T) {
 		}
 		require.Equal(t, 10, n.meta.FilterCount("T"), "what is refused leaves nothing behind")
 		require.Len(t, n.record("c").Subscriptions, 10)
-		c.subscribe(2, all[3]) // no further one
+		c.subscribe(2, all[3]) // not an additional subscription
 		c.s.Unsubscribe(context.Background(), all[:1])
 		c.subscribe(1, all[14])
 		require.Equal(t, []packet.Code{packet.QuotaExceeded}, c.trySubscribe(1, all[13]))

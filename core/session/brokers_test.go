@@ -17,8 +17,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/local"
 )
 
-// brokerSet is a store of several brokers, each a local store. What is told apart by its broker goes there; everything else goes to
-// the one that it embeds. Brokers can be added and can be down.
+// brokerSet is a store of several brokers, each of which is a local store. Calls that name a broker go to that broker's store; all other
+// calls go to the embedded store. A test can add brokers and take them down.
 type brokerSet struct {
 	store.Store // of the first broker, "local"
 
@@ -27,9 +27,9 @@ type brokerSet struct {
 	mu    sync.Mutex
 	more  map[string]*local.Store
 	down  map[string]bool
-	fails error  // of Brokers
-	busy  int    // how many encodings of a record Brokers takes where it is asked for all, before it returns
-	next  string // where appends go
+	fails error  // returned by Brokers
+	busy  int    // how many times Brokers encodes a record before it returns, if it is asked for all brokers
+	next  string // the broker that appends go to
 	tails []*clusterTail
 }
 
@@ -37,7 +37,7 @@ func newCluster(first store.Store) *brokerSet {
 	return &brokerSet{Store: first, more: map[string]*local.Store{}, down: map[string]bool{}, next: local.Broker}
 }
 
-// inCluster makes sessions of a node see a cluster, which the pointer then holds.
+// inCluster gives the sessions of a node a brokerSet as their store and sets c to it.
 func inCluster(c **brokerSet, limits store.Limits) func(*node) {
 	return func(n *node) {
 		n.wrap = func(s store.Store) store.Store {
@@ -51,7 +51,7 @@ func inCluster(c **brokerSet, limits store.Limits) func(*node) {
 	}
 }
 
-// add makes a broker join, with all topics.
+// add adds a broker that has all existing topics.
 func (c *brokerSet) add(t *testing.T, name string) {
 	t.Helper()
 	ctx := context.Background()
@@ -72,14 +72,14 @@ func (c *brokerSet) add(t *testing.T, name string) {
 	}
 }
 
-// set changes the cluster.
+// set changes the brokerSet under its lock.
 func (c *brokerSet) set(f func(c *brokerSet)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(c)
 }
 
-// at returns the store of a broker, or an error if that is down.
+// at returns the store of a broker, or store.ErrUnavailable if the broker is down.
 func (c *brokerSet) at(broker string) (store.Store, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +139,7 @@ func (c *brokerSet) AppendBatch(ctx context.Context, batch []store.Append, done 
 	c.Append(ctx, batch[0], func(p store.Position, err error) { done(1, p, err) })
 }
 
-// as makes a record one of a broker.
+// as returns a copy of a record whose position names the given broker.
 func as(broker string, r *store.Record) *store.Record {
 	c := *r
 	c.Position.Broker = broker
@@ -174,7 +174,7 @@ func (c *brokerSet) BoundsOn(ctx context.Context, broker string, queues []string
 	return s.BoundsOn(ctx, local.Broker, queues)
 }
 
-// each calls f for each broker of a list of queues, with the queues as the broker's own store names them.
+// each groups a list by broker and calls f once per broker. The queues of the list are renamed as the broker's own store names them.
 func each[T any](c *brokerSet, list []T, ref func(*T) *store.QueueRef, f func(s store.Store, broker string, list []T) error) error {
 	by := map[string][]T{}
 	for _, item := range list {
@@ -219,7 +219,7 @@ func (c *brokerSet) Forget(ctx context.Context, client string, queues []store.Qu
 	})
 }
 
-// group returns a group as its broker's own store names it.
+// group returns the store of a group's broker, and the group as that store names it.
 func (c *brokerSet) group(g store.Group) (store.Store, store.Group, error) {
 	s, err := c.at(g.Broker)
 	g.Broker = local.Broker
@@ -278,7 +278,7 @@ func (c *brokerSet) GroupLeft(ctx context.Context, g store.Group) (int64, error)
 	return s.GroupLeft(ctx, g)
 }
 
-// clusterTail is a tail of every broker, also of those that join.
+// clusterTail is a tail over all brokers, including those that are added later.
 type clusterTail struct {
 	c    *brokerSet
 	open func(s store.Store, f store.TailFunc) (store.Tail, error)
@@ -286,7 +286,7 @@ type clusterTail struct {
 	all  []clusterPart
 }
 
-// clusterPart is the tail of one broker; name is empty for the first.
+// clusterPart is the tail of one broker. name is empty for the first broker.
 type clusterPart struct {
 	store.Tail
 	name string

@@ -33,7 +33,7 @@ func TestATakeoverClosesTheOlderConnectionAndKeepsTheState(t *testing.T) {
 			require.Equal(t, f.PacketID, p.PacketID)
 			now.ack(p)
 		}
-		old.drop() // it is late, and ends nothing
+		old.drop() // too late: it ends nothing
 		n.publish(1, "T/a", "3")
 		now.gets("3")
 		require.Same(t, now.s, n.session("c"))
@@ -152,7 +152,7 @@ func TestAClientWhoseRecordCannotBeWrittenIsRefused(t *testing.T) {
 		n.meta.onSave(func(*meta.Session) error { return errors.New("broken") })
 		require.Equal(t, []packet.Code{packet.UnspecifiedError}, c.trySubscribe(0, "T/a"))
 		require.Equal(t, []packet.Code{packet.UnspecifiedError}, c.s.Unsubscribe(context.Background(), []string{"T/a"}))
-		c.drop() // the disconnection is not recorded, and nothing else happens
+		c.drop() // the disconnect cannot be recorded; nothing else must happen
 		require.True(t, n.record("c").Disconnected.IsZero())
 	})
 }
@@ -182,7 +182,7 @@ func TestConnectionsOfOneClientWaitForOneAnother(t *testing.T) {
 		c := n.connect("c", durable)
 		unlock, err = n.lock(context.Background(), "c")
 		require.NoError(t, err)
-		c.drop() // gives up after a while
+		c.drop() // gives up waiting for the lock after a while
 		unlock()
 		require.NotNil(t, n.session("c"))
 	})
@@ -220,9 +220,9 @@ func TestTheClientSaysHowItsConnectionEnds(t *testing.T) {
 		watcher.subscribe(1, "wills/+")
 		require.Equal(t, "c", c.s.ClientID())
 		none := time.Duration(0)
-		c.s.Ends(&client{}, Ending{}) // of another connection
+		c.s.Ends(&client{}, Ending{}) // from a different connection, so ignored
 		c.s.Ends(c, Ending{Graceful: true, Expiry: &none})
-		c.drop() // as the socket ends before the packet is acted on
+		c.drop() // the socket closes before the DISCONNECT is processed
 		require.Nil(t, n.record("c"))
 		require.Zero(t, watcher.waiting())
 	})

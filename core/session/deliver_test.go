@@ -108,7 +108,7 @@ func TestWhatIsNotSentToTheClient(t *testing.T) {
 					m.Topic, m.Created = "T/a", time.Now()
 					require.NoError(t, n.pub.One(context.Background(), "p", &m))
 				}
-				one(store.Message{QoS: 1, Payload: make([]byte, 100)}) // larger than it takes
+				one(store.Message{QoS: 1, Payload: make([]byte, 100)}) // larger than the client's maximum packet size
 				one(store.Message{QoS: 0, Payload: make([]byte, 100)})
 				one(store.Message{QoS: 1, Payload: []byte("late"), Expires: time.Now().Add(-time.Second)})
 				one(store.Message{QoS: 1, Payload: []byte("good"), Expires: time.Now().Add(1500 * time.Millisecond)})
@@ -143,7 +143,7 @@ func TestAFullBufferHoldsMessagesBackUntilThereIsRoom(t *testing.T) {
 				pass(time.Second)
 				require.Zero(t, c.waiting())
 				if name == "durable" {
-					c.drop() // what was held back is read again
+					c.drop() // the messages that were held back are read again
 					c = n.connect("c", kind)
 				} else {
 					c.s.Writable()
@@ -154,7 +154,7 @@ func TestAFullBufferHoldsMessagesBackUntilThereIsRoom(t *testing.T) {
 	}
 }
 
-// retain keeps a retained message.
+// retain stores a retained message.
 func (n *node) retain(name, payload string) {
 	n.t.Helper()
 	m := &store.Message{Topic: name, Payload: []byte(payload), QoS: 1, Retain: true, Publisher: "somebody", Created: time.Now()}
@@ -184,7 +184,7 @@ func TestRetainedMessagesComeWithTheirSubscription(t *testing.T) {
 		}
 		pass(time.Second)
 		require.Zero(t, c.waiting())
-		// Live messages say that they are retained only to those who ask for it.
+		// A live message carries the retain flag only to subscribers with Retain As Published.
 		as := subscription5("T/+", 1, 0)
 		as.RetainAsPublished, as.RetainHandling = true, 2
 		c.subscribeTo(as)
@@ -226,7 +226,7 @@ func TestAReadThatFailsIsTriedAgain(t *testing.T) {
 		c.subscribe(1, "T/+")
 		c.leave()
 		n.publish(1, "T/a", "1", "2")
-		n.restart() // so that they are in the store only
+		n.restart() // so that the messages are only in the store
 		n.store.FailReads(store.ErrUnavailable)
 		c = n.connect("c", durable)
 		pass(5 * retryDelay)
@@ -280,7 +280,7 @@ func TestProgressThatCannotBeCommittedIsTriedAgain(t *testing.T) {
 		n.store.FailCommits(store.ErrUnavailable)
 		n.publish(1, "T/a", "3")
 		c.gets("3")
-		c.leave() // says so in the log, and the message comes again
+		c.leave() // the failed commit is logged, and the message is delivered again
 		n.store.FailCommits(nil)
 		n.connect("c", durable).gets("3")
 	})

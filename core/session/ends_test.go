@@ -41,7 +41,7 @@ func TestASessionEndsWhenItsClientStaysAway(t *testing.T) {
 func TestASessionThatIsOverBeginsAnewAtOnce(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("c", expiry(time.Second)).drop()
-		n.meta.fail(meta.ErrUnavailable) // the timer cannot end it
+		n.meta.fail(meta.ErrUnavailable) // the timer fails to end the session
 		pass(2 * time.Second)
 		n.meta.fail(nil)
 		require.NotNil(t, n.record("c"))
@@ -64,14 +64,14 @@ func TestSessionsThatACrashLeftAsConnectedCountFromTheStart(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.connect("away", expiry(2*time.Minute))
 		n.connect("back", expiry(2*time.Minute))
-		pass(time.Second) // so that the next start is later than the connections
+		pass(time.Second) // so that the connections are older than the next start
 		n.crash()
 		began := time.Now()
 		back := n.connect("back", expiry(2*time.Minute))
 		pass(sweepInterval + time.Second)
 		require.WithinDuration(t, began, n.record("away").Disconnected, time.Second)
 		require.True(t, n.record("back").Disconnected.IsZero())
-		n.adopt(n.record("back"), began) // it came back just then
+		n.adopt(n.record("back"), began) // as if the client had reconnected in that moment
 		require.True(t, n.record("back").Disconnected.IsZero())
 		pass(2 * sweepInterval)
 		require.Nil(t, n.record("away"))
@@ -118,7 +118,7 @@ func TestWills(t *testing.T) {
 			n.leftWill("late", "other", "later", time.Minute)
 			n.leftWill("c", "other", "not c's, which is here", 0)
 			n.leftWill("stays", "third", "not theirs", 0)
-			n.NodeLost("node") // ours
+			n.NodeLost("node") // this node itself
 			n.NodeLost("other")
 		}, []string{"theirs"}},
 		{"the list of wills fails at first", []func(*Request){durable}, func(n *node, _ *client) {
@@ -147,7 +147,7 @@ func TestWills(t *testing.T) {
 	}
 }
 
-// leftWill records a will that another process left.
+// leftWill records a will that a client left on another node, under the given node id.
 func (n *node) leftWill(id, of, payload string, delay time.Duration) {
 	n.t.Helper()
 	now := time.Now()
@@ -184,7 +184,7 @@ func TestANodeThatStopsHandsItsWillsOver(t *testing.T) {
 		n.connect("c", durable, will("w", 0))
 		late := n.connect("late", durable, will("late", time.Minute))
 		late.drop()
-		pass(time.Second) // a will of the moment of the start may be a new connection's
+		pass(time.Second) // a will as recent as the node's start could belong to a new connection
 		n.restart()
 		watcher := n.connect("watcher", clean)
 		watcher.subscribe(1, "wills/+")
@@ -205,7 +205,7 @@ func TestAWillThatCannotBeStoredOrRemovedIsKept(t *testing.T) {
 		w, err := n.meta.LoadWill(context.Background(), "c")
 		require.NoError(t, err)
 		require.NotNil(t, w)
-		// A durable client whose will cannot be recorded is refused.
+		// A persistent client whose will cannot be recorded is refused.
 		n.meta.fail(nil)
 		n.meta.failWills(meta.ErrLimit)
 		_, err = n.tryConnect("d", durable, will("w", 0))
@@ -240,7 +240,7 @@ func TestAConnectionThatIsFarBehindIsToldAndQoS0IsDropped(t *testing.T) {
 		n.eventually("the client is told", slow.isClosed)
 		require.Equal(t, packet.QuotaExceeded, slow.code)
 		n.eventually("the other goes on", func() bool {
-			n.publish(1, "T/a", "now") // what comes before it has dropped the rest is dropped with it
+			n.publish(1, "T/a", "now") // what arrives before the client drops its backlog is dropped with it
 			quick.mu.Lock()
 			defer quick.mu.Unlock()
 			return string(quick.sent[len(quick.sent)-1].Payload) == "now"

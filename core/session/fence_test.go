@@ -14,10 +14,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// deafStore is a store whose inboxes bring nothing while it is deaf.
+// deafStore is a store whose inboxes receive nothing while it is deaf.
 type deafStore struct {
 	store.Store
-	listens chan struct{} // holds a token while it is not deaf
+	listens chan struct{} // holds a token while the store is not deaf
 }
 
 func newDeafStore(s store.Store) *deafStore {
@@ -42,7 +42,7 @@ func (d *deafStore) TailQueue(ctx context.Context, queue string, f store.TailFun
 	})
 }
 
-// deafNode starts two nodes that know each other. The first one's inbox can be deaf; seen wraps its store.
+// deafNode starts two nodes that are members of one cluster. The inbox of the first can be made deaf. seen wraps the first node's store.
 func deafNode(t *testing.T, seen func(store.Store) store.Store) (a, b *node, deaf *deafStore) {
 	t.Helper()
 	names := []string{"a", "b"}
@@ -55,8 +55,8 @@ func deafNode(t *testing.T, seen func(store.Store) store.Store) (a, b *node, dea
 	return a, b, deaf
 }
 
-// TestNothingThatANodeDoesWithALostClientIsBelieved makes a node deaf until another one has taken its client, and looks at what becomes of
-// what the client had sent, and was to be sent, by its old connection.
+// TestNothingThatANodeDoesWithALostClientIsBelieved makes a node deaf until another node has taken over its client. It then checks that the
+// deaf node stores, commits and sends nothing for the old connection, and publishes no will.
 func TestNothingThatANodeDoesWithALostClientIsBelieved(t *testing.T) {
 	for qos := byte(1); qos <= 2; qos++ {
 		synctest.Test(t, func(t *testing.T) {
@@ -131,7 +131,8 @@ func TestAFencedNodeThatKeptItsClientGoesOnWithWhatWaited(t *testing.T) {
 	})
 }
 
-// TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere lets clients leave a node that is deaf: one comes to another node, one to none.
+// TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere disconnects clients from a deaf node. Some of them connect to another node;
+// their wills must not be published.
 func TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, deaf := deafNode(t, func(s store.Store) store.Store { return s })
@@ -157,8 +158,8 @@ func TestAFencedNodePublishesNoWillOfAClientThatIsBackElsewhere(t *testing.T) {
 	})
 }
 
-// TestACONNECTThatWasUnderWayWhenANodeWasStoppedGoesOnWhereNoOtherNodeHasTheClient makes a node deaf between the grant of a claim and the
-// record of the session.
+// TestACONNECTThatWasUnderWayWhenANodeWasStoppedGoesOnWhereNoOtherNodeHasTheClient makes a node deaf after its claim is granted and before
+// the session is recorded.
 func TestACONNECTThatWasUnderWayWhenANodeWasStoppedGoesOnWhereNoOtherNodeHasTheClient(t *testing.T) {
 	for _, taken := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestACONNECTThatWasUnderWayWhenANodeWasStoppedGoesOnWhereNoOtherNodeHasTheC
 			a.connect("client", durable).subscribe(1, "t")
 			loads := 0
 			a.meta.onLoad(func(id string) {
-				if loads++; id == "client" && loads == 2 { // the one behind the grant
+				if loads++; id == "client" && loads == 2 { // the read that follows the grant
 					deaf.hears(false)
 					a.eventually("the node is fenced", a.o.Cluster.Fenced)
 				}

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// node is a Manager with everything below it: the local store, metadata over a backend in memory, delivery and publishing.
+// node is a Manager on top of real components: the local store, metadata with an in-memory backend, delivery and publishing.
 type node struct {
 	t       testing.TB
 	dir     string
@@ -36,8 +36,9 @@ type node struct {
 	options Options
 	hub     delivery.Options
 	topics  catalog.Options
-	wrap    func(store.Store) store.Store // what sessions see of the store
-	// id is the node's; beside is another node, whose store and metadata it shares; named are the nodes of the cluster, if it is in one.
+	wrap    func(store.Store) store.Store // wraps the store that sessions use
+	// id is the node id. beside is another node; both share its store and metadata. named lists the cluster's nodes, and is empty outside a
+	// cluster.
 	id     string
 	beside *node
 	named  []string
@@ -50,7 +51,7 @@ type node struct {
 	stop func()
 }
 
-// metadata is the node's, with a way to look at records while they are written.
+// metadata is the node's metadata. It can fail calls and call a function before a record is saved or after it is loaded.
 type metadata struct {
 	*meta.Meta
 	mu     sync.Mutex
@@ -58,11 +59,11 @@ type metadata struct {
 	loaded func(id string)
 	fails  error
 	wills  error
-	// unlearned is what learning filters fails with.
+	// unlearned is the error that LearnFilters returns.
 	unlearned error
 }
 
-// failFilters makes learning of filters fail.
+// failFilters sets the error that LearnFilters returns.
 func (m *metadata) failFilters(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,7 +80,7 @@ func (m *metadata) LearnFilters(ctx context.Context, filters ...string) error {
 	return m.Meta.LearnFilters(ctx, filters...)
 }
 
-// failWills makes writes of wills fail.
+// failWills sets the error that writes of wills return.
 func (m *metadata) failWills(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,7 +93,7 @@ func (m *metadata) onSave(f func(*meta.Session) error) {
 	m.saving = f
 }
 
-// fail makes every call fail that sessions and wills need.
+// fail sets the error that all calls for sessions and wills return.
 func (m *metadata) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,7 +135,7 @@ func (m *metadata) LoadSession(ctx context.Context, id string) (*meta.Session, e
 	return rec, err
 }
 
-// onLoad calls f behind each read of a session's record.
+// onLoad makes f be called after each read of a session record.
 func (m *metadata) onLoad(f func(id string)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -175,7 +176,7 @@ func (m *metadata) SaveWill(ctx context.Context, w *meta.Will) error {
 	return m.Meta.SaveWill(ctx, w)
 }
 
-// encodeSlowly reads a record as an encoder does, for so long that a change of it meanwhile is seen by the race detector.
+// encodeSlowly encodes a record for long enough that the race detector sees a concurrent change of it.
 func encodeSlowly(s *meta.Session) error {
 	for range 200 {
 		if _, err := json.Marshal(s); err != nil {
@@ -185,7 +186,7 @@ func encodeSlowly(s *meta.Session) error {
 	return nil
 }
 
-// retainer keeps retained messages in the metadata, as package gateway does.
+// retainer stores retained messages in the metadata, as package gateway does.
 type retainer struct{ m *meta.Meta }
 
 func (r retainer) Room(m *store.Message) error { return r.m.RoomForRetained(m) }
@@ -194,13 +195,13 @@ func (r retainer) Retain(ctx context.Context, m *store.Message, at store.Positio
 	return r.m.SetRetained(ctx, &meta.Retained{Message: m, Position: at})
 }
 
-// inVirtualTime runs a test on a node in a bubble of virtual time.
+// inVirtualTime runs a test with a node in a synctest bubble.
 func inVirtualTime(t *testing.T, f func(t *testing.T, n *node), change ...func(*node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, startNode(t, change...)) })
 }
 
-// pass lets time pass, and what is due then happen.
+// pass lets time pass and waits until everything that is due has happened.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -226,7 +227,7 @@ func startNode(t testing.TB, change ...func(*node)) *node {
 	return n
 }
 
-// start starts the node on what an earlier start has left.
+// start starts the node with the data that an earlier start left.
 func (n *node) start() {
 	n.t.Helper()
 	ctx := context.Background()
@@ -278,7 +279,7 @@ func (n *node) start() {
 	}
 }
 
-// claims makes the node's part of a cluster; nil where it is in none.
+// claims returns the node's cluster, or nil if the node is in none.
 func (n *node) claims(topics *catalog.Catalog, seen store.Store) *cluster.Cluster {
 	if len(n.named) == 0 {
 		return nil
@@ -290,14 +291,14 @@ func (n *node) claims(topics *catalog.Catalog, seen store.Store) *cluster.Cluste
 		}})
 }
 
-// restart stops the node in good order and starts it again.
+// restart stops the node cleanly and starts it again.
 func (n *node) restart() {
 	n.t.Helper()
 	n.stop()
 	n.start()
 }
 
-// crash stops the node so that nothing is committed, recorded or published any more, and starts it again.
+// crash stops the node without committing, recording or publishing anything more, and starts it again.
 func (n *node) crash() {
 	n.t.Helper()
 	n.store.FailCommits(store.ErrUnavailable)
@@ -306,7 +307,7 @@ func (n *node) crash() {
 	n.restart()
 }
 
-// eventually waits for a condition.
+// eventually waits until a condition holds, and fails the test after 30 seconds.
 func (n *node) eventually(what string, cond func() bool) {
 	n.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -318,26 +319,26 @@ func (n *node) eventually(what string, cond func() bool) {
 	}
 }
 
-// client is the connection of a client: what it was sent, and how it was closed.
+// client is the connection of a client. It records the packets that the client was sent and how it was closed.
 type client struct {
 	n  *node
 	id string
 	s  *Session
-	// attached is s, for Close and Held.
+	// attached is the same as s, for Close and Held.
 	attached atomic.Pointer[Session]
-	// lanes are the connection's.
+	// lanes are the publish lanes of the connection.
 	lanes *publish.Lanes
-	// present is whether there was a session.
+	// present is the session-present flag of the CONNACK.
 	present bool
 
 	mu       sync.Mutex
 	sent     []packet.Publish
 	acks     []packet.Ack
-	read     int // of sent
+	read     int // how many of sent the test has read
 	closed   bool
 	code     packet.Code
-	full     int // how many more PUBLISH packets fit; 0: all
-	tooLarge int // payloads from this size on are too large; 0: none
+	full     int // how many more PUBLISH packets fit; 0: unlimited
+	tooLarge int // payloads of this size or more are too large; 0: none
 }
 
 var _ Conn = (*client)(nil)
@@ -392,7 +393,7 @@ func (c *client) isClosed() bool {
 	return c.closed
 }
 
-// will leaves a will.
+// will returns an option that gives the client a will.
 func will(payload string, delay time.Duration) func(*Request) {
 	return func(r *Request) {
 		now := time.Now()
@@ -401,12 +402,13 @@ func will(payload string, delay time.Duration) func(*Request) {
 	}
 }
 
-// durable asks for a session that outlives its connection by an hour, clean for one that does not.
+// durable asks for a session that outlives its connection by an hour. clean asks for a clean start and, by default, a session that ends
+// with its connection.
 func durable(r *Request) { r.Expiry = time.Hour }
 
 func clean(r *Request) { r.CleanStart = true }
 
-// connect connects a client and starts it.
+// connect connects a client and starts its session.
 func (n *node) connect(id string, change ...func(*Request)) *client {
 	n.t.Helper()
 	c, err := n.tryConnect(id, change...)
@@ -431,7 +433,7 @@ func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) 
 	return c, nil
 }
 
-// drop ends the connection without DISCONNECT, leave with it.
+// drop closes the connection without a DISCONNECT. leave sends one first.
 func (c *client) drop() {
 	c.Close(packet.Success, "")
 	c.s.Detach(c, Ending{})
@@ -442,7 +444,7 @@ func (c *client) leave() {
 	c.s.Detach(c, Ending{Graceful: true})
 }
 
-// trySubscribe subscribes to filters and returns the codes.
+// trySubscribe subscribes to filters and returns their reason codes.
 func (c *client) trySubscribe(qos byte, filters ...string) []packet.Code {
 	list := make([]Subscription, len(filters))
 	for i, f := range filters {
@@ -460,7 +462,7 @@ func (c *client) subscribe(qos byte, filters ...string) {
 	}
 }
 
-// next waits for a PUBLISH and returns it.
+// next waits for the next PUBLISH and returns it.
 func (c *client) next() packet.Publish {
 	c.n.t.Helper()
 	var p packet.Publish
@@ -477,7 +479,7 @@ func (c *client) next() packet.Publish {
 	return p
 }
 
-// gets waits for payloads, in order, and acknowledges what wants it.
+// gets waits for payloads in order and acknowledges those that need it.
 func (c *client) gets(payloads ...string) {
 	c.n.t.Helper()
 	for _, want := range payloads {
@@ -487,7 +489,7 @@ func (c *client) gets(payloads ...string) {
 	}
 }
 
-// ack does what a client does with a message.
+// ack acknowledges a message as a client does.
 func (c *client) ack(p packet.Publish) {
 	switch p.QoS {
 	case 1:
@@ -499,7 +501,7 @@ func (c *client) ack(p packet.Publish) {
 	}
 }
 
-// awaitAck waits for an acknowledgement.
+// awaitAck waits for an acknowledgement of the given kind and packet id.
 func (c *client) awaitAck(kind packet.Type, id uint16) packet.Ack {
 	c.n.t.Helper()
 	var got packet.Ack
@@ -518,14 +520,14 @@ func (c *client) awaitAck(kind packet.Type, id uint16) packet.Ack {
 	return got
 }
 
-// waiting is how many messages the client was sent and has not read.
+// waiting returns how many messages the client was sent and has not read.
 func (c *client) waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.sent) - c.read
 }
 
-// publish stores messages of a client that has no session, and waits for it.
+// publish stores messages of a client that has no session, and waits until they are stored.
 func (n *node) publish(qos byte, name string, payloads ...string) {
 	n.t.Helper()
 	for _, p := range payloads {
@@ -534,7 +536,7 @@ func (n *node) publish(qos byte, name string, payloads ...string) {
 	}
 }
 
-// record reads a client's record; nil if there is none.
+// record reads a client's session record. It returns nil if there is none.
 func (n *node) record(id string) *meta.Session {
 	n.t.Helper()
 	rec, err := n.meta.Meta.LoadSession(context.Background(), id)

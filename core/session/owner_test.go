@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// asUser makes a client one that was admitted as somebody; empty: as nobody in particular.
+// asUser returns an option that admits the client as the named identity; an empty name admits it without one.
 func asUser(name string) func(*Request) {
 	return func(r *Request) {
 		if r.Owner = (meta.Owner{}); name != "" {
@@ -58,11 +58,11 @@ func TestASessionIsItsOwnersOnAnotherNodeToo(t *testing.T) {
 		rec := &meta.Session{ClientID: "c", Epoch: 1, Node: "other", Expiry: time.Hour, Created: time.Now(), Connected: time.Now()}
 		rec.SetOwner(meta.Owner{Name: "ops", Plugin: "auth-file"})
 		require.NoError(t, n.meta.Meta.SaveSession(context.Background(), rec))
-		n.requireRefused("c", asUser("tenantb"), durable) // connected there
+		n.requireRefused("c", asUser("tenantb"), durable) // connected on the other node
 		n.requireRefused("c", asUser("tenantb"), clean)
 		rec.Disconnected = time.Now()
 		require.NoError(t, n.meta.Meta.SaveSession(context.Background(), rec))
-		n.requireRefused("c", asUser("tenantb"), durable) // asleep
+		n.requireRefused("c", asUser("tenantb"), durable) // disconnected, with a persistent session
 		require.True(t, n.connect("c", asUser("ops"), durable).present)
 	})
 }
@@ -75,7 +75,7 @@ func TestALiveConnectionWithoutASessionIsNotTakenOverByAnotherIdentity(t *testin
 		require.False(t, ops.isClosed())
 		again := n.connect("c", asUser("ops"))
 		require.True(t, ops.isClosed())
-		again.s.Ends(again, Ending{Graceful: true}) // its DISCONNECT is read, and it is not detached yet
+		again.s.Ends(again, Ending{Graceful: true}) // its DISCONNECT was read, but it is not detached yet
 		tenant := n.connect("c", asUser("tenantb"))
 		require.Equal(t, "tenantb", tenant.s.Owner().Name)
 		tenant.leave()
@@ -174,7 +174,7 @@ func TestAnOperatorEndsASession(t *testing.T) {
 		require.Equal(t, packet.AdministrativeAction, ops.code)
 		require.Nil(t, n.record("c"))
 		require.Nil(t, n.session("c"))
-		watch.gets("connected") // at the end of the session, however long its delay is
+		watch.gets("connected") // published when the session ends, despite the delay
 		ops.drop()
 
 		tenant := n.connect("c", durable, asUser("tenantb"), will("asleep", time.Minute))
@@ -234,7 +234,7 @@ func TestAClientGetsWhatIsSentToItsClientIDOnlyOnceItIsKnownWhoseThatIs(t *testi
 
 func TestAClientThatAuthenticatedAgainMayConnectToAnotherNodeAsWhoItIsNow(t *testing.T) {
 	inACluster(t, func(t *testing.T, a, b, _ *node) {
-		for i := range 6 { // all nodes look after some of them
+		for i := range 6 { // so that every node is in charge of some of them
 			id := fmt.Sprint("client", i)
 			old := a.connect(id, clean, asUser("tenantb"))
 			pass(100 * time.Millisecond)

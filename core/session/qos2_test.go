@@ -15,7 +15,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// send publishes a QoS 2 message of a client and waits until its fate is known.
+// send publishes a QoS 2 message of a client and waits until it is stored or has failed.
 func (c *client) send(id uint16, name, payload string) error {
 	done := make(chan error, 1)
 	m := &store.Message{Topic: name, Payload: []byte(payload), QoS: 2, Publisher: c.id, Created: time.Now()}
@@ -220,7 +220,7 @@ func TestAMessageUnderATakenPacketIDWaitsForTheJournal(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		c := n.connect("c", durable, func(r *Request) { r.ReceiveMaximum = 1000 })
 		c.subscribe(2, "T/+")
-		// All packet ids but one are taken, so a record's own is too, almost surely.
+		// All packet ids but one are taken, so the id that is derived from the record is almost certainly taken as well.
 		c.s.mu.Lock()
 		for id := range 65535 {
 			if id+1 != 77 {

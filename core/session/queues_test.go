@@ -81,7 +81,7 @@ func TestASubscriptionIsGrantedWhileOneOfTwoBrokersIsDown(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		brokers.add(t, "second")
 		c := n.connect("c", durable)
-		pass(3 * time.Second) // the starts of its point-to-point queues are committed
+		pass(3 * time.Second) // until the start offsets of the point-to-point queues are committed
 		brokers.set(func(c *brokerSet) { c.down["second"] = true })
 		c.subscribe(1, "T/+")
 		n.publish(1, "T/a", "1")
@@ -101,7 +101,7 @@ func TestWhereQueuesHaveOneFeederAFilterOfEveryTopicHasAQueueForEach(t *testing.
 		c.subscribe(1, "+/a")
 		n.publish(1, "T/a", "1")
 		c.gets("1")
-		n.publish(1, "U/a", "2") // a topic that is new
+		n.publish(1, "U/a", "2") // U is a new topic
 		n.TopicsChanged()
 		c.gets("2")
 		n.eventually("the new topic's queue is read", func() bool {

@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// The race detector decides: records are encoded slowly while something else changes the session.
+// These tests rely on the race detector: records are encoded slowly while something else changes the session.
 
 func TestTheFirstPubrecWithAnUnsubscribeBehindIt(t *testing.T) {
 	inVirtualTime(t, func(_ *testing.T, n *node) {
@@ -62,7 +62,7 @@ func TestAReconnectWhileTheLastConnectionsQueuesAreStillBeingOpened(t *testing.T
 			again := time.Now().Add(retryDelay)
 			c.drop()
 			brokers.set(func(b *brokerSet) { b.busy = 5 })
-			time.Sleep(time.Until(again)) // now the second connection's queues are being looked for
+			time.Sleep(time.Until(again)) // the second connection is looking for its queues now
 			c = n.connect("c", durable)
 			brokers.set(func(b *brokerSet) { b.busy, b.fails = 0, nil })
 			c.drop()

@@ -69,7 +69,7 @@ func TestAQoS2MessageOfAGroupStaysItsMembers(t *testing.T) {
 		a.next()
 		n.publish(2, "T/a", "4")
 		a.leave()
-		// The session ends, and with it what it was sent [MQTT-4.8.2-5].
+		// When the session ends, the messages that it was sent are dropped: no other member gets them [MQTT-4.8.2-5].
 		a = n.connect("a", clean)
 		pass(time.Minute)
 		for b.waiting() > 0 {
@@ -92,7 +92,7 @@ func TestAMemberTakesNoMoreThanItHasRoomFor(t *testing.T) {
 		require.Zero(t, a.waiting())
 		a.ack(p)
 		a.next()
-		// What does not fit the buffer goes back.
+		// Messages that do not fit the buffer are handed back.
 		b := n.connect("b", clean)
 		b.full, b.tooLarge = 1, 100
 		b.subscribe(0, "$share/h/U/+")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkSubscribe is one SUBSCRIBE of a persistent session with as many filters as a session may have, on the local store and with
-// metadata in memory: filters that nobody has, and then the same again.
+// BenchmarkSubscribe measures one SUBSCRIBE of a persistent session with the maximum number of filters, on the local store and with
+// metadata in memory. The first SUBSCRIBE has filters that no session has; the second repeats them.
 func BenchmarkSubscribe(b *testing.B) {
 	const many = 10_000
 	n := startNode(b)

@@ -13,19 +13,19 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Wills of clients that connect to another node, or are refused there.
+// These tests cover wills of clients that connect to another node or are refused there.
 
 func TestARefusedClaimLeavesTheDelayedWillDue(t *testing.T) {
 	inACluster(t, func(t *testing.T, a, _, c *node) {
 		reader := c.connect("reader", durable)
 		reader.subscribe(1, "wills/#")
-		ids := make([]string, 8) // other nodes look after some of them
+		ids := make([]string, 8) // enough that other nodes are in charge of some of them
 		for i := range ids {
 			ids[i] = fmt.Sprint("client", i)
 			a.connect(ids[i], durable, will(ids[i], 10*time.Second)).drop()
 		}
 		pass(100 * time.Millisecond)
-		a.store.FailAppends(store.ErrUnavailable) // nobody answers
+		a.store.FailAppends(store.ErrUnavailable) // so that no node answers
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		var refused []string
 		for _, id := range ids {
@@ -66,11 +66,11 @@ func TestTheDelayedWillOfASessionThatEndsOnAnotherNodeIsPublishedOnce(t *testing
 			now := b.connect("client", again...)
 			require.False(t, now.present)
 			reader.gets(name)
-			pass(30 * time.Second) // past the delay
+			pass(30 * time.Second) // longer than the will delay
 			require.Zero(t, reader.waiting(), name)
 			now.leave()
 		}
-		// A will that is published already.
+		// The will is already published when the client connects to b.
 		a.connect("client", durable, will("at once", 0)).drop()
 		b.connect("client", durable, clean)
 		reader.gets("at once")
@@ -98,7 +98,7 @@ func TestWillsOfANodeThatIsAMemberOfTheClusterStillWait(t *testing.T) {
 		reader := c.connect("reader", durable)
 		reader.subscribe(1, "wills/#")
 		a.connect("client", durable, will("left", 0))
-		b.NodeLost("a") // it is cut off from the metadata
+		b.NodeLost("a") // as if a had lost its connection to the metadata
 		pass(time.Minute)
 		require.Zero(t, reader.waiting(), "its client is connected")
 		a.meta.fail(meta.ErrUnavailable)

@@ -17,7 +17,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// judge is who says what wills may be published; it notes the questions.
+// judge decides which wills may be published and records each question.
 type judge struct {
 	mu     sync.Mutex
 	denies bool
@@ -44,7 +44,7 @@ func (j *judge) questions() int {
 	return len(j.asked)
 }
 
-// leftBy says who leaves a will.
+// leftBy returns an option that connects the client with the given identity, which the authority judges its will by.
 func leftBy(t *testing.T, identity string) func(*Request) {
 	t.Helper()
 	a := auth.New(auth.Options{Client: admitAll{}, PluginName: func() string { return "auth-file" }})
@@ -75,7 +75,7 @@ func TestAWillIsNotPublishedOnceItsClientMayNotPublishIt(t *testing.T) {
 		cleaned.drop()
 		j.set(true, nil)
 		now.drop()
-		n.connect("cleaned", clean, func(r *Request) { r.Owner = meta.Owner{Name: "ops", Plugin: "auth-file"} }) // its will is due
+		n.connect("cleaned", clean, func(r *Request) { r.Owner = meta.Owner{Name: "ops", Plugin: "auth-file"} }) // which makes the will due
 		pass(2 * time.Minute)
 		for _, id := range []string{"now", "delayed", "cleaned"} {
 			n.eventually("the record of "+id+" is removed", func() bool {
@@ -93,13 +93,13 @@ func TestAWillThatAnotherProcessPublishesIsJudgedByItsRecord(t *testing.T) {
 		for _, denied := range []bool{false, true} {
 			j.set(false, nil)
 			n.connect("c", durable, will("left", 0), leftBy(t, "ops"))
-			pass(time.Second) // so that the next start is later than the will
+			pass(time.Second) // so that the will is older than the next start
 			n.crash()
 			watch := n.connect("watch")
 			watch.subscribe(1, "wills/#")
 			asked := j.questions()
 			j.set(denied, nil)
-			pass(time.Minute) // past the grace
+			pass(time.Minute) // longer than the grace period
 			n.eventually("it is judged", func() bool { return j.questions() > asked })
 			require.Equal(t, "ops publish wills/c", j.asked[len(j.asked)-1])
 			n.eventually("it is done with", func() bool {
@@ -152,7 +152,7 @@ func TestAWillWaitsForItsJudgeWithinABound(t *testing.T) {
 
 		leave("d")
 		n.eventually("it is asked about d", func() bool { return j.questions() > asked })
-		n.connect("d", durable, leftByNobody) // it is back before anybody could tell
+		n.connect("d", durable, leftByNobody) // before its will could be judged
 		j.set(false, nil)
 		pass(time.Minute)
 		require.Zero(t, watch.waiting())
@@ -167,15 +167,15 @@ func TestWillsThatWaitInLineAreNotPublishedOnceTheirClientsAreBack(t *testing.T)
 			ids[i] = fmt.Sprint("client", i)
 			n.connect(ids[i], durable, will(ids[i], 0), leftBy(t, "ops"))
 		}
-		pass(time.Second) // a will of the moment of the start may be a new connection's
+		pass(time.Second) // a will as recent as the node's start could belong to a new connection
 		n.crash()
 		j.set(false, errors.New("the plugin is away"))
-		pass(time.Minute) // past the grace
+		pass(time.Minute) // longer than the grace period
 		watch := n.connect("watch")
 		watch.subscribe(1, "wills/#")
 		require.GreaterOrEqual(t, j.questions(), willsParallel, "several are judged at a time")
 		for _, id := range ids {
-			n.connect(id, durable, leftByNobody).leave() // it says goodbye, as a client without a will
+			n.connect(id, durable, leftByNobody).leave() // leaves cleanly, and had no will
 		}
 		j.set(false, nil)
 		pass(5 * time.Minute)
@@ -197,7 +197,7 @@ func TestAClientThatAuthenticatedAgainIsJudgedAsWhoItIsNow(t *testing.T) {
 	}, withJudge(j))
 }
 
-// admitAll admits everybody.
+// admitAll admits every client.
 type admitAll struct{ pluginv1.AuthClient }
 
 func (admitAll) Authenticate(context.Context, *pluginv1.AuthenticateRequest, ...grpc.CallOption) (*pluginv1.AuthenticateResponse, error) {

@@ -36,7 +36,7 @@ func TestWhatIsQueuedUnderAWithdrawnSubscriptionIsNotSent(t *testing.T) {
 
 		other := n.connect("other")
 		other.subscribe(1, "$share/g/jobs/#")
-		other.gets("a job") // the group has it still
+		other.gets("a job") // the group still has the message
 
 		n.restart()
 		c = n.connect("c", durable)
@@ -53,7 +53,7 @@ func TestWhatAClientWasSentUnderAWithdrawnSubscriptionIsNotSentAgain(t *testing.
 		n.publish(1, "secret/b", "acknowledged late")
 		c.next()
 		late := c.next()
-		n.publish(1, "open/a", "1") // messages of two first-level topics come in any order
+		n.publish(1, "open/a", "1") // the order between two first-level topics is undefined
 		c.next()
 		c.s.Withdraw(context.Background(), c, []string{"secret/#"})
 		n.publish(1, "secret/c", "live")

@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// inACluster runs a test on nodes that share store and metadata, in virtual time.
+// inACluster runs a test in virtual time on three nodes that share the store and the metadata.
 func inACluster(t *testing.T, f func(t *testing.T, a, b, c *node), change ...func(*node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestAConnectionThatIsTakenOverReadsTheLastAcknowledgementsFirst(t *testing.
 		old.subscribe(1, "t")
 		a.publish(1, "t", "1", "2")
 		one, two := old.next(), old.next()
-		time.AfterFunc(5*time.Millisecond, func() { old.ack(one) }) // it was on its way
+		time.AfterFunc(5*time.Millisecond, func() { old.ack(one) }) // in transit when b takes over
 		time.AfterFunc(12*time.Millisecond, func() { old.ack(two) })
 		now := b.connect("client", durable)
 		a.publish(1, "t", "3")
@@ -102,12 +102,12 @@ func TestASessionThatEndsWithItsConnectionEndsAtATakeover(t *testing.T) {
 		require.False(t, now.present)
 		reader.gets("ends")
 
-		// A session that goes on: the client is back before the delay is over.
+		// A session that continues: the client is back before the will delay is over.
 		a.connect("other", durable, will("never", 2*time.Second))
 		now = b.connect("other", durable)
 		require.True(t, now.present)
 		pass(4 * time.Second)
-		// One that is over because the newer connection begins another.
+		// A session that ends because the new connection starts a new one.
 		b.connect("third", durable, will("over", time.Hour))
 		require.False(t, a.connect("third", durable, clean).present)
 		reader.gets("over")
@@ -168,7 +168,7 @@ func TestASleepingSessionIsDroppedFromMemoryOnceItsClientIsOnAnotherNode(t *test
 	}
 }
 
-// commitsOf counts commits of a client that a node makes.
+// commitsOf counts the commits that a node makes for one client.
 type commitsOf struct {
 	store.Store
 	client string

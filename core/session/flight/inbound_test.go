@@ -39,7 +39,7 @@ func TestAMessageThatWasNotStoredIsForgotten(t *testing.T) {
 	old, _ := in.Take(7, nil)
 	require.Empty(t, in.Stored(7, old, failure))
 	require.Zero(t, in.Len())
-	// A message that took its packet id meanwhile stays.
+	// A failure does not remove a newer message that took the packet id meanwhile.
 	old, _ = in.Take(7, nil)
 	in.Release(7)
 	now, arrival := in.Take(7, nil)

@@ -10,7 +10,7 @@ import (
 
 var queue = store.QueueRef{Queue: "T/%a", Broker: "b1"}
 
-// next returns what a single queue would commit, or -1.
+// next returns the offset that a single queue would commit, or -1 for none.
 func next(p *Progress) int64 {
 	all := Commits([]*Progress{p})
 	if len(all) == 0 {
@@ -22,9 +22,9 @@ func next(p *Progress) int64 {
 func TestTheCommitOffsetMovesOverAcknowledgedMessagesWithoutAGap(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		sent  string // records from offset 10 on: x is tracked without a message, a letter is a message
+		sent  string // records from offset 10 on: x has no message for the client, a letter is a message
 		acked string
-		want  []int64 // to be committed after each; -1: nothing
+		want  []int64 // the offset to commit after each acknowledgement; -1: none
 	}{
 		{"in order", "abc", "abc", []int64{11, 12, 13}},
 		{"backwards", "abc", "cba", []int64{-1, -1, 13}},

@@ -126,7 +126,7 @@ func TestTheOrderOfSendingAgain(t *testing.T) {
 		all[name] = &Message{QoS: 2, RecordID: name}
 		w.Add(all[name])
 	}
-	// d was received before b, and both are released; e is received, and waits for the journal.
+	// d and b are received, in this order, and released. e is received and waits for the journal.
 	for _, name := range []string{"d", "b", "e"} {
 		_, step := w.Ack(packet.PUBREC, all[name].ID, packet.Success)
 		require.Equal(t, Release, step)

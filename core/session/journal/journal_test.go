@@ -55,10 +55,10 @@ func TestARecordsPacketIDIsAlwaysTheSameAndNeverZero(t *testing.T) {
 	}
 }
 
-// seq are the records of a queue, the newest first.
+// seq returns the records of a queue, newest first.
 func seq(recs ...*store.Record) Records { return records(nil, recs...) }
 
-// messages are the records of an exchange queue, the newest first; an error ends them.
+// messages returns the records of an exchange queue, newest first, followed by an error.
 func messages(err error, held ...Held) Records {
 	recs := make([]*store.Record, len(held))
 	for i, h := range held {
@@ -67,7 +67,7 @@ func messages(err error, held ...Held) Records {
 	return records(err, recs...)
 }
 
-// records are the records of a queue, the newest first; an error ends them.
+// records returns the records of a queue, newest first, followed by an error.
 func records(err error, recs ...*store.Record) Records {
 	return iter.Seq2[*store.Record, error](func(yield func(*store.Record, error) bool) {
 		for _, r := range recs {
@@ -122,7 +122,7 @@ func TestTheNewestStateCounts(t *testing.T) {
 
 func TestMessagesThatAreStoredAndNotReleasedAreFound(t *testing.T) {
 	a, b, c := Held{1, 5, 1}, Held{2, 5, 2}, Held{3, 5, 3}
-	next := Held{1, 6, 1} // of a later connection, under an id that was free again
+	next := Held{1, 6, 1} // from a later connection that reuses the packet id
 	for _, tt := range []struct {
 		name    string
 		st      State
@@ -150,14 +150,14 @@ func TestMessagesThatAreStoredAndNotReleasedAreFound(t *testing.T) {
 			require.Equal(t, tt.want, got)
 		})
 	}
-	// Records of an earlier session of the client id say nothing, and what names no exchange ends the search.
+	// Records of an earlier session of the same client id are skipped. A record that names no exchange ends the search.
 	held := map[uint16]Held{}
 	other := heldRecord(9, c)
 	require.NoError(t, Unreleased(&State{}, 1, seq(other, heldRecord(1, a), &store.Record{}, heldRecord(1, b)), held))
 	require.Equal(t, map[uint16]Held{1: a}, held)
 }
 
-// received puts a message under way that the client has.
+// received adds a message to the window and marks it as received by the client.
 func received(w *flight.Window, m *flight.Message) {
 	w.Add(m)
 	w.Ack(packet.PUBREC, m.ID, packet.Success)
@@ -169,7 +169,7 @@ func TestWhatAStateSays(t *testing.T) {
 	var out flight.Window
 	held, _ := in.Take(7, nil)
 	require.Equal(t, Held{7, 5, 1}, j.Number(7, 5, held))
-	in.Take(8, nil) // not in the journal
+	in.Take(8, nil) // never noted in the journal
 	received(&out, &flight.Message{ID: 1, QoS: 2, RecordID: "r1"})
 	received(&out, &flight.Message{ID: 2, QoS: 2, Noted: true})
 	out.Add(&flight.Message{ID: 3, QoS: 2, Noted: true})
@@ -253,7 +253,7 @@ func TestARecordThatTheClientHasIsNotSentAgainUntilItsQueuesAreCommittedPastIt(t
 		require.Zero(t, j.Finished(), name)
 	}
 
-	// One that is known from the journal alone: a queue may bring it, and then that one counts.
+	// A message that is known from the journal alone: if a queue brings it later, the record of the queue counts.
 	j.Restore(map[string]bool{}, &State{Released: []Sent{{3, "r"}}}, nil, &in, &out)
 	finish(out.Get(3))
 	require.Equal(t, []string{"r"}, j.State(1, 1, &in, &out).Finished, "no queue has brought it yet")

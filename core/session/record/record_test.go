@@ -15,9 +15,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 )
 
-// disk is a storage that keeps what was written, in order.
+// disk is a storage that remembers what was written, in order.
 type disk struct {
-	takes time.Duration // one write
+	takes time.Duration // the duration of one write
 	fails error
 
 	mu      sync.Mutex
