@@ -55,7 +55,7 @@ func TestTheAuthorityIsToldWhatTheClientSent(t *testing.T) {
 	}, got)
 }
 
-// deny forbids topics and filters that begin with "no".
+// deny refuses publishes and subscriptions whose topic or filter begins with "no".
 func deny(c *mqtttest.Config) {
 	c.Authority = &mqtttest.Rules{Allow: func(_ string, a auth.Action) bool { return !strings.HasPrefix(a.Topic, "no") }}
 }
@@ -114,7 +114,7 @@ func TestAWillThatTheRulesForbidIsRefusedAtConnect(t *testing.T) {
 	}
 }
 
-// A refused CONNECT must not disturb the client that has the id.
+// A refused CONNECT must not disturb the connected client that has the same client id.
 func TestARefusedConnectTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) {
@@ -132,7 +132,8 @@ func TestARefusedConnectTakesNothingOver(t *testing.T) {
 	require.Empty(t, c.Ping())
 }
 
-// An unknown first-level topic is refused where topics are not made by themselves: never acknowledged as if it were stored.
+// Without automatic creation of topics, a publish to an unknown first-level topic is refused. It is never acknowledged as if it were
+// stored.
 //
 // Proves 3.1.1: [MQTT-3.9.3-2]
 // Proves 5.0: [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.9.3-2]

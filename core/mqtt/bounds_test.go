@@ -18,7 +18,7 @@ func TestBoundsChangeForThoseWhoAreConnected(t *testing.T) {
 	n.Server.SetBounds(mqtt.Bounds{MaxConnections: 1, Client: mqtt.Rates{Messages: 20}})
 	require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("other").Code)
 	begun := time.Now()
-	for range 43 { // 40 at once
+	for range 43 { // the burst is 40
 		c.Publish(1, "T/a", "m")
 	}
 	require.Greater(t, time.Since(begun), 50*time.Millisecond)

@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// versions are those that most tests run with.
+// versions are the versions that most tests run with.
 var versions = []packet.Version{packet.V311, packet.V5}
 
 // eachVersion runs a test against a node with each version.
@@ -27,7 +27,7 @@ func eachVersion(t *testing.T, f func(t *testing.T, n *mqtttest.Node, v packet.V
 	}
 }
 
-// connectBytes is a CONNECT by hand.
+// connectBytes builds a CONNECT byte by byte.
 func connectBytes(name string, level, flags byte, rest ...byte) []byte {
 	body := append([]byte{0, byte(len(name))}, name...)
 	body = append(body, level, flags, 0, 0)

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// exhausted is a listener whose process has no file descriptor left, but for one now and then.
+// exhausted is a listener of a process that has run out of file descriptors. Every second Accept succeeds.
 type exhausted struct {
 	net.Listener
 	calls  atomic.Int64
@@ -34,7 +34,7 @@ func (e *exhausted) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
 }
 
-// remote is a connection that is open until it is closed.
+// remote is a connection that remembers whether it was closed.
 type remote struct {
 	net.Conn
 	closed atomic.Bool

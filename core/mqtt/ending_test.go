@@ -9,7 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// A client that is in the middle of sending learns why it is closed: its socket is not reset under it.
+// A client that is still sending learns why it is closed: the server does not reset the socket before the client has read the reason.
 //
 // Proves 5.0: [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.2-1]
 func TestAClientThatIsStillSendingReadsWhyItIsClosed(t *testing.T) {
@@ -44,7 +44,7 @@ func TestAClientThatIsStillSendingReadsWhyItIsClosed(t *testing.T) {
 	}
 }
 
-// A client that reads the end and stays does not keep its connection.
+// A client that reads the DISCONNECT and does not close its socket does not keep its connection.
 func TestAClientThatIsToldTheEndAndStaysIsDropped(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

@@ -16,14 +16,16 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// riddles is an authority whose method RIDDLE asks for a password until it hears one: the data of a client's step is what it says.
-// "wrong" is denied, "down" gets no answer, a word that begins with "more" is answered and the exchange goes on; any other is the
-// identity of the client from then on, who may do what its identity says.
+// riddles is an authority whose method RIDDLE asks for a password until it hears one. It answers the data of each step:
+//   - "wrong" is refused.
+//   - "down" gets no answer.
+//   - Data that begins with "more", or none, is asked again.
+//   - Anything else becomes the client's identity, which decides what the client may do.
 type riddles struct {
 	mu        sync.Mutex
-	begun     []bool // reauthenticate
+	begun     []bool // whether each exchange was a re-authentication
 	abandoned int
-	asked     int // questions about actions
+	asked     int // calls of Authorize
 	expires   time.Duration
 }
 
@@ -73,7 +75,7 @@ func (c riddleClient) Authenticate(context.Context, *pluginv1.AuthenticateReques
 	return &pluginv1.AuthenticateResponse{}, nil
 }
 
-// Authorize lets an identity publish to the topics that begin with it, and keeps the decision for an hour.
+// Authorize lets an identity publish to topics that begin with its name. A decision is valid for an hour.
 func (c riddleClient) Authorize(_ context.Context, in *pluginv1.AuthorizeRequest, _ ...grpc.CallOption) (*pluginv1.AuthorizeResponse, error) {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()
@@ -91,7 +93,7 @@ func startRiddles(t *testing.T, change ...func(*mqtttest.Config)) (*mqtttest.Nod
 	return mqtttest.Start(t, append(change, func(c *mqtttest.Config) { c.Authority = r.authority() })...), r
 }
 
-// by is a CONNECT that names a method and, unless it is empty, data.
+// by returns a CONNECT option that sets the authentication method and, unless it is empty, the authentication data.
 func by(method, data string) mqtttest.Option {
 	return mqtttest.Props(func(p *packet.Properties) {
 		p.AuthenticationMethod = &method
@@ -114,7 +116,7 @@ func expectAuth(t *testing.T, c *mqtttest.Client, code packet.Code, data string)
 	require.Equal(t, data, string(a.Properties.AuthenticationData))
 }
 
-// begin sends CONNECT with the method RIDDLE and expects to be asked.
+// begin sends a CONNECT with the method RIDDLE and expects the server's question.
 func begin(t *testing.T, n *mqtttest.Node, options ...mqtttest.Option) *mqtttest.Client {
 	t.Helper()
 	c := n.Dial(packet.V5)
@@ -154,7 +156,7 @@ func TestAnExchangeOfSeveralStepsAdmitsTheClient(t *testing.T) {
 	require.Equal(t, "RIDDLE", *ack.Properties.AuthenticationMethod)
 	require.Equal(t, "welcome alice", string(ack.Properties.AuthenticationData))
 	c.Publish(1, "alice/x", "1")
-	// The first packet may be enough.
+	// The data in CONNECT can be enough.
 	quick := n.Connect(packet.V5, "quick", by("RIDDLE", "bob"))
 	require.Equal(t, "welcome bob", string(quick.Connack.Properties.AuthenticationData))
 	begun, abandoned, _ := r.counts()
@@ -199,7 +201,7 @@ func TestAnExchangeThatGoesWrongIsRefusedWithoutActingOnAnythingElse(t *testing.
 	gone.Close()
 	mqtttest.Eventually(t, "the plugin is told of what was given up", func() bool {
 		_, abandoned, _ := r.counts()
-		return abandoned >= 10 // all but those that were answered
+		return abandoned >= 10 // all but the answered ones
 	})
 	require.Empty(t, spy.Ping())
 	require.Len(t, n.Sessions.Clients(), 1)
@@ -255,20 +257,20 @@ func TestAReAuthenticationRenewsIdentityDecisionsAndExpiry(t *testing.T) {
 	r.mu.Unlock()
 	c.Send(step(packet.ReAuthenticate, "RIDDLE", "more"))
 	expectAuth(t, c, packet.ContinueAuthentication, "password? more")
-	c.Publish(1, "alice/x", "3") // other packets go on, under the old authentication
+	c.Publish(1, "alice/x", "3") // other packets are still judged under the old authentication
 	require.Empty(t, c.Ping())
 	c.Send(step(packet.ContinueAuthentication, "RIDDLE", "bob"))
 	expectAuth(t, c, packet.Success, "welcome bob")
 	c.Publish(1, "bob/x", "4")
 	denied("alice/x")
-	for time.Since(connected) < 6500*time.Millisecond { // past the end of the first admission
+	for time.Since(connected) < 6500*time.Millisecond { // beyond the expiry of the first authentication
 		c.ExpectNothing()
 	}
 	c.Publish(1, "bob/x", "5")
 	begun, _, _ := r.counts()
 	require.Equal(t, []bool{false, true}, begun)
 
-	// And the new admission's end counts.
+	// The expiry of the new authentication is enforced too.
 	r.mu.Lock()
 	r.expires = time.Second
 	r.mu.Unlock()
@@ -304,7 +306,7 @@ func TestAReAuthenticationThatFailsOrComesOutOfTurnClosesTheConnection(t *testin
 	plain.Send(step(packet.ReAuthenticate, "RIDDLE", "alice"))
 	plain.ExpectDisconnect(packet.ProtocolError)
 	server := n.Connect(packet.V5, "c", by("RIDDLE", "alice"))
-	server.SendRaw(0xF0, 0) // what only a server says
+	server.SendRaw(0xF0, 0) // a packet type that only a server sends
 	server.ExpectDisconnect(packet.ProtocolError)
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Both clients keep their state, as the protocol wants it; the gateway is killed again and again.
+// Both clients keep their session state, as the protocol requires, while the gateway is killed again and again.
 //
 // Proves 3.1.1: [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.4.0-1] [MQTT-3.1.2-4]
 // Proves 5.0: [MQTT-4.3.3-2] [MQTT-4.3.3-8] [MQTT-4.4.0-1]
@@ -66,7 +66,7 @@ func TestAQoS2MessageThatIsStoredIsNotStoredAgainAfterACrash(t *testing.T) {
 		send := func(c *mqtttest.Client, id uint16, text string, dup bool) {
 			c.Send(&packet.Publish{QoS: 2, PacketID: id, Topic: "T/a", Payload: []byte(text), Dup: dup})
 		}
-		// 7 is complete, 8 stored and acknowledged, 9 acknowledged as well.
+		// 7 is complete. 8 and 9 are stored and acknowledged by PUBREC.
 		for id := uint16(7); id <= 9; id++ {
 			send(pub, id, "m"+strconv.Itoa(int(id)), false)
 			require.Equal(t, packet.PUBREC, mqtttest.Expect[*packet.Ack](pub).Kind)
@@ -78,7 +78,7 @@ func TestAQoS2MessageThatIsStoredIsNotStoredAgainAfterACrash(t *testing.T) {
 		pub = n.Connect(v, "pub", mqtttest.Keep)
 		send(pub, 8, "m8", true)
 		require.Equal(t, packet.PUBREC, mqtttest.Expect[*packet.Ack](pub).Kind)
-		send(pub, 7, "another", false) // the id is free
+		send(pub, 7, "another", false) // the packet id is free again
 		require.Equal(t, packet.PUBREC, mqtttest.Expect[*packet.Ack](pub).Kind)
 		for _, id := range []uint16{9, 8, 7} {
 			pub.Send(&packet.Ack{Kind: packet.PUBREL, PacketID: id})
@@ -86,7 +86,7 @@ func TestAQoS2MessageThatIsStoredIsNotStoredAgainAfterACrash(t *testing.T) {
 			require.Equal(t, packet.PUBCOMP, a.Kind)
 			require.Equal(t, packet.Success, a.Code)
 		}
-		send(pub, 9, "m9", true) // released: a message of its own
+		send(pub, 9, "m9", true) // 9 was released, so this is a new message
 		require.Equal(t, packet.PUBREC, mqtttest.Expect[*packet.Ack](pub).Kind)
 		sub = n.Connect(v, "sub", mqtttest.Keep)
 		for _, text := range []string{"m7", "m8", "m9", "another", "m9"} {
@@ -121,7 +121,8 @@ func TestAQoS2MessageIsResentUnderItsPacketIDAfterACrash(t *testing.T) {
 		n.Crash()
 		n.Restart()
 		c = n.Connect(v, "c", mqtttest.Keep)
-		// PUBREL for what the client has acknowledged, the rest again under its id, and nothing a second time.
+		// The server sends PUBREL for the message that the client has received, sends the other one again under its packet id, and repeats
+		// nothing else.
 		var again *packet.Publish
 		for released := false; !released || again == nil; {
 			switch p := c.Next().(type) {
@@ -129,7 +130,7 @@ func TestAQoS2MessageIsResentUnderItsPacketIDAfterACrash(t *testing.T) {
 				require.Nil(t, again, "%s", p.Payload)
 				require.Equal(t, "received", string(p.Payload))
 				again = p
-			case *packet.Ack: // perhaps of "done" as well
+			case *packet.Ack: // the server may send a PUBREL for "done", too
 				require.Equal(t, packet.PUBREL, p.Kind)
 				c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: p.PacketID})
 				released = released || p.PacketID == first["released"].PacketID
@@ -158,13 +159,13 @@ func TestARetainedQoS2MessageLeavesNoPacketIDBehindAfterACrash(t *testing.T) {
 	})
 }
 
-// A thousand messages that the client leaves open share 65,535 packet ids, so some pairs would have the same one.
+// The packet ids of a thousand open messages are derived from their records. Among 65,535 ids, some of these would collide.
 func TestManyOpenQoS2MessagesComeInOrderAndOnceOverACrash(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		const count = 1000
 		many := mqtttest.Props(func(p *packet.Properties) { most := uint16(count); p.ReceiveMaximum = &most })
 		options := []mqtttest.Option{mqtttest.Keep}
-		total := 120 // what 3.1.1 clients are sent at a time is less than 128
+		total := 120 // fewer than the 128 in-flight messages of a 3.1.1 client
 		if v == packet.V5 {
 			options, total = append(options, many), count
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// menu are packets that are valid by themselves; what makes them right or wrong is their place.
+// menu lists packets that are well-formed on their own. Only their order makes a stream valid or invalid.
 func menu(v packet.Version) []packet.Packet {
 	return []packet.Packet{
 		&packet.Connect{Version: v, CleanStart: true, ClientID: "f"},
@@ -25,7 +25,7 @@ func menu(v packet.Version) []packet.Packet {
 		&packet.Unsubscribe{PacketID: 5, Filters: []string{"T/#", "T/x"}},
 		&packet.Pingreq{},
 		&packet.Disconnect{},
-		// Of a server:
+		// Packets that only a server sends:
 		&packet.Connack{},
 		&packet.Suback{PacketID: 4, Codes: []packet.Code{0}},
 		&packet.Unsuback{PacketID: 5, Codes: []packet.Code{0}},
@@ -33,7 +33,7 @@ func menu(v packet.Version) []packet.Packet {
 	}
 }
 
-// ends reports whether a packet ends an admitted connection, and whether that is a violation.
+// ends reports whether a packet ends an admitted connection, and whether it does so as a protocol violation.
 func ends(p packet.Packet) (ends, violation bool) {
 	switch p.Type() {
 	case packet.CONNECT, packet.CONNACK, packet.SUBACK, packet.UNSUBACK, packet.PINGRESP:
@@ -45,8 +45,9 @@ func ends(p packet.Packet) (ends, violation bool) {
 	}
 }
 
-// FuzzOrderOfPackets: valid packets in any order and in any pieces. Only CONNECT opens a connection; a second one and a packet of a
-// server end it, and nothing behind what ends it is answered; before that, every request is answered, in order.
+// FuzzOrderOfPackets sends well-formed packets in any order and in pieces of any size. Only CONNECT opens a connection. A second CONNECT, a
+// packet that only a server sends, and DISCONNECT end it, and nothing after them is answered. Before that, every request is answered in
+// order.
 func FuzzOrderOfPackets(f *testing.F) {
 	f.Add(byte(5), []byte{0, 10, 2, 3, 8, 12, 11, 13}, byte(255))
 	f.Add(byte(4), []byte{0, 12, 0, 12}, byte(3))

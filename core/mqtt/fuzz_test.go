@@ -22,7 +22,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
-// bugs is a log that remembers what the server says of its own bugs: a panic is one.
+// bugs is a log handler that remembers the first report of a bug in the server itself, such as a panic.
 type bugs struct {
 	slog.Handler
 	found atomic.Pointer[string]
@@ -42,7 +42,7 @@ func (b *bugs) Handle(_ context.Context, r slog.Record) error {
 func (b *bugs) WithAttrs([]slog.Attr) slog.Handler { return b }
 func (b *bugs) WithGroup(string) slog.Handler      { return b }
 
-// target is a node behind a socket file (TCP ports run out), which takes few topics so that it stays small.
+// target is a node that listens on a Unix socket, because TCP ports would run out. It accepts few topics, so that it stays small.
 type target struct {
 	address string
 	log     bugs
@@ -60,7 +60,8 @@ func newTarget(f *testing.F) *target {
 	return t
 }
 
-// exchange sends a stream in pieces of a size, ends it, and returns all that the server answered until it closed.
+// exchange sends a stream in pieces of the given size, ends it, and returns everything that the server sends until it closes the
+// connection.
 func (g *target) exchange(t *testing.T, stream []byte, piece int) []byte {
 	t.Helper()
 	nc, err := net.Dial("unix", g.address)
@@ -80,7 +81,7 @@ func (g *target) exchange(t *testing.T, stream []byte, piece int) []byte {
 	for len(stream) > 0 {
 		n := min(piece, len(stream))
 		if _, err := nc.Write(stream[:n]); err != nil {
-			break // closed already
+			break // the server has closed the connection
 		}
 		stream = stream[n:]
 	}
@@ -98,9 +99,9 @@ func isTimeout(err error) bool {
 	return ok && n.Timeout()
 }
 
-// dialogue is what a stream means to the decoder: the packets up to the first that it refuses, or the end.
+// dialogue is how the decoder reads a stream: the packets up to the first one that it refuses, or up to the end.
 type dialogue struct {
-	version packet.Version // of the answers; 0: there may be none
+	version packet.Version // of the answers; 0: the server must not answer
 	packets []packet.Packet
 	refused *packet.Error
 }
@@ -126,7 +127,7 @@ func readDialogue(stream []byte) (d dialogue) {
 	}
 }
 
-// check holds the answers to what the texts say of any dialogue, and returns them.
+// check verifies the rules that hold for the answers to any stream, and returns the answers.
 func (d dialogue) check(t *testing.T, answers []byte) []packet.Packet {
 	t.Helper()
 	if d.version == 0 {
@@ -166,8 +167,8 @@ func (d dialogue) check(t *testing.T, answers []byte) []packet.Packet {
 	return out
 }
 
-// FuzzBytesOfAConnection: whatever a client sends, in whatever pieces, nothing panics, nothing is answered before CONNECT, what is
-// answered is of the client's version, and the connection ends; in MQTT 5 what the decoder refuses ends it with DISCONNECT.
+// FuzzBytesOfAConnection sends arbitrary bytes in pieces of any size. Nothing panics, nothing is answered before CONNECT, the answers have
+// the client's protocol version, and the connection ends. In MQTT 5 it ends with a DISCONNECT if the decoder refuses the stream.
 func FuzzBytesOfAConnection(f *testing.F) {
 	hello := map[byte][]byte{packettest.V31: connectBytes("MQIsdp", 3, 2, 0, 1, 'f'), packettest.V311: connectBytes("MQTT", 4, 2, 0, 1, 'f'), packettest.V5: connectBytes("MQTT", 5, 2, 0, 1, 'f')}
 	for i, r := range packettest.Refusals {
@@ -189,14 +190,14 @@ func FuzzBytesOfAConnection(f *testing.F) {
 		}
 		for _, p := range d.packets {
 			if p.Type() == packet.DISCONNECT {
-				return // all that follows is ignored
+				return // everything after DISCONNECT is ignored
 			}
 		}
 		require.Equal(t, packet.DISCONNECT, answers[len(answers)-1].Type(), "after %v", d.refused)
 	})
 }
 
-// tooSmall: the client takes no DISCONNECT, or not every answer.
+// tooSmall reports whether the client's maximum packet size may be too small for some answers.
 func tooSmall(p packet.Packet) bool {
 	c, ok := p.(*packet.Connect)
 	return ok && c.Properties != nil && c.Properties.MaximumPacketSize != nil && *c.Properties.MaximumPacketSize < 1024

@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// memoryInUse is what heap and stacks of the process take, in bytes.
+// memoryInUse returns the size of the process's heap and stacks in bytes.
 func memoryInUse() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -43,21 +43,21 @@ func TestAnIdleSubscriberCostsUnder8KiB(t *testing.T) {
 		require.NoError(t, err)
 		return nc
 	}
-	subscriber(count) // what is made once
+	subscriber(count) // one connection first, so that one-time allocations are not counted
 	before := memoryInUse()
 	held := make([]net.Conn, count)
 	for i := range held {
 		held[i] = subscriber(i)
 	}
 	resting(t, n, count+1)
-	// The test's own ends are in the same process: a file descriptor and a net.TCPConn each, without a goroutine.
+	// The client ends are in the same process. Each costs a file descriptor and a net.TCPConn, but no goroutine.
 	each := float64(memoryInUse()-before) / count
 	t.Logf("%.0f bytes each, both ends", each)
 	require.Less(t, each, 8.0*1024)
 	runtime.KeepAlive(held)
 }
 
-// appendPacket appends a packet of MQTT 3.1.1.
+// appendPacket appends a packet in the encoding of MQTT 3.1.1.
 func appendPacket(t *testing.T, b []byte, p packet.Packet) []byte {
 	t.Helper()
 	b, err := packet.Append(b, p, packet.V311)

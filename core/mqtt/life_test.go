@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// The last event of a node says why the connection ended.
+// The last event in a connection's life says why the connection ended.
 func TestOperatorsLearnWhyAConnectionEnded(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

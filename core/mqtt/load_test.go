@@ -16,7 +16,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// flood publishes messages without waiting for each to be acknowledged, and returns when all are. It may run beside the test.
+// flood publishes messages without waiting for single acknowledgements, and returns when all are acknowledged. It may run in a goroutine.
 func flood(c *mqtttest.Client, count int, message func(i int) *packet.Publish) error {
 	failed := make(chan error, 1)
 	go func() {
@@ -27,7 +27,7 @@ func flood(c *mqtttest.Client, count int, message func(i int) *packet.Publish) e
 			if p.QoS == 0 {
 				p.PacketID = 0
 			}
-			b, _ = packet.Append(b, p, c.Version) // what cannot be encoded does not arrive
+			b, _ = packet.Append(b, p, c.Version) // a message that cannot be encoded is missed by the receiver
 			if len(b) > 32<<10 || i == count-1 {
 				if err := c.TrySendRaw(b...); err != nil {
 					failed <- err
@@ -53,7 +53,7 @@ func flood(c *mqtttest.Client, count int, message func(i int) *packet.Publish) e
 	return <-failed
 }
 
-// take reads messages until count have come, acknowledges QoS 1, and returns their payloads.
+// take receives count messages, acknowledges those of QoS 1, and returns the payloads.
 func take(c *mqtttest.Client, count int) ([]string, error) {
 	got := make([]string, 0, count)
 	for len(got) < count {
@@ -75,7 +75,7 @@ func take(c *mqtttest.Client, count int) ([]string, error) {
 	return got, nil
 }
 
-// leave ends a connection whose messages are not all read.
+// leave ends a connection that has messages left to read.
 func leave(c *mqtttest.Client) {
 	c.Send(&packet.Disconnect{})
 	for {
@@ -86,7 +86,7 @@ func leave(c *mqtttest.Client) {
 	}
 }
 
-// numbered are the payloads "name 0", "name 1" and so on, with some padding behind.
+// numbered returns the payload "name i ", padded to size bytes.
 func numbered(name string, i, size int) []byte {
 	b := []byte(name + " " + strconv.Itoa(i) + " ")
 	for len(b) < size {
@@ -95,7 +95,7 @@ func numbered(name string, i, size int) []byte {
 	return b
 }
 
-// requireInOrder fails unless the payloads are those of each name from 0 on, in order for each name, with none missing.
+// requireInOrder fails unless got has, for each name, the numbers from 0 up to its count, in order and without a gap.
 func requireInOrder(t *testing.T, got []string, count map[string]int) {
 	t.Helper()
 	next := map[string]int{}
@@ -137,7 +137,8 @@ func TestABurstLargerThanEveryWindowArrivesWholeAndInOrder(t *testing.T) {
 	})
 }
 
-// A session of an earlier process begins its packet ids somewhere else in each process: about one in eight begins in the last eighth.
+// A resumed session starts its packet ids at a random value in each process. About one process in eight starts in the last eighth of the
+// range.
 //
 // Proves 3.1.1: [MQTT-2.3.1-4] [MQTT-4.6.0-6]
 func TestPacketIDsWrapAround(t *testing.T) {
@@ -198,7 +199,7 @@ func TestAThousandMessagesWaitForASleepingSession(t *testing.T) {
 		}))
 		n.Crash()
 		n.Restart()
-		// It comes and goes while it catches up, and each time leaves what it was sent unacknowledged.
+		// The client reconnects several times while it catches up. Each time it leaves its last messages unacknowledged.
 		next := 0
 		for next < 1000 {
 			c = n.Connect(v, "c", mqtttest.Keep)
@@ -215,7 +216,7 @@ func TestAThousandMessagesWaitForASleepingSession(t *testing.T) {
 	})
 }
 
-// gauge reads a metric.
+// gauge returns the value of a metric.
 func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := r.Gather()
@@ -229,7 +230,7 @@ func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// A client that does not read costs a bounded buffer; what is past it is read from the store later.
+// A client that does not read costs a bounded buffer. What exceeds the buffer is read from the store later.
 //
 // Proves 3.1.1: [MQTT-4.5.0-1] [MQTT-4.6.0-6]
 func TestASlowSubscriberCostsLittleAndLosesNothing(t *testing.T) {
@@ -246,7 +247,7 @@ func TestASlowSubscriberCostsLittleAndLosesNothing(t *testing.T) {
 				fast.Subscribe(1, "T/a")
 				const count, size = 2500, 4096
 				errs := make(chan error, 1)
-				pub := n.Connect(packet.V311, "pub") // MQTT 5 would bound what it may have in flight
+				pub := n.Connect(packet.V311, "pub") // 3.1.1, because MQTT 5 would limit the messages in flight
 				go func() {
 					errs <- flood(pub, count, func(i int) *packet.Publish {
 						return &packet.Publish{Topic: "T/a", QoS: 1, Payload: numbered("p", i, size)}
@@ -265,7 +266,8 @@ func TestASlowSubscriberCostsLittleAndLosesNothing(t *testing.T) {
 	}
 }
 
-// Past the bound a subscription without a queue drops QoS 0, and ends with a reason at QoS 1: never a silent gap.
+// A subscription without a queue that exceeds the limit drops messages at QoS 0. At QoS 1 the connection ends with a reason. There is never
+// a silent gap.
 func TestACleanSubscriberThatIsTooFarBehindIsToldOrDropsQoS0(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.Delivery.MaxBuffered, c.Delivery.MaxBehind = 64<<10, 100 })
@@ -294,7 +296,7 @@ func TestACleanSubscriberThatIsTooFarBehindIsToldOrDropsQoS0(t *testing.T) {
 	next := 0
 	for {
 		p, err := one.Receive(mqtttest.Patience)
-		if err != nil { // the DISCONNECT did not get through to a client that read so late
+		if err != nil { // the DISCONNECT may not reach a client that reads so late
 			break
 		}
 		if d, ok := p.(*packet.Disconnect); ok {
@@ -337,7 +339,7 @@ func TestOverlappingFiltersOverCrashesLoseNothingAndRepeatOnlyWhatWasOpen(t *tes
 				}
 			}
 			leave(c)
-			if round == 1 { // everything up to here is acknowledged
+			if round == 1 { // everything so far is acknowledged
 				mqtttest.Eventually(t, "progress is committed", func() bool {
 					return slices.ContainsFunc(filters, func(f string) bool { return n.Lag("c", f) == int64(count-len(acked)) })
 				})

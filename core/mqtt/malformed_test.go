@@ -10,7 +10,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet/packettest"
 )
 
-// Each packet of packettest names the statement that it breaks, and docs/conformance.md counts it as proven here.
+// Each packet in packettest names the statement of the specification that it breaks. docs/conformance.md counts these statements as proven
+// here.
 func TestWhatTheTextsForbidEndsItsConnectionWithItsCode(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
@@ -21,7 +22,7 @@ func TestWhatTheTextsForbidEndsItsConnectionWithItsCode(t *testing.T) {
 		t.Log(r.Name)
 		switch r.From {
 		case packettest.FromServer:
-			continue // a client's to refuse
+			continue // a packet that clients must refuse
 		case packettest.First:
 			c := n.Dial(v)
 			c.SendRaw(r.Bytes...)
@@ -46,7 +47,8 @@ func TestWhatTheTextsForbidEndsItsConnectionWithItsCode(t *testing.T) {
 	require.Empty(t, bystander.Ping(), "nothing of it was taken, and no other connection suffers")
 }
 
-// connackFor: MQTT 5 answers a CONNECT that it refuses, 3.1.1 only one of a level that it does not know.
+// connackFor reports whether the server answers a refused CONNECT with CONNACK. MQTT 5 always does, 3.1.1 only for an unsupported protocol
+// level.
 func connackFor(r packettest.Refusal) bool {
 	return r.Bytes[0]>>4 == byte(packet.CONNECT) && (r.Code == packettest.UnsupportedProtocolVersion || r.Version == packettest.V5)
 }

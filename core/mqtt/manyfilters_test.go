@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// manyFilters makes a SUBSCRIBE.
+// manyFilters returns a SUBSCRIBE with the filters numbered from, inclusive, up to to, exclusive.
 func manyFilters(name string, from, to int, qos byte) *packet.Subscribe {
 	s := &packet.Subscribe{PacketID: 7}
 	for i := from; i < to; i++ {
@@ -19,7 +19,7 @@ func manyFilters(name string, from, to int, qos byte) *packet.Subscribe {
 	return s
 }
 
-// allGranted checks a SUBACK.
+// allGranted requires that every code of a SUBACK grants the QoS.
 func allGranted(t *testing.T, qos byte, codes []packet.Code) {
 	t.Helper()
 	for i, code := range codes {
@@ -87,7 +87,7 @@ func TestAClientIsAdmittedWhateverItsLastConnectionWasDoing(t *testing.T) {
 			n.Connect(v, "pub").Publish(1, "T/kept", name)
 			c.Ack(c.ExpectPublish("T/kept", name))
 		}
-		// A clean start in the middle of a SUBSCRIBE begins a new session.
+		// A clean start while a SUBSCRIBE is being processed begins a new session.
 		c := n.Connect(v, "clean", mqtttest.Keep)
 		c.Send(manyFilters("clean", 0, 100, 1))
 		c = n.Connect(v, "clean")

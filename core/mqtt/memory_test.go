@@ -18,7 +18,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// large is the payload of a message in these tests.
+// large is the payload size in these tests, in bytes.
 const large = 256 << 10
 
 func TestAClientWhoseMessagesWaitForTheStoreIsNotReadFurther(t *testing.T) {
@@ -134,7 +134,8 @@ func TestRetainedMessagesOutliveThatTheRestIsGivenUpFromMemory(t *testing.T) {
 		pub.Publish(1, "T/a", string(numbered("m", i, large)))
 		mqtttest.Expect[*packet.Publish](c)
 	}
-	// Two retained messages fit the window: one is under way, one is received. The others are in line.
+	// Two retained messages fit the window. The client receives the first without answering, and answers the second with PUBREC. The others
+	// wait.
 	c.Subscribe(2, "R/0")
 	underWay := c.ExpectPublish("R/0", "r0")
 	c.Subscribe(2, "R/1")
@@ -182,14 +183,14 @@ func TestWhatAClientPublishesWhileItsSessionIsGivenUpFromMemoryIsStoredOnce(t *t
 	pub := n.Connect(packet.V5, "pub")
 	for i := range 3 {
 		pub.Publish(1, "T/in", string(numbered("m", i, large)))
-		mqtttest.Expect[*packet.Publish](c) // and does not acknowledge it: it does not fit what may be kept
+		mqtttest.Expect[*packet.Publish](c) // not acknowledged: it exceeds the memory that the session may keep
 	}
 	h := n.Faults.Hold("held")
 	held := &packet.Publish{Topic: "T/out", QoS: 2, PacketID: 7, Payload: []byte("held")}
 	c.Send(held)
 	<-h.Reached
 	c.Close()
-	time.AfterFunc(300*time.Millisecond, func() { h.End(nil) }) // the store is slow; the client is back before
+	time.AfterFunc(300*time.Millisecond, func() { h.End(nil) }) // the store is slow, and the client reconnects earlier
 	c = n.Connect(packet.V5, "c", mqtttest.Keep, mqtttest.Resume)
 	require.True(t, c.Connack.SessionPresent)
 	for range 3 {
@@ -247,7 +248,7 @@ func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *test
 	honest.Subscribe(1, "T/#")
 	pub := n.Connect(packet.V5, "pub")
 	const count = 40
-	go func() { // the kernel takes the first of them, whoever reads
+	go func() { // the kernel buffers the first messages even if nobody reads
 		for i := range count {
 			_ = pub.TrySendRaw(pub.Encode(nil, &packet.Publish{Topic: "T/a", QoS: 1, PacketID: uint16(i + 1), Payload: numbered("m", i, large)})...)
 		}
@@ -259,14 +260,14 @@ func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *test
 		require.True(t, ok)
 		require.True(t, bytes.HasPrefix(m.Payload, []byte("m "+strconv.Itoa(i)+" ")))
 		honest.Ack(m)
-		// Each pump may have looked at the same moment.
+		// Several pumps may have checked the budget at the same moment.
 		require.LessOrEqual(t, outbound.Used(), int64(4*large+4*(large+64<<10)))
 	}
 }
 
 func TestClientsAreRefusedWhileTheProcessIsShortOfMemory(t *testing.T) {
 	t.Parallel()
-	w := limits.NewWatermark(1) // whatever is in use is more
+	w := limits.NewWatermark(1) // the process always uses more than 1 byte
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Watermark = w })
 	before := n.Connect(packet.V5, "before")
 	_, changed := w.Look()

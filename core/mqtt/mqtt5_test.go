@@ -37,7 +37,7 @@ func TestPropertiesOfAMessageReachTheSubscriberUnaltered(t *testing.T) {
 	late.Subscribe(0, "T/a")
 	require.Equal(t, sent, late.ExpectPublish("T/a", "ü").Properties)
 
-	// What is there and empty is there.
+	// Properties that are present but empty stay present.
 	empty := &packet.Properties{PayloadFormat: new(byte(0)), ContentType: new(""), CorrelationData: []byte{}}
 	pub = n.Connect(packet.V5, "pub")
 	pub.PublishPacket(&packet.Publish{Topic: "T/e", QoS: 1, Retain: true, Payload: []byte("x"), Properties: empty})
@@ -77,8 +77,8 @@ func TestAMessageThatHasExpiredIsNotDeliveredAndALaterOneSaysWhatIsLeft(t *testi
 	require.Empty(t, late.Ping())
 }
 
-// A message whose time has passed while it was in flight is sent again all the same: the client may know its packet id, and
-// would take another message with it for a duplicate.
+// An in-flight message is sent again even after it has expired. The client may know its packet id, and would take another message with the
+// same id for a duplicate.
 //
 // Proves 5.0: [MQTT-4.3.3-7] [MQTT-4.4.0-1]
 func TestAMessageInFlightIsRedeliveredAlsoWhenItHasExpired(t *testing.T) {
@@ -121,13 +121,13 @@ func TestTheServerKeepsToTheClientsReceiveMaximum(t *testing.T) {
 	require.Empty(t, c.Ping(), "at the bound, other packets go on")
 	c.Ack(open[0])
 	open = append(open, c.ExpectPublish("T/a", "5"))
-	// A PUBREC alone makes no room.
+	// A PUBREC alone does not free a place in the window.
 	c.Send(&packet.Ack{Kind: packet.PUBREC, PacketID: open[1].PacketID})
 	c.ExpectAck(packet.PUBREL, open[1].PacketID, packet.Success)
 	c.ExpectNothing()
 	c.Close()
 
-	// Five are open, and the client takes two at a time now.
+	// Five messages are open, and the client's receive maximum is now 2.
 	c = n.Connect(packet.V5, "c", mqtttest.Keep, receiveMaximum(2))
 	c.ExpectAck(packet.PUBREL, open[1].PacketID, packet.Success)
 	c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: open[1].PacketID})
@@ -158,7 +158,7 @@ func TestAClientThatExceedsTheServersReceiveMaximumIsClosed(t *testing.T) {
 	c.ExpectAck(packet.PUBREC, 5, packet.Success)
 	c.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: 6})
 	c.ExpectDisconnect(packet.ReceiveMaximumExceeded)
-	// 3.1.1 has no such bound: it is read as the store takes it.
+	// 3.1.1 has no receive maximum. The server reads as fast as the store accepts messages.
 	old := n.Connect(packet.V311, "old")
 	for id := uint16(1); id <= 20; id++ {
 		old.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: id})
@@ -207,7 +207,7 @@ func TestAClientThatTakesNoConnackIsRefusedWithinItsMaximumPacketSize(t *testing
 	require.Zero(t, len(n.Sessions.Clients()))
 }
 
-// The client takes CONNACK, but neither long answers nor reasons.
+// The client's maximum packet size admits CONNACK, but not long answers or reason strings.
 //
 // Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
 func TestReasonsThatDoNotFitAreLeftOutAndLongAnswersCloseTheConnection(t *testing.T) {
@@ -364,7 +364,7 @@ func TestTopicAliasesOfTheClient(t *testing.T) {
 		c.ExpectDisconnect(p.code)
 	}
 	bad := n.Connect(packet.V5, "bad")
-	bad.SendRaw(0x32, 5, 0, 0, 0, 1, 0) // neither topic nor alias
+	bad.SendRaw(0x32, 5, 0, 0, 0, 1, 0) // neither a topic nor an alias
 	bad.ExpectDisconnect(packet.ProtocolError)
 }
 
@@ -399,7 +399,7 @@ func TestTopicAliasesOfTheServerStayWithinTheClientsMaximum(t *testing.T) {
 	require.Positive(t, saved)
 	c.Close()
 	c = n.Connect(packet.V5, "c", mqtttest.Keep)
-	for i := range 12 { // again, with an alias no more
+	for i := range 12 { // redelivered, without an alias
 		require.Nil(t, c.ExpectPublish("Topic/"+strconv.Itoa(i%4), strconv.Itoa(i)).Properties)
 	}
 }
@@ -416,7 +416,7 @@ func TestAPayloadThatIsNotWhatItsFormatSaysIsRefused(t *testing.T) {
 	bad.QoS, bad.PacketID = 2, 2
 	c.Send(bad)
 	c.ExpectAck(packet.PUBREC, 2, packet.PayloadFormatInvalid)
-	c.Publish(2, "T/a", "end") // the refused id is free again
+	c.Publish(2, "T/a", "end") // the refused packet id is free again
 	sub.ExpectPublish("T/a", "end")
 }
 

@@ -16,10 +16,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/storetest"
 )
 
-// errLate is a store that did not answer in time.
+// errLate is the error of a store that did not answer in time.
 var errLate = fmt.Errorf("the store did not answer: %w", context.DeadlineExceeded)
 
-// burst sends messages of a QoS, whose payloads and packet ids are their numbers, without waiting for an answer.
+// burst sends messages of a QoS without waiting for answers. Each message's payload and packet id are its number.
 func burst(c *mqtttest.Client, qos byte, retain, dup bool, from, to int) {
 	var b []byte
 	for i := from; i <= to; i++ {
@@ -32,7 +32,7 @@ func burst(c *mqtttest.Client, qos byte, retain, dup bool, from, to int) {
 	c.SendRaw(b...)
 }
 
-// expectFirst expects messages with these numbers, in this order. Copies of what came before may lie between them.
+// expectFirst expects the messages with these numbers in this order. It skips copies of messages that came before.
 func expectFirst(t *testing.T, c *mqtttest.Client, want ...int) {
 	t.Helper()
 	seen := make(map[string]bool)
@@ -59,7 +59,7 @@ func reached(t *testing.T, h *storetest.Held) {
 	}
 }
 
-// acked is the packet that answers a PUBLISH of a QoS.
+// acked returns the packet type that answers a PUBLISH of a QoS.
 func acked(qos byte) packet.Type {
 	if qos == 2 {
 		return packet.PUBREC
@@ -95,7 +95,7 @@ func TestNothingOvertakesAMessageThatCouldNotBeStored(t *testing.T) {
 						pub.PublishPacket(&packet.Publish{Topic: "T/a", QoS: qos, PacketID: 9, Payload: []byte("2")})
 						expectFirst(t, sub, 1, 3, 4, 5, 6, 7, 8, 2)
 						return
-					case v == packet.V5: // nothing tells of it at QoS 0, and nothing comes again
+					case v == packet.V5: // at QoS 0 nobody learns of the failure, and nothing is sent again
 						expectFirst(t, sub, 1, 3, 4, 5, 6, 7, 8)
 						return
 					}
@@ -122,7 +122,7 @@ func TestNothingOvertakesAMessageThatCouldNotBeStored(t *testing.T) {
 	}
 }
 
-// eachVersionHere is eachVersion for tests that have more cases.
+// eachVersionHere is like eachVersion, for tests that have further cases.
 func eachVersionHere(t *testing.T, f func(t *testing.T, n *mqtttest.Node, v packet.Version)) {
 	for _, v := range versions {
 		t.Run(v.String(), func(t *testing.T) { f(t, mqtttest.Start(t), v) })
@@ -135,9 +135,9 @@ func TestAClientThatComesBackDoesNotOvertakeItsOldConnection(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name     string
-		keep     bool  // the session
-		takeOver bool  // the old connection is still open
-		err      error // of the append that is under way
+		keep     bool  // whether the session is persistent
+		takeOver bool  // whether the old connection is still open
+		err      error // the result of the append in progress
 	}{
 		{"the append succeeds", true, false, nil},
 		{"the append fails", true, false, errLate},
@@ -170,7 +170,7 @@ func comesBack(t *testing.T, n *mqtttest.Node, v packet.Version, qos byte, keep,
 	h := n.Faults.Hold("2")
 	pub := n.Connect(v, "pub", options...)
 	burst(pub, qos, false, false, 1, 8)
-	pub.Ping() // all of it was read
+	pub.Ping() // so that the server has read everything
 	reached(t, h)
 	if !takeOver {
 		pub.Close()
@@ -186,7 +186,7 @@ func comesBack(t *testing.T, n *mqtttest.Node, v packet.Version, qos byte, keep,
 	h.End(err)
 	switch {
 	case resends && qos == 2 && err != nil:
-		// What was sent again waits for the outcome of the first try, and shares it.
+		// The messages that were sent again share the outcome of the first attempt.
 		if v == packet.V5 {
 			for id := uint16(2); id <= 8; id++ {
 				again.ExpectAck(packet.PUBREC, id, packet.ImplementationSpecificError)
@@ -201,7 +201,7 @@ func comesBack(t *testing.T, n *mqtttest.Node, v packet.Version, qos byte, keep,
 		expectFirst(t, sub, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 	case resends || err == nil:
 		expectFirst(t, sub, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
-	default: // nobody was told, and nobody sends them again
+	default: // nobody was told, so nobody sends them again
 		expectFirst(t, sub, 1, 9, 10, 11, 12)
 	}
 }
@@ -233,8 +233,8 @@ func TestAWillComesBehindTheLastMessages(t *testing.T) {
 	}
 }
 
-// The client keeps 16 messages in flight over a store that fails now and then. Whenever it is disconnected it connects anew and sends
-// again what was not acknowledged.
+// The client keeps 16 messages in flight while the store fails now and then. Whenever it is disconnected, it reconnects and sends the
+// unacknowledged messages again.
 //
 // Proves 3.1.1: [MQTT-4.6.0-6]
 func TestFirstDeliveriesStayInOrderOverAStoreThatFails(t *testing.T) {
@@ -252,7 +252,7 @@ func TestFirstDeliveriesStayInOrderOverAStoreThatFails(t *testing.T) {
 				}
 				return nil
 			})
-			first, next, dup := 1, 1, false // not acknowledged yet, not sent yet
+			first, next, dup := 1, 1, false // first unacknowledged, first unsent
 			for first <= messages {
 				pub := n.Connect(packet.V311, "pub", mqtttest.Keep)
 				burst(pub, qos, false, dup, first, next-1)

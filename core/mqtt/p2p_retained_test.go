@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// What is retained point to point, for one client.
+// These tests cover point-to-point topics with retained messages, which are for one client.
 
 func retainedTo(n *mqtttest.Node, client string) []*meta.Retained {
 	found, _ := n.Meta.RetainedTo(client)
@@ -31,7 +31,7 @@ func TestWhatIsRetainedForAClientReachesNobodyElse(t *testing.T) {
 				spy.Subscribe(1, filter)
 				require.Empty(t, got(spy), filter)
 				spy.Disconnect()
-				n.Connect(v, "spy").Disconnect() // its session, too
+				n.Connect(v, "spy").Disconnect() // a clean start discards the session
 			}
 		}
 		require.Empty(t, got(dev))
@@ -45,7 +45,7 @@ func TestWhatIsRetainedForAClientIsSentWhenASessionOfItsOwnBegins(t *testing.T) 
 		pub.Retain(1, "T/p2p/dev", "two")
 		pub.Retain(1, "/T/p2p/dev", "another topic")
 		pub.Retain(1, "T/p2p/a/b", "for a client with an odd id")
-		for range 2 { // a clean session is a new one each time
+		for range 2 { // each clean session is new and gets them again
 			dev := n.Connect(v, "dev")
 			var have []string
 			for range 2 {
@@ -66,7 +66,7 @@ func TestWhatIsRetainedForAClientIsSentWhenASessionOfItsOwnBegins(t *testing.T) 
 		dev.Disconnect()
 		pub.Retain(1, "T/p2p/dev", "three")
 		dev = n.Connect(v, "dev", mqtttest.Keep)
-		eventually(t, dev, "three") // from its queue; a session that is resumed has had the rest
+		eventually(t, dev, "three") // from the queue: a resumed session gets no retained messages again
 		dev.Disconnect()
 		pub.Retain(1, "T/p2p/dev", "")
 		dev = n.Connect(v, "dev", mqtttest.Keep)
@@ -87,7 +87,7 @@ func TestAClientThatConnectsBesideARetainedMessageToItGetsTheNewestOnce(t *testi
 			n := mqtttest.Start(t)
 			pub := n.Connect(packet.V5, "pub")
 			pub.Retain(1, "T/p2p/dev", "old")
-			// Another client of the same bucket keeps its tail running.
+			// A client of the same bucket has just been connected, which keeps the bucket's tail running.
 			n.Connect(packet.V5, "dev").Close()
 			write := n.HoldRetained()
 			retain(pub, "T/p2p/dev", "new")

@@ -17,7 +17,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// silent opens connections that say nothing.
+// silent opens connections that send nothing.
 func silent(t *testing.T, addr net.Addr, n int) []net.Conn {
 	t.Helper()
 	out := make([]net.Conn, n)
@@ -32,7 +32,7 @@ func silent(t *testing.T, addr net.Addr, n int) []net.Conn {
 	return out
 }
 
-// closed counts the connections that the server has closed.
+// closed returns how many of the connections the server has closed.
 func closed(list []net.Conn) (n int) {
 	for _, nc := range list {
 		_ = nc.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -79,14 +79,14 @@ func TestTheConnectionsOfAnAddressAreBounded(t *testing.T) {
 	other := from("2001:db8:0:1::1")
 	var held []net.Conn
 	for i := range 12 {
-		held = append(held, from(fmt.Sprintf("2001:db8::%d", i+1))) // one network
+		held = append(held, from(fmt.Sprintf("2001:db8::%d", i+1))) // all in one network
 	}
 	mqtttest.Eventually(t, "the eldest are closed", func() bool { return closed(held) == 8 })
 	require.Zero(t, closed(append([]net.Conn{other}, silent(t, n.TCP(), 20)...)), "neither other networks nor loopback")
 	n.Client(from("2001:db8::99"), packet.V5).Connect("a")
 }
 
-// A client that is being judged keeps its place; others wait for one.
+// A client whose CONNECT is being judged keeps its place. Other connections wait for a place.
 func TestClientsThatAreBeingJudgedAreNotClosedForOthers(t *testing.T) {
 	t.Parallel()
 	open := make(chan struct{})
@@ -99,7 +99,7 @@ func TestClientsThatAreBeingJudgedAreNotClosedForOthers(t *testing.T) {
 		judged = append(judged, c)
 		mqtttest.Eventually(t, "it is being judged", func() bool { return len(rules.Requests()) == i+1 })
 	}
-	n.Dial(packet.V5).ExpectClosed() // after waiting for a place in vain
+	n.Dial(packet.V5).ExpectClosed() // after it waited for a place in vain
 	next := n.Dial(packet.V5)
 	close(open)
 	next.Connect("next")
@@ -114,16 +114,16 @@ func TestLargeConnectsAreReadOnlyAsFarAsTheNodesBudgetAllows(t *testing.T) {
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ConnectMemory, c.MQTT.ConnectTimeout = 200<<10, timeout })
 	large := mqtttest.Will(packet.Will{Topic: "T/w", Payload: make([]byte, 60_000)})
 	begun := time.Now()
-	// They announce a CONNECT of 190 KB and send a part of it.
+	// Two connections announce a CONNECT of 190 KB and send a part of it.
 	for range 2 {
 		c := n.Dial(packet.V5)
 		c.SendRaw(append([]byte{0x10, 0xB0, 0xCC, 0x0B}, make([]byte, 30_000)...)...)
 	}
-	n.Connect(packet.V5, "small") // is not held up
+	n.Connect(packet.V5, "small") // a small CONNECT is not delayed
 	honest := n.Dial(packet.V5)
 	require.Equal(t, packet.Success, honest.TryConnect("large", large).Code)
 	require.GreaterOrEqual(t, time.Since(begun), timeout, "it waited until another had gone")
-	for i := range 10 { // and what is admitted, or gone, takes nothing of the budget
+	for i := range 10 { // connections that are admitted or gone use nothing of the budget
 		n.Connect(packet.V5, fmt.Sprint("large", i), large)
 	}
 }
@@ -146,7 +146,7 @@ func TestASilentConnectionCostsUnder4KiB(t *testing.T) {
 	before := measure()
 	held := silent(t, n.TCP(), count)
 	mqtttest.Eventually(t, "all are accepted", func() bool { return n.Server.Unadmitted() >= count })
-	// The test's own ends are in the same process: a file descriptor and a net.TCPConn each, without a goroutine.
+	// The client ends are in the same process. Each costs a file descriptor and a net.TCPConn, but no goroutine.
 	each := float64(measure()-before) / count
 	t.Logf("%.0f bytes each, both ends", each)
 	require.Less(t, each, 4096.0)

@@ -38,7 +38,7 @@ func TestAProxyHeaderInSeveralSegmentsIsWaitedFor(t *testing.T) {
 			nc := dial(t, n.Addr(0))
 			_, err := nc.Write(whole[:at])
 			require.NoError(t, err)
-			time.Sleep(time.Millisecond) // so that most come in two segments; what is proven does not depend on it
+			time.Sleep(time.Millisecond) // so that most arrive in two segments; the test does not depend on it
 			_, err = nc.Write(whole[at:])
 			require.NoError(t, err)
 			c := n.Client(nc, packet.V5)

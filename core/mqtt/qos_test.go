@@ -39,7 +39,7 @@ func TestAcknowledgementsComeInTheOrderOfTheMessages(t *testing.T) {
 		c := n.Connect(v, "c")
 		var b []byte
 		for id := uint16(1); id <= 200; id++ {
-			// Many topics, so that the store confirms them in any order.
+			// Many topics, so that the store may confirm the messages in any order.
 			b = c.Encode(b, &packet.Publish{Topic: "T/" + strconv.Itoa(int(id%17)), QoS: byte(1 + id%2), PacketID: id, Payload: []byte("x")})
 		}
 		c.SendRaw(b...)
@@ -80,13 +80,13 @@ func TestAQoS2PacketIDIsStoredOnceUntilItIsReleased(t *testing.T) {
 		pub.ExpectAck(packet.PUBREC, 5, packet.Success)
 		release(pub, 5)
 		sub.Ack(sub.ExpectPublish("T/a", "once"))
-		// Released, the id is free for another message, also with DUP set.
+		// After PUBREL the packet id is free for another message, even one with DUP set.
 		again.Payload = []byte("twice")
 		pub.Send(&again)
 		pub.ExpectAck(packet.PUBREC, 5, packet.Success)
 		release(pub, 5)
 		sub.Ack(sub.ExpectPublish("T/a", "twice"))
-		// A release that comes again is answered again.
+		// A repeated PUBREL is answered again.
 		want := packet.Success
 		if v == packet.V5 {
 			want = packet.PacketIdentifierNotFound
@@ -124,7 +124,7 @@ func TestAQoS2DeliveryGoesOnWhereItStoodWhenTheClientComesBack(t *testing.T) {
 			require.Equal(t, ids[i], p.PacketID)
 		}
 		c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: ids[0]})
-		// A PUBREC that comes again is answered again.
+		// A repeated PUBREC is answered again.
 		c.Send(&packet.Ack{Kind: packet.PUBREC, PacketID: ids[1]})
 		c.ExpectAck(packet.PUBREL, ids[1], packet.Success)
 		c.Send(&packet.Ack{Kind: packet.PUBCOMP, PacketID: ids[1]})

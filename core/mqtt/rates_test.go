@@ -12,12 +12,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// ofUser connects as a user, whom the rules of mqtttest admit as an identity of that name.
+// ofUser returns a CONNECT option that sets the username. The rules of mqtttest use it as the client's identity.
 func ofUser(name string) mqtttest.Option {
 	return func(c *packet.Connect) { c.HasUsername, c.Username = true, name }
 }
 
-// scopesOfRates sets the rates of each scope that holds several clients.
+// scopesOfRates holds, for each scope that several clients share, a function that sets the scope's rates.
 var scopesOfRates = map[string]func(*mqtt.Bounds, mqtt.Rates){
 	"identity": func(b *mqtt.Bounds, r mqtt.Rates) { b.Identity = r },
 	"address":  func(b *mqtt.Bounds, r mqtt.Rates) { b.Address = r },
@@ -36,13 +36,13 @@ func TestClientsAreHeldToTheRatesThatTheyShare(t *testing.T) {
 			})
 			a, b := n.Connect(packet.V5, "a", ofUser("u")), n.Connect(packet.V5, "b", ofUser("u"))
 			begun := time.Now()
-			for range 22 { // 40 at once
+			for range 22 { // the burst is 40
 				a.Publish(1, "T/a", "m")
 				b.Publish(1, "T/a", "m")
 			}
 			require.Greater(t, time.Since(begun), 100*time.Millisecond)
 			begun = time.Now()
-			a.SubscribeTo(manyFilters("a", 0, 120, 0)) // 200 at once
+			a.SubscribeTo(manyFilters("a", 0, 120, 0)) // the burst is 200 filters
 			b.SubscribeTo(manyFilters("b", 0, 120, 0))
 			b.Subscribe(0, "T/c")
 			require.Greater(t, time.Since(begun), 200*time.Millisecond)
@@ -64,7 +64,7 @@ func TestWhatIsSentToClientsOfAnIdentityKeepsToItsRate(t *testing.T) {
 	}
 	pub := n.Connect(packet.V5, "pub", ofUser("another"))
 	for range 6 {
-		pub.Publish(1, "T/a", string(make([]byte, 5000))) // a backlog of 60000 bytes, 40000 of them at once
+		pub.Publish(1, "T/a", string(make([]byte, 5000))) // a backlog of 60,000 bytes; the burst is 40,000
 	}
 	begun := time.Now()
 	a, b := n.Connect(packet.V5, "a", ofUser("u"), mqtttest.Keep), n.Connect(packet.V5, "b", ofUser("u"), mqtttest.Keep)
@@ -103,7 +103,7 @@ func TestConnectionsOverARateWaitAndAreTakenAllTheSame(t *testing.T) {
 				set(&c.MQTT.Bounds, mqtt.Rates{Connects: 10})
 			})
 			begun := time.Now()
-			for range 23 { // 20 at once
+			for range 23 { // the burst is 20
 				n.Connect(packet.V311, "c", ofUser("u")).Close()
 			}
 			require.Greater(t, time.Since(begun), 100*time.Millisecond)

@@ -20,7 +20,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// resting waits until so many connections of a node rest.
+// resting waits until exactly count connections of the node are resting.
 func resting(t *testing.T, n *mqtttest.Node, count int) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -29,7 +29,7 @@ func resting(t *testing.T, n *mqtttest.Node, count int) {
 	mqtttest.Eventually(t, strconv.Itoa(count)+" connections rest", func() bool { return n.Server.Resting() == count })
 }
 
-// everyWay makes a node with listeners of each type whose connections rest, and ways to reach them.
+// everyWay starts a node with a listener of each type on which connections can rest. It returns a dial function for each listener.
 func everyWay(t *testing.T) (n *mqtttest.Node, dials map[string]func() net.Conn) {
 	t.Helper()
 	ca := newAuthority(t)
@@ -79,7 +79,7 @@ func TestAConnectionRestsWhileItHasNothingToDo(t *testing.T) {
 			c.ExpectPublish("T/a", strconv.Itoa(i))
 			c.Ping()
 			resting(t, n, 1)
-			// Many packets at once: no layer may keep any of them back.
+			// Many packets in one write: no layer may keep any of them back.
 			var b []byte
 			for range 500 {
 				b = c.Encode(b, &packet.Pingreq{})

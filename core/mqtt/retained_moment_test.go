@@ -14,15 +14,15 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// What a subscriber gets that subscribes while retained messages are on their way: each part of the way is held up in turn, so that
-// the moment is always the same.
+// These tests subscribe while retained messages are being processed. They hold up one stage of the processing at a time, so that the timing
+// is deterministic.
 
-// retain sends a retained PUBLISH at QoS 1 and waits for nothing.
+// retain sends a retained PUBLISH at QoS 1 without waiting for the answer.
 func retain(c *mqtttest.Client, topic, payload string) {
 	c.Send(&packet.Publish{QoS: 1, PacketID: c.NextID(), Retain: true, Topic: topic, Payload: []byte(payload)})
 }
 
-// got returns what a client was sent, in order, with an "r" before what has the retain flag, and acknowledges it.
+// got returns the payloads that a client was sent, in order, and acknowledges them. A payload with the retain flag has the prefix "r ".
 func got(c *mqtttest.Client) []string {
 	var out []string
 	for _, p := range c.Ping() {
@@ -42,7 +42,7 @@ func got(c *mqtttest.Client) []string {
 	return out
 }
 
-// eventually waits until a client was sent these messages and no others.
+// eventually waits until a client was sent exactly these messages.
 func eventually(t *testing.T, c *mqtttest.Client, want ...string) {
 	t.Helper()
 	var have []string
@@ -53,7 +53,7 @@ func eventually(t *testing.T, c *mqtttest.Client, want ...string) {
 	require.Equal(t, want, append(have, got(c)...))
 }
 
-// newest waits until a node knows what is retained.
+// newest waits until a node's metadata has payload as the retained message of a topic; an empty payload stands for no message.
 func newest(t *testing.T, n *mqtttest.Node, topic, payload string) {
 	t.Helper()
 	mqtttest.Eventually(t, "what is retained is known", func() bool {
@@ -63,7 +63,7 @@ func newest(t *testing.T, n *mqtttest.Node, topic, payload string) {
 	})
 }
 
-// subscriber is one that may be persistent, and how it subscribes.
+// subscriber is a kind of subscriber: its CONNECT options and its filter.
 type subscriber struct {
 	name    string
 	options []mqtttest.Option
@@ -78,7 +78,7 @@ var subscribers = []subscriber{
 	{"persistent with a wildcard", []mqtttest.Option{mqtttest.Keep}, "+/a"},
 }
 
-// eachSubscriber runs f with each kind of subscriber on a node of its own where "old" is retained and a client is subscribed already.
+// eachSubscriber runs f for each kind of subscriber. Each run has its own node, where "old" is retained and the client live is subscribed.
 func eachSubscriber(t *testing.T, f func(t *testing.T, n *mqtttest.Node, pub, live *mqtttest.Client, s subscriber)) {
 	t.Parallel()
 	for _, s := range subscribers {
@@ -204,7 +204,7 @@ func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
 	t.Parallel()
 	for _, s := range subscribers {
 		for i := range 4 {
-			then, looks := []string{"new", ""}[i%2], i > 1 // whether the tail's look back succeeds
+			then, looks := []string{"new", ""}[i%2], i > 1 // looks: whether the tail can read back
 			t.Run(fmt.Sprintf("%s, %q, looks back %t", s.name, then, looks), func(t *testing.T) {
 				t.Parallel()
 				n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
@@ -213,7 +213,7 @@ func TestASubscriberOnAnotherNodeEndsWithTheNewestValue(t *testing.T) {
 				pub.Retain(1, "T/a", "old")
 				newest(t, other, "T/a", "old")
 				mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
-				// No tail of the other node brings the value, because nobody there has subscribed, and the metadata is late.
+				// The other node learns of the value late: nobody there has subscribed, so no tail reads it, and its metadata is delayed.
 				release := other.HoldNews()
 				defer release()
 				pub.Retain(1, "T/a", then)
@@ -247,13 +247,13 @@ func TestAValueThatAnotherNodeStoresInTheMomentOfASubscribeIsNotLeftOut(t *testi
 	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, mqtttest.Patience })
 	other.Faults.Shared()
 	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
-	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#") // the queue of the filter is there already
+	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#") // so that the filter's queue exists
 	pub, tailed, c := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed"), other.Connect(packet.V5, "c", mqtttest.Keep)
 	pub.Retain(1, "T/a", "1")
 	newest(t, other, "T/a", "1")
 	tailed.Subscribe(1, "T/a")
 	eventually(t, tailed, "r 1")
-	// The other node's tail is late, and so is the metadata; "2" is stored before the new queue's start, and "3" right after it.
+	// The tail and the metadata of the other node are delayed. "2" is stored before the start of the new queue, "3" right after it.
 	news, bring := other.HoldNews(), other.Faults.HoldTails()
 	defer news()
 	defer bring()
@@ -284,7 +284,7 @@ func TestWhatTheMetadataShowsLateIsNotSentBehindSomethingNewer(t *testing.T) {
 	pub.Retain(1, "T/a", "1")
 	c := other.Connect(packet.V5, "c")
 	c.Subscribe(1, "T/#")
-	eventually(t, c, "r 1") // else "2" may replace it before it is sent
+	eventually(t, c, "r 1") // otherwise "2" could replace it before it is sent
 	pub.Retain(1, "T/a", "2")
 	eventually(t, c, "2")
 	release()
@@ -328,7 +328,7 @@ func TestRetainedMessagesComeBehindWhatTheSessionHasInLine(t *testing.T) {
 					pub.Retain(1, "T/a", strconv.Itoa(i))
 				}
 				first := c.ExpectPublish("T/a", "0")
-				eventually(t, beside, "0", "1", "2", "3", "4") // all are in line: what comes later counts as new
+				eventually(t, beside, "0", "1", "2", "3", "4") // all five are queued, and what comes later is new
 				c.Subscribe(1, filter)
 				c.Ack(first)
 				eventually(t, c, "1", "2", "3", "4", "r 4")

@@ -83,7 +83,7 @@ func TestRetainedMessagesMatchWildcardsAtTheGrantedQoSAtEverySubscribe(t *testin
 			return kept == 6
 		})
 		c := n.Connect(v, "c")
-		for range 2 { // the second time, too
+		for range 2 { // a repeated subscription gets them again
 			for filter, want := range map[string][]string{
 				"T/+":   {"T/0/0", "T/2/1"},
 				"T/#":   {"T/0/0", "T/1/x/1", "T/2/1"},

@@ -14,15 +14,15 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// changing are rules that a test changes while clients are connected.
+// changing is a set of rules that a test changes while clients are connected.
 type changing struct {
 	mqtttest.Rules
 	mu      sync.Mutex
-	denied  map[string]bool // filters and topics
+	denied  map[string]bool // by filter or topic
 	down    bool
 	asked   int
 	goodFor atomic.Int64
-	judged  func() // called once, when an action has been judged and the answer is on its way
+	judged  func() // called once, after an action is judged and before the answer is delivered
 }
 
 func startChanging(t *testing.T, change ...func(*mqtttest.Config, *changing)) (*mqtttest.Node, *changing) {
@@ -71,7 +71,7 @@ func (r *changing) questions() int {
 	return r.asked
 }
 
-// awaitSubscriptions waits until the connected clients have so many subscriptions.
+// awaitSubscriptions waits until the connected clients have exactly many subscriptions.
 func awaitSubscriptions(t *testing.T, n *mqtttest.Node, many int) {
 	t.Helper()
 	mqtttest.Eventually(t, "subscriptions end", func() bool { return len(n.Sessions.Subscriptions()) == many })
@@ -130,7 +130,7 @@ func TestAResumedSubscriptionIsJudgedBeforeAnythingIsSent(t *testing.T) {
 		c.Ack(c.ExpectPublish("open/a", "2"))
 		c.Disconnect()
 		r.set(false)
-		c = n.Connect(v, id, mqtttest.Keep) // it has ended, and does not come back
+		c = n.Connect(v, id, mqtttest.Keep) // the subscription has ended and does not come back
 		pub.Publish(1, "secret/a", "again")
 		pub.Publish(1, "open/a", "3")
 		c.Ack(c.ExpectPublish("open/a", "3"))
@@ -174,7 +174,7 @@ func TestAClientKeepsItsSubscriptionsWhileTheyCannotBeJudged(t *testing.T) {
 	c = n.Connect(packet.V311, "c", mqtttest.Keep)
 	require.Len(t, n.Sessions.Subscriptions(), 2)
 	r.set(false, "secret/#")
-	awaitSubscriptions(t, n, 1) // asked again by itself
+	awaitSubscriptions(t, n, 1) // the server asks again on its own
 	pub.Publish(1, "open/a", "1")
 	c.ExpectPublish("open/a", "1")
 }

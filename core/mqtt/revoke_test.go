@@ -32,7 +32,7 @@ func TestARevocationClosesTheConnectionsThatItIsAboutAndNoOthers(t *testing.T) {
 			}
 			hit.ExpectClosed()
 			require.Empty(t, other.Ping(), name)
-			n.Connect(v, "hit", user("u")).Disconnect() // it is about who was admitted so far
+			n.Connect(v, "hit", user("u")).Disconnect() // a revocation applies only to clients that were admitted before it
 		}
 	}
 	all := n.Connect(packet.V5, "anybody")
@@ -48,7 +48,7 @@ func TestAClientThatIsRevokedWhileItIsBeingAdmittedIsRefused(t *testing.T) {
 	n = mqtttest.Start(t, func(c *mqtttest.Config) { c.Authority = rules })
 	require.Equal(t, packet.Success, n.Dial(packet.V5).TryConnect("c").Code)
 	for name, times := range map[string]int{"once": 1, "more often than is remembered": 100} {
-		revoke = func(auth.Request) error { // the plugin has judged, and revokes before its answer has arrived
+		revoke = func(auth.Request) error { // the plugin has decided, and revokes before its answer arrives
 			for i := range times {
 				r := auth.Revocation{ClientID: "c"}
 				if i > 0 {

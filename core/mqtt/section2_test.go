@@ -11,9 +11,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Sections 1 and 2: data, fixed header, packet identifiers. What must be refused is in packettest.
+// Sections 1 and 2: data, fixed header, packet identifiers. Packets that must be refused are in packettest.
 
-// expectBytes reads exactly these bytes from the server.
+// expectBytes reads from the server and requires exactly these bytes.
 func expectBytes(t *testing.T, r io.Reader, want ...byte) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -22,8 +22,8 @@ func expectBytes(t *testing.T, r io.Reader, want ...byte) {
 	require.Equal(t, want, got)
 }
 
-// What the server writes, byte by byte: flags of the fixed header, acknowledge flags, no packet identifier at QoS 0, and a
-// property length where there are no properties.
+// The server's packets are compared byte by byte: flags of the fixed header, acknowledge flags, no packet identifier at QoS 0, and a
+// property length even without properties.
 //
 // Proves 3.1.1: [MQTT-2.2.2-1] [MQTT-2.3.1-5] [MQTT-3.6.1-1] [MQTT-4.3.1-1]
 // Proves 5.0: [MQTT-2.1.3-1] [MQTT-2.2.1-2] [MQTT-2.2.2-1] [MQTT-3.2.2-1] [MQTT-3.6.1-1] [MQTT-4.3.1-1]
@@ -39,7 +39,7 @@ func TestTheServersBytesAreThoseOfTheText(t *testing.T) {
 			_, err = nc.Write(b)
 			require.NoError(t, err)
 		}
-		five := func(b ...byte) []byte { // the bytes that MQTT 5 has between header and payload
+		five := func(b ...byte) []byte { // bytes that only MQTT 5 has
 			if v == packet.V5 {
 				return b
 			}
@@ -91,7 +91,7 @@ func TestAByteOrderMarkStaysWhereItIs(t *testing.T) {
 		pub := n.Connect(v, "pub")
 		c := n.Connect(v, bom+"c", kind)
 		c.Subscribe(1, "T/"+bom+"a", bom+"T/#", "U/+")
-		n.Connect(v, "c") // another client
+		n.Connect(v, "c") // a different client id
 		p := &packet.Publish{Topic: "U/" + bom, QoS: 1, Payload: []byte(bom)}
 		if v == packet.V5 {
 			p.Properties = &packet.Properties{ContentType: new(bom), User: []packet.UserProperty{{Key: bom + "k", Value: "v" + bom}}}
@@ -130,7 +130,7 @@ func TestPacketIdentifiersOfMessagesInFlightAreDifferentAndNeverZero(t *testing.
 			if len(open) < 100 {
 				continue
 			}
-			for id, p := range open { // any of them, in any order
+			for id, p := range open { // acknowledge any one, in random order
 				c.Ack(p)
 				delete(open, id)
 				break

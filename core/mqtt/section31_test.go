@@ -81,7 +81,8 @@ func TestAWillIsReadFromThePayloadOfConnect(t *testing.T) {
 	})
 }
 
-// A server that cannot say by a return code why it refuses says nothing: in 3.1.1, what is wrong with a CONNECT has none.
+// A server that has no fitting return code closes the connection without a CONNACK. In 3.1.1, no return code stands for a malformed
+// CONNECT.
 //
 // Proves 3.1.1: [MQTT-3.2.2-6]
 func TestWhereNoReturnCodeFitsTheConnectionIsClosedWithoutOne(t *testing.T) {
@@ -92,12 +93,12 @@ func TestWhereNoReturnCodeFitsTheConnectionIsClosedWithoutOne(t *testing.T) {
 		c.SendRaw(connectBytes("MQTT", 4, flags, 0, 1, 'x', 0, 1, 'p')...)
 		c.ExpectClosed()
 	}
-	c := n.Dial(packet.V311) // a will topic that nobody may publish to has no code either
+	c := n.Dial(packet.V311) // an invalid will topic has no return code either
 	c.SendRaw(connectBytes("MQTT", 4, 2|4, 0, 1, 'x', 0, 3, 'a', '/', '#', 0, 0)...)
 	c.ExpectClosed()
 }
 
-// Reasons, and nothing else that the client can do without, are left out of a CONNACK that would be too large.
+// Reason strings and other optional properties are left out of a CONNACK that would exceed the client's maximum packet size.
 //
 // Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.2.2-19] [MQTT-3.2.2-20]
 func TestACONNACKIsNeverLargerThanTheClientTakes(t *testing.T) {
@@ -156,7 +157,7 @@ func TestAnAUTHIsNeverLargerThanTheClientTakes(t *testing.T) {
 	require.Less(t, asked, 26)
 }
 
-// A server that has QoS 2, wildcards and retained messages says nothing to the contrary.
+// A CONNACK does not restrict QoS 2, wildcards and retained messages, which the server supports.
 func TestNothingThatTheServerHasIsDenied(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// Section 3.3: PUBLISH. How the handshakes go on is in section43_test.go.
+// Section 3.3: PUBLISH. The rest of the handshakes is in section43_test.go.
 
 // Proves 3.1.1: [MQTT-3.3.1-1] [MQTT-3.3.1-3]
 // Proves 5.0: [MQTT-3.3.1-1] [MQTT-3.3.1-3]
@@ -43,7 +43,7 @@ func TestARetainedMessageOfAnyQoSReplacesTheOldOneAndKeepsItsQoS(t *testing.T) {
 		for _, qos := range []byte{2, 0, 1, 0, 2} {
 			payload := "of QoS " + strconv.Itoa(int(qos))
 			pub.Retain(qos, "T/a", payload)
-			live.Ack(live.ExpectPublish("T/a", payload)) // from now on nobody gets it but as a retained message
+			live.Ack(live.ExpectPublish("T/a", payload)) // so that later subscribers get it only as a retained message
 			mqtttest.Eventually(t, "it is retained", func() bool {
 				c := n.Connect(v, "c")
 				defer c.Close()
@@ -73,7 +73,7 @@ func TestARetainedMessageOutlivesTheSessionThatPublishedIt(t *testing.T) {
 		live.ExpectPublish("T/a", "kept")
 		live.ExpectPublish("T/a", "passing")
 		pub.Disconnect()
-		n.Connect(v, "pub").Disconnect() // discards what session there was
+		n.Connect(v, "pub").Disconnect() // discards the session, if there was one
 		c := n.Connect(v, "c")
 		c.Subscribe(1, "T/a")
 		require.True(t, c.ExpectPublish("T/a", "kept").Retain)
@@ -86,12 +86,12 @@ func TestARetainedMessageOutlivesTheSessionThatPublishedIt(t *testing.T) {
 func TestTopicsAndFiltersMayBeLongAndNothingIsCutOff(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		c := n.Connect(v, "c")
-		name := "T/" + strings.Repeat("x", 8<<10-2) // the server's own bound
+		name := "T/" + strings.Repeat("x", 8<<10-2) // the server's own limit
 		c.Subscribe(1, name)
 		c.Publish(1, name[:len(name)-1], "shorter")
 		c.Publish(1, name, "whole")
 		c.ExpectPublish(name, "whole")
-		// 65,535 bytes can be written down, and are over that bound: refused, not cut off.
+		// 65,535 bytes can be encoded but exceed this limit: the topic is refused, not truncated.
 		longest := "T/" + strings.Repeat("y", 65533)
 		want := packet.TopicFilterInvalid
 		if v == packet.V311 {
@@ -103,7 +103,7 @@ func TestTopicsAndFiltersMayBeLongAndNothingIsCutOff(t *testing.T) {
 	})
 }
 
-// Every property of a message, alone and at its bounds.
+// Each property of a message is sent alone and with extreme values.
 //
 // Proves 5.0: [MQTT-3.3.2-4] [MQTT-3.3.2-13] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-19] [MQTT-3.3.2-20]
 func TestEachPropertyReachesTheSubscriberAlsoAtItsBounds(t *testing.T) {
@@ -150,11 +150,11 @@ func TestAHandshakeThatHasBegunIsCompletedAfterTheMessageHasExpired(t *testing.T
 	p := c.ExpectPublish("T/a", "x")
 	begin := time.Now()
 	mqtttest.Eventually(t, "it has expired", func() bool { return time.Since(begin) > 3100*time.Millisecond })
-	// As receiver, towards the publisher.
+	// As the receiver of the publisher's message.
 	pub.Send(&packet.Publish{Topic: "T/a", QoS: 2, PacketID: 5, Dup: true, Payload: []byte("x"), Properties: &packet.Properties{MessageExpiryInterval: new(uint32(3))}})
 	pub.ExpectAck(packet.PUBREC, 5, packet.Success)
 	release(pub, 5)
-	// As sender, towards the subscriber.
+	// As the sender to the subscriber.
 	c.Ack(p)
 	pub.Publish(2, "T/a", "end")
 	c.ExpectPublish("T/a", "end")
@@ -180,7 +180,7 @@ func TestEveryTopicAliasUpToTheServersMaximumIsTaken(t *testing.T) {
 		}
 	}
 	c.Close()
-	c = n.Connect(packet.V5, "c", mqtttest.Keep) // the session is there, the aliases are not
+	c = n.Connect(packet.V5, "c", mqtttest.Keep) // the session is resumed, the aliases are not
 	c.Send(&packet.Publish{QoS: 1, PacketID: 1, Payload: []byte("x"), Properties: &packet.Properties{TopicAlias: new(uint16(1))}})
 	c.ExpectDisconnect(packet.ProtocolError)
 }

@@ -30,7 +30,7 @@ func TestUNSUBACKComesAlsoWhereThereIsNothingToDelete(t *testing.T) {
 	})
 }
 
-// Several filters in one packet are what several packets are.
+// Several filters in one packet act like several packets with one filter each.
 //
 // Proves 3.1.1: [MQTT-3.8.4-4] [MQTT-3.10.4-6]
 // Proves 5.0: [MQTT-3.8.4-5] [MQTT-3.10.4-6]
@@ -53,7 +53,7 @@ func TestFiltersOfOnePacketActOneAfterTheOther(t *testing.T) {
 	})
 }
 
-// Every acknowledgement that the server can send, to clients that take less and less.
+// The server sends each kind of acknowledgement to clients with ever smaller maximum packet sizes.
 //
 // Proves 5.0: [MQTT-3.1.2-24] [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3]
 // Proves 5.0: [MQTT-3.7.2-2] [MQTT-3.7.2-3] [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.14.2-3] [MQTT-3.14.2-4]
@@ -61,7 +61,7 @@ func TestNoAnswerIsLargerThanTheClientTakes(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, deny)
 	reasons := map[packet.Type]bool{}
-	for limit := uint32(300); limit >= 40; limit -= 5 { // CONNACK takes 39
+	for limit := uint32(300); limit >= 40; limit -= 5 { // CONNACK takes 39 bytes
 		c := n.Connect(packet.V5, "c", mqtttest.Props(func(p *packet.Properties) { p.MaximumPacketSize = &limit }))
 		fits := func(p packet.Packet) packet.Packet {
 			t.Helper()
@@ -112,7 +112,7 @@ func TestOnlyCONNACKAndDISCONNECTSayWhyToClientsThatDoNotWantToKnow(t *testing.T
 	c.Send(&packet.Subscribe{PacketID: 5, Filters: []packet.Subscription{{Filter: "no/a"}}}, &packet.Unsubscribe{PacketID: 6, Filters: []string{"T/none"}})
 	require.Nil(t, mqtttest.Expect[*packet.Suback](c).Properties)
 	require.Nil(t, mqtttest.Expect[*packet.Unsuback](c).Properties)
-	// What a publisher attaches to its message is not problem information.
+	// The user properties of a published message are not problem information.
 	c.Subscribe(0, "T/#")
 	user := []packet.UserProperty{{Key: "k", Value: "v"}}
 	c.PublishPacket(&packet.Publish{Topic: "T/a", Properties: &packet.Properties{User: user}})

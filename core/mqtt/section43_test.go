@@ -44,7 +44,7 @@ func TestAfterAPUBRECThatRefusesTheIdentifierIsANewMessage(t *testing.T) {
 	sub := n.Connect(packet.V5, "sub")
 	sub.Subscribe(2, "T/#")
 	pub := n.Connect(packet.V5, "pub")
-	for range 5 { // more than the receive maximum: a refusal ends the handshake
+	for range 5 { // more than the receive maximum: each refusal ends its handshake
 		pub.Send(&packet.Publish{Topic: "no/a", QoS: 2, PacketID: 9})
 		pub.ExpectAck(packet.PUBREC, 9, packet.NotAuthorized)
 	}
@@ -96,7 +96,7 @@ func TestNothingIsSentAgainWhileTheConnectionLasts(t *testing.T) {
 			pub.Publish(byte(1+i%2), "T/a", strconv.Itoa(i))
 			open = append(open, c.ExpectPublish("T/a", strconv.Itoa(i)))
 		}
-		c.Subscribe(2, "T/#") // replaces, and repeats nothing
+		c.Subscribe(2, "T/#") // replaces the subscription and repeats no message
 		c.Unsubscribe("T/other")
 		c.ExpectNothing()
 		require.Empty(t, c.Ping())
@@ -124,7 +124,7 @@ func TestPUBRELComesInTheOrderOfPUBREC(t *testing.T) {
 			p := c.ExpectPublish("T/"+strconv.Itoa(i%3), strconv.Itoa(i))
 			ids = append(ids, p.PacketID)
 		}
-		order := func(i int) uint16 { return ids[i*7%50] } // not the order of the messages
+		order := func(i int) uint16 { return ids[i*7%50] } // an order that differs from that of the messages
 		var b []byte
 		for i := range 50 {
 			b = c.Encode(b, &packet.Ack{Kind: packet.PUBREC, PacketID: order(i)})
@@ -143,7 +143,7 @@ func TestPUBRELComesInTheOrderOfPUBREC(t *testing.T) {
 	})
 }
 
-// away is an authority that cannot judge what begins with "later".
+// away is an authority that cannot judge topics that begin with "later".
 type away struct{ auth.Authority }
 
 func (a away) Authorize(ctx context.Context, p *auth.Principal, x auth.Action) (bool, error) {
@@ -153,7 +153,7 @@ func (a away) Authorize(ctx context.Context, p *auth.Principal, x auth.Action) (
 	return a.Authority.Authorize(ctx, p, x)
 }
 
-// What cannot be processed now is not acknowledged as if it were: 3.1.1 has nothing but the end of the connection for it.
+// A message that cannot be processed now is not acknowledged. In 3.1.1 the only way to say so is to close the connection.
 //
 // Proves 3.1.1: [MQTT-4.8.0-2]
 func TestATransientErrorEndsTheConnectionThatMetIt(t *testing.T) {
@@ -170,7 +170,7 @@ func TestATransientErrorEndsTheConnectionThatMetIt(t *testing.T) {
 		c.Send(p)
 		c.ExpectClosed()
 	}
-	five := n.Connect(packet.V5, "five") // has a code for it
+	five := n.Connect(packet.V5, "five") // MQTT 5 has a reason code for this
 	five.Send(&packet.Publish{Topic: "later/a", QoS: 1, PacketID: 1})
 	five.ExpectAck(packet.PUBACK, 1, packet.ImplementationSpecificError)
 	five.Publish(1, "T/a", "now")

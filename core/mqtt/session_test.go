@@ -11,7 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// release answers a PUBREC.
+// release sends PUBREL, which follows a PUBREC, and expects PUBCOMP.
 func release(c *mqtttest.Client, id uint16) {
 	c.Send(&packet.Ack{Kind: packet.PUBREL, PacketID: id})
 	c.ExpectAck(packet.PUBCOMP, id, packet.Success)
@@ -65,7 +65,7 @@ func TestACleanConnectTakesOverAndDiscardsTheState(t *testing.T) {
 		old.ExpectDisconnect(packet.SessionTakenOver)
 		require.False(t, now.Connack.SessionPresent)
 		pub.Publish(1, "T/a", "2")
-		live.ExpectPublish("T/a", "2") // and so nobody gets it who comes later
+		live.ExpectPublish("T/a", "2") // so that it is stored before the next subscription begins
 		now.Subscribe(1, "T/#")
 		pub.Publish(1, "T/a", "3")
 		p := now.ExpectPublish("T/a", "3")
@@ -125,7 +125,7 @@ func TestASleepingSessionGetsWhatCameMeanwhileInOrder(t *testing.T) {
 				}
 				mqtttest.Eventually(t, "the connection is gone", func() bool { return n.Server.Connections() == 0 })
 				pub := n.Connect(v, "pub")
-				for i := range 100 { // the last of QoS 1: once it is acknowledged, those of QoS 0 before it are stored, too
+				for i := range 100 { // the last has QoS 1: once it is acknowledged, those of QoS 0 before it are stored, too
 					pub.Publish(byte((i+1)%3), "T/a", strconv.Itoa(i))
 				}
 				switch how {
@@ -141,7 +141,7 @@ func TestASleepingSessionGetsWhatCameMeanwhileInOrder(t *testing.T) {
 					p := c.ExpectPublish("T/a", strconv.Itoa(i))
 					require.EqualValues(t, (i+1)%3, p.QoS)
 					require.False(t, p.Dup)
-					if p.QoS == 1 { // those of QoS 2 stay in flight
+					if p.QoS == 1 { // messages of QoS 2 stay in flight
 						c.Ack(p)
 					}
 				}
@@ -181,7 +181,7 @@ func TestWhatWasNotAcknowledgedComesAgainAfterACrashAndNothingElse(t *testing.T)
 	})
 }
 
-// Two filters can share a queue; what one of them has acknowledged says nothing about the other.
+// Two filters can share a queue. An acknowledgement for one of them says nothing about the other.
 //
 // Proves 3.1.1: [MQTT-4.7.3-4]
 func TestFiltersThatShareAQueueKeepTheirProgressApart(t *testing.T) {
@@ -203,7 +203,7 @@ func TestFiltersThatShareAQueueKeepTheirProgressApart(t *testing.T) {
 	n.Restart()
 	c = n.Connect(packet.V311, "c", mqtttest.Keep)
 	for {
-		// The queue has one committed offset, so what came after it on the other topic may come again.
+		// The queue has one committed offset, so later messages on the other topic may come again.
 		p := mqtttest.Expect[*packet.Publish](c)
 		c.Ack(p)
 		if p.Topic == "T/a/" {

@@ -13,10 +13,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// briefly makes records of groups come again soon, unless the node says that it has them.
+// briefly gives group messages a visibility timeout of 3 seconds, so that they come again soon unless the node renews it.
 func briefly(c *mqtttest.Config) { c.Delivery.Hidden = 3 * time.Second }
 
-// acknowledged waits until the store knows that count messages of groups are acknowledged.
+// acknowledged waits until count group messages are acknowledged to the store.
 func acknowledged(t *testing.T, n *mqtttest.Node, count int) {
 	t.Helper()
 	mqtttest.Eventually(t, "the store knows what is acknowledged", func() bool { acked, _ := n.Faults.PopAcks(); return acked == count })
@@ -33,14 +33,14 @@ func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
 		mine = append(mine, a.ExpectPublish("T/a", strconv.Itoa(i)))
 	}
 	b.Subscribe(2, sharedT)
-	// QoS 2 stays with a session that sleeps as well.
+	// A QoS 2 message also stays with a disconnected session.
 	a.Unsubscribe(sharedT)
 	pub.Publish(2, "T/a", "twice")
 	p := b.ExpectPublish("T/a", "twice")
 	b.Close()
 	c := n.Connect(packet.V5, "c")
 	c.Subscribe(1, sharedT)
-	time.Sleep(8 * time.Second) // several times what the store would hide it for
+	time.Sleep(8 * time.Second) // several times the visibility timeout
 	require.Empty(t, c.Ping())
 	for _, m := range mine {
 		a.Ack(m)
@@ -49,7 +49,7 @@ func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
 	again := b.ExpectPublish("T/a", "twice")
 	require.Equal(t, p.PacketID, again.PacketID)
 	b.Ack(again)
-	acknowledged(t, n, 6) // from now on the store hands out none of them
+	acknowledged(t, n, 6) // after this the store redelivers none of them
 	require.Empty(t, b.Ping())
 	require.Empty(t, c.Ping())
 }
@@ -66,7 +66,7 @@ func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	for i := range 4 {
 		got = append(got, a.ExpectPublish("T/a", strconv.Itoa(i)))
 	}
-	// What is acknowledged while the store fails is acknowledged to it when it is back.
+	// Acknowledgements that fail while the store is down are retried when it is back.
 	down := errors.Join(store.ErrUnavailable, errors.New("for a test"))
 	n.Faults.FailGroups(down)
 	a.Ack(got[0])
@@ -86,7 +86,8 @@ func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	b.Ack(b.ExpectPublish("T/a", "new"))
 	require.Empty(t, b.Ping())
 
-	// A member keeps what it has when the store cannot be told in time, but another gets it as well: nothing is stuck.
+	// If the node cannot extend the visibility timeout in time, the member keeps its message and another member gets it as well. Nothing is
+	// stuck.
 	acknowledged(t, n, 5)
 	pub.Publish(1, "T/a", "both")
 	p := b.ExpectPublish("T/a", "both")

@@ -36,7 +36,7 @@ func TestWhatAMemberDidNotAcknowledgeGoesToAnotherWhenItLeaves(t *testing.T) {
 			b.Ack(p)
 		}
 		require.Empty(t, b.Ping())
-		// The one that left gets none of them when it is back.
+		// The member that left gets none of them when it is back.
 		a = n.Connect(v, "a", kind)
 		a.Subscribe(1, sharedT)
 		nothingFor(t, a, b)
@@ -134,7 +134,7 @@ func TestAQoS2MessageOfAGroupIsSentToNobodyElseWhenItsSessionEnds(t *testing.T) 
 		b := n.Connect(v, "b", kind)
 		b.Subscribe(2, sharedT)
 		a.Close()
-		n.Connect(v, "a").Disconnect() // a clean one: the session is over
+		n.Connect(v, "a").Disconnect() // a clean start ends the session
 		nothingFor(t, b)
 		pub.Publish(2, "T/a", "new")
 		b.Ack(b.ExpectPublish("T/a", "new"))
@@ -219,7 +219,7 @@ func TestMembersComeAndGoAndNothingIsLostOrStuck(t *testing.T) {
 				c.Ack(m)
 				acked[string(m.Payload)] = true
 			}
-			c.Ping() // the acknowledgements are read
+			c.Ping() // so that the server has read the acknowledgements
 			c.Close()
 		}
 		deadline := time.Now().Add(mqtttest.Patience)

@@ -18,7 +18,7 @@ import (
 
 const sharedT = "$share/g/T/#"
 
-// gather takes messages from several members, acknowledging each, until n have come; it returns who got which.
+// gather receives n messages in total from several members and sends the first answer to each. It returns which member got which payload.
 func gather(t *testing.T, n int, members ...*mqtttest.Client) map[string]*mqtttest.Client {
 	t.Helper()
 	got := make(map[string]*mqtttest.Client, n)
@@ -43,7 +43,7 @@ func gather(t *testing.T, n int, members ...*mqtttest.Client) map[string]*mqttte
 	return got
 }
 
-// firstAnswer sends the first answer to a message.
+// firstAnswer answers a message with PUBACK or PUBREC.
 func firstAnswer(c *mqtttest.Client, m *packet.Publish) {
 	switch m.QoS {
 	case 1:
@@ -53,7 +53,7 @@ func firstAnswer(c *mqtttest.Client, m *packet.Publish) {
 	}
 }
 
-// join subscribes to the group and returns what came before SUBACK, which is allowed (MQTT 5, 3.8.4).
+// join subscribes to the group and returns the packets that came before SUBACK, which is allowed (MQTT 5, 3.8.4).
 func join(c *mqtttest.Client) (early []packet.Packet) {
 	c.Send(&packet.Subscribe{PacketID: c.NextID(), Filters: []packet.Subscription{{Filter: sharedT, QoS: 1}}})
 	for {
@@ -65,8 +65,8 @@ func join(c *mqtttest.Client) (early []packet.Packet) {
 	}
 }
 
-// nothingFor requires that none of the members is sent anything. It looks for a moment only: there is nothing that could stand
-// behind what must not come.
+// nothingFor requires that nothing is sent to any of the members. It waits a short time, because no later packet could show that an
+// unwanted message will not come.
 func nothingFor(t *testing.T, members ...*mqtttest.Client) {
 	t.Helper()
 	for _, c := range members {
@@ -74,7 +74,7 @@ func nothingFor(t *testing.T, members ...*mqtttest.Client) {
 	}
 }
 
-// released completes what gather left open, until nothing is in flight on the node.
+// released completes the QoS 2 handshakes that gather left open, and waits until nothing is in flight on the node.
 func released(t *testing.T, n *mqtttest.Node, members ...*mqtttest.Client) {
 	t.Helper()
 	mqtttest.Eventually(t, "the messages of QoS 2 are complete", func() bool {
@@ -127,7 +127,7 @@ func TestAGroupsMemberGetsTheQoSThatItWasGranted(t *testing.T) {
 		pub := n.Connect(v, "pub")
 		c := n.Connect(v, "c", kind)
 		for granted := range byte(3) {
-			c.Subscribe(granted, sharedT) // the same subscription, with another QoS
+			c.Subscribe(granted, sharedT) // replaces the subscription with one of another QoS
 			for published := range byte(3) {
 				pub.Publish(published, "T/a", "x")
 				p := c.ExpectPublish("T/a", "x")

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// A half-open connection is one whose client is gone without a word; the server cannot tell it from a silent one.
+// A half-open connection is one whose client has gone without a DISCONNECT. The server cannot tell it from a silent connection.
 func TestAClientGetsInAtTheLimitByTakingOverItsOwnConnection(t *testing.T) {
 	for _, v := range []packet.Version{packet.V311, packet.V5} {
 		for name, kind := range map[string]mqtttest.Option{"clean": func(*packet.Connect) {}, "persistent": mqtttest.Keep} {
@@ -58,7 +58,7 @@ func TestAStrangerLearnsNothingOfTheLimitAndTakesNoSlot(t *testing.T) {
 	require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("b", password("right")).Code)
 }
 
-// While the exchange of a stranger is under way, it has no slot.
+// An unknown client that is in the middle of an authentication exchange holds no slot.
 func TestExchangesThatAreUnderWayHoldNoSlot(t *testing.T) {
 	t.Parallel()
 	rules := &mqtttest.Rules{Exchange: func(auth.Request, string, bool) (auth.Exchange, error) { return endless{}, nil }}
@@ -75,7 +75,7 @@ func TestExchangesThatAreUnderWayHoldNoSlot(t *testing.T) {
 	n.Connect(packet.V5, "b")
 }
 
-// endless is an exchange that asks for ever.
+// endless is an authentication exchange that never finishes.
 type endless struct{}
 
 func (endless) Step(context.Context, []byte) (auth.Answer, error) { return auth.Answer{}, nil }

@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// eachSession runs a test with each version and with sessions that are kept and not kept.
+// eachSession runs a test with each version, and with both clean and persistent sessions.
 func eachSession(t *testing.T, f func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option)) {
 	t.Run("clean", func(t *testing.T) {
 		eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) { f(t, n, v, func(*packet.Connect) {}) })
@@ -56,7 +56,7 @@ func TestFiltersMatchTheTopicsThatTheTextSaysTheyDo(t *testing.T) {
 		} {
 			c := n.Connect(v, "c", kind)
 			c.Subscribe(1, filter)
-			// A message that was acknowledged just before SUBSCRIBE may still come; the payload tells it.
+			// A message that was acknowledged just before SUBSCRIBE may still arrive, so the payload names the filter.
 			for _, name := range names {
 				pub.Publish(1, name, filter+" "+name)
 			}
@@ -170,7 +170,7 @@ func TestUnsubscribeEndsExactlyItsFilters(t *testing.T) {
 			no := packet.NoSubscriptionExisted
 			require.Equal(t, []packet.Code{packet.Success, no, packet.Success, no}, codes)
 		}
-		c.Ack(open) // what was begun is finished
+		c.Ack(open) // a handshake that has begun can be finished
 		pub.Publish(1, "T/b", "no")
 		pub.Publish(1, "T/a", "yes")
 		c.Ack(c.ExpectPublish("T/a", "yes"))
@@ -203,7 +203,7 @@ func TestSubscriptionsAndTheirOptionsSurviveRestart(t *testing.T) {
 	require.Equal(t, []uint32{7}, p.Properties.SubscriptionIdentifiers)
 }
 
-// A message to {first}/p2p/{clientId} is for that client alone, subscribed or not.
+// A message to {first}/p2p/{clientId} reaches only that client, whether or not it subscribes.
 func TestPointToPointReachesItsClientAndNobodyElse(t *testing.T) {
 	eachSession(t, func(t *testing.T, n *mqtttest.Node, v packet.Version, kind mqtttest.Option) {
 		pub := n.Connect(v, "pub")
@@ -233,7 +233,7 @@ func TestPointToPointReachesItsClientAndNobodyElse(t *testing.T) {
 	})
 }
 
-// Point to point waits for a sleeping client, over a restart as well.
+// Point-to-point messages are kept for a disconnected client, even across a crash.
 func TestPointToPointWaitsForASleepingClient(t *testing.T) {
 	eachVersion(t, func(t *testing.T, n *mqtttest.Node, v packet.Version) {
 		pub := n.Connect(v, "pub")

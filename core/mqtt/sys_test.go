@@ -13,7 +13,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// sysNode starts a node with two topics below $SYS. The test sets the value of one of them.
+// sysNode starts a node that publishes two topics below $SYS. The test sets the value of one of them, and whether clients are allowed to
+// use topics.
 func sysNode(t *testing.T, allowed *atomic.Bool) (*mqtttest.Node, *atomic.Value) {
 	t.Helper()
 	var clients atomic.Value
@@ -28,7 +29,7 @@ func sysNode(t *testing.T, allowed *atomic.Bool) (*mqtttest.Node, *atomic.Value)
 	return n, &clients
 }
 
-// until takes messages until one of a payload comes, which is not a retained one.
+// until receives messages until one comes that has the payload and no retain flag.
 func until(c *mqtttest.Client, payload string) *packet.Publish {
 	for {
 		if p := mqtttest.Expect[*packet.Publish](c); string(p.Payload) == payload && !p.Retain {
@@ -45,7 +46,7 @@ func TestWhoSubscribesToSysIsSentTheValuesAndWhatChanges(t *testing.T) {
 	for _, version := range []packet.Version{packet.V311, packet.V5} {
 		clients.Store("1")
 		c := n.Connect(version, "c")
-		c.Subscribe(0, "#") // has nothing of it
+		c.Subscribe(0, "#") // does not match $SYS
 		require.Equal(t, []packet.Code{0}, c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "$SYS/broker/+", QoS: 1}}}))
 		first := c.ExpectPublish("$SYS/broker/version", "v")
 		require.True(t, first.Retain)
@@ -106,7 +107,7 @@ func TestOtherTopicsBelowSysAreTopicsLikeOthers(t *testing.T) {
 		c, all := n.Connect(packet.V5, "c"), n.Connect(packet.V311, "all")
 		all.Subscribe(1, "#", "+/test")
 		c.Subscribe(1, "$SYS/#", "$SYS/brokers/+")
-		for len(c.Ping()) > 0 { // the values that there are
+		for len(c.Ping()) > 0 { // read the current values
 		}
 		c.Publish(1, "$SYS/test", "1")
 		until(c, "1")

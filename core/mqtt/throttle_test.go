@@ -53,7 +53,7 @@ func TestLoginsThatWaitTogetherAreRefusedOnceTheirAddressIsBanned(t *testing.T) 
 		c.Authority = &mqtttest.Rules{Admit: func(auth.Request) error { asked.Add(1); return nil }}
 		c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = bans, 50, true
 	})
-	for range 10 { // the next attempt waits for four seconds
+	for range 10 { // then the next attempt is delayed by four seconds
 		bans.Failed(limits.ByAddress, source, 50, "passwords")
 	}
 	require.Positive(t, bans.Delay(limits.ByAddress, source))
@@ -94,7 +94,7 @@ func TestAClientThatFlapsIsBannedForItsUserOnly(t *testing.T) {
 		n.Connect(packet.V5, "c", ofUser("u")).Disconnect()
 	}
 	last = n.Connect(packet.V5, "c", ofUser("u"))
-	n.Connect(packet.V5, "c", ofUser("u")).Disconnect() // takes it over
+	n.Connect(packet.V5, "c", ofUser("u")).Disconnect() // takes over the connection
 	last.ExpectDisconnect(packet.SessionTakenOver)
 	require.Eventually(t, func() bool { return len(bans.List()) == 1 }, mqtttest.Patience, time.Millisecond)
 	require.Equal(t, limits.ByFlapping, bans.List()[0].Kind)
@@ -119,7 +119,7 @@ func TestAClientIsHeldToItsRates(t *testing.T) {
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Client = mqtt.Rates{Messages: 50, Outbound: 4000} })
 	c := n.Connect(packet.V5, "c")
 	begun := time.Now()
-	for range 110 { // 100 at once
+	for range 110 { // the burst is 100
 		c.Publish(1, "T/a", "m")
 	}
 	require.Greater(t, time.Since(begun), 150*time.Millisecond)
@@ -127,7 +127,7 @@ func TestAClientIsHeldToItsRates(t *testing.T) {
 	sub.Subscribe(0, "B/#")
 	begun = time.Now()
 	for range 7 {
-		c.Publish(1, "B/a", string(make([]byte, 2000))) // 8000 at once
+		c.Publish(1, "B/a", string(make([]byte, 2000))) // the burst is 8,000 bytes
 	}
 	for range 7 {
 		mqtttest.Expect[*packet.Publish](sub)

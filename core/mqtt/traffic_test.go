@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// values are those of one metric, by its labels' values.
+// values returns the values of a metric by its label values.
 func values(t *testing.T, r *prometheus.Registry, name string) map[string]float64 {
 	t.Helper()
 	families, err := r.Gather()
@@ -38,7 +38,7 @@ func TestPacketsAndBytesAreCountedByTypeAndDirection(t *testing.T) {
 	require.Len(t, values(t, registry, "lmqgate_mqtt_packets_total"), 30, "every type is there before its first packet")
 	c := n.Connect(packet.V311, "c")
 	c.Subscribe(1, "T/#")
-	payload := string(make([]byte, 300)) // a length of two bytes
+	payload := string(make([]byte, 300)) // large enough for a remaining length of two bytes
 	for range 3 {
 		c.Publish(1, "T/a", payload)
 	}

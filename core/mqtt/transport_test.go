@@ -27,7 +27,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
-// authority signs certificates.
+// authority is a certificate authority.
 type authority struct {
 	t    *testing.T
 	cert *x509.Certificate
@@ -53,7 +53,7 @@ func (a *authority) pool() *x509.CertPool {
 	return p
 }
 
-// issue makes a certificate for a name, good for servers on loopback and for clients.
+// issue returns a certificate for a name. It is valid for servers on the loopback interface and for clients.
 func (a *authority) issue(name string) tls.Certificate {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,7 +66,7 @@ func (a *authority) issue(name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 }
 
-// listening adds listeners to a node.
+// listening sets the listeners of a node.
 func listening(list ...mqtt.Listener) func(*mqtttest.Config) {
 	return func(c *mqtttest.Config) { c.MQTT.Listeners = list }
 }
@@ -78,7 +78,7 @@ func dial(t *testing.T, addr net.Addr) net.Conn {
 	return nc
 }
 
-// dialWS opens a WebSocket over a connection of the test's choice.
+// dialWS opens a WebSocket. o can supply the underlying connection.
 func dialWS(t *testing.T, url string, o *websocket.DialOptions) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), mqtttest.Patience)
@@ -221,14 +221,14 @@ func TestALoadBalancersHeaderTellsTheClientsAddress(t *testing.T) {
 		n.Client(websocket.NetConn(context.Background(), ws, websocket.MessageBinary), packet.V5).Connect("c")
 		require.Equal(t, client.String(), last())
 	}
-	// A connection of the load balancer itself, such as a health check, has no other client.
+	// A connection from the load balancer itself, such as a health check, has no client address in its header.
 	own := dial(t, n.Addr(0))
 	_, err := (&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}).WriteTo(own)
 	require.NoError(t, err)
 	n.Client(own, packet.V5).Connect("d")
 	require.Contains(t, last(), "127.0.0.1:")
 
-	// Others may connect, but not say where they come from.
+	// Other hosts may connect, but must not send a PROXY header.
 	n.Client(dial(t, n.Addr(3)), packet.V5).Connect("e")
 	seen := len(rules.Requests())
 	for name, nc := range map[string]net.Conn{"no header from the load balancer": dial(t, n.Addr(0)), "a header from another": through(n.Addr(3), 1)} {
@@ -293,10 +293,10 @@ func TestAPacketInFragmentsOfAFrameIsOnePacket(t *testing.T) {
 	require.NoError(t, err)
 	b, err := packet.Append(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "fragments"}, packet.V5)
 	require.NoError(t, err)
-	b = append(b, 0xC0, 0) // and a PINGREQ in the same message
+	b = append(b, 0xC0, 0) // a PINGREQ in the same message
 	w, err := ws.Writer(t.Context(), websocket.MessageBinary)
 	require.NoError(t, err)
-	for _, part := range [][]byte{b[:1], b[1:7], b[7:]} { // each is a frame of its own
+	for _, part := range [][]byte{b[:1], b[1:7], b[7:]} { // each part is a frame
 		_, err = w.Write(part)
 		require.NoError(t, err)
 	}
@@ -362,9 +362,9 @@ func TestOnlySmallPacketsAreTakenBeforeAClientIsAdmitted(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.MaxPacketSize = 16 << 20 })
 	c := n.Dial(packet.V5)
-	c.SendRaw(0x10, 0x80, 0x80, 0x40) // 1 MiB to come
+	c.SendRaw(0x10, 0x80, 0x80, 0x40) // announces 1 MiB
 	c.ExpectClosed()
-	// The largest will and password fit.
+	// The largest possible will and password fit.
 	big := n.Connect(packet.V5, "big", mqtttest.Will(packet.Will{Topic: "T/w", Payload: make([]byte, 65535)}), func(cn *packet.Connect) {
 		cn.HasPassword, cn.Password = true, make([]byte, 65535)
 	})

@@ -14,7 +14,7 @@ func will(qos byte, retain bool, payload string) mqtttest.Option {
 	return mqtttest.Will(packet.Will{Topic: "W/a", Payload: []byte(payload), QoS: qos, Retain: retain})
 }
 
-// delayed is a will that waits.
+// delayed returns a CONNECT option with a will that has a delay.
 func delayed(seconds uint32, payload string) mqtttest.Option {
 	return mqtttest.Will(packet.Will{Topic: "W/a", Payload: []byte(payload), QoS: 1,
 		Properties: &packet.Properties{WillDelayInterval: &seconds}})
@@ -38,7 +38,7 @@ func TestAWillIsPublishedAsAskedWhenTheConnectionEnds(t *testing.T) {
 		mqtttest.Eventually(t, "the will is retained", func() bool { return n.Meta.RetainedCount() == 1 })
 		late.Subscribe(1, "W/#")
 		require.True(t, late.ExpectPublish("W/a", "gone").Retain, "the one that was to be retained")
-		n.Connect(v, "c", will(1, true, "")).Close() // an empty will payload is one, and clears what is retained
+		n.Connect(v, "c", will(1, true, "")).Close() // an empty will payload is a valid payload and clears the retained message
 		watch.ExpectPublish("W/a", "")
 		late.ExpectPublish("W/a", "")
 		mqtttest.Eventually(t, "nothing is retained", func() bool { return n.Meta.RetainedCount() == 0 })
@@ -126,7 +126,7 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 	expect("takeover with clean start")
 	g.Disconnect()
 
-	// A client that is back in time has its will dropped, also where it took over its own connection.
+	// The will of a client that is back in time is dropped, even if the client took over its own connection.
 	n.Connect(packet.V5, "h", mqtttest.Keep, delayed(4, "back")).Close()
 	h := n.Connect(packet.V5, "h", mqtttest.Keep, delayed(4, "back again"))
 	i := n.Connect(packet.V5, "h", mqtttest.Keep)
@@ -139,7 +139,7 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 // Proves 3.1.1: [MQTT-3.1.2-8]
 // Proves 5.0: [MQTT-3.1.2-7] [MQTT-3.1.2-8]
 func TestWillsSurviveTheirNode(t *testing.T) {
-	// Long enough for the client to come back on a busy machine.
+	// Long enough for the client to reconnect on a busy machine.
 	grace := func(c *mqtttest.Config) { c.Session.WillGrace = 8 * time.Second }
 	for _, how := range []string{"stop", "crash"} {
 		t.Run(how, func(t *testing.T) {

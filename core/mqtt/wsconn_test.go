@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wsPair is a server's WebSocket and the client's end of its socket.
+// wsPair returns the server's WebSocket and the client's end of its socket.
 func wsPair(t *testing.T) (*wsConn, net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +31,7 @@ func wsPair(t *testing.T) (*wsConn, net.Conn) {
 	return newWSConn(server, nil), client
 }
 
-// encoded is frames as a client sends them.
+// encoded encodes frames as a client sends them.
 func encoded(t *testing.T, frames ...ws.Frame) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -55,7 +55,7 @@ func TestAWebSocketIsAStreamOfItsPayloads(t *testing.T) {
 			for rest := b; len(rest) > 0; {
 				n := min(pieces, len(rest))
 				if len(b)-len(rest) > 1000 {
-					n = len(rest) // byte by byte is for the small frames
+					n = len(rest) // only the small frames are sent byte by byte
 				}
 				_, _ = client.Write(rest[:n])
 				rest = rest[n:]
@@ -138,7 +138,7 @@ func TestADeadlineInAFrameLosesNothing(t *testing.T) {
 	b := encoded(t, ws.NewPingFrame([]byte("x")), ws.NewBinaryFrame(want))
 	var got []byte
 	part := make([]byte, 10)
-	for i := range 20 { // up to within the payload
+	for i := range 20 { // ends inside the payload
 		_, err := client.Write(b[i : i+1])
 		require.NoError(t, err)
 		require.NoError(t, w.SetReadDeadline(time.Now().Add(time.Millisecond)))
@@ -190,7 +190,7 @@ func TestAClientThatSendsPingsAndReadsNothingHoldsUpNoReader(t *testing.T) {
 	ping := encoded(t, ws.NewPingFrame(make([]byte, 125)))
 	var all sync.WaitGroup
 	all.Go(func() {
-		for range 100_000 { // 13 MB, more than the kernel keeps of the answers
+		for range 100_000 { // 13 MB, more than the kernel buffers of the answers
 			if _, err := client.Write(ping); err != nil {
 				return
 			}
