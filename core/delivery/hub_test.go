@@ -19,16 +19,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// faultyStore is a store whose tail and index are driven apart by hand: real stores do that only when something breaks.
+// faultyStore is a store in which a test fills the tail and the index independently. In a real store they differ only when something
+// breaks.
 type faultyStore struct {
 	store.Store
 	mu     sync.Mutex
 	queues map[store.QueueRef][]slot
 	parts  map[store.Partition][]*store.Record
 	tails  map[string]store.TailFunc
-	// missing are topics that the store has not.
+	// missing are topics that the store does not have.
 	missing map[string]bool
-	// endless makes every queue end where it is read, for benchmarks.
+	// endless makes every read return an empty end of the queue, for benchmarks.
 	endless bool
 }
 
@@ -84,7 +85,7 @@ func (s *faultyStore) Read(_ context.Context, q store.QueueRef, offset int64, li
 	for _, sl := range slots {
 		switch {
 		case sl.offset < offset || len(b.Records) >= limit:
-		case sl.rec == nil: // does not count
+		case sl.rec == nil: // a slot that does not count
 			b.Next = sl.offset + 1
 			return b, nil
 		default:
@@ -108,7 +109,7 @@ func (s *faultyStore) ReadPartition(_ context.Context, _ string, p store.Partiti
 
 const testBroker = "b1"
 
-// record makes the n-th record of a partition, with an entry in the queue of each filter at the given offset.
+// record adds a record to a partition. Its entries name the queues and offsets that it will have in the index.
 func (s *faultyStore) record(name string, part int32, entries ...store.Entry) *store.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +121,7 @@ func (s *faultyStore) record(name string, part int32, entries ...store.Entry) *s
 	return r
 }
 
-// index puts records into their queues, as the store does.
+// index adds records to their queues, as the store does.
 func (s *faultyStore) index(recs ...*store.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +133,7 @@ func (s *faultyStore) index(recs ...*store.Record) {
 	}
 }
 
-// tail brings records by the tail.
+// tail delivers records to the tails of their topics.
 func (s *faultyStore) tail(recs ...*store.Record) {
 	for _, r := range recs {
 		s.mu.Lock()
@@ -149,12 +150,12 @@ func newOwner() *owner { return &owner{ready: make(chan Reader, 1024)} }
 
 func (o *owner) ReaderReady(r Reader) { o.ready <- r }
 
-// deaf is an owner that reads without being told.
+// deaf is an owner that reads without wake-ups.
 type deaf struct{}
 
 func (deaf) ReaderReady(Reader) {}
 
-// names is a catalog that lists some topics and resolves every name.
+// names is a catalog that lists some topics and resolves every name to itself.
 type names struct {
 	mu     sync.Mutex
 	topics []string
@@ -186,7 +187,7 @@ func newHub(t *testing.T, st store.Store, o Options) *Hub {
 	return h
 }
 
-// collect reads until n records have come, in the way a session does.
+// collect reads until n records have come, as a session does.
 func collect(t *testing.T, o *owner, r Reader, n int) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -239,7 +240,7 @@ func openQueue(t *testing.T, h *Hub, offset int64) (*owner, *QueueReader) {
 	return o, r
 }
 
-// settle makes a reader read the window: it has caught up with an empty queue.
+// settle reads until the reader has caught up with an empty queue and reads from the window.
 func settle(t *testing.T, r *QueueReader) {
 	t.Helper()
 	for range 3 {
@@ -281,7 +282,7 @@ func TestARecordThatTheTailNeverBringsIsReadFromTheStore(t *testing.T) {
 	st.index(a, b, c)
 	st.tail(a, c)
 	require.Equal(t, ids(a, b, c), collect(t, o, r, 3))
-	// It comes after all: it is not read twice.
+	// b comes late after all, and must not be read twice.
 	st.tail(b)
 	d := st.record("T/a", 0, at(3))
 	st.index(d)
@@ -424,7 +425,7 @@ func TestAnIdleQueueIsComparedWithTheStoreNowAndThen(t *testing.T) {
 	o, r := openQueue(t, h, 0)
 	settle(t, r)
 	lost := st.record("T/a", 0, at(0))
-	st.index(lost) // and the tail never brings it
+	st.index(lost) // the tail never delivers it
 	require.Equal(t, ids(lost), collect(t, o, r, 1))
 }
 
@@ -482,7 +483,7 @@ func TestRecordsThatDoNotCountAreReadPast(t *testing.T) {
 	require.Equal(t, ids(backlog), collect(t, o, r, 1))
 	settle(t, r)
 	require.EqualValues(t, 5, r.Offset())
-	// The tail brings neither the one at 5 nor a reason why.
+	// The tail delivers neither a record at offset 5 nor a reason for its absence.
 	st.mu.Lock()
 	st.queues[ref] = append(st.queues[ref], slot{5, nil}, slot{6, last})
 	st.mu.Unlock()
@@ -502,7 +503,7 @@ func TestPointToPointReachesItsClientOnly(t *testing.T) {
 	require.NoError(t, err)
 	defer wild.Close()
 	rec := st.record("T/p2p/c1", 0, store.Entry{Queue: topic.P2PQueue("c1"), Offset: 0})
-	st.tail(rec) // the first-level topic's tail brings it as well
+	st.tail(rec) // the tail of the first-level topic delivers the record as well
 	st.tails[topic.P2PBucket("c1")](store.Partition{Broker: testBroker}, []*store.Record{rec})
 	require.Equal(t, ids(rec), collect(t, mine, r, 1))
 	items, state := wild.Next(32, nil)

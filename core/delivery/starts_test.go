@@ -11,11 +11,11 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// endsAt is a store whose tails tell where they begin and what is known to be stored.
+// endsAt is a store whose tails report where they begin and what is known to be stored.
 type endsAt struct {
 	*faultyStore
 	begin, end map[int32]int64
-	latest     map[int32]int64 // what others have stored as well
+	latest     map[int32]int64 // including what other nodes have stored
 }
 
 func (s endsAt) Tail(ctx context.Context, name string, f store.TailFunc) (store.Tail, error) {
@@ -63,7 +63,7 @@ func TestEveryRecordIsEitherBeforeAReadersStartOrHandedOutByIt(t *testing.T) {
 	st := endsAt{faultyStore: newFaultyStore(), begin: map[int32]int64{0: 2, 1: 0}, end: map[int32]int64{}}
 	h := newHub(t, st, Options{})
 	for range 2 {
-		st.record("T/a", 0) // before the tail
+		st.record("T/a", 0) // before the tail begins
 	}
 	first := live(t, h, "T/#")
 	var recs []*store.Record
@@ -96,7 +96,7 @@ func TestWhatIsKnownToBeStoredBeforeAReaderOpensIsLeftOutButForWhatIsRetained(t 
 	before := live(t, h, "T/#")
 	plain, kept, other := st.record("T/a", 0), st.record("T/a", 0), st.record("T/a", 1)
 	kept.Retain = true
-	st.end[0] = 2 // acknowledged, and not brought yet
+	st.end[0] = 2 // acknowledged, but not delivered by the tail yet
 	r := live(t, h, "T/#")
 	after := st.record("T/a", 0)
 	st.tail(plain, kept, after, other)
@@ -114,7 +114,7 @@ func TestATailHasPassedWhatTheStoreHasOnceItHasBroughtItWhoeverStoredIt(t *testi
 	h := newHub(t, st, Options{})
 	r, elsewhere := live(t, h, "T/#"), live(t, h, "U/#")
 	of := st.record("T/a", 1)
-	st.latest[1] = 1 // another node has stored it
+	st.latest[1] = 1 // stored by another node
 	known := h.Latest(t.Context(), []string{"T", "T", "unknown/topic"})
 	_, passed := r.Passed(known)
 	require.False(t, passed)
@@ -188,14 +188,14 @@ func TestATailThatBeginsTellsOfWhatWasRetainedJustBefore(t *testing.T) {
 	for i := range 100 {
 		for part := range int32(2) {
 			rec := st.record("T/a", part)
-			rec.Position.Time = now - int64(100-i)*100 // ten seconds
+			rec.Position.Time = now - int64(100-i)*100 // spread over ten seconds
 			rec.Retain = true
 			if i >= 70 {
 				want = append(want, rec.ID)
 			}
 		}
 	}
-	st.record("T/a", 2).Retain = true // long ago
+	st.record("T/a", 2).Retain = true // a long time ago
 	st.begin[0], st.begin[1], st.begin[2] = 100, 100, 1
 	var mu sync.Mutex
 	told := map[string]bool{}
