@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// told collects what a node is told.
+// told counts the names that a node is told, and the calls.
 type told struct {
 	mu    sync.Mutex
 	names map[string]int
@@ -92,7 +92,7 @@ func TestAnAnnouncementNamesTheNodeThatDoesNotConfirm(t *testing.T) {
 		requireUntold(t, a, `node "c" has not confirmed it`, "x")
 		require.Equal(t, 2*time.Second, time.Since(began).Round(100*time.Millisecond))
 		w.eventually("the node is known to have stopped", func() bool { return len(nodes[0].Members()) == 2 })
-		requireTold(t, a, "x") // then nobody waits for it
+		requireTold(t, a, "x") // nobody waits for the stopped node any more
 		nodes[2].pause(false)
 	})
 }

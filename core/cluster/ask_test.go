@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// answering answers as the test says, else with the question.
+// answering answers with the test's function, or without one with the question.
 func (n *member) answering(_ context.Context, from, subject string, body []byte) ([]byte, error) {
 	n.mu.Lock()
 	f := n.answers
@@ -53,7 +53,7 @@ func TestAnAnswerOfManyLettersComesWhole(t *testing.T) {
 		nodes := w.start("a", "b")
 		large := make([]byte, 3<<20)
 		random := rand.NewChaCha8([32]byte{})
-		_, _ = random.Read(large) // nothing to compress
+		_, _ = random.Read(large) // so that it does not compress
 		body := large[:1<<20]
 		nodes[1].answersBy(func(string, string, []byte) ([]byte, error) { return body, nil })
 		answers := nodes[0].Ask(context.Background(), "things", nil)

@@ -26,30 +26,30 @@ type world struct {
 	store *local.Store
 
 	mu    sync.Mutex
-	named []string // whom metadata names
+	named []string // the nodes that the metadata names
 	nodes map[string]*member
 }
 
-// member is one node with the connections that its sessions have.
+// member is one node and the connections of its sessions.
 type member struct {
 	w  *world
 	id string
 	*Cluster
 
 	deaf atomic.Bool  // the inbox is not read
-	mute atomic.Bool  // nothing is written
-	most atomic.Int64 // letters of more bytes are too large; 0: none is
+	mute atomic.Bool  // all writes fail
+	most atomic.Int64 // larger letters fail, in bytes; 0: no limit
 
-	resumed atomic.Int64 // how often sessions were told to go on
+	resumed atomic.Int64 // how often the sessions were told to go on
 
-	// connecting lets one connection in at a time, as sessions do for each client id.
+	// connecting serializes connections, as sessions do for each client id.
 	connecting sync.Mutex
 
 	mu      sync.Mutex
 	conns   map[string]*Claim
 	yielded []string
 	lost    map[*Claim]bool
-	hold    chan struct{} // yields wait for it
+	hold    chan struct{} // while it is set, each yield receives from it first
 	answers func(from, subject string, body []byte) ([]byte, error)
 	catchUp func(ctx context.Context) error
 }
@@ -74,7 +74,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 	})
 }
 
-// pass lets time pass, and what is due then happen.
+// pass lets time pass and waits until everything that is due has happened.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -89,7 +89,7 @@ func (w *world) eventually(what string, cond func() bool) {
 	}
 }
 
-// start starts nodes, of which metadata knows.
+// start starts nodes that the metadata names.
 func (w *world) start(ids ...string) []*member {
 	w.t.Helper()
 	var all []*member
@@ -110,7 +110,7 @@ func (w *world) start(ids ...string) []*member {
 	return all
 }
 
-// begin starts a node, of which metadata need not know.
+// begin starts a node without adding it to the nodes that the metadata names.
 func (w *world) begin(id string) *member {
 	w.t.Helper()
 	n := &member{w: w, id: id, conns: map[string]*Claim{}, lost: map[*Claim]bool{}}
@@ -124,14 +124,14 @@ func (w *world) begin(id string) *member {
 	return n
 }
 
-// know sets whom metadata names.
+// know sets the nodes that the metadata names.
 func (w *world) know(ids ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.named = ids
 }
 
-// calling reports whether a roll call is not complete.
+// calling reports whether a roll call is incomplete.
 func (n *member) calling() bool {
 	n.Cluster.mu.Lock()
 	defer n.Cluster.mu.Unlock()
@@ -152,17 +152,17 @@ func (n *member) Append(ctx context.Context, a store.Append, done func(store.Pos
 
 func (n *member) TailQueue(ctx context.Context, queue string, f store.TailFunc) (store.Tail, error) {
 	return n.w.store.TailQueue(ctx, queue, func(p store.Partition, records []*store.Record) {
-		for n.deaf.Load() { // it goes on where it was
+		for n.deaf.Load() { // reading resumes where it stopped
 			time.Sleep(time.Millisecond)
 		}
 		f(p, records)
 	})
 }
 
-// pause makes a node like one that is stopped: it reads and writes nothing.
+// pause makes a node behave like a stopped process, which neither reads nor writes.
 func (n *member) pause(on bool) { n.deaf.Store(on); n.mute.Store(on) }
 
-// catchingUp does what the test says, else nothing.
+// catchingUp calls the test's function, if there is one.
 func (n *member) catchingUp(ctx context.Context) error {
 	n.mu.Lock()
 	f := n.catchUp
@@ -209,7 +209,7 @@ func (n *member) connect(client string, w Want) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.lost[cl] { // sessions wait with it until the connection is there
+	if !n.lost[cl] { // a session delays the yield until the connection exists
 		n.conns[client] = cl
 	}
 	return nil
@@ -235,7 +235,7 @@ func (n *member) gaveUp() []string {
 	return append([]string(nil), n.yielded...)
 }
 
-// holders are the nodes on which a client is connected.
+// holders returns the nodes on which a client is connected.
 func (w *world) holders(client string) (ids []string) {
 	for id, n := range w.nodes {
 		if n.has(client) {
@@ -245,7 +245,7 @@ func (w *world) holders(client string) (ids []string) {
 	return ids
 }
 
-// clientOf makes up a client id whose bucket a node owns.
+// clientOf returns a client id whose bucket is owned by the given node.
 func clientOf(owner string, members ...string) string {
 	for i := 0; ; i++ {
 		if id := fmt.Sprint("client", i); ownerOf(bucketOf(id), members) == owner {
@@ -317,7 +317,7 @@ func TestWhatEndsWithItsConnectionOrBeginsAnewWaitsForNobody(t *testing.T) {
 	inWorld(t, func(w *world) {
 		nodes := w.start("a", "b")
 		a, b := nodes[0], nodes[1]
-		a.hold = make(chan struct{}) // it does not get round to yielding
+		a.hold = make(chan struct{}) // a does not get round to yielding
 		for i, c := range []struct{ before, after Want }{
 			{Want{}, Want{Transient: true, Fresh: true}},
 			{Want{}, Want{Fresh: true}},
@@ -326,7 +326,7 @@ func TestWhatEndsWithItsConnectionOrBeginsAnewWaitsForNobody(t *testing.T) {
 		} {
 			client := fmt.Sprint("client", i)
 			require.NoError(t, a.connect(client, c.before))
-			pass(50 * time.Millisecond) // a claim that waits for nothing is on its way
+			pass(50 * time.Millisecond) // a claim that does not wait is sent in the background
 			began := time.Now()
 			require.NoError(t, b.connect(client, c.after))
 			require.Less(t, time.Since(began), time.Second)
@@ -364,7 +364,7 @@ func TestAClientIDIsNotTakenFromAnotherOwner(t *testing.T) {
 }
 
 func TestANodeThatDoesNotAnswerIsWaitedForOneLease(t *testing.T) {
-	for _, owner := range []string{"a", "b", "c"} { // a is the one that stops
+	for _, owner := range []string{"a", "b", "c"} { // a is the node that stops
 		inWorld(t, func(w *world) {
 			nodes := w.start("a", "b", "c")
 			a, b, c := nodes[0], nodes[1], nodes[2]
@@ -618,7 +618,7 @@ func TestAGoodbyeIsTheLastThatANodeSays(t *testing.T) {
 	inWorld(t, func(w *world) {
 		nodes := w.start("a", "b")
 		a, b := nodes[0], nodes[1]
-		a.mute.Store(true) // its goodbye is on the way for a while
+		a.mute.Store(true) // so that its goodbye is delayed
 		closed := make(chan struct{})
 		go func() { a.Close(); close(closed) }()
 		pass(100 * time.Millisecond)
@@ -674,7 +674,7 @@ func TestSessionsGoOnAfterAFenceHoweverShort(t *testing.T) {
 			require.True(t, a.Fenced())
 			nodes[1].Close()
 			delete(w.nodes, "b")
-			a.deaf.Store(false) // it reads that the other has left before it can prove anything
+			a.deaf.Store(false) // a learns that b has left before it can prove anything
 			w.eventually("sessions go on", func() bool { return a.resumed.Load() == 1 })
 			require.Equal(t, []string{"a"}, a.Members())
 		})

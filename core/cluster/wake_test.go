@@ -16,7 +16,7 @@ func TestANodeThatIsToldSomethingAndDoesNotAnswerIsWaitedForOneLeaseFromThen(t *
 		nodes[1].answersBy((&told{names: map[string]int{}}).answer)
 		a := nodes[0].Announcer("names")
 		nodes[2].pause(true)
-		pass(100 * time.Millisecond) // nobody has missed it yet
+		pass(100 * time.Millisecond) // too short for c to be missed
 		began := time.Now()
 		requireUntold(t, a, `node "c" has not confirmed it`, "x")
 		w.eventually("nobody waits for the node any more", func() bool { return len(nodes[0].Members()) == 2 })
@@ -92,8 +92,8 @@ func TestAClaimSaysHowItWasLost(t *testing.T) {
 	})
 }
 
-// TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn lets the others forget who was connected to a node: they own its
-// buckets then, or are alone, and ask it for nothing.
+// TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn pauses a node until the others no longer know which clients
+// it has. They then own its buckets, or are alone, and take clients without asking it.
 func TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn(t *testing.T) {
 	for _, ids := range [][]string{{"a", "b"}, {"a", "b", "c"}} {
 		inWorld(t, func(w *world) {
@@ -113,7 +113,7 @@ func TestANodeThatWakesKnowsWhatWasTakenWithoutItsKnowledgeBeforeItsSessionsGoOn
 			w.eventually("the others go on without it", func() bool { return len(b.Members()) == len(ids)-1 })
 			for i, cl := range taken {
 				require.NoError(t, b.connect(cl.Client(), durable))
-				if i%2 == 0 { // it is away again when the other node wakes
+				if i%2 == 0 { // the client has disconnected again by the time the node wakes
 					b.disconnect(cl.Client())
 				}
 			}
@@ -191,7 +191,7 @@ func TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf(t *testing.T) {
 
 // TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt stops one node for a while before another one.
 func TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt(t *testing.T) {
-	for _, before := range []time.Duration{5 * time.Second, time.Minute} { // is it known to have stopped, when the other one stops?
+	for _, before := range []time.Duration{5 * time.Second, time.Minute} { // once before and once after c is known to have stopped
 		inWorld(t, func(w *world) {
 			nodes := w.start("a", "b", "c")
 			require.NoError(t, nodes[0].connect("client", durable))
@@ -254,9 +254,9 @@ func TestANodeThatWakesKeepsWhatItGotWhileAnotherOneWasAway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		nodes := w.start("a", "b", "c")
 		a, b, c := nodes[0], nodes[1], nodes[2]
-		a.pause(true) // for good
+		a.pause(true) // never wakes
 		pass(2 * a.o.Lease)
-		mine := make([]string, 40) // of buckets of each node
+		mine := make([]string, 40) // enough for buckets of every node
 		for i := range mine {
 			mine[i] = "mine-" + strconv.Itoa(i)
 			require.NoError(t, c.connect(mine[i], durable))
