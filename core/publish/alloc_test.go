@@ -9,7 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// What a message costs besides its store: its job, the name of its lane, the callback, and what finds its queues.
+// A message costs these allocations besides the store's: the job, the lane's name, the callback, and the lookup of its queues.
 func TestAMessageCostsPublishingSixAllocations(t *testing.T) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()

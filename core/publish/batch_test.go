@@ -13,15 +13,15 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// counted is a store that notes the calls that append to it, and fails batches with an error.
+// counted is a store that records its appends. It can fail batches.
 type counted struct {
 	store.Store
 
 	mu    sync.Mutex
-	calls []int // how many messages came with each
+	calls []int // the number of messages of each append
 	fail  error
-	most  int    // of a batch that are stored together; 0: all
-	wrong string // the payload that is too large
+	most  int    // how many messages of a batch are stored together; 0: all
+	wrong string // a payload that is too large
 }
 
 func (c *counted) note(n int) error {
@@ -64,7 +64,7 @@ func (c *counted) seen() []int {
 	return append([]int(nil), c.calls...)
 }
 
-// newCounted is a node whose store behind the faults is counted.
+// newCounted returns a node whose faulty store wraps a counted store.
 func newCounted(t *testing.T) (*node, *counted) {
 	n := newNode(t)
 	c := &counted{Store: n.faults.Store}
@@ -136,7 +136,7 @@ func TestRetainedMessagesOfATurnShareItsFate(t *testing.T) {
 		t.Run("told "+strconv.FormatBool(told), func(t *testing.T) {
 			n := newNode(t)
 			all := payloadsTo(1 + turnMessages + 1)
-			for i := range all { // a larger one would begin a turn
+			for i := range all { // all of one size, because a larger message would begin a new turn
 				all[i] = "value " + strings.Repeat("0", 4-len(all[i])) + all[i]
 			}
 			fails := all[turnMessages]
@@ -196,7 +196,7 @@ func TestARetainedMessageThatFailsDoesNotTakeThoseBeforeItAlong(t *testing.T) {
 	var kept []string
 	sent := make(chan struct{})
 	n.retain = func(payload string) error {
-		<-sent // what comes meanwhile makes one turn
+		<-sent // so that all messages after the first share a turn
 		kept = append(kept, payload)
 		return nil
 	}

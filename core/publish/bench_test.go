@@ -8,7 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// instant is a store that has stored a message at once.
+// instant is a store that stores every message immediately.
 type instant struct{ store.Store }
 
 func (instant) Append(_ context.Context, _ store.Append, done func(store.Position, error)) {
@@ -21,7 +21,7 @@ func (instant) AppendBatch(_ context.Context, batch []store.Append, done func(in
 
 func (instant) Limits() store.Limits { return store.Limits{} }
 
-// flat is a catalog of one topic, and metadata of no filter.
+// flat is a catalog with one topic, and metadata without filters.
 type flat struct{}
 
 func (flat) Physical(context.Context, string) (string, error)             { return "T", nil }
@@ -47,7 +47,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishInALane has 16 messages of one client to one topic under way.
+// BenchmarkPublishInALane keeps 16 messages of one client to one topic in flight.
 func BenchmarkPublishInALane(b *testing.B) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()

@@ -24,12 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long anything that must happen is waited for.
 const patience = time.Minute
 
-// node is a publisher on the local store, which can be made to fail.
+// node is a publisher on a local store that can be made to fail.
 type node struct {
 	t      *testing.T
 	p      *Publisher
 	faults *storetest.Faulty
-	retain func(payload string) error // the outcome of keeping a retained message
+	retain func(payload string) error // the result of Retain
 }
 
 func newNode(t *testing.T) *node {
@@ -56,7 +56,7 @@ type compatible struct{ flat }
 
 func (compatible) Compatible() bool { return true }
 
-// stored are the payloads in the queue of a topic name, in order.
+// stored returns the payloads in the queue of a topic name, in order.
 func (n *node) stored(name string) []string {
 	n.t.Helper()
 	var out []string
@@ -73,7 +73,7 @@ func (n *node) stored(name string) []string {
 	}
 }
 
-// client is a connection: told says whether it can be told of failures.
+// client is a connection. told is whether the protocol can report a failure to the client; without that, a failure breaks the lanes.
 type client struct {
 	n     *node
 	lanes *Lanes
@@ -88,7 +88,7 @@ func (n *node) client(id string, told bool) *client {
 	return &client{n: n, lanes: n.p.Lanes(id, nil), told: told, outcomes: make(map[string]error)}
 }
 
-// send publishes payloads to a topic, one behind the other.
+// send publishes payloads to a topic without waiting in between.
 func (c *client) send(name string, retain bool, payloads ...string) {
 	for _, payload := range payloads {
 		c.wg.Add(1)
@@ -104,7 +104,7 @@ func (c *client) send(name string, retain bool, payloads ...string) {
 	}
 }
 
-// results waits until every message has its outcome.
+// results waits until every message has its outcome, and returns the outcomes.
 func (c *client) results() map[string]error {
 	c.wg.Wait()
 	c.mu.Lock()
@@ -112,7 +112,7 @@ func (c *client) results() map[string]error {
 	return c.outcomes
 }
 
-// hold holds up the append of a payload once it is reached.
+// hold holds up the append of a payload. reached waits until the append has begun, and end finishes it.
 func (n *node) hold(payload string) (reached func(), end func(error)) {
 	h := n.faults.Hold(payload)
 	return func() {
@@ -132,7 +132,7 @@ func TestWhatWaitsBehindAFailureIsStoredOnlyIfTheClientIsTold(t *testing.T) {
 		name   string
 		told   bool
 		retain bool
-		err    error // of the append of 2
+		err    error // the result of the append of "2"
 		stored []string
 		failed []string
 	}{
@@ -178,7 +178,7 @@ func TestWhatWaitsBehindAFailureIsStoredOnlyIfTheClientIsTold(t *testing.T) {
 func TestANewConnectionsMessagesWaitForThoseOfTheOldOne(t *testing.T) {
 	cases := []struct {
 		name   string
-		err    error // of the old connection's append that is under way
+		err    error // the result of the old connection's append in progress
 		stored []string
 	}{
 		{"which are stored", nil, []string{"1", "2", "3", "1", "2", "3", "4"}},
@@ -305,8 +305,8 @@ func TestLanesLeaveNothingBehind(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// TestFirstDeliveriesAreInOrderWhateverFails lets clients send numbered messages over a store that fails now and then. A client
-// whose connection ends connects anew, and sends again what was not acknowledged, as MQTT asks.
+// TestFirstDeliveriesAreInOrderWhateverFails makes clients send numbered messages while the store fails now and then. A client whose
+// connection ends reconnects and sends its unacknowledged messages again, as MQTT requires.
 func TestFirstDeliveriesAreInOrderWhateverFails(t *testing.T) {
 	const clients, messages, window = 8, 200, 16
 	n := newNode(t)
@@ -333,7 +333,7 @@ func TestFirstDeliveriesAreInOrderWhateverFails(t *testing.T) {
 	}
 }
 
-// sendAll publishes messages as a client of MQTT 3.1.1 with a window of messages in flight would.
+// sendAll publishes messages like an MQTT 3.1.1 client that keeps a window of messages in flight.
 func sendAll(n *node, id string, messages, window int) {
 	var mu sync.Mutex
 	changed := sync.NewCond(&mu)
@@ -367,7 +367,7 @@ func sendAll(n *node, id string, messages, window int) {
 				changed.Broadcast()
 			})
 		}
-		// Connect anew once everything is acknowledged or the connection is over.
+		// Reconnect once everything is acknowledged or the connection is over.
 		mu.Lock()
 		for {
 			for first < messages && acked[first] {
