@@ -15,7 +15,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/testlog"
 )
 
-// Pebble describes corruption with a stack of several kilobytes.
+// Pebble reports corruption with a stack trace of several kilobytes.
 func TestErrorsOfTheDiskAreOneShortLine(t *testing.T) {
 	dir := t.TempDir()
 	s, err := New(Options{Path: dir})
@@ -34,7 +34,7 @@ func TestErrorsOfTheDiskAreOneShortLine(t *testing.T) {
 	for _, table := range tables {
 		text, err := os.ReadFile(table)
 		require.NoError(t, err)
-		copy(text, bytes.Repeat([]byte{0xff}, len(text)/2)) // the blocks, not the footer
+		copy(text, bytes.Repeat([]byte{0xff}, len(text)/2)) // overwrite the blocks, but not the footer
 		require.NoError(t, os.WriteFile(table, text, 0o600))
 	}
 

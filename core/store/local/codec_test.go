@@ -49,7 +49,7 @@ func TestRecordsAreDecodedAsTheyWereEncoded(t *testing.T) {
 }
 
 func TestTruncatedRecordsAreRefused(t *testing.T) {
-	full := encoded(sampleRecords()[2], 7) // without a payload, so every byte counts
+	full := encoded(sampleRecords()[2], 7) // this sample has no payload, so every byte counts
 	for n := range full {
 		_, _, err := decodeRecord(full[:n])
 		require.ErrorIs(t, err, errCorrupt, "%d of %d bytes", n, len(full))

@@ -15,13 +15,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childFaults) != "" { // a store whose disk failed leaves goroutines behind, see walFS
+	if os.Getenv(childFaults) != "" { // a store whose disk has failed leaves goroutines behind, see walFS
 		os.Exit(m.Run())
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// start opens and starts a store, which ends with the test.
+// start opens and starts a store, and closes it when the test ends.
 func start(t testing.TB, o Options) *Store {
 	t.Helper()
 	if o.Path == "" {
@@ -43,7 +43,7 @@ func TestLocalStoreWithIntervalSyncConforms(t *testing.T) {
 	t.Parallel()
 	f := factory(SyncInterval)
 	f.Load = 0.3
-	f.OpenCrashable = nil // it may lose what the interval has not synced
+	f.OpenCrashable = nil // a crash may lose what the interval has not synced yet
 	storetest.Run(t, f)
 }
 
@@ -54,7 +54,7 @@ func factory(mode SyncMode) storetest.Factory {
 			fs := vfs.NewCrashableMem()
 			s := start(t, Options{Path: "mem", Sync: mode, fs: fs})
 			return s, func(t *testing.T) store.Store {
-				// What was not synced is gone. The old store runs on, on a file system that nobody looks at any more.
+				// Unsynced data is lost. The old store goes on running on a file system that nobody uses any more.
 				return start(t, Options{Path: "mem", Sync: mode, fs: fs.CrashClone(vfs.CrashCloneCfg{})})
 			}
 		},

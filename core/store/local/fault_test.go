@@ -57,7 +57,7 @@ func readAll(t *testing.T, s *Store) []string {
 
 var errDisk = errors.New("input/output error (injected)")
 
-// childFaults, set in the environment, lets the test binary run the cases that leave goroutines behind.
+// childFaults is an environment variable. It makes the test binary run the cases that leave goroutines behind.
 const childFaults = "LOCAL_STORE_TEST_FAULTS"
 
 func TestAFailedDiskRefusesWritesAndAcknowledgesNothing(t *testing.T) {
@@ -105,7 +105,7 @@ func TestChildWithFailingDisk(t *testing.T) {
 			on.Store(true)
 			acked := []string{"before"}
 			filler := strings.Repeat("x", 512<<10)
-			for i := 0; ; i++ { // until the fault is met: some faults need a full memtable
+			for i := 0; ; i++ { // until the fault occurs, which in some cases takes a full memtable
 				require.Less(t, i, 1000, "the fault was never met")
 				payload := fmt.Sprintf("%d %s", i, filler)
 				if _, err = put(s, payload); err != nil {
@@ -129,7 +129,7 @@ func TestChildWithFailingDisk(t *testing.T) {
 			require.Equal(t, len(acked), len(readAll(t, s)), "what was acknowledged stays readable, and nothing else is")
 
 			disk := mem.CrashClone(vfs.CrashCloneCfg{})
-			_ = s.Close() // returns, whatever hangs
+			_ = s.Close() // must return even if something hangs
 			again := start(t, Options{Path: "mem", fs: disk})
 			got := readAll(t, again)
 			require.GreaterOrEqual(t, len(got), len(acked))
@@ -140,7 +140,7 @@ func TestChildWithFailingDisk(t *testing.T) {
 	}
 }
 
-// diskUsage is a file system that reports free space at will.
+// diskUsage is a file system whose free space the test sets.
 type diskUsage struct {
 	vfs.FS
 	free atomic.Uint64
@@ -186,7 +186,7 @@ func TestADirectoryThatCannotBeMadeIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, file)
 }
 
-// childDir, set in the environment, makes the test binary a process that appends until it is killed.
+// childDir is an environment variable. It makes the test binary a process that appends until it is killed.
 const childDir = "LOCAL_STORE_TEST_CHILD"
 
 func TestChildThatAppendsUntilItIsKilled(t *testing.T) {
@@ -211,7 +211,7 @@ func TestChildThatAppendsUntilItIsKilled(t *testing.T) {
 			}
 		}()
 	}
-	for line := range out { // one line a write: what is in the pipe was acknowledged
+	for line := range out { // one write per line: everything in the pipe was acknowledged
 		if _, err := fmt.Println("acked " + line); err != nil {
 			return
 		}
@@ -239,7 +239,7 @@ func TestAKilledProcessLosesNothingAcknowledged(t *testing.T) {
 			require.True(t, ok, "child says %q", line)
 			acked[fmt.Sprintf("%d: %s", round, payload)] = true
 			if n == 500 {
-				require.NoError(t, cmd.Process.Kill()) // SIGKILL; the pipe is read to its end
+				require.NoError(t, cmd.Process.Kill()) // SIGKILL; the rest of the pipe is still read
 			}
 		}
 		_ = cmd.Wait()
@@ -253,7 +253,7 @@ func TestAKilledProcessLosesNothingAcknowledged(t *testing.T) {
 			var p, i int
 			_, err := fmt.Sscanf(payload, "%d %d", &p, &i)
 			require.NoError(t, err)
-			if i == 0 { // a new round's child began, maybe while this publisher had not stored anything before
+			if i == 0 { // the child of a new round starts again from 0
 				next[p] = 0
 			}
 			require.Equal(t, next[p], i, "publisher %d", p)

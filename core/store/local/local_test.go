@@ -174,7 +174,7 @@ func TestRetentionRemovesOnlyWhatIsOldAndLeavesNoEntryBehind(t *testing.T) {
 	require.Equal(t, map[byte]int{kindRecord: 5, kindIndex: 10}, s.countKeys(t, kindRecord, kindIndex))
 }
 
-// countKeys counts the live keys of some kinds.
+// countKeys counts the live keys of each of the kinds.
 func (s *Store) countKeys(t *testing.T, kinds ...byte) map[byte]int {
 	t.Helper()
 	got := map[byte]int{}
@@ -237,7 +237,7 @@ func TestRetentionBySizeKeepsTheNewest(t *testing.T) {
 	require.Len(t, batch.Records, 1)
 }
 
-// incompressible returns n bytes that differ for each seed.
+// incompressible returns n pseudo-random bytes that depend on the seed.
 func incompressible(seed, n int) string {
 	b := make([]byte, n)
 	x := uint64(seed)*0x9e3779b97f4a7c15 + 1
@@ -258,7 +258,7 @@ func TestQueuesThatTheCommitterForgotGoOnWhereTheyWere(t *testing.T) {
 	require.NoError(t, s.Start(ctx))
 	defer func() { require.NoError(t, s.Close()) }()
 	require.NoError(t, s.CreateTopic(ctx, "T", 1))
-	const perRecord, records = 300, 10 // more queues than the committer remembers
+	const perRecord, records = 300, 10 // together more queues than the committer remembers
 	for round := range 2 {
 		for i := range records {
 			queues := make([]string, perRecord)
@@ -276,7 +276,7 @@ func TestQueuesThatTheCommitterForgotGoOnWhereTheyWere(t *testing.T) {
 			require.Equal(t, store.Bounds{Min: 0, Max: int64(round + 1)}, b)
 		}
 	}
-	require.NoError(t, s.Close()) // the committer's state is its own until then
+	require.NoError(t, s.Close()) // the committer's state may be read only after this
 	require.LessOrEqual(t, len(s.commits.young)+len(s.commits.old), 2*(1000+perRecord+1))
 }
 
@@ -306,7 +306,7 @@ func TestATailThatFellBehindRetentionGoesOnWithWhatIsLeft(t *testing.T) {
 	_, err = put(s, "first")
 	require.NoError(t, err)
 	<-entered
-	fill(t, s, 3*tailRecords/2) // too many to wait in memory
+	fill(t, s, 3*tailRecords/2) // more than the tail keeps in memory
 	skew.Add(int64(2 * time.Hour))
 	_, err = put(s, "young")
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// The producer that the store is measured against sends what the store sends (256 bytes, two light message queues) with
-// rocketmq-client-go alone, in the same run:
+// The baseline is a producer that sends the same messages (256 bytes, two light message queues) with rocketmq-client-go alone, in the same
+// run:
 //
 //	LMQGATE_ROCKETMQ=5.4.0 go test ./core/store/rocketmq -run '^$' -bench Append -benchtime 20000x
 
@@ -78,7 +78,7 @@ func benchStore(b *testing.B, flight int, viaClientGo bool) {
 	})
 }
 
-// run sends b.N messages with one in flight a key.
+// run sends b.N messages, one at a time for each key.
 func run(b *testing.B, keys int, send func(key int, done func(error))) {
 	one := func(key int) {
 		ch := make(chan error, 1)
@@ -87,7 +87,7 @@ func run(b *testing.B, keys int, send func(key int, done func(error))) {
 			b.Error(err)
 		}
 	}
-	one(0) // routes and connections
+	one(0) // sets up routes and connections
 	var wg sync.WaitGroup
 	next := make(chan struct{}, b.N)
 	for range b.N {
@@ -108,8 +108,8 @@ func run(b *testing.B, keys int, send func(key int, done func(error))) {
 	report(b)
 }
 
-// BenchmarkLane sends messages of one key, which are to keep their order: one by one, as messages with queues go, and in batches of what
-// a window of 256 lets wait, beside the bare producer with 256 in flight, which keeps no order:
+// BenchmarkLane sends messages of one key, which must keep their order: one by one, as messages with queues are sent, and in batches of up
+// to a window of 256. The baseline is a bare producer with 256 messages in flight, which keeps no order:
 //
 //	LMQGATE_ROCKETMQ=5.4.0 go test ./core/store/rocketmq -run '^$' -bench Lane -benchtime 20000x -count 5
 func BenchmarkLane(b *testing.B) {
@@ -137,7 +137,7 @@ func benchLane(b *testing.B, window int) {
 		require.NoError(b, o.err)
 		return o.n
 	}
-	send(1) // routes and connections
+	send(1) // sets up routes and connections
 	b.ReportAllocs()
 	b.ResetTimer()
 	for sent := 0; sent < b.N; {

@@ -20,7 +20,7 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// bodies are the compressed forms of a body, with the flags of a message that has it.
+// bodies returns messages with a body in each compressed form.
 func bodies(t *testing.T, body []byte) map[string]remoting.Message {
 	t.Helper()
 	var z, l bytes.Buffer
@@ -38,7 +38,7 @@ func bodies(t *testing.T, body []byte) map[string]remoting.Message {
 	}
 }
 
-// closedStore is a store that decodes what a test gives it.
+// closedStore returns a store without a cluster, for tests of decoding.
 func closedStore(t *testing.T, log *slog.Logger) *Store {
 	t.Helper()
 	s, err := New(Options{Namesrv: []string{"127.0.0.1:1"}, Fallback: "fallback", Log: log})
@@ -47,7 +47,7 @@ func closedStore(t *testing.T, log *slog.Logger) *Store {
 	return s
 }
 
-// counted is what a counter says, all labels together.
+// counted returns the sum of a counter over all labels.
 func counted(t *testing.T, c prometheus.Collector) int {
 	t.Helper()
 	r := prometheus.NewRegistry()
@@ -63,7 +63,7 @@ func counted(t *testing.T, c prometheus.Collector) int {
 	return int(n)
 }
 
-// pulled is a pull of messages of topic T, which begin at an offset of queue T%q%.
+// pulled returns the result of a pull of n messages of topic T, whose offsets in queue T%q% begin at from.
 func pulled(from, n int64, m remoting.Message) *remoting.PullResult {
 	pull := &remoting.PullResult{Next: from + n, Max: from + n}
 	for i := range n {
@@ -104,7 +104,7 @@ func TestBodiesThatInflateToMoreThanAMessageAreSkippedCountedAndLoggedOnce(t *te
 }
 
 func TestAnAnswerIsInflatedUpToABudgetAndTheRestIsReadAgain(t *testing.T) {
-	body := bytes.Repeat([]byte("0123456789abcdef"), 512<<10/16) // two reach the budget
+	body := bytes.Repeat([]byte("0123456789abcdef"), 512<<10/16) // two of them reach the budget
 	for codec, m := range bodies(t, body) {
 		for _, queue := range []string{"T%q%", ""} {
 			t.Run(codec+" "+queue, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// roundTrip is what a reader gets of an append's records, with the offsets that a broker would add.
+// roundTrip encodes an append and decodes the records that a reader gets, with offsets like those that a broker adds.
 func roundTrip(t testing.TB, a *store.Append) []*store.Record {
 	records, err := encode("ID", a)
 	require.NoError(t, err)
@@ -290,7 +290,7 @@ func FuzzRoundTrip(f *testing.F) {
 		m := &store.Message{Topic: topic, Payload: payload, QoS: qos % 3, Publisher: client, Created: time.UnixMilli(3)}
 		if text != "" {
 			m.Properties = &store.Properties{CorrelationData: []byte(text)}
-			// What no PUBLISH carries is left out.
+			// Leave out what no PUBLISH can carry.
 			if validText(text) {
 				m.Properties.ContentType = text
 			}

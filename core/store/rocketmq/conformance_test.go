@@ -34,8 +34,8 @@ func TestIntegrationTheStoreConforms(t *testing.T) {
 	storetest.Run(t, f)
 }
 
-// crashable is a store on a broker that is killed; the store lives on. Brokers write committed offsets to disk when they like, so
-// the broker is killed after the next time.
+// crashable returns a store, and a function that kills and restarts its broker. The store keeps running. Brokers write committed offsets to
+// disk in intervals, so the function waits for the next write before it kills the broker.
 func crashable(t *testing.T) (store.Store, func(*testing.T) store.Store) {
 	c := cluster.ForTest(t, cluster.Options{Broker: map[string]string{"flushConsumerOffsetInterval": "200"}})
 	s := open(t, c)
@@ -52,8 +52,8 @@ func crashable(t *testing.T) (store.Store, func(*testing.T) store.Store) {
 	}
 }
 
-// startExpiring starts a broker that keeps nothing but its newest file of 1 MiB. Brokers look for old files a minute after their
-// start, so the other cases run meanwhile.
+// startExpiring starts a broker that retains only its newest file of 1 MiB. Brokers first look for old files a minute after they start, so
+// the other cases run in the meantime.
 func startExpiring(t *testing.T) func(*testing.T) (store.Store, func(*testing.T)) {
 	hours := make([]string, 24)
 	for i := range hours {

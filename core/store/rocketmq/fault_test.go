@@ -16,10 +16,10 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// patience is how long a condition is waited for: a broker starts slowly on a busy machine.
+// patience is how long a test waits for a condition: a broker starts slowly on a busy machine.
 const patience = 3 * time.Minute
 
-// load appends numbered messages, one in flight a key, until stopped, and keeps what was acknowledged.
+// load appends numbered messages until it is stopped, one in flight per key. It records which messages are acknowledged.
 type load struct {
 	mu    sync.Mutex
 	acked map[string]bool
@@ -48,7 +48,7 @@ func startLoad(t *testing.T, s *Store, topic, queue string, keys int) *load {
 				l.acked[payload] = true
 				l.mu.Unlock()
 				l.count.Add(1)
-				time.Sleep(10 * time.Millisecond) // a load, and processor time for the brokers that start
+				time.Sleep(10 * time.Millisecond) // a moderate load, which leaves processor time for brokers that start
 			}
 		})
 	}
@@ -61,15 +61,15 @@ func (l *load) awaitMore(t *testing.T, n int64) {
 	require.Eventually(t, func() bool { return l.count.Load() >= from+n }, patience, 10*time.Millisecond)
 }
 
-// finish ends the load and returns what was acknowledged.
+// finish ends the load and returns the acknowledged messages.
 func (l *load) finish() map[string]bool {
 	l.stop()
 	l.wg.Wait()
 	return l.acked
 }
 
-// requireAll checks that all acknowledged messages are among the records, those of a key in order (a repetition apart), and that no
-// record came twice.
+// requireAll checks that all acknowledged messages are among the records, that those of each key are in order apart from repetitions, and
+// that no record came twice.
 func requireAll(t *testing.T, acked map[string]bool, records []*store.Record) {
 	t.Helper()
 	last, places, ids := map[string]int{}, map[string]bool{}, map[string]bool{}
@@ -117,7 +117,7 @@ func TestIntegrationNothingAcknowledgedIsLostWhenTheOnlyBrokerIsKilled(t *testin
 	acked := l.finish()
 	n := len(acked)
 	records := tail.await(t, n)
-	// Records that were stored without an acknowledgement count as well: wait for those that are meant.
+	// The tail also counts records that were stored without an acknowledgement. Wait for the acknowledged ones.
 	require.Eventually(t, func() bool {
 		have := map[string]bool{}
 		for _, r := range tail.await(t, n) {
@@ -158,7 +158,7 @@ func TestIntegrationAppendsGoToTheOtherBrokersWhileOneIsDown(t *testing.T) {
 	t.Logf("500 appends %v after the broker died", time.Since(dead).Round(time.Millisecond))
 	require.NoError(t, c.RestartBroker(t.Context(), 0))
 	l.awaitMore(t, 200)
-	require.NoError(t, c.SignalBroker(1, syscall.SIGSTOP)) // hangs, with its connections open
+	require.NoError(t, c.SignalBroker(1, syscall.SIGSTOP)) // the broker hangs with its connections open
 	hung := time.Now()
 	l.awaitMore(t, 500)
 	t.Logf("500 appends %v after the broker hung", time.Since(hung).Round(time.Millisecond))
@@ -180,7 +180,7 @@ func TestIntegrationAppendsGoToTheOtherBrokersWhileOneIsDown(t *testing.T) {
 	require.Empty(t, missing)
 }
 
-// settle waits until a tail has brought nothing new for a moment.
+// settle waits until a tail has delivered nothing new for two seconds.
 func settle(t *testing.T, c *collector) {
 	t.Helper()
 	last, since := -1, time.Now()

@@ -16,14 +16,15 @@ import (
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
-// Two ways to share a queue between the members of a group on several nodes, with the least that each must do for a message:
+// BenchmarkGroup compares two ways to share a queue between the members of a group on several nodes. Each does the least that it must do
+// per message:
 //
-//   - pop: the broker hands messages out and keeps what was acknowledged (what Pop does), with one acknowledgement for each
-//     message or for each batch;
+//   - pop: the broker hands messages out and records the acknowledgements, as Pop does, with one acknowledgement per message
+//     or per batch;
 //   - owner: one node reads the queue and hands ranges of offsets out through queues of the other nodes, which acknowledge
-//     through a queue of the owner's; the owner commits. Leases and redelivery are left out.
+//     through a queue of the owner; the owner commits. Leases and redelivery are left out.
 //
-// reader is what a subscription that is not shared costs. Each is measured on messages that are there already:
+// reader is the cost of a subscription that is not shared. All of them read messages that are already stored:
 //
 //	LMQGATE_ROCKETMQ=5.4.0 go test ./core/store/rocketmq -run '^$' -bench Group -benchtime 20000x
 func BenchmarkGroup(b *testing.B) {
@@ -33,10 +34,10 @@ func BenchmarkGroup(b *testing.B) {
 	b.Run("owner", benchOwner)
 }
 
-// benchHidden is how long messages are handed out for.
+// benchHidden is the visibility timeout of the messages.
 const benchHidden = 5 * time.Second
 
-// preload stores b.N messages in a queue, and starts the clock.
+// preload stores b.N messages in a queue and starts the timer.
 func preload(b *testing.B) (*Store, string, store.QueueRef, func()) {
 	c := sharedCluster(b)
 	s := open(b, c)
@@ -60,13 +61,13 @@ func preload(b *testing.B) (*Store, string, store.QueueRef, func()) {
 	b.ResetTimer()
 	return s, topic, ref, func() {
 		b.StopTimer()
-		time.Sleep(3 * benchHidden) // check points and acknowledgements have an end that the broker works on later
+		time.Sleep(3 * benchHidden) // the broker works on check points and acknowledgements once they have expired
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 		b.ReportMetric(float64((cpuTime(b, pid)-before).Microseconds())/float64(b.N), "broker-µs/msg")
 	}
 }
 
-// cpuTime is the processor time that a process has used.
+// cpuTime returns the processor time that a process has used.
 func cpuTime(b *testing.B, pid int) time.Duration {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -76,7 +77,7 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 	f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+2:]))
 	user, _ := strconv.Atoi(f[11])
 	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // a hundred ticks a second
+	return time.Duration(user+system) * 10 * time.Millisecond // at 100 ticks per second
 }
 
 func benchReader(b *testing.B) {
@@ -161,7 +162,7 @@ func benchOwner(b *testing.B) {
 	limit := make(chan struct{}, 8)
 	go func() {
 		for at := int64(0); at < int64(b.N); {
-			batch, err := s.Read(ctx, ref, at, 32) // the owner looks at each message as well: is it the filter's?
+			batch, err := s.Read(ctx, ref, at, 32) // the owner reads each message to check that it matches the filter
 			if err != nil {
 				return
 			}

@@ -145,7 +145,7 @@ func TestIntegrationMqadminAndTheClientSeeTheSameConfigurationTable(t *testing.T
 }
 
 func TestIntegrationTLSIsUsedOnEveryConnectionAndVerified(t *testing.T) {
-	c := sharedCluster(t) // RocketMQ takes TLS with a self-signed certificate unless it is given one
+	c := sharedCluster(t) // RocketMQ accepts TLS with a self-signed certificate unless it has another one
 	s := openWith(t, Options{Namesrv: c.Namesrv(), TLS: &tls.Config{InsecureSkipVerify: true}})
 	topic := newTopic(t, s, 1)
 	var tail collector

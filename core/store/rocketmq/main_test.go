@@ -17,17 +17,17 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// shared is the cluster of the tests that do not harm it; the first that wants it starts it.
+// shared is the cluster of the tests that do no harm to it. The first such test starts it.
 var shared struct {
 	once sync.Once
 	c    *cluster.Cluster
 	err  error
 }
 
-// harmed is the cluster of the tests that kill its broker, one test at a time, and leave it running again.
+// harmed is the cluster of the tests that kill its broker. One test uses it at a time, and leaves the broker running.
 var harmed struct {
 	mu sync.Mutex
-	c  *cluster.Cluster // nil when there is none, or when a test failed and left it in an unknown state
+	c  *cluster.Cluster // nil if there is none, or if a test failed and left it in an unknown state
 }
 
 func TestMain(m *testing.M) {
@@ -43,16 +43,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// producerLeaks are goroutines that rocketmq-client-go's producer leaves for some seconds after its shutdown, or for ever
-// (connections to name servers, caches of the package).
+// producerLeaks are goroutines that rocketmq-client-go leaves running after the shutdown of a producer: some for a few seconds, some for
+// ever (connections to name servers, caches of the package).
 var producerLeaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/primitive.WithRecover"),
 	goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
-	// Its consumer's pulls, which brokers hold for up to 20 s, cannot be given up.
+	// A consumer's pulls cannot be cancelled; brokers hold them for up to 20 s.
 	goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/consumer.(*pushConsumer).pullMessage"),
 }
 
-// sharedCluster is one broker of the wanted version.
+// sharedCluster returns the shared cluster, which has one broker of the wanted version.
 func sharedCluster(t testing.TB) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
@@ -65,7 +65,7 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 	return shared.c
 }
 
-// harmedCluster is one broker that the test may kill and start again, and has to itself until it ends.
+// harmedCluster returns a cluster with one broker, which the test may kill and restart. The test has the cluster to itself until it ends.
 func harmedCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
@@ -117,7 +117,7 @@ func openWith(t testing.TB, o Options) *Store {
 
 var topicNumber atomic.Int64
 
-// newTopic creates a topic that no other test has.
+// newTopic creates a topic that no other test uses.
 func newTopic(t testing.TB, s *Store, queues int) string {
 	t.Helper()
 	name := fmt.Sprintf("t%d_%d", time.Now().UnixNano(), topicNumber.Add(1))
@@ -125,7 +125,7 @@ func newTopic(t testing.TB, s *Store, queues int) string {
 	return name
 }
 
-// appendOne stores a message and waits.
+// appendOne stores a message and waits for the result.
 func appendOne(t testing.TB, s *Store, a store.Append) store.Position {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -171,7 +171,7 @@ func readAll(t testing.TB, s *Store, queue string, n int) []*store.Record {
 	return out
 }
 
-// collector gathers what a tail brings.
+// collector collects the records that a tail delivers.
 type collector struct {
 	mu      sync.Mutex
 	records []*store.Record

@@ -81,7 +81,7 @@ func TestABrokerThatIsNotRegisteredIsLookedForWhereItWasLast(t *testing.T) {
 	addr, err := s.routes.address(t.Context(), "b")
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:2", addr)
-	gone.at = time.Time{} // the name servers are asked, and do not answer
+	gone.at = time.Time{} // so that the name servers are asked again, which do not answer
 	addr, err = s.routes.address(t.Context(), "b")
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:2", addr)
@@ -120,7 +120,7 @@ func TestKeysStayInTheirQueuesWhileABrokerComesBack(t *testing.T) {
 
 func TestTailsThatWaitForABrokerHearWhenItAnswersSomebody(t *testing.T) {
 	b := breaks{log: slog.New(slog.DiscardHandler)}
-	b.back("b") // nobody waits
+	b.back("b") // nobody waits for it
 	require.Nil(t, b.waiter("b"))
 	b.begin("b", context.DeadlineExceeded)
 	b.begin("b", context.DeadlineExceeded)
@@ -136,7 +136,7 @@ func TestTailsThatWaitForABrokerHearWhenItAnswersSomebody(t *testing.T) {
 	b.back("b")
 	<-first
 	again := b.waiter("b")
-	b.end("b") // one tail goes on
+	b.end("b") // one tail is left
 	<-again
 	b.end("b")
 	require.Nil(t, b.waiter("b"))

@@ -45,7 +45,8 @@ func put(s store.Store, payload string) error {
 	return <-done
 }
 
-// seen is one record as a read showed it: its payload, its place in the queue, and the offset that it claims.
+// seen is one record as a read returned it: its payload, the offset that the batch reports, and the offset that the record itself has for
+// the queue.
 type seen struct {
 	payload      string
 	at, claiming int64
