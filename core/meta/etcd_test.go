@@ -71,7 +71,7 @@ func TestGatewaysOnEtcdSeeEachOthersChangesAndConflicts(t *testing.T) {
 	require.ErrorIs(t, a.SaveSession(ctx, mine), meta.ErrSuperseded)
 }
 
-// pagesOn lists the keys of the pages of subscriptions that a backend has.
+// pagesOn returns the keys of a backend's pages of subscriptions.
 func pagesOn(t *testing.T, client pluginv1.MetaClient) (keys []string) {
 	t.Helper()
 	stream, err := client.List(t.Context(), &pluginv1.ListRequest{Namespace: meta.NamespaceSubscriptions})

@@ -97,7 +97,7 @@ func TestARegisteredFilterCostsNoWrite(t *testing.T) {
 	require.Equal(t, before, b.Calls("Batch"))
 }
 
-// reads are Readers of the filters that it lists.
+// reads is a set of filters for which GroupReads reports true.
 type reads []string
 
 func (r reads) GroupReads(filter string) bool { return slices.Contains(r, filter) }
@@ -258,7 +258,7 @@ func TestWhatIsWithdrawnIsGoneUnlessSomebodyElseAskedForIt(t *testing.T) {
 		cancel()
 		one.Withdraw(gone, r, all)
 		require.Equal(t, []string{"t/before/+", "t/here/+", "t/there/+"}, b.Keys(NamespaceFilters))
-		// The other node may have listed it for upstream's gateways meanwhile.
+		// The other node may have written the filter into the list for upstream's gateways in the meantime.
 		eventually(t, func() bool {
 			return !one.HasFilter("t/000/+") && !two.HasFilter("t/000/+") && !strings.Contains(b.Value(NamespaceUpstream, "t"), "t/000/+")
 		})

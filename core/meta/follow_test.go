@@ -46,7 +46,7 @@ func TestRemovingAPlanLetsWritesGoOn(t *testing.T) {
 	}
 }
 
-// syncBuffer is a buffer that many may write to.
+// syncBuffer is a buffer for concurrent writers.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var flavours = map[string]func() *pluginv1.MetaTraits{"full": metatest.Full, "plain": metatest.Plain}
 
-// each runs a test against both flavours of backend, in virtual time: the machine's speed decides nothing.
+// each runs a test against both kinds of backend, in virtual time, so that the machine's speed does not matter.
 func each(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 	for name, traits := range flavours {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func each(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 	}
 }
 
-// start runs a node on a backend with intervals that suit tests, and waits until it is ready.
+// start runs a node on a backend, with intervals that suit tests, and waits until the node is ready.
 func start(t *testing.T, b *metatest.Backend, node string, change ...func(*Options)) *Meta {
 	t.Helper()
 	m := launch(t, b, node, change...)
@@ -126,7 +126,7 @@ func TestWritesWaitLongerThanTheTimeoutWhileOthersGetThrough(t *testing.T) {
 			require.NoError(t, <-errs)
 		}
 		b.Delay(0)
-		time.Sleep(time.Second) // what the backend is still asked ends before the bubble does
+		time.Sleep(time.Second) // let pending calls of the backend end before the bubble does
 	})
 }
 
@@ -134,13 +134,13 @@ func TestBatchesShrinkWhereEachOperationIsSlowAndGrowAgain(t *testing.T) {
 	w := newWriter(nil)
 	w.adapt(100, 10*time.Second)
 	require.EqualValues(t, 50, w.limit.Load())
-	w.adapt(1, 10*time.Second) // the call is slow, not the operation
+	w.adapt(1, 10*time.Second) // the call itself is slow, not each operation
 	require.EqualValues(t, 50, w.limit.Load())
 	for range 10 {
 		w.adapt(int(w.limit.Load()), time.Second)
 	}
 	require.EqualValues(t, minBatchOperations, w.limit.Load())
-	w.adapt(1, time.Millisecond) // says nothing of full batches
+	w.adapt(1, time.Millisecond) // not a full batch, so it says nothing
 	require.EqualValues(t, minBatchOperations, w.limit.Load())
 	for range 10 {
 		w.adapt(int(w.limit.Load()), time.Millisecond)

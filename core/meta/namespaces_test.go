@@ -14,8 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta/migration"
 )
 
-// TestEveryNamespaceIsMovedOrKnownToStay fails for a namespace that somebody added and that exports and migrations would leave
-// behind.
+// TestEveryNamespaceIsMovedOrKnownToStay fails for a new namespace that exports and migrations would leave behind.
 func TestEveryNamespaceIsMovedOrKnownToStay(t *testing.T) {
 	known := map[string]bool{NamespaceNodes: false, NamespaceChanges: false, migration.Namespace: false}
 	for _, ns := range Moved() {

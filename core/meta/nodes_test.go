@@ -18,7 +18,7 @@ func ids(m *Meta) (ids []string) {
 	return ids
 }
 
-// lostNodes collects what OnNodeLost says.
+// lostNodes collects the nodes that OnNodeLost reports.
 type lostNodes struct {
 	mu  sync.Mutex
 	ids []string
@@ -54,7 +54,7 @@ func TestNodesSeeEachOtherAndWhoLeft(t *testing.T) {
 	})
 }
 
-// vanish ends a node as a crash would: nothing is said to the others.
+// vanish ends a node like a crash, without telling the others.
 func vanish(m *Meta) {
 	m.nodes.mu.Lock()
 	m.nodes.leaving, m.nodes.beat = true, time.Time{}
@@ -89,7 +89,7 @@ func TestANodeLostWhileNobodyWatchedIsFoundAtStart(t *testing.T) {
 
 func TestAnOutageOfTheBackendLosesNoNode(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
-		patient := func(o *Options) { o.LostAfter = 2 * time.Second } // longer than the pauses between tries
+		patient := func(o *Options) { o.LostAfter = 2 * time.Second } // longer than the pauses between retries
 		one, two := start(t, b, "one", patient), start(t, b, "two", patient)
 		lost := watchNodes(one)
 		eventually(t, func() bool { return len(one.Nodes()) == 2 && len(two.Nodes()) == 2 })
@@ -146,7 +146,7 @@ func TestAfterCompactionEverythingIsListedAgain(t *testing.T) {
 	t.Cleanup(b.Close)
 	m := start(t, b, "one")
 	require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
-	eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") == "a/+" }) // no write is under way any more
+	eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") == "a/+" }) // so that no write is in progress any more
 	b.Fail(true)
 	b.Edit(NamespaceFilters, "a/+", "")
 	b.Edit(NamespaceFilters, "b/+", `{"v":1,"pinned":true}`)

@@ -30,7 +30,7 @@ func TestTheSameIdentityIsTheSameWhicheverPluginAdmitsIt(t *testing.T) {
 		{Owner{Name: "ops", Plugin: "auth-jwt"}, true},
 		{Owner{Name: "tenantb", Plugin: "auth-file"}, false},
 		{Owner{Plugin: "auth-file"}, false},
-		{Owner{Name: "ops"}, false}, // nobody has judged it
+		{Owner{Name: "ops"}, false}, // not admitted by any plugin
 		{Owner{}, false},
 	} {
 		require.Equal(t, tc.same, ops.Same(tc.other), "%+v", tc.other)

@@ -23,10 +23,10 @@ func subscriptions(from, to int) []Subscription {
 	return subs
 }
 
-// many subscriptions do not fit into a record.
+// many is a number of subscriptions that do not fit into a record.
 const many = 300
 
-// eachPaged runs a test against both flavours of backend, with records that hold few subscriptions.
+// eachPaged runs a test against both kinds of backend, with records that hold few subscriptions.
 func eachPaged(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 	for name, traits := range flavours {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestAWriteWhoseAnswerWasLostDoesNotHinderTheNext(t *testing.T) {
 		for name, n := range map[string]int{"small": 1, "large": many} {
 			s := &Session{ClientID: name, Epoch: 1, Subscriptions: subscriptions(0, n)}
 			require.NoError(t, m.SaveSession(t.Context(), s))
-			// The caller gives up while the write is under way: it is applied, and nobody learns its revision.
+			// The caller gives up while the write is in progress. The write is applied, but its revision is not learned.
 			ctx, cancel := context.WithCancel(t.Context())
 			b.Hang(cancel)
 			s.Subscriptions = subscriptions(1, n+2)
@@ -186,7 +186,7 @@ func TestTheNewerEpochWinsAndTheOlderOneChangesNothing(t *testing.T) {
 			newer, err := two.LoadSession(ctx, name)
 			require.NoError(t, err)
 
-			// The zombie writes between the newer connection's look and its claim: the claim has to look again.
+			// The zombie writes after the newer connection has read the session and before it claims the session. The claim has to read again.
 			zombie.Subscriptions = subscriptions(0, n+1)
 			require.NoError(t, one.SaveSession(ctx, zombie))
 			newer.Epoch = 2
@@ -254,7 +254,7 @@ func TestAPageThatCannotBeReadNamesItself(t *testing.T) {
 	require.NotEmpty(t, s.Subscriptions, "the other pages are there")
 }
 
-// BenchmarkSaveSession saves a session of 10,000 subscriptions: all new, one changed, none changed.
+// BenchmarkSaveSession saves a session of 10,000 subscriptions: with all of them new, with one changed, and with none changed.
 func BenchmarkSaveSession(b *testing.B) {
 	for name, traits := range map[string]func() *pluginv1.MetaTraits{"full": metatest.Full} {
 		backend := metatest.New(traits())

@@ -20,7 +20,7 @@ import (
 	rocketmq "github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-// run starts a plugin's real executable and a Meta on it.
+// run starts the executable of a plugin and a Meta on it.
 func run(t *testing.T, name string, config map[string]any) (*meta.Meta, *pluginhost.Plugin, func()) {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func wait(t *testing.T, cond func() bool) {
 	require.Eventually(t, cond, time.Minute, 10*time.Millisecond)
 }
 
-// use writes one of everything.
+// use writes one record of each kind.
 func use(t *testing.T, m *meta.Meta) {
 	t.Helper()
 	ctx := context.Background()
@@ -67,7 +67,7 @@ func use(t *testing.T, m *meta.Meta) {
 	require.NoError(t, m.SaveWill(ctx, &meta.Will{ClientID: "c", Node: "n", Message: &store.Message{Topic: "first/will"}}))
 }
 
-// check finds it again.
+// check requires that the records of use are found.
 func check(t *testing.T, m *meta.Meta) {
 	t.Helper()
 	ctx := context.Background()
@@ -115,7 +115,7 @@ func TestMetaNamesrvKeepsEverythingWhereUpstreamReadsIt(t *testing.T) {
 	check(t, m)
 	client := remoting.New(remoting.Config{})
 	defer func() { require.NoError(t, client.Close()) }()
-	wait(t, func() bool { // the list for upstream's gateways follows by itself
+	wait(t, func() bool { // the list for upstream's gateways is written in the background
 		v, _, err := client.GetKVConfig(ctx, c.Namesrv()[1], "LMQ", "first")
 		return err == nil && v == "first/+"
 	})

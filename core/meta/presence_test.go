@@ -12,7 +12,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// alone is a backend that one node writes to.
+// alone returns a backend that only one node writes to.
 func alone(t *testing.T) *metatest.Backend {
 	t.Helper()
 	traits := metatest.Full()
@@ -63,7 +63,7 @@ func TestWhatANodeAloneNeverStoredIsNotAskedFor(t *testing.T) {
 			require.True(t, m.present.absent(NamespaceWills, id))
 		}
 
-		m.Switched() // to another that has the same
+		m.Switched() // to another backend with the same contents
 		require.False(t, m.present.absent(NamespaceSessions, "x"), "it is not known yet")
 		eventually(t, func() bool { return m.present.absent(NamespaceSessions, "x") })
 	})

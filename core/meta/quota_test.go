@@ -13,7 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta/metatest"
 )
 
-// eachOf100 runs a test as each does, on backends that take 100 keys.
+// eachOf100 runs a test like each, on backends that accept 100 keys.
 func eachOf100(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 	for name, traits := range flavours {
 		t.Run(name, func(t *testing.T) {
@@ -28,7 +28,7 @@ func eachOf100(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 	}
 }
 
-// counted starts a node and waits until it has counted what there is.
+// counted starts a node and waits until it has counted the existing keys.
 func counted(t *testing.T, b *metatest.Backend, node string) *Meta {
 	t.Helper()
 	m := start(t, b, node)
@@ -55,7 +55,8 @@ func begin(t *testing.T, m *Meta, owner Owner, from, to int) error {
 	return nil
 }
 
-// fill records new sessions until an owner has as many. What counts twice for a moment does not in the end.
+// fill records new sessions until an owner has exactly most of them. A session may be counted twice for a moment, so fill retries refused
+// sessions.
 func fill(t *testing.T, b *metatest.Backend, m *Meta, owner Owner, most int) {
 	t.Helper()
 	have := func() (n int) {
@@ -88,7 +89,7 @@ func TestAnIdentityHasItsShareOfTheBackendAndOthersTheRest(t *testing.T) {
 		require.ErrorIs(t, m.SetRetained(ctx, of(value("t/r", "x", 1), user("greedy"), "c")), ErrLimit)
 		require.NoError(t, m.Register(ctx, user("greedy"), names[:1]).Err("t/0/+"), "what is registered already")
 		require.NoError(t, m.Register(ctx, user("other"), []string{"u/+"}).Err("u/+"))
-		fill(t, b, m, user("other"), 39) // a tenth is kept back
+		fill(t, b, m, user("other"), 39) // a tenth of the keys is reserved
 	})
 }
 
@@ -104,7 +105,7 @@ func TestTheShareOfAnIdentityKeepsNobodyFromASessionThatIsThere(t *testing.T) {
 	})
 }
 
-// of is a value that somebody has published.
+// of sets who published a value.
 func of(v *Retained, owner Owner, client string) *Retained {
 	v.Message.Identity, v.Message.Publisher = owner.Mark(), client
 	return v

@@ -57,7 +57,7 @@ func TestValuesOfSeveralNodesConverge(t *testing.T) {
 		nodes := []*Meta{start(t, b, "one"), start(t, b, "two"), start(t, b, "three")}
 		var wg sync.WaitGroup
 		var want []string
-		for topic := range 8 { // each a race of its own
+		for topic := range 8 { // each topic is a separate race
 			name := fmt.Sprintf("a/%d", topic)
 			want = append(want, name+"=59")
 			for _, i := range rand.Perm(60) {
@@ -183,7 +183,7 @@ func FuzzValuesWrittenByHand(f *testing.F) {
 	})
 }
 
-// turn is a value in retainedTurns, whose write waits until the test lets it end.
+// turn is a value in retainedTurns whose write waits until the test lets it finish.
 type turn struct {
 	t     *testing.T
 	turns *retainedTurns
@@ -208,7 +208,7 @@ func (r *turn) set(ctx context.Context, payload string, at int64) <-chan error {
 	return out
 }
 
-// waiting counts the writes that were begun and those that wait.
+// waiting counts the writes that have begun and the values that wait for a turn.
 func (r *turn) waiting() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// brought is a record as a tail brings it: the broker's time is not the one that the publishing node noted.
+// brought returns a record as a tail delivers it. Its broker's time differs from the time that the publishing node noted.
 func brought(name, payload string, at int64) *store.Record {
 	v := value(name, payload, at)
 	v.Position.Time -= 3
@@ -32,7 +32,7 @@ func TestWhatATailHasBroughtIsRetainedBeforeTheBackendShowsIt(t *testing.T) {
 		require.Equal(t, []string{"a/b=2"}, matched(m, "a/b"))
 		require.True(t, m.IsNewest("a/b", value("a/b", "", 20).Position))
 		require.False(t, m.IsNewest("a/b", value("a/b", "", 10).Position))
-		m.SeenRetained(brought("a/b", "late", 15)) // older: another physical queue
+		m.SeenRetained(brought("a/b", "late", 15)) // older, from another physical queue
 		require.Equal(t, []string{"a/b=2"}, matched(m, "a/b"))
 		require.NoError(t, m.SetRetained(ctx, value("a/b", "2", 20)))
 		require.NoError(t, m.SetRetained(ctx, value("a/c", "", 21)))
@@ -97,7 +97,7 @@ func TestWhatTheBackendRefusesIsNotRetained(t *testing.T) {
 	require.ErrorIs(t, m.SetRetained(context.Background(), value("a", "x", 10)), ErrLimit)
 	require.Empty(t, matched(m, "#"))
 	require.ErrorIs(t, m.SetRetained(context.Background(), value("b", "x", 11)), ErrLimit)
-	m.SeenRetained(brought("b", "x", 11)) // the tail was slower than the refusal
+	m.SeenRetained(brought("b", "x", 11)) // the tail delivers it after the refusal
 	require.Empty(t, matched(m, "#"))
 	for i := range maxRefused + 10 {
 		m.retained.forget(fmt.Sprint("c/", i), value("c", "", 20).Position)

@@ -15,7 +15,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// switchable is a plugin's stable client that a test can lead to another backend.
+// switchable is the stable client of a plugin, which a test can redirect to another backend.
 type switchable struct {
 	to atomic.Pointer[metatest.Backend]
 	at map[*metatest.Backend]pluginv1.MetaClient
@@ -52,7 +52,7 @@ func (s *switchable) Watch(ctx context.Context, in *pluginv1.WatchRequest, o ...
 	return s.now().Watch(ctx, in, o...)
 }
 
-// copyAll copies everything of one backend to another, whose revisions are its own.
+// copyAll copies everything from one backend to another, which assigns its own revisions.
 func copyAll(t *testing.T, from, to *metatest.Backend) {
 	t.Helper()
 	for _, ns := range Moved() {
@@ -75,7 +75,7 @@ func TestANodeGoesOnOnAnotherBackendWithRevisionsOfItsOwn(t *testing.T) {
 				t.Cleanup(b.Close)
 				s := newSwitchable(a, b)
 				m := start(t, a, "one", func(o *Options) { o.Client, o.Traits = s, s.traits })
-				for i := range 50 { // revisions that the other backend is far from
+				for i := range 50 { // so that the revisions are far from those of the other backend
 					require.NoError(t, m.RegisterFilters(ctx, fmt.Sprintf("old/%d/#", i)))
 				}
 				require.NoError(t, m.AddTopic(ctx, "first"))
@@ -99,7 +99,7 @@ func TestANodeGoesOnOnAnotherBackendWithRevisionsOfItsOwn(t *testing.T) {
 
 				s.to.Store(b)
 				m.Switched()
-				// Another node of the new backend, whose changes have low revisions.
+				// Another node on the new backend, where revisions are low.
 				other := start(t, b, "two")
 				require.NoError(t, other.RegisterFilters(ctx, "new/#"))
 				eventually(t, func() bool { return m.HasFilter("new/#") })
@@ -109,7 +109,7 @@ func TestANodeGoesOnOnAnotherBackendWithRevisionsOfItsOwn(t *testing.T) {
 				require.NoError(t, other.SetRetained(ctx, next))
 				eventually(t, func() bool { return string(retainedPayload(m, "first/r")) == "2" })
 
-				// What was read from the one before can be written back and taken.
+				// Records that were read from the old backend can be written and claimed.
 				session.Username, session.Epoch = "u", 1
 				require.NoError(t, m.SaveSession(ctx, session))
 				again, err := m.LoadSession(ctx, "c")

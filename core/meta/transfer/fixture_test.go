@@ -11,7 +11,7 @@ import (
 
 type grpcOption = grpc.CallOption
 
-// exampleDigest was computed by another program from the definition of Sum.Digest.
+// exampleDigest was computed by an independent program that follows the definition of Sum.Digest.
 const exampleDigest = "b9cc19c21adaf4afd0079442acb47f1712a0128d730d7ddffc3d5383661b6abf"
 
 // unordered is a plugin that lists keys in the wrong order.

@@ -104,7 +104,7 @@ func TestWhatDoesNotLastIsCopiedWithItsTimeAndNotCompared(t *testing.T) {
 	require.True(t, sums.A.Equal(&sums.B))
 }
 
-// ttls notes what is written for how long.
+// ttls records the time to live of each key that is written.
 type ttls struct {
 	pluginv1.MetaClient
 	seen map[string]int64

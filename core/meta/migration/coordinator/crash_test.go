@@ -15,13 +15,13 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide cuts the command off at one call after the other, as kill -9 does.
+// TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide cuts the command off after a given number of calls, as kill -9 would.
 func TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide(t *testing.T) {
 	for name, traits := range map[string][2]*pluginv1.MetaTraits{
 		"plain to full": {metatest.Plain(), metatest.Full()},
 		"full to plain": {metatest.Full(), metatest.Plain()},
 	} {
-		// The calls of a run with two nodes are a few dozen; each second pass through the loops is like the first.
+		// A run with two nodes makes a few dozen calls. Later passes through the loops are like the first, so the steps grow.
 		for calls := 1; calls < 150; calls += 1 + calls/5 {
 			t.Run(fmt.Sprintf("%s, after %d calls", name, calls), func(t *testing.T) {
 				t.Parallel()
@@ -37,7 +37,7 @@ func TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide(t *testing.T) {
 					o.To.Client = dying.on(c.b.Client())
 					_, err := Run(ctx, o)
 
-					// Whatever came of it, writes go on before long, all on one side.
+					// Whatever the outcome, writes succeed again before long, all on one side.
 					writable := func(m *meta.Meta, filter string) {
 						eventually(t, func() bool { return m.RegisterFilters(ctx, filter) == nil })
 					}
@@ -51,7 +51,7 @@ func TestACommandThatDiesAtAnyCallLeavesAllNodesOnOneSide(t *testing.T) {
 						require.True(t, on(c.b))
 					}
 
-					// Again, and it is done.
+					// A second run completes the migration.
 					_, err = Run(ctx, c.forward())
 					require.NoError(t, err)
 					for _, f := range stop {
@@ -102,8 +102,8 @@ func TestANodeThatDoesNotAnswerTheFenceAbortsIt(t *testing.T) {
 	})
 }
 
-// TestAWriteThatWasUnderWayWhileItsNodeWasPausedIsNotLost pauses a node between its last look at the plan and its write, for longer
-// than the whole migration.
+// TestAWriteThatWasUnderWayWhileItsNodeWasPausedIsNotLost pauses a node after its last check of the plan and before its write. The pause is
+// longer than the whole migration.
 func TestAWriteThatWasUnderWayWhileItsNodeWasPausedIsNotLost(t *testing.T) {
 	for name, traits := range map[string][2]*pluginv1.MetaTraits{
 		"plain to full": {metatest.Plain(), metatest.Full()},
@@ -147,7 +147,7 @@ func TestANodeThatStartsWhileWritesAreHeldWaitsAndFollows(t *testing.T) {
 		c.node("one")
 		board := migration.Board{Client: c.a.Client()}
 		o := c.forward()
-		slow := &link{} // the command hangs once the nodes hold their writes
+		slow := &link{} // the command hangs while the nodes hold back their writes
 		o.To.Client = slow.on(o.To.Client)
 		fenced := make(chan func(), 1)
 		o.From.Client = &planned{o.From.Client, migration.Fence, func() { fenced <- slow.freeze() }}
@@ -176,7 +176,7 @@ func TestANodeThatStartsWhileWritesAreHeldWaitsAndFollows(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}()
-		time.Sleep(300 * time.Millisecond) // time in which a write could go wrong
+		time.Sleep(300 * time.Millisecond) // time for a write to go wrong
 		require.Empty(t, c.a.Value(meta.NamespaceFilters, "t/new"))
 		thaw()
 		require.NoError(t, <-result)
@@ -212,7 +212,7 @@ func TestWritesStayHeldWhileTheArbiterIsDownAndGoOnWhenItIsBack(t *testing.T) {
 			_, err := Run(ctx, o)
 			result <- err
 		}()
-		// The command dies as well, so that it cannot say that all stay.
+		// The command dies as well, so that it cannot abort the migration.
 		eventually(t, func() bool {
 			p, err := board.Plan(ctx)
 			return err == nil && p != nil && p.Phase == migration.Fence

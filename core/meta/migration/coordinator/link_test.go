@@ -13,17 +13,17 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// link is a client whose calls can be stopped: before or after they reach the backend, for a while or for good.
+// link controls the calls of a client. It can stop them before or after they reach the backend, temporarily or for good.
 type link struct {
 	mu sync.Mutex
-	// left is how many more calls and answers get through, where limited.
+	// left is how many more calls and answers pass, if limited is set.
 	limited bool
 	left    int
 	// frozen holds answers back until it is closed.
 	frozen chan struct{}
 }
 
-// errCut is an error that nobody tries again after.
+// errCut is an error after which no call is retried.
 var errCut = status.Error(codes.Canceled, "cut off")
 
 func (l *link) pass(ctx context.Context) error {
@@ -59,7 +59,7 @@ func (l *link) freeze() (thaw func()) {
 	}
 }
 
-// planned is a client that calls do before it writes a plan of a phase.
+// planned is a client that calls do before it writes a plan of the given phase.
 type planned struct {
 	pluginv1.MetaClient
 	phase migration.Phase
@@ -74,7 +74,7 @@ func (c *planned) Put(ctx context.Context, r *pluginv1.PutRequest, o ...grpc.Cal
 	return c.MetaClient.Put(ctx, r, o...)
 }
 
-// client calls over a link.
+// client is a client whose calls pass through a link.
 type client struct {
 	pluginv1.MetaClient
 	link *link

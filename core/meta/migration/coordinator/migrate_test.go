@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testLease lasts for several polls. These tests run in virtual time, so that a busy machine costs none of them.
+// testLease lasts for several polls. These tests run in virtual time, so that a node does not lose its lease on a busy machine.
 const testLease = 500 * time.Millisecond
 
 // cluster is two backends and the nodes that use them.
@@ -33,7 +33,7 @@ type cluster struct {
 	a, b *metatest.Backend
 
 	mu    sync.Mutex
-	acked map[string]bool // filters that a node said are registered
+	acked map[string]bool // filters whose registration was confirmed
 }
 
 func newCluster(t *testing.T, a, b *pluginv1.MetaTraits) *cluster {
@@ -43,7 +43,7 @@ func newCluster(t *testing.T, a, b *pluginv1.MetaTraits) *cluster {
 	return c
 }
 
-// options are those of a node that can follow from one backend to another.
+// options returns the options of a node that can migrate from one backend to another.
 func (c *cluster) options(id string, from, to *metatest.Backend) meta.Options {
 	o := meta.Options{
 		Client:               from.Client(),
@@ -86,7 +86,7 @@ func (c *cluster) nodeOn(id string, b *metatest.Backend, change ...func(*meta.Op
 	return m
 }
 
-// load registers filters through a node, one after the other, until stop is called.
+// load registers filters through a node, one after another, until stop is called.
 func (c *cluster) load(m *meta.Meta, prefix string) (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var wg sync.WaitGroup
@@ -104,7 +104,7 @@ func (c *cluster) load(m *meta.Meta, prefix string) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// complete requires that a backend has every filter that was acknowledged.
+// complete requires that a backend has every filter whose registration was confirmed.
 func (c *cluster) complete(b *metatest.Backend) {
 	c.t.Helper()
 	c.mu.Lock()
@@ -115,7 +115,7 @@ func (c *cluster) complete(b *metatest.Backend) {
 	}
 }
 
-// forward are the options of a command that moves the cluster from its first backend to the second.
+// forward returns the options of a command that migrates the cluster from its first backend to its second.
 func (c *cluster) forward() Options {
 	return Options{From: side("first", c.a), To: side("second", c.b), Wait: 20 * time.Second, Hold: 8 * time.Second, Say: c.t.Logf,
 		lease: testLease, silence: 3 * time.Second, poll: 20 * time.Millisecond, aborting: 2 * time.Second, finishing: 20 * time.Second}
@@ -145,7 +145,7 @@ func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
 					c.a.Edit(meta.NamespaceSessions, fmt.Sprintf("old-%d", i), `{"v":1,"epoch":1}`)
 				}
 				c.a.Edit(meta.NamespaceUpstream, "LMQ_CONNECT_NODES", "10.0.0.1:1883 , 10.0.0.2:1883")
-				for range 40 { // the revisions of the two have nothing to do with each other
+				for range 40 { // so that the revisions of the two backends differ
 					c.b.Edit("other", "k", "v")
 				}
 				one, two := c.node("one"), c.node("two")
@@ -183,7 +183,7 @@ func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
 				c.complete(c.b)
 				require.Equal(t, "10.0.0.1:1883 , 10.0.0.2:1883", c.b.Value(meta.NamespaceUpstream, "LMQ_CONNECT_NODES"), "byte for byte")
 
-				// What was read before is still the version that it was.
+				// The version of a record that was read before the migration is still valid.
 				held.Epoch = 2
 				require.NoError(t, two.SaveSession(ctx, held))
 				require.ErrorIs(t, two.SaveSession(ctx, stale), meta.ErrConflict)
@@ -198,7 +198,8 @@ func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
 				require.True(t, again.Again)
 				require.Equal(t, done.ID, again.ID)
 
-				// A node with yesterday's configuration follows before it serves, and one that cannot follow refuses.
+				// A node that is configured for the old backend follows before it serves. A node that cannot follow refuses writes and is not
+				// ready.
 				late := c.node("late")
 				require.True(t, late.HasFilter("t/after"))
 				require.NoError(t, late.RegisterFilters(ctx, "t/late"))
