@@ -15,7 +15,7 @@ func TestABudgetGrantsInTheOrderOfTheQuestions(t *testing.T) {
 		b := NewBudget(100, nil)
 		require.True(t, b.Try(90))
 		var got []int64
-		for _, n := range []int64{60, 5} { // the small one does not overtake the large one
+		for _, n := range []int64{60, 5} { // the small request does not overtake the large one
 			go func() {
 				if b.Take(t.Context(), n) == nil {
 					got = append(got, n)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patient is a heap whose figures a test sets.
+// patient is a heap whose figures the test sets.
 type patient struct {
 	*Heap
 	live, allocs uint64
@@ -26,7 +26,7 @@ func newPatient(t *testing.T) *patient {
 	return p
 }
 
-// tick lets time go by, with so many bytes allocated in each second.
+// tick advances the time while rate bytes are allocated per second.
 func (p *patient) tick(d time.Duration, rate uint64) {
 	for end := p.now.Add(d); p.now.Before(end); {
 		p.now = p.now.Add(LookEvery)
@@ -74,7 +74,7 @@ func TestTheProcessGivesBackWhatABurstTook(t *testing.T) {
 	h := NewHeap()
 	t.Cleanup(func() { debug.SetGCPercent(100) })
 	done := make(chan byte)
-	go func() { // a stack of its own, which is gone afterwards
+	go func() { // has its own stack, which is gone afterwards
 		burst := make([]byte, 128<<20)
 		for i := 0; i < len(burst); i += 1 << 10 {
 			burst[i] = 1

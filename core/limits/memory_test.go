@@ -52,7 +52,7 @@ func TestTheConfiguredLimitIsSetUnlessTheEnvironmentHasOne(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	require.Equal(t, int64(1<<40), SetMemory(1<<40))
 	require.Equal(t, int64(1<<40), debug.SetMemoryLimit(-1))
-	t.Setenv("GOMEMLIMIT", "1KiB") // the runtime has not seen it: what counts is what it has
+	t.Setenv("GOMEMLIMIT", "1KiB") // too late for the runtime, whose own limit counts
 	require.Equal(t, int64(1<<40), SetMemory(1<<20))
 }
 
