@@ -20,7 +20,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/local"
 )
 
-// Three nodes with their clients, as the node that is asked sees them.
+// The clients of three nodes are listed as the node that is asked sees them.
 func TestAPageOfClientsIsWholeWhicheverNodesHaveThem(t *testing.T) {
 	const limit = 7
 	began := time.Now()
@@ -30,12 +30,12 @@ func TestAPageOfClientsIsWholeWhicheverNodesHaveThem(t *testing.T) {
 	for i := range 100 {
 		id, node := fmt.Sprintf("c%02d", i), []string{"a", "b", "c"}[i%3]
 		want = append(want, id)
-		if i%4 == 0 { // asleep
+		if i%4 == 0 { // disconnected
 			records = append(records, &meta.Session{ClientID: id, Node: node, Connected: began.Add(-time.Hour), Disconnected: began.Add(-time.Minute)})
 			continue
 		}
 		connected[node] = append(connected[node], id)
-		if i%2 == 0 { // with a record
+		if i%2 == 0 { // has a session record
 			records = append(records, &meta.Session{ClientID: id, Node: node, Connected: began.Add(-time.Hour)})
 		}
 	}
@@ -136,7 +136,7 @@ func TestAPartOfLongNamesEndsEarlierAndThePageGoesOnThere(t *testing.T) {
 	require.Equal(t, p.Next, list.Next)
 }
 
-// nodesThatAsk starts two nodes that know each other; one answers.
+// nodesThatAsk starts two nodes that know each other and returns the first. Both answer questions with the given function.
 func nodesThatAsk(t *testing.T, answer func(ctx context.Context, from, subject string, body []byte) ([]byte, error)) *cluster.Cluster {
 	t.Helper()
 	st, err := local.New(local.Options{Path: filepath.Join(t.TempDir(), "store"), Sync: local.SyncInterval, SyncInterval: time.Second, MinFree: -1,

@@ -21,7 +21,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 )
 
-// writeCertificate writes a certificate with a serial number, and its key, as if at a given time.
+// writeCertificate writes a certificate with a serial number, and its key. at is the modification time of the files.
 func writeCertificate(t *testing.T, l config.Listener, serial int64, at time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -46,7 +46,7 @@ func TestACertificateIsReadAgainWhenItsFilesChangeAndABrokenOneIsNot(t *testing.
 	r := &certReloader{certFile: l.CertFile, keyFile: l.KeyFile, oldest: tls.VersionTLS12, log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, r.load())
 	serial := func() int64 {
-		r.checked = time.Time{} // the files are looked at once a second
+		r.checked = time.Time{} // because the files are checked only once a second
 		c, err := r.get(nil)
 		require.NoError(t, err)
 		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
@@ -68,7 +68,7 @@ func TestAListenerWithAMissingCertificateFailsWithItsName(t *testing.T) {
 	require.ErrorContains(t, err, "no-cert.pem")
 }
 
-// handshakes reports whether a client with a certificate (nil: none) gets through a handshake with a listener.
+// handshakes reports whether a handshake with a listener succeeds for a client with the given certificate, or nil for none.
 func handshakes(t *testing.T, server *tls.Config, cert *tls.Certificate) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -96,7 +96,7 @@ func TestClientCertificatesAreAskedForAsConfiguredAndTheirAuthoritiesAreReadAgai
 	file := func(name string) string { return filepath.Join(dir, name) }
 	begin := time.Now().Add(-time.Minute)
 	var certs []tls.Certificate
-	for i, name := range []string{"server", "one", "two"} { // each is its own authority
+	for i, name := range []string{"server", "one", "two"} { // each certificate is its own authority
 		writeCertificate(t, config.Listener{CertFile: file(name + ".pem"), KeyFile: file(name + "-key.pem")}, int64(i+1), begin)
 		cert, err := tls.LoadX509KeyPair(file(name+".pem"), file(name+"-key.pem"))
 		require.NoError(t, err)

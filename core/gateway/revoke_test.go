@@ -12,7 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 )
 
-// revoking is an authority that revokes as soon as somebody wants to know.
+// revoking is an authority that revokes as soon as somebody listens.
 type revoking struct {
 	auth.Authority
 	told int
