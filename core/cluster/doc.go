@@ -28,21 +28,16 @@
 //
 // # Nodes that do not answer
 //
-// A node has to read its inbox to serve: it writes itself a letter every fifth of Options.Lease, and once the last one that it has read
-// was sent four fifths of a lease ago, by its own monotonic clock, Fenced is true and sessions stop sending, storing, acknowledging and
-// committing. So a node that has not answered for a whole lease after a letter to it was stored has stopped, whatever became of it, and
-// the owner goes on without it. When it wakes it reads, before its own letter, every yield that it missed. Then it asks the other nodes
-// which clients were taken while they went on without it, without knowing that they were its own, and closes those connections too; all
-// others go on. It waits a lease for an answer, and a second for that of a node that had stopped before. Where a node that may have taken
-// some has ended, crashed or begun anew meanwhile, nobody can answer for it, and all connections are closed. At last the node reads the
-// metadata again: what others added while it was away, they did not tell it. Nobody takes anything over while the store cannot store
-// letters, so an outage of the store ends no connection. A node that is fenced believes nobody to be silent, and calls the roll for its
-// buckets before it decides anything again.
+// A node must read its inbox to serve. It sends itself a letter every fifth of Options.Lease. Once the latest of these that it has read was
+// sent more than four fifths of a lease ago, by its own monotonic clock, Fenced is true, and sessions stop sending, storing, acknowledging
+// and committing. So a node that has not answered for a whole lease after a letter to it was stored is certain to have stopped, for
+// whatever reason, and the owner goes on without it.
 //
 // A node that wakes reads every yield that it missed before it reads its own letter. Then it asks the other nodes which clients were taken
 // while they went on without it, because they could not know that those clients were connected here, and closes those connections too. Its
-// other connections go on. It waits one lease for each answer, but only one second for a node that had stopped before. Finally it reads the
-// metadata again, because nobody told it about additions while it was away.
+// other connections go on. It waits one lease for each answer, but only one second for a node that had stopped before. If a node that may
+// have taken clients has ended, crashed or restarted meanwhile, nobody can answer for it, and the node closes all its connections. Finally
+// it reads the metadata again, because nobody told it about additions while it was away.
 //
 // No node takes anything over while the store cannot store letters, so an outage of the store ends no connection. A fenced node considers
 // no other node silent, and calls the roll for its buckets before it decides anything again.

@@ -153,8 +153,8 @@ func (c *Cluster) loseAll() {
 	}
 }
 
-// noteAbsence notes that this node reads its inbox again after a lease or more: others may have gone on without it. Called with mu held,
-// for each letter before it is acted on.
+// noteAbsence records that this node reads its inbox again after a lease or more: other nodes may have gone on without it. Called with mu
+// held, before each letter is acted on.
 func (c *Cluster) noteAbsence(now time.Time) {
 	read := c.fresh
 	if c.readTo.After(read) {
@@ -165,15 +165,15 @@ func (c *Cluster) noteAbsence(now time.Time) {
 	}
 }
 
-// loseUntold gives up everything where this node was away for so long that others may have gone on without it: nobody can tell any more
-// what one of them took that has ended, crashed or begun anew since. Called with mu held.
+// loseUntold gives up all claims if this node was away for so long that other nodes may have gone on without it. If one of them has ended,
+// crashed or restarted since, nobody can tell which clients it took. Called with mu held.
 func (c *Cluster) loseUntold() {
 	if c.absent {
 		c.loseAll()
 	}
 }
 
-// lose gives up a claim that somebody else may have had meanwhile. Called with mu held.
+// lose gives up a claim whose client id another node may have had meanwhile. Called with mu held.
 func (c *Cluster) lose(cl *Claim) {
 	if !cl.waits() {
 		cl.fate.CompareAndSwap(kept, missed)
@@ -195,7 +195,7 @@ func (c *Cluster) awake() {
 		case stored.IsZero():
 		case c.stoppedBefore(p) && now.Sub(stored) >= min(candidateWait, c.o.Lease):
 			delete(w.missing, id)
-		case now.Sub(stored) >= c.o.Lease: // it has stopped, or is of a release that does not know the question
+		case now.Sub(stored) >= c.o.Lease: // it has stopped, or its release does not know the question
 			delete(w.missing, id)
 			c.loseUntold()
 		}
@@ -208,8 +208,9 @@ func (c *Cluster) awake() {
 	}
 }
 
-// stoppedBefore reports whether a node had stopped before this one read its inbox again, so that it took nothing meanwhile. It is asked as
-// well, because it may have been started again by then, and is not waited for as long: it answers soon if it was. Called with mu held.
+// stoppedBefore reports whether a node had stopped before this one read its inbox again, so that it took no clients meanwhile. Such a node
+// is asked too, because it may have been restarted since, but the wait for it is shorter: if it was restarted, it answers soon. Called with
+// mu held.
 func (c *Cluster) stoppedBefore(p *peer) bool {
 	return !p.unanswered.IsZero() && c.readTo.Sub(p.unanswered) >= c.o.Lease
 }

@@ -155,7 +155,8 @@ func TestANodeThatWakesDoesNotWaitForeverForOneThatHasStopped(t *testing.T) {
 	})
 }
 
-// TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf lets a node that took a client of one that is stopped end, crash, or begin anew.
+// TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf stops a node. Another node takes one of its clients, and then ends, crashes or
+// restarts.
 func TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf(t *testing.T) {
 	for name, ends := range map[string]func(w *world, b *member){
 		"it ended":             func(_ *world, b *member) { b.Close() },
@@ -163,7 +164,7 @@ func TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf(t *testing.T) {
 		"it was started again": func(w *world, b *member) { b.Close(); w.know("b"); w.begin("b") },
 		"it crashed and was started again": func(w *world, b *member) {
 			b.pause(true)
-			w.know("b") // and knows nothing of the one that is stopped
+			w.know("b") // and does not know the stopped node
 			w.begin("b")
 		},
 	} {
@@ -189,7 +190,7 @@ func TestANodeThatWakesKeepsNothingThatNobodyCanTellAnythingOf(t *testing.T) {
 	}
 }
 
-// TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt stops one node for a while before another one.
+// TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt stops node c, and some time later node a.
 func TestANodeThatWakesWaitsShortlyForOneThatHadStoppedBeforeIt(t *testing.T) {
 	for _, before := range []time.Duration{5 * time.Second, time.Minute} { // once before and once after c is known to have stopped
 		inWorld(t, func(w *world) {

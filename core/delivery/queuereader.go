@@ -128,11 +128,11 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	return out, nil
 }
 
-// Begin sets where a reader begins that was opened before that was known. It is called before the reader is used.
+// Begin sets where a reader begins that was opened before its start was known. It must be called before the reader is used.
 func (r *QueueReader) Begin(start, offset int64) { r.start, r.offset = start, offset }
 
-// AtEnd says that the store has nothing more at the reader's offset, as was seen after the reader was opened. It spares the reader its
-// first read. It is called by who uses the reader.
+// AtEnd tells the reader that the store has nothing more at its offset, as seen after the reader was opened. It saves the reader its first
+// read. Only the goroutine that uses the reader may call it.
 func (r *QueueReader) AtEnd() { r.drained() }
 
 // drained is called when the store has nothing more at the cursor.

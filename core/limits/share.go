@@ -1,7 +1,7 @@
 package limits
 
 // IdentityShare, ClientShare and Reserve are the defaults of limits.identity.share, limits.client.share and limits.cluster.reserve, in
-// percent: of the configuration, and of the parts that are made without one.
+// percent. They apply to the configuration, and to parts that are made without one.
 const (
 	IdentityShare = 50
 	ClientShare   = 10

@@ -38,8 +38,8 @@ type filters struct {
 	claims map[string]func()
 	lost   []string
 
-	// removing is held for reading while the record of a filter that retires is looked at and removed, and taken for a moment by who is
-	// about to write such a record anew: a backend without compare-and-set would remove that one. It is taken before mu.
+	// removing is held for reading while the record of a retiring filter is checked and removed. A caller that is about to write such a record
+	// again takes it for a moment, because a backend without compare-and-set would remove the new record. It is taken before mu.
 	removing sync.RWMutex
 }
 

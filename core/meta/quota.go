@@ -28,10 +28,10 @@ type Quotas struct {
 	Sessions, Filters, Retained int
 	// FilterMemory bounds the approximate memory of filters on each node, in bytes. For retained messages see SetRetainedMemory.
 	FilterMemory int64
-	// IdentityShare and ClientShare are how much of each bound, and of what the backend takes, one identity and one client may have; in
+	// IdentityShare and ClientShare are the parts of each bound, and of the backend's capacity, that one identity and one client may use, in
 	// percent; 0: limits.IdentityShare and limits.ClientShare.
 	IdentityShare, ClientShare int
-	// Reserve is how much of what the backend takes is kept for what is there already, in percent; 0: limits.Reserve.
+	// Reserve is the part of the backend's capacity that is kept for existing items, in percent; 0: limits.Reserve.
 	Reserve int
 }
 
@@ -180,8 +180,9 @@ func (l *ledger) countRetained(mark, client string, a amount) {
 	l.client.add(client, a)
 }
 
-// take makes room for something new, and counts it until give is called; then it is there and counted as what there is, or was not
-// written. Of sessions nobody counts what there is: see written. What replaces something that was there is counted, and never refused.
+// take makes room for something new, and counts it until give is called: by then it is either counted as an existing item, or was not
+// written. Existing sessions are not counted individually: see written. Something that replaces an existing item is counted, and never
+// refused.
 func (l *ledger) take(what, mark, client string, a amount, replaces bool) (give func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

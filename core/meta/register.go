@@ -98,7 +98,7 @@ func (m *Meta) register(ctx context.Context, by Owner, names []string, whole boo
 		return r
 	}
 	if anew {
-		f.removing.Lock()   // what is being removed is gone then, and what is asked for stays
+		f.removing.Lock()   // wait until pending removals have ended; later ones see asking
 		f.removing.Unlock() //nolint:staticcheck // nothing is to be done meanwhile
 	}
 	results := m.writer.each(ctx, puts)
@@ -146,8 +146,8 @@ func (m *Meta) Room(by Owner, names ...string) error {
 	return nil
 }
 
-// claim finds what has to be written so that filters are registered, and which of them are new; anew says that one is written anew that
-// retires. It is called under mu; disclaim must follow.
+// claim determines what has to be written to register filters, and which of them are new. anew reports that the record of a retiring filter
+// is written again. Called with mu held; disclaim must follow.
 func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Operation, fresh map[string]bool, anew bool) {
 	fresh = map[string]bool{}
 	twice := make(map[string]struct{}, len(names))
@@ -253,7 +253,7 @@ func (m *Meta) Withdraw(ctx context.Context, r *Registration, names []string) {
 	}
 }
 
-// remove removes the record of a filter that retires, unless it was changed, or somebody asks for it now.
+// remove removes the record of a retiring filter, unless the record has changed or somebody is asking for the filter.
 func (f *filters) remove(ctx context.Context, name string, at stored) (bool, error) {
 	f.removing.RLock()
 	defer f.removing.RUnlock()
@@ -266,7 +266,7 @@ func (f *filters) remove(ctx context.Context, name string, at stored) (bool, err
 	return f.m.removeIf(ctx, NamespaceFilters, name, at)
 }
 
-// registered is when a filter was registered first, and to whom it is counted.
+// registered is when a filter was first registered, and the owner under which it is counted.
 type registered struct {
 	at time.Time
 	by string

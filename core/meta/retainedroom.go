@@ -48,7 +48,7 @@ func (m *Meta) RetainedMemory() int64 {
 	return m.retained.index.bytes
 }
 
-// RoomForRetained says why a message could not be retained now, for want of room (ErrLimit), or nil.
+// RoomForRetained returns nil if there is room to retain a message now; otherwise an error that wraps ErrLimit.
 func (m *Meta) RoomForRetained(msg *store.Message) error {
 	end, err := m.retained.take(&Retained{Message: msg})
 	if err == nil {
@@ -57,7 +57,7 @@ func (m *Meta) RoomForRetained(msg *store.Message) error {
 	return err
 }
 
-// take makes room for a value that is to be written, and returns what ends the write.
+// take makes room for a value that is about to be written. The caller calls end after the write.
 func (r *retained) take(v *Retained) (end func(), err error) {
 	limit := r.room.max.Load()
 	if len(v.Message.Payload) == 0 {

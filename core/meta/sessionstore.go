@@ -98,7 +98,7 @@ func (m *Meta) SaveSession(ctx context.Context, s *Session) error {
 	}
 }
 
-// writeCounted writes a session. One that is new needs room, unless it replaces another one.
+// writeCounted writes a session. A new session needs room, unless it replaces another one.
 func (m *Meta) writeCounted(ctx context.Context, s *Session) error {
 	if s.stored.revision != 0 {
 		return m.writeSession(ctx, s)

@@ -373,8 +373,8 @@ func TestAStuckWebSocketDoesNotHoldUpTheClientsNextConnection(t *testing.T) {
 	n := mqtttest.Start(t)
 	for _, v := range versions {
 		begin := time.Now()
-		n.DialWS(v, "mqtt").Connect("stuck", mqtttest.Keep) // reads no further: the closing handshake is not answered
-		usual := time.Since(begin)                          // on a busy machine it takes long as well
+		n.DialWS(v, "mqtt").Connect("stuck", mqtttest.Keep) // never reads again, so the closing handshake is not answered
+		usual := time.Since(begin)                          // long on a busy machine
 		begin = time.Now()
 		n.DialWS(v, "mqtt").Connect("stuck", mqtttest.Keep)
 		require.Less(t, time.Since(begin), 3*time.Second+10*usual)

@@ -214,7 +214,7 @@ func TestARetainedMessageWithoutRoomIsRefusedWithAReason(t *testing.T) {
 	pub.Send(&packet.Publish{Topic: "T/a", QoS: 1, PacketID: 1, Retain: true, Payload: numbered("m", 1, large)})
 	pub.ExpectAck(packet.PUBACK, 1, packet.QuotaExceeded)
 	pub.Retain(1, "T/b", "small")
-	sub.ExpectPublish("T/b", "small") // and nothing of what was refused
+	sub.ExpectPublish("T/b", "small") // but not the refused message
 	later := n.Connect(packet.V5, "later")
 	later.Subscribe(0, "T/#")
 	later.ExpectPublish("T/b", "small")

@@ -91,7 +91,7 @@ func (j *job) try() {
 		return
 	}
 	if j.m.Retain && j.kept == nil && j.from != nil {
-		// A client that has no room is told before its message is stored: one that cannot be told sends it again, and again.
+		// Check the room before storing the message: a client that cannot be told of the refusal would send the message again and again.
 		if err := j.p.o.Retainer.Room(head.m); err != nil {
 			j.failed(1, err)
 			return

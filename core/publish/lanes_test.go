@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long anything that must happen is waited for.
+// patience is how long a test waits for something that must happen.
 const patience = time.Minute
 
 // node is a publisher on a local store that can be made to fail.

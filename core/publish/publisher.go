@@ -31,7 +31,7 @@ type Retainer interface {
 	// Retain sets (for an empty payload: removes) the retained message of the message's topic, and returns once that is durable. The value
 	// with the later position wins.
 	Retain(ctx context.Context, m *store.Message, at store.Position) error
-	// Room says why a message could not be retained because of what there is already; nil where it could. Nothing is written.
+	// Room returns nil if a message could be retained now; otherwise the reason. It writes nothing.
 	Room(m *store.Message) error
 }
 

@@ -21,8 +21,8 @@ import (
 type counted struct {
 	store.Store
 	bounds, commits, brokers, reads atomic.Int32
-	pause                           time.Duration // what a question costs for each queue
-	answered                        func()        // called with the answer to a question; may be nil
+	pause                           time.Duration // how long BoundsOn takes per queue
+	answered                        func()        // called after BoundsOn has determined its answer; may be nil
 }
 
 func (c *counted) BoundsOn(ctx context.Context, broker string, queues []string) ([]store.Bounds, error) {
@@ -118,7 +118,7 @@ func TestWhatIsStoredOnceTheStoreHasSaidWhereQueuesEndArrivesWithoutARead(t *tes
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		c := n.connect("c", durable)
 		synctest.Wait()
-		calls.reads.Store(0) // of its point-to-point queue
+		calls.reads.Store(0) // discard the reads of the point-to-point queue
 		calls.answered = func() {
 			n.publish(1, "T/00003/x", "first")
 			n.publish(1, "T/00003/x", "second")

@@ -140,8 +140,8 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 	return s, !a.fresh, nil
 }
 
-// newSession makes a session that is not in memory. rec is its record where it is resumed; replaces says that the client's last one has
-// ended for it.
+// newSession makes a Session that is not in memory yet. rec is its record if the session is resumed. replaces says that the client's
+// previous session was ended for it.
 func (m *Manager) newSession(r Request, rec *meta.Session, replaces bool) *Session {
 	s := &Session{m: m, id: r.ClientID, changing: make(chan struct{}, 1)}
 	s.states.Keeper = keeper{s}

@@ -23,7 +23,7 @@ type feed struct {
 
 	records int  // how many the pump takes at a time; 0: not known yet
 	queued  bool // in Session.turns, whose mutex guards it
-	ended   bool // it begins where its queue ended
+	ended   bool // the feed begins where its queue ended
 }
 
 // ReaderReady implements delivery.Owner.

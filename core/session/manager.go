@@ -81,8 +81,8 @@ type Options struct {
 	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. A client never gets more than its share of the room in the metadata,
 	// whatever this says.
 	MaxSubscriptions int
-	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is how much of it the
-	// clients of one identity may have, in percent; 0: limits.IdentityShare. See SetSubscriptions.
+	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is the percentage of it
+	// that the clients of one identity may use; 0: limits.IdentityShare. See SetSubscriptions.
 	SubscriptionMemory int64
 	IdentityShare      int
 	// Short reports whether the process is short of memory. If it is, new subscriptions are refused. nil: it never is.

@@ -122,7 +122,7 @@ func (s *Session) committed(ctx context.Context, feeds []*feed, into map[store.Q
 // any number of queues. The first unanswered question ends the wait for a broker.
 const askedTogether = 1024
 
-// fewFeeds is how many new feeds are read one by one instead.
+// fewFeeds: fewer new feeds than this are simply read one by one.
 const fewFeeds = 8
 
 // placeTimeout bounds one broker's answer to one question about queues.
@@ -323,23 +323,23 @@ func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
 	return nil
 }
 
-// openReaders opens readers of the queues of new feeds before it is asked where these end. So what is stored after the answer comes to
-// the readers, and one that begins at the end needs no first read: thousands of them would take the pump so long that what is published
-// meanwhile comes out of order. A few feeds are opened and read one by one instead.
+// openReaders opens the readers of new feeds before the broker is asked where their queues end. So messages stored after the answer reach
+// the readers, and a reader that begins at the end needs no first read: thousands of first reads would occupy the pump so long that
+// messages published meanwhile arrive out of order. If there are few feeds, they are opened and read one by one instead.
 func (s *Session) openReaders(ctx context.Context, feeds []*feed) map[*feed]*delivery.QueueReader {
 	if len(feeds) < fewFeeds {
 		return nil
 	}
 	readers := make(map[*feed]*delivery.QueueReader, len(feeds))
 	for _, f := range feeds {
-		if r, err := s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, 0, 0, f); err == nil { // else it is tried once more
+		if r, err := s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, 0, 0, f); err == nil { // otherwise it is tried again later
 			readers[f] = r
 		}
 	}
 	return readers
 }
 
-// handReader gives a feed that has its place the reader that was opened before. It is called before SUBACK, while the feeds wait.
+// handReader gives a placed feed the reader that was opened for it before. It is called before SUBACK, while the feeds wait.
 func (s *Session) handReader(f *feed, r *delivery.QueueReader) {
 	r.Begin(f.at.Start, f.at.Cursor)
 	if f.ended {

@@ -18,7 +18,7 @@ type appendOp struct {
 	size   int   // estimated encoded size, in bytes
 	weight int64 // its share of the budget
 
-	taken  bool          // it has left the queue
+	taken  bool          // the op has left the queue
 	record *store.Record // set by the committer
 }
 

@@ -8,18 +8,18 @@ import (
 
 // appendQueue holds the appends that wait for the committer. The store's budget bounds its length.
 //
-// While little waits, appends leave in the order in which they came. Once more waits than one group commit takes, each publisher
-// gets an equal share of the commit's bytes, so a client that floods the store delays itself and hardly anybody else. The appends of
-// one publisher always keep their order.
+// While few appends wait, they leave in order of arrival. Once more wait than one group commit takes, each publisher gets an equal share of
+// the commit's bytes. So a client that floods the store delays itself and hardly anybody else. The appends of one publisher always keep
+// their order.
 type appendQueue struct {
 	mu     sync.Mutex
 	ops    []*appendOp
 	bytes  int // of ops
 	closed bool
-	wake   chan struct{} // one token: there is something new
+	wake   chan struct{} // one token: there are new ops
 }
 
-// push adds ops, or returns false when the queue is closed.
+// push adds ops; it returns false if the queue is closed.
 func (q *appendQueue) push(ops ...*appendOp) bool {
 	q.mu.Lock()
 	if q.closed {
@@ -41,8 +41,8 @@ func (q *appendQueue) push(ops ...*appendOp) bool {
 	return true
 }
 
-// take returns the appends to commit next, in spare, which must be empty, or in its place. It blocks until there are some, and
-// returns false once the queue is closed.
+// take returns the appends to commit next. spare must be empty; take returns it filled, or keeps it in place of the returned slice. It
+// blocks until there are appends, and returns false once the queue is closed.
 func (q *appendQueue) take(spare []*appendOp) ([]*appendOp, bool) {
 	for {
 		q.mu.Lock()
@@ -68,17 +68,17 @@ func (q *appendQueue) take(spare []*appendOp) ([]*appendOp, bool) {
 // shareStep is how many bytes a publisher may take in one round of takeShares.
 const shareStep = 16 << 10
 
-// takeShares moves one group commit's worth of appends to out. The oldest one is always among them, so none waits for ever; the others
-// are taken from the publishers in turns. Called with mu held.
+// takeShares moves one group commit's worth of appends to out. The oldest append is always among them, so none waits for ever. The others
+// are taken from the publishers in turn. Called with mu held.
 func (q *appendQueue) takeShares(out []*appendOp) []*appendOp {
-	// What came after a barrier stays behind it.
+	// Appends behind a barrier stay behind it.
 	upTo, before := 0, 0
 	for upTo < len(q.ops) && q.ops[upTo].topic != nil {
 		before += q.ops[upTo].size
 		upTo++
 	}
 	if before <= commitBytes {
-		upTo = min(upTo+1, len(q.ops)) // the barrier, too
+		upTo = min(upTo+1, len(q.ops)) // including the barrier
 		return q.remove(append(out, q.ops[:upTo]...))
 	}
 
@@ -148,7 +148,7 @@ func (q *appendQueue) close() {
 	}
 }
 
-// drain fails what waits in the queue.
+// drain fails the ops that wait in the queue.
 func (q *appendQueue) drain(s *Store, err error) {
 	q.mu.Lock()
 	ops := q.ops

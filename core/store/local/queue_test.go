@@ -10,7 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// waiting makes a queue in which appends wait: each word is a publisher's name and its append's size in KiB, as in "a1024"; "|" is a
+// waiting makes a queue with waiting appends. Each word is a publisher's name and the size of its append in KiB, as in "a1024"; "|" is a
 // barrier.
 func waiting(words string) *appendQueue {
 	q := &appendQueue{wake: make(chan struct{}, 1)}
@@ -32,7 +32,7 @@ func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		waits string
-		takes []string // by one call each
+		takes []string // the result of each call of take
 	}{
 		"what fits leaves in the order in which it came": {"a1000 b10 a1000 c10", []string{"a1 b1 a2 c1"}},
 		"a flood delays itself":                          {"a1000 a1000 a1000 a1000 b10 c10 b10", []string{"a1 b1 c1 b2 a2", "a3 a4"}},

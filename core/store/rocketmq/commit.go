@@ -14,7 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// parallel bounds the requests that one call makes at a time.
+// parallel bounds the concurrent requests of one call.
 const parallel = 128
 
 // maxGroup is the longest client id that is used unchanged in a consumer group's name, in bytes.
