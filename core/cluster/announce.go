@@ -28,8 +28,8 @@ type round struct {
 	names []string
 	done  chan struct{}
 
-	// err and lacking are valid once done is closed. err says why not all names are confirmed, lacking which ones are not; nil: none of them
-	// is.
+	// err and lacking are valid once done is closed. err says why not all names are confirmed, lacking which ones are not; nil: none of
+	// them is.
 	err     error
 	lacking map[string]bool
 }

@@ -44,8 +44,8 @@ type Options struct {
 	Yield func(ctx context.Context, cl *Claim, ends bool)
 	// Answer answers a question of another node; see Ask. It is called concurrently.
 	Answer func(ctx context.Context, from, subject string, body []byte) ([]byte, error)
-	// CatchUp reads changes of the metadata that this node may have missed; it may be nil. It is called after the node was fenced and before
-	// its sessions go on. It delays them by at most one lease.
+	// CatchUp reads changes of the metadata that this node may have missed; it may be nil. It is called after the node was fenced and
+	// before its sessions go on. It delays them by at most one lease.
 	CatchUp func(ctx context.Context) error
 	// Unfenced is called when Fenced has become false again; it may be nil.
 	Unfenced func()

@@ -422,8 +422,8 @@ const repeatAfter = time.Second
 // judge goes on without nodes that have certainly stopped, and asks the others again. Called with mu held.
 func (c *Cluster) judge(now time.Time) {
 	for _, l := range c.takePutOff() {
-		// Claimants announce their claims to a new owner themselves. If this node passed a claim on, the claim could arrive there after its own
-		// end and evict a newer one.
+		// Claimants announce their claims to a new owner themselves. If this node passed a claim on, the claim could arrive there after its
+		// own end and evict a newer one.
 		if c.owners[bucketOf(l.m.Client)] == c.o.NodeID {
 			c.claimed(l.from, &l.m)
 		}

@@ -22,7 +22,8 @@ var ErrClosed = errors.New("delivery is closed")
 type Catalog interface {
 	// Topics lists the first-level topics that match filters with a wildcard in the first level.
 	Topics() []string
-	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps store.ErrUnknownTopic if there is none.
+	// Resolve maps the first level of a filter to the store's topic that holds its records. It wraps store.ErrUnknownTopic if there is
+	// none.
 	Resolve(first string) (string, error)
 	// Compatible reports whether gateways that do not know buckets publish as well. Point-to-point messages must then be read from each
 	// client's own queue, which costs a long poll for each client and broker.
@@ -45,8 +46,8 @@ type Options struct {
 	// Hidden is the visibility timeout of records of shared groups: the store hands a record out again after this time unless this node is
 	// still alive and extends it; 0: 30 s.
 	Hidden time.Duration
-	// Retained is called with each record with the retain flag that a tail brings, before any reader gets the record. It must return quickly;
-	// nil: nobody is told.
+	// Retained is called with each record with the retain flag that a tail brings, before any reader gets the record. It must return
+	// quickly; nil: nobody is told.
 	Retained func(*store.Record)
 	// Verify is how often the end of an idle queue is compared with the store; 0: 60 s.
 	Verify time.Duration

@@ -11,8 +11,8 @@ import (
 // A tail begins at the end of its queues. A message that was retained just before may not show in the metadata yet, and no tail of this
 // node brings it. So before the first reader opens, the hub looks back at the last records and reports those with the retain flag.
 const (
-	// lookBackFor is how far back in time it looks; lookBackRecords bounds the records read from one physical queue. A queue whose last record
-	// is older than lookBackFor plus clockSkew costs one record.
+	// lookBackFor is how far back in time it looks; lookBackRecords bounds the records read from one physical queue. A queue whose last
+	// record is older than lookBackFor plus clockSkew costs one record.
 	lookBackFor     = 3 * time.Second
 	lookBackRecords = 256
 	// lookBackReads bounds the physical queues, of all tails, that are read concurrently.

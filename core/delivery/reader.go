@@ -15,8 +15,8 @@ type Item struct {
 	Record *store.Record
 	// Next is the offset to commit once this record and all before it are acknowledged. Only QueueReaders set it.
 	Next int64
-	// Early: the record is not for live delivery. It has the retain flag, so it may have to be sent to a new subscription as retained. It lies
-	// before the start of a tail reader or, if it is in the filter's queue, possibly before the start of that queue's reader.
+	// Early: the record is not for live delivery. It has the retain flag, so it may have to be sent to a new subscription as retained. It
+	// lies before the start of a tail reader or, if it is in the filter's queue, possibly before the start of that queue's reader.
 	Early bool
 	// Lease is set by GroupReaders only. The reader's owner holds the record until it acknowledges or returns the lease.
 	Lease *Lease

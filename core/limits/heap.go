@@ -13,7 +13,8 @@ const (
 	// headroom is how much garbage may accumulate before a collection, in bytes. With few connected clients the heap of a gateway is small,
 	// and by Go's default the collector would run all the time. With many clients, the default would double their memory.
 	headroom = 64 << 20
-	// leastPercent and mostPercent bound headroom as a percentage of the live heap, because the cost of a collection is proportional to that.
+	// leastPercent and mostPercent bound headroom as a percentage of the live heap, because the cost of a collection is proportional to
+	// that.
 	leastPercent, mostPercent = 30, 250
 
 	// quietFor is how long the process must allocate less than quietRate, in bytes per second, before unused memory goes back to the system.

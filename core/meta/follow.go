@@ -141,7 +141,8 @@ func (f *follower) see(p *migration.Plan, began time.Time) error {
 			f.stays = p.ID
 		}
 		if f.held != "" && (p == nil || p.ID != f.held) {
-			// The plan that this node waits for is gone, or was read from a place other than where it was last written. The arbiter knows which.
+			// The plan that this node waits for is gone, or was read from a place other than where it was last written. The arbiter knows
+			// which.
 			f.plan.Phase = migration.Fence
 			if f.vanished.IsZero() {
 				f.vanished = time.Now()

@@ -105,8 +105,8 @@ func (s *Store) Pop(ctx context.Context, g store.Group, max int, hidden, wait ti
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		// Once the broker was asked, wait for its answer: records that it hands out must reach the caller; otherwise they would stay hidden for
-		// nothing.
+		// Once the broker was asked, wait for its answer: records that it hands out must reach the caller; otherwise they would stay hidden
+		// for nothing.
 		p, err := s.pop(context.WithoutCancel(ctx), g, group, topic, hint.room(max), hidden)
 		if err != nil {
 			return nil, groupError("pop of", g, err)

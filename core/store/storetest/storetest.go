@@ -18,11 +18,11 @@ import (
 type Factory struct {
 	// Open returns a started, ready store. The factory registers its cleanup (t.Cleanup). Open may return the same store every time.
 	Open func(t *testing.T) store.Store
-	// OpenCrashable returns a started store and a function that ends it without Close, as a power cut or kill -9 would, and returns the store
-	// started again on what is left. Nil: the crash cases are skipped.
+	// OpenCrashable returns a started store and a function that ends it without Close, as a power cut or kill -9 would, and returns the
+	// store started again on what is left. Nil: the crash cases are skipped.
 	OpenCrashable func(t *testing.T) (s store.Store, crash func(t *testing.T) store.Store)
-	// OpenExpiring returns a started store and a function that expires all records stored before the call and returns when they are gone. Nil:
-	// the retention cases are skipped.
+	// OpenExpiring returns a started store and a function that expires all records stored before the call and returns when they are gone.
+	// Nil: the retention cases are skipped.
 	OpenExpiring func(t *testing.T) (s store.Store, expire func(t *testing.T))
 	// Skip names cases that the store cannot pass, with the reason.
 	Skip map[string]string
