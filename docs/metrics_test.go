@@ -12,6 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/backlog"
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/gateway"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -84,6 +85,7 @@ var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
 			Traits: func() *pluginv1.MetaTraits { return nil }})
 		require.NoError(t, err)
 	},
+	"core/events":  func(_ *testing.T, r prometheus.Registerer) { events.New(events.Options{Registerer: r}) },
 	"core/gateway": func(_ *testing.T, r prometheus.Registerer) { gateway.RegisterMetrics(r) },
 	"core/mqtt":    func(_ *testing.T, r prometheus.Registerer) { mqtt.New(mqtt.Options{Registerer: r}) },
 	"core/pluginhost": func(t *testing.T, r prometheus.Registerer) {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -71,7 +72,10 @@ type Options struct {
 	Queues     int
 	// Fallback is the store's topic for first levels that are no valid topic of the store; empty: they are refused.
 	Fallback string
-	Log      *slog.Logger
+	// Events is the store's topic of what lies below events.First, the gateway's own events; empty: there are none, or clients may not
+	// have them.
+	Events string
+	Log    *slog.Logger
 }
 
 // Catalog maps first-level topics to topics of the store. It is safe for concurrent use and owns no goroutine.
@@ -160,7 +164,7 @@ func (c *Catalog) Resolve(first string) (string, error) {
 	if err := c.refused.get(physical); err != nil {
 		return "", err
 	}
-	if !c.o.Meta.HasTopic(physical) && physical != c.o.Fallback {
+	if !c.o.Meta.HasTopic(physical) && physical != c.o.Fallback && physical != c.o.Events {
 		return "", fmt.Errorf("%w: %q", store.ErrUnknownTopic, first)
 	}
 	return strings.Clone(physical), nil
@@ -168,6 +172,9 @@ func (c *Catalog) Resolve(first string) (string, error) {
 
 // physical returns the name of the store's topic for a first level, whether it exists or not. The name may share memory with first.
 func (c *Catalog) physical(first string) (string, error) {
+	if first == events.First && c.o.Events != "" {
+		return c.o.Events, nil
+	}
 	err := c.o.Store.ValidTopic(first)
 	switch {
 	case err == nil:
@@ -213,6 +220,9 @@ func (c *Catalog) Ensure(ctx context.Context, first string) (string, error) {
 
 // find checks that the store has a topic, and creates it if so configured.
 func (c *Catalog) find(ctx context.Context, name string) error {
+	if c.o.Events != "" && name == c.o.Events {
+		return c.EnsureOwn(ctx, name, c.o.Queues)
+	}
 	_, err := c.o.Store.Topic(ctx, name)
 	if err == nil && (c.o.Meta.HasTopic(name) || !c.o.AutoCreate) {
 		return nil

@@ -22,6 +22,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// First-level topics and the filters below them.
 	Topics Topics `yaml:"topics"`
+	// What programs are told of clients and sessions.
+	Events Events `yaml:"events"`
 	// The HTTP side: health, metrics, API.
 	Admin Admin `yaml:"admin"`
 	// Where plugin executables are, and which of them are trusted.
@@ -387,6 +389,14 @@ type Topics struct {
 	MaxFilters int `yaml:"max_filters"`
 	// RocketMQ topic for first levels that are no valid RocketMQ topic name (`sensor.1`, `$x`). Empty: they are refused. The local store accepts any first level.
 	Fallback string `yaml:"fallback"`
+}
+
+// Events says where what happens to clients and sessions is told.
+type Events struct {
+	// RocketMQ topic (or first-level topic of the local store) to which events are written as JSON: who connected and disconnected, what was subscribed, which sessions began, moved and expired, which messages were dropped. It is created if it does not exist, and no client may publish to it. Empty: there are no events.
+	Topic string `yaml:"topic"`
+	// Whether MQTT clients may subscribe to `$events/#`, as their rules allow. A user without rules may.
+	MQTT bool `yaml:"mqtt"`
 }
 
 // Admin is the HTTP side.

@@ -48,6 +48,7 @@ func (c *Config) validate(p *problems) {
 	c.validatePlugins(p)
 	c.validateStore(p)
 	c.validateTopics(p)
+	c.validateEvents(p)
 	c.validateAdmin(p)
 	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(p, "log.format", c.Log.Format, LogText, LogJSON)
@@ -186,6 +187,18 @@ func (c *Config) validateTopics(p *problems) {
 	between(p, "topics.max_filters", int64(c.Topics.MaxFilters), 1, 1<<31-1)
 	if f := c.Topics.Fallback; f != "" && (!topicPattern.MatchString(f) || strings.HasPrefix(f, "%")) {
 		p.add("topics.fallback", "%s wants a RocketMQ topic: 1 to 127 of letters, digits, '_' and '-'", quote(f))
+	}
+}
+
+func (c *Config) validateEvents(p *problems) {
+	switch name := c.Events.Topic; {
+	case name == "" && c.Events.MQTT:
+		p.add("events.mqtt", "wants events.topic, which keeps the events")
+	case name == "":
+	case !topicPattern.MatchString(name) || strings.HasPrefix(name, "%") || strings.HasPrefix(name, "lmqgate_"):
+		p.add("events.topic", "%s wants a RocketMQ topic: 1 to 127 of letters, digits, '_' and '-', not beginning with lmqgate_", quote(name))
+	case name == c.Topics.Fallback:
+		p.add("events.topic", "%s is topics.fallback, where clients publish; events want a topic of their own", quote(name))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -53,6 +54,8 @@ type Options struct {
 	Verify time.Duration
 	// LookBack bounds how long the first subscription to a topic waits for messages retained just before; 0: 1 s.
 	LookBack time.Duration
+	// Events takes what durable subscriptions lost; nil: nobody wants to know.
+	Events *events.Log
 }
 
 // Hub routes records from the tails to the sources of this node. It owns the tails and its background goroutines; Close stops all of them.
@@ -60,6 +63,7 @@ type Hub struct {
 	store     store.Store
 	catalog   Catalog
 	log       *slog.Logger
+	events    *events.Log
 	metrics   *metrics
 	budget    int64
 	maxBehind int64
@@ -98,7 +102,7 @@ type Hub struct {
 func New(o Options) *Hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &Hub{
-		store: o.Store, catalog: o.Catalog, log: o.Log,
+		store: o.Store, catalog: o.Catalog, log: o.Log, events: o.Events,
 		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify, hidden: o.Hidden,
 		filters: topic.NewTrie[*source](), retain: o.Retained, looks: make(chan struct{}, lookBackReads),
 		ctx: ctx, cancel: cancel,
@@ -368,6 +372,7 @@ func (h *Hub) after(d time.Duration, f func(ctx context.Context)) {
 // lost counts and logs records that retention removed before a durable subscription read them.
 func (h *Hub) lost(ref store.QueueRef, from, first int64) {
 	h.metrics.expired.Add(float64(first - from))
+	h.events.Add(events.Event{Kind: events.MessageDropped, Queue: ref.Queue, Reason: "expired before it was read", Messages: first - from})
 	h.log.Warn("records expired before a durable subscription read them; store.local.retention or the broker's fileReservedTime is too short for it",
 		"queue", ref.Queue, "broker", ref.Broker, "offset", from, "first", first, "lost", first-from)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/mqtt"
@@ -73,6 +74,7 @@ type Gateway struct {
 	cluster    *cluster.Cluster // nil if only this process uses the store
 	sessions   *session.Manager
 	backlog    *backlog.Counter
+	events     *events.Log // nil: nobody wants them
 	tracer     *trace.Tracer
 	traces     traces
 	mqtt       *mqtt.Server
@@ -221,11 +223,13 @@ func (g *Gateway) build() error {
 	g.store = st
 	g.push(func(context.Context) { g.logged("closing the store", st.Close()) })
 	g.catalog = catalog.New(catalog.Options{Store: st, Meta: g.meta, Dispatch: g.dispatch(), AutoCreate: g.cfg.Topics.AutoCreate,
-		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Log: g.log})
+		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Events: g.shownEvents(), Log: g.log})
 	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta},
+		Events: g.cfg.Events.Topic, EventQueues: g.cfg.Topics.Queues, EventsShown: g.cfg.Events.MQTT,
 		Held: func() bool { return g.cluster.Fenced() }, Log: g.log, Registerer: g.registry})
+	g.makeEvents()
 	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained,
-		MaxBuffered: g.memory.windows, Log: g.log, Registerer: g.registry})
+		MaxBuffered: g.memory.windows, Events: g.events, Log: g.log, Registerer: g.registry})
 	g.catalog.Watch(g.hub)
 	if !st.Limits().Exclusive {
 		g.cluster = cluster.New(cluster.Options{NodeID: g.id, Store: st, Ensure: g.catalog.EnsureOwn, Nodes: g.nodes,
@@ -238,7 +242,7 @@ func (g *Gateway) build() error {
 		Meta: g.meta, Cluster: g.cluster, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory),
 		Judge: g.authority, MaxSubscriptions: g.cfg.Limits.Client.Subscriptions, SubscriptionMemory: g.memory.subscriptions,
 		IdentityShare: g.cfg.Limits.Identity.Share, Short: g.memory.watermark.High,
-		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Log: g.log,
+		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Events: g.events, Log: g.log,
 		Registerer: g.registry})
 	g.backlog = backlog.New(backlog.Options{Source: waiting{g}, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
@@ -268,6 +272,7 @@ func (g *Gateway) build() error {
 	g.push(func(context.Context) { g.logged("closing metadata", g.meta.Close()) })
 	g.push(func(context.Context) { g.publisher.Close() })
 	g.push(func(context.Context) { g.hub.Close() })
+	g.startEvents()
 	return nil
 }
 
@@ -305,7 +310,7 @@ func (g *Gateway) listen() error {
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		ResponseInformation: g.cfg.MQTT.ResponseInformation, MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, Bounds: bounds(g.cfg),
 		Inbound: g.memory.inbound, Outbound: g.memory.outbound, Watermark: g.memory.watermark, Bans: g.bans,
-		PageOrigins: g.dashboardOrigins, Tracer: g.tracer,
+		PageOrigins: g.dashboardOrigins, Tracer: g.tracer, Events: g.events, EventsHidden: g.events.On() && !g.cfg.Events.MQTT,
 		SysInterval: g.cfg.MQTT.SysInterval, Sys: g.sysTopics(),
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may arrive at once: the plugin sends them from its start on.

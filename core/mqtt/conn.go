@@ -72,6 +72,7 @@ type conn struct {
 	// asked is when CONNECT arrived, connected when the client was admitted, said whether the client sent DISCONNECT. Used by the reader only.
 	asked, connected time.Time
 	said             bool
+	bytesIn          int64 // of packets; by the reader only
 
 	causeMu   sync.Mutex
 	cause     string // why the server closed the connection
@@ -173,6 +174,7 @@ func (c *conn) readPacket() (packet.Packet, error) {
 	p, err := c.reader.ReadPacket()
 	if err == nil {
 		c.srv.metrics.arrived.one(p.Type(), c.reader.Size())
+		c.bytesIn += int64(c.reader.Size())
 		c.traced(trace.In, p)
 	}
 	return p, err
@@ -212,6 +214,7 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 func (c *conn) sendPublish(p *packet.Publish) session.SendResult {
 	if c.tooLarge(p) {
 		c.srv.metrics.tooLarge.Inc()
+		c.eventDropped(p.Topic, "larger than the client takes", "")
 		c.log.Debug("message is larger than the client takes; not sent", "client", c.clientID, "topic", p.Topic, "limit", c.maxSize)
 		return session.TooLarge
 	}

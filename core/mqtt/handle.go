@@ -144,6 +144,7 @@ func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, 
 		logged += ": " + cause.Error()
 	}
 	c.tracedWhy(trace.Refused, name, code.String(), logged)
+	c.eventDropped(name, code.String(), logged)
 	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
 	if c.version == packet.V5 {
 		if k != nil {

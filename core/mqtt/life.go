@@ -25,6 +25,7 @@ func (c *conn) noteConnected(sessionPresent bool) {
 	c.srv.metrics.clients.WithLabelValues(c.listener, c.version.String()).Inc()
 	c.srv.metrics.connectTime.Observe(c.connected.Sub(c.asked).Seconds())
 	c.tracedWhy(trace.Connected, "")
+	c.eventConnected(sessionPresent)
 	c.log.Info("client connected", "client", c.clientID, "user", auth.Shown(c.principal.Username()), "remote", c.remote,
 		"listener", c.listener, "version", c.version.String(), "session_present", sessionPresent)
 }
@@ -40,6 +41,7 @@ func (c *conn) noteDisconnected(err error) {
 	c.srv.recent.add(Event{Time: time.Now(), Kind: "disconnected", ClientID: c.clientID, Username: user, RemoteAddr: c.remote,
 		Reason: reason, Cause: cause})
 	c.tracedWhy(trace.Disconnected, "", reason, cause)
+	c.eventDisconnected(reason, cause)
 	c.log.Info("client disconnected", "client", c.clientID, "user", user, "remote", c.remote, "listener", c.listener,
 		"reason", reason, "cause", cause, "after", time.Since(c.connected).Round(time.Millisecond))
 }

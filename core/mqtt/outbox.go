@@ -52,6 +52,7 @@ type outbox struct {
 	full     bool
 	closing  bool   // nothing may be added any more; the socket is closed once the buffer is written
 	ended    func() // called once, when closing begins; nil: nobody waits for that
+	total    int64  // bytes of all packets
 	lingers  bool   // after the last byte only our side is closed; linger does the rest
 	drained  bool   // linger has begun
 }
@@ -92,6 +93,7 @@ func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	*o.buf = f(*o.buf)
 	size = len(*o.buf)
 	o.budget.Add(int64(size - before))
+	o.total += int64(size - before)
 	if o.sent != nil {
 		o.sent.encoded((*o.buf)[before:])
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
@@ -64,8 +65,11 @@ type Options struct {
 	ServerReference string
 	// PageOrigins returns the hosts, with ports, of pages that may connect to every WebSocket listener; nil: none.
 	PageOrigins func() []string
-	Log         *slog.Logger
-	Registerer  prometheus.Registerer
+	// Events takes what happens to clients; nil: nobody wants to know. EventsHidden: clients may not subscribe to events.
+	Events       *events.Log
+	EventsHidden bool
+	Log          *slog.Logger
+	Registerer   prometheus.Registerer
 }
 
 // Defaults of Bounds.ClientInbound, and of Options.Inbound and Options.Outbound, in bytes.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/topic"
@@ -45,6 +46,8 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			return c.fail(packet.ProtocolError, "a shared subscription with the no local option")
 		case topic.IsOwn(inner) && c.sysRefusal(shared) != packet.Success:
 			codes[i] = c.sysRefusal(shared)
+		case c.srv.o.EventsHidden && topic.First(inner) == events.First:
+			codes[i] = packet.NotAuthorized
 		default:
 			list = append(list, session.Subscription{Subscription: f, ID: id})
 			actions = append(actions, auth.Action{Kind: auth.Subscribe, Topic: inner, ShareGroup: group, QoS: f.QoS})
@@ -102,6 +105,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	}
 	c.write(answer)
 	after()
+	c.eventSubscribed(p.Filters, codes)
 	if sys {
 		c.beginSys(ctx, show)
 	}
@@ -124,6 +128,7 @@ func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
 		answer.Properties = nil // [MQTT-3.11.2-1]
 	}
 	c.write(answer)
+	c.eventUnsubscribed(p.Filters, codes)
 	return nil
 }
 

@@ -41,6 +41,11 @@ type Options struct {
 	Catalog  Catalog
 	Meta     Metadata
 	Retainer Retainer
+	// Events is the store's topic of the gateway's own events, with EventQueues physical queues on each broker where it is made; empty:
+	// there are none. EventsShown: clients may subscribe to them.
+	Events      string
+	EventQueues int
+	EventsShown bool
 	// Held reports whether the gateway itself may not publish for now; nil: it always may.
 	Held func() bool
 	// Timeout bounds how long storing a message may take, including retries; 0: 30 s.
@@ -88,6 +93,9 @@ func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Messag
 	if topic.IsOwn(name) {
 		return "", nil, fmt.Errorf("%w: topics below $SYS/broker are the gateway's own", store.ErrInvalidTopic)
 	}
+	if err := p.keepOut(name); err != nil {
+		return "", nil, err
+	}
 	physical, err := p.o.Catalog.Physical(ctx, name)
 	if err != nil {
 		return "", nil, err
@@ -99,7 +107,11 @@ func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Messag
 	if client, ok := topic.P2PTarget(name); ok {
 		return physical, append(exchange, topic.P2PQueue(client), topic.P2PBucket(client)), nil
 	}
-	var queues []string
+	return physical, append(p.queues(physical, name), exchange...), nil
+}
+
+// queues are those of a topic name's own queue, if it has one, and of the filters that match it.
+func (p *Publisher) queues(physical, name string) (queues []string) {
 	own := topic.Queue(name)
 	single := p.o.Store.Limits().SingleFeeder
 	if p.o.Catalog.Compatible() {
@@ -117,7 +129,7 @@ func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Messag
 		}
 		queues = append(queues, q)
 	})
-	return physical, append(queues, exchange...), nil
+	return queues
 }
 
 // sharedContext is a deadline shared by the appends of a few seconds: a timer for each append would cost more than the append.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/cluster"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/record"
@@ -233,6 +234,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.m.mu.Unlock()
 	s.openFeeds(!a.fresh)
 	if a.fresh && s.durable() {
+		s.m.o.Events.Add(events.Event{Kind: events.SessionCreated, ClientID: s.id, User: r.Username, Address: r.RemoteAddr})
 		s.retainedOnConnect(ctx)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/flight"
@@ -58,6 +59,7 @@ func (s *Session) takeOver(ctx context.Context) {
 		return
 	}
 	s.m.metrics.takeovers.Inc()
+	s.m.o.Events.Add(events.Event{Kind: events.SessionTakenOver, ClientID: s.id, Reason: "the client connected again"})
 	s.m.log.Info("client connected again; closing its older connection", "client", s.id)
 	s.lastAcks()
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")

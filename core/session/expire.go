@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/meta"
 )
 
@@ -49,6 +50,7 @@ func (m *Manager) expireOne(id string, epoch int64) {
 		return
 	}
 	m.metrics.expired.Inc()
+	m.o.Events.Add(events.Event{Kind: events.SessionExpired, ClientID: id})
 }
 
 // moved drops a sleeping session from this node's memory if its client has since connected to another node, or if the session has ended

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -96,7 +97,9 @@ type Options struct {
 	Kept    *limits.Budget
 	MaxKept int64
 	// WillGrace is how long clients have to reconnect after a restart before their wills are published; 0: 30 s.
-	WillGrace  time.Duration
+	WillGrace time.Duration
+	// Events takes what happens to sessions; nil: nobody wants to know.
+	Events     *events.Log
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 }

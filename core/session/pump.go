@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
@@ -153,7 +154,9 @@ func (s *Session) tooFarBehind(f *feed) {
 		s.conn.Close(packet.QuotaExceeded, "too far behind; use a persistent session or subscribe to less")
 		return
 	}
-	s.m.metrics.dropped.Add(float64(f.reader.Skip()))
+	skipped := f.reader.Skip()
+	s.m.metrics.dropped.Add(float64(skipped))
+	s.m.o.Events.Add(events.Event{Kind: events.MessageDropped, ClientID: s.id, Reason: "client too slow", Messages: skipped})
 	s.feedReady(f)
 }
 

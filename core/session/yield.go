@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/cluster"
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
@@ -32,6 +33,7 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 		return
 	}
 	m.metrics.takeovers.Inc()
+	m.o.Events.Add(events.Event{Kind: events.SessionTakenOver, ClientID: id, Reason: "the client connected to another node"})
 	m.log.Info("client connected to another node; closing its connection here", "client", id)
 	s.lastAcks()
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")

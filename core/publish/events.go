@@ -1,0 +1,53 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lmqgate/lmqgate/core/events"
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
+)
+
+// Own stores messages of the gateway itself in Options.Events, in their order, and returns how many of them, from the first on, are stored.
+// key is whose order it is. Filters are looked up only where clients may read the messages.
+func (p *Publisher) Own(ctx context.Context, key string, batch []*store.Message) (int, error) {
+	if err := p.o.Catalog.EnsureOwn(ctx, p.o.Events, p.o.EventQueues); err != nil {
+		return 0, err
+	}
+	appends := make([]store.Append, len(batch))
+	for i, m := range batch {
+		appends[i] = store.Append{Message: m, Topic: p.o.Events, Key: key}
+		if p.o.EventsShown {
+			appends[i].Queues = p.queues(p.o.Events, m.Topic)
+		}
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	for stored := 0; ; {
+		done := make(chan result, 1)
+		p.o.Store.AppendBatch(ctx, appends[stored:], func(n int, _ store.Position, err error) { done <- result{n, err} })
+		r := <-done
+		if r.err != nil {
+			return stored, r.err
+		}
+		if stored += r.n; stored == len(appends) {
+			return stored, nil
+		}
+	}
+}
+
+// keepOut refuses messages of clients to topics of events, which only the gateway writes.
+func (p *Publisher) keepOut(name string) error {
+	if p.o.Events == "" {
+		return nil
+	}
+	if first := topic.First(name); first == events.First || first == p.o.Events {
+		return fmt.Errorf("%w: %q has the gateway's events, which nobody else writes", store.ErrInvalidTopic, first)
+	}
+	return nil
+}
