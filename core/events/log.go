@@ -17,7 +17,8 @@ import (
 
 // Bounds of what waits to be stored.
 const (
-	waitingMost  = 16_384
+	// MostWaiting is Options.Most where it is not set.
+	MostWaiting  = 16_384
 	waitingBytes = 16 << 20
 	// together is how many events are given to the store at a time.
 	together = 256
@@ -57,7 +58,7 @@ type Log struct {
 
 // New makes a Log; Start begins to store.
 func New(o Options) *Log {
-	o.Most, o.Bytes = cmp.Or(o.Most, waitingMost), cmp.Or(o.Bytes, waitingBytes)
+	o.Most, o.Bytes = cmp.Or(o.Most, MostWaiting), cmp.Or(o.Bytes, waitingBytes)
 	o.Pause, o.LongestPause = cmp.Or(o.Pause, 100*time.Millisecond), cmp.Or(o.LongestPause, 5*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

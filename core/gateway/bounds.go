@@ -5,9 +5,12 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/core/events"
+	"github.com/lmqgate/lmqgate/core/meta"
 )
 
 // maxConsumers is how many of the largest consumers of a bound are named.
@@ -16,7 +19,7 @@ const maxConsumers = 5
 // seenBound says which metrics count the use of a bound and how often it had an effect. Metrics are named as in sums.
 type seenBound struct {
 	key, what, unit string
-	use             string // empty: the bound applies to each client or address, not to the node
+	use             string // empty: the bound applies to each client or address, not to the node. "fill NAME": the meta.Fill of that name
 	limit           func(c *config.Config, m map[string]float64) float64
 	effects         []string
 	consumers       func(b *backend) []admin.Consumer
@@ -27,7 +30,22 @@ func told(metric string) func(*config.Config, map[string]float64) float64 {
 	return func(_ *config.Config, m map[string]float64) float64 { return m[metric] }
 }
 
-const turnedAway = "lmqgate_mqtt_turned_away_connections_total"
+// fill begins the use of a bound that the metadata, or the sessions, tell themselves.
+const fill = "fill "
+
+// fills are these bounds, by name; see meta.Fill.
+func (g *Gateway) fills() []meta.Fill {
+	out := g.meta.Fills()
+	if used, limit := g.sessions.SubscriptionMemory(); limit > 0 {
+		out = append(out, meta.Fill{Resource: "subscription_memory", Used: used, Max: limit})
+	}
+	return out
+}
+
+const (
+	turnedAway           = "lmqgate_mqtt_turned_away_connections_total"
+	refusedSubscriptions = "lmqgate_sessions_refused_subscriptions_total"
+)
 
 // seenBounds lists the bounds that are shown to operators. To add one, add an entry here, and a metric for its effect.
 func (g *Gateway) seenBounds() []seenBound {
@@ -42,6 +60,10 @@ func (g *Gateway) seenBounds() []seenBound {
 		count, bytes, rate = "count", "bytes", "per second"
 		refused, stalled   = "lmqgate_mqtt_refused_connects_total", "lmqgate_mqtt_stalled_connections_total"
 	)
+	full := func(resource string) []string {
+		return []string{"lmqgate_meta_quota_refused_total{" + resource + ",the cluster}"}
+	}
+	share := func(whose string) []string { return []string{"lmqgate_meta_quota_refused_total{" + whose + "}"} }
 	return []seenBound{
 		{"mqtt.max_connections", "Clients that are connected.", count, "lmqgate_sessions_connected",
 			key(func(c *config.Config) int { return c.MQTT.MaxConnections }),
@@ -64,7 +86,26 @@ func (g *Gateway) seenBounds() []seenBound {
 			"lmqgate_sessions_kept_memory_bytes", whole(g.memory.kept.Whole), []string{"lmqgate_sessions_given_up_total"}, unacknowledged},
 		{"limits.node.retained_memory", "Retained messages.", bytes, "lmqgate_meta_retained_bytes",
 			told("lmqgate_meta_retained_limit_bytes"), []string{"lmqgate_meta_retained_refused_total"}, nil},
-		{"limits.client.*_rate", "Rates of one client.", rate, "", nil, []string{"lmqgate_mqtt_slowed_total"}, nil},
+		{"limits.client.inbound_memory", "Messages of one client on their way into the store.", bytes, "",
+			key(func(c *config.Config) int { return int(c.Limits.Client.InboundMemory) }), []string{"lmqgate_mqtt_unread_waits_total"}, nil},
+		{"limits.*.*_rate", "Rates of a client, an identity, an address, a listener and the node.", rate, "", nil,
+			[]string{"lmqgate_mqtt_slowed_total"}, nil},
+		{"limits.client.subscriptions", "Subscriptions of one client.", count, "",
+			key(func(c *config.Config) int { return c.Limits.Client.Subscriptions }), []string{refusedSubscriptions + "{client}"}, subscribers},
+		{"limits.node.subscription_memory", "Subscriptions of the node's clients.", bytes, fill + "subscription_memory", nil,
+			[]string{refusedSubscriptions + "{memory}"}, subscribers},
+		{"limits.cluster.sessions", "Sessions that outlive their connections, of the cluster.", count, fill + "sessions", nil, full("sessions"), nil},
+		{"limits.cluster.filters", "Filters of such sessions, and shared groups.", count, fill + "filters", nil, full("filters"), firstLevels},
+		{"limits.cluster.retained_messages", "Topics with a retained message.", count, fill + "retained_messages", nil, full("retained messages"), nil},
+		{"limits.client.share", "What one client has of the metadata, in percent.", count, "",
+			key(func(c *config.Config) int { return c.Limits.Client.Share }), share("the client"), nil},
+		{"limits.identity.share", "What the clients of one identity have, in percent.", count, "",
+			key(func(c *config.Config) int { return c.Limits.Identity.Share }), share("the identity"), nil},
+		{"limits.node.filter_memory", "Filters of sessions that outlive their connections.", bytes, fill + "filter_memory", nil, nil, firstLevels},
+		{"metadata keys", "Keys that the metadata backend takes, without the reserve (limits.cluster.reserve).", count, fill + "keys", nil, nil, nil},
+		{"metadata bytes", "Bytes that the metadata backend takes, without the reserve.", bytes, fill + "bytes", nil, nil, nil},
+		{"events", "Events that wait to be stored.", count, "lmqgate_events_waiting", whole(func() int64 { return events.MostWaiting }),
+			[]string{"lmqgate_events_left_out_total"}, nil},
 		{"topics.max_filters", "Filters with a queue, of the first-level topic that has the most.", count, "most filters",
 			key(func(c *config.Config) int { return c.Topics.MaxFilters }), nil, firstLevels},
 		{"open files", "Descriptors of the process, of which a connection takes one.", count, "process_open_fds",
@@ -78,6 +119,7 @@ func (g *Gateway) seenBounds() []seenBound {
 func (b *backend) Limits(context.Context) []admin.Bound {
 	m := sums(b.g.registry)
 	c := b.g.reloads.present()
+	fills := b.g.fills()
 	seen := b.g.seenBounds()
 	out := make([]admin.Bound, 0, len(seen))
 	for _, s := range seen {
@@ -87,6 +129,17 @@ func (b *backend) Limits(context.Context) []admin.Bound {
 		}
 		if s.limit != nil {
 			made.Limit = s.limit(c, m)
+		}
+		if name, filled := strings.CutPrefix(s.use, fill); filled {
+			i := slices.IndexFunc(fills, func(f meta.Fill) bool { return f.Resource == name })
+			if i < 0 {
+				continue // there is no such bound here
+			}
+			used := float64(fills[i].Used)
+			made.Use, made.Limit = &used, float64(fills[i].Max)
+		}
+		if s.use == "lmqgate_events_waiting" && !b.g.events.On() {
+			continue
 		}
 		switch use, counted := m[s.use]; {
 		case counted:
@@ -135,6 +188,17 @@ func unacknowledged(b *backend) []admin.Consumer {
 	for _, c := range b.g.sessions.Clients() {
 		if c.InFlight > 0 {
 			of[c.ClientID] = float64(c.InFlight)
+		}
+	}
+	return largest(of)
+}
+
+// subscribers are the clients with the most subscriptions.
+func subscribers(b *backend) []admin.Consumer {
+	of := make(map[string]float64)
+	for _, c := range b.g.sessions.Clients() {
+		if c.Subscriptions > 0 {
+			of[c.ClientID] = float64(c.Subscriptions)
 		}
 	}
 	return largest(of)

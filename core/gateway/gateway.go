@@ -358,12 +358,8 @@ func (g *Gateway) healthy() error {
 
 // nearlyFull lists the bounds that are nearly reached; empty if none is.
 func (g *Gateway) nearlyFull() string {
-	fills := g.meta.Fills()
-	if used, limit := g.sessions.SubscriptionMemory(); limit > 0 {
-		fills = append(fills, meta.Fill{Resource: "subscription_memory", Used: used, Max: limit})
-	}
 	var b strings.Builder
-	for _, f := range fills {
+	for _, f := range g.fills() {
 		if f.Ratio() >= meta.FillWarn {
 			fmt.Fprintf(&b, "nearly full: %s, %d of %d\n", f.Resource, f.Used, f.Max)
 		}

@@ -8,6 +8,8 @@ type metrics struct {
 	dropped, takeovers, expired, wills prometheus.Counter
 	delivery                           prometheus.Histogram
 	givenUp                            prometheus.Counter
+	// overClient and overMemory are subscriptions that were refused because a client has as many as it may, or because of their memory.
+	overClient, overMemory prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
@@ -15,7 +17,9 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 		return prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: name, Help: help}
 	}
 	sent := prometheus.NewCounterVec(opts("delivered_messages_total", "Messages sent to clients, by delivered QoS."), []string{"qos"})
+	refused := prometheus.NewCounterVec(opts("refused_subscriptions_total", "Subscriptions that were refused because there is no room."), []string{"bound"})
 	out := &metrics{
+		overClient: refused.WithLabelValues("client"), overMemory: refused.WithLabelValues("memory"),
 		dropped:   prometheus.NewCounter(opts("dropped_records_total", "Records that slow QoS 0 subscriptions without a queue did not get, at most.")),
 		takeovers: prometheus.NewCounter(opts("takeovers_total", "Connections closed because their client connected again.")),
 		expired:   prometheus.NewCounter(opts("expired_total", "Sessions that ended because their client stayed away.")),
@@ -37,7 +41,7 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 			"Memory of messages that clients have not acknowledged, kept to be sent again.")),
 			func() float64 { return float64(m.o.Kept.Used()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("subscription_memory_bytes",
 			"Memory of the subscriptions of clients.")), func() float64 { used, _ := m.room.used(); return float64(used) }))
-		r.MustRegister(sent, out.dropped, out.takeovers, out.expired, out.wills, out.delivery, connected)
+		r.MustRegister(sent, refused, out.dropped, out.takeovers, out.expired, out.wills, out.delivery, connected)
 	}
 	return out
 }

@@ -42,6 +42,11 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 		case errors.Is(failed, errTooManySubscriptions), errors.Is(failed, errNoSubscriptionMemory):
 			codes[i] = packet.QuotaExceeded
 			over, why = over+1, failed
+			if errors.Is(failed, errTooManySubscriptions) {
+				s.m.metrics.overClient.Inc()
+			} else {
+				s.m.metrics.overMemory.Inc()
+			}
 		case failed != nil:
 			codes[i] = s.refused(in.Filter, failed)
 		}
