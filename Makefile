@@ -184,6 +184,10 @@ test-dist: ## Make a release for this machine, install, serve and purge it in ro
 	deploy/dist.sh .cache/dist "$(VERSION)" "$(COMMIT)" linux/$$(go env GOARCH)
 	LMQGATE_DIST=$(CURDIR)/.cache/dist go test -count=1 -v -timeout 10m ./deploy
 
+.PHONY: test-chart
+test-chart: ## Lint and render the Helm chart with Helm's library, which it fetches
+	cd deploy/helm && go test -count=1 ./...
+
 .PHONY: clean
 clean: ## Remove what the other targets built (not data, not downloads)
 	rm -rf bin dist
