@@ -29,7 +29,7 @@ func (g *Gateway) openStore() (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Fallback, o.NodeID, o.Log, o.Registerer = g.cfg.Topics.Fallback, g.id, g.log, g.registry
+	o.Fallback, o.Events, o.NodeID, o.Log, o.Registerer = g.cfg.Topics.Fallback, g.cfg.Events.Topic, g.id, g.log, g.registry
 	return rocketmq.New(o)
 }
 

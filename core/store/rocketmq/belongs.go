@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"strings"
 
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/lmqgate/lmqgate/remoting"
@@ -32,6 +33,9 @@ func (s *Store) belongs(rocketmqTopic string, r *store.Record, followUp bool) bo
 		return false
 	}
 	first := topic.First(r.Topic)
+	if first == events.First && s.opts.Events != "" {
+		return rocketmqTopic == s.opts.Events
+	}
 	return first == rocketmqTopic || rocketmqTopic == s.opts.Fallback && s.ValidTopic(first) != nil
 }
 

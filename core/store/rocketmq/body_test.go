@@ -41,7 +41,7 @@ func bodies(t *testing.T, body []byte) map[string]remoting.Message {
 // closedStore returns a store without a cluster, for tests of decoding.
 func closedStore(t *testing.T, log *slog.Logger) *Store {
 	t.Helper()
-	s, err := New(Options{Namesrv: []string{"127.0.0.1:1"}, Fallback: "fallback", Log: log})
+	s, err := New(Options{Namesrv: []string{"127.0.0.1:1"}, Fallback: "fallback", Events: "happenings", Log: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
