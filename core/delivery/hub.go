@@ -78,8 +78,8 @@ type Hub struct {
 	// unverified are the new views that are still to be compared with the store.
 	unverified unverified
 
-	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached. So each record either lies
-	// before a reader's start or reaches the reader. It is taken before the other locks.
+	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached. So each record either
+	// lies before a reader's start or reaches the reader. It is taken before the other locks.
 	routing sync.RWMutex
 
 	ctx    context.Context //nolint:containedctx // ends the hub's own goroutines

@@ -10,8 +10,8 @@ type entry struct {
 	refs   int32
 	// foreign marks a record of the queue whose topic does not match the filter: readers pass over it.
 	foreign bool
-	// late marks a record at an offset that had already passed (offsets can repeat). Readers take it wherever their cursor is. In windows of a
-	// tail it marks a record that is in the filter's queue as well: it is handed out as Item.Early.
+	// late marks a record at an offset that had already passed (offsets can repeat). Readers take it wherever their cursor is. In windows
+	// of a tail it marks a record that is in the filter's queue as well: it is handed out as Item.Early.
 	late bool
 	from origin
 }

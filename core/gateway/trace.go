@@ -17,7 +17,8 @@ import (
 const askTrace = "trace"
 
 const (
-	// tracePoll is how often other nodes are asked for their events. traceForgotten is how long after the last question a node ends a watch.
+	// tracePoll is how often other nodes are asked for their events. traceForgotten is how long after the last question a node ends a
+	// watch.
 	tracePoll      = time.Second
 	traceForgotten = 15 * time.Second
 )

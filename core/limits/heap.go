@@ -17,7 +17,8 @@ const (
 	// that.
 	leastPercent, mostPercent = 30, 250
 
-	// quietFor is how long the process must allocate less than quietRate, in bytes per second, before unused memory goes back to the system.
+	// quietFor is how long the process must allocate less than quietRate, in bytes per second, before unused memory goes back to the
+	// system.
 	quietFor  = 2 * time.Second
 	quietRate = 1 << 20
 	// leastFreed is how much must have been allocated since memory last went back, in bytes; it must also be at least one part in

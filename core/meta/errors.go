@@ -17,8 +17,8 @@ var (
 	ErrLimit = errors.New("metadata limit reached")
 	// ErrConflict: another writer has changed the item since it was read.
 	ErrConflict = errors.New("metadata was changed by another writer")
-	// ErrSuperseded: a newer connection of the client, with a higher epoch, now has the session, or the session has ended. The write no longer
-	// matters. It is an ErrConflict for which a retry cannot help.
+	// ErrSuperseded: a newer connection of the client, with a higher epoch, now has the session, or the session has ended. The write no
+	// longer matters. It is an ErrConflict for which a retry cannot help.
 	ErrSuperseded = fmt.Errorf("the session belongs to a newer connection: %w", ErrConflict)
 	// ErrTooManyFilters: the first-level topic has reached topics.max_filters, its limit of filters with a queue.
 	ErrTooManyFilters = errors.New("too many filters with a queue")

@@ -33,13 +33,13 @@ type filters struct {
 	reserved map[string]map[string]struct{}
 	// asking counts, by filter, the calls that are registering it now.
 	asking map[string]int
-	// claims holds, by filter, the function that ends its count in the ledger. Each is called once the filter is registered, or writing it has
-	// failed.
+	// claims holds, by filter, the function that ends its count in the ledger. Each is called once the filter is registered, or writing it
+	// has failed.
 	claims map[string]func()
 	lost   []string
 
-	// removing is held for reading while the record of a retiring filter is checked and removed. A caller that is about to write such a record
-	// again takes it for a moment, because a backend without compare-and-set would remove the new record. It is taken before mu.
+	// removing is held for reading while the record of a retiring filter is checked and removed. A caller that is about to write such a
+	// record again takes it for a moment, because a backend without compare-and-set would remove the new record. It is taken before mu.
 	removing sync.RWMutex
 }
 
@@ -48,8 +48,8 @@ type filter struct {
 	recorded  bool
 	pinned    bool
 	refreshed time.Time
-	// made is when the filter was first registered; node is the last writer of its record. asks counts the calls that asked this node for the
-	// filter.
+	// made is when the filter was first registered; node is the last writer of its record. asks counts the calls that asked this node for
+	// the filter.
 	made time.Time
 	node string
 	// mark is the owner under which its record is counted; takes is the amount that it takes.

@@ -45,8 +45,8 @@ type Options struct {
 	MaxRetainedBytes int64
 	// Quotas bound the growth of the metadata caused by clients. See Meta.SetQuotas.
 	Quotas Quotas
-	// TombstoneTTL is how long a removed retained message is remembered, so that an older value that arrives late does not bring it back (10
-	// min).
+	// TombstoneTTL is how long a removed retained message is remembered, so that an older value that arrives late does not bring it back
+	// (10 min).
 	TombstoneTTL time.Duration
 	// MigrationLease is migration.Lease, except in tests.
 	MigrationLease time.Duration

@@ -41,9 +41,9 @@ type pageRecord struct {
 // Bounds in estimated bytes.
 const (
 	pageBytes = 4 << 10
-	// inlineBytes is how many bytes of subscriptions a record holds itself. A backend without atomic batches writes each key separately, and
-	// perhaps not all of them, so one large value is better than several small ones: the bound is inlineBytesAlone there, or half of the
-	// largest value if that is less.
+	// inlineBytes is how many bytes of subscriptions a record holds itself. A backend without atomic batches writes each key separately,
+	// and perhaps not all of them, so one large value is better than several small ones: the bound is inlineBytesAlone there, or half of
+	// the largest value if that is less.
 	inlineBytes      = 4 << 10
 	inlineBytesAlone = 128 << 10
 )

@@ -28,8 +28,8 @@ type Quotas struct {
 	Sessions, Filters, Retained int
 	// FilterMemory bounds the approximate memory of filters on each node, in bytes. For retained messages see SetRetainedMemory.
 	FilterMemory int64
-	// IdentityShare and ClientShare are the parts of each bound, and of the backend's capacity, that one identity and one client may use, in
-	// percent; 0: limits.IdentityShare and limits.ClientShare.
+	// IdentityShare and ClientShare are the parts of each bound, and of the backend's capacity, that one identity and one client may use,
+	// in percent; 0: limits.IdentityShare and limits.ClientShare.
 	IdentityShare, ClientShare int
 	// Reserve is the part of the backend's capacity that is kept for existing items, in percent; 0: limits.Reserve.
 	Reserve int
@@ -142,8 +142,8 @@ type ledger struct {
 	client tally // retained messages by publisher
 	wills  map[string]willCount
 	census time.Time // when the sessions were last counted
-	// writing are the new sessions being written. listings are the listings of sessions under way, each with the new sessions that it may have
-	// missed.
+	// writing are the new sessions being written. listings are the listings of sessions under way, each with the new sessions that it may
+	// have missed.
 	writing  tally
 	listings map[*tally]struct{}
 	full     map[string]bool
@@ -301,8 +301,8 @@ func (l *ledger) refuse(what, of string, used, limit int64, key string) error {
 
 // Fill is how much of a bound is used.
 type Fill struct {
-	// Resource is what is bounded: "sessions", "filters", "retained_messages", "filter_memory", "retained_memory" or, for the backend, "keys"
-	// and "bytes".
+	// Resource is what is bounded: "sessions", "filters", "retained_messages", "filter_memory", "retained_memory" or, for the backend,
+	// "keys" and "bytes".
 	Resource  string
 	Used, Max int64
 }

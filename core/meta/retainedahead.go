@@ -13,12 +13,12 @@ import (
 // the newest.
 
 const (
-	// maxAhead and maxAheadBytes bound the values that tails have brought and the backend does not show. Beyond that, some are forgotten: new
-	// subscribers then get the older value, and the newer one once the backend shows it.
+	// maxAhead and maxAheadBytes bound the values that tails have brought and the backend does not show. Beyond that, some are forgotten:
+	// new subscribers then get the older value, and the newer one once the backend shows it.
 	maxAhead      = 65536
 	maxAheadBytes = 64 << 20
-	// aheadFor is how long such a value is kept while the backend answers. It is longer than a PUBLISH waits, so a value that the backend does
-	// not show by then was not retained.
+	// aheadFor is how long such a value is kept while the backend answers. It is longer than a PUBLISH waits, so a value that the backend
+	// does not show by then was not retained.
 	aheadFor = 2 * time.Minute
 )
 

@@ -26,8 +26,8 @@ type sweep struct {
 	// withdrawn are filters that Withdraw has removed; run adds them to retired.
 	withdrawn map[string][]string
 
-	// unused are the filters that earlier passes found unused. retired are the filters that the last pass removed from a list, by first-level
-	// topic. Used by run only.
+	// unused are the filters that earlier passes found unused. retired are the filters that the last pass removed from a list, by
+	// first-level topic. Used by run only.
 	unused  map[string]unusedFilter
 	retired map[string][]string
 	// stray is when pages of subscriptions were first found that no session names, by key. Used by run only.

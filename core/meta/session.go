@@ -33,8 +33,8 @@ type Session struct {
 	Subscriptions []Subscription
 	// Attributes are for callers that must remember more.
 	Attributes map[string]string
-	// Replaces says that this new session replaces one of the same client and owner that was just dropped, so it needs no further room. It is
-	// not recorded.
+	// Replaces says that this new session replaces one of the same client and owner that was just dropped, so it needs no further room. It
+	// is not recorded.
 	Replaces bool
 
 	// stored is the version of the record that was last read or written; zero: there was none.

@@ -22,8 +22,8 @@ func (s *sweep) strayPages(ctx context.Context, now time.Time) error {
 		return err
 	}
 	named := map[string]bool{}
-	// Read the records after listing the pages: a node that wrote a page before has had time to write the record, or will have until the next
-	// pass.
+	// Read the records after listing the pages: a node that wrote a page before has had time to write the record, or will have until the
+	// next pass.
 	unreadable, err := s.m.scanSessions(ctx, func(_ *pluginv1.Entry, _ stored, _ *Session, pages string) error {
 		named[pages] = true
 		return nil

@@ -18,8 +18,8 @@ const (
 	maxBatchOperations = 100
 	maxBatchBytes      = 1 << 20
 	maxQueuedWrites    = 16384
-	// batchTime is how long a batch should take at most. On a slow backend that writes each operation separately, batches shrink so that they
-	// end within the call time-out, but not below minBatchOperations, in case each call is slow whatever its size.
+	// batchTime is how long a batch should take at most. On a slow backend that writes each operation separately, batches shrink so that
+	// they end within the call time-out, but not below minBatchOperations, in case each call is slow whatever its size.
 	batchTime          = 500 * time.Millisecond
 	minBatchOperations = 8
 	// patience is how many write time-outs a write may wait for its turn while other writes succeed.

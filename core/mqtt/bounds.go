@@ -6,23 +6,23 @@ import "cmp"
 type Bounds struct {
 	// MaxConnections bounds the admitted clients; 0: no limit. Clients above a lowered limit stay.
 	MaxConnections int
-	// MaxPending bounds the connections whose client is not admitted yet; 0: 2048, or twice MaxConnections if that is less, but at least 64.
-	// MaxPendingOfListener bounds those of one listener; 0: half of MaxPending. MaxPendingOfAddress bounds those of one address (IPv6: one /64
-	// network); 0: an eighth of MaxPending. It applies to loopback addresses only with BoundLoopback.
+	// MaxPending bounds the connections whose client is not admitted yet; 0: 2048, or twice MaxConnections if that is less, but at least
+	// 64. MaxPendingOfListener bounds those of one listener; 0: half of MaxPending. MaxPendingOfAddress bounds those of one address (IPv6:
+	// one /64 network); 0: an eighth of MaxPending. It applies to loopback addresses only with BoundLoopback.
 	MaxPending, MaxPendingOfListener, MaxPendingOfAddress int
 	BoundLoopback                                         bool
 	// ConnectMemory bounds the memory for CONNECT packets over 16 KiB whose clients are not admitted yet, in bytes; 0: 16 MiB.
 	ConnectMemory int64
 	// ClientInbound bounds the memory for one client's messages on their way into the store, in bytes; 0: 4 MiB.
 	ClientInbound int64
-	// Client, Identity, Address, Listener and Node are the rate limits of each scope. Address.Connects is checked before anything is read from
-	// a connection; a connection over it is closed. Listener.Connects and Node.Connects delay accepting connections.
+	// Client, Identity, Address, Listener and Node are the rate limits of each scope. Address.Connects is checked before anything is read
+	// from a connection; a connection over it is closed. Listener.Connects and Node.Connects delay accepting connections.
 	Client, Identity, Address, Listener, Node Rates
 	// FailedLogins is how many logins from an address may fail within five minutes before the address is banned; 0: no bound, and no delays
 	// after failed logins.
 	FailedLogins int
-	// Flaps is how many connections of a client may end within ten seconds of their start, in any five minutes, before the client is banned;
-	// 0: no bound.
+	// Flaps is how many connections of a client may end within ten seconds of their start, in any five minutes, before the client is
+	// banned; 0: no bound.
 	Flaps int
 }
 

@@ -69,7 +69,8 @@ type conn struct {
 	slot     bool
 	replaces *conn
 
-	// asked is when CONNECT arrived, connected when the client was admitted, said whether the client sent DISCONNECT. Used by the reader only.
+	// asked is when CONNECT arrived, connected when the client was admitted, said whether the client sent DISCONNECT. Used by the reader
+	// only.
 	asked, connected time.Time
 	said             bool
 	bytesIn          int64 // of packets; by the reader only

@@ -19,8 +19,8 @@ import (
 const (
 	// connectTimeout is the default of Options.ConnectTimeout.
 	connectTimeout = 10 * time.Second
-	// maxConnectSize bounds each packet from a client that is not admitted yet, in bytes. The largest parts of a CONNECT, the will's payload
-	// and the password, take up to 64 KiB each.
+	// maxConnectSize bounds each packet from a client that is not admitted yet, in bytes. The largest parts of a CONNECT, the will's
+	// payload and the password, take up to 64 KiB each.
 	maxConnectSize = 192 << 10
 	// attachTimeout bounds the calls to plugins, metadata and the store for one CONNECT.
 	attachTimeout = 15 * time.Second

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// highWater is the buffer size at which the session of a connection stops sending, lowWater the size at which it resumes. Acknowledgements
-	// may exceed highWater; at stopReading the client is no longer read. All in bytes.
+	// highWater is the buffer size at which the session of a connection stops sending, lowWater the size at which it resumes.
+	// Acknowledgements may exceed highWater; at stopReading the client is no longer read. All in bytes.
 	highWater   = 64 << 10
 	lowWater    = 32 << 10
 	stopReading = 256 << 10

@@ -25,8 +25,8 @@ type rest struct {
 }
 
 const (
-	// leastRest is the default of Options.LeastRest. It is long so that the delay in noticing an expired keep alive is small against the keep
-	// alive.
+	// leastRest is the default of Options.LeastRest. It is long so that the delay in noticing an expired keep alive is small against the
+	// keep alive.
 	leastRest = 10 * time.Second
 	// lookAfterResting is the interval between checks of the keep alives of resting connections.
 	lookAfterResting = time.Second

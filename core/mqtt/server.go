@@ -56,8 +56,8 @@ type Options struct {
 	// ConnectTimeout is the time from accepting a connection until CONNECT has arrived, including a PROXY protocol header and the TLS and
 	// WebSocket handshakes; 0: 10 s.
 	ConnectTimeout time.Duration
-	// LeastRest is the shortest keep alive with which an idle connection rests; 0: 10 s. The end of the keep alive of a resting connection is
-	// noticed up to a second late.
+	// LeastRest is the shortest keep alive with which an idle connection rests; 0: 10 s. The end of the keep alive of a resting connection
+	// is noticed up to a second late.
 	LeastRest time.Duration
 	// ResponseInformation is returned to MQTT 5 clients that ask for it; %c stands for the client id, %u for the user name. Empty: none.
 	ResponseInformation string

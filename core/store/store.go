@@ -169,8 +169,8 @@ type Append struct {
 	Message *Message
 	// Topic is the first-level topic (in the store's own spelling) that holds the record.
 	Topic string
-	// Key selects the physical queue: appends to one topic with the same key go to the same physical queue. If order matters, only one append
-	// or batch of a key may be in flight at a time; the store does not order overlapping calls.
+	// Key selects the physical queue: appends to one topic with the same key go to the same physical queue. If order matters, only one
+	// append or batch of a key may be in flight at a time; the store does not order overlapping calls.
 	Key string
 	// Queues is the dispatch set: names made by package topic (topic.Queue). It may be empty, and must not contain duplicates.
 	Queues []string
@@ -184,13 +184,13 @@ type QueueRef struct {
 
 // Batch is the result of one read.
 type Batch struct {
-	// Records are in offset order; Offsets holds the offset of each in the queue that was read. Fewer records than asked for do not mean that
-	// the queue is drained. If there are no records and Next is the requested offset, there is none at or after that offset. If Next is
-	// greater, the entries before Next do not count, and the reader continues at Next.
+	// Records are in offset order; Offsets holds the offset of each in the queue that was read. Fewer records than asked for do not mean
+	// that the queue is drained. If there are no records and Next is the requested offset, there is none at or after that offset. If Next
+	// is greater, the entries before Next do not count, and the reader continues at Next.
 	Records []*Record
 	Offsets []int64
-	// Next is where to continue reading. It is past the last record, and never before the requested offset. The exception is a queue that was
-	// reset (the offset lies beyond Max): then it is Min.
+	// Next is where to continue reading. It is past the last record, and never before the requested offset. The exception is a queue that
+	// was reset (the offset lies beyond Max): then it is Min.
 	Next int64
 	// Min is the queue's first offset, Max the one after its last. If Min is greater than the requested offset, records were lost to
 	// retention. If Max is less, the queue was reset.
@@ -235,12 +235,12 @@ type Handout struct {
 
 // Tail is a live read of a first-level topic, or of one queue.
 type Tail interface {
-	// Ends calls f for each partition that the tail follows. begin is the offset at which the tail began in the partition (or continued after
-	// the partition began again). Everything that this process knows to be stored lies below end. Partitions whose begin is not known yet are
-	// left out. Ends is quick, and f must not call the tail.
+	// Ends calls f for each partition that the tail follows. begin is the offset at which the tail began in the partition (or continued
+	// after the partition began again). Everything that this process knows to be stored lies below end. Partitions whose begin is not known
+	// yet are left out. Ends is quick, and f must not call the tail.
 	Ends(f func(p Partition, begin, end int64))
-	// Latest is Ends after asking the store: everything that anyone stored before the call lies below end. For the partitions of a broker that
-	// does not answer, end is that of Ends.
+	// Latest is Ends after asking the store: everything that anyone stored before the call lies below end. For the partitions of a broker
+	// that does not answer, end is that of Ends.
 	Latest(ctx context.Context, f func(p Partition, begin, end int64))
 	// Close stops the tail and waits until no TailFunc runs. It must not be called from the TailFunc.
 	Close()
@@ -271,14 +271,15 @@ type Store interface {
 	// Ready returns nil if the store answers; otherwise an error that wraps ErrUnavailable.
 	Ready(ctx context.Context) error
 
-	// Append stores a message and then calls done exactly once, from any goroutine, with the position or an error. done must not block. Append
-	// itself blocks only while the bound on appends in flight is reached, at most until ctx ends (done then gets ctx's error). The store
-	// retries transient failures until ctx ends. So after a failure of the broker the message may be stored more than once, under the same ID.
+	// Append stores a message and then calls done exactly once, from any goroutine, with the position or an error. done must not block.
+	// Append itself blocks only while the bound on appends in flight is reached, at most until ctx ends (done then gets ctx's error). The
+	// store retries transient failures until ctx ends. So after a failure of the broker the message may be stored more than once, under the
+	// same ID.
 	Append(ctx context.Context, a Append, done func(Position, error))
-	// AppendBatch stores messages of one topic and one key in order. It takes the first n of them, at least one and as many as the store can
-	// store together, and calls done exactly once, as Append does, with n. Without an error all n are stored, the last of them at position
-	// last. After an error each of the n may or may not be stored, but none is stored without those in front of it. The other messages were
-	// not looked at. The caller must not change batch until done is called.
+	// AppendBatch stores messages of one topic and one key in order. It takes the first n of them, at least one and as many as the store
+	// can store together, and calls done exactly once, as Append does, with n. Without an error all n are stored, the last of them at
+	// position last. After an error each of the n may or may not be stored, but none is stored without those in front of it. The other
+	// messages were not looked at. The caller must not change batch until done is called.
 	AppendBatch(ctx context.Context, batch []Append, done func(n int, last Position, err error))
 
 	// Read reads up to max records of a queue, starting at an offset.
@@ -309,9 +310,10 @@ type Store interface {
 	// acknowledged may still come again. It returns ErrTooLarge if the names of queue and group together are too long.
 	PlaceGroup(ctx context.Context, g Group, offset int64) error
 	// Pop hands out up to max records of a group's queue, in no promised order: records that were not handed out yet, and records that came
-	// back. hidden is the visibility timeout: until it passes, no Pop of the group, on any node, hands out these records again unless they are
-	// given back. After it, they come again until they are acknowledged. If there is no record, Pop waits up to wait, and may return none. If
-	// ctx ends, Pop returns the records already handed out, without an error. A group that was never placed begins at the queue's minimum.
+	// back. hidden is the visibility timeout: until it passes, no Pop of the group, on any node, hands out these records again unless they
+	// are given back. After it, they come again until they are acknowledged. If there is no record, Pop waits up to wait, and may return
+	// none. If ctx ends, Pop returns the records already handed out, without an error. A group that was never placed begins at the queue's
+	// minimum.
 	Pop(ctx context.Context, g Group, max int, hidden, wait time.Duration) ([]Handout, error)
 	// PopAck acknowledges records that were handed out, so that they do not come again. A receipt whose visibility timeout has passed is
 	// ignored.
@@ -322,8 +324,8 @@ type Store interface {
 	PopHide(ctx context.Context, g Group, receipts []string, hidden time.Duration) ([]string, error)
 	// EndGroup removes, as far as possible, what the store keeps about a group. Before the group is used again, it must be placed again.
 	EndGroup(ctx context.Context, g Group) error
-	// GroupLeft returns approximately how many records of its queue a group still has to handle: those not handed out yet, and those that came
-	// back. Records that a consumer holds now may or may not count. GroupLeft changes nothing, even for a group that was never placed.
+	// GroupLeft returns approximately how many records of its queue a group still has to handle: those not handed out yet, and those that
+	// came back. Records that a consumer holds now may or may not count. GroupLeft changes nothing, even for a group that was never placed.
 	GroupLeft(ctx context.Context, g Group) (int64, error)
 
 	// Brokers returns the brokers on which queues can have records: those of the first-level topic, or all of them if topic is "".
@@ -349,8 +351,8 @@ const OwnPrefix = "lmqgate_"
 
 // Limits are properties of a store that change how it is used.
 type Limits struct {
-	// SingleFeeder is true if entries of a light message queue can get lost when several physical queues feed it (RocketMQ below 5.2.0). All
-	// records of a first-level topic then go to one physical queue per broker, and only one first-level topic may feed a queue.
+	// SingleFeeder is true if entries of a light message queue can get lost when several physical queues feed it (RocketMQ below 5.2.0).
+	// All records of a first-level topic then go to one physical queue per broker, and only one first-level topic may feed a queue.
 	SingleFeeder bool
 	// DirectoryPerQueue is true if each queue costs a directory and a mapped file (RocketMQ's file-based consume queues).
 	DirectoryPerQueue bool

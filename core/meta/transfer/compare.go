@@ -14,7 +14,8 @@ import (
 type Options struct {
 	// Namespaces are the namespaces to transfer.
 	Namespaces []string
-	// Lifetime returns how long a value is still needed (0: for ever), and whether it is needed at all. Nil: every value is needed for ever.
+	// Lifetime returns how long a value is still needed (0: for ever), and whether it is needed at all. Nil: every value is needed for
+	// ever.
 	Lifetime func(namespace string, value []byte) (ttl time.Duration, keep bool)
 }
 

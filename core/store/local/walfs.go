@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// stallRetry is the pause between attempts to write to a full disk. stallPatience is how long appends wait for the disk before they fail.
+	// stallRetry is the pause between attempts to write to a full disk. stallPatience is how long appends wait for the disk before they
+	// fail.
 	stallRetry    = 200 * time.Millisecond
 	stallPatience = 3 * time.Second
 )

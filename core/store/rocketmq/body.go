@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// defaultMaxMessage is the largest message, before compression, that RocketMQ's brokers accept by default and its clients send, in bytes.
-	// No body is inflated to more than this or the broker's maxMessageSize, whichever is larger.
+	// defaultMaxMessage is the largest message, before compression, that RocketMQ's brokers accept by default and its clients send, in
+	// bytes. No body is inflated to more than this or the broker's maxMessageSize, whichever is larger.
 	defaultMaxMessage = 4 << 20
 	// mostMessage is the limit for inflated bodies, in bytes, whatever a broker is configured to.
 	mostMessage = 64 << 20

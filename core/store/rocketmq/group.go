@@ -16,8 +16,8 @@ import (
 // from there.
 
 const (
-	// groupPrefix begins the names of shared groups' consumer groups; no client's group begins with it. lmqPrefix makes brokers accept a group
-	// that nobody created, and store its progress with that of light message queues.
+	// groupPrefix begins the names of shared groups' consumer groups; no client's group begins with it. lmqPrefix makes brokers accept a
+	// group that nobody created, and store its progress with that of light message queues.
 	groupPrefix = lmqPrefix + shareName
 	shareName   = "$share%"
 	// maxName is the longest name of a file or directory, in bytes: a broker creates a directory with the name of a retry topic.

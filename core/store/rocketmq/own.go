@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// hotFor is how long a partition's tail waits, after an own append, for the next one before it asks the broker. Records of other producers
-	// are delayed by up to this time while own ones keep coming.
+	// hotFor is how long a partition's tail waits, after an own append, for the next one before it asks the broker. Records of other
+	// producers are delayed by up to this time while own ones keep coming.
 	hotFor = 5 * time.Millisecond
 	// gapFor is how long it waits for an own record missing before those that it has: answers to sends may overtake one another.
 	gapFor = time.Millisecond

@@ -10,8 +10,8 @@ const (
 	ownPrefix = store.OwnPrefix
 	// followUpTopic holds the follow-up records of dispatch sets that do not fit one record.
 	followUpTopic = ownPrefix + "followup"
-	// producerGroup is the group that sends. pullGroup is the group that reads; it is Apache RocketMQ MQTT's name, which brokers allow to pull
-	// without registration.
+	// producerGroup is the group that sends. pullGroup is the group that reads; it is Apache RocketMQ MQTT's name, which brokers allow to
+	// pull without registration.
 	producerGroup = "GID_LMQ_SEND"
 	pullGroup     = "CID_RMQ_SYS_LMQ_PULL"
 )
@@ -22,8 +22,8 @@ const (
 	propID = "UNIQ_KEY"
 	// propTags is tagMQTT for every message from MQTT: RocketMQ consumers can subscribe with this tag to get only those.
 	propTags = "TAGS"
-	// propDispatch is the dispatch set: LMQ names, including the prefix, joined by commas. A RocketMQ producer sets it to reach the queues of
-	// sleeping sessions; online subscribers of the topic get its messages without it.
+	// propDispatch is the dispatch set: LMQ names, including the prefix, joined by commas. A RocketMQ producer sets it to reach the queues
+	// of sleeping sessions; online subscribers of the topic get its messages without it.
 	propDispatch = "INNER_MULTI_DISPATCH"
 	// propOffsets is added by the broker: the record's offset in each queue of the dispatch set, in the same order.
 	propOffsets = "INNER_MULTI_QUEUE_OFFSET"
@@ -35,8 +35,8 @@ const (
 	propQoS = "qosLevel"
 	// propRetries is always "0" here; Apache RocketMQ MQTT counts redeliveries in it.
 	propRetries = "retryTimes"
-	// propExt is a JSON object of strings. The gateways of Apache RocketMQ MQTT read qosLevel from it; its mqttRealTopic takes precedence over
-	// propTopic.
+	// propExt is a JSON object of strings. The gateways of Apache RocketMQ MQTT read qosLevel from it; its mqttRealTopic takes precedence
+	// over propTopic.
 	propExt = "extData"
 )
 
@@ -57,15 +57,15 @@ const (
 	propResponseTopic = "mqttResponseTopic"
 	// propCorrelation is the MQTT 5 correlation data in standard Base64.
 	propCorrelation = "mqttCorrelationData"
-	// propEmptyOnes names those of propContentType and propCorrelation, joined by a comma, that are present but empty: RocketMQ's clients do
-	// not keep empty properties.
+	// propEmptyOnes names those of propContentType and propCorrelation, joined by a comma, that are present but empty: RocketMQ's clients
+	// do not keep empty properties.
 	propEmptyOnes = "mqttEmptyProperties"
 	// propUser holds the MQTT 5 user properties in order: a JSON array of [name, value] arrays.
 	propUser = "mqttUserProperties"
 	// propExchange names the QoS 2 exchange in which a durable session sent the message. Only that session uses it.
 	propExchange = "mqttExchange"
-	// propPartial is "1" if follow-up records carry the rest of the dispatch set; propFollowUp is "1" on those. Consumers with the tag tagMQTT
-	// never see follow-ups, which have tagFollowUp.
+	// propPartial is "1" if follow-up records carry the rest of the dispatch set; propFollowUp is "1" on those. Consumers with the tag
+	// tagMQTT never see follow-ups, which have tagFollowUp.
 	propPartial  = "mqttPartial"
 	propFollowUp = "mqttFollowUp"
 )

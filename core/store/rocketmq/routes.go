@@ -36,9 +36,9 @@ type broker struct {
 type clusterState struct {
 	brokers map[string]broker
 	names   []string // of the brokers, sorted
-	// seen are the versions that brokers have ever reported, including brokers that are gone. A broker that is back after a crash but does not
-	// answer yet must not count as one of unknown version: its keys would move to its only safe queue and back, and nobody reads the two
-	// queues in one order.
+	// seen are the versions that brokers have ever reported, including brokers that are gone. A broker that is back after a crash but does
+	// not answer yet must not count as one of unknown version: its keys would move to its only safe queue and back, and nobody reads the
+	// two queues in one order.
 	seen map[brokerAt]int
 	// told is the version that each broker reported last, at any address.
 	told map[string]int

@@ -18,8 +18,8 @@ import (
 const (
 	// tailSuspend is how long a broker may hold a tail's pull (long polling).
 	tailSuspend = 15 * time.Second
-	// startPatience is how long Tail tries to learn the end of a partition whose broker does not answer. After that, the partition is treated
-	// like one that appears later.
+	// startPatience is how long Tail tries to learn the end of a partition whose broker does not answer. After that, the partition is
+	// treated like one that appears later.
 	startPatience = 3 * time.Second
 	// busyGap: a queue counts as busy if two pulls bring records within this time; busyPause is how long its next pull then waits. A queue
 	// that is not busy is pulled at once.
@@ -27,8 +27,8 @@ const (
 	busyPause = 3 * time.Millisecond
 	// lagFor is how long a queue may end before what this node knows to be stored in it. After that the queue counts as begun again.
 	lagFor = 2 * time.Second
-	// clockSkew is how far the clocks of brokers and gateways may differ. A partition that appears later is read from the records stored this
-	// long before the tail began. What a broker stored earlier than that, while it was away, does not belong to the tail.
+	// clockSkew is how far the clocks of brokers and gateways may differ. A partition that appears later is read from the records stored
+	// this long before the tail began. What a broker stored earlier than that, while it was away, does not belong to the tail.
 	clockSkew = time.Minute
 )
 

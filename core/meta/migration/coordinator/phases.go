@@ -159,7 +159,8 @@ func (r *run) equal(ctx context.Context, began time.Time) (*transfer.Sums, error
 	if err := r.setPlan(ctx, migration.Fence, ""); err != nil {
 		return nil, late(err)
 	}
-	// A node that has answered by now may have written a moment ago. A node that answers later has not written since the plan was announced.
+	// A node that has answered by now may have written a moment ago. A node that answers later has not written since the plan was
+	// announced.
 	var nodes []string
 	for {
 		// All answers: a node that answered another command's plan may write as well.
