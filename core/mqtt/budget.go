@@ -112,7 +112,8 @@ func (c *conn) reserve(n int) error {
 		return os.ErrDeadlineExceeded
 	}
 	if waited := time.Since(begun); err == nil && waited > time.Millisecond {
-		return c.nc.SetReadDeadline(time.Now().Add(c.srv.o.ConnectTimeout)) // the wait is not the client's fault: give it the full time again
+		// The wait is not the client's fault: give it the full time again.
+		return c.nc.SetReadDeadline(time.Now().Add(c.srv.o.ConnectTimeout))
 	}
 	return err
 }
