@@ -1,7 +1,10 @@
 package freeport
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,16 +16,32 @@ func TestAPortIsFreeAndBelowThoseOfOutgoingConnections(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, port, first-1)
 		require.Less(t, port, below())
-		require.True(t, free(port, -2, 1))
+		for _, p := range []int{port - 2, port, port + 1} {
+			l, err := net.Listen("tcp", at(p))
+			require.NoError(t, err)
+			require.NoError(t, l.Close())
+			require.False(t, free(p), "it was given out")
+		}
 	}
 }
 
-func TestAPortWhoseNeighbourIsTakenIsNotFree(t *testing.T) {
-	port, err := Find(1)
+func TestAPortWhoseNeighbourIsInUseIsNotFree(t *testing.T) {
+	l, err := net.Listen("tcp", at(0))
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", at(port+1))
+	defer func() { require.NoError(t, l.Close()) }()
+	inUse := l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it is one
+	require.False(t, free(inUse-1, 1))
+	require.False(t, free(inUse))
+}
+
+func TestAPortOfAnotherProcessIsNotFree(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("nothing tells of other processes here")
+	}
+	port := first - 1 - rand.N(1000)
+	other, err := net.Listen("unix", fmt.Sprintf("@lmqgate-test-port-%d", port))
 	require.NoError(t, err)
-	require.False(t, free(port, 1))
-	require.NoError(t, l.Close())
-	require.True(t, free(port, 1))
+	require.False(t, free(port))
+	require.NoError(t, other.Close())
+	require.True(t, free(port))
 }
