@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/topic"
+)
 
 // Kind is what happened.
 type Kind string
@@ -18,7 +22,7 @@ const (
 )
 
 // First is the first level of the topics of events.
-const First = "$events"
+const First = topic.Events
 
 // Topic is the MQTT topic of a kind.
 func (k Kind) Topic() string { return First + "/" + string(k) }

@@ -70,6 +70,9 @@ const (
 	ownLevels = sysLevel + "/broker"
 )
 
+// Events is the first level of the gateway's own events; see package events.
+const Events = "$events"
+
 // IsOwn reports whether a name or filter is $SYS/broker or below it, where only the gateway publishes.
 func IsOwn(nameOrFilter string) bool {
 	rest, ok := strings.CutPrefix(nameOrFilter, ownLevels)

@@ -3,7 +3,6 @@ package rocketmq
 import (
 	"strings"
 
-	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/lmqgate/lmqgate/remoting"
@@ -33,7 +32,7 @@ func (s *Store) belongs(rocketmqTopic string, r *store.Record, followUp bool) bo
 		return false
 	}
 	first := topic.First(r.Topic)
-	if first == events.First && s.opts.Events != "" {
+	if first == topic.Events && s.opts.Events != "" {
 		return rocketmqTopic == s.opts.Events
 	}
 	return first == rocketmqTopic || rocketmqTopic == s.opts.Fallback && s.ValidTopic(first) != nil

@@ -31,7 +31,7 @@ type Options struct {
 	Producer string
 	// Fallback is the topic for the records of first levels that RocketMQ does not accept as topic names; empty: none.
 	Fallback string
-	// Events is the topic that holds the gateway's own events, which are below events.First; empty for none.
+	// Events is the topic that holds the gateway's own events, which are below topic.Events; empty for none.
 	Events string
 	// MaxInFlight bounds the appends in flight; 0: 1024. RocketMQ refuses many more than that.
 	MaxInFlight int
