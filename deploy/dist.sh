@@ -32,7 +32,7 @@ for platform in "$@"; do
 		CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -tags grpcnotrace \
 			-ldflags "-s -w -buildid= -X main.buildVersion=$version -X main.buildCommit=$commit" -o "$to" "$from"
 	done
-	cp -R LICENSE README.md conf "$tree/"
+	cp -R LICENSE README.md CHANGELOG.md conf docs "$tree/"
 	rm -rf "$tree/conf/data"
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -9n >"$dir/$name.tar.gz"
 	[ "$os" = linux ] || continue
