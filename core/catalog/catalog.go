@@ -318,8 +318,11 @@ func (c *Catalog) Delete(ctx context.Context, name string) error {
 	return c.o.Store.DeleteTopic(ctx, name)
 }
 
-// Forget drops a first-level topic from the cache, so that the store is asked again.
-func (c *Catalog) Forget(first string) { c.known.drop(first) }
+// Forget drops a topic from the cache, so that the store is asked again.
+func (c *Catalog) Forget(name string) {
+	c.known.drop(name)
+	c.own.Delete(name)
+}
 
 // EnsureOwn creates one of the gateway's own topics (store.OwnPrefix), once.
 func (c *Catalog) EnsureOwn(ctx context.Context, name string, queues int) error {

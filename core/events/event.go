@@ -63,5 +63,9 @@ type Filter struct {
 	QoS    *byte  `json:"qos,omitempty"`
 }
 
-// MostFilters is how many filters an event has at most; a SUBSCRIBE with more is told in several.
-const MostFilters = 100
+// MostFilters and FilterBytes bound the filters of one event, in number and in bytes. A SUBSCRIBE with more is told in several events. A
+// single filter is cut at maxText.
+const (
+	MostFilters = 100
+	FilterBytes = 64 << 10
+)

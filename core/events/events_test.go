@@ -194,8 +194,10 @@ func TestLongTextsOfClientsAreCut(t *testing.T) {
 		l := New(Options{Node: "n", Store: s.store})
 		l.Start()
 		l.Add(Event{Kind: MessageDropped, ClientID: strings.Repeat("c", 60_000), Topic: strings.Repeat("t", 9000)})
+		l.Add(Event{Kind: Subscribed, Filters: []Filter{{Filter: strings.Repeat("<", 60_000)}}})
 		l.Close(t.Context())
 		require.Less(t, len(s.kept[0].ClientID)+len(s.kept[0].Topic), 2*maxText+10)
+		require.Less(t, len(s.kept[1].Filters[0].Filter), maxText+10)
 	})
 }
 

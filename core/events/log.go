@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -81,11 +82,16 @@ func (l *Log) Add(e Event) {
 			*text = (*text)[:maxText] + "…"
 		}
 	}
+	for i := range e.Filters {
+		if f := &e.Filters[i].Filter; len(*f) > maxText {
+			*f = (*f)[:maxText] + "…"
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
 	e.Node, e.Run, e.Seq, e.Time = l.o.Node, l.run, l.seq, time.Now().UTC()
-	payload, err := json.Marshal(e)
+	payload, err := encode(e)
 	if err != nil || l.closing || len(l.waiting) >= l.o.Most || l.bytes+int64(len(payload)) > l.o.Bytes {
 		l.metrics.leftOut.Inc()
 		return
@@ -97,6 +103,15 @@ func (l *Log) Add(e Event) {
 	case l.wake <- struct{}{}:
 	default:
 	}
+}
+
+// encode returns an event as JSON. It escapes no characters for HTML, which would make some texts six times as long.
+func encode(e Event) ([]byte, error) {
+	var b bytes.Buffer
+	j := json.NewEncoder(&b)
+	j.SetEscapeHTML(false)
+	err := j.Encode(e)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // Start begins to store what is added.

@@ -52,6 +52,7 @@ type conn struct {
 	lanes *publish.Lanes // set by the handshake; guarded by out.mu until then
 
 	aliasesIn map[uint16]string // used by the reader only
+	drops     *drops            // nil: nothing was dropped; guarded by out.mu
 	aliasMax  uint16
 	aliases   map[string]uint16 // to the client; guarded by out.mu
 	// answered: a successful CONNACK was written, so DISCONNECT is allowed [MQTT-3.14.0-1]; guarded by out.mu.
@@ -215,7 +216,7 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 func (c *conn) sendPublish(p *packet.Publish) session.SendResult {
 	if c.tooLarge(p) {
 		c.srv.metrics.tooLarge.Inc()
-		c.eventDropped(p.Topic, "larger than the client takes", "")
+		c.eventTooLarge(p.Topic)
 		c.log.Debug("message is larger than the client takes; not sent", "client", c.clientID, "topic", p.Topic, "limit", c.maxSize)
 		return session.TooLarge
 	}

@@ -1,12 +1,13 @@
 package mqtt
 
 import (
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // What programs are told of a connection; see package events. Each asks Log.On first, so that nothing is made for nobody.
@@ -29,6 +30,7 @@ func (c *conn) eventDisconnected(reason, cause string) {
 		e.Seconds = time.Since(c.connected).Seconds()
 	}
 	c.out.mu.Lock()
+	c.tellDrops()
 	e.BytesOut = c.out.total
 	c.out.mu.Unlock()
 	c.srv.o.Events.Add(e)
@@ -64,19 +66,63 @@ func (c *conn) eventUnsubscribed(filters []string, codes []packet.Code) {
 }
 
 func (c *conn) eventFilters(kind events.Kind, filters []events.Filter) {
-	for part := range slices.Chunk(filters, events.MostFilters) {
+	for len(filters) > 0 {
+		n, size := 0, 0
+		for n < min(len(filters), events.MostFilters) && (n == 0 || size+len(filters[n].Filter) <= events.FilterBytes) {
+			size += len(filters[n].Filter)
+			n++
+		}
 		e := c.event(kind)
-		e.Filters = part
+		e.Filters = filters[:n]
 		c.srv.o.Events.Add(e)
+		filters = filters[n:]
+	}
+}
+
+// droppedEvery is the least time between two events about dropped messages of one connection.
+const droppedEvery = time.Second
+
+// drops are the dropped messages of a connection since its last event about them. The event names the latest one.
+type drops struct {
+	told   time.Time
+	n      int64
+	latest events.Event
+}
+
+// eventTooLarge tells that a message is larger than the client takes. It does not tell that of events: the new event would be too large as
+// well, and so on.
+func (c *conn) eventTooLarge(name string) {
+	if c.srv.o.Events.On() && topic.First(name) != events.First {
+		c.eventDropped(name, "larger than the client takes", "")
 	}
 }
 
 // eventDropped tells that a message was not stored, or was not sent to the client.
 func (c *conn) eventDropped(name, reason, cause string) {
-	if c.srv.o.Events.On() {
-		c.srv.o.Events.Add(events.Event{Kind: events.MessageDropped, ClientID: c.clientID, Address: c.remote, Topic: name, Reason: reason,
-			Cause: cause, Messages: 1})
+	if !c.srv.o.Events.On() {
+		return
 	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.drops == nil {
+		c.drops = new(drops)
+	}
+	c.drops.n++
+	c.drops.latest = events.Event{Kind: events.MessageDropped, ClientID: c.clientID, Address: c.remote, Topic: strings.Clone(name),
+		Reason: reason, Cause: cause}
+	if time.Since(c.drops.told) >= droppedEvery {
+		c.tellDrops()
+	}
+}
+
+// tellDrops tells what was dropped since the last time. Called with out.mu held.
+func (c *conn) tellDrops() {
+	if c.drops == nil || c.drops.n == 0 {
+		return
+	}
+	c.drops.latest.Messages = c.drops.n
+	c.srv.o.Events.Add(c.drops.latest)
+	*c.drops = drops{told: time.Now()}
 }
 
 // event is an event of this connection. The reader calls it.

@@ -26,6 +26,7 @@ type flat struct{}
 
 func (flat) Physical(context.Context, string) (string, error)             { return "T", nil }
 func (flat) EnsureOwn(context.Context, string, int) error                 { return nil }
+func (flat) Forget(string)                                                {}
 func (flat) Compatible() bool                                             { return false }
 func (flat) MatchFilters(string, func(string))                            {}
 func (flat) Retain(context.Context, *store.Message, store.Position) error { return nil }

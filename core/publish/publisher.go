@@ -17,6 +17,7 @@ import (
 type Catalog interface {
 	Physical(ctx context.Context, name string) (string, error)
 	EnsureOwn(ctx context.Context, name string, queues int) error
+	Forget(name string)
 	Compatible() bool
 }
 
