@@ -181,13 +181,13 @@ func (l *ledger) countRetained(mark, client string, a amount) {
 }
 
 // take makes room for something new, and counts it until give is called: by then it is either counted as an existing item, or was not
-// written. Existing sessions are not counted individually: see written. Something that replaces an existing item is counted, and never
-// refused.
-func (l *ledger) take(what, mark, client string, a amount, replaces bool) (give func(), err error) {
+// written. net is what the cluster needs for it: less than a if something of another owner makes room. Existing sessions are not counted
+// individually: see written. Something that replaces an existing item is counted, and never refused.
+func (l *ledger) take(what, mark, client string, a, net amount, replaces bool) (give func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !replaces {
-		if err := l.room(what, mark, client, a); err != nil {
+		if err := l.room(what, mark, client, a, net); err != nil {
 			return nil, err
 		}
 	}
@@ -221,8 +221,8 @@ func (l *ledger) written(mark string, a amount) {
 	l.writing.add(mark, a.minus())
 }
 
-// room returns why there is no room for more. Called with mu held.
-func (l *ledger) room(what, mark, client string, a amount) error {
+// room returns why there is no room for more: a of an owner and a client, and net of the cluster. Called with mu held.
+func (l *ledger) room(what, mark, client string, a, net amount) error {
 	q, t := l.quotas.Load(), l.tally[what]
 	mine := t.of[markKey(mark)]
 	published := l.client.of[markKey(client)]
@@ -236,7 +236,7 @@ func (l *ledger) room(what, mark, client string, a amount) error {
 		return l.refuse(what, of, used, limit, key)
 	}
 	check := func(used func(amount) int64, mine, published amount, all amount, limit int64, reserve int, key string) error {
-		if err := share("the cluster", used(all), used(a), limit, 100-reserve, key); err != nil {
+		if err := share("the cluster", used(all), used(net), limit, 100-reserve, key); err != nil {
 			return err
 		}
 		if mark != "" {

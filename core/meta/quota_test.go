@@ -169,6 +169,7 @@ func TestAClientRetainsNoMoreThanItsShare(t *testing.T) {
 		require.NoError(t, retain(11, "c", "x"))
 		m.SetQuotas(Quotas{Retained: 11})
 		require.ErrorContains(t, retain(12, "e", "x"), "limits.cluster.retained_messages")
+		require.NoError(t, m.SetRetained(ctx, of(value("t/2", "y", 300), user("v"), "f")), "the next value of another client's topic")
 	})
 }
 

@@ -138,7 +138,7 @@ func (m *Meta) Room(by Owner, names ...string) error {
 	if more.keys == 0 {
 		return nil
 	}
-	give, err := m.ledger.take(countFilters, mark, "", more, false)
+	give, err := m.ledger.take(countFilters, mark, "", more, more, false)
 	if err != nil {
 		return fmt.Errorf("register filter %q: %w", names[0], err)
 	}
@@ -168,7 +168,8 @@ func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Opera
 			}
 			put := f.m.filterPut(name, false, registered{time.Now(), r.by})
 			if !r.whole && f.claims[name] == nil {
-				give, err := f.m.ledger.take(countFilters, r.by, "", ofFilter(name, put.GetPut().GetValue()), false)
+				more := ofFilter(name, put.GetPut().GetValue())
+				give, err := f.m.ledger.take(countFilters, r.by, "", more, more, false)
 				if err != nil {
 					f.release(first, name)
 					r.fail(name, fmt.Errorf("register filter %q: %w", name, err))

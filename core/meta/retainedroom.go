@@ -96,18 +96,23 @@ func (r *retained) take(v *Retained) (end func(), err error) {
 	}, nil
 }
 
-// takeKey makes room for a value in the quotas. The caller calls give after the write. The next value of a topic needs only the room by
-// which it is larger, unless it belongs to another owner or publisher. Values from earlier releases have no mark.
+// takeKey makes room for a value in the quotas. The caller calls give after the write. In the cluster, the next value of a topic needs only
+// the room by which it is larger. The same holds for the shares of its owner and its publisher if they are those of the value before.
+// Values from earlier releases have no mark.
 func (r *retained) takeKey(v *Retained) (give func(), err error) {
 	mark, client := v.Message.Identity, v.Message.Publisher
 	more := amount{1, v.recordBytes(), v.cost()}
+	net := more
 	r.mu.RLock()
-	if have := r.index.get(v.Message.Topic); have != nil && have.Message.Publisher == client && (have.mark == mark || have.mark == "") {
+	if have := r.index.get(v.Message.Topic); have != nil {
 		grows := max(0, v.cost()-have.cost())
-		more = amount{0, grows, grows}
+		net = amount{0, grows, grows}
+		if have.Message.Publisher == client && (have.mark == mark || have.mark == "") {
+			more = net
+		}
 	}
 	r.mu.RUnlock()
-	return r.m.ledger.take(countRetained, mark, client, more, false)
+	return r.m.ledger.take(countRetained, mark, client, more, net, false)
 }
 
 // recordBytes returns the approximate size of a value's record, in bytes.

@@ -127,6 +127,8 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):
 		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error(), nil)
+	case errors.Is(err, publish.ErrNoRoom):
+		c.refusePublish(k, m.Topic, packet.QuotaExceeded, "there is no room to retain it; it is not delivered either", err)
 	case errors.Is(err, meta.ErrLimit):
 		c.refusePublish(k, m.Topic, packet.QuotaExceeded, "it is delivered, but there is no room to retain it", err)
 	case publish.Refused(err):

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -13,6 +14,9 @@ const (
 	turnMessages = 512
 	turnBytes    = 1 << 20
 )
+
+// ErrNoRoom says that a message was not stored, because there is no room to retain it.
+var ErrNoRoom = errors.New("no room to retain the message")
 
 // job is one message on its way into the store.
 type job struct {
@@ -93,7 +97,7 @@ func (j *job) try() {
 	if j.m.Retain && j.kept == nil && j.from != nil {
 		// Check the room before storing the message: a client that cannot be told of the refusal would send the message again and again.
 		if err := j.p.o.Retainer.Room(head.m); err != nil {
-			j.failed(1, err)
+			j.failed(1, fmt.Errorf("%w: %w", ErrNoRoom, err))
 			return
 		}
 	}
