@@ -365,6 +365,8 @@ func (r *mirror) follow(parent context.Context, revision *int64, generation int6
 		}
 		r.current()
 	}
+	cancel()
+	<-stopped // otherwise a request that arrives now could be lost
 	select {
 	case <-asked:
 		return false, false

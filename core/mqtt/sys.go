@@ -170,6 +170,12 @@ func (c *conn) beginSys(ctx context.Context, show map[string]uint32) {
 		}
 	case r.last == nil && len(r.of) > 0:
 		r.changed(now)
+	default:
+		for _, v := range now {
+			if r.last[v.Topic] != v.Payload {
+				delete(r.last, v.Topic) // sent with the next changes, even if it becomes again what the other readers have
+			}
+		}
 	}
 	r.mu.Unlock()
 	if len(since) > 0 {
