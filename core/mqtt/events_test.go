@@ -82,6 +82,14 @@ func TestAConnectionTellsOfDroppedMessagesOnceASecondWithTheirNumber(t *testing.
 	require.Less(t, len(l.of(events.MessageDropped)), many)
 }
 
+func TestNobodyHasAWillAmongTheEvents(t *testing.T) {
+	t.Parallel()
+	n, _ := tellingNode(t)
+	require.Equal(t, packet.TopicNameInvalid, n.Dial(packet.V5).TryConnect("willed", func(c *packet.Connect) {
+		c.Will = &packet.Will{Topic: "$events/connected"}
+	}).Code)
+}
+
 func TestALargeSubscribeIsToldInSeveralEvents(t *testing.T) {
 	t.Parallel()
 	n, l := tellingNode(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
@@ -14,6 +15,9 @@ const maxTopicLevels = 128
 // errSys says that only the gateway publishes to topics below $SYS/broker.
 var errSys = errors.New("topics below $SYS/broker are the gateway's own")
 
+// errEvents says that only the gateway publishes events.
+var errEvents = errors.New("topics below " + events.First + " are the gateway's own")
+
 // validateName refuses invalid topic names and names with too many levels: the cost of a name, in tries and in matching, grows with its
 // levels.
 func (s *Server) validateName(name string) error {
@@ -22,6 +26,9 @@ func (s *Server) validateName(name string) error {
 	}
 	if topic.IsOwn(name) {
 		return errSys
+	}
+	if s.o.Events.On() && topic.First(name) == events.First {
+		return errEvents
 	}
 	return s.levels(name)
 }

@@ -189,8 +189,7 @@ func (m *Manager) publishWill(id string, w *Will) {
 	}
 	if err := m.o.Publisher.One(ctx, id, &out); err != nil {
 		m.log.Warn("publishing a will failed", "client", id, "topic", msg.Topic, "error", err)
-		// One was delivered and is not retained; the others can never be stored.
-		if errors.Is(err, meta.ErrLimit) || errors.Is(err, store.ErrInvalidTopic) || errors.Is(err, store.ErrTooLarge) {
+		if errors.Is(err, meta.ErrLimit) { // it was delivered, but is not retained
 			m.dropThisWill(ctx, id, msg)
 		}
 		return
