@@ -407,9 +407,9 @@ func (b *Backend) Watch(r *pluginv1.WatchRequest, s grpc.ServerStreamingServer[p
 			b.expire()
 		}
 		first = false
-		if b.fail != nil {
+		if err := b.fail; err != nil {
 			b.mu.Unlock()
-			return b.fail
+			return err
 		}
 		if after < b.compacted {
 			b.mu.Unlock()
