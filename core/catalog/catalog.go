@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -72,7 +71,7 @@ type Options struct {
 	Queues     int
 	// Fallback is the store's topic for first levels that are no valid topic of the store; empty: they are refused.
 	Fallback string
-	// Events is the store's topic of what lies below events.First, the gateway's own events; empty: there are none, or clients may not
+	// Events is the store's topic of what lies below topic.Events, the gateway's own events; empty: there are none, or clients may not
 	// have them.
 	Events string
 	Log    *slog.Logger
@@ -172,7 +171,7 @@ func (c *Catalog) Resolve(first string) (string, error) {
 
 // physical returns the name of the store's topic for a first level, whether it exists or not. The name may share memory with first.
 func (c *Catalog) physical(first string) (string, error) {
-	if first == events.First && c.o.Events != "" {
+	if first == topic.Events && c.o.Events != "" {
 		return c.o.Events, nil
 	}
 	err := c.o.Store.ValidTopic(first)

@@ -218,9 +218,9 @@ type NodeLimits struct {
 	InboundMemory Size `yaml:"inbound_memory"`
 	// Memory of messages on their way to clients, and as much again for messages kept for resending; 0 is a sixteenth of `limits.node.memory`, of 16MiB to 1GiB. At the limit large messages wait, and a client that accepts nothing is disconnected.
 	OutboundMemory Size `yaml:"outbound_memory"`
-	// Memory of retained messages, all of which every node holds; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit a retained message that needs more is refused: 0x97; 3.1.1: disconnected. A will is published but not retained. All nodes of a cluster should have the same value.
+	// Memory of retained messages. Every node holds all of them. 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit a retained message that needs more is refused: 0x97; 3.1.1: disconnected. A will is published but not retained. All nodes of a cluster should have the same value.
 	RetainedMemory Size `yaml:"retained_memory"`
-	// Memory of the filters of sessions that outlive their connections, all of which every node holds; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
+	// Memory of the filters of sessions that outlive their connections. Every node holds all of them. 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
 	FilterMemory Size `yaml:"filter_memory"`
 	// Memory of the subscriptions of this node's clients; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
 	SubscriptionMemory Size `yaml:"subscription_memory"`

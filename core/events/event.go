@@ -21,11 +21,8 @@ const (
 	MessageDropped   Kind = "message_dropped"
 )
 
-// First is the first level of the topics of events.
-const First = topic.Events
-
 // Topic is the MQTT topic of a kind.
-func (k Kind) Topic() string { return First + "/" + string(k) }
+func (k Kind) Topic() string { return topic.Events + "/" + string(k) }
 
 // Event is something that happened on a node. Node, Run, Seq and Time are the Log's; which of the others there are depends on the kind.
 type Event struct {

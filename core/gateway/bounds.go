@@ -11,6 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/session"
 )
 
 // maxConsumers is how many of the largest consumers of a bound are named.
@@ -64,7 +65,7 @@ func (g *Gateway) seenBounds() []seenBound {
 		return []string{"lmqgate_meta_quota_refused_total{" + resource + ",the cluster}"}
 	}
 	share := func(whose string) []string { return []string{"lmqgate_meta_quota_refused_total{" + whose + "}"} }
-	return []seenBound{
+	seen := []seenBound{
 		{"mqtt.max_connections", "Clients that are connected.", count, "lmqgate_sessions_connected",
 			key(func(c *config.Config) int { return c.MQTT.MaxConnections }),
 			[]string{refused + "{server busy}", refused + "{use another server}"}, addresses},
@@ -110,8 +111,6 @@ func (g *Gateway) seenBounds() []seenBound {
 		{"metadata keys", "Keys that the metadata backend takes, without the reserve (limits.cluster.reserve).", count,
 			fill + "keys", nil, nil, nil},
 		{"metadata bytes", "Bytes that the metadata backend takes, without the reserve.", bytes, fill + "bytes", nil, nil, nil},
-		{"events", "Events that wait to be stored.", count, "lmqgate_events_waiting", whole(func() int64 { return events.MostWaiting }),
-			[]string{"lmqgate_events_left_out_total"}, nil},
 		{"topics.max_filters", "Filters with a queue, of the first-level topic that has the most.", count, "most filters",
 			key(func(c *config.Config) int { return c.Topics.MaxFilters }), nil, firstLevels},
 		{"open files", "Descriptors of the process, of which a connection takes one.", count, "process_open_fds",
@@ -119,6 +118,11 @@ func (g *Gateway) seenBounds() []seenBound {
 		{"bans", "Addresses, users and clients that are kept out.", count, "lmqgate_mqtt_bans", nil, away("ban"), nil},
 		{"logins", "Logins that wait for the auth plugin.", count, "lmqgate_auth_logins_waiting", nil, nil, nil},
 	}
+	if g.events.On() {
+		seen = append(seen, seenBound{"events", "Events that wait to be stored.", count, "lmqgate_events_waiting",
+			whole(func() int64 { return events.MostWaiting }), []string{"lmqgate_events_left_out_total"}, nil})
+	}
+	return seen
 }
 
 // Limits returns how much of each bound of this node is used, and how often it had an effect.
@@ -143,9 +147,6 @@ func (b *backend) Limits(context.Context) []admin.Bound {
 			}
 			used := float64(fills[i].Used)
 			made.Use, made.Limit = &used, float64(fills[i].Max)
-		}
-		if s.use == "lmqgate_events_waiting" && !b.g.events.On() {
-			continue
 		}
 		switch use, counted := m[s.use]; {
 		case counted:
@@ -190,21 +191,20 @@ func addresses(b *backend) []admin.Consumer {
 
 // unacknowledged returns the clients with the most unacknowledged messages.
 func unacknowledged(b *backend) []admin.Consumer {
-	of := make(map[string]float64)
-	for _, c := range b.g.sessions.Clients() {
-		if c.InFlight > 0 {
-			of[c.ClientID] = float64(c.InFlight)
-		}
-	}
-	return largest(of)
+	return clientsBy(b, func(c *session.Client) int { return c.InFlight })
 }
 
-// subscribers are the clients with the most subscriptions.
+// subscribers returns the clients with the most subscriptions.
 func subscribers(b *backend) []admin.Consumer {
+	return clientsBy(b, func(c *session.Client) int { return c.Subscriptions })
+}
+
+// clientsBy returns the clients with the most of something.
+func clientsBy(b *backend, count func(*session.Client) int) []admin.Consumer {
 	of := make(map[string]float64)
 	for _, c := range b.g.sessions.Clients() {
-		if c.Subscriptions > 0 {
-			of[c.ClientID] = float64(c.Subscriptions)
+		if n := count(&c); n > 0 {
+			of[c.ClientID] = float64(n)
 		}
 	}
 	return largest(of)

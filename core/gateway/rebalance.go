@@ -45,7 +45,7 @@ type surplus struct {
 	Rate int `json:"rate"`
 }
 
-// rebalances tracks the rebalancing of this node, of which there is at most one at a time.
+// rebalances tracks the rebalancing of this node. There is at most one at a time.
 type rebalances struct {
 	mu     sync.Mutex
 	busy   bool

@@ -49,8 +49,8 @@ const (
 	longestDelay   = 8 * time.Second
 	banFirst       = time.Minute
 	banLongest     = time.Hour
-	// most bounds the records. At the bound, those seen least recently are forgotten, except bans by operators, of which there are at most
-	// mostByHand.
+	// most bounds the records. At the bound, those seen least recently are forgotten. Bans by operators are kept; there are at most
+	// mostByHand of them.
 	most       = 16384
 	mostByHand = 4096
 )

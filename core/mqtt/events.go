@@ -92,7 +92,7 @@ type drops struct {
 // eventTooLarge tells that a message is larger than the client takes. It does not tell that of events: the new event would be too large as
 // well, and so on.
 func (c *conn) eventTooLarge(name string) {
-	if c.srv.o.Events.On() && topic.First(name) != events.First {
+	if c.srv.o.Events.On() && topic.First(name) != topic.Events {
 		c.eventDropped(name, "larger than the client takes", "")
 	}
 }

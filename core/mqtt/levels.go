@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
@@ -16,7 +15,7 @@ const maxTopicLevels = 128
 var errSys = errors.New("topics below $SYS/broker are the gateway's own")
 
 // errEvents says that only the gateway publishes events.
-var errEvents = errors.New("topics below " + events.First + " are the gateway's own")
+var errEvents = errors.New("topics below " + topic.Events + " are the gateway's own")
 
 // validateName refuses invalid topic names and names with too many levels: the cost of a name, in tries and in matching, grows with its
 // levels.
@@ -27,7 +26,7 @@ func (s *Server) validateName(name string) error {
 	if topic.IsOwn(name) {
 		return errSys
 	}
-	if s.o.Events.On() && topic.First(name) == events.First {
+	if s.o.Events.On() && topic.First(name) == topic.Events {
 		return errEvents
 	}
 	return s.levels(name)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
-	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/topic"
@@ -46,7 +45,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			return c.fail(packet.ProtocolError, "a shared subscription with the no local option")
 		case topic.IsOwn(inner) && c.sysRefusal(shared) != packet.Success:
 			codes[i] = c.sysRefusal(shared)
-		case c.srv.o.EventsHidden && topic.First(inner) == events.First:
+		case c.srv.o.EventsHidden && topic.First(inner) == topic.Events:
 			codes[i] = packet.NotAuthorized
 		default:
 			list = append(list, session.Subscription{Subscription: f, ID: id})

@@ -27,7 +27,6 @@ type sysReaders struct {
 	mu   sync.Mutex
 	of   map[*conn]map[string]sysFilter
 	last map[string]string // the values sent last, by topic; nil while nobody reads
-	sent int               // counts updates of last
 }
 
 // sysFilter is a subscription below $SYS.
@@ -80,16 +79,22 @@ func (s *Server) serveSys(ctx context.Context) {
 // changed stores the present values and returns those that differ from the stored ones. Called with mu held.
 func (r *sysReaders) changed(now []SysValue) []SysValue {
 	changed := now[:0:0]
-	values := make(map[string]string, len(now))
 	for _, v := range now {
 		if old, known := r.last[v.Topic]; !known || old != v.Payload {
 			changed = append(changed, v)
 		}
+	}
+	r.last = valuesOf(now)
+	return changed
+}
+
+// valuesOf returns the values by topic.
+func valuesOf(now []SysValue) map[string]string {
+	values := make(map[string]string, len(now))
+	for _, v := range now {
 		values[v.Topic] = v.Payload
 	}
-	r.last = values
-	r.sent++
-	return changed
+	return values
 }
 
 // grantSys adds a filter below $SYS that the client's rules allow. show reports whether to send the present values.
@@ -148,38 +153,23 @@ func (c *conn) leaveSys() {
 // beginSys sends the present values to the filters in show, and lets changes be sent to all of the client's filters from then on. SUBACK
 // must have been written.
 func (c *conn) beginSys(ctx context.Context, show map[string]uint32) {
-	r := &c.srv.sys
-	r.mu.Lock()
-	before := r.sent
-	r.mu.Unlock()
 	now := c.srv.o.Sys()
 	if len(show) > 0 {
 		c.sendSys(ctx, show, now, true)
 	}
+	r := &c.srv.sys
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for name, f := range r.of[c] {
 		r.of[c][name] = sysFilter{id: f.id, answered: true}
 	}
-	var since []SysValue // changes that other readers were sent meanwhile
-	switch {
-	case r.sent != before:
-		for _, v := range now {
-			if last, known := r.last[v.Topic]; known && last != v.Payload {
-				since = append(since, SysValue{Topic: v.Topic, Payload: last})
-			}
-		}
-	case r.last == nil && len(r.of) > 0:
-		r.changed(now)
-	default:
-		for _, v := range now {
-			if r.last[v.Topic] != v.Payload {
-				delete(r.last, v.Topic) // sent with the next changes, even if it becomes again what the other readers have
-			}
-		}
+	if r.last == nil && len(r.of) > 0 {
+		r.last = valuesOf(now)
 	}
-	r.mu.Unlock()
-	if len(since) > 0 {
-		c.sendSys(ctx, show, since, false)
+	for _, v := range now {
+		if r.last[v.Topic] != v.Payload {
+			delete(r.last, v.Topic) // the next round sends it: this client was shown another value than the others
+		}
 	}
 }
 

@@ -2,7 +2,7 @@
 
 package pluginhost
 
-// memoryOf is not implemented here: Options.MemoryLimit is only a hint to plugins in Go.
+// memoryOf always returns false: only Linux tells what a process takes. So Options.MemoryLimit is only a hint to plugins in Go.
 func memoryOf(int) (used uint64, ok bool) { return 0, false }
 
 func offer(int) {}

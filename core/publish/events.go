@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
@@ -62,7 +61,7 @@ func (p *Publisher) keepOut(name string) error {
 	if p.o.Events == "" {
 		return nil
 	}
-	if first := topic.First(name); first == events.First || first == p.o.Events {
+	if first := topic.First(name); first == topic.Events || first == p.o.Events {
 		return fmt.Errorf("%w: %q has the gateway's events, which nobody else writes", store.ErrInvalidTopic, first)
 	}
 	return nil

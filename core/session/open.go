@@ -312,15 +312,20 @@ func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
 	if err != nil {
 		return err
 	}
+	s.attachReader(f, r)
+	return nil
+}
+
+// attachReader gives a feed of a queue its reader, or closes the reader if the feed is not wanted any more.
+func (s *Session) attachReader(f *feed, r *delivery.QueueReader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.at.Closed || s.conn == nil {
 		r.Close()
-		return nil
+		return
 	}
 	f.reader, f.queue = r, r
 	s.feedReady(f)
-	return nil
 }
 
 // openReaders opens the readers of new feeds before the broker is asked where their queues end. So messages stored after the answer reach
@@ -345,14 +350,7 @@ func (s *Session) handReader(f *feed, r *delivery.QueueReader) {
 	if f.ended {
 		r.AtEnd()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f.at.Closed || s.conn == nil {
-		r.Close()
-		return
-	}
-	f.reader, f.queue = r, r
-	s.feedReady(f)
+	s.attachReader(f, r)
 }
 
 func closeReaders(readers map[*feed]*delivery.QueueReader) {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
@@ -152,6 +153,18 @@ func (f *fleet) knowEachOther() error {
 		}
 	}
 	return nil
+}
+
+// wake connects sleepers to any node, and requires that no session is lost.
+func (f *fleet) wake(rep *report, sleepers []*rover) {
+	f.t.Helper()
+	for _, s := range sleepers {
+		f.eventually(func() error { return s.connect(f.any(s.rand)) })
+		s.mu.Lock()
+		rep.Forgotten += s.lost
+		assert.Zero(f.t, s.lost, "the session of %s is lost", s.id)
+		s.mu.Unlock()
+	}
 }
 
 // eventually waits until a condition holds.

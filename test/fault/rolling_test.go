@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,13 +39,7 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 			n.start()
 			f.more(senders, 20)
 		}
-		for _, s := range sleepers {
-			f.eventually(func() error { return s.connect(f.any(s.rand)) })
-			s.mu.Lock()
-			rep.Forgotten += s.lost
-			assert.Zero(t, s.lost, "the session of %s is lost", s.id)
-			s.mu.Unlock()
-		}
+		f.wake(rep, sleepers)
 		f.settle(rep, senders, rovers, bounds{duplicates: 20})
 		for i, s := range sleepers {
 			own := senders[i%3]

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
@@ -43,13 +42,7 @@ func TestAnUpgradeNodeByNodeAndBackLosesNothing(t *testing.T) {
 				f.more(senders, 20)
 			}
 		}
-		for _, s := range sleepers {
-			f.eventually(func() error { return s.connect(f.any(s.rand)) })
-			s.mu.Lock()
-			rep.Forgotten += s.lost
-			assert.Zero(t, s.lost, "the session of %s is lost", s.id)
-			s.mu.Unlock()
-		}
+		f.wake(rep, sleepers)
 		f.settle(rep, senders, rovers, bounds{duplicates: 20})
 		for _, s := range sleepers {
 			f.eventually(func() error { return s.sinceAsleep(senders[0]) })
