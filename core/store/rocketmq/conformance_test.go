@@ -41,15 +41,27 @@ func crashable(t *testing.T) (store.Store, func(*testing.T) store.Store) {
 	s := open(t, c)
 	offsets := filepath.Join(c.Dir(), "broker-a", "store", "config", "lmqConsumerOffset.json")
 	return s, func(t *testing.T) store.Store {
-		now := time.Now()
-		require.Eventually(t, func() bool {
-			info, err := os.Stat(offsets)
-			return err == nil && info.ModTime().After(now)
-		}, patience, 20*time.Millisecond)
+		// A write that ends after now may have read the offsets before. The write that follows it has not.
+		first := awaitWrite(t, offsets, time.Now())
+		awaitWrite(t, offsets, first)
 		c.KillBroker(0)
 		require.NoError(t, c.RestartBroker(t.Context(), 0))
 		return s
 	}
+}
+
+// awaitWrite waits until a file was last written after a moment, and returns the moment of that write.
+func awaitWrite(t *testing.T, file string, after time.Time) (written time.Time) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		info, err := os.Stat(file) // the broker replaces the file, so it is missing for a moment
+		if err != nil {
+			return false
+		}
+		written = info.ModTime()
+		return written.After(after)
+	}, patience, 20*time.Millisecond, "the broker writes %s", file)
+	return written
 }
 
 // startExpiring starts a broker that retains only its newest file of 1 MiB. Brokers first look for old files a minute after they start, so
