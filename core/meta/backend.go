@@ -39,8 +39,9 @@ type backend struct {
 	writeTimeout time.Duration
 	metrics      *metrics
 	present      *presence
-	// cas bounds the concurrent conditional writes, which cannot share a batch.
-	cas chan struct{}
+	// cas bounds the concurrent conditional writes; joint groups them.
+	cas   chan struct{}
+	joint joint
 }
 
 func (b *backend) client() pluginv1.MetaClient { return b.link.Load().client }
@@ -152,51 +153,69 @@ type outcome struct {
 // putIf writes key if its revision is still expect (0: if the key is absent). An attempt whose answer was lost may have been applied. The
 // next attempt then finds the same value, and that counts as done.
 func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expect stored, ttl time.Duration) (outcome, error) {
-	if err := b.enter(ctx); err != nil {
-		return outcome{}, err
-	}
-	defer b.leave()
-	var out outcome
-	tries := 0
-	noted := b.present.begin(put(ns, key, value, ttl))
-	err := b.write(ctx, "put", fmt.Sprintf("write %s %q", ns, key), expect.generation, func(ctx context.Context, try int) error {
-		tries++
-		resp, err := b.client().Put(ctx, &pluginv1.PutRequest{Namespace: ns, Key: key, Value: value,
-			Expect: &pluginv1.Expect{Revision: expect.revision}, TtlMs: ttl.Milliseconds()})
-		if err != nil {
-			return err
+	op := put(ns, key, value, ttl)
+	op.GetPut().Expect = &pluginv1.Expect{Revision: expect.revision}
+	return b.writeIf(ctx, op, "put", fmt.Sprintf("write %s %q", ns, key), expect.generation, func(ctx context.Context) (outcome, error) {
+		resp, err := b.client().Put(ctx, op.GetPut())
+		return outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}, err
+	}, func(out *outcome) {
+		if out.current != nil && bytes.Equal(out.current.GetValue(), value) {
+			*out = outcome{true, out.current.GetRevision(), nil, out.generation}
 		}
-		out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}
-		if try > 0 && !out.done && out.current != nil && bytes.Equal(out.current.GetValue(), value) {
-			out = outcome{true, out.current.GetRevision(), nil, out.generation}
-		}
-		return nil
 	})
-	noted(err == nil && tries == 1)
-	return out, err
 }
 
 // deleteIf removes key if its revision is still expect. As in putIf, finding the key absent after a lost answer counts as done.
 func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (outcome, error) {
+	op := remove(ns, key)
+	op.GetDelete().Expect = &pluginv1.Expect{Revision: expect.revision}
+	return b.writeIf(ctx, op, "delete", fmt.Sprintf("remove %s %q", ns, key), expect.generation, func(ctx context.Context) (outcome, error) {
+		resp, err := b.client().Delete(ctx, op.GetDelete())
+		return outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}, err
+	}, func(out *outcome) {
+		out.done = out.current == nil
+	})
+}
+
+// writeIf performs a conditional operation: in a batch with those of other callers, or by call. If an earlier attempt may have been applied
+// and the condition does not hold, recognise decides whether that attempt was.
+func (b *backend) writeIf(ctx context.Context, op *pluginv1.Operation, operation, what string, generation int64,
+	call func(context.Context) (outcome, error), recognise func(*outcome)) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err
 	}
 	defer b.leave()
 	var out outcome
 	tries := 0
-	noted := b.present.begin(remove(ns, key))
-	err := b.write(ctx, "delete", fmt.Sprintf("remove %s %q", ns, key), expect.generation, func(ctx context.Context, try int) error {
+	noted := b.present.begin(op)
+	err := b.write(ctx, operation, what, generation, func(ctx context.Context, _ int) (err error) {
+		if tries == 0 && b.groups() {
+			group, alone := b.joint.write(ctx, op)
+			switch {
+			case alone:
+				defer b.joint.next()
+			case group.done:
+				tries++
+				out = outcome{done: true, revision: group.revision, generation: b.generation()}
+				return nil
+			case group.uncertain:
+				tries++
+			}
+		}
 		tries++
-		resp, err := b.client().Delete(ctx, &pluginv1.DeleteRequest{Namespace: ns, Key: key,
-			Expect: &pluginv1.Expect{Revision: expect.revision}})
-		if err == nil {
-			out = outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}
-			out.done = out.done || try > 0 && out.current == nil
+		if out, err = call(ctx); err == nil && tries > 1 && !out.done {
+			recognise(&out)
 		}
 		return err
 	})
-	noted(err == nil && tries == 1 && out.done)
+	noted(err == nil && tries == 1 && (out.done || op.GetPut() != nil))
 	return out, err
+}
+
+// groups reports whether conditional writes may share a Batch.
+func (b *backend) groups() bool {
+	t := b.link.Load().traits()
+	return t.GetCompareAndSet() && t.GetAtomicBatch()
 }
 
 // batchIf writes key and performs further operations if the revision of key is still expect. It treats lost answers like putIf.

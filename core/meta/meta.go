@@ -81,7 +81,8 @@ func New(o Options) (*Meta, error) {
 	m := &Meta{opts: o, log: o.Log, metrics: mt, instance: rand.Text(), stop: make(chan struct{}), done: make(chan struct{})}
 	m.follower = newFollower(m)
 	m.backend = &backend{gate: newWriteGate(o.MigrationLease, m.follower.look), callTimeout: o.CallTimeout, writeTimeout: o.WriteTimeout,
-		metrics: mt, cas: make(chan struct{}, 64)}
+		metrics: mt, cas: make(chan struct{}, 256)}
+	m.backend.joint.b = m.backend
 	m.backend.link.Store(&link{client: o.Client, traits: o.Traits, generation: 1})
 	m.present = newPresence(m)
 	m.backend.present = m.present

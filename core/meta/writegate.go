@@ -147,11 +147,29 @@ func (g *writeGate) leave(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.end()
+	return err
+}
+
+// stay counts another write as under way, until part is called. The caller must be between enter and leave.
+func (g *writeGate) stay() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.underWay++
+}
+
+func (g *writeGate) part() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.end()
+}
+
+// end counts a write as ended. Called with mu held.
+func (g *writeGate) end() {
 	if g.underWay--; g.underWay == 0 && g.drained != nil {
 		close(g.drained)
 		g.drained = nil
 	}
-	return err
 }
 
 // refresh looks, unless another goroutine has done so meanwhile.
