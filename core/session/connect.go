@@ -20,7 +20,8 @@ import (
 // new one. It returns whether a session was present. After an error the client must be refused with the code that Refusal returns.
 func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error) {
 	if r.Expiry > 0 && len(r.ClientID) > maxClientID {
-		return nil, false, fmt.Errorf("%w: it has %d bytes, a session that outlives its connection takes up to %d", ErrClientID, len(r.ClientID), maxClientID)
+		return nil, false, fmt.Errorf("%w: it has %d bytes, a session that outlives its connection takes up to %d",
+			ErrClientID, len(r.ClientID), maxClientID)
 	}
 	unlock, err := m.lock(ctx, r.ClientID)
 	if err != nil {

@@ -120,7 +120,8 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		// While this node is fenced, another node may have committed more. The record is safe: its epoch protects it.
 		if !s.m.o.Cluster.Fenced() {
 			if err := s.commit(ctx); err != nil {
-				s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again", "client", s.id, "error", err)
+				s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again",
+					"client", s.id, "error", err)
 			}
 		}
 		s.rec.Update(func(r *meta.Session) { r.Disconnected = time.Now() })

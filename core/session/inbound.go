@@ -59,7 +59,8 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 		return false // publishing the message fails with the reason
 	}
 	if err := s.keepsJournal(ctx, physical); err != nil {
-		s.m.log.Warn("recording that a session sends QoS 2 messages failed; after a crash they may be stored twice", "client", s.id, "error", err)
+		s.m.log.Warn("recording that a session sends QoS 2 messages failed; after a crash they may be stored twice",
+			"client", s.id, "error", err)
 		return false
 	}
 	s.mu.Lock()

@@ -79,11 +79,11 @@ type Options struct {
 	SubscribeTimeout time.Duration
 	// Settle is how long the queues of a new subscription wait for its tail to bring what is stored; 0: 2 s.
 	Settle time.Duration
-	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. A client never gets more than its share of the room in the metadata,
-	// whatever this says.
+	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. A client never gets more than its share of the room in the
+	// metadata, whatever this says.
 	MaxSubscriptions int
-	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is the percentage of it
-	// that the clients of one identity may use; 0: limits.IdentityShare. See SetSubscriptions.
+	// SubscriptionMemory bounds the memory of the subscriptions of all clients, in bytes; 0: no bound. IdentityShare is the percentage of
+	// it that the clients of one identity may use; 0: limits.IdentityShare. See SetSubscriptions.
 	SubscriptionMemory int64
 	IdentityShare      int
 	// Short reports whether the process is short of memory. If it is, new subscriptions are refused. nil: it never is.
@@ -92,8 +92,8 @@ type Options struct {
 	Judge Judge
 	// AnyOwner lets any client have the session of its client id, whatever identity it was admitted as.
 	AnyOwner bool
-	// Kept is the node's memory for messages that clients have not acknowledged, kept to be sent again; nil: 256 MiB. MaxKept is the most that
-	// one client may use of it, in bytes; 0: 1 MiB. Messages that are not kept are read from the store again.
+	// Kept is the node's memory for messages that clients have not acknowledged, kept to be sent again; nil: 256 MiB. MaxKept is the most
+	// that one client may use of it, in bytes; 0: 1 MiB. Messages that are not kept are read from the store again.
 	Kept    *limits.Budget
 	MaxKept int64
 	// WillGrace is how long clients have to reconnect after a restart before their wills are published; 0: 30 s.

@@ -17,14 +17,17 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 		return prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: name, Help: help}
 	}
 	sent := prometheus.NewCounterVec(opts("delivered_messages_total", "Messages sent to clients, by delivered QoS."), []string{"qos"})
-	refused := prometheus.NewCounterVec(opts("refused_subscriptions_total", "Subscriptions that were refused because there is no room."), []string{"bound"})
+	refused := prometheus.NewCounterVec(opts("refused_subscriptions_total", "Subscriptions that were refused because there is no room."),
+		[]string{"bound"})
 	out := &metrics{
 		overClient: refused.WithLabelValues("client"), overMemory: refused.WithLabelValues("memory"),
-		dropped:   prometheus.NewCounter(opts("dropped_records_total", "Records that slow QoS 0 subscriptions without a queue did not get, at most.")),
+		dropped: prometheus.NewCounter(opts("dropped_records_total",
+			"Records that slow QoS 0 subscriptions without a queue did not get, at most.")),
 		takeovers: prometheus.NewCounter(opts("takeovers_total", "Connections closed because their client connected again.")),
 		expired:   prometheus.NewCounter(opts("expired_total", "Sessions that ended because their client stayed away.")),
-		givenUp:   prometheus.NewCounter(opts("given_up_total", "Connections whose client left more unacknowledged than is kept in memory; it is read from the store again.")),
-		wills:     prometheus.NewCounter(opts("wills_published_total", "Wills published.")),
+		givenUp: prometheus.NewCounter(opts("given_up_total",
+			"Connections whose client left more unacknowledged than is kept in memory; it is read from the store again.")),
+		wills: prometheus.NewCounter(opts("wills_published_total", "Wills published.")),
 		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "delivery_seconds",
 			Help:    "From publication to delivery, of each 16th message sent to a client, those that waited for the client included.",
 			Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600, 3600}}),
@@ -33,15 +36,18 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 		out.sent[i] = sent.WithLabelValues(q)
 	}
 	if r != nil {
-		connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "sessions", Name: "connected",
-			Help: "Clients connected to this node."}, func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("subscriptions", "Subscriptions of the clients connected to this node.")),
-			func() float64 { return float64(m.subscriptionCount()) }))
-		r.MustRegister(out.givenUp, prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("kept_memory_bytes",
-			"Memory of messages that clients have not acknowledged, kept to be sent again.")),
-			func() float64 { return float64(m.o.Kept.Used()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("subscription_memory_bytes",
-			"Memory of the subscriptions of clients.")), func() float64 { used, _ := m.room.used(); return float64(used) }))
-		r.MustRegister(sent, refused, out.dropped, out.takeovers, out.expired, out.wills, out.delivery, connected)
+		gauge := func(name, help string, value func() float64) {
+			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), value))
+		}
+		gauge("connected", "Clients connected to this node.",
+			func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
+		gauge("subscriptions", "Subscriptions of the clients connected to this node.",
+			func() float64 { return float64(m.subscriptionCount()) })
+		gauge("subscription_memory_bytes", "Memory of the subscriptions of clients.",
+			func() float64 { used, _ := m.room.used(); return float64(used) })
+		gauge("kept_memory_bytes", "Memory of messages that clients have not acknowledged, kept to be sent again.",
+			func() float64 { return float64(m.o.Kept.Used()) })
+		r.MustRegister(sent, refused, out.dropped, out.takeovers, out.expired, out.givenUp, out.wills, out.delivery)
 	}
 	return out
 }

@@ -42,7 +42,8 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 			return journal.Unreleased(&st, created, records, held)
 		})
 		if err != nil {
-			s.m.log.Warn("reading a session's QoS 2 messages failed; they may be stored twice", "client", s.id, "topic", physical, "error", err)
+			s.m.log.Warn("reading a session's QoS 2 messages failed; they may be stored twice",
+				"client", s.id, "topic", physical, "error", err)
 		}
 	}
 	s.mu.Lock()

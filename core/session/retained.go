@@ -45,8 +45,8 @@ type backlog struct {
 
 // retains is the retained-message state of a subscription.
 type retains struct {
-	// wanted: the client asked for retained messages (MQTT 5, 3.8.3.1), and the lookup is done. Values that the metadata shows with a version
-	// later than asOf were not part of the lookup.
+	// wanted: the client asked for retained messages (MQTT 5, 3.8.3.1), and the lookup is done. Values that the metadata shows with a
+	// version later than asOf were not part of the lookup.
 	wanted bool
 	asOf   uint64
 	// suback is closed once SUBACK is in the connection's buffer. Until then the feeds of a new subscription wait.
@@ -300,8 +300,8 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		newest := s.m.o.Meta.IsNewest(v.Message.Topic, v.Position)
 		if !expired(v.Message) && (newest || l.early && s.sent.follows(v.Message.Topic, v.Position)) {
 			s.sent.retained(v.Message.Topic, v.Position)
-			// A client that may have been sent the previous value learns of its removal like any other subscriber. A message without payload is
-			// never sent as retained.
+			// A client that may have been sent the previous value learns of its removal like any other subscriber. A message without
+			// payload is never sent as retained.
 			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{})
 		}
 	}

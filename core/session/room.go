@@ -51,7 +51,8 @@ func (r *subscriptionRoom) take(mark string, n int64, always bool) error {
 			return fmt.Errorf("%w: they take %d of %d bytes, see limits.node.subscription_memory", errNoSubscriptionMemory, r.all, r.max)
 		}
 		if limit := r.max * r.share / 100; mark != "" && r.of[mark]+n > limit {
-			return fmt.Errorf("%w: those of the identity take %d of %d bytes, see limits.identity.share", errNoSubscriptionMemory, r.of[mark], limit)
+			return fmt.Errorf("%w: those of the identity take %d of %d bytes, see limits.identity.share",
+				errNoSubscriptionMemory, r.of[mark], limit)
 		}
 	}
 	r.add(mark, n)

@@ -21,8 +21,8 @@ type sentValue struct {
 }
 
 const (
-	// sentFor is how long after a SUBSCRIBE a tail may bring what was acknowledged before it. sentMost bounds the topics remembered: values of
-	// further topics that a tail brings are sent only while they are the newest.
+	// sentFor is how long after a SUBSCRIBE a tail may bring what was acknowledged before it. sentMost bounds the topics remembered: values
+	// of further topics that a tail brings are sent only while they are the newest.
 	sentFor  = 10 * time.Second
 	sentMost = 256
 )

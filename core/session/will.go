@@ -28,8 +28,8 @@ func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 		}
 		return nil
 	}
-	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay, SessionExpiry: s.expiry,
-		By: s.will.By.Record(), Owner: s.mark}
+	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay,
+		SessionExpiry: s.expiry, By: s.will.By.Record(), Owner: s.mark}
 	if !s.durable() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 2*lookupTimeout)
@@ -164,7 +164,8 @@ func (m *Manager) publishDelayed(id string, w *Will) {
 func (m *Manager) publishWill(id string, w *Will) {
 	allowed, waited, err := m.mayPublish(w)
 	if err != nil {
-		m.log.Warn("a will could not be judged; it is kept, and due again after a start", "client", id, "topic", w.Message.Topic, "error", err)
+		m.log.Warn("a will could not be judged; it is kept, and due again after a start",
+			"client", id, "topic", w.Message.Topic, "error", err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
@@ -249,8 +250,9 @@ func (m *Manager) NodeLost(node string) {
 				return // the node is back
 			}
 		}
-		// Every live node runs this code. Each client's will is published by the node that decides about its client id. If that node is lost too,
-		// or the nodes disagree about which node decides, the wills are still there after othersPause, and any node publishes them.
+		// Every live node runs this code. Each client's will is published by the node that decides about its client id. If that node is
+		// lost too, or the nodes disagree about which node decides, the wills are still there after othersPause, and any node publishes
+		// them.
 		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node && m.o.Cluster.Decides(w.ClientID) })
 		select {
 		case <-m.ctx.Done():

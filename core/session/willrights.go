@@ -39,7 +39,8 @@ func (m *Manager) mayPublish(w *Will) (allowed, waited bool, err error) {
 			return allowed, waited, nil
 		}
 		if !waited {
-			m.log.Warn("a will is due and cannot be judged now; it waits", "client", w.By.ClientID(), "topic", w.Message.Topic, "error", err)
+			m.log.Warn("a will is due and cannot be judged now; it waits",
+				"client", w.By.ClientID(), "topic", w.Message.Topic, "error", err)
 		}
 		waited = true
 		select {

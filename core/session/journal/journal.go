@@ -25,8 +25,8 @@ type Journal struct {
 	stale bool
 	// assigned maps records that were not sent again yet to their packet ids, where the id was not derived from the record's id.
 	assigned map[string]uint16
-	// finished are records that the client has but the committed offsets have not passed yet. A record without marks has not come again since
-	// the session was restored.
+	// finished are records that the client has but the committed offsets have not passed yet. A record without marks has not come again
+	// since the session was restored.
 	finished map[string][]flight.Mark
 }
 
