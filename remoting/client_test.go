@@ -13,9 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/lmqgate/lmqgate/internal/leftover"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // server answers requests with a function, one goroutine per request; nil means no answer.
 type server struct {

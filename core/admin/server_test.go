@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/trace"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // backend is a node with answers that a test sets. It records the calls that change something.
 type backend struct {

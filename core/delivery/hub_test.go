@@ -12,12 +12,13 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/lmqgate/lmqgate/internal/testlog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // faultyStore is a store in which a test fills the tail and the index independently. In a real store they differ only when something
 // breaks.

@@ -15,9 +15,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // shelf is a store that can be away, and keeps few messages at a time.
 type shelf struct {

@@ -13,10 +13,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lmqgate/lmqgate/core/meta/metatest"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 var flavours = map[string]func() *pluginv1.MetaTraits{"full": metatest.Full, "plain": metatest.Plain}
 

@@ -17,9 +17,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/local"
 	"github.com/lmqgate/lmqgate/core/store/storetest"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // patience is how long a test waits for something that must happen.
 const patience = time.Minute

@@ -24,9 +24,10 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/store/local"
 	"github.com/lmqgate/lmqgate/core/store/storetest"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // node is a Manager on top of real components: the local store, metadata with an in-memory backend, delivery and publishing.
 type node struct {

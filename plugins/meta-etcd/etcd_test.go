@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
@@ -24,13 +25,13 @@ import (
 
 // A stopped etcd member leaves HTTP connections with its peers open until they time out. The plugin itself does not use HTTP/1.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(
-		m,
+	options := []goleak.Option{
 		goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
 		goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-	)
+	}
+	goleak.VerifyTestMain(leftover.Patient(m, options...), options...)
 }
 
 // activate starts a plugin and releases it with the test.

@@ -15,11 +15,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // activate opens a plugin on a file and releases it with the test.
 func activate(t *testing.T, path string) *local {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/lmqgate/lmqgate/plugins/sdk/handshake"
 )
 
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 		ServeAuth(newRecorder())
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(leftover.Patient(m))
 }
 
 func command(t *testing.T, env ...string) *exec.Cmd {
@@ -46,7 +47,7 @@ func waitFor(t *testing.T, cmd *exec.Cmd) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		_ = cmd.Process.Kill()
 		<-done
 		t.Fatal("the plugin did not end")

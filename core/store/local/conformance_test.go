@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/store/storetest"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childFaults) != "" { // a store whose disk has failed leaves goroutines behind, see walFS
 		os.Exit(m.Run())
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(leftover.Patient(m))
 }
 
 // start opens and starts a store, and closes it when the test ends.

@@ -11,11 +11,12 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/store/local"
 	"github.com/lmqgate/lmqgate/core/store/storetest"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 const queue = "T%a%"
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/lmqgate/lmqgate/internal/leftover"
 )
 
 func TestMain(m *testing.M) {
@@ -15,7 +17,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "12"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(leftover.Patient(m), goleak.Cleanup(func(code int) {
 		if broken.path != "" {
 			_ = os.RemoveAll(filepath.Dir(broken.path))
 		}

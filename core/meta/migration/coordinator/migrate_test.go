@@ -19,10 +19,11 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/meta/metatest"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
 
 // testLease lasts for several polls. These tests run in virtual time, so that a node does not lose its lease on a busy machine.
 const testLease = 500 * time.Millisecond
@@ -127,7 +128,7 @@ func side(name string, b *metatest.Backend) Side {
 
 func eventually(t *testing.T, cond func() bool, about ...any) {
 	t.Helper()
-	require.Eventually(t, cond, 30*time.Second, 20*time.Millisecond, about...)
+	require.Eventually(t, cond, time.Minute, 20*time.Millisecond, about...)
 }
 
 func TestRunningNodesMoveAndNothingAcknowledgedIsLost(t *testing.T) {
