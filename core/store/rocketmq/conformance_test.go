@@ -20,7 +20,7 @@ func TestIntegrationTheStoreConforms(t *testing.T) {
 	s := open(t, c)
 	f := storetest.Factory{
 		Open:       func(*testing.T) store.Store { return s },
-		Patience:   40 * time.Second,
+		Patience:   2 * time.Minute,
 		MaxPayload: 4<<20 - 64<<10, TooLarge: 4<<20 + 1,
 		InvalidTopic:      "sensor.1",
 		Epochs:            true,
@@ -91,7 +91,7 @@ func startExpiring(t *testing.T) func(*testing.T) (store.Store, func(*testing.T)
 					}
 				}
 				return true
-			}, 100*time.Second, 50*time.Millisecond, "the broker keeps the records")
+			}, patience, 50*time.Millisecond, "the broker keeps the records")
 		}
 	}
 }

@@ -85,7 +85,7 @@ func TestIntegrationARocketMQConsumerReceivesTheMessagesAndNoFollowUps(t *testin
 		mu.Lock()
 		defer mu.Unlock()
 		return len(got) >= 2
-	}, 60*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(t, map[string]string{"many queues": topic + "/adev", "few": topic + "/b"}, got)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/leftover"
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 	shared.c.Stop()
 	harmed.c.Stop()
 	if code == 0 {
-		if err := goleak.Find(producerLeaks...); err != nil {
+		if err := leftover.Find(producerLeaks...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -111,7 +112,7 @@ func openWith(t testing.TB, o Options) *Store {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, s.Start(t.Context()))
-	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.Ready(t.Context()) == nil }, patience, 20*time.Millisecond)
 	return s
 }
 
@@ -128,7 +129,7 @@ func newTopic(t testing.TB, s *Store, queues int) string {
 // appendOne stores a message and waits for the result.
 func appendOne(t testing.TB, s *Store, a store.Append) store.Position {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	p, err := appendWait(ctx, s, a)
 	require.NoError(t, err)

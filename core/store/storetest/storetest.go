@@ -26,7 +26,7 @@ type Factory struct {
 	OpenExpiring func(t *testing.T) (s store.Store, expire func(t *testing.T))
 	// Skip names cases that the store cannot pass, with the reason.
 	Skip map[string]string
-	// Patience is how long to wait for a change that a store shows with a delay; 0: 15 s.
+	// Patience is how long to wait for a change that a store shows with a delay; 0: a minute.
 	Patience time.Duration
 	// MaxPayload is the largest payload that must be stored, TooLarge one that must be refused, both in bytes; 0: not tested.
 	MaxPayload, TooLarge int
@@ -72,7 +72,7 @@ func cases() []testCase {
 // Run runs every case against the factory's store.
 func Run(t *testing.T, f Factory) {
 	if f.Patience == 0 {
-		f.Patience = 15 * time.Second
+		f.Patience = time.Minute
 	}
 	if f.Load == 0 {
 		f.Load = 1
@@ -82,7 +82,8 @@ func Run(t *testing.T, f Factory) {
 			if reason := f.Skip[c.name]; reason != "" {
 				t.Skip(reason)
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 4*f.Patience)
+			// Some cases start a store of their own first, which can take minutes.
+			ctx, cancel := context.WithTimeout(context.Background(), 10*f.Patience)
 			defer cancel()
 			s := &suite{Factory: f, ctx: ctx}
 			if !c.opens() {
