@@ -13,8 +13,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// briefly gives group messages a visibility timeout of 3 seconds, so that they come again soon unless the node renews it.
-func briefly(c *mqtttest.Config) { c.Delivery.Hidden = 3 * time.Second }
+// briefly gives group messages a visibility timeout of 6 seconds, so that they come again soon unless the node renews it.
+func briefly(c *mqtttest.Config) { c.Delivery.Hidden = 6 * time.Second }
 
 // acknowledged waits until count group messages are acknowledged to the store.
 func acknowledged(t *testing.T, n *mqtttest.Node, count int) {
@@ -40,7 +40,7 @@ func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
 	b.Close()
 	c := n.Connect(packet.V5, "c")
 	c.Subscribe(1, sharedT)
-	time.Sleep(8 * time.Second) // several times the visibility timeout
+	time.Sleep(14 * time.Second) // more than twice the visibility timeout
 	require.Empty(t, c.Ping())
 	for _, m := range mine {
 		a.Ack(m)
@@ -92,7 +92,7 @@ func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	pub.Publish(1, "T/a", "both")
 	p := b.ExpectPublish("T/a", "both")
 	n.Faults.FailGroups(down)
-	time.Sleep(4 * time.Second)
+	time.Sleep(7 * time.Second)
 	n.Faults.FailGroups(nil)
 	c := n.Connect(packet.V5, "c")
 	c.Subscribe(1, sharedT)

@@ -436,7 +436,7 @@ func TestHealthAsksItsURLWhereThereIsOne(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), "status 500")
 	}, time.Minute, 10*time.Millisecond)
 	s.answer(http.StatusNoContent, "")
-	require.Eventually(t, func() bool { return p.Health(t.Context()) == nil }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return p.Health(t.Context()) == nil }, time.Minute, 10*time.Millisecond)
 	_, err := login(p, nil)
 	require.Error(t, err)
 	require.NoError(t, p.Health(t.Context()), "only the URL decides")

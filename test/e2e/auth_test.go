@@ -143,7 +143,7 @@ func TestAClientIsDisconnectedWhenItsTokenExpires(t *testing.T) {
 	topic := g.Topic("expiry") + "/x"
 	stays := g.connect(t, g.Name("stays"))
 	stays.subscribe(topic, 1)
-	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	expires := time.Now().Add(8 * time.Second).Truncate(time.Second) // enough to connect and publish on a busy machine
 	claims := jwt.MapClaims{"sub": user, "exp": expires.Unix(), "acl": settings{"all": []string{"#"}}}
 	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(tokenSecret))
 	require.NoError(t, err)
@@ -253,7 +253,7 @@ func TestAnMQTT5ClientRenewsItsTokenWithoutReconnecting(t *testing.T) {
 		require.NoError(t, err)
 		return []byte(text)
 	}
-	const life = 6 * time.Second
+	const life = 10 * time.Second // enough to connect and renew on a busy machine
 	connected := time.Now()
 	c, err := g.tryConnect5(t, g.Name("client"), func(config *paho.ClientConfig, c *paho.Connect) {
 		config.AuthHandler = tokenAuther{}

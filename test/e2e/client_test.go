@@ -11,7 +11,7 @@ import (
 )
 
 // patience bounds every single wait of a client.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // client is an MQTT 3.1.1 client that records what it receives.
 type client struct {
@@ -48,7 +48,7 @@ func (g *Gateway) tryConnect(t *testing.T, id string, options ...option) (*clien
 	c := &client{t: t, g: g, id: id, more: make(chan struct{}, 1), lost: make(chan error, 1)}
 	o := paho.NewClientOptions().AddBroker("tcp://" + g.TCP).SetClientID(id).SetUsername(user).SetPassword(g.password(id)).
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetOrderMatters(true).
-		SetProtocolVersion(4).SetKeepAlive(time.Minute).SetDefaultPublishHandler(c.receive).
+		SetProtocolVersion(4).SetKeepAlive(time.Minute).SetPingTimeout(patience).SetDefaultPublishHandler(c.receive).
 		SetConnectionLostHandler(func(_ paho.Client, err error) {
 			select {
 			case c.lost <- err:
@@ -186,9 +186,15 @@ func (c *client) leave() {
 // settle waits until nothing is in flight to the client.
 func (c *client) settle() {
 	c.t.Helper()
-	eventually(c.t, patience, func() error {
-		if n, _ := c.g.inFlight(c.id); n > 0 {
-			return fmt.Errorf("client %q has not acknowledged %d messages", c.id, n)
+	c.g.awaitAcks(c.id)
+}
+
+// awaitAcks waits until the gateway has the acknowledgements of everything that it sent to a client.
+func (g *Gateway) awaitAcks(id string) {
+	g.t.Helper()
+	eventually(g.t, patience, func() error {
+		if n, _ := g.inFlight(id); n > 0 {
+			return fmt.Errorf("client %q has not acknowledged %d messages", id, n)
 		}
 		return nil
 	})

@@ -17,13 +17,14 @@ import (
 )
 
 // browserPatience bounds how long a page may take to show something; a browser on a busy machine is slow.
-const browserPatience = time.Minute
+const browserPatience = 2 * time.Minute
 
 // browser opens a headless Chromium that ends with the test. Errors in a page's console fail the test.
 func browser(t *testing.T, dark bool) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program(t, "chromium", "the Debian package chromium")),
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 860),
+		chromedp.WSURLReadTimeout(browserPatience),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("blink-settings", fmt.Sprintf("preferredColorScheme=%d", map[bool]int{true: 0, false: 1}[dark])))
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
@@ -84,7 +85,7 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 	topic := g.Topic("T")
 	sleeper := g.connect(t, "sleeper", persistent)
 	sleeper.subscribe(topic+"/#", 1)
-	sleeper.Disconnect(100)
+	sleeper.leave()
 	g.connect5(t, "worker").subscribe(paho.SubscribeOptions{Topic: "$share/team/" + topic + "/#", QoS: 1})
 	pub := g.connect(t, "pub")
 	for i := range 7 {

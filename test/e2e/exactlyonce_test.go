@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -53,7 +52,7 @@ func TestQoS2IsExactlyOnceWhenGatewaysAreKilled(t *testing.T) {
 			if final {
 				more = last
 			}
-			eventually(t, 60*time.Second, func() error {
+			eventually(t, 2*patience, func() error {
 				if n := r.Count(); n < more {
 					return fmt.Errorf("%d of %d messages came", n, more)
 				}

@@ -32,7 +32,7 @@ const (
 )
 
 // startDeadline bounds how long a gateway may take until it is ready. Builds with the race detector on a busy machine are slow.
-const startDeadline = 45 * time.Second
+const startDeadline = 2 * time.Minute
 
 // Gateway is one `lmqgate serve` and its directory.
 type Gateway struct {
@@ -199,7 +199,7 @@ func (g *Gateway) Stop() {
 		if g.err != nil {
 			g.t.Errorf("the gateway did not end with status 0 on SIGTERM: %v\n%s", g.err, tail(g.Log(), 40))
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		_ = g.cmd.Process.Signal(syscall.SIGQUIT) // dumps its goroutines to the log
 		select {
 		case <-g.done:
@@ -207,7 +207,7 @@ func (g *Gateway) Stop() {
 			_ = g.cmd.Process.Kill()
 			<-g.done
 		}
-		g.t.Errorf("the gateway did not end within 30 s of SIGTERM\n%s", tail(g.Log(), 200))
+		g.t.Errorf("the gateway did not end within a minute of SIGTERM\n%s", tail(g.Log(), 200))
 	}
 }
 
@@ -286,7 +286,7 @@ func (r result) OK() string {
 // CLI runs one of lmqgate's other commands to its end.
 func (g *Gateway) CLI(args ...string) result {
 	g.t.Helper()
-	return execute(g.t, time.Minute, filepath.Join(bin, "lmqgate"), args...)
+	return execute(g.t, 3*time.Minute, filepath.Join(bin, "lmqgate"), args...)
 }
 
 // execute runs a program to its end.
@@ -318,7 +318,7 @@ func (g *Gateway) Get(path string) (int, string) {
 	if err == nil {
 		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: patience}
 	resp, err := client.Do(request)
 	require.NoError(g.t, err)
 	defer resp.Body.Close()

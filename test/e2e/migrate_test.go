@@ -24,7 +24,7 @@ import (
 
 // etcdMeta is the configuration of meta-etcd on an etcd, under a prefix.
 func etcdMeta(c *etcdtest.Cluster, prefix string) settings {
-	return settings{"plugin": "meta-etcd", "config": settings{"endpoints": c.Endpoints(), "prefix": prefix, "request_timeout": "2s"}}
+	return settings{"plugin": "meta-etcd", "config": settings{"endpoints": c.Endpoints(), "prefix": prefix, "request_timeout": "5s"}}
 }
 
 // withNext returns a metadata block with a migration target.

@@ -107,7 +107,7 @@ func (l *listener) kill(sig syscall.Signal) {
 // read runs mosquitto_sub until it has n messages, and returns the lines.
 func (m *mosquitto) read(id, n string, args ...string) []string {
 	m.t.Helper()
-	out := execute(m.t, time.Minute, m.sub, m.as(id, append([]string{"-F", format, "-C", n, "-W", "30"}, args...)...)...).OK()
+	out := execute(m.t, patience, m.sub, m.as(id, append([]string{"-F", format, "-C", n, "-W", "60"}, args...)...)...).OK()
 	return strings.Split(strings.TrimSpace(out), "\n")
 }
 
@@ -193,7 +193,7 @@ func TestMosquittoWill(t *testing.T) {
 		watcher.expect(topic + "/will/dead|1|0|gone")
 		// A will has no publisher that waits until it is retained.
 		eventually(t, patience, func() error {
-			r := execute(t, time.Minute, m.sub, m.as("late", "-F", format, "-C", "1", "-W", "1", "-t", topic+"/will/#", "-q", "1")...)
+			r := execute(t, time.Minute, m.sub, m.as("late", "-F", format, "-C", "1", "-W", "5", "-t", topic+"/will/#", "-q", "1")...)
 			if r.code != 0 || r.stdout != topic+"/will/dead|1|1|gone\n" {
 				return fmt.Errorf("the will is not retained: %q %s", r.stdout, r.stderr)
 			}

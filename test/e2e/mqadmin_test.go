@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lmqgate/lmqgate/remoting"
 	"github.com/stretchr/testify/require"
@@ -27,7 +26,7 @@ func newOperator(t *testing.T) *operator {
 
 func (o *operator) mqadmin(args ...string) string {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	out, err := rocketmqCluster.get(o.t).Mqadmin(ctx, args...)
 	require.NoError(o.t, err, out)
@@ -37,7 +36,7 @@ func (o *operator) mqadmin(args ...string) string {
 // get reads a key of upstream's namespace with getKVConfig.
 func (o *operator) get(key string) (string, bool) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	value, found, err := o.c.GetKVConfig(ctx, rocketmqCluster.get(o.t).Namesrv()[0], "LMQ", key)
 	require.NoError(o.t, err)
@@ -59,8 +58,8 @@ func (o *operator) put(key, value string) {
 func (o *operator) awaitQueues(filters []string, records int64) {
 	o.t.Helper()
 	broker := rocketmqCluster.get(o.t).Brokers()[0]
-	eventually(o.t, time.Minute, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	eventually(o.t, 2*patience, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 		defer cancel()
 		for _, f := range filters {
 			queue := "%LMQ%" + strings.ReplaceAll(f, "/", "%") + "%"

@@ -76,6 +76,7 @@ func TestPahoForGoWithMQTT5(t *testing.T) {
 			require.NotNil(t, m.Properties.SubscriptionIdentifier)
 		}
 		// While the subscriber is away; the kept message arrives as published.
+		g.awaitAcks(sub.id)
 		sub.leave()
 		pub.publish(
 			&paho.Publish{

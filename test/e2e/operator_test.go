@@ -27,7 +27,7 @@ func TestAnOperatorSeesHowFarASleepingClientIsBehind(t *testing.T) {
 		sleeper := g.connect(t, "sleeper", persistent)
 		sleeper.subscribe(topic+"/#", 1)
 		sleeper.subscribe(topic+"/other", 1)
-		sleeper.Disconnect(100)
+		sleeper.leave()
 		group := "$share/" + g.Name("group") + "/" + topic + "/#"
 		worker := g.connect5(t, "worker")
 		worker.subscribe(paho.SubscribeOptions{Topic: group, QoS: 1})
@@ -129,7 +129,7 @@ func TestABackupOfARunningGatewayIsRestoredWithItsSessionsAndMessages(t *testing
 	topic := g.Topic("T")
 	sleeper := g.connect(t, "sleeper", persistent)
 	sleeper.subscribe(topic+"/#", 1)
-	sleeper.Disconnect(100)
+	sleeper.leave()
 	pub := g.connect(t, "pub")
 	pub.publish(topic+"/a", 1, "before")
 	pub.publishRetain(topic+"/lamp", 1, true, "on")

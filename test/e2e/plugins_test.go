@@ -138,7 +138,7 @@ func TestSIGTERMAndCtrlCEndTheGatewayCleanly(t *testing.T) {
 			require.NoError(t, g.cmd.Process.Signal(sig))
 			select {
 			case <-g.done:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("the gateway runs on after %s", name)
 			}
 			require.NoError(t, g.err, "exit status 0")
@@ -211,7 +211,6 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			g := configure(t, localProfile, c.settings)
-			begun := time.Now()
 			ready := g.launch()
 			select {
 			case <-g.done:
@@ -220,7 +219,6 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatalf("the gateway has not ended\n%s", g.Log())
 			}
-			require.Less(t, time.Since(begun), 30*time.Second)
 			var exit interface{ ExitCode() int }
 			require.True(t, errors.As(g.err, &exit), "it ended with %v", g.err)
 			require.Equal(t, 1, exit.ExitCode())
@@ -249,7 +247,7 @@ func breakPlugin(t *testing.T, g *Gateway, dir, name string) (mend func()) {
 	require.NoError(t, err)
 	install(t, filepath.Join(dir, name), []byte("#!/bin/sh\necho my library is missing >&2\nexit 3\n"))
 	require.NoError(t, syscall.Kill(g.Plugins()[name].PID, syscall.SIGKILL))
-	eventually(t, time.Minute, func() error {
+	eventually(t, patience, func() error {
 		if p := g.Plugins()[name]; p.State != "crash-looping" {
 			return fmt.Errorf("plugin %s is %s", name, p.State)
 		}
@@ -262,7 +260,7 @@ func breakPlugin(t *testing.T, g *Gateway, dir, name string) (mend func()) {
 	require.Equal(t, 1, strings.Count(g.Log(), "plugin does not stay up"))
 	return func() {
 		install(t, filepath.Join(dir, name), good)
-		eventually(t, time.Minute, func() error {
+		eventually(t, patience, func() error {
 			if code, body := g.Get("/readyz"); code != 200 {
 				return errors.New(body)
 			}
@@ -287,7 +285,7 @@ func TestWithoutItsAuthPluginAGatewayAdmitsNobodyAndServesWhatIsDecided(t *testi
 	require.Equal(t, byte(0x80), sub.trySubscribe(topic+"/other", 1)[topic+"/other"], "nobody can decide")
 	undecided := pub.publishRefused(topic + "/new")
 	require.Error(t, undecided, "what is not decided closes a 3.1.1 connection")
-	require.Equal(t, []string{"1", "2"}, tailOf(sub.payloads(), 2))
+	require.Equal(t, []string{"1", "2"}, texts(sub.await(2)))
 	require.True(t, sub.IsConnected())
 
 	mend()

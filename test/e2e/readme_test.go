@@ -80,7 +80,7 @@ func TestTheExampleProgramsReachMQTTClientsAndHearThem(t *testing.T) {
 	select {
 	case line := <-lines: // the application's own message has no tag
 		require.Equal(t, topic+"/b/state from a device", line)
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the example heard nothing")
 	}
 	// The filter of this session was not named, so it got only the device's message.

@@ -212,7 +212,7 @@ func (c *crowd) goOn() {
 	c.t.Helper()
 	for range 2 { // the second round began after the call
 		seen := c.rounds.Load()
-		eventually(c.t, time.Minute, func() error {
+		eventually(c.t, patience, func() error {
 			c.check()
 			if c.rounds.Load() == seen {
 				return fmt.Errorf("the members publish no more")

@@ -147,7 +147,7 @@ func takenAway(t *testing.T, g *Gateway, take func(t *testing.T, g *Gateway)) {
 	})
 	delayed := g.connect5(t, "delayed", g.theOther5(t, "delayed"), keep5, func(_ *paho.ClientConfig, c *paho.Connect) {
 		c.WillMessage = &paho.WillMessage{Topic: "status/delayed", Payload: []byte("offline"), QoS: 1}
-		c.WillProperties = &paho.WillProperties{WillDelayInterval: new(uint32(3))}
+		c.WillProperties = &paho.WillProperties{WillDelayInterval: new(uint32(3600))}
 	})
 	delayed.cut()
 	pub.publish("secret/a", 1, "allowed")
@@ -182,6 +182,7 @@ func takenAway(t *testing.T, g *Gateway, take func(t *testing.T, g *Gateway)) {
 	require.Equal(t, []string{"allowed", "last"}, payloads5(asleep5.await(2)))
 
 	_ = cut.Close()
+	g.operate("sessions", "end", "delayed").OK() // its will is due with the end of its session
 	eventually(t, patience, func() error {
 		for _, id := range []string{"willed", "delayed"} {
 			if !strings.Contains(g.Log(), "its client may not publish it any more\" client="+id) {
@@ -241,10 +242,11 @@ func TestADisabledOrRemovedUserLeavesNoWill(t *testing.T) {
 		}
 		return err
 	})
-	willing("delayed", 2).cut()
+	willing("delayed", 3600).cut()
 	restarted := willing("restarted", 0)
 	g.writeUsers(func(users []settings) []settings { return slices.Delete(users, 1, 2) })
 	<-restarted.lost
+	g.operate("sessions", "end", "delayed").OK() // its will is due with the end of its session
 	judged("delayed", "restarted")
 	watch.only(pub, "status/end")
 }

@@ -54,7 +54,7 @@ func (a *application) consume(topic, tag string) {
 func (a *application) await(n int) []*primitive.MessageExt {
 	a.t.Helper()
 	var out []*primitive.MessageExt
-	eventually(a.t, time.Minute, func() error {
+	eventually(a.t, patience, func() error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if len(a.got) < n {
@@ -180,7 +180,7 @@ func TestCompressedBodiesOfOtherClientsArrive(t *testing.T) {
 	require.Equal(t, body("go-zlib"), string(sub.await(1)[0].Payload()))
 	for i, algorithm := range []string{"ZLIB", "LZ4", "ZSTD"} {
 		t.Setenv("JAVA_TOOL_OPTIONS", "-Drocketmq.message.compressType="+algorithm)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		out, err := c.Mqadmin(ctx, "sendMessage", "-t", topic, "-p", body(algorithm))
 		cancel()
 		require.NoError(t, err, out)
@@ -202,7 +202,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 
 	half := make(chan struct{}, publishers)
 	acked := make(chan []string, publishers)
-	stop := time.Now().Add(3 * time.Minute)
+	stop := time.Now().Add(6 * time.Minute)
 	for p := range publishers {
 		id := g.Name("publisher" + strconv.Itoa(p))
 		go func() {
@@ -247,7 +247,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 		<-half
 	}
 	c.KillBroker(0)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	require.NoError(t, c.RestartBroker(ctx, 0))
 	var all []string
@@ -258,7 +258,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 
 	sleeper = g.connect(t, g.Name("sleeper"), persistent)
 	for name, sub := range map[string]*client{"online": online, "sleeper": sleeper} {
-		eventually(t, time.Minute, func() error {
+		eventually(t, patience, func() error {
 			have := map[string]bool{}
 			for _, text := range sub.payloads() {
 				have[text] = true

@@ -92,7 +92,7 @@ func TestAGroupOverSeveralGatewaysLosesNothingWhenMembersAreKilled(t *testing.T)
 		}
 		kills, published := 0, 0
 		most := time.Duration(0) // until 99% are acknowledged; the rest waits for members to be killed and for the store
-		deadline := time.Now().Add(2*time.Minute + time.Duration(count/500)*time.Second)
+		deadline := time.Now().Add(5*time.Minute + time.Duration(count/500)*time.Second)
 		for {
 			left, wrong := y.rest()
 			require.Empty(t, wrong)
@@ -206,7 +206,7 @@ func TestAKilledGatewaysMembersMessagesComeToOthers(t *testing.T) {
 			g.Start()
 		}
 		back := other.connect(t, g.Name("sleeper"), persistent)
-		eventually(t, 2*time.Minute, func() error { // RocketMQ: half a minute later
+		eventually(t, 2*patience, func() error { // RocketMQ: half a minute later
 			if n := len(back.messages()); n < left {
 				return fmt.Errorf("%d of %d messages have come again", n, left)
 			}

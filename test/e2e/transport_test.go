@@ -40,9 +40,9 @@ func TestMosquittoRequestsAndIsAnswered(t *testing.T) {
 		})
 		out := execute(
 			t,
-			time.Minute,
+			patience,
 			rr,
-			m.as(g.Name("asking"), "-t", topic+"/ask/x", "-e", topic+"/answers/1", "-m", "question", "-q", "1", "-W", "30",
+			m.as(g.Name("asking"), "-t", topic+"/ask/x", "-e", topic+"/answers/1", "-m", "question", "-q", "1", "-W", "60",
 				"-D", "publish", "correlation-data", "7", "-F", "%t %p %D")...).OK()
 		require.Equal(t, topic+"/answers/1 answer to question 7\n", out)
 	})

@@ -28,11 +28,18 @@ func (f *fleet) crowd(rovers, senders int, every time.Duration) (out []*sender, 
 // more waits until every sender has had more messages acknowledged.
 func (f *fleet) more(senders []*sender, n int) {
 	f.t.Helper()
+	f.moreWhile(senders, n, func() {})
+}
+
+// moreWhile is more, and calls meanwhile again and again until then.
+func (f *fleet) moreWhile(senders []*sender, n int, meanwhile func()) {
+	f.t.Helper()
 	want := map[*sender]int{}
 	for _, s := range senders {
 		want[s] = s.count() + n
 	}
 	f.eventually(func() error {
+		meanwhile()
 		for s, n := range want {
 			if s.count() < n {
 				return fmt.Errorf("sender %s has %d messages acknowledged, not %d", s.id, s.count(), n)

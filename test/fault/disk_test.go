@@ -36,12 +36,13 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 			})
 			time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
 			require.NoError(t, os.Remove(ballast))
-			if strings.Contains(n.log(1_000_000), "refuses all writes until restart") {
-				n.kill()
-				require.NoError(t, os.Truncate(filepath.Join(n.dir, "log"), 0))
-				n.start()
-			}
-			f.more(senders, 20)
+			f.moreWhile(senders, 20, func() {
+				if strings.Contains(n.log(1_000_000), "refuses all writes until restart") {
+					n.kill()
+					require.NoError(t, os.Truncate(filepath.Join(n.dir, "log"), 0))
+					n.start()
+				}
+			})
 		}
 		f.settle(rep, senders, rovers, bounds{duplicates: 50, repeats: scale(2, 6) * len(senders) * flyingMost, refused: true})
 	})

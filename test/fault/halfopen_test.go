@@ -42,7 +42,7 @@ func (f *fleet) goDeaf(r *rand.Rand, rep *report, here, there *node) {
 		for _, rover := range rovers {
 			// It reads until it goes deaf.
 			deaf := make(chan struct{})
-			l, err := dial(here, &packet.Connect{Version: packet.V311, ClientID: rover.id}, connectPatience, func(l *link, p packet.Packet) {
+			l, err := dial(here, &packet.Connect{Version: packet.V311, ClientID: rover.id}, patience, func(l *link, p packet.Packet) {
 				select {
 				case <-deaf:
 					<-release
