@@ -129,8 +129,11 @@ func TestPluginTestSaysWhatDidNotStart(t *testing.T) {
 		"echo hello; exec sleep 30\n":           `did not start: its first line is "hello"; it must be the handshake line`,
 		"echo '1|1|unix|/x|netrpc'; sleep 30\n": `did not start: it speaks "netrpc"; a plugin must speak grpc`,
 	} {
-		path := script("auth-mine", text)
-		r := runCommand(t, "", "plugin", "test", path, "--start-timeout", "1s", "--run", "^none$")
+		path, patience := script("auth-mine", text), "1m"
+		if text == "exec sleep 30\n" {
+			patience = "1s"
+		}
+		r := runCommand(t, "", "plugin", "test", path, "--start-timeout", patience, "--run", "^none$")
 		require.Equal(t, exitFailed, r.status)
 		requireOneErrorLine(t, r)
 		require.Contains(t, r.err, "lmqgate: "+path+" "+want)

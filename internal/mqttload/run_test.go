@@ -163,7 +163,7 @@ func TestARunThatIsInterruptedEndsSoonAndLeavesNoSessions(t *testing.T) {
 		began := time.Now()
 		_, _ = Run(ctx, s, Plan{QoS: -1, Publishers: 2, Subscribers: 1, Duration: time.Minute, Messages: 10_000_000}, b, nil)
 		cancel()
-		require.Less(t, time.Since(began), 20*time.Second, s.Name)
+		require.Less(t, time.Since(began), 50*time.Second, s.Name)
 	}
 }
 

@@ -166,7 +166,7 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 	write("hangs", "#!/bin/sh\nexec sleep 60\n", 0o755)
 	require.NoError(t, os.Symlink("/bin/true", filepath.Join(dir, "elsewhere")))
 	demo := settings{"users": []settings{{"username": user, "secret_key": secret}}}
-	here, impatient := settings{"dir": dir}, settings{"dir": dir, "start_timeout": "2s"}
+	here, impatient := settings{"dir": dir}, settings{"dir": dir, "start_timeout": "10s"} // the other plugin starts in that time, too
 	write("dies-talking", "#!/bin/sh\ni=0\nwhile [ $i -lt 30 ]; do i=$((i+1)); echo \"frame $i\" >&2; done\nexit 3\n", 0o755)
 	cases := map[string]struct {
 		settings settings
@@ -182,7 +182,7 @@ func TestAPluginThatCannotRunEndsTheStartWithOneClearLine(t *testing.T) {
 			[]string{"others-may-write", "writ"},
 		},
 		"no plugin":             {settings{"plugins": here, "auth": settings{"plugin": "no-plugin"}}, []string{"no-plugin"}},
-		"hangs":                 {settings{"plugins": impatient, "auth": settings{"plugin": "hangs"}}, []string{"hangs did not say within 2s", "plugins.start_timeout"}},
+		"hangs":                 {settings{"plugins": impatient, "auth": settings{"plugin": "hangs"}}, []string{"hangs did not say within 10s", "plugins.start_timeout"}},
 		"dies":                  {settings{"plugins": here, "auth": settings{"plugin": "dies-talking"}}, []string{"exit status 3", "its last 20 lines were: frame 11 | frame 12 | ", "| frame 30"}},
 		"outside the directory": {settings{"plugins": here, "auth": settings{"plugin": "elsewhere"}}, []string{"elsewhere"}},
 		"wrong kind of auth":    {settings{"auth": settings{"plugin": "meta-local"}}, []string{"meta-local", "auth"}},

@@ -132,7 +132,7 @@ func TestIntegrationNothingAcknowledgedIsLostWhenTheOnlyBrokerIsKilled(t *testin
 
 func TestIntegrationAppendsGoToTheOtherBrokersWhileOneIsDown(t *testing.T) {
 	c := cluster.ForTest(t, cluster.Options{Brokers: 2})
-	s := open(t, c)
+	s := openWith(t, Options{Namesrv: c.Namesrv()})
 	topic := newTopic(t, s, 2)
 	queue := topic + "%a%"
 	var tail collector
