@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,12 +36,12 @@ type running struct {
 }
 
 // startServe runs serve until the test stops it.
-func startServe(t *testing.T) running {
+func startServe(t *testing.T, more ...string) running {
 	t.Helper()
 	dir := t.TempDir()
 	buildPlugin(t, dir, "auth-hmac")
 	buildPlugin(t, dir, "meta-local")
-	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n")
+	conf := writeFile(t, "c.yaml", standalone+"plugins: {dir: "+dir+"}\n"+strings.Join(more, "\n"))
 	ctx, cancel := context.WithCancel(t.Context())
 	var out, errOut testlog.Buffer
 	ended := make(chan int, 1)
@@ -60,6 +62,21 @@ func startServe(t *testing.T) running {
 	}
 	t.Cleanup(func() { stop() })
 	return running{conf, m[1], "http://" + m[2], stop}
+}
+
+func TestAGatewayTellsWhatItsChecksFind(t *testing.T) {
+	g := startServe(t, "mqtt: {max_connections: 1000000000}")
+	require.Eventually(t, func() bool {
+		r, err := http.Get(g.admin + "/readyz")
+		require.NoError(t, err)
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, r.StatusCode)
+		return regexp.MustCompile(`^ready\n(?s:.*)fault: machine: a process may have \d+ files open, .*; raise it: LimitNOFILE`).Match(body)
+	}, time.Minute, 20*time.Millisecond)
+	_, _, log := g.stop()
+	require.Regexp(t, `level=ERROR msg="a check found a fault" area=machine what="a process may have .*" remedy="raise it: LimitNOFILE`, log)
 }
 
 func TestServePrintsOneLineAndServesTheOtherCommands(t *testing.T) {

@@ -87,7 +87,7 @@ func (s *Server) SetReady(f func() error) {
 	s.ready = f
 }
 
-// SetNotice sets a function whose text /readyz adds when the node is ready; each line of it ends in a line feed.
+// SetNotice sets a function whose text /readyz adds below the state; each line of it ends in a line feed.
 func (s *Server) SetNotice(f func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,11 +114,11 @@ func (s *Server) handler() http.Handler {
 		s.mu.Lock()
 		ready, notice := s.ready, s.notice
 		s.mu.Unlock()
+		status, state := http.StatusOK, "ready"
 		if err := ready(); err != nil {
-			text(w, http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", "; "))
-			return
+			status, state = http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
-		text(w, http.StatusOK, strings.TrimSuffix("ready\n"+notice(), "\n"))
+		text(w, status, strings.TrimSuffix(state+"\n"+notice(), "\n"))
 	})))
 	metrics := s.open
 	if s.o.MetricsToken {

@@ -295,17 +295,21 @@ func TestProbesAndMetricsNeedNoToken(t *testing.T) {
 	require.Equal(t, "starting\n", body)
 }
 
-func TestReadinessIsOneLine(t *testing.T) {
+func TestReadinessIsOneLineAndWhatIsToBeSaidBesides(t *testing.T) {
 	s := New(Options{Backend: &backend{}, Gatherer: prometheus.NewRegistry()})
 	for _, tc := range []struct {
 		err    error
+		notice string
 		status int
 		body   string
 	}{
-		{nil, http.StatusOK, "ready\n"},
-		{errors.Join(errors.New("a"), errors.New("b")), http.StatusServiceUnavailable, "a; b\n"},
+		{nil, "", http.StatusOK, "ready\n"},
+		{nil, "c\nd\n", http.StatusOK, "ready\nc\nd\n"},
+		{errors.Join(errors.New("a"), errors.New("b")), "", http.StatusServiceUnavailable, "a; b\n"},
+		{errors.New("a"), "c\n", http.StatusServiceUnavailable, "a\nc\n"},
 	} {
 		s.SetReady(func() error { return tc.err })
+		s.SetNotice(func() string { return tc.notice })
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/readyz", nil)
 		r.Host = "localhost"

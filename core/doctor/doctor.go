@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -24,6 +26,8 @@ type Finding struct {
 	// What says what is wrong and where; Remedy says what to do, and is empty for OK.
 	What   string `json:"what"`
 	Remedy string `json:"remedy,omitempty"`
+	// about names what is wrong where What has a number that changes while the fault stays.
+	about string
 }
 
 // Options say what to check.
@@ -46,53 +50,74 @@ type check struct {
 	area string
 	// well is the text of the OK finding if nothing is wrong.
 	well string
+	// afar says that the check asks other machines.
+	afar bool
 	run  func(context.Context, *Options) []Finding
+}
+
+// checks returns the checks that the options permit, in the order of their findings.
+func (o *Options) checks() []check {
+	if o.Machine == nil {
+		o.Machine = ThisMachine()
+	}
+	addresses := "the addresses are free"
+	if o.Running {
+		addresses = "a gateway with this configuration serves, so its addresses were not tried"
+	}
+	checks := []check{
+		{"files", "nobody else may read the secrets", false, files},
+		{"certificates", "the certificates can be used", false, certificates},
+		{"listeners", addresses, false, listeners},
+		{"data", "the data directory can be written and has room", false, data},
+		{"machine", "open files, memory and temporary files suffice", false, machine},
+	}
+	if o.Plugins != nil {
+		checks = append(checks, check{"plugins", "the plugins take their configuration", false,
+			func(ctx context.Context, o *Options) []Finding { return o.Plugins(ctx) }})
+	}
+	checks = append(checks, check{"services", "the services of the plugins answer", true, services})
+	if o.RocketMQ != nil {
+		checks = append(checks, check{"rocketmq", "name servers and brokers answer, with light message queues, and each topic is on each broker", true, rocketMQ})
+	}
+	return checks
+}
+
+// look runs the check and returns what is wrong.
+func (c *check) look(ctx context.Context, o *Options) []Finding {
+	found := c.run(ctx, o)
+	for i := range found {
+		found[i].Area = c.area
+	}
+	return found
 }
 
 // Run runs every check and returns the findings, in the order of the areas.
 func Run(ctx context.Context, o Options) []Finding {
-	if o.Machine == nil {
-		o.Machine = ThisMachine()
-	}
-	checks := []check{
-		{"files", "nobody else may read the secrets", files},
-		{"certificates", "the certificates can be used", certificates},
-		{"listeners", "the addresses are free", listeners},
-		{"data", "the data directory can be written and has room", data},
-		{"machine", "open files, memory and temporary files suffice", machine},
-		{"plugins", "the plugins take their configuration", func(ctx context.Context, o *Options) []Finding { return o.Plugins(ctx) }},
-		{"services", "the services of the plugins answer", services},
-		{"rocketmq", "name servers and brokers answer, with light message queues, and each topic is on each broker", rocketMQ},
-	}
-	if o.Running {
-		checks[2].well = "a gateway with this configuration serves, so its addresses were not tried"
-	}
+	checks := o.checks()
 	found := make([][]Finding, len(checks))
 	var all sync.WaitGroup
 	for i, c := range checks {
-		if c.area == "plugins" && o.Plugins == nil || c.area == "rocketmq" && o.RocketMQ == nil {
-			continue
-		}
 		all.Go(func() {
-			found[i] = c.run(ctx, &o)
-			if len(found[i]) == 0 {
-				found[i] = []Finding{{Level: OK, What: c.well}}
-			}
-			for k := range found[i] {
-				found[i][k].Area = c.area
+			if found[i] = c.look(ctx, &o); len(found[i]) == 0 {
+				found[i] = []Finding{{Level: OK, Area: c.area, What: c.well}}
 			}
 		})
 	}
 	all.Wait()
-	var out []Finding
-	for _, f := range found {
-		out = append(out, f...)
-	}
-	return out
+	return slices.Concat(found...)
 }
 
 func fault(what, remedy string) Finding   { return Finding{Level: Fault, What: what, Remedy: remedy} }
 func warning(what, remedy string) Finding { return Finding{Level: Warning, What: what, Remedy: remedy} }
+
+// of returns the finding with a name for what is wrong, by which it is the same finding when the numbers in its text have changed.
+func (f Finding) of(about string) Finding {
+	f.about = about
+	return f
+}
+
+// key is the same for findings of the same thing.
+func (f Finding) key() string { return f.Level + " " + f.Area + " " + cmp.Or(f.about, f.What) }
 
 // FromError converts an error to a fault. If the text has a semicolon, the part after it is the remedy, as in errors of the configuration.
 func FromError(text, remedy string) Finding {

@@ -95,15 +95,20 @@ func TestAGatewayThatIsWellHasNoFindingAndIsLeftAsItWas(t *testing.T) {
 	require.Len(t, left, 2, "certificate and key")
 }
 
+// planted is a fault, and what doctor says of it.
+type planted struct {
+	plant                     func(*patient)
+	level, area, what, remedy string
+}
+
+// rocketMQFault plants a fault of a RocketMQ.
+func rocketMQFault(spoil func(*fakeRocketMQ), level, what, remedy string) planted {
+	return planted{func(p *patient) { p.withRocketMQ(spoil) }, level, "rocketmq", what, remedy}
+}
+
 func TestPlantedFaultsAreFoundWithTheirRemedies(t *testing.T) {
 	now := time.Now()
-	for name, tc := range map[string]struct {
-		plant  func(*patient)
-		level  string
-		area   string
-		what   string
-		remedy string
-	}{
+	for name, tc := range map[string]planted{
 		"a port that is taken": {func(p *patient) { p.c.Listeners[0].Address = p.taken() },
 			Fault, "listeners", "listeners[0].address: cannot listen on", "ss -ltnp"},
 		"two listeners of one address": {func(p *patient) {
@@ -184,6 +189,30 @@ func TestPlantedFaultsAreFoundWithTheirRemedies(t *testing.T) {
 			p.o.RocketMQ = remoting.New(remoting.Config{})
 			p.t.Cleanup(func() { _ = p.o.RocketMQ.Close() })
 		}, Fault, "rocketmq", "store.rocketmq.namesrv: 127.0.0.1", "start the name server"},
+		"no broker":               rocketMQFault(func(f *fakeRocketMQ) { f.broker = "" }, Fault, "no broker is registered", "namesrvAddr="),
+		"a broker without master": rocketMQFault(func(f *fakeRocketMQ) { f.noMaster = true }, Warning, "a has no master", "start its master"),
+		"a broker that does not answer": {func(p *patient) { p.withRocketMQ(func(f *fakeRocketMQ) { f.broker = p.closed() }) },
+			Fault, "rocketmq", "does not answer", "brokerIP1"},
+		"light message queues off": rocketMQFault(func(f *fakeRocketMQ) { f.settings["enableLmq"] = "false" },
+			Fault, "light message queues off", "set enableLmq=true in /etc/broker.conf"),
+		"dispatch to several queues off": rocketMQFault(func(f *fakeRocketMQ) { f.settings["enableMultiDispatch"] = "false" },
+			Fault, "light message queues off", "set enableMultiDispatch=true in /etc/broker.conf"),
+		"settings that are hidden": rocketMQFault(func(f *fakeRocketMQ) { f.settings = nil }, Warning, "does not tell its settings", "enableLmq=true"),
+		"a state that is hidden":   rocketMQFault(func(f *fakeRocketMQ) { f.runtime = nil }, Warning, "tells nothing", "access_key"),
+		"a broker that loses entries": rocketMQFault(func(f *fakeRocketMQ) { f.version = remoting.Version5_1_4 },
+			Warning, "loses entries", "upgrade it to 5.4.0"),
+		"a broker older than what is tested": rocketMQFault(func(f *fakeRocketMQ) { f.version = remoting.Version5_0_0 },
+			Warning, "the oldest that is tested", "upgrade it to 5.4.0"),
+		"a broker's full disk": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["commitLogDiskRatio"] = "0.93" },
+			Fault, "93% full", "fileReservedTime"),
+		"a broker's disk that fills": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["commitLogDiskRatio"] = "0.87" },
+			Warning, "87% full", "larger disk"),
+		"a broker's clock ahead": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["bootTimestamp"] = fmt.Sprint(now.Add(time.Hour).UnixMilli()) },
+			Warning, "ahead of that of this machine", "NTP"),
+		"a broker's clock behind": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["bootTimestamp"] = fmt.Sprint(now.Add(-time.Hour).UnixMilli()) },
+			Warning, "behind that of this machine", "NTP"),
+		"a topic that a broker may not write": rocketMQFault(func(f *fakeRocketMQ) { f.queues[0].Perm = remoting.PermRead },
+			Warning, `topic "Farm" cannot be written on a`, "mqadmin updateTopic"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPatient(t)
@@ -213,52 +242,4 @@ func TestTheAddressesOfAGatewayThatServesAreNotTried(t *testing.T) {
 	for _, f := range Run(t.Context(), p.o) {
 		require.Equal(t, OK, f.Level, f.What)
 	}
-}
-
-func TestWhatABrokerTellsIsJudged(t *testing.T) {
-	now := time.Now()
-	at := func(boot time.Time) map[string]string {
-		return map[string]string{"bootTimestamp": fmt.Sprint(boot.UnixMilli()), "runtime": "[ 1 days, 2 hours, 3 minutes, 4 seconds ]"}
-	}
-	up := 26*time.Hour + 3*time.Minute + 4*time.Second
-	for name, tc := range map[string]struct {
-		change              func(*broker)
-		level, what, remedy string
-	}{
-		"queues off": {func(b *broker) {
-			b.settings = map[string]string{"enableLmq": "false", "enableMultiDispatch": "true", "brokerConfigPath": "/etc/broker.conf"}
-		}, Fault, "light message queues off", "set enableLmq=true in /etc/broker.conf"},
-		"below 5.2.0":       {func(b *broker) { b.version = remoting.Version5_1_4 }, Warning, "loses entries", "5.4.0"},
-		"older than tested": {func(b *broker) { b.version = remoting.Version5_0_0 }, Warning, "the oldest that is tested", "5.4.0"},
-		"a full disk":       {func(b *broker) { b.told["commitLogDiskRatio"] = "0.93" }, Fault, "93% full", "fileReservedTime"},
-		"a filling disk":    {func(b *broker) { b.told["commitLogDiskRatio"] = "0.87" }, Warning, "87% full", "larger disk"},
-		"a clock ahead":     {func(b *broker) { b.told = at(now.Add(10*time.Minute - up)) }, Warning, "10m0s ahead of", "NTP"},
-		"a clock behind":    {func(b *broker) { b.told = at(now.Add(-10*time.Minute - up)) }, Warning, "10m0s behind", "NTP"},
-		"silence":           {func(b *broker) { b.err = os.ErrDeadlineExceeded }, Fault, "does not answer", "brokerIP1"},
-		"a refusal":         {func(b *broker) { b.told = nil }, Warning, "tells nothing", "access_key"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := broker{name: "b", addr: "192.0.2.1:10911", version: remoting.Version5_4_0, settings: map[string]string{"enableLmq": "true"},
-				told: at(now.Add(-up)), asked: now, answered: now}
-			require.Empty(t, b.judge())
-			tc.change(&b)
-			found := b.judge()
-			require.Len(t, found, 1)
-			require.Equal(t, tc.level, found[0].Level)
-			require.Contains(t, found[0].What, tc.what)
-			require.Contains(t, found[0].Remedy, tc.remedy)
-		})
-	}
-}
-
-func TestATopicThatABrokerLacksIsNamed(t *testing.T) {
-	brokers := []broker{{name: "a"}, {name: "b"}}
-	route := &remoting.Route{Queues: []remoting.QueueData{{BrokerName: "a", Perm: remoting.PermReadWrite}, {BrokerName: "b", Perm: remoting.PermRead}}}
-	f, ok := lacking("T", route, brokers, "ns:9876")
-	require.True(t, ok)
-	require.Contains(t, f.What, `topic "T" cannot be written on b`)
-	require.Contains(t, f.Remedy, "mqadmin updateTopic -n ns:9876")
-	route.Queues[1].Perm = remoting.PermReadWrite
-	_, ok = lacking("T", route, brokers, "ns:9876")
-	require.False(t, ok)
 }

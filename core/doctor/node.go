@@ -150,9 +150,10 @@ func data(_ context.Context, o *Options) (out []Finding) {
 			out = append(out, warning(fmt.Sprintf("%s: the free space of %s is not known: %s", key, dir, err), "look with: df "+dir))
 		case free < leastFree:
 			out = append(out, fault(fmt.Sprintf("%s: %d MiB are free on the disk of %s; below 64 MiB the local store refuses every message", key,
-				free>>20, dir), remedy))
+				free>>20, dir), remedy).of("the disk of "+dir))
 		case free < someFree:
-			out = append(out, warning(fmt.Sprintf("%s: only %d MiB are free on the disk of %s", key, free>>20, dir), remedy))
+			out = append(out, warning(fmt.Sprintf("%s: only %d MiB are free on the disk of %s", key, free>>20, dir), remedy).
+				of("the disk of "+dir))
 		}
 	}
 	return out

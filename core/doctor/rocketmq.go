@@ -64,7 +64,7 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 	}
 	var all sync.WaitGroup
 	for i := range brokers {
-		all.Go(func() { brokers[i].ask(ctx, o.RocketMQ) })
+		all.Go(func() { brokers[i].ask(ctx, o) })
 	}
 	all.Wait()
 	for i := range brokers {
@@ -73,26 +73,26 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 	return append(out, topicsOf(ctx, o, namesrv, brokers, info)...)
 }
 
-func (b *broker) ask(ctx context.Context, client *remoting.Client) {
+func (b *broker) ask(ctx context.Context, o *Options) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	b.askState(ctx, client)
+	b.askState(ctx, o)
 	if b.told == nil && b.err == nil { // RocketMQ 5.1.4 fails to answer until its statistics have a first sample, a second after its start
 		select {
 		case <-ctx.Done():
 		case <-time.After(patience / 2):
-			b.askState(ctx, client)
+			b.askState(ctx, o)
 		}
 	}
 	if b.err == nil {
-		b.settings, _ = client.BrokerSettings(ctx, b.addr) // may be for administrators only
+		b.settings, _ = o.RocketMQ.BrokerSettings(ctx, b.addr) // may be for administrators only
 	}
 }
 
-func (b *broker) askState(ctx context.Context, client *remoting.Client) {
-	b.asked = time.Now()
-	b.told, b.version, b.err = client.BrokerRuntime(ctx, b.addr)
-	b.answered = time.Now()
+func (b *broker) askState(ctx context.Context, o *Options) {
+	b.asked = o.Machine.Now()
+	b.told, b.version, b.err = o.RocketMQ.BrokerRuntime(ctx, b.addr)
+	b.answered = o.Machine.Now()
 }
 
 // worstSkew is the largest accepted clock difference between a broker and this machine.
@@ -133,7 +133,8 @@ func (b *broker) judge() (out []Finding) {
 			"so each topic uses one queue", "upgrade it to 5.4.0"))
 	}
 	if full, err := strconv.ParseFloat(b.told["commitLogDiskRatio"], 64); err == nil && full > 0.85 {
-		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full", b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk")
+		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full", b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk").
+			of("the disk of broker " + b.name)
 		if full > 0.90 { // from diskSpaceWarningLevelRatio on it refuses messages
 			f.Level = Fault
 		}
@@ -152,7 +153,7 @@ func (b *broker) judge() (out []Finding) {
 
 func clockFinding(name string, by time.Duration, which string) Finding {
 	return warning(fmt.Sprintf("the clock of broker %s is %s %s that of this machine; expiry and delays are off by as much", name, by.Round(time.Second), which),
-		"keep both in time with NTP (chrony, systemd-timesyncd)")
+		"keep both in time with NTP (chrony, systemd-timesyncd)").of("the clock of broker " + name)
 }
 
 // clockOf returns a broker's time, to the second: its start time plus its uptime.

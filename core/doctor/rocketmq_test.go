@@ -3,6 +3,7 @@ package doctor
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -11,13 +12,14 @@ import (
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
-func TestABrokerWithoutLightMessageQueuesIsFound(t *testing.T) {
+func TestABrokerWithoutLightMessageQueuesAndWithAnotherTimeIsFound(t *testing.T) {
 	rmq := cluster.ForTest(t, cluster.Options{Broker: map[string]string{"enableLmq": "false", "enableMultiDispatch": "false"}})
 	p := newPatient(t)
 	p.c.Store.Type, p.c.Store.RocketMQ.Namesrv = config.StoreRocketMQ, append(rmq.Namesrv(), p.closed())
 	p.o.RocketMQ = remoting.New(remoting.Config{})
 	t.Cleanup(func() { _ = p.o.RocketMQ.Close() })
 	p.o.ValidTopic = func(name string) bool { return name == cluster.ProbeTopic }
+	p.o.Machine.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) }
 	var faults, warnings []string
 	for _, f := range Run(t.Context(), p.o) {
 		switch {
@@ -29,5 +31,6 @@ func TestABrokerWithoutLightMessageQueuesIsFound(t *testing.T) {
 	}
 	require.Len(t, faults, 1, "%v", faults)
 	require.Contains(t, faults[0], "enableLmq=true and enableMultiDispatch=true")
-	require.Len(t, warnings, 1, "of the name server that does not answer: %v", warnings)
+	require.Len(t, warnings, 2, "of the name server that does not answer, and of the clock: %v", warnings)
+	require.Regexp(t, `the clock of broker \S+ is \S+ ahead of that of this machine`, warnings[1])
 }

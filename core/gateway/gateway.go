@@ -18,6 +18,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/delivery"
+	"github.com/lmqgate/lmqgate/core/doctor"
 	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -79,6 +80,7 @@ type Gateway struct {
 	traces     traces
 	mqtt       *mqtt.Server
 	admin      *admin.Server
+	checks     *doctor.Watch
 
 	memory memory
 	bans   *limits.Bans
@@ -148,6 +150,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 	if err := g.build(); err != nil {
 		return err
 	}
+	if err := g.startChecks(); err != nil {
+		return err
+	}
 	if err := g.listen(); err != nil {
 		return err
 	}
@@ -168,7 +173,6 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.mqtt.Serve()
 	g.push(func(context.Context) { g.mqtt.StopAccepting() })
 	g.admin.SetReady(g.healthy)
-	g.admin.SetNotice(g.nearlyFull)
 	return nil
 }
 
@@ -334,6 +338,7 @@ func (g *Gateway) listen() error {
 		MetricsToken: g.cfg.Admin.MetricsToken,
 		Pprof:        g.cfg.Admin.Pprof, TLS: adminTLS, Gatherer: g.registry, Backend: &backend{g}, Version: g.version, Log: g.log})
 	g.admin.SetReady(func() error { return errors.New("starting: " + g.waitingFor()) })
+	g.admin.SetNotice(g.notice)
 	if err := g.admin.Start(); err != nil {
 		return err
 	}
@@ -354,17 +359,6 @@ func (g *Gateway) healthy() error {
 		errs = append(errs, errors.New("this node cannot read its inbox in the store, so its sessions are held"))
 	}
 	return errors.Join(errs...)
-}
-
-// nearlyFull lists the bounds that are nearly reached; empty if none is.
-func (g *Gateway) nearlyFull() string {
-	var b strings.Builder
-	for _, f := range g.fills() {
-		if f.Ratio() >= meta.FillWarn {
-			fmt.Fprintf(&b, "nearly full: %s, %d of %d\n", f.Resource, f.Used, f.Max)
-		}
-	}
-	return b.String()
 }
 
 // logged logs the error of a step that cannot be undone.

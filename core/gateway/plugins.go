@@ -34,7 +34,6 @@ func (g *Gateway) startPlugins(ctx context.Context) error {
 		return err
 	}
 	if g.cfg.Auth.Anonymous() {
-		g.log.Warn("auth.plugin is none: every client is admitted and may do everything")
 		g.authority = auth.Anonymous()
 	} else {
 		g.useAuth(plugins[0])

@@ -22,7 +22,8 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 		for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready"} {
 			code, body := g.Get(path)
 			require.Equal(t, 200, code, path)
-			require.Equal(t, want, strings.TrimSpace(body))
+			state, _, _ := strings.Cut(body, "\n") // what the checks find on this machine is below
+			require.Equal(t, want, state)
 		}
 		c := g.connect(t, g.Name("client"))
 		c.subscribe(topic, 1)
