@@ -3,15 +3,16 @@ package doctor
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
 
 // How often a Watch repeats its checks.
 const (
-	// near is the interval of checks on this machine, and of those afar that found something.
+	// near is the interval of checks on this machine, and of those that ask other machines after they found something new.
 	near = 30 * time.Second
-	// far is the interval of checks that ask other machines, while they find nothing.
+	// far is the longest interval of checks that ask other machines: while they find nothing, and after they found the same for some time.
 	far = 5 * time.Minute
 	// quiet is how long a finding must have been away until it is logged again.
 	quiet = time.Hour
@@ -77,6 +78,8 @@ func (w *Watch) present() Options {
 
 // repeat runs a check until ctx ends.
 func (w *Watch) repeat(ctx context.Context, c check) {
+	wait := near
+	var before []Finding
 	for {
 		o := w.present()
 		found := c.look(ctx, &o)
@@ -84,10 +87,16 @@ func (w *Watch) repeat(ctx context.Context, c check) {
 			return // the stop may be what the check found
 		}
 		w.keep(c.area, found)
-		wait := near
-		if c.afar && len(found) == 0 {
+		switch {
+		case !c.afar:
+		case len(found) == 0:
 			wait = far
+		case slices.EqualFunc(found, before, func(a, b Finding) bool { return a.key() == b.key() }):
+			wait = min(2*wait, far)
+		default:
+			wait = near
 		}
+		before = found
 		select {
 		case <-ctx.Done():
 			return
