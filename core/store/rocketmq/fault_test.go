@@ -178,6 +178,7 @@ func (c *collector) awaitAll(t *testing.T, acked map[string]bool) {
 }
 
 func TestIntegrationAStoreThatStartsBeforeRocketMQWaitsForIt(t *testing.T) {
+	onOneVersion(t)
 	c := harmedCluster(t)
 	c.KillBroker(0)
 	c.KillNamesrv(0)

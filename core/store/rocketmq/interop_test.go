@@ -92,6 +92,7 @@ func TestIntegrationARocketMQConsumerReceivesTheMessagesAndNoFollowUps(t *testin
 }
 
 func TestIntegrationTwentyThousandMessagesOfEightPublishersAreAllInTheQueueInOrder(t *testing.T) {
+	onOneVersion(t)
 	s := open(t, sharedCluster(t))
 	topic := newTopic(t, s, 4)
 	queue := topic + "%a%"
@@ -126,6 +127,7 @@ func TestIntegrationTwentyThousandMessagesOfEightPublishersAreAllInTheQueueInOrd
 }
 
 func TestIntegrationMqadminAndTheClientSeeTheSameConfigurationTable(t *testing.T) {
+	onOneVersion(t)
 	c := sharedCluster(t)
 	client := remoting.New(remoting.Config{})
 	defer client.Close()
@@ -145,6 +147,7 @@ func TestIntegrationMqadminAndTheClientSeeTheSameConfigurationTable(t *testing.T
 }
 
 func TestIntegrationTLSIsUsedOnEveryConnectionAndVerified(t *testing.T) {
+	onOneVersion(t)
 	c := sharedCluster(t) // RocketMQ accepts TLS with a self-signed certificate unless it has another one
 	s := openWith(t, Options{Namesrv: c.Namesrv(), TLS: &tls.Config{InsecureSkipVerify: true}})
 	topic := newTopic(t, s, 1)

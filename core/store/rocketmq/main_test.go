@@ -2,6 +2,7 @@ package rocketmq
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,6 +33,10 @@ var harmed struct {
 }
 
 func TestMain(m *testing.M) {
+	if err := choose(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	shared.c.Stop()
 	harmed.c.Stop()
@@ -42,6 +47,25 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// choose omits unit tests from a run for an additional version of RocketMQ, unless go test's flag -run is given.
+func choose() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.run" })
+	if given || !cluster.VersionRun() {
+		return nil
+	}
+	return flag.Set("test.run", "^TestIntegration")
+}
+
+// onOneVersion skips a test in a run for an additional version, because its outcome cannot depend on the version.
+func onOneVersion(t *testing.T) {
+	t.Helper()
+	if cluster.VersionRun() {
+		t.Skip("its outcome does not depend on the version of RocketMQ")
+	}
 }
 
 // producerLeaks are goroutines that rocketmq-client-go leaves running after the shutdown of a producer: some for a few seconds, some for
