@@ -35,6 +35,9 @@ func newBansAddCommand(app *app) *cobra.Command {
 		Use: "add KIND NAME", Short: "Keep an address, a user or a client out, and close its connections", Long: banLong,
 		Args: wantArgs("KIND", "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf("KIND", args[0], "address", "user", "client"); err != nil {
+				return err
+			}
 			return flags.call(cmd.Context(), http.MethodPost, "/api/v1/bans",
 				admin.BanRequest{Kind: args[0], Name: args[1], Reason: reason, Seconds: int64(how / time.Second)}, nil)
 		},
@@ -50,6 +53,9 @@ func newBansRemoveCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove KIND NAME", Short: "End a ban", Long: banLong, Args: wantArgs("KIND", "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf("KIND", args[0], "address", "user", "client", "flapping"); err != nil {
+				return err
+			}
 			path := "/api/v1/bans/" + url.PathEscape(args[0]) + "/" + url.PathEscape(args[1])
 			return flags.call(cmd.Context(), http.MethodDelete, path, nil, nil)
 		},

@@ -34,7 +34,7 @@ func newClientsListCommand(app *app) *cobra.Command {
 			return []any{c.ClientID, dash(c.Username), stateOf(c), dash(c.Node), dash(c.Protocol), dash(c.RemoteAddress), when(c.Since),
 				subscriptions, c.InFlight, countOf(c.Backlog)}
 		},
-		query: which.query,
+		query: which.query, check: which.check,
 		flags: func(cmd *cobra.Command) { which.register(cmd, "connected", "clients") },
 	}.command(app)
 }
@@ -51,6 +51,10 @@ func (w *whichClients) register(cmd *cobra.Command, state, listed string) {
 	cmd.Flags().StringVar(&w.prefix, "prefix", "", "only client ids that begin with `TEXT`")
 	cmd.Flags().BoolVar(&w.backlog, "backlog", false, "count what waits for each, which takes longer")
 	cmd.Flags().StringVar(&w.user, "user", "", "only "+listed+" of the user `NAME`")
+}
+
+func (w *whichClients) check() error {
+	return oneOf("--state", w.state, "connected", "sleeping", "all")
 }
 
 func (w *whichClients) query(q url.Values) {

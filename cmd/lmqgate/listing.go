@@ -26,6 +26,8 @@ type listing[T any] struct {
 	// query adds parameters to the request; nil adds none. flags registers the flags that query reads.
 	query func(url.Values)
 	flags func(*cobra.Command)
+	// check, which may be nil, checks what the flags say.
+	check func() error
 }
 
 // pageSize is how many items the commands request at a time.
@@ -44,6 +46,11 @@ func (l listing[T]) command(app *app) *cobra.Command {
 			}
 			if limit < 0 {
 				return usagef("--limit wants 0 (all) or more, not %d", limit)
+			}
+			if l.check != nil {
+				if err := l.check(); err != nil {
+					return err
+				}
 			}
 			c, err := flags.client()
 			if err != nil {

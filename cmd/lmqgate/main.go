@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,9 +71,8 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s%s; see %s --help", err, suggestFlag(cmd, err), cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelpCommand(root))
 	app := &app{environ: environ}
 	root.AddCommand(
 		newServeCommand(app),
@@ -143,7 +143,7 @@ func usagef(format string, args ...any) error {
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usagef("%s has no command %q%s; see %s --help", cmd.CommandPath(), args[0], didYouMean(args[0], commandNames(cmd)), cmd.CommandPath())
+			return noCommand(cmd, args[0])
 		}
 		return nil
 	}
@@ -154,6 +154,67 @@ func group(cmd *cobra.Command) *cobra.Command {
 		return cmd.Help()
 	}
 	return cmd
+}
+
+// noCommand is the error about a word that is no subcommand.
+func noCommand(cmd *cobra.Command, word string) error {
+	return usagef("%s has no command %q%s; see %s --help", cmd.CommandPath(), word, didYouMean(word, commandNames(cmd)), cmd.CommandPath())
+}
+
+// flagError is the error about a flag that is unknown or has a wrong value.
+func flagError(cmd *cobra.Command, err error) error {
+	if words := cmd.Flags().Args(); len(words) > 0 && cmd.HasAvailableSubCommands() {
+		return noCommand(cmd, words[0]) // the flags are those of the command that was meant
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usagef("--%s %s, not %q; see %s --help", invalid.GetFlag().Name, wantedValue(invalid), invalid.GetValue(), cmd.CommandPath())
+	}
+	return usagef("%s%s; see %s --help", err, suggestFlag(cmd, err), cmd.CommandPath())
+}
+
+// wantedValue says what value a flag wants.
+func wantedValue(err *pflag.InvalidValueError) string {
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return "wants a smaller number"
+	case err.GetFlag().Value.Type() == "int":
+		return "wants a whole number"
+	case err.GetFlag().Value.Type() == "duration":
+		return "wants a time such as 500ms, 30s or 2h"
+	case err.GetFlag().Value.Type() == "bool":
+		return "wants true or false"
+	case err.GetFlag().Value.Type() == "float64":
+		return "wants a number"
+	}
+	return "cannot be read (" + err.Unwrap().Error() + ")"
+}
+
+// oneOf checks a word that the command line gives against those that there are. what names its flag or argument.
+func oneOf(what, word string, words ...string) error {
+	if slices.Contains(words, word) {
+		return nil
+	}
+	last := len(words) - 1
+	return usagef("%s wants %s or %s, not %q", what, strings.Join(words[:last], ", "), words[last], word)
+}
+
+// newHelpCommand returns the help command, which unlike cobra's fails where there is no such command.
+func newHelpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd := root
+			for _, word := range args {
+				i := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == word })
+				if i < 0 {
+					return noCommand(cmd, word)
+				}
+				cmd = cmd.Commands()[i]
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // didYouMean returns a suggestion for the end of an error about an unknown word, or "".
@@ -200,9 +261,9 @@ func wantArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return usagef("%s wants %s", cmd.CommandPath(), strings.Join(names[len(args):], " "))
+			return usagef("%s wants %s; see %s --help", cmd.CommandPath(), strings.Join(names[len(args):], " "), cmd.CommandPath())
 		case len(args) > len(names):
-			return usagef("%s does not know what to do with %q", cmd.CommandPath(), args[len(names)])
+			return usagef("%s does not know what to do with %q; see %s --help", cmd.CommandPath(), args[len(names)], cmd.CommandPath())
 		}
 		return nil
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	mqttpackets "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/spf13/cobra"
 
 	"github.com/lmqgate/lmqgate/core/config"
@@ -59,6 +62,19 @@ func (f *clientFlags) register(cmd *cobra.Command, app *app) {
 	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate of the gateway")
 }
 
+// connectCause returns the error without the words that the MQTT client puts in front of errors of the network.
+func connectCause(err error) error {
+	if joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
+		if parts := joined.Unwrap(); len(parts) == 2 && errors.Is(parts[0], mqttpackets.ErrorNetworkError) {
+			return parts[1]
+		}
+	}
+	return err
+}
+
 // connectHint returns the remedy for a failed connection attempt.
 func connectHint(err error) string {
 	if hint := tlsHint(err); hint != "" {
@@ -69,12 +85,24 @@ func connectHint(err error) string {
 	switch {
 	case errors.As(err, &answer) && (answer.code == packets.ConnackBadUsernameOrPassword || answer.code == packets.ConnackNotAuthorized):
 		return "; give --config, or -u and -P (lmqgate credentials prints them for a client id)"
+	case notMQTT(err), errors.As(err, &network) && network.Op != "dial":
+		return "; is an MQTT listener there, and of this kind? --url names the kind, the address and the path, such as ws://127.0.0.1:8083/mqtt"
 	case errors.As(err, &network):
 		return "; is the gateway running? --config, --url or --host and --port say where it is"
 	case err.Error() == "bad user name or password" || err.Error() == "not Authorized":
 		return "; give --config, or -u and -P (lmqgate credentials prints them for a client id)"
 	}
 	return ""
+}
+
+// notMQTT reports whether the answer to a connection attempt is that of a server or listener of another kind.
+func notMQTT(err error) bool {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"non-CONNACK", "websocket", "WebSocket", "Prop type", "unknown packet type"}, func(part string) bool {
+		return strings.Contains(err.Error(), part)
+	})
 }
 
 func (f *clientFlags) options(role string) (*mqtt.ClientOptions, string, error) {
@@ -132,6 +160,9 @@ func (f *clientFlags) server(conf *config.Config) (string, error) {
 			return f.url, nil
 		}
 		return "", usagef("--url wants mqtt, mqtts, ws, wss or unix, not %q", u.Scheme)
+	}
+	if f.port < 0 || f.port > math.MaxUint16 {
+		return "", usagef("--port wants a number from 1 to %d, not %d", math.MaxUint16, f.port)
 	}
 	host, port := "127.0.0.1", "1883"
 	if conf != nil && (f.host == "" || f.port == 0) {

@@ -64,7 +64,7 @@ func (f *clientFlags) connect(ctx context.Context, role string, cleanSession boo
 		c, err = connect311(ctx, opts, server, cleanSession, received)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s as %q: %w%s", server, opts.ClientID, err, connectHint(err))
+		return nil, fmt.Errorf("connect to %s as %q: %w%s", server, opts.ClientID, connectCause(err), connectHint(err))
 	}
 	return c, nil
 }

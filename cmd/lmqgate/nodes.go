@@ -33,10 +33,13 @@ func newLogLevelCommand(app *app) *cobra.Command {
 		Use: "log-level [debug|info|warn|error]", Short: "Show or set the log level of a running gateway",
 		Long: "Without an argument it prints the level. A level that is set holds until the gateway ends.",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("log-level takes one level at most, not %d", len(args))
+			switch len(args) {
+			case 0:
+				return nil
+			case 1:
+				return oneOf("lmqgate log-level", args[0], "debug", "info", "warn", "error")
 			}
-			return nil
+			return usagef("log-level takes one level at most, not %d", len(args))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var reply struct {

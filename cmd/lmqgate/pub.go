@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	lmqtopic "github.com/lmqgate/lmqgate/core/topic"
 )
 
 // maxMessage is the largest message that MQTT can carry, in bytes.
@@ -29,6 +31,9 @@ func newPubCommand(app *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if topic == "" {
 				return usagef("%s wants a topic: -t TOPIC", cmd.CommandPath())
+			}
+			if err := lmqtopic.ValidateName(topic); err != nil {
+				return usagef("-t: %s", err)
 			}
 			if count < 1 {
 				return usagef("-n wants 1 or more, not %d", count)

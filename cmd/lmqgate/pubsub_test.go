@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,21 @@ func TestPubAndSubSpeakMQTT5(t *testing.T) {
 	r = runCommand(t, "", "pub", "--port", "1", "-V", "5", "-t", "a", "-m", "b")
 	requireOneErrorLine(t, r)
 	require.Contains(t, r.err, "connection refused; is the gateway running?")
+	require.NotContains(t, r.err, "network Error")
+}
+
+func TestAServerOfAnotherKindIsToldApart(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	address := strings.TrimPrefix(web.URL, "http://")
+	b := startBroker(t)
+	for _, url := range []string{"mqtt://" + address, "ws://" + address + "/mqtt", "ws://" + strings.TrimPrefix(b.url, "mqtt://") + "/mqtt"} {
+		for _, version := range []string{"3.1.1", "5"} {
+			r := runCommand(t, "", "pub", "--url", url, "-V", version, "-t", "a", "-m", "b")
+			requireOneErrorLine(t, r)
+			require.Contains(t, r.err, "is an MQTT listener there, and of this kind? --url names the kind", "%s with %s", url, version)
+		}
+	}
 }
 
 func TestAPersistentMQTT5SessionGetsOnlyWhatWasNotPrinted(t *testing.T) {
@@ -201,4 +218,5 @@ func TestARefusedClientIsToldWhy(t *testing.T) {
 	r = runCommand(t, "", "pub", "--port", "1", "-t", "a", "-m", "b")
 	requireOneErrorLine(t, r)
 	require.Contains(t, r.err, "connection refused; is the gateway running?")
+	require.NotContains(t, r.err, "network Error")
 }

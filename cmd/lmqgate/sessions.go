@@ -30,7 +30,7 @@ func newSessionsListCommand(app *app) *cobra.Command {
 			return []any{s.ClientID, dash(s.Username), stateOf(admin.Client{Connected: s.Connected}), dash(s.Node), when(s.Since),
 				when(s.Created), expires, countOf(s.Backlog)}
 		},
-		query: which.query,
+		query: which.query, check: which.check,
 		flags: func(cmd *cobra.Command) { which.register(cmd, "all", "sessions") },
 	}.command(app)
 }

@@ -11,6 +11,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // subRefused is the SUBACK code of a refused filter (MQTT 3.1.1, 3.9.3).
@@ -35,6 +37,11 @@ func newSubCommand(app *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(filters) == 0 {
 				return usagef("%s wants a topic filter: -t FILTER", cmd.CommandPath())
+			}
+			for _, f := range filters {
+				if err := checkFilter(f); err != nil {
+					return usagef("-t: %s", err)
+				}
 			}
 			if err := checkQoS(qos); err != nil {
 				return err
@@ -77,6 +84,15 @@ func newSubCommand(app *app) *cobra.Command {
 	client.register(cmd, app)
 	client.registerVersion(cmd)
 	return cmd
+}
+
+// checkFilter returns nil if a filter can be subscribed to.
+func checkFilter(filter string) error {
+	_, inner, _, err := topic.ParseShared(filter)
+	if err != nil {
+		return err
+	}
+	return topic.ValidateFilter(inner)
 }
 
 // subscribe subscribes to all filters and fails if one is refused.

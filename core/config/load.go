@@ -155,12 +155,30 @@ func (l *layers) addFile(data []byte) {
 		return
 	}
 	if err := l.indexLines(data, at); err != nil {
-		l.problems.add("", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		l.problems.add("", "%s", yamlProblem(err))
 		return
 	}
 	if err := l.koanf.Load(rawbytes.Provider(data), yaml.Parser()); err != nil {
-		l.problems.add("", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		l.problems.add("", "%s", yamlProblem(err))
 	}
+}
+
+// yamlProblem says what the parser does not understand. For the first line it gives no number.
+func yamlProblem(err error) string {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "unmarshal errors:"); ok {
+		text = strings.TrimSpace(rest)
+	}
+	if !strings.HasPrefix(text, "line ") {
+		text = "line 1: " + text
+	}
+	switch {
+	case strings.Contains(text, "cannot start any token"):
+		text += "; YAML is indented by spaces, not by tabs, and a text that begins with a special character wants quotes"
+	case strings.Contains(text, "did not find expected"):
+		text += "; look there and on the next line for a missing bracket, quote, colon or indentation"
+	}
+	return text
 }
 
 // indexLines records the line of each key, and refuses files that hold anything but one map.
