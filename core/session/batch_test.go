@@ -93,8 +93,17 @@ func TestASubscribeOfManyFiltersAsksStoreAndMetadataAFewTimes(t *testing.T) {
 		require.EqualValues(t, 1, saved, "options are recorded")
 
 		c.drop()
-		_, _, brokers, _ = asked(func() { c = n.connect("c", durable) })
+		n.publish(1, "T/01077/x", "offline")
+		synctest.Wait()
+		calls.reads.Store(0)
+		bounds, _, brokers, _ = asked(func() {
+			c = n.connect("c", durable)
+			c.gets("offline")
+			synctest.Wait()
+		})
 		require.LessOrEqual(t, brokers, int32(4))
+		require.LessOrEqual(t, bounds, int32(4))
+		require.LessOrEqual(t, calls.reads.Load(), int32(8), "only queues with something new are read")
 		require.True(t, c.present)
 		n.publish(1, "T/01999/x", "m")
 		c.gets("m")

@@ -268,11 +268,7 @@ func (s *Session) tryOpen(ctx context.Context, generation uint64, look bool) err
 			errs = append(errs, fmt.Errorf("filter %q: %w", sub.filter, err))
 		}
 	}
-	for _, f := range queues {
-		if err := s.openQueueFeed(ctx, f); err != nil {
-			errs = append(errs, fmt.Errorf("queue %q on %q: %w", f.at.Ref.Queue, f.at.Ref.Broker, err))
-		}
-	}
+	errs = append(errs, s.openQueueFeeds(ctx, queues))
 	return errors.Join(errs...)
 }
 
@@ -300,15 +296,50 @@ func (s *Session) openTailFeed(ctx context.Context, sub *subscription, open open
 	return nil
 }
 
+// openQueueFeeds opens feeds of queues at their cursors. If there are many, each broker is asked in a few questions where their queues end.
+// A feed that is at the end needs no first read then: the pump reads one feed at a time, so what waits in one of thousands of queues would
+// come late. The readers are open when the broker is asked, so what is stored after its answer reaches them.
+func (s *Session) openQueueFeeds(ctx context.Context, feeds []*feed) error {
+	return eachBroker(feeds, func(broker string, all []*feed) error {
+		var failed []error
+		for some := range slices.Chunk(all, askedTogether) {
+			readers := make([]*delivery.QueueReader, len(some))
+			for i, f := range some {
+				var err error
+				if readers[i], err = s.openReader(ctx, f); err != nil {
+					failed = append(failed, fmt.Errorf("queue %q on %q: %w", f.at.Ref.Queue, broker, err))
+				}
+			}
+			var bounds []store.Bounds
+			if len(some) >= fewFeeds {
+				bounds, _ = s.bounds(ctx, broker, some) // without an answer each feed is read
+			}
+			for i, f := range some {
+				r := readers[i]
+				if r == nil {
+					continue
+				}
+				if bounds != nil && r.Offset() == bounds[i].Max {
+					r.AtEnd()
+				}
+				s.attachReader(f, r)
+			}
+		}
+		return errors.Join(failed...)
+	})
+}
+
+// openReader opens the reader of a feed of a queue at the feed's cursor.
+func (s *Session) openReader(ctx context.Context, f *feed) (*delivery.QueueReader, error) {
+	if f.sub == nil {
+		return s.m.o.Hub.QueueP2P(ctx, s.id, f.at.Ref.Broker, f.at.Start, f.at.Cursor, f)
+	}
+	return s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, f.at.Start, f.at.Cursor, f)
+}
+
 // openQueueFeed opens a feed of a queue at its cursor.
 func (s *Session) openQueueFeed(ctx context.Context, f *feed) error {
-	var r *delivery.QueueReader
-	var err error
-	if f.sub == nil {
-		r, err = s.m.o.Hub.QueueP2P(ctx, s.id, f.at.Ref.Broker, f.at.Start, f.at.Cursor, f)
-	} else {
-		r, err = s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, f.at.Start, f.at.Cursor, f)
-	}
+	r, err := s.openReader(ctx, f)
 	if err != nil {
 		return err
 	}
