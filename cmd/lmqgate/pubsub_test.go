@@ -5,8 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -108,15 +107,36 @@ func TestPubAndSubSpeakMQTT5(t *testing.T) {
 	require.NotContains(t, r.err, "network Error")
 }
 
+// webServer answers whatever comes as an HTTP server answers what is not HTTP.
+func webServer(t *testing.T) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request")
+			_ = conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
 func TestAServerOfAnotherKindIsToldApart(t *testing.T) {
-	web := httptest.NewServer(http.NotFoundHandler())
-	defer web.Close()
-	address := strings.TrimPrefix(web.URL, "http://")
-	b := startBroker(t)
-	for _, url := range []string{"mqtt://" + address, "ws://" + address + "/mqtt", "ws://" + strings.TrimPrefix(b.url, "mqtt://") + "/mqtt"} {
+	web, mqtt := webServer(t), strings.TrimPrefix(startBroker(t).url, "mqtt://")
+	for _, url := range []string{"mqtt://" + web, "ws://" + web + "/mqtt", "mqtts://" + web, "ws://" + mqtt + "/mqtt"} {
 		for _, version := range []string{"3.1.1", "5"} {
 			r := runCommand(t, "", "pub", "--url", url, "-V", version, "-t", "a", "-m", "b")
 			requireOneErrorLine(t, r)
+			if strings.HasPrefix(url, "mqtts") {
+				require.Contains(t, r.err, "no TLS is spoken there", version)
+				continue
+			}
 			require.Contains(t, r.err, "is an MQTT listener there, and of this kind? --url names the kind", "%s with %s", url, version)
 		}
 	}

@@ -51,7 +51,6 @@ func (s *Session) change(ctx context.Context) (done func()) {
 func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struct{}) *batch {
 	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}}
 	made := make(map[string]*subscription)
-	most, mostKeys := s.m.maxSubscriptions()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := s.keys()
@@ -70,7 +69,7 @@ func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struc
 			continue
 		}
 		sub := newSubscription(in.Filter)
-		if err := s.takeMemory(sub, len(s.subs)+len(b.added)-most, keys-mostKeys, min(most, max(mostKeys, 1))); err != nil {
+		if err := s.takeMemory(sub, len(s.subs)+len(b.added), keys); err != nil {
 			b.errs[in.Filter] = err
 			continue
 		}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/meta/metatest"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/testlog"
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
@@ -304,6 +307,29 @@ func TestAClientHasABoundedNumberOfSubscriptions(t *testing.T) {
 		c.subscribe(1, all[14])
 		require.Equal(t, []packet.Code{packet.QuotaExceeded}, c.trySubscribe(1, all[13]))
 	}, func(n *node) { n.options.MaxSubscriptions = 10 })
+}
+
+func TestAClientWithTooManySubscriptionsIsToldWhichBoundItHasReached(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		setup      func(*node)
+	}{
+		{"of the client", "limits.client.subscriptions allows 10", func(n *node) { n.options.MaxSubscriptions = 10 }},
+		{"of its share of the metadata", "limits.client.share of the metadata's keys allows 10 durable and shared ones; raise it, or move",
+			func(n *node) {
+				traits := metatest.Full()
+				traits.MaxKeys = 100
+				n.backend = metatest.New(traits)
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log testlog.Buffer
+			inVirtualTime(t, func(t *testing.T, n *node) {
+				require.Contains(t, n.connect("c", durable).trySubscribe(1, filters(15)...), packet.QuotaExceeded)
+				require.Contains(t, log.String(), c.want)
+			}, c.setup, func(n *node) { n.options.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		})
+	}
 }
 
 func TestASessionThatIsKeptHasAClientIDOfBoundedLength(t *testing.T) {

@@ -91,12 +91,16 @@ func (r *subscriptionRoom) used() (n, limit int64) {
 // none.
 func (m *Manager) SubscriptionMemory() (used, limit int64) { return m.room.used() }
 
-// takeMemory takes the memory for a new subscription, or returns why the client may have no more. over and keysOver are the client's counts
-// of subscriptions and of keys minus their limits; most is the limit for the error. Called with mu held.
-func (s *Session) takeMemory(sub *subscription, over, keysOver, most int) error {
+// takeMemory takes the memory for a new subscription, or returns why the client may have no more. subs and keys are the client's counts of
+// subscriptions and of keys in the metadata. Called with mu held.
+func (s *Session) takeMemory(sub *subscription, subs, keys int) error {
+	most, mostKeys := s.m.maxSubscriptions()
 	switch {
-	case over >= 0, keysOver >= 0 && (s.durable() || sub.shared()):
-		return fmt.Errorf("%w: %d, no more are allowed", errTooManySubscriptions, most)
+	case subs >= most:
+		return fmt.Errorf("%w: limits.client.subscriptions allows %d", errTooManySubscriptions, most)
+	case keys >= mostKeys && (s.durable() || sub.shared()):
+		return fmt.Errorf("%w: limits.client.share of the metadata's keys allows %d durable and shared ones; "+
+			"raise it, or move the metadata to a larger backend with lmqgate meta migrate", errTooManySubscriptions, mostKeys)
 	case s.m.o.Short != nil && s.m.o.Short():
 		return fmt.Errorf("%w: the gateway is short of memory", errNoSubscriptionMemory)
 	}
