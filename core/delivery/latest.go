@@ -48,9 +48,9 @@ func (h *Hub) Latest(ctx context.Context, firsts []string) Known {
 	return k
 }
 
-// Passed reports whether the reader's tails have brought everything in k. If so, mark is the point up to which the reader has to hand out
-// records to have handed out all of it.
-func (r *LiveReader) Passed(k Known) (mark int64, passed bool) {
+// Passed returns how many of the records in k the reader's tails have not brought yet. If it is none, mark is the point up to which the
+// reader has to hand out records to have handed out all of them.
+func (r *LiveReader) Passed(k Known) (mark, missing int64) {
 	h := r.src.hub
 	h.mu.Lock()
 	tails := slices.Clone(r.src.tails)
@@ -62,12 +62,13 @@ func (r *LiveReader) Passed(k Known) (mark int64, passed bool) {
 			continue
 		}
 		for _, end := range e.list {
-			if end.end > end.begin && e.tail.parts.get(end.p).next < end.end {
-				return 0, false
-			}
+			missing += max(0, end.end-max(end.begin, e.tail.parts.get(end.p).next))
 		}
+	}
+	if missing > 0 {
+		return 0, missing
 	}
 	r.src.mu.Lock()
 	defer r.src.mu.Unlock()
-	return int64(r.view.end()), true
+	return int64(r.view.end()), 0
 }

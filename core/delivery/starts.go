@@ -355,10 +355,16 @@ func (r *LiveReader) Backlog() (mark int64, any bool) {
 }
 
 // Reached reports whether the reader has handed out everything before a mark.
-func (r *LiveReader) Reached(mark int64) bool {
+func (r *LiveReader) Reached(mark int64) bool { return r.Left(mark) == 0 }
+
+// Left returns how many records before a mark the reader has not handed out yet.
+func (r *LiveReader) Left(mark int64) int64 {
 	r.src.mu.Lock()
 	defer r.src.mu.Unlock()
-	return r.closed || r.seq >= uint64(mark) && len(r.missed) == 0
+	if r.closed {
+		return 0
+	}
+	return max(0, mark-int64(r.seq)) + int64(len(r.missed))
 }
 
 // Backlog returns the end of the queue as far as the tail has brought it; any is false if the reader has handed out everything.

@@ -77,7 +77,7 @@ type Options struct {
 	CommitInterval time.Duration
 	// SubscribeTimeout bounds a SUBSCRIBE to one filter; 0: 10 s. Each further filter adds 50 ms, up to six times SubscribeTimeout in all.
 	SubscribeTimeout time.Duration
-	// Settle is how long the queues of a new subscription wait for its tail to bring what is stored; 0: 2 s.
+	// Settle is how long the queues of a new subscription wait for its tail to bring what is stored while the tail stands still; 0: 10 s.
 	Settle time.Duration
 	// MaxSubscriptions bounds the subscriptions of one client; 0: 10,000. A client never gets more than its share of the room in the
 	// metadata, whatever this says.
@@ -173,7 +173,7 @@ const maxFetches = 128
 func NewManager(o Options) *Manager {
 	o.CommitInterval = cmp.Or(o.CommitInterval, time.Second)
 	o.SubscribeTimeout = cmp.Or(o.SubscribeTimeout, 10*time.Second)
-	o.Settle = cmp.Or(o.Settle, 2*time.Second)
+	o.Settle = cmp.Or(o.Settle, 10*time.Second)
 	o.WillGrace = cmp.Or(o.WillGrace, 30*time.Second)
 	o.MaxSubscriptions = cmp.Or(o.MaxSubscriptions, 10_000)
 	o.MaxKept = cmp.Or(o.MaxKept, maxKept)

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -12,15 +13,28 @@ import (
 )
 
 // settling is the wait of a subscription's queues for its tail. The tail first hands out the values stored between the lookup of the
-// SUBSCRIBE and the start of the queues; live messages from the queues follow.
+// SUBSCRIBE and the start of the queues; live messages from the queues follow. The wait lasts as long as the tail comes forward: a live
+// message that went first would leave a gap behind it.
 type settling struct {
-	tail  *delivery.LiveReader
-	known delivery.Known
-	asked bool  // known is the store's answer
-	mark  int64 // the end of the tail's window when the tail had brought everything
-	came  bool  // the tail has brought everything
-	until time.Time
-	pause time.Duration // the pause before the next look
+	tail   settler
+	known  delivery.Known
+	asked  bool          // known is the store's answer
+	mark   int64         // the end of the tail's window when the tail had brought everything
+	came   bool          // the tail has brought everything
+	least  int64         // the fewest records so far that were still to come; see over
+	stalls time.Duration // how long the tail may stand still
+	until  time.Time
+	pause  time.Duration // the pause before the next look
+}
+
+// settler is the reader of the tail that a subscription waits for: a delivery.LiveReader.
+type settler interface {
+	Passed(known delivery.Known) (mark, missing int64)
+	Left(mark int64) int64
+}
+
+func newSettling(tail settler, stalls time.Duration) *settling {
+	return &settling{tail: tail, least: math.MaxInt64, stalls: stalls, until: time.Now().Add(stalls)}
 }
 
 // The pauses between two looks grow from firstSettle to lastSettle.
@@ -29,15 +43,26 @@ const (
 	lastSettle  = 64 * time.Millisecond
 )
 
-// over reports whether the tail has handed out everything, or the wait has timed out.
+// over reports whether the tail has handed out everything, or has stood still for too long.
 func (g *settling) over() bool {
-	if time.Now().After(g.until) {
-		return true
+	if g.asked {
+		var left int64
+		if !g.came {
+			g.mark, left = g.tail.Passed(g.known)
+			if g.came = left == 0; g.came {
+				g.least = math.MaxInt64 // from now on what the reader has to hand out counts
+			}
+		}
+		if g.came {
+			if left = g.tail.Left(g.mark); left == 0 {
+				return true
+			}
+		}
+		if left < g.least {
+			g.least, g.until = left, time.Now().Add(g.stalls)
+		}
 	}
-	if g.asked && !g.came {
-		g.mark, g.came = g.tail.Passed(g.known)
-	}
-	return g.came && g.tail.Reached(g.mark)
+	return time.Now().After(g.until)
 }
 
 // settles reports whether a queue feed has to wait for its subscription's tail. If it has, it is signalled again after a pause. Called with
@@ -62,14 +87,14 @@ type settlers struct {
 	firsts map[string]struct{} // first-level topics of the values in line
 }
 
-// add makes the queues of a subscription wait, for most at the longest. Called with mu held.
-func (w *settlers) add(sub *subscription, values []*meta.Retained, most time.Duration) {
+// add makes the queues of a subscription wait, while its tail stands still for stalls at the longest. Called with mu held.
+func (w *settlers) add(sub *subscription, values []*meta.Retained, stalls time.Duration) {
 	if !slices.ContainsFunc(sub.feeds, func(f *feed) bool { return f.at.Ref.Queue != "" }) {
 		return
 	}
 	for _, f := range sub.feeds {
 		if r, ok := f.reader.(*delivery.LiveReader); ok {
-			sub.retains.settling = &settling{tail: r, until: time.Now().Add(most)}
+			sub.retains.settling = newSettling(r, stalls)
 			w.all = append(w.all, sub.retains.settling)
 		}
 	}
