@@ -120,7 +120,8 @@ func webServer(t *testing.T) (address string) {
 				return
 			}
 			_, _ = conn.Read(make([]byte, 4096))
-			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request")
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n"+
+				"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request")
 			_ = conn.Close()
 		}
 	}()
@@ -128,8 +129,8 @@ func webServer(t *testing.T) (address string) {
 }
 
 func TestAServerOfAnotherKindIsToldApart(t *testing.T) {
-	web, mqtt := webServer(t), strings.TrimPrefix(startBroker(t).url, "mqtt://")
-	for _, url := range []string{"mqtt://" + web, "ws://" + web + "/mqtt", "mqtts://" + web, "ws://" + mqtt + "/mqtt"} {
+	web, other := webServer(t), strings.TrimPrefix(startBroker(t).url, "mqtt://")
+	for _, url := range []string{"mqtt://" + web, "ws://" + web + "/mqtt", "mqtts://" + web, "ws://" + other + "/mqtt"} {
 		for _, version := range []string{"3.1.1", "5"} {
 			r := runCommand(t, "", "pub", "--url", url, "-V", version, "-t", "a", "-m", "b")
 			requireOneErrorLine(t, r)
