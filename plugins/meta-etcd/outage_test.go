@@ -196,7 +196,6 @@ func TestANewLeaderCostsNeitherWritesNorEvents(t *testing.T) {
 		mustPut(t, e, put("a", fmt.Sprint(i), "v"))
 	}
 	leader := c.Leader()
-	require.GreaterOrEqual(t, leader, 0)
 	c.Stop(leader)
 	for i := 10; i < 20; i++ {
 		tryPut(t, e, "a", fmt.Sprint(i))
@@ -216,7 +215,7 @@ func TestANewLeaderCostsNeitherWritesNorEvents(t *testing.T) {
 func TestAllResumesAfterEtcdWasAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{Members: 3})
-	e := activate(t, c.Endpoints(), map[string]any{"request_timeout": "1s"})
+	e := activate(t, c.Endpoints(), map[string]any{"request_timeout": "3s"})
 	start := mustPut(t, e, put("a", "before", "v"))
 	f := watch(t, e, "a", "", start)
 	mustPut(t, e, put("a", "1", "v"))

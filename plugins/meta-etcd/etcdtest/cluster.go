@@ -62,7 +62,9 @@ func Start(t testing.TB, o Options) *Cluster {
 			cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 			cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 			cfg.InitialCluster = strings.Join(initial, ",")
-			cfg.TickMs, cfg.ElectionMs = 50, 500
+			if cfg.TickMs, cfg.ElectionMs = 50, 500; o.Members > 1 {
+				cfg.TickMs, cfg.ElectionMs = 100, 1000 // on a busy machine, a leader that pauses briefly remains leader
+			}
 			cfg.UnsafeNoFsync = !o.Durable
 			cfg.BcryptCost = 4 // the minimum
 			cfg.QuotaBackendBytes = o.QuotaBytes
@@ -92,6 +94,9 @@ func freeAddresses(t testing.TB, n int) []string {
 // Endpoints are host:port of each member.
 func (c *Cluster) Endpoints() []string { return c.hosts }
 
+// patience is how long members may take to start and to elect a leader.
+const patience = 2 * time.Minute
+
 // StartMembers starts the members that are down, and waits for a leader.
 func (c *Cluster) StartMembers() {
 	c.t.Helper()
@@ -103,26 +108,27 @@ func (c *Cluster) StartMembers() {
 			c.fronts[i] = newFront(c.t, c.hosts[i], c.Direct(i))
 		}
 	}
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for _, m := range c.members {
 		select {
 		case <-m.Server.ReadyNotify():
 		case err := <-m.Err():
 			require.NoError(c.t, err)
 		case <-deadline:
-			require.Fail(c.t, "etcd did not become ready within 30 s")
+			require.Fail(c.t, "etcd did not become ready", "within %v", patience)
 		}
 	}
 }
 
-// Leader is the index of the leader, -1 while there is none.
+// Leader waits until there is a leader, and returns its index.
 func (c *Cluster) Leader() int {
-	for i, m := range c.members {
-		if m != nil && m.Server.Leader() == m.Server.MemberID() {
-			return i
-		}
-	}
-	return -1
+	c.t.Helper()
+	leader := -1
+	require.Eventually(c.t, func() bool {
+		leader = slices.IndexFunc(c.members, func(m *embed.Etcd) bool { return m != nil && m.Server.Leader() == m.Server.MemberID() })
+		return leader >= 0
+	}, patience, 5*time.Millisecond, "etcd has a leader")
+	return leader
 }
 
 // Stop stops a member; its data stay.
