@@ -246,7 +246,13 @@ func (g *Gateway) Name(name string) string { return name + "_" + g.salt }
 func (g *Gateway) Topic(name string) string {
 	g.t.Helper()
 	name = g.Name(name)
-	g.CLI("topic", "create", name, "--config", g.config(), "--admin", "http://"+g.Admin).OK()
+	eventually(g.t, patience, func() error { // a busy RocketMQ may not answer in time
+		r := g.CLI("topic", "create", name, "--config", g.config(), "--admin", "http://"+g.Admin)
+		if r.code != 0 {
+			return fmt.Errorf("%s: %s", r.command, r.stderr)
+		}
+		return nil
+	})
 	if g.other != nil {
 		eventually(g.t, patience, func() error { return g.other.knows(name) })
 	}

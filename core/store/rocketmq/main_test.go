@@ -123,11 +123,11 @@ func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
 }
 
-// open starts a store on a cluster and waits until it is ready. What a busy broker does not confirm in time is stored twice, so the store is
-// patient.
+// open starts a store on a cluster and waits until it is ready. What a busy broker does not confirm in time is stored twice, and other
+// requests fail, so the store is patient.
 func open(t testing.TB, c *cluster.Cluster) *Store {
 	t.Helper()
-	return openWith(t, Options{Namesrv: c.Namesrv(), SendTimeout: 30 * time.Second})
+	return openWith(t, Options{Namesrv: c.Namesrv(), SendTimeout: 30 * time.Second, RequestTimeout: 30 * time.Second})
 }
 
 func openWith(t testing.TB, o Options) *Store {

@@ -37,8 +37,10 @@ type Options struct {
 	MaxInFlight int
 	// SendTimeout bounds one attempt to send; 0: 3 s.
 	SendTimeout time.Duration
-	Log         *slog.Logger
-	Registerer  prometheus.Registerer
+	// RequestTimeout bounds each other request; 0: 3 s.
+	RequestTimeout time.Duration
+	Log            *slog.Logger
+	Registerer     prometheus.Registerer
 }
 
 // The producers.
@@ -53,7 +55,7 @@ const (
 func (o Options) Remoting() remoting.Config {
 	return remoting.Config{
 		Credentials: remoting.Credentials{AccessKey: o.AccessKey, SecretKey: o.SecretKey, SecurityToken: o.SecurityToken},
-		TLS:         o.TLS, Log: o.Log,
+		TLS:         o.TLS, Log: o.Log, RequestTimeout: o.RequestTimeout,
 	}
 }
 
