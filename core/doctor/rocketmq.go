@@ -74,18 +74,20 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 }
 
 func (b *broker) ask(ctx context.Context, o *Options) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	state, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	b.askState(ctx, o)
+	b.askState(state, o)
 	if b.told == nil && b.err == nil { // RocketMQ 5.1.4 fails to answer until its statistics have a first sample, a second after its start
 		select {
-		case <-ctx.Done():
+		case <-state.Done():
 		case <-time.After(patience / 2):
-			b.askState(ctx, o)
+			b.askState(state, o)
 		}
 	}
 	if b.err == nil {
-		b.settings, _ = o.RocketMQ.BrokerSettings(ctx, b.addr) // may be for administrators only
+		settings, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		b.settings, _ = o.RocketMQ.BrokerSettings(settings, b.addr) // may be for administrators only
 	}
 }
 

@@ -46,7 +46,7 @@ func TestOnRealNamesrvs(t *testing.T) {
 
 	// mqadmin reads on every name server what the plugin writes to LMQ, and vice versa.
 	putValue(t, n, upstream, "first", "first/+,first/#")
-	all := remoting.New(remoting.Config{})
+	all := remoting.New(remoting.Config{RequestTimeout: time.Minute})
 	defer func() { require.NoError(t, all.Close()) }()
 	for _, addr := range addrs {
 		v, found, err := all.GetKVConfig(ctx, addr, upstream, "first")

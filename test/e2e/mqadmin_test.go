@@ -19,7 +19,7 @@ type operator struct {
 
 func newOperator(t *testing.T) *operator {
 	t.Helper()
-	o := &operator{t: t, c: remoting.New(remoting.Config{})}
+	o := &operator{t: t, c: remoting.New(remoting.Config{RequestTimeout: patience})}
 	t.Cleanup(func() { _ = o.c.Close() })
 	return o
 }

@@ -90,7 +90,7 @@ func TestOnlyWhatAnApplicationReallySentToTheTopicArrivesAndOnce(t *testing.T) {
 	require.NoError(t, err)
 
 	// A consumer group sends it back: once for redelivery, once as a dead letter.
-	rmq := remoting.New(remoting.Config{})
+	rmq := remoting.New(remoting.Config{RequestTimeout: patience})
 	defer rmq.Close()
 	at, err := remoting.LogOffset(sent.OffsetMsgID)
 	require.NoError(t, err)

@@ -129,7 +129,7 @@ func TestIntegrationTwentyThousandMessagesOfEightPublishersAreAllInTheQueueInOrd
 func TestIntegrationMqadminAndTheClientSeeTheSameConfigurationTable(t *testing.T) {
 	onOneVersion(t)
 	c := sharedCluster(t)
-	client := remoting.New(remoting.Config{})
+	client := remoting.New(remoting.Config{RequestTimeout: patience})
 	defer client.Close()
 	_, err := c.Mqadmin(t.Context(), "updateKvConfig", "-s", "LMQ", "-k", "fromTool", "-v", "a/+,b/#")
 	require.NoError(t, err)
