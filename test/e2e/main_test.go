@@ -121,7 +121,7 @@ func (p *pool) take(version string) (*cluster.Cluster, error) {
 	}
 	p.started++
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	c, err := cluster.Start(ctx, cluster.Options{Version: version})
 	p.mu.Lock()

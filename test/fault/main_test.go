@@ -68,7 +68,7 @@ func rocketmq(t *testing.T) *cluster.Cluster {
 	if shared != nil {
 		return shared
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	c, err := cluster.Start(ctx, cluster.Options{Version: version})
 	if err != nil {

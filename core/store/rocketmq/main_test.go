@@ -82,7 +82,7 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
 	shared.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
 		shared.c, shared.err = cluster.Start(ctx, cluster.Options{Version: version})
 	})
@@ -106,7 +106,7 @@ func harmedCluster(t *testing.T) *cluster.Cluster {
 		harmed.mu.Unlock()
 	})
 	if harmed.c == nil {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		c, err := cluster.Start(ctx, cluster.Options{Version: version})
 		require.NoError(t, err)

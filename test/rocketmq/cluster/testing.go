@@ -43,8 +43,8 @@ func Wanted(t testing.TB) string {
 	return version
 }
 
-// startDeadline bounds the start of a cluster, even on a busy machine.
-const startDeadline = 5 * time.Minute
+// startDeadline bounds the start of a cluster, even on a busy machine that has to fetch RocketMQ first.
+const startDeadline = 10 * time.Minute
 
 // ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. It skips the test when Wanted does, and in a
 // brief run.
