@@ -100,9 +100,8 @@ func notMQTT(err error) bool {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
-	return slices.ContainsFunc([]string{"non-CONNACK", "websocket", "WebSocket", "Prop type", "unknown packet type"}, func(part string) bool {
-		return strings.Contains(err.Error(), part)
-	})
+	foreign := []string{"non-CONNACK", "websocket", "WebSocket", "Prop type", "unknown packet type"}
+	return slices.ContainsFunc(foreign, func(part string) bool { return strings.Contains(err.Error(), part) })
 }
 
 func (f *clientFlags) options(role string) (*mqtt.ClientOptions, string, error) {
