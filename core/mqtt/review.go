@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // A subscription is authorised when the client asks for it. It is reviewed, together with the client's other subscriptions, when that
@@ -155,7 +156,7 @@ func (c *conn) reviewOnce(ctx context.Context) (again bool) {
 	}
 	doubts := c.rights.doubts.Load()
 	c.rights.due.Store(0)
-	subscriptions := s.Rights()
+	subscriptions := c.endHidden(ctx, s, s.Rights())
 	if len(subscriptions) == 0 {
 		return false
 	}
@@ -191,4 +192,28 @@ func (c *conn) reviewOnce(ctx context.Context) (again bool) {
 		s.Withdraw(ctx, c, ended)
 	}
 	return false
+}
+
+// endHidden ends subscriptions to events where clients may not have any, and returns the others. A session can have one from a time when
+// they were permitted.
+func (c *conn) endHidden(ctx context.Context, s *session.Session, subscriptions []session.Right) []session.Right {
+	var hidden []string
+	kept := subscriptions[:0]
+	for _, r := range subscriptions {
+		if c.srv.hides(r.Reads) {
+			hidden = append(hidden, r.Filter)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	if len(hidden) > 0 {
+		c.srv.metrics.withdrawn.Add(float64(len(hidden)))
+		s.Withdraw(ctx, c, hidden)
+	}
+	return kept
+}
+
+// hides reports whether clients may not subscribe to a filter, because it is below $events.
+func (s *Server) hides(filter string) bool {
+	return s.o.EventsHidden && topic.First(filter) == topic.Events
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // changing is a set of rules that a test changes while clients are connected.
@@ -134,6 +135,26 @@ func TestAResumedSubscriptionIsJudgedBeforeAnythingIsSent(t *testing.T) {
 		pub.Publish(1, "secret/a", "again")
 		pub.Publish(1, "open/a", "3")
 		c.Ack(c.ExpectPublish("open/a", "3"))
+		c.Disconnect()
+	}
+}
+
+func TestASubscriptionToEventsEndsOnANodeWhereTheyAreHidden(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{topic.Events} })
+	hiding := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Beside, c.MQTT.EventsHidden = n, true
+	})
+	for i, v := range versions {
+		id := []string{"a", "b"}[i]
+		c := n.Connect(v, id, mqtttest.Keep)
+		c.Subscribe(1, "$events/connected", "$share/g"+id+"/$events/#", "open/#")
+		require.Len(t, n.Sessions.Subscriptions(), 3)
+		c.Disconnect()
+		c = hiding.Connect(v, id, mqtttest.Keep)
+		awaitSubscriptions(t, hiding, 1)
+		c.Publish(1, "open/a", id)
+		c.Ack(c.ExpectPublish("open/a", id))
 		c.Disconnect()
 	}
 }

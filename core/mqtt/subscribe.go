@@ -45,7 +45,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 			return c.fail(packet.ProtocolError, "a shared subscription with the no local option")
 		case topic.IsOwn(inner) && c.sysRefusal(shared) != packet.Success:
 			codes[i] = c.sysRefusal(shared)
-		case c.srv.o.EventsHidden && topic.First(inner) == topic.Events:
+		case c.srv.hides(inner):
 			codes[i] = packet.NotAuthorized
 		default:
 			list = append(list, session.Subscription{Subscription: f, ID: id})
