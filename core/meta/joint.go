@@ -38,8 +38,8 @@ type shared struct {
 	revision        int64
 }
 
-// write makes op part of a shared Batch and returns its outcome. If alone is true it did nothing: the caller makes the call itself, and then
-// calls next. The caller must have entered the write gate.
+// write makes op part of a shared Batch and returns its outcome. If alone is true it did nothing: the caller makes the call itself, and
+// then calls next. The caller must have entered the write gate.
 func (j *joint) write(ctx context.Context, op *pluginv1.Operation) (out shared, alone bool) {
 	j.mu.Lock()
 	if j.calls < jointCalls {
