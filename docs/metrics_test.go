@@ -22,6 +22,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store/local"
 	"github.com/lmqgate/lmqgate/core/store/rocketmq"
+	"github.com/lmqgate/lmqgate/core/tracing"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -85,7 +86,13 @@ var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
 			Traits: func() *pluginv1.MetaTraits { return nil }})
 		require.NoError(t, err)
 	},
-	"core/events":  func(_ *testing.T, r prometheus.Registerer) { events.New(events.Options{Registerer: r}) },
+	"core/events": func(_ *testing.T, r prometheus.Registerer) { events.New(events.Options{Registerer: r}) },
+	"core/tracing": func(t *testing.T, r prometheus.Registerer) {
+		t.Helper()
+		tracer, err := tracing.New(tracing.Options{Endpoint: "http://127.0.0.1:1", Registerer: r})
+		require.NoError(t, err)
+		tracer.Close(t.Context())
+	},
 	"core/gateway": func(_ *testing.T, r prometheus.Registerer) { gateway.RegisterMetrics(r) },
 	"core/mqtt":    func(_ *testing.T, r prometheus.Registerer) { mqtt.New(mqtt.Options{Registerer: r}) },
 	"core/pluginhost": func(t *testing.T, r prometheus.Registerer) {

@@ -24,6 +24,8 @@ type Config struct {
 	Topics Topics `yaml:"topics"`
 	// What programs are told of clients and sessions.
 	Events Events `yaml:"events"`
+	// OpenTelemetry traces of messages.
+	Tracing Tracing `yaml:"tracing"`
 	// The HTTP side: health, metrics, API.
 	Admin Admin `yaml:"admin"`
 	// Where plugin executables are, and which of them are trusted.
@@ -397,6 +399,16 @@ type Events struct {
 	Topic string `yaml:"topic"`
 	// Whether MQTT clients may subscribe to `$events/#`, as their rules allow. A user without rules may.
 	MQTT bool `yaml:"mqtt"`
+}
+
+// Tracing says which messages are traced, and where the spans go.
+type Tracing struct {
+	// OpenTelemetry collector that takes the spans over OTLP/gRPC: `http://host:4317`, or with TLS `https://host:4317`. Empty: nothing is traced, and tracing costs nothing.
+	Endpoint string `yaml:"endpoint"`
+	// Share of the messages without a trace context, and of the CONNECTs, that are traced; 0 to 1. A message that arrives with a `traceparent` is traced if its sampled flag is set, whatever the ratio.
+	Ratio float64 `yaml:"ratio"`
+	// Spans that the node makes per second at most; 1 to 1000000. Further ones are left out and counted.
+	SpanRate int `yaml:"span_rate"`
 }
 
 // Admin is the HTTP side.

@@ -70,6 +70,12 @@ func (d decoder) decode(key string, raw any, dst reflect.Value) {
 		} else {
 			d.problems.add(key, "wants a whole number, not %s", describe(raw))
 		}
+	case reflect.Float64:
+		if n, ok := number(raw); ok {
+			dst.SetFloat(n)
+		} else {
+			d.problems.add(key, "wants a number, not %s", describe(raw))
+		}
 	default:
 		panic("config: no decoder for " + dst.Type().String()) // a field of a new kind: programming error
 	}
@@ -165,6 +171,14 @@ func wholeNumber(raw any) (int64, bool) {
 		return int64(n), n == math.Trunc(n) && math.Abs(n) < 1<<53
 	}
 	return 0, false
+}
+
+func number(raw any) (float64, bool) {
+	if n, ok := raw.(float64); ok {
+		return n, true
+	}
+	n, ok := wholeNumber(raw)
+	return float64(n), ok
 }
 
 // describe names a value of a file, for the end of "wants X, not …".

@@ -60,6 +60,7 @@ func Default() *Config {
 			Local:    Local{Retention: 72 * time.Hour},
 		},
 		Topics:  Topics{Queues: 4, MaxFilters: 100_000},
+		Tracing: Tracing{Ratio: 0.01, SpanRate: 1000},
 		Admin:   Admin{Address: "127.0.0.1:8080"},
 		Plugins: Plugins{StartTimeout: DefaultStartTimeout, MemoryLimit: 1 << 30},
 		Log:     Log{Level: "info", Format: LogText},

@@ -104,7 +104,7 @@ func form(t reflect.Type) string {
 		return "texts by name"
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Int:
+	case reflect.Int, reflect.Float64:
 		return "number"
 	default:
 		return "text"

@@ -65,6 +65,8 @@ func render(v reflect.Value) *goyaml.Node {
 		return scalar(strconv.FormatBool(v.Bool()), "")
 	case reflect.Int:
 		return scalar(strconv.FormatInt(v.Int(), 10), "")
+	case reflect.Float64:
+		return scalar(strconv.FormatFloat(v.Float(), 'f', -1, 64), "")
 	default:
 		return scalar(v.String(), "!!str")
 	}

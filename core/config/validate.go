@@ -49,6 +49,7 @@ func (c *Config) validate(p *problems) {
 	c.validateStore(p)
 	c.validateTopics(p)
 	c.validateEvents(p)
+	c.validateTracing(p)
 	c.validateAdmin(p)
 	oneOf(p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(p, "log.format", c.Log.Format, LogText, LogJSON)

@@ -28,6 +28,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/trace"
+	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -77,6 +78,7 @@ type Gateway struct {
 	backlog    *backlog.Counter
 	events     *events.Log // nil: nobody wants them
 	tracer     *trace.Tracer
+	spans      *tracing.Tracer // nil: nothing is traced
 	traces     traces
 	mqtt       *mqtt.Server
 	admin      *admin.Server
@@ -144,6 +146,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.limitMemory()
 	g.tracer = trace.New(g.id)
 	g.push(func(context.Context) { g.traces.stop() })
+	if err := g.startSpans(); err != nil {
+		return err
+	}
 	if err := g.startPlugins(ctx); err != nil {
 		return err
 	}
@@ -230,7 +235,7 @@ func (g *Gateway) build() error {
 		Queues: g.cfg.Topics.Queues, Fallback: g.cfg.Topics.Fallback, Events: g.shownEvents(), Log: g.log})
 	g.publisher = publish.New(publish.Options{Store: st, Catalog: g.catalog, Meta: g.meta, Retainer: retainer{g.meta},
 		Events: g.cfg.Events.Topic, EventQueues: g.cfg.Topics.Queues, EventsShown: g.cfg.Events.MQTT,
-		Held: func() bool { return g.cluster.Fenced() }, Log: g.log, Registerer: g.registry})
+		Held: func() bool { return g.cluster.Fenced() }, Spans: g.spans, Log: g.log, Registerer: g.registry})
 	g.makeEvents()
 	g.hub = delivery.New(delivery.Options{Store: st, Catalog: g.catalog, Retained: g.meta.SeenRetained,
 		MaxBuffered: g.memory.windows, Events: g.events, Log: g.log, Registerer: g.registry})
@@ -246,8 +251,8 @@ func (g *Gateway) build() error {
 		Meta: g.meta, Cluster: g.cluster, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory),
 		Judge: g.authority, MaxSubscriptions: g.cfg.Limits.Client.Subscriptions, SubscriptionMemory: g.memory.subscriptions,
 		IdentityShare: g.cfg.Limits.Identity.Share, Short: g.memory.watermark.High,
-		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Events: g.events, Log: g.log,
-		Registerer: g.registry})
+		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Events: g.events, Spans: g.spans,
+		Log: g.log, Registerer: g.registry})
 	g.backlog = backlog.New(backlog.Options{Source: waiting{g}, Log: g.log, Registerer: g.registry})
 	g.meta.OnTopicsChanged(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
@@ -314,7 +319,8 @@ func (g *Gateway) listen() error {
 		MaxKeepAlive: g.cfg.MQTT.MaxKeepAlive, SessionExpiryMax: g.cfg.MQTT.SessionExpiryMax,
 		ResponseInformation: g.cfg.MQTT.ResponseInformation, MaxTopicLevels: g.cfg.MQTT.MaxTopicLevels, Bounds: bounds(g.cfg),
 		Inbound: g.memory.inbound, Outbound: g.memory.outbound, Watermark: g.memory.watermark, Bans: g.bans,
-		PageOrigins: g.dashboardOrigins, Tracer: g.tracer, Events: g.events, EventsHidden: g.events.On() && !g.cfg.Events.MQTT,
+		PageOrigins: g.dashboardOrigins, Tracer: g.tracer, Spans: g.spans,
+		Events: g.events, EventsHidden: g.events.On() && !g.cfg.Events.MQTT,
 		SysInterval: g.cfg.MQTT.SysInterval, Sys: g.sysTopics(),
 		ServerReference: g.cfg.MQTT.ServerReference, Log: g.log, Registerer: g.registry})
 	// Revocations may arrive at once: the plugin sends them from its start on.

@@ -14,7 +14,8 @@ import (
 
 // isLive reports whether a reload can apply a changed key while the gateway runs, without a plugin.
 func isLive(key string) bool {
-	return key == "log.level" || key == "mqtt.max_connections" || strings.HasPrefix(key, "limits.")
+	return strings.HasPrefix(key, "limits.") ||
+		slices.Contains([]string{"log.level", "mqtt.max_connections", "tracing.ratio", "tracing.span_rate"}, key)
 }
 
 // applyLive applies the keys that need neither a plugin nor a restart, and returns those that have changed.
@@ -29,6 +30,7 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 		}
 	}
 	g.mqtt.SetBounds(bounds(next))
+	g.applySpans(next.Tracing)
 	g.sessions.SetMaxKept(int64(next.Limits.Client.OutboundMemory))
 	if applied.Limits.Node != next.Limits.Node {
 		g.memory.set(limits.SetMemory(int64(next.Limits.Node.Memory)), next.Limits.Node)
@@ -38,6 +40,7 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 	g.sessions.SetSubscriptions(next.Limits.Client.Subscriptions, g.memory.subscriptions, next.Limits.Identity.Share)
 	g.reloads.apply(func(c *config.Config) {
 		c.Log.Level, c.MQTT.MaxConnections, c.Limits = next.Log.Level, next.MQTT.MaxConnections, next.Limits
+		c.Tracing.Ratio, c.Tracing.SpanRate = next.Tracing.Ratio, next.Tracing.SpanRate
 	})
 	return keys
 }

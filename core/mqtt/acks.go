@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
 // ack is the answer to one PUBLISH, sent once the store has confirmed or refused the message.
@@ -14,6 +15,8 @@ type ack struct {
 	done bool
 	// reason says why the message was refused, for clients that want reason strings.
 	reason string
+	// span is that of the PUBLISH; nil if it is not traced.
+	span *tracing.Span
 }
 
 // acks sends answers in the order of the packets that they answer [MQTT-4.6.0-2] [MQTT-4.6.0-3], and bounds the messages that wait for the
@@ -121,5 +124,8 @@ func (a *acks) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ended = true
+	for _, k := range a.queue { // their answers may never be sent
+		k.span.End()
+	}
 	a.room.Broadcast()
 }

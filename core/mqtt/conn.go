@@ -214,7 +214,7 @@ func (c *conn) SendPublish(p *packet.Publish) session.SendResult {
 }
 
 func (c *conn) sendPublish(p *packet.Publish) session.SendResult {
-	if c.tooLarge(p) {
+	if c.tooLarge(p) && !c.fitsUntraced(p) {
 		c.srv.metrics.tooLarge.Inc()
 		c.eventTooLarge(p.Topic)
 		c.log.Debug("message is larger than the client takes; not sent", "client", c.clientID, "topic", p.Topic, "limit", c.maxSize)

@@ -14,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/lmqgate/lmqgate/core/trace"
+	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
@@ -53,32 +54,37 @@ func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 		return c.fail(packet.ReceiveMaximumExceeded, "more messages in flight than the receive maximum")
 	}
 	c.srv.metrics.received[p.QoS].Inc()
+	span := c.receives(p)
 	k := c.acks.begin(p.QoS, p.PacketID, c.srv.o.ReceiveMaximum)
+	if k != nil {
+		k.span = span
+	}
 	if err := c.srv.levels(p.Topic); err != nil {
-		c.refusePublish(k, p.Topic, packet.TopicNameInvalid, err.Error(), nil)
+		c.refusePublish(k, span, p.Topic, packet.TopicNameInvalid, err.Error(), nil)
 		return nil
 	}
 	if !isFormat(p.Properties, p.Payload) {
-		c.refusePublish(k, p.Topic, packet.PayloadFormatInvalid, "the payload is not UTF-8, as its format indicator says it is", nil)
+		c.refusePublish(k, span, p.Topic, packet.PayloadFormatInvalid, "the payload is not UTF-8, as its format indicator says it is", nil)
 		return nil
 	}
 	ok, err := c.srv.o.Authority.Authorize(ctx, c.principal, auth.Action{Kind: auth.Publish, Topic: p.Topic, QoS: p.QoS, Retain: p.Retain})
 	switch {
 	case err != nil:
-		c.refusePublish(k, p.Topic, packet.ImplementationSpecificError, "it cannot be judged now", err)
+		c.refusePublish(k, span, p.Topic, packet.ImplementationSpecificError, "it cannot be judged now", err)
 		return nil
 	case !ok:
-		c.refusePublish(k, p.Topic, packet.NotAuthorized, "its rules do not allow it", nil)
+		c.refusePublish(k, span, p.Topic, packet.NotAuthorized, "its rules do not allow it", nil)
 		return nil
 	}
 	m := session.NewMessage(p, c.clientID)
+	publish.Carry(m, span)
 	if p.Retain {
 		m.Identity = ownerOf(c.principal).Mark()
 	}
 	cost := c.inflow.claim()
 	c.session.Publish(ctx, c.lanes, m, p.PacketID, func(err error) {
 		c.inflow.account.Give(cost)
-		c.published(k, m, err)
+		c.published(k, span, m, err)
 	})
 	return nil
 }
@@ -109,10 +115,10 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 //
 // A client that cannot be told that a message was not stored sends it again on its next connection. Nothing that the client sent after that
 // message may be stored before it, so published breaks the lanes. An MQTT 5 client is told, and decides itself what to do.
-func (c *conn) published(k *ack, m *store.Message, err error) {
+func (c *conn) published(k *ack, span *tracing.Span, m *store.Message, err error) {
 	over := c.out.closed()
 	if err == nil && !over && c.Held() { // stored; the client is told once this node surely owns the session
-		time.AfterFunc(heldLook, func() { c.published(k, m, nil) })
+		time.AfterFunc(heldLook, func() { c.published(k, span, m, nil) })
 		return
 	}
 	if err != nil && (c.version != packet.V5 || over) {
@@ -120,32 +126,41 @@ func (c *conn) published(k *ack, m *store.Message, err error) {
 	}
 	switch {
 	case over && errors.Is(err, publish.ErrEnded):
+		span.Fail(err.Error())
+		span.End()
 		c.acks.end(nil, packet.ImplementationSpecificError, nil) // the message whose failure ended the lane is logged already
 	case err == nil:
 		c.srv.metrics.stored[m.QoS].Observe(time.Since(m.Created).Seconds())
 		c.tracedStored(m)
+		if k == nil {
+			span.End()
+		}
 		c.acks.end(k, packet.Success, c.sendPublishAck)
 	case errors.Is(err, store.ErrTooLarge):
-		c.refusePublish(k, m.Topic, packet.QuotaExceeded, err.Error(), nil)
+		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, err.Error(), nil)
 	case errors.Is(err, publish.ErrNoRoom):
-		c.refusePublish(k, m.Topic, packet.QuotaExceeded, "there is no room to retain it; it is not delivered either", err)
+		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, "there is no room to retain it; it is not delivered either", err)
 	case errors.Is(err, meta.ErrLimit):
-		c.refusePublish(k, m.Topic, packet.QuotaExceeded, "it is delivered, but there is no room to retain it", err)
+		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, "it is delivered, but there is no room to retain it", err)
 	case publish.Refused(err):
-		c.refusePublish(k, m.Topic, packet.TopicNameInvalid, err.Error(), nil)
+		c.refusePublish(k, span, m.Topic, packet.TopicNameInvalid, err.Error(), nil)
 	default:
-		c.refusePublish(k, m.Topic, packet.ImplementationSpecificError, "it cannot be stored now", err)
+		c.refusePublish(k, span, m.Topic, packet.ImplementationSpecificError, "it cannot be stored now", err)
 	}
 }
 
 // refusePublish answers a message that is not stored. MQTT 5 has a reason code for that; clients of earlier versions can only be
 // disconnected. why is for the client and the log, cause for the log only.
-func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, cause error) {
+func (c *conn) refusePublish(k *ack, span *tracing.Span, name string, code packet.Code, why string, cause error) {
 	logged := why
 	if cause != nil {
 		logged += ": " + cause.Error()
 	}
 	c.tracedWhy(trace.Refused, name, code.String(), logged)
+	span.Fail(code.String())
+	if c.version != packet.V5 || k == nil {
+		span.End()
+	}
 	c.eventDropped(name, code.String(), logged)
 	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
 	if c.version == packet.V5 {
@@ -160,7 +175,12 @@ func (c *conn) refusePublish(k *ack, name string, code packet.Code, why string, 
 	c.acks.end(nil, code, nil)
 }
 
-func (c *conn) sendPublishAck(k *ack) { c.sendAck(k.kind, k.id, k.code, k.reason) }
+func (c *conn) sendPublishAck(k *ack) {
+	c.sendAck(k.kind, k.id, k.code, k.reason)
+	if k.span != nil {
+		c.endSpan(k)
+	}
+}
 
 // acknowledged handles PUBACK, PUBREC and PUBCOMP for messages to the client, and PUBREL for messages from it.
 func (c *conn) acknowledged(ctx context.Context, p *packet.Ack) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
 const (
@@ -72,14 +73,21 @@ func (c *conn) handshake(ctx context.Context) error {
 	if props.TopicAliasMaximum != nil {
 		c.aliasMax = min(*props.TopicAliasMaximum, topicAliasMaximum) // each alias takes the memory of its topic
 	}
-	if err := c.admit(ctx, cn, props); err != nil {
+	span := c.connects(cn)
+	defer span.End()
+	if err := c.admit(ctx, cn, props, span); err != nil {
+		span.Fail("not admitted")
 		return err
 	}
-	return c.attach(ctx, cn, props)
+	if err := c.attach(ctx, cn, props); err != nil {
+		span.Fail("its session is not available")
+		return err
+	}
+	return nil
 }
 
 // admit checks CONNECT and authenticates the client.
-func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties) error {
+func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Properties, span *tracing.Span) error {
 	c.clientID = cn.ClientID
 	if c.srv.o.Watermark.High() {
 		return c.noMemory()
@@ -107,7 +115,12 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		return err
 	}
 	moment := c.srv.revoked.now()
+	judged := span.Child("authenticate", tracing.Client, time.Now())
 	principal, err := c.authenticate(ctx, req, props)
+	if err != nil {
+		judged.Fail("not admitted")
+	}
+	judged.End()
 	switch {
 	case errors.Is(err, errEnded):
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/trace"
+	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/lmqgate/lmqgate/internal/repeat"
 	"github.com/lmqgate/lmqgate/internal/socket"
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,8 @@ type Options struct {
 	Sys         func() []SysValue
 	// Tracer shows packets to operators; nil: no tracing.
 	Tracer *trace.Tracer
+	// Spans makes OpenTelemetry spans; nil: none.
+	Spans *tracing.Tracer
 	// Watermark reports when the process is short of memory. Then no client is admitted. nil: never.
 	Watermark *limits.Watermark
 	// MaxTopicLevels bounds the levels of topic names and filters; 0: 128.

@@ -28,9 +28,10 @@ type job struct {
 	done   func(error)
 	ctx    context.Context //nolint:containedctx // nil until its turn, if the publisher's deadline applies
 	tries  int
-	next   *job   // the next job of the lane; guarded by the shard
-	behind []*job // the rest of its turn, in order
-	kept   *kept  // for a turn of retained messages, once some are stored
+	next   *job      // the next job of the lane; guarded by the shard
+	behind []*job    // the rest of its turn, in order
+	kept   *kept     // for a turn of retained messages, once some are stored
+	asked  time.Time // when the store was asked; only if messages are traced
 }
 
 // kept is the progress of a turn of retained messages: how many are stored, the position of the last one, and when the first was stored.
@@ -101,6 +102,9 @@ func (j *job) try() {
 			return
 		}
 	}
+	if j.p.o.Spans.On() {
+		j.asked = time.Now()
+	}
 	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues}
 	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)
@@ -168,6 +172,9 @@ func (j *job) failed(n int, err error) {
 func (j *job) appended(at store.Position, err error) { j.appendedAll(1, at, err) }
 
 func (j *job) appendedAll(n int, last store.Position, err error) {
+	if j.p.o.Spans.On() {
+		j.trace(n, last, err)
+	}
 	if err != nil {
 		j.failed(n, err)
 		return

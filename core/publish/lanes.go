@@ -183,6 +183,12 @@ func (s *shard) holds(prefix string) bool {
 // One publishes a message for the gateway itself (a will, for example), behind the messages that the client sent to its topic before. It
 // waits until the message is stored or ctx ends. After an error for which Refused reports false, the message may or may not be stored.
 func (p *Publisher) One(ctx context.Context, client string, m *store.Message) error {
+	if span := p.begin(client, m); span != nil {
+		traced := *m
+		m = &traced
+		Carry(m, span)
+		defer span.End()
+	}
 	result := make(chan error, 1)
 	j := &job{p: p, client: client, key: client + "\x00" + m.Topic, m: m, done: func(err error) { result <- err }, ctx: ctx}
 	if p.lanes.join(j) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
+	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -50,7 +51,9 @@ type Options struct {
 	// Held reports whether the gateway itself may not publish for now; nil: it always may.
 	Held func() bool
 	// Timeout bounds how long storing a message may take, including retries; 0: 30 s.
-	Timeout    time.Duration
+	Timeout time.Duration
+	// Spans traces messages; nil: nothing is traced.
+	Spans      *tracing.Tracer
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
 // deliver handles one record of a feed. It sends the record unless the client already has it, may not have it, or no longer wants it. In
@@ -32,7 +33,7 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 		}
 		if s.due(f, item, w) {
 			s.sent.live(rec)
-			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, origin{rec.ID, f.queue != nil})
+			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, origin{recordID: rec.ID, queue: f.queue != nil})
 		}
 	}
 	f.track(item, m)
@@ -112,6 +113,7 @@ func (s *Session) has(f *feed, rec *store.Record, by []*subscription) bool {
 type origin struct {
 	recordID string
 	queue    bool
+	retained bool // a retained message of a new subscription
 }
 
 // dispatch sends a message. It returns nil if no acknowledgement is due. Called with mu held, and for qos > 0 with room in the window.
@@ -121,7 +123,7 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 	}
 	s.m.metrics.sent[qos].Inc()
 	if qos == 0 {
-		s.send(m, 0, retain, false, 0, ids)
+		s.send(m, 0, retain, false, 0, ids, s.delivers(m, 0, !from.retained))
 		return nil
 	}
 	d := &flight.Message{QoS: qos, Retain: retain, Content: m, SubscriptionIDs: ids, RecordID: from.recordID}
@@ -135,7 +137,7 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 	case !known:
 		s.noting = d.Assigned // messages behind it must not overtake it
 		s.sendNoted(d)
-	case s.send(m, qos, retain, false, d.ID, ids) == TooLarge:
+	case s.send(m, qos, retain, false, d.ID, ids, s.delivers(m, qos, !from.retained)) == TooLarge:
 		s.out.Remove(d) // [MQTT-3.1.2-25]: behave as if it had been sent
 		return nil
 	}
@@ -145,13 +147,19 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 // deliverySample: the delivery time is measured for one delivery in this many.
 const deliverySample = 16
 
-// send puts one PUBLISH into the connection's buffer. Called with mu held and while there is a connection.
-func (s *Session) send(m *store.Message, qos byte, retain, dup bool, id uint16, ids []uint32) SendResult {
+// send puts one PUBLISH into the connection's buffer, and ends its span. Called with mu held and while there is a connection.
+func (s *Session) send(m *store.Message, qos byte, retain, dup bool, id uint16, ids []uint32, span *tracing.Span) SendResult {
 	p := packet.Publish{Dup: dup, QoS: qos, Retain: retain, Topic: m.Topic, PacketID: id, Payload: m.Payload}
 	if s.version == packet.V5 && (m.Properties != nil || !m.Expires.IsZero() || len(ids) > 0) {
 		p.Properties = publishProperties(m, ids)
+		if span != nil {
+			p.Properties.User = tracing.With(p.Properties.User, span.Parent())
+		}
 	}
 	res := s.conn.SendPublish(&p)
+	if span != nil {
+		delivered(span, res)
+	}
 	if res == SentFull {
 		s.full = true
 	}

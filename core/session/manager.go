@@ -19,6 +19,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/lmqgate/lmqgate/internal/wait"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -99,7 +100,9 @@ type Options struct {
 	// WillGrace is how long clients have to reconnect after a restart before their wills are published; 0: 30 s.
 	WillGrace time.Duration
 	// Events takes what happens to sessions; nil: nobody wants to know.
-	Events     *events.Log
+	Events *events.Log
+	// Spans traces deliveries; nil: none are traced.
+	Spans      *tracing.Tracer
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 }

@@ -97,7 +97,7 @@ func (s *Session) sendAgain() bool {
 			return false
 		case m.Released:
 			s.conn.SendAck(packet.PUBREL, m.ID, packet.Success)
-		case s.send(m.Content, m.QoS, m.Retain, true, m.ID, m.SubscriptionIDs) == TooLarge:
+		case s.send(m.Content, m.QoS, m.Retain, true, m.ID, m.SubscriptionIDs, nil) == TooLarge:
 			s.complete(m)
 		}
 		left--
@@ -118,7 +118,7 @@ func (s *Session) sendNoted(m *flight.Message) {
 		switch {
 		case err != nil, m.Done, s.conn == nil:
 		case !s.started: // Start sends it
-		case s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs) == TooLarge:
+		case s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs, s.delivers(m.Content, m.QoS, m.RecordID != "")) == TooLarge:
 			s.complete(m)
 		}
 		s.flush()

@@ -302,7 +302,7 @@ func (s *Session) sendLine(l *retainedLine) bool {
 			s.sent.retained(v.Message.Topic, v.Position)
 			// A client that may have been sent the previous value learns of its removal like any other subscriber. A message without
 			// payload is never sent as retained.
-			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{})
+			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{retained: true})
 		}
 	}
 	return true

@@ -369,20 +369,21 @@ func TestAReloadAppliesLimitsAndLogLevelAndNamesWhatNeedsARestart(t *testing.T) 
 	g.edit(func(s settings) {
 		s["mqtt"] = settings{"max_connections": 1, "receive_maximum": 7}
 		s["log"] = settings{"level": "debug"}
+		s["tracing"] = settings{"endpoint": "http://127.0.0.1:1", "ratio": 0.5}
 		s["limits"] = settings{"client": settings{"message_rate": 100}, "node": settings{"memory": "128MiB"}}
 	})
 	const unchanged = "auth: auth-hmac unchanged\nmeta: meta-local unchanged\n"
-	require.Equal(t, unchanged+"applied: mqtt.max_connections, limits.client.message_rate, limits.node.memory, log.level\n"+
-		"not applied, restart the gateway for: mqtt.receive_maximum\n", g.reload().OK())
+	require.Equal(t, unchanged+"applied: mqtt.max_connections, limits.client.message_rate, limits.node.memory, tracing.ratio, log.level\n"+
+		"not applied, restart the gateway for: mqtt.receive_maximum, tracing.endpoint\n", g.reload().OK())
 	_, err := g.tryConnect(t, g.Name("outside"))
 	require.Error(t, err, "mqtt.max_connections is in force")
 	require.True(t, c.IsConnected())
 	require.Equal(t, "debug\n", g.operate("log-level").OK())
 
-	g.edit(func(s settings) { delete(s, "mqtt"); s["log"] = settings{"level": "info"} })
+	g.edit(func(s settings) { delete(s, "mqtt"); delete(s, "tracing"); s["log"] = settings{"level": "info"} })
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	eventually(t, patience, func() error {
-		if !strings.Contains(g.Log(), `changes of the configuration are in force" keys="mqtt.max_connections log.level"`) {
+		if !strings.Contains(g.Log(), `changes of the configuration are in force" keys="mqtt.max_connections tracing.ratio log.level"`) {
 			return fmt.Errorf("SIGHUP has not applied what changed")
 		}
 		return nil

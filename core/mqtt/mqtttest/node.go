@@ -34,7 +34,8 @@ const Patience = time.Minute
 type Config struct {
 	// Authority decides who may do what; nil: everybody may do everything.
 	Authority auth.Authority
-	// MQTT holds the limits of the server, and listeners in addition to those that every node has (tcp and ws); see Node.Addr.
+	// MQTT holds the limits of the server, what traces messages, and listeners in addition to those that every node has (tcp and ws); see
+	// Node.Addr.
 	MQTT mqtt.Options
 	// Session holds the intervals of the session manager.
 	Session session.Options
@@ -143,7 +144,8 @@ func (n *Node) Restart() {
 	require.NoError(n.tb, err)
 	topics := catalog.New(catalog.Options{Store: faults, Meta: md, Dispatch: catalog.Lean, AutoCreate: !n.cfg.NoAutoCreate, Queues: 1,
 		Log: log})
-	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Log: log})
+	pub := publish.New(publish.Options{Store: faults, Catalog: topics, Meta: md, Retainer: retainer{md}, Spans: n.cfg.MQTT.Spans,
+		Log: log})
 	do := n.cfg.Delivery
 	do.Store, do.Catalog, do.Retained, do.Log = faults, topics, md.SeenRetained, log
 	do.LookBack = cmp.Or(do.LookBack, Patience) // the outcome must not depend on a busy machine
@@ -151,6 +153,7 @@ func (n *Node) Restart() {
 	topics.Watch(hub)
 	so := n.cfg.Session
 	so.NodeID, so.Store, so.Hub, so.Catalog, so.Publisher, so.Meta, so.Log = n.id, faults, hub, topics, pub, md, log
+	so.Spans = n.cfg.MQTT.Spans
 	so.ExpiryMax = n.cfg.MQTT.SessionExpiryMax
 	sessions := session.NewManager(so)
 	mo := n.cfg.MQTT

@@ -33,7 +33,7 @@ func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 	}}
 	r.QoS = defaultQoS
 	created := m.BornTime
-	var dispatch, offsets, ext, topic, user string
+	var dispatch, offsets, ext, topic, user, parent, state string
 	props := func() *store.Properties {
 		if r.Properties == nil {
 			r.Properties = &store.Properties{}
@@ -102,6 +102,10 @@ func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 			}
 		case propUser:
 			user = v
+		case propParent:
+			parent = v
+		case propState:
+			state = v
 		case propExchange:
 			r.Exchange = v
 		case propPartial:
@@ -117,6 +121,11 @@ func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 	}
 	if user != "" {
 		if u := userProperties(user); len(u) > 0 {
+			props().User = u
+		}
+	}
+	if parent != "" {
+		if u := mergeContext(userOf(r), parent, state); len(u) > 0 {
 			props().User = u
 		}
 	}

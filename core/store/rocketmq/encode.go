@@ -42,6 +42,7 @@ func encode(id string, a *store.Append) ([]record, error) {
 		return nil, fmt.Errorf("%w: topic and properties of a message to %q take %d bytes too many of a record's %d",
 			store.ErrTooLarge, clip(m.Topic), -room, remoting.MaxProperties)
 	}
+	base, room = withContext(base, room, a)
 	body := m.Payload
 	if len(body) == 0 {
 		body = []byte(emptyBody)

@@ -1,6 +1,9 @@
 package rocketmq
 
-import "github.com/lmqgate/lmqgate/core/store"
+import (
+	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/tracing"
+)
 
 // Names in RocketMQ.
 const (
@@ -62,6 +65,10 @@ const (
 	propEmptyOnes = "mqttEmptyProperties"
 	// propUser holds the MQTT 5 user properties in order: a JSON array of [name, value] arrays.
 	propUser = "mqttUserProperties"
+	// propParent and propState are the message's trace context (W3C Trace Context), under the names that instrumented RocketMQ clients use.
+	// They are among propUser as well. If the two differ, somebody else has written these, which then count.
+	propParent = tracing.Parent
+	propState  = tracing.State
 	// propExchange names the QoS 2 exchange in which a durable session sent the message. Only that session uses it.
 	propExchange = "mqttExchange"
 	// propPartial is "1" if follow-up records carry the rest of the dispatch set; propFollowUp is "1" on those. Consumers with the tag
