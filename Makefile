@@ -70,14 +70,14 @@ test-authors: test-packages ## Test what authors of plugins are given: projects,
 test-e2e: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%) ## Run the whole-system tests, and what needs a RocketMQ, on each version
 
 # Everything with the recommended version. With the others what can depend on it: the store, meta-namesrv, what doctor reads of brokers,
-# and the tests of onEachVersion in test/e2e. Two packages run at a time, because tests often wait for brokers; the longest come first.
-# test/fault and test/abuse run alone, because they measure what clients notice. core/meta has one test that wants name servers; its
-# others are unit tests, and so are those of docs. What go vet finds is a matter of make lint.
+# and the tests of onEachVersion in test/e2e. One package runs at a time: two side by side gain a tenth of the time, and make each other
+# wait. core/meta has one test that wants name servers; its others are unit tests, and so are those of docs. What go vet finds is a matter
+# of make lint.
 .PHONY: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%)
 $(ROCKETMQ_VERSIONS:%=test-rocketmq-%): test-rocketmq-%: test-packages
 	@echo "RocketMQ $*:"
 	LMQGATE_ROCKETMQ=$* LMQGATE_VERSION_RUN=$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),,$(if $(filter $*,$(ROCKETMQ_BRIEFLY)),brief,1)) \
-		go test -vet=off -count=1 -p 2 -timeout 30m ./test/e2e ./core/store/rocketmq \
+		go test -vet=off -count=1 -p 1 -timeout 30m ./test/e2e ./core/store/rocketmq \
 		$(if $(filter $*,$(ROCKETMQ_BRIEFLY)),,$(filter-out ./test/% ./core/meta ./core/store/rocketmq ./docs,$(ROCKETMQ_PACKAGES)))
 	$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),LMQGATE_ROCKETMQ=$* go test -vet=off -count=1 -p 1 -timeout 30m \
 		$$(go list ./test/... | grep -v '/test/authors$$\|/test/e2e$$'))
