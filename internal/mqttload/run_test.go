@@ -30,7 +30,7 @@ func startBroker(t *testing.T, hooks ...mochi.Hook) *Target {
 	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
 	require.NoError(t, server.AddListener(l))
 	require.NoError(t, server.Serve())
-	t.Cleanup(func() { _ = server.Close() })
+	t.Cleanup(func() { l.Close(func(string) {}) }) // the server's own Close races with connections that it accepts
 	return &Target{Name: "mochi", Version: packet.V311, Dial: func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", l.Address())
 	}}
