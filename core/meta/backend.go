@@ -155,42 +155,64 @@ type outcome struct {
 func (b *backend) putIf(ctx context.Context, ns, key string, value []byte, expect stored, ttl time.Duration) (outcome, error) {
 	op := put(ns, key, value, ttl)
 	op.GetPut().Expect = &pluginv1.Expect{Revision: expect.revision}
-	return b.writeIf(ctx, op, "put", fmt.Sprintf("write %s %q", ns, key), expect.generation, func(ctx context.Context) (outcome, error) {
-		resp, err := b.client().Put(ctx, op.GetPut())
-		return outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}, err
-	}, func(out *outcome) {
-		if out.current != nil && bytes.Equal(out.current.GetValue(), value) {
-			*out = outcome{true, out.current.GetRevision(), nil, out.generation}
-		}
-	})
+	return b.writeIf(ctx, []*pluginv1.Operation{op}, "put", fmt.Sprintf("write %s %q", ns, key), expect.generation,
+		func(ctx context.Context, again bool) (outcome, error) {
+			resp, err := b.client().Put(ctx, op.GetPut())
+			out := outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}
+			if again && !out.done && out.current != nil && bytes.Equal(out.current.GetValue(), value) {
+				out = outcome{true, out.current.GetRevision(), nil, out.generation}
+			}
+			return out, err
+		})
 }
 
 // deleteIf removes key if its revision is still expect. As in putIf, finding the key absent after a lost answer counts as done.
 func (b *backend) deleteIf(ctx context.Context, ns, key string, expect stored) (outcome, error) {
 	op := remove(ns, key)
 	op.GetDelete().Expect = &pluginv1.Expect{Revision: expect.revision}
-	return b.writeIf(ctx, op, "delete", fmt.Sprintf("remove %s %q", ns, key), expect.generation, func(ctx context.Context) (outcome, error) {
-		resp, err := b.client().Delete(ctx, op.GetDelete())
-		return outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}, err
-	}, func(out *outcome) {
-		out.done = out.current == nil
-	})
+	return b.writeIf(ctx, []*pluginv1.Operation{op}, "delete", fmt.Sprintf("remove %s %q", ns, key), expect.generation,
+		func(ctx context.Context, again bool) (outcome, error) {
+			resp, err := b.client().Delete(ctx, op.GetDelete())
+			out := outcome{resp.GetDone(), resp.GetRevision(), resp.GetCurrent(), b.generation()}
+			out.done = out.done || again && err == nil && out.current == nil
+			return out, err
+		})
 }
 
-// writeIf performs a conditional operation: in a batch with those of other callers, or by call. If an earlier attempt may have been applied
-// and the condition does not hold, recognise decides whether that attempt was.
-func (b *backend) writeIf(ctx context.Context, op *pluginv1.Operation, operation, what string, generation int64,
-	call func(context.Context) (outcome, error), recognise func(*outcome)) (outcome, error) {
+// batchIf writes key and performs further operations if the revision of key is still expect. It treats lost answers like putIf.
+func (b *backend) batchIf(ctx context.Context, ns, key string, value []byte, expect stored, with []*pluginv1.Operation) (outcome, error) {
+	main := put(ns, key, value, 0)
+	main.GetPut().Expect = &pluginv1.Expect{Revision: expect.revision}
+	ops := append([]*pluginv1.Operation{main}, with...)
+	return b.writeIf(ctx, ops, "batch", fmt.Sprintf("write %s %q and %d items", ns, key, len(with)), expect.generation,
+		func(ctx context.Context, again bool) (outcome, error) {
+			resp, err := b.client().Batch(ctx, &pluginv1.BatchRequest{Operations: ops})
+			out := outcome{done: resp.GetDone(), revision: resp.GetRevision(), generation: b.generation()}
+			if err != nil || out.done || !again {
+				return out, err
+			}
+			have, err := b.client().Get(ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
+			if err == nil && have.GetFound() && bytes.Equal(have.GetEntry().GetValue(), value) {
+				out.done, out.revision = true, have.GetEntry().GetRevision()
+			}
+			return out, err
+		})
+}
+
+// writeIf performs operations with a condition: one operation in a batch with those of other callers, or all of them by call. again tells
+// call that an earlier attempt may have been applied.
+func (b *backend) writeIf(ctx context.Context, ops []*pluginv1.Operation, operation, what string, generation int64,
+	call func(ctx context.Context, again bool) (outcome, error)) (outcome, error) {
 	if err := b.enter(ctx); err != nil {
 		return outcome{}, err
 	}
 	defer b.leave()
 	var out outcome
 	tries := 0
-	noted := b.present.begin(op)
+	noted := b.present.begin(ops...)
 	err := b.write(ctx, operation, what, generation, func(ctx context.Context, _ int) (err error) {
-		if tries == 0 && b.groups() {
-			group, alone := b.joint.write(ctx, op)
+		if tries == 0 && len(ops) == 1 && b.groups() {
+			group, alone := b.joint.write(ctx, ops[0])
 			switch {
 			case alone:
 				defer b.joint.next()
@@ -203,12 +225,10 @@ func (b *backend) writeIf(ctx context.Context, op *pluginv1.Operation, operation
 			}
 		}
 		tries++
-		if out, err = call(ctx); err == nil && tries > 1 && !out.done {
-			recognise(&out)
-		}
+		out, err = call(ctx, tries > 1)
 		return err
 	})
-	noted(err == nil && tries == 1 && (out.done || op.GetPut() != nil))
+	noted(err == nil && tries == 1 && (out.done || operation == "put"))
 	return out, err
 }
 
@@ -216,39 +236,6 @@ func (b *backend) writeIf(ctx context.Context, op *pluginv1.Operation, operation
 func (b *backend) groups() bool {
 	t := b.link.Load().traits()
 	return t.GetCompareAndSet() && t.GetAtomicBatch()
-}
-
-// batchIf writes key and performs further operations if the revision of key is still expect. It treats lost answers like putIf.
-func (b *backend) batchIf(ctx context.Context, ns, key string, value []byte, expect stored, with []*pluginv1.Operation) (outcome, error) {
-	if err := b.enter(ctx); err != nil {
-		return outcome{}, err
-	}
-	defer b.leave()
-	main := put(ns, key, value, 0)
-	main.GetPut().Expect = &pluginv1.Expect{Revision: expect.revision}
-	ops := append([]*pluginv1.Operation{main}, with...)
-	var out outcome
-	tries := 0
-	noted := b.present.begin(ops...)
-	what := fmt.Sprintf("write %s %q and %d items", ns, key, len(with))
-	err := b.write(ctx, "batch", what, expect.generation, func(ctx context.Context, try int) error {
-		tries++
-		resp, err := b.client().Batch(ctx, &pluginv1.BatchRequest{Operations: ops})
-		if err != nil {
-			return err
-		}
-		out = outcome{done: resp.GetDone(), revision: resp.GetRevision(), generation: b.generation()}
-		if out.done || try == 0 {
-			return nil
-		}
-		have, err := b.client().Get(ctx, &pluginv1.GetRequest{Namespace: ns, Key: key})
-		if err == nil && have.GetFound() && bytes.Equal(have.GetEntry().GetValue(), value) {
-			out.done, out.revision = true, have.GetEntry().GetRevision()
-		}
-		return err
-	})
-	noted(err == nil && tries == 1 && out.done)
-	return out, err
 }
 
 func (b *backend) enter(ctx context.Context) error {
