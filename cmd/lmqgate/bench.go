@@ -73,8 +73,8 @@ func scenarioList() string {
 func (f *benchFlags) run(cmd *cobra.Command, names []string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if f.output != "table" && f.output != "json" {
-		return usagef("-o wants table or json, not %q", f.output)
+	if err := oneOf("-o", f.output, "table", "json"); err != nil {
+		return err
 	}
 	if f.rounds < 1 {
 		return usagef("--rounds wants 1 or more, not %d", f.rounds)

@@ -174,16 +174,17 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // wantedValue says what value a flag wants.
 func wantedValue(err *pflag.InvalidValueError) string {
-	switch {
-	case errors.Is(err, strconv.ErrRange):
+	if errors.Is(err, strconv.ErrRange) {
 		return "wants a smaller number"
-	case err.GetFlag().Value.Type() == "int":
+	}
+	switch err.GetFlag().Value.Type() {
+	case "int":
 		return "wants a whole number"
-	case err.GetFlag().Value.Type() == "duration":
+	case "duration":
 		return "wants a time such as 500ms, 30s or 2h"
-	case err.GetFlag().Value.Type() == "bool":
+	case "bool":
 		return "wants true or false"
-	case err.GetFlag().Value.Type() == "float64":
+	case "float64":
 		return "wants a number"
 	}
 	return "cannot be read (" + err.Unwrap().Error() + ")"

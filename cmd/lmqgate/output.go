@@ -12,11 +12,5 @@ func (o *output) register(cmd *cobra.Command) {
 
 // json reports whether the output is JSON.
 func (o *output) json() (bool, error) {
-	switch *o {
-	case "json":
-		return true, nil
-	case "text":
-		return false, nil
-	}
-	return false, usagef("-o wants text or json, not %q", string(*o))
+	return *o == "json", oneOf("-o", string(*o), "text", "json")
 }

@@ -55,11 +55,15 @@ type check struct {
 	run  func(context.Context, *Options) []Finding
 }
 
-// checks returns the checks that the options permit, in the order of their findings.
-func (o *Options) checks() []check {
+// complete sets what the caller left out.
+func (o *Options) complete() {
 	if o.Machine == nil {
 		o.Machine = ThisMachine()
 	}
+}
+
+// checks returns the checks that the options permit, in the order of their findings.
+func (o *Options) checks() []check {
 	addresses := "the addresses are free"
 	if o.Running {
 		addresses = "a gateway with this configuration serves, so its addresses were not tried"
@@ -93,6 +97,7 @@ func (c *check) look(ctx context.Context, o *Options) []Finding {
 
 // Run runs every check and returns the findings, in the order of the areas.
 func Run(ctx context.Context, o Options) []Finding {
+	o.complete()
 	checks := o.checks()
 	found := make([][]Finding, len(checks))
 	var all sync.WaitGroup
@@ -110,7 +115,7 @@ func Run(ctx context.Context, o Options) []Finding {
 func fault(what, remedy string) Finding   { return Finding{Level: Fault, What: what, Remedy: remedy} }
 func warning(what, remedy string) Finding { return Finding{Level: Warning, What: what, Remedy: remedy} }
 
-// of returns the finding with a name for what is wrong, by which it is the same finding when the numbers in its text have changed.
+// of names what is wrong. Two findings with one name are the same finding, although the numbers in their texts differ.
 func (f Finding) of(about string) Finding {
 	f.about = about
 	return f

@@ -70,9 +70,7 @@ func (w *Watch) Findings() (out []Finding) {
 func (w *Watch) present() Options {
 	o := w.options()
 	o.Running = true
-	if o.Machine == nil {
-		o.Machine = ThisMachine()
-	}
+	o.complete()
 	return o
 }
 
