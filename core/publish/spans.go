@@ -47,12 +47,7 @@ func (p *Publisher) begin(client string, m *store.Message) *tracing.Span {
 }
 
 // ContextOf returns the trace context that a message carries.
-func ContextOf(m *store.Message) tracing.Context {
-	if m.Properties == nil {
-		return tracing.Context{}
-	}
-	return tracing.ContextOf(m.Properties.User)
-}
+func ContextOf(m *store.Message) tracing.Context { return tracing.ContextOf(m.UserProperties()) }
 
 // trace makes spans of the outcome of an append of n messages.
 func (j *job) trace(n int, last store.Position, err error) {

@@ -149,6 +149,14 @@ func (r *Record) Offset(queue string) (int64, bool) {
 	return 0, false
 }
 
+// UserProperties returns the message's user properties; nil if it has none.
+func (m *Message) UserProperties() []UserProperty {
+	if m.Properties == nil {
+		return nil
+	}
+	return m.Properties.User
+}
+
 // Size returns the record's approximate size in memory, in bytes.
 func (r *Record) Size() int {
 	n := 256 + len(r.Topic) + len(r.Payload) + len(r.ID)

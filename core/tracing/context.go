@@ -58,11 +58,8 @@ func (c Context) ValidState() bool { return c.State != "" && len(c.State) <= max
 
 // sampled returns the context to continue; ok is false if there is none whose sampled flag is set.
 func (c Context) sampled() (trace.SpanContextConfig, bool) {
-	if c.Parent == "" || c.unclear {
-		return trace.SpanContextConfig{}, false
-	}
 	out, ok := parse(c.Parent)
-	if !ok || !out.TraceFlags.IsSampled() {
+	if !ok || c.unclear || !out.TraceFlags.IsSampled() {
 		return trace.SpanContextConfig{}, false
 	}
 	if c.ValidState() {

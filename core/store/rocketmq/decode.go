@@ -125,7 +125,7 @@ func decode(broker string, m *remoting.Message) (*store.Record, decoding) {
 		}
 	}
 	if parent != "" {
-		if u := mergeContext(userOf(r), parent, state); len(u) > 0 {
+		if u := mergeContext(r.UserProperties(), parent, state); len(u) > 0 {
 			props().User = u
 		}
 	}

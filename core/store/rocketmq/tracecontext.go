@@ -11,10 +11,7 @@ import (
 // withContext adds a message's trace context to the properties of its records, for RocketMQ consumers that continue the trace. It leaves
 // the context out if it is not valid, or if the message would no longer fit. room is what the properties leave for the dispatch set.
 func withContext(props []property, room int, a *store.Append) ([]property, int) {
-	if a.Message.Properties == nil {
-		return props, room
-	}
-	c := tracing.ContextOf(a.Message.Properties.User)
+	c := tracing.ContextOf(a.Message.UserProperties())
 	if c.Parent == "" || !c.Valid() || !remoting.PlainProperty(c.Parent) {
 		return props, room
 	}
@@ -57,11 +54,4 @@ func mergeContext(user []store.UserProperty, parent, state string) []store.UserP
 		user = append(user, store.UserProperty{Key: propState, Value: state})
 	}
 	return user
-}
-
-func userOf(r *store.Record) []store.UserProperty {
-	if r.Properties == nil {
-		return nil
-	}
-	return r.Properties.User
 }

@@ -96,7 +96,7 @@ func TestATraceContextOfARocketMQProducerReachesMQTTClients(t *testing.T) {
 				b = remoting.AppendProperty(b, c.properties[i], c.properties[i+1])
 			}
 			r, _ := decode("b", &remoting.Message{Topic: "T", Properties: string(b)})
-			require.Equal(t, c.want, userOf(r))
+			require.Equal(t, c.want, r.UserProperties())
 		})
 	}
 }
