@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lmqgate/lmqgate/test/binaries"
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
@@ -121,7 +120,7 @@ func (p *pool) take(version string) (*cluster.Cluster, error) {
 	}
 	p.started++
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.StartDeadline)
 	defer cancel()
 	c, err := cluster.Start(ctx, cluster.Options{Version: version})
 	p.mu.Lock()

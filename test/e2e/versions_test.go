@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -44,22 +43,16 @@ var briefly = []string{
 // choose sets go test's flags -run and -parallel if they are not given: the tests of a version run, and as many concurrent tests as there
 // are processors.
 func choose() error {
-	flag.Parse()
-	set := map[string]bool{}
-	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
-	if cluster.VersionRun() && !set["test.run"] {
+	if cluster.VersionRun() {
 		tests := onEachVersion
 		if cluster.Brief() {
 			tests = briefly
 		}
-		if err := flag.Set("test.run", "^("+strings.Join(tests, "|")+")$"); err != nil {
+		if err := cluster.SetFlag("test.run", "^("+strings.Join(tests, "|")+")$"); err != nil {
 			return err
 		}
 	}
-	if set["test.parallel"] {
-		return nil
-	}
-	return flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)))
+	return cluster.SetFlag("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)))
 }
 
 func TestTheTestsOfEachVersionExist(t *testing.T) {

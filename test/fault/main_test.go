@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lmqgate/lmqgate/test/binaries"
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
@@ -68,7 +67,7 @@ func rocketmq(t *testing.T) *cluster.Cluster {
 	if shared != nil {
 		return shared
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), cluster.StartDeadline)
 	defer cancel()
 	c, err := cluster.Start(ctx, cluster.Options{Version: version})
 	if err != nil {

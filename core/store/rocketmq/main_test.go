@@ -2,7 +2,6 @@ package rocketmq
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -51,13 +50,10 @@ func TestMain(m *testing.M) {
 
 // choose omits unit tests from a run for an additional version of RocketMQ, unless go test's flag -run is given.
 func choose() error {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.run" })
-	if given || !cluster.VersionRun() {
+	if !cluster.VersionRun() {
 		return nil
 	}
-	return flag.Set("test.run", "^TestIntegration")
+	return cluster.SetFlag("test.run", "^TestIntegration")
 }
 
 // onOneVersion skips a test in a run for an additional version, because its outcome cannot depend on the version.
@@ -82,7 +78,7 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
 	shared.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), cluster.StartDeadline)
 		defer cancel()
 		shared.c, shared.err = cluster.Start(ctx, cluster.Options{Version: version})
 	})
@@ -106,7 +102,7 @@ func harmedCluster(t *testing.T) *cluster.Cluster {
 		harmed.mu.Unlock()
 	})
 	if harmed.c == nil {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), cluster.StartDeadline)
 		defer cancel()
 		c, err := cluster.Start(ctx, cluster.Options{Version: version})
 		require.NoError(t, err)

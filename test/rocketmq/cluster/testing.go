@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"testing"
@@ -25,6 +26,17 @@ func VersionRun() bool { return os.Getenv(EnvVersionRun) == "1" || Brief() }
 // Brief reports whether this is a brief run for an additional version.
 func Brief() bool { return os.Getenv(EnvVersionRun) == "brief" }
 
+// SetFlag sets a flag of go test, such as test.run, unless the command line does.
+func SetFlag(name, value string) error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return nil
+	}
+	return flag.Set(name, value)
+}
+
 // Wanted returns the version of RocketMQ to test with. If no version is set, or java is missing, it skips the test, or fails it if
 // EnvRequire is 1.
 func Wanted(t testing.TB) string {
@@ -43,8 +55,8 @@ func Wanted(t testing.TB) string {
 	return version
 }
 
-// startDeadline bounds the start of a cluster, even on a busy machine that has to fetch RocketMQ first.
-const startDeadline = 10 * time.Minute
+// StartDeadline bounds the start of a cluster, even on a busy machine that has to fetch RocketMQ first.
+const StartDeadline = 10 * time.Minute
 
 // ForTest starts a cluster of the wanted version for a test, and stops it when the test ends. It skips the test when Wanted does, and in a
 // brief run.
@@ -56,7 +68,7 @@ func ForTest(t testing.TB, o Options) *Cluster {
 	if o.Version == "" {
 		o.Version = Wanted(t)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
+	ctx, cancel := context.WithTimeout(context.Background(), StartDeadline)
 	defer cancel()
 	c, err := Start(ctx, o)
 	if err != nil {
