@@ -11,8 +11,8 @@ import (
 )
 
 // batch is the work of one SUBSCRIBE. However many filters it has, it makes few calls to the store and the metadata: each first-level topic
-// is looked up once, new filters are registered in one call, each broker is asked once for the ends of the queues, the starts are committed
-// in one call, and the record is saved once. Subscriptions that exist already and do not change cost nothing.
+// is looked up once, new filters are registered in one call, each broker is asked once for the ends of the queues, and the record is saved
+// once. The record holds the starts; they are committed in the background. Subscriptions that exist already and do not change cost nothing.
 type batch struct {
 	s *Session
 	// added are the new subscriptions, in order.
@@ -247,7 +247,7 @@ func (b *batch) openQueues(ctx context.Context) {
 	}
 }
 
-// record makes the changes durable: it commits the starts and saves the session's record. It first drops the subscriptions that were
+// record makes the changes durable: it saves the session's record, which holds the starts. It first drops the subscriptions that were
 // refused.
 func (b *batch) record(ctx context.Context) error {
 	s := b.s
@@ -263,12 +263,13 @@ func (b *batch) record(ctx context.Context) error {
 	if !s.durable() || added == 0 && !b.changed {
 		return nil
 	}
-	if added > 0 {
-		if err := s.commit(ctx); err != nil {
-			return err
-		}
+	if err := s.save(ctx); err != nil {
+		return err
 	}
-	return s.save(ctx)
+	if added > 0 {
+		s.dirty()
+	}
+	return nil
 }
 
 // undo removes all traces of refused filters: those with an error, or all new ones if recording them failed.

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,9 +66,7 @@ func (m *Manager) commitLoop() {
 			limit <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-limit }()
-				ctx, cancel := context.WithTimeout(m.ctx, fetchTimeout)
-				defer cancel()
-				if err := s.commit(ctx); err != nil && m.ctx.Err() == nil {
+				if err := s.commit(m.ctx); err != nil && m.ctx.Err() == nil {
 					failures.Warn(store.BrokerOf(err), "committing sessions' progress failed; trying again", "broker", store.BrokerOf(err),
 						"client", s.id, "error", err)
 					m.commits.add(s)
@@ -84,7 +83,9 @@ func (s *Session) commit(ctx context.Context) error {
 		s.later()
 		return nil
 	}
-	s.settleJournal(ctx)
+	settling, cancel := context.WithTimeout(ctx, fetchTimeout)
+	s.settleJournal(settling)
+	cancel()
 	return s.commitOffsets(ctx)
 }
 
@@ -102,23 +103,32 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 	s.mu.Lock()
 	commits, epoch := s.uncommitted(), s.epoch
 	s.mu.Unlock()
-	if len(commits) == 0 {
-		return nil
+	for some := range slices.Chunk(commits, askedTogether) {
+		err := s.commitSome(ctx, epoch, some)
+		if errors.Is(err, store.ErrStaleEpoch) {
+			s.mu.Lock()
+			if s.conn != nil {
+				s.conn.Close(packet.SessionTakenOver, "another connection uses this client id")
+			}
+			s.mu.Unlock()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// commitSome commits progress in one call. If a session has many queues and the store is slow, each call brings it forward.
+func (s *Session) commitSome(ctx context.Context, epoch int64, commits []flight.Commit) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
 	offsets := make([]store.Offset, len(commits))
 	for i, c := range commits {
 		offsets[i] = store.Offset{QueueRef: c.Ref, Next: c.Next}
 	}
-	err := s.m.o.Store.Commit(ctx, s.id, epoch, offsets)
-	if errors.Is(err, store.ErrStaleEpoch) {
-		s.mu.Lock()
-		if s.conn != nil {
-			s.conn.Close(packet.SessionTakenOver, "another connection uses this client id")
-		}
-		s.mu.Unlock()
-		return nil
-	}
-	if err != nil {
+	if err := s.m.o.Store.Commit(ctx, s.id, epoch, offsets); err != nil {
 		return err
 	}
 	s.mu.Lock()

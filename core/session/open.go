@@ -137,13 +137,8 @@ func recordedFeed(s *Session, sub *subscription, ref store.QueueRef, start int64
 func (s *Session) placeRecorded(ctx context.Context) error {
 	s.mu.Lock()
 	var open []*feed
-	shared := make(map[store.QueueRef]int)
 	s.eachFeed(func(f *feed) {
-		if f.at.Ref.Queue == "" {
-			return
-		}
-		shared[f.at.Ref]++
-		if !f.at.Placed {
+		if f.at.Ref.Queue != "" && !f.at.Placed {
 			open = append(open, f)
 		}
 	})
@@ -154,14 +149,14 @@ func (s *Session) placeRecorded(ctx context.Context) error {
 			if err := s.committed(ctx, feeds, at); err != nil {
 				return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
 			}
-			s.resumeAt(feeds, at, shared)
+			s.resumeAt(feeds, at)
 		}
 		return nil
 	})
 }
 
-// resumeAt places recorded feeds. shared counts the feeds of each queue.
-func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64, shared map[store.QueueRef]int) {
+// resumeAt places recorded feeds. A committed offset before a feed's start is the progress of an older subscription to the queue.
+func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range feeds {
@@ -171,10 +166,7 @@ func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64, shared ma
 		case !ok:
 			f.at.Placed = true
 		default:
-			if shared[f.at.Ref] > 1 {
-				next = max(next, f.at.Start) // the offset may be the progress of an older subscription
-			}
-			f.at.Resume(next)
+			f.at.Resume(max(next, f.at.Start))
 			f.since = time.Time{}
 		}
 	}

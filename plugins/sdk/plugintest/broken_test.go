@@ -331,8 +331,9 @@ func TestThePluginsThatTheBrokenOnesAreMadeOfPass(t *testing.T) {
 
 func TestAPluginThatHangsInEveryCallIsGivenUp(t *testing.T) {
 	t.Parallel()
+	target := brokenPlugin(t, "meta-hangs")
 	begin := time.Now()
-	report, err := Run(t.Context(), brokenPlugin(t, "meta-hangs"), Profile{}, Options{})
+	report, err := Run(t.Context(), target, Profile{}, Options{})
 	require.NoError(t, err)
 	require.Less(t, time.Since(begin), mostTime)
 	require.Equal(t, mostLate, report.Count(Failed), "%+v", report.Results)
@@ -343,10 +344,11 @@ func TestAPluginThatHangsInEveryCallIsGivenUp(t *testing.T) {
 
 func TestARunThatIsInterruptedEndsAtOnceAndBlamesNobody(t *testing.T) {
 	t.Parallel()
+	target := brokenPlugin(t, "start-silent")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	report, err := Run(ctx, brokenPlugin(t, "start-silent"), Profile{}, Options{})
+	report, err := Run(ctx, target, Profile{}, Options{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(begin), defaultStart)
 	require.Zero(t, report.Count(Failed))
