@@ -124,6 +124,7 @@ test-packages:
 lint: ## Run every linter, at pinned versions: modules, Go, spelling, contract, known vulnerabilities
 	go mod tidy -diff
 	cd examples/meta-sqlite && go mod tidy -diff
+	cd test/peers && go mod tidy -diff
 	$(GOLANGCI) run ./...
 	git ls-files '*.md' '*.yaml' '*.yml' '*.py' '*.proto' | xargs $(MISSPELL) -error -i mosquitto,levle,versoin
 	cd plugins/proto && $(BUF) lint
@@ -163,9 +164,29 @@ soak: test-packages ## Break things with random seeds for MINUTES (10); a test t
 abuse: ## Hostile clients at full size against a gateway; about 8 minutes; CASE=name of a load, such as retained
 	LMQGATE_ABUSE=full go test -count=1 -v -timeout 20m -run 'TestHonestClientsHardlyNoticeHostileLoads/$(CASE)' ./test/abuse
 
+ROUNDS ?= 5
+
+# SCENARIOS is a list with commas; go run ./test/bench -help has the names.
 .PHONY: bench
-bench: build test-packages ## Measure throughput and latency
-	go run ./test/bench -bin bin -rocketmq $(firstword $(ROCKETMQ_VERSIONS))
+bench: build test-packages ## Measure beside other brokers, in turns, and write docs/performance.md; SCENARIOS=p2p,conn ROUNDS=5
+	@$(MAKE) --no-print-directory -k peers || echo "make bench leaves out the brokers that could not be built"
+	go run ./test/bench -bin bin -rocketmq $(firstword $(ROCKETMQ_VERSIONS)) -rounds $(ROUNDS) -scenarios '$(SCENARIOS)'
+
+# Debian's mosquitto is found where its package puts it.
+.PHONY: peers peers-go
+peers: peers-go .cache/peers/hivemq/done ## Build the brokers that make bench compares with: mochi, NATS, HiveMQ CE
+
+peers-go:
+	@mkdir -p .cache/peers
+	cd test/peers && go build -o ../../.cache/peers/mochi ./mochi
+	cd test/peers && go build -o ../../.cache/peers/nats-server github.com/nats-io/nats-server/v2
+
+.cache/peers/hivemq/done: test/peers/hivemq/pom.xml test/peers/hivemq/Hivemq.java
+	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "make: HiveMQ CE needs the packages maven and default-jdk-headless" >&2; exit 1; }
+	rm -rf .cache/peers/hivemq
+	mvn -q -B -f test/peers/hivemq/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/peers/hivemq
+	javac -d .cache/peers/hivemq -cp '.cache/peers/hivemq/*' test/peers/hivemq/Hivemq.java
+	@touch $@
 
 .PHONY: rocketmq-up
 rocketmq-up: test-packages ## Start a RocketMQ on free loopback ports; says where it is

@@ -50,7 +50,7 @@ func newBenchCommand(app *app) *cobra.Command {
 	flags.IntVar(&f.plan.Size, "size", 256, "payload in `BYTES`, at least 20")
 	flags.DurationVar(&f.plan.Duration, "duration", 10*time.Second, "`TIME` that is measured")
 	flags.DurationVar(&f.plan.Warmup, "warmup", time.Second, "`TIME` before that, which does not count")
-	flags.IntVar(&f.plan.Messages, "messages", 0, "`MESSAGES` that wait for the session of catchup (default 100000)")
+	flags.IntVar(&f.plan.Messages, "messages", 0, "`MESSAGES` that wait for the session of catchup (default 100000); elsewhere sent in all, instead of for --duration")
 	flags.Float64Var(&f.plan.Rate, "rate", 0, "`MESSAGES` a second of all publishers together (default: as many as possible)")
 	flags.StringVar(&f.plan.Topic, "topic", "bench", "first level of all topic `NAMES`")
 	flags.StringVarP(&f.version, "mqtt", "V", "3.1.1", "MQTT `VERSION`: 3.1.1 or 5")

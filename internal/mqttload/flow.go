@@ -3,10 +3,12 @@ package mqttload
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 )
 
-// playFlow makes publishers send to subscribers during the warm-up and the measured time, and then waits for messages in flight.
+// playFlow makes publishers send to subscribers during the warm-up and the measured time, and then waits for messages in flight. If the
+// plan has a number of messages, they send as many, and the measured time goes from the first PUBLISH to the last delivery.
 func playFlow(r *run) error {
 	subs, err := r.subscribers(false)
 	if err != nil {
@@ -19,18 +21,26 @@ func playFlow(r *run) error {
 	}
 	defer dropAll(pubs)
 	r.schedule()
+	done := until(time.Duration(r.to.Load()))
+	if r.p.Messages > 0 {
+		r.from.Store(int64(r.since()))
+		r.to.Store(math.MaxInt64)
+		done = upTo(max(1, r.p.Messages/r.p.Publishers))
+	}
 	readers, ctx := newCrew(r.ctx)
 	for i, c := range subs {
 		readers.do(func() error { return r.receive(ctx, i, c) })
 	}
 	writers, writing := newCrew(ctx)
-	end := time.Duration(r.to.Load())
 	for i, c := range pubs {
-		writers.do(func() error { return r.publish(writing, i, c, until(end)) })
+		writers.do(func() error { return r.publish(writing, i, c, done) })
 	}
 	err = writers.wait()
 	if err == nil && ctx.Err() == nil {
-		r.drain()
+		last := r.drain()
+		if r.p.Messages > 0 {
+			r.seconds = last.Sub(r.began).Seconds() - time.Duration(r.from.Load()).Seconds()
+		}
 	}
 	readers.cancel()
 	dropAll(subs)
@@ -44,20 +54,21 @@ func playFlow(r *run) error {
 }
 
 // drain waits until every copy of the acknowledged messages has arrived, or nothing has arrived for some seconds. At QoS 0 brokers may drop
-// messages, so the wait is short.
-func (r *run) drain() {
+// messages, so the wait is short. It returns when the last copy arrived, to some milliseconds.
+func (r *run) drain() (last time.Time) {
 	want := r.sent.Load() * int64(r.s.copies(&r.p))
 	quiet := 10 * time.Second
 	if r.p.QoS == 0 {
 		quiet = 2 * time.Second
 	}
-	last, since := r.arrived.Load(), time.Now()
-	for r.ctx.Err() == nil && r.arrived.Load() < want && time.Since(since) < quiet {
+	count, last := r.arrived.Load(), time.Now()
+	for r.ctx.Err() == nil && r.arrived.Load() < want && time.Since(last) < quiet {
 		time.Sleep(5 * time.Millisecond)
-		if n := r.arrived.Load(); n != last {
-			last, since = n, time.Now()
+		if n := r.arrived.Load(); n != count {
+			count, last = n, time.Now()
 		}
 	}
+	return last
 }
 
 func (r *run) clientID(role string, i int) string {

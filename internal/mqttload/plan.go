@@ -36,7 +36,8 @@ type Plan struct {
 	Size int
 	// Warmup is played before Duration and not counted; negative: none.
 	Warmup, Duration time.Duration
-	// Messages is how many messages are queued for the session of catchup.
+	// Messages is how many messages are queued for the session of catchup. In scenarios with publishers and subscribers that are online it
+	// is how many all publishers together send, instead of for Duration; 0: no such number.
 	Messages int
 	// Rate bounds the messages per second of all publishers together; 0: as fast as they are acknowledged.
 	Rate float64

@@ -76,7 +76,9 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 						QoS:         qos,
 						Warmup:      -1,
 						Duration:    200 * time.Millisecond,
-						Messages:    100,
+					}
+					if s.Name == "catchup" {
+						p.Messages = 100
 					}
 					if s.Name == "catchup" || s.Name == "p2p" || s.Name == "fanin" {
 						p.Subscribers = 1
@@ -104,6 +106,17 @@ func TestEachScenarioPlaysAtEachQoSAndVersion(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAFlowOfSomeMessagesIsMeasuredUntilTheLastOneIsDelivered(t *testing.T) {
+	b := startBroker(t)
+	r, err := Run(t.Context(), find(t, "fanin"), Plan{QoS: 1, Publishers: 4, Subscribers: 1, Messages: 402, Duration: time.Nanosecond}, b, nil)
+	require.NoError(t, err)
+	require.Zero(t, r.Missing)
+	require.Positive(t, r.Seconds)
+	require.InDelta(t, 400, r.Rate*r.Seconds, 1e-6) // each publisher sends as many
+	require.InDelta(t, 400, r.PublishRate*r.Seconds, 1e-6)
+	require.NotNil(t, r.Delivery)
 }
 
 // lossy drops every tenth message on its way to a subscriber.

@@ -117,20 +117,7 @@ func (g *gateway) stop() {
 // printMemory prints the resident memory of the idle gateway, without and with its plugins (Linux only).
 func (g *gateway) printMemory() {
 	time.Sleep(2 * time.Second) // until memory of the start was released
-	own := resident(g.cmd.Process.Pid)
-	all := own
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", g.cmd.Process.Pid))
-	for _, task := range tasks {
-		b, err := os.ReadFile(task)
-		if err != nil {
-			continue
-		}
-		for pid := range strings.FieldsSeq(string(b)) {
-			if n, err := strconv.Atoi(pid); err == nil {
-				all += resident(n)
-			}
-		}
-	}
+	own, all := resident(g.cmd.Process.Pid), memory(g.cmd.Process.Pid)
 	if own > 0 {
 		fmt.Printf("%-44s gateway %.0f MiB, with its plugins %.0f MiB\n", "resident memory, idle", own, all)
 	}

@@ -26,7 +26,8 @@ type load struct {
 var loads = []load{
 	{name: "256 publishers, a topic each", publishers: 256, window: 1},
 	{name: "1 publisher, 1 topic, 1 in flight", publishers: 1, window: 1},
-	{name: "1 publisher, 1 topic, 64 in flight", publishers: 1, window: 64},
+	{name: "1 publisher, 1 topic, 256 in flight", publishers: 1, window: 256},
+	{name: "1 publisher, 1 topic, 256 in flight, persistent sessions", publishers: 1, window: 256, keep: true},
 	{name: "200 messages a second", publishers: 10, window: 16, rate: 200},
 	{name: "64 publishers, QoS 2, clean sessions", publishers: 64, window: 1, qos2: true},
 	{name: "64 publishers, QoS 2, persistent sessions", publishers: 64, window: 1, qos2: true, keep: true},

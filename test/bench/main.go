@@ -1,9 +1,15 @@
-// Command bench measures a whole gateway process from outside, over MQTT: throughput and latency, QoS 1, on the local store and on
-// RocketMQ. On RocketMQ each figure is compared with rocketmq-client-go's bare producer, measured alternately in the same run, because
-// machines are noisy and only such ratios are meaningful. Everything runs on loopback, for a bounded time.
+// Command bench measures whole brokers from outside, over MQTT, and writes what it measured into docs/performance.md: tables, plots, and
+// docs/performance/results.json. Machines are noisy and only ratios of one run are meaningful, so what is compared is measured in turns:
+//
+//   - lmqgate on the local store beside mosquitto, mochi, NATS and HiveMQ CE (turns.go), with the scenarios of "lmqgate bench" and held
+//     idle connections;
+//   - lmqgate on RocketMQ beside rocketmq-client-go's bare producer (stores.go), and the same loads on the local store.
+//
+// A broker that is not installed is left out with a line that says how to install it. Everything runs on loopback, for a bounded time.
 //
 //	make bench
-//	go run ./test/bench -bin bin -rocketmq 5.4.0 -seconds 5 -rounds 3
+//	make bench SCENARIOS=p2p,pairs ROUNDS=7
+//	go run ./test/bench -bin bin -scenarios rocketmq -only "256 publishers" -seconds 5
 package main
 
 import (
@@ -17,145 +23,117 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lmqgate/lmqgate/docs/performance"
 )
 
+// options are the command's options.
+type options struct {
+	bin, peers, version, only, results string
+	scenarios                          []string
+	length                             time.Duration
+	rounds, idle                       int
+	pageOnly                           bool
+}
+
+// Names in -scenarios beside those of performance.Kinds: the loads of load.go on each store.
+const (
+	onLocal    = "local"
+	onRocketMQ = "rocketmq"
+)
+
+// scenarioNames lists what -scenarios may name.
+func scenarioNames() []string {
+	var out []string
+	for _, k := range performance.Kinds() {
+		out = append(out, k.Name)
+	}
+	return append(out, onLocal, onRocketMQ)
+}
+
 func main() {
-	bin := flag.String("bin", "bin", "directory with lmqgate and plugins/, as make build leaves it")
-	version := flag.String("rocketmq", "5.4.0", "RocketMQ version; empty measures the local store only")
-	seconds := flag.Float64("seconds", 5, "length of one measurement, 1 to 60")
-	rounds := flag.Int("rounds", 3, "measurements of each kind, in turn; the medians are printed")
-	only := flag.String("only", "", "measure only loads whose name contains this, for instance \"256 publishers\"")
-	skipLocal := flag.Bool("skip-local", false, "leave the local store out")
+	var o options
+	flag.StringVar(&o.bin, "bin", "bin", "directory with lmqgate and plugins/, as make build leaves it")
+	flag.StringVar(&o.peers, "peers", ".cache/peers", "directory with brokers of other makes, as make peers leaves it")
+	flag.StringVar(&o.version, "rocketmq", "5.4.0", "RocketMQ version")
+	seconds := flag.Float64("seconds", 2, "length of one measurement, 1 to 60")
+	flag.IntVar(&o.rounds, "rounds", 5, "measurements of each broker, in turns; the medians count; 1 to 20")
+	flag.IntVar(&o.idle, "idle", 2000, "idle connections, 100 to 20000")
+	names := flag.String("scenarios", "", "what is measured, separated by commas; empty for all: "+strings.Join(scenarioNames(), ","))
+	flag.StringVar(&o.only, "only", "", "of local and rocketmq, only loads whose name contains this, for instance \"256 publishers\"")
+	flag.StringVar(&o.results, "results", "docs/performance", "directory of results.json and the plots; the page lies beside it")
+	flag.BoolVar(&o.pageOnly, "page-only", false, "measure nothing; write the page and the plots from results.json")
 	flag.Parse()
+	o.length = time.Duration(*seconds * float64(time.Second))
+	o.scenarios = scenarioNames()
+	if *names != "" {
+		o.scenarios = strings.Split(*names, ",")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	loads = slices.DeleteFunc(loads, func(l load) bool { return !strings.Contains(l.name, *only) })
-	if *skipLocal {
-		local = func(context.Context, string, time.Duration, int) error { return nil }
-	}
-	if err := run(ctx, *bin, *version, time.Duration(*seconds*float64(time.Second)), *rounds); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
-	if length < time.Second || length > time.Minute || rounds < 1 || rounds > 20 {
-		return fmt.Errorf("seconds is %v and rounds %d; choose 1 to 60 and 1 to 20", length.Seconds(), rounds)
+func (o *options) check() error {
+	if o.length < time.Second || o.length > time.Minute || o.rounds < 1 || o.rounds > 20 || o.idle < 100 || o.idle > 20_000 {
+		return fmt.Errorf("seconds is %v, rounds %d and idle %d; choose 1 to 60, 1 to 20, and 100 to 20000", o.length.Seconds(), o.rounds, o.idle)
 	}
+	for _, name := range o.scenarios {
+		if !slices.Contains(scenarioNames(), name) {
+			return fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(scenarioNames(), ", "))
+		}
+	}
+	loads = slices.DeleteFunc(loads, func(l load) bool { return !strings.Contains(l.name, o.only) })
 	if len(loads) == 0 {
 		return errors.New("no load has such a name")
 	}
-	if err := local(ctx, bin, length, rounds); err != nil {
-		return fmt.Errorf("local store: %w", err)
-	}
-	if version == "" {
-		return nil
-	}
-	if err := rocketmq(ctx, bin, version, length, rounds); err != nil {
-		return fmt.Errorf("RocketMQ %s: %w", version, err)
-	}
 	return nil
 }
 
-// median returns the median of a figure over the rounds.
-func median[T any](rounds []T, of func(T) float64) float64 {
-	all := make([]float64, len(rounds))
-	for i, r := range rounds {
-		all[i] = of(r)
+func run(ctx context.Context, o options) error {
+	if err := o.check(); err != nil {
+		return err
 	}
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
-// printLoad prints the medians of a load.
-func printLoad(name string, rounds []result) {
-	fmt.Printf("%-44s acked %8.0f/s  delivered %8.0f/s  p50 %8.2f ms  p99 %8.2f ms  missing %.0f\n", name,
-		median(rounds, func(r result) float64 { return r.acked }), median(rounds, func(r result) float64 { return r.delivered }),
-		median(rounds, func(r result) float64 { return r.p50 }), median(rounds, func(r result) float64 { return r.p99 }),
-		median(rounds, func(r result) float64 { return float64(r.missing) }))
-}
-
-var local = func(ctx context.Context, bin string, length time.Duration, rounds int) error {
-	g, err := start(ctx, bin, localConfig)
+	results, err := performance.Load(o.results)
 	if err != nil {
 		return err
 	}
-	defer g.stop()
-	fmt.Println("local store, sync: always")
-	g.printMemory()
-	for _, l := range loads {
-		var all []result
-		for i := range rounds {
-			r, err := g.load(ctx, l, i, length)
-			if err != nil {
-				return err
-			}
-			all = append(all, r)
+	if o.pageOnly {
+		return performance.Write(o.results, results)
+	}
+	// Each case is written when it is measured, so that what was measured stays if a later one fails.
+	keep := func(c performance.Case) error {
+		fmt.Println()
+		if err := performance.Print(os.Stdout, c); err != nil {
+			return err
 		}
-		printLoad(l.name, all)
+		results.Put(c)
+		return performance.Write(o.results, results)
 	}
-	return nil
-}
-
-// warmUp is how long the broker is loaded before the measurement.
-const warmUp = 4 * time.Second
-
-func rocketmq(ctx context.Context, bin, version string, length time.Duration, rounds int) error {
-	c, err := startCluster(ctx, version)
-	if err != nil {
-		return err
-	}
-	defer c.Stop()
-	g, err := start(ctx, bin, rocketmqConfig(c.Namesrv()))
-	if err != nil {
-		return err
-	}
-	defer g.stop()
-	fmt.Printf("RocketMQ %s, one broker, on the same machine\n", version)
-	g.printMemory()
-	// A broker that has just started is slow; the first measurement must not suffer from it.
-	if _, err := produce(ctx, c, 64, warmUp); err != nil {
-		return fmt.Errorf("bare producer: %w", err)
-	}
-	if _, err := g.load(ctx, load{publishers: 256, window: 1}, rounds, warmUp); err != nil {
-		return err
-	}
-	for _, l := range loads {
-		var all []result
-		var bare, ratios, delivered, gatewayTime, brokerTime []float64
-		for i := range rounds {
-			b := 0.0
-			if l.bare() {
-				if b, err = produce(ctx, c, l.publishers*l.window, length); err != nil {
-					return fmt.Errorf("bare producer: %w", err)
-				}
-			}
-			before := [2]float64{processorTime(g.cmd.Process.Pid), processorTime(c.PIDs()...)}
-			r, err := g.load(ctx, l, i, length)
-			if err != nil {
-				return err
-			}
-			perMessage := 1e6 / (r.acked * length.Seconds())
-			gatewayTime = append(gatewayTime, (processorTime(g.cmd.Process.Pid)-before[0])*perMessage)
-			brokerTime = append(brokerTime, (processorTime(c.PIDs()...)-before[1])*perMessage)
-			all = append(all, r)
-			bare, ratios, delivered = append(bare, b), append(ratios, r.acked/b), append(delivered, r.delivered/b)
+	f := &fleet{makers: makers(o.bin, o.peers), missing: make(map[string]bool)}
+	for _, k := range performance.Kinds() {
+		if !slices.Contains(o.scenarios, k.Name) {
+			continue
 		}
-		printLoad(l.name, all)
-		id := func(f float64) float64 { return f }
-		fmt.Printf("%-44s gateway %.0f µs, broker %.0f µs\n", "  processor time a message", median(gatewayTime, id), median(brokerTime, id))
-		if l.bare() {
-			fmt.Printf(
-				"%-44s acked %8.0f/s  ratio of acked %.2f, of delivered %.2f\n",
-				fmt.Sprintf(
-					"  bare producer, %d in flight",
-					l.publishers*l.window,
-				),
-				median(bare, id),
-				median(ratios, id),
-				median(delivered, id),
-			)
+		c, err := f.inTurns(ctx, k, o)
+		if err != nil {
+			return err
+		}
+		if err := keep(c); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(o.scenarios, onLocal) {
+		if err := local(ctx, o, keep); err != nil {
+			return fmt.Errorf("local store: %w", err)
+		}
+	}
+	if slices.Contains(o.scenarios, onRocketMQ) {
+		if err := rocketmq(ctx, o, keep); err != nil {
+			return fmt.Errorf("RocketMQ %s: %w", o.version, err)
 		}
 	}
 	return nil
