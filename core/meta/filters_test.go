@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -187,17 +188,21 @@ func TestMatchingAllocatesNothing(t *testing.T) {
 	require.Positive(t, n)
 }
 
-func BenchmarkMatchAmong100000Filters(b *testing.B) {
-	m, err := New(Options{Client: metatest.New(metatest.Full()).Client(), Traits: metatest.Full, NodeID: "n"})
-	require.NoError(b, err)
-	for i := range 100_000 {
-		m.filters.edit(fmt.Sprintf("cmd/%d/#", i), func(f *filter) { f.recorded = true })
-	}
-	n := 0
-	count := func(string) { n++ }
-	b.ReportAllocs()
-	for b.Loop() {
-		m.MatchFilters("cmd/77777/reboot", count)
+func BenchmarkMatchAmongFilters(b *testing.B) {
+	for _, all := range []int{1000, 100_000, 1_000_000} {
+		b.Run(strconv.Itoa(all), func(b *testing.B) {
+			m, err := New(Options{Client: metatest.New(metatest.Full()).Client(), Traits: metatest.Full, NodeID: "n"})
+			require.NoError(b, err)
+			for i := range all {
+				m.filters.edit(fmt.Sprintf("cmd/%d/#", i), func(f *filter) { f.recorded = true })
+			}
+			n := 0
+			count := func(string) { n++ }
+			b.ReportAllocs()
+			for b.Loop() {
+				m.MatchFilters("cmd/777/reboot", count)
+			}
+		})
 	}
 }
 

@@ -64,7 +64,9 @@ func Kinds() []Kind {
 		{Name: "latency", Title: "200 messages a second, from PUBLISH to delivery", Scenario: "pairs",
 			Plan: mqttload.Plan{Publishers: 10, Rate: 200}, Times: 3, figures: waits, plot: "latency"},
 		{Name: "conn", Title: "connects a second, each with one SUBSCRIBE", Scenario: "conn", Plan: mqttload.Plan{Warmup: -1},
-			OneSync: true, figures: []figure{{of: rate, write: perSecond}}, plot: "connections"},
+			OneSync: true, figures: messages, plot: "connections"},
+		{Name: "sleep", Title: "new persistent sessions a second, each with a new filter, 300 clients side by side", Scenario: "sleep",
+			Plan: mqttload.Plan{Publishers: 300, Warmup: -1}, OneSync: true, figures: messages, plot: "connections"},
 		{Name: "idle", Title: "resident memory of an idle connection with one subscription", OneSync: true,
 			figures: []figure{{of: kib, write: kibibytes}}, plot: "connections"},
 	}
@@ -94,6 +96,6 @@ func (k Kind) PlanFor(length time.Duration) mqttload.Plan {
 var plots = []struct{ name, alt string }{
 	{"throughput", "Bars: messages delivered a second by each broker, for the cases p2p, pairs, fanout and fanin. The table has the numbers."},
 	{"latency", "Bars: milliseconds from PUBLISH to delivery at 200 messages a second, p50 and p99, by broker. The table has the numbers."},
-	{"connections", "Bars: connects a second, and KiB for each idle connection, by broker. The table has the numbers."},
+	{"connections", "Bars: connects a second, new persistent sessions a second, and KiB for each idle connection, by broker. The table has the numbers."},
 	{"rocketmq", "Bars: messages a second of lmqgate on RocketMQ and of RocketMQ's bare producer. The table has the numbers."},
 }

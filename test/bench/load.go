@@ -27,10 +27,10 @@ var loads = []load{
 	{name: "256 publishers, a topic each", publishers: 256, window: 1},
 	{name: "1 publisher, 1 topic, 1 in flight", publishers: 1, window: 1},
 	{name: "1 publisher, 1 topic, 256 in flight", publishers: 1, window: 256},
-	{name: "1 publisher, 1 topic, 256 in flight, persistent sessions", publishers: 1, window: 256, keep: true},
 	{name: "200 messages a second", publishers: 10, window: 16, rate: 200},
 	{name: "64 publishers, QoS 2, clean sessions", publishers: 64, window: 1, qos2: true},
 	{name: "64 publishers, QoS 2, persistent sessions", publishers: 64, window: 1, qos2: true, keep: true},
+	{name: "1 publisher, 1 topic, 256 in flight, persistent sessions", publishers: 1, window: 256, keep: true},
 }
 
 // bare reports whether the bare producer is measured for comparison.
@@ -63,7 +63,11 @@ const payloadSize = 256
 // did not arrive within 20 s after that are missing.
 func (g *gateway) load(ctx context.Context, l load, round int, length time.Duration) (result, error) {
 	first := "bench" + strconv.Itoa(round)
-	sub, err := g.dial(ctx, "bench-sub-"+strconv.Itoa(round), l.keep)
+	if l.keep {
+		first = "benchkeep" + strconv.Itoa(round) // messages of other loads shall not wait for these sessions
+		defer g.endSessions(ctx, l, round)
+	}
+	sub, err := g.dial(ctx, subscriberID(round), l.keep)
 	if err != nil {
 		return result{}, err
 	}
@@ -71,7 +75,14 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 	if err := sub.subscribe(first+"/#", l.qos()); err != nil {
 		return result{}, err
 	}
-	began := time.Now()
+	pubs := make([]*client, l.publishers)
+	for i := range pubs {
+		if pubs[i], err = g.dial(ctx, publisherID(round, i), l.keep); err != nil {
+			return result{}, err
+		}
+		defer pubs[i].close()
+	}
+	began := time.Now() // connects do not count
 	var got, acked atomic.Int64
 	var latencies []time.Duration
 	done := make(chan struct{})
@@ -103,13 +114,8 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 	var wg sync.WaitGroup
 	errs := make(chan error, l.publishers)
 	end := began.Add(length)
-	for i := range l.publishers {
-		c, err := g.dial(ctx, fmt.Sprintf("bench-pub-%d-%d", round, i), l.keep)
-		if err != nil {
-			return result{}, err
-		}
+	for i, c := range pubs {
 		wg.Go(func() {
-			defer c.close()
 			if err := c.publish(l, first+"/"+strconv.Itoa(i), began, end, &acked); err != nil {
 				errs <- err
 			}
@@ -139,6 +145,23 @@ func (g *gateway) load(ctx context.Context, l load, round int, length time.Durat
 		r.p50, r.p99 = millis(latencies[n/2]), millis(latencies[n*99/100])
 	}
 	return r, nil
+}
+
+func subscriberID(round int) string { return fmt.Sprintf("bench-sub-%d", round) }
+
+func publisherID(round, i int) string { return fmt.Sprintf("bench-pub-%d-%d", round, i) }
+
+// endSessions removes the sessions that a load kept; errors do not matter, because the gateway ends with the bench.
+func (g *gateway) endSessions(ctx context.Context, l load, round int) {
+	ids := []string{subscriberID(round)}
+	for i := range l.publishers {
+		ids = append(ids, publisherID(round, i))
+	}
+	for _, id := range ids {
+		if c, err := g.dial(ctx, id, false); err == nil {
+			c.close()
+		}
+	}
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
