@@ -54,34 +54,36 @@ run: build ## Build, and serve conf/standalone.yaml on loopback
 .PHONY: test
 test: test-unit test-authors test-e2e ## Run every test, also on RocketMQ; fetches what it needs
 
-# The longest packages come first, and one more runs at a time than there are processors, because they often wait for processes. What
-# go vet finds is a matter of make lint.
+# Test programs are linked without a debugger's data, which halves the time. What go vet finds is a matter of make lint.
+GOTEST := go test -vet=off -ldflags=-w
+
+# The longest packages come first. Tests often wait for processes and for time to pass, so more of them run concurrently than there are
+# processors.
 SLOW_PACKAGES := ./core/mqtt ./core/pluginhost ./plugins/sdk/plugintest ./plugins/meta-etcd ./core/meta
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
-	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= go test -race -vet=off -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -timeout 15m $(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
+	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 8 -timeout 15m $(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
 
 .PHONY: test-authors
 test-authors: test-packages ## Test what authors of plugins are given: projects, tutorial, Python, examples
-	go test -count=1 -timeout 15m ./test/authors
+	$(GOTEST) -count=1 -timeout 15m ./test/authors
 
 .PHONY: test-e2e
 test-e2e: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%) ## Run the whole-system tests, and what needs a RocketMQ, on each version
 
 # Everything with the recommended version. With the others what can depend on it: the store, meta-namesrv, what doctor reads of brokers,
 # and the tests of onEachVersion in test/e2e. One package runs at a time: two side by side gain a tenth of the time, and make each other
-# wait. core/meta has one test that wants name servers; its others are unit tests, and so are those of docs. What go vet finds is a matter
-# of make lint.
+# wait. core/meta has one test that wants name servers; its others are unit tests, and so are those of docs.
 .PHONY: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%)
 $(ROCKETMQ_VERSIONS:%=test-rocketmq-%): test-rocketmq-%: test-packages
 	@echo "RocketMQ $*:"
 	LMQGATE_ROCKETMQ=$* LMQGATE_VERSION_RUN=$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),,$(if $(filter $*,$(ROCKETMQ_BRIEFLY)),brief,1)) \
-		go test -vet=off -count=1 -p 1 -timeout 30m ./test/e2e ./core/store/rocketmq \
+		$(GOTEST) -count=1 -p 1 -timeout 30m ./test/e2e ./core/store/rocketmq \
 		$(if $(filter $*,$(ROCKETMQ_BRIEFLY)),,$(filter-out ./test/% ./core/meta ./core/store/rocketmq ./docs,$(ROCKETMQ_PACKAGES)))
-	$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),LMQGATE_ROCKETMQ=$* go test -vet=off -count=1 -p 1 -timeout 30m \
+	$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),LMQGATE_ROCKETMQ=$* $(GOTEST) -count=1 -p 1 -timeout 30m \
 		$$(go list ./test/... | grep -v '/test/authors$$\|/test/e2e$$'))
-	$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),LMQGATE_ROCKETMQ=$* go test -vet=off -count=1 -run MetaNamesrv ./core/meta)
+	$(if $(filter $*,$(firstword $(ROCKETMQ_VERSIONS))),LMQGATE_ROCKETMQ=$* $(GOTEST) -count=1 -run MetaNamesrv ./core/meta)
 
 .PHONY: test-two-nodes
 test-two-nodes: test-packages ## Run the whole-system tests with publishers and subscribers on two nodes behind a load balancer; CASE=…

@@ -22,38 +22,6 @@ func acknowledged(t *testing.T, n *mqtttest.Node, count int) {
 	mqtttest.Eventually(t, "the store knows what is acknowledged", func() bool { acked, _ := n.Faults.PopAcks(); return acked == count })
 }
 
-func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
-	t.Parallel()
-	n := mqtttest.Start(t, briefly)
-	pub, a, b := n.Connect(packet.V5, "pub"), n.Connect(packet.V5, "a"), n.Connect(packet.V5, "b", mqtttest.Keep)
-	a.Subscribe(1, sharedT)
-	var mine []*packet.Publish
-	for i := range 5 {
-		pub.Publish(1, "T/a", strconv.Itoa(i))
-		mine = append(mine, a.ExpectPublish("T/a", strconv.Itoa(i)))
-	}
-	b.Subscribe(2, sharedT)
-	// A QoS 2 message also stays with a disconnected session.
-	a.Unsubscribe(sharedT)
-	pub.Publish(2, "T/a", "twice")
-	p := b.ExpectPublish("T/a", "twice")
-	b.Close()
-	c := n.Connect(packet.V5, "c")
-	c.Subscribe(1, sharedT)
-	time.Sleep(14 * time.Second) // more than twice the visibility timeout
-	require.Empty(t, c.Ping())
-	for _, m := range mine {
-		a.Ack(m)
-	}
-	b = n.Connect(packet.V5, "b", mqtttest.Keep)
-	again := b.ExpectPublish("T/a", "twice")
-	require.Equal(t, p.PacketID, again.PacketID)
-	b.Ack(again)
-	acknowledged(t, n, 6) // after this the store redelivers none of them
-	require.Empty(t, b.Ping())
-	require.Empty(t, c.Ping())
-}
-
 func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, briefly)
@@ -85,27 +53,4 @@ func TestAGroupGoesOnAfterFailuresOfTheStore(t *testing.T) {
 	pub.Publish(1, "T/a", "new")
 	b.Ack(b.ExpectPublish("T/a", "new"))
 	require.Empty(t, b.Ping())
-
-	// If the node cannot extend the visibility timeout in time, the member keeps its message and another member gets it as well. Nothing is
-	// stuck.
-	acknowledged(t, n, 5)
-	pub.Publish(1, "T/a", "both")
-	p := b.ExpectPublish("T/a", "both")
-	n.Faults.FailGroups(down)
-	time.Sleep(7 * time.Second)
-	n.Faults.FailGroups(nil)
-	c := n.Connect(packet.V5, "c")
-	c.Subscribe(1, sharedT)
-	for got := false; !got; {
-		for _, x := range []*mqtttest.Client{b, c} {
-			for _, m := range x.Ping() {
-				again := m.(*packet.Publish) //nolint:forcetypeassert // nothing else can come
-				require.Equal(t, "both", string(again.Payload))
-				x.Ack(again)
-				got = true
-			}
-		}
-	}
-	b.Ack(p)
-	nothingFor(t, b, c)
 }

@@ -79,6 +79,59 @@ func TestAQoS2MessageOfAGroupStaysItsMembers(t *testing.T) {
 	})
 }
 
+func TestAMessageStaysItsMembersHoweverLongItTakes(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		a, b := n.connect("a", clean), n.connect("b", durable)
+		a.subscribe(1, "$share/g/T/+")
+		n.publish(1, "T/a", "1", "2", "3", "4", "5")
+		mine := []packet.Publish{a.next(), a.next(), a.next(), a.next(), a.next()}
+		b.subscribe(2, "$share/g/T/+")
+		// A QoS 2 message also stays with a disconnected session.
+		require.Equal(t, []packet.Code{packet.Success}, a.s.Unsubscribe(context.Background(), []string{"$share/g/T/+"}))
+		n.publish(2, "T/a", "twice")
+		p := b.next()
+		require.Equal(t, "twice", string(p.Payload))
+		b.drop()
+		c := n.connect("c", clean)
+		c.subscribe(1, "$share/g/T/+")
+		pass(50 * time.Minute) // many visibility timeouts
+		require.Zero(t, c.waiting())
+		for _, m := range mine {
+			a.ack(m)
+		}
+		b = n.connect("b", durable)
+		again := b.next()
+		require.Equal(t, "twice", string(again.Payload))
+		require.Equal(t, p.PacketID, again.PacketID)
+		b.ack(again)
+		pass(50 * time.Minute) // what the store does not know to be acknowledged would come again
+		require.Zero(t, b.waiting()+c.waiting())
+	})
+}
+
+func TestAMessageWhoseVisibilityTimeoutCouldNotBeExtendedComesToAnotherMemberToo(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		a := n.connect("a", clean)
+		a.subscribe(1, "$share/g/T/+")
+		n.publish(1, "T/a", "both")
+		p := a.next()
+		n.store.FailGroups(store.ErrUnavailable)
+		pass(10 * time.Minute)
+		n.store.FailGroups(nil)
+		b := n.connect("b", clean)
+		b.subscribe(1, "$share/g/T/+")
+		n.eventually("it comes again", func() bool { return a.waiting()+b.waiting() == 1 })
+		for _, c := range []*client{a, b} {
+			for c.waiting() > 0 {
+				c.gets("both")
+			}
+		}
+		a.ack(p)
+		pass(10 * time.Minute)
+		require.Zero(t, a.waiting()+b.waiting())
+	})
+}
+
 func TestAMemberTakesNoMoreThanItHasRoomFor(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		a := n.connect("a", clean, func(r *Request) { r.ReceiveMaximum = 2 })

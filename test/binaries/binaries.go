@@ -38,7 +38,7 @@ func Build(dir string, args []string, plugins ...string) error {
 	}
 	// One go build links its programs concurrently.
 	for out, pkgs := range map[string][]string{dir: {"./cmd/lmqgate"}, into: pkgs} {
-		cmd := exec.Command("go", slices.Concat([]string{"build", "-o", out + "/"}, args, pkgs)...)
+		cmd := exec.Command("go", slices.Concat([]string{"build", "-ldflags=-s -w", "-o", out + "/"}, args, pkgs)...)
 		cmd.Dir = root
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", strings.Join(pkgs, " "), err, text)

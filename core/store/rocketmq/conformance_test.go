@@ -16,8 +16,7 @@ import (
 )
 
 func TestIntegrationTheStoreConforms(t *testing.T) {
-	c := sharedCluster(t)
-	s := open(t, c)
+	s := open(t, sharedCluster(t))
 	f := storetest.Factory{
 		Open:       func(*testing.T) store.Store { return s },
 		Patience:   2 * time.Minute,
@@ -27,6 +26,7 @@ func TestIntegrationTheStoreConforms(t *testing.T) {
 		LongestGroupQueue: 205,
 		Strangers:         true,
 		Load:              0.5,
+		Parallel:          true,
 	}
 	if !cluster.Brief() {
 		f.OpenCrashable, f.OpenExpiring = crashable, startExpiring(t)
@@ -37,7 +37,7 @@ func TestIntegrationTheStoreConforms(t *testing.T) {
 // crashable returns a store, and a function that kills and restarts its broker. The store keeps running. Brokers write committed offsets to
 // disk in intervals, so the function waits for the next write before it kills the broker.
 func crashable(t *testing.T) (store.Store, func(*testing.T) store.Store) {
-	c := cluster.ForTest(t, cluster.Options{Broker: map[string]string{"flushConsumerOffsetInterval": "200"}})
+	c := harmedCluster(t)
 	s := open(t, c)
 	offsets := filepath.Join(c.Dir(), "broker-a", "store", "config", "lmqConsumerOffset.json")
 	return s, func(t *testing.T) store.Store {

@@ -131,6 +131,7 @@ func TestIntegrationNothingAcknowledgedIsLostWhenTheOnlyBrokerIsKilled(t *testin
 }
 
 func TestIntegrationAppendsGoToTheOtherBrokersWhileOneIsDown(t *testing.T) {
+	t.Parallel()
 	c := cluster.ForTest(t, cluster.Options{Brokers: 2})
 	s := openWith(t, Options{Namesrv: c.Namesrv()})
 	topic := newTopic(t, s, 2)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestIntegrationAMessageIsReadFromItsQueuesAndTheTail(t *testing.T) {
+	t.Parallel()
 	s := open(t, sharedCluster(t))
 	topic := newTopic(t, s, 4)
 	var tail collector
@@ -41,6 +42,7 @@ func TestIntegrationAMessageIsReadFromItsQueuesAndTheTail(t *testing.T) {
 }
 
 func TestIntegrationOffsetsOfAClientAreKeptUntilForgotten(t *testing.T) {
+	t.Parallel()
 	s := open(t, sharedCluster(t))
 	topic := newTopic(t, s, 1)
 	q := topic + "%a%"
@@ -73,6 +75,7 @@ func TestIntegrationOffsetsOfAClientAreKeptUntilForgotten(t *testing.T) {
 }
 
 func TestIntegrationADispatchSetOfTwoThousandQueuesArrivesWhole(t *testing.T) {
+	t.Parallel()
 	s := open(t, sharedCluster(t))
 	topic := newTopic(t, s, 4)
 	var tail collector
@@ -106,6 +109,7 @@ func TestIntegrationADispatchSetOfTwoThousandQueuesArrivesWhole(t *testing.T) {
 }
 
 func TestIntegrationTopicsAreCreatedListedAndDeleted(t *testing.T) {
+	t.Parallel()
 	s := open(t, sharedCluster(t))
 	name := newTopic(t, s, 4)
 	info, err := s.Topic(t.Context(), name)
@@ -134,6 +138,7 @@ func TestIntegrationTopicsAreCreatedListedAndDeleted(t *testing.T) {
 }
 
 func TestIntegrationATailLearnsFromTheBrokerWhatAnotherNodeHasStored(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	s, other := open(t, c), open(t, c)
 	topic := newTopic(t, s, 2)

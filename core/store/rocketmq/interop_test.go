@@ -23,6 +23,7 @@ import (
 )
 
 func TestIntegrationMessagesOfARocketMQProducerReachTheTail(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	s := open(t, c)
 	topic := newTopic(t, s, 1)
@@ -54,6 +55,7 @@ func TestIntegrationMessagesOfARocketMQProducerReachTheTail(t *testing.T) {
 }
 
 func TestIntegrationARocketMQConsumerReceivesTheMessagesAndNoFollowUps(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	s := open(t, c)
 	topic := newTopic(t, s, 4)
@@ -92,6 +94,7 @@ func TestIntegrationARocketMQConsumerReceivesTheMessagesAndNoFollowUps(t *testin
 }
 
 func TestIntegrationTwentyThousandMessagesOfEightPublishersAreAllInTheQueueInOrder(t *testing.T) {
+	t.Parallel()
 	onOneVersion(t)
 	s := open(t, sharedCluster(t))
 	topic := newTopic(t, s, 4)
@@ -127,6 +130,7 @@ func TestIntegrationTwentyThousandMessagesOfEightPublishersAreAllInTheQueueInOrd
 }
 
 func TestIntegrationMqadminAndTheClientSeeTheSameConfigurationTable(t *testing.T) {
+	t.Parallel()
 	onOneVersion(t)
 	c := sharedCluster(t)
 	client := remoting.New(remoting.Config{RequestTimeout: patience})
@@ -147,6 +151,7 @@ func TestIntegrationMqadminAndTheClientSeeTheSameConfigurationTable(t *testing.T
 }
 
 func TestIntegrationTLSIsUsedOnEveryConnectionAndVerified(t *testing.T) {
+	t.Parallel()
 	onOneVersion(t)
 	c := sharedCluster(t) // RocketMQ accepts TLS with a self-signed certificate unless it has another one
 	s := openWith(t, Options{Namesrv: c.Namesrv(), TLS: &tls.Config{InsecureSkipVerify: true}})
@@ -169,6 +174,7 @@ func TestIntegrationTLSIsUsedOnEveryConnectionAndVerified(t *testing.T) {
 }
 
 func TestIntegrationRequestsAreSignedWhereTheBrokerWantsIt(t *testing.T) {
+	t.Parallel()
 	version := cluster.Wanted(t)
 	const access, secret = "lmqgateAccess", "lmqgateSecret"
 	o := cluster.Options{Dir: t.TempDir(), Client: remoting.Config{Credentials: remoting.Credentials{AccessKey: access, SecretKey: secret}}}

@@ -48,12 +48,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// choose omits unit tests from a run for an additional version of RocketMQ, unless go test's flag -run is given.
+// choose sets go test's flags -run and -parallel if they are not given. A run for an additional version of RocketMQ omits unit tests.
+// Tests on a RocketMQ mostly wait for it, so more of them run concurrently than there are processors.
 func choose() error {
-	if !cluster.VersionRun() {
+	if cluster.VersionRun() {
+		if err := cluster.SetFlag("test.run", "^TestIntegration"); err != nil {
+			return err
+		}
+	}
+	if os.Getenv(cluster.EnvVersion) == "" {
 		return nil
 	}
-	return cluster.SetFlag("test.run", "^TestIntegration")
+	return cluster.SetFlag("test.parallel", "4")
 }
 
 // onOneVersion skips a test in a run for an additional version, because its outcome cannot depend on the version.
@@ -87,6 +93,7 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 }
 
 // harmedCluster returns a cluster with one broker, which the test may kill and restart. The test has the cluster to itself until it ends.
+// The broker writes committed offsets to disk five times a second.
 func harmedCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	version := cluster.Wanted(t)
@@ -104,7 +111,7 @@ func harmedCluster(t *testing.T) *cluster.Cluster {
 	if harmed.c == nil {
 		ctx, cancel := context.WithTimeout(t.Context(), cluster.StartDeadline)
 		defer cancel()
-		c, err := cluster.Start(ctx, cluster.Options{Version: version})
+		c, err := cluster.Start(ctx, cluster.Options{Version: version, Broker: map[string]string{"flushConsumerOffsetInterval": "200"}})
 		require.NoError(t, err)
 		harmed.c = c
 	}

@@ -144,6 +144,7 @@ func TestTailsThatWaitForABrokerHearWhenItAnswersSomebody(t *testing.T) {
 }
 
 func TestIntegrationABrokerWithoutLightMessageQueuesIsNotReady(t *testing.T) {
+	t.Parallel()
 	c := cluster.ForTest(t, cluster.Options{Broker: map[string]string{"enableLmq": "false", "enableMultiDispatch": "false"}})
 	s, err := New(Options{Namesrv: c.Namesrv(), Log: testLog(t)})
 	require.NoError(t, err)

@@ -13,11 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lifeCases need stores of their own, because they end them or change their contents.
-var lifeCases = []testCase{
+// crashCases end the stores that they open.
+var crashCases = []testCase{
 	{"what was acknowledged survives a crash, with its queues, offsets and topics", crash},
 	{"a crash in the middle of appends loses nothing acknowledged", crashUnderLoad},
 	{"a group goes on after a crash with what was not acknowledged", groupCrash},
+}
+
+// expiryCases open stores whose records expire.
+var expiryCases = []testCase{
 	{"expired records leave the queues from the front", retention},
 }
 
@@ -34,12 +38,19 @@ func (s *suite) awaitAnswer(t *testing.T, first string) {
 	}, max(s.Patience, time.Minute), 50*time.Millisecond, "the store answers again")
 }
 
-func crash(t *testing.T, s *suite) {
+// openCrashable gives the case a store that it can crash.
+func (s *suite) openCrashable(t *testing.T) (crash func(t *testing.T) store.Store) {
+	t.Helper()
 	if s.OpenCrashable == nil {
 		t.Skip("the factory cannot crash the store")
 	}
 	st, crash := s.OpenCrashable(t)
-	s.Store = st
+	s.use(t, st)
+	return crash
+}
+
+func crash(t *testing.T, s *suite) {
+	crash := s.openCrashable(t)
 	first := s.newTopic(t)
 	who, queue := client(), topic.Queue(first+"/x")
 	s.numbered(t, first+"/x", 5)
@@ -67,11 +78,8 @@ func crash(t *testing.T, s *suite) {
 }
 
 func crashUnderLoad(t *testing.T, s *suite) {
-	if s.OpenCrashable == nil {
-		t.Skip("the factory cannot crash the store")
-	}
-	st, crash := s.OpenCrashable(t)
-	s.Store = st
+	crash := s.openCrashable(t)
+	st := s.Store
 	first := s.newTopic(t)
 	const publishers = 8
 	var mu sync.Mutex
@@ -142,7 +150,7 @@ func retention(t *testing.T, s *suite) {
 		t.Skip("the factory cannot make records expire")
 	}
 	st, expire := s.OpenExpiring(t)
-	s.Store = st
+	s.use(t, st)
 	first := s.newTopic(t)
 	name := first + "/x"
 	queue, wild := topic.Queue(name), topic.Queue(first+"/#")
@@ -183,11 +191,7 @@ func retention(t *testing.T, s *suite) {
 }
 
 func groupCrash(t *testing.T, s *suite) {
-	if s.OpenCrashable == nil {
-		t.Skip("the factory cannot crash the store")
-	}
-	st, crash := s.OpenCrashable(t)
-	s.Store = st
+	crash := s.openCrashable(t)
 	var g store.Group
 	var name string
 	var acked map[string]bool

@@ -43,6 +43,9 @@ type Factory struct {
 	Strangers bool
 	// Load scales the cases that store many records; 0: 1. A slow store uses less.
 	Load float64
+	// Parallel runs the cases concurrently, as far as go test's flag -parallel allows, except those that crash the store. It suits a
+	// remote store, with which cases mostly wait.
+	Parallel bool
 }
 
 // suite is the view of one case on the factory and the store.
@@ -57,16 +60,11 @@ type testCase struct {
 	run  func(t *testing.T, s *suite)
 }
 
-func cases() []testCase {
-	var all []testCase
-	all = append(all, appendCases...)
-	all = append(all, readCases...)
-	all = append(all, tailCases...)
-	all = append(all, offsetCases...)
-	all = append(all, topicCases...)
-	all = append(all, groupCases...)
-	all = append(all, strangerCases...)
-	return append(all, lifeCases...)
+// use makes st the store of the case, whose time begins now.
+func (s *suite) use(t *testing.T, st store.Store) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*s.Patience)
+	t.Cleanup(cancel)
+	s.Store, s.ctx = st, ctx
 }
 
 // Run runs every case against the factory's store.
@@ -77,29 +75,28 @@ func Run(t *testing.T, f Factory) {
 	if f.Load == 0 {
 		f.Load = 1
 	}
-	for _, c := range cases() {
+	f.run(t, expiryCases, f.Parallel, nil) // first, because they wait longest
+	for _, list := range [][]testCase{appendCases, readCases, tailCases, offsetCases, topicCases, groupCases, strangerCases} {
+		f.run(t, list, f.Parallel, func(t *testing.T, s *suite) { s.use(t, f.Open(t)) })
+	}
+	f.run(t, crashCases, false, nil)
+}
+
+// run runs cases. A case opens its store itself if open is nil.
+func (f Factory) run(t *testing.T, cases []testCase, parallel bool, open func(t *testing.T, s *suite)) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			if reason := f.Skip[c.name]; reason != "" {
 				t.Skip(reason)
 			}
-			// Some cases start a store of their own first, which can take minutes.
-			ctx, cancel := context.WithTimeout(context.Background(), 10*f.Patience)
-			defer cancel()
-			s := &suite{Factory: f, ctx: ctx}
-			if !c.opens() {
-				s.Store = f.Open(t)
+			if parallel {
+				t.Parallel()
+			}
+			s := &suite{Factory: f}
+			if open != nil {
+				open(t, s)
 			}
 			c.run(t, s)
 		})
 	}
-}
-
-// opens reports whether the case opens the store itself.
-func (c testCase) opens() bool {
-	for _, life := range lifeCases {
-		if life.name == c.name {
-			return true
-		}
-	}
-	return false
 }
