@@ -32,7 +32,7 @@ func real(t *testing.T, addrs []string) *namesrv {
 }
 
 func TestOnRealNamesrvs(t *testing.T) {
-	c := rocketmq.ForTest(t, rocketmq.Options{Namesrvs: 2})
+	c := rocketmq.ForTest(t, rocketmq.Options{Namesrvs: 2, Brokers: rocketmq.NoBroker})
 	ctx, addrs := t.Context(), c.Namesrv()
 	n := real(t, addrs)
 

@@ -19,7 +19,7 @@ import (
 const bareTopic = "bench_bare"
 
 func startCluster(ctx context.Context, version string) (*cluster.Cluster, error) {
-	c, err := cluster.Start(ctx, cluster.Options{Version: version})
+	c, err := cluster.Start(ctx, cluster.Options{Version: version, Optimized: true})
 	if err != nil {
 		return nil, err
 	}

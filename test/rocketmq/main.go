@@ -90,7 +90,7 @@ func up(ctx context.Context, dir string, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	c, err := cluster.Start(ctx, cluster.Options{
-		Version: *version, Brokers: *brokers, Namesrvs: *namesrvs, Dir: filepath.Join(dir, *version), Detached: true,
+		Version: *version, Brokers: *brokers, Namesrvs: *namesrvs, Dir: filepath.Join(dir, *version), Detached: true, Optimized: true,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package rocketmq
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -86,7 +87,8 @@ func sharedCluster(t testing.TB) *cluster.Cluster {
 	shared.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), cluster.StartDeadline)
 		defer cancel()
-		shared.c, shared.err = cluster.Start(ctx, cluster.Options{Version: version})
+		measures := flag.Lookup("test.bench").Value.String() != ""
+		shared.c, shared.err = cluster.Start(ctx, cluster.Options{Version: version, Optimized: measures})
 	})
 	require.NoError(t, shared.err)
 	return shared.c
