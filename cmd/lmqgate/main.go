@@ -97,6 +97,9 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newMetaCommand(app),
 		newVersionCommand(),
 	)
+	for _, c := range root.Commands() {
+		listByDefault(c)
+	}
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -139,7 +142,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Sprintf(format, args...)}
 }
 
-// group returns a command that only has subcommands.
+// group returns a command that only has subcommands. See listByDefault for those that have a list.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -154,6 +157,16 @@ func group(cmd *cobra.Command) *cobra.Command {
 		return cmd.Help()
 	}
 	return cmd
+}
+
+// listByDefault makes a command that has a subcommand named list do what that one does, unless another one is named.
+func listByDefault(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		if c.Name() == "list" {
+			cmd.Flags().AddFlagSet(c.Flags())
+			cmd.RunE = c.RunE
+		}
+	}
 }
 
 // noCommand is the error about a word that is no subcommand.
@@ -235,16 +248,19 @@ func suggestFlag(cmd *cobra.Command, err error) string {
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
-			names = append(names, "--"+f.Name)
+			names = append(names, f.Name)
 		}
 	})
-	word := "--" + unknown.GetSpecifiedName()
+	word := unknown.GetSpecifiedName()
 	if letters := unknown.GetSpecifiedShortnames(); letters != "" {
-		if word = "--" + letters; len(letters) < 3 || !slices.Contains(names, word) { // -config
+		if word = letters; len(letters) < 3 || !slices.Contains(names, word) { // -config
 			return ""
 		}
 	}
-	return didYouMean(word, names)
+	if meant := spelling.Nearest(word, names); meant != "" {
+		return fmt.Sprintf("; did you mean --%s?", meant)
+	}
+	return ""
 }
 
 func commandNames(cmd *cobra.Command) []string {

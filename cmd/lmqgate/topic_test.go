@@ -35,6 +35,7 @@ func TestTopicCommandsCallTheAdminAPI(t *testing.T) {
 	r := runCommand(t, "", "topic", "list", "--admin", s.URL+"/", "--token", "tok")
 	require.Equal(t, result{0, "T1\nT2\n", ""}, r)
 	require.Equal(t, "GET /api/v1/topics Bearer tok", s.method+" "+s.path+" "+s.authorization)
+	require.Equal(t, r, runCommand(t, "", "topic", "--admin", s.URL), "a command lists by default")
 
 	r = runCommand(t, "", "topic", "create", "T3", "--queues", "8", "--admin", s.URL)
 	require.Equal(t, result{}, r)

@@ -107,7 +107,7 @@ func TestMetaLocalKeepsEverythingOverKillsAndRestarts(t *testing.T) {
 }
 
 func TestMetaNamesrvKeepsEverythingWhereUpstreamReadsIt(t *testing.T) {
-	c := rocketmq.ForTest(t, rocketmq.Options{Namesrvs: 2})
+	c := rocketmq.ForTest(t, rocketmq.Options{Namesrvs: 2, Brokers: rocketmq.NoBroker})
 	ctx := t.Context()
 	config := map[string]any{"namesrv": c.Namesrv()}
 	m, _, stop := run(t, "meta-namesrv", config)
