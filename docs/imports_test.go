@@ -101,6 +101,7 @@ func TestAuthorsImportWhatIsMeantForThemOnly(t *testing.T) {
 	allowed := map[string][]string{
 		"core":                           {"core", "internal", "remoting", "plugins/proto", "plugins/sdk/handshake"},
 		"plugins":                        {"plugins/sdk", "plugins/proto", "plugins/internal"},
+		"plugins/sdk":                    {"plugins/sdk", "plugins/proto", "plugins/internal", "internal/spelling"},
 		"plugins/auth-hmac":              {"plugins/sdk", "plugins/proto", "plugins/auth-hmac/credential"},
 		"plugins/meta-namesrv":           {"plugins/sdk", "plugins/proto", "plugins/internal", "remoting"},
 		"plugins/meta-etcd/etcdtest":     {"internal/freeport"}, // for tests of this project only

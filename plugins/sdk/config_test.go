@@ -86,7 +86,7 @@ func TestDecodeNamesEveryProblemWithItsKeyAndNoValue(t *testing.T) {
 		"endpoints": "is required", "password": "must be a string", "pasword": "did you mean password?",
 		"timeout": "must be a duration", "retries": "must be a whole number", "size": "must be a whole number", "ratio": "must be a number",
 		"tls.enabled": "must be true or false", "tls.cafile": "did you mean ca_file?", "backup": "must be a block of keys, not a list",
-		"color": "must be red", "limits.a": "must be a whole number", "users[1].nonsense": "the nearest known key is",
+		"color": "must be red", "limits.a": "must be a whole number", "users[1].nonsense": "the keys here are",
 		"users[2]": "must be a block of keys", "sites": "must be a block of keys", "Hidden": "unknown key",
 	} {
 		require.Contains(t, got[key], want, key)

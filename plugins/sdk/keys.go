@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/lmqgate/lmqgate/internal/spelling"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -124,38 +125,11 @@ func typeName(t reflect.Type) string {
 
 // unknownKey returns the message for an unknown key.
 func unknownKey(name string, known []string) string {
-	best, distance := "", 1<<30
-	for _, k := range known {
-		if d := editDistance(strings.ToLower(name), k); d < distance {
-			best, distance = k, d
-		}
-	}
-	switch {
-	case best == "":
+	if len(known) == 0 {
 		return "unknown key; no keys are known here"
-	case distance <= max(2, len(best)/2):
-		return "unknown key; did you mean " + best + "?"
 	}
-	return "unknown key; the nearest known key is " + best + " (known: " + strings.Join(known, ", ") + ")"
-}
-
-// editDistance returns the least number of byte insertions, removals and replacements that turn one word into the other.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	if meant := spelling.Nearest(strings.ToLower(name), known); meant != "" {
+		return "unknown key; did you mean " + meant + "?"
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return "unknown key; the keys here are " + strings.Join(known, ", ")
 }
