@@ -24,17 +24,20 @@ for platform in "$@"; do
 	name=lmqgate_${version}_${os}_${arch}
 	tree=$work/$name
 	mkdir -p "$tree/plugins"
-	for main in cmd/lmqgate plugins/*/main.go; do
-		case $main in
-		cmd/*) from=./$main to=$tree/lmqgate ;;
-		*) from=./$(dirname "$main") to=$tree/plugins/$(basename "$(dirname "$main")") ;;
-		esac
-		CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -tags grpcnotrace \
-			-ldflags "-s -w -buildid= -X main.buildVersion=$version -X main.buildCommit=$commit" -o "$to" "$from"
+	plugins=
+	for main in plugins/*/main.go; do
+		plugins="$plugins ./${main%/main.go}"
 	done
+	build() {
+		CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -tags grpcnotrace \
+			-ldflags "-s -w -buildid= -X main.buildVersion=$version -X main.buildCommit=$commit" -o "$@"
+	}
+	build "$tree/lmqgate" ./cmd/lmqgate
+	# shellcheck disable=SC2086 # one argument each
+	build "$tree/plugins/" $plugins
 	cp -R LICENSE README.md CHANGELOG.md conf docs "$tree/"
 	rm -rf "$tree/conf/data"
-	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -9n >"$dir/$name.tar.gz"
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -6n >"$dir/$name.tar.gz"
 	[ "$os" = linux ] || continue
 	images="$images $arch=$tree"
 	for packager in deb rpm; do

@@ -203,10 +203,7 @@ func (im Image) layer(tree string) (compressed []byte, plain string, err error) 
 		return nil, "", err
 	}
 	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	if err != nil {
-		return nil, "", err
-	}
+	z := gzip.NewWriter(&packed)
 	if _, err := z.Write(raw.Bytes()); err != nil {
 		return nil, "", err
 	}
