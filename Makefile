@@ -52,7 +52,7 @@ run: build ## Build, and serve conf/standalone.yaml on loopback
 	@exec bin/lmqgate serve --config conf/standalone.yaml
 
 .PHONY: test
-test: test-unit test-fuzz test-authors test-e2e ## Run every test, also on RocketMQ; fetches what it needs
+test: test-unit test-fuzz test-authors test-chart test-alerts test-dist test-e2e ## Run every test, also on RocketMQ; fetches what it needs
 
 # Test programs are linked without a debugger's data, which halves the time. What go vet finds is a matter of make lint.
 GOTEST := go test -vet=off -ldflags=-w
@@ -224,6 +224,10 @@ test-dist: ## Make a release for this machine, install, serve and purge it in ro
 .PHONY: test-chart
 test-chart: ## Lint and render the Helm chart with Helm's library, which it fetches
 	cd deploy/helm && go test -count=1 ./...
+
+.PHONY: test-alerts
+test-alerts: ## Check the alert rules and the Grafana dashboard with Prometheus' library, which it fetches
+	cd deploy/prometheus && go test -count=1 ./...
 
 .PHONY: clean
 clean: ## Remove what the other targets built (not data, not downloads)
