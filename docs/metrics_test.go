@@ -57,6 +57,32 @@ func (c collected) MustRegister(list ...prometheus.Collector) {
 	}
 }
 
+// unstarted are counters that have labels and no series yet.
+type unstarted struct {
+	collected
+	names map[string]bool
+}
+
+func (u unstarted) Register(m prometheus.Collector) error {
+	if _, ok := m.(*prometheus.CounterVec); ok {
+		series, descs := make(chan prometheus.Metric, 1000), make(chan *prometheus.Desc, 1)
+		m.Collect(series)
+		m.Describe(descs)
+		if len(series) == 0 {
+			u.names[descriptor.FindStringSubmatch((<-descs).String())[1]] = true
+		}
+	}
+	return u.collected.Register(m)
+}
+
+func (u unstarted) MustRegister(list ...prometheus.Collector) {
+	for _, m := range list {
+		if err := u.Register(m); err != nil {
+			panic(err)
+		}
+	}
+}
+
 func (collected) Unregister(prometheus.Collector) bool { return false }
 
 func kindOf(m prometheus.Collector) string {
@@ -94,7 +120,9 @@ var metricsOf = map[string]func(t *testing.T, r prometheus.Registerer){
 		tracer.Close(t.Context())
 	},
 	"core/gateway": func(_ *testing.T, r prometheus.Registerer) { gateway.RegisterMetrics(r) },
-	"core/mqtt":    func(_ *testing.T, r prometheus.Registerer) { mqtt.New(mqtt.Options{Registerer: r}) },
+	"core/mqtt": func(_ *testing.T, r prometheus.Registerer) {
+		mqtt.New(mqtt.Options{Registerer: r, Listeners: []mqtt.Listener{{Type: "tcp"}}})
+	},
 	"core/pluginhost": func(t *testing.T, r prometheus.Registerer) {
 		t.Helper()
 		h, err := pluginhost.New(pluginhost.Options{Dir: t.TempDir(), Registerer: r})
@@ -139,4 +167,15 @@ func TestTheMetricsPageListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
 		told[row[1]] = metric{row[2], strings.ReplaceAll(strings.ReplaceAll(row[3], "`", ""), ", ", ",")}
 	}
 	require.Equal(t, have, told)
+}
+
+// TestCountersWithKnownLabelsAreThereFromTheStart: without a reading of 0, a rate does not see the first event.
+func TestCountersWithKnownLabelsAreThereFromTheStart(t *testing.T) {
+	have := unstarted{collected{}, map[string]bool{}}
+	for _, register := range metricsOf {
+		register(t, have)
+	}
+	require.Equal(t, map[string]bool{ // names of plugins are known once they run
+		"lmqgate_plugin_restarts_total": true, "lmqgate_plugin_calls_total": true, "lmqgate_plugin_swaps_total": true,
+	}, have.names)
 }

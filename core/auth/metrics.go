@@ -24,6 +24,12 @@ func newMetrics(reg prometheus.Registerer, logins *turnstile) *metrics {
 		stale:     counter("decisions_stale_total", "Expired decisions that were used because the plugin did not answer."),
 		undecided: counter("undecided_total", "Actions refused because the plugin did not answer."),
 	}
+	for _, r := range []Reason{BadCredentials, NotAuthorized, BadClientID, Banned, Unavailable, BadMethod} {
+		m.refused.WithLabelValues(r.String())
+	}
+	for _, k := range []ActionKind{Publish, Subscribe} {
+		m.denied.WithLabelValues(k.String())
+	}
 	if reg != nil {
 		reg.MustRegister(m.admitted, m.refused, m.denied, m.hits, m.misses, m.stale, m.undecided,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lmqgate_auth_logins_waiting",

@@ -65,6 +65,18 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "lmqgate_meta_quota_refused_total", Help: "What clients wanted to add to the metadata and was refused, by what it is and whose share is used up.",
 		}, []string{"resource", "share"}),
 	}
+	for _, operation := range []string{"get", "list", "put", "batch", "watch"} {
+		m.errors.WithLabelValues(operation)
+	}
+	for _, resource := range []string{countSessions, countFilters, countRetained, countWills} {
+		for _, share := range []string{"the client", "the identity", "the cluster"} {
+			m.quotaRefused.WithLabelValues(resource, share)
+		}
+	}
+	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes} {
+		m.invalid.WithLabelValues(ns)
+		m.resyncs.WithLabelValues(ns)
+	}
 	if r == nil {
 		return m, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -334,6 +335,33 @@ func (m *Meta) Fills() []Fill {
 		}
 	}
 	return out
+}
+
+// items returns how many sessions, filters and retained messages the cluster has.
+func (l *ledger) items() map[string]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[string]int64)
+	for _, what := range []string{countSessions, countFilters, countRetained} {
+		out[strings.ReplaceAll(what, " ", "_")] = int64(l.tally[what].all.keys)
+	}
+	return out
+}
+
+// itemCounts is the collector of the metric for items.
+type itemCounts struct {
+	m    *Meta
+	desc *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (f itemCounts) Describe(c chan<- *prometheus.Desc) { c <- f.desc }
+
+// Collect implements prometheus.Collector.
+func (f itemCounts) Collect(c chan<- prometheus.Metric) {
+	for what, n := range f.m.ledger.items() {
+		c <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, float64(n), what)
+	}
 }
 
 // fills is the collector of the metric for Fills.

@@ -242,5 +242,6 @@ func TestTheMetadataTellsHowFullItIs(t *testing.T) {
 		}
 		require.Equal(t, map[string]Fill{"sessions": {"sessions", 45, 200}, "keys": {"keys", 45, 90}}, fills)
 		require.InDelta(t, 0.5, fills["keys"].Ratio(), 0)
+		require.Equal(t, map[string]int64{"sessions": 45, "filters": 0, "retained_messages": 0}, m.ledger.items())
 	})
 }

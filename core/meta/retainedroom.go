@@ -155,6 +155,8 @@ func (m *Meta) registerRetained(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		fills{m, prometheus.NewDesc("lmqgate_meta_fill_ratio",
 			"How much of a bound of the metadata is used; at 1 what is new is refused.", []string{"resource"}, nil)},
+		itemCounts{m, prometheus.NewDesc("lmqgate_meta_items",
+			"Sessions that outlive their connections, their filters and shared groups, and retained messages of the cluster.", []string{"resource"}, nil)},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lmqgate_meta_retained_bytes", Help: "What retained messages take of this node's memory, about.",
 		}, func() float64 { return float64(m.RetainedMemory()) }),

@@ -45,9 +45,25 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
 	}
 	m.disconnects = prometheus.NewCounterVec(opts("disconnects_total", "Connections of admitted clients that ended, by reason."), []string{"reason"})
-	for _, reason := range []string{endedByClient, endedWithWill, endedLost, packet.SessionTakenOver.String(),
-		packet.KeepAliveTimeout.String()} {
+	// A rate needs a reading from before the first event, so the labels that are known are there from the start.
+	for _, reason := range []string{endedByClient, endedWithWill, endedLost} {
 		m.disconnects.WithLabelValues(reason)
+	}
+	for _, code := range []packet.Code{packet.SessionTakenOver, packet.KeepAliveTimeout, packet.MalformedPacket, packet.ProtocolError,
+		packet.NotAuthorized, packet.ServerShuttingDown, packet.UseAnotherServer, packet.PacketTooLarge, packet.QuotaExceeded,
+		packet.AdministrativeAction, packet.MaximumConnectTime} {
+		m.disconnects.WithLabelValues(code.String())
+	}
+	for _, code := range []packet.Code{packet.UnsupportedProtocolVersion, packet.ClientIdentifierNotValid, packet.BadUserNameOrPassword,
+		packet.NotAuthorized, packet.ServerUnavailable, packet.ServerBusy, packet.Banned, packet.BadAuthenticationMethod, packet.QuotaExceeded,
+		packet.ConnectionRateExceeded} {
+		m.refused.WithLabelValues(code.String())
+	}
+	for _, bound := range []string{"node", "listener", "address", "descriptors", "ban", "rate"} {
+		m.turnedAway.WithLabelValues(bound)
+	}
+	for _, memory := range []string{"inbound", "outbound"} {
+		m.stalled.WithLabelValues(memory)
 	}
 	packets := prometheus.NewCounterVec(opts("packets_total", "MQTT packets, by direction and type."), []string{"direction", "type"})
 	bytes := prometheus.NewCounterVec(opts("packet_bytes_total", "Bytes of MQTT packets, by direction and type."),
@@ -56,6 +72,12 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	m.sent.init(packets, bytes, "out")
 	m.clients = prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("clients", "Admitted clients, by type of listener and MQTT version.")),
 		[]string{"listener", "version"})
+	for _, l := range s.o.Listeners {
+		m.handshakes.WithLabelValues(l.Type)
+		for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
+			m.clients.WithLabelValues(l.Type, v.String())
+		}
+	}
 	m.connectTime = prometheus.NewHistogram(histogram("connect_seconds", "From CONNECT to CONNACK, of clients that were admitted."))
 	stored := prometheus.NewHistogramVec(histogram("publish_seconds",
 		"From PUBLISH to the store's confirmation, after which PUBACK or PUBREC goes out, by QoS."), []string{"qos"})

@@ -52,6 +52,14 @@ func (m *metrics) call(plugin, method string, err error, took time.Duration) {
 	}
 }
 
+// begin shows what has not happened to a plugin yet as 0.
+func (m *metrics) begin(plugin string) {
+	m.restarts.WithLabelValues(plugin)
+	for _, result := range []string{"done", "failed"} {
+		m.swaps.WithLabelValues(plugin, result)
+	}
+}
+
 // forget removes the metrics of a plugin that the gateway no longer has.
 func (m *metrics) forget(plugin string) {
 	m.up.DeleteLabelValues(plugin)

@@ -199,6 +199,7 @@ func (p *Plugin) adopt(inst *instance) {
 	p.breakers = p.newBreakers()
 	p.announce()
 	p.host.metrics.up.WithLabelValues(p.spec.Name).Set(1)
+	p.host.metrics.begin(p.spec.Name)
 }
 
 // lose takes the live process out of service.

@@ -13,9 +13,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Spans that the collector has taken."})
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "lmqgate", Subsystem: "tracing", Name: "spans_dropped_total",
 		Help: "Spans that are missing from the traces, by reason."}, []string{"reason"})
+	m := &metrics{exported: exported, overRate: dropped.WithLabelValues("rate"), overQueue: dropped.WithLabelValues("queue"),
+		overExport: dropped.WithLabelValues("export")}
 	if r != nil {
 		r.MustRegister(exported, dropped)
 	}
-	return &metrics{exported: exported, overRate: dropped.WithLabelValues("rate"), overQueue: dropped.WithLabelValues("queue"),
-		overExport: dropped.WithLabelValues("export")}
+	return m
 }

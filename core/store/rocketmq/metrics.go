@@ -43,6 +43,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 	}
+	for _, way := range []string{"tail", "read", "pop", "own"} {
+		m.read.WithLabelValues(way)
+	}
+	for _, reason := range []string{"too_large", "malformed"} {
+		m.broken.WithLabelValues(reason)
+	}
 	if r != nil {
 		r.MustRegister(m.inFlight, appends, m.retries, m.followUps, m.unsynced, m.read, m.lost, m.resets, m.broken, m.foreign, m.seconds)
 	}
