@@ -14,7 +14,7 @@ function colour(name) {
 }
 
 // series is kept while the page is open, whatever page is shown.
-const series = { at: [], received: [], stored: [], delivered: [], connections: [], p50: [], p99: [] };
+const series = { at: [], received: [], delivered: [], connections: [], waiting: [], p50: [], p99: [], connect: [], delivery: [] };
 let last = null;
 
 // read takes a reading and appends rates since the one before.
@@ -25,24 +25,29 @@ export async function read() {
     const rate = (name) => Math.max(0, (sum(now, name) - sum(last.metrics, name)) / (at - last.at));
     series.at.push(at);
     series.received.push(rate("lmqgate_mqtt_received_messages_total"));
-    series.stored.push(rate("lmqgate_publish_stored_total"));
     series.delivered.push(rate("lmqgate_sessions_delivered_messages_total"));
     series.connections.push(sum(now, "lmqgate_sessions_connected"));
-    const ms = (q) => { const s = quantile(last.metrics, now, "lmqgate_mqtt_publish_seconds", q); return s === null ? null : s * 1000; };
-    series.p50.push(ms(0.5));
-    series.p99.push(ms(0.99));
+    series.waiting.push(sum(now, "lmqgate_backlog_messages"));
+    const ms = (name, q) => { const s = quantile(last.metrics, now, name, q); return s === null ? null : s * 1000; };
+    series.p50.push(ms("lmqgate_mqtt_publish_seconds", 0.5));
+    series.p99.push(ms("lmqgate_mqtt_publish_seconds", 0.99));
+    series.connect.push(ms("lmqgate_mqtt_connect_seconds", 0.99));
+    series.delivery.push(ms("lmqgate_sessions_delivery_seconds", 0.99));
     for (const list of Object.values(series)) if (list.length > kept) list.shift();
   }
   last = { metrics: now, at };
   return now;
 }
 
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
 function plot(place, title, lines) {
-  const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } });
+  const axis = (more) => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif", ...more });
   const height = 200;
-  const u = new window.uPlot({ width: 400, height, title: "", legend: { live: true },
-    axes: [axis(), axis()], scales: { y: { range: (_, min, max) => [0, Math.max(1, max * 1.1)] } },
-    series: [{}, ...lines.map((l) => ({ label: l.label, stroke: l.stroke, width: 1.5, spanGaps: true, points: { show: false } }))] },
+  const u = new window.uPlot({ width: 400, height, title: "", legend: { live: true }, cursor: { y: false },
+    axes: [axis({ space: 90, values: (_, at) => at.map((s) => clock.format(s * 1000)) }), axis({ size: 56, values: (_, v) => v.map((n) => n.toLocaleString()) })],
+    scales: { y: { range: (_, min, max) => [0, Math.max(1, max * 1.1)] } },
+    series: [{ label: "at", value: (_, s) => (s === null ? "–" : clock.format(s * 1000)) }, ...lines.map((l) => ({ label: l.label, stroke: l.stroke, width: 1.5, spanGaps: true, points: { show: false }, value: (_, v) => number(v) }))] },
   [series.at, ...lines.map((l) => l.data)], place);
   const fit = () => u.setSize({ width: Math.max(200, place.clientWidth), height });
   new ResizeObserver(fit).observe(place);
@@ -56,19 +61,22 @@ export async function overview(main, signal) {
   const tile = (key, text) => { tiles[key] = el("b", {}, "–"); return el("div", { class: "tile" }, tiles[key], el("span", {}, text)); };
   const panel = (title) => { const place = el("div"); return [el("section", { class: "panel" }, el("h3", {}, title), place), place]; };
   const [rates, ratesAt] = panel("Messages a second");
-  const [latency, latencyAt] = panel("PUBLISH to stored, milliseconds");
+  const [latency, latencyAt] = panel("What takes how long: 99th percentile, milliseconds");
   const [clients, clientsAt] = panel("Connected clients");
+  const [waiting, waitingAt] = panel("Messages waiting for sessions");
   main.replaceChildren(el("h2", {}, "Overview"),
     el("div", { class: "tiles" }, tile("clients", "connected clients"), tile("received", "messages in, a second"),
       tile("delivered", "messages out, a second"), tile("p50", "PUBLISH to stored, median"), tile("p99", "PUBLISH to stored, 99th percentile"),
-      tile("waiting", "messages waiting for sessions"), tile("refused", "refused connects"), tile("nodes", "nodes"), tile("memory", "memory of the gateway")),
-    el("div", { class: "plots" }, rates, latency, clients));
+      tile("waiting", "messages waiting for sessions"), tile("refused", "refused connects since the start"), tile("nodes", "nodes"), tile("memory", "memory of the gateway"), tile("disk", "free on the disk of the store")),
+    el("div", { class: "plots" }, rates, latency, clients, waiting));
   const draw = [
     plot(ratesAt, "Messages a second", [{ label: "received", stroke: colour("--accent"), data: series.received },
       { label: "delivered", stroke: colour("--good"), data: series.delivered }]),
-    plot(latencyAt, "Time from PUBLISH to stored", [{ label: "median", stroke: colour("--good"), data: series.p50 },
-      { label: "99%", stroke: colour("--bad"), data: series.p99 }]),
+    plot(latencyAt, "What takes how long, 99th percentile", [{ label: "PUBLISH to stored", stroke: colour("--accent"), data: series.p99 },
+      { label: "publication to delivery", stroke: colour("--good"), data: series.delivery },
+      { label: "CONNECT to CONNACK", stroke: colour("--third"), data: series.connect }]),
     plot(clientsAt, "Connected clients", [{ label: "clients", stroke: colour("--accent"), data: series.connections }]),
+    plot(waitingAt, "Messages waiting for sessions", [{ label: "messages", stroke: colour("--accent"), data: series.waiting }]),
   ];
   const latest = (list) => (list.length ? list[list.length - 1] : null);
   const show = async () => {
@@ -80,6 +88,9 @@ export async function overview(main, signal) {
     tiles.waiting.textContent = number(sum(now, "lmqgate_backlog_messages"));
     tiles.refused.textContent = number(sum(now, "lmqgate_mqtt_refused_connects_total"));
     tiles.memory.textContent = number(sum(now, "process_resident_memory_bytes") / 1048576) + " MiB";
+    const free = now.get("lmqgate_local_store_free_bytes");
+    tiles.disk.parentElement.hidden = free === undefined; // RocketMQ's disks are the brokers'
+    if (free !== undefined) tiles.disk.textContent = number(free / 1073741824) + " GiB";
     for (const d of draw) d();
   };
   tiles.nodes.textContent = number((await get("/nodes")).nodes.length);

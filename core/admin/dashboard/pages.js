@@ -41,6 +41,7 @@ async function showClient(id, reload) {
       { title: "Backlog", number: true, value: (s) => (s.messages < 0 ? "–" : number(s.messages)) }], c.subscriptions_detail),
     el("div", { class: "actions" },
       c.connected ? act("Disconnect", "Close the connection of " + id + "? Its session stays.", () => call("POST", "/clients/" + encodeURIComponent(id) + "/kick")) : null,
+      act("Ban for an hour", "Keep " + id + " out of every node for an hour?", () => call("POST", "/bans", { kind: "client", name: id, reason: "by the dashboard", seconds: 3600 })),
       act("End session", "End the session of " + id + "? What waits in it is lost.", () => call("DELETE", "/sessions/" + encodeURIComponent(id)))));
 }
 
@@ -137,13 +138,33 @@ export const limits = async (main) => {
     { title: "Most of it", value: (b) => (b.consumers || []).map((c) => c.name + " (" + number(c.use) + ")").join(", ") }], list)));
 };
 
+// bans lists who is kept out, with a button that lets them in.
+async function bans(place) {
+  const list = await get("/bans?" + query({ limit: pageSize }));
+  const columns = [{ title: "Kind", value: (b) => b.kind }, { title: "Name", name: true, value: (b) => b.name }, { title: "Until", value: (b) => time(b.until) },
+    { title: "Nodes", value: (b) => b.nodes.join(", ") }, { title: "Reason", value: (b) => b.reason },
+    { title: "", value: (b) => el("button", { type: "button", class: "danger", onclick: async () => {
+      if (await ask("Let " + b.name + " in again?", "End the ban") && await run("The ban is over.", () => call("DELETE", "/bans/" + b.kind + "/" + encodeURIComponent(b.name)))) await bans(place);
+    } }, "End") }];
+  place.replaceChildren(...[el("h3", {}, "Banned"), missing(list.unanswered), table("Banned", columns, list.bans)].filter(Boolean));
+}
+
 export const recent = async (main) => {
-  const { events } = await get("/recent");
-  main.replaceChildren(el("h2", {}, "Recent refusals and disconnections"), el("div", { class: "panel scroll" }, table("Recent", [
-    { title: "Time", value: (e) => time(e.time) },
-    { title: "What", value: (e) => el("span", { class: e.kind === "refused" ? "bad" : "" }, e.kind) },
-    { title: "Client", name: true, value: (e) => e.client_id }, { title: "User", value: (e) => e.username },
-    { title: "Address", value: (e) => e.remote_address }, { title: "Reason", value: (e) => e.reason }, { title: "Cause", value: (e) => e.cause }], events)));
+  const id = el("input", { name: "client_id", type: "search" });
+  const kind = el("select", { name: "kind" }, el("option", { value: "" }, "all"), el("option", {}, "refused"), el("option", {}, "disconnected"));
+  const body = el("section", { class: "panel scroll" }), banned = el("section", { class: "panel scroll" });
+  const load = async () => {
+    const { events, unanswered } = await get("/recent?" + query({ client_id: id.value, kind: kind.value }));
+    body.replaceChildren(...[missing(unanswered), table("Recent", [
+      { title: "Time", value: (e) => time(e.time) },
+      { title: "What", value: (e) => el("span", { class: e.kind === "refused" ? "bad" : "" }, e.kind) },
+      { title: "Client", name: true, value: (e) => e.client_id }, { title: "User", value: (e) => e.username }, { title: "Node", value: (e) => e.node },
+      { title: "Address", value: (e) => e.remote_address }, { title: "Reason", value: (e) => e.reason }, { title: "Cause", value: (e) => e.cause }], events)].filter(Boolean));
+  };
+  main.replaceChildren(el("h2", {}, "Recent refusals and disconnections"),
+    el("form", { class: "bar", role: "search", onsubmit: (e) => { e.preventDefault(); load().catch((err) => notice(err.message)); } },
+      field("Client id", id), field("What", kind), el("button", { class: "main" }, "Search")), body, banned);
+  await Promise.all([load(), bans(banned)]);
 };
 
 export const system = async (main) => {
@@ -152,7 +173,9 @@ export const system = async (main) => {
     ...["debug", "info", "warn", "error"].map((l) => el("option", { selected: l === level.level }, l)));
   main.replaceChildren(el("h2", {}, "Nodes and plugins"),
     el("section", { class: "panel scroll" }, el("h3", {}, "Nodes"), table("Nodes", [{ title: "Node", name: true, value: (n) => n.id },
-      { title: "Started", value: (n) => time(n.started) }, { title: "", value: (n) => (n.self ? "answers you" : "") }], nodes.nodes)),
+      { title: "Version", value: (n) => n.version }, { title: "State", value: (n) => el("span", { class: n.state === "ready" ? "state good" : "state bad" }, n.state || "does not answer") },
+      { title: "Connections", number: true, value: (n) => number(n.connections) }, { title: "Started", value: (n) => time(n.started) },
+      { title: "", value: (n) => (n.self ? "answers you" : n.error) }], nodes.nodes)),
     el("section", { class: "panel scroll" }, el("h3", {}, "Plugins"), table("Plugins", [{ title: "Plugin", name: true, value: (p) => p.name },
       { title: "Kind", value: (p) => p.kind }, { title: "Version", value: (p) => p.version },
       { title: "State", value: (p) => el("span", { class: p.state === "running" ? "state good" : "state bad" }, p.state) },
