@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,21 +12,23 @@ import (
 )
 
 func newBansCommand(app *app) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "bans", Short: "List, add and remove bans of a running gateway"})
+	cmd := group(&cobra.Command{Use: "bans", Short: "List, add and remove bans of a running cluster"})
 	cmd.AddCommand(newBansListCommand(app), newBansAddCommand(app), newBansRemoveCommand(app))
 	return cmd
 }
 
 func newBansListCommand(app *app) *cobra.Command {
 	return listing[admin.Ban]{
-		use: "list", short: "List who is kept out of the node, and until when",
+		use: "list", short: "List who is kept out, of which gateways, and until when",
 		path: "/api/v1/bans", key: "bans",
-		header: []any{"KIND", "NAME", "UNTIL", "REASON"},
-		row:    func(b admin.Ban) []any { return []any{b.Kind, b.Name, when(b.Until), dash(b.Reason)} },
+		header: []any{"KIND", "NAME", "UNTIL", "GATEWAYS", "REASON"},
+		row: func(b admin.Ban) []any {
+			return []any{b.Kind, b.Name, when(b.Until), dash(strings.Join(b.Nodes, ", ")), dash(b.Reason)}
+		},
 	}.command(app)
 }
 
-const banLong = "KIND is address, user or client; flapping, for a client that the gateway has banned, is to remove only. Of an IPv6 address its network of 64 bits is meant. Bans are the node's own, and end with it."
+const banLong = "KIND is address, user or client; flapping, for a client that the gateway has banned, is to remove only. Of an IPv6 address its network of 64 bits is meant. A ban is in force on every gateway that runs; one that starts later does not know it."
 
 func newBansAddCommand(app *app) *cobra.Command {
 	var flags adminFlags

@@ -58,13 +58,13 @@ type Backend interface {
 	// Trace starts a trace of clients' events, on all nodes.
 	Trace(m trace.Match) (Watching, error)
 
-	// Bans lists the bans, ordered by their end.
-	Bans() []Ban
-	AddBan(r BanRequest) error
-	RemoveBan(kind, name string) error
+	// Bans lists the bans of all nodes, by kind and name. AddBan and RemoveBan are for all nodes that live.
+	Bans(ctx context.Context, p Page) List[Ban]
+	AddBan(ctx context.Context, r BanRequest) error
+	RemoveBan(ctx context.Context, kind, name string) error
 
-	// Recent returns the last refusals and disconnections on this node, newest first.
-	Recent() []Event
+	// Recent returns the last refusals and disconnections, newest first, and the nodes whose part is missing.
+	Recent(ctx context.Context, q RecentQuery) ([]Event, []Unanswered)
 
 	Publish(ctx context.Context, m Message) error
 	Retained(ctx context.Context, filter string, p Page) (messages []RetainedMessage, next string, err error)
@@ -170,9 +170,17 @@ type Client struct {
 	Backlog       *int64    `json:"backlog,omitempty" doc:"Messages stored for its durable session and not acknowledged, where that was asked for."`
 }
 
+// RecentQuery selects refusals and disconnections; what is empty selects all.
+type RecentQuery struct {
+	ClientID string `json:"client_id,omitempty"`
+	Username string `json:"username,omitempty"`
+	Kind     string `json:"kind,omitempty"`
+}
+
 // Event is a client's refusal or disconnection.
 type Event struct {
 	Time          time.Time `json:"time"`
+	Node          string    `json:"node"`
 	Kind          string    `json:"kind" enum:"refused,disconnected"`
 	ClientID      string    `json:"client_id,omitempty"`
 	Username      string    `json:"username,omitempty"`

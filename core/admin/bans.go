@@ -8,12 +8,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Ban keeps an address, a user or a client out of this node for a while. The gateway itself bans addresses, and clients that flap.
+// Ban keeps an address, a user or a client out of nodes for a while. A node itself bans addresses, and clients that flap.
 type Ban struct {
 	Kind   string    `json:"kind" enum:"address,user,client,flapping"`
 	Name   string    `json:"name" doc:"An address or network, a user name, a client id, or, of a client that flaps, its user and client id."`
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until"`
+	Nodes  []string  `json:"nodes" doc:"Where it is in force."`
 }
 
 // BanRequest asks for a Ban.
@@ -25,8 +26,9 @@ type BanRequest struct {
 }
 
 type bansBody struct {
-	Bans []Ban  `json:"bans"`
-	Next string `json:"next,omitempty"`
+	Bans       []Ban        `json:"bans"`
+	Next       string       `json:"next,omitempty"`
+	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: their bans are missing."`
 }
 
 type banInput struct {
@@ -37,20 +39,21 @@ type banInput struct {
 type banBody struct{ Body BanRequest }
 
 func registerBans(api huma.API, b Backend) {
-	huma.Register(api, operation("list-bans", http.MethodGet, "/bans", "bans", "List who is kept out of this node, the first that ends first"),
-		func(_ context.Context, _ *struct{ PageInput }) (*body[bansBody], error) {
-			return &body[bansBody]{bansBody{Bans: notNil(b.Bans())}}, nil
+	huma.Register(api, operation("list-bans", http.MethodGet, "/bans", "bans", "List who is kept out, of which nodes, and until when"),
+		func(ctx context.Context, in *struct{ PageInput }) (*body[bansBody], error) {
+			list := b.Bans(ctx, in.page())
+			return &body[bansBody]{bansBody{notNil(list.Items), list.Next, list.Unanswered}}, nil
 		})
-	huma.Register(api, operation("add-ban", http.MethodPost, "/bans", "bans", "Keep an address, a user or a client out of this node; its connections are closed"),
-		func(_ context.Context, in *banBody) (*noContent, error) {
-			if err := b.AddBan(in.Body); err != nil {
+	huma.Register(api, operation("add-ban", http.MethodPost, "/bans", "bans", "Keep an address, a user or a client out of every node; its connections are closed"),
+		func(ctx context.Context, in *banBody) (*noContent, error) {
+			if err := b.AddBan(ctx, in.Body); err != nil {
 				return nil, failed(err)
 			}
 			return &noContent{}, nil
 		})
-	huma.Register(api, operation("remove-ban", http.MethodDelete, "/bans/{kind}/{name}", "bans", "End a ban"),
-		func(_ context.Context, in *banInput) (*noContent, error) {
-			if err := b.RemoveBan(in.Kind, in.Name); err != nil {
+	huma.Register(api, operation("remove-ban", http.MethodDelete, "/bans/{kind}/{name}", "bans", "End a ban on every node"),
+		func(ctx context.Context, in *banInput) (*noContent, error) {
+			if err := b.RemoveBan(ctx, in.Kind, in.Name); err != nil {
 				return nil, failed(err)
 			}
 			return &noContent{}, nil

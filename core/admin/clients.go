@@ -47,8 +47,15 @@ type subscriptionsBody struct {
 	Unanswered    []Unanswered   `json:"unanswered,omitempty" doc:"Nodes that did not answer: what they know is missing."`
 }
 
+type recentInput struct {
+	ClientID string `query:"client_id" doc:"Only of this client."`
+	Username string `query:"username" doc:"Only of this user."`
+	Kind     string `query:"kind" enum:"refused,disconnected" doc:"Only these."`
+}
+
 type recentBody struct {
-	Events []Event `json:"events"`
+	Events     []Event      `json:"events"`
+	Unanswered []Unanswered `json:"unanswered,omitempty" doc:"Nodes that did not answer: what they know is missing."`
 }
 
 type clientInput struct {
@@ -87,9 +94,10 @@ func registerClients(api huma.API, b Backend) {
 			return &body[ClientDetail]{c}, nil
 		})
 	huma.Register(api, operation("list-recent", http.MethodGet, "/recent", "clients",
-		"List the last refusals and disconnections on this node, the last first"),
-		func(context.Context, *struct{}) (*body[recentBody], error) {
-			return &body[recentBody]{recentBody{notNil(b.Recent())}}, nil
+		"List the last refusals and disconnections on all nodes, the last first; each node remembers 256"),
+		func(ctx context.Context, in *recentInput) (*body[recentBody], error) {
+			events, missing := b.Recent(ctx, RecentQuery{ClientID: in.ClientID, Username: in.Username, Kind: in.Kind})
+			return &body[recentBody]{recentBody{notNil(events), missing}}, nil
 		})
 	do := func(op huma.Operation, f func(ctx context.Context, id string) error) {
 		huma.Register(api, op, func(ctx context.Context, in *clientInput) (*noContent, error) {

@@ -83,14 +83,17 @@ func (b *backend) Subscriptions(_ context.Context, q SubscriptionQuery) (List[Su
 	return List[Subscription]{Items: []Subscription{{ClientID: "c", Filter: "T/#"}}}, b.err
 }
 
-func (b *backend) Bans() []Ban { return []Ban{{Kind: "address", Name: "192.0.2.1/32", Reason: "why"}} }
+func (b *backend) Bans(_ context.Context, p Page) List[Ban] {
+	b.note("bans %+v", p)
+	return List[Ban]{Items: []Ban{{Kind: "address", Name: "192.0.2.1/32", Reason: "why", Nodes: []string{"a"}}}, Next: "k"}
+}
 
-func (b *backend) AddBan(r BanRequest) error {
+func (b *backend) AddBan(_ context.Context, r BanRequest) error {
 	b.note("ban %s %q for %d", r.Kind, r.Name, r.Seconds)
 	return b.err
 }
 
-func (b *backend) RemoveBan(kind, name string) error {
+func (b *backend) RemoveBan(_ context.Context, kind, name string) error {
 	b.note("unban %s %q", kind, name)
 	return b.err
 }
@@ -141,7 +144,10 @@ func (f *fewEvents) Next(context.Context) ([]trace.Entry, error) {
 
 func (*fewEvents) Close() {}
 
-func (*backend) Recent() []Event { return []Event{{Kind: "refused", Reason: "not authorized"}} }
+func (b *backend) Recent(_ context.Context, q RecentQuery) ([]Event, []Unanswered) {
+	b.note("recent %+v", q)
+	return []Event{{Kind: "refused", Node: "a", Reason: "not authorized"}}, []Unanswered{{Node: "other", Error: "it is away"}}
+}
 
 func (b *backend) Publish(_ context.Context, m Message) error {
 	b.note("publish %s %q qos %d retain %t", m.Topic, m.Payload, m.QoS, m.Retain)
@@ -375,7 +381,10 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "POST /api/v1/rebalance", body: `{"node": "n", "keep": 0, "rate": 7}`, status: 202, asked: "rebalance {Node:n Keep:0 Rate:7}"},
 		{call: "POST /api/v1/rebalance", body: `{"rate": 0}`, status: 400, answer: "rate"},
 		{call: "POST /api/v1/rebalance", body: `{}`, b: backend{err: conflict}, status: 409, answer: "why", asked: "rebalance {Node: Keep:-1 Rate:50}"},
-		{call: "GET /api/v1/recent", status: 200, answer: `"kind":"refused"`},
+		{call: "GET /api/v1/recent", status: 200, answer: `"node":"a","kind":"refused"`, asked: "recent {ClientID: Username: Kind:}"},
+		{call: "GET /api/v1/recent?client_id=c&username=u&kind=refused", status: 200, answer: `"unanswered":[{"node":"other"`,
+			asked: "recent {ClientID:c Username:u Kind:refused}"},
+		{call: "GET /api/v1/recent?kind=lost", status: 400, answer: "kind"},
 		{call: "GET /api/v1/nodes", status: 200, answer: `{"nodes":[{"id":"node"`},
 		{call: "GET /api/v1/plugins", status: 200, answer: `{"plugins":[{"name":"auth-hmac"`},
 		{call: "GET /api/v1/config", status: 200, answer: `"level":"info"`},
@@ -385,7 +394,9 @@ func TestCallsAreAnsweredAsTheBackendSays(t *testing.T) {
 		{call: "POST /api/v1/clients/a%2Fb/kick", status: 204, asked: `kick "a/b"`},
 		{call: "DELETE /api/v1/sessions/a%2Fb", status: 204, asked: `end "a/b"`},
 		{call: "DELETE /api/v1/sessions/c", b: backend{err: missing}, status: 404, answer: "not found: why", asked: `end "c"`},
-		{call: "GET /api/v1/bans", status: 200, answer: `"name":"192.0.2.1/32"`},
+		{call: "GET /api/v1/bans", status: 200, answer: `"nodes":["a"]}],"next":"k"`, asked: "bans {After: Limit:1000}"},
+		{call: "GET /api/v1/bans?limit=2&after=client/c", status: 200, answer: `"name":"192.0.2.1/32"`, asked: "bans {After:client/c Limit:2}"},
+		{call: "POST /api/v1/bans", body: `{"kind": "client", "name": "c", "seconds": 60}`, status: 204, asked: `ban client "c" for 60`},
 		{call: "DELETE /api/v1/bans/address/192.0.2.1%2F32", status: 204, asked: `unban address "192.0.2.1/32"`},
 		{call: "DELETE /api/v1/bans/planet/x", status: 400, answer: "kind"},
 		{call: "POST /api/v1/clients/c/kick", b: backend{err: missing}, status: 404, answer: "why", asked: `kick "c"`},

@@ -1,25 +1,81 @@
 package gateway
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
-// Bans lists the bans in force.
-func (b *backend) Bans() []admin.Ban {
-	var out []admin.Ban
-	for _, ban := range b.g.bans.List() {
-		out = append(out, admin.Ban(ban))
+// Bans lists the bans in force, of all nodes. What several nodes have banned is there once.
+func (b *backend) Bans(ctx context.Context, p admin.Page) admin.List[admin.Ban] {
+	parts := []part[admin.Ban]{b.bansHere(p)}
+	answers, missing := ask[part[admin.Ban]](ctx, b.g.cluster, askBans, p)
+	for _, a := range answers {
+		parts = append(parts, a.what)
 	}
+	list := mergeBans(p, parts)
+	return admin.List[admin.Ban]{Items: list.Items, Next: list.Next, Unanswered: missing}
+}
+
+// bansHere lists those of this node.
+func (b *backend) bansHere(p admin.Page) part[admin.Ban] {
+	found := &firstOf[admin.Ban]{n: p.Limit, key: banKey}
+	for _, l := range b.g.bans.List() {
+		if ban := (admin.Ban{Kind: l.Kind, Name: l.Name, Reason: l.Reason, Until: l.Until, Nodes: []string{b.g.id}}); banKey(ban) > p.After {
+			found.add(ban)
+		}
+	}
+	return found.part()
+}
+
+func banKey(b admin.Ban) string { return b.Kind + "/" + b.Name }
+
+// mergeBans merges the parts of the nodes into a page.
+func mergeBans(p admin.Page, parts []part[admin.Ban]) part[admin.Ban] {
+	end := endOf(parts)
+	all := make(map[string]admin.Ban)
+	for _, some := range parts {
+		for _, ban := range some.Items {
+			key := banKey(ban)
+			if !within(key, end) {
+				continue
+			}
+			if have, ok := all[key]; ok {
+				if have.Until.After(ban.Until) {
+					have, ban = ban, have
+				}
+				ban.Nodes = slices.Sorted(slices.Values(append(slices.Clone(ban.Nodes), have.Nodes...)))
+			}
+			all[key] = ban
+		}
+	}
+	found := &firstOf[admin.Ban]{n: p.Limit, key: banKey}
+	for _, ban := range all {
+		found.add(ban)
+	}
+	out := found.part()
+	out.Next = cmp.Or(out.Next, end)
 	return out
 }
 
-// AddBan adds a ban and closes the connections that it applies to.
-func (b *backend) AddBan(r admin.BanRequest) error {
+// AddBan adds a ban on every node that lives, and closes the connections that it applies to.
+func (b *backend) AddBan(ctx context.Context, r admin.BanRequest) error {
+	if err := b.banHere(r); err != nil {
+		return err
+	}
+	_, missing := ask[any](ctx, b.g.cluster, askBan, r)
+	return leftOut(missing)
+}
+
+// banHere adds a ban on this node.
+func (b *backend) banHere(r admin.BanRequest) error {
 	ban := limits.Ban{Kind: r.Kind, Name: r.Name, Reason: r.Reason, Until: time.Now().Add(time.Duration(r.Seconds) * time.Second)}
 	if r.Kind == limits.ByAddress {
 		source, err := banned(r.Name)
@@ -39,8 +95,8 @@ func (b *backend) AddBan(r admin.BanRequest) error {
 	return nil
 }
 
-// RemoveBan ends a ban.
-func (b *backend) RemoveBan(kind, name string) error {
+// RemoveBan ends a ban on every node.
+func (b *backend) RemoveBan(ctx context.Context, kind, name string) error {
 	if kind == limits.ByAddress {
 		source, err := banned(name)
 		if err != nil {
@@ -48,10 +104,30 @@ func (b *backend) RemoveBan(kind, name string) error {
 		}
 		name = source.String()
 	}
-	if !b.g.bans.Remove(kind, name) {
+	removed := b.g.bans.Remove(kind, name)
+	answers, missing := ask[bool](ctx, b.g.cluster, askUnban, admin.Ban{Kind: kind, Name: name})
+	for _, a := range answers {
+		removed = removed || a.what
+	}
+	if err := leftOut(missing); err != nil {
+		return err
+	}
+	if !removed {
 		return fmt.Errorf("%w: no %s %q is banned; lmqgate bans list shows who is", admin.ErrNotFound, kind, name)
 	}
 	return nil
+}
+
+// leftOut returns the error for what was done on all nodes but those that did not answer; nil if all answered.
+func leftOut(missing []admin.Unanswered) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	var nodes []string
+	for _, m := range missing {
+		nodes = append(nodes, m.Node+" ("+m.Error+")")
+	}
+	return fmt.Errorf("done, but not on %s; run it again once all nodes answer", strings.Join(nodes, ", "))
 }
 
 // banned parses an address in the form that bans use: an IPv4 address, or an IPv6 /64 network.

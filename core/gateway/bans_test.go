@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,4 +22,21 @@ func TestBansKnowAddressesAsConnectionsDo(t *testing.T) {
 		_, err := banned(text)
 		require.ErrorIs(t, err, admin.ErrInvalid, text)
 	}
+}
+
+func TestABanOfSeveralNodesIsListedOnce(t *testing.T) {
+	soon, late := time.Unix(100, 0), time.Unix(200, 0)
+	ban := func(name string, until time.Time, nodes ...string) admin.Ban {
+		return admin.Ban{Kind: "client", Name: name, Until: until, Nodes: nodes}
+	}
+	parts := []part[admin.Ban]{
+		{Items: []admin.Ban{ban("a", soon, "one"), ban("c", soon, "one")}},
+		{Items: []admin.Ban{ban("a", late, "two"), ban("b", soon, "two")}, Next: "client/b"},
+	}
+	page := mergeBans(admin.Page{Limit: 10}, parts)
+	require.Equal(t, []admin.Ban{ban("a", late, "one", "two"), ban("b", soon, "two")}, page.Items, "c comes after what the second node told")
+	require.Equal(t, "client/b", page.Next)
+	page = mergeBans(admin.Page{Limit: 1}, parts)
+	require.Equal(t, []admin.Ban{ban("a", late, "one", "two")}, page.Items)
+	require.Equal(t, "client/a", page.Next)
 }

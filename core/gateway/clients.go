@@ -274,14 +274,3 @@ func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List
 	}
 	return admin.List[admin.Session]{Items: p.Items, Next: p.Next}, err
 }
-
-// Recent lists the latest refusals and disconnections.
-func (b *backend) Recent() []admin.Event {
-	events := b.g.mqtt.Recent()
-	out := make([]admin.Event, 0, len(events))
-	for _, e := range events {
-		out = append(out, admin.Event{Time: e.Time, Kind: e.Kind, ClientID: e.ClientID, Username: e.Username, RemoteAddress: e.RemoteAddr,
-			Reason: e.Reason, Cause: e.Cause})
-	}
-	return out
-}

@@ -24,6 +24,10 @@ const (
 	askEnd           = "end"           // a client id -> whether the client was connected there
 	askNode          = "node"          // nothing -> nodeState
 	askRebalance     = "rebalance"     // surplus -> admin.Move
+	askRecent        = "recent"        // admin.RecentQuery -> list of admin.Event
+	askBans          = "bans"          // admin.Page -> part of admin.Ban
+	askBan           = "ban"           // admin.BanRequest -> null
+	askUnban         = "unban"         // admin.Ban -> whether there was one
 )
 
 // answer answers a question of another node.
@@ -55,6 +59,14 @@ func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte)
 		return answerTo(body, func(q traceQuestion) (any, error) { return g.traced(q) })
 	case askNode:
 		return json.Marshal(b.state())
+	case askRecent:
+		return answerTo(body, func(q admin.RecentQuery) (any, error) { return b.recentHere(q), nil })
+	case askBans:
+		return answerTo(body, func(p admin.Page) (any, error) { return b.bansHere(p).raw() })
+	case askBan:
+		return answerTo(body, func(r admin.BanRequest) (any, error) { return nil, b.banHere(r) })
+	case askUnban:
+		return answerTo(body, func(ban admin.Ban) (any, error) { return g.bans.Remove(ban.Kind, ban.Name), nil })
 	case askRebalance:
 		return answerTo(body, func(s surplus) (any, error) { return b.rebalanceHere(s) })
 	}
