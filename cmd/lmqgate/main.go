@@ -85,7 +85,7 @@ func newRoot(std stdio, environ []string) *cobra.Command {
 		newGroupsCommand(app), newBacklogCommand(app), newTraceCommand(app),
 		newLimitsCommand(app), newBackupCommand(app),
 		newRetainedCommand(app),
-		newRecentCommand(app),
+		newRecentCommand(app), newLatencyCommand(app),
 		newNodesCommand(app),
 		newDrainCommand(app), newRebalanceCommand(app),
 		newLogLevelCommand(app),

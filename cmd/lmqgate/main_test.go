@@ -81,6 +81,8 @@ func TestAWrongCommandLineIsOneLineAndStatusTwo(t *testing.T) {
 		`lmqgate config has no command "chek"; did you mean check?`:                 {"help", "config", "chek"},
 		`--state wants connected, sleeping or all, not "awake"`:                     {"clients", "list", "--state", "awake"},
 		`lmqgate log-level wants debug, info, warn or error, not "loud"`:            {"log-level", "loud"},
+		`--kind wants refused or disconnected, not "lost"`:                          {"recent", "--kind", "lost"},
+		`--over wants a time from 1s to 1h, not 10ms`:                               {"latency", "--over", "10ms"},
 		`KIND wants address, user or client, not "usr"`:                             {"bans", "add", "usr", "x"},
 		`lmqgate topic delete wants NAME; see lmqgate topic delete --help`:          {"topic", "delete"},
 	}
