@@ -216,14 +216,18 @@ func TestAThousandMessagesWaitForASleepingSession(t *testing.T) {
 	})
 }
 
-// gauge returns the value of a metric.
+// gauge returns the value of a metric, the sum of its series.
 func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := r.Gather()
 	require.NoError(t, err)
 	for _, f := range families {
 		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+			total := 0.0
+			for _, m := range f.GetMetric() {
+				total += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+			return total
 		}
 	}
 	t.Fatalf("there is no metric %s", name)

@@ -73,7 +73,8 @@ func TestClientsAreCountedByVersionAndListener(t *testing.T) {
 	n.Connect(packet.V311, "d")
 	n.Connect(packet.V311, "e")
 	name := "lmqgate_mqtt_clients"
-	require.Equal(t, map[string]float64{"tcp 5.0 ": 1, "tcp 3.1.1 ": 2}, values(t, registry, name))
+	require.Equal(t, map[string]float64{"tcp 5.0 ": 1, "tcp 3.1.1 ": 2, "tcp 3.1 ": 0, "ws 5.0 ": 0, "ws 3.1.1 ": 0, "ws 3.1 ": 0},
+		values(t, registry, name))
 	c.Disconnect()
 	mqtttest.Eventually(t, "one less", func() bool { return values(t, registry, name)["tcp 5.0 "] == 0 })
 	require.InDelta(t, 2, values(t, registry, name)["tcp 3.1.1 "], 0)
