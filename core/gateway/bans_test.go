@@ -1,12 +1,17 @@
 package gateway
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
 func TestBansKnowAddressesAsConnectionsDo(t *testing.T) {
@@ -39,4 +44,48 @@ func TestABanOfSeveralNodesIsListedOnce(t *testing.T) {
 	page = mergeBans(admin.Page{Limit: 1}, parts)
 	require.Equal(t, []admin.Ban{ban("a", late, "one", "two")}, page.Items)
 	require.Equal(t, "client/a", page.Next)
+}
+
+func TestABanIsInForceOnEveryNodeThatLives(t *testing.T) {
+	node := func(id string) *Gateway {
+		bans := limits.NewBans()
+		return &Gateway{id: id, bans: bans, mqtt: mqtt.New(mqtt.Options{Bans: bans}), log: slog.New(slog.DiscardHandler)}
+	}
+	a, b := node("a"), node("b")
+	a.cluster = nodesThatAsk(t, b.answer)
+	here := &backend{a}
+	ctx := t.Context()
+	require.NoError(t, here.AddBan(ctx, admin.BanRequest{Kind: "client", Name: "c", Reason: "why", Seconds: 60}))
+	for _, g := range []*Gateway{a, b} {
+		ban, in := g.bans.Banned(limits.ByClient, "c")
+		require.True(t, in, g.id)
+		require.Equal(t, "why", ban.Reason)
+	}
+	require.True(t, b.bans.Add(limits.Ban{Kind: limits.ByUser, Name: "u", Until: time.Now().Add(time.Minute)}))
+	list := here.Bans(ctx, admin.Page{Limit: 10})
+	require.Empty(t, list.Unanswered)
+	require.Len(t, list.Items, 2)
+	require.Equal(t, []string{"a", "b"}, list.Items[0].Nodes)
+	require.Equal(t, []string{"b"}, list.Items[1].Nodes)
+	require.NoError(t, here.RemoveBan(ctx, "user", "u"), "another node has it")
+	require.NoError(t, here.RemoveBan(ctx, "client", "c"))
+	require.Empty(t, here.Bans(ctx, admin.Page{Limit: 10}).Items)
+	require.ErrorIs(t, here.RemoveBan(ctx, "client", "c"), admin.ErrNotFound)
+	_, missing := here.Recent(ctx, admin.RecentQuery{ClientID: "c"})
+	require.Empty(t, missing)
+}
+
+func TestABanThatSomeNodeDoesNotConfirmNamesTheNode(t *testing.T) {
+	bans := limits.NewBans()
+	a := &Gateway{id: "a", bans: bans, mqtt: mqtt.New(mqtt.Options{Bans: bans}), log: slog.New(slog.DiscardHandler)}
+	a.cluster = nodesThatAsk(t, func(context.Context, string, string, []byte) ([]byte, error) {
+		return nil, errors.New("it does not know bans")
+	})
+	err := (&backend{a}).AddBan(t.Context(), admin.BanRequest{Kind: "client", Name: "c", Seconds: 60})
+	require.ErrorContains(t, err, "done, but not on b (it does not know bans)")
+	_, in := bans.Banned(limits.ByClient, "c")
+	require.True(t, in, "it is in force where it could be")
+	events, missing := (&backend{a}).Recent(t.Context(), admin.RecentQuery{})
+	require.Empty(t, events)
+	require.Equal(t, []admin.Unanswered{{Node: "b", Error: "it does not know bans"}}, missing)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -68,9 +67,6 @@ func TestTheClusterIsOneForOperators(t *testing.T) {
 	a.operate("clients", "kick", there.id).OK()
 	there.awaitLoss()
 	require.NotZero(t, a.operate("clients", "kick", a.Name("nobody")).code)
-	require.Equal(t, b.ID, list[admin.Event](a, "recent", "--client-id", there.id)[0].Node, "a node tells why others disconnected a client")
-	there = b.connect(t, there.id, persistent)
-	isBannedEverywhere(t, a, b, there)
 	there = b.connect(t, there.id, persistent)
 	require.True(t, there.present, "a kick leaves the session")
 	a.operate("sessions", "end", there.id).OK()
@@ -83,34 +79,6 @@ func TestTheClusterIsOneForOperators(t *testing.T) {
 	require.False(t, b.connect(t, there.id, persistent).present)
 	here.leave()
 	sendsItsSurplus(t, a, b)
-}
-
-// isBannedEverywhere bans a client of one node by way of the other, and ends the ban.
-func isBannedEverywhere(t *testing.T, a, b *Gateway, c *client) {
-	t.Helper()
-	done := func(args ...string) func() error { // until every node answers: one of another test may just have been killed
-		return func() error {
-			if r := a.operate(args...); r.code != 0 {
-				return errors.New(r.stderr)
-			}
-			return nil
-		}
-	}
-	eventually(t, patience, done("bans", "add", "client", c.id, "--reason", "it floods"))
-	c.awaitLoss()
-	for _, g := range []*Gateway{a, b} {
-		i := slices.IndexFunc(list[admin.Ban](g, "bans", "list"), func(ban admin.Ban) bool {
-			return ban.Name == c.id && slices.Contains(ban.Nodes, a.ID) && slices.Contains(ban.Nodes, b.ID)
-		})
-		require.GreaterOrEqual(t, i, 0, "%s does not list the ban of both", g.ID)
-	}
-	a.operate("bans", "remove", "client", c.id)
-	for _, g := range []*Gateway{a, b} {
-		for _, ban := range list[admin.Ban](g, "bans", "list") {
-			require.NotEqual(t, c.id, ban.Name)
-		}
-	}
-	require.NotZero(t, a.operate("bans", "remove", "client", c.id).code, "it is not banned any more")
 }
 
 // awaitLoss waits until the gateway has closed the connection.
