@@ -51,16 +51,6 @@ func parseMetrics(text []byte) readings {
 	return out
 }
 
-// sum adds up all series of a metric, and says whether there is one.
-func (r readings) sum(name string) (total float64, ok bool) {
-	for series, v := range r {
-		if series == name || strings.HasPrefix(series, name+"{") {
-			total, ok = total+v, true
-		}
-	}
-	return total, ok
-}
-
 // label returns the value of a label of a series; empty if it has none.
 func label(series, name string) string {
 	_, rest, ok := strings.Cut(series, name+`="`)

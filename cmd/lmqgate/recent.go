@@ -16,7 +16,8 @@ func newRecentCommand(app *app) *cobra.Command {
 		path: "/api/v1/recent", key: "events",
 		header: []any{"TIME", "NODE", "WHAT", "CLIENT", "USER", "ADDRESS", "REASON", "CAUSE"},
 		row: func(e admin.Event) []any {
-			return []any{when(e.Time), dash(e.Node), e.Kind, dash(e.ClientID), dash(e.Username), dash(e.RemoteAddress), e.Reason, dash(e.Cause)}
+			return []any{when(e.Time), dash(e.Node), e.Kind, dash(e.ClientID), dash(e.Username), dash(e.RemoteAddress), e.Reason,
+				dash(e.Cause)}
 		},
 		whole: true,
 		query: func(q url.Values) {

@@ -28,7 +28,8 @@ func (b *backend) Bans(ctx context.Context, p admin.Page) admin.List[admin.Ban] 
 func (b *backend) bansHere(p admin.Page) part[admin.Ban] {
 	found := &firstOf[admin.Ban]{n: p.Limit, key: banKey}
 	for _, l := range b.g.bans.List() {
-		if ban := (admin.Ban{Kind: l.Kind, Name: l.Name, Reason: l.Reason, Until: l.Until, Nodes: []string{b.g.id}}); banKey(ban) > p.After {
+		ban := admin.Ban{Kind: l.Kind, Name: l.Name, Reason: l.Reason, Until: l.Until, Nodes: []string{b.g.id}}
+		if banKey(ban) > p.After {
 			found.add(ban)
 		}
 	}

@@ -22,7 +22,8 @@ func (b *backend) Recent(ctx context.Context, q admin.RecentQuery) ([]admin.Even
 func (b *backend) recentHere(q admin.RecentQuery) []admin.Event {
 	var out []admin.Event
 	for _, e := range b.g.mqtt.Recent() {
-		if (q.ClientID == "" || q.ClientID == e.ClientID) && (q.Username == "" || q.Username == e.Username) && (q.Kind == "" || q.Kind == e.Kind) {
+		if (q.ClientID == "" || q.ClientID == e.ClientID) && (q.Username == "" || q.Username == e.Username) &&
+			(q.Kind == "" || q.Kind == e.Kind) {
 			out = append(out, admin.Event{Time: e.Time, Node: b.g.id, Kind: e.Kind, ClientID: e.ClientID, Username: e.Username,
 				RemoteAddress: e.RemoteAddr, Reason: e.Reason, Cause: e.Cause})
 		}

@@ -55,8 +55,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		m.disconnects.WithLabelValues(code.String())
 	}
 	for _, code := range []packet.Code{packet.UnsupportedProtocolVersion, packet.ClientIdentifierNotValid, packet.BadUserNameOrPassword,
-		packet.NotAuthorized, packet.ServerUnavailable, packet.ServerBusy, packet.Banned, packet.BadAuthenticationMethod, packet.QuotaExceeded,
-		packet.ConnectionRateExceeded} {
+		packet.NotAuthorized, packet.ServerUnavailable, packet.ServerBusy, packet.Banned, packet.BadAuthenticationMethod,
+		packet.QuotaExceeded, packet.ConnectionRateExceeded} {
 		m.refused.WithLabelValues(code.String())
 	}
 	for _, bound := range []string{"node", "listener", "address", "descriptors", "ban", "rate"} {
