@@ -72,7 +72,7 @@ func (o *Options) checks() []check {
 		{"files", "nobody else may read the secrets", false, files},
 		{"certificates", "the certificates can be used", false, certificates},
 		{"listeners", addresses, false, listeners},
-		{"data", "the data directory can be written and has room", false, data},
+		{"data", "the data directory can be written and has room" + room(o), false, data},
 		{"machine", "open files, memory and temporary files suffice", false, machine},
 	}
 	if o.Plugins != nil {

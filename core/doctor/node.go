@@ -159,6 +159,19 @@ func data(_ context.Context, o *Options) (out []Finding) {
 	return out
 }
 
+// room says how much is free for the gateway's data; empty if that is not known.
+func room(o *Options) string {
+	dir := o.Config.Node.DataDir
+	if o.Config.Store.Type == config.StoreLocal && o.Config.Store.Local.Path != "" {
+		dir = o.Config.Store.Local.Path
+	}
+	free, err := o.Machine.Free(existing(dir))
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(": %.1f GiB are free", float64(free)/(1<<30))
+}
+
 // existing returns dir or its nearest parent that exists.
 func existing(dir string) string {
 	for {
