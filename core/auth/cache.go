@@ -5,8 +5,11 @@ import (
 	"sync"
 )
 
-// cacheTopics bounds the cached decisions of one client.
-const cacheTopics = 64
+// cacheTopics bounds the cached decisions of one client, and cacheBytes the topics and groups in them, in bytes.
+const (
+	cacheTopics = 64
+	cacheBytes  = 8 << 10
+)
 
 // anyQoS marks a decision that holds for every QoS and retain flag.
 const anyQoS = 0xFF
@@ -30,6 +33,8 @@ func keyOf(a Action, exact bool) cacheKey {
 	return k
 }
 
+func (k cacheKey) bytes() int { return len(k.topic) + len(k.group) }
+
 // cached is one decision. expires is on the Auth's monotonic clock, in nanoseconds.
 type cached struct {
 	expires int64
@@ -42,6 +47,8 @@ type cache struct {
 	entries map[cacheKey]cached
 	// exact counts the entries whose key has a QoS; while it is 0, one lookup is enough.
 	exact int
+	// bytes is the size of the topics and groups.
+	bytes int
 	// epoch is the revocation epoch in which the entries were decided.
 	epoch uint64
 }
@@ -54,7 +61,7 @@ func (c *cache) get(a Action, epoch uint64) (d cached, found bool) {
 		return cached{}, false
 	}
 	if c.epoch != epoch {
-		c.entries, c.exact = nil, 0
+		c.entries, c.exact, c.bytes = nil, 0, 0
 		return cached{}, false
 	}
 	if d, found = c.entries[keyOf(a, false)]; !found && c.exact > 0 {
@@ -72,7 +79,7 @@ func (c *cache) put(a Action, exact bool, d cached, epoch uint64, now int64) {
 		if epoch < c.epoch {
 			return // decided before a revocation that has arrived since
 		}
-		c.entries, c.exact = nil, 0
+		c.entries, c.exact, c.bytes = nil, 0, 0
 	}
 	if c.entries == nil {
 		c.entries = make(map[cacheKey]cached, 1)
@@ -80,9 +87,10 @@ func (c *cache) put(a Action, exact bool, d cached, epoch uint64, now int64) {
 	c.epoch = epoch
 	k := keyOf(a, exact)
 	if _, there := c.entries[k]; !there {
-		if len(c.entries) >= cacheTopics {
-			c.evict(now)
+		if len(c.entries) >= cacheTopics || c.bytes+k.bytes() > cacheBytes {
+			c.evict(now, k.bytes())
 		}
+		c.bytes += k.bytes()
 		// The strings may be views of a packet's buffer.
 		k.topic, k.group = strings.Clone(k.topic), strings.Clone(k.group)
 		if exact {
@@ -92,15 +100,15 @@ func (c *cache) put(a Action, exact bool, d cached, epoch uint64, now int64) {
 	c.entries[k] = d
 }
 
-// evict makes room for at least one decision.
-func (c *cache) evict(now int64) {
+// evict makes room for a decision with topics and groups of so many bytes.
+func (c *cache) evict(now int64, bytes int) {
 	for k, d := range c.entries {
 		if d.expires+int64(StaleAllowance) < now {
 			c.remove(k)
 		}
 	}
 	for k := range c.entries { // in random order
-		if len(c.entries) < cacheTopics {
+		if len(c.entries) < cacheTopics && c.bytes+bytes <= cacheBytes {
 			return
 		}
 		c.remove(k)
@@ -109,6 +117,7 @@ func (c *cache) evict(now int64) {
 
 func (c *cache) remove(k cacheKey) {
 	delete(c.entries, k)
+	c.bytes -= k.bytes()
 	if k.qos != anyQoS {
 		c.exact--
 	}

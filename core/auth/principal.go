@@ -52,6 +52,9 @@ func (p *Principal) ClientID() string { return p.client.GetConnection().GetClien
 // Username returns the user name of the CONNECT, "" if there was none.
 func (p *Principal) Username() string { return p.client.GetConnection().GetUsername() }
 
+// RemoteAddr returns the host:port that the client connected from.
+func (p *Principal) RemoteAddr() string { return p.client.GetConnection().GetRemoteAddress() }
+
 // Identity returns the identity that the plugin established, or the user name if the plugin returned none.
 func (p *Principal) Identity() string { return p.client.GetIdentity() }
 

@@ -178,7 +178,7 @@ type ClientLimits struct {
 	Flaps int `yaml:"flaps"`
 	// Subscriptions of a client. A filter beyond the limit is refused with reason code 0x97.
 	Subscriptions int `yaml:"subscriptions"`
-	// Share of the metadata backend's capacity, and of the memory for retained messages, that one client may use, in percent; 1 to 100. Requests beyond it are refused with reason code 0x97.
+	// Share of the metadata backend's capacity, and of the memory for retained messages, that one client may use, in percent; 1 to 100. Filters that it has unsubscribed from count until they are removed, an hour or two later. Requests beyond it are refused with reason code 0x97.
 	Share int `yaml:"share"`
 	// Authenticated connections of a client per second, on average; 0 is no limit. Further ones wait for up to 20s; if that is not enough, they are refused with reason code 0x9F, or 0x03 in 3.1.1.
 	ConnectRate int `yaml:"connect_rate"`
@@ -186,7 +186,7 @@ type ClientLimits struct {
 
 // IdentityLimits are the limits of an identity.
 type IdentityLimits struct {
-	// Share that the clients of one identity may use of the metadata backend's capacity (keys and bytes), of the limits of the cluster, and of the node's memory for filters, subscriptions and retained messages, in percent; 1 to 100. Requests beyond it are refused with reason code 0x97; existing data stays. If all clients are one user, set `100`.
+	// Share that the clients of one identity may use of the metadata backend's capacity (keys and bytes), of the limits of the cluster, of `topics.max_filters`, and of the node's memory for filters, subscriptions and retained messages, in percent; 1 to 100. Requests beyond it are refused with reason code 0x97; existing data stays. If all clients are one user, set `100`.
 	Share int `yaml:"share"`
 	// Authenticated connections of an identity per second, in the same way.
 	ConnectRate int `yaml:"connect_rate"`
@@ -224,7 +224,7 @@ type NodeLimits struct {
 	RetainedMemory Size `yaml:"retained_memory"`
 	// Memory of the filters of sessions that outlive their connections. Every node holds all of them. 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
 	FilterMemory Size `yaml:"filter_memory"`
-	// Memory of the subscriptions of this node's clients; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97.
+	// Memory of the subscriptions of this node's clients, and of their wills, client ids and user names over 1 KiB and topic aliases over 8 KiB for each client; 0 is an eighth of `limits.node.memory`, of 16MiB to 1GiB. At the limit new ones are refused: 0x97; a CONNECT of 3.1.1: 0x03; for topic aliases the client is disconnected.
 	SubscriptionMemory Size `yaml:"subscription_memory"`
 	// Open connections whose clients are not admitted yet; 0 is 2048 or, if `mqtt.max_connections` is set, at most twice that (64 at least). At the limit a new connection replaces the one that has been silent for longest.
 	Unauthenticated int `yaml:"unauthenticated"`
@@ -387,7 +387,7 @@ type Topics struct {
 	AutoCreate bool `yaml:"auto_create"`
 	// Queues for each broker of a RocketMQ topic that the gateway creates; 1 to 1024.
 	Queues int `yaml:"queues"`
-	// Filters with a queue of their own for each first-level topic; at least 1. Beyond it SUBSCRIBE is refused.
+	// Filters with a queue of their own for each first-level topic; at least 1. Beyond it SUBSCRIBE is refused. One identity may have `limits.identity.share` of them.
 	MaxFilters int `yaml:"max_filters"`
 	// RocketMQ topic for first levels that are no valid RocketMQ topic name (`sensor.1`, `$x`). Empty: they are refused. The local store accepts any first level.
 	Fallback string `yaml:"fallback"`

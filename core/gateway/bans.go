@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
@@ -151,4 +153,24 @@ func banned(text string) (netip.Prefix, error) {
 		return addr.WithZone("").Prefix(64)
 	}
 	return p, fmt.Errorf("%w: %q is wider than one IPv4 address or one IPv6 network of 64 bits; keep networks out with a firewall", admin.ErrInvalid, text)
+}
+
+// leavesNoWill reports whether an operator has banned a client; see session.Options.Banned. The gateway's own bans do not count: others at
+// the client's address may be the reason.
+func (g *Gateway) leavesNoWill(clientID string, by *auth.Principal) bool {
+	if g.bans.BannedByHand(limits.ByClient, clientID) {
+		return true
+	}
+	if by == nil {
+		return false
+	}
+	if g.bans.BannedByHand(limits.ByUser, by.Username()) {
+		return true
+	}
+	host, _, err := net.SplitHostPort(by.RemoteAddr())
+	if err != nil {
+		return false // a socket file
+	}
+	source, err := banned(host)
+	return err == nil && g.bans.BannedByHand(limits.ByAddress, source.String())
 }

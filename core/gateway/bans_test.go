@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/admin"
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/mqtt"
 )
@@ -88,4 +89,19 @@ func TestABanThatSomeNodeDoesNotConfirmNamesTheNode(t *testing.T) {
 	events, missing := (&backend{a}).Recent(t.Context(), admin.RecentQuery{})
 	require.Empty(t, events)
 	require.Equal(t, []admin.Unanswered{{Node: "b", Error: "it does not know bans"}}, missing)
+}
+
+func TestWhoIsBannedByAnOperatorLeavesNoWill(t *testing.T) {
+	g := &Gateway{bans: limits.NewBans()}
+	by, err := auth.Anonymous().Authenticate(t.Context(), auth.Request{ClientID: "c", Username: "u", RemoteAddr: "[2001:db8::5]:1234"})
+	require.NoError(t, err)
+	require.False(t, g.leavesNoWill("c", by))
+	for kind, name := range map[string]string{limits.ByClient: "c", limits.ByUser: "u", limits.ByAddress: "2001:db8::/64"} {
+		require.True(t, g.bans.Add(limits.Ban{Kind: kind, Name: name, Until: time.Now().Add(time.Hour)}))
+		require.True(t, g.leavesNoWill("c", by), kind)
+		require.Equal(t, kind == limits.ByClient, g.leavesNoWill("c", nil), "a will whose client is not known")
+		require.True(t, g.bans.Remove(kind, name))
+	}
+	g.bans.Failed(limits.ByAddress, "2001:db8::/64", 1, "too many failed logins")
+	require.False(t, g.leavesNoWill("c", by), "others at the address may have failed to log in")
 }

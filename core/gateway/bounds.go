@@ -95,7 +95,7 @@ func (g *Gateway) seenBounds() []seenBound {
 		{"limits.client.subscriptions", "Subscriptions of one client.", count, "",
 			key(func(c *config.Config) int { return c.Limits.Client.Subscriptions }),
 			[]string{refusedSubscriptions + "{client}"}, subscribers},
-		{"limits.node.subscription_memory", "Subscriptions of the node's clients.", bytes, fill + "subscription_memory", nil,
+		{"limits.node.subscription_memory", "Subscriptions of the node's clients, large wills, long names and topic aliases.", bytes, fill + "subscription_memory", nil,
 			[]string{refusedSubscriptions + "{memory}"}, subscribers},
 		{"limits.cluster.sessions", "Sessions that outlive their connections, of the cluster.", count, fill + "sessions", nil,
 			full("sessions"), nil},

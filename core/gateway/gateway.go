@@ -249,7 +249,8 @@ func (g *Gateway) build() error {
 	}
 	g.sessions = session.NewManager(session.Options{NodeID: g.id, Store: st, Hub: g.hub, Catalog: g.catalog, Publisher: g.publisher,
 		Meta: g.meta, Cluster: g.cluster, Alive: g.alive, Kept: g.memory.kept, MaxKept: int64(g.cfg.Limits.Client.OutboundMemory),
-		Judge: g.authority, MaxSubscriptions: g.cfg.Limits.Client.Subscriptions, SubscriptionMemory: g.memory.subscriptions,
+		Judge: g.authority, Banned: g.leavesNoWill,
+		MaxSubscriptions: g.cfg.Limits.Client.Subscriptions, SubscriptionMemory: g.memory.subscriptions,
 		IdentityShare: g.cfg.Limits.Identity.Share, Short: g.memory.watermark.High,
 		ExpiryMax: g.cfg.MQTT.SessionExpiryMax, AnyOwner: g.cfg.MQTT.SessionOwner == config.OwnerClientID, Events: g.events, Spans: g.spans,
 		Log: g.log, Registerer: g.registry})

@@ -106,6 +106,14 @@ func (b *Bans) Banned(kind, name string) (Ban, bool) {
 	return Ban{k.kind, k.name, r.reason, r.until}, true
 }
 
+// BannedByHand reports whether an operator has banned someone, and the ban has not ended.
+func (b *Bans) BannedByHand(kind, name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.of[keyOf(kind, name)]
+	return r != nil && r.byHand && b.now().Before(r.until)
+}
+
 // Delay returns how long someone has to wait before the next attempt.
 func (b *Bans) Delay(kind, name string) time.Duration {
 	b.mu.Lock()

@@ -138,7 +138,7 @@ func (l *ledger) takeWill(client, mark string, kept bool, a amount) error {
 	if kept {
 		whose = ""
 	}
-	if err := l.room(countWills, whose, "", a, a); err != nil {
+	if err := l.room(countWills, whose, 0, a, a); err != nil {
 		t.add(before.mark, before.a)
 		return err
 	}

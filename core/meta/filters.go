@@ -29,8 +29,11 @@ type filters struct {
 	byFirst map[string]map[string]*filter
 	// listed holds, by key of LMQ, the filters that the key registers.
 	listed map[string]map[string]struct{}
-	// reserved holds registrations under way, which also count against MaxFilters. A filter leaves it once it is registered.
-	reserved map[string]map[string]struct{}
+	// reserved holds registrations under way, with their owners, which also count against MaxFilters. A filter leaves it once it is
+	// registered.
+	reserved map[string]map[string]string
+	// owned counts, by first-level topic and owner, the registered filters and those in reserved.
+	owned map[string]map[string]int
 	// asking counts, by filter, the calls that are registering it now.
 	asking map[string]int
 	// claims holds, by filter, the function that ends its count in the ledger. Each is called once the filter is registered, or writing it
@@ -52,10 +55,11 @@ type filter struct {
 	// the filter.
 	made time.Time
 	node string
-	// mark is the owner under which its record is counted; takes is the amount that it takes.
-	mark  string
-	takes amount
-	asks  int
+	// mark and client are the owner and the client under which its record is counted; takes is the amount that it takes.
+	mark   string
+	client uint64
+	takes  amount
+	asks   int
 	// retiring is set while this node removes the filter from the list and then its record.
 	retiring bool
 	// lists is how many keys of LMQ name the filter (one, unless an operator was careless).
@@ -70,14 +74,15 @@ type filterRecord struct {
 	// Made is when the filter was first registered.
 	Made int64  `json:"made_ms,omitempty"`
 	Node string `json:"node,omitempty"`
-	// By is who first registered it; see Owner.Mark.
-	By string `json:"by,omitempty"`
+	// By is who first registered it; see Owner.Mark. Client is the client that did; see clientKey.
+	By     string `json:"by,omitempty"`
+	Client uint64 `json:"client,omitempty"`
 }
 
 func newFilters(m *Meta) *filters {
 	return &filters{m: m, trie: topic.NewTrie[string](), byFirst: map[string]map[string]*filter{},
-		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]struct{}{}, asking: map[string]int{},
-		claims: map[string]func(){}}
+		listed: map[string]map[string]struct{}{}, reserved: map[string]map[string]string{}, owned: map[string]map[string]int{},
+		asking: map[string]int{}, claims: map[string]func(){}}
 }
 
 func (f *filters) get(name string) *filter { return f.byFirst[topic.First(name)][name] }
@@ -116,8 +121,27 @@ func (f *filters) edit(name string, change func(*filter)) {
 
 // release removes a filter from reserved. Called with mu held.
 func (f *filters) release(first, name string) {
+	if mark, ok := f.reserved[first][name]; ok {
+		f.own(first, mark, -1)
+	}
 	if delete(f.reserved[first], name); len(f.reserved[first]) == 0 {
 		delete(f.reserved, first)
+	}
+}
+
+// own changes the number of an owner's filters of a first-level topic. Called with mu held.
+func (f *filters) own(first, mark string, by int) {
+	if mark == "" {
+		return
+	}
+	if f.owned[first] == nil {
+		f.owned[first] = map[string]int{}
+	}
+	if f.owned[first][mark] += by; f.owned[first][mark] == 0 {
+		delete(f.owned[first], mark)
+	}
+	if len(f.owned[first]) == 0 {
+		delete(f.owned, first)
 	}
 }
 
@@ -129,16 +153,27 @@ func (f *filters) settle(name string) {
 	}
 }
 
-// reserve reserves room for a filter that is about to be registered, unless there are max filters already. Called with mu held.
-func (f *filters) reserve(first, name string, max int) bool {
-	if _, again := f.reserved[first][name]; !again && len(f.byFirst[first])+len(f.reserved[first]) >= max {
-		return false
+// reserve reserves room for a filter that is about to be registered, or returns why there is none: the first-level topic has
+// Options.MaxFilters already, or the owner has its share of them. whole: the share does not apply. Called with mu held.
+func (f *filters) reserve(first, name, mark string, whole bool) error {
+	if _, again := f.reserved[first][name]; again {
+		return nil
+	}
+	most := f.m.opts.MaxFilters
+	if len(f.byFirst[first])+len(f.reserved[first]) >= most {
+		return fmt.Errorf("%w: first-level topic %q has %d, topics.max_filters allows no more", ErrTooManyFilters, first, most)
+	}
+	percent := f.m.ledger.quotas.Load().IdentityShare
+	if share := max(1, most*percent/100); mark != "" && !whole && f.owned[first][mark] >= share {
+		return fmt.Errorf("%w: the identity has %d of first-level topic %q, limits.identity.share allows no more: %d%% of topics.max_filters",
+			ErrTooManyFilters, share, first, percent)
 	}
 	if f.reserved[first] == nil {
-		f.reserved[first] = map[string]struct{}{}
+		f.reserved[first] = map[string]string{}
 	}
-	f.reserved[first][name] = struct{}{}
-	return true
+	f.reserved[first][name] = mark
+	f.own(first, mark, 1)
+	return nil
 }
 
 // applyKey applies one key of NamespaceFilters.
@@ -159,12 +194,16 @@ func (f *filters) applyKey(key string, e *pluginv1.Entry) {
 	f.edit(key, func(st *filter) {
 		st.recorded, st.pinned, st.refreshed = e != nil, r.Pinned, fromMillis(r.Refreshed)
 		st.made, st.node = fromMillis(r.Made), r.Node
-		f.m.ledger.count(countFilters, st.mark, st.takes.minus())
-		st.mark, st.takes = r.By, amount{}
+		f.m.ledger.countOf(countFilters, st.mark, st.client, st.takes.minus())
+		if st.takes.keys > 0 {
+			f.own(topic.First(key), st.mark, -1)
+		}
+		st.mark, st.client, st.takes = r.By, r.Client, amount{}
 		if e != nil {
 			st.takes = ofFilter(key, e.GetValue())
+			f.own(topic.First(key), st.mark, 1)
 		}
-		f.m.ledger.count(countFilters, st.mark, st.takes)
+		f.m.ledger.countOf(countFilters, st.mark, st.client, st.takes)
 		f.settle(key)
 	})
 }

@@ -211,7 +211,7 @@ func TestOfFiltersThatDoNotDependOnOneAnotherThoseThatFitAreRegistered(t *testin
 		ctx := context.Background()
 		m := start(t, b, "one", func(o *Options) { o.MaxFilters = 3 })
 		names := []string{"t/0", "u/0", "t/1", "t/1", "a/#/b", "t/2", "t/3", "u/1"}
-		r := m.Register(ctx, Owner{}, names)
+		r := m.Register(ctx, Owner{}, "", names)
 		for _, name := range []string{"t/0", "t/1", "t/2", "u/0", "u/1"} {
 			require.NoError(t, r.Err(name))
 			require.True(t, m.HasFilter(name))
@@ -228,7 +228,7 @@ func TestAFilterThatIsAskedForWhileItIsWithdrawnStays(t *testing.T) {
 		m := start(t, b, "one")
 		for i := range 100 {
 			name := fmt.Sprintf("t/%d/+", i)
-			r := m.Register(ctx, Owner{}, []string{name})
+			r := m.Register(ctx, Owner{}, "", []string{name})
 			require.NoError(t, r.Err(name))
 			withdrawn := make(chan struct{})
 			go func() { m.Withdraw(ctx, r, []string{name}); close(withdrawn) }()
@@ -254,7 +254,7 @@ func TestWhatIsWithdrawnIsGoneUnlessSomebodyElseAskedForIt(t *testing.T) {
 			names = append(names, fmt.Sprintf("t/%03d/+", i))
 		}
 		all := append(names, "t/before/+", "t/here/+", "t/there/+")
-		r := one.Register(ctx, Owner{}, all)
+		r := one.Register(ctx, Owner{}, "", all)
 		eventually(t, func() bool { return two.HasFilter("t/there/+") })
 		require.NoError(t, one.RegisterFilters(ctx, "t/here/+"))
 		require.NoError(t, two.RegisterFilters(ctx, "t/there/+"))
@@ -282,7 +282,7 @@ func TestThousandsOfFiltersAreWrittenSeveralBatchesAtATime(t *testing.T) {
 	for i := range 2_000 {
 		names = append(names, fmt.Sprintf("t/%d/#", i))
 	}
-	r := m.Register(context.Background(), Owner{}, names)
+	r := m.Register(context.Background(), Owner{}, "", names)
 	b.Delay(0)
 	for _, name := range names {
 		require.NoError(t, r.Err(name))

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
@@ -108,6 +109,15 @@ type tally struct {
 	of  map[uint64]amount
 }
 
+// clientKey is the key of a client in a tally by clients, and in records that say for whom they were written; 0: no client.
+func clientKey(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(id))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
 // markKey is the key of a mark in a tally; 0: no particular owner.
 func markKey(mark string) uint64 {
 	if mark == "" {
@@ -118,9 +128,10 @@ func markKey(mark string) uint64 {
 	return h.Sum64()
 }
 
-func (t *tally) add(mark string, a amount) {
+func (t *tally) add(mark string, a amount) { t.addTo(markKey(mark), a) }
+
+func (t *tally) addTo(key uint64, a amount) {
 	t.all = t.all.plus(a)
-	key := markKey(mark)
 	if key == 0 {
 		return
 	}
@@ -138,11 +149,12 @@ type ledger struct {
 	quotas atomic.Pointer[Quotas]
 	wake   chan struct{} // requests a census
 
-	mu     sync.Mutex
-	tally  map[string]*tally
-	client tally // retained messages by publisher
-	wills  map[string]willCount
-	census time.Time // when the sessions were last counted
+	mu    sync.Mutex
+	tally map[string]*tally
+	// clients are the filters and the retained messages by client: who registered or published them.
+	clients map[string]*tally
+	wills   map[string]willCount
+	census  time.Time // when the sessions were last counted
 	// writing are the new sessions being written. listings are the listings of sessions under way, each with the new sessions that it may
 	// have missed.
 	writing  tally
@@ -158,7 +170,7 @@ type willCount struct {
 
 func newLedger(m *Meta) *ledger {
 	l := &ledger{m: m, wake: make(chan struct{}, 1), wills: map[string]willCount{}, full: map[string]bool{}, tally: map[string]*tally{},
-		listings: map[*tally]struct{}{}}
+		clients: map[string]*tally{countFilters: {}, countRetained: {}}, listings: map[*tally]struct{}{}}
 	for _, what := range []string{countSessions, countFilters, countRetained, countWills, countPages} {
 		l.tally[what] = &tally{}
 	}
@@ -173,18 +185,18 @@ func (l *ledger) count(what, mark string, a amount) {
 	l.tally[what].add(mark, a)
 }
 
-// countRetained is count for retained messages, which are also counted under their publisher.
-func (l *ledger) countRetained(mark, client string, a amount) {
+// countOf is count for what is also counted by client.
+func (l *ledger) countOf(what, mark string, client uint64, a amount) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tally[countRetained].add(mark, a)
-	l.client.add(client, a)
+	l.tally[what].add(mark, a)
+	l.clients[what].addTo(client, a)
 }
 
 // take makes room for something new, and counts it until give is called: by then it is either counted as an existing item, or was not
 // written. net is what the cluster needs for it: less than a if something of another owner makes room. Existing sessions are not counted
 // individually: see written. Something that replaces an existing item is counted, and never refused.
-func (l *ledger) take(what, mark, client string, a, net amount, replaces bool) (give func(), err error) {
+func (l *ledger) take(what, mark string, client uint64, a, net amount, replaces bool) (give func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !replaces {
@@ -193,10 +205,11 @@ func (l *ledger) take(what, mark, client string, a, net amount, replaces bool) (
 		}
 	}
 	l.tally[what].add(mark, a)
-	switch what {
-	case countRetained:
-		l.client.add(client, a)
-	case countSessions:
+	byClient := l.clients[what]
+	if byClient != nil {
+		byClient.addTo(client, a)
+	}
+	if what == countSessions {
 		l.writing.add(mark, a)
 		for missed := range l.listings {
 			missed.add(mark, a)
@@ -206,10 +219,10 @@ func (l *ledger) take(what, mark, client string, a, net amount, replaces bool) (
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.tally[what].add(mark, a.minus())
-		switch what {
-		case countRetained:
-			l.client.add(client, a.minus())
-		case countSessions:
+		if byClient != nil {
+			byClient.addTo(client, a.minus())
+		}
+		if what == countSessions {
 			l.writing.add(mark, a.minus())
 		}
 	}, nil
@@ -223,10 +236,13 @@ func (l *ledger) written(mark string, a amount) {
 }
 
 // room returns why there is no room for more: a of an owner and a client, and net of the cluster. Called with mu held.
-func (l *ledger) room(what, mark, client string, a, net amount) error {
+func (l *ledger) room(what, mark string, client uint64, a, net amount) error {
 	q, t := l.quotas.Load(), l.tally[what]
 	mine := t.of[markKey(mark)]
-	published := l.client.of[markKey(client)]
+	var ofClient amount
+	if byClient := l.clients[what]; byClient != nil {
+		ofClient = byClient.of[client]
+	}
 	share := func(of string, used, more, limit int64, percent int, key string) error {
 		if limit == 0 || more <= 0 {
 			return nil
@@ -236,7 +252,7 @@ func (l *ledger) room(what, mark, client string, a, net amount) error {
 		}
 		return l.refuse(what, of, used, limit, key)
 	}
-	check := func(used func(amount) int64, mine, published amount, all amount, limit int64, reserve int, key string) error {
+	check := func(used func(amount) int64, mine amount, client uint64, all amount, limit int64, reserve int, key string) error {
 		if err := share("the cluster", used(all), used(net), limit, 100-reserve, key); err != nil {
 			return err
 		}
@@ -245,10 +261,10 @@ func (l *ledger) room(what, mark, client string, a, net amount) error {
 				return err
 			}
 		}
-		if client == "" {
+		if client == 0 {
 			return nil
 		}
-		return share("the client", used(published), used(a), limit, q.ClientShare, "limits.client.share")
+		return share("the client", used(ofClient), used(a), limit, q.ClientShare, "limits.client.share")
 	}
 	keys := func(a amount) int64 { return int64(a.keys) }
 	bytes := func(a amount) int64 { return a.bytes }
@@ -256,14 +272,15 @@ func (l *ledger) room(what, mark, client string, a, net amount) error {
 	var err error
 	switch what {
 	case countSessions:
-		err = check(keys, mine, published, t.all, int64(q.Sessions), 0, "limits.cluster.sessions")
+		err = check(keys, mine, client, t.all, int64(q.Sessions), 0, "limits.cluster.sessions")
 	case countFilters:
-		if err = check(keys, mine, published, t.all, int64(q.Filters), 0, "limits.cluster.filters"); err == nil {
-			err = check(memory, mine, published, t.all, q.FilterMemory, 0, "limits.node.filter_memory")
+		// A client has a share of the backend only: of a small bound or little memory, a share could be less than its subscriptions need.
+		if err = check(keys, mine, 0, t.all, int64(q.Filters), 0, "limits.cluster.filters"); err == nil {
+			err = check(memory, mine, 0, t.all, q.FilterMemory, 0, "limits.node.filter_memory")
 		}
 	case countRetained:
-		if err = check(keys, mine, published, t.all, int64(q.Retained), 0, "limits.cluster.retained_messages"); err == nil {
-			err = check(memory, mine, published, amount{}, l.m.retained.room.max.Load(), 0, "limits.node.retained_memory")
+		if err = check(keys, mine, client, t.all, int64(q.Retained), 0, "limits.cluster.retained_messages"); err == nil {
+			err = check(memory, mine, client, amount{}, l.m.retained.room.max.Load(), 0, "limits.node.retained_memory")
 		}
 	}
 	if err != nil {
@@ -275,10 +292,10 @@ func (l *ledger) room(what, mark, client string, a, net amount) error {
 	}
 	all, own := l.sum(mark)
 	traits := l.m.traits()
-	if err := check(keys, own, published, all, int64(traits.GetMaxKeys()), reserve, "the metadata backend"); err != nil {
+	if err := check(keys, own, client, all, int64(traits.GetMaxKeys()), reserve, "the metadata backend"); err != nil {
 		return err
 	}
-	return check(bytes, own, published, all, int64(traits.GetMaxTotalBytes()), reserve, "the metadata backend")
+	return check(bytes, own, client, all, int64(traits.GetMaxTotalBytes()), reserve, "the metadata backend")
 }
 
 // sum returns the amount of all resources, in total and of one owner. Called with mu held.

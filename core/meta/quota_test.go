@@ -79,7 +79,7 @@ func TestAnIdentityHasItsShareOfTheBackendAndOthersTheRest(t *testing.T) {
 		for i := range 60 {
 			names = append(names, fmt.Sprintf("t/%d/+", i))
 		}
-		r := m.Register(ctx, user("greedy"), names)
+		r := m.Register(ctx, user("greedy"), "", names)
 		require.NoError(t, r.Err("t/49/+"))
 		require.ErrorIs(t, r.Err("t/50/+"), ErrLimit)
 		require.ErrorContains(t, r.Err("t/50/+"), "limits.identity.share")
@@ -87,8 +87,8 @@ func TestAnIdentityHasItsShareOfTheBackendAndOthersTheRest(t *testing.T) {
 		require.Len(t, b.Keys(NamespaceFilters), 50)
 		require.ErrorIs(t, begin(t, m, user("greedy"), 0, 1), ErrLimit, "its share is used up, whatever it is used for")
 		require.ErrorIs(t, m.SetRetained(ctx, of(value("t/r", "x", 1), user("greedy"), "c")), ErrLimit)
-		require.NoError(t, m.Register(ctx, user("greedy"), names[:1]).Err("t/0/+"), "what is registered already")
-		require.NoError(t, m.Register(ctx, user("other"), []string{"u/+"}).Err("u/+"))
+		require.NoError(t, m.Register(ctx, user("greedy"), "", names[:1]).Err("t/0/+"), "what is registered already")
+		require.NoError(t, m.Register(ctx, user("other"), "", []string{"u/+"}).Err("u/+"))
 		fill(t, b, m, user("other"), 39) // a tenth of the keys is reserved
 	})
 }
@@ -141,11 +141,11 @@ func TestWhatOtherNodesHaveAndWhatWasThereBeforeTheStartCounts(t *testing.T) {
 		one := counted(t, b, "one")
 		require.NoError(t, begin(t, one, user("a"), 0, 30))
 		two := counted(t, b, "two")
-		r := two.Register(t.Context(), user("a"), []string{"t/+"})
+		r := two.Register(t.Context(), user("a"), "", []string{"t/+"})
 		require.NoError(t, r.Err("t/+"))
 		eventually(t, func() bool { return one.HasFilter("t/+") })
 		for i := range 25 {
-			_ = one.Register(t.Context(), user("a"), []string{fmt.Sprintf("t/%d/+", i)})
+			_ = one.Register(t.Context(), user("a"), "", []string{fmt.Sprintf("t/%d/+", i)})
 		}
 		require.Len(t, b.Keys(NamespaceFilters), 20)
 	})
@@ -217,7 +217,7 @@ func TestFiltersTakeNoMoreMemoryThanTheyMay(t *testing.T) {
 			for i := from; i < to; i++ {
 				names = append(names, fmt.Sprintf("t/%s/%d", strings.Repeat("x", 2000), i))
 			}
-			r := m.Register(context.Background(), owner, names)
+			r := m.Register(context.Background(), owner, "", names)
 			for _, name := range names {
 				if r.Err(name) != nil {
 					n++

@@ -23,13 +23,14 @@ const withdrawWithin = 30 * time.Second
 // ErrTooManyFilters: a first-level topic has Options.MaxFilters already; none of the filters was registered. ErrLimit and ErrUnavailable:
 // some filters may have been registered.
 func (m *Meta) RegisterFilters(ctx context.Context, names ...string) error {
-	return m.register(ctx, Owner{}, names, true).first(names)
+	return m.register(ctx, names, &Registration{whole: true}).first(names)
 }
 
-// Register is RegisterFilters for independent filters that an owner wants for the first time. It registers each filter for which there is
-// room, and counts the filter under the owner. See Registration.Err; that is ErrLimit also if a quota is used up.
-func (m *Meta) Register(ctx context.Context, by Owner, names []string) *Registration {
-	return m.register(ctx, by, names, false)
+// Register is RegisterFilters for independent filters that a client of an owner wants for the first time. It registers each filter for
+// which there is room, and counts the filter under the owner and the client. See Registration.Err; that is ErrLimit also if a quota is used
+// up.
+func (m *Meta) Register(ctx context.Context, by Owner, client string, names []string) *Registration {
+	return m.register(ctx, names, &Registration{by: by.Mark(), client: clientKey(client)})
 }
 
 // Registration is the outcome of registering filters.
@@ -37,9 +38,11 @@ type Registration struct {
 	errs map[string]error
 	// made are the filters that were not registered before, as this node wrote them.
 	made map[string]stored
-	// by is the owner under which new filters are counted. whole: no quota applies, because the filters are in use already.
-	by    string
-	whole bool
+	// by and client are the owner and the client under which new filters are counted. whole: the filters are in use already, so no quota
+	// applies, and all or none are registered as far as the bounds are concerned.
+	by     string
+	client uint64
+	whole  bool
 }
 
 // Err returns why a filter was not registered; nil if it is registered.
@@ -65,9 +68,8 @@ func (r *Registration) first(names []string) error {
 	return nil
 }
 
-// register registers each filter that can be registered or, if whole is set, all of them or none as far as the bounds are concerned.
-func (m *Meta) register(ctx context.Context, by Owner, names []string, whole bool) *Registration {
-	r := &Registration{by: by.Mark(), whole: whole}
+// register registers each filter that can be registered, and returns the outcome in r.
+func (m *Meta) register(ctx context.Context, names []string, r *Registration) *Registration {
 	if err := errors.Join(m.loaded(NamespaceUpstream), m.loaded(NamespaceFilters)); err != nil {
 		for _, name := range names {
 			r.fail(name, err)
@@ -79,13 +81,13 @@ func (m *Meta) register(ctx context.Context, by Owner, names []string, whole boo
 			r.fail(name, fmt.Errorf("register filter %q: %w", name, err))
 		}
 	}
-	if whole && len(r.errs) > 0 {
+	if r.whole && len(r.errs) > 0 {
 		return r
 	}
 	f := m.filters
 	f.mu.Lock()
 	puts, fresh, anew := f.claim(names, r)
-	if whole && len(r.errs) > 0 {
+	if r.whole && len(r.errs) > 0 {
 		f.disclaim(names, fresh, r)
 		f.mu.Unlock()
 		return r
@@ -125,25 +127,50 @@ func (m *Meta) register(ctx context.Context, by Owner, names []string, whole boo
 }
 
 // Room returns nil if there is room to register filters. Filters that are registered already need none. It does not reserve the room.
-func (m *Meta) Room(by Owner, names ...string) error {
+func (m *Meta) Room(by Owner, client string, names ...string) error {
 	f, mark := m.filters, by.Mark()
-	var more amount
+	ofGroup := readByGroups(names)
+	var more, ofClient amount
 	f.mu.RLock()
 	for _, name := range names {
-		if f.get(name) == nil {
-			more = more.plus(ofFilter(name, m.filterPut(name, false, registered{time.Now(), mark}).GetPut().GetValue()))
+		if f.get(name) != nil {
+			continue
+		}
+		a := ofFilter(name, m.filterPut(name, false, registered{time.Now(), mark, clientKey(client)}).GetPut().GetValue())
+		if more = more.plus(a); !ofGroup[name] {
+			ofClient = ofClient.plus(a)
 		}
 	}
 	f.mu.RUnlock()
-	if more.keys == 0 {
-		return nil
+	for _, of := range []struct {
+		client uint64
+		more   amount
+	}{{0, more}, {clientKey(client), ofClient}} {
+		if of.more.keys == 0 {
+			continue
+		}
+		give, err := m.ledger.take(countFilters, mark, of.client, of.more, of.more, false)
+		if err != nil {
+			return fmt.Errorf("register filter %q: %w", names[0], err)
+		}
+		give()
 	}
-	give, err := m.ledger.take(countFilters, mark, "", more, more, false)
-	if err != nil {
-		return fmt.Errorf("register filter %q: %w", names[0], err)
-	}
-	give()
 	return nil
+}
+
+// readByGroups returns the filters that are registered together with a shared group that reads them. Of a client's share, the group counts
+// and its filter does not.
+func readByGroups(names []string) map[string]bool {
+	var read map[string]bool
+	for _, name := range names {
+		if _, inner, shared, err := topic.ParseShared(name); err == nil && shared {
+			if read == nil {
+				read = map[string]bool{}
+			}
+			read[inner] = true
+		}
+	}
+	return read
 }
 
 // claim determines what has to be written to register filters, and which of them are new. anew reports that the record of a retiring filter
@@ -151,6 +178,7 @@ func (m *Meta) Room(by Owner, names ...string) error {
 func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Operation, fresh map[string]bool, anew bool) {
 	fresh = map[string]bool{}
 	twice := make(map[string]struct{}, len(names))
+	ofGroup := readByGroups(names)
 	for _, name := range names {
 		f.asking[name]++
 		if _, again := twice[name]; again || r.errs[name] != nil {
@@ -161,15 +189,18 @@ func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Opera
 		switch {
 		case st == nil:
 			first := topic.First(name)
-			if !f.reserve(first, name, f.m.opts.MaxFilters) {
-				r.fail(name, fmt.Errorf("register filter %q: %w: first-level topic %q has %d, topics.max_filters allows no more",
-					name, ErrTooManyFilters, first, f.m.opts.MaxFilters))
+			if err := f.reserve(first, name, r.by, r.whole); err != nil {
+				r.fail(name, fmt.Errorf("register filter %q: %w", name, err))
 				continue
 			}
-			put := f.m.filterPut(name, false, registered{time.Now(), r.by})
+			client := r.client
+			if ofGroup[name] {
+				client = 0
+			}
+			put := f.m.filterPut(name, false, registered{time.Now(), r.by, client})
 			if !r.whole && f.claims[name] == nil {
 				more := ofFilter(name, put.GetPut().GetValue())
-				give, err := f.m.ledger.take(countFilters, r.by, "", more, more, false)
+				give, err := f.m.ledger.take(countFilters, r.by, client, more, more, false)
 				if err != nil {
 					f.release(first, name)
 					r.fail(name, fmt.Errorf("register filter %q: %w", name, err))
@@ -182,7 +213,7 @@ func (f *filters) claim(names []string, r *Registration) (puts []*pluginv1.Opera
 		case !st.recorded || st.pinned:
 		case st.retiring, time.Since(st.refreshed).Abs() > f.m.opts.FilterGrace/2,
 			st.node != f.m.opts.NodeID && time.Since(st.made).Abs() < withdrawWithin:
-			puts = append(puts, f.m.filterPut(name, false, registered{st.made, st.mark}))
+			puts = append(puts, f.m.filterPut(name, false, registered{st.made, st.mark, st.client}))
 			anew = anew || st.retiring
 		}
 	}
@@ -267,16 +298,17 @@ func (f *filters) remove(ctx context.Context, name string, at stored) (bool, err
 	return f.m.removeIf(ctx, NamespaceFilters, name, at)
 }
 
-// registered is when a filter was first registered, and the owner under which it is counted.
+// registered is when a filter was first registered, and the owner and the client under which it is counted.
 type registered struct {
-	at time.Time
-	by string
+	at     time.Time
+	by     string
+	client uint64
 }
 
 func (m *Meta) filterPut(name string, pinned bool, made registered) *pluginv1.Operation {
 	now := time.Now()
 	return put(NamespaceFilters, name, encode(&filterRecord{header{recordVersion}, pinned, now.UnixMilli(), millis(made.at),
-		m.opts.NodeID, made.by}), 0)
+		m.opts.NodeID, made.by, made.client}), 0)
 }
 
 // first returns when and by whom a filter was first registered, as far as known.
@@ -284,7 +316,7 @@ func (f *filters) first(name string) registered {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if st := f.get(name); st != nil {
-		return registered{st.made, st.mark}
+		return registered{st.made, st.mark, st.client}
 	}
 	return registered{at: time.Now()}
 }

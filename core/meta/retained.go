@@ -19,7 +19,12 @@ type Retained struct {
 	// mark is the owner under which it is counted; takes is the amount of its record.
 	mark  string
 	takes amount
+	shown bool // the backend shows it
 }
+
+// Shown reports whether the backend shows the value. As long as it is the newest one of its topic, this node then has it under the same
+// pointer.
+func (v *Retained) Shown() bool { return v.shown }
 
 // retained holds every retained message, and recent removals.
 type retained struct {
@@ -50,7 +55,8 @@ type tombstone struct {
 	position store.Position
 	at       time.Time
 	version  uint64 // when this node learned of it
-	mark     string // the owner under which it is counted
+	mark     string // the owner and the client under which it is counted
+	client   uint64
 	takes    amount
 }
 
@@ -64,8 +70,9 @@ type retainedRecord struct {
 	Message  *messageRecord `json:"message,omitempty"`
 	Position positionRecord `json:"position"`
 	Removed  int64          `json:"removed_ms,omitempty"`
-	// By is the owner that published it; see Owner.Mark.
-	By string `json:"by,omitempty"`
+	// By is the owner that published it; see Owner.Mark. Client is who removed what was not there; see clientKey.
+	By     string `json:"by,omitempty"`
+	Client uint64 `json:"client,omitempty"`
 }
 
 type positionRecord struct {
@@ -101,6 +108,13 @@ func (r *retained) held(name string) (store.Position, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.position(name)
+}
+
+// holds returns the position of what counts for a topic: a value, or a removal that is remembered.
+func (r *retained) holds(name string) (store.Position, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.newest(name)
 }
 
 // applyKey applies one key of NamespaceRetained.
@@ -148,11 +162,15 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 		delete(r.gone, key)
 	case rec.Removed != 0 || rec.Message == nil:
 		r.index.remove(key)
-		r.gone[key] = tombstone{rec.position(), time.Now(), since, rec.By, takes}
+		r.gone[key] = tombstone{rec.position(), time.Now(), since, rec.By, rec.Client, takes}
 	default:
 		delete(r.gone, key)
 		rec.Message.Topic = key
-		v := &Retained{Message: rec.Message.message(), Position: rec.position(), mark: rec.By, takes: takes}
+		v := r.index.get(key)
+		if v == nil || !v.Position.Same(rec.position()) {
+			v = &Retained{Message: rec.Message.message(), Position: rec.position(), shown: true}
+		}
+		v.mark, v.takes = rec.By, takes
 		v.takes.memory = v.cost()
 		r.index.set(key, v)
 	}
@@ -165,6 +183,9 @@ func (r *retained) applyKey(key string, e *pluginv1.Entry) {
 func (m *Meta) SetRetained(ctx context.Context, v *Retained) error {
 	err := m.retained.turns.set(ctx, v, func() error {
 		end, err := m.retained.take(v)
+		if err != nil && len(v.Message.Payload) == 0 {
+			return nil // there is nothing to remove, and no room to remember that
+		}
 		if err != nil {
 			return err
 		}
@@ -185,6 +206,9 @@ func (m *Meta) setRetained(ctx context.Context, v *Retained) error {
 	rec := &retainedRecord{header: header{recordVersion}, Position: positionRecord(v.Position), By: v.Message.Identity}
 	if len(v.Message.Payload) == 0 {
 		rec.Removed = time.Now().UnixMilli()
+		if _, known := m.retained.holds(name); !known {
+			rec.Client = clientKey(v.Message.Publisher)
+		}
 	} else {
 		rec.Message = toMessageRecord(v.Message)
 	}

@@ -50,6 +50,9 @@ func (m *Meta) RetainedMemory() int64 {
 
 // RoomForRetained returns nil if there is room to retain a message now; otherwise an error that wraps ErrLimit.
 func (m *Meta) RoomForRetained(msg *store.Message) error {
+	if len(msg.Payload) == 0 {
+		return nil
+	}
 	end, err := m.retained.take(&Retained{Message: msg})
 	if err == nil {
 		end()
@@ -57,11 +60,16 @@ func (m *Meta) RoomForRetained(msg *store.Message) error {
 	return err
 }
 
-// take makes room for a value that is about to be written. The caller calls end after the write.
+// take makes room for a value that is about to be written. The caller calls end after the write. A removal needs room only if its topic
+// has no value and no recent removal: otherwise it replaces what is there.
 func (r *retained) take(v *Retained) (end func(), err error) {
 	limit := r.room.max.Load()
 	if len(v.Message.Payload) == 0 {
-		return func() {}, nil
+		if _, known := r.holds(v.Message.Topic); known {
+			return func() {}, nil
+		}
+		more := amount{1, v.recordBytes(), 0}
+		return r.m.ledger.take(countRetained, v.Message.Identity, clientKey(v.Message.Publisher), more, more, false)
 	}
 	give, err := r.takeKey(v)
 	if err != nil {
@@ -100,14 +108,14 @@ func (r *retained) take(v *Retained) (end func(), err error) {
 // the room by which it is larger. The same holds for the shares of its owner and its publisher if they are those of the value before.
 // Values from earlier releases have no mark.
 func (r *retained) takeKey(v *Retained) (give func(), err error) {
-	mark, client := v.Message.Identity, v.Message.Publisher
+	mark, client := v.Message.Identity, clientKey(v.Message.Publisher)
 	more := amount{1, v.recordBytes(), v.cost()}
 	net := more
 	r.mu.RLock()
 	if have := r.index.get(v.Message.Topic); have != nil {
 		grows := max(0, v.cost()-have.cost())
 		net = amount{0, grows, grows}
-		if have.Message.Publisher == client && (have.mark == mark || have.mark == "") {
+		if have.Message.Publisher == v.Message.Publisher && (have.mark == mark || have.mark == "") {
 			more = net
 		}
 	}
@@ -128,10 +136,10 @@ func (r *retained) recount(key string) { r.inLedger(key, func(a amount) amount {
 
 func (r *retained) inLedger(key string, sign func(amount) amount) {
 	if v := r.index.get(key); v != nil {
-		r.m.ledger.countRetained(v.mark, v.Message.Publisher, sign(v.takes))
+		r.m.ledger.countOf(countRetained, v.mark, clientKey(v.Message.Publisher), sign(v.takes))
 	}
 	if g, ok := r.gone[key]; ok {
-		r.m.ledger.countRetained(g.mark, "", sign(g.takes))
+		r.m.ledger.countOf(countRetained, g.mark, g.client, sign(g.takes))
 	}
 }
 

@@ -104,7 +104,7 @@ func (m *Meta) writeCounted(ctx context.Context, s *Session) error {
 		return m.writeSession(ctx, s)
 	}
 	mark, takes := s.Owner().Mark(), sized(s.ClientID, encodeSession(s, s.Subscriptions, ""))
-	give, err := m.ledger.take(countSessions, mark, "", takes, takes, s.Replaces)
+	give, err := m.ledger.take(countSessions, mark, 0, takes, takes, s.Replaces)
 	if err != nil {
 		return fmt.Errorf("record the session of client %q: %w", s.ClientID, err)
 	}

@@ -51,10 +51,12 @@ type conn struct {
 
 	lanes *publish.Lanes // set by the handshake; guarded by out.mu until then
 
-	aliasesIn map[uint16]string // used by the reader only
-	drops     *drops            // nil: nothing was dropped; guarded by out.mu
+	aliasesIn aliasesIn // used by the reader only
+	drops     *drops    // nil: nothing was dropped; guarded by out.mu
 	aliasMax  uint16
-	aliases   map[string]uint16 // to the client; guarded by out.mu
+	// aliases are those to the client, aliasBytes their topics; guarded by out.mu.
+	aliases    map[string]uint16
+	aliasBytes int
 	// answered: a successful CONNACK was written, so DISCONNECT is allowed [MQTT-3.14.0-1]; guarded by out.mu.
 	answered bool
 
@@ -277,7 +279,7 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 	}
 	a, known := c.aliases[p.Topic]
 	if !known {
-		if len(c.aliases) >= int(c.aliasMax) {
+		if len(c.aliases) >= int(c.aliasMax) || c.aliasBytes+len(p.Topic) > freeAliases {
 			return p
 		}
 		a = uint16(len(c.aliases) + 1)
@@ -299,6 +301,7 @@ func (c *conn) alias(p *packet.Publish) *packet.Publish {
 			c.aliases = make(map[string]uint16)
 		}
 		c.aliases[strings.Clone(p.Topic)] = a // clone: the topic shares memory with the payload
+		c.aliasBytes += len(p.Topic)
 	}
 	return &out
 }

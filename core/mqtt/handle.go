@@ -99,15 +99,44 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 	case a == 0 || a > topicAliasMaximum:
 		return c.fail(packet.TopicAliasInvalid, "the topic alias is 0 or over the maximum")
 	case p.Topic != "":
-		if c.aliasesIn == nil {
-			c.aliasesIn = make(map[uint16]string)
+		if err := c.aliasesIn.set(a, p.Topic, c.session); err != nil {
+			c.log.Warn("client closed: there is no memory for its topic aliases", "client", c.clientID, "remote", c.remote, "error", err)
+			return c.fail(packet.QuotaExceeded, "there is no memory for so long topic aliases")
 		}
-		c.aliasesIn[a] = strings.Clone(p.Topic) // clone: the topic shares memory with the payload
-	case c.aliasesIn[a] == "":
+	case c.aliasesIn.of[a] == "":
 		return c.fail(packet.ProtocolError, "the topic alias is not known")
 	default:
-		p.Topic = c.aliasesIn[a]
+		p.Topic = c.aliasesIn.of[a]
 	}
+	return nil
+}
+
+// aliasesIn are the topic aliases from a client.
+type aliasesIn struct {
+	of    map[uint16]string
+	bytes int // of their topics
+	// held is the memory of the node for bytes over freeAliases, of heldBytes in all.
+	held      []*session.Memory
+	heldBytes int
+}
+
+// freeAliases is how many bytes of topics the aliases of a connection, in each direction, may have without being counted.
+const freeAliases = 8 << 10
+
+// set makes an alias stand for a topic.
+func (x *aliasesIn) set(a uint16, name string, s *session.Session) error {
+	bytes := x.bytes + len(name) - len(x.of[a])
+	if more := bytes - freeAliases - x.heldBytes; more > 0 {
+		m, err := s.Hold(int64(more))
+		if err != nil {
+			return err
+		}
+		x.held, x.heldBytes = append(x.held, m), x.heldBytes+more
+	}
+	if x.of == nil {
+		x.of = make(map[uint16]string)
+	}
+	x.of[a], x.bytes = strings.Clone(name), bytes // clone: the topic shares memory with the payload
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
+	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
@@ -225,8 +226,11 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	if props.ReceiveMaximum != nil {
 		r.ReceiveMaximum = min(windowMax, int(*props.ReceiveMaximum))
 	}
+	r.Bytes = int64(len(c.clientID) + len(cn.Username))
 	if cn.Will != nil {
 		r.Will = c.will(cn.Will)
+		record := store.Record{Message: *r.Will.Message}
+		r.Bytes += int64(record.Size() + len(cn.Will.Topic))
 	}
 	c.setKeepAlive(cn.KeepAlive, answer)
 	ack := &packet.Connack{}

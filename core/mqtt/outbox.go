@@ -345,11 +345,11 @@ func (o *outbox) wrote(err error) {
 	}
 }
 
-// waitRoom blocks while the client does not read what it was sent.
+// waitRoom blocks while the client does not read what it was sent. While the node has no memory left, that is sooner.
 func (o *outbox) waitRoom() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for !o.closing && o.buf != nil && len(*o.buf) >= stopReading {
+	for !o.closing && o.buf != nil && (len(*o.buf) >= stopReading || len(*o.buf) >= smallMessage && o.budget.Over()) {
 		o.room.Wait()
 	}
 }

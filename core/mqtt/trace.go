@@ -25,7 +25,7 @@ func (c *conn) traced(what string, p packet.Packet) {
 	case *packet.Publish:
 		name := p.Topic
 		if a := p.Properties; name == "" && a != nil && a.TopicAlias != nil && what == trace.In {
-			name = c.aliasesIn[*a.TopicAlias]
+			name = c.aliasesIn.of[*a.TopicAlias]
 		}
 		e.Topics, e.PacketID, e.QoS, e.Retain, e.Dup, e.Size = []string{name}, p.PacketID, p.QoS, p.Retain, p.Dup, len(p.Payload)
 	case *packet.Subscribe:

@@ -167,7 +167,7 @@ func (b *batch) open(ctx context.Context) {
 		return nil
 	})
 	if len(filters) > 0 {
-		b.registered = s.m.o.Meta.Register(ctx, s.Owner(), filters)
+		b.registered = s.m.o.Meta.Register(ctx, s.Owner(), s.id, filters)
 		b.announce(ctx, filters)
 		b.openQueues(ctx)
 	}

@@ -56,8 +56,11 @@ type Request struct {
 	Conn           Conn
 	// RemoteAddr and Listener are shown to operators.
 	RemoteAddr, Listener string
+	// Bytes is how much of CONNECT stays in memory: the client id, the user name and the will.
+	Bytes int64
 
-	claim *cluster.Claim // on the client id; set by Connect
+	claim  *cluster.Claim // on the client id; set by Connect
+	memory *Memory        // for Bytes; set by Connect
 }
 
 // Will is a will message and the delay of its publication.
@@ -66,6 +69,8 @@ type Will struct {
 	Delay   time.Duration
 	// By is the client that left the will. Its rights are judged when the will is due; nil: nobody is judged.
 	By *auth.Principal
+
+	memory *Memory // nil: it is small
 }
 
 // Subscription is one authorised filter of a SUBSCRIBE.

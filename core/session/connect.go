@@ -33,6 +33,11 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		if err := m.mayReplace(r, old); err != nil {
 			return nil, false, err
 		}
+	}
+	if err := m.holdConnect(&r, old); err != nil {
+		return nil, false, err
+	}
+	if old != nil {
 		old.takeOver(ctx)
 		old = m.session(r.ClientID) // the session may have ended
 	}
@@ -91,6 +96,8 @@ func Refusal(err error) (code packet.Code, reason string) {
 		return packet.ClientIdentifierNotValid, "the client id is too long for a session that is kept"
 	case errors.Is(err, cluster.ErrTakenOver):
 		return packet.ServerBusy, "another connection uses this client id"
+	case errors.Is(err, ErrNoMemory):
+		return packet.QuotaExceeded, "there is no memory for the will, the client id and the user name"
 	case errors.Is(err, meta.ErrLimit):
 		return packet.QuotaExceeded, "there is no room for another session"
 	default:
@@ -187,7 +194,7 @@ type attachment struct {
 func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	s.mu.Lock()
 	s.link = link{conn: r.Conn, username: r.Username, version: r.Version, remoteAddr: r.RemoteAddr, listener: r.Listener,
-		connected: time.Now(), window: r.ReceiveMaximum}
+		connected: time.Now(), window: r.ReceiveMaximum, memory: r.memory}
 	s.generation++
 	s.expiry, s.will, s.owner, s.mark, s.claim = r.Expiry, r.Will, r.Owner, r.Owner.Mark(), r.claim
 	s.claimed.Store(r.claim)
@@ -223,6 +230,9 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		s.m.commits.add(s)
 	}
 	if err := s.saveWill(ctx, a.reachable); err != nil {
+		if a.fresh {
+			s.leaveNothing(ctx)
+		}
 		return err
 	}
 	s.m.mu.Lock()
@@ -239,6 +249,18 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		s.retainedOnConnect(ctx)
 	}
 	return nil
+}
+
+// leaveNothing removes the record of a new session that cannot begin after all.
+func (s *Session) leaveNothing(ctx context.Context) {
+	if !s.durable() || s.Lost() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*lookupTimeout)
+	defer cancel()
+	if err := s.m.end(ctx, s.rec.Snapshot(), s); err != nil {
+		s.m.log.Warn("removing the record of a session that could not begin failed", "client", s.id, "error", err)
+	}
 }
 
 // stillOurs makes sure, before the session is recorded, that no other node has it: this node may have been stopped since the claim was

@@ -157,6 +157,26 @@ func TestAClientWhoseRecordCannotBeWrittenIsRefused(t *testing.T) {
 	})
 }
 
+func TestASessionWhoseWillHasNoRoomLeavesNothingBehind(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		n.meta.failWills(meta.ErrLimit)
+		_, err := n.tryConnect("c", durable, will("w", time.Minute))
+		require.ErrorIs(t, err, meta.ErrLimit)
+		require.Nil(t, n.session("c"))
+		require.Empty(t, n.backend.Keys(meta.NamespaceSessions))
+		require.Empty(t, n.backend.Keys(meta.NamespaceWills))
+		n.meta.failWills(nil)
+		kept := n.connect("c", durable, will("w", time.Minute))
+		require.False(t, kept.present)
+		kept.subscribe(1, "T/a")
+		kept.leave()
+		n.meta.failWills(meta.ErrLimit)
+		_, err = n.tryConnect("c", durable, will("another", time.Minute))
+		require.ErrorIs(t, err, meta.ErrLimit)
+		require.Len(t, n.record("c").Subscriptions, 1, "a session that was there stays")
+	})
+}
+
 func TestAClientIsRefusedWhileNoBrokerSaysWhereItsQueueEnds(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		n.store.FailReads(store.ErrUnavailable)

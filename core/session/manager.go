@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/events"
@@ -31,10 +32,10 @@ type Metadata interface {
 	DropSession(ctx context.Context, s *meta.Session) error
 	EachSessionState(ctx context.Context, f func(*meta.Session) error) error
 	RegisterFilters(ctx context.Context, filters ...string) error
-	Register(ctx context.Context, by meta.Owner, filters []string) *meta.Registration
+	Register(ctx context.Context, by meta.Owner, client string, filters []string) *meta.Registration
 	Withdraw(ctx context.Context, r *meta.Registration, filters []string)
 	ClientKeys() int
-	Room(by meta.Owner, filters ...string) error
+	Room(by meta.Owner, client string, filters ...string) error
 	LearnFilters(ctx context.Context, filters ...string) error
 	NewFilters(filters ...string) []string
 	HasFilter(filter string) bool
@@ -91,6 +92,9 @@ type Options struct {
 	Short func() bool
 	// Judge decides about wills when they are due; nil: they are published without a decision.
 	Judge Judge
+	// Banned reports whether an operator has banned a client, whose will is then not published; nil: nobody is banned. by is nil if the
+	// client is anonymous and its will was left by another process.
+	Banned func(clientID string, by *auth.Principal) bool
 	// AnyOwner lets any client have the session of its client id, whatever identity it was admitted as.
 	AnyOwner bool
 	// Kept is the node's memory for messages that clients have not acknowledged, kept to be sent again; nil: 256 MiB. MaxKept is the most

@@ -43,7 +43,7 @@ func newMetrics(r prometheus.Registerer, m *Manager) *metrics {
 			func() float64 { m.mu.Lock(); defer m.mu.Unlock(); return float64(m.online) })
 		gauge("subscriptions", "Subscriptions of the clients connected to this node.",
 			func() float64 { return float64(m.subscriptionCount()) })
-		gauge("subscription_memory_bytes", "Memory of the subscriptions of clients.",
+		gauge("subscription_memory_bytes", "Memory of subscriptions, large wills, long names and topic aliases of clients.",
 			func() float64 { used, _ := m.room.used(); return float64(used) })
 		gauge("kept_memory_bytes", "Memory of messages that clients have not acknowledged, kept to be sent again.",
 			func() float64 { return float64(m.o.Kept.Used()) })

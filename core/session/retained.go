@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"time"
+	"weak"
 
 	"github.com/lmqgate/lmqgate/core/delivery"
 	"github.com/lmqgate/lmqgate/core/meta"
@@ -32,10 +33,40 @@ type retainedLine struct {
 	after <-chan struct{}
 	// behind is what other feeds of the session had in line before: those live messages go first.
 	behind []backlog
-	values []*meta.Retained
+	values []waitingValue
+	memory *Memory // of the values; nil: they are few
 	// early: a feed has brought the value in its place among the live messages.
 	early bool
 }
+
+// waitingValue is a value in line. A value that the metadata shows is not kept in memory by the line: once a newer one has replaced it, it
+// is not sent, and a client that does not read must not keep the values of the past.
+type waitingValue struct {
+	shown weak.Pointer[meta.Retained]
+	kept  *meta.Retained // a value that the metadata does not show, or not yet
+}
+
+// waits makes the entry of a value.
+func waits(v *meta.Retained) waitingValue {
+	if v.Shown() {
+		return waitingValue{shown: weak.Make(v)}
+	}
+	return waitingValue{kept: v}
+}
+
+// get returns the value; nil if it was replaced or removed.
+func (w waitingValue) get() *meta.Retained {
+	if w.kept != nil {
+		return w.kept
+	}
+	return w.shown.Value()
+}
+
+const (
+	// waitingBytes is the memory of a value in line, in bytes; uncountedValues is the number of values up to which a line is not counted.
+	waitingBytes    = 16
+	uncountedValues = 16
+)
 
 // backlog is what a feed has to hand out up to a mark.
 type backlog struct {
@@ -78,7 +109,7 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 	var subs []*subscription
 	var older []backlog
 	looked := false
-	var waits settlers
+	var settles settlers
 	for i, in := range list {
 		sub := s.subs[in.Filter]
 		if codes[i] >= packet.UnspecifiedError || sub == nil || sub.shared() {
@@ -97,14 +128,25 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		if !ok {
 			continue // the connection has ended
 		}
-		line := retainedLine{sub: sub, qos: in.QoS, id: in.ID, after: suback}
+		due := found[:0]
 		for _, v := range found {
 			if !(in.NoLocal && v.Message.Publisher == s.id) && start.Missed(v.Message.Topic, v.Position) {
-				line.values = append(line.values, v)
+				due = append(due, v)
 			}
 		}
-		if len(line.values) == 0 {
+		if len(due) == 0 {
 			continue
+		}
+		line := retainedLine{sub: sub, qos: in.QoS, id: in.ID, after: suback, values: make([]waitingValue, len(due))}
+		for i, v := range due {
+			line.values[i] = waits(v)
+		}
+		if len(due) > uncountedValues {
+			var err error
+			if line.memory, err = s.m.room.hold(s.mark, int64(len(due))*waitingBytes, false); err != nil {
+				s.tooManyWait(err)
+				break
+			}
 		}
 		if !looked {
 			older, looked = s.backlog(suback), true
@@ -113,10 +155,10 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		s.retained = append(s.retained, line)
 		s.sent.begin()
 		if fresh[i] {
-			waits.add(sub, line.values, s.m.o.Settle)
+			settles.add(sub, due, s.m.o.Settle)
 		}
 	}
-	waits.ask(s)
+	settles.ask(s)
 	return func() {
 		close(suback)
 		s.mu.Lock()
@@ -127,6 +169,14 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		}
 		s.mu.Unlock()
 		s.wake()
+	}
+}
+
+// tooManyWait closes the connection of a client that subscribes again and again and does not read what is retained. Called with mu held.
+func (s *Session) tooManyWait(err error) {
+	s.m.log.Warn("client closed: too many retained messages wait to be sent to it", "client", s.id, "error", err)
+	if s.conn != nil {
+		s.conn.Close(packet.QuotaExceeded, "too many retained messages wait to be sent")
 	}
 }
 
@@ -221,7 +271,7 @@ func (s *Session) addRetained(sub *subscription, v *meta.Retained, from *feed, e
 		}
 	}
 	s.retained = append(s.retained, retainedLine{sub: sub, qos: sub.qos, id: sub.id, after: sub.retains.suback,
-		behind: behind(older, v.Message.Topic), values: []*meta.Retained{v}, early: early})
+		behind: behind(older, v.Message.Topic), values: []waitingValue{waits(v)}, early: early})
 	s.wake()
 }
 
@@ -290,12 +340,16 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		ids = []uint32{l.id}
 	}
 	for len(l.values) > 0 {
-		v := l.values[0]
+		v := l.values[0].get()
+		if v == nil {
+			l.values = l.values[1:]
+			continue
+		}
 		qos := min(v.Message.QoS, l.qos)
 		if s.blocked() || qos > 0 && s.windowFull() || !s.takes(v.Message, qos, false) {
 			return false
 		}
-		l.values[0] = nil
+		l.values[0] = waitingValue{}
 		l.values = l.values[1:]
 		newest := s.m.o.Meta.IsNewest(v.Message.Topic, v.Position)
 		if !expired(v.Message) && (newest || l.early && s.sent.follows(v.Message.Topic, v.Position)) {
@@ -312,10 +366,10 @@ func (s *Session) sendLine(l *retainedLine) bool {
 // the feeds bring later ones. Called once the point-to-point feeds of a new session are placed.
 func (s *Session) retainedOnConnect(ctx context.Context) {
 	found, version := s.m.o.Meta.RetainedTo(s.id)
-	values := make([]*meta.Retained, 0, len(found))
+	values := make([]waitingValue, 0, len(found))
 	for _, v := range found {
 		if s.missedItself(ctx, v) {
-			values = append(values, v)
+			values = append(values, waits(v))
 		}
 	}
 	s.mu.Lock()
@@ -343,7 +397,7 @@ func (s *Session) retainedToItself(v *meta.Retained, version uint64) {
 			return
 		}
 		s.mu.Lock()
-		s.retained = append(s.retained, retainedLine{qos: 2, values: []*meta.Retained{v}})
+		s.retained = append(s.retained, retainedLine{qos: 2, values: []waitingValue{waits(v)}})
 		s.mu.Unlock()
 		s.wake()
 	})

@@ -3,14 +3,16 @@ package session
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// Subscriptions take memory of the node while their session is in memory, whatever happens to them in the metadata. That memory is bounded
-// per node and per identity. The subscriptions of a resumed session are always accepted.
+// Subscriptions take memory of the node while their session is in memory, whatever happens to them in the metadata. So do large wills, long
+// client ids and user names, and long topic aliases. That memory is bounded per node and per identity. The subscriptions of a resumed
+// session are always accepted.
 
 // errNoSubscriptionMemory says that the subscriptions of the node's clients have reached their memory limit.
 var errNoSubscriptionMemory = errors.New("there is no memory for more subscriptions")
@@ -78,6 +80,70 @@ func (r *subscriptionRoom) add(mark string, n int64) {
 	if r.of[mark] += n; r.of[mark] == 0 {
 		delete(r.of, mark)
 	}
+}
+
+// Memory is memory of the node that is given back once nothing refers to the Memory any more: a will may outlive its connection and its
+// session in many ways.
+type Memory struct {
+	bytes int64
+	mark  string
+}
+
+// hold is take for memory that is given back by itself.
+func (r *subscriptionRoom) hold(mark string, n int64, always bool) (*Memory, error) {
+	if err := r.take(mark, n, always); err != nil {
+		return nil, err
+	}
+	h := &Memory{n, mark}
+	runtime.AddCleanup(h, func(of Memory) { r.give(of.mark, of.bytes) }, *h)
+	return h, nil
+}
+
+// size returns the bytes held.
+func (h *Memory) size() int64 {
+	if h == nil {
+		return 0
+	}
+	return h.bytes
+}
+
+// freeOfConnect is how much a CONNECT may leave in memory without being counted, in bytes. It is less than a connection takes anyway.
+const freeOfConnect = 1 << 10
+
+// ErrNoMemory says that there is no memory for what a CONNECT leaves behind.
+var ErrNoMemory = errors.New("there is no memory for the will, the client id and the user name")
+
+// holdConnect takes the memory for what a CONNECT leaves behind. A client that comes back needs no more than it has. old is its session if
+// it is in memory.
+func (m *Manager) holdConnect(r *Request, old *Session) error {
+	n := r.Bytes - freeOfConnect
+	if n <= 0 {
+		return nil
+	}
+	have := int64(0)
+	if old != nil {
+		old.mu.Lock()
+		have = old.memory.size()
+		old.mu.Unlock()
+	}
+	m.mu.Lock()
+	if w := m.wills[r.ClientID]; w != nil {
+		have = max(have, w.will.memory.size())
+	}
+	m.mu.Unlock()
+	var err error
+	if r.memory, err = m.room.hold(r.Owner.Mark(), n, n <= have); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMemory, err)
+	}
+	if r.Will != nil {
+		r.Will.memory = r.memory
+	}
+	return nil
+}
+
+// Hold takes memory of the node on behalf of the session's client. An error says why there is none.
+func (s *Session) Hold(bytes int64) (*Memory, error) {
+	return s.m.room.hold(s.Owner().Mark(), bytes, false)
 }
 
 // used returns the memory in use and its bound, in bytes; bound 0: none.

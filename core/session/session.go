@@ -85,6 +85,8 @@ type link struct {
 	full       bool    // the connection's buffer is full
 	leaving    bool    // a newer connection is taking over: send nothing more
 	ending     *Ending // how the connection ends, once the client has said so
+
+	memory *Memory // of what CONNECT leaves behind; nil: that is small
 }
 
 // heldItem is a record that was taken from a feed but could not be sent yet.

@@ -43,7 +43,7 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	// Place first, register second: a registered group always has a place. A group for which there is no room gets no place.
 	fresh := !m.o.Meta.HasFilter(sub.filter)
 	if fresh {
-		if err := m.o.Meta.Room(s.Owner(), sub.reads, sub.filter); err != nil {
+		if err := m.o.Meta.Room(s.Owner(), s.id, sub.reads, sub.filter); err != nil {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 		}
 	}
 	names := []string{sub.reads, sub.filter}
-	r := m.o.Meta.Register(ctx, s.Owner(), names)
+	r := m.o.Meta.Register(ctx, s.Owner(), s.id, names)
 	err = cmp.Or(r.Err(sub.reads), r.Err(sub.filter))
 	if err == nil {
 		_, err = m.announce(ctx, names...)

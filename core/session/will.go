@@ -162,7 +162,7 @@ func (m *Manager) publishDelayed(id string, w *Will) {
 // publishWill publishes a will if its client may still publish it. It removes the will's record only afterwards, so the will is published
 // at least once.
 func (m *Manager) publishWill(id string, w *Will) {
-	allowed, waited, err := m.mayPublish(w)
+	allowed, waited, err := m.mayPublish(id, w)
 	if err != nil {
 		m.log.Warn("a will could not be judged; it is kept, and due again after a start",
 			"client", id, "topic", w.Message.Topic, "error", err)

@@ -14,7 +14,8 @@ type Judge interface {
 }
 
 // A client's will outlives its connection. CONNECT checked that the client may publish the will, but its rights may have changed when the
-// will is due. If the judge gives no decision, the will waits; if that takes too long, the will stays in the metadata.
+// will is due, and an operator may have banned the client. If the judge gives no decision, the will waits; if that takes too long, the will
+// stays in the metadata.
 
 const (
 	// willPatience bounds how long a due will waits for a decision.
@@ -26,7 +27,10 @@ const (
 
 // mayPublish reports whether the client that left a will may publish it now, and whether it had to wait for the answer. An error means that
 // there was no decision in time, or that the node is stopping.
-func (m *Manager) mayPublish(w *Will) (allowed, waited bool, err error) {
+func (m *Manager) mayPublish(id string, w *Will) (allowed, waited bool, err error) {
+	if m.o.Banned != nil && m.o.Banned(id, w.By) {
+		return false, false, nil
+	}
 	if w.By == nil || m.o.Judge == nil {
 		return true, false, nil
 	}
@@ -63,7 +67,10 @@ func (m *Manager) isBack(ctx context.Context, id string, w *Will) bool {
 
 // denyWill drops a will that its client may no longer publish.
 func (m *Manager) denyWill(ctx context.Context, id string, w *Will) {
-	m.log.Warn("a will is not published: its client may not publish it any more", "client", id, "user", auth.Shown(w.By.Username()),
-		"topic", w.Message.Topic)
+	user := ""
+	if w.By != nil {
+		user = auth.Shown(w.By.Username())
+	}
+	m.log.Warn("a will is not published: its client may not publish it any more", "client", id, "user", user, "topic", w.Message.Topic)
 	m.dropThisWill(ctx, id, w.Message)
 }

@@ -87,6 +87,48 @@ func TestAWillIsNotPublishedOnceItsClientMayNotPublishIt(t *testing.T) {
 	}, withJudge(j))
 }
 
+func TestTheWillOfABannedClientIsNotPublished(t *testing.T) {
+	var mu sync.Mutex
+	bans := map[string]bool{}
+	ban := func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		bans[name] = true
+	}
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		watch := n.connect("watch")
+		watch.subscribe(1, "wills/#")
+		leave := func(id, user string, delay time.Duration) *client {
+			return n.connect(id, durable, will("will of "+id, delay), leftBy(t, user))
+		}
+		now, later, ofUser := leave("now", "u", 0), leave("later", "u", time.Minute), leave("of-user", "evil", time.Minute)
+		later.drop()
+		ofUser.drop()
+		anonymous := n.connect("anonymous", durable, will("will of anonymous", 0))
+		for _, name := range []string{"now", "later", "evil", "anonymous"} {
+			ban(name)
+		}
+		now.drop()
+		anonymous.drop()
+		pass(2 * time.Minute)
+		for _, id := range []string{"now", "later", "of-user", "anonymous"} {
+			n.eventually("the record of "+id+" is removed", func() bool {
+				w, err := n.meta.LoadWill(context.Background(), id)
+				return err == nil && w == nil
+			})
+		}
+		leave("other", "u", 0).drop()
+		watch.gets("will of other")
+		require.Zero(t, watch.waiting())
+	}, withJudge(&judge{}), func(n *node) {
+		n.options.Banned = func(id string, by *auth.Principal) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return bans[id] || by != nil && bans[by.Username()]
+		}
+	})
+}
+
 func TestAWillThatAnotherProcessPublishesIsJudgedByItsRecord(t *testing.T) {
 	j := &judge{}
 	inVirtualTime(t, func(t *testing.T, n *node) {
