@@ -67,7 +67,7 @@ test-unit: ## Run the tests that need nothing but Go, with the race detector
 
 .PHONY: test-authors
 test-authors: test-packages ## Test what authors of plugins are given: projects, tutorial, Python, examples
-	$(GOTEST) -count=1 -timeout 15m ./test/authors
+	$(GOTEST) -count=1 -parallel 4 -timeout 15m ./test/authors
 
 .PHONY: test-e2e
 test-e2e: $(ROCKETMQ_VERSIONS:%=test-rocketmq-%) ## Run the whole-system tests, and what needs a RocketMQ, on each version

@@ -8,10 +8,12 @@ import (
 )
 
 func TestTheProjectsOfPluginInitPassTheirTestsAndTheConformanceCases(t *testing.T) {
+	t.Parallel()
 	need(t, "make", "python3")
 	for _, language := range []string{"go", "python"} {
 		for _, kind := range []string{"auth", "meta"} {
 			t.Run(kind+" in "+language, func(t *testing.T) {
+				t.Parallel()
 				parent := t.TempDir()
 				name := kind + "-begun"
 				out := in(t, parent, "lmqgate", "plugin", "init", kind, "--lang", language, name)

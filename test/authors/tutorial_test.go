@@ -59,6 +59,7 @@ func steps(t *testing.T) []step {
 // TestTheTutorialRunsAsItIsWritten runs the blocks in one shell, in an empty directory, with the results of `make build` first on the PATH,
 // and compares the output with what the page shows after each block.
 func TestTheTutorialRunsAsItIsWritten(t *testing.T) {
+	t.Parallel()
 	need(t, "bash", "make", "git", "python3")
 	all := steps(t)
 	require.Greater(t, len(all), 5)

@@ -51,7 +51,7 @@ func build(dir string) error {
 
 // rocketmqCluster is the pool of RocketMQs. A test has one to itself while it runs, because name servers have no compare-and-set: two
 // unrelated gateways must not write the same list of topics.
-var rocketmqCluster = &pool{size: 1}
+var rocketmqCluster = &pool{size: 2}
 
 // pool starts as many RocketMQs as tests need concurrently, up to its size, and lends them to one test after the other.
 type pool struct {

@@ -40,8 +40,8 @@ var briefly = []string{
 	"TestAGroupOfEveryTopicGetsWhatIsPublishedToOnesThatComeLater",
 }
 
-// choose sets go test's flags -run and -parallel if they are not given: the tests of a version run, and as many concurrent tests as there
-// are processors.
+// choose sets go test's flags -run and -parallel if they are not given: the tests of a version run, and more concurrent tests than there are
+// processors, because they mostly wait.
 func choose() error {
 	if cluster.VersionRun() {
 		tests := onEachVersion
@@ -52,7 +52,7 @@ func choose() error {
 			return err
 		}
 	}
-	return cluster.SetFlag("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)))
+	return cluster.SetFlag("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 }
 
 func TestTheTestsOfEachVersionExist(t *testing.T) {
