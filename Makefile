@@ -63,7 +63,7 @@ SLOW_PACKAGES := ./core/mqtt ./core/pluginhost ./plugins/sdk/plugintest ./plugin
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
-	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 8 -timeout 15m $(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
+	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 4 -timeout 15m $(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
 
 .PHONY: test-authors
 test-authors: test-packages ## Test what authors of plugins are given: projects, tutorial, Python, examples
