@@ -148,6 +148,7 @@ func (o *outbox) write() {
 // done records that nothing is left to write. Called with mu held.
 func (o *outbox) done() {
 	o.flushing = false
+	o.room.Broadcast()
 	if o.buf != nil {
 		recycle(o.buf)
 		o.buf = nil

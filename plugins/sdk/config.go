@@ -27,8 +27,8 @@ import (
 // implements encoding.TextUnmarshaler, and structs, pointers to structs, slices and maps with string keys of these. A string is accepted as
 // a number or a boolean if it reads as one, because environment variables are strings.
 //
-// Decode returns every problem, not only the first, with its dotted key: unknown keys (with the key that was probably meant), wrong types, missing
-// required keys. A problem never repeats a value.
+// Decode returns every problem, not only the first, with its dotted key: unknown keys (with the key that was probably meant), wrong types,
+// missing required keys. A problem never repeats a value.
 func Decode(block []byte, dst any) []Problem {
 	rv := reflect.ValueOf(dst)
 	if rv.Kind() != reflect.Pointer || rv.Elem().Kind() != reflect.Struct {

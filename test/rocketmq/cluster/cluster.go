@@ -377,7 +377,8 @@ func Mqadmin(ctx context.Context, version, namesrv string, args ...string) (stri
 		return "", fmt.Errorf("run mqadmin: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(home) }()
-	all := slices.Concat([]string{"-Xmx256m"}, briefFlags, moduleFlags, []string{"-Duser.home=" + home, "-Drocketmq.namesrv.addr=" + namesrv,
+	all := slices.Concat([]string{"-Xmx256m"}, briefFlags, moduleFlags, []string{
+		"-Duser.home=" + home, "-Drocketmq.namesrv.addr=" + namesrv,
 		"-cp", lib + "/*", "org.apache.rocketmq.tools.command.MQAdminStartup"}, args)
 	cmd := exec.CommandContext(ctx, "java", all...)
 	cmd.Env = append(os.Environ(), "ROCKETMQ_HOME="+home, "NAMESRV_ADDR="+namesrv)
