@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -81,7 +82,12 @@ type importer struct {
 }
 
 func (in *importer) note(format string, args ...any) {
-	in.notes = append(in.notes, oneLine(fmt.Sprintf(format, args...)))
+	in.notes = append(in.notes, strings.Map(func(r rune) rune {
+		if forbidden(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, oneLine(fmt.Sprintf(format, args...))))
 }
 
 // yaml returns the configuration. Afterwards the notes are complete.
@@ -216,13 +222,27 @@ func (in *importer) number(key string, low, high int64) (int64, bool) {
 
 func truthy(s string) bool { return strings.EqualFold(s, "true") }
 
-// text quotes a value; a JSON string is a YAML string.
+// text quotes a value. A JSON string is a YAML string once everything that YAML forbids is escaped.
 func text(s string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(s) // a string and a buffer: cannot fail
-	return strings.TrimSpace(b.String())
+	var out strings.Builder
+	for _, r := range strings.TrimSuffix(b.String(), "\n") {
+		if forbidden(r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+// forbidden reports whether a file in YAML must not contain a character (YAML 1.2, 5.1), or whether parsers take it for something else.
+func forbidden(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r >= 0x7f && r < 0xa0 ||
+		r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff
 }
 
 // Reasons why settings have no counterpart.

@@ -65,6 +65,16 @@ func TestAnImportOfEmptyFilesSaysWhatIsMissing(t *testing.T) {
 	requireOneErrorLine(t, r)
 }
 
+func TestAnImportKeepsCharactersThatYAMLForbids(t *testing.T) {
+	const odd = "a\x7f\u0080\u0085\u009f\ufeff\ufffe\uffff\b\u2028z"
+	in := importer{
+		service: map[string]string{"username": odd, "secretKey": "s" + odd}, connect: map[string]string{"k" + odd: odd}, meta: map[string]string{},
+	}
+	c, err := config.Load(writeFile(t, "c.yaml", string(in.yaml())), nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, config.PluginConfig{"users": []any{map[string]any{"username": odd, "secret_key": "s" + odd}}}, c.Auth.Config)
+}
+
 func TestPropertiesAreReadAsJavaReadsThem(t *testing.T) {
 	got := parseProperties("a=1\n b : 2\nc 3\n! no\n#no\nd=x\\\n   y\ne\\ f=g\\u0041\\n\nh\ni=\nj=a=b\r\nlast=\\")
 	require.Equal(t, map[string]string{
