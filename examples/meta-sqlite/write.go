@@ -32,7 +32,7 @@ func target(op *pluginv1.Operation) change {
 	p := op.GetPut()
 	c := change{ns: p.GetNamespace(), key: p.GetKey(), value: p.GetValue(), expect: p.GetExpect()}
 	if p.GetTtlMs() > 0 {
-		c.expires = time.Now().UnixMilli() + p.GetTtlMs()
+		c.expires = time.Now().UnixMilli() + 1 + p.GetTtlMs() // the millisecond that has begun does not count
 	}
 	return c
 }

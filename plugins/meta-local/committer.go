@@ -249,7 +249,7 @@ func (w *write) apply(ns, key string, put *pluginv1.PutRequest, revision int64) 
 	}
 	s := stored{revision: revision, value: put.GetValue()}
 	if put.GetTtlMs() > 0 {
-		s.expires = w.now.UnixMilli() + put.GetTtlMs()
+		s.expires = w.now.UnixMilli() + 1 + put.GetTtlMs() // the millisecond that has begun does not count
 		if err := w.tx.Bucket(bucketExpiry).Put(expiryKey(s.expires, ns, key), []byte{}); err != nil {
 			return false, err
 		}
