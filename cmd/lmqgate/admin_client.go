@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,34 +115,37 @@ const (
 // call sends one request. A body is sent as JSON. The reply is decoded into reply unless that is nil; so is the reply to a failed request,
 // if it is JSON.
 func (c *adminClient) call(ctx context.Context, method, path string, body, reply any) error {
-	timeout := adminTimeout
-	if c.timeout > 0 {
-		timeout = c.timeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	resp, err := c.send(ctx, method, path, body)
-	if err != nil {
+	data, err := c.exchange(ctx, method, path, body)
+	if reply == nil {
 		return err
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
 	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", c.base, err)
-	}
-	if resp.StatusCode/100 != 2 {
-		if reply != nil {
-			_ = json.Unmarshal(data, reply) // some replies say what was done before the failure
-		}
-		return c.refused(resp, data)
-	}
-	if reply == nil {
-		return nil
+		_ = json.Unmarshal(data, reply) // some replies say what was done before the failure
+		return err
 	}
 	if err := json.Unmarshal(data, reply); err != nil {
 		return fmt.Errorf("%s answered no JSON (%w): is it an lmqgate admin address?", c.base, err)
 	}
 	return nil
+}
+
+// exchange sends one request and returns the whole answer, with an error if the request was refused.
+func (c *adminClient) exchange(ctx context.Context, method, path string, body any) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.timeout, adminTimeout))
+	defer cancel()
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", c.base, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return data, c.refused(resp, data)
+	}
+	return data, nil
 }
 
 // send sends one request and returns the answer, whatever its status.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // timed is a histogram that newLatencyCommand shows: what it measures, and by which labels.
@@ -62,10 +64,8 @@ func newLatencyCommand(app *app) *cobra.Command {
 				return err
 			}
 			began := time.Now()
-			select {
-			case <-cmd.Context().Done():
-				return cmd.Context().Err()
-			case <-time.After(over):
+			if err := wait.For(cmd.Context(), over); err != nil {
+				return err
 			}
 			now, err := c.metrics(cmd.Context())
 			if err != nil {

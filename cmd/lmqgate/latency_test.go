@@ -8,7 +8,7 @@ import (
 )
 
 func TestLatenciesAreThoseBetweenTwoReadings(t *testing.T) {
-	before := parseMetrics([]byte(`# HELP lmqgate_mqtt_connect_seconds x
+	before, err := parseMetrics([]byte(`# HELP lmqgate_mqtt_connect_seconds x
 # TYPE lmqgate_mqtt_connect_seconds histogram
 lmqgate_mqtt_connect_seconds_bucket{le="0.1"} 5
 lmqgate_mqtt_connect_seconds_bucket{le="1"} 7
@@ -16,14 +16,19 @@ lmqgate_mqtt_connect_seconds_bucket{le="+Inf"} 7
 lmqgate_mqtt_connect_seconds_sum 3
 lmqgate_mqtt_connect_seconds_count 7
 `))
-	now := parseMetrics([]byte(`lmqgate_mqtt_connect_seconds_bucket{le="0.1"} 55
+	require.NoError(t, err)
+	now, err := parseMetrics([]byte(`# TYPE lmqgate_mqtt_connect_seconds histogram
+lmqgate_mqtt_connect_seconds_bucket{le="0.1"} 55
 lmqgate_mqtt_connect_seconds_bucket{le="1"} 107
 lmqgate_mqtt_connect_seconds_bucket{le="+Inf"} 107
+# TYPE lmqgate_plugin_call_seconds histogram
 lmqgate_plugin_call_seconds_bucket{method="/lmqgate.plugin.v1.Auth/Authenticate",plugin="auth-hmac",le="0.01"} 2
 lmqgate_plugin_call_seconds_bucket{method="/lmqgate.plugin.v1.Auth/Authenticate",plugin="auth-hmac",le="+Inf"} 4
+# TYPE lmqgate_meta_write_seconds histogram
 lmqgate_meta_write_seconds_bucket{le="0.1"} 0
 lmqgate_meta_write_seconds_bucket{le="+Inf"} 0
 `))
+	require.NoError(t, err)
 	list := latencies(before, now, 10*time.Second)
 	require.Len(t, list, 3)
 	require.Equal(t, "CONNECT to CONNACK", list[0].Step)

@@ -171,7 +171,7 @@ func listByDefault(cmd *cobra.Command) {
 
 // noCommand is the error about a word that is no subcommand.
 func noCommand(cmd *cobra.Command, word string) error {
-	return usagef("%s has no command %q%s; see %s --help", cmd.CommandPath(), word, didYouMean(word, commandNames(cmd)), cmd.CommandPath())
+	return usagef("%s has no command %q%s; see %s --help", cmd.CommandPath(), word, didYouMean("", word, commandNames(cmd)), cmd.CommandPath())
 }
 
 // flagError is the error about a flag that is unknown or has a wrong value.
@@ -231,10 +231,10 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// didYouMean returns a suggestion for the end of an error about an unknown word, or "".
-func didYouMean(word string, words []string) string {
+// didYouMean returns a suggestion for the end of an error about an unknown word, or "". prefix is what users write before each word.
+func didYouMean(prefix, word string, words []string) string {
 	if meant := spelling.Nearest(word, words); meant != "" {
-		return fmt.Sprintf("; did you mean %s?", meant)
+		return fmt.Sprintf("; did you mean %s%s?", prefix, meant)
 	}
 	return ""
 }
@@ -257,10 +257,7 @@ func suggestFlag(cmd *cobra.Command, err error) string {
 			return ""
 		}
 	}
-	if meant := spelling.Nearest(word, names); meant != "" {
-		return fmt.Sprintf("; did you mean --%s?", meant)
-	}
-	return ""
+	return didYouMean("--", word, names)
 }
 
 func commandNames(cmd *cobra.Command) []string {

@@ -1,64 +1,39 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
-// readings are the values of a gateway's /metrics, by series: name{label="value",...}.
-type readings map[string]float64
+// readings are a gateway's /metrics, by name.
+type readings map[string]*dto.MetricFamily
 
 // metrics reads /metrics.
 func (c *adminClient) metrics(ctx context.Context) (readings, error) {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	resp, err := c.send(ctx, http.MethodGet, "/metrics", nil)
+	data, err := c.exchange(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
+	r, err := parseMetrics(data)
 	if err != nil {
 		return nil, fmt.Errorf("read the metrics of %s: %w", c.base, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, c.refused(resp, data)
-	}
-	return parseMetrics(data), nil
+	return r, nil
 }
 
-// parseMetrics reads Prometheus' text format, as the gateway writes it; what is not a series is passed over.
-func parseMetrics(text []byte) readings {
-	out := readings{}
-	for in := bufio.NewScanner(bytes.NewReader(text)); in.Scan(); {
-		line := in.Text()
-		at := strings.LastIndexByte(line, ' ')
-		if at <= 0 || line[0] == '#' {
-			continue
-		}
-		if v, err := strconv.ParseFloat(line[at+1:], 64); err == nil {
-			out[line[:at]] = v
-		}
-	}
-	return out
-}
-
-// label returns the value of a label of a series; empty if it has none.
-func label(series, name string) string {
-	_, rest, ok := strings.Cut(series, name+`="`)
-	if !ok {
-		return ""
-	}
-	value, _, _ := strings.Cut(rest, `"`)
-	return value
+// parseMetrics reads Prometheus' text format.
+func parseMetrics(text []byte) (readings, error) {
+	p := expfmt.NewTextParser(model.UTF8Validation)
+	return p.TextToMetricFamilies(bytes.NewReader(text))
 }
 
 // bucket is how many values a histogram has counted up to a bound.
@@ -70,28 +45,25 @@ type histogram []bucket
 // histograms returns the histograms of a metric, by the values of labels; other labels are summed up.
 func (r readings) histograms(name string, labels []string) map[string]histogram {
 	out := map[string]histogram{}
-	for series, v := range r {
-		if !strings.HasPrefix(series, name+"_bucket{") {
-			continue
-		}
-		le, err := strconv.ParseFloat(label(series, "le"), 64) // takes +Inf as well
-		if err != nil {
-			continue
-		}
+	for _, m := range r[name].GetMetric() {
 		values := make([]string, 0, len(labels))
 		for _, l := range labels {
-			values = append(values, label(series, l))
+			i := slices.IndexFunc(m.GetLabel(), func(p *dto.LabelPair) bool { return p.GetName() == l })
+			if i >= 0 {
+				values = append(values, m.GetLabel()[i].GetValue())
+			}
 		}
 		key := strings.Join(values, " ")
 		h := out[key]
-		if i := slices.IndexFunc(h, func(b bucket) bool { return b.le == le }); i >= 0 {
-			h[i].count += v
-		} else {
-			out[key] = append(h, bucket{le, v})
+		for _, b := range m.GetHistogram().GetBucket() {
+			count := float64(b.GetCumulativeCount())
+			if i := slices.IndexFunc(h, func(have bucket) bool { return have.le == b.GetUpperBound() }); i >= 0 {
+				h[i].count += count
+			} else {
+				h = append(h, bucket{b.GetUpperBound(), count})
+			}
 		}
-	}
-	for _, h := range out {
-		slices.SortFunc(h, func(a, b bucket) int { return int(math.Copysign(1, a.le-b.le)) })
+		out[key] = h
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/docs/performance"
 	"github.com/lmqgate/lmqgate/internal/mqttload"
+	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
 // fleet is the brokers that take turns.
@@ -147,7 +148,7 @@ func (f *fleet) idleRound(
 			c.Brokers = append(c.Brokers, performance.Broker{Name: b.name, Version: b.version})
 		}
 	}
-	if err := pause(ctx, settle/2); err != nil { // memory of the start is released
+	if err := wait.For(ctx, settle/2); err != nil { // memory of the start is released
 		return err
 	}
 	before := make([]float64, len(all))
@@ -167,7 +168,7 @@ func (f *fleet) idleRound(
 			failed[b.name] = true
 		}
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := wait.For(ctx, settle); err != nil {
 		return err
 	}
 	for i, b := range all {
@@ -175,13 +176,4 @@ func (f *fleet) idleRound(
 		c.Brokers[i].Rounds = append(c.Brokers[i].Rounds, performance.Round{KiB: kib})
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
