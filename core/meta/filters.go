@@ -55,7 +55,7 @@ type filter struct {
 	// the filter.
 	made time.Time
 	node string
-	// mark and client are the owner and the client under which its record is counted; takes is the amount that it takes.
+	// Its record, which takes this amount, is counted under an owner (mark) and a client.
 	mark   string
 	client uint64
 	takes  amount

@@ -38,8 +38,8 @@ type Registration struct {
 	errs map[string]error
 	// made are the filters that were not registered before, as this node wrote them.
 	made map[string]stored
-	// by and client are the owner and the client under which new filters are counted. whole: the filters are in use already, so no quota
-	// applies, and all or none are registered as far as the bounds are concerned.
+	// New filters are counted under an owner (by) and a client. whole: the filters are in use already, so no quota applies, and all or none
+	// are registered as far as the bounds are concerned.
 	by     string
 	client uint64
 	whole  bool
@@ -298,7 +298,7 @@ func (f *filters) remove(ctx context.Context, name string, at stored) (bool, err
 	return f.m.removeIf(ctx, NamespaceFilters, name, at)
 }
 
-// registered is when a filter was first registered, and the owner and the client under which it is counted.
+// registered says when a filter was first registered. The filter is counted under an owner (by) and a client.
 type registered struct {
 	at     time.Time
 	by     string

@@ -55,9 +55,10 @@ type tombstone struct {
 	position store.Position
 	at       time.Time
 	version  uint64 // when this node learned of it
-	mark     string // the owner and the client under which it is counted
-	client   uint64
-	takes    amount
+	// It is counted under an owner (mark) and a client.
+	mark   string
+	client uint64
+	takes  amount
 }
 
 type ownRetained struct {

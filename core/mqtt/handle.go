@@ -115,9 +115,8 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 type aliasesIn struct {
 	of    map[uint16]string
 	bytes int // of their topics
-	// held is the memory of the node for bytes over freeAliases, of heldBytes in all.
-	held      []*session.Memory
-	heldBytes int
+	// held is memory of the node for bytes over freeAliases, freeAliases each: a client that makes its topics longer byte by byte has few.
+	held []*session.Memory
 }
 
 // freeAliases is how many bytes of topics the aliases of a connection, in each direction, may have without being counted.
@@ -126,12 +125,12 @@ const freeAliases = 8 << 10
 // set makes an alias stand for a topic.
 func (x *aliasesIn) set(a uint16, name string, s *session.Session) error {
 	bytes := x.bytes + len(name) - len(x.of[a])
-	if more := bytes - freeAliases - x.heldBytes; more > 0 {
-		m, err := s.Hold(int64(more))
+	for bytes > freeAliases*(1+len(x.held)) {
+		m, err := s.Hold(freeAliases)
 		if err != nil {
 			return err
 		}
-		x.held, x.heldBytes = append(x.held, m), x.heldBytes+more
+		x.held = append(x.held, m)
 	}
 	if x.of == nil {
 		x.of = make(map[uint16]string)

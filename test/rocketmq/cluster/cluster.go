@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,10 +71,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Version == "" {
 		o.Version = Versions[0]
 	}
-	if o.Brokers == 0 {
-		o.Brokers = 1
-	}
-	o.Brokers, o.Namesrvs = max(o.Brokers, 0), max(o.Namesrvs, 1)
+	o.Brokers, o.Namesrvs = max(cmp.Or(o.Brokers, 1), 0), max(o.Namesrvs, 1)
 	lib, err := Jars(ctx, o.Version)
 	if err != nil {
 		return nil, err
