@@ -171,7 +171,8 @@ func listByDefault(cmd *cobra.Command) {
 
 // noCommand is the error about a word that is no subcommand.
 func noCommand(cmd *cobra.Command, word string) error {
-	return usagef("%s has no command %q%s; see %s --help", cmd.CommandPath(), word, didYouMean("", word, commandNames(cmd)), cmd.CommandPath())
+	path := cmd.CommandPath()
+	return usagef("%s has no command %q%s; see %s --help", path, word, didYouMean("", word, commandNames(cmd)), path)
 }
 
 // flagError is the error about a flag that is unknown or has a wrong value.
