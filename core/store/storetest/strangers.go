@@ -89,7 +89,7 @@ func strangersAreReadPast(t *testing.T, s *suite) {
 
 func strangerIsNotHandedOut(t *testing.T, s *suite) {
 	s.wantStrangers(t)
-	inTime(2*time.Second, func(hide time.Duration) bool { return strangerIsHidden(t, s, hide) })
+	inTime(confirmed, func(hide time.Duration) bool { return strangerIsHidden(t, s, hide) })
 }
 
 func strangerIsHidden(t *testing.T, s *suite, hide time.Duration) bool {
@@ -114,6 +114,6 @@ func strangerIsHidden(t *testing.T, s *suite, hide time.Duration) bool {
 	again := s.popN(t, g, 2, hidden)
 	require.Equal(t, handed(out[3:]), handed(again))
 	s.ack(t, g, again...)
-	s.popNothing(t, g, 2*hide)
+	s.popNothing(t, g, hide+time.Second)
 	return true
 }
