@@ -28,7 +28,7 @@ func newBansListCommand(app *app) *cobra.Command {
 	}.command(app)
 }
 
-const banLong = "KIND is address, user or client; flapping, for a client that the gateway has banned, is to remove only. Of an IPv6 address its network of 64 bits is meant. A ban is in force on every gateway that runs; one that starts later does not know it."
+const banLong = "KIND is address, user or client; flapping, for a client that the gateway has banned, is to remove only. Of an IPv6 address its network of 64 bits is meant. A ban is in force on every gateway, also on those that start later, until it ends or is removed."
 
 func newBansAddCommand(app *app) *cobra.Command {
 	var flags adminFlags

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/meta"
 )
 
 // Bans lists the bans in force, of all nodes. What several nodes have banned is there once.
@@ -68,34 +70,91 @@ func mergeBans(p admin.Page, parts []part[admin.Ban]) part[admin.Ban] {
 	return out
 }
 
-// AddBan adds a ban on every node that lives, and closes the connections that it applies to.
+// banOrder asks a node to put a ban in force. Releases that do not record bans ask without its end.
+type banOrder struct {
+	admin.BanRequest
+	Until time.Time `json:"until"`
+}
+
+// AddBan adds a ban on every node that lives, closes the connections that it applies to, and records it for nodes that start later.
 func (b *backend) AddBan(ctx context.Context, r admin.BanRequest) error {
-	if err := b.banHere(r); err != nil {
+	order := banOrder{r, time.Now().Add(time.Duration(r.Seconds) * time.Second).Truncate(time.Millisecond)}
+	ban, err := b.banHere(order)
+	if err != nil {
 		return err
 	}
-	_, missing := ask[any](ctx, b.g.cluster, askBan, r)
-	return leftOut(missing)
+	recorded := b.g.recordedBans.SetBan(ctx, ban)
+	_, missing := ask[any](ctx, b.g.cluster, askBan, order)
+	switch what := "in force, but not recorded: a node that starts later does not know it; "; {
+	case errors.Is(recorded, meta.ErrLimit):
+		recorded = admin.Conflict("%s%w", what, recorded)
+	case recorded != nil:
+		recorded = fmt.Errorf("%srun it again: %w", what, recorded)
+	}
+	return errors.Join(recorded, leftOut(missing))
 }
 
 // banHere adds a ban on this node.
-func (b *backend) banHere(r admin.BanRequest) error {
-	ban := limits.Ban{Kind: r.Kind, Name: r.Name, Reason: r.Reason, Until: time.Now().Add(time.Duration(r.Seconds) * time.Second)}
-	if r.Kind == limits.ByAddress {
-		source, err := banned(r.Name)
+func (b *backend) banHere(order banOrder) (limits.Ban, error) {
+	if order.Until.IsZero() {
+		order.Until = time.Now().Add(time.Duration(order.Seconds) * time.Second)
+	}
+	ban := limits.Ban{Kind: order.Kind, Name: limits.BanName(order.Name), Reason: order.Reason, Until: order.Until}
+	if ban.Kind == limits.ByAddress {
+		source, err := banned(ban.Name)
 		if err != nil {
-			return err
+			return ban, err
 		}
-		if source.Addr().IsLoopback() && !b.g.reloads.present().Limits.Address.Loopback {
-			return fmt.Errorf("%w: bans of loopback have no effect unless limits.address.loopback is set", admin.ErrInvalid)
+		if !b.g.bansAddress(source) {
+			return ban, fmt.Errorf("%w: bans of loopback have no effect unless limits.address.loopback is set", admin.ErrInvalid)
 		}
 		ban.Name = source.String()
 	}
 	if !b.g.bans.Add(ban) {
-		return admin.Conflict("too many are banned already; remove some bans first")
+		return ban, admin.Conflict("too many are banned already; remove some bans first")
 	}
 	b.g.log.Info("banned by an operator", "kind", ban.Kind, "name", ban.Name, "until", ban.Until.Format(time.RFC3339))
 	b.g.mqtt.CloseBanned(ban)
-	return nil
+	return ban, nil
+}
+
+// bansAddress reports whether a ban of an address has an effect here.
+func (g *Gateway) bansAddress(source netip.Prefix) bool {
+	return !source.Addr().IsLoopback() || g.reloads.present().Limits.Address.Loopback
+}
+
+// recordedBans are the bans by operators that the metadata holds, for nodes that start later.
+type recordedBans interface {
+	Bans() []limits.Ban
+	SetBan(ctx context.Context, ban limits.Ban) error
+	RemoveBan(ctx context.Context, kind, name string) (bool, error)
+}
+
+// followBans puts the recorded bans in force that are new, and ends those that are no longer recorded.
+func (g *Gateway) followBans() {
+	g.followMu.Lock()
+	defer g.followMu.Unlock()
+	before := g.followed
+	g.followed = make(map[string]limits.Ban)
+	for _, ban := range g.recordedBans.Bans() {
+		if ban.Kind == limits.ByAddress {
+			source, err := banned(ban.Name)
+			if err != nil || !g.bansAddress(source) {
+				continue
+			}
+			ban.Name = source.String()
+		}
+		key := ban.Kind + "/" + ban.Name
+		g.followed[key] = ban
+		if before[key] != ban && g.bans.Add(ban) {
+			g.mqtt.CloseBanned(ban)
+		}
+	}
+	for key, ban := range before {
+		if _, still := g.followed[key]; !still {
+			g.bans.Lift(ban.Kind, ban.Name)
+		}
+	}
 }
 
 // RemoveBan ends a ban on every node.
@@ -107,12 +166,17 @@ func (b *backend) RemoveBan(ctx context.Context, kind, name string) error {
 		}
 		name = source.String()
 	}
-	removed := b.g.bans.Remove(kind, name)
+	name = limits.BanName(name)
+	recorded, err := b.g.recordedBans.RemoveBan(ctx, kind, name)
+	removed := b.g.bans.Remove(kind, name) || recorded
 	answers, missing := ask[bool](ctx, b.g.cluster, askUnban, admin.Ban{Kind: kind, Name: name})
 	for _, a := range answers {
 		removed = removed || a.what
 	}
-	if err := leftOut(missing); err != nil {
+	if err != nil {
+		err = fmt.Errorf("ended on the nodes that live, but a node that starts later may know it again; run it again: %w", err)
+	}
+	if err := errors.Join(err, leftOut(missing)); err != nil {
 		return err
 	}
 	if !removed {

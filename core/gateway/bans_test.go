@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +13,10 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/meta/metatest"
 	"github.com/lmqgate/lmqgate/core/mqtt"
 )
 
@@ -47,12 +52,32 @@ func TestABanOfSeveralNodesIsListedOnce(t *testing.T) {
 	require.Equal(t, "client/a", page.Next)
 }
 
+// banNode is a gateway with what bans need of it, on a backend for metadata.
+func banNode(t *testing.T, id string, b *metatest.Backend) *Gateway {
+	t.Helper()
+	m, err := meta.New(meta.Options{Client: b.Client(), Traits: b.Traits, NodeID: id, WriteTimeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	require.NoError(t, m.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	require.Eventually(t, func() bool { return m.Ready() == nil }, time.Minute, time.Millisecond)
+	bans := limits.NewBans()
+	g := &Gateway{id: id, bans: bans, recordedBans: m, mqtt: mqtt.New(mqtt.Options{Bans: bans}), log: slog.New(slog.DiscardHandler)}
+	g.reloads.applied = &config.Config{}
+	g.followBans()
+	m.OnBansChanged(g.followBans)
+	return g
+}
+
+func metadata(t *testing.T) *metatest.Backend {
+	t.Helper()
+	b := metatest.New(metatest.Full())
+	t.Cleanup(b.Close)
+	return b
+}
+
 func TestABanIsInForceOnEveryNodeThatLives(t *testing.T) {
-	node := func(id string) *Gateway {
-		bans := limits.NewBans()
-		return &Gateway{id: id, bans: bans, mqtt: mqtt.New(mqtt.Options{Bans: bans}), log: slog.New(slog.DiscardHandler)}
-	}
-	a, b := node("a"), node("b")
+	// Each has metadata of its own, so only a question can bring the ban.
+	a, b := banNode(t, "a", metadata(t)), banNode(t, "b", metadata(t))
 	a.cluster = nodesThatAsk(t, b.answer)
 	here := &backend{a}
 	ctx := t.Context()
@@ -76,15 +101,66 @@ func TestABanIsInForceOnEveryNodeThatLives(t *testing.T) {
 	require.Empty(t, missing)
 }
 
+func TestANodeThatStartsLaterKnowsTheBans(t *testing.T) {
+	b := metadata(t)
+	first := banNode(t, "first", b)
+	here, ctx := &backend{first}, t.Context()
+	long := strings.Repeat("x", 300)
+	for kind, name := range map[string]string{"client": long, "user": "u", "address": "2001:db8::7"} {
+		require.NoError(t, here.AddBan(ctx, admin.BanRequest{Kind: kind, Name: name, Reason: "why", Seconds: 60}))
+	}
+	_, before := first.bans.Count()
+	require.EqualValues(t, 3, before, "a ban that comes back from the metadata is not counted again")
+	later := banNode(t, "later", b)
+	for kind, name := range map[string]string{limits.ByClient: long, limits.ByUser: "u", limits.ByAddress: "2001:db8::/64"} {
+		ban, in := later.bans.Banned(kind, name)
+		require.True(t, in, kind)
+		require.Equal(t, "why", ban.Reason)
+		require.True(t, later.bans.BannedByHand(kind, name))
+	}
+	require.NoError(t, (&backend{later}).RemoveBan(ctx, "client", long))
+	require.NoError(t, (&backend{later}).RemoveBan(ctx, "address", "2001:db8::7"))
+	require.Eventually(t, func() bool { return len(first.bans.List()) == 1 }, time.Minute, time.Millisecond)
+	require.Len(t, banNode(t, "last", b).bans.List(), 1)
+}
+
+func TestABanThatCannotBeRecordedIsInForceAndSaysSo(t *testing.T) {
+	b := metadata(t)
+	g := banNode(t, "a", b)
+	here, ctx := &backend{g}, t.Context()
+	b.Fail(true)
+	err := here.AddBan(ctx, admin.BanRequest{Kind: "client", Name: "c", Seconds: 60})
+	require.ErrorContains(t, err, "in force, but not recorded: a node that starts later does not know it; run it again")
+	_, in := g.bans.Banned(limits.ByClient, "c")
+	require.True(t, in)
+	b.Fail(false)
+	require.NoError(t, here.AddBan(ctx, admin.BanRequest{Kind: "client", Name: "c", Seconds: 60}))
+	b.Fail(true)
+	require.ErrorContains(t, here.RemoveBan(ctx, "client", "c"), "a node that starts later may know it again; run it again")
+	_, in = g.bans.Banned(limits.ByClient, "c")
+	require.False(t, in)
+	b.Fail(false)
+	require.NoError(t, here.RemoveBan(ctx, "client", "c"))
+}
+
+func TestABanOfLoopbackThatWasWrittenByHandHasNoEffect(t *testing.T) {
+	b := metadata(t)
+	b.Edit(meta.NamespaceBans, "address/127.0.0.1", fmt.Sprintf(`{"v":1,"until_ms":%d}`, time.Now().Add(time.Hour).UnixMilli()))
+	b.Edit(meta.NamespaceBans, "address/192.0.2.0/24", fmt.Sprintf(`{"v":1,"until_ms":%d}`, time.Now().Add(time.Hour).UnixMilli()))
+	b.Edit(meta.NamespaceBans, "address/192.0.2.1", fmt.Sprintf(`{"v":1,"until_ms":%d}`, time.Now().Add(time.Hour).UnixMilli()))
+	list := banNode(t, "a", b).bans.List()
+	require.Len(t, list, 1)
+	require.Equal(t, "192.0.2.1/32", list[0].Name)
+}
+
 func TestABanThatSomeNodeDoesNotConfirmNamesTheNode(t *testing.T) {
-	bans := limits.NewBans()
-	a := &Gateway{id: "a", bans: bans, mqtt: mqtt.New(mqtt.Options{Bans: bans}), log: slog.New(slog.DiscardHandler)}
+	a := banNode(t, "a", metadata(t))
 	a.cluster = nodesThatAsk(t, func(context.Context, string, string, []byte) ([]byte, error) {
 		return nil, errors.New("it does not know bans")
 	})
 	err := (&backend{a}).AddBan(t.Context(), admin.BanRequest{Kind: "client", Name: "c", Seconds: 60})
 	require.ErrorContains(t, err, "done, but not on b (it does not know bans)")
-	_, in := bans.Banned(limits.ByClient, "c")
+	_, in := a.bans.Banned(limits.ByClient, "c")
 	require.True(t, in, "it is in force where it could be")
 	events, missing := (&backend{a}).Recent(t.Context(), admin.RecentQuery{})
 	require.Empty(t, events)

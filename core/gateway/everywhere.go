@@ -26,7 +26,7 @@ const (
 	askRebalance     = "rebalance"     // surplus -> admin.Move
 	askRecent        = "recent"        // admin.RecentQuery -> list of admin.Event
 	askBans          = "bans"          // admin.Page -> part of admin.Ban
-	askBan           = "ban"           // admin.BanRequest -> null
+	askBan           = "ban"           // banOrder -> null
 	askUnban         = "unban"         // admin.Ban -> whether there was one
 )
 
@@ -64,7 +64,7 @@ func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte)
 	case askBans:
 		return answerTo(body, func(p admin.Page) (any, error) { return b.bansHere(p).raw() })
 	case askBan:
-		return answerTo(body, func(r admin.BanRequest) (any, error) { return nil, b.banHere(r) })
+		return answerTo(body, func(o banOrder) (any, error) { _, err := b.banHere(o); return nil, err })
 	case askUnban:
 		return answerTo(body, func(ban admin.Ban) (any, error) { return g.bans.Remove(ban.Kind, ban.Name), nil })
 	case askRebalance:

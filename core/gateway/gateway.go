@@ -86,6 +86,10 @@ type Gateway struct {
 
 	memory memory
 	bans   *limits.Bans
+	// recordedBans outlive this process. followed are those that this node follows, by kind and name.
+	recordedBans recordedBans
+	followMu     sync.Mutex
+	followed     map[string]limits.Ban
 
 	addrs []net.Addr
 	stops []func(ctx context.Context) // in the order of the start
@@ -170,6 +174,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 		}
 		g.push(func(context.Context) { g.cluster.Close() })
 	}
+	g.followBans()
+	g.meta.OnBansChanged(g.followBans)
 	g.sessions.Start()
 	g.push(func(ctx context.Context) { g.sessions.Close(ctx) })
 	g.push(func(context.Context) { g.rebalances.stop() })

@@ -71,6 +71,7 @@ func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	if err != nil {
 		return err
 	}
+	g.recordedBans = g.meta
 	g.warnOfMeta(p)
 	return nil
 }

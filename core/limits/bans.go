@@ -55,17 +55,15 @@ const (
 	mostByHand = 4096
 )
 
-// key identifies a record. Names, which clients choose, are truncated to longestName bytes.
+// key identifies a record. Names are those that BanName returns.
 type key struct{ kind, name string }
 
 const longestName = 256
 
-func keyOf(kind, name string) key {
-	if len(name) > longestName {
-		name = name[:longestName]
-	}
-	return key{kind, strings.Clone(name)}
-}
+// BanName returns the name under which someone is banned: names, which clients choose, are truncated to 256 bytes.
+func BanName(name string) string { return name[:min(len(name), longestName)] }
+
+func keyOf(kind, name string) key { return key{kind, strings.Clone(BanName(name))} }
 
 // record is what is remembered about someone.
 type record struct {
@@ -165,7 +163,7 @@ func (b *Bans) Succeeded(kind, name string) {
 	}
 }
 
-// Add adds a ban by an operator; it returns false if there are too many.
+// Add adds a ban by an operator; it returns false if there are too many. A ban that is there already is left as it is.
 func (b *Bans) Add(ban Ban) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -182,9 +180,21 @@ func (b *Bans) Add(ban Ban) bool {
 	if !r.byHand {
 		b.byHand++
 	}
+	if !r.byHand || !r.until.Equal(ban.Until) {
+		b.total++
+	}
 	r.until, r.reason, r.byHand, r.last = ban.Until, ban.Reason, true, b.now()
-	b.total++
 	return true
+}
+
+// Lift ends a ban by an operator, if there is one. A ban by this node stays.
+func (b *Bans) Lift(kind, name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := keyOf(kind, name)
+	if r := b.of[k]; r != nil && r.byHand {
+		delete(b.of, k)
+	}
 }
 
 // countByHand counts the present bans by operators. Called with mu held.

@@ -15,6 +15,7 @@ type callbacks struct {
 	topicsChanged []func()
 	filterLost    []func(string)
 	nodeLost      []func(string)
+	bansChanged   []func()
 	lostNodes     []string
 	readers       Readers
 }
@@ -35,13 +36,18 @@ func (c *callbacks) run(ctx context.Context) {
 			return
 		case <-c.wake:
 		}
-		topics := c.m.topics.takeChanged()
+		topics, bans := c.m.topics.takeChanged(), c.m.bans.takeChanged()
 		filters := c.m.filters.takeLost()
 		c.mu.Lock()
 		nodes := c.lostNodes
 		c.lostNodes = nil
-		onTopics, onFilter, onNode := c.topicsChanged, c.filterLost, c.nodeLost
+		onTopics, onFilter, onNode, onBans := c.topicsChanged, c.filterLost, c.nodeLost, c.bansChanged
 		c.mu.Unlock()
+		if bans {
+			for _, f := range onBans {
+				f()
+			}
+		}
 		if topics {
 			for _, f := range onTopics {
 				f()
@@ -109,4 +115,12 @@ func (m *Meta) OnNodeLost(f func(node string)) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()
 	m.calls.nodeLost = append(m.calls.nodeLost, f)
+}
+
+// OnBansChanged registers f to be called after Bans has changed. One call may stand for several changes. It is not called when a ban ends
+// at its time.
+func (m *Meta) OnBansChanged(f func()) {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	m.calls.bansChanged = append(m.calls.bansChanged, f)
 }

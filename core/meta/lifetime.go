@@ -7,7 +7,16 @@ import (
 // Lifetime returns how long a value is still needed (0: for ever), and whether it is needed at all: what a backend with TTL would have been
 // told. It is for copies of values from a backend that does not report TTLs.
 func Lifetime(namespace string, value []byte) (ttl time.Duration, keep bool) {
-	if namespace != NamespaceRetained {
+	switch namespace {
+	case NamespaceRetained:
+	case NamespaceBans:
+		var r banRecord
+		if decode(namespace, "", value, &r) != nil || r.Until <= 0 {
+			return 0, true // unreadable here: keep it
+		}
+		ttl = time.Until(fromMillis(r.Until))
+		return ttl, ttl > 0
+	default:
 		return 0, true
 	}
 	var r retainedRecord

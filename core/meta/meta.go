@@ -22,6 +22,7 @@ const (
 	NamespaceRetained      = "lmqgate.retained"
 	NamespaceWills         = "lmqgate.wills"
 	NamespaceNodes         = "lmqgate.nodes"
+	NamespaceBans          = "lmqgate.bans"
 	// NamespaceChanges holds, for each node, a change counter per namespace; on backends without Watch only.
 	NamespaceChanges = "lmqgate.changes"
 )
@@ -30,7 +31,7 @@ const (
 // NamespaceChanges and migration.Namespace.
 func Moved() []string {
 	return []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceSessions, NamespaceSubscriptions, NamespaceRetained,
-		NamespaceWills}
+		NamespaceWills, NamespaceBans}
 }
 
 // Meta is the gateway's metadata.
@@ -56,6 +57,7 @@ type Meta struct {
 	retained *retained
 	ledger   *ledger
 	nodes    *nodes
+	bans     *bans
 	changes  *changes
 	follower *follower
 	complain *complaints
@@ -100,6 +102,7 @@ func New(o Options) (*Meta, error) {
 		return nil, err
 	}
 	m.nodes = newNodes(m)
+	m.bans = newBans(m)
 	m.changes = newChanges(m)
 	m.mirrors = map[string]*mirror{}
 	for _, r := range []*mirror{
@@ -108,6 +111,7 @@ func New(o Options) (*Meta, error) {
 		newMirror(m, NamespaceFilters, o.ResyncInterval, m.filters.applyKey, m.calls.wakeUp),
 		newMirror(m, NamespaceRetained, o.ResyncInterval, m.retained.applyKey, nil),
 		newMirror(m, NamespaceNodes, o.HeartbeatInterval, m.nodes.applyKey, nil),
+		newMirror(m, NamespaceBans, o.ResyncInterval, m.bans.applyKey, m.calls.wakeUp),
 	} {
 		m.mirrors[r.namespace] = r
 	}
@@ -127,7 +131,7 @@ func (m *Meta) Start(ctx context.Context) error {
 			m.wg.Go(func() { r.run(run) })
 		}
 		for _, f := range []func(context.Context){m.changes.run, m.nodes.run, m.lists.run, m.retired.run, m.retained.run,
-			m.retained.tells, m.ledger.run, m.present.run, m.calls.run, m.follower.run} {
+			m.retained.tells, m.bans.run, m.ledger.run, m.present.run, m.calls.run, m.follower.run} {
 			m.wg.Go(func() { f(run) })
 		}
 	})
@@ -140,7 +144,7 @@ func (m *Meta) Ready() error {
 	if err := m.follower.ready(); err != nil {
 		return err
 	}
-	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes} {
+	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes, NamespaceBans} {
 		if err := m.loaded(ns); err != nil {
 			return err
 		}

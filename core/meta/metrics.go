@@ -73,7 +73,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			m.quotaRefused.WithLabelValues(resource, share)
 		}
 	}
-	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes} {
+	for _, ns := range []string{NamespaceUpstream, NamespaceTopics, NamespaceFilters, NamespaceRetained, NamespaceNodes, NamespaceBans} {
 		m.invalid.WithLabelValues(ns)
 		m.resyncs.WithLabelValues(ns)
 	}

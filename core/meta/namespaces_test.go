@@ -37,5 +37,5 @@ func TestEveryNamespaceIsMovedOrKnownToStay(t *testing.T) {
 			return true
 		})
 	}
-	require.Len(t, Moved(), 7)
+	require.Len(t, Moved(), 8)
 }

@@ -220,7 +220,8 @@ func (s *Server) CloseBanned(ban limits.Ban) {
 	var hit []*conn
 	for c := range s.conns {
 		k := c.known.Load()
-		if k != nil && (ban.Kind == limits.ByClient && k.client == ban.Name || ban.Kind == limits.ByUser && k.user == ban.Name ||
+		if k != nil && (ban.Kind == limits.ByClient && limits.BanName(k.client) == ban.Name ||
+			ban.Kind == limits.ByUser && limits.BanName(k.user) == ban.Name ||
 			ban.Kind == limits.ByAddress && k.source.IsValid() && k.source.String() == ban.Name) {
 			hit = append(hit, c)
 		}
