@@ -98,6 +98,8 @@ type Info struct {
 	Meta        string    `json:"meta"`
 	// Listeners are the addresses where clients connect.
 	Listeners []Listener `json:"listeners"`
+	// Role is set by the server.
+	Role string `json:"role" enum:"viewer,admin" doc:"What the token of this request permits: to read, or everything."`
 }
 
 // Listener is an address where clients connect.

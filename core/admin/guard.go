@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/subtle"
 	"log/slog"
 	"net"
@@ -18,6 +19,26 @@ const (
 	Viewer
 	Administrator
 )
+
+// String returns the name of the role in the configuration; empty for none.
+func (r Role) String() string {
+	switch r {
+	case Viewer:
+		return "viewer"
+	case Administrator:
+		return "admin"
+	}
+	return ""
+}
+
+// roleKey is the key of a request's role in its context.
+type roleKey struct{}
+
+// roleOf returns the role of the token of a request that guard has admitted.
+func roleOf(ctx context.Context) Role {
+	role, _ := ctx.Value(roleKey{}).(Role)
+	return role
+}
 
 // Token is an additional token besides Options.Token.
 type Token struct {
@@ -51,7 +72,7 @@ func (s *Server) guardFor(reader Role, next http.Handler) http.Handler {
 				s.log().Info("admin request", "token", name, "remote", r.RemoteAddr, "method", r.Method,
 					"path", r.URL.Path)
 			}
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), roleKey{}, role)))
 		}
 	})
 }

@@ -99,7 +99,11 @@ type body[T any] struct{ Body T }
 // registerNode registers the operations about the node itself.
 func registerNode(api huma.API, b Backend) {
 	huma.Register(api, operation("get-info", http.MethodGet, "/info", "node", "Describe this node"),
-		func(context.Context, *struct{}) (*body[Info], error) { return &body[Info]{b.Info()}, nil })
+		func(ctx context.Context, _ *struct{}) (*body[Info], error) {
+			info := b.Info()
+			info.Role = roleOf(ctx).String()
+			return &body[Info]{info}, nil
+		})
 	huma.Register(api, operation("list-nodes", http.MethodGet, "/nodes", "node", "List the nodes that live"),
 		func(ctx context.Context, _ *struct{}) (*body[nodesBody], error) {
 			return &body[nodesBody]{nodesBody{notNil(b.Nodes(ctx))}}, nil

@@ -54,6 +54,15 @@ func TestAViewersTokenReadsAndChangesNothing(t *testing.T) {
 	}
 }
 
+func TestWhoAsksIsToldWhatTheTokenPermits(t *testing.T) {
+	for token, role := range map[string]string{"a-viewers-token": "viewer", "anns-token": "admin", "secret": "admin"} {
+		o := Options{Token: "secret", Tokens: []Token{{"grafana", Viewer, "a-viewers-token"}, {"ann", Administrator, "anns-token"}}, Backend: &backend{}}
+		status, body := do(t, o, "GET", "/api/v1/info", "", "", map[string]string{"Authorization": "Bearer " + token})
+		require.Equal(t, http.StatusOK, status)
+		require.Contains(t, body, `"role":"`+role+`"`)
+	}
+}
+
 func TestATokenOfNobodyOpensNothing(t *testing.T) {
 	status, _ := do(t, Options{Tokens: []Token{{"empty", Administrator, ""}, {"odd", nobody, "t"}}}, "GET", "/api/v1/topics", "", "", map[string]string{"Authorization": "Bearer "})
 	require.Equal(t, http.StatusUnauthorized, status)

@@ -81,7 +81,9 @@ func picture(ctx context.Context, t *testing.T, name string) {
 }
 
 func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
-	g := start(t, localProfile)
+	const viewer = "the-token-of-a-viewer"
+	g := start(t, localProfile, settings{"admin": settings{"address": "127.0.0.1:0",
+		"tokens": []settings{{"name": "office", "role": "viewer", "token": viewer}}}})
 	topic := g.Topic("T")
 	sleeper := g.connect(t, "sleeper", persistent)
 	sleeper.subscribe(topic+"/#", 1)
@@ -158,6 +160,22 @@ func TestAnOperatorWorksWithTheDashboard(t *testing.T) {
 
 	see(ctx, t, press("button", "Log out"), shows("Log in"))
 	require.NotContains(t, g.Log(), strings.TrimSpace(string(token)))
+
+	// A viewer sees the same, and no buttons that change something.
+	see(ctx, t, chromedp.SendKeys(`input[name=token]`, viewer), press("button", "Log in"), shows("Nothing is traced."),
+		press("a", "Clients"), shows("again"), press("button", "again"), shows("connected since"))
+	var buttons []string
+	const shown = `[...document.querySelectorAll("main button, main select:enabled, dialog button")].map((b) => b.textContent).filter((b) => b !== "again")`
+	see(ctx, t, chromedp.Evaluate(shown, &buttons))
+	require.Equal(t, []string{"allconnectedsleeping", "Search", "worker", "More", "Close"}, buttons)
+	see(ctx, t, press("button", "Close"), press("a", "Topics"), shows(g.Name("new")), chromedp.Evaluate(shown, &buttons))
+	require.Empty(t, buttons)
+	see(ctx, t, press("a", "Nodes and plugins"), shows("auth-hmac"), chromedp.Evaluate(shown, &buttons))
+	require.Empty(t, buttons)
+	var header string
+	see(ctx, t, chromedp.Text("#node", &header))
+	require.Contains(t, header, "read only")
+	picture(ctx, t, "viewer")
 }
 
 func TestTheDashboardLoadsNothingFromElsewhere(t *testing.T) {

@@ -4,6 +4,11 @@ const key = "lmqgate-token";
 export const token = () => sessionStorage.getItem(key) || "";
 export const setToken = (t) => (t ? sessionStorage.setItem(key, t) : sessionStorage.removeItem(key));
 
+// What the token permits, once the gateway has said so: an administrator may change things, a viewer may not.
+let role = "";
+export const setRole = (r) => { role = r; };
+export const mayChange = () => role === "admin";
+
 // Refused is thrown where the gateway does not take the token.
 export class Refused extends Error {}
 

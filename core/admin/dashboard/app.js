@@ -1,4 +1,4 @@
-import { get, Refused, setToken, token } from "./api.js";
+import { get, mayChange, Refused, setRole, setToken, token } from "./api.js";
 import { el, field, notice } from "./dom.js";
 import { overview, read } from "./overview.js";
 import { backlog, clients, limits, recent, retained, system, topics } from "./pages.js";
@@ -34,7 +34,8 @@ async function show() {
   document.title = pages[name][0] + " – lmqgate";
   try {
     const info = await get("/info");
-    document.getElementById("node").textContent = info.node + " · " + info.version;
+    setRole(info.role);
+    document.getElementById("node").textContent = info.node + " · " + info.version + (mayChange() ? "" : " · read only");
     await pages[name][1](main, leaving.signal);
   } catch (e) {
     if (e instanceof Refused) { setToken(""); login(e.message); return; }

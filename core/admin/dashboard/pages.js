@@ -1,4 +1,4 @@
-import { call, get } from "./api.js";
+import { call, get, mayChange } from "./api.js";
 import { ask, details, el, field, notice, number, table, time } from "./dom.js";
 
 const query = (o) => new URLSearchParams(Object.entries(o).filter(([, v]) => v !== "" && v !== undefined)).toString();
@@ -24,6 +24,9 @@ async function listing(main, { title, form, path, key, columns, row }) {
   return row;
 }
 
+// changing is a column of buttons that change something, for those who may.
+const changing = (value) => (mayChange() ? [{ title: "", value }] : []);
+
 const run = async (what, f) => { try { await f(); notice(what); return true; } catch (e) { notice(e.message); return false; } };
 
 async function showClient(id, reload) {
@@ -39,7 +42,7 @@ async function showClient(id, reload) {
     table("Subscriptions", [{ title: "Filter", name: true, value: (s) => s.filter || "(point to point)" },
       { title: "QoS", number: true, value: (s) => String(s.qos) }, { title: "Since", value: (s) => time(s.created) },
       { title: "Backlog", number: true, value: (s) => (s.messages < 0 ? "–" : number(s.messages)) }], c.subscriptions_detail),
-    el("div", { class: "actions" },
+    !mayChange() ? null : el("div", { class: "actions" },
       c.connected ? act("Disconnect", "Close the connection of " + id + "? Its session stays.", () => call("POST", "/clients/" + encodeURIComponent(id) + "/kick")) : null,
       act("Ban for an hour", "Keep " + id + " out of every node for an hour?", () => call("POST", "/bans", { kind: "client", name: id, reason: "by the dashboard", seconds: 3600 })),
       act("End session", "End the session of " + id + "? What waits in it is lost.", () => call("DELETE", "/sessions/" + encodeURIComponent(id)))));
@@ -97,21 +100,22 @@ export const topics = async (main) => {
     const list = (await get("/topics")).topics;
     body.replaceChildren(table("Topics", [{ title: "First-level topic", name: true, value: (t) => t.name },
       { title: "Queues", number: true, value: (t) => number(t.queues) }, { title: "Brokers", value: (t) => (t.brokers || []).join(", ") },
-      { title: "", value: (t) => el("button", { type: "button", class: "danger", onclick: async () => {
+      ...changing((t) => el("button", { type: "button", class: "danger", onclick: async () => {
         if (await ask("Delete " + t.name + " with all its messages?", "Delete") && await run("Deleted.", () => call("DELETE", "/topics/" + encodeURIComponent(t.name)))) load();
-      } }, "Delete") }], list));
+      } }, "Delete"))], list));
   };
-  main.replaceChildren(el("h2", {}, "Topics"), el("form", { class: "bar", onsubmit: async (e) => {
+  const create = !mayChange() ? "" : el("form", { class: "bar", onsubmit: async (e) => {
     e.preventDefault();
     if (await run("Created.", () => call("POST", "/topics", { name: name.value }))) { name.value = ""; load(); }
-  } }, field("New first-level topic", name), el("button", { class: "main" }, "Create")), body);
+  } }, field("New first-level topic", name), el("button", { class: "main" }, "Create"));
+  main.replaceChildren(el("h2", {}, "Topics"), create, body);
   await load();
 };
 
 async function showRetained(topic, reload) {
   const m = await get("/retained/message?" + query({ topic }));
   const d = details(topic, el("pre", { class: "log" }, m.payload === undefined ? "base64: " + m.payload_base64 : m.payload),
-    el("div", { class: "actions" }, el("button", { type: "button", class: "danger", onclick: async () => {
+    !mayChange() ? null : el("div", { class: "actions" }, el("button", { type: "button", class: "danger", onclick: async () => {
       if (await ask("Remove what is retained for " + topic + "?", "Remove") && await run("Removed.", () => call("DELETE", "/retained/message?" + query({ topic })))) { d.close(); reload(false); }
     } }, "Remove")));
 }
@@ -143,9 +147,9 @@ async function bans(place) {
   const list = await get("/bans?" + query({ limit: pageSize }));
   const columns = [{ title: "Kind", value: (b) => b.kind }, { title: "Name", name: true, value: (b) => b.name }, { title: "Until", value: (b) => time(b.until) },
     { title: "Nodes", value: (b) => b.nodes.join(", ") }, { title: "Reason", value: (b) => b.reason },
-    { title: "", value: (b) => el("button", { type: "button", class: "danger", onclick: async () => {
+    ...changing((b) => el("button", { type: "button", class: "danger", onclick: async () => {
       if (await ask("Let " + b.name + " in again?", "End the ban") && await run("The ban is over.", () => call("DELETE", "/bans/" + b.kind + "/" + encodeURIComponent(b.name)))) await bans(place);
-    } }, "End") }];
+    } }, "End"))];
   place.replaceChildren(...[el("h3", {}, "Banned"), missing(list.unanswered), table("Banned", columns, list.bans)].filter(Boolean));
 }
 
@@ -169,7 +173,7 @@ export const recent = async (main) => {
 
 export const system = async (main) => {
   const [info, nodes, plugins, level] = await Promise.all([get("/info"), get("/nodes"), get("/plugins"), get("/log-level")]);
-  const choose = el("select", { onchange: () => run("Log level is " + choose.value + ".", () => call("PUT", "/log-level", { level: choose.value })) },
+  const choose = el("select", { disabled: !mayChange(), onchange: () => run("Log level is " + choose.value + ".", () => call("PUT", "/log-level", { level: choose.value })) },
     ...["debug", "info", "warn", "error"].map((l) => el("option", { selected: l === level.level }, l)));
   main.replaceChildren(el("h2", {}, "Nodes and plugins"),
     el("section", { class: "panel scroll" }, el("h3", {}, "Nodes"), table("Nodes", [{ title: "Node", name: true, value: (n) => n.id },
