@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -116,4 +117,32 @@ func TestGoCodeOnThePagesIsThatOfTheExamples(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestProseHasOneWidth allows 140 columns, as for code. Tables, code, links and pictures of their own are not prose.
+func TestProseHasOneWidth(t *testing.T) {
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "node_modules"):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".md"):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		fenced, n := false, 0
+		for line := range strings.Lines(string(text)) {
+			n++
+			start := strings.TrimLeft(line, " ")
+			if strings.HasPrefix(start, "```") {
+				fenced = !fenced
+			}
+			if fenced || strings.HasPrefix(line, "    ") || strings.IndexAny(start, "|<[!") == 0 {
+				continue
+			}
+			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), 140, "%s:%d", path, n)
+		}
+		return err
+	}))
 }
