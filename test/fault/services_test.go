@@ -2,7 +2,11 @@ package fault
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -11,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/plugins/meta-etcd/etcdtest"
+	"github.com/lmqgate/lmqgate/remoting"
+	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
 // TestAKilledBrokerLosesNothing kills and restarts the broker under load.
@@ -29,6 +35,43 @@ func TestAKilledBrokerLosesNothing(t *testing.T) {
 		// Messages that the broker stored without being able to confirm them are stored again.
 		f.settle(rep, senders, rovers, bounds{duplicates: 50, repeats: scale(1, 3) * len(senders) * flyingMost, refused: true})
 	})
+}
+
+// TestABrokerWhoseDiskIsFullLosesNothing fills the disk of the broker until the broker refuses messages, and makes room again.
+func TestABrokerWhoseDiskIsFullLosesNothing(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		const size = 512 << 20
+		disk := filepath.Join(t.TempDir(), "disk")
+		mountDisk(t, disk, size)
+		ctx, cancel := context.WithTimeout(t.Context(), cluster.StartDeadline)
+		defer cancel()
+		mq, err := cluster.Start(ctx, cluster.Options{Version: cluster.Wanted(t), Dir: disk,
+			Broker: map[string]string{"cleanResourceInterval": "200"}, Java: []string{"-Drocketmq.broker.diskSpaceWarningLevelRatio=0.90"}})
+		require.NoError(t, err)
+		t.Cleanup(mq.Stop)
+		f := newFleetOn(t, r, 2, mq, etcdtest.Start(t, etcdtest.Options{}))
+		senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)
+		ballast := filepath.Join(disk, "ballast")
+		for range scale(2, 6) {
+			require.NoError(t, fill(ballast, disk, size/20)) // the processes need some room for their logs
+			f.eventually(func() error { return wantFull(t.Context(), mq) })
+			time.Sleep(time.Duration(r.IntN(int(2 * lease))))
+			require.NoError(t, os.Remove(ballast))
+			f.more(senders, 20)
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 5, refused: true})
+	})
+}
+
+// wantFull returns nil if the broker refuses messages because its disk is full.
+func wantFull(ctx context.Context, mq *cluster.Cluster) error {
+	client := remoting.New(remoting.Config{})
+	defer client.Close()
+	_, err := client.SendMessage(ctx, mq.Brokers()[0], remoting.SendRequest{Group: "fault", Topic: cluster.ProbeTopic, Body: []byte("x")})
+	if err == nil || !strings.Contains(err.Error(), "disk is full") {
+		return fmt.Errorf("the broker does not say that its disk is full, but %v", err)
+	}
+	return nil
 }
 
 // TestNameServersThatAreAwayStopNobody kills the name server for a while. Known topics keep working.
