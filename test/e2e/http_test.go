@@ -159,6 +159,7 @@ func TestAGatewaySaysWhatItWaitsForWhereThatIsAndWhichKeyNamesIt(t *testing.T) {
 
 func TestAGatewayWaitsForItsRocketMQ(t *testing.T) {
 	t.Parallel()
+	onOneNode(t, oneProcess)
 	p := profile{name: "rocketmq", settings: func(t *testing.T) settings {
 		t.Helper()
 		return nil

@@ -124,6 +124,7 @@ func fixedPort(t *testing.T) settings {
 
 func TestAutopahoGoesOnWithItsSessionAfterARestartOfTheGateway(t *testing.T) {
 	t.Parallel()
+	onOneNode(t, "its address stays the same")
 	everywhere(t, func(t *testing.T, p profile) {
 		g := start(t, p, fixedPort(t))
 		topic := g.Topic("auto")
