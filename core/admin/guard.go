@@ -69,8 +69,8 @@ func (s *Server) guardFor(reader Role, next http.Handler) http.Handler {
 			answer(w, http.StatusForbidden, map[string]string{"error": "the token is one of a viewer, who may only read; use one with the role admin"})
 		default:
 			if !reads {
-				s.log().Info("admin request", "token", name, "remote", r.RemoteAddr, "method", r.Method,
-					"path", r.URL.Path)
+				// "from" instead of "remote": every change is logged, however many there are.
+				s.log().Info("admin request", "token", name, "from", r.RemoteAddr, "method", r.Method, "path", r.URL.RequestURI())
 			}
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), roleKey{}, role)))
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -44,6 +45,8 @@ type Server struct {
 	http *http.Server
 	done chan struct{}
 
+	conns connections
+
 	mu     sync.Mutex
 	ready  func() error
 	notice func() string
@@ -54,7 +57,8 @@ func New(o Options) *Server {
 	s := &Server{o: o, done: make(chan struct{}), ready: func() error { return errors.New("starting") },
 		notice: func() string { return "" }}
 	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: 60 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+		WriteTimeout: 60 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: log.New(httpErrors{s.log()}, "", 0), ConnState: s.conns.changed}
 	return s
 }
 
@@ -135,6 +139,20 @@ func (s *Server) handler() http.Handler {
 		mux.Handle(described, s.open(api)) // the description contains no data of the node
 	}
 	return mux
+}
+
+// httpErrors writes what the HTTP server reports to the log: failed TLS handshakes and other faults of clients at level debug, because
+// anybody can cause them, and panics as errors.
+type httpErrors struct{ log *slog.Logger }
+
+// Write implements io.Writer.
+func (h httpErrors) Write(line []byte) (int, error) {
+	if text := string(line); strings.HasPrefix(text, "http: panic serving") {
+		h.log.Error("an admin request failed with a panic; please report it", "output", text)
+	} else {
+		h.log.Debug("admin HTTP server", "detail", strings.TrimSpace(text))
+	}
+	return len(line), nil
 }
 
 func text(w http.ResponseWriter, status int, body string) {

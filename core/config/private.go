@@ -2,13 +2,12 @@ package config
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lmqgate/lmqgate/internal/exposed"
 )
 
 // minToken is the minimum length of a token, in bytes: 16 random letters and digits have over 80 bits.
@@ -37,12 +36,12 @@ func isSecret(key, value string) bool {
 func (c *Config) CheckPrivate() error {
 	var p problems
 	p.where = c.Where
-	if len(c.secretKeys) > 0 && exposed(c.Path) {
+	if len(c.secretKeys) > 0 && exposed.ToOthers(c.Path) {
 		p.list = append(p.list, Problem{Where: c.Path, Message: fmt.Sprintf("every user of this machine may read the secrets in it (%s); run: chmod o-rwx %s, or give them in environment variables",
 			strings.Join(c.secretKeys[:min(3, len(c.secretKeys))], ", "), c.Path)})
 	}
 	check := func(key, path string) {
-		if path != "" && exposed(path) {
+		if path != "" && exposed.ToOthers(path) {
 			p.add(key, "every user of this machine may read the private key; run: chmod o-rwx %s", path)
 		}
 	}
@@ -56,29 +55,4 @@ func (c *Config) CheckPrivate() error {
 		check("store.rocketmq.tls.key_file", c.Store.RocketMQ.TLS.KeyFile)
 	}
 	return p.err()
-}
-
-// exposed reports whether users who are neither the file's owner nor in its group may read it: the file is readable, and each directory on
-// the way to it is accessible. A file that cannot be examined counts as not exposed.
-func exposed(path string) bool {
-	path, err := filepath.EvalSymlinks(path)
-	if err == nil {
-		path, err = filepath.Abs(path)
-	}
-	if err != nil {
-		return false
-	}
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0 {
-		return false
-	}
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&fs.FileMode(0o001) == 0 {
-			return false
-		}
-		if dir == filepath.Dir(dir) {
-			return true
-		}
-	}
 }

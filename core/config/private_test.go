@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/internal/exposed"
 )
 
 // openDir returns a directory that everybody may enter, including all its parents; without such a place the test is skipped.
@@ -19,7 +21,7 @@ func openDir(t *testing.T) string {
 	probe := filepath.Join(dir, "probe")
 	require.NoError(t, os.WriteFile(probe, nil, 0o644))
 	require.NoError(t, os.Chmod(probe, 0o644))
-	if !exposed(probe) {
+	if !exposed.ToOthers(probe) {
 		t.Skip("the directory of temporary files is closed to others")
 	}
 	return dir

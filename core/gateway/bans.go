@@ -228,7 +228,7 @@ func (g *Gateway) leavesNoWill(clientID string, by *auth.Principal) bool {
 	if by == nil {
 		return false
 	}
-	if g.bans.BannedByHand(limits.ByUser, by.Username()) {
+	if g.bans.BannedByHand(limits.ByUser, by.Username()) || g.bans.BannedByHand(limits.ByUser, by.Identity()) {
 		return true
 	}
 	host, _, err := net.SplitHostPort(by.RemoteAddr())

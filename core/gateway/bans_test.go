@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	"github.com/lmqgate/lmqgate/core/admin"
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -18,6 +19,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/meta/metatest"
 	"github.com/lmqgate/lmqgate/core/mqtt"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
 func TestBansKnowAddressesAsConnectionsDo(t *testing.T) {
@@ -50,6 +52,13 @@ func TestABanOfSeveralNodesIsListedOnce(t *testing.T) {
 	page = mergeBans(admin.Page{Limit: 1}, parts)
 	require.Equal(t, []admin.Ban{ban("a", late, "one", "two")}, page.Items)
 	require.Equal(t, "client/a", page.Next)
+}
+
+// identified admits everybody as "dev".
+type identified struct{ pluginv1.AuthClient }
+
+func (identified) Authenticate(context.Context, *pluginv1.AuthenticateRequest, ...grpc.CallOption) (*pluginv1.AuthenticateResponse, error) {
+	return &pluginv1.AuthenticateResponse{Identity: "dev"}, nil
 }
 
 // banNode is a gateway with what bans need of it, on a backend for metadata.
@@ -178,6 +187,11 @@ func TestWhoIsBannedByAnOperatorLeavesNoWill(t *testing.T) {
 		require.Equal(t, kind == limits.ByClient, g.leavesNoWill("c", nil), "a will whose client is not known")
 		require.True(t, g.bans.Remove(kind, name))
 	}
+	scram, err := auth.New(auth.Options{Client: identified{}, PluginName: func() string { return "p" }}).
+		Authenticate(t.Context(), auth.Request{ClientID: "c2", Username: "any"})
+	require.NoError(t, err)
+	require.True(t, g.bans.Add(limits.Ban{Kind: limits.ByUser, Name: "dev", Until: time.Now().Add(time.Hour)}))
+	require.True(t, g.leavesNoWill("c2", scram), "its identity is banned, whatever its CONNECT says")
 	g.bans.Failed(limits.ByAddress, "2001:db8::/64", 1, "too many failed logins")
 	require.False(t, g.leavesNoWill("c", by), "others at the address may have failed to log in")
 }

@@ -62,8 +62,11 @@ func fromMillis(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
 	}
-	return time.UnixMilli(ms)
+	return time.UnixMilli(max(1, min(ms, lastMilli)))
 }
+
+// lastMilli is the last millisecond of the year 9999. Times that somebody wrote by hand may be later, and JSON cannot express those.
+const lastMilli = 253402300799999
 
 // messageRecord is a message in JSON; byte strings are in base64.
 type messageRecord struct {

@@ -98,6 +98,10 @@ func (f *follower) look(ctx context.Context) error {
 			}
 			return status.Error(codes.Unavailable, err.Error())
 		}
+		if p != nil && p.ID == "" {
+			f.m.invalid(migration.Namespace, "plan", errors.New("a plan without an id counts as none; remove the key"))
+			p = nil
+		}
 		if p != nil && (p.Phase == migration.Prepare || p.Phase == migration.Fence) && !f.has(p.ID) {
 			// Answer first, then read the plan again: either the command sees this node, or this node sees what the command did.
 			if err := f.register(ctx, p.ID); err != nil {
@@ -155,7 +159,7 @@ func (f *follower) see(p *migration.Plan, began time.Time) error {
 	f.vanished = time.Time{}
 	before := f.plan
 	defer func() {
-		if before == nil || *before != *f.plan {
+		if f.plan != nil && (before == nil || *before != *f.plan) {
 			f.m.log.Info("metadata migration", "to", f.plan.Plugin, "phase", f.plan.Phase, "id", f.plan.ID)
 			f.poke()
 		}
@@ -176,8 +180,9 @@ func (f *follower) see(p *migration.Plan, began time.Time) error {
 		return nil
 	default:
 		f.m.backend.gate.hold()
-		return status.Errorf(codes.Unavailable, "%s has a plan in phase %q, which this gateway does not know; run the newer lmqgate",
-			migration.Namespace, p.Phase)
+		what := fmt.Sprintf("%s has a plan in phase %q, which this gateway does not know; run the newer lmqgate", migration.Namespace, p.Phase)
+		f.problem = fmt.Errorf("%w: %s", ErrUnavailable, what)
+		return status.Error(codes.Unavailable, what)
 	}
 }
 
@@ -289,7 +294,7 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	arbiter := f.board()
 	if !p.AtSource {
 		if f.target == nil {
-			if f.gone(p.HoldTime()) {
+			if f.gone(goneTime) {
 				f.stay(p, "its plan was removed, and this node cannot ask its target")
 				return
 			}

@@ -46,6 +46,43 @@ func TestRemovingAPlanLetsWritesGoOn(t *testing.T) {
 	}
 }
 
+func TestAPlanThatNoGatewayWritesEndsNone(t *testing.T) {
+	for name, plan := range map[string]migration.Plan{
+		"an unknown phase":  {ID: "by-hand", Phase: "zzz", Plugin: "p", Hold: 1},
+		"no id":             {Phase: migration.Prepare, Plugin: "p"},
+		"no id, fenced":     {Phase: migration.Fence, Plugin: "p", Hold: 1000},
+		"no id, moved away": {Phase: migration.Moved, Plugin: "p"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := metatest.New(metatest.Full())
+			t.Cleanup(b.Close)
+			board := migration.Board{Client: b.Client()}
+			require.NoError(t, board.SetPlan(t.Context(), plan))
+			m := launch(t, b, "n1") // with the plan there from the start
+			if plan.ID == "" {
+				eventually(t, func() bool { return m.Ready() == nil })
+				require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "a", Created: time.Now()}))
+			} else {
+				eventually(t, func() bool { return m.Ready() != nil && strings.Contains(m.Ready().Error(), "run the newer lmqgate") })
+			}
+			require.NoError(t, board.SetPlan(t.Context(), migration.Plan{ID: "over", Phase: migration.Aborted}))
+			require.NoError(t, board.SetPlan(t.Context(), plan))
+			require.NoError(t, board.RemovePlan(t.Context()))
+			eventually(t, func() bool { return m.Ready() == nil })
+			require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "b", Created: time.Now()}))
+		})
+	}
+}
+
+func TestATimeThatSomebodyWroteByHandCanBeShown(t *testing.T) {
+	for _, ms := range []int64{1, -1, -1 << 63, 1<<63 - 1, 1 << 62} {
+		_, err := fromMillis(ms).MarshalJSON()
+		require.NoError(t, err, ms)
+		require.False(t, fromMillis(ms).IsZero())
+	}
+}
+
 // syncBuffer is a buffer for concurrent writers.
 type syncBuffer struct {
 	mu sync.Mutex

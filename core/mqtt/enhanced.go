@@ -164,7 +164,7 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 
 // notAuthenticated ends the connection of a client whose re-authentication failed [MQTT-4.12.1-2].
 func (c *conn) notAuthenticated(err error) error {
-	c.log.Info("re-authentication failed; closing the connection", "client", c.clientID, "error", err)
+	c.log.Info("re-authentication failed; closing the connection", "client", c.clientID, "remote", c.remote, "error", err)
 	return c.fail(packet.NotAuthorized, "the re-authentication failed")
 }
 

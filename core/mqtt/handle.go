@@ -44,6 +44,11 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 // publish stores a message. The client gets its answer once the message is stored.
 func (c *conn) publish(ctx context.Context, p *packet.Publish) error {
 	defer c.inflow.giveBack() // unless the store has taken the memory over
+	if p.Properties != nil {
+		if err := c.awaitProperties(len(p.Properties.User)); err != nil {
+			return err
+		}
+	}
 	if err := c.resolveAlias(p); err != nil {
 		return err
 	}

@@ -19,8 +19,13 @@ type inflow struct {
 	due atomic.Int64
 }
 
-// messageCost is the approximate memory of a message besides its bytes.
-const messageCost = 1024
+const (
+	// messageCost is the approximate memory of a message besides its bytes, with up to fewProperties user properties.
+	messageCost   = 1024
+	fewProperties = 16
+	// propertyCost is the approximate memory of each further user property besides its bytes.
+	propertyCost = 64
+)
 
 // awaitMessage takes the memory for a message whose body of n bytes is to be read next.
 func (c *conn) awaitMessage(n int) error {
@@ -53,6 +58,30 @@ func (c *conn) awaitMessage(n int) error {
 	if waited {
 		return c.again() // the wait is not the client's fault: give it the full time again
 	}
+	return nil
+}
+
+// awaitProperties takes the memory for the many user properties of a message that was read.
+func (c *conn) awaitProperties(n int) error {
+	if n <= fewProperties {
+		return nil
+	}
+	cost := int64(n-fewProperties) * propertyCost
+	if !c.inflow.account.Try(cost) {
+		ctx, done, err := c.whileOpen()
+		if err != nil {
+			return err
+		}
+		defer done()
+		// Messages that wait here hold the memory of their bytes: the server closes them if that goes on.
+		c.inflow.due.Store(time.Now().Add(c.srv.o.StalledAfter).UnixNano())
+		defer c.inflow.due.Store(0)
+		c.srv.metrics.unread.Inc()
+		if err := c.inflow.account.Take(ctx, cost); err != nil {
+			return errEnded
+		}
+	}
+	c.inflow.taken += cost
 	return nil
 }
 

@@ -180,7 +180,7 @@ func (c *conn) sendSys(ctx context.Context, filters map[string]uint32, values []
 	for filter := range filters {
 		ok, err := c.srv.o.Authority.Authorize(ctx, principal, auth.Action{Kind: auth.Subscribe, Topic: filter})
 		if err == nil && !ok {
-			c.log.Info("a subscription below $SYS ends: the client's rules have changed", "client", c.clientID, "filter", filter)
+			c.log.Info("a subscription below $SYS ends: the client's rules have changed", "client", c.clientID, "remote", c.remote, "filter", filter)
 			c.dropSys(filter)
 		}
 		if err != nil || !ok {

@@ -59,6 +59,7 @@ func (c *conn) again() error {
 // known is what a connection can be banned by.
 type known struct {
 	client, user string
+	identity     string // once the client is authenticated
 	source       netip.Prefix
 }
 
@@ -70,9 +71,7 @@ func (c *conn) keptOut(user string) error {
 	b := c.srv.o.Bans
 	for _, who := range [][2]string{{limits.ByClient, k.client}, {limits.ByUser, k.user}} {
 		if _, banned := b.Banned(who[0], who[1]); banned {
-			c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
-			c.log.Warn("client refused: it is banned; see lmqgate bans list", "kind", who[0], "client", c.clientID, "remote", c.remote)
-			return c.refuse(packet.Banned, "banned")
+			return c.turnAway(who[0])
 		}
 	}
 	if !k.source.IsValid() {
@@ -98,9 +97,19 @@ func (c *conn) keptOut(user string) error {
 	return nil
 }
 
-// wait delays the admission of a client. Meanwhile other connections may use the memory of its CONNECT, and may take its place.
+// turnAway refuses a client because of a ban of a kind.
+func (c *conn) turnAway(kind string) error {
+	c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
+	c.log.Warn("client refused: it is banned; see lmqgate bans list", "kind", kind, "client", c.clientID, "remote", c.remote)
+	return c.refuse(packet.Banned, "banned")
+}
+
+// wait delays the admission of a client. Meanwhile other connections may take its place. A client whose CONNECT takes memory of the budget
+// is refused instead: it would hold that memory while it waits.
 func (c *conn) wait(d time.Duration) error {
-	c.unreserve()
+	if c.memory.bytes > 0 {
+		return c.refuse(packet.ServerBusy, "it has to wait, and its CONNECT is too large to be held meanwhile; try again later")
+	}
 	c.place.judging(false)
 	defer c.place.judging(true)
 	select {
@@ -157,7 +166,9 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 	b, source := c.srv.o.Bans, k.source.String()
 	if denied == nil {
 		b.Succeeded(limits.ByAddress, source)
-		b.Succeeded(limits.ByUser, user)
+		if user != "" {
+			b.Succeeded(limits.ByUser, user)
+		}
 		return
 	}
 	switch denied.Reason {
@@ -165,7 +176,9 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 	default:
 		return
 	}
-	b.Failed(limits.ByUser, user, allowed, "")
+	if user != "" { // those without a name have nothing in common
+		b.Failed(limits.ByUser, user, allowed, "")
+	}
 	if ban, banned := b.Failed(limits.ByAddress, source, allowed, "too many failed logins"); banned {
 		c.log.Warn("address banned: too many failed logins", "remote", source, "until", ban.Until.Format(time.RFC3339))
 	}
@@ -204,8 +217,15 @@ func (c *conn) flapped() {
 	}
 }
 
-// settled refuses an authenticated client that is banned for flapping.
+// settled refuses an authenticated client whose identity is banned as a user, or that is banned for flapping. Its identity may be another
+// than the user name of its CONNECT, which then proves nothing.
 func (c *conn) settled() error {
+	k := *c.known.Load()
+	k.identity = c.principal.Identity()
+	c.known.Store(&k) // before the look, so that a ban meanwhile finds the connection
+	if _, banned := c.srv.o.Bans.Banned(limits.ByUser, k.identity); banned {
+		return c.turnAway(limits.ByUser)
+	}
 	name, counts := c.flapping()
 	if _, banned := c.srv.o.Bans.Banned(limits.ByFlapping, name); !counts || !banned {
 		return nil
@@ -221,7 +241,7 @@ func (s *Server) CloseBanned(ban limits.Ban) {
 	for c := range s.conns {
 		k := c.known.Load()
 		if k != nil && (ban.Kind == limits.ByClient && limits.BanName(k.client) == ban.Name ||
-			ban.Kind == limits.ByUser && limits.BanName(k.user) == ban.Name ||
+			ban.Kind == limits.ByUser && (limits.BanName(k.user) == ban.Name || limits.BanName(k.identity) == ban.Name) ||
 			ban.Kind == limits.ByAddress && k.source.IsValid() && k.source.String() == ban.Name) {
 			hit = append(hit, c)
 		}

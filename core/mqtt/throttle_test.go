@@ -83,6 +83,51 @@ func TestABannedClientIsClosedAndRefused(t *testing.T) {
 	require.Empty(t, other.Ping())
 }
 
+func TestABanOfAUserIsForItsIdentityWhateverItsConnectSays(t *testing.T) {
+	t.Parallel()
+	bans := limits.NewBans()
+	n, _ := startRiddles(t, func(c *mqtttest.Config) { c.MQTT.Bans = bans })
+	c := n.Connect(packet.V5, "c", by("RIDDLE", "dev"))
+	named := n.Connect(packet.V5, "named", by("RIDDLE", "dev"), ofUser("somebody"))
+	other := n.Connect(packet.V5, "other", by("RIDDLE", "another"))
+	ban := limits.Ban{Kind: limits.ByUser, Name: "dev", Until: time.Now().Add(time.Hour)}
+	require.True(t, bans.Add(ban))
+	n.Server.CloseBanned(ban)
+	c.ExpectDisconnect(packet.AdministrativeAction)
+	named.ExpectDisconnect(packet.AdministrativeAction)
+	require.Equal(t, packet.Banned, n.Dial(packet.V5).TryConnect("c", by("RIDDLE", "dev")).Code)
+	require.Equal(t, packet.Banned, n.Dial(packet.V5).TryConnect("c", by("RIDDLE", "another"), ofUser("dev")).Code)
+	require.Empty(t, other.Ping())
+}
+
+func TestFailuresOfClientsWithoutAUserNameDelayNoOthers(t *testing.T) {
+	t.Parallel()
+	bans := limits.NewBans()
+	n, _ := startRiddles(t, func(c *mqtttest.Config) { c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = bans, 100, true })
+	for range 10 {
+		require.NotEqual(t, packet.Success, n.Dial(packet.V5).TryConnect("c", by("RIDDLE", "wrong")).Code)
+		bans.Succeeded(limits.ByAddress, "127.0.0.1/32") // as if each came from another address
+	}
+	require.Zero(t, bans.Delay(limits.ByUser, ""))
+}
+
+func TestAClientThatHasToWaitDoesNotHoldALargeConnect(t *testing.T) {
+	t.Parallel()
+	bans := limits.NewBans()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Authority, c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = &mqtttest.Rules{Name: "rules"}, bans, 1000, true
+	})
+	for range 12 {
+		bans.Failed(limits.ByAddress, "127.0.0.1/32", 1000, "")
+	}
+	require.Positive(t, bans.Delay(limits.ByAddress, "127.0.0.1/32"))
+	large := func(cn *packet.Connect) { cn.HasPassword, cn.Password = true, make([]byte, 60_000) }
+	require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("large", large).Code)
+	require.Equal(t, packet.Success, n.Dial(packet.V5).TryConnect("small").Code, "it waits, and is let in")
+	bans.Remove(limits.ByAddress, "127.0.0.1/32")
+	require.Equal(t, packet.Success, n.Dial(packet.V5).TryConnect("large", large).Code)
+}
+
 func TestAClientThatFlapsIsBannedForItsUserOnly(t *testing.T) {
 	t.Parallel()
 	bans := limits.NewBans()

@@ -41,6 +41,10 @@ type Properties struct {
 	SharedSubscriptionAvailable     *byte
 }
 
+// MaxUserProperties is how many user properties a packet that is read may have. Each takes up to ten times the memory of its bytes on the
+// wire.
+const MaxUserProperties = 1024
+
 // UserProperty is one name and value that the application defines.
 type UserProperty struct {
 	Key, Value string

@@ -140,6 +140,10 @@ func (d *decoder) property(p *Properties, id int) {
 	case kindBinary:
 		*p.binaryField(id) = d.binary(name)
 	case kindPair:
+		if len(p.User) == MaxUserProperties {
+			d.fail(QuotaExceeded, "", "", "more than %d user properties", MaxUserProperties)
+			return
+		}
 		if p.User == nil {
 			p.User = make([]UserProperty, 0, 4)
 		}

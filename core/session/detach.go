@@ -53,14 +53,14 @@ const detachTimeout = 10 * time.Second
 // takeOver closes the session's connection because a newer one came. Called with the client's lock held.
 func (s *Session) takeOver(ctx context.Context) {
 	s.mu.Lock()
-	c := s.conn
+	c, remote := s.conn, s.remoteAddr
 	s.mu.Unlock()
 	if c == nil {
 		return
 	}
 	s.m.metrics.takeovers.Inc()
 	s.m.o.Events.Add(events.Event{Kind: events.SessionTakenOver, ClientID: s.id, Reason: "the client connected again"})
-	s.m.log.Info("client connected again; closing its older connection", "client", s.id)
+	s.m.log.Info("client connected again; closing its older connection", "client", s.id, "remote", remote)
 	s.lastAcks()
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")
 	s.detach(ctx, c, Ending{})

@@ -37,7 +37,7 @@ var names = map[string]bool{"client": true, "user": true, "identity": true, "top
 var reports = map[string]bool{"stack": true, "output": true}
 
 // sources are the keys that identify who caused a line; the first one that a line has counts.
-var sources = []string{"remote", "client", "listener"}
+var sources = []string{"remote", "client", "listener", "topic"}
 
 // Handler is a slog.Handler that wraps another. Debug lines are truncated but all written; so are errors, which unauthenticated clients
 // cannot cause. Warnings that name a source, and info lines about a connection (with the key "remote"), are limited within ten seconds:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,4 +98,13 @@ func TestErrorsAndInformationAreAllWritten(t *testing.T) {
 		l.Warn("without a source")
 	}
 	require.Equal(t, 1500, strings.Count(b.String(), "\n"))
+}
+
+func TestWarningsAboutTopicsAreBounded(t *testing.T) {
+	var b bytes.Buffer
+	l := logger(&b)
+	for i := range 5000 {
+		l.Warn("unknown first-level topic", "topic", strconv.Itoa(i))
+	}
+	require.Equal(t, perMessage, strings.Count(b.String(), "\n"))
 }

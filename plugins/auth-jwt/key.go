@@ -137,7 +137,11 @@ func (c keyConfig) configured(setup sdk.Setup, at string) (key, []sdk.Problem) {
 	text := []byte(f.text)
 	if f.file {
 		var err error
-		if text, err = trustedfile.Read(setup.Path(f.text), maxKeyBytes); err != nil {
+		read := trustedfile.Read
+		if f.name == "secret_file" {
+			read = trustedfile.ReadSecret
+		}
+		if text, err = read(setup.Path(f.text), maxKeyBytes); err != nil {
 			return problem(fmt.Errorf("%s %w", f.text, err))
 		}
 	}

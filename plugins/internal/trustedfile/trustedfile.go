@@ -7,10 +7,20 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/lmqgate/lmqgate/internal/exposed"
 )
 
 // othersMayWrite is the mode bit of world-writable files: everybody could grant themselves every right in such a file.
 const othersMayWrite = 0o002
+
+// ReadSecret is Read for a file with secrets: it also refuses one that every user of the machine may read.
+func ReadSecret(path string, max int64) ([]byte, error) {
+	if exposed.ToOthers(path) {
+		return nil, errors.New("may be read by every user of this machine, and holds secrets; run `chmod o-rwx` on it")
+	}
+	return Read(path, max)
+}
 
 // Read reads a regular file of at most max bytes that is not world-writable. The error does not name the path.
 func Read(path string, max int64) ([]byte, error) {

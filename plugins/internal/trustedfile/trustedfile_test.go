@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/internal/exposed"
 )
 
 func TestOnlyRegularFilesThatNotEverybodyMayWriteAreRead(t *testing.T) {
@@ -30,4 +32,25 @@ func TestOnlyRegularFilesThatNotEverybodyMayWriteAreRead(t *testing.T) {
 	_, err = Read(filepath.Join(dir, "none"), 5)
 	require.ErrorContains(t, err, "no such file")
 	require.NotContains(t, err.Error(), dir)
+}
+
+func TestAFileWithSecretsThatEverybodyMayReadIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(path, []byte("12345"), 0o640))
+	text, err := ReadSecret(path, 5)
+	require.NoError(t, err)
+	require.Equal(t, "12345", string(text))
+	require.NoError(t, os.Chmod(path, 0o644))
+	for d := dir; len(d) > len(os.TempDir()); d = filepath.Dir(d) {
+		require.NoError(t, os.Chmod(d, 0o755))
+	}
+	if !exposed.ToOthers(path) {
+		t.Skip("the directory of temporary files is closed to others")
+	}
+	_, err = ReadSecret(path, 5)
+	require.ErrorContains(t, err, "run `chmod o-rwx` on it")
+	require.NoError(t, os.Chmod(dir, 0o700))
+	_, err = ReadSecret(path, 5)
+	require.NoError(t, err, "nobody else gets there")
 }
