@@ -213,6 +213,39 @@ func TestFiltersThatShareAQueueKeepTheirProgressApart(t *testing.T) {
 	}
 }
 
+// Proves 5.0: [MQTT-4.4.0-1]
+func TestWhatWasAcknowledgedDoesNotComeAgainWhereFiltersShareAQueue(t *testing.T) {
+	t.Parallel()
+	ends := map[string]func(n *mqtttest.Node, c *mqtttest.Client){
+		"DISCONNECT":   func(_ *mqtttest.Node, c *mqtttest.Client) { c.Disconnect() },
+		"a lost link":  func(_ *mqtttest.Node, c *mqtttest.Client) { c.Close() },
+		"a takeover":   func(*mqtttest.Node, *mqtttest.Client) {},
+		"a restart":    func(n *mqtttest.Node, _ *mqtttest.Client) { n.Restart() },
+		"a later link": func(n *mqtttest.Node, c *mqtttest.Client) { c.Close(); n.Connect(packet.V5, "other").Ping() },
+	}
+	for how, end := range ends {
+		for _, filters := range [][2]string{{"T/a", "T/a/"}, {"T/a/", "T/a"}, {"T/+", "T/+/"}} {
+			t.Run(how+" "+filters[0]+" "+filters[1], func(t *testing.T) {
+				t.Parallel()
+				n := mqtttest.Start(t)
+				c := n.Connect(packet.V5, "c", mqtttest.Resume, mqtttest.Expiry(60))
+				c.Subscribe(1, filters[0], filters[1])
+				for i := range 6 {
+					name := []string{"T/a", "T/a/"}[i/3]
+					n.Connect(packet.V5, "pub").Publish(1, name, strconv.Itoa(i))
+					c.Ack(c.ExpectPublish(name, strconv.Itoa(i)))
+				}
+				require.Empty(t, c.Ping())
+				end(n, c)
+				c = n.Connect(packet.V5, "c", mqtttest.Resume, mqtttest.Expiry(60))
+				require.True(t, c.Connack.SessionPresent)
+				n.Connect(packet.V5, "pub").Publish(1, "T/a", "next")
+				c.Ack(c.ExpectPublish("T/a", "next"))
+			})
+		}
+	}
+}
+
 // Proves 5.0: [MQTT-3.1.2-23] [MQTT-4.1.0-2]
 func TestASessionEndsWhenItsExpiryHasPassed(t *testing.T) {
 	t.Parallel()

@@ -147,12 +147,14 @@ func (s *Session) later() {
 }
 
 // uncommitted returns the offsets to commit. Called with mu held.
-func (s *Session) uncommitted() []flight.Commit {
-	var all []*flight.Progress
+func (s *Session) uncommitted() []flight.Commit { return flight.Commits(s.progress()) }
+
+// progress returns the session's progress in each queue. Called with mu held.
+func (s *Session) progress() (all []*flight.Progress) {
 	s.eachFeed(func(f *feed) {
 		if f.at.Ref.Queue != "" {
 			all = append(all, &f.at)
 		}
 	})
-	return flight.Commits(all)
+	return all
 }

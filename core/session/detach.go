@@ -119,6 +119,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	if s.durable() && !ends && !claim.Lost() {
 		// While this node is fenced, another node may have committed more. The record is safe: its epoch protects it.
 		if !s.m.o.Cluster.Fenced() {
+			s.level(ctx)
 			if err := s.commit(ctx); err != nil {
 				s.m.log.Warn("committing a session's progress failed; what it acknowledged last may come again",
 					"client", s.id, "error", err)
@@ -190,7 +191,7 @@ func (s *Session) sleep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = flight.Seen{}
-	if s.giveUp(); s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 {
+	if s.giveUp(); s.out.Len() == 0 && s.inbound.Len() == 0 && len(s.retained) == 0 && flight.Agree(s.progress()) {
 		// The record and the committed offsets hold everything.
 		s.leaveMemory()
 	}

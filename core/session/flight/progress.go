@@ -126,6 +126,48 @@ func Commits(all []*Progress) []Commit {
 	return out
 }
 
+// Behind returns the progress that is behind that of another subscription to the same queue with nothing in flight, each with the offset of
+// the other. What lies between may be for the other subscription alone.
+func Behind(all []*Progress) []Commit {
+	high := make(map[store.QueueRef]int64)
+	for _, p := range all {
+		if p.Placed && !p.Closed {
+			high[p.Ref] = max(high[p.Ref], p.acked)
+		}
+	}
+	var out []Commit
+	for _, p := range all {
+		if to := high[p.Ref]; p.Placed && !p.Closed && len(p.tracks) == 0 && p.acked < to {
+			out = append(out, Commit{p, to})
+		}
+	}
+	return out
+}
+
+// Acked returns the offset that may be committed.
+func (p *Progress) Acked() int64 { return p.acked }
+
+// Skip moves the commit offset over records that are not for the session, if nothing is in flight.
+func (p *Progress) Skip(to int64) {
+	if len(p.tracks) == 0 && p.acked < to {
+		p.acked, p.Cursor = to, max(p.Cursor, to)
+	}
+}
+
+// Agree reports whether the subscriptions that share a queue have got equally far, so that the offset which they commit holds for each.
+func Agree(all []*Progress) bool {
+	at := make(map[store.QueueRef]int64)
+	for _, p := range all {
+		if other, ok := at[p.Ref]; ok && p.Placed && other != p.acked {
+			return false
+		}
+		if p.Placed {
+			at[p.Ref] = p.acked
+		}
+	}
+	return true
+}
+
 // Mark is a place in a queue that the commit offset has not passed yet.
 type Mark struct {
 	*Progress

@@ -137,6 +137,31 @@ func TestWhatIsCommitted(t *testing.T) {
 	}
 }
 
+func TestSubscriptionsThatShareAQueueAgreeOnceBothHavePassedTheSame(t *testing.T) {
+	p, q, other, unplaced := Recorded(queue, 0), Recorded(queue, 0), Recorded(store.QueueRef{Queue: "other"}, 0), Unplaced(queue)
+	for _, each := range []*Progress{&p, &q, &other} {
+		each.Resume(0)
+	}
+	all := []*Progress{&p, &other, &unplaced, &q}
+	require.True(t, Agree(all))
+	p.Track(3, nil)
+	other.Track(7, nil)
+	require.False(t, Agree(all))
+	require.Equal(t, []Commit{{&q, 3}}, Behind(all))
+	q.Skip(2)
+	require.EqualValues(t, 2, q.Acked())
+	require.False(t, Agree(all))
+	var w Window
+	m := &Message{QoS: 1}
+	w.Add(m)
+	q.Track(3, m)
+	require.Empty(t, Behind(all), "a message is in flight")
+	q.Skip(3)
+	require.EqualValues(t, 2, q.Acked())
+	w.Complete(m)
+	require.True(t, Agree(all))
+}
+
 func TestSettlingWaitsForWhatIsOnItsWay(t *testing.T) {
 	p := Recorded(queue, 0)
 	p.Resume(0)
