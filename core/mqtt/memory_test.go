@@ -21,6 +21,27 @@ import (
 // large is the payload size in these tests, in bytes.
 const large = 256 << 10
 
+func TestUserPropertiesCountAsWhatTheyTakeInMemory(t *testing.T) {
+	t.Parallel()
+	const properties, each = 1000, 64
+	inbound := limits.NewBudget(3*properties*each, nil)
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Inbound, c.MQTT.StalledAfter = inbound, mqtttest.Patience })
+	hold := make(chan struct{})
+	n.Faults.JudgeAppends(func(context.Context, *store.Message) error { <-hold; return nil })
+	flooder := n.Connect(packet.V5, "flooder")
+	failed := make(chan error, 1)
+	go func() {
+		failed <- flood(flooder, 20, func(int) *packet.Publish {
+			return &packet.Publish{Topic: "T/a", QoS: 1, Properties: &packet.Properties{User: make([]packet.UserProperty, properties)}}
+		})
+	}()
+	mqtttest.Eventually(t, "messages of a few kilobytes fill the memory", func() bool { return inbound.Waiting() > 0 })
+	require.LessOrEqual(t, inbound.Used(), int64(3*properties*each))
+	close(hold)
+	require.NoError(t, <-failed)
+	mqtttest.Eventually(t, "all is stored and given back", func() bool { return n.Records("T") == 20 && inbound.Used() == 0 })
+}
+
 func TestAClientWhoseMessagesWaitForTheStoreIsNotReadFurther(t *testing.T) {
 	t.Parallel()
 	for _, qos := range []byte{0, 1} {
