@@ -190,8 +190,11 @@ func unwritable(dir, key string) (Finding, bool) {
 		if failed, ok := errors.AsType[*os.PathError](err); ok {
 			err = failed.Err
 		}
-		return fault(fmt.Sprintf("%s: nothing can be written in %s: %s", key, there, err),
-			"give the directory to the user that the gateway runs as (chown), or name another in "+key), true
+		remedy := "give the directory to the user that the gateway runs as (chown), or name another in " + key
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			remedy = "the process has as many files and connections open as it may; raise the limit: LimitNOFILE=1048576 in the unit file, or ulimit -n"
+		}
+		return fault(fmt.Sprintf("%s: nothing can be written in %s: %s", key, there, err), remedy), true
 	}
 	_ = f.Close()
 	_ = os.Remove(f.Name())

@@ -61,7 +61,7 @@ func TestAKilledNodeLosesNothing(t *testing.T) {
 			n.start()
 			f.more(senders, 20)
 		}
-		f.settle(rep, senders, rovers, bounds{duplicates: 40})
+		f.settle(rep, senders, rovers, bounds{duplicates: 40, stops: scale(2, 6)})
 	})
 }
 
