@@ -69,8 +69,8 @@ func TestTablesHaveMediansAndRatiosOfTheSameRounds(t *testing.T) {
 func TestThePageSaysWhereAndWhenEachCaseWasMeasured(t *testing.T) {
 	r := measured()
 	all := func(string) bool { return true }
-	require.Equal(t, "p2p, latency: 2026-01-02, 2 cores, medians of 3 rounds, load average before the cases 1 to 4.\n"+
-		"rocketmq: 1 publisher, rocketmq: slowly: 2026-01-03, 4 cores, medians of 1 rounds.\n", circumstances(r, all))
+	require.Equal(t, "p2p, latency: 2026-01-02, 2 cores.\nMedians of 3 rounds; load average before the cases 1 to 4.\n"+
+		"rocketmq: 1 publisher, rocketmq: slowly: 2026-01-03, 4 cores.\nMedians of 1 rounds.\n", circumstances(r, all))
 	require.Equal(t, "Acknowledged messages that did not arrive: lmqgate on RocketMQ 2 in rocketmq: 1 publisher.\n", losses(r))
 	require.Equal(t, "No acknowledged message was missing in any round.\n", losses(&Results{Cases: r.Cases[:1]}))
 }

@@ -141,9 +141,9 @@ func circumstances(r *Results, match func(name string) bool) string {
 		if len(groups) > 1 {
 			fmt.Fprintf(&b, "%s: ", g.names)
 		}
-		fmt.Fprintf(&b, "%s, %s, medians of %d rounds", g.first.Date, g.first.Machine, len(g.first.Brokers[0].Rounds))
+		fmt.Fprintf(&b, "%s, %s.\nMedians of %d rounds", g.first.Date, g.first.Machine, len(g.first.Brokers[0].Rounds))
 		if g.high > 0 {
-			fmt.Fprintf(&b, ", load average before the cases %s", span(g.low, g.high))
+			fmt.Fprintf(&b, "; load average before the cases %s", span(g.low, g.high))
 		}
 		b.WriteString(".\n")
 	}
