@@ -11,6 +11,9 @@ import (
 	"github.com/lmqgate/lmqgate/core/limits"
 )
 
+// raiseFiles is the remedy where a process may have too few files open.
+const raiseFiles = "raise it: LimitNOFILE=1048576 in the unit file, or ulimit -n"
+
 // Machine provides what the checks need to know of the machine.
 type Machine struct {
 	Now func() time.Time
@@ -43,16 +46,15 @@ const (
 
 // machine checks the limits of the machine.
 func machine(_ context.Context, o *Options) (out []Finding) {
-	const raise = "raise it: LimitNOFILE=1048576 in the unit file, or ulimit -n"
 	limit, clients := o.Machine.OpenFiles(), o.Config.MQTT.MaxConnections
 	switch {
 	case limit == 0:
 	case clients > 0 && limit < uint64(clients)+filesBeside:
 		out = append(out, fault(fmt.Sprintf("a process may have %d files open, which is too few for mqtt.max_connections (%d) and %d for everything else",
-			limit, clients, filesBeside), raise+", or lower mqtt.max_connections"))
+			limit, clients, filesBeside), raiseFiles+", or lower mqtt.max_connections"))
 	case clients == 0 && limit < someFiles:
 		out = append(out, warning(fmt.Sprintf("a process may have only %d files open, each connection is one, and mqtt.max_connections has no limit",
-			limit), raise))
+			limit), raiseFiles))
 	}
 	if have, asked := o.Machine.Memory(), int64(o.Config.Limits.Node.Memory); have > 0 && asked > have {
 		out = append(out, fault(fmt.Sprintf("limits.node.memory is %d MiB, and the machine or control group has %d MiB", asked>>20, have>>20),

@@ -192,7 +192,7 @@ func unwritable(dir, key string) (Finding, bool) {
 		}
 		remedy := "give the directory to the user that the gateway runs as (chown), or name another in " + key
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			remedy = "the process has as many files and connections open as it may; raise the limit: LimitNOFILE=1048576 in the unit file, or ulimit -n"
+			remedy = "the process has as many files and connections open as it may; " + raiseFiles
 		}
 		return fault(fmt.Sprintf("%s: nothing can be written in %s: %s", key, there, err), remedy), true
 	}

@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -163,18 +162,13 @@ func (b *bans) sweep(ctx context.Context, now time.Time) {
 		}
 	}
 	b.mu.Unlock()
-	for _, key := range over {
-		// Read the revision first, then look again: the ban may have been renewed meanwhile.
-		revision := b.m.mirrors[NamespaceBans].revision(key)
+	err := b.m.removeOver(ctx, NamespaceBans, over, func(key string) bool {
 		b.mu.Lock()
+		defer b.mu.Unlock()
 		ban, there := b.of[key]
-		b.mu.Unlock()
-		if revision.revision == 0 || !there || !now.After(ban.Until) {
-			continue
-		}
-		if _, err := b.m.removeIf(ctx, NamespaceBans, key, revision); err != nil && !errors.Is(err, context.Canceled) {
-			b.m.log.Debug("a ban that has ended is not removed yet", "ban", fmt.Sprintf("%q", key), "error", err)
-			return
-		}
+		return there && now.After(ban.Until)
+	})
+	if err != nil {
+		b.m.log.Debug("bans that have ended are not removed yet", "error", err)
 	}
 }

@@ -138,3 +138,18 @@ func (m *Meta) replaceWith(ctx context.Context, ns, key string, value []byte, at
 	m.metrics.writes.Observe(time.Since(begin).Seconds())
 	return at, nil
 }
+
+// removeOver removes keys of a namespace that is in memory, as long as they are over. It stops at the first key that cannot be removed.
+func (m *Meta) removeOver(ctx context.Context, ns string, keys []string, over func(key string) bool) error {
+	for _, key := range keys {
+		// Read the revision first, then look again: a new value may have replaced the record meanwhile.
+		revision := m.mirrors[ns].revision(key)
+		if revision.revision == 0 || !over(key) {
+			continue
+		}
+		if _, err := m.removeIf(ctx, ns, key, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -360,19 +360,13 @@ func (r *retained) sweep(ctx context.Context, now time.Time) {
 	if !r.m.nodes.leads() {
 		return
 	}
-	for _, name := range over {
-		// Read the revision first, then check again: a new value may have replaced the record meanwhile.
-		revision := r.m.mirrors[NamespaceRetained].revision(name)
+	err := r.m.removeOver(ctx, NamespaceRetained, over, func(name string) bool {
 		r.mu.RLock()
-		still := r.over(name, now)
-		r.mu.RUnlock()
-		if revision.revision == 0 || !still {
-			continue
-		}
-		if _, err := r.m.removeIf(ctx, NamespaceRetained, name, revision); err != nil {
-			r.m.log.Warn("expired retained messages not removed; will be tried again", "error", err)
-			return
-		}
+		defer r.mu.RUnlock()
+		return r.over(name, now)
+	})
+	if err != nil {
+		r.m.log.Warn("expired retained messages not removed; will be tried again", "error", err)
 	}
 }
 

@@ -37,20 +37,10 @@ func (c *conn) awaitMessage(n int) error {
 		return err
 	}
 	cost := int64(n) + messageCost
-	waited := !c.inflow.account.Try(cost)
-	if waited {
-		ctx, done, err := c.whileOpen()
-		if err != nil {
-			return err
-		}
-		c.srv.metrics.unread.Inc()
-		err = c.inflow.account.Take(ctx, cost)
-		done()
-		if err != nil {
-			return errEnded
-		}
+	waited, err := c.takeInbound(cost)
+	if err != nil {
+		return err
 	}
-	c.inflow.taken = cost
 	if c.reader.Buffered() >= n {
 		return nil
 	}
@@ -66,23 +56,29 @@ func (c *conn) awaitProperties(n int) error {
 	if n <= fewProperties {
 		return nil
 	}
-	cost := int64(n-fewProperties) * propertyCost
+	// While it waits, the message holds the memory of its bytes: the server closes the connection if that goes on.
+	c.inflow.due.Store(time.Now().Add(c.srv.o.StalledAfter).UnixNano())
+	defer c.inflow.due.Store(0)
+	_, err := c.takeInbound(int64(n-fewProperties) * propertyCost)
+	return err
+}
+
+// takeInbound adds to the memory of the packet. It waits while the client or the node has none, and reports whether it did.
+func (c *conn) takeInbound(cost int64) (waited bool, err error) {
 	if !c.inflow.account.Try(cost) {
 		ctx, done, err := c.whileOpen()
 		if err != nil {
-			return err
+			return true, err
 		}
 		defer done()
-		// Messages that wait here hold the memory of their bytes: the server closes them if that goes on.
-		c.inflow.due.Store(time.Now().Add(c.srv.o.StalledAfter).UnixNano())
-		defer c.inflow.due.Store(0)
 		c.srv.metrics.unread.Inc()
-		if err := c.inflow.account.Take(ctx, cost); err != nil {
-			return errEnded
+		if c.inflow.account.Take(ctx, cost) != nil {
+			return true, errEnded
 		}
+		waited = true
 	}
 	c.inflow.taken += cost
-	return nil
+	return waited, nil
 }
 
 // claim hands over the memory of the packet; the caller gives it back later.
