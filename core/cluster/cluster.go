@@ -55,6 +55,9 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
+// instanceSize is the length of what distinguishes one process of a node from another, with which the ids of its claims begin.
+const instanceSize = 8
+
 // yieldsMost bounds how many sessions are handed over concurrently.
 const yieldsMost = 64
 
@@ -102,7 +105,6 @@ type Cluster struct {
 	calls  int64
 	rolls  []*roll
 	asking map[*seat]string // seats whose holder was asked to yield to a waiter -> client id
-	putOff []later
 
 	questions map[string]*question
 	answering int
@@ -131,7 +133,7 @@ func New(o Options) *Cluster {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Cluster{o: o, log: o.Log, metrics: newMetrics(o.Registerer), instance: rand.Text()[:8], began: time.Now(),
+	c := &Cluster{o: o, log: o.Log, metrics: newMetrics(o.Registerer), instance: rand.Text()[:instanceSize], began: time.Now(),
 		yields: make(chan struct{}, yieldsMost), ready: make(chan struct{}), peers: map[string]*peer{}, gones: map[string]time.Time{},
 		members: []string{o.NodeID}, boxes: map[string]*box{}, claims: map[string]*Claim{}, pending: map[*Claim]struct{}{},
 		asking: map[*seat]string{}, questions: map[string]*question{}, acted: map[chan struct{}]struct{}{},

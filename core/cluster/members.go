@@ -115,13 +115,10 @@ func (c *Cluster) look() {
 	var mine, kept bucketSet
 	for b := range buckets {
 		c.owners[b] = ownerOf(b, members)
-		switch t := c.tables[b]; {
-		case c.owners[b] != c.o.NodeID || alone:
+		switch {
+		case c.owners[b] != c.o.NodeID || alone: // the new owner calls the roll, which includes claims that wait
 			c.tables[b] = nil
-			if t != nil && !alone { // the new owner decides claims that were put off
-				c.passOn(t)
-			}
-		case t == nil:
+		case c.tables[b] == nil:
 			mine.add(b)
 		default:
 			kept.add(b)
@@ -129,7 +126,7 @@ func (c *Cluster) look() {
 	}
 	if alone {
 		clear(c.asking)
-		c.rolls, c.putOff, c.wasStale, c.waking, c.absent = nil, nil, false, nil, false
+		c.rolls, c.wasStale, c.waking, c.absent = nil, false, nil, false
 		c.settled.Do(func() { close(c.ready) })
 		c.grantAll()
 		if held {
@@ -259,11 +256,11 @@ func (c *Cluster) refreshed(at time.Time) {
 	}
 	c.wasStale = false
 	c.log.Warn("this node reads its inbox again; its sessions go on")
+	// What the tables say is out of date. In particular claims that came meanwhile may be over: a node that has gone on without this one
+	// does not tell it. The answers to the roll call include the claims that wait.
 	var mine bucketSet
 	for b := range buckets {
 		if c.owners[b] == c.o.NodeID {
-			c.passOn(c.tables[b])
-			c.tables[b] = nil
 			mine.add(b)
 		}
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -35,6 +36,17 @@ type bid struct {
 	transient bool
 	fresh     bool
 	owner     string
+}
+
+// precedes reports whether the process that made the other bid made this one before it. It has ended this one then: a process has one claim
+// to a client id.
+func (b *bid) precedes(other *bid) bool {
+	if other == nil || b.node != other.node || len(b.id) < instanceSize || len(other.id) < instanceSize ||
+		b.id[:instanceSize] != other.id[:instanceSize] {
+		return false
+	}
+	mine, others := b.id[instanceSize:], other.id[instanceSize:] // numbers to base 36
+	return cmp.Or(cmp.Compare(len(mine), len(others)), cmp.Compare(mine, others)) < 0
 }
 
 // roll is a roll call; missing are the nodes whose answers are missing.
@@ -174,7 +186,7 @@ func (c *Cluster) merge(t *table, client string, n *bid) {
 	switch {
 	case s == nil:
 		t.seats[client] = &seat{holder: n}
-	case s.holder.id == n.id, s.waiter != nil && s.waiter.id == n.id:
+	case s.holder.id == n.id, s.waiter != nil && s.waiter.id == n.id, n.precedes(s.holder), n.precedes(s.waiter):
 	case s.holder.node == n.node || s.holder.order < n.order || s.holder.order == n.order && s.holder.id < n.id:
 		old := s.holder
 		s.holder = n
@@ -278,6 +290,8 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 	case s.waiter != nil && s.waiter.id == n.id:
 		c.waiting(from, m)
 		return
+	case n.precedes(s.holder), n.precedes(s.waiter): // it is over
+		return
 	case s.holder.owner != "" && s.holder.owner != n.owner:
 		c.evict(n, m.Client, false)
 		return
@@ -341,7 +355,6 @@ func (c *Cluster) grant(s *seat, client string) {
 
 // gone ends a claim. If it was the holder's, the waiter gets the client id. Called with mu held.
 func (c *Cluster) gone(client, id string) {
-	c.putOff = slices.DeleteFunc(c.putOff, func(l later) bool { return l.m.Claim == id })
 	b := bucketOf(client)
 	t := c.tables[b]
 	if t == nil {
@@ -407,27 +420,11 @@ func (c *Cluster) free(node string) {
 	}
 }
 
-// passOn keeps the claims that were put off for a bucket. The next tick decides them if this node owns the bucket then. Called with mu
-// held.
-func (c *Cluster) passOn(t *table) {
-	if t == nil {
-		return
-	}
-	c.putOff = append(c.putOff, t.later...)
-}
-
 // repeatAfter is when a message that was not answered is repeated.
 const repeatAfter = time.Second
 
 // judge goes on without nodes that have certainly stopped, and asks the others again. Called with mu held.
 func (c *Cluster) judge(now time.Time) {
-	for _, l := range c.takePutOff() {
-		// Claimants announce their claims to a new owner themselves. If this node passed a claim on, the claim could arrive there after its
-		// own end and evict a newer one.
-		if c.owners[bucketOf(l.m.Client)] == c.o.NodeID {
-			c.claimed(l.from, &l.m)
-		}
-	}
 	for s, client := range c.asking {
 		t := c.tables[bucketOf(client)]
 		if t == nil || t.seats[client] != s || s.waiter == nil {
@@ -453,10 +450,4 @@ func (c *Cluster) judge(now time.Time) {
 		}
 		c.complete(r)
 	}
-}
-
-func (c *Cluster) takePutOff() []later {
-	all := c.putOff
-	c.putOff = nil
-	return all
 }

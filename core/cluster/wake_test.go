@@ -273,3 +273,25 @@ func TestANodeThatWakesKeepsWhatItGotWhileAnotherOneWasAway(t *testing.T) {
 		}
 	})
 }
+
+// TestClaimsThatEndedWhileTheirOwnerWasStoppedAreForgotten stops the node that decides about a client. The claims that the others announce to
+// it meanwhile end, and nobody tells it, because the others have gone on without it.
+func TestClaimsThatEndedWhileTheirOwnerWasStoppedAreForgotten(t *testing.T) {
+	for _, ids := range [][]string{{"a", "b"}, {"a", "b", "c"}} {
+		inWorld(t, func(w *world) {
+			nodes := w.start(ids...)
+			a, b, last := nodes[0], nodes[1], nodes[len(nodes)-1]
+			client := clientOf("a", ids...)
+			require.NoError(t, a.connect(client, durable))
+			a.pause(true)
+			require.NoError(t, b.connect(client, durable), "it waits until nobody waits for a")
+			require.NoError(t, last.connect(client, durable))
+			a.pause(false)
+			w.eventually("a goes on", func() bool { return !a.Fenced() && !a.has(client) })
+			pass(3 * repeatAfter)
+			require.Equal(t, []string{last.o.NodeID}, w.holders(client))
+			require.NoError(t, a.connect(client, durable))
+			require.Equal(t, []string{"a"}, w.holders(client), "a has waited until the other node had given the client up")
+		})
+	}
+}
