@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
@@ -53,4 +54,20 @@ func TestAClientThatIsToldTheEndAndStaysIsDropped(t *testing.T) {
 	require.Equal(t, packet.MalformedPacket, mqtttest.Expect[*packet.Connack](c).Code)
 	c.ExpectClosed()
 	mqtttest.Eventually(t, "the connection is dropped", func() bool { return n.Server.Connections() == 0 })
+}
+
+// A CONNECT that a node cannot finish because it is shutting down gets no answer.
+func TestAClientWhoseConnectMeetsTheEndOfTheNodeIsNotRefused(t *testing.T) {
+	for _, v := range []packet.Version{packet.V311, packet.V5} {
+		var n *mqtttest.Node
+		ends := func(auth.Request) error {
+			n.Server.StopAccepting()
+			n.Sessions.Close(t.Context())
+			return nil
+		}
+		n = mqtttest.Start(t, func(c *mqtttest.Config) { c.Authority = &mqtttest.Rules{Admit: ends} })
+		c := n.Dial(v)
+		c.Send(&packet.Connect{Version: v, ClientID: "late", CleanStart: true})
+		c.ExpectClosed()
+	}
 }

@@ -253,6 +253,9 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 			c.refusedForOther(other)
 			return c.refuse(code, reason)
 		}
+		if code == packet.ServerUnavailable && c.srv.stopping() {
+			return errStopping // without an answer: many clients try again after that, and give up after a refusal
+		}
 		c.log.Warn("client refused because its session is not available", "client", c.clientID, "reason", code.String(), "error", err)
 		return c.refuse(code, reason)
 	}

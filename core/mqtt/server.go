@@ -270,6 +270,13 @@ func (s *Server) StopAccepting() {
 	s.closeListeners()
 }
 
+// stopping reports whether the node is shutting down.
+func (s *Server) stopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 func (s *Server) closeListeners() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
