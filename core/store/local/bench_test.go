@@ -41,9 +41,18 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				wg.Wait()
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+				b.ReportMetric(float64(merged(s))/float64(b.N), "merged-B/op")
 			})
 		}
 	}
+}
+
+// merged returns how many bytes pebble has written again to merge its files.
+func merged(s *Store) (bytes uint64) {
+	for _, level := range s.db.Metrics().Levels {
+		bytes += level.TableBytesCompacted
+	}
+	return bytes
 }
 
 func BenchmarkRead32(b *testing.B) {

@@ -23,7 +23,16 @@ const Broker = "local"
 const (
 	formatVersion = 1
 	cacheBytes    = 8 << 20
-	memTableBytes = 8 << 20
+	memTableBytes = 16 << 20
+	// Records are written in the order of their keys, index entries all over theirs. A flush that is written as one file has a part of both
+	// ranges, so it overlaps every other one, and the records are merged with them again and again. Files of this size, before level 0 is
+	// merged, keep most records out of that. In bytes.
+	flushFileBytes = 1 << 20
+	// mergedFileBytes is the size of the files of the first level below; those of deeper levels are larger.
+	mergedFileBytes = 4 << 20
+	// mergeAfter is how many files of level 0 may overlap before they are merged; at stopAfter writes wait.
+	mergeAfter = 8
+	stopAfter  = 24
 	// inFlightBytes bounds the memory of appends that are not acknowledged yet.
 	inFlightBytes = 32 << 20
 )
@@ -123,6 +132,9 @@ func (s *Store) open() error {
 		Cache:                       cache,
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: 4,
+		FlushSplitBytes:             flushFileBytes,
+		L0CompactionThreshold:       mergeAfter,
+		L0StopWritesThreshold:       stopAfter,
 		MaxOpenFiles:                256,
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      l,
@@ -130,6 +142,7 @@ func (s *Store) open() error {
 		// Retention deletes ranges. Their space should be freed without waiting for more writes.
 		FlushDelayDeleteRange: 10 * time.Second,
 	}
+	options.TargetFileSizes[0], options.TargetFileSizes[1] = flushFileBytes, mergedFileBytes
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
