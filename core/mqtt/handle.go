@@ -256,6 +256,12 @@ func (c *conn) Held() bool {
 	return s != nil && s.Held()
 }
 
+// Cork implements publish.Corker: answers that follow are written together.
+func (c *conn) Cork() { c.out.cork() }
+
+// Uncork implements publish.Corker.
+func (c *conn) Uncork() { c.out.uncork() }
+
 // heldLook is the interval between two looks whether the client's session is still held.
 const heldLook = 50 * time.Millisecond
 

@@ -49,6 +49,7 @@ type outbox struct {
 	room     sync.Cond // signalled when the buffer shrinks, and when closing begins
 	buf      *[]byte   // nil when empty
 	flushing bool
+	corks    int // cork was called so much more often than uncork
 	full     bool
 	closing  bool   // nothing may be added any more; the socket is closed once the buffer is written
 	ended    func() // called once, when closing begins; nil: nobody waits for that
@@ -63,14 +64,30 @@ func (o *outbox) init(nc net.Conn, budget *limits.Budget, stalled time.Duration)
 	o.room.L = &o.mu
 }
 
-// add appends what f encodes and writes it. It returns the size of the buffer after appending; ok is false if the connection is closing.
+// add appends what f encodes and writes it, unless the outbox is corked. It returns the size of the buffer after appending; ok is false if the connection is closing.
 func (o *outbox) add(f func(b []byte) []byte) (size int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if size, ok = o.gather(f); ok {
+	if size, ok = o.gather(f); ok && o.corks == 0 {
 		o.write()
 	}
 	return size, ok
+}
+
+// cork makes add gather until uncork, for several packets that follow one another at once.
+func (o *outbox) cork() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.corks++
+}
+
+// uncork ends what cork began, and writes what was gathered.
+func (o *outbox) uncork() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.corks--; o.corks == 0 {
+		o.write()
+	}
 }
 
 // gather is add without the write. A later flush or add writes; gather itself writes once corkSize is reached. Called with mu held.

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,4 +45,40 @@ func TestAReaderThatWaitsForMemoryGoesOnOnceTheBufferIsWritten(t *testing.T) {
 			t.Fatal("the reader waits although nothing is left to write")
 		}
 	}
+}
+
+// writes is a connection that counts calls of Write.
+type writes struct {
+	net.Conn
+	n atomic.Int32
+}
+
+func (w *writes) Write(b []byte) (int, error) {
+	w.n.Add(1)
+	return w.Conn.Write(b)
+}
+
+func TestWhatIsAddedToACorkedOutboxIsWrittenTogether(t *testing.T) {
+	t.Parallel()
+	theirs, ours := net.Pipe()
+	defer theirs.Close()
+	w := &writes{Conn: ours}
+	var o outbox
+	o.init(w, limits.NewBudget(1<<20, nil), time.Minute)
+	defer o.abort()
+	o.cork()
+	o.cork()
+	for _, part := range []string{"a", "b", "c"} {
+		size, ok := o.add(func(b []byte) []byte { return append(b, part...) })
+		require.True(t, ok)
+		require.Positive(t, size)
+	}
+	o.uncork()
+	require.False(t, o.flushing, "it is still corked")
+	o.uncork()
+	got := make([]byte, 3)
+	_, err := io.ReadFull(theirs, got)
+	require.NoError(t, err)
+	require.Equal(t, "abc", string(got))
+	require.EqualValues(t, 1, w.n.Load())
 }

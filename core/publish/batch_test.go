@@ -269,3 +269,55 @@ func TestABatchIsTriedAgainWholeWhileTheStoreIsAway(t *testing.T) {
 	}
 	require.Equal(t, payloadsTo(20), n.stored("T/a"))
 }
+
+// corks is a connection that counts how often it was corked, and how many outcomes came meanwhile.
+type corks struct {
+	mu           sync.Mutex
+	open, corked int
+	gathered     int
+}
+
+func (c *corks) Held() bool { return false }
+
+func (c *corks) Cork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open++
+	c.corked++
+}
+
+func (c *corks) Uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open--
+}
+
+func (c *corks) outcome(error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open > 0 {
+		c.gathered++
+	}
+}
+
+func TestTheAnswersOfMessagesThatAreStoredTogetherAreGathered(t *testing.T) {
+	n := newNode(t)
+	reached, end := n.hold("1")
+	conn := new(corks)
+	lanes := n.p.Lanes("c", conn)
+	var answered sync.WaitGroup
+	for _, payload := range payloadsTo(20) {
+		answered.Add(1)
+		lanes.Publish(&store.Message{Topic: "T/a", Payload: []byte(payload), QoS: 1}, func(err error) {
+			conn.outcome(err)
+			answered.Done()
+		})
+	}
+	reached()
+	end(nil)
+	answered.Wait()
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	require.Equal(t, 1, conn.corked, "a single message needs no cork")
+	require.Equal(t, 19, conn.gathered)
+}

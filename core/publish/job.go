@@ -212,8 +212,18 @@ func (j *job) retain() {
 // finish reports the outcome of the first n messages, and then passes the turn on. The first callback may break the lanes; then the
 // messages behind it are withheld.
 func (j *job) finish(n int, err error) {
+	last := j.report(n, err)
+	last.pass()
+}
+
+// report tells the outcome of the first n messages, and returns the last of them.
+func (j *job) report(n int, err error) (last *job) {
+	if n > 1 && j.from != nil && j.from.corker != nil {
+		j.from.corker.Cork()
+		defer j.from.corker.Uncork()
+	}
 	j.done(err)
-	last := j
+	last = j
 	for _, last = range j.behind[:n-1] {
 		if err != nil && last.from.broken.Load() {
 			last.withhold()
@@ -221,7 +231,7 @@ func (j *job) finish(n int, err error) {
 		}
 		last.done(err)
 	}
-	last.pass()
+	return last
 }
 
 // pass gives the turn to the next message of the lane that is not withheld.

@@ -25,6 +25,7 @@ type Lanes struct {
 	p      *Publisher
 	client string
 	holder Holder
+	corker Corker // nil: the holder is none
 	broken atomic.Bool
 
 	mu      sync.Mutex
@@ -35,9 +36,16 @@ type Lanes struct {
 // then stored later, or withheld if the lanes are broken.
 type Holder interface{ Held() bool }
 
+// Corker is a Holder whose connection can gather the answers of several messages. Between Cork and Uncork it may put off writing them.
+type Corker interface {
+	Cork()
+	Uncork()
+}
+
 // Lanes makes the lanes of a client's connection. A nil holder never holds messages back.
 func (p *Publisher) Lanes(client string, h Holder) *Lanes {
-	return &Lanes{p: p, client: client, holder: h}
+	corker, _ := h.(Corker)
+	return &Lanes{p: p, client: client, holder: h, corker: corker}
 }
 
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block while the
