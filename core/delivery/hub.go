@@ -40,7 +40,7 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// MaxBuffered bounds the memory of all windows together, in bytes; 0: 64 MiB.
 	MaxBuffered int64
-	// MaxBehind bounds how many records a live reader may lag behind; 0: 100,000.
+	// MaxBehind bounds how many records a live reader may lag behind; 0: 1,000,000. They cost the node no memory.
 	MaxBehind int64
 	// Linger is how long a tail keeps running after its last source is gone; 0: 30 s.
 	Linger time.Duration
@@ -111,7 +111,7 @@ func New(o Options) *Hub {
 		groups:  make(map[string]*group), inGroups: make(map[string]int),
 	}
 	h.budget = cmp.Or(h.budget, 64<<20)
-	h.maxBehind = cmp.Or(h.maxBehind, 100_000)
+	h.maxBehind = cmp.Or(h.maxBehind, 1_000_000)
 	h.linger = cmp.Or(h.linger, 30*time.Second)
 	h.verify = cmp.Or(h.verify, time.Minute)
 	h.hidden = cmp.Or(h.hidden, 30*time.Second)

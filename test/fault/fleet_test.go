@@ -62,6 +62,7 @@ type node struct {
 	done     chan struct{} // closed when the process has ended
 
 	mu         sync.Mutex
+	older      bool   // the present process is of an older release, whose faults are not this one's
 	tcp, admin string // of the present process
 	up         bool   // clients may connect to it
 }
@@ -245,6 +246,9 @@ func (n *node) launch() {
 	logFile, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(n.f.t, err)
 	defer logFile.Close()
+	n.mu.Lock()
+	n.older = n.programs != bin
+	n.mu.Unlock()
 	cmd := exec.Command(filepath.Join(n.programs, "lmqgate"), "serve", "--config", n.config())
 	cmd.Stderr, cmd.SysProcAttr = logFile, dieWithTest()
 	stdout, err := cmd.StdoutPipe()
@@ -311,6 +315,12 @@ func (n *node) isUp() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.up
+}
+
+func (n *node) isOlder() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.older
 }
 
 func (n *node) address() string {

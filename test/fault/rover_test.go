@@ -141,7 +141,7 @@ func (r *rover) connect(to *node) error {
 	defer r.mu.Unlock()
 	r.moved = time.Now()
 	if err != nil {
-		if refused := new(errRefused); errors.As(err, &refused) {
+		if refused := new(errRefused); errors.As(err, &refused) && !to.isOlder() {
 			r.refused = append(r.refused, err.Error())
 		}
 		return err

@@ -129,7 +129,7 @@ func (s *sender) connect(to *node) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		if refused := new(errRefused); errors.As(err, &refused) {
+		if refused := new(errRefused); errors.As(err, &refused) && !to.isOlder() {
 			s.refused = append(s.refused, err.Error())
 		}
 		time.Sleep(20 * time.Millisecond)
