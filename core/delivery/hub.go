@@ -72,6 +72,7 @@ type Hub struct {
 	hidden    time.Duration
 	patience  time.Duration // Options.LookBack
 	buffered  atomic.Int64
+	ahead     atomic.Int64 // bytes that readers hold in advance
 	filters   *topic.Trie[*source]
 	retain    func(*store.Record)
 	looks     chan struct{} // bounds the concurrent reads of look-backs

@@ -71,6 +71,7 @@ type LiveReader struct {
 	idle   bool
 	closed bool
 	missed map[origin]span
+	aheads map[origin]*ahead // for origins of missed
 }
 
 // Filter implements Reader.
@@ -123,8 +124,9 @@ func (r *LiveReader) Next(limit int, out []Item) ([]Item, State) {
 // the backlog exceeds Options.MaxBehind records.
 func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, error) {
 	type read struct {
-		from  origin
-		lo    int64
+		from origin
+		span
+		ahead *ahead
 		batch store.Batch
 		err   error
 	}
@@ -134,7 +136,7 @@ func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, 
 	for from, m := range r.missed {
 		total += m.hi - m.lo + 1
 		if len(reads) < parallelReads {
-			reads = append(reads, &read{from: from, lo: m.lo})
+			reads = append(reads, &read{from: from, span: m, ahead: r.aheadOf(from)})
 		}
 	}
 	r.src.mu.Unlock()
@@ -143,10 +145,10 @@ func (r *LiveReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item, 
 	}
 	var wg sync.WaitGroup
 	for _, rd := range reads[min(1, len(reads)):] {
-		wg.Go(func() { rd.batch, rd.err = r.read(ctx, rd.from, rd.lo, limit) })
+		wg.Go(func() { rd.batch, rd.err = r.readAhead(ctx, rd.ahead, rd.from, rd.span, limit) })
 	}
 	if len(reads) > 0 {
-		reads[0].batch, reads[0].err = r.read(ctx, reads[0].from, reads[0].lo, limit)
+		reads[0].batch, reads[0].err = r.readAhead(ctx, reads[0].ahead, reads[0].from, reads[0].span, limit)
 	}
 	wg.Wait()
 	r.src.mu.Lock()
@@ -192,10 +194,40 @@ func (r *LiveReader) merge(from origin, lo int64, batch store.Batch, out []Item)
 	}
 	if batch.Next <= lo || batch.Next > now.hi {
 		delete(r.missed, from)
+		r.aheads[from].close()
+		delete(r.aheads, from)
 	} else {
 		r.missed[from] = span{lo: batch.Next, hi: now.hi}
 	}
 	return out
+}
+
+// aheadOf returns what the reader has read in advance from an origin. Called with src.mu held.
+func (r *LiveReader) aheadOf(from origin) *ahead {
+	a := r.aheads[from]
+	if a == nil {
+		a = &ahead{hub: r.src.hub, closed: r.closed}
+		if r.aheads == nil {
+			r.aheads = make(map[origin]*ahead)
+		}
+		r.aheads[from] = a
+	}
+	return a
+}
+
+// forgetAheads drops everything that was read in advance. Called with src.mu held.
+func (r *LiveReader) forgetAheads() {
+	for _, a := range r.aheads {
+		a.close()
+	}
+	r.aheads = nil
+}
+
+// readAhead reads up to limit records of a span, and further ones in advance.
+func (r *LiveReader) readAhead(ctx context.Context, a *ahead, from origin, s span, limit int) (store.Batch, error) {
+	return a.read(s.lo, limit, func(n int) (store.Batch, error) {
+		return r.read(ctx, from, s.lo, int(min(int64(n), s.hi-s.lo+1)))
+	})
 }
 
 func (r *LiveReader) read(ctx context.Context, from origin, offset int64, limit int) (store.Batch, error) {
@@ -215,6 +247,7 @@ func (r *LiveReader) Skip() int64 {
 		n += s.hi - s.lo + 1
 	}
 	r.missed = nil
+	r.forgetAheads()
 	return n
 }
 
@@ -227,6 +260,7 @@ func (r *LiveReader) Close() {
 		return
 	}
 	r.closed = true
+	r.forgetAheads()
 	v := r.view
 	for seq := max(r.seq, v.base); seq < v.end(); seq++ {
 		v.at(seq).refs--

@@ -35,6 +35,8 @@ func newMetrics(r prometheus.Registerer, h *Hub) *metrics {
 			m.groupAgain, m.groupLost,
 			gauge("groups", "Shared groups with members on this node.", func() float64 { return float64(h.groupCount()) }),
 			gauge("buffered_bytes", "Approximate size of the records held in windows.", func() float64 { return float64(h.buffered.Load()) }),
+			gauge("ahead_bytes", "Approximate size of the records that readers which are behind have read in advance.",
+				func() float64 { return float64(h.ahead.Load()) }),
 			gauge("sources", "Filters in use on this node.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.sources)) }),
 			gauge("tails", "Tails that run.", func() float64 { h.mu.Lock(); defer h.mu.Unlock(); return float64(len(h.tails)) }))
 	}

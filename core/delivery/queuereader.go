@@ -24,6 +24,7 @@ type QueueReader struct {
 	live   bool
 	idle   bool
 	closed bool
+	ahead  *ahead // nil unless the reader is behind
 
 	empty int // consecutive fetches that found nothing
 }
@@ -63,8 +64,12 @@ func (r *QueueReader) Next(limit int, out []Item) ([]Item, State) {
 	if r.closed {
 		return out, Idle
 	}
-	if !r.live && !v.join(r) {
-		return out, Behind
+	if !r.live {
+		if !v.join(r) {
+			return out, Behind
+		}
+		r.ahead.close()
+		r.ahead = nil
 	}
 	for ; limit > 0 && r.seq < v.end(); r.seq++ {
 		e := v.at(r.seq)
@@ -99,7 +104,7 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 		}
 	}
 	from := r.offset
-	batch, err := hub.store.Read(ctx, v.ref, from, min(limit, fetchLimit))
+	batch, err := r.aheadOfIt().read(from, limit, func(n int) (store.Batch, error) { return hub.store.Read(ctx, v.ref, from, n) })
 	if err != nil {
 		return out, err
 	}
@@ -126,6 +131,17 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	r.empty++
 	r.drained()
 	return out, nil
+}
+
+// aheadOfIt returns what the reader has read in advance.
+func (r *QueueReader) aheadOfIt() *ahead {
+	s := r.view.src
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.ahead == nil {
+		r.ahead = &ahead{hub: s.hub, closed: r.closed}
+	}
+	return r.ahead
 }
 
 // Begin sets where a reader begins that was opened before its start was known. It must be called before the reader is used.
@@ -167,6 +183,7 @@ func (r *QueueReader) Close() {
 		return
 	}
 	r.closed = true
+	r.ahead.close()
 	if r.live {
 		v.part(r)
 	}

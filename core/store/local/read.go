@@ -49,9 +49,14 @@ func (s *Store) ReadPartition(ctx context.Context, topic string, p store.Partiti
 }
 
 func (s *Store) readPartition(ctx context.Context, t *topicState, offset int64, n int) (store.Batch, error) {
-	id, found, err := s.queueID(t.partition)
-	if err != nil || !found {
-		return store.Batch{}, err
+	id := t.id.Load()
+	if id == 0 {
+		var found bool
+		var err error
+		if id, found, err = s.queueID(t.partition); err != nil || !found {
+			return store.Batch{}, err
+		}
+		t.id.Store(id)
 	}
 	return s.readQueue(ctx, id, offset, n)
 }

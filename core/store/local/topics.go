@@ -21,7 +21,8 @@ type topicState struct {
 	name      string
 	partition string // the queue name of its partition
 	deleted   atomic.Bool
-	end       int64 // the visible end of its partition; guarded by Store.tails.mu
+	id        atomic.Uint64 // of that queue; 0: not looked up yet, or the queue has no entry yet
+	end       int64         // the visible end of its partition; guarded by Store.tails.mu
 }
 
 func (s *Store) loadTopics() error {
