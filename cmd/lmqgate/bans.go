@@ -28,7 +28,7 @@ func newBansListCommand(app *app) *cobra.Command {
 	}.command(app)
 }
 
-const banLong = "KIND is address, user or client; flapping, for a client that the gateway has banned, is to remove only. Of an IPv6 address its network of 64 bits is meant. A ban is in force on every gateway, also on those that start later, until it ends or is removed."
+const banLong = "KIND is address, user or client; flapping and login, for clients that the gateway has banned, are to remove only. Of an IPv6 address its network of 64 bits is meant; networks of 56 and 48 bits can be named. A ban is in force on every gateway, also on those that start later, until it ends or is removed."
 
 func newBansAddCommand(app *app) *cobra.Command {
 	var flags adminFlags
@@ -56,7 +56,7 @@ func newBansRemoveCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove KIND NAME", Short: "End a ban", Long: banLong, Args: wantArgs("KIND", "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("KIND", args[0], "address", "user", "client", "flapping"); err != nil {
+			if err := oneOf("KIND", args[0], "address", "user", "client", "flapping", "login"); err != nil {
 				return err
 			}
 			path := "/api/v1/bans/" + url.PathEscape(args[0]) + "/" + url.PathEscape(args[1])

@@ -10,8 +10,8 @@ import (
 
 // Ban keeps an address, a user or a client out of nodes for a while. A node itself bans addresses, and clients that flap.
 type Ban struct {
-	Kind   string    `json:"kind" enum:"address,user,client,flapping"`
-	Name   string    `json:"name" doc:"An address or network, a user name, a client id, or, of a client that flaps, its user and client id."`
+	Kind   string    `json:"kind" enum:"address,user,client,flapping,login"`
+	Name   string    `json:"name" doc:"An address or network, a user name, a client id, or, of a client that flaps or whose logins fail, its user and client id."`
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until"`
 	Nodes  []string  `json:"nodes" doc:"Where it is in force."`
@@ -32,7 +32,7 @@ type bansBody struct {
 }
 
 type banInput struct {
-	Kind string `path:"kind" enum:"address,user,client,flapping"`
+	Kind string `path:"kind" enum:"address,user,client,flapping,login"`
 	Name string `path:"name" doc:"As in the list."`
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/lmqgate/lmqgate/core/limits"
 )
 
 const (
@@ -17,9 +19,11 @@ const (
 	// slowLogin is the answer time from which on the turnstile reduces the number of concurrent logins: if the plugin checks passwords
 	// sequentially, more concurrency only adds waiting.
 	slowLogin = 500 * time.Millisecond
-	// waitingLogins bounds the waiting logins of a node, and waitingOfOne those of one address.
-	waitingLogins = 4096
-	waitingOfOne  = 1024
+	// waitingLogins bounds the waiting logins of a node, waitingOfOne those of one address, and waitingOfNetwork those of a network of IPv6
+	// around it.
+	waitingLogins    = 4096
+	waitingOfOne     = 1024
+	waitingOfNetwork = 2048
 	// loginPatience bounds how long a login waits for its turn.
 	loginPatience = 10 * time.Second
 )
@@ -27,66 +31,103 @@ const (
 // errCrowded is the error of a login that did not get its turn.
 var errCrowded = errors.New("too many logins wait for the auth plugin")
 
-// turnstile limits concurrent logins to the number that the plugin answers quickly. Waiting logins take turns by address and, within an
-// address, by user name. So a client that tries many passwords waits for itself, and others wait for at most one of its attempts.
+// turnstile limits concurrent logins to the number that the plugin answers quickly. Waiting logins take turns by network, within a network by
+// address and, within an address, by user name. So a client that tries many passwords waits for itself, and others wait for at most one of
+// its attempts, or for as many as the share of its network if it has a whole one.
 type turnstile struct {
 	mu       sync.Mutex
 	limit    int
 	inside   int
-	waiting  int
-	queue    fair[netip.Prefix, *addressQueue]
+	waiting  branch        // the logins that wait
 	quickest time.Duration // quickest answer so far, with slow decay; 0: none
 	narrowed time.Time     // time of the last decrease of limit
 	credit   int           // quick answers since the last increase of limit
 }
 
-// addressQueue holds the waiting logins of an address.
-type addressQueue struct {
-	waiting int
-	byUser  fair[string, *userQueue]
+// branch holds the waiting logins of a network, an address, or a user name from one address. Its branches, the next level, take turns. The
+// last level has logins instead, in arrival order.
+type branch struct {
+	waiting  int
+	share    int // how many of its branches have a turn before those beside it
+	turns    int // how many have had one
+	branches map[string]*branch
+	order    []string // names of the branches; the next in turn comes first
+	logins   []*login
 }
 
-// userQueue holds the waiting logins of a user name from one address, in arrival order.
-type userQueue struct{ logins []*login }
+// step is a level of the way to a branch.
+type step struct {
+	name        string
+	most, share int
+}
+
+// wayOf returns the way from the turnstile to the logins of a user name from an address.
+func wayOf(req Request) []step {
+	var way []step
+	for _, n := range limits.NetworksOf(sourceOf(req.RemoteAddr)) {
+		most := waitingOfOne
+		if n.Share > 1 {
+			most = waitingOfNetwork
+		}
+		way = append(way, step{n.String(), most, n.Share})
+	}
+	if way == nil {
+		way = []step{{"", waitingOfOne, 1}} // connections without an address
+	}
+	slices.Reverse(way)
+	return append(way, step{req.Username, waitingOfOne, 1})
+}
+
+// add adds a login; it returns false if too many wait at a step of its way.
+func (b *branch) add(way []step, l *login) bool {
+	if len(way) == 0 {
+		b.logins = append(b.logins, l)
+		b.waiting++
+		return true
+	}
+	next := b.branches[way[0].name]
+	if next == nil {
+		next = &branch{share: way[0].share}
+	}
+	if next.waiting >= way[0].most || !next.add(way[1:], l) {
+		return false
+	}
+	if next.waiting == 1 {
+		if b.branches == nil {
+			b.branches = make(map[string]*branch)
+		}
+		b.branches[way[0].name] = next
+		b.order = append(b.order, way[0].name)
+	}
+	b.waiting++
+	return true
+}
+
+// next removes and returns the login whose turn it is. There must be one.
+func (b *branch) next() (l *login) {
+	b.waiting--
+	if b.order == nil {
+		l, b.logins = b.logins[0], b.logins[1:]
+		return l
+	}
+	name := b.order[0]
+	of := b.branches[name]
+	l = of.next()
+	of.turns++
+	switch {
+	case of.waiting == 0:
+		delete(b.branches, name)
+		b.order = slices.Delete(b.order, 0, 1)
+	case of.turns >= min(of.share, len(of.order)): // one for each of its branches at most
+		of.turns = 0
+		b.order = append(slices.Delete(b.order, 0, 1), name)
+	}
+	return l
+}
 
 type login struct {
 	turn chan struct{} // closed when the login may proceed
 	gone bool          // the login gave up
-}
-
-// fair is a round-robin queue of members.
-type fair[K comparable, V any] struct {
-	members map[K]V
-	order   []K // the next in turn comes first
-}
-
-func (f *fair[K, V]) get(k K, add func() V) V {
-	v, ok := f.members[k]
-	if !ok {
-		if f.members == nil {
-			f.members = make(map[K]V)
-		}
-		v = add()
-		f.members[k] = v
-		f.order = append(f.order, k)
-	}
-	return v
-}
-
-// next returns the member whose turn it is.
-func (f *fair[K, V]) next() (k K, v V) {
-	k = f.order[0]
-	return k, f.members[k]
-}
-
-// turned moves the member whose turn it was to the end, or removes it unless stays is set.
-func (f *fair[K, V]) turned(k K, stays bool) {
-	f.order = slices.Delete(f.order, 0, 1)
-	if stays {
-		f.order = append(f.order, k)
-	} else {
-		delete(f.members, k)
-	}
 }
 
 func newTurnstile() *turnstile { return &turnstile{limit: loginsAtFirst} }
@@ -94,21 +135,16 @@ func newTurnstile() *turnstile { return &turnstile{limit: loginsAtFirst} }
 // pass waits for the turn of a login. The caller must call the returned function when the plugin has answered.
 func (t *turnstile) pass(ctx context.Context, req Request) (leave func(), err error) {
 	t.mu.Lock()
-	if t.inside < t.limit && t.waiting == 0 {
+	if t.inside < t.limit && t.waiting.waiting == 0 {
 		t.inside++
 		t.mu.Unlock()
 		return t.leaver(), nil
 	}
-	of := t.queue.get(sourceOf(req.RemoteAddr), func() *addressQueue { return &addressQueue{} })
-	if t.waiting >= waitingLogins || of.waiting >= waitingOfOne {
+	l := &login{turn: make(chan struct{})}
+	if t.waiting.waiting >= waitingLogins || !t.waiting.add(wayOf(req), l) {
 		t.mu.Unlock()
 		return nil, errCrowded
 	}
-	l := &login{turn: make(chan struct{})}
-	u := of.byUser.get(req.Username, func() *userQueue { return &userQueue{} })
-	u.logins = append(u.logins, l)
-	of.waiting++
-	t.waiting++
 	t.mu.Unlock()
 	patience := time.NewTimer(loginPatience)
 	defer patience.Stop()
@@ -156,7 +192,7 @@ func (t *turnstile) learn(took time.Duration) {
 		if t.credit = 0; now.Sub(t.narrowed) > took/2 { // once for logins that were inside together
 			t.limit, t.narrowed = max(loginsLeast, t.limit*3/4), now
 		}
-	case t.waiting > 0 && t.limit < loginsMost:
+	case t.waiting.waiting > 0 && t.limit < loginsMost:
 		if t.credit++; t.credit >= t.limit {
 			t.limit, t.credit = t.limit+1, 0
 		}
@@ -165,16 +201,8 @@ func (t *turnstile) learn(took time.Duration) {
 
 // admit lets logins through in turn, up to the limit. Called with mu held.
 func (t *turnstile) admit() {
-	for t.inside < t.limit && t.waiting > 0 {
-		source, of := t.queue.next()
-		user, u := of.byUser.next()
-		l := u.logins[0]
-		u.logins = u.logins[1:]
-		of.byUser.turned(user, len(u.logins) > 0)
-		of.waiting--
-		t.queue.turned(source, of.waiting > 0)
-		t.waiting--
-		if !l.gone {
+	for t.inside < t.limit && t.waiting.waiting > 0 {
+		if l := t.waiting.next(); !l.gone {
 			t.inside++
 			close(l.turn)
 		}
@@ -185,21 +213,14 @@ func (t *turnstile) admit() {
 func (t *turnstile) state() (waiting, limit int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.waiting, t.limit
+	return t.waiting.waiting, t.limit
 }
 
-// sourceOf returns the source address that logins are grouped by. An IPv6 host usually has a network of its own, so only the first 64 bits
-// count. Connections without an address share one invalid prefix.
+// sourceOf returns the address that logins are grouped by; connections without one share an invalid prefix.
 func sourceOf(remote string) netip.Prefix {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Prefix{}
 	}
-	addr := at.Addr().Unmap().WithZone("")
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, _ := addr.Prefix(bits)
-	return p
+	return limits.SourceOf(at.Addr())
 }

@@ -48,6 +48,57 @@ func TestALoginWaitsForOneAttemptOfEachOtherSourceAtMost(t *testing.T) {
 	}
 }
 
+// Who has a network of 48 bits has 65,536 of 64 bits, and counts as sixteen sources all the same.
+func TestALoginWaitsForAFewAttemptsOfANetworkOfIPv6AtMost(t *testing.T) {
+	for name, network := range map[string]struct {
+		attacker func(i int) string
+		attempts int
+	}{
+		"48 bits": {func(i int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:1", i*257%65536) }, 16},
+		"56 bits": {func(i int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:1", i%256) }, 1},
+	} {
+		for _, honest := range []string{"192.0.2.9:1", "[2001:db8:2::1]:1"} {
+			t.Run(name+" and "+honest, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newTurnstile()
+					s.limit = 1
+					const took = 10 * time.Millisecond
+					var wg sync.WaitGroup
+					for i := range 500 {
+						wg.Go(func() { _ = loginOf(s, network.attacker(i), "u", took) })
+					}
+					synctest.Wait()
+					began := time.Now()
+					leave, err := s.pass(t.Context(), Request{RemoteAddr: honest, Username: "u"})
+					require.NoError(t, err)
+					require.LessOrEqual(t, time.Since(began), time.Duration(network.attempts+1)*took)
+					leave()
+					wg.Wait()
+				})
+			})
+		}
+	}
+}
+
+func TestLoginsOfANetworkOfIPv6LeaveRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTurnstile()
+		s.limit = 0
+		var wg sync.WaitGroup
+		for i := range 2 * waitingLogins {
+			wg.Go(func() { _ = loginOf(s, fmt.Sprintf("[2001:db8:1:%x::1]:1", i), "u", 0) })
+		}
+		synctest.Wait()
+		waiting, _ := s.state()
+		require.Equal(t, waitingOfNetwork, waiting)
+		wg.Go(func() { _ = loginOf(s, "[2001:db8:2::1]:1", "u", 0) })
+		synctest.Wait()
+		more, _ := s.state()
+		require.Equal(t, waiting+1, more)
+		wg.Wait()
+	})
+}
+
 func TestAddressesOfOneIPv6NetworkAreOneSource(t *testing.T) {
 	require.Equal(t, sourceOf("[2001:db8::1]:1"), sourceOf("[2001:db8::ffff:1]:2"))
 	require.NotEqual(t, sourceOf("[2001:db8::1]:1"), sourceOf("[2001:db8:0:1::1]:1"))
@@ -87,7 +138,7 @@ func TestFewerLoginsAreAskedAboutWhereThePluginIsSlowAndMoreWhereItIsQuick(t *te
 		require.Less(t, limit, loginsMost/2)
 		waiting, _ := s.state()
 		require.Zero(t, waiting)
-		require.Empty(t, s.queue.members)
+		require.Empty(t, s.waiting.branches)
 	})
 }
 

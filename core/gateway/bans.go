@@ -197,7 +197,7 @@ func leftOut(missing []admin.Unanswered) error {
 	return fmt.Errorf("done, but not on %s; run it again once all nodes answer", strings.Join(nodes, ", "))
 }
 
-// banned parses an address in the form that bans use: an IPv4 address, or an IPv6 /64 network.
+// banned parses an address in the form that bans use: an IPv4 address, or a network of IPv6 that limits.NetworksOf knows.
 func banned(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -214,9 +214,12 @@ func banned(text string) (netip.Prefix, error) {
 	case addr.Is4() && p.Bits() == 32 || addr.Is4() && p.Addr().Is4In6() && p.Bits() == 128:
 		return netip.PrefixFrom(addr, 32), nil
 	case addr.Is6() && p.Bits() >= 64:
-		return addr.WithZone("").Prefix(64)
+		return limits.SourceOf(addr), nil
+	case addr.Is6() && limits.ShareOf(p) > 1:
+		return p.Masked(), nil
 	}
-	return p, fmt.Errorf("%w: %q is wider than one IPv4 address or one IPv6 network of 64 bits; keep networks out with a firewall", admin.ErrInvalid, text)
+	return p, fmt.Errorf("%w: %q is no IPv4 address and no IPv6 network of 64, 56 or 48 bits; keep other networks out with a firewall",
+		admin.ErrInvalid, text)
 }
 
 // leavesNoWill reports whether an operator has banned a client; see session.Options.Banned. The gateway's own bans do not count: others at
@@ -236,5 +239,7 @@ func (g *Gateway) leavesNoWill(clientID string, by *auth.Principal) bool {
 		return false // a socket file
 	}
 	source, err := banned(host)
-	return err == nil && g.bans.BannedByHand(limits.ByAddress, source.String())
+	return err == nil && slices.ContainsFunc(limits.NetworksOf(source), func(n limits.Network) bool {
+		return g.bans.BannedByHand(limits.ByAddress, n.String())
+	})
 }

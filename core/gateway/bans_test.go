@@ -26,12 +26,13 @@ func TestBansKnowAddressesAsConnectionsDo(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1/32", "192.0.2.1/32": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32",
 		"2001:db8::1": "2001:db8::/64", "2001:db8::/64": "2001:db8::/64",
+		"2001:db8:1:203::/56": "2001:db8:1:200::/56", "2001:db8:1::/48": "2001:db8:1::/48",
 	} {
 		got, err := banned(text)
 		require.NoError(t, err, text)
 		require.Equal(t, want, got.String())
 	}
-	for _, text := range []string{"", "x", "192.0.2.0/24", "2001:db8::/32"} {
+	for _, text := range []string{"", "x", "192.0.2.0/24", "2001:db8::/32", "2001:db8::/52", "::ffff:192.0.2.0/120"} {
 		_, err := banned(text)
 		require.ErrorIs(t, err, admin.ErrInvalid, text)
 	}

@@ -12,7 +12,7 @@ import (
 
 // Ban excludes someone for a while.
 type Ban struct {
-	// Kind is "address", "user", "client" or "flapping". Name identifies the banned one of that kind.
+	// Kind is "address", "user", "client", "flapping" or "login". Name identifies the banned one of that kind.
 	Kind   string    `json:"kind"`
 	Name   string    `json:"name"`
 	Reason string    `json:"reason"`
@@ -26,6 +26,8 @@ const (
 	ByClient  = "client"
 	// ByFlapping bans a client id of one user that keeps reconnecting; see FlappingName.
 	ByFlapping = "flapping"
+	// ByLogin bans a user name with a client id at an address, where it failed to log in too often; see Login.
+	ByLogin = "login"
 )
 
 // FlappingName returns the Name of a Ban of the kind ByFlapping. Such a ban does not affect other users of the client id, nor the same user
@@ -75,10 +77,12 @@ type record struct {
 	until    time.Time // end of the ban
 	reason   string
 	byHand   bool
+	// of counts the failures of each Login, of an address or a network.
+	of map[uint64]uint8
 }
 
-// Bans delays those who fail, and bans those who fail too often. An address is delayed and banned. A user name is only delayed, so that
-// nobody can lock out somebody else. A client id is banned by an operator, or for one user if it flaps.
+// Bans delays those who fail, and bans those who fail too often. An address is delayed and banned, and so is a Login. A user name is only
+// delayed, so that nobody can lock out somebody else. A client id is banned by an operator, or for one user if it flaps.
 type Bans struct {
 	now func() time.Time
 
@@ -126,7 +130,15 @@ func (b *Bans) Delay(kind, name string) time.Duration {
 func (b *Bans) Failed(kind, name string, allowed int, reason string) (Ban, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now, k := b.now(), keyOf(kind, name)
+	return b.fail(keyOf(kind, name), 1, allowed, reason, always)
+}
+
+// always is for failures that count whatever was before.
+func always(*record) bool { return true }
+
+// fail records a failure, unless counts tells that it does not count, of who may have share times as many as others. Called with mu held.
+func (b *Bans) fail(k key, share, allowed int, reason string, counts func(*record) bool) (Ban, bool) {
+	now := b.now()
 	r := b.of[k]
 	if r == nil {
 		b.makeRoom(now)
@@ -134,33 +146,24 @@ func (b *Bans) Failed(kind, name string, allowed int, reason string) (Ban, bool)
 		b.of[k] = r
 	}
 	if now.Sub(r.first) > failuresWithin {
-		r.first, r.failures = now, 0
+		r.first, r.failures, r.of = now, 0, nil
 	}
 	r.last = now
-	r.failures++
-	if over := r.failures - failuresFree; over > 0 && kind != ByFlapping {
-		r.free = now.Add(min(firstDelay<<min(over-1, 16), longestDelay))
-	}
-	if kind == ByUser || kind == ByClient || r.failures < allowed || now.Before(r.until) {
+	if !counts(r) {
 		return Ban{}, false
 	}
-	r.failures, r.first = 0, now
+	r.failures++
+	if over := r.failures - share*failuresFree; over > 0 && k.kind != ByFlapping {
+		r.free = now.Add(min(firstDelay<<min((over-1)/share, 16), longestDelay))
+	}
+	if k.kind == ByUser || k.kind == ByClient || r.failures < share*allowed || now.Before(r.until) {
+		return Ban{}, false
+	}
+	r.failures, r.first, r.of = 0, now, nil
 	r.until, r.reason = now.Add(min(banFirst<<min(r.bans, 16), banLongest)), reason
 	r.bans++
 	b.total++
 	return Ban{k.kind, k.name, r.reason, r.until}, true
-}
-
-// Succeeded forgives half of an address's failures, because many clients may share it, and all failures of others.
-func (b *Bans) Succeeded(kind, name string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if r := b.of[keyOf(kind, name)]; r != nil {
-		if r.failures /= 2; kind != ByAddress {
-			r.failures = 0
-		}
-		r.free = time.Time{}
-	}
 }
 
 // Add adds a ban by an operator; it returns false if there are too many. A ban that is there already is left as it is.

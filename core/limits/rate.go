@@ -99,7 +99,8 @@ func (b *Bucket) wait() time.Duration {
 	return time.Duration(-b.left / float64(b.rate) * float64(time.Second))
 }
 
-// Buckets enforces a Rate for each address. It remembers a bounded number of addresses, those that have used something recently.
+// Buckets enforces a Rate for each address, and as many times more as its share for each network around it; see NetworksOf. It remembers a
+// bounded number of addresses and networks, those that have used something recently.
 type Buckets struct {
 	rate Rate
 
@@ -121,16 +122,26 @@ func (b *Buckets) Try(who netip.Prefix) (wait time.Duration) {
 		return 0
 	}
 	b.mu.Lock()
-	of := b.of[who]
-	if of == nil {
-		if len(b.of) >= most {
-			b.makeRoom()
+	defer b.mu.Unlock()
+	var taken []*Bucket
+	for _, n := range NetworksOf(who) {
+		of := b.of[n.Prefix]
+		if of == nil {
+			if len(b.of) >= most {
+				b.makeRoom()
+			}
+			of = NewBucket(b.rate * Rate(n.Share))
+			b.of[n.Prefix] = of
 		}
-		of = NewBucket(b.rate)
-		b.of[who] = of
+		if wait := of.Try(1); wait > 0 {
+			for _, t := range taken {
+				t.Give(1)
+			}
+			return wait
+		}
+		taken = append(taken, of)
 	}
-	b.mu.Unlock()
-	return of.Try(1)
+	return 0
 }
 
 // makeRoom forgets the addresses that have used nothing recently. If the table is still full, it forgets all of them. Called with mu held.

@@ -8,7 +8,8 @@ type Bounds struct {
 	MaxConnections int
 	// MaxPending bounds the connections whose client is not admitted yet; 0: 2048, or twice MaxConnections if that is less, but at least
 	// 64. MaxPendingOfListener bounds those of one listener; 0: half of MaxPending. MaxPendingOfAddress bounds those of one address (IPv6:
-	// one /64 network); 0: an eighth of MaxPending. It applies to loopback addresses only with BoundLoopback.
+	// one /64 network); 0: an eighth of MaxPending. A /56 network may have four times as many, a /48 network sixteen times, but no more
+	// than half and three quarters of those of a listener. It applies to loopback addresses only with BoundLoopback.
 	MaxPending, MaxPendingOfListener, MaxPendingOfAddress int
 	BoundLoopback                                         bool
 	// ConnectMemory bounds the memory for CONNECT packets over 16 KiB whose clients are not admitted yet, in bytes; 0: 16 MiB.

@@ -20,9 +20,9 @@ const (
 	roomPatience = time.Second
 )
 
-// pending bounds the connections whose client is not admitted yet: per node, listener and address. At a bound a new connection displaces
-// the connection that has been silent for longest, preferring the address with the most connections. So a client that sends its CONNECT at
-// once gets in, however many others merely hold connections open.
+// pending bounds the connections whose client is not admitted yet: per node, listener, address and network of IPv6. At a bound a new
+// connection displaces the connection that has been silent for longest, preferring the address or network that is closest to its bound. So
+// a client that sends its CONNECT at once gets in, however many others merely hold connections open.
 type pending struct {
 	loopback   atomic.Bool
 	log        func(reason string, source netip.Prefix)
@@ -38,7 +38,7 @@ type pending struct {
 	room       sync.Cond  // signalled when a place becomes free
 	waiting    *list.List // of *place, oldest first
 	byListener map[int]int
-	byAddress  map[netip.Prefix]int
+	byNetwork  map[netip.Prefix]int // see limits.NetworksOf
 }
 
 // place is what a connection holds until its client is admitted.
@@ -53,7 +53,7 @@ type place struct {
 
 func newPending(o Options, m *metrics, log func(string, netip.Prefix)) *pending {
 	p := &pending{log: log, turnedAway: m.turnedAway, bans: o.Bans, waiting: list.New(), byListener: make(map[int]int),
-		byAddress: make(map[netip.Prefix]int)}
+		byNetwork: make(map[netip.Prefix]int)}
 	p.room.L = &p.mu
 	p.set(o.Bounds)
 	return p
@@ -102,23 +102,53 @@ func (p *pending) enter(nc net.Conn, listener int, source netip.Prefix) *place {
 	pl := &place{of: p, nc: nc, listener: listener, source: source}
 	pl.at = p.waiting.PushBack(pl)
 	p.byListener[listener]++
-	if source.IsValid() {
-		p.byAddress[source]++
-	}
+	p.count(source, 1)
 	return pl
+}
+
+// count adds to the connections of an address and of the networks around it. Called with mu held.
+func (p *pending) count(source netip.Prefix, n int) {
+	for _, of := range limits.NetworksOf(source) {
+		if p.byNetwork[of.Prefix] += n; p.byNetwork[of.Prefix] == 0 {
+			delete(p.byNetwork, of.Prefix)
+		}
+	}
+}
+
+// boundOf returns how many connections an address, or a network with a share, may have. A network has at most half or three quarters of a
+// listener's, so that it leaves some for others. Called with mu held.
+func (p *pending) boundOf(share int) int {
+	switch {
+	case share == 1:
+		return p.ofAddress
+	case share <= 4:
+		return max(p.ofAddress, min(share*p.ofAddress, p.ofListener/2))
+	}
+	return max(p.ofAddress, min(share*p.ofAddress, p.ofListener*3/4))
 }
 
 // fits makes room for one more connection from an address. Called with mu held.
 func (p *pending) fits(source netip.Prefix) bool {
-	if p.ofAddress == 0 || !source.IsValid() || p.byAddress[source] < p.ofAddress {
+	if p.ofAddress == 0 {
 		return true
 	}
-	if victim := p.oldest(func(pl *place) bool { return pl.source == source }); victim != nil {
+	for _, of := range limits.NetworksOf(source) {
+		if p.byNetwork[of.Prefix] < p.boundOf(of.Share) {
+			continue
+		}
+		victim := p.oldest(func(pl *place) bool { return within(pl.source, of.Prefix) })
+		if victim == nil {
+			p.refuse("address", source)
+			return false
+		}
 		p.evict(victim, "address")
-		return true
 	}
-	p.refuse("address", source)
-	return false
+	return true
+}
+
+// within reports whether an address belongs to a network.
+func within(source, network netip.Prefix) bool {
+	return source.IsValid() && network.Contains(source.Addr())
 }
 
 // makeRoom makes room for one more connection of a listener. Called with mu held.
@@ -129,16 +159,17 @@ func (p *pending) makeRoom(listener int) bool {
 	return p.all == 0 || p.waiting.Len() < p.all || p.displace("node", func(*place) bool { return true })
 }
 
-// displace closes the connection that has been silent for longest, from the address with the most connections if possible. Called with mu
-// held.
+// displace closes the connection that has been silent for longest, if possible from the address or network that is closest to its bound.
+// Called with mu held.
 func (p *pending) displace(reason string, among func(*place) bool) bool {
 	var most netip.Prefix
-	for source, n := range p.byAddress {
-		if n > p.byAddress[most] {
-			most = source
+	var used float64
+	for network, n := range p.byNetwork {
+		if of := float64(n) / float64(max(p.boundOf(limits.ShareOf(network)), 1)); of > used {
+			most, used = network, of
 		}
 	}
-	victim := p.oldest(func(pl *place) bool { return among(pl) && (!most.IsValid() || pl.source == most) })
+	victim := p.oldest(func(pl *place) bool { return among(pl) && (!most.IsValid() || within(pl.source, most)) })
 	if victim == nil {
 		victim = p.oldest(among)
 	}
@@ -186,11 +217,7 @@ func (p *pending) remove(pl *place) {
 	p.waiting.Remove(pl.at)
 	pl.at = nil
 	p.byListener[pl.listener]--
-	if pl.source.IsValid() {
-		if p.byAddress[pl.source]--; p.byAddress[pl.source] == 0 {
-			delete(p.byAddress, pl.source)
-		}
-	}
+	p.count(pl.source, -1)
 	p.room.Signal()
 }
 
@@ -244,9 +271,8 @@ func (pl *place) comesFrom(addr net.Addr) bool {
 	if !p.lets(source) || !p.fits(source) {
 		return false
 	}
-	if source.IsValid() {
-		p.byAddress[source]++
-	}
+	p.count(pl.source, -1)
+	p.count(source, 1)
 	pl.source = source
 	return true
 }
@@ -271,21 +297,16 @@ func (pl *place) judging(yes bool) {
 	pl.judged = yes
 }
 
-// sourceOf returns the address by which connections are counted: for IPv6 the /64 network, which one host usually has for itself. It is
-// invalid if no bound applies: for socket files, and for loopback, where a load balancer without a header may be.
+// sourceOf returns the address by which connections are counted. It is invalid if no bound applies: for socket files, and for loopback,
+// where a load balancer without a header may be.
 func (p *pending) sourceOf(addr net.Addr) netip.Prefix {
 	at, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip := at.Addr().Unmap().WithZone("")
-	if ip.IsLoopback() && !p.loopback.Load() {
+	source := limits.SourceOf(at.Addr())
+	if source.Addr().IsLoopback() && !p.loopback.Load() {
 		return netip.Prefix{}
 	}
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	out, _ := ip.Prefix(bits)
-	return out
+	return source
 }

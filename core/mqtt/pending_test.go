@@ -86,6 +86,38 @@ func TestTheConnectionsOfAnAddressAreBounded(t *testing.T) {
 	n.Client(from("2001:db8::99"), packet.V5).Connect("a")
 }
 
+// Who has a network of 48 bits can use 65,536 addresses, of which each may have its share.
+func TestTheConnectionsOfANetworkOfIPv6AreBounded(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, behindLoopback, func(c *mqtttest.Config) {
+		c.MQTT.MaxPending, c.MQTT.MaxPendingOfListener, c.MQTT.MaxPendingOfAddress = 64, 32, 2
+	})
+	from := func(ip string) net.Conn {
+		nc := dial(t, n.Addr(0))
+		at := &net.TCPAddr{IP: net.ParseIP(ip), Port: 4711}
+		_, err := proxyproto.HeaderProxyFromAddrs(2, at, at).WriteTo(nc)
+		require.NoError(t, err)
+		return nc
+	}
+	others := []net.Conn{from("2001:db8:2::1"), from("192.0.2.1")} // silent for longest
+	var held, beside []net.Conn
+	for i := range 12 {
+		beside = append(beside, from(fmt.Sprintf("2001:db8:3:1%02x::1", i))) // in one network of 56 bits
+	}
+	mqtttest.Eventually(t, "four times those of an address", func() bool { return closed(beside) == 12-8 })
+	for _, nc := range beside {
+		require.NoError(t, nc.Close())
+	}
+	mqtttest.Eventually(t, "they are gone", func() bool { return n.Server.Unadmitted() == len(others) })
+	for i := range 40 {
+		held = append(held, from(fmt.Sprintf("2001:db8:1:%x00::1", i))) // each in a network of 56 bits of its own
+	}
+	mqtttest.Eventually(t, "three quarters of a listener's", func() bool { return closed(held) == 40-24 })
+	require.Zero(t, closed(others))
+	n.Client(from("2001:db8:1:ffff::1"), packet.V5).Connect("a")
+	require.Zero(t, closed(others))
+}
+
 // A client whose CONNECT is being judged keeps its place. Other connections wait for a place.
 func TestClientsThatAreBeingJudgedAreNotClosedForOthers(t *testing.T) {
 	t.Parallel()

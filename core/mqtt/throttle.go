@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -61,12 +62,14 @@ type known struct {
 	client, user string
 	identity     string // once the client is authenticated
 	source       netip.Prefix
+	login        limits.Login
 }
 
 // keptOut refuses a banned client, and delays a client whose address or user name has failed to log in before. Loopback is not delayed
 // unless its limits apply.
-func (c *conn) keptOut(user string) error {
-	k := &known{client: c.clientID, user: user, source: c.place.address()}
+func (c *conn) keptOut(cn *packet.Connect) error {
+	k := &known{client: c.clientID, user: cn.Username, source: c.place.address()}
+	k.login = limits.Login{User: cn.Username, Client: cn.ClientID, Source: k.source} // an id that the server assigns names nobody
 	c.known.Store(k)
 	b := c.srv.o.Bans
 	for _, who := range [][2]string{{limits.ByClient, k.client}, {limits.ByUser, k.user}} {
@@ -77,19 +80,22 @@ func (c *conn) keptOut(user string) error {
 	if !k.source.IsValid() {
 		return nil
 	}
-	wait := max(b.Delay(limits.ByAddress, k.source.String()), min(b.Delay(limits.ByUser, user), longestUserDelay))
+	if ban, banned := b.LoginBanned(k.login); banned {
+		return c.turnAway(ban.Kind)
+	}
+	wait := max(b.LoginDelay(k.login), min(b.Delay(limits.ByUser, k.user), longestUserDelay))
 	if wait == 0 {
 		return nil
 	}
 	c.srv.metrics.slowed.Inc()
-	for patience := longestWait; wait > 0; wait = b.Delay(limits.ByAddress, k.source.String()) {
+	for patience := longestWait; wait > 0; wait = b.LoginDelay(k.login) {
 		if patience -= wait; patience < 0 {
 			return c.refuse(packet.ServerBusy, "too many failed logins from this address")
 		}
 		if err := c.wait(wait); err != nil {
 			return err
 		}
-		if _, banned := b.Banned(limits.ByAddress, k.source.String()); banned { // banned because of others that waited
+		if _, banned := b.LoginBanned(k.login); banned { // banned because of others that waited
 			c.srv.metrics.turnedAway.WithLabelValues("ban").Inc()
 			return c.refuse(packet.Banned, "banned")
 		}
@@ -157,18 +163,14 @@ const longestWait = 20 * time.Second
 const longestUserDelay = 2 * time.Second
 
 // judged records the outcome of a login.
-func (c *conn) judged(user string, denied *auth.Denied) {
+func (c *conn) judged(denied *auth.Denied) {
 	k := c.known.Load()
 	allowed := c.srv.bounds.Load().FailedLogins
 	if k == nil || !k.source.IsValid() || allowed == 0 {
 		return
 	}
-	b, source := c.srv.o.Bans, k.source.String()
 	if denied == nil {
-		b.Succeeded(limits.ByAddress, source)
-		if user != "" {
-			b.Succeeded(limits.ByUser, user)
-		}
+		c.srv.o.Bans.LoggedIn(k.login)
 		return
 	}
 	switch denied.Reason {
@@ -176,11 +178,14 @@ func (c *conn) judged(user string, denied *auth.Denied) {
 	default:
 		return
 	}
-	if user != "" { // those without a name have nothing in common
-		b.Failed(limits.ByUser, user, allowed, "")
-	}
-	if ban, banned := b.Failed(limits.ByAddress, source, allowed, "too many failed logins"); banned {
-		c.log.Warn("address banned: too many failed logins", "remote", source, "until", ban.Until.Format(time.RFC3339))
+	for _, ban := range c.srv.o.Bans.LoginFailed(k.login, allowed, "too many failed logins") {
+		until := ban.Until.Format(time.RFC3339)
+		if ban.Kind == limits.ByAddress {
+			c.log.Warn("address banned: too many failed logins", "remote", ban.Name, "until", until)
+		} else {
+			c.log.Warn("client banned at its address: too many failed logins", "client", c.clientID, "user", auth.Shown(k.user), "remote", c.remote,
+				"until", until)
+		}
 	}
 }
 
@@ -242,7 +247,7 @@ func (s *Server) CloseBanned(ban limits.Ban) {
 		k := c.known.Load()
 		if k != nil && (ban.Kind == limits.ByClient && limits.BanName(k.client) == ban.Name ||
 			ban.Kind == limits.ByUser && (limits.BanName(k.user) == ban.Name || limits.BanName(k.identity) == ban.Name) ||
-			ban.Kind == limits.ByAddress && k.source.IsValid() && k.source.String() == ban.Name) {
+			ban.Kind == limits.ByAddress && slices.ContainsFunc(limits.NetworksOf(k.source), func(n limits.Network) bool { return n.String() == ban.Name })) {
 			hit = append(hit, c)
 		}
 	}
@@ -257,7 +262,7 @@ func (p *pending) lets(source netip.Prefix) bool {
 	if !source.IsValid() {
 		return true
 	}
-	if _, banned := p.bans.Banned(limits.ByAddress, source.String()); banned {
+	if _, banned := p.bans.AddressBanned(source); banned {
 		p.turnedAway.WithLabelValues("ban").Inc()
 		return false
 	}

@@ -32,8 +32,8 @@ func TestAnAddressWhoseLoginsFailIsBannedAndConnectedClientsGoOn(t *testing.T) {
 		c.Authority, c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = rules, bans, 3, true
 	})
 	inside := n.Connect(packet.V5, "inside", password("right"))
-	for range 3 {
-		require.Equal(t, packet.BadUserNameOrPassword, n.Dial(packet.V5).TryConnect("a", password("wrong")).Code)
+	for i := range 3 {
+		require.Equal(t, packet.BadUserNameOrPassword, n.Dial(packet.V5).TryConnect(fmt.Sprint("a", i), password("wrong")).Code)
 	}
 	list := bans.List()
 	require.Len(t, list, 1)
@@ -42,6 +42,48 @@ func TestAnAddressWhoseLoginsFailIsBannedAndConnectedClientsGoOn(t *testing.T) {
 	inside.Publish(1, "T/a", "m")
 	require.True(t, bans.Remove(limits.ByAddress, netip.MustParsePrefix("127.0.0.1/32").String()))
 	n.Connect(packet.V5, "a", password("right"))
+}
+
+func TestADeviceWhoseLoginsFailIsBannedAndOthersAtItsAddressAreNot(t *testing.T) {
+	t.Parallel()
+	rules := &mqtttest.Rules{Admit: func(r auth.Request) error {
+		if r.Username == "bad" {
+			return &auth.Denied{Reason: auth.BadCredentials}
+		}
+		return nil
+	}}
+	bans := limits.NewBans()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Authority, c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = rules, bans, 4, true
+	})
+	for range 4 {
+		require.Equal(t, packet.BadUserNameOrPassword, n.Dial(packet.V5).TryConnect("c", ofUser("bad")).Code)
+	}
+	require.Equal(t, packet.Banned, n.Dial(packet.V5).TryConnect("c", ofUser("bad")).Code)
+	n.Connect(packet.V5, "c", ofUser("good"))
+	list := bans.List()
+	require.Len(t, list, 1)
+	require.Equal(t, limits.ByLogin, list[0].Kind)
+	require.Equal(t, "bad/c@127.0.0.1/32", list[0].Name)
+}
+
+func TestALoginThatSucceedsForgivesNoFailuresOfOthers(t *testing.T) {
+	t.Parallel()
+	rules := &mqtttest.Rules{Admit: func(r auth.Request) error {
+		if r.Username != "mine" {
+			return &auth.Denied{Reason: auth.BadCredentials}
+		}
+		return nil
+	}}
+	bans := limits.NewBans()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.Authority, c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = rules, bans, 5, true
+	})
+	for i := range 5 {
+		n.Connect(packet.V5, "c", ofUser("mine"))
+		require.Equal(t, packet.BadUserNameOrPassword, n.Dial(packet.V5).TryConnect("c", ofUser(fmt.Sprint("victim", i))).Code)
+	}
+	n.Dial(packet.V5).ExpectClosed()
 }
 
 func TestLoginsThatWaitTogetherAreRefusedOnceTheirAddressIsBanned(t *testing.T) {
@@ -104,11 +146,12 @@ func TestFailuresOfClientsWithoutAUserNameDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	bans := limits.NewBans()
 	n, _ := startRiddles(t, func(c *mqtttest.Config) { c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = bans, 100, true })
-	for range 10 {
-		require.NotEqual(t, packet.Success, n.Dial(packet.V5).TryConnect("c", by("RIDDLE", "wrong")).Code)
-		bans.Succeeded(limits.ByAddress, "127.0.0.1/32") // as if each came from another address
+	for i := range 10 {
+		require.NotEqual(t, packet.Success, n.Dial(packet.V5).TryConnect(fmt.Sprint("c", i), by("RIDDLE", "wrong")).Code)
+		bans.Remove(limits.ByAddress, "127.0.0.1/32") // as if each came from another address
 	}
 	require.Zero(t, bans.Delay(limits.ByUser, ""))
+	require.Zero(t, bans.LoginDelay(limits.Login{Client: "other", Source: netip.MustParsePrefix("127.0.0.1/32")}))
 }
 
 func TestAClientThatHasToWaitDoesNotHoldALargeConnect(t *testing.T) {
