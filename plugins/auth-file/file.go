@@ -53,6 +53,7 @@ func (p *plugin) Configure(_ context.Context, setup sdk.Setup) []sdk.Problem {
 		return []sdk.Problem{sdk.Problemf("file", "%s: %v", p.store.path, &fileError{wrong})}
 	}
 	p.store.now.Store(first)
+	p.store.warnOfReaders()
 	p.store.warnOfClientIDs(first)
 	p.hashing = make(chan struct{}, p.config.MaxConcurrentHashes)
 	return nil

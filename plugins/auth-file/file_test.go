@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/internal/exposed"
 	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
@@ -400,4 +401,23 @@ func TestRulesThatGoByAClientIdentifierOfTheUsersChoiceAreWarnedOf(t *testing.T)
 		f.write(t, one(rule))
 		require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "rules with %c") }, time.Minute, 10*time.Millisecond, more)
 	}
+}
+
+// A file from a repository often has the mode 0644.
+func TestAFileOfUsersThatEverybodyMayReadIsUsedWithAWarning(t *testing.T) {
+	f := activate(t, twoUsers)
+	require.NotContains(t, f.log.String(), "every user of this machine")
+	for d := filepath.Dir(f.path); len(d) > len(os.TempDir()); d = filepath.Dir(d) {
+		require.NoError(t, os.Chmod(d, 0o755))
+	}
+	require.NoError(t, os.Chmod(f.path, 0o644))
+	if !exposed.ToOthers(f.path) {
+		t.Skip("the directory of temporary files is closed to others")
+	}
+	require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "run chmod o-rwx on it") }, time.Minute, time.Millisecond)
+	require.Equal(t, ok, f.login("alice", "c", "alice-password"))
+	f.write(t, strings.ReplaceAll(twoUsers, "alice", "anna"))
+	require.NoError(t, os.Chmod(f.path, 0o600))
+	require.Eventually(t, func() bool { return f.login("anna", "c", "alice-password") == ok }, time.Minute, time.Millisecond)
+	require.Equal(t, 1, strings.Count(f.log.String(), "run chmod o-rwx on it"))
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/internal/exposed"
 	"github.com/lmqgate/lmqgate/plugins/internal/trustedfile"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
@@ -35,6 +36,8 @@ type store struct {
 	// Owned by the goroutine that reloads: that of Configure and Activate, then that of watch.
 	seen  stamp
 	since time.Time // when seen was first seen
+	// exposed is set while everybody may read the file; a warning told so.
+	exposed bool
 }
 
 // fileError lists the reasons why a file cannot be used.
@@ -79,6 +82,7 @@ func (s *store) watch(ctx context.Context, every time.Duration) {
 
 // reload reads the file if it may have changed.
 func (s *store) reload() {
+	s.warnOfReaders()
 	now := stampOf(s.path)
 	if !now.same(s.seen) {
 		s.seen, s.since = now, time.Now()
@@ -138,6 +142,15 @@ func (s *store) replace(before, next *users) {
 		s.warnOfClientIDs(next)
 	}
 	s.log.Info("users were read again", "file", s.path, "users", len(next.byName), "added", added, "changed", changed, "removed", removed)
+}
+
+// warnOfReaders warns, once, of a file that everybody may read. Such a file is used all the same: it has hashes, which are slow to guess from,
+// and no passwords; files that tools lay down, from a repository for instance, often have such a mode.
+func (s *store) warnOfReaders() {
+	before := s.exposed
+	if s.exposed = exposed.ToOthers(s.path); s.exposed && !before {
+		s.log.Warn("every user of this machine may read the file of users, and can guess passwords from its hashes; run chmod o-rwx on it", "file", s.path)
+	}
 }
 
 // maxWarned bounds how many users one warning names.
