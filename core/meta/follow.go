@@ -31,8 +31,10 @@ type follower struct {
 	since time.Time
 	// vanished is when the held plan disappeared; zero while it is there.
 	vanished time.Time
-	// stays is the latest plan that is known to be aborted.
+	// stays is the latest plan that is known to be aborted, or counts as such.
 	stays string
+	// proven is the latest plan whose target this node has found with the command's mark, or for which it has answered that it holds writes.
+	proven string
 	// problem is why this node is not healthy; nil if it is. unread is the error of the last failed read of the plan.
 	problem, unread error
 
@@ -56,6 +58,8 @@ const (
 	unreadTime = 10 * time.Second
 	// goneTime is how long a plan must have been unreadable before it counts as removed: a name server may not have it yet.
 	goneTime = 2 * time.Second
+	// noticeTime is how long nodes may take to move after the command's last moment to decide so.
+	noticeTime = time.Minute
 	// drainTime bounds one wait for writes under way before the node answers; then it waits again.
 	drainTime = time.Second
 )
@@ -120,6 +124,13 @@ func (f *follower) has(id string) bool {
 }
 
 func (f *follower) register(ctx context.Context, id string) error {
+	answers, err := f.board().Answers(ctx, id)
+	if err != nil {
+		return err
+	}
+	if before := answers[f.m.opts.NodeID].State; before == migration.Held || before == migration.Away { // before it was started again
+		f.prove(id)
+	}
 	if err := f.board().SetAnswer(ctx, f.m.opts.NodeID, migration.Answer{ID: id, State: migration.Seen,
 		Instance: f.m.instance}); err != nil {
 		return err
@@ -128,6 +139,13 @@ func (f *follower) register(ctx context.Context, id string) error {
 	defer f.mu.Unlock()
 	f.registered = id
 	return nil
+}
+
+// prove notes that a plan is the command's, which may decide to move.
+func (f *follower) prove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.proven = id
 }
 
 // see acts on a plan. began is when its read began.
@@ -140,7 +158,7 @@ func (f *follower) see(p *migration.Plan, began time.Time) error {
 		f.m.backend.gate.permit(began)
 		return nil
 	}
-	if p == nil || p.Phase == migration.Aborted || p.ID == f.stays {
+	if p == nil || p.Phase == migration.Aborted || p.ID == f.stays && p.Phase != migration.Moved {
 		if p != nil {
 			f.stays = p.ID
 		}
@@ -298,6 +316,9 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 				f.stay(p, "its plan was removed, and this node cannot ask its target")
 				return
 			}
+			if f.hopeless(ctx, p) {
+				return
+			}
 			f.stuck(p, errors.New("the target, which decides, cannot be asked; to give the migration up, remove the key plan of "+migration.Namespace))
 			return
 		}
@@ -312,6 +333,7 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 		o, err = arbiter.Decide(ctx, p.ID, migration.Stay)
 	}
 	switch {
+	case err != nil && f.hopeless(ctx, p):
 	case err != nil:
 		f.stuck(p, err)
 	case o == migration.Stay:
@@ -320,6 +342,33 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 		f.move(ctx, p)
 	case o == migration.Undecided:
 	}
+}
+
+// hopeless takes a plan for aborted that makes no progress, because who decides about it does not answer: otherwise a plan that somebody wrote by
+// hand would hold writes for ever. That is safe for a node that never held its writes for the plan with a target that it knew: the command
+// decides only once such a node has, unless it came late. Then other nodes would have moved, and answered so: the command decides within
+// twice the plan's time, and they move at once.
+func (f *follower) hopeless(ctx context.Context, p *migration.Plan) bool {
+	bound := 2*p.HoldTime() + noticeTime
+	f.mu.Lock()
+	over := f.proven != p.ID && time.Since(f.since) > bound
+	f.mu.Unlock()
+	if !over {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.m.opts.CallTimeout)
+	defer cancel()
+	answers, err := f.board().Answers(ctx, p.ID)
+	if err != nil {
+		return false
+	}
+	for _, a := range answers {
+		if a.State == migration.Away {
+			return false
+		}
+	}
+	f.stay(p, fmt.Sprintf("the plan has made no progress for %s: this node cannot ask who decides, and no node has moved", bound))
+	return true
 }
 
 // gone reports whether the plan that this node waits for was removed at least that long ago.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,65 @@ func TestRemovingAPlanLetsWritesGoOn(t *testing.T) {
 			require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "after", Created: time.Now()}))
 			eventually(t, func() bool { return m.Ready() == nil })
 		})
+	}
+}
+
+// The bound is in virtual time.
+func TestAPlanWhoseTargetCannotBeAskedHoldsWritesForABoundedTime(t *testing.T) {
+	const hold = migration.MaxHold
+	bound := 2*hold + noticeTime
+	for name, c := range map[string]struct {
+		before func(t *testing.T, board migration.Board) // answers on the board when the node starts
+		held   bool                                      // whether writes stay held
+	}{
+		"nobody has moved":           {func(*testing.T, migration.Board) {}, false},
+		"another node has moved":     {answered("n2", migration.Away), true},
+		"another node failed too":    {answered("n2", migration.Failed), false},
+		"this node had answered":     {answered("n1", migration.Held), true},
+		"this node had only seen it": {answered("n1", migration.Seen), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := metatest.New(metatest.Full())
+				defer b.Close()
+				board := migration.Board{Client: b.Client()}
+				c.before(t, board)
+				require.NoError(t, board.SetPlan(t.Context(), migration.Plan{ID: "p", Phase: migration.Fence, Plugin: "nonsense",
+					Hold: (10 * 24 * time.Hour).Milliseconds()}))
+				var log syncBuffer
+				o := Options{Client: b.Client(), Traits: b.Traits, NodeID: "n1", CallTimeout: time.Second, WriteTimeout: 2 * time.Second,
+					PollInterval: time.Second, HeartbeatInterval: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))}
+				m, err := New(o)
+				require.NoError(t, err)
+				require.NoError(t, m.Start(t.Context()))
+				defer func() { require.NoError(t, m.Close()) }()
+				time.Sleep(bound - 5*time.Second)
+				require.Error(t, m.Ready())
+				require.ErrorIs(t, m.backend.gate.closed(), ErrUnavailable)
+				time.Sleep(15 * time.Second)
+				if c.held {
+					require.Error(t, m.Ready())
+					require.ErrorIs(t, m.backend.gate.closed(), ErrUnavailable)
+					return
+				}
+				require.NoError(t, m.Ready())
+				require.NoError(t, m.backend.gate.closed())
+				require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "a", Created: time.Now()}))
+				require.Equal(t, 1, strings.Count(log.text(), "aborted, everything stays"))
+
+				// A decision that is noted later counts all the same.
+				require.NoError(t, board.SetPlan(t.Context(), migration.Plan{ID: "p", Phase: migration.Moved, Plugin: "nonsense"}))
+				time.Sleep(15 * time.Second)
+				require.Error(t, m.Ready())
+			})
+		})
+	}
+}
+
+// answered writes the answer of a node to the plan "p".
+func answered(node string, state migration.State) func(*testing.T, migration.Board) {
+	return func(t *testing.T, board migration.Board) {
+		require.NoError(t, board.SetAnswer(t.Context(), node, migration.Answer{ID: "p", State: state, Instance: "before"}))
 	}
 }
 
@@ -87,6 +147,12 @@ func TestATimeThatSomebodyWroteByHandCanBeShown(t *testing.T) {
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
+}
+
+func (s *syncBuffer) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func (s *syncBuffer) Write(p []byte) (int, error) {

@@ -57,6 +57,7 @@ func (f *follower) stage(ctx context.Context, p *migration.Plan) error {
 		return f.notStaged.err
 	}
 	f.verified = true
+	f.prove(p.ID)
 	return nil
 }
 

@@ -22,6 +22,9 @@
 // while all writes were held. A node that has waited too long proposes "aborted". The first proposal wins. So if the command or a
 // node dies, hangs or is cut off at any moment, all nodes end up on the source or all on the target. No two clocks are compared.
 //
+// A node that cannot ask the arbiter, and never answered "held" with a target that it knew, takes the plan for aborted after twice its time
+// and a minute, unless another node has moved: somebody wrote such a plan by hand.
+//
 // A node that starts or resumes after the move finds the plan on the source. It follows the plan, or refuses to write to the source.
 //
 // The plan names the target's plugin and never its configuration, which each node has in its own file, under meta.next. The command
