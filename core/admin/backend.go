@@ -55,8 +55,8 @@ type Backend interface {
 	// Backlog returns the backlog of durable sessions at the last count.
 	Backlog(ctx context.Context) (BacklogSummary, error)
 
-	// Trace starts a trace of clients' events, on all nodes.
-	Trace(m trace.Match) (Watching, error)
+	// Trace starts a trace of clients' events, on all nodes, for a viewer or an administrator.
+	Trace(m trace.Match, viewer bool) (Watching, error)
 
 	// Bans lists the bans of all nodes, by kind and name. AddBan and RemoveBan are for all nodes that live.
 	Bans(ctx context.Context, p Page) List[Ban]

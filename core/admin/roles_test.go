@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -51,6 +52,17 @@ func TestAViewersTokenReadsAndChangesNothing(t *testing.T) {
 			}
 			require.NotContains(t, log.String(), "-token ", "no token is in the log")
 		})
+	}
+}
+
+func TestTheRoleOfATokenCountsForItsTraces(t *testing.T) {
+	for token, viewer := range map[string]bool{"a-viewers-token": true, "secret": false} {
+		b := &backend{}
+		o := Options{Token: "secret", Tokens: []Token{{"grafana", Viewer, "a-viewers-token"}}, Backend: b}
+		status, body := do(t, o, "GET", "/api/v1/trace?client_id=c", "", "", map[string]string{"Authorization": "Bearer " + token})
+		require.Equal(t, http.StatusOK, status, body)
+		require.Len(t, b.asked, 1)
+		require.Contains(t, b.asked[0], fmt.Sprintf("viewer %t", viewer))
 	}
 }
 

@@ -127,8 +127,8 @@ func (b *backend) Backlog(context.Context) (BacklogSummary, error) {
 	return BacklogSummary{Messages: 9}, b.err
 }
 
-func (b *backend) Trace(m trace.Match) (Watching, error) {
-	b.note("trace %+v", m)
+func (b *backend) Trace(m trace.Match, viewer bool) (Watching, error) {
+	b.note("trace %+v, viewer %t", m, viewer)
 	return &fewEvents{left: 3}, b.err
 }
 

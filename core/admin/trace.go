@@ -43,8 +43,8 @@ func registerTrace(api huma.API, b Backend) {
 	event := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[trace.Entry](), true, "Entry")
 	op.Responses = map[string]*huma.Response{"200": {Description: "Events, one a line, without payloads. Empty lines mean nothing.",
 		Content: map[string]*huma.MediaType{"application/x-ndjson": {Schema: event}}}}
-	huma.Register(api, op, func(_ context.Context, in *traceInput) (*huma.StreamResponse, error) {
-		w, err := b.Trace(trace.Match{ClientID: in.ClientID, Topic: in.Topic, Address: in.Address})
+	huma.Register(api, op, func(ctx context.Context, in *traceInput) (*huma.StreamResponse, error) {
+		w, err := b.Trace(trace.Match{ClientID: in.ClientID, Topic: in.Topic, Address: in.Address}, roleOf(ctx) < Administrator)
 		if err != nil {
 			return nil, failed(err)
 		}

@@ -27,6 +27,8 @@ const (
 type traceQuestion struct {
 	ID   string `json:"id"`
 	Over bool   `json:"over,omitempty"` // the watch is over
+	// Viewer is set if a viewer asks; earlier releases do not say.
+	Viewer bool `json:"viewer,omitempty"`
 	trace.Match
 }
 
@@ -54,7 +56,7 @@ func (g *Gateway) traced(q traceQuestion) ([]trace.Entry, error) {
 		}
 		return []trace.Entry{}, nil
 	case w == nil:
-		watch, err := g.tracer.Watch(q.Match)
+		watch, err := g.tracer.Watch(q.Match, q.Viewer)
 		if err != nil {
 			return nil, err
 		}
@@ -100,8 +102,8 @@ type watching struct {
 }
 
 // Trace starts watching on every node.
-func (b *backend) Trace(m trace.Match) (admin.Watching, error) {
-	here, err := b.g.tracer.Watch(m)
+func (b *backend) Trace(m trace.Match, viewer bool) (admin.Watching, error) {
+	here, err := b.g.tracer.Watch(m, viewer)
 	switch {
 	case errors.Is(err, trace.ErrTooMany):
 		return nil, admin.Conflict("%w", err)
@@ -112,7 +114,7 @@ func (b *backend) Trace(m trace.Match) (admin.Watching, error) {
 	w := &watching{here: here, others: make(chan []trace.Entry, 1), end: cancel}
 	b.g.log.Info("an operator traces", "client", m.ClientID, "topic", m.Topic, "address", m.Address)
 	if b.g.cluster != nil {
-		w.done.Go(func() { w.follow(ctx, b, traceQuestion{ID: rand.Text(), Match: m}) })
+		w.done.Go(func() { w.follow(ctx, b, traceQuestion{ID: rand.Text(), Viewer: viewer, Match: m}) })
 	}
 	return w, nil
 }

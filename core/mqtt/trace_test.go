@@ -18,9 +18,9 @@ func TestAnOperatorWatchesAClient(t *testing.T) {
 		c.MQTT.Tracer = tracer
 		c.Authority = &mqtttest.Rules{Allow: func(_ string, a auth.Action) bool { return a.Topic != "T/secret" }}
 	})
-	w, err := tracer.Watch(trace.Match{ClientID: "watched"})
+	w, err := tracer.Watch(trace.Match{ClientID: "watched"}, false)
 	require.NoError(t, err)
-	onTopic, err := tracer.Watch(trace.Match{Topic: "T/+"})
+	onTopic, err := tracer.Watch(trace.Match{Topic: "T/+"}, false)
 	require.NoError(t, err)
 	other := n.Connect(packet.V5, "other")
 	c := n.Connect(packet.V5, "watched")

@@ -17,6 +17,8 @@ import (
 const (
 	// MaxWatches bounds the concurrent watches of a node.
 	MaxWatches = 8
+	// maxOfViewers bounds those that viewers began, so that administrators find room however many viewers watch.
+	maxOfViewers = 4
 	// Held bounds the pending events of a watch; further ones are dropped and counted.
 	Held = 1024
 	// maxText bounds each text of an event, in bytes.
@@ -67,7 +69,7 @@ type matcher struct {
 var (
 	// ErrInvalid means that a Match is empty or invalid.
 	ErrInvalid = errors.New("invalid trace")
-	// ErrTooMany means that there are MaxWatches watches already.
+	// ErrTooMany means that there are as many watches already as there may be.
 	ErrTooMany = errors.New("too many traces")
 )
 
@@ -167,22 +169,23 @@ func clip(s string) string {
 
 // Watch is a subscription to events.
 type Watch struct {
-	t     *Tracer
-	match matcher
-	more  chan struct{}
+	t      *Tracer
+	match  matcher
+	viewer bool
+	more   chan struct{}
 
 	mu     sync.Mutex
 	events []Entry
 	left   int
 }
 
-// Watch starts a watch, which lasts until Close.
-func (t *Tracer) Watch(m Match) (*Watch, error) {
+// Watch starts a watch, for a viewer or an administrator. It lasts until Close.
+func (t *Tracer) Watch(m Match, viewer bool) (*Watch, error) {
 	checked, err := m.check()
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{t: t, match: checked, more: make(chan struct{}, 1)}
+	w := &Watch{t: t, match: checked, viewer: viewer, more: make(chan struct{}, 1)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []*Watch
@@ -191,6 +194,17 @@ func (t *Tracer) Watch(m Match) (*Watch, error) {
 	}
 	if len(all) >= MaxWatches {
 		return nil, fmt.Errorf("%w: %d are under way on this node, which is the most", ErrTooMany, len(all))
+	}
+	if viewer {
+		of := 0
+		for _, w := range all {
+			if w.viewer {
+				of++
+			}
+		}
+		if of >= maxOfViewers {
+			return nil, fmt.Errorf("%w: %d of viewers are under way on this node, which is the most; the others are for administrators", ErrTooMany, of)
+		}
 	}
 	all = append(slices.Clone(all), w)
 	t.watches.Store(&all)

@@ -30,7 +30,7 @@ func TestOnlyWhatIsWatchedIsTraced(t *testing.T) {
 	for name, tc := range cases {
 		tr := New("n")
 		require.False(t, tr.On())
-		w, err := tr.Watch(tc.m)
+		w, err := tr.Watch(tc.m, false)
 		require.NoError(t, err, name)
 		require.True(t, tr.On())
 		tr.Add(publish)
@@ -53,7 +53,7 @@ func TestEachWhoWatchesSeesTheSame(t *testing.T) {
 	tr := New("n")
 	var all []*Watch
 	for range 2 {
-		w, err := tr.Watch(Match{Topic: "a"})
+		w, err := tr.Watch(Match{Topic: "a"}, false)
 		require.NoError(t, err)
 		all = append(all, w)
 	}
@@ -69,7 +69,7 @@ func TestWhatNobodyCanMeanIsRefused(t *testing.T) {
 		`topic "a/#/b"`:                   {Topic: "a/#/b"},
 		`"nowhere" is no address such as`: {Address: "nowhere"},
 	} {
-		_, err := New("n").Watch(m)
+		_, err := New("n").Watch(m, false)
 		require.ErrorIs(t, err, ErrInvalid)
 		require.ErrorContains(t, err, want)
 	}
@@ -79,11 +79,11 @@ func TestWatchesAndWhatTheyHoldAreBounded(t *testing.T) {
 	tr := New("n")
 	var all []*Watch
 	for range MaxWatches {
-		w, err := tr.Watch(Match{ClientID: "c"})
+		w, err := tr.Watch(Match{ClientID: "c"}, false)
 		require.NoError(t, err)
 		all = append(all, w)
 	}
-	_, err := tr.Watch(Match{ClientID: "c"})
+	_, err := tr.Watch(Match{ClientID: "c"}, false)
 	require.ErrorIs(t, err, ErrTooMany)
 	for range Held + 5 {
 		tr.Add(Entry{What: In, ClientID: "c", Topics: []string{strings.Repeat("ä", 5000)}})
@@ -96,7 +96,7 @@ func TestWatchesAndWhatTheyHoldAreBounded(t *testing.T) {
 	<-all[0].More()
 	require.Empty(t, all[0].Take())
 	all[3].Close()
-	_, err = tr.Watch(Match{ClientID: "c"})
+	_, err = tr.Watch(Match{ClientID: "c"}, false)
 	require.NoError(t, err, "a place is free again")
 }
 
@@ -109,4 +109,20 @@ func TestATracerThatNobodyWatchesAllocatesNothing(t *testing.T) {
 	}))
 	var none *Tracer
 	require.False(t, none.On())
+}
+
+func TestViewersLeaveTracesToAdministrators(t *testing.T) {
+	tr := New("n")
+	for range maxOfViewers {
+		_, err := tr.Watch(Match{ClientID: "c"}, true)
+		require.NoError(t, err)
+	}
+	_, err := tr.Watch(Match{ClientID: "c"}, true)
+	require.ErrorIs(t, err, ErrTooMany)
+	for range MaxWatches - maxOfViewers {
+		_, err := tr.Watch(Match{ClientID: "c"}, false)
+		require.NoError(t, err)
+	}
+	_, err = tr.Watch(Match{ClientID: "c"}, false)
+	require.ErrorIs(t, err, ErrTooMany)
 }
