@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // adminTLS returns the TLS settings for calls of the admin API. caFile has authorities to trust instead of the system's. certFile is the
@@ -52,7 +54,7 @@ func firstCertificate(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(filepath.Clean(file))
+	text, err := regular.Read(file)
 	if err != nil {
 		return nil, fmt.Errorf("admin.cert_file: %w", err)
 	}

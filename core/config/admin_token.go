@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // adminTokenFile keeps a generated admin token, in node.data_dir.
@@ -41,9 +43,12 @@ func (c *Config) adminToken(owner int) (string, error) {
 		return c.Admin.Token.Reveal(), nil
 	}
 	path := c.adminTokenPath()
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
+	}
+	if errors.Is(err, regular.ErrNot) {
+		return "", fmt.Errorf("read the admin token: %w, or delete it, and the gateway makes one at its next start", err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the admin token: %w; be the user that the gateway runs as, or set admin.token", err)

@@ -4,9 +4,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 func TestAnAdminTokenIsMadeOnceAndIsForItsOwner(t *testing.T) {
@@ -77,4 +80,46 @@ func TestATokenThatCannotBeKeptIsToldWithTheRemedy(t *testing.T) {
 	c.Node.DataDir = filepath.Join(file, "data")
 	_, _, err := c.MakeAdminToken()
 	require.ErrorContains(t, err, "set admin.token")
+}
+
+// Opening a named pipe would wait for ever.
+func TestAnAdminTokenInANamedPipeIsRefused(t *testing.T) {
+	c := Default()
+	c.Node.DataDir = t.TempDir()
+	require.NoError(t, syscall.Mkfifo(c.adminTokenPath(), 0o600))
+	for _, take := range []func() (string, error){c.FindAdminToken, func() (string, error) { token, _, err := c.MakeAdminToken(); return token, err }} {
+		_, err := take()
+		require.ErrorContains(t, err, c.adminTokenPath()+" is a named pipe, not a regular file")
+		require.ErrorContains(t, err, "or delete it, and the gateway makes one")
+	}
+}
+
+func TestKeysCertificatesAndTheNodesIDInNamedPipesAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for _, text := range []string{
+		"auth: {plugin: none}\nlisteners: [{type: tls, address: \":0\", cert_file: " + pipe + ", key_file: lmqgate.yaml}]",
+		"auth: {plugin: none}\nlisteners: [{type: tls, address: \":0\", cert_file: lmqgate.yaml, key_file: " + pipe + "}]",
+		"admin: {cert_file: lmqgate.yaml, key_file: " + pipe + "}",
+		"store:\n  rocketmq: {tls: {enabled: true, ca_file: " + pipe + "}}",
+	} {
+		_, err := loadText(t, text, nil, nil)
+		require.ErrorContains(t, err, pipe+" is a named pipe, not a regular file", text)
+	}
+	_, err := TLS{Enabled: true, CAFile: pipe}.Client()
+	require.ErrorIs(t, err, regular.ErrNot)
+	_, err = readNodeID(pipe)
+	require.ErrorIs(t, err, regular.ErrNot)
+}
+
+func TestAConfigurationFileMayBeANamedPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "lmqgate.yaml")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	written := make(chan error)
+	go func() { written <- os.WriteFile(pipe, []byte("node: {id: by-pipe}"), 0o600) }()
+	c, err := Load(pipe, nil, nil)
+	require.NoError(t, err)
+	require.NoError(t, <-written)
+	require.Equal(t, "by-pipe", c.Node.ID)
 }

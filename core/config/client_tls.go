@@ -4,7 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"os"
+
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // Client returns the TLS settings for connections to the service, or nil if TLS is off.
@@ -15,7 +16,7 @@ func (c TLS) Client() (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	out.InsecureSkipVerify = c.InsecureSkipVerify
 	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
+		pem, err := regular.Read(c.CAFile)
 		if err != nil {
 			return nil, err
 		}
@@ -26,7 +27,7 @@ func (c TLS) Client() (*tls.Config, error) {
 		out.RootCAs = pool
 	}
 	if c.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		cert, err := regular.KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("client certificate: %w", err)
 		}

@@ -57,9 +57,9 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"long socket path", "listeners: [{type: unix, path: /" + strings.Repeat("s", 96) + "}]", nil, nil, `:1: listeners[0].path: "/` + strings.Repeat("s", 79) + `…" is too long for a socket file; it wants at most 96 bytes`},
 		{"permissions", "listeners: [{type: unix, path: /s, permissions: \"rw\"}]", nil, nil, `:1: listeners[0].permissions: "rw" wants permissions in octal, such as "0600" or "0660"`},
 		{"permissions on tcp", "listeners: [{type: tcp, address: \":1\", permissions: \"0600\"}]", nil, nil, ":1: listeners[0].permissions: is for unix only; the listener's type is tcp"},
-		{"TLS version", "listeners: [{type: tls, address: \":0\", cert_file: /dev/null, key_file: /dev/null, tls_min_version: \"1.1\"}]\nauth: {plugin: none}", nil, nil, `:1: listeners[0].tls_min_version: "1.1" wants 1.2 or 1.3`},
+		{"TLS version", "listeners: [{type: tls, address: \":0\", cert_file: lmqgate.yaml, key_file: lmqgate.yaml, tls_min_version: \"1.1\"}]\nauth: {plugin: none}", nil, nil, `:1: listeners[0].tls_min_version: "1.1" wants 1.2 or 1.3`},
 		{"TLS version on ws", "listeners: [{type: ws, address: \":0\", tls_min_version: \"1.2\"}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].tls_min_version: is for tls and wss only; the listener's type is ws"},
-		{"client certificates", "listeners: [{type: tls, address: \":0\", cert_file: /dev/null, key_file: /dev/null, client_cert: required}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].client_cert: goes with client_ca_file, which is not set"},
+		{"client certificates", "listeners: [{type: tls, address: \":0\", cert_file: lmqgate.yaml, key_file: lmqgate.yaml, client_cert: required}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].client_cert: goes with client_ca_file, which is not set"},
 		{"origin", "listeners: [{type: ws, address: \":0\", allowed_origins: [\"https://app.example.com/page\"]}]\nauth: {plugin: none}", nil, nil, `:1: listeners[0].allowed_origins[0]: "https://app.example.com/page" wants an origin, such as https://app.example.com, or *`},
 		{"origins on tcp", "listeners: [{type: tcp, address: \":0\", allowed_origins: [\"*\"]}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].allowed_origins: is for ws and wss only; the listener's type is tcp"},
 		{"proxy network", "listeners: [{type: tcp, address: \":0\", proxy_protocol: {from: [lb.example.com]}}]\nauth: {plugin: none}", nil, nil, `:1: listeners[0].proxy_protocol.from[0]: "lb.example.com" wants an address or a network, such as 10.0.0.0/8`},
@@ -69,7 +69,7 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"admin on a listener", "admin: {address: \"127.0.0.1:1883\"}", nil, nil, `:1: admin.address: "127.0.0.1:1883" is taken by listeners[0]`},
 		{"open admin without token", "admin: {address: \":8080\"}", nil, nil, `:1: admin.token: wants a token, because admin.address ":8080" is not a loopback address`},
 		{"short token", "admin: {token: sesame}", nil, nil, ":1: admin.token: has 6 bytes; a token that cannot be guessed has at least 16, such as the output of: openssl rand -hex 16"},
-		{"half a certificate of the admin side", "admin: {cert_file: /dev/null}", nil, nil, ":1: admin.cert_file: cert_file and key_file go together: set both or none"},
+		{"half a certificate of the admin side", "admin: {cert_file: lmqgate.yaml}", nil, nil, ":1: admin.cert_file: cert_file and key_file go together: set both or none"},
 		{"time to start", "plugins: {start_timeout: 0}", nil, nil, ":1: plugins.start_timeout: 0 is out of range; it wants 1s to 10m"},
 		{"open listener with the default user", "listeners: [{type: tcp, address: \":1883\"}]", nil, nil, ": auth.config.users[0].secret_key: everybody knows the secret key demo-secret, and listeners[0] (:1883) is open to other machines: choose a secret key of your own, such as the output of: openssl rand -hex 16"},
 		{"open listener with the demonstration user written out", "listeners: [{type: tcp, address: \"127.0.0.1:1\"}, {type: ws, address: \"0.0.0.0:2\"}]\nauth:\n  config:\n    users:\n    - {username: a, secret_key: of-my-own}\n    - {username: b, secret_key: demo-secret}\n", nil, nil, ":6: auth.config.users[1].secret_key: everybody knows the secret key demo-secret, and listeners[1] (0.0.0.0:2) is open to other machines: choose a secret key of your own, such as the output of: openssl rand -hex 16"},
@@ -88,7 +88,8 @@ func TestAWrongConfigurationIsToldByFileLineAndKey(t *testing.T) {
 		{"topic of events, and of others", "events: {topic: x}\ntopics: {fallback: x}", nil, nil,
 			`:1: events.topic: "x" is topics.fallback, where clients publish; events want a topic of their own`},
 		{"fallback", "topics: {fallback: a.b}", nil, nil, `:1: topics.fallback: "a.b" wants a RocketMQ topic: 1 to 127 of letters, digits, '_' and '-'`},
-		{"missing file", "listeners: [{type: tls, address: \":0\", cert_file: /nowhere/c, key_file: /dev/null}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].cert_file: open /nowhere/c: no such file or directory"},
+		{"no regular file", "listeners: [{type: tls, address: \":0\", cert_file: /dev/null, key_file: lmqgate.yaml}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].cert_file: /dev/null is a device, not a regular file; put a file with the content in its place"},
+		{"missing file", "listeners: [{type: tls, address: \":0\", cert_file: /nowhere/c, key_file: lmqgate.yaml}]\nauth: {plugin: none}", nil, nil, ":1: listeners[0].cert_file: open /nowhere/c: no such file or directory"},
 		{"not a map", "- a", nil, nil, `: line 1: the file wants keys and values, such as "node:"`},
 		{"two documents", "log: {}\n---\nlog: {}\n", nil, nil, ": line 2: a second document begins; a configuration file holds one"},
 		{"a bracket that is missing", "log: {level: info\nnode: {}", nil, nil, ": line 1: did not find expected ',' or '}'; look there and on the next line for a missing bracket, quote, colon or indentation"},
@@ -140,10 +141,10 @@ func TestAMissingFileIsAnErrorWithItsName(t *testing.T) {
 }
 
 func TestFilesThatNoTLSCanUseAreToldByKey(t *testing.T) {
-	c, err := loadText(t, "admin: {cert_file: /dev/null, key_file: /dev/null}\nstore:\n  rocketmq: {tls: {enabled: true, ca_file: /dev/null}}\n", nil, nil)
+	c, err := loadText(t, "admin: {cert_file: lmqgate.yaml, key_file: lmqgate.yaml}\nstore:\n  rocketmq: {tls: {enabled: true, ca_file: lmqgate.yaml}}\n", nil, nil)
 	require.NoError(t, err)
 	list := Problems(c.CheckTLS())
 	require.Len(t, list, 2)
-	require.Equal(t, c.Path+":1: admin.cert_file: certificate /dev/null with key /dev/null: failed to find any PEM data in certificate input", list[0].String())
-	require.Equal(t, c.Path+":3: store.rocketmq.tls.ca_file: /dev/null holds no certificate in PEM form", list[1].String())
+	require.Equal(t, c.Path+":1: admin.cert_file: certificate "+c.Path+" with key "+c.Path+": failed to find any PEM data in certificate input", list[0].String())
+	require.Equal(t, c.Path+":3: store.rocketmq.tls.ca_file: "+c.Path+" holds no certificate in PEM form", list[1].String())
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // nodeIDFile keeps a generated node id, in node.data_dir.
@@ -59,7 +61,7 @@ func keepOnce(path, line string) error {
 }
 
 func readNodeID(path string) (string, error) {
-	data, err := os.ReadFile(path)
+	data, err := regular.Read(path)
 	if err != nil {
 		return "", fmt.Errorf("read the node id: %w", err)
 	}

@@ -1,19 +1,18 @@
 package config
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 var (
@@ -257,7 +256,7 @@ func (c *Config) checkFiles(p *problems) {
 		if path == "" {
 			return
 		}
-		f, err := os.Open(filepath.Clean(path))
+		f, err := regular.Open(path)
 		if err != nil {
 			p.add(key, "%s", err)
 			return
@@ -277,12 +276,12 @@ func (c *Config) CheckTLS() error {
 	p := problems{where: c.Where}
 	c.eachTLS(func(at, cert, key, authorities, authoritiesKey string) {
 		if cert != "" {
-			if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+			if _, err := regular.KeyPair(cert, key); err != nil {
 				p.add(at+"cert_file", "certificate %s with key %s: %s", cert, key, strings.TrimPrefix(err.Error(), "tls: "))
 			}
 		}
 		if authorities != "" {
-			if pem, err := os.ReadFile(filepath.Clean(authorities)); err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			if pem, err := regular.Read(authorities); err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
 				p.add(at+authoritiesKey, "%s holds no certificate in PEM form", authorities)
 			}
 		}

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // files checks who may read secrets.
@@ -42,7 +42,7 @@ func certificates(_ context.Context, o *Options) (out []Finding) {
 	}
 	now := o.Machine.Now()
 	for _, c := range o.Config.Certificates() {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		pair, err := regular.KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
 			continue // reported above
 		}

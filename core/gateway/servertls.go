@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // serverTLS makes the TLS configuration of a listener. The certificate and the client CAs are read again when their files change.
@@ -42,7 +43,7 @@ func (g *Gateway) adminTLS() (*tls.Config, error) {
 }
 
 func readCAs(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := regular.Read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func (r *certReloader) modified() time.Time {
 // load reads the files.
 func (r *certReloader) load() error {
 	r.stamp = r.modified()
-	cert, err := tls.LoadX509KeyPair(r.certFile, r.keyFile)
+	cert, err := regular.KeyPair(r.certFile, r.keyFile)
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %w", r.certFile, r.keyFile, err)
 	}

@@ -352,7 +352,7 @@ func TestConfigureNamesEachProblemWithItsKey(t *testing.T) {
 	cases := []struct{ block, key, message string }{
 		{`{}`, "file", "is required"},
 		{`{"file": "none.yaml"}`, "file", "no such file"},
-		{`{"file": "."}`, "file", "no regular file"},
+		{`{"file": "."}`, "file", "is not a regular file"},
 		{`{"file": "bad.yaml"}`, "file", "users[0].password_hash: is neither a bcrypt"},
 		{`{"file": "bad.yaml"}`, "file", "users[0].rules[0].topic: %{b} is not known here"},
 		{`{"file": "good.yaml", "reload_interval": "1ms"}`, "reload_interval", "100ms to 1h"},

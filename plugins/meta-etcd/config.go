@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/lmqgate/lmqgate/internal/regular"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -105,7 +105,7 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 	var problems []sdk.Problem
 	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.TLS.InsecureSkipVerify} //nolint:gosec // the operator's choice
 	if c.TLS.CAFile != "" {
-		pem, err := os.ReadFile(setup.Path(c.TLS.CAFile))
+		pem, err := regular.Read(setup.Path(c.TLS.CAFile))
 		if err != nil {
 			problems = append(problems, sdk.Problemf("tls.ca_file", "%v", err))
 		} else if t.RootCAs = x509.NewCertPool(); !t.RootCAs.AppendCertsFromPEM(pem) {
@@ -114,7 +114,7 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 	}
 	if c.TLS.CertFile != "" {
 		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
+			pair, err := regular.KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
 			return &pair, err
 		}
 		if _, err := load(); err != nil {

@@ -4,9 +4,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
-	"os"
 	"strconv"
 
+	"github.com/lmqgate/lmqgate/internal/regular"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 	"github.com/lmqgate/lmqgate/remoting"
 )
@@ -66,7 +66,7 @@ func (c *config) client(setup sdk.Setup) (remoting.Config, []sdk.Problem) {
 		InsecureSkipVerify: c.TLS.InsecureSkipVerify, //nolint:gosec // the operator's own choice
 	}
 	if c.TLS.CAFile != "" {
-		pem, err := os.ReadFile(setup.Path(c.TLS.CAFile))
+		pem, err := regular.Read(setup.Path(c.TLS.CAFile))
 		if err != nil {
 			problems = append(problems, sdk.Problemf("tls.ca_file", "%v", err))
 		} else if rc.TLS.RootCAs = x509.NewCertPool(); !rc.TLS.RootCAs.AppendCertsFromPEM(pem) {
@@ -74,7 +74,7 @@ func (c *config) client(setup sdk.Setup) (remoting.Config, []sdk.Problem) {
 		}
 	}
 	if c.TLS.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
+		pair, err := regular.KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
 		if err != nil {
 			problems = append(problems, sdk.Problemf("tls.cert_file", "%v", err))
 		}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/lmqgate/lmqgate/internal/exposed"
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 // othersMayWrite is the mode bit of world-writable files: everybody could grant themselves every right in such a file.
@@ -24,7 +24,10 @@ func ReadSecret(path string, max int64) ([]byte, error) {
 
 // Read reads a regular file of at most max bytes that is not world-writable. The error does not name the path.
 func Read(path string, max int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
+	if errors.Is(err, regular.ErrNot) {
+		return nil, fmt.Errorf("is %w", regular.ErrNot)
+	}
 	if err != nil {
 		return nil, pathless(err)
 	}
@@ -33,8 +36,6 @@ func Read(path string, max int64) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, pathless(err)
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is no regular file")
 	case info.Mode().Perm()&othersMayWrite != 0:
 		return nil, errors.New("may be written by everybody; run `chmod o-w` on it")
 	}

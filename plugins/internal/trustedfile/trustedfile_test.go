@@ -3,11 +3,13 @@ package trustedfile
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/internal/exposed"
+	"github.com/lmqgate/lmqgate/internal/regular"
 )
 
 func TestOnlyRegularFilesThatNotEverybodyMayWriteAreRead(t *testing.T) {
@@ -28,7 +30,13 @@ func TestOnlyRegularFilesThatNotEverybodyMayWriteAreRead(t *testing.T) {
 	_, err = Read(path, 5)
 	require.ErrorContains(t, err, "chmod o-w")
 	_, err = Read(dir, 5)
-	require.EqualError(t, err, "is no regular file")
+	require.EqualError(t, err, "is not a regular file; put a file with the content in its place")
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	_, err = Read(pipe, 5) // without waiting for a writer
+	require.ErrorIs(t, err, regular.ErrNot)
+	_, err = ReadSecret(pipe, 5)
+	require.ErrorIs(t, err, regular.ErrNot)
 	_, err = Read(filepath.Join(dir, "none"), 5)
 	require.ErrorContains(t, err, "no such file")
 	require.NotContains(t, err.Error(), dir)

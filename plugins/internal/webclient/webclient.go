@@ -17,12 +17,12 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/lmqgate/lmqgate/internal/regular"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -217,7 +217,7 @@ func (t TLS) config(setup sdk.Setup, key string) (*tls.Config, []sdk.Problem) {
 	var problems []sdk.Problem
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.InsecureSkipVerify} //nolint:gosec // the operator's choice
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(setup.Path(t.CAFile))
+		pem, err := regular.Read(setup.Path(t.CAFile))
 		if err != nil {
 			problems = append(problems, sdk.Problemf(key+".ca_file", "%v", err))
 		} else if conf.RootCAs = x509.NewCertPool(); !conf.RootCAs.AppendCertsFromPEM(pem) {
@@ -229,7 +229,7 @@ func (t TLS) config(setup sdk.Setup, key string) (*tls.Config, []sdk.Problem) {
 	}
 	if t.CertFile != "" {
 		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(setup.Path(t.CertFile), setup.Path(t.KeyFile))
+			pair, err := regular.KeyPair(setup.Path(t.CertFile), setup.Path(t.KeyFile))
 			return &pair, err
 		}
 		if _, err := load(); err != nil {
