@@ -264,7 +264,7 @@ type AddressLimits struct {
 	Unauthenticated int `yaml:"unauthenticated"`
 	// Connections that an address may open per second, on average; 0 is no limit. A burst of two seconds' worth is allowed; further ones are closed. A network of 56 bits may open 4 times as many, one of 48 bits 16 times.
 	ConnectRate int `yaml:"connect_rate"`
-	// Failed logins of an address within five minutes before it is banned: for a minute, then for twice as long each time, an hour at most. From the sixth on, each failure delays the next login of the address and of the user name. A client, that is a user name with a client id, counts for its address with five failures at most; with more it is delayed, and at the limit banned, by itself. Its successful login forgives its own failures and no others. A network of 56 bits may have 4 times as many failures, one of 48 bits 16 times. 0 is no limit and no delay.
+	// Failed logins of an address within five minutes before it is banned: for a minute, then for twice as long each time, an hour at most. From the sixth on, each failure delays the next login of the address and of the user name. A client, that is a user name with a client id, counts for its address with five failures at most; with more it is delayed, and at the limit banned, by itself. A successful login forgives the failures of the same client, if the identity is that user name, and no others. A network of 56 bits may have 4 times as many failures, one of 48 bits 16 times. 0 is no limit and no delay.
 	FailedLogins int `yaml:"failed_logins"`
 	// Whether the limits of an address also apply to loopback, where a load balancer without `proxy_protocol` or a test may be.
 	Loopback bool `yaml:"loopback"`

@@ -11,6 +11,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/session"
 )
 
@@ -116,6 +117,8 @@ func (g *Gateway) seenBounds() []seenBound {
 		{"open files", "Descriptors of the process, of which a connection takes one.", count, "process_open_fds",
 			told("process_max_fds"), away("descriptors"), nil},
 		{"bans", "Addresses, users and clients that are kept out.", count, "lmqgate_mqtt_bans", nil, away("ban"), nil},
+		{"re-authentications", "Re-authentications that one connection begins within a minute.", count, "", whole(func() int64 { return mqtt.MaxAgain }),
+			[]string{"lmqgate_mqtt_refused_reauthentications_total"}, nil},
 		{"logins", "Logins that wait for the auth plugin.", count, "lmqgate_auth_logins_waiting", nil, nil, nil},
 	}
 	if g.events.On() {

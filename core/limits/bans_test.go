@@ -47,7 +47,7 @@ func TestAUserNameIsSlowedDownAndNeverBannedByOthers(t *testing.T) {
 		require.False(t, banned)
 	}
 	require.Positive(t, b.Delay(ByUser, "ops"))
-	b.LoggedIn(Login{User: "ops"})
+	b.LoggedIn(Login{User: "ops"}, "ops")
 	require.Zero(t, b.Delay(ByUser, "ops"))
 }
 

@@ -10,10 +10,19 @@ import (
 type Login struct {
 	User, Client string
 	Source       netip.Prefix
+	// Exchange is set for an enhanced authentication. Its data may name another user than CONNECT, so what fails and what succeeds need not
+	// be about the same user.
+	Exchange bool
 }
 
 // Name returns the Name of a Ban of the kind ByLogin. Such a ban keeps out one user name with one client id from one address.
-func (l Login) Name() string { return FlappingName(l.User, l.Client, l.Source.String()) }
+func (l Login) Name() string {
+	client := l.Client
+	if l.Exchange {
+		client += " (enhanced authentication)"
+	}
+	return FlappingName(l.User, client, l.Source.String())
+}
 
 // nameless reports whether nothing tells the attempt from others of its address.
 func (l Login) nameless() bool { return l.User == "" && l.Client == "" }
@@ -81,12 +90,16 @@ func (b *Bans) LoginFailed(l Login, allowed int, reason string) (bans []Ban) {
 	return bans
 }
 
-// LoggedIn forgives the failures of a Login and of its user name.
-func (b *Bans) LoggedIn(l Login) {
+// LoggedIn forgives the failures of a Login and of its user name, if the identity that was established is that user. Whoever can have another
+// identity under the same names could otherwise forgive itself what it tried with other users.
+func (b *Bans) LoggedIn(l Login, identity string) {
+	if l.Exchange || l.User == "" || l.User != identity {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for kind, name := range map[string]string{ByUser: l.User, ByLogin: l.Name()} {
-		if r := b.of[keyOf(kind, name)]; r != nil && name != "" {
+		if r := b.of[keyOf(kind, name)]; r != nil {
 			r.failures, r.free = 0, time.Time{}
 		}
 	}

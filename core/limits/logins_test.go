@@ -64,12 +64,40 @@ func TestOnePasswordDoesNotHelpToGuessOthers(t *testing.T) {
 	b := NewBans()
 	for tries := 1; ; tries++ {
 		require.LessOrEqual(t, tries, allowed)
-		b.LoggedIn(at("attacker", "192.0.2.1"))
+		b.LoggedIn(at("attacker", "192.0.2.1"), "attacker")
 		b.LoginFailed(at("victim-"+strconv.Itoa(tries), "192.0.2.1"), allowed, "passwords")
 		require.Equal(t, tries > failuresFree, b.LoginDelay(at("attacker", "192.0.2.1")) > 0)
 		if _, banned := b.AddressBanned(at("", "192.0.2.1").Source); banned {
 			return
 		}
+	}
+}
+
+func TestASuccessUnderAnotherIdentityForgivesNothing(t *testing.T) {
+	exchange := at("attacker", "192.0.2.1")
+	exchange.Exchange = true // its data may name the victim, or the attacker
+	for name, c := range map[string]struct {
+		fails, succeeds Login
+	}{
+		"a token, and the victim's user name": {at("victim", "192.0.2.1"), at("victim", "192.0.2.1")},
+		"tokens without user names":           {at("", "192.0.2.1"), at("", "192.0.2.1")},
+		"an enhanced authentication":          {exchange, exchange},
+		"a password after an exchange":        {exchange, at("attacker", "192.0.2.1")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := NewBans()
+			banned := false
+			for range allowed {
+				b.LoggedIn(c.succeeds, "attacker")
+				banned = len(b.LoginFailed(c.fails, allowed, "passwords")) > 0
+			}
+			require.True(t, banned)
+			_, banned = b.LoginBanned(c.fails)
+			require.True(t, banned)
+			if c.fails.User == "victim" {
+				require.Positive(t, b.Delay(ByUser, c.fails.User))
+			}
+		})
 	}
 }
 
@@ -79,7 +107,7 @@ func TestALoginThatSucceedsForgivesItsOwnFailures(t *testing.T) {
 		for range failuresFree - 1 { // a human who mistypes
 			require.Empty(t, b.LoginFailed(at("u", "192.0.2.1"), allowed, "passwords"))
 		}
-		b.LoggedIn(at("u", "192.0.2.1"))
+		b.LoggedIn(at("u", "192.0.2.1"), "u")
 	}
 	require.Zero(t, b.LoginDelay(at("u", "192.0.2.1")))
 	require.Zero(t, b.Delay(ByUser, "u"))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
@@ -15,6 +16,10 @@ import (
 const (
 	// maxExchangeSteps bounds the steps of one enhanced authentication.
 	maxExchangeSteps = 16
+	// MaxAgain bounds the re-authentications that a connection begins within againWithin: each takes up to maxExchangeSteps calls of the
+	// plugin. A client needs one before its credentials expire.
+	MaxAgain    = 10
+	againWithin = time.Minute
 	// exchangeTimeouts bounds an enhanced authentication as a whole, in multiples of Options.ConnectTimeout. Each packet of the client may
 	// take one ConnectTimeout.
 	exchangeTimeouts = 3
@@ -30,6 +35,9 @@ type enhanced struct {
 	again auth.Exchange
 	steps int
 	end   *time.Timer
+	// begun counts the re-authentications since the time since.
+	begun int
+	since time.Time
 }
 
 // exchange authenticates the client with the method that it names (MQTT 5, 4.12). If exchange itself has answered the client, it returns
@@ -121,6 +129,9 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 		return c.fail(packet.ProtocolError, "AUTH without a re-authentication under way")
 	}
 	if begins {
+		if err := c.mayAgain(); err != nil {
+			return err
+		}
 		x, err := c.srv.o.Authority.Begin(e.req, e.method, true)
 		if err != nil {
 			return c.notAuthenticated(err)
@@ -162,8 +173,30 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 	return nil
 }
 
-// notAuthenticated ends the connection of a client whose re-authentication failed [MQTT-4.12.1-2].
+// mayAgain closes the connection of a client that begins a re-authentication too often, or that is banned because too many have failed.
+func (c *conn) mayAgain() error {
+	if _, banned := c.srv.o.Bans.Banned(limits.ByLogin, c.known.Load().login.Name()); banned {
+		c.srv.metrics.refusedAgain.Inc()
+		return c.fail(packet.NotAuthorized, "too many authentications of the client have failed")
+	}
+	e := c.enhanced
+	if now := time.Now(); now.Sub(e.since) > againWithin {
+		e.since, e.begun = now, 0
+	}
+	if e.begun++; e.begun <= MaxAgain {
+		return nil
+	}
+	c.srv.metrics.refusedAgain.Inc()
+	c.log.Warn("client closed: it authenticates anew too often", "client", c.clientID, "remote", c.remote)
+	return c.fail(packet.QuotaExceeded, "too many re-authentications")
+}
+
+// notAuthenticated ends the connection of a client whose re-authentication failed [MQTT-4.12.1-2]. That counts as a failed login: otherwise
+// one password would be enough to guess others.
 func (c *conn) notAuthenticated(err error) error {
+	if denied, ok := errors.AsType[*auth.Denied](err); ok {
+		c.judged(nil, denied)
+	}
 	c.log.Info("re-authentication failed; closing the connection", "client", c.clientID, "remote", c.remote, "error", err)
 	return c.fail(packet.NotAuthorized, "the re-authentication failed")
 }

@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/packet"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
@@ -308,6 +311,72 @@ func TestAReAuthenticationThatFailsOrComesOutOfTurnClosesTheConnection(t *testin
 	server := n.Connect(packet.V5, "c", by("RIDDLE", "alice"))
 	server.SendRaw(0xF0, 0) // a packet type that only a server sends
 	server.ExpectDisconnect(packet.ProtocolError)
+}
+
+func TestAConnectionAuthenticatesAnewNoMoreOftenThanItMay(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	n, r := startRiddles(t, registered(registry))
+	c := n.Connect(packet.V5, "c", by("RIDDLE", "alice"))
+	for range mqtt.MaxAgain {
+		c.Send(step(packet.ReAuthenticate, "RIDDLE", "alice"))
+		expectAuth(t, c, packet.Success, "welcome alice")
+	}
+	c.Send(step(packet.ReAuthenticate, "RIDDLE", "alice"))
+	c.ExpectDisconnect(packet.QuotaExceeded)
+	begun, _, _ := r.counts()
+	require.Len(t, begun, 1+mqtt.MaxAgain)
+	require.Equal(t, 1.0, gauge(t, registry, "lmqgate_mqtt_refused_reauthentications_total"))
+	n.Connect(packet.V5, "c", by("RIDDLE", "alice"))
+}
+
+// Who can log in itself tries the passwords of others, by re-authentications or by new connections.
+func TestReAuthenticationsThatFailCountAsFailedLogins(t *testing.T) {
+	t.Parallel()
+	for name, attempt := range map[string]func(n *mqtttest.Node, id string) (mine, guessed bool){
+		"anew": func(n *mqtttest.Node, id string) (mine, guessed bool) {
+			c := n.Dial(packet.V5)
+			if c.TryConnect(id, by("RIDDLE", "mine"), ofUser("mine")).Code != packet.Success {
+				return false, false
+			}
+			c.Send(step(packet.ReAuthenticate, "RIDDLE", "wrong"))
+			c.ExpectDisconnect(packet.NotAuthorized)
+			return true, true
+		},
+		"at CONNECT": func(n *mqtttest.Node, id string) (mine, guessed bool) {
+			if n.Dial(packet.V5).TryConnect(id, by("RIDDLE", "mine"), ofUser("mine")).Code != packet.Success {
+				return false, false
+			}
+			code := n.Dial(packet.V5).TryConnect(id, by("RIDDLE", "wrong"), ofUser("mine")).Code
+			return true, code == packet.BadUserNameOrPassword
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bans := limits.NewBans()
+			const allowed = 4
+			n, r := startRiddles(t, func(c *mqtttest.Config) {
+				c.MQTT.Bans, c.MQTT.FailedLogins, c.MQTT.BoundLoopback = bans, allowed, true
+			})
+			open := n.Connect(packet.V5, "", by("RIDDLE", "mine"), ofUser("mine"))
+			for range allowed {
+				mine, guessed := attempt(n, "")
+				require.True(t, mine)
+				require.True(t, guessed)
+			}
+			begun, _, _ := r.counts()
+			mine, _ := attempt(n, "")
+			require.False(t, mine)
+			open.Send(step(packet.ReAuthenticate, "RIDDLE", "wrong"))
+			open.ExpectDisconnect(packet.NotAuthorized)
+			now, _, _ := r.counts()
+			require.Equal(t, begun, now, "the plugin is not asked")
+			list := bans.List()
+			require.Len(t, list, 1)
+			require.Equal(t, limits.ByLogin, list[0].Kind)
+			n.Connect(packet.V5, "other", by("RIDDLE", "somebody"))
+		})
+	}
 }
 
 // Proves 5.0: [MQTT-3.1.2-24]

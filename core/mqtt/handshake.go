@@ -112,7 +112,7 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 			req.PeerCertificates = state.PeerCertificates
 		}
 	}
-	if err := c.keptOut(cn); err != nil {
+	if err := c.keptOut(cn, props.AuthenticationMethod != nil); err != nil {
 		return err
 	}
 	moment := c.srv.revoked.now()
@@ -129,12 +129,12 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 		code := packet.ServerUnavailable
 		if denied, ok := errors.AsType[*auth.Denied](err); ok {
 			code = reasonCode(denied.Reason)
-			c.judged(denied)
+			c.judged(nil, denied)
 		}
 		c.log.Debug("client not admitted", "client", c.clientID, "remote", c.remote, "error", err)
 		return c.refuse(code, code.String())
 	}
-	c.judged(nil)
+	c.judged(principal, nil)
 	c.principal = principal
 	c.admitted.Store(principal)
 	if err := c.settled(); err != nil {

@@ -17,7 +17,7 @@ type metrics struct {
 	disconnects                   *prometheus.CounterVec
 	connectTime                   prometheus.Histogram
 	stored                        [3]prometheus.Observer
-	withdrawn                     prometheus.Counter
+	withdrawn, refusedAgain       prometheus.Counter
 	clients                       *prometheus.GaugeVec
 	// arrived counts what came from clients, sent what went to them.
 	arrived, sent traffic
@@ -40,6 +40,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		unread:    prometheus.NewCounter(opts("unread_waits_total", "Times that a client was not read because it, or the node, had no memory left for messages.")),
 		unsent:    prometheus.NewCounter(opts("unsent_waits_total", "Times that a client was not sent a message because the node had no memory left for it.")),
 		withdrawn: prometheus.NewCounter(opts("withdrawn_subscriptions_total", "Subscriptions that ended because their client's rights have changed.")),
+		refusedAgain: prometheus.NewCounter(opts("refused_reauthentications_total",
+			"Connections closed because their client authenticated anew too often, or failed to too often.")),
 		connects:  prometheus.NewCounter(opts("connects_total", "Clients admitted.")),
 		malformed: prometheus.NewCounter(opts("malformed_packets_total", "Connections closed because of a packet that the protocol forbids.")),
 		tooLarge:  prometheus.NewCounter(opts("too_large_messages_total", "Messages not sent because the client takes no packets of their size.")),
@@ -98,7 +100,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections",
 				Help: "Open connections whose client is not admitted.",
-			}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge, m.withdrawn,
+			}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge, m.withdrawn, m.refusedAgain,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
 			}, func() float64 { return float64(s.Connections()) }))

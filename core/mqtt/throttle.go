@@ -67,9 +67,10 @@ type known struct {
 
 // keptOut refuses a banned client, and delays a client whose address or user name has failed to log in before. Loopback is not delayed
 // unless its limits apply.
-func (c *conn) keptOut(cn *packet.Connect) error {
+func (c *conn) keptOut(cn *packet.Connect, exchange bool) error {
 	k := &known{client: c.clientID, user: cn.Username, source: c.place.address()}
-	k.login = limits.Login{User: cn.Username, Client: cn.ClientID, Source: k.source} // an id that the server assigns names nobody
+	// An id that the server assigns names nobody.
+	k.login = limits.Login{User: cn.Username, Client: cn.ClientID, Source: k.source, Exchange: exchange}
 	c.known.Store(k)
 	b := c.srv.o.Bans
 	for _, who := range [][2]string{{limits.ByClient, k.client}, {limits.ByUser, k.user}} {
@@ -162,15 +163,15 @@ const longestWait = 20 * time.Second
 // longestUserDelay bounds how long others can delay the logins of a user.
 const longestUserDelay = 2 * time.Second
 
-// judged records the outcome of a login.
-func (c *conn) judged(denied *auth.Denied) {
+// judged records the outcome of a login: a principal, or a denial.
+func (c *conn) judged(p *auth.Principal, denied *auth.Denied) {
 	k := c.known.Load()
 	allowed := c.srv.bounds.Load().FailedLogins
 	if k == nil || !k.source.IsValid() || allowed == 0 {
 		return
 	}
 	if denied == nil {
-		c.srv.o.Bans.LoggedIn(k.login)
+		c.srv.o.Bans.LoggedIn(k.login, p.Identity())
 		return
 	}
 	switch denied.Reason {
