@@ -128,7 +128,7 @@ func (l listing[T]) page(cmd *cobra.Command, c *adminClient, wanted int, after s
 // reportMissing prints which nodes did not answer: the output lacks their part.
 func reportMissing(cmd *cobra.Command, missing map[string]string) {
 	for _, node := range slices.Sorted(maps.Keys(missing)) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "lmqgate: node %s did not answer, so what it knows is missing: %s\n", node, missing[node])
+		fmt.Fprintf(cmd.ErrOrStderr(), "lmqgate: node %s did not answer, so what it knows is missing: %s\n", oneLine(node), oneLine(missing[node]))
 	}
 }
 
@@ -141,7 +141,7 @@ func printTable(cmd *cobra.Command, header []any, rows [][]any) error {
 			if i == len(row)-1 {
 				separator = "\n"
 			}
-			if _, err := fmt.Fprint(w, oneLine(fmt.Sprint(cell))+separator); err != nil {
+			if _, err := fmt.Fprint(w, visible(fmt.Sprint(cell))+separator); err != nil {
 				return err
 			}
 		}

@@ -291,13 +291,3 @@ func errorLine(err error) string {
 	}
 	return oneLine(err.Error())
 }
-
-// oneLine sanitises foreign text, so that it cannot break the line or the terminal.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return ' '
-		}
-		return r
-	}, strings.TrimSpace(s))
-}

@@ -139,7 +139,7 @@ func printChecked(cmd *cobra.Command, c *config.Config, list []checked, asJSON b
 			err = p.err
 			continue
 		case p.err != nil:
-			fmt.Fprintln(cmd.ErrOrStderr(), "lmqgate: "+p.Error)
+			fmt.Fprintln(cmd.ErrOrStderr(), "lmqgate: "+oneLine(p.Error))
 			continue
 		}
 		sums[p.Name] = p.Checksum

@@ -41,7 +41,7 @@ func newRebalanceCommand(app *app) *cobra.Command {
 				return fmt.Errorf("rebalance: %w", err)
 			}
 			for _, u := range done.Unanswered {
-				fmt.Fprintf(cmd.ErrOrStderr(), "lmqgate: node %s is left as it is: %s\n", u.Node, u.Error)
+				fmt.Fprintf(cmd.ErrOrStderr(), "lmqgate: node %s is left as it is: %s\n", oneLine(u.Node), oneLine(u.Error))
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), done)

@@ -75,7 +75,7 @@ func newTopicListCommand(app *app) *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), reply.Topics)
 			}
 			for _, t := range reply.Topics {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), oneLine(t.Name)); err != nil {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), visible(t.Name)); err != nil {
 					return err
 				}
 			}

@@ -54,7 +54,7 @@ func newTraceCommand(app *app) *cobra.Command {
 				if err := json.Unmarshal(line, &e); err != nil {
 					return fmt.Errorf("the gateway sent no event: %w", err)
 				}
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), oneLine(eventLine(e)))
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), visible(eventLine(e)))
 				return err
 			})
 		},
