@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lmqgate/lmqgate/internal/redact"
 )
 
 // adminFlags are the flags of commands that talk to a running gateway: --config
@@ -54,7 +56,7 @@ func (f *adminFlags) client() (*adminClient, error) {
 	if f.url != "" {
 		u, err := url.Parse(f.url)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return nil, usagef("--admin wants a URL such as http://127.0.0.1:8080, not %q", f.url)
+			return nil, usagef("--admin wants a URL such as http://127.0.0.1:8080, not %q", redact.Address(f.url))
 		}
 		c.base = strings.TrimRight(f.url, "/")
 	} else {
@@ -112,6 +114,9 @@ const (
 	adminMaxReply = 64 << 20 // bytes
 )
 
+// shown returns the gateway's URL for messages.
+func (c *adminClient) shown() string { return redact.Address(c.base) }
+
 // call sends one request. A body is sent as JSON. The reply is decoded into reply unless that is nil; so is the reply to a failed request,
 // if it is JSON.
 func (c *adminClient) call(ctx context.Context, method, path string, body, reply any) error {
@@ -124,7 +129,7 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, reply
 		return err
 	}
 	if err := json.Unmarshal(data, reply); err != nil {
-		return fmt.Errorf("%s answered no JSON (%w): is it an lmqgate admin address?", c.base, err)
+		return fmt.Errorf("%s answered no JSON (%w): is it an lmqgate admin address?", c.shown(), err)
 	}
 	return nil
 }
@@ -140,7 +145,7 @@ func (c *adminClient) exchange(ctx context.Context, method, path string, body an
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxReply))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", c.base, err)
+		return nil, fmt.Errorf("read the answer of %s: %w", c.shown(), err)
 	}
 	if resp.StatusCode/100 != 2 {
 		return data, c.refused(resp, data)
@@ -174,9 +179,9 @@ func (c *adminClient) send(ctx context.Context, method, path string, body any) (
 			err = u.Err
 		}
 		if hint := tlsHint(err); hint != "" {
-			return nil, fmt.Errorf("no TLS with %s: %w%s", c.base, err, hint)
+			return nil, fmt.Errorf("no TLS with %s: %w%s", c.shown(), err, hint)
 		}
-		return nil, fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.base, err)
+		return nil, fmt.Errorf("no gateway answers at %s: %w; is it running? --config or --admin says where it is", c.shown(), err)
 	}
 	return resp, nil
 }
@@ -186,13 +191,13 @@ func (c *adminClient) refused(resp *http.Response, data []byte) error {
 		Error string `json:"error"`
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		return fmt.Errorf("%s refuses the token: give --token, or --config with the gateway's configuration, as the user that it runs as", c.base)
+		return fmt.Errorf("%s refuses the token: give --token, or --config with the gateway's configuration, as the user that it runs as", c.shown())
 	}
 	if json.Unmarshal(data, &e) == nil && e.Error != "" {
 		return errors.New(e.Error)
 	}
 	if resp.StatusCode == http.StatusBadRequest && strings.Contains(string(data), "HTTPS server") {
-		return fmt.Errorf("%s speaks TLS: give --admin https://%s", c.base, strings.TrimPrefix(c.base, "http://"))
+		return fmt.Errorf("%s speaks TLS: give --admin https://%s", c.shown(), strings.TrimPrefix(c.shown(), "http://"))
 	}
-	return fmt.Errorf("%s answered %s: is it an lmqgate admin address?", c.base, resp.Status)
+	return fmt.Errorf("%s answered %s: is it an lmqgate admin address?", c.shown(), resp.Status)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/config"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/internal/mqttload"
+	"github.com/lmqgate/lmqgate/internal/redact"
 )
 
 // target returns the broker that the common MQTT flags name.
@@ -91,7 +92,7 @@ func (f *benchFlags) dialer(server string) (*mqttload.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &mqttload.Target{Name: server}
+	t := &mqttload.Target{Name: redact.Address(server)}
 	plain := new(net.Dialer)
 	switch u.Scheme {
 	case "unix":

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/internal/redact"
 )
 
 // clientTimeout bounds each exchange with the gateway: CONNECT, SUBSCRIBE, and
@@ -152,7 +153,7 @@ func (f *clientFlags) server(conf *config.Config) (string, error) {
 			return f.url, nil
 		}
 		if err != nil || u.Host == "" {
-			return "", usagef("--url wants a URL such as mqtt://127.0.0.1:1883, not %q", f.url)
+			return "", usagef("--url wants a URL such as mqtt://127.0.0.1:1883, not %q", redact.Address(f.url))
 		}
 		switch u.Scheme {
 		case "mqtt", "mqtts", "tcp", "ssl", "tls", "ws", "wss":

@@ -25,7 +25,7 @@ func (c *adminClient) metrics(ctx context.Context) (readings, error) {
 	}
 	r, err := parseMetrics(data)
 	if err != nil {
-		return nil, fmt.Errorf("read the metrics of %s: %w", c.base, err)
+		return nil, fmt.Errorf("read the metrics of %s: %w", c.shown(), err)
 	}
 	return r, nil
 }

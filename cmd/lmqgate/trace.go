@@ -118,7 +118,7 @@ func (c *adminClient) lines(ctx context.Context, path string, over time.Duration
 		}
 	}
 	if err := in.Err(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("the gateway at %s ended the trace: %w", c.base, err)
+		return fmt.Errorf("the gateway at %s ended the trace: %w", c.shown(), err)
 	}
 	return nil
 }

@@ -148,3 +148,29 @@ func TestFilesThatNoTLSCanUseAreToldByKey(t *testing.T) {
 	require.Equal(t, c.Path+":1: admin.cert_file: certificate "+c.Path+" with key "+c.Path+": failed to find any PEM data in certificate input", list[0].String())
 	require.Equal(t, c.Path+":3: store.rocketmq.tls.ca_file: "+c.Path+" holds no certificate in PEM form", list[1].String())
 }
+
+func TestProblemsShowNoPasswordOfAURL(t *testing.T) {
+	for _, text := range []string{
+		"tracing: {endpoint: \"http://user:geheim@collector:4317\"}",
+		"tracing: {endpoint: \"http://user:ge%zzheim@collector:4317\"}",
+		"tracing: {endpoint: \"collector:4317/?key=geheim\"}",
+		"tracing: {endpoint: \"https://collector:4317/?key=geheim\"}",
+		"tracing: {ratio: \"http://user:geheim@collector:4317\"}",
+		"store: {rocketmq: {namesrv: [\"http://user:geheim@n:9876\"]}}",
+		"store: {rocketmq: {namesrv: [\"user:geheim@n:9876\"]}}",
+		"admin: {address: \"http://user:geheim@127.0.0.1:8080\"}",
+		"listeners: [{type: tcp, address: \"tcp://user:geheim@127.0.0.1:1883\"}]",
+		"listeners: [{type: tcp, address: \":1\", proxy_protocol: {from: [\"http://user:geheim@10.0.0.1\"]}}]",
+		"listeners: [{type: ws, address: \":1\", allowed_origins: [\"://user:geheim@page\"]}]",
+	} {
+		_, err := loadText(t, text, nil, nil)
+		require.Error(t, err, text)
+		require.NotContains(t, err.Error(), "heim", text)
+	}
+	_, err := loadText(t, "", []string{"tracing.endpoint=http://user:geheim@collector"}, nil)
+	require.ErrorContains(t, err, "xxxxx@collector")
+	require.NotContains(t, err.Error(), "geheim")
+	_, err = loadText(t, "", nil, []string{"LMQGATE_TRACING__ENDPOINT=http://user:geheim@collector"})
+	require.ErrorContains(t, err, "xxxxx@collector")
+	require.NotContains(t, err.Error(), "geheim")
+}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/lmqgate/lmqgate/internal/redact"
 )
 
 // Problem is one error in a configuration.
@@ -93,6 +95,7 @@ func (p *problems) err() error {
 // quote quotes a value for an error message, cut to a length that fits one line.
 func quote(s string) string {
 	const most = 80
+	s = redact.Address(s)
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "…"
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/lmqgate/lmqgate/internal/redact"
 	"github.com/lmqgate/lmqgate/internal/regular"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -48,11 +49,11 @@ func (c *config) Check() (problems []sdk.Problem) {
 		n, e := strconv.Atoi(port)
 		switch {
 		case strings.Contains(addr, "://"):
-			problems = append(problems, sdk.Problemf(key, "%q is a URL; write host:port, and tls.enabled for TLS", addr))
+			problems = append(problems, sdk.Problemf(key, "%q is a URL; write host:port, and tls.enabled for TLS", redact.Address(addr)))
 		case err != nil || host == "" || e != nil || n < 1 || n > 65535:
-			problems = append(problems, sdk.Problemf(key, "%q is not host:port", addr))
+			problems = append(problems, sdk.Problemf(key, "%q is not host:port", redact.Address(addr)))
 		case seen[addr]:
-			problems = append(problems, sdk.Problemf(key, "%q is listed twice", addr))
+			problems = append(problems, sdk.Problemf(key, "%q is listed twice", redact.Address(addr)))
 		}
 		seen[addr] = true
 	}

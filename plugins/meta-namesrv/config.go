@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/lmqgate/lmqgate/internal/redact"
 	"github.com/lmqgate/lmqgate/internal/regular"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 	"github.com/lmqgate/lmqgate/remoting"
@@ -37,10 +38,10 @@ func (c *config) Check() (problems []sdk.Problem) {
 		key := "namesrv[" + strconv.Itoa(i) + "]"
 		host, port, err := net.SplitHostPort(addr)
 		if n, e := strconv.Atoi(port); err != nil || host == "" || e != nil || n < 1 || n > 65535 {
-			problems = append(problems, sdk.Problemf(key, "%q is not host:port", addr))
+			problems = append(problems, sdk.Problemf(key, "%q is not host:port", redact.Address(addr)))
 		}
 		if seen[addr] {
-			problems = append(problems, sdk.Problemf(key, "%q is listed twice", addr))
+			problems = append(problems, sdk.Problemf(key, "%q is listed twice", redact.Address(addr)))
 		}
 		seen[addr] = true
 	}
