@@ -6,8 +6,9 @@ import (
 	"unicode"
 )
 
-// visible returns foreign text, such as a client id or a topic, for a terminal: what cannot be seen, or changes how the text around it looks,
-// is escaped, for instance as \u202e. So two names that differ look different, and none breaks a line or sends a command to the terminal.
+// visible returns foreign text, such as a client id or a topic, for a terminal: what cannot be seen, or changes how the text around it
+// looks, is escaped, for instance as \u202e. So two names that differ look different, and none breaks a line or sends a command to the
+// terminal.
 func visible(s string) string {
 	if strings.IndexFunc(s, unseen) < 0 {
 		return s

@@ -31,9 +31,9 @@ const (
 // errCrowded is the error of a login that did not get its turn.
 var errCrowded = errors.New("too many logins wait for the auth plugin")
 
-// turnstile limits concurrent logins to the number that the plugin answers quickly. Waiting logins take turns by network, within a network by
-// address and, within an address, by user name. So a client that tries many passwords waits for itself, and others wait for at most one of
-// its attempts, or for as many as the share of its network if it has a whole one.
+// turnstile limits concurrent logins to the number that the plugin answers quickly. Waiting logins take turns by network, within a network
+// by address and, within an address, by user name. So a client that tries many passwords waits for itself, and others wait for at most one
+// of its attempts, or for as many as the share of its network if it has a whole one.
 type turnstile struct {
 	mu       sync.Mutex
 	limit    int

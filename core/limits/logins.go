@@ -90,8 +90,8 @@ func (b *Bans) LoginFailed(l Login, allowed int, reason string) (bans []Ban) {
 	return bans
 }
 
-// LoggedIn forgives the failures of a Login and of its user name, if the identity that was established is that user. Whoever can have another
-// identity under the same names could otherwise forgive itself what it tried with other users.
+// LoggedIn forgives the failures of a Login and of its user name, if the identity that was established is that user. Whoever can have
+// another identity under the same names could otherwise forgive itself what it tried with other users.
 func (b *Bans) LoggedIn(l Login, identity string) {
 	if l.Exchange || l.User == "" || l.User != identity {
 		return

@@ -33,7 +33,8 @@ type follower struct {
 	vanished time.Time
 	// stays is the latest plan that is known to be aborted, or counts as such.
 	stays string
-	// proven is the latest plan whose target this node has found with the command's mark, or for which it has answered that it holds writes.
+	// proven is the latest plan whose target this node has found with the command's mark, or for which it has answered that it holds
+	// writes.
 	proven string
 	// problem is why this node is not healthy; nil if it is. unread is the error of the last failed read of the plan.
 	problem, unread error
@@ -344,10 +345,10 @@ func (f *follower) resolve(ctx context.Context, p *migration.Plan) {
 	}
 }
 
-// hopeless takes a plan for aborted that makes no progress, because who decides about it does not answer: otherwise a plan that somebody wrote by
-// hand would hold writes for ever. That is safe for a node that never held its writes for the plan with a target that it knew: the command
-// decides only once such a node has, unless it came late. Then other nodes would have moved, and answered so: the command decides within
-// twice the plan's time, and they move at once.
+// hopeless takes a plan for aborted that makes no progress, because who decides about it does not answer: otherwise a plan that somebody
+// wrote by hand would hold writes for ever. That is safe for a node that never held its writes for the plan with a target that it knew: the
+// command decides only once such a node has, unless it came late. Then other nodes would have moved, and answered so: the command decides
+// within twice the plan's time, and they move at once.
 func (f *follower) hopeless(ctx context.Context, p *migration.Plan) bool {
 	bound := 2*p.HoldTime() + noticeTime
 	f.mu.Lock()
@@ -364,6 +365,11 @@ func (f *follower) hopeless(ctx context.Context, p *migration.Plan) bool {
 	}
 	for _, a := range answers {
 		if a.State == migration.Away {
+			return false
+		}
+	}
+	if p.AtSource { // it may be that only the last question failed
+		if o, err := f.board().Decision(ctx, p.ID); err != nil || o != migration.Undecided {
 			return false
 		}
 	}

@@ -65,6 +65,11 @@ type known struct {
 	login        limits.Login
 }
 
+// isWithin reports whether a network, in the form that bans use, holds the address.
+func (k *known) isWithin(network string) bool {
+	return slices.ContainsFunc(limits.NetworksOf(k.source), func(n limits.Network) bool { return n.String() == network })
+}
+
 // keptOut refuses a banned client, and delays a client whose address or user name has failed to log in before. Loopback is not delayed
 // unless its limits apply.
 func (c *conn) keptOut(cn *packet.Connect, exchange bool) error {
@@ -248,7 +253,7 @@ func (s *Server) CloseBanned(ban limits.Ban) {
 		k := c.known.Load()
 		if k != nil && (ban.Kind == limits.ByClient && limits.BanName(k.client) == ban.Name ||
 			ban.Kind == limits.ByUser && (limits.BanName(k.user) == ban.Name || limits.BanName(k.identity) == ban.Name) ||
-			ban.Kind == limits.ByAddress && slices.ContainsFunc(limits.NetworksOf(k.source), func(n limits.Network) bool { return n.String() == ban.Name })) {
+			ban.Kind == limits.ByAddress && k.isWithin(ban.Name)) {
 			hit = append(hit, c)
 		}
 	}

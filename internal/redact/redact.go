@@ -15,7 +15,8 @@ func Address(s string) string {
 	} else {
 		scheme += "://"
 	}
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 && (isURL || strings.Contains(rest[:at], ":")) { // a password may hold an @, and a slash
+	// A password may hold an @, and a slash.
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 && (isURL || strings.Contains(rest[:at], ":")) {
 		rest = Hidden + rest[at:]
 	}
 	if before, query, found := strings.Cut(rest, "?"); found && (isURL || strings.Contains(query, "=")) {

@@ -1,5 +1,5 @@
-// Package regular reads files that must be regular files, such as secrets, keys and certificates. Opening a named pipe in place of one would
-// wait for a writer, and hold up the start of the gateway without a word.
+// Package regular reads files that must be regular files, such as secrets, keys and certificates. Opening a named pipe in place of one
+// would wait for a writer, and hold up the start of the gateway without a word.
 package regular
 
 import (
@@ -15,8 +15,8 @@ import (
 // ErrNot says that a path leads to something else than a regular file.
 var ErrNot = errors.New("not a regular file; put a file with the content in its place")
 
-// Open opens a regular file for reading; links are followed. It does not wait, whatever the path leads to. An error for another kind of file
-// wraps ErrNot.
+// Open opens a regular file for reading; links are followed. It does not wait, whatever the path leads to. An error for another kind of
+// file wraps ErrNot.
 func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

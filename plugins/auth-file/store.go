@@ -144,8 +144,8 @@ func (s *store) replace(before, next *users) {
 	s.log.Info("users were read again", "file", s.path, "users", len(next.byName), "added", added, "changed", changed, "removed", removed)
 }
 
-// warnOfReaders warns, once, of a file that everybody may read. Such a file is used all the same: it has hashes, which are slow to guess from,
-// and no passwords; files that tools lay down, from a repository for instance, often have such a mode.
+// warnOfReaders warns, once, of a file that everybody may read. Such a file is used all the same: it has hashes, which are slow to guess
+// from, and no passwords; files from a repository or a package often have such a mode.
 func (s *store) warnOfReaders() {
 	before := s.exposed
 	if s.exposed = exposed.ToOthers(s.path); s.exposed && !before {
