@@ -86,7 +86,7 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 		c.end(old, nil)
 	}
 	c.claims[client] = cl
-	if c.alone() {
+	if c.alone() && (w.Transient || len(c.rolls) == 0) {
 		c.took(client, c.o.NodeID)
 		cl.resolve(nil)
 		c.mu.Unlock()

@@ -28,6 +28,8 @@ type world struct {
 	mu    sync.Mutex
 	named []string // the nodes that the metadata names
 	nodes map[string]*member
+	// crashed are processes that do nothing any more.
+	crashed []*member
 }
 
 // member is one node and the connections of its sessions.
@@ -66,6 +68,10 @@ func inWorld(t *testing.T, f func(w *world)) {
 		defer func() {
 			for _, n := range w.nodes {
 				n.pause(false)
+				n.Close()
+			}
+			for _, n := range w.crashed {
+				n.deaf.Store(false)
 				n.Close()
 			}
 			_ = st.Close()
@@ -694,13 +700,17 @@ func TestOneClaimantsWordSilencesNoNodeThatWasJustAsked(t *testing.T) {
 	}
 }
 
-func TestANodeThatStartsDoesNotWaitLongForThoseThatAreOnlyNamed(t *testing.T) {
+func TestANodeThatStartsWaitsOneLeaseForThoseThatAreOnlyNamed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.know("a", "never there")
 		began := time.Now()
 		a := w.begin("a")
-		require.Less(t, time.Since(began), 2*time.Second)
+		require.LessOrEqual(t, time.Since(began), startWait)
+		require.NoError(t, a.connect("clean", Want{Transient: true}))
+		require.LessOrEqual(t, time.Since(began), startWait, "it waits for nobody")
 		require.NoError(t, a.connect("client", durable))
+		require.GreaterOrEqual(t, time.Since(began), 10*time.Second, "the other node may have the client, and be stopped")
+		require.Less(t, time.Since(began), 11*time.Second)
 	})
 }
 

@@ -20,7 +20,8 @@
 //
 // # Membership
 //
-// The metadata lists the nodes that may exist. A node counts as a member once it was heard from through the store. When the set of members
+// The metadata lists the nodes that may exist. A node counts as a member once it was heard from through the store. A node that starts waits
+// one lease for each other node that is listed and does not answer, because that node may have stopped just now. When the set of members
 // changes, some buckets get new owners. A new owner calls the roll: each node answers with its claims to these buckets, and claims wait
 // until all nodes have answered. No claim can miss the new owner, because the roll call itself tells each node who the owner is. If two
 // nodes turn out to hold one client id, the later claim stays. Waiting claims are announced again every second, so nothing depends on a
@@ -31,7 +32,8 @@
 // A node must read its inbox to serve. It sends itself a letter every fifth of Options.Lease. Once the latest of these that it has read was
 // sent more than four fifths of a lease ago, by its own monotonic clock, Fenced is true, and sessions stop sending, storing, acknowledging
 // and committing. So a node that has not answered for a whole lease after a letter to it was stored is certain to have stopped, for
-// whatever reason, and the owner goes on without it.
+// whatever reason, and the owner goes on without it. What counts is how far the owner itself has read: an answer that lies unread in its
+// inbox is an answer. A node whose peers have all stopped is bound by the same rules, because they may wake.
 //
 // A node that wakes reads every yield that it missed before it reads its own letter. Then it asks the other nodes which clients were taken
 // while they went on without it, because they could not know that those clients were connected here, and closes those connections too. Its
@@ -40,11 +42,12 @@
 // it reads the metadata again, because nobody told it about additions while it was away.
 //
 // No node takes anything over while the store cannot store letters, so an outage of the store ends no connection. A fenced node considers
-// no other node silent, and calls the roll for its buckets before it decides anything again.
+// no other node silent, and calls the roll for its buckets before it decides anything again. Claims that reached it meanwhile are forgotten:
+// those that are still open are in the answers.
 //
 // # Cost
 //
-// A node that is alone writes and reads nothing, and decides in memory. Otherwise a CONNECT costs at most two small appends (claim and
+// A node that is alone, and whose metadata lists no other, writes and reads nothing, and decides in memory. Otherwise a CONNECT costs at most two small appends (claim and
 // grant), or one if the owner is the node itself or nobody waits. The end of a connection costs one (gone). Messages to an inbox that come
 // while an append to it is under way share the next append. A node reads only its own inbox.
 //

@@ -26,10 +26,20 @@ type peer struct {
 	asked time.Time
 }
 
-// silent reports whether a peer has certainly stopped: a letter to it was stored a whole lease ago, and it has not answered. Called with mu
-// held.
+// silent reports whether a peer has certainly stopped: a letter to it was stored a whole lease ago, and it has not answered as far as this
+// node has read its inbox. Called with mu held.
 func (c *Cluster) silent(p *peer, now time.Time) bool {
-	return !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease && !c.stale(now)
+	return !p.unanswered.IsZero() && c.fresh.Sub(p.unanswered) >= c.o.Lease && !c.stale(now)
+}
+
+// suspects reports whether a peer would be silent if this node had read its inbox until now. Called with mu held.
+func (c *Cluster) suspects(now time.Time) bool {
+	for _, p := range c.peers {
+		if !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease && c.fresh.Sub(p.unanswered) < c.o.Lease {
+			return true
+		}
+	}
+	return false
 }
 
 // heard records a sign of life. Called with mu held.
@@ -43,8 +53,10 @@ func (c *Cluster) heard(id, instance string) {
 		c.log.Info("node was started again; what its earlier process held is free", "node", id)
 		c.loseUntold()
 		c.free(id)
-		p.unanswered = time.Time{} // nothing was asked of the new process yet
 		c.isBack(p)
+	}
+	if p.instance != instance {
+		p.unanswered = time.Time{} // nothing was asked of this process yet
 	}
 	p.instance, p.heard = instance, time.Now()
 	delete(c.gones, id)
@@ -83,6 +95,7 @@ const goneFor = time.Minute
 // look updates the members, and with them the owners of buckets. Called with mu held.
 func (c *Cluster) look() {
 	now := time.Now()
+	c.lookForOthers(now)
 	members := []string{c.o.NodeID}
 	for id, p := range c.peers {
 		if !p.heard.IsZero() && !c.silent(p, now) {
@@ -105,13 +118,9 @@ func (c *Cluster) look() {
 		}
 	}
 	alone := len(members) == 1
-	if wasAlone := len(c.members) <= 1; wasAlone && !alone {
-		c.setFresh(now)
-	}
 	held := c.wasStale || c.Fenced()
 	c.forsaken(members)
 	c.members = members
-	c.shared.Store(!alone)
 	var mine, kept bucketSet
 	for b := range buckets {
 		c.owners[b] = ownerOf(b, members)
@@ -126,7 +135,10 @@ func (c *Cluster) look() {
 	}
 	if alone {
 		clear(c.asking)
-		c.rolls, c.wasStale, c.waking, c.absent = nil, false, nil, false
+		c.rolls = nil
+		if !c.others {
+			c.wasStale, c.waking, c.absent = false, nil, false
+		}
 		c.settled.Do(func() { close(c.ready) })
 		c.grantAll()
 		if held {
@@ -141,6 +153,17 @@ func (c *Cluster) look() {
 		c.callAdded(kept, added)
 	}
 	c.announce(nil)
+}
+
+// lookForOthers updates whether other nodes may be there. Nodes that have stopped count, and those that the metadata lists: they may wake,
+// and what holds among live nodes must hold then. Called with mu held.
+func (c *Cluster) lookForOthers(now time.Time) {
+	others := len(c.peers) > 0
+	if others && !c.others {
+		c.setFresh(now)
+	}
+	c.others = others
+	c.shared.Store(others)
 }
 
 // ownerOf returns the member that owns a bucket. All nodes with the same members agree, and a change of the members moves few buckets.
@@ -196,7 +219,7 @@ const forgetAfter = time.Hour
 // stale reports whether this node does not know the present content of its inbox: it may have missed that it has to yield. Called with mu
 // held.
 func (c *Cluster) stale(now time.Time) bool {
-	return !c.alone() && now.Sub(c.fresh) > c.o.Lease*4/5
+	return c.others && now.Sub(c.fresh) > c.o.Lease*4/5
 }
 
 // Fenced reports whether sessions must not send or commit, because other nodes may have taken them over without this node's knowledge.
@@ -204,7 +227,7 @@ func (c *Cluster) Fenced() bool {
 	return c != nil && c.shared.Load() && time.Since(c.began) > time.Duration(c.freshUntil.Load())
 }
 
-// Shared reports whether there are other nodes.
+// Shared reports whether there are other nodes, which may have stopped.
 func (c *Cluster) Shared() bool { return c != nil && c.shared.Load() }
 
 // setFresh records that this node knew the content of its inbox at a given time. Called with mu held.
@@ -258,13 +281,15 @@ func (c *Cluster) refreshed(at time.Time) {
 	c.log.Warn("this node reads its inbox again; its sessions go on")
 	// What the tables say is out of date. In particular claims that came meanwhile may be over: a node that has gone on without this one
 	// does not tell it. The answers to the roll call include the claims that wait.
-	var mine bucketSet
-	for b := range buckets {
-		if c.owners[b] == c.o.NodeID {
-			mine.add(b)
+	if !c.alone() {
+		var mine bucketSet
+		for b := range buckets {
+			if c.owners[b] == c.o.NodeID {
+				mine.add(b)
+			}
 		}
+		c.callRoll(mine)
 	}
-	c.callRoll(mine)
 	c.unfenced()
 }
 
@@ -279,13 +304,13 @@ func (c *Cluster) unfenced() {
 func (c *Cluster) tick(named []string, now time.Time) {
 	c.discover(named, now)
 	c.look()
-	if c.alone() {
+	if !c.others {
 		for _, r := range slices.Clone(c.rolls) { // the first ones, of nodes that are only listed
 			c.complete(r)
 		}
 		return
 	}
-	if now.Sub(c.proof) >= c.o.Lease/5 && c.proofs.Load() < 4 {
+	if (now.Sub(c.proof) >= c.o.Lease/5 || c.suspects(now)) && c.proofs.Load() < 4 {
 		c.proof = now
 		c.proofs.Add(1)
 		c.postWith(c.o.NodeID, message{Kind: kindSelf, Sent: int64(now.Sub(c.began))}, func() { c.proofs.Add(-1) })

@@ -58,10 +58,6 @@ type roll struct {
 	told    time.Time
 }
 
-// candidateWait is how long to wait for a node that the metadata lists but that was never heard from. A live node answers within
-// milliseconds.
-const candidateWait = time.Second
-
 // callRoll starts the ownership of buckets. Called with mu held.
 func (c *Cluster) callRoll(mine bucketSet) {
 	c.calls++
@@ -206,7 +202,7 @@ func (c *Cluster) complete(r *roll) {
 		if p != nil && c.silent(p, now) {
 			c.goOn(p)
 		}
-		if p == nil || c.silent(p, now) || p.heard.IsZero() && now.Sub(r.begun) >= candidateWait {
+		if p == nil || c.silent(p, now) {
 			delete(r.missing, id)
 		}
 	}
@@ -228,6 +224,9 @@ func (c *Cluster) complete(r *roll) {
 	}
 	if len(c.rolls) == 0 {
 		c.settled.Do(func() { close(c.ready) })
+		if c.alone() {
+			c.grantAll()
+		}
 	}
 }
 
@@ -238,7 +237,7 @@ const maxHops = 2
 func (c *Cluster) claimed(from string, m *message) {
 	now := time.Now()
 	if p := c.peers[m.Silent]; p != nil && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease/2 {
-		p.unanswered = now.Add(-c.o.Lease) // it did not answer the claimant for a lease, and does not answer here either
+		p.unanswered = c.fresh.Add(-c.o.Lease) // it did not answer the claimant for a lease, and does not answer here either
 		c.look()
 	}
 	b := bucketOf(m.Client)
@@ -250,6 +249,9 @@ func (c *Cluster) claimed(from string, m *message) {
 		return
 	}
 	if c.tables[b] == nil {
+		if c.alone() && len(c.rolls) > 0 {
+			return // complete grants it
+		}
 		if c.alone() {
 			c.took(m.Client, from)
 			c.tell(from, message{Kind: kindGrant, Client: m.Client, Claim: m.Claim, Order: m.Order})

@@ -160,7 +160,7 @@ func (c *Cluster) noteAbsence(now time.Time) {
 	if c.readTo.After(read) {
 		read = c.readTo
 	}
-	if !c.alone() && now.Sub(read) >= c.o.Lease {
+	if c.others && now.Sub(read) >= c.o.Lease {
 		c.absent = true
 	}
 }
@@ -193,7 +193,7 @@ func (c *Cluster) awake() {
 		case p == nil:
 			delete(w.missing, id)
 		case stored.IsZero():
-		case c.stoppedBefore(p) && now.Sub(stored) >= min(candidateWait, c.o.Lease):
+		case c.stoppedBefore(p) && now.Sub(stored) >= min(stoppedWait, c.o.Lease):
 			delete(w.missing, id)
 		case now.Sub(stored) >= c.o.Lease: // it has stopped, or its release does not know the question
 			delete(w.missing, id)
@@ -207,6 +207,9 @@ func (c *Cluster) awake() {
 		w.ask(c)
 	}
 }
+
+// stoppedWait is how long to wait for a node that had stopped before. If it was restarted since, it answers within milliseconds.
+const stoppedWait = time.Second
 
 // stoppedBefore reports whether a node had stopped before this one read its inbox again, so that it took no clients meanwhile. Such a node
 // is asked too, because it may have been restarted since, but the wait for it is shorter: if it was restarted, it answers soon. Called with

@@ -274,8 +274,8 @@ func TestANodeThatWakesKeepsWhatItGotWhileAnotherOneWasAway(t *testing.T) {
 	})
 }
 
-// TestClaimsThatEndedWhileTheirOwnerWasStoppedAreForgotten stops the node that decides about a client. The claims that the others announce to
-// it meanwhile end, and nobody tells it, because the others have gone on without it.
+// TestClaimsThatEndedWhileTheirOwnerWasStoppedAreForgotten stops the node that decides about a client. The claims that the others announce
+// to it meanwhile end, and nobody tells it, because the others have gone on without it.
 func TestClaimsThatEndedWhileTheirOwnerWasStoppedAreForgotten(t *testing.T) {
 	for _, ids := range [][]string{{"a", "b"}, {"a", "b", "c"}} {
 		inWorld(t, func(w *world) {
