@@ -149,7 +149,7 @@ func (c *Cluster) look() {
 	if mine != (bucketSet{}) {
 		c.callRoll(mine)
 	}
-	if kept != (bucketSet{}) && len(added) > 0 {
+	if len(added) > 0 {
 		c.callAdded(kept, added)
 	}
 	c.announce(nil)

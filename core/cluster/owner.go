@@ -54,7 +54,6 @@ type roll struct {
 	number  int64
 	buckets bucketSet
 	missing map[string]bool
-	begun   time.Time
 	told    time.Time
 }
 
@@ -62,7 +61,7 @@ type roll struct {
 func (c *Cluster) callRoll(mine bucketSet) {
 	c.calls++
 	now := time.Now()
-	r := &roll{number: c.calls, buckets: mine, missing: map[string]bool{}, begun: now, told: now}
+	r := &roll{number: c.calls, buckets: mine, missing: map[string]bool{}, told: now}
 	for id := range c.peers {
 		r.missing[id] = true
 	}
@@ -81,19 +80,20 @@ func (c *Cluster) callRoll(mine bucketSet) {
 	c.complete(r)
 }
 
-// callAdded asks newly heard nodes for their claims to buckets that this node owns already. Called with mu held.
+// callAdded asks newly heard nodes for their claims, also to buckets that this node owns already (kept). Called with mu held.
 func (c *Cluster) callAdded(kept bucketSet, added []string) {
-	for _, r := range c.rolls {
+	for _, r := range c.rolls { // a node that starts does not read what was in its inbox before
 		for _, id := range added {
-			if !r.missing[id] {
-				r.missing[id] = true
-				c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
-			}
+			r.missing[id] = true
+			c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
 		}
+	}
+	if kept == (bucketSet{}) {
+		return
 	}
 	now := time.Now()
 	c.calls++
-	r := &roll{number: c.calls, missing: map[string]bool{}, begun: now, told: now}
+	r := &roll{number: c.calls, missing: map[string]bool{}, told: now}
 	for b := range buckets {
 		if t := c.tables[b]; kept.has(b) && t != nil && t.call == nil {
 			t.call = r
@@ -374,14 +374,24 @@ func (c *Cluster) gone(client, id string) {
 	}
 }
 
-// renewed changes the owner identity of a holder's claim. Called with mu held.
+// renewed changes the owner identity of a claim. Called with mu held.
 func (c *Cluster) renewed(m *message) {
 	t := c.tables[bucketOf(m.Client)]
 	if t == nil {
 		return
 	}
-	if s := t.seats[m.Client]; s != nil && s.holder.id == m.Claim {
+	for i := range t.later {
+		if t.later[i].m.Claim == m.Claim {
+			t.later[i].m.Owner = m.Owner
+		}
+	}
+	s := t.seats[m.Client]
+	switch {
+	case s == nil:
+	case s.holder.id == m.Claim:
 		s.holder.owner = m.Owner
+	case s.waiter != nil && s.waiter.id == m.Claim:
+		s.waiter.owner = m.Owner
 	}
 }
 
