@@ -14,19 +14,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// envSeeds is how many seeds TestNoClientIsConnectedTwiceWhateverHappens tries; empty: a few.
+// envSeeds is how many seeds TestNoClientIsConnectedTwiceWhateverHappens tries; empty: a few, for a shorter time each.
 const envSeeds = "LMQGATE_CLUSTER_SEEDS"
 
 // TestNoClientIsConnectedTwiceWhateverHappens lets clients connect here and there while nodes stop, wake, crash and restart at random. At no
 // time may two nodes serve one client.
 func TestNoClientIsConnectedTwiceWhateverHappens(t *testing.T) {
-	seeds := 6
+	seeds, lasts := 3, 2*time.Minute
 	if n, err := strconv.Atoi(os.Getenv(envSeeds)); err == nil {
-		seeds = n
+		seeds, lasts = n, 5*time.Minute
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			inWorld(t, func(w *world) { newChaos(w, uint64(seed)).run() })
+			inWorld(t, func(w *world) { newChaos(w, uint64(seed)).run(lasts) })
 		})
 	}
 }
@@ -52,13 +52,11 @@ func newChaos(w *world, seed uint64) *chaos {
 	return c
 }
 
-// chaosTime is how long a run lasts, in virtual time. chaosClients is the number of clients.
-const (
-	chaosTime    = 5 * time.Minute
-	chaosClients = 6
-)
+// chaosClients is the number of clients.
+const chaosClients = 6
 
-func (c *chaos) run() {
+// run lasts for some virtual time.
+func (c *chaos) run(lasts time.Duration) {
 	t := c.w.t
 	stop := make(chan struct{})
 	var all sync.WaitGroup
@@ -67,7 +65,7 @@ func (c *chaos) run() {
 		all.Go(func() { c.roam(fmt.Sprint("client", i), r, stop) })
 	}
 	all.Go(func() { c.watch(stop) })
-	for until := time.Now().Add(chaosTime); time.Now().Before(until); {
+	for until := time.Now().Add(lasts); time.Now().Before(until); {
 		c.strike()
 		time.Sleep(time.Duration(c.rand.IntN(6000)) * time.Millisecond)
 	}
@@ -161,7 +159,7 @@ func (c *chaos) watch(stop chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		}
 		for i := range chaosClients {
 			client := fmt.Sprint("client", i)
