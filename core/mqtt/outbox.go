@@ -64,7 +64,8 @@ func (o *outbox) init(nc net.Conn, budget *limits.Budget, stalled time.Duration)
 	o.room.L = &o.mu
 }
 
-// add appends what f encodes and writes it, unless the outbox is corked. It returns the size of the buffer after appending; ok is false if the connection is closing.
+// add appends what f encodes and writes it, unless the outbox is corked. It returns the size of the buffer after appending; ok is false if
+// the connection is closing.
 func (o *outbox) add(f func(b []byte) []byte) (size int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
