@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,12 +13,13 @@ func newRecentCommand(app *app) *cobra.Command {
 	var client, user, kind string
 	return listing[admin.Event]{
 		use: "recent", short: "List the last refusals and disconnections of a running cluster, and why",
-		long: "Each gateway remembers the last 256. The log has them all, at level info.",
+		long: "Each gateway remembers the last 256 connections that were refused or ended, and the last 256 messages and subscriptions that\n" +
+			"were refused, one a second from each client. The log has them all, at level info.",
 		path: "/api/v1/recent", key: "events",
-		header: []any{"TIME", "NODE", "WHAT", "CLIENT", "USER", "ADDRESS", "REASON", "CAUSE"},
+		header: []any{"TIME", "NODE", "WHAT", "CLIENT", "USER", "ADDRESS", "TOPIC", "REASON", "CAUSE"},
 		row: func(e admin.Event) []any {
-			return []any{when(e.Time), dash(e.Node), e.Kind, dash(e.ClientID), dash(e.Username), dash(e.RemoteAddress), e.Reason,
-				dash(e.Cause)}
+			return []any{when(e.Time), dash(e.Node), strings.TrimRight(e.Kind+" "+e.Packet, " "), dash(e.ClientID), dash(e.Username),
+				dash(e.RemoteAddress), dash(e.Topic), e.Reason, dash(e.Cause)}
 		},
 		whole: true,
 		query: func(q url.Values) {

@@ -179,7 +179,7 @@ type RecentQuery struct {
 	Kind     string `json:"kind,omitempty"`
 }
 
-// Event is a client's refusal or disconnection.
+// Event is a refusal, of a client or of what it wanted, or a disconnection.
 type Event struct {
 	Time          time.Time `json:"time"`
 	Node          string    `json:"node"`
@@ -187,6 +187,8 @@ type Event struct {
 	ClientID      string    `json:"client_id,omitempty"`
 	Username      string    `json:"username,omitempty"`
 	RemoteAddress string    `json:"remote_address"`
+	Packet        string    `json:"packet,omitempty" doc:"What was refused: CONNECT, PUBLISH or SUBSCRIBE."`
+	Topic         string    `json:"topic,omitempty" doc:"The refused message's topic, or the refused filter."`
 	Reason        string    `json:"reason" doc:"One of a bounded number; the label of the metrics."`
 	Cause         string    `json:"cause,omitempty"`
 }

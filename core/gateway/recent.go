@@ -25,7 +25,7 @@ func (b *backend) recentHere(q admin.RecentQuery) []admin.Event {
 		if (q.ClientID == "" || q.ClientID == e.ClientID) && (q.Username == "" || q.Username == e.Username) &&
 			(q.Kind == "" || q.Kind == e.Kind) {
 			out = append(out, admin.Event{Time: e.Time, Node: b.g.id, Kind: e.Kind, ClientID: e.ClientID, Username: e.Username,
-				RemoteAddress: e.RemoteAddr, Reason: e.Reason, Cause: e.Cause})
+				RemoteAddress: e.RemoteAddr, Packet: e.Packet, Topic: e.Topic, Reason: e.Reason, Cause: e.Cause})
 		}
 	}
 	return out

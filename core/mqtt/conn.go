@@ -64,7 +64,9 @@ type conn struct {
 	expiry *time.Timer
 	// admitted is the principal once the client has one, for other goroutines.
 	admitted atomic.Pointer[auth.Principal]
-	rights   rights
+	// refusedAt is when Recent last took a refused message or subscription, in nanoseconds.
+	refusedAt atomic.Int64
+	rights    rights
 	// known is what the connection can be banned by; set once its CONNECT has arrived.
 	known atomic.Pointer[known]
 	// slot: the connection counts against mqtt.max_connections. replaces is the connection whose slot it took, until the takeover is done.

@@ -195,6 +195,7 @@ func (c *conn) refusePublish(k *ack, span *tracing.Span, name string, code packe
 		span.End()
 	}
 	c.eventDropped(name, code.String(), logged)
+	c.noteRefusal(packet.PUBLISH, name, code, logged)
 	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
 	if c.version == packet.V5 {
 		if k != nil {

@@ -49,8 +49,23 @@ func (c *conn) noteDisconnected(err error) {
 // noteRefused tells operators that CONNECT was refused.
 func (c *conn) noteRefused(code packet.Code, reason string) {
 	c.srv.metrics.refused.WithLabelValues(code.String()).Inc()
+	c.srv.metrics.refusals.WithLabelValues("CONNECT", code.String()).Inc()
 	c.tracedWhy(trace.Refused, "", code.String(), reason)
-	c.srv.recent.add(Event{Time: time.Now(), Kind: "refused", ClientID: c.clientID, RemoteAddr: c.remote, Reason: code.String(), Cause: reason})
+	c.srv.recent.add(Event{Time: time.Now(), Kind: "refused", ClientID: c.clientID, RemoteAddr: c.remote, Packet: "CONNECT",
+		Reason: code.String(), Cause: reason})
+}
+
+// noteRefusal tells operators that a message, or a filter of SUBSCRIBE, was refused. A client that is refused all the time does not push
+// the refusals of others out of Recent.
+func (c *conn) noteRefusal(what packet.Type, name string, code packet.Code, cause string) {
+	c.srv.metrics.refusals.WithLabelValues(what.String(), code.String()).Inc()
+	now := time.Now()
+	last := c.refusedAt.Load()
+	if last != 0 && now.UnixNano()-last < int64(refusalPause) || !c.refusedAt.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	c.srv.refusals.add(Event{Time: now, Kind: "refused", ClientID: c.clientID, Username: auth.Shown(c.admitted.Load().Username()),
+		RemoteAddr: c.remote, Packet: what.String(), Topic: name, Reason: code.String(), Cause: cause})
 }
 
 // whyEnded returns why the connection ended: a reason from a bounded set, and the cause in words.

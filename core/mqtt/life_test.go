@@ -70,3 +70,41 @@ func TestRefusalsAreRememberedWithinABound(t *testing.T) {
 	require.Equal(t, packet.ServerBusy.String(), list[0].Reason)
 	require.Equal(t, "too many connections", list[0].Cause)
 }
+
+func TestRefusedMessagesAndSubscriptionsAreRemembered(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.NoAutoCreate = true })
+	n.Connect(packet.V5, "gone") // its disconnection is not pushed out
+	n.Sessions.Kick("gone")
+	c := n.Connect(packet.V5, "c")
+	codes := c.SubscribeTo(&packet.Subscribe{Filters: []packet.Subscription{{Filter: "nosuch/#", QoS: 1}}})
+	require.Equal(t, []packet.Code{packet.TopicFilterInvalid}, codes)
+	d := n.Connect(packet.V5, "d")
+	for range 300 {
+		id := d.NextID()
+		d.Send(&packet.Publish{QoS: 1, PacketID: id, Topic: "nosuch/1", Payload: []byte("x")})
+		d.ExpectAck(packet.PUBACK, id, packet.TopicNameInvalid)
+	}
+	mqtttest.Eventually(t, "the disconnection is noted", func() bool {
+		for _, e := range n.Server.Recent() {
+			if e.ClientID == "gone" {
+				return true
+			}
+		}
+		return false
+	})
+	byPacket := map[string]mqtt.Event{}
+	list := n.Server.Recent()
+	require.Less(t, len(list), 200, "a client that is refused all the time has a few")
+	for _, e := range list {
+		if e.Kind == "refused" {
+			byPacket[e.Packet] = e
+		}
+	}
+	require.Equal(t, "nosuch/#", byPacket["SUBSCRIBE"].Topic)
+	require.Equal(t, "c", byPacket["SUBSCRIBE"].ClientID)
+	require.Equal(t, packet.TopicFilterInvalid.String(), byPacket["SUBSCRIBE"].Reason)
+	require.Equal(t, "nosuch/1", byPacket["PUBLISH"].Topic)
+	require.Equal(t, packet.TopicNameInvalid.String(), byPacket["PUBLISH"].Reason)
+	require.Contains(t, byPacket["PUBLISH"].Cause, "unknown first-level topic")
+}

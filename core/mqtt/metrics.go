@@ -9,7 +9,7 @@ import (
 // metrics of the protocol side; see docs/metrics.md for their meaning.
 type metrics struct {
 	received                      [3]prometheus.Counter
-	refused                       *prometheus.CounterVec
+	refused, refusals             *prometheus.CounterVec
 	handshakes                    *prometheus.CounterVec
 	turnedAway, stalled           *prometheus.CounterVec
 	unread, unsent, slowed        prometheus.Counter
@@ -30,6 +30,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	received := prometheus.NewCounterVec(opts("received_messages_total", "Messages received from clients, by QoS."), []string{"qos"})
 	m := &metrics{
 		refused: prometheus.NewCounterVec(opts("refused_connects_total", "Connections refused by CONNACK, by reason."), []string{"reason"}),
+		refusals: prometheus.NewCounterVec(opts("refusals_total",
+			"What clients wanted and was refused, by packet (CONNECT, PUBLISH, or SUBSCRIBE: each filter) and reason."), []string{"packet", "reason"}),
 		handshakes: prometheus.NewCounterVec(opts("failed_handshakes_total",
 			"Connections closed before MQTT began: by their PROXY protocol header, TLS or WebSocket handshake, or silence."), []string{"listener"}),
 		turnedAway: prometheus.NewCounterVec(opts("turned_away_connections_total",
@@ -60,6 +62,13 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		packet.NotAuthorized, packet.ServerUnavailable, packet.ServerBusy, packet.Banned, packet.BadAuthenticationMethod,
 		packet.QuotaExceeded, packet.ConnectionRateExceeded} {
 		m.refused.WithLabelValues(code.String())
+		m.refusals.WithLabelValues("CONNECT", code.String())
+	}
+	for _, code := range []packet.Code{packet.NotAuthorized, packet.TopicNameInvalid, packet.QuotaExceeded, packet.ImplementationSpecificError} {
+		m.refusals.WithLabelValues("PUBLISH", code.String())
+	}
+	for _, code := range []packet.Code{packet.NotAuthorized, packet.TopicFilterInvalid, packet.QuotaExceeded, packet.UnspecifiedError} {
+		m.refusals.WithLabelValues("SUBSCRIBE", code.String())
 	}
 	for _, bound := range []string{"node", "listener", "address", "descriptors", "ban", "rate"} {
 		m.turnedAway.WithLabelValues(bound)
@@ -96,7 +105,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		r.MustRegister(packets, bytes, m.clients, m.stalled, m.unread, m.unsent,
 			memory("inbound_memory_bytes", "Memory of messages on their way into the store.", s.inbound),
 			memory("outbound_memory_bytes", "Memory of what is in connections' buffers, on its way to clients.", s.outbound))
-		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.handshakes, m.turnedAway,
+		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.refusals, m.handshakes, m.turnedAway,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections",
 				Help: "Open connections whose client is not admitted.",

@@ -12,14 +12,18 @@ type Event struct {
 	// Kind is "disconnected" or "refused".
 	Kind                           string
 	ClientID, Username, RemoteAddr string
+	// Packet is what was refused: CONNECT, PUBLISH or SUBSCRIBE. Topic is that of the message, or the filter.
+	Packet, Topic string
 	// Reason is from a bounded set; Cause gives details.
 	Reason, Cause string
 }
 
-// maxRecent is how many events a node remembers; maxRecentText bounds each text of an event, in bytes.
+// maxRecent is how many events a node remembers of connections, and how many of messages and subscriptions; maxRecentText bounds each text
+// of an event, in bytes. Refusals of messages and subscriptions of one connection are remembered once in refusalPause.
 const (
 	maxRecent     = 256
 	maxRecentText = 128
+	refusalPause  = time.Second
 )
 
 // recent remembers the latest events.
@@ -30,7 +34,7 @@ type recent struct {
 }
 
 func (r *recent) add(e Event) {
-	for _, text := range []*string{&e.ClientID, &e.Username, &e.RemoteAddr, &e.Cause} {
+	for _, text := range []*string{&e.ClientID, &e.Username, &e.RemoteAddr, &e.Topic, &e.Cause} {
 		if len(*text) > maxRecentText {
 			*text = (*text)[:maxRecentText] + "…"
 		}
@@ -55,4 +59,8 @@ func (r *recent) list() []Event {
 }
 
 // Recent returns the latest refusals and disconnections on this node, latest first.
-func (s *Server) Recent() []Event { return s.recent.list() }
+func (s *Server) Recent() []Event {
+	all := append(s.recent.list(), s.refusals.list()...)
+	slices.SortStableFunc(all, func(a, b Event) int { return b.Time.Compare(a.Time) })
+	return all
+}

@@ -93,13 +93,15 @@ type Server struct {
 	wg     sync.WaitGroup
 
 	revoked revocations
-	recent  recent
-	sys     sysReaders
-	reviews reviews
-	pending *pending
-	rates   rateTable
-	connect budget
-	poller  *socket.Poller // for resting connections; nil: no connection rests
+	recent  recent // of connections
+	// refusals are those of messages and subscriptions.
+	refusals recent
+	sys      sysReaders
+	reviews  reviews
+	pending  *pending
+	rates    rateTable
+	connect  budget
+	poller   *socket.Poller // for resting connections; nil: no connection rests
 	// inbound and outbound are Options.Inbound and Options.Outbound.
 	inbound, outbound *limits.Budget
 	// shortOfMemory limits the log lines about clients refused for lack of memory.

@@ -102,6 +102,11 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	if c.tooLarge(answer) {
 		answer.Properties = nil // [MQTT-3.9.2-1]
 	}
+	for i, code := range codes {
+		if code.Failed() {
+			c.noteRefusal(packet.SUBSCRIBE, p.Filters[i].Filter, code, whyRefused(code))
+		}
+	}
 	c.write(answer)
 	after()
 	c.eventSubscribed(p.Filters, codes)

@@ -161,9 +161,9 @@ export const recent = async (main) => {
     const { events, unanswered } = await get("/recent?" + query({ client_id: id.value, kind: kind.value }));
     body.replaceChildren(...[missing(unanswered), table("Recent", [
       { title: "Time", value: (e) => time(e.time) },
-      { title: "What", value: (e) => el("span", { class: e.kind === "refused" ? "bad" : "" }, e.kind) },
+      { title: "What", value: (e) => el("span", { class: e.kind === "refused" ? "bad" : "" }, e.kind + (e.packet ? " " + e.packet : "")) },
       { title: "Client", name: true, value: (e) => e.client_id }, { title: "User", value: (e) => e.username }, { title: "Node", value: (e) => e.node },
-      { title: "Address", value: (e) => e.remote_address }, { title: "Reason", value: (e) => e.reason }, { title: "Cause", value: (e) => e.cause }], events)].filter(Boolean));
+      { title: "Address", value: (e) => e.remote_address }, { title: "Topic", value: (e) => e.topic }, { title: "Reason", value: (e) => e.reason }, { title: "Cause", value: (e) => e.cause }], events)].filter(Boolean));
   };
   main.replaceChildren(el("h2", {}, "Recent refusals and disconnections"),
     el("form", { class: "bar", role: "search", onsubmit: (e) => { e.preventDefault(); load().catch((err) => notice(err.message)); } },
