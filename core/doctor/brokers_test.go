@@ -123,7 +123,13 @@ func (f *fakeRocketMQ) answer(asked *remoting.Command) *remoting.Command {
 func TestARocketMQThatIsWellHasNoFinding(t *testing.T) {
 	p := newPatient(t)
 	p.withRocketMQ(func(*fakeRocketMQ) {})
+	var disks map[string]float64
+	p.o.Disks = func(d map[string]float64) { disks = d }
+	var said []string
 	for _, f := range Run(t.Context(), p.o) {
 		require.Equal(t, OK, f.Level, f.What)
+		said = append(said, f.What)
 	}
+	require.Contains(t, said, "the fullest disk of a broker, that of a, is 50% full")
+	require.Equal(t, map[string]float64{"a": 0.5}, disks)
 }

@@ -18,6 +18,8 @@ const (
 	Fault   = "fault"   // the gateway does not start or does not serve
 )
 
+const areaRocketMQ = "rocketmq"
+
 // Finding is one result of a check.
 type Finding struct {
 	Level string `json:"level"`
@@ -41,8 +43,13 @@ type Options struct {
 	// RocketMQ.
 	RocketMQ   *remoting.Client
 	ValidTopic func(name string) bool
+	// Disks is told after each round how full the disks of RocketMQ's brokers are, from 0 to 1 by broker; a broker that does not tell is left
+	// out. nil: nobody wants to know.
+	Disks func(map[string]float64)
 	// Machine describes the machine; nil: this machine.
 	Machine *Machine
+
+	disks map[string]float64 // as Disks is told
 }
 
 // check is one area.
@@ -81,7 +88,7 @@ func (o *Options) checks() []check {
 	}
 	checks = append(checks, check{"services", "the services of the plugins answer", true, services})
 	if o.RocketMQ != nil {
-		checks = append(checks, check{"rocketmq", "name servers and brokers answer, with light message queues, and each topic is on each broker", true, rocketMQ})
+		checks = append(checks, check{areaRocketMQ, "name servers and brokers answer, with light message queues, and each topic is on each broker", true, rocketMQ})
 	}
 	return checks
 }
@@ -105,6 +112,12 @@ func Run(ctx context.Context, o Options) []Finding {
 		all.Go(func() {
 			if found[i] = c.look(ctx, &o); len(found[i]) == 0 {
 				found[i] = []Finding{{Level: OK, Area: c.area, What: c.well}}
+			}
+			if c.area != areaRocketMQ {
+				return
+			}
+			if f, ok := fullest(o.disks); ok {
+				found[i] = append(found[i], f)
 			}
 		})
 	}

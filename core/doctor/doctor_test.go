@@ -208,6 +208,8 @@ func TestPlantedFaultsAreFoundWithTheirRemedies(t *testing.T) {
 			Warning, "the oldest that is tested", "upgrade it to 5.4.0"),
 		"a broker's full disk": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["commitLogDiskRatio"] = "0.93" },
 			Fault, "93% full", "fileReservedTime"),
+		"a broker's full disk of queues": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["consumeQueueDiskRatio"] = "0.93" },
+			Fault, "93% full", "larger disk"),
 		"a broker's disk that fills": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["commitLogDiskRatio"] = "0.87" },
 			Warning, "87% full", "larger disk"),
 		"a broker's clock ahead": rocketMQFault(func(f *fakeRocketMQ) { f.runtime["bootTimestamp"] = fmt.Sprint(now.Add(time.Hour).UnixMilli()) },

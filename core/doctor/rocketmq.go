@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,10 @@ const mostTopics = 1000
 
 // rocketMQ checks the name servers and the brokers.
 func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
+	o.disks = make(map[string]float64)
+	if o.Disks != nil {
+		defer func() { o.Disks(o.disks) }()
+	}
 	names := o.Config.Store.RocketMQ.Namesrv
 	var info *remoting.ClusterInfo
 	var namesrv string
@@ -69,6 +74,9 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 	all.Wait()
 	for i := range brokers {
 		out = append(out, brokers[i].judge()...)
+		if used, ok := brokers[i].disk(); ok {
+			o.disks[brokers[i].name] = used
+		}
 	}
 	return append(out, topicsOf(ctx, o, namesrv, brokers, info)...)
 }
@@ -134,10 +142,10 @@ func (b *broker) judge() (out []Finding) {
 		out = append(out, warning("broker "+b.name+" is older than RocketMQ 5.2.0 and loses entries of light message queues that several queues of a topic feed, "+
 			"so each topic uses one queue", "upgrade it to 5.4.0"))
 	}
-	if full, err := strconv.ParseFloat(b.told["commitLogDiskRatio"], 64); err == nil && full > 0.85 {
-		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full", b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk").
-			of("the disk of broker " + b.name)
-		if full > 0.90 { // from diskSpaceWarningLevelRatio on it refuses messages
+	if full, ok := b.disk(); ok && full > diskForcibly {
+		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full; above 85%% it removes messages before their time, above 90%% it refuses new ones",
+			b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk").of("the disk of broker " + b.name)
+		if full > diskRefuses {
 			f.Level = Fault
 		}
 		out = append(out, f)
@@ -151,6 +159,36 @@ func (b *broker) judge() (out []Finding) {
 		}
 	}
 	return out
+}
+
+// How full a broker's disk may be, by RocketMQ's defaults.
+const (
+	diskForcibly = 0.85 // diskSpaceCleanForciblyRatio: above it the broker removes messages before fileReservedTime is over
+	diskRefuses  = 0.90 // diskSpaceWarningLevelRatio: above it the broker refuses messages
+)
+
+// disk returns how full the broker's disk is: that of the commit log, or that of the queues where they are on a fuller one.
+func (b *broker) disk() (used float64, ok bool) {
+	for _, name := range []string{"commitLogDiskRatio", "consumeQueueDiskRatio"} {
+		if v, err := strconv.ParseFloat(b.told[name], 64); err == nil && v >= 0 && v <= 1 {
+			used, ok = max(used, v), true
+		}
+	}
+	return used, ok
+}
+
+// fullest tells how full the brokers' disks are.
+func fullest(disks map[string]float64) (Finding, bool) {
+	most := ""
+	for _, name := range slices.Sorted(maps.Keys(disks)) {
+		if most == "" || disks[name] > disks[most] {
+			most = name
+		}
+	}
+	if most == "" {
+		return Finding{}, false
+	}
+	return Finding{Level: OK, Area: areaRocketMQ, What: fmt.Sprintf("the fullest disk of a broker, that of %s, is %.0f%% full", most, 100*disks[most])}, true
 }
 
 func clockFinding(name string, by time.Duration, which string) Finding {

@@ -21,6 +21,7 @@ func (g *Gateway) startChecks() error {
 			return err
 		}
 		o.RocketMQ = remoting.New(settings.Remoting())
+		o.Disks = brokerDisks(g.registry)
 		g.push(func(context.Context) { g.logged("closing the connections of the checks", o.RocketMQ.Close()) })
 	}
 	g.checks = doctor.Start(func() doctor.Options {

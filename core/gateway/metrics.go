@@ -16,5 +16,27 @@ func registerBuild(r prometheus.Registerer, version string, c *config.Config) {
 	r.MustRegister(info)
 }
 
+// brokerDisks makes the metric of the brokers' disks, which set replaces.
+func brokerDisks(r prometheus.Registerer) (set func(map[string]float64)) {
+	used := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "lmqgate", Subsystem: "store_rocketmq", Name: "disk_used_ratio",
+		Help: "How full the disk of a broker is, from 0 to 1, as the broker said at the last check."}, []string{"broker"})
+	r.MustRegister(used)
+	var before map[string]float64
+	return func(disks map[string]float64) {
+		for broker, ratio := range disks {
+			used.WithLabelValues(broker).Set(ratio)
+		}
+		for broker := range before {
+			if _, there := disks[broker]; !there {
+				used.DeleteLabelValues(broker)
+			}
+		}
+		before = disks
+	}
+}
+
 // RegisterMetrics registers the gateway's own metrics, for tools that list them.
-func RegisterMetrics(r prometheus.Registerer) { registerBuild(r, "", &config.Config{}) }
+func RegisterMetrics(r prometheus.Registerer) {
+	registerBuild(r, "", &config.Config{})
+	brokerDisks(r)
+}

@@ -185,6 +185,20 @@ func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
 			says:  []string{"The disk of the local store of a has 128MiB left"},
 			quiet: `lmqgate_local_store_free_bytes{instance="a"} 536870912x60`,
 		},
+		"LmqgateBrokerDiskFills": { // half of it, 2% an hour more
+			until: 6 * time.Hour,
+			fires: `lmqgate_store_rocketmq_disk_used_ratio{broker="x",instance="a"} 0.5+0.00034x400
+				lmqgate_store_rocketmq_disk_used_ratio{broker="x",instance="b"} 0.5+0.00034x400`,
+			says:  []string{"The disk of broker x will be more than 85% full within a day"},
+			quiet: `lmqgate_store_rocketmq_disk_used_ratio{broker="x",instance="a"} 0.5+0.0001x400`,
+		},
+		"LmqgateBrokerDiskFull": {
+			until: 20 * time.Minute,
+			fires: `lmqgate_store_rocketmq_disk_used_ratio{broker="x",instance="a"} 0.88x60
+				lmqgate_store_rocketmq_disk_used_ratio{broker="x",instance="b"} 0.88x60`,
+			says:  []string{"The disk of broker x is 88% full"},
+			quiet: `lmqgate_store_rocketmq_disk_used_ratio{broker="x",instance="a"} 0.8x60`,
+		},
 		"LmqgateMetadataFull": {
 			until: 20 * time.Minute,
 			fires: `lmqgate_meta_fill_ratio{instance="a",resource="sessions"} 0.9x60

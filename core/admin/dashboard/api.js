@@ -50,6 +50,13 @@ export function sum(m, name) {
   return total;
 }
 
+// highest returns the highest value among the series of a metric; null where there is none.
+export function highest(m, name) {
+  let most = null;
+  for (const [k, v] of m) if ((k === name || k.startsWith(name + "{")) && (most === null || v > most)) most = v;
+  return most;
+}
+
 // quantile estimates a quantile of what a histogram counted between two readings, in seconds; null where that is nothing.
 export function quantile(before, now, name, q) {
   const buckets = new Map();

@@ -1,4 +1,4 @@
-import { get, metrics, quantile, sum } from "./api.js";
+import { get, highest, metrics, quantile, sum } from "./api.js";
 import { el, milliseconds, number } from "./dom.js";
 
 const kept = 300; // readings that a plot shows
@@ -67,7 +67,7 @@ export async function overview(main, signal) {
   main.replaceChildren(el("h2", {}, "Overview"),
     el("div", { class: "tiles" }, tile("clients", "connected clients"), tile("received", "messages in, a second"),
       tile("delivered", "messages out, a second"), tile("p50", "PUBLISH to stored, median"), tile("p99", "PUBLISH to stored, 99th percentile"),
-      tile("waiting", "messages waiting for sessions"), tile("refused", "refused connects since the start"), tile("nodes", "nodes"), tile("memory", "memory of the gateway"), tile("disk", "free on the disk of the store")),
+      tile("waiting", "messages waiting for sessions"), tile("refused", "refused since the start: connects, messages, filters"), tile("nodes", "nodes"), tile("memory", "memory of the gateway"), tile("disk", "free on the disk of the store"), tile("brokers", "of the fullest broker's disk is used")),
     el("div", { class: "plots" }, rates, latency, clients, waiting));
   const draw = [
     plot(ratesAt, "Messages a second", [{ label: "received", stroke: colour("--accent"), data: series.received },
@@ -86,11 +86,14 @@ export async function overview(main, signal) {
     tiles.delivered.textContent = number(latest(series.delivered));
     for (const q of ["p50", "p99"]) { const v = latest(series[q]); tiles[q].textContent = v === null ? "–" : milliseconds(v / 1000); }
     tiles.waiting.textContent = number(sum(now, "lmqgate_backlog_messages"));
-    tiles.refused.textContent = number(sum(now, "lmqgate_mqtt_refused_connects_total"));
+    tiles.refused.textContent = number(sum(now, "lmqgate_mqtt_refusals_total"));
     tiles.memory.textContent = number(sum(now, "process_resident_memory_bytes") / 1048576) + " MiB";
     const free = now.get("lmqgate_local_store_free_bytes");
-    tiles.disk.parentElement.hidden = free === undefined; // RocketMQ's disks are the brokers'
+    tiles.disk.parentElement.hidden = free === undefined;
     if (free !== undefined) tiles.disk.textContent = number(free / 1073741824) + " GiB";
+    const fullest = highest(now, "lmqgate_store_rocketmq_disk_used_ratio");
+    tiles.brokers.parentElement.hidden = fullest === null;
+    if (fullest !== null) tiles.brokers.textContent = number(100 * fullest) + " %";
     for (const d of draw) d();
   };
   tiles.nodes.textContent = number((await get("/nodes")).nodes.length);
