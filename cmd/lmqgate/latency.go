@@ -45,15 +45,15 @@ func newLatencyCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "latency", Short: "Measure what is slow on a running gateway: connects, the store, deliveries, metadata, plugins",
 		Long: "Reads the gateway's metrics twice, and shows what was measured between: how often, the median, and what one in a hundred\n" +
-			"exceeds. Values are as exact as the histograms' buckets.",
+			"exceeds. With --over 0 it is everything since the gateway's start. Values are as exact as the histograms' buckets.",
 		Args: wantArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			asJSON, err := form.json()
 			if err != nil {
 				return err
 			}
-			if over < time.Second || over > time.Hour {
-				return usagef("--over wants a time from 1s to 1h, not %s", over)
+			if over != 0 && (over < time.Second || over > time.Hour) {
+				return usagef("--over wants 0, or a time from 1s to 1h, not %s", over)
 			}
 			c, err := flags.client()
 			if err != nil {
@@ -63,17 +63,25 @@ func newLatencyCommand(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			began := time.Now()
-			if err := wait.For(cmd.Context(), over); err != nil {
-				return err
+			var list []latency
+			if over == 0 {
+				list = latencies(nil, before, before.age())
+			} else {
+				began := time.Now()
+				if err := wait.For(cmd.Context(), over); err != nil {
+					return err
+				}
+				now, err := c.metrics(cmd.Context())
+				if err != nil {
+					return err
+				}
+				list = latencies(before, now, time.Since(began))
 			}
-			now, err := c.metrics(cmd.Context())
-			if err != nil {
-				return err
-			}
-			list := latencies(before, now, time.Since(began))
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), list)
+			}
+			if over != 0 && idle(list) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "no client did anything within %s; --over 0 shows everything since the gateway's start\n", over)
 			}
 			rows := make([][]any, 0, len(list))
 			for _, l := range list {
@@ -84,7 +92,7 @@ func newLatencyCommand(app *app) *cobra.Command {
 	}
 	flags.register(cmd, app)
 	form.register(cmd)
-	cmd.Flags().DurationVar(&over, "over", 5*time.Second, "how long to measure")
+	cmd.Flags().DurationVar(&over, "over", 5*time.Second, "how long to measure; 0: everything since the gateway's start")
 	return cmd
 }
 
@@ -106,6 +114,13 @@ func latencies(before, now readings, over time.Duration) []latency {
 		}
 	}
 	return out
+}
+
+// idle reports whether nothing of clients was measured; metadata and plugins have work of their own.
+func idle(list []latency) bool {
+	return !slices.ContainsFunc(list, func(l latency) bool {
+		return l.P99 != nil && (strings.HasPrefix(l.Metric, "lmqgate_mqtt_") || strings.HasPrefix(l.Metric, "lmqgate_sessions_"))
+	})
 }
 
 // seconds formats an optional number of seconds for a table.

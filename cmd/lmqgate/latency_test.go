@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -40,4 +41,19 @@ lmqgate_meta_write_seconds_bucket{le="+Inf"} 0
 	require.Equal(t, "-", seconds(list[1].P99))
 	require.Equal(t, "plugin auth-hmac /lmqgate.plugin.v1.Auth/Authenticate", list[2].Step)
 	require.InDelta(t, 0.01, *list[2].P99, 1e-9, "beyond the last bound nothing is known")
+}
+
+func TestLatenciesSinceTheStart(t *testing.T) {
+	r, err := parseMetrics([]byte(`# TYPE process_start_time_seconds gauge
+process_start_time_seconds ` + strconv.FormatInt(time.Now().Add(-100*time.Second).Unix(), 10) + `
+# TYPE lmqgate_mqtt_connect_seconds histogram
+lmqgate_mqtt_connect_seconds_bucket{le="0.1"} 50
+lmqgate_mqtt_connect_seconds_bucket{le="+Inf"} 50
+`))
+	require.NoError(t, err)
+	list := latencies(nil, r, r.age())
+	require.Len(t, list, 1)
+	require.InDelta(t, 0.5, list[0].Rate, 0.1)
+	require.False(t, idle(list))
+	require.True(t, idle(latencies(r, r, time.Second)))
 }

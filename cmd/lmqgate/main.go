@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,8 +56,12 @@ func run(ctx context.Context, args []string, std stdio, environ []string) int {
 func newRoot(std stdio, environ []string) *cobra.Command {
 	var askedVersion bool
 	root := group(&cobra.Command{
-		Use:           "lmqgate",
-		Short:         "An MQTT gateway on Apache RocketMQ",
+		Use:   "lmqgate",
+		Short: "An MQTT gateway on Apache RocketMQ",
+		Long: "An MQTT gateway on Apache RocketMQ.\n\n" +
+			"lmqgate serve --config FILE runs it; conf/standalone.yaml is a FILE that needs nothing else. A package has its FILE in\n" +
+			"/etc/lmqgate/lmqgate.yaml. Most commands ask a running gateway, and find it and its token through --config FILE.\n" +
+			"lmqgate doctor --config FILE says what is wrong.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	})
@@ -278,7 +283,11 @@ func wantArgs(names ...string) cobra.PositionalArgs {
 		case len(args) < len(names):
 			return usagef("%s wants %s; see %s --help", cmd.CommandPath(), strings.Join(names[len(args):], " "), cmd.CommandPath())
 		case len(args) > len(names):
-			return usagef("%s does not know what to do with %q; see %s --help", cmd.CommandPath(), args[len(names)], cmd.CommandPath())
+			more := args[len(names)]
+			if ext := filepath.Ext(more); (ext == ".yaml" || ext == ".yml") && cmd.Flags().Lookup("config") != nil {
+				return usagef("%s does not know what to do with %q; did you mean --config %s?", cmd.CommandPath(), more, shellWord(more))
+			}
+			return usagef("%s does not know what to do with %q; see %s --help", cmd.CommandPath(), more, cmd.CommandPath())
 		}
 		return nil
 	}

@@ -81,8 +81,9 @@ func TestAWrongCommandLineIsOneLineAndStatusTwo(t *testing.T) {
 		`lmqgate config has no command "chek"; did you mean check?`:                 {"help", "config", "chek"},
 		`--state wants connected, sleeping or all, not "awake"`:                     {"clients", "list", "--state", "awake"},
 		`lmqgate log-level wants debug, info, warn or error, not "loud"`:            {"log-level", "loud"},
+		`with "conf/a.yaml"; did you mean --config conf/a.yaml?`:                    {"serve", "conf/a.yaml"},
 		`--kind wants refused or disconnected, not "lost"`:                          {"recent", "--kind", "lost"},
-		`--over wants a time from 1s to 1h, not 10ms`:                               {"latency", "--over", "10ms"},
+		`--over wants 0, or a time from 1s to 1h, not 10ms`:                         {"latency", "--over", "10ms"},
 		`KIND wants address, user or client, not "usr"`:                             {"bans", "add", "usr", "x"},
 		`lmqgate topic delete wants NAME; see lmqgate topic delete --help`:          {"topic", "delete"},
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -34,6 +35,15 @@ func (c *adminClient) metrics(ctx context.Context) (readings, error) {
 func parseMetrics(text []byte) (readings, error) {
 	p := expfmt.NewTextParser(model.UTF8Validation)
 	return p.TextToMetricFamilies(bytes.NewReader(text))
+}
+
+// age is how long the process runs that was read; a second at least, also where it does not tell.
+func (r readings) age() time.Duration {
+	started := time.Now()
+	for _, m := range r["process_start_time_seconds"].GetMetric() {
+		started = time.UnixMilli(int64(1000 * m.GetGauge().GetValue()))
+	}
+	return max(time.Second, time.Since(started))
 }
 
 // bucket is how many values a histogram has counted up to a bound.

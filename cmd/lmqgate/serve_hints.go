@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/term"
@@ -76,7 +77,11 @@ func hints(c *config.Config, binary, host, port string) string {
 		if c.Admin.CertFile != "" {
 			scheme = "https"
 		}
-		fmt.Fprintf(&b, "Metrics: %s://%s/metrics. ", scheme, c.Admin.Address)
+		fmt.Fprintf(&b, "Dashboard: %s://%s/", scheme, c.Admin.Address)
+		if c.Admin.Token == "" {
+			fmt.Fprintf(&b, ", with the token in %s", filepath.Join(c.Node.DataDir, "admin-token"))
+		}
+		fmt.Fprintf(&b, ". Metrics: %s://%s/metrics. ", scheme, c.Admin.Address)
 	}
 	b.WriteString("Ctrl-C stops the gateway.\n")
 	return b.String()

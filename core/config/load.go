@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"regexp"
@@ -45,7 +46,12 @@ func Load(path string, sets []string, environ []string) (*Config, error) {
 
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("configuration file: %w; give the path of one, such as conf/standalone.yaml", err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("configuration file: %w; run this as the user of the gateway, or as root", err)
+	case err != nil:
 		return nil, fmt.Errorf("configuration file: %w", err)
 	}
 	defer f.Close()

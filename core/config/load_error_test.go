@@ -174,3 +174,8 @@ func TestProblemsShowNoPasswordOfAURL(t *testing.T) {
 	require.ErrorContains(t, err, "xxxxx@collector")
 	require.NotContains(t, err.Error(), "geheim")
 }
+
+func TestAFileThatIsNotThereNamesTheRemedy(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "nowhere.yaml"), nil, nil)
+	require.ErrorContains(t, err, "nowhere.yaml: no such file or directory; give the path of one, such as conf/standalone.yaml")
+}

@@ -19,7 +19,7 @@ export async function trace(main, signal) {
   const seconds = el("input", { name: "seconds", type: "number", min: 1, max: 3600, value: 60 });
   const button = el("button", { class: "main" }, "Start");
   const log = el("pre", { class: "log tall", tabIndex: 0, "aria-label": "Events", "aria-live": "off" });
-  const state = el("p", { class: "quiet", role: "status" }, "Nothing is traced.");
+  const state = el("p", { class: "quiet", role: "status" }, "Nothing is traced. Give a client id, a topic filter (# is every topic) or an address.");
   let stop = null;
   signal.addEventListener("abort", () => stop && stop.abort());
 
@@ -41,6 +41,7 @@ export async function trace(main, signal) {
     stop = mine;
     button.textContent = "Stop";
     log.replaceChildren();
+    let over = "The trace is over.";
     try {
       const q = new URLSearchParams({ client_id: id.value, topic: topic.value, address: address.value, seconds: seconds.value });
       const answer = await fetch("/api/v1/trace?" + q, { headers: { Authorization: "Bearer " + token() }, cache: "no-store", signal: mine.signal });
@@ -52,11 +53,11 @@ export async function trace(main, signal) {
         log.scrollTop = log.scrollHeight;
       });
     } catch (err) {
-      if (err.name !== "AbortError") notice(err.message);
+      if (err.name !== "AbortError") { over = "Nothing is traced: " + err.message; notice(err.message); }
     }
     stop = null;
     button.textContent = "Start";
-    state.textContent = "The trace is over.";
+    state.textContent = over;
   };
   main.replaceChildren(el("h2", {}, "Trace"), el("form", { class: "bar", onsubmit: start }, field("Client id", id), field("Topic filter", topic),
     field("Address or network", address), field("Seconds", seconds), button), state, el("section", { class: "panel" }, log));
