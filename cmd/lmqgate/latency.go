@@ -81,7 +81,8 @@ func newLatencyCommand(app *app) *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), list)
 			}
 			if over != 0 && idle(list) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "no client did anything within %s; --over 0 shows everything since the gateway's start\n", over)
+				fmt.Fprintf(cmd.ErrOrStderr(), "no client did anything within %s; --over 0 shows everything since the gateway's start\n",
+					over)
 			}
 			rows := make([][]any, 0, len(list))
 			for _, l := range list {

@@ -13,8 +13,8 @@ func newRecentCommand(app *app) *cobra.Command {
 	var client, user, kind string
 	return listing[admin.Event]{
 		use: "recent", short: "List the last refusals and disconnections of a running cluster, and why",
-		long: "Each gateway remembers the last 256 connections that were refused or ended, and the last 256 messages and subscriptions that\n" +
-			"were refused, one a second from each client. The log has them all, at level info.",
+		long: "Each gateway remembers the last 256 connections that were refused or ended, and the last 256 messages and subscriptions\n" +
+			"that were refused, one a second from each client. The log has them all, at level info.",
 		path: "/api/v1/recent", key: "events",
 		header: []any{"TIME", "NODE", "WHAT", "CLIENT", "USER", "ADDRESS", "TOPIC", "REASON", "CAUSE"},
 		row: func(e admin.Event) []any {

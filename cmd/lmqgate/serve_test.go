@@ -194,6 +194,7 @@ func TestHintsCanBePasted(t *testing.T) {
 	c, err := config.Load(writeFile(t, "my c.yaml", standalone), nil, nil)
 	require.NoError(t, err)
 	text := hints(c, "bin/lmqgate", "127.0.0.1", "1883")
+	require.Contains(t, text, "Dashboard: http://127.0.0.1:8080/, with the token in "+filepath.Join(c.Node.DataDir, "admin-token"))
 	require.Contains(t, text, "  bin/lmqgate sub --config '"+c.Path+"' --port 1883 -t 'demo/#' -q 1 -v\n")
 	_, password, err := credentials(c, "", "demo-pub")
 	require.NoError(t, err)

@@ -43,8 +43,8 @@ type Options struct {
 	// RocketMQ.
 	RocketMQ   *remoting.Client
 	ValidTopic func(name string) bool
-	// Disks is told after each round how full the disks of RocketMQ's brokers are, from 0 to 1 by broker; a broker that does not tell is left
-	// out. nil: nobody wants to know.
+	// Disks is told after each round how full the disks of RocketMQ's brokers are, from 0 to 1 by broker, without brokers that do not tell.
+	// nil: nobody wants to know.
 	Disks func(map[string]float64)
 	// Machine describes the machine; nil: this machine.
 	Machine *Machine
@@ -88,7 +88,8 @@ func (o *Options) checks() []check {
 	}
 	checks = append(checks, check{"services", "the services of the plugins answer", true, services})
 	if o.RocketMQ != nil {
-		checks = append(checks, check{areaRocketMQ, "name servers and brokers answer, with light message queues, and each topic is on each broker", true, rocketMQ})
+		checks = append(checks, check{areaRocketMQ,
+			"name servers and brokers answer, with light message queues, and each topic is on each broker", true, rocketMQ})
 	}
 	return checks
 }

@@ -143,8 +143,9 @@ func (b *broker) judge() (out []Finding) {
 			"so each topic uses one queue", "upgrade it to 5.4.0"))
 	}
 	if full, ok := b.disk(); ok && full > diskForcibly {
-		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full; above 85%% it removes messages before their time, above 90%% it refuses new ones",
-			b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk").of("the disk of broker " + b.name)
+		f := warning(fmt.Sprintf("the disk of broker %s is %.0f%% full; above 85%% it removes messages before their time, "+
+			"above 90%% it refuses new ones", b.name, 100*full), "free some, lower fileReservedTime, or give it a larger disk").
+			of("the disk of broker " + b.name)
 		if full > diskRefuses {
 			f.Level = Fault
 		}
@@ -188,7 +189,8 @@ func fullest(disks map[string]float64) (Finding, bool) {
 	if most == "" {
 		return Finding{}, false
 	}
-	return Finding{Level: OK, Area: areaRocketMQ, What: fmt.Sprintf("the fullest disk of a broker, that of %s, is %.0f%% full", most, 100*disks[most])}, true
+	return Finding{Level: OK, Area: areaRocketMQ,
+		What: fmt.Sprintf("the fullest disk of a broker, that of %s, is %.0f%% full", most, 100*disks[most])}, true
 }
 
 func clockFinding(name string, by time.Duration, which string) Finding {

@@ -31,7 +31,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	m := &metrics{
 		refused: prometheus.NewCounterVec(opts("refused_connects_total", "Connections refused by CONNACK, by reason."), []string{"reason"}),
 		refusals: prometheus.NewCounterVec(opts("refusals_total",
-			"What clients wanted and was refused, by packet (CONNECT, PUBLISH, or SUBSCRIBE: each filter) and reason."), []string{"packet", "reason"}),
+			"What clients wanted and was refused, by packet (CONNECT, PUBLISH, or SUBSCRIBE: each filter) and reason."),
+			[]string{"packet", "reason"}),
 		handshakes: prometheus.NewCounterVec(opts("failed_handshakes_total",
 			"Connections closed before MQTT began: by their PROXY protocol header, TLS or WebSocket handshake, or silence."), []string{"listener"}),
 		turnedAway: prometheus.NewCounterVec(opts("turned_away_connections_total",
@@ -64,7 +65,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		m.refused.WithLabelValues(code.String())
 		m.refusals.WithLabelValues("CONNECT", code.String())
 	}
-	for _, code := range []packet.Code{packet.NotAuthorized, packet.TopicNameInvalid, packet.QuotaExceeded, packet.ImplementationSpecificError} {
+	for _, code := range []packet.Code{packet.NotAuthorized, packet.TopicNameInvalid, packet.QuotaExceeded,
+		packet.ImplementationSpecificError} {
 		m.refusals.WithLabelValues("PUBLISH", code.String())
 	}
 	for _, code := range []packet.Code{packet.NotAuthorized, packet.TopicFilterInvalid, packet.QuotaExceeded, packet.UnspecifiedError} {
