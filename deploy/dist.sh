@@ -18,6 +18,16 @@ trap 'rm -rf "$work"' EXIT
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH="$epoch"
 
+# documents lists the files that go into an archive beside the binaries: those of the repository, and no configuration or data of whoever
+# makes the release.
+documents() {
+	if git rev-parse --verify -q HEAD >/dev/null 2>&1; then
+		git ls-files LICENSE README.md CHANGELOG.md conf docs
+	else
+		find LICENSE README.md CHANGELOG.md conf docs -path conf/data -prune -o -type f -print
+	fi
+}
+
 images=
 for platform in "$@"; do
 	os=${platform%/*} arch=${platform#*/}
@@ -35,8 +45,7 @@ for platform in "$@"; do
 	build "$tree/lmqgate" ./cmd/lmqgate
 	# shellcheck disable=SC2086 # one argument each
 	build "$tree/plugins/" $plugins
-	cp -R LICENSE README.md CHANGELOG.md conf docs "$tree/"
-	rm -rf "$tree/conf/data"
+	documents | tar -cf - -T - | tar -C "$tree" --no-same-permissions -xf -
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf - "$name" | gzip -6n >"$dir/$name.tar.gz"
 	[ "$os" = linux ] || continue
 	images="$images $arch=$tree"

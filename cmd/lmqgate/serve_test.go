@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -193,6 +194,7 @@ func TestServeStopsCleanlyWhileItWaitsForAService(t *testing.T) {
 func TestHintsCanBePasted(t *testing.T) {
 	c, err := config.Load(writeFile(t, "my c.yaml", standalone), nil, nil)
 	require.NoError(t, err)
+	c.Admin.Address = "127.0.0.1:8080"
 	text := hints(c, "bin/lmqgate", "127.0.0.1", "1883")
 	require.Contains(t, text, "Dashboard: http://127.0.0.1:8080/, with the token in "+filepath.Join(c.Node.DataDir, "admin-token"))
 	require.Contains(t, text, "  bin/lmqgate sub --config '"+c.Path+"' --port 1883 -t 'demo/#' -q 1 -v\n")
