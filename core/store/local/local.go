@@ -23,7 +23,7 @@ const Broker = "local"
 const (
 	formatVersion = 1
 	cacheBytes    = 8 << 20
-	memTableBytes = 16 << 20
+	memTableBytes = 8 << 20
 	// Records are written in the order of their keys, index entries all over theirs. A flush that is written as one file has a part of both
 	// ranges, so it overlaps every other one, and the records are merged with them again and again. Files of this size, before level 0 is
 	// merged, keep most records out of that. In bytes.
