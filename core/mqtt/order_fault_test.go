@@ -50,6 +50,16 @@ func expectFirst(t *testing.T, c *mqtttest.Client, want ...int) {
 	}
 }
 
+// received reports whether a client gets so many PUBRECs before its connection ends.
+func received(c *mqtttest.Client, count int) bool {
+	for ; count > 0; count-- {
+		if p, ends := c.NextOrEnd(); ends || p.(*packet.Ack).Kind != packet.PUBREC {
+			return false
+		}
+	}
+	return true
+}
+
 func reached(t *testing.T, h *storetest.Held) {
 	t.Helper()
 	select {
@@ -196,8 +206,13 @@ func comesBack(t *testing.T, n *mqtttest.Node, v packet.Version, qos byte, keep,
 			return
 		}
 		again.ExpectClosed()
-		again = n.Connect(v, "pub", options...)
-		burst(again, qos, false, true, 2, 12)
+		// What that connection sent may still be about to be withheld. A message that comes again meanwhile shares this outcome, and its
+		// client is closed once more.
+		for kept := false; !kept; {
+			again = n.Connect(v, "pub", options...)
+			burst(again, qos, false, true, 2, 12)
+			kept = received(again, 11)
+		}
 		expectFirst(t, sub, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 	case resends || err == nil:
 		expectFirst(t, sub, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)

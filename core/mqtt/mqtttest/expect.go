@@ -42,6 +42,16 @@ func (c *Client) Next() packet.Packet {
 	return r.p
 }
 
+// NextOrEnd returns the next packet, or that the connection has ended.
+func (c *Client) NextOrEnd() (p packet.Packet, ends bool) {
+	c.tb.Helper()
+	r, ok := c.next(Patience)
+	if !ok {
+		c.tb.Fatalf("neither a packet nor the end of the connection came within %s", Patience)
+	}
+	return r.p, r.err != nil
+}
+
 // Expect returns the next packet and requires that it is of type T.
 func Expect[T packet.Packet](c *Client) T {
 	c.tb.Helper()
