@@ -82,9 +82,9 @@ type Cluster struct {
 	// ready is closed once the first roll calls are answered.
 	ready   chan struct{}
 	settled sync.Once
-	// shared is others, for reads without the mutex.
+	// shared: there are peers, though perhaps all of them have stopped. It is atomic for reads without the mutex.
 	shared atomic.Bool
-	// freshUntil is the time until which Fenced is false if there are others, in nanoseconds since began.
+	// freshUntil is the time until which Fenced is false although shared is true, in nanoseconds since began.
 	freshUntil atomic.Int64
 
 	mu      sync.Mutex
@@ -92,7 +92,6 @@ type Cluster struct {
 	peers   map[string]*peer
 	gones   map[string]time.Time // nodes that said that they are shutting down
 	members []string             // sorted; includes this node
-	others  bool                 // there are peers, though perhaps all of them have stopped
 	owners  [buckets]string
 	boxes   map[string]*box
 

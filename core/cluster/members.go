@@ -29,13 +29,18 @@ type peer struct {
 // silent reports whether a peer has certainly stopped: a letter to it was stored a whole lease ago, and it has not answered as far as this
 // node has read its inbox. Called with mu held.
 func (c *Cluster) silent(p *peer, now time.Time) bool {
-	return !p.unanswered.IsZero() && c.fresh.Sub(p.unanswered) >= c.o.Lease && !c.stale(now)
+	return c.overdue(p, c.fresh) && !c.stale(now)
+}
+
+// overdue reports whether a letter to a peer was stored a whole lease before a time, and the peer has not answered. Called with mu held.
+func (c *Cluster) overdue(p *peer, at time.Time) bool {
+	return !p.unanswered.IsZero() && at.Sub(p.unanswered) >= c.o.Lease
 }
 
 // suspects reports whether a peer would be silent if this node had read its inbox until now. Called with mu held.
 func (c *Cluster) suspects(now time.Time) bool {
 	for _, p := range c.peers {
-		if !p.unanswered.IsZero() && now.Sub(p.unanswered) >= c.o.Lease && c.fresh.Sub(p.unanswered) < c.o.Lease {
+		if c.overdue(p, now) && !c.overdue(p, c.fresh) {
 			return true
 		}
 	}
@@ -136,7 +141,7 @@ func (c *Cluster) look() {
 	if alone {
 		clear(c.asking)
 		c.rolls = nil
-		if !c.others {
+		if !c.shared.Load() {
 			c.wasStale, c.waking, c.absent = false, nil, false
 		}
 		c.settled.Do(func() { close(c.ready) })
@@ -159,10 +164,9 @@ func (c *Cluster) look() {
 // and what holds among live nodes must hold then. Called with mu held.
 func (c *Cluster) lookForOthers(now time.Time) {
 	others := len(c.peers) > 0
-	if others && !c.others {
+	if others && !c.shared.Load() {
 		c.setFresh(now)
 	}
-	c.others = others
 	c.shared.Store(others)
 }
 
@@ -219,7 +223,7 @@ const forgetAfter = time.Hour
 // stale reports whether this node does not know the present content of its inbox: it may have missed that it has to yield. Called with mu
 // held.
 func (c *Cluster) stale(now time.Time) bool {
-	return c.others && now.Sub(c.fresh) > c.o.Lease*4/5
+	return c.shared.Load() && now.Sub(c.fresh) > c.o.Lease*4/5
 }
 
 // Fenced reports whether sessions must not send or commit, because other nodes may have taken them over without this node's knowledge.
@@ -304,7 +308,7 @@ func (c *Cluster) unfenced() {
 func (c *Cluster) tick(named []string, now time.Time) {
 	c.discover(named, now)
 	c.look()
-	if !c.others {
+	if !c.shared.Load() {
 		for _, r := range slices.Clone(c.rolls) { // the first ones, of nodes that are only listed
 			c.complete(r)
 		}

@@ -57,6 +57,11 @@ type roll struct {
 	told    time.Time
 }
 
+// call asks a node for its claims. Called with mu held.
+func (c *Cluster) call(id string, r *roll) {
+	c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+}
+
 // callRoll starts the ownership of buckets. Called with mu held.
 func (c *Cluster) callRoll(mine bucketSet) {
 	c.calls++
@@ -71,7 +76,7 @@ func (c *Cluster) callRoll(mine bucketSet) {
 		}
 	}
 	for id := range r.missing {
-		c.post(id, message{Kind: kindCall, Call: r.number, Buckets: mine.String()})
+		c.call(id, r)
 	}
 	for _, m := range c.report(mine) {
 		c.told(c.o.NodeID, &m)
@@ -85,7 +90,7 @@ func (c *Cluster) callAdded(kept bucketSet, added []string) {
 	for _, r := range c.rolls { // a node that starts does not read what was in its inbox before
 		for _, id := range added {
 			r.missing[id] = true
-			c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+			c.call(id, r)
 		}
 	}
 	if kept == (bucketSet{}) {
@@ -102,7 +107,7 @@ func (c *Cluster) callAdded(kept bucketSet, added []string) {
 	}
 	for _, id := range added {
 		r.missing[id] = true
-		c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+		c.call(id, r)
 	}
 	c.rolls = append(c.rolls, r)
 }
@@ -249,10 +254,10 @@ func (c *Cluster) claimed(from string, m *message) {
 		return
 	}
 	if c.tables[b] == nil {
-		if c.alone() && len(c.rolls) > 0 {
+		switch {
+		case c.alone() && len(c.rolls) > 0:
 			return // complete grants it
-		}
-		if c.alone() {
+		case c.alone():
 			c.took(m.Client, from)
 			c.tell(from, message{Kind: kindGrant, Client: m.Client, Claim: m.Claim, Order: m.Order})
 			return
@@ -425,7 +430,7 @@ func (c *Cluster) free(node string) {
 	}
 	for _, r := range slices.Clone(c.rolls) {
 		if c.peers[node] != nil {
-			c.post(node, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+			c.call(node, r)
 			continue
 		}
 		c.complete(r)
@@ -457,7 +462,7 @@ func (c *Cluster) judge(now time.Time) {
 		if now.Sub(r.told) >= repeatAfter {
 			r.told = now
 			for id := range r.missing {
-				c.post(id, message{Kind: kindCall, Call: r.number, Buckets: r.buckets.String()})
+				c.call(id, r)
 			}
 		}
 		c.complete(r)

@@ -160,7 +160,7 @@ func (c *Cluster) noteAbsence(now time.Time) {
 	if c.readTo.After(read) {
 		read = c.readTo
 	}
-	if c.others && now.Sub(read) >= c.o.Lease {
+	if c.shared.Load() && now.Sub(read) >= c.o.Lease {
 		c.absent = true
 	}
 }
@@ -215,7 +215,7 @@ const stoppedWait = time.Second
 // is asked too, because it may have been restarted since, but the wait for it is shorter: if it was restarted, it answers soon. Called with
 // mu held.
 func (c *Cluster) stoppedBefore(p *peer) bool {
-	return !p.unanswered.IsZero() && c.readTo.Sub(p.unanswered) >= c.o.Lease
+	return c.overdue(p, c.readTo)
 }
 
 // catchUp reads the metadata again once every node has answered: from then on, a node that registers a filter knows that this node is live,
