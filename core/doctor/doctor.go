@@ -18,8 +18,6 @@ const (
 	Fault   = "fault"   // the gateway does not start or does not serve
 )
 
-const areaRocketMQ = "rocketmq"
-
 // Finding is one result of a check.
 type Finding struct {
 	Level string `json:"level"`
@@ -48,8 +46,6 @@ type Options struct {
 	Disks func(map[string]float64)
 	// Machine describes the machine; nil: this machine.
 	Machine *Machine
-
-	disks map[string]float64 // as Disks is told
 }
 
 // check is one area.
@@ -88,19 +84,22 @@ func (o *Options) checks() []check {
 	}
 	checks = append(checks, check{"services", "the services of the plugins answer", true, services})
 	if o.RocketMQ != nil {
-		checks = append(checks, check{areaRocketMQ,
+		checks = append(checks, check{"rocketmq",
 			"name servers and brokers answer, with light message queues, and each topic is on each broker", true, rocketMQ})
 	}
 	return checks
 }
 
-// look runs the check and returns what is wrong.
-func (c *check) look(ctx context.Context, o *Options) []Finding {
-	found := c.run(ctx, o)
-	for i := range found {
-		found[i].Area = c.area
+// look runs the check and returns what is wrong, and what is worth telling although it is not.
+func (c *check) look(ctx context.Context, o *Options) (wrong, fine []Finding) {
+	for _, f := range c.run(ctx, o) {
+		if f.Area = c.area; f.Level == OK {
+			fine = append(fine, f)
+		} else {
+			wrong = append(wrong, f)
+		}
 	}
-	return found
+	return wrong, fine
 }
 
 // Run runs every check and returns the findings, in the order of the areas.
@@ -111,15 +110,11 @@ func Run(ctx context.Context, o Options) []Finding {
 	var all sync.WaitGroup
 	for i, c := range checks {
 		all.Go(func() {
-			if found[i] = c.look(ctx, &o); len(found[i]) == 0 {
-				found[i] = []Finding{{Level: OK, Area: c.area, What: c.well}}
+			wrong, fine := c.look(ctx, &o)
+			if len(wrong) == 0 {
+				wrong = []Finding{{Level: OK, Area: c.area, What: c.well}}
 			}
-			if c.area != areaRocketMQ {
-				return
-			}
-			if f, ok := fullest(o.disks); ok {
-				found[i] = append(found[i], f)
-			}
+			found[i] = slices.Concat(wrong, fine)
 		})
 	}
 	all.Wait()

@@ -29,9 +29,9 @@ const mostTopics = 1000
 
 // rocketMQ checks the name servers and the brokers.
 func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
-	o.disks = make(map[string]float64)
+	disks := make(map[string]float64)
 	if o.Disks != nil {
-		defer func() { o.Disks(o.disks) }()
+		defer o.Disks(disks)
 	}
 	names := o.Config.Store.RocketMQ.Namesrv
 	var info *remoting.ClusterInfo
@@ -75,10 +75,14 @@ func rocketMQ(ctx context.Context, o *Options) (out []Finding) {
 	for i := range brokers {
 		out = append(out, brokers[i].judge()...)
 		if used, ok := brokers[i].disk(); ok {
-			o.disks[brokers[i].name] = used
+			disks[brokers[i].name] = used
 		}
 	}
-	return append(out, topicsOf(ctx, o, namesrv, brokers, info)...)
+	out = append(out, topicsOf(ctx, o, namesrv, brokers, info)...)
+	if f, ok := fullest(disks); ok {
+		out = append(out, f)
+	}
+	return out
 }
 
 func (b *broker) ask(ctx context.Context, o *Options) {
@@ -189,8 +193,7 @@ func fullest(disks map[string]float64) (Finding, bool) {
 	if most == "" {
 		return Finding{}, false
 	}
-	return Finding{Level: OK, Area: areaRocketMQ,
-		What: fmt.Sprintf("the fullest disk of a broker, that of %s, is %.0f%% full", most, 100*disks[most])}, true
+	return Finding{Level: OK, What: fmt.Sprintf("the fullest disk of a broker, that of %s, is %.0f%% full", most, 100*disks[most])}, true
 }
 
 func clockFinding(name string, by time.Duration, which string) Finding {

@@ -80,7 +80,7 @@ func (w *Watch) repeat(ctx context.Context, c check) {
 	var before []Finding
 	for {
 		o := w.present()
-		found := c.look(ctx, &o)
+		found, _ := c.look(ctx, &o)
 		if ctx.Err() != nil {
 			return // the stop may be what the check found
 		}
