@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/term"
@@ -79,7 +78,7 @@ func hints(c *config.Config, binary, host, port string) string {
 		}
 		fmt.Fprintf(&b, "Dashboard: %s://%s/", scheme, c.Admin.Address)
 		if c.Admin.Token == "" {
-			fmt.Fprintf(&b, ", with the token in %s", filepath.Join(c.Node.DataDir, "admin-token"))
+			fmt.Fprintf(&b, ", with the token in %s", c.AdminTokenPath())
 		}
 		fmt.Fprintf(&b, ". Metrics: %s://%s/metrics. ", scheme, c.Admin.Address)
 	}

@@ -48,7 +48,7 @@ func TestALoginWaitsForOneAttemptOfEachOtherSourceAtMost(t *testing.T) {
 	}
 }
 
-// Who has a network of 48 bits has 65,536 of 64 bits, and counts as sixteen sources all the same.
+// A network of 48 bits holds 65,536 of 64 bits, and counts as sixteen sources.
 func TestALoginWaitsForAFewAttemptsOfANetworkOfIPv6AtMost(t *testing.T) {
 	for name, network := range map[string]struct {
 		attacker func(i int) string

@@ -24,7 +24,7 @@ func (c *Config) MakeAdminToken() (token, made string, err error) {
 	if token, err = c.adminToken(os.Geteuid()); token != "" || err != nil {
 		return token, "", err
 	}
-	path := c.adminTokenPath()
+	path := c.AdminTokenPath()
 	if err := keepOnce(path, rand.Text()); err != nil {
 		return "", "", fmt.Errorf("keep a token for the admin API: %w; make node.data_dir one that the gateway may write in, or set admin.token", err)
 	}
@@ -42,7 +42,7 @@ func (c *Config) adminToken(owner int) (string, error) {
 	if c.Admin.Token != "" {
 		return c.Admin.Token.Reveal(), nil
 	}
-	path := c.adminTokenPath()
+	path := c.AdminTokenPath()
 	f, err := regular.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -69,4 +69,5 @@ func (c *Config) adminToken(owner int) (string, error) {
 	return token, nil
 }
 
-func (c *Config) adminTokenPath() string { return filepath.Join(c.Node.DataDir, adminTokenFile) }
+// AdminTokenPath is the file with the generated admin token, which there is only if admin.token is empty.
+func (c *Config) AdminTokenPath() string { return filepath.Join(c.Node.DataDir, adminTokenFile) }

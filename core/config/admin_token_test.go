@@ -29,7 +29,7 @@ func TestAnAdminTokenIsMadeOnceAndIsForItsOwner(t *testing.T) {
 		require.Equal(t, tokens[0], other)
 	}
 	require.GreaterOrEqual(t, len(tokens[0]), 20)
-	info, err := os.Stat(c.adminTokenPath())
+	info, err := os.Stat(c.AdminTokenPath())
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	entries, err := os.ReadDir(c.Node.DataDir)
@@ -62,10 +62,10 @@ func TestAnAdminTokenThatIsNoSecretIsRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := Default()
 			c.Node.DataDir = t.TempDir()
-			require.NoError(t, os.WriteFile(c.adminTokenPath(), []byte(tc.text), 0o600))
-			require.NoError(t, os.Chmod(c.adminTokenPath(), tc.mode))
+			require.NoError(t, os.WriteFile(c.AdminTokenPath(), []byte(tc.text), 0o600))
+			require.NoError(t, os.Chmod(c.AdminTokenPath(), tc.mode))
 			_, err := c.FindAdminToken()
-			require.ErrorContains(t, err, c.adminTokenPath())
+			require.ErrorContains(t, err, c.AdminTokenPath())
 			require.ErrorContains(t, err, tc.want)
 			_, _, err = c.MakeAdminToken()
 			require.ErrorContains(t, err, tc.want)
@@ -86,10 +86,10 @@ func TestATokenThatCannotBeKeptIsToldWithTheRemedy(t *testing.T) {
 func TestAnAdminTokenInANamedPipeIsRefused(t *testing.T) {
 	c := Default()
 	c.Node.DataDir = t.TempDir()
-	require.NoError(t, syscall.Mkfifo(c.adminTokenPath(), 0o600))
+	require.NoError(t, syscall.Mkfifo(c.AdminTokenPath(), 0o600))
 	for _, take := range []func() (string, error){c.FindAdminToken, func() (string, error) { token, _, err := c.MakeAdminToken(); return token, err }} {
 		_, err := take()
-		require.ErrorContains(t, err, c.adminTokenPath()+" is a named pipe, not a regular file")
+		require.ErrorContains(t, err, c.AdminTokenPath()+" is a named pipe, not a regular file")
 		require.ErrorContains(t, err, "or delete it, and the gateway makes one")
 	}
 }

@@ -47,14 +47,11 @@ func (a *ahead) read(offset int64, limit int, load func(n int) (store.Batch, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.batch = batch
-	for _, rec := range batch.Records {
-		a.bytes += int64(rec.Size())
-	}
+	a.batch, a.bytes = batch, sizeOf(batch.Records)
 	a.hub.ahead.Add(a.bytes)
 	a.most = aheadRecords
 	if got := len(batch.Records); got > 0 {
-		a.most = min(aheadRecords, 2*max(n, limit), max(limit, int(int64(got)*aheadBytes/max(a.bytes, 1))))
+		a.most = min(aheadRecords, 2*n, max(limit, int(int64(got)*aheadBytes/max(a.bytes, 1))))
 	}
 	out := a.cut(limit)
 	if a.closed {
@@ -72,13 +69,18 @@ func (a *ahead) cut(limit int) store.Batch {
 	}
 	out.Records, out.Offsets, out.Next = out.Records[:limit:limit], out.Offsets[:limit:limit], out.Offsets[limit]
 	a.batch.Records, a.batch.Offsets, a.from = a.batch.Records[limit:], a.batch.Offsets[limit:], out.Next
-	var bytes int64
-	for _, rec := range out.Records {
+	taken := sizeOf(out.Records)
+	a.bytes -= taken
+	a.hub.ahead.Add(-taken)
+	return out
+}
+
+// sizeOf returns the approximate memory of records, in bytes.
+func sizeOf(records []*store.Record) (bytes int64) {
+	for _, rec := range records {
 		bytes += int64(rec.Size())
 	}
-	a.bytes -= bytes
-	a.hub.ahead.Add(-bytes)
-	return out
+	return bytes
 }
 
 // drop forgets the batch. Called with mu held.

@@ -9,7 +9,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
 
-// fetchLimit is how many records one read of the store asks for (RocketMQ returns at most 32).
+// fetchLimit is how many records a read of the store asks for that needs only a few (RocketMQ returns at most 32); see ahead for others.
 const fetchLimit = 32
 
 // QueueReader reads one queue on one broker, by offset.

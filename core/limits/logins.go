@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Login is an attempt to log in: the user name and the client id of a CONNECT, either of which may be empty, and where it comes from.
+// Login identifies attempts to log in: by the user name and the client id of CONNECT, either of which may be empty, and by the source.
 type Login struct {
 	User, Client string
 	Source       netip.Prefix

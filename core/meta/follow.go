@@ -33,8 +33,7 @@ type follower struct {
 	vanished time.Time
 	// stays is the latest plan that is known to be aborted, or counts as such.
 	stays string
-	// proven is the latest plan whose target this node has found with the command's mark, or for which it has answered that it holds
-	// writes.
+	// proven is the latest plan that is the command's for sure: its target carries the command's mark, or this node has answered "held".
 	proven string
 	// problem is why this node is not healthy; nil if it is. unread is the error of the last failed read of the plan.
 	problem, unread error

@@ -86,7 +86,7 @@ func TestTheConnectionsOfAnAddressAreBounded(t *testing.T) {
 	n.Client(from("2001:db8::99"), packet.V5).Connect("a")
 }
 
-// Who has a network of 48 bits can use 65,536 addresses, of which each may have its share.
+// A network of 48 bits holds 65,536 addresses. Each has a share of its own, and one customer may have the whole network.
 func TestTheConnectionsOfANetworkOfIPv6AreBounded(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, behindLoopback, func(c *mqtttest.Config) {

@@ -59,37 +59,37 @@ func (c *conn) again() error {
 
 // known is what a connection can be banned by.
 type known struct {
-	client, user string
-	identity     string // once the client is authenticated
-	source       netip.Prefix
-	login        limits.Login
+	client   string
+	identity string // once the client is authenticated
+	// login has the rest: the user name and the source. Its client id is empty where the server has assigned one.
+	login limits.Login
 }
 
 // isWithin reports whether a network, in the form that bans use, holds the address.
 func (k *known) isWithin(network string) bool {
-	return slices.ContainsFunc(limits.NetworksOf(k.source), func(n limits.Network) bool { return n.String() == network })
+	return slices.ContainsFunc(limits.NetworksOf(k.login.Source), func(n limits.Network) bool { return n.String() == network })
 }
 
 // keptOut refuses a banned client, and delays a client whose address or user name has failed to log in before. Loopback is not delayed
 // unless its limits apply.
 func (c *conn) keptOut(cn *packet.Connect, exchange bool) error {
-	k := &known{client: c.clientID, user: cn.Username, source: c.place.address()}
-	// An id that the server assigns names nobody.
-	k.login = limits.Login{User: cn.Username, Client: cn.ClientID, Source: k.source, Exchange: exchange}
+	k := &known{client: c.clientID,
+		// An id that the server assigns names nobody.
+		login: limits.Login{User: cn.Username, Client: cn.ClientID, Source: c.place.address(), Exchange: exchange}}
 	c.known.Store(k)
 	b := c.srv.o.Bans
-	for _, who := range [][2]string{{limits.ByClient, k.client}, {limits.ByUser, k.user}} {
+	for _, who := range [][2]string{{limits.ByClient, k.client}, {limits.ByUser, k.login.User}} {
 		if _, banned := b.Banned(who[0], who[1]); banned {
 			return c.turnAway(who[0])
 		}
 	}
-	if !k.source.IsValid() {
+	if !k.login.Source.IsValid() {
 		return nil
 	}
 	if ban, banned := b.LoginBanned(k.login); banned {
 		return c.turnAway(ban.Kind)
 	}
-	wait := max(b.LoginDelay(k.login), min(b.Delay(limits.ByUser, k.user), longestUserDelay))
+	wait := max(b.LoginDelay(k.login), min(b.Delay(limits.ByUser, k.login.User), longestUserDelay))
 	if wait == 0 {
 		return nil
 	}
@@ -172,7 +172,7 @@ const longestUserDelay = 2 * time.Second
 func (c *conn) judged(p *auth.Principal, denied *auth.Denied) {
 	k := c.known.Load()
 	allowed := c.srv.bounds.Load().FailedLogins
-	if k == nil || !k.source.IsValid() || allowed == 0 {
+	if k == nil || !k.login.Source.IsValid() || allowed == 0 {
 		return
 	}
 	if denied == nil {
@@ -189,7 +189,7 @@ func (c *conn) judged(p *auth.Principal, denied *auth.Denied) {
 		if ban.Kind == limits.ByAddress {
 			c.log.Warn("address banned: too many failed logins", "remote", ban.Name, "until", until)
 		} else {
-			c.log.Warn("client banned at its address: too many failed logins", "client", c.clientID, "user", auth.Shown(k.user), "remote", c.remote,
+			c.log.Warn("client banned at its address: too many failed logins", "client", c.clientID, "user", auth.Shown(k.login.User), "remote", c.remote,
 				"until", until)
 		}
 	}
@@ -202,10 +202,10 @@ const flapTime = 10 * time.Second
 // address, so that others who use the client id cannot keep the client out. Loopback is not banned unless its limits apply.
 func (c *conn) flapping() (name string, counts bool) {
 	k := c.known.Load()
-	if k == nil || !k.source.IsValid() {
+	if k == nil || !k.login.Source.IsValid() {
 		return "", false
 	}
-	return limits.FlappingName(ownerOf(c.admitted.Load()).Name, c.clientID, k.source.String()), true
+	return limits.FlappingName(ownerOf(c.admitted.Load()).Name, c.clientID, k.login.Source.String()), true
 }
 
 // flapped records the end of an admitted client's connection, and bans the client if that happens too soon and too often.
@@ -252,7 +252,7 @@ func (s *Server) CloseBanned(ban limits.Ban) {
 	for c := range s.conns {
 		k := c.known.Load()
 		if k != nil && (ban.Kind == limits.ByClient && limits.BanName(k.client) == ban.Name ||
-			ban.Kind == limits.ByUser && (limits.BanName(k.user) == ban.Name || limits.BanName(k.identity) == ban.Name) ||
+			ban.Kind == limits.ByUser && (limits.BanName(k.login.User) == ban.Name || limits.BanName(k.identity) == ban.Name) ||
 			ban.Kind == limits.ByAddress && k.isWithin(ban.Name)) {
 			hit = append(hit, c)
 		}

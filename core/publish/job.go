@@ -212,8 +212,7 @@ func (j *job) retain() {
 // finish reports the outcome of the first n messages, and then passes the turn on. The first callback may break the lanes; then the
 // messages behind it are withheld.
 func (j *job) finish(n int, err error) {
-	last := j.report(n, err)
-	last.pass()
+	j.report(n, err).pass()
 }
 
 // report tells the outcome of the first n messages, and returns the last of them.
