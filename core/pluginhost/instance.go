@@ -22,6 +22,10 @@ import (
 // discardTimeout is how long a process whose start failed may take to exit by itself.
 const discardTimeout = 300 * time.Millisecond
 
+// exitSeenWithin is how long after its connection broke a process is given to be seen to have ended. It exceeds drainTimeout: the exit is
+// known only when the last log lines were read.
+const exitSeenWithin = 2 * time.Second
+
 // instance is one process of a plugin, from its start to its end.
 type instance struct {
 	spec     spec
@@ -198,7 +202,21 @@ func (i *instance) explain(err error) error {
 	if fields[4] != string(plugin.ProtocolGRPC) {
 		return fmt.Errorf("%s speaks %s; a plugin must speak grpc", file.path, clip(fields[4]))
 	}
+	if end := i.endedMeanwhile(); end != nil {
+		return end
+	}
 	return fmt.Errorf("%s: %s", file.path, clip(err.Error()))
+}
+
+// endedMeanwhile returns how the process ended when that explains a broken connection better than the connection's own error, or nil when
+// the process goes on. The connection can break a moment before the exit is seen.
+func (i *instance) endedMeanwhile() error {
+	select {
+	case <-i.exited():
+		return i.process.endedEarly()
+	case <-time.After(exitSeenWithin):
+		return nil
+	}
 }
 
 // versionList formats versions as "1", or "2 and 1".
@@ -214,12 +232,10 @@ func versionList(versions []int) string {
 func (i *instance) step(name string, err error) error {
 	s := status.Convert(err)
 	switch s.Code() {
-	case codes.Unavailable:
-		// The connection is broken, most likely because the process ended; the process's own error says more.
-		select {
-		case <-i.exited():
-			return i.process.endedEarly()
-		case <-time.After(discardTimeout):
+	case codes.Unavailable, codes.Canceled:
+		// The connection is broken, or go-plugin gave it up, most likely because the process ended.
+		if end := i.endedMeanwhile(); end != nil {
+			return end
 		}
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("it did not answer %s in time", name)

@@ -195,39 +195,21 @@ func TestWritesStayHeldWhileTheArbiterIsDownAndGoOnWhenItIsBack(t *testing.T) {
 		one := c.node("one")
 		o := c.forward()
 		o.Hold = time.Second
-		board := migration.Board{Client: c.a.Client()}
-		go func() {
-			for ctx.Err() == nil {
-				if p, err := board.Plan(ctx); err == nil && p != nil && p.Phase == migration.Fence {
-					c.b.Fail(true)
-					return
-				}
-				time.Sleep(time.Millisecond)
-			}
-		}()
+		// The command dies when it has announced the fence, so that it cannot abort the migration; the target fails at the same moment.
 		dying := &link{}
-		o.From.Client = dying.on(o.From.Client)
-		result := make(chan error, 1)
-		go func() {
-			_, err := Run(ctx, o)
-			result <- err
-		}()
-		// The command dies as well, so that it cannot abort the migration.
-		eventually(t, func() bool {
-			p, err := board.Plan(ctx)
-			return err == nil && p != nil && p.Phase == migration.Fence
-		})
-		dying.mu.Lock()
-		dying.limited = true
-		dying.mu.Unlock()
-		require.Error(t, <-result)
+		o.From.Client = &planned{dying.on(o.From.Client), migration.Fence, func() {
+			c.b.Fail(true)
+			dying.limit(2) // the call that writes the plan, and its answer
+		}}
+		_, err := Run(ctx, o)
+		require.Error(t, err)
 		eventually(t, func() bool { return one.Ready() != nil })
 		require.ErrorContains(t, one.Ready(), "does not answer")
 		require.ErrorIs(t, one.RegisterFilters(ctx, "t/held"), meta.ErrUnavailable)
 		c.b.Fail(false)
 		eventually(t, func() bool { return one.RegisterFilters(ctx, "t/on") == nil && one.Ready() == nil })
 		require.NotEmpty(t, c.a.Value(meta.NamespaceFilters, "t/on"))
-		_, err := Run(context.WithoutCancel(ctx), c.forward())
+		_, err = Run(context.WithoutCancel(ctx), c.forward())
 		require.NoError(t, err)
 		require.NotEmpty(t, c.b.Value(meta.NamespaceFilters, "t/on"))
 	})

@@ -46,6 +46,13 @@ func (l *link) pass(ctx context.Context) error {
 	return nil
 }
 
+// limit lets n more calls and answers pass.
+func (l *link) limit(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limited, l.left = true, n
+}
+
 func (l *link) freeze() (thaw func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
