@@ -263,7 +263,16 @@ func suggestFlag(cmd *cobra.Command, err error) string {
 			return ""
 		}
 	}
-	return didYouMean("--", word, names)
+	if meant := didYouMean("--", word, names); meant != "" || word != "config" {
+		return meant
+	}
+	switch _, arg, _ := strings.Cut(cmd.Use, " "); {
+	case cmd.HasParent() && arg == "FILE":
+		return fmt.Sprintf("; did you mean %s FILE?", cmd.CommandPath())
+	case !cmd.HasParent():
+		return "; did you mean lmqgate serve --config?"
+	}
+	return ""
 }
 
 func commandNames(cmd *cobra.Command) []string {

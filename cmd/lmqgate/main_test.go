@@ -60,6 +60,8 @@ func TestAWrongCommandLineIsOneLineAndStatusTwo(t *testing.T) {
 		"lmqgate topic create wants NAME":                                           {"topic", "create"},
 		`lmqgate topic create does not know what to do with "b"`:                    {"topic", "create", "a", "b"},
 		"unknown flag: --nope; see lmqgate version --help":                          {"version", "--nope"},
+		"unknown flag: --config; did you mean lmqgate serve --config?":              {"--config", "x"},
+		"unknown flag: --config; did you mean lmqgate config check FILE?":           {"config", "check", "--config", "x"},
 		"lmqgate pub wants a topic: -t TOPIC":                                       {"pub"},
 		"-q wants 0, 1 or 2, not 3":                                                 {"pub", "-t", "a", "-m", "b", "-q", "3"},
 		"lmqgate sub wants a topic filter: -t FILTER":                               {"sub"},
