@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"strings"
 
 	"github.com/lmqgate/lmqgate/core/packet"
@@ -91,9 +92,9 @@ func (c *conn) Close(code packet.Code, reason string) {
 	c.causeMu.Unlock()
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	switch s := c.rights.session.Load(); {
+	switch owns := c.rights.owns.Load(); {
 	case c.lanes == nil:
-	case s != nil && s.Lost(): // do not trust messages that wait: the client sends them again on its newer connection
+	case owns != nil && owns.Lost(): // do not trust messages that wait: the client sends them again on its newer connection
 		c.lanes.Break()
 	default:
 		c.lanes.Stop() // before a newer connection of the client publishes
@@ -104,6 +105,12 @@ func (c *conn) Close(code packet.Code, reason string) {
 	}
 	c.out.closeLocked(c.farewell(code, reason))
 }
+
+// Settle implements session.Conn.
+func (c *conn) Settle(ctx context.Context) error { return c.lanes.Settle(ctx) }
+
+// Withhold implements session.Conn.
+func (c *conn) Withhold() { c.lanes.Break() }
 
 // farewell makes the DISCONNECT that precedes the end of a connection. It returns nil if not even the code fits the client's maximum packet
 // size.

@@ -253,8 +253,8 @@ func (c *conn) released(id uint16, known bool, err error) {
 
 // Held implements publish.Holder: it reports whether nothing may be stored or acknowledged now.
 func (c *conn) Held() bool {
-	s := c.rights.session.Load()
-	return s != nil && s.Held()
+	owns := c.rights.owns.Load()
+	return owns != nil && owns.Held()
 }
 
 // Cork implements publish.Corker: answers that follow are written together.

@@ -260,6 +260,8 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(code, reason)
 	}
 	c.session = s
+	owns := s.Ownership()
+	c.rights.owns.Store(&owns)
 	c.rights.session.Store(s)
 	c.review(ctx) // judge the subscriptions of a resumed session before anything is sent for them
 	c.srv.keepSlot(c)

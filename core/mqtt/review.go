@@ -27,10 +27,12 @@ const (
 
 // rights is the review state of a connection.
 type rights struct {
-	session atomic.Pointer[session.Session] // set once the session is attached
-	doubts  atomic.Uint64                   // how often decisions came into doubt
-	due     atomic.Int64                    // time of the next review, in Unix nanoseconds; 0: none is due
-	queued  bool                            // in reviews.queue; guarded by reviews.mu
+	// session and owns are set once the session is attached.
+	session atomic.Pointer[session.Session]
+	owns    atomic.Pointer[session.Ownership]
+	doubts  atomic.Uint64 // how often decisions came into doubt
+	due     atomic.Int64  // time of the next review, in Unix nanoseconds; 0: none is due
+	queued  bool          // in reviews.queue; guarded by reviews.mu
 }
 
 // goodUntil schedules the next review for the time when the answers about a client's subscriptions expire, but not sooner than least from

@@ -43,7 +43,7 @@ type kept struct {
 
 // run stores the message, whose turn it is, together with the messages that may share its turn.
 func (j *job) run() {
-	if j.from != nil && j.from.broken.Load() {
+	if j.broken() {
 		j.withhold()
 		j.pass()
 		return
@@ -80,6 +80,10 @@ func (j *job) try() {
 	}
 	if err := j.ctx.Err(); err != nil {
 		j.failed(1+len(rest), err)
+		return
+	}
+	if j.broken() { // since the first attempt
+		j.hold(1 + len(rest))
 		return
 	}
 	if j.held() {
@@ -140,7 +144,7 @@ func (j *job) hold(n int) {
 	switch {
 	case j.kept != nil:
 		j.retain()
-	case j.from != nil && j.from.broken.Load():
+	case j.broken():
 		j.finish(n, ErrEnded)
 	default:
 		time.AfterFunc(heldLook, j.try)
@@ -221,11 +225,14 @@ func (j *job) report(n int, err error) (last *job) {
 		j.from.corker.Cork()
 		defer j.from.corker.Uncork()
 	}
+	if j.from != nil {
+		defer j.from.over(n)
+	}
 	j.done(err)
 	last = j
 	for _, last = range j.behind[:n-1] {
 		if err != nil && last.from.broken.Load() {
-			last.withhold()
+			last.refuse()
 			continue
 		}
 		last.done(err)
@@ -236,7 +243,7 @@ func (j *job) report(n int, err error) (last *job) {
 // pass gives the turn to the next message of the lane that is not withheld.
 func (j *job) pass() {
 	for j = j.p.lanes.leave(j); j != nil; j = j.p.lanes.leave(j) {
-		if j.from == nil || !j.from.broken.Load() {
+		if !j.broken() {
 			go j.run() // a store's callback must not block, but Append may
 			return
 		}
@@ -244,7 +251,16 @@ func (j *job) pass() {
 	}
 }
 
+// broken reports whether the lanes of the message's connection are broken.
+func (j *job) broken() bool { return j.from != nil && j.from.broken.Load() }
+
+// withhold ends the message without storing it.
 func (j *job) withhold() {
+	j.refuse()
+	j.from.over(1)
+}
+
+func (j *job) refuse() {
 	j.p.metrics.withheld.Inc()
 	j.done(ErrEnded)
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -30,6 +28,8 @@ type Lanes struct {
 
 	mu      sync.Mutex
 	stopped bool
+	pending int           // messages whose outcome is not known yet
+	settled chan struct{} // closed once there is none; nil: nobody waits for that
 }
 
 // Holder reports whether nothing from a connection may be stored for now, because another node may have its client. Waiting messages are
@@ -50,7 +50,8 @@ func (p *Publisher) Lanes(client string, h Holder) *Lanes {
 
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block while the
 // store accepts no more messages (back-pressure). If Refused reports true for the error, a retry cannot help. ErrEnded means that the
-// message was not stored. Any other error means that the store did not answer in time: the message may or may not be stored.
+// message was not stored, unless the store had not answered an earlier attempt. Any other error means that the store did not answer in
+// time: the message may or may not be stored.
 //
 // The next message of the lane is handled after done has returned. A done that cannot tell the client about an error must call Break;
 // otherwise later messages overtake this one when the client sends it again.
@@ -63,6 +64,7 @@ func (l *Lanes) Publish(m *store.Message, done func(error)) {
 		done(ErrEnded)
 		return
 	}
+	l.pending++
 	first := l.p.lanes.join(j)
 	l.mu.Unlock()
 	if first {
@@ -78,10 +80,41 @@ func (l *Lanes) Stop() {
 	l.stopped = true
 }
 
-// Break stops the lanes and withholds the messages that still wait.
+// Break stops the lanes and withholds the messages that still wait, also those that were to be tried again.
 func (l *Lanes) Break() {
 	l.broken.Store(true)
 	l.Stop()
+}
+
+// Settle waits until the outcome of every message of this connection is known, or until ctx ends. After Stop or Break, nothing of the
+// connection is stored once Settle has returned nil.
+func (l *Lanes) Settle(ctx context.Context) error {
+	l.mu.Lock()
+	if l.pending == 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	if l.settled == nil {
+		l.settled = make(chan struct{})
+	}
+	settled := l.settled
+	l.mu.Unlock()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// over counts messages whose outcome is known now.
+func (l *Lanes) over(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending -= n; l.pending == 0 && l.settled != nil {
+		close(l.settled)
+		l.settled = nil
+	}
 }
 
 // lanes holds the non-empty lanes of all clients.
@@ -150,42 +183,6 @@ func (ls *lanes) leave(j *job) *job {
 		delete(s.last, j.key)
 	}
 	return j.next
-}
-
-// settleLook is the interval between two looks of Settle.
-const settleLook = 2 * time.Millisecond
-
-// Settle waits until none of a client's messages is waiting or being stored, or until ctx ends. The client's lanes must be stopped before.
-// It scans the lanes of all clients, so it is only for rare events.
-func (p *Publisher) Settle(ctx context.Context, client string) {
-	for p.lanes.holds(client) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(settleLook):
-		}
-	}
-}
-
-// holds reports whether a client has a non-empty lane.
-func (ls *lanes) holds(client string) bool {
-	for i := range ls.shards {
-		if ls.shards[i].holds(client + "\x00") {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *shard) holds(prefix string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key := range s.last {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // One publishes a message for the gateway itself (a will, for example), behind the messages that the client sent to its topic before. It

@@ -391,3 +391,24 @@ func TestErrorsSayWhatCanBeMended(t *testing.T) {
 		require.Equal(t, refused, Refused(errors.Join(errors.New("why"), err)), "%v", err)
 	}
 }
+
+func TestAMessageThatWaitsToBeTriedAgainIsWithheldOnceItsLanesAreBroken(t *testing.T) {
+	n := newNode(t)
+	n.faults.FailAppends(store.ErrUnavailable)
+	c := n.client("c", true)
+	c.send("T/a", false, "1", "2")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, c.lanes.Settle(ended), context.Canceled, "both wait")
+	c.lanes.Break()
+	n.faults.FailAppends(nil)
+	require.NoError(t, c.lanes.Settle(t.Context()))
+	require.Equal(t, map[string]error{"1": ErrEnded, "2": ErrEnded}, c.results())
+	require.Empty(t, n.stored("T/a"))
+
+	next := n.client("c", true)
+	next.send("T/a", false, "3")
+	require.NoError(t, next.lanes.Settle(t.Context()))
+	require.NoError(t, next.lanes.Settle(ended), "nothing waits")
+	require.Equal(t, []string{"3"}, n.stored("T/a"))
+}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -94,8 +95,12 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 	if !s.durable() {
 		return nil
 	}
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
+	select {
+	case s.committing <- struct{}{}:
+		defer func() { <-s.committing }()
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another commit: %w", ctx.Err())
+	}
 	if s.Held() {
 		s.later()
 		return nil

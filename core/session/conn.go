@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
@@ -25,7 +26,7 @@ const (
 	Gone
 )
 
-// Conn is a session's connection. None of its methods blocks.
+// Conn is a session's connection. None of its methods but Settle blocks.
 type Conn interface {
 	// Room reports whether the node has enough memory to send a message with a payload of this size now. If not, the connection calls
 	// Session.Writable when it has.
@@ -36,6 +37,10 @@ type Conn interface {
 	SendAck(kind packet.Type, id uint16, code packet.Code)
 	// Close ends the connection. An MQTT 5 client first gets DISCONNECT with the reason.
 	Close(code packet.Code, reason string)
+	// Settle waits until the outcome of everything that the client published over the connection is known, or until ctx ends. Withhold ends
+	// the attempts to store it. Both are called after Close.
+	Settle(ctx context.Context) error
+	Withhold()
 }
 
 // Request is an authenticated CONNECT.

@@ -152,7 +152,7 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 // newSession makes a Session that is not in memory yet. rec is its record if the session is resumed. replaces says that the client's
 // previous session was ended for it.
 func (m *Manager) newSession(r Request, rec *meta.Session, replaces bool) *Session {
-	s := &Session{m: m, id: r.ClientID, changing: make(chan struct{}, 1)}
+	s := &Session{m: m, id: r.ClientID, committing: make(chan struct{}, 1), changing: make(chan struct{}, 1)}
 	s.states.Keeper = keeper{s}
 	s.out.Memory = m.o.Kept
 	if rec == nil && r.Expiry > 0 {
@@ -218,7 +218,9 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 	default:
 		rec := s.rec.Snapshot()
 		s.restore(rec)
-		s.recall(ctx, rec)
+		if err := s.recall(ctx, rec); err != nil {
+			return err
+		}
 	}
 	if err := s.stillOurs(ctx); err != nil {
 		return err

@@ -107,7 +107,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	s.will, s.claim = nil, nil
 	ends := s.expiry == 0
 	s.mu.Unlock()
-	defer claim.Release() // only after everything is committed and recorded
+	defer s.m.release(ctx, s.id, claim, c) // only after everything is committed and recorded
 	s.m.mu.Lock()
 	s.m.online--
 	closing := s.m.closed || s.m.draining

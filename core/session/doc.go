@@ -17,8 +17,8 @@
 //
 // The package never touches sockets or bytes (see package mqtt) and never decides who may do what (see package auth).
 //
-// Lock order: a client id's lock (Manager.lock), Session.changing, Session.commitMu, Session.mu, the locks of package delivery, then
+// Lock order: a client id's lock (Manager.lock), Session.changing, Session.committing, Session.mu, the locks of package delivery, then
 // Manager.mu and commits.mu, or one of the leaf locks: turns.mu, and the mutexes of a record.Record and a journal.Writer. Only the client
-// id's lock, Session.changing and commitMu are held across calls to the store and the metadata. A Record orders its own writes, and a
+// id's lock, Session.changing and committing are held across calls to the store and the metadata. A Record orders its own writes, and a
 // Writer orders its own states. Package flight has no locks.
 package session

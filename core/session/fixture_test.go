@@ -44,6 +44,8 @@ type node struct {
 	beside *node
 	named  []string
 
+	crashed atomic.Bool // the process is gone, with its connections
+
 	own   *local.Store
 	store *storetest.Faulty
 	meta  *metadata
@@ -325,8 +327,8 @@ type client struct {
 	n  *node
 	id string
 	s  *Session
-	// attached is the same as s, for Close and Held.
-	attached atomic.Pointer[Session]
+	// owns is for Close and Held.
+	owns atomic.Pointer[Ownership]
 	// lanes are the publish lanes of the connection.
 	lanes *publish.Lanes
 	// present is the session-present flag of the CONNACK.
@@ -373,8 +375,12 @@ func (c *client) SendAck(kind packet.Type, id uint16, code packet.Code) {
 }
 
 func (c *client) Close(code packet.Code, _ string) {
-	if s := c.attached.Load(); s != nil && s.Lost() {
+	switch owns := c.owns.Load(); {
+	case c.lanes == nil:
+	case owns != nil && owns.Lost():
 		c.lanes.Break()
+	default:
+		c.lanes.Stop()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -384,9 +390,18 @@ func (c *client) Close(code packet.Code, _ string) {
 }
 
 func (c *client) Held() bool {
-	s := c.attached.Load()
-	return s != nil && s.Held()
+	h := c.owns.Load()
+	return h != nil && h.Held()
 }
+
+func (c *client) Settle(ctx context.Context) error {
+	if c.lanes == nil {
+		return nil
+	}
+	return c.lanes.Settle(ctx)
+}
+
+func (c *client) Withhold() { c.lanes.Break() }
 
 func (c *client) isClosed() bool {
 	c.mu.Lock()
@@ -418,18 +433,24 @@ func (n *node) connect(id string, change ...func(*Request)) *client {
 }
 
 func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) {
+	return n.dial(context.Background(), id, change...)
+}
+
+// dial is tryConnect within a context.
+func (n *node) dial(ctx context.Context, id string, change ...func(*Request)) (*client, error) {
 	c := &client{n: n, id: id}
 	c.lanes = n.pub.Lanes(id, c)
 	r := Request{ClientID: id, Version: packet.V5, ReceiveMaximum: 16, Conn: c}
 	for _, f := range change {
 		f(&r)
 	}
-	s, present, err := n.Connect(context.Background(), r)
+	s, present, err := n.Connect(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	c.s, c.present = s, present
-	c.attached.Store(s)
+	owns := s.Ownership()
+	c.owns.Store(&owns)
 	s.Start()
 	return c, nil
 }

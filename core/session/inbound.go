@@ -75,9 +75,12 @@ func (s *Session) Release(id uint16, done func(known bool, err error)) {
 	s.mu.Lock()
 	in := s.inbound.Release(id)
 	s.mu.Unlock()
-	if in == nil || in.Epoch == 0 {
-		done(in != nil, nil)
+	known := in != nil
+	if known && in.Epoch == 0 || !known && !s.states.Unsaved() {
+		done(known, nil)
 		return
 	}
-	s.states.Note(func(err error) { done(true, err) })
+	// An unknown packet id may have been released a moment ago over an older connection. The client uses the id again after PUBCOMP, so the
+	// release must be stored before: otherwise another node could take the next message for the one that was released.
+	s.states.Note(func(err error) { done(known, err) })
 }

@@ -135,14 +135,15 @@ func (m *Manager) maxSubscriptions() (all, keys int) {
 
 // Manager holds the sessions of a node.
 type Manager struct {
-	o       Options
-	maxKept atomic.Int64 // Options.MaxKept, which may change
-	maxSubs atomic.Int64 // Options.MaxSubscriptions, which may change
-	room    subscriptionRoom
-	log     *slog.Logger
-	metrics *metrics
-	commits commits
-	fetches chan struct{} // bounds concurrent reads of the store for readers that are behind
+	o          Options
+	maxKept    atomic.Int64 // Options.MaxKept, which may change
+	maxSubs    atomic.Int64 // Options.MaxSubscriptions, which may change
+	room       subscriptionRoom
+	log        *slog.Logger
+	metrics    *metrics
+	commits    commits
+	publishing publishing
+	fetches    chan struct{} // bounds concurrent reads of the store for readers that are behind
 
 	topicsChanged chan struct{}
 	started       time.Time // set by Start, before any client connects
@@ -298,15 +299,16 @@ func (p *pace) step(ctx context.Context, at time.Duration, f func()) bool {
 // wait returns once all started actions have ended.
 func (p *pace) wait() { p.wg.Wait() }
 
-// run starts f in a goroutine that the manager waits for when it closes. It does nothing once the manager is closed.
-func (m *Manager) run(f func()) {
+// run starts f in a goroutine that the manager waits for when it closes. Once the manager is closed, it does nothing and returns false.
+func (m *Manager) run(f func()) bool {
 	if !m.work.enter() {
-		return
+		return false
 	}
 	go func() {
 		defer m.work.leave()
 		f()
 	}()
+	return true
 }
 
 // fetch reads up to n records from the store for a reader that is behind. The number of concurrent fetches is bounded.

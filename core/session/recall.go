@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,22 +15,25 @@ import (
 	"github.com/lmqgate/lmqgate/core/topic"
 )
 
-// recall reads the journal of a session that this node does not have in memory. A broker that does not answer is skipped, because the
-// client is waiting: messages noted there may then be delivered or stored twice.
-func (s *Session) recall(ctx context.Context, rec *meta.Session) {
+// recall reads the journal of a session that this node does not have in memory. If one of several brokers does not answer, it is skipped,
+// because the client is waiting: messages noted there may then be delivered or stored twice. If none answers, recall fails.
+func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	topics, journaled := record.QoS2Topics(rec)
 	if !journaled {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 	defer cancel()
 	created := rec.Created.UnixMilli()
 	var st journal.State
 	ours := func(rec *store.Record) bool { return rec.Topic == publish.SessionTopic } // anybody can publish to a queue of this name
-	err := s.eachQueue(ctx, "", topic.SessionQueue(s.id), ours, func(records journal.Records) (err error) {
+	answered, err := s.eachQueue(ctx, "", topic.SessionQueue(s.id), ours, func(records journal.Records) (err error) {
 		st, err = journal.Newest(st, created, records)
 		return err
 	})
+	if err != nil && !answered {
+		return fmt.Errorf("reading the state of the session's QoS 2 messages: %w", err)
+	}
 	if err != nil {
 		s.m.log.Warn("reading the state of a session's QoS 2 messages failed; they may come twice", "client", s.id, "error", err)
 	}
@@ -38,9 +43,12 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 			at, err := s.m.o.Catalog.Physical(ctx, rec.Topic)
 			return err != nil || at == physical
 		}
-		err := s.eachQueue(ctx, physical, topic.ExchangeQueue(physical, s.id), ours, func(records journal.Records) error {
+		answered, err := s.eachQueue(ctx, physical, topic.ExchangeQueue(physical, s.id), ours, func(records journal.Records) error {
 			return journal.Unreleased(&st, created, records, held)
 		})
+		if err != nil && !answered {
+			return fmt.Errorf("reading the session's QoS 2 messages to topic %q: %w", physical, err)
+		}
 		if err != nil {
 			s.m.log.Warn("reading a session's QoS 2 messages failed; they may be stored twice",
 				"client", s.id, "topic", physical, "error", err)
@@ -49,23 +57,29 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.journal.Restore(topics, &st, held, &s.inbound, &s.out)
+	return nil
 }
 
 // recallTimeout is how long CONNECT waits for the journal.
 const recallTimeout = 5 * time.Second
 
 // eachQueue calls f with the records of a queue on each broker for which ours returns true. It continues after an error and returns the
-// first one.
+// first one. answered says that it succeeded on some broker.
 func (s *Session) eachQueue(
 	ctx context.Context, physical, queue string, ours func(*store.Record) bool, f func(journal.Records) error,
-) error {
+) (answered bool, err error) {
 	refs, err := s.m.onBrokers(ctx, physical, queue)
+	if errors.Is(err, store.ErrUnknownTopic) {
+		return true, nil // deleted, with its records
+	}
 	for _, ref := range refs {
-		if failed := f(s.backwards(ctx, ref, ours)); err == nil {
+		failed := f(s.backwards(ctx, ref, ours))
+		answered = answered || failed == nil
+		if err == nil {
 			err = failed
 		}
 	}
-	return err
+	return answered, err
 }
 
 const (

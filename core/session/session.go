@@ -30,9 +30,9 @@ type Session struct {
 	// states stores the states of the journal.
 	states journal.Writer
 
-	commitMu sync.Mutex // orders commits of progress; taken before mu
-	// changing is held (by sending to it) while the session's subscriptions change or the session is detached. Taken before commitMu.
-	changing chan struct{}
+	// committing is held (by sending to it) while progress is committed, changing while the session's subscriptions change or the session
+	// is detached. changing is taken before committing, and both before mu.
+	committing, changing chan struct{}
 
 	// mu guards everything below, except what has a lock of its own.
 	mu sync.Mutex
@@ -134,7 +134,22 @@ func (s *Session) Lost() bool { return s.claimed.Load().Lost() }
 
 // Held reports whether nothing may be sent, stored, acknowledged or committed for the session, because another node has it, or may have it
 // while this node is fenced. It takes no lock.
-func (s *Session) Held() bool { return s.m.o.Cluster.Fenced() || s.Lost() }
+func (s *Session) Held() bool { return s.Ownership().Held() }
+
+// Ownership says whether one connection of a session owns the client id. Unlike the session, it knows nothing of newer connections.
+type Ownership struct {
+	cluster *cluster.Cluster
+	claim   *cluster.Claim
+}
+
+// Ownership returns that of the connection that was attached last. It takes no lock.
+func (s *Session) Ownership() Ownership { return Ownership{s.m.o.Cluster, s.claimed.Load()} }
+
+// Lost reports whether another node has taken the client from the connection.
+func (o Ownership) Lost() bool { return o.claim.Lost() }
+
+// Held reports whether nothing that came over the connection may be stored or acknowledged now.
+func (o Ownership) Held() bool { return o.cluster.Fenced() || o.claim.Lost() }
 
 // awaitHeld waits until the session is no longer held. It fails if another node has the session, or when ctx ends.
 func (s *Session) awaitHeld(ctx context.Context) error {

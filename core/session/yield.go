@@ -20,16 +20,9 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	}
 	defer unlock()
 	s := m.session(id)
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	c := s.conn
-	if s.claim != claim {
-		c = nil
-	}
-	s.mu.Unlock()
-	if c == nil {
+	c := s.connOf(claim)
+	if c == nil { // it is over already, but perhaps not what it published
+		m.settle(ctx, id, nil)
 		return
 	}
 	m.metrics.takeovers.Inc()
@@ -37,10 +30,7 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	m.log.Info("client connected to another node; closing its connection here", "client", id)
 	s.lastAcks()
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")
-	// Nothing from this connection may be stored behind messages that the client sends on the newer one.
-	settle, cancel := context.WithTimeout(ctx, settleTimeout)
-	m.o.Publisher.Settle(settle, id)
-	cancel()
+	m.settle(ctx, id, c)
 	s.detach(ctx, c, Ending{})
 	m.cancelWill(id, ends)
 	if m.session(id) == s {
@@ -48,9 +38,18 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	}
 }
 
-// settleTimeout is how long a newer connection waits for messages that the older one published. A longer wait means the store is in
-// trouble.
-const settleTimeout = 3 * time.Second
+// connOf returns the connection of a claim; nil if it is over.
+func (s *Session) connOf(claim *cluster.Claim) Conn {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claim != claim {
+		return nil
+	}
+	return s.conn
+}
 
 const (
 	// ackQuiet: a connection that is taken over is closed once nothing was acknowledged for this long. ackMost bounds that wait in all.

@@ -21,13 +21,14 @@ type Writer struct {
 
 	mu      sync.Mutex
 	writing bool
+	unsaved bool // something was noted that is not stored yet
 	waiting []func(error)
 }
 
 // Note stores the present state, or a later one, and then calls done from another goroutine.
 func (w *Writer) Note(done func(error)) {
 	w.mu.Lock()
-	w.waiting = append(w.waiting, done)
+	w.waiting, w.unsaved = append(w.waiting, done), true
 	start := !w.writing
 	w.writing = true
 	w.mu.Unlock()
@@ -45,11 +46,27 @@ func (w *Writer) run() {
 		}
 		if err != nil {
 			w.Keeper.Failed(err)
+		} else {
+			w.saved()
 		}
 		for _, done := range waiting {
 			done(err)
 		}
 	}
+}
+
+// Unsaved reports whether something was noted that is not stored yet. After a failure that may last until the next Note.
+func (w *Writer) Unsaved() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unsaved
+}
+
+// saved marks everything as stored that was noted before the write.
+func (w *Writer) saved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unsaved = len(w.waiting) > 0
 }
 
 // pending reports whether any caller waits. If none does, it marks the writer as idle.

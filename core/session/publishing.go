@@ -1,0 +1,86 @@
+package session
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lmqgate/lmqgate/core/cluster"
+)
+
+// A client may connect to another node once its claim here is released. Nothing that it published here may be stored behind what it
+// publishes there. So the claim of a connection that is over is kept until the outcome of all that it published is known, or until another
+// node wants the client.
+
+// publishing holds the connections that are over while something they published waits for its outcome, by client id.
+type publishing struct {
+	mu  sync.Mutex
+	all map[string][]Conn
+}
+
+func (p *publishing) of(id string) []Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all[id])
+}
+
+func (p *publishing) add(id string, c Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all = make(map[string][]Conn)
+	}
+	p.all[id] = append(p.all[id], c)
+}
+
+func (p *publishing) remove(id string, c Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rest := slices.DeleteFunc(p.all[id], func(other Conn) bool { return other == c })
+	if len(rest) == 0 {
+		delete(p.all, id)
+		return
+	}
+	p.all[id] = rest
+}
+
+// settleTimeout is how long another node waits for what a client published here. A longer wait means that the store is in trouble: what
+// waits then is withheld.
+const settleTimeout = 3 * time.Second
+
+// settle ends the publishing of a client's connections that are over, and of c unless it is nil.
+func (m *Manager) settle(ctx context.Context, id string, c Conn) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	all := m.publishing.of(id)
+	if c != nil {
+		all = append(all, c)
+	}
+	for _, c := range all {
+		if c.Settle(ctx) != nil {
+			c.Withhold()
+		}
+	}
+}
+
+// release releases the claim of a connection that is over, at once if nothing that it published waits.
+func (m *Manager) release(ctx context.Context, id string, claim *cluster.Claim, c Conn) {
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	if claim == nil || c.Settle(now) == nil {
+		claim.Release()
+		return
+	}
+	m.publishing.add(id, c)
+	finish := func(ctx context.Context) {
+		if c.Settle(ctx) != nil { // the node stops
+			c.Withhold()
+		}
+		m.publishing.remove(id, c)
+		claim.Release()
+	}
+	if !m.run(func() { finish(m.ctx) }) {
+		finish(ctx)
+	}
+}
