@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -213,6 +215,23 @@ func TestAPeerThatNeverAnswersLosesItsConnection(t *testing.T) {
 	_, err = c.Invoke(t.Context(), s.addr(), &Command{Code: 2})
 	require.NoError(t, err)
 	require.Equal(t, 2, s.accepts)
+}
+
+// TestWhatAPeerHasNotTakenIsForgottenWithItsConnection has a peer that takes nothing until its caller has given up. What it finds then ends
+// in a reset, so it is no request that anybody waits for.
+func TestWhatAPeerHasNotTakenIsForgottenWithItsConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c := newClient(t, Config{RequestTimeout: 50 * time.Millisecond})
+	_, err = c.Invoke(t.Context(), l.Addr().String(), &Command{Code: 1, Body: make([]byte, 32<<20)})
+	require.ErrorIs(t, err, ErrConnection)
+	nc, err := l.Accept()
+	require.NoError(t, err)
+	defer nc.Close()
+	n, err := io.Copy(io.Discard, nc)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.Less(t, n, int64(32<<20), "what the kernels held")
 }
 
 func TestClosingTheClientFailsCallsInFlight(t *testing.T) {

@@ -116,12 +116,24 @@ func (cn *conn) fail(err error) {
 	cn.client.forget(cn) // before callers see the failure, so that a retry gets a new connection
 	close(cn.done)
 	if nc != nil {
-		_ = nc.Close()
+		abort(nc)
 	}
 	for _, s := range sends {
 		s.done(SendResult{}, cn.err)
 	}
 	cn.client.cfg.Log.Debug("remoting connection closed", "address", cn.addr, "error", cn.err)
+}
+
+// abort closes a connection whose calls have failed. The kernel forgets what the peer has not confirmed yet: if it sent that when the
+// network is back, the peer would store what callers have given up long ago.
+func abort(nc net.Conn) {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn() // a farewell would wait behind what nobody takes
+	}
+	if t, ok := nc.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = nc.Close()
 }
 
 // read passes answers to their callers until the connection breaks.
