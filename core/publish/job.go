@@ -86,7 +86,7 @@ func (j *job) try() {
 		j.hold(1 + len(rest))
 		return
 	}
-	if j.held() {
+	if j.Held() {
 		j.hold(1 + len(rest))
 		return
 	}
@@ -95,7 +95,7 @@ func (j *job) try() {
 		j.failed(1+len(rest), err)
 		return
 	}
-	if j.held() { // after a long stop, dispatch may have missed new filters
+	if j.Held() { // after a long stop, dispatch may have missed new filters
 		j.hold(1 + len(rest))
 		return
 	}
@@ -109,7 +109,7 @@ func (j *job) try() {
 	if j.p.o.Spans.On() {
 		j.asked = time.Now()
 	}
-	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues}
+	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues, Holder: j}
 	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)
 		return
@@ -128,8 +128,8 @@ func (j *job) try() {
 	j.p.o.Store.AppendBatch(j.ctx, batch, j.appendedAll)
 }
 
-// held reports whether the message may not be stored now, because the node is fenced or another node has the client.
-func (j *job) held() bool {
+// Held reports whether the message may not be stored now, because the node is fenced or another node has the client.
+func (j *job) Held() bool {
 	if j.from == nil || j.from.holder == nil {
 		return j.p.o.Held != nil && j.p.o.Held()
 	}

@@ -34,7 +34,7 @@ type Lanes struct {
 
 // Holder reports whether nothing from a connection may be stored for now, because another node may have its client. Waiting messages are
 // then stored later, or withheld if the lanes are broken.
-type Holder interface{ Held() bool }
+type Holder = store.Holder
 
 // Corker is a Holder whose connection can gather the answers of several messages. Between Cork and Uncork it may put off writing them.
 type Corker interface {

@@ -8,6 +8,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/journal"
 	"github.com/lmqgate/lmqgate/core/session/record"
+	"github.com/lmqgate/lmqgate/core/store"
 )
 
 // keeper stores the states of a session's QoS 2 messages; see package journal. Note may be called with mu held: the writer's mutex is a
@@ -61,13 +62,18 @@ func (k keeper) Prepare() error {
 // Store implements journal.Keeper.
 func (k keeper) Store() error {
 	s := k.s
-	if err := s.awaitHeld(s.m.ctx); err != nil {
-		return err
+	for {
+		if err := s.awaitHeld(s.m.ctx); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		state := s.journal.State(s.created.UnixMilli(), s.epoch, &s.inbound, &s.out)
+		s.mu.Unlock()
+		err := s.m.o.Publisher.SaveSession(s.id, state.Encode(), s)
+		if !s.Held() || !errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
 	}
-	s.mu.Lock()
-	state := s.journal.State(s.created.UnixMilli(), s.epoch, &s.inbound, &s.out)
-	s.mu.Unlock()
-	return s.m.o.Publisher.SaveSession(s.id, state.Encode())
 }
 
 // Failed closes the connection. The client reconnects and sends again what it waits for.

@@ -182,7 +182,12 @@ type Append struct {
 	Key string
 	// Queues is the dispatch set: names made by package topic (topic.Queue). It may be empty, and must not contain duplicates.
 	Queues []string
+	// Holder may be nil. While it holds the record, the store does not try again after a failure, but returns ErrUnavailable.
+	Holder Holder
 }
+
+// Holder reports whether a record may not be stored for now.
+type Holder interface{ Held() bool }
 
 // QueueRef is one light message queue on one broker.
 type QueueRef struct {

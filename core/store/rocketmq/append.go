@@ -311,12 +311,19 @@ func (op *operation) retry(err error, broker string) {
 	case <-op.ctx.Done():
 	case <-s.base.Done():
 	}
-	if end := op.ended(); end != nil {
+	end := op.ended()
+	if end == nil && op.append.Holder != nil && op.append.Holder.Held() {
+		end = errHeld
+	}
+	if end != nil {
 		op.finish(store.Position{}, fmt.Errorf("%w (last failure: %w)", end, err))
 		return
 	}
 	op.attempt()
 }
+
+// errHeld ends an append that the caller may not repeat for now.
+var errHeld = fmt.Errorf("%w: the record may not be stored now", store.ErrUnavailable)
 
 // missing returns the final error of an append whose topic has no route, or nil to continue retrying.
 func (op *operation) missing() error {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/internal/freeport"
 	"github.com/lmqgate/lmqgate/internal/testlog"
 	"github.com/lmqgate/lmqgate/remoting"
 	"github.com/lmqgate/lmqgate/test/rocketmq/cluster"
@@ -166,4 +167,25 @@ func TestIntegrationABrokerWithoutLightMessageQueuesIsNotReady(t *testing.T) {
 		t.Log(what, err)
 	}
 	require.Error(t, commitErr)
+}
+
+// held is a holder of records.
+type held bool
+
+func (h held) Held() bool { return bool(h) }
+
+func TestARecordThatIsHeldIsNotTriedAgain(t *testing.T) {
+	nobody, err := freeport.Address()
+	require.NoError(t, err)
+	s, err := New(Options{NodeID: "test", Namesrv: []string{nobody}, Log: testLog(t)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.NoError(t, s.Start(t.Context()))
+	for _, h := range []held{true, false} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := appendWait(ctx, s, store.Append{Message: message("t/a", "m"), Topic: "t", Key: "k", Holder: h})
+		require.ErrorIs(t, err, store.ErrUnavailable)
+		require.Equal(t, bool(h), ctx.Err() == nil, "a record that is held fails at once, any other is tried until its time is over: %v", err)
+	}
 }
