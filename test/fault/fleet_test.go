@@ -49,6 +49,12 @@ type fleet struct {
 	nodes []*node
 	// programs is the directory of the gateways' programs; empty: bin.
 	programs string
+	// fronted: each gateway has a front of its own before RocketMQ.
+	fronted bool
+	// brokers is how many brokers may have messages of one topic; 0: one.
+	brokers int
+	// anyMember: each gateway may ask every member of etcd.
+	anyMember bool
 }
 
 // node is one gateway.
@@ -60,6 +66,7 @@ type node struct {
 	programs string // see fleet
 	cmd      *exec.Cmd
 	done     chan struct{} // closed when the process has ended
+	front    *front        // see fleet
 
 	mu         sync.Mutex
 	older      bool   // the present process is of an older release, whose faults are not this one's
@@ -84,6 +91,14 @@ func newFleetOn(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster, etcd
 	return f
 }
 
+// newFrontedFleet starts gateways with a front before RocketMQ for each, and their metadata in etcd.
+func newFrontedFleet(t *testing.T, r *rand.Rand, nodes int, mq *cluster.Cluster) *fleet {
+	t.Helper()
+	f := &fleet{t: t, rand: r, mq: mq, etcd: etcdtest.Start(t, etcdtest.Options{}), fronted: true}
+	f.launch(nodes)
+	return f
+}
+
 // newFleetOnFiles starts one gateway with its messages and its metadata in files. extra has further settings of its configuration.
 func newFleetOnFiles(t *testing.T, r *rand.Rand, extra settings) *fleet {
 	t.Helper()
@@ -100,6 +115,9 @@ func (f *fleet) launch(nodes int) {
 	f.first = "fault" + f.salt
 	for i := range nodes {
 		n := &node{f: f, n: i, id: fmt.Sprintf("n%d-%s", i, f.salt), dir: t.TempDir(), programs: cmp.Or(f.programs, bin)}
+		if f.fronted {
+			n.front = newFront(t, f.mq)
+		}
 		n.configure()
 		f.nodes = append(f.nodes, n)
 		t.Cleanup(func() {
@@ -217,14 +235,19 @@ func (n *node) configure() {
 	meta, store := settings{"plugin": "meta-local"}, settings{"type": "local"}
 	if n.f.mq != nil {
 		namesrv := n.f.mq.Namesrv()
+		if n.front != nil {
+			namesrv = n.front.namesrv
+		}
 		meta = settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}}
 		store = settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}}
 	}
 	if n.f.etcd != nil {
 		members := n.f.etcd.Endpoints()
-		own := members[n.n%len(members)]
+		if !n.f.anyMember {
+			members = members[n.n%len(members):][:1]
+		}
 		meta = settings{"plugin": "meta-etcd",
-			"config": settings{"endpoints": []string{own}, "prefix": "/" + n.f.salt, "request_timeout": "2s"}}
+			"config": settings{"endpoints": members, "prefix": "/" + n.f.salt, "request_timeout": "2s"}}
 	}
 	all := settings{
 		"node":      settings{"id": n.id, "lease": lease.String()},

@@ -145,6 +145,8 @@ type report struct {
 	Messages   int `json:"messages"`
 	Deliveries int `json:"deliveries"`
 	Lost       int `json:"lost"`
+	// Unreplicated counts the messages that only a broker had that is gone for good; they are not in Lost.
+	Unreplicated int `json:"unreplicated,omitempty"`
 	// Duplicated counts repeated deliveries of QoS 1, Twice those of QoS 2.
 	Duplicated int `json:"duplicated"`
 	Twice      int `json:"twice"`

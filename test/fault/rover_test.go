@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,9 +33,9 @@ type rover struct {
 	every     time.Duration // between two moves; 0: it stays
 	impatient bool          // it leaves a gateway that is not up if nothing arrives
 	moved     time.Time
-	pending   map[uint16]bool // QoS 2 packet ids that were not released yet
-	seen      map[string]int  // by topic and payload
-	last      map[string]int  // by topic
+	pending   map[uint16]bool  // QoS 2 packet ids that were not released yet
+	seen      map[string]int   // by topic and payload
+	last      map[string][]int // by topic: the last number of each broker that has messages of it, the highest first
 	got       int
 	dups      int // of QoS 0 and 1
 	twice     int // of QoS 2
@@ -53,7 +54,7 @@ func (f *fleet) newRover(name, filter string, qos byte, every time.Duration, at 
 	f.t.Helper()
 	r := &rover{f: f, id: name + "-" + f.salt, filter: filter, qos: qos, every: every, suback: make(chan packet.Code, 1),
 		rand: rand.New(rand.NewPCG(f.rand.Uint64(), 2)), stop: make(chan struct{}), stopped: make(chan struct{}),
-		pending: map[uint16]bool{}, seen: map[string]int{}, last: map[string]int{}}
+		pending: map[uint16]bool{}, seen: map[string]int{}, last: map[string][]int{}}
 	f.eventually(func() error { return r.connect(at) })
 	f.eventually(func() error {
 		if r.link.over() {
@@ -215,27 +216,52 @@ func (r *rover) message(l *link, p *packet.Publish) {
 		r.strays = append(r.strays, key)
 		return
 	}
-	if last, ok := r.last[p.Topic]; ok && n < last && !r.untracked {
-		r.disorder = append(r.disorder, fmt.Sprintf("%s after %d", key, last))
-		return
+	if !r.follows(p.Topic, n) && !r.untracked {
+		r.disorder = append(r.disorder, fmt.Sprintf("%s after %d", key, r.last[p.Topic]))
 	}
-	r.last[p.Topic] = max(n, r.last[p.Topic])
 }
 
-// lacks returns how many of a sender's messages are missing, and the first of them.
+// follows reports whether a message is in order. What each broker has of a topic has its own order: of several brokers, the first whose last
+// number is lower may have stored it. Called with mu held.
+func (r *rover) follows(topic string, n int) bool {
+	if r.last[topic] == nil {
+		r.last[topic] = slices.Repeat([]int{-1}, max(1, r.f.brokers))
+	}
+	for i, last := range r.last[topic] {
+		if n > last {
+			r.last[topic][i] = n
+			return true
+		}
+	}
+	return false
+}
+
+// lacks returns how many of a sender's messages are missing, and the first of them. Those that may be lost are not counted.
 func (r *rover) lacks(s *sender) (n, first int) {
 	total := s.total()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first = -1
 	for i := range total {
-		if r.seen[s.topic+" "+strconv.Itoa(i)] == 0 {
+		if r.seen[s.topic+" "+strconv.Itoa(i)] == 0 && (i < s.frail[0] || i >= s.frail[1]) {
 			if n++; first < 0 {
 				first = i
 			}
 		}
 	}
 	return n, first
+}
+
+// without returns how many of the messages of a sender that may be lost have not come.
+func (r *rover) without(s *sender) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := s.frail[0]; i < s.frail[1]; i++ {
+		if r.seen[s.topic+" "+strconv.Itoa(i)] == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // stillOpen returns the number of replaced connections that no gateway has closed.

@@ -22,6 +22,7 @@ type sender struct {
 	rand  *rand.Rand    // of the sender's goroutine
 
 	stop, stopped chan struct{}
+	frail         [2]int // messages from the first number to before the second one may be lost: only a broker that is gone had them
 
 	mu       sync.Mutex
 	link     *link

@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -43,12 +44,8 @@ func TestABrokerWhoseDiskIsFullLosesNothing(t *testing.T) {
 		const size = 512 << 20
 		disk := filepath.Join(t.TempDir(), "disk")
 		mountDisk(t, disk, size)
-		ctx, cancel := context.WithTimeout(t.Context(), cluster.StartDeadline)
-		defer cancel()
-		mq, err := cluster.Start(ctx, cluster.Options{Version: cluster.Wanted(t), Dir: disk,
-			Broker: map[string]string{"cleanResourceInterval": "200"}, Java: []string{"-Drocketmq.broker.diskSpaceWarningLevelRatio=0.90"}})
-		require.NoError(t, err)
-		t.Cleanup(mq.Stop)
+		mq := ownRocketMQ(t, cluster.Options{Dir: disk, Broker: map[string]string{"cleanResourceInterval": "200"},
+			Java: []string{"-Drocketmq.broker.diskSpaceWarningLevelRatio=0.90"}})
 		f := newFleetOn(t, r, 2, mq, etcdtest.Start(t, etcdtest.Options{}))
 		senders, rovers := f.crowd(scale(1, 4), scale(2, 6), 300*time.Millisecond)
 		ballast := filepath.Join(disk, "ballast")
@@ -124,6 +121,28 @@ func TestANodeThatIsCutOffFromTheMetadataKeepsItsClients(t *testing.T) {
 		f.nodes[0].setUp(true)
 		f.more(senders, 20)
 		f.settle(rep, senders, rovers, bounds{duplicates: 5, refused: true}) // a CONNECT may have been in progress
+	})
+}
+
+// TestANewLeaderOfEtcdLosesNothing stops the member of etcd that leads, or has it hand over, while sessions begin and move.
+func TestANewLeaderOfEtcdLosesNothing(t *testing.T) {
+	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
+		f := &fleet{t: t, rand: r, mq: rocketmq(t), etcd: etcdtest.Start(t, etcdtest.Options{Members: 3}), anyMember: true}
+		f.launch(2)
+		senders, rovers := f.crowd(scale(2, 4), scale(2, 6), 100*time.Millisecond)
+		for i := range scale(3, 10) {
+			leader := f.etcd.Leader()
+			if r.IntN(2) == 0 {
+				f.etcd.Stop(leader)
+				f.newRover(fmt.Sprint("late", i), f.first+"/#", 1, 0, f.nodes[i%2]).finish() // it begins all the same
+				f.more(senders, 1+r.IntN(100))
+				f.etcd.StartMembers()
+			} else {
+				f.etcd.MoveLeader(leader, (leader+1)%3)
+			}
+			f.more(senders, 1+r.IntN(100))
+		}
+		f.settle(rep, senders, rovers, bounds{duplicates: 5, refused: true})
 	})
 }
 

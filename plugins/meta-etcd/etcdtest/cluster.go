@@ -3,6 +3,7 @@
 package etcdtest
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -129,6 +130,15 @@ func (c *Cluster) Leader() int {
 		return leader >= 0
 	}, patience, 5*time.Millisecond, "etcd has a leader")
 	return leader
+}
+
+// MoveLeader makes the leader hand over to another member.
+func (c *Cluster) MoveLeader(from, to int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	leader, next := c.members[from].Server, c.members[to].Server.MemberID()
+	require.NoError(c.t, leader.MoveLeader(ctx, uint64(leader.MemberID()), uint64(next)))
 }
 
 // Stop stops a member; its data stay.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,8 @@ type Options struct {
 	// Brokers and Namesrvs are numbers of processes; 0 for one. Brokers are masters named broker-a, broker-b, …; NoBroker is for name
 	// servers alone.
 	Brokers, Namesrvs int
+	// Role is the role of the brokers, if each has a slave of the same name: SYNC_MASTER or ASYNC_MASTER. Empty: there are no slaves.
+	Role string
 	// Dir holds storage and logs; empty for a temporary directory that Stop removes.
 	Dir string
 	// Broker and Namesrv are further settings of their configuration files, which override the defaults.
@@ -53,6 +56,7 @@ type node struct {
 	*java
 	name string
 	addr string
+	port int // of a broker
 }
 
 // Cluster is a running RocketMQ.
@@ -63,6 +67,7 @@ type Cluster struct {
 	temp     bool
 	namesrvs []*node
 	brokers  []*node
+	slaves   []*node // one for each broker, or none
 	client   *remoting.Client
 }
 
@@ -133,7 +138,10 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 		return nil
 	}
-	return c.AwaitRoute(ctx, ProbeTopic, c.BrokerNames()...)
+	if err := c.AwaitRoute(ctx, ProbeTopic, c.BrokerNames()...); err != nil {
+		return err
+	}
+	return c.startSlaves(ctx)
 }
 
 func (c *Cluster) newNamesrv(i int) (*node, error) {
@@ -156,16 +164,32 @@ func (c *Cluster) newNamesrv(i int) (*node, error) {
 	return n, nil
 }
 
+// master is the identity of brokers that are no slaves.
+var master = map[string]string{"brokerId": "0"}
+
 func (c *Cluster) newBroker(i int) (*node, error) {
+	name := "broker-" + string(rune('a'+i))
+	if c.opts.Role != "" {
+		return c.broker(name, name, map[string]string{"brokerId": "0", "brokerRole": c.opts.Role})
+	}
+	return c.broker(name, name, master)
+}
+
+// broker makes a broker with a directory, and with an identity among those of its name.
+func (c *Cluster) broker(name, dir string, identity map[string]string) (*node, error) {
 	port, err := freeport.Find(-2, 1) // the broker also listens there
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: "broker-" + string(rune('a'+i)), addr: "127.0.0.1:" + strconv.Itoa(port)}
-	home := filepath.Join(c.dir, n.name)
-	store := filepath.Join(home, "store")
-	conf, err := writeConfig(home, map[string]string{
-		"brokerClusterName": ClusterName, "brokerName": n.name, "brokerId": "0",
+	n := &node{name: name, addr: "127.0.0.1:" + strconv.Itoa(port), port: port}
+	return n, c.configure(n, filepath.Join(c.dir, dir), identity)
+}
+
+// configure writes a broker's configuration.
+func (c *Cluster) configure(n *node, home string, identity map[string]string) error {
+	port, store := n.port, filepath.Join(home, "store")
+	settings := map[string]string{
+		"brokerClusterName": ClusterName, "brokerName": n.name,
 		"brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "bindAddress": "127.0.0.1",
 		"listenPort": strconv.Itoa(port), "haListenPort": strconv.Itoa(port + 1), "fastListenPort": strconv.Itoa(port - 2),
 		"namesrvAddr": strings.Join(c.Namesrv(), ";"), "rocketmqHome": home,
@@ -177,13 +201,15 @@ func (c *Cluster) newBroker(i int) (*node, error) {
 		"diskMaxUsedSpaceRatio": "99", "waitTimeMillsInSendQueue": "2000", "osPageCacheBusyTimeOutMills": "2000",
 		"messageIndexEnable":       "false",
 		"registerNameServerPeriod": "10000",
-	}, c.opts.Broker)
+	}
+	maps.Copy(settings, identity)
+	conf, err := writeConfig(home, settings, c.opts.Broker)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n.java = c.java(home, "org.apache.rocketmq.broker.BrokerStartup", conf, "-Xms256m", "-Xmx768m", "-XX:MaxDirectMemorySize=1g",
 		"-Drocketmq.broker.diskSpaceWarningLevelRatio=0.99", "-Drocketmq.broker.diskSpaceCleanForciblyRatio=0.98")
-	return n, nil
+	return nil
 }
 
 func (c *Cluster) java(home, class, conf string, flags ...string) *java {
@@ -225,8 +251,8 @@ func (c *Cluster) Stop() {
 	if c == nil {
 		return
 	}
-	for _, n := range append(slices.Clone(c.brokers), c.namesrvs...) {
-		if n.java != nil {
+	for _, n := range slices.Concat(c.slaves, c.brokers, c.namesrvs) {
+		if n != nil && n.java != nil {
 			n.stop(syscall.SIGKILL) // the storage is not used again
 		}
 	}
@@ -257,8 +283,10 @@ func (c *Cluster) Dir() string { return c.dir }
 // PIDs returns the process ids, name servers first.
 func (c *Cluster) PIDs() []int {
 	var pids []int
-	for _, n := range append(slices.Clone(c.namesrvs), c.brokers...) {
-		pids = append(pids, n.pid())
+	for _, n := range slices.Concat(c.namesrvs, c.brokers, c.slaves) {
+		if n != nil {
+			pids = append(pids, n.pid())
+		}
 	}
 	return pids
 }
