@@ -113,7 +113,11 @@ func (c *Client) invoke(ctx context.Context, addr string, req *Command, timeout 
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
-	return cn.call(ctx, req, frame, timer.C)
+	resp, err := cn.call(ctx, req, frame, timer.C)
+	if err != nil && ctx.Err() != nil && timeout <= c.cfg.RequestTimeout { // long polls are left often, and answered late
+		cn.leave(req.Code)
+	}
+	return resp, err
 }
 
 // do is Invoke for requests with the given success codes; any other answer becomes an *Error.

@@ -234,6 +234,34 @@ func TestWhatAPeerHasNotTakenIsForgottenWithItsConnection(t *testing.T) {
 	require.Less(t, n, int64(32<<20), "what the kernels held")
 }
 
+func TestACallThatIsLeftEndsADeadConnectionAndNoOther(t *testing.T) {
+	for _, dead := range []bool{true, false} {
+		s := newServer(t, func(r *Command) *Command {
+			if r.Code == 1 || dead {
+				return nil
+			}
+			return &Command{}
+		})
+		c := newClient(t, Config{RequestTimeout: time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := c.Invoke(ctx, s.addr(), &Command{Code: 1})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		cn := c.open(s.addr())
+		require.NotNil(t, cn)
+		if !dead {
+			_, err = c.Invoke(t.Context(), s.addr(), &Command{Code: 2})
+			require.NoError(t, err)
+		}
+		select {
+		case <-cn.done:
+			require.True(t, dead)
+		case <-time.After(2 * time.Second):
+			require.False(t, dead)
+		}
+	}
+}
+
 func TestClosingTheClientFailsCallsInFlight(t *testing.T) {
 	got := make(chan struct{})
 	s := newServer(t, func(*Command) *Command { close(got); return nil })

@@ -35,6 +35,7 @@ type conn struct {
 	mu     sync.Mutex
 	nc     net.Conn
 	failed bool
+	left   *leftCall // nil: there is none that tells anything
 	calls  map[int32]chan *Command
 	sends  map[int32]pendingSend
 }
@@ -85,6 +86,7 @@ func (cn *conn) attend() error {
 			}
 		case now := <-sweep.C:
 			cn.giveUp(now)
+			cn.checkLeft(now)
 		case <-cn.done:
 			return cn.err
 		}
@@ -245,6 +247,37 @@ func (cn *conn) call(ctx context.Context, req *Command, frame []byte, timeout <-
 		return nil, ctx.Err()
 	case <-timeout:
 		return nil, cn.unanswered(req.Code, before)
+	}
+}
+
+// leftCall is a call whose caller has not waited for its end.
+type leftCall struct {
+	code  int
+	reads int64 // number of received frames then
+	until time.Time
+}
+
+// leave records that nobody waits for a call any more. A connection that brings nothing for a request timeout from now on is dead all the
+// same, and the request must not reach the peer later.
+func (cn *conn) leave(code int) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.left == nil {
+		cn.left = &leftCall{code, cn.reads.Load(), time.Now().Add(cn.client.cfg.RequestTimeout)}
+	}
+}
+
+// checkLeft considers the connection dead if it has brought nothing since a call was left.
+func (cn *conn) checkLeft(now time.Time) {
+	cn.mu.Lock()
+	l := cn.left
+	over := l != nil && (now.After(l.until) || cn.reads.Load() != l.reads)
+	if over {
+		cn.left = nil
+	}
+	cn.mu.Unlock()
+	if over {
+		_ = cn.unanswered(l.code, l.reads)
 	}
 }
 
