@@ -32,6 +32,7 @@ type Claim struct {
 	id     string
 	want   Want
 	order  int64
+	began  time.Time
 	// silent is the owner node that was asked and has stopped.
 	silent string
 
@@ -80,7 +81,7 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	c.serial++
 	now := time.Now()
 	cl := &Claim{c: c, client: client, id: c.instance + strconv.FormatInt(c.serial, 36), want: w, order: now.UnixMicro(),
-		resolved: make(chan struct{})}
+		began: now, resolved: make(chan struct{})}
 	if old := c.claims[client]; old != nil {
 		cl.order = max(cl.order, old.order+1)
 		c.end(old, nil)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type Options struct {
 	Ensure func(ctx context.Context, topic string, queues int) error
 	// Nodes names the nodes that live as far as metadata knows.
 	Nodes func() []string
+	// Listed returns how old that knowledge is; nil: it is always new. Every node that serves was listed before.
+	Listed func() time.Duration
 	// Yield ends the connection of a claim that has lost its client id and puts its session away. ends: the session is over, because the
 	// newer one begins anew. It is called in a goroutine of its own, and the claim is released when it returns.
 	Yield func(ctx context.Context, cl *Claim, ends bool)
@@ -82,15 +85,17 @@ type Cluster struct {
 	// ready is closed once the first roll calls are answered.
 	ready   chan struct{}
 	settled sync.Once
-	// shared: there are peers, though perhaps all of them have stopped. It is atomic for reads without the mutex.
+	// shared: there are peers, though perhaps all of them have stopped, or there may be one that this node has not heard of. It is atomic
+	// for reads without the mutex.
 	shared atomic.Bool
-	// freshUntil is the time until which Fenced is false although shared is true, in nanoseconds since began.
+	// freshUntil is the time until which Fenced is false, in nanoseconds since began.
 	freshUntil atomic.Int64
 
 	mu      sync.Mutex
 	stopped bool
 	peers   map[string]*peer
 	gones   map[string]time.Time // nodes that said that they are shutting down
+	back    bool                 // the metadata lists one of these: it may have been started again
 	members []string             // sorted; includes this node
 	owners  [buckets]string
 	boxes   map[string]*box
@@ -120,6 +125,8 @@ type Cluster struct {
 	// absent: it did not read its inbox for a lease, and has not gone on since.
 	absent bool
 
+	// listed is the time at which the metadata's list of nodes was as it is known here.
+	listed time.Time
 	// fresh is when the latest own letter that was read was sent. wasStale: the node has noticed that it is fenced.
 	fresh    time.Time
 	wasStale bool
@@ -133,7 +140,11 @@ func New(o Options) *Cluster {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Listed == nil {
+		o.Listed = func() time.Duration { return 0 }
+	}
 	c := &Cluster{o: o, log: o.Log, metrics: newMetrics(o.Registerer), instance: rand.Text()[:instanceSize], began: time.Now(),
+		listed: time.Now(),
 		yields: make(chan struct{}, yieldsMost), ready: make(chan struct{}), peers: map[string]*peer{}, gones: map[string]time.Time{},
 		members: []string{o.NodeID}, boxes: map[string]*box{}, claims: map[string]*Claim{}, pending: map[*Claim]struct{}{},
 		asking: map[*seat]string{}, questions: map[string]*question{}, acted: map[chan struct{}]struct{}{},
@@ -142,6 +153,7 @@ func New(o Options) *Cluster {
 	for b := range buckets {
 		c.owners[b] = o.NodeID
 	}
+	c.freshUntil.Store(math.MaxInt64) // until it is started
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -168,6 +180,8 @@ func (c *Cluster) Start(ctx context.Context) error {
 	c.tail = tail
 	c.mu.Lock()
 	now := time.Now()
+	c.listed = now.Add(-c.o.Listed())
+	c.setFresh(now) // it has no claims yet
 	c.discover(c.o.Nodes(), now)
 	var none bucketSet
 	if len(c.peers) == 0 {
@@ -213,9 +227,11 @@ func (c *Cluster) run() {
 			return
 		case <-tick.C:
 		}
-		named := c.o.Nodes()
+		now := time.Now()
+		listed, named := now.Add(-c.o.Listed()), c.o.Nodes()
 		c.mu.Lock()
-		c.tick(named, time.Now())
+		c.listed = listed
+		c.tick(named, now)
 		c.mu.Unlock()
 	}
 }

@@ -26,7 +26,8 @@ type world struct {
 	store *local.Store
 
 	mu    sync.Mutex
-	named []string // the nodes that the metadata names
+	named []string             // the nodes that the metadata names
+	gone  map[string]time.Time // when nodes wrote their last sign of life to the metadata
 	nodes map[string]*member
 	// crashed are processes that do nothing any more.
 	crashed []*member
@@ -53,6 +54,8 @@ type member struct {
 	lost    map[*Claim]bool
 	hold    chan struct{} // while it is set, each yield receives from it first
 	answers func(from, subject string, body []byte) ([]byte, error)
+	listed  []string  // the nodes that the metadata named when it was last read
+	blind   time.Time // since when the metadata cannot be read; zero: it can
 	catchUp func(ctx context.Context) error
 }
 
@@ -63,7 +66,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			Log: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		require.NoError(t, st.Start(context.Background()))
-		w := &world{t: t, store: st, nodes: map[string]*member{}}
+		w := &world{t: t, store: st, gone: map[string]time.Time{}, nodes: map[string]*member{}}
 		w.eventually("the store is ready", func() bool { return st.Ready(context.Background()) == nil })
 		defer func() {
 			for _, n := range w.nodes {
@@ -120,14 +123,52 @@ func (w *world) start(ids ...string) []*member {
 func (w *world) begin(id string) *member {
 	w.t.Helper()
 	n := &member{w: w, id: id, conns: map[string]*Claim{}, lost: map[*Claim]bool{}}
-	n.Cluster = New(Options{NodeID: id, Store: n, Ensure: w.store.CreateTopic, Nodes: func() []string {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return append([]string(nil), w.named...)
-	}, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }, Answer: n.answering, CatchUp: n.catchingUp})
+	n.Cluster = New(Options{NodeID: id, Store: n, Ensure: w.store.CreateTopic, Nodes: n.list, Listed: n.age, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }, Answer: n.answering, CatchUp: n.catchingUp})
 	require.NoError(w.t, n.Start(context.Background()))
 	w.nodes[id] = n
 	return n
+}
+
+// expires is how long the metadata names a node that does not write to it any more.
+const expires = 20 * time.Second
+
+// list returns the nodes that the metadata names, as far as the node can read it.
+func (n *member) list() []string {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	if !n.blind.IsZero() {
+		return slices.Clone(n.listed)
+	}
+	n.listed = nil
+	for _, id := range n.w.named {
+		if at, gone := n.w.gone[id]; !gone || time.Since(at) < expires {
+			n.listed = append(n.listed, id)
+		}
+	}
+	return slices.Clone(n.listed)
+}
+
+// age returns how old list is.
+func (n *member) age() time.Duration {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	if n.blind.IsZero() {
+		return 0
+	}
+	return time.Since(n.blind)
+}
+
+// isolate cuts a node off from the metadata, or ends that.
+func (n *member) isolate(on bool) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	switch {
+	case on && n.blind.IsZero():
+		n.blind, n.w.gone[n.id] = time.Now(), time.Now()
+	case !on:
+		n.blind = time.Time{}
+		delete(n.w.gone, n.id)
+	}
 }
 
 // know sets the nodes that the metadata names.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"hash/fnv"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -94,7 +95,7 @@ func (c *Cluster) left(id string) {
 	c.free(id)
 }
 
-// goneFor is how long a node that said that it is shutting down is ignored although the metadata lists it.
+// goneFor is how long nobody waits for a node that said that it is shutting down although the metadata lists it.
 const goneFor = time.Minute
 
 // look updates the members, and with them the owners of buckets. Called with mu held.
@@ -161,11 +162,19 @@ func (c *Cluster) look() {
 }
 
 // lookForOthers updates whether other nodes may be there. Nodes that have stopped count, and those that the metadata lists: they may wake,
-// and what holds among live nodes must hold then. Called with mu held.
+// and what holds among live nodes must hold then. A node that has not read the metadata for a while does not know whether another one has
+// started: it has to read its inbox, as if there were one. Called with mu held.
 func (c *Cluster) lookForOthers(now time.Time) {
-	others := len(c.peers) > 0
-	if others && !c.shared.Load() {
-		c.setFresh(now)
+	shared := c.shared.Load()
+	listed := len(c.peers) > 0 || c.back
+	others := listed || now.Sub(c.listed) > c.o.Lease*3/5
+	switch {
+	case c.stale(now): // whoever is there, it goes on once it has read its inbox
+		others = true
+	case !others && c.listed.After(c.fresh): // there was nobody
+		c.setFresh(c.listed)
+	case listed && !shared: // the first one waits for a lease, but may have begun to a moment ago
+		c.setFresh(now.Add(-c.o.Lease * 3 / 10))
 	}
 	c.shared.Store(others)
 }
@@ -190,11 +199,15 @@ func (c *Cluster) alone() bool { return len(c.members) <= 1 }
 
 // discover adds nodes that the metadata lists and that were not heard from yet, and pings nodes that are quiet. Called with mu held.
 func (c *Cluster) discover(named []string, now time.Time) {
+	c.back = false
 	for _, id := range named {
-		if id == c.o.NodeID || c.peers[id] != nil || now.Sub(c.gones[id]) < goneFor {
-			continue
+		switch {
+		case id == c.o.NodeID || c.peers[id] != nil:
+		case now.Sub(c.gones[id]) < goneFor && c.waking == nil: // one that wakes has read an old letter
+			c.back = true
+		default:
+			c.peers[id] = &peer{id: id}
 		}
-		c.peers[id] = &peer{id: id}
 	}
 	for id, at := range c.gones {
 		if now.Sub(at) >= goneFor {
@@ -220,21 +233,30 @@ func (c *Cluster) discover(named []string, now time.Time) {
 // forgetAfter is when a silent node that the metadata does not list is forgotten.
 const forgetAfter = time.Hour
 
-// stale reports whether this node does not know the present content of its inbox: it may have missed that it has to yield. Called with mu
-// held.
+// stale reports whether this node does not know the present content of its inbox: it may have missed that it has to yield. While nobody
+// else is listed, there is nothing to miss. Called with mu held.
 func (c *Cluster) stale(now time.Time) bool {
-	return c.shared.Load() && now.Sub(c.fresh) > c.o.Lease*4/5
+	return now.Sub(c.fresh) > c.o.Lease*4/5
 }
 
 // Fenced reports whether sessions must not send or commit, because other nodes may have taken them over without this node's knowledge.
 func (c *Cluster) Fenced() bool {
-	return c != nil && c.shared.Load() && time.Since(c.began) > time.Duration(c.freshUntil.Load())
+	return c != nil && time.Since(c.began) > time.Duration(c.freshUntil.Load())
 }
 
-// Shared reports whether there are other nodes, which may have stopped.
+// FencedAt returns when Fenced will be true unless this node hears from the store before; ok is false if that is not known.
+func (c *Cluster) FencedAt() (at time.Time, ok bool) {
+	if c == nil {
+		return time.Time{}, false
+	}
+	until := c.freshUntil.Load()
+	return c.began.Add(time.Duration(until)), until != math.MaxInt64
+}
+
+// Shared reports whether there are other nodes, which may have stopped, or may be.
 func (c *Cluster) Shared() bool { return c != nil && c.shared.Load() }
 
-// setFresh records that this node knew the content of its inbox at a given time. Called with mu held.
+// setFresh records that this node knew the content of its inbox at a given time, or that nobody could write to it. Called with mu held.
 func (c *Cluster) setFresh(at time.Time) {
 	c.fresh = at
 	c.freshUntil.Store(int64(at.Sub(c.began) + c.o.Lease*4/5))

@@ -14,7 +14,9 @@ import (
 // waking is this node's return after it was fenced.
 type waking struct {
 	call  int64
-	asked time.Time // time of the last question
+	began time.Time
+	asked time.Time       // time of the last question
+	known map[string]bool // the nodes that were asked
 	// missing are the nodes that have not answered, with the time at which the question to each was stored; zero: not stored yet.
 	missing map[string]time.Time
 	// catching: the metadata is being read again; caught: that is done.
@@ -79,14 +81,21 @@ func (c *Cluster) isBack(p *peer) { p.without, p.taken = false, taken{} }
 // askTaken asks all other nodes what was taken. Called with mu held.
 func (c *Cluster) askTaken() {
 	c.calls++
-	w := &waking{call: c.calls, missing: map[string]time.Time{}}
-	c.waking = w
-	for id, p := range c.peers {
-		if !p.heard.IsZero() {
-			w.missing[id] = time.Time{}
+	c.waking = &waking{call: c.calls, began: time.Now(), known: map[string]bool{}, missing: map[string]time.Time{}}
+	c.waking.askNew(c)
+}
+
+// askNew asks the nodes that were not asked yet. Some may only be listed so far. Called with Cluster.mu held.
+func (w *waking) askNew(c *Cluster) {
+	asks := false
+	for id := range c.peers {
+		if !w.known[id] {
+			w.known[id], w.missing[id], asks = true, time.Time{}, true
 		}
 	}
-	w.ask(c)
+	if asks {
+		w.ask(c)
+	}
 }
 
 // ask asks the nodes for which the question is not stored yet: their boxes may have been full. Called with Cluster.mu held.
@@ -126,21 +135,26 @@ func (c *Cluster) woke(from string, m *message) {
 	c.post(from, answer)
 }
 
-// went gives up the client ids that another node says were taken. Called with mu held.
+// went gives up the client ids that another node says were taken, whichever question it answers: it names each of them once. Called with mu
+// held.
 func (c *Cluster) went(from string, m *message) {
 	w := c.waking
-	if w == nil || w.call != m.Call {
+	if w == nil {
 		return
 	}
 	if m.Fresh {
 		c.loseAll()
 	}
 	for i := range m.Entries {
-		if cl := c.claims[m.Entries[i].Client]; cl != nil {
+		switch cl := c.claims[m.Entries[i].Client]; {
+		case cl == nil:
+		case cl.waits() && cl.began.Before(w.began): // its client did not wait for it
+			c.end(cl, ErrTakenOver)
+		default:
 			c.lose(cl)
 		}
 	}
-	if m.Last {
+	if m.Last && w.call == m.Call {
 		delete(w.missing, from)
 		c.awake()
 	}
@@ -160,7 +174,7 @@ func (c *Cluster) noteAbsence(now time.Time) {
 	if c.readTo.After(read) {
 		read = c.readTo
 	}
-	if c.shared.Load() && now.Sub(read) >= c.o.Lease {
+	if now.Sub(read) >= c.o.Lease {
 		c.absent = true
 	}
 }
@@ -245,19 +259,26 @@ func (c *Cluster) catchUp(w *waking) {
 // mayGoOn reports whether a node that was fenced has heard from all others and has caught up; if not, it asks them or starts to catch up.
 // at is when the latest own letter that was read was sent. Called with mu held.
 func (c *Cluster) mayGoOn(at time.Time) bool {
+	if c.waking != nil && at.Sub(c.readTo) > c.o.Lease*4/5 {
+		c.waking = nil // it was away again meanwhile
+	}
 	c.readTo = at
 	if c.waking == nil {
-		if at.Sub(c.fresh) > forgetAfter/2 { // the others have forgotten what they took
+		if len(c.peers) > 0 && at.Sub(c.fresh) > forgetAfter/2 { // the others have forgotten what they took
 			c.loseAll()
 		}
 		c.askTaken()
 	}
-	switch w := c.waking; {
+	w := c.waking
+	w.askNew(c)
+	switch now := time.Now(); {
 	case len(w.missing) > 0:
 		return false
 	case c.o.CatchUp != nil && !w.caught:
 		c.catchUp(w)
 		return false
+	case (c.back || len(c.peers) == 0) && !c.listed.After(w.began) && now.Sub(w.began) < c.o.Lease:
+		return false // one that started meanwhile may not know this node
 	}
 	c.waking = nil
 	return true

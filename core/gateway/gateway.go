@@ -248,6 +248,7 @@ func (g *Gateway) build() error {
 	g.catalog.Watch(g.hub)
 	if !st.Limits().Exclusive {
 		g.cluster = cluster.New(cluster.Options{NodeID: g.id, Store: st, Ensure: g.catalog.EnsureOwn, Nodes: g.nodes,
+			Listed:   func() time.Duration { return g.meta.NodesAge() },
 			Yield:    func(ctx context.Context, cl *cluster.Claim, ends bool) { g.sessions.Yield(ctx, cl, ends) },
 			Answer:   g.answer,
 			CatchUp:  func(ctx context.Context) error { return g.meta.CatchUp(ctx) },

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/config"
@@ -66,6 +67,7 @@ func (g *Gateway) useMeta(p *pluginhost.Plugin) (err error) {
 	g.meta, err = meta.New(meta.Options{Client: p.Meta(), Traits: func() *pluginv1.MetaTraits { return p.Describe().GetMeta() },
 		NodeID: g.id, NodeInfo: map[string]string{"version": g.version}, MaxFilters: g.cfg.Topics.MaxFilters,
 		MaxRetainedBytes: g.memory.retained, Quotas: g.quotas(g.cfg),
+		HeartbeatInterval: min(5*time.Second, g.cfg.Node.Lease/2), LostAfter: 20 * time.Second,
 		Stage: g.stage,
 		Log:   g.log, Registerer: g.registry})
 	if err != nil {

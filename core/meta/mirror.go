@@ -35,6 +35,8 @@ type mirror struct {
 	gone map[string]held
 	// err is the error of the last listing; nil if it succeeded.
 	err error
+	// asOf is when the backend had what is held here.
+	asOf time.Time
 	// listings counts the listings begun; listed is the number of the last one that succeeded.
 	listings, listed int
 }
@@ -229,7 +231,15 @@ func (r *mirror) list(ctx context.Context) (revision, generation int64, err erro
 	}
 	r.m.metrics.resyncs.WithLabelValues(r.namespace).Inc()
 	r.current()
+	r.knows(l.began)
 	return revision, generation, nil
+}
+
+// knows records when the backend had what is held here.
+func (r *mirror) knows(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asOf = at
 }
 
 // current records that the snapshot is known to be up to date.
@@ -364,6 +374,7 @@ func (r *mirror) follow(parent context.Context, revision *int64, generation int6
 			return false, true
 		}
 		r.current()
+		r.knows(time.Now())
 	}
 	cancel()
 	<-stopped // otherwise a request that arrives now could be lost

@@ -265,6 +265,15 @@ func (n *nodes) leads() bool { return n.live()[0].Self && n.m.LeaseValid() }
 // Nodes returns the live nodes, including this one, sorted by id.
 func (m *Meta) Nodes() []Node { return m.nodes.live() }
 
+// NodesAge returns how old the result of Nodes may be. While the backend answers, it is little more than Options.HeartbeatInterval: the
+// nodes' own heartbeats bring it up to date.
+func (m *Meta) NodesAge() time.Duration {
+	r := m.mirrors[NamespaceNodes]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Since(r.asOf)
+}
+
 // LeaseValid reports whether the other nodes have reason to consider this node alive: it wrote a heartbeat within the last
 // Options.LostAfter.
 func (m *Meta) LeaseValid() bool {
