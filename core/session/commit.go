@@ -125,9 +125,14 @@ func (s *Session) commitOffsets(ctx context.Context) error {
 	return nil
 }
 
-// commitSome commits progress in one call. If a session has many queues and the store is slow, each call brings it forward.
+// commitSome commits progress in one call. If a session has many queues and the store is slow, each call brings it forward. A call ends
+// before the node is fenced: the store would try once more when another node may have committed already.
 func (s *Session) commitSome(ctx context.Context, epoch int64, commits []flight.Commit) error {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	end := time.Now().Add(fetchTimeout)
+	if at, ok := s.m.o.Cluster.FencedAt(); ok && at.Before(end) {
+		end = at
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	offsets := make([]store.Offset, len(commits))
 	for i, c := range commits {
