@@ -6,6 +6,8 @@
 // acknowledged message must have reached every rover. The tests count messages that are missing, duplicated, out of order or unexpected,
 // and also lost sessions, acknowledgements that nobody waits for, and connections that stay open beside a newer one.
 //
+// A gateway can have a front of its own before RocketMQ, which resets its connections, or lets everything vanish or come late.
+//
 // A failed test prints its seed. `make fault CASE=Name SEED=n RUNS=n` runs it again; `make soak MINUTES=n` runs all tests with random
 // seeds. Every test needs a RocketMQ, as in test/e2e.
 package fault

@@ -3,6 +3,10 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/lmqgate/lmqgate/remoting"
@@ -40,6 +44,20 @@ func (c *Cluster) startSlaves(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// AwaitTopics waits until the slave of the i-th broker knows topics. Messages come to a slave at once, topics every few seconds.
+func (c *Cluster) AwaitTopics(ctx context.Context, i int, topics ...string) error {
+	path := filepath.Join(c.slaves[i].home, "store", "config", "topics.json")
+	return retry(ctx, func() error {
+		text, err := os.ReadFile(path)
+		for _, topic := range topics {
+			if err == nil && !strings.Contains(string(text), strconv.Quote(topic)) {
+				err = fmt.Errorf("%s does not have the topic %q", path, topic)
+			}
+		}
+		return err
+	})
 }
 
 // AwaitSlave waits until the slave of the i-th broker has what its master has of a topic now. queues is the number of queues.
