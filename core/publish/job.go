@@ -82,10 +82,6 @@ func (j *job) try() {
 		j.failed(1+len(rest), err)
 		return
 	}
-	if j.broken() { // since the first attempt
-		j.hold(1 + len(rest))
-		return
-	}
 	if j.Held() {
 		j.hold(1 + len(rest))
 		return
@@ -128,8 +124,11 @@ func (j *job) try() {
 	j.p.o.Store.AppendBatch(j.ctx, batch, j.appendedAll)
 }
 
-// Held reports whether the message may not be stored now, because the node is fenced or another node has the client.
+// Held reports whether the message may not be stored now, because the node is fenced, another node has the client, or the lanes are broken.
 func (j *job) Held() bool {
+	if j.broken() {
+		return true
+	}
 	if j.from == nil || j.from.holder == nil {
 		return j.p.o.Held != nil && j.p.o.Held()
 	}
