@@ -49,23 +49,51 @@ type cache struct {
 	exact int
 	// bytes is the size of the topics and groups.
 	bytes int
-	// epoch is the revocation epoch in which the entries were decided.
+	// rights are what the plugin stated with the admission, and valid until rightsUntil. Entries go before them.
+	rights      []right
+	rightsUntil int64
+	// epoch is the revocation epoch in which the entries and the rights were decided.
 	epoch uint64
+}
+
+// empty reports whether nothing is cached.
+func (c *cache) empty() bool { return c.entries == nil && c.rights == nil }
+
+// reset drops everything.
+func (c *cache) reset() { c.entries, c.exact, c.bytes, c.rights = nil, 0, 0, nil }
+
+// begin stores the rights of a client that has just been admitted.
+func (c *cache) begin(rights []right, until int64, epoch uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rights, c.rightsUntil, c.epoch = rights, until, epoch
+}
+
+// answered drops rights that have expired, now that the plugin has been asked instead.
+func (c *cache) answered(now int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now >= c.rightsUntil {
+		c.rights = nil
+	}
 }
 
 // get finds the decision for an action. Decisions of an earlier epoch are dropped.
 func (c *cache) get(a Action, epoch uint64) (d cached, found bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.entries == nil {
+	if c.empty() {
 		return cached{}, false
 	}
 	if c.epoch != epoch {
-		c.entries, c.exact, c.bytes = nil, 0, 0
+		c.reset()
 		return cached{}, false
 	}
 	if d, found = c.entries[keyOf(a, false)]; !found && c.exact > 0 {
 		d, found = c.entries[keyOf(a, true)]
+	}
+	if !found && allows(c.rights, a) {
+		d, found = cached{expires: c.rightsUntil, allow: true}, true
 	}
 	return d, found
 }
@@ -75,11 +103,11 @@ func (c *cache) get(a Action, epoch uint64) (d cached, found bool) {
 func (c *cache) put(a Action, exact bool, d cached, epoch uint64, now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.epoch != epoch && c.entries != nil {
+	if c.epoch != epoch && !c.empty() {
 		if epoch < c.epoch {
 			return // decided before a revocation that has arrived since
 		}
-		c.entries, c.exact, c.bytes = nil, 0, 0
+		c.reset()
 	}
 	if c.entries == nil {
 		c.entries = make(map[cacheKey]cached, 1)

@@ -17,6 +17,8 @@ const (
 
 // epochs counts revocations. A decision is valid while the epoch of its principal is the one in which it was requested.
 type epochs struct {
+	// count is the number of revocations that have begun.
+	count   atomic.Uint64
 	all     atomic.Uint64
 	buckets [3][epochBuckets]atomic.Uint64
 }
@@ -35,8 +37,13 @@ func (e *epochs) of(p *Principal) uint64 {
 		e.buckets[byIdentity][p.buckets[byIdentity]].Load()
 }
 
-// revoke begins a new epoch for every client that the revocation may concern.
+// now returns how many revocations have begun.
+func (e *epochs) now() uint64 { return e.count.Load() }
+
+// revoke begins a new epoch for every client that the revocation may concern. It counts first: whoever reads the new epoch, and then the
+// count, sees that there was a revocation.
 func (e *epochs) revoke(r Revocation) {
+	e.count.Add(1)
 	switch {
 	case r.ClientID != "":
 		e.buckets[byClientID][bucketOf(byClientID, r.ClientID)].Add(1)

@@ -64,6 +64,7 @@ func (x *exchange) Step(ctx context.Context, data []byte) (Answer, error) {
 	}
 	defer leave()
 	x.begun = true
+	moment := x.a.epochs.now()
 	resp, err := x.a.opts.Client.Exchange(ctx, in)
 	if n := len(resp.GetData()); err == nil && n > math.MaxUint16 {
 		err = fmt.Errorf("it answered %d bytes of data; a packet takes %d", n, math.MaxUint16)
@@ -79,7 +80,7 @@ func (x *exchange) Step(ctx context.Context, data []byte) (Answer, error) {
 	if resp.GetResult() == nil {
 		return Answer{}, x.a.unavailable(x.req, x.plugin, fmt.Errorf("it answered neither more nor a result"))
 	}
-	p, err := x.a.conclude(x.req, resp.GetResult(), x.plugin)
+	p, err := x.a.conclude(x.req, resp.GetResult(), x.plugin, moment)
 	return Answer{Data: resp.GetData(), Principal: p}, err
 }
 

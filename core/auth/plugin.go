@@ -102,12 +102,13 @@ func (a *Auth) Authenticate(ctx context.Context, req Request) (*Principal, error
 	if err != nil {
 		return nil, a.unavailable(req, a.opts.PluginName(), err)
 	}
+	moment := a.epochs.now()
 	name, resp, err := a.authenticate(ctx, in)
 	leave()
 	if err != nil {
 		return nil, a.unavailable(req, name, err)
 	}
-	return a.conclude(req, resp, name)
+	return a.conclude(req, resp, name, moment)
 }
 
 // unavailable refuses a client because the plugin gave no answer.
@@ -118,8 +119,8 @@ func (a *Auth) unavailable(req Request, plugin string, err error) *Denied {
 	return &Denied{Reason: Unavailable, Detail: "the auth plugin did not answer"}
 }
 
-// conclude converts a plugin's answer to a principal or a denial.
-func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name string) (*Principal, error) {
+// conclude converts a plugin's answer to a principal or a denial. The plugin was asked after moment, a time of epochs.
+func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name string, moment uint64) (*Principal, error) {
 	if err := tooMuch(resp); err != nil {
 		return nil, a.unavailable(req, name, err)
 	}
@@ -137,6 +138,7 @@ func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name s
 			"remote", req.RemoteAddr, "reason", NotAuthorized.String(), "detail", "the admission has expired already")
 		return nil, &Denied{Reason: NotAuthorized, Detail: "the admission has expired already"}
 	}
+	a.keepRights(p, resp.GetRights(), moment)
 	a.metrics.admitted.Inc()
 	return p, nil
 }
@@ -270,6 +272,7 @@ func (a *Auth) ask(ctx context.Context, p *Principal, actions []Action, which []
 		}
 		return now + int64(askAgain), a.unanswered(p, actions, which, allowed, epoch, now, err)
 	}
+	p.cache.answered(now)
 	until := now + int64(maxTTL)
 	for n, i := range which {
 		d := resp.GetDecisions()[n]

@@ -56,6 +56,35 @@ func Overlap(a, b string) bool {
 	}
 }
 
+// Covers reports whether a filter matches every topic name that another filter matches. Both must be valid.
+func Covers(filter, other string) bool {
+	if strings.HasPrefix(other, "$") && rootWildcard(filter) {
+		return false
+	}
+	if filter == "+/#" {
+		filter = "#" // every name has a first level
+	}
+	for {
+		if filter == "#" {
+			return true
+		}
+		f, filterRest, filterMore := cut(filter)
+		o, otherRest, otherMore := cut(other)
+		if o == "#" || f != "+" && f != o {
+			return false
+		}
+		switch {
+		case !otherMore && !filterMore:
+			return true
+		case !otherMore:
+			return filterRest == "#" // the parent level
+		case !filterMore:
+			return false
+		}
+		filter, other = filterRest, otherRest
+	}
+}
+
 // First returns the first-level topic of a name or filter: the text before the first "/", where one leading "/" is
 // skipped. It can be empty ("//x"), and "+" or "#" for filters whose first level is a wildcard.
 func First(nameOrFilter string) string {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
 )
 
 var matchCases = []struct {
@@ -139,9 +141,9 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-func TestFiltersOverlapWhereANameMatchesBoth(t *testing.T) {
+// allOf returns all names and filters of up to three levels from a few.
+func allOf() (names, filters []string) {
 	levels := []string{"a", "b", "", "$x", "+", "#"}
-	var names, filters []string
 	var build func(prefix string, depth int)
 	build = func(prefix string, depth int) {
 		for _, l := range levels {
@@ -158,11 +160,28 @@ func TestFiltersOverlapWhereANameMatchesBoth(t *testing.T) {
 		}
 	}
 	build("", 3)
-	names = append(names, "") // the parent of "/#"
+	return append(names, ""), filters // "" is the parent of "/#"
+}
+
+func TestFiltersOverlapWhereANameMatchesBoth(t *testing.T) {
+	names, filters := allOf()
 	for _, a := range filters {
 		for _, b := range filters {
 			both := slices.ContainsFunc(names, func(n string) bool { return Match(a, n) && Match(b, n) })
 			require.Equal(t, both, Overlap(a, b), "%q and %q", a, b)
+		}
+	}
+}
+
+func TestAFilterCoversAnotherWhereItMatchesAllThatTheOtherDoes(t *testing.T) {
+	names, filters := allOf()
+	for _, a := range filters {
+		for _, b := range filters {
+			require.Equal(t, topicfilter.Covers(a, b), Covers(a, b), "%q and %q, as plugins compare them", a, b)
+			if Covers(a, b) {
+				more := slices.IndexFunc(names, func(n string) bool { return Match(b, n) && !Match(a, n) })
+				require.Negative(t, more, "%q and %q", a, b)
+			}
 		}
 	}
 }

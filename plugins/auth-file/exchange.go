@@ -60,10 +60,11 @@ func (p *plugin) judge(c *scram.ServerConversation, u *user, conn *pluginv1.Conn
 	case conn.GetHasUsername() && conn.GetUsername() != u.Username:
 		return refused(pluginv1.Reason_REASON_BAD_CREDENTIALS, "the user name of CONNECT is another than that of "+methodSCRAM)
 	}
-	if result := p.admit(u, conn); result.GetReason() != pluginv1.Reason_REASON_OK {
+	result := p.admit(u, conn)
+	if result.GetReason() != pluginv1.Reason_REASON_OK {
 		return &pluginv1.ExchangeResponse{Result: result}
 	}
-	return &pluginv1.ExchangeResponse{Data: []byte(answer), Result: &pluginv1.AuthenticateResponse{Identity: u.Username}}
+	return &pluginv1.ExchangeResponse{Data: []byte(answer), Result: result}
 }
 
 // whyNot explains, for the log, why a client's message was rejected.

@@ -130,7 +130,8 @@ func (p *plugin) admit(u *user, conn *pluginv1.Connection) *pluginv1.Authenticat
 	case p.store.now.Load().byName[u.Username] != u: // the revocation has been sent already, and would miss this client
 		return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_UNAVAILABLE, Detail: "the user was changed a moment ago"}
 	}
-	return &pluginv1.AuthenticateResponse{Identity: u.Username}
+	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: u.Username}
+	return &pluginv1.AuthenticateResponse{Identity: u.Username, Rights: topicrules.RightsOrAll(u.Rules, subject, keepDecision)}
 }
 
 // verify hashes a password, once a slot in hashing is free.

@@ -83,7 +83,13 @@ func (p *plugin) Authenticate(_ context.Context, req *pluginv1.AuthenticateReque
 	case !right:
 		return refuse("wrong signature: the password is not Base64(HMAC-SHA1(secret_key, client id))")
 	}
-	return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_OK, Identity: u.Username}, nil
+	rights := topicrules.RightsOrAll(u.Rules, subjectOf(conn), keepDecision)
+	return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_OK, Identity: u.Username, Rights: rights}, nil
+}
+
+// subjectOf returns who rules are applied to.
+func subjectOf(conn *pluginv1.Connection) topicrules.Subject {
+	return topicrules.Subject{ClientID: conn.GetClientId(), Username: conn.GetUsername()}
 }
 
 // Authorize implements sdk.AuthPlugin.
@@ -91,7 +97,7 @@ func (p *plugin) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*
 	conn := req.GetClient().GetConnection()
 	u, known := p.users[conn.GetUsername()]
 	known = known && conn.GetHasUsername()
-	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: conn.GetUsername()}
+	subject := subjectOf(conn)
 	return topicrules.Answer(req, keepDecision, func(kind topicrules.Action, topic string) (bool, string) {
 		if !known {
 			return false, "unknown user"

@@ -101,6 +101,14 @@ func (p *plugin) Authenticate(ctx context.Context, req *pluginv1.AuthenticateReq
 	if err != nil {
 		return nil, p.unclear("%v", err)
 	}
+	if p.config.AuthorizeURL == "" && resp.GetReason() == pluginv1.Reason_REASON_OK {
+		conn := req.GetConnection()
+		subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: resp.GetIdentity(), Values: resp.GetAttributes()}
+		if subject.Username == "" {
+			subject.Username = conn.GetUsername() // as the gateway fills it in
+		}
+		resp.Rights = topicrules.RightsOrAll(p.config.Rules, subject, p.config.MaxCache)
+	}
 	return resp, nil
 }
 

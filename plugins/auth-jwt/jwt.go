@@ -161,6 +161,12 @@ func (p *plugin) judge(ctx context.Context, conn *pluginv1.Connection, token str
 		}
 	}
 	resp := &pluginv1.AuthenticateResponse{Identity: identity, Attributes: attributesOf(c, p.config.Rules, own)}
+	subject := topicrules.Subject{ClientID: conn.GetClientId(), Username: identity, Values: valuesOf(resp.GetAttributes())}
+	if rules := slices.Concat(p.config.Rules, own); p.config.RulesClaim == "" {
+		resp.Rights = topicrules.RightsOrAll(rules, subject, keepDecision)
+	} else {
+		resp.Rights = topicrules.Rights(rules, subject, keepDecision)
+	}
 	if !expires.IsZero() {
 		resp.ExpiresAtMs = expires.Add(p.config.Leeway).UnixMilli()
 	}

@@ -148,7 +148,23 @@ func (a *auth) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest
 	if is("auth-expiry-in-seconds") {
 		resp.ExpiresAtMs = time.Now().Add(time.Hour).Unix()
 	}
+	switch fault {
+	case "auth-states-too-many-rights":
+		resp.Rights = rights("u/#")
+	case "auth-states-rights-and-hides-qos":
+		resp.Rights = rights("u/" + name + "/#")
+	case "auth-states-a-malformed-right":
+		resp.Rights = rights("u/" + name + "/#/x")
+	case "auth-states-rights-for-ever":
+		resp.Rights = rights("u/" + name + "/x")
+		resp.Rights.CacheMs = 1 << 50
+	}
 	return resp, nil
+}
+
+// rights allows everything that a filter matches.
+func rights(filter string) *pluginv1.Rights {
+	return &pluginv1.Rights{CacheMs: 1000, Rights: []*pluginv1.Right{{Allow: true, Publish: true, Subscribe: true, Filter: filter}}}
 }
 
 func (a *auth) set(name string) {
@@ -178,7 +194,7 @@ func (a *auth) Authorize(_ context.Context, req *pluginv1.AuthorizeRequest) (*pl
 	resp := &pluginv1.AuthorizeResponse{}
 	for _, action := range req.GetActions() {
 		d := &pluginv1.Decision{Allow: known && mayUse(name, action), CacheMs: 1000, Detail: "by the rule of the branch"}
-		if is("auth-hides-qos") && action.GetQos() == 2 {
+		if (is("auth-hides-qos") || is("auth-states-rights-and-hides-qos")) && action.GetQos() == 2 {
 			d.Allow = false
 		}
 		if is("auth-cached-for-ever") {

@@ -216,6 +216,26 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 		{plugin: "auth-decisions-reversed", fails: "auth/answers one decision for each action", what: "alone it was allow="},
 		{plugin: "auth-allows-malformed-topics", fails: "auth/stands malformed actions", what: "it allows an action of the unknown kind 0"},
 		{plugin: "auth-hides-qos", fails: "auth/says so where QoS or retain had a part", what: "QoS 2, retain false is allow=false"},
+		{
+			plugin: "auth-states-too-many-rights",
+			fails:  "auth/states rights that Authorize allows too",
+			what:   `the rights of client id "a" allow what Authorize denies`,
+		},
+		{
+			plugin: "auth-states-rights-and-hides-qos",
+			fails:  "auth/states rights that Authorize allows too",
+			what:   `the rights of client id "a" allow what Authorize denies`,
+		},
+		{
+			plugin: "auth-states-a-malformed-right",
+			fails:  "auth/states rights that Authorize allows too",
+			what:   "# must be the last level",
+		},
+		{
+			plugin: "auth-states-rights-for-ever",
+			fails:  "auth/states rights that Authorize allows too",
+			what:   "rights may be used for 1125899906842624 ms",
+		},
 		{plugin: "auth-ends-revocations", fails: "auth/streams revocations", what: "the stream ended by itself after"},
 
 		{

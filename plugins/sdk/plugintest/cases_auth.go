@@ -42,6 +42,11 @@ func authCases() []check {
 			proto:   "auth.proto, Decision.depends_on_qos_retain",
 			section: "authorize",
 		}},
+		{name: "states rights that Authorize allows too", run: (*trial).rights, rule: rule{
+			text:    "What the rights in an admission allow, Authorize allows as well, at any QoS, retained or not, and in any share group",
+			proto:   "auth.proto, Rights",
+			section: "authenticate",
+		}},
 		{name: "treats clients that another plugin admitted as it declares", run: (*trial).foreignClients, rule: rule{
 			text:    "With FOREIGN_CLIENTS_DENY each action of a client that another plugin admitted is denied; with FOREIGN_CLIENTS_JUDGE it is judged by client id and user name",
 			proto:   "plugin.proto, ForeignClients",

@@ -390,7 +390,9 @@ type AuthenticateResponse struct {
 	// Handed back unchanged in every Authorize.
 	Attributes map[string]string `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Milliseconds since the epoch at which the admission ends and the connection is closed; 0 for never.
-	ExpiresAtMs   int64 `protobuf:"varint,5,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
+	ExpiresAtMs int64 `protobuf:"varint,5,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
+	// What the client may do, so that the gateway need not ask about it. Absent: it asks about everything.
+	Rights        *Rights `protobuf:"bytes,6,opt,name=rights,proto3" json:"rights,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +462,142 @@ func (x *AuthenticateResponse) GetExpiresAtMs() int64 {
 	return 0
 }
 
+func (x *AuthenticateResponse) GetRights() *Rights {
+	if x != nil {
+		return x.Rights
+	}
+	return nil
+}
+
+// What Authorize would allow the client at any QoS, retained or not, and in any share group. The gateway uses it as it uses a decision
+// that it may cache: a revocation, a swap and the end of cache_ms drop it, and then the gateway asks. It never denies by it.
+type Rights struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Decision.
+	CacheMs int64 `protobuf:"varint,1,opt,name=cache_ms,json=cacheMs,proto3" json:"cache_ms,omitempty"`
+	// In order: the first that concerns an action decides, and an action that none concerns is asked about. The gateway reads 16 of them at
+	// most, with 4 KiB of filters in all; the rest is asked about.
+	Rights        []*Right `protobuf:"bytes,2,rep,name=rights,proto3" json:"rights,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rights) Reset() {
+	*x = Rights{}
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rights) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rights) ProtoMessage() {}
+
+func (x *Rights) ProtoReflect() protoreflect.Message {
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rights.ProtoReflect.Descriptor instead.
+func (*Rights) Descriptor() ([]byte, []int) {
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Rights) GetCacheMs() int64 {
+	if x != nil {
+		return x.CacheMs
+	}
+	return 0
+}
+
+func (x *Rights) GetRights() []*Right {
+	if x != nil {
+		return x.Rights
+	}
+	return nil
+}
+
+type Right struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True: it concerns the actions all of whose topics the filter matches, and allows them. False: it concerns the actions that have a topic
+	// in common with the filter, and they are asked about.
+	Allow bool `protobuf:"varint,1,opt,name=allow,proto3" json:"allow,omitempty"`
+	// The kinds of action that it concerns.
+	Publish   bool `protobuf:"varint,2,opt,name=publish,proto3" json:"publish,omitempty"`
+	Subscribe bool `protobuf:"varint,3,opt,name=subscribe,proto3" json:"subscribe,omitempty"`
+	// A topic filter, without placeholders.
+	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Right) Reset() {
+	*x = Right{}
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Right) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Right) ProtoMessage() {}
+
+func (x *Right) ProtoReflect() protoreflect.Message {
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Right.ProtoReflect.Descriptor instead.
+func (*Right) Descriptor() ([]byte, []int) {
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Right) GetAllow() bool {
+	if x != nil {
+		return x.Allow
+	}
+	return false
+}
+
+func (x *Right) GetPublish() bool {
+	if x != nil {
+		return x.Publish
+	}
+	return false
+}
+
+func (x *Right) GetSubscribe() bool {
+	if x != nil {
+		return x.Subscribe
+	}
+	return false
+}
+
+func (x *Right) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 // An admitted client, as Authorize sees it.
 type Client struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -474,7 +612,7 @@ type Client struct {
 
 func (x *Client) Reset() {
 	*x = Client{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +624,7 @@ func (x *Client) String() string {
 func (*Client) ProtoMessage() {}
 
 func (x *Client) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +637,7 @@ func (x *Client) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Client.ProtoReflect.Descriptor instead.
 func (*Client) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{4}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Client) GetConnection() *Connection {
@@ -545,7 +683,7 @@ type Action struct {
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +695,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +708,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{5}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Action) GetKind() ActionKind {
@@ -618,7 +756,7 @@ type AuthorizeRequest struct {
 
 func (x *AuthorizeRequest) Reset() {
 	*x = AuthorizeRequest{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +768,7 @@ func (x *AuthorizeRequest) String() string {
 func (*AuthorizeRequest) ProtoMessage() {}
 
 func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +781,7 @@ func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeRequest) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{6}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AuthorizeRequest) GetClient() *Client {
@@ -676,7 +814,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +826,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +839,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Decision) GetAllow() bool {
@@ -741,7 +879,7 @@ type AuthorizeResponse struct {
 
 func (x *AuthorizeResponse) Reset() {
 	*x = AuthorizeResponse{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +891,7 @@ func (x *AuthorizeResponse) String() string {
 func (*AuthorizeResponse) ProtoMessage() {}
 
 func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +904,7 @@ func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AuthorizeResponse) GetDecisions() []*Decision {
@@ -794,7 +932,7 @@ type ExchangeRequest struct {
 
 func (x *ExchangeRequest) Reset() {
 	*x = ExchangeRequest{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +944,7 @@ func (x *ExchangeRequest) String() string {
 func (*ExchangeRequest) ProtoMessage() {}
 
 func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +957,7 @@ func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeRequest) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExchangeRequest) GetExchangeId() string {
@@ -876,7 +1014,7 @@ type ExchangeResponse struct {
 
 func (x *ExchangeResponse) Reset() {
 	*x = ExchangeResponse{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1026,7 @@ func (x *ExchangeResponse) String() string {
 func (*ExchangeResponse) ProtoMessage() {}
 
 func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1039,7 @@ func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResponse) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExchangeResponse) GetMore() bool {
@@ -933,7 +1071,7 @@ type RevocationsRequest struct {
 
 func (x *RevocationsRequest) Reset() {
 	*x = RevocationsRequest{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1083,7 @@ func (x *RevocationsRequest) String() string {
 func (*RevocationsRequest) ProtoMessage() {}
 
 func (x *RevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1096,7 @@ func (x *RevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationsRequest.ProtoReflect.Descriptor instead.
 func (*RevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 type Revocation struct {
@@ -977,7 +1115,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1127,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1140,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Revocation) GetClientId() string {
@@ -1067,7 +1205,7 @@ const file_lmqgate_plugin_v1_auth_proto_rawDesc = "" +
 	"connection\x18\x01 \x01(\v2\x1d.lmqgate.plugin.v1.ConnectionR\n" +
 	"connection\x12!\n" +
 	"\fhas_password\x18\x02 \x01(\bR\vhasPassword\x12\x1a\n" +
-	"\bpassword\x18\x03 \x01(\fR\bpassword\"\xb9\x02\n" +
+	"\bpassword\x18\x03 \x01(\fR\bpassword\"\xec\x02\n" +
 	"\x14AuthenticateResponse\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.lmqgate.plugin.v1.ReasonR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
@@ -1075,10 +1213,19 @@ const file_lmqgate_plugin_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x04 \x03(\v27.lmqgate.plugin.v1.AuthenticateResponse.AttributesEntryR\n" +
 	"attributes\x12\"\n" +
-	"\rexpires_at_ms\x18\x05 \x01(\x03R\vexpiresAtMs\x1a=\n" +
+	"\rexpires_at_ms\x18\x05 \x01(\x03R\vexpiresAtMs\x121\n" +
+	"\x06rights\x18\x06 \x01(\v2\x19.lmqgate.plugin.v1.RightsR\x06rights\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
+	"\x06Rights\x12\x19\n" +
+	"\bcache_ms\x18\x01 \x01(\x03R\acacheMs\x120\n" +
+	"\x06rights\x18\x02 \x03(\v2\x18.lmqgate.plugin.v1.RightR\x06rights\"m\n" +
+	"\x05Right\x12\x14\n" +
+	"\x05allow\x18\x01 \x01(\bR\x05allow\x12\x18\n" +
+	"\apublish\x18\x02 \x01(\bR\apublish\x12\x1c\n" +
+	"\tsubscribe\x18\x03 \x01(\bR\tsubscribe\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\"\x8e\x02\n" +
 	"\x06Client\x12=\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x1d.lmqgate.plugin.v1.ConnectionR\n" +
@@ -1164,7 +1311,7 @@ func file_lmqgate_plugin_v1_auth_proto_rawDescGZIP() []byte {
 }
 
 var file_lmqgate_plugin_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_lmqgate_plugin_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_lmqgate_plugin_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_lmqgate_plugin_v1_auth_proto_goTypes = []any{
 	(Reason)(0),                  // 0: lmqgate.plugin.v1.Reason
 	(ActionKind)(0),              // 1: lmqgate.plugin.v1.ActionKind
@@ -1172,44 +1319,48 @@ var file_lmqgate_plugin_v1_auth_proto_goTypes = []any{
 	(*PeerCertificate)(nil),      // 3: lmqgate.plugin.v1.PeerCertificate
 	(*AuthenticateRequest)(nil),  // 4: lmqgate.plugin.v1.AuthenticateRequest
 	(*AuthenticateResponse)(nil), // 5: lmqgate.plugin.v1.AuthenticateResponse
-	(*Client)(nil),               // 6: lmqgate.plugin.v1.Client
-	(*Action)(nil),               // 7: lmqgate.plugin.v1.Action
-	(*AuthorizeRequest)(nil),     // 8: lmqgate.plugin.v1.AuthorizeRequest
-	(*Decision)(nil),             // 9: lmqgate.plugin.v1.Decision
-	(*AuthorizeResponse)(nil),    // 10: lmqgate.plugin.v1.AuthorizeResponse
-	(*ExchangeRequest)(nil),      // 11: lmqgate.plugin.v1.ExchangeRequest
-	(*ExchangeResponse)(nil),     // 12: lmqgate.plugin.v1.ExchangeResponse
-	(*RevocationsRequest)(nil),   // 13: lmqgate.plugin.v1.RevocationsRequest
-	(*Revocation)(nil),           // 14: lmqgate.plugin.v1.Revocation
-	nil,                          // 15: lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
-	nil,                          // 16: lmqgate.plugin.v1.Client.AttributesEntry
+	(*Rights)(nil),               // 6: lmqgate.plugin.v1.Rights
+	(*Right)(nil),                // 7: lmqgate.plugin.v1.Right
+	(*Client)(nil),               // 8: lmqgate.plugin.v1.Client
+	(*Action)(nil),               // 9: lmqgate.plugin.v1.Action
+	(*AuthorizeRequest)(nil),     // 10: lmqgate.plugin.v1.AuthorizeRequest
+	(*Decision)(nil),             // 11: lmqgate.plugin.v1.Decision
+	(*AuthorizeResponse)(nil),    // 12: lmqgate.plugin.v1.AuthorizeResponse
+	(*ExchangeRequest)(nil),      // 13: lmqgate.plugin.v1.ExchangeRequest
+	(*ExchangeResponse)(nil),     // 14: lmqgate.plugin.v1.ExchangeResponse
+	(*RevocationsRequest)(nil),   // 15: lmqgate.plugin.v1.RevocationsRequest
+	(*Revocation)(nil),           // 16: lmqgate.plugin.v1.Revocation
+	nil,                          // 17: lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
+	nil,                          // 18: lmqgate.plugin.v1.Client.AttributesEntry
 }
 var file_lmqgate_plugin_v1_auth_proto_depIdxs = []int32{
 	3,  // 0: lmqgate.plugin.v1.Connection.peer_certificate:type_name -> lmqgate.plugin.v1.PeerCertificate
 	2,  // 1: lmqgate.plugin.v1.AuthenticateRequest.connection:type_name -> lmqgate.plugin.v1.Connection
 	0,  // 2: lmqgate.plugin.v1.AuthenticateResponse.reason:type_name -> lmqgate.plugin.v1.Reason
-	15, // 3: lmqgate.plugin.v1.AuthenticateResponse.attributes:type_name -> lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
-	2,  // 4: lmqgate.plugin.v1.Client.connection:type_name -> lmqgate.plugin.v1.Connection
-	16, // 5: lmqgate.plugin.v1.Client.attributes:type_name -> lmqgate.plugin.v1.Client.AttributesEntry
-	1,  // 6: lmqgate.plugin.v1.Action.kind:type_name -> lmqgate.plugin.v1.ActionKind
-	6,  // 7: lmqgate.plugin.v1.AuthorizeRequest.client:type_name -> lmqgate.plugin.v1.Client
-	7,  // 8: lmqgate.plugin.v1.AuthorizeRequest.actions:type_name -> lmqgate.plugin.v1.Action
-	9,  // 9: lmqgate.plugin.v1.AuthorizeResponse.decisions:type_name -> lmqgate.plugin.v1.Decision
-	2,  // 10: lmqgate.plugin.v1.ExchangeRequest.connection:type_name -> lmqgate.plugin.v1.Connection
-	5,  // 11: lmqgate.plugin.v1.ExchangeResponse.result:type_name -> lmqgate.plugin.v1.AuthenticateResponse
-	4,  // 12: lmqgate.plugin.v1.Auth.Authenticate:input_type -> lmqgate.plugin.v1.AuthenticateRequest
-	8,  // 13: lmqgate.plugin.v1.Auth.Authorize:input_type -> lmqgate.plugin.v1.AuthorizeRequest
-	11, // 14: lmqgate.plugin.v1.Auth.Exchange:input_type -> lmqgate.plugin.v1.ExchangeRequest
-	13, // 15: lmqgate.plugin.v1.Auth.Revocations:input_type -> lmqgate.plugin.v1.RevocationsRequest
-	5,  // 16: lmqgate.plugin.v1.Auth.Authenticate:output_type -> lmqgate.plugin.v1.AuthenticateResponse
-	10, // 17: lmqgate.plugin.v1.Auth.Authorize:output_type -> lmqgate.plugin.v1.AuthorizeResponse
-	12, // 18: lmqgate.plugin.v1.Auth.Exchange:output_type -> lmqgate.plugin.v1.ExchangeResponse
-	14, // 19: lmqgate.plugin.v1.Auth.Revocations:output_type -> lmqgate.plugin.v1.Revocation
-	16, // [16:20] is the sub-list for method output_type
-	12, // [12:16] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 3: lmqgate.plugin.v1.AuthenticateResponse.attributes:type_name -> lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
+	6,  // 4: lmqgate.plugin.v1.AuthenticateResponse.rights:type_name -> lmqgate.plugin.v1.Rights
+	7,  // 5: lmqgate.plugin.v1.Rights.rights:type_name -> lmqgate.plugin.v1.Right
+	2,  // 6: lmqgate.plugin.v1.Client.connection:type_name -> lmqgate.plugin.v1.Connection
+	18, // 7: lmqgate.plugin.v1.Client.attributes:type_name -> lmqgate.plugin.v1.Client.AttributesEntry
+	1,  // 8: lmqgate.plugin.v1.Action.kind:type_name -> lmqgate.plugin.v1.ActionKind
+	8,  // 9: lmqgate.plugin.v1.AuthorizeRequest.client:type_name -> lmqgate.plugin.v1.Client
+	9,  // 10: lmqgate.plugin.v1.AuthorizeRequest.actions:type_name -> lmqgate.plugin.v1.Action
+	11, // 11: lmqgate.plugin.v1.AuthorizeResponse.decisions:type_name -> lmqgate.plugin.v1.Decision
+	2,  // 12: lmqgate.plugin.v1.ExchangeRequest.connection:type_name -> lmqgate.plugin.v1.Connection
+	5,  // 13: lmqgate.plugin.v1.ExchangeResponse.result:type_name -> lmqgate.plugin.v1.AuthenticateResponse
+	4,  // 14: lmqgate.plugin.v1.Auth.Authenticate:input_type -> lmqgate.plugin.v1.AuthenticateRequest
+	10, // 15: lmqgate.plugin.v1.Auth.Authorize:input_type -> lmqgate.plugin.v1.AuthorizeRequest
+	13, // 16: lmqgate.plugin.v1.Auth.Exchange:input_type -> lmqgate.plugin.v1.ExchangeRequest
+	15, // 17: lmqgate.plugin.v1.Auth.Revocations:input_type -> lmqgate.plugin.v1.RevocationsRequest
+	5,  // 18: lmqgate.plugin.v1.Auth.Authenticate:output_type -> lmqgate.plugin.v1.AuthenticateResponse
+	12, // 19: lmqgate.plugin.v1.Auth.Authorize:output_type -> lmqgate.plugin.v1.AuthorizeResponse
+	14, // 20: lmqgate.plugin.v1.Auth.Exchange:output_type -> lmqgate.plugin.v1.ExchangeResponse
+	16, // 21: lmqgate.plugin.v1.Auth.Revocations:output_type -> lmqgate.plugin.v1.Revocation
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_lmqgate_plugin_v1_auth_proto_init() }
@@ -1223,7 +1374,7 @@ func file_lmqgate_plugin_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lmqgate_plugin_v1_auth_proto_rawDesc), len(file_lmqgate_plugin_v1_auth_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

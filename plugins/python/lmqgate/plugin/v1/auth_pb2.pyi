@@ -76,7 +76,7 @@ class AuthenticateRequest(_message.Message):
     def __init__(self, connection: _Optional[_Union[Connection, _Mapping]] = ..., has_password: bool = ..., password: _Optional[bytes] = ...) -> None: ...
 
 class AuthenticateResponse(_message.Message):
-    __slots__ = ("reason", "detail", "identity", "attributes", "expires_at_ms")
+    __slots__ = ("reason", "detail", "identity", "attributes", "expires_at_ms", "rights")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -89,12 +89,34 @@ class AuthenticateResponse(_message.Message):
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    RIGHTS_FIELD_NUMBER: _ClassVar[int]
     reason: Reason
     detail: str
     identity: str
     attributes: _containers.ScalarMap[str, str]
     expires_at_ms: int
-    def __init__(self, reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., identity: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., expires_at_ms: _Optional[int] = ...) -> None: ...
+    rights: Rights
+    def __init__(self, reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., identity: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., expires_at_ms: _Optional[int] = ..., rights: _Optional[_Union[Rights, _Mapping]] = ...) -> None: ...
+
+class Rights(_message.Message):
+    __slots__ = ("cache_ms", "rights")
+    CACHE_MS_FIELD_NUMBER: _ClassVar[int]
+    RIGHTS_FIELD_NUMBER: _ClassVar[int]
+    cache_ms: int
+    rights: _containers.RepeatedCompositeFieldContainer[Right]
+    def __init__(self, cache_ms: _Optional[int] = ..., rights: _Optional[_Iterable[_Union[Right, _Mapping]]] = ...) -> None: ...
+
+class Right(_message.Message):
+    __slots__ = ("allow", "publish", "subscribe", "filter")
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    allow: bool
+    publish: bool
+    subscribe: bool
+    filter: str
+    def __init__(self, allow: bool = ..., publish: bool = ..., subscribe: bool = ..., filter: _Optional[str] = ...) -> None: ...
 
 class Client(_message.Message):
     __slots__ = ("connection", "identity", "attributes", "admitted_by")
