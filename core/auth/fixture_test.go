@@ -29,9 +29,29 @@ type scripted struct {
 	questions    []*pluginv1.AuthorizeRequest
 	revocations  chan *pluginv1.Revocation
 	opened       int
+	// all answers AuthenticateAll; nil: it is not served.
+	all func(*pluginv1.AuthenticateAllRequest) (*pluginv1.AuthenticateAllResponse, error)
+	// held makes Authenticate wait until it is closed; begun counts those that wait.
+	held  chan struct{}
+	begun chan struct{}
+}
+
+func (s *scripted) AuthenticateAll(
+	_ context.Context, req *pluginv1.AuthenticateAllRequest, _ ...grpc.CallOption,
+) (*pluginv1.AuthenticateAllResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		return nil, status.Error(codes.Unimplemented, "not served")
+	}
+	return s.all(req)
 }
 
 func (s *scripted) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest, _ ...grpc.CallOption) (*pluginv1.AuthenticateResponse, error) {
+	if s.held != nil {
+		s.begun <- struct{}{}
+		<-s.held
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {

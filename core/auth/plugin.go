@@ -57,6 +57,8 @@ type Auth struct {
 	downUntil atomic.Int64
 	// logins queues the logins that wait for the plugin.
 	logins *turnstile
+	// together asks the plugin about logins.
+	together together
 	// swapped wakes Run after a swap.
 	swapped chan struct{}
 
@@ -86,6 +88,7 @@ func New(opts Options) *Auth {
 		opts.StaleAllowance = 0
 	}
 	a := &Auth{opts: opts, start: time.Now(), logins: newTurnstile(), swapped: make(chan struct{}, 1)}
+	a.together.client, a.together.traits = opts.Client, opts.Traits
 	a.metrics = newMetrics(opts.Registerer, a.logins)
 	return a
 }
@@ -148,7 +151,7 @@ func (a *Auth) conclude(req Request, resp *pluginv1.AuthenticateResponse, name s
 func (a *Auth) authenticate(ctx context.Context, in *pluginv1.AuthenticateRequest) (string, *pluginv1.AuthenticateResponse, error) {
 	for {
 		name := a.opts.PluginName()
-		resp, err := a.opts.Client.Authenticate(ctx, in)
+		resp, err := a.together.authenticate(ctx, in)
 		if name == a.opts.PluginName() || ctx.Err() != nil {
 			return name, resp, err
 		}

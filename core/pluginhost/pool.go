@@ -21,7 +21,7 @@ var callsUnderWay = [pools]int{decisions: 256, logins: 128}
 // poolOf returns the pool of a method.
 func poolOf(method string) pool {
 	switch method {
-	case pluginv1.Auth_Authenticate_FullMethodName, pluginv1.Auth_Exchange_FullMethodName:
+	case pluginv1.Auth_Authenticate_FullMethodName, pluginv1.Auth_AuthenticateAll_FullMethodName, pluginv1.Auth_Exchange_FullMethodName:
 		return logins
 	default:
 		return decisions

@@ -234,9 +234,10 @@ func (r *route) died(ctx context.Context, inst *instance) bool {
 
 // repeatable are the idempotent calls, which may be retried.
 var repeatable = map[string]bool{
-	pluginv1.Auth_Authenticate_FullMethodName: true,
-	pluginv1.Auth_Authorize_FullMethodName:    true,
-	pluginv1.Meta_Get_FullMethodName:          true,
+	pluginv1.Auth_Authenticate_FullMethodName:    true,
+	pluginv1.Auth_AuthenticateAll_FullMethodName: true,
+	pluginv1.Auth_Authorize_FullMethodName:       true,
+	pluginv1.Meta_Get_FullMethodName:             true,
 }
 
 // writes are the calls that change the plugin's data.

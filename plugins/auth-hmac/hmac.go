@@ -26,6 +26,7 @@ type plugin struct {
 var (
 	_ sdk.AuthPlugin          = (*plugin)(nil)
 	_ sdk.ForeignClientsJudge = (*plugin)(nil)
+	_ sdk.QuickAuthenticator  = (*plugin)(nil)
 )
 
 // Info implements sdk.Plugin.
@@ -59,6 +60,9 @@ func (p *plugin) Health(context.Context) error { return nil }
 // JudgesForeignClients implements sdk.ForeignClientsJudge: rules go by user names and client identifiers, whichever plugin admitted the
 // client. A user name that is not in the configuration may do nothing.
 func (p *plugin) JudgesForeignClients() bool { return true }
+
+// AuthenticatesQuickly implements sdk.QuickAuthenticator.
+func (p *plugin) AuthenticatesQuickly() bool { return true }
 
 // Authenticate implements sdk.AuthPlugin.
 func (p *plugin) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {

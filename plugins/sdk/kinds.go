@@ -5,13 +5,14 @@ import (
 	"log/slog"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
 func newAuthServer(p AuthPlugin, log *slog.Logger) *server {
 	s := newServer(p, pluginv1.Kind_KIND_AUTH, log)
-	impl := &authServer{AuthPlugin: p}
+	impl := &authServer{AuthPlugin: p, server: s}
 	s.describe = func(d *pluginv1.DescribeResponse) { d.Auth = impl.traits() }
 	s.register = func(g *grpc.Server) {
 		pluginv1.RegisterPluginServer(g, s)
@@ -24,6 +25,7 @@ func newAuthServer(p AuthPlugin, log *slog.Logger) *server {
 type authServer struct {
 	pluginv1.UnimplementedAuthServer
 	AuthPlugin
+	server    *server
 	exchanges exchanges
 }
 
@@ -38,10 +40,49 @@ func (a *authServer) traits() *pluginv1.AuthTraits {
 		t.Methods = e.Methods()
 	}
 	_, t.Revocations = a.AuthPlugin.(Revoker)
+	t.AuthenticateAll = a.quick()
 	return t
 }
 
+// quick reports whether several CONNECTs may be judged in one call.
+func (a *authServer) quick() bool {
+	q, ok := a.AuthPlugin.(QuickAuthenticator)
+	return ok && q.AuthenticatesQuickly()
+}
+
 func (a *authServer) Authenticate(ctx context.Context, req *pluginv1.AuthenticateRequest) (*pluginv1.AuthenticateResponse, error) {
+	return a.AuthPlugin.Authenticate(ctx, req)
+}
+
+func (a *authServer) AuthenticateAll(ctx context.Context, req *pluginv1.AuthenticateAllRequest) (*pluginv1.AuthenticateAllResponse, error) {
+	if !a.quick() {
+		return a.UnimplementedAuthServer.AuthenticateAll(ctx, req)
+	}
+	resp := &pluginv1.AuthenticateAllResponse{Responses: make([]*pluginv1.AuthenticateResponse, len(req.GetRequests()))}
+	for i, one := range req.GetRequests() {
+		resp.Responses[i] = a.oneOfAll(ctx, one)
+	}
+	return resp, nil
+}
+
+// oneOfAll judges a CONNECT among others. What fails about it, fails for it alone.
+func (a *authServer) oneOfAll(ctx context.Context, req *pluginv1.AuthenticateRequest) *pluginv1.AuthenticateResponse {
+	resp, err := a.authenticateSafely(ctx, req)
+	if err == nil && resp != nil {
+		return resp
+	}
+	detail := "the plugin gave no answer"
+	if err != nil {
+		detail = oneLine(status.Convert(err).Message())
+	}
+	return &pluginv1.AuthenticateResponse{Reason: pluginv1.Reason_REASON_UNAVAILABLE, Detail: detail}
+}
+
+// authenticateSafely is Authenticate, with a panic as an error.
+func (a *authServer) authenticateSafely(
+	ctx context.Context, req *pluginv1.AuthenticateRequest,
+) (resp *pluginv1.AuthenticateResponse, err error) {
+	defer a.server.recovered(pluginv1.Auth_AuthenticateAll_FullMethodName, &err)
 	return a.AuthPlugin.Authenticate(ctx, req)
 }
 

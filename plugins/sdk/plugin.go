@@ -103,6 +103,12 @@ type ForeignClientsJudge interface {
 	JudgesForeignClients() bool
 }
 
+// QuickAuthenticator is implemented by an AuthPlugin whose Authenticate only calculates, for microseconds: it waits for nothing and has no
+// expensive hash to compute. The gateway then asks about several CONNECTs in one call, and Authenticate is called for one after the other.
+type QuickAuthenticator interface {
+	AuthenticatesQuickly() bool
+}
+
 // Revoker is implemented by an AuthPlugin that revokes earlier decisions. Revocations sends until ctx ends.
 type Revoker interface {
 	Revocations(ctx context.Context, send func(*pluginv1.Revocation) error) error

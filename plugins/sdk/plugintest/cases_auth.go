@@ -58,6 +58,11 @@ func authCases() []check {
 		{name: "answers many at once, each its own", run: (*trial).manyAtOnce, limit: longLimit, rule: rule{
 			text:  "Calls come from several goroutines of the gateway at once, and each gets the answer that it would get alone",
 			proto: "auth.proto, Auth", section: "calls"}},
+		{name: "judges several CONNECTs in one call as one by one, if it declares that", run: (*trial).allTogether, rule: rule{
+			text:    "AuthenticateAll answers one response for each request, in order, as Authenticate would; UNIMPLEMENTED where Describe does not declare it",
+			proto:   "auth.proto, Auth.AuthenticateAll",
+			section: "authenticate",
+		}},
 		{name: "goes on after calls that were given up", run: (*trial).abandonedCalls, rule: rule{
 			text:  "A caller may give a call up; the plugin goes on with the others",
 			proto: "auth.proto, Auth", section: "calls"}},

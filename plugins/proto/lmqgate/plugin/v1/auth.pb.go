@@ -469,6 +469,95 @@ func (x *AuthenticateResponse) GetRights() *Rights {
 	return nil
 }
 
+type AuthenticateAllRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to 32.
+	Requests      []*AuthenticateRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthenticateAllRequest) Reset() {
+	*x = AuthenticateAllRequest{}
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthenticateAllRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthenticateAllRequest) ProtoMessage() {}
+
+func (x *AuthenticateAllRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthenticateAllRequest.ProtoReflect.Descriptor instead.
+func (*AuthenticateAllRequest) Descriptor() ([]byte, []int) {
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AuthenticateAllRequest) GetRequests() []*AuthenticateRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+type AuthenticateAllResponse struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Responses     []*AuthenticateResponse `protobuf:"bytes,1,rep,name=responses,proto3" json:"responses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthenticateAllResponse) Reset() {
+	*x = AuthenticateAllResponse{}
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthenticateAllResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthenticateAllResponse) ProtoMessage() {}
+
+func (x *AuthenticateAllResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthenticateAllResponse.ProtoReflect.Descriptor instead.
+func (*AuthenticateAllResponse) Descriptor() ([]byte, []int) {
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuthenticateAllResponse) GetResponses() []*AuthenticateResponse {
+	if x != nil {
+		return x.Responses
+	}
+	return nil
+}
+
 // What Authorize would allow the client at any QoS, retained or not, and in any share group. The gateway uses it as it uses a decision
 // that it may cache: a revocation, a swap and the end of cache_ms drop it, and then the gateway asks. It never denies by it.
 type Rights struct {
@@ -484,7 +573,7 @@ type Rights struct {
 
 func (x *Rights) Reset() {
 	*x = Rights{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +585,7 @@ func (x *Rights) String() string {
 func (*Rights) ProtoMessage() {}
 
 func (x *Rights) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[4]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +598,7 @@ func (x *Rights) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rights.ProtoReflect.Descriptor instead.
 func (*Rights) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{4}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Rights) GetCacheMs() int64 {
@@ -542,7 +631,7 @@ type Right struct {
 
 func (x *Right) Reset() {
 	*x = Right{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +643,7 @@ func (x *Right) String() string {
 func (*Right) ProtoMessage() {}
 
 func (x *Right) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[5]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +656,7 @@ func (x *Right) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Right.ProtoReflect.Descriptor instead.
 func (*Right) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{5}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Right) GetAllow() bool {
@@ -612,7 +701,7 @@ type Client struct {
 
 func (x *Client) Reset() {
 	*x = Client{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +713,7 @@ func (x *Client) String() string {
 func (*Client) ProtoMessage() {}
 
 func (x *Client) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[6]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +726,7 @@ func (x *Client) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Client.ProtoReflect.Descriptor instead.
 func (*Client) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{6}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Client) GetConnection() *Connection {
@@ -683,7 +772,7 @@ type Action struct {
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +784,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[7]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +797,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Action) GetKind() ActionKind {
@@ -756,7 +845,7 @@ type AuthorizeRequest struct {
 
 func (x *AuthorizeRequest) Reset() {
 	*x = AuthorizeRequest{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +857,7 @@ func (x *AuthorizeRequest) String() string {
 func (*AuthorizeRequest) ProtoMessage() {}
 
 func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[8]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +870,7 @@ func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeRequest) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AuthorizeRequest) GetClient() *Client {
@@ -814,7 +903,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +915,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[9]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +928,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Decision) GetAllow() bool {
@@ -879,7 +968,7 @@ type AuthorizeResponse struct {
 
 func (x *AuthorizeResponse) Reset() {
 	*x = AuthorizeResponse{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +980,7 @@ func (x *AuthorizeResponse) String() string {
 func (*AuthorizeResponse) ProtoMessage() {}
 
 func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[10]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +993,7 @@ func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AuthorizeResponse) GetDecisions() []*Decision {
@@ -932,7 +1021,7 @@ type ExchangeRequest struct {
 
 func (x *ExchangeRequest) Reset() {
 	*x = ExchangeRequest{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1033,7 @@ func (x *ExchangeRequest) String() string {
 func (*ExchangeRequest) ProtoMessage() {}
 
 func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[11]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1046,7 @@ func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeRequest) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExchangeRequest) GetExchangeId() string {
@@ -1014,7 +1103,7 @@ type ExchangeResponse struct {
 
 func (x *ExchangeResponse) Reset() {
 	*x = ExchangeResponse{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1115,7 @@ func (x *ExchangeResponse) String() string {
 func (*ExchangeResponse) ProtoMessage() {}
 
 func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[12]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1128,7 @@ func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResponse) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExchangeResponse) GetMore() bool {
@@ -1071,7 +1160,7 @@ type RevocationsRequest struct {
 
 func (x *RevocationsRequest) Reset() {
 	*x = RevocationsRequest{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[13]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1172,7 @@ func (x *RevocationsRequest) String() string {
 func (*RevocationsRequest) ProtoMessage() {}
 
 func (x *RevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[13]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1185,7 @@ func (x *RevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationsRequest.ProtoReflect.Descriptor instead.
 func (*RevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{15}
 }
 
 type Revocation struct {
@@ -1115,7 +1204,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[14]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1216,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[14]
+	mi := &file_lmqgate_plugin_v1_auth_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1229,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{14}
+	return file_lmqgate_plugin_v1_auth_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Revocation) GetClientId() string {
@@ -1217,7 +1306,11 @@ const file_lmqgate_plugin_v1_auth_proto_rawDesc = "" +
 	"\x06rights\x18\x06 \x01(\v2\x19.lmqgate.plugin.v1.RightsR\x06rights\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\\\n" +
+	"\x16AuthenticateAllRequest\x12B\n" +
+	"\brequests\x18\x01 \x03(\v2&.lmqgate.plugin.v1.AuthenticateRequestR\brequests\"`\n" +
+	"\x17AuthenticateAllResponse\x12E\n" +
+	"\tresponses\x18\x01 \x03(\v2'.lmqgate.plugin.v1.AuthenticateResponseR\tresponses\"U\n" +
 	"\x06Rights\x12\x19\n" +
 	"\bcache_ms\x18\x01 \x01(\x03R\acacheMs\x120\n" +
 	"\x06rights\x18\x02 \x03(\v2\x18.lmqgate.plugin.v1.RightR\x06rights\"m\n" +
@@ -1291,9 +1384,10 @@ const file_lmqgate_plugin_v1_auth_proto_rawDesc = "" +
 	"ActionKind\x12\x1b\n" +
 	"\x17ACTION_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACTION_KIND_PUBLISH\x10\x01\x12\x19\n" +
-	"\x15ACTION_KIND_SUBSCRIBE\x10\x022\xeb\x02\n" +
+	"\x15ACTION_KIND_SUBSCRIBE\x10\x022\xd5\x03\n" +
 	"\x04Auth\x12_\n" +
-	"\fAuthenticate\x12&.lmqgate.plugin.v1.AuthenticateRequest\x1a'.lmqgate.plugin.v1.AuthenticateResponse\x12V\n" +
+	"\fAuthenticate\x12&.lmqgate.plugin.v1.AuthenticateRequest\x1a'.lmqgate.plugin.v1.AuthenticateResponse\x12h\n" +
+	"\x0fAuthenticateAll\x12).lmqgate.plugin.v1.AuthenticateAllRequest\x1a*.lmqgate.plugin.v1.AuthenticateAllResponse\x12V\n" +
 	"\tAuthorize\x12#.lmqgate.plugin.v1.AuthorizeRequest\x1a$.lmqgate.plugin.v1.AuthorizeResponse\x12S\n" +
 	"\bExchange\x12\".lmqgate.plugin.v1.ExchangeRequest\x1a#.lmqgate.plugin.v1.ExchangeResponse\x12U\n" +
 	"\vRevocations\x12%.lmqgate.plugin.v1.RevocationsRequest\x1a\x1d.lmqgate.plugin.v1.Revocation0\x01BEZCgithub.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1;pluginv1b\x06proto3"
@@ -1311,56 +1405,62 @@ func file_lmqgate_plugin_v1_auth_proto_rawDescGZIP() []byte {
 }
 
 var file_lmqgate_plugin_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_lmqgate_plugin_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_lmqgate_plugin_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_lmqgate_plugin_v1_auth_proto_goTypes = []any{
-	(Reason)(0),                  // 0: lmqgate.plugin.v1.Reason
-	(ActionKind)(0),              // 1: lmqgate.plugin.v1.ActionKind
-	(*Connection)(nil),           // 2: lmqgate.plugin.v1.Connection
-	(*PeerCertificate)(nil),      // 3: lmqgate.plugin.v1.PeerCertificate
-	(*AuthenticateRequest)(nil),  // 4: lmqgate.plugin.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil), // 5: lmqgate.plugin.v1.AuthenticateResponse
-	(*Rights)(nil),               // 6: lmqgate.plugin.v1.Rights
-	(*Right)(nil),                // 7: lmqgate.plugin.v1.Right
-	(*Client)(nil),               // 8: lmqgate.plugin.v1.Client
-	(*Action)(nil),               // 9: lmqgate.plugin.v1.Action
-	(*AuthorizeRequest)(nil),     // 10: lmqgate.plugin.v1.AuthorizeRequest
-	(*Decision)(nil),             // 11: lmqgate.plugin.v1.Decision
-	(*AuthorizeResponse)(nil),    // 12: lmqgate.plugin.v1.AuthorizeResponse
-	(*ExchangeRequest)(nil),      // 13: lmqgate.plugin.v1.ExchangeRequest
-	(*ExchangeResponse)(nil),     // 14: lmqgate.plugin.v1.ExchangeResponse
-	(*RevocationsRequest)(nil),   // 15: lmqgate.plugin.v1.RevocationsRequest
-	(*Revocation)(nil),           // 16: lmqgate.plugin.v1.Revocation
-	nil,                          // 17: lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
-	nil,                          // 18: lmqgate.plugin.v1.Client.AttributesEntry
+	(Reason)(0),                     // 0: lmqgate.plugin.v1.Reason
+	(ActionKind)(0),                 // 1: lmqgate.plugin.v1.ActionKind
+	(*Connection)(nil),              // 2: lmqgate.plugin.v1.Connection
+	(*PeerCertificate)(nil),         // 3: lmqgate.plugin.v1.PeerCertificate
+	(*AuthenticateRequest)(nil),     // 4: lmqgate.plugin.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),    // 5: lmqgate.plugin.v1.AuthenticateResponse
+	(*AuthenticateAllRequest)(nil),  // 6: lmqgate.plugin.v1.AuthenticateAllRequest
+	(*AuthenticateAllResponse)(nil), // 7: lmqgate.plugin.v1.AuthenticateAllResponse
+	(*Rights)(nil),                  // 8: lmqgate.plugin.v1.Rights
+	(*Right)(nil),                   // 9: lmqgate.plugin.v1.Right
+	(*Client)(nil),                  // 10: lmqgate.plugin.v1.Client
+	(*Action)(nil),                  // 11: lmqgate.plugin.v1.Action
+	(*AuthorizeRequest)(nil),        // 12: lmqgate.plugin.v1.AuthorizeRequest
+	(*Decision)(nil),                // 13: lmqgate.plugin.v1.Decision
+	(*AuthorizeResponse)(nil),       // 14: lmqgate.plugin.v1.AuthorizeResponse
+	(*ExchangeRequest)(nil),         // 15: lmqgate.plugin.v1.ExchangeRequest
+	(*ExchangeResponse)(nil),        // 16: lmqgate.plugin.v1.ExchangeResponse
+	(*RevocationsRequest)(nil),      // 17: lmqgate.plugin.v1.RevocationsRequest
+	(*Revocation)(nil),              // 18: lmqgate.plugin.v1.Revocation
+	nil,                             // 19: lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
+	nil,                             // 20: lmqgate.plugin.v1.Client.AttributesEntry
 }
 var file_lmqgate_plugin_v1_auth_proto_depIdxs = []int32{
 	3,  // 0: lmqgate.plugin.v1.Connection.peer_certificate:type_name -> lmqgate.plugin.v1.PeerCertificate
 	2,  // 1: lmqgate.plugin.v1.AuthenticateRequest.connection:type_name -> lmqgate.plugin.v1.Connection
 	0,  // 2: lmqgate.plugin.v1.AuthenticateResponse.reason:type_name -> lmqgate.plugin.v1.Reason
-	17, // 3: lmqgate.plugin.v1.AuthenticateResponse.attributes:type_name -> lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
-	6,  // 4: lmqgate.plugin.v1.AuthenticateResponse.rights:type_name -> lmqgate.plugin.v1.Rights
-	7,  // 5: lmqgate.plugin.v1.Rights.rights:type_name -> lmqgate.plugin.v1.Right
-	2,  // 6: lmqgate.plugin.v1.Client.connection:type_name -> lmqgate.plugin.v1.Connection
-	18, // 7: lmqgate.plugin.v1.Client.attributes:type_name -> lmqgate.plugin.v1.Client.AttributesEntry
-	1,  // 8: lmqgate.plugin.v1.Action.kind:type_name -> lmqgate.plugin.v1.ActionKind
-	8,  // 9: lmqgate.plugin.v1.AuthorizeRequest.client:type_name -> lmqgate.plugin.v1.Client
-	9,  // 10: lmqgate.plugin.v1.AuthorizeRequest.actions:type_name -> lmqgate.plugin.v1.Action
-	11, // 11: lmqgate.plugin.v1.AuthorizeResponse.decisions:type_name -> lmqgate.plugin.v1.Decision
-	2,  // 12: lmqgate.plugin.v1.ExchangeRequest.connection:type_name -> lmqgate.plugin.v1.Connection
-	5,  // 13: lmqgate.plugin.v1.ExchangeResponse.result:type_name -> lmqgate.plugin.v1.AuthenticateResponse
-	4,  // 14: lmqgate.plugin.v1.Auth.Authenticate:input_type -> lmqgate.plugin.v1.AuthenticateRequest
-	10, // 15: lmqgate.plugin.v1.Auth.Authorize:input_type -> lmqgate.plugin.v1.AuthorizeRequest
-	13, // 16: lmqgate.plugin.v1.Auth.Exchange:input_type -> lmqgate.plugin.v1.ExchangeRequest
-	15, // 17: lmqgate.plugin.v1.Auth.Revocations:input_type -> lmqgate.plugin.v1.RevocationsRequest
-	5,  // 18: lmqgate.plugin.v1.Auth.Authenticate:output_type -> lmqgate.plugin.v1.AuthenticateResponse
-	12, // 19: lmqgate.plugin.v1.Auth.Authorize:output_type -> lmqgate.plugin.v1.AuthorizeResponse
-	14, // 20: lmqgate.plugin.v1.Auth.Exchange:output_type -> lmqgate.plugin.v1.ExchangeResponse
-	16, // 21: lmqgate.plugin.v1.Auth.Revocations:output_type -> lmqgate.plugin.v1.Revocation
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	19, // 3: lmqgate.plugin.v1.AuthenticateResponse.attributes:type_name -> lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry
+	8,  // 4: lmqgate.plugin.v1.AuthenticateResponse.rights:type_name -> lmqgate.plugin.v1.Rights
+	4,  // 5: lmqgate.plugin.v1.AuthenticateAllRequest.requests:type_name -> lmqgate.plugin.v1.AuthenticateRequest
+	5,  // 6: lmqgate.plugin.v1.AuthenticateAllResponse.responses:type_name -> lmqgate.plugin.v1.AuthenticateResponse
+	9,  // 7: lmqgate.plugin.v1.Rights.rights:type_name -> lmqgate.plugin.v1.Right
+	2,  // 8: lmqgate.plugin.v1.Client.connection:type_name -> lmqgate.plugin.v1.Connection
+	20, // 9: lmqgate.plugin.v1.Client.attributes:type_name -> lmqgate.plugin.v1.Client.AttributesEntry
+	1,  // 10: lmqgate.plugin.v1.Action.kind:type_name -> lmqgate.plugin.v1.ActionKind
+	10, // 11: lmqgate.plugin.v1.AuthorizeRequest.client:type_name -> lmqgate.plugin.v1.Client
+	11, // 12: lmqgate.plugin.v1.AuthorizeRequest.actions:type_name -> lmqgate.plugin.v1.Action
+	13, // 13: lmqgate.plugin.v1.AuthorizeResponse.decisions:type_name -> lmqgate.plugin.v1.Decision
+	2,  // 14: lmqgate.plugin.v1.ExchangeRequest.connection:type_name -> lmqgate.plugin.v1.Connection
+	5,  // 15: lmqgate.plugin.v1.ExchangeResponse.result:type_name -> lmqgate.plugin.v1.AuthenticateResponse
+	4,  // 16: lmqgate.plugin.v1.Auth.Authenticate:input_type -> lmqgate.plugin.v1.AuthenticateRequest
+	6,  // 17: lmqgate.plugin.v1.Auth.AuthenticateAll:input_type -> lmqgate.plugin.v1.AuthenticateAllRequest
+	12, // 18: lmqgate.plugin.v1.Auth.Authorize:input_type -> lmqgate.plugin.v1.AuthorizeRequest
+	15, // 19: lmqgate.plugin.v1.Auth.Exchange:input_type -> lmqgate.plugin.v1.ExchangeRequest
+	17, // 20: lmqgate.plugin.v1.Auth.Revocations:input_type -> lmqgate.plugin.v1.RevocationsRequest
+	5,  // 21: lmqgate.plugin.v1.Auth.Authenticate:output_type -> lmqgate.plugin.v1.AuthenticateResponse
+	7,  // 22: lmqgate.plugin.v1.Auth.AuthenticateAll:output_type -> lmqgate.plugin.v1.AuthenticateAllResponse
+	14, // 23: lmqgate.plugin.v1.Auth.Authorize:output_type -> lmqgate.plugin.v1.AuthorizeResponse
+	16, // 24: lmqgate.plugin.v1.Auth.Exchange:output_type -> lmqgate.plugin.v1.ExchangeResponse
+	18, // 25: lmqgate.plugin.v1.Auth.Revocations:output_type -> lmqgate.plugin.v1.Revocation
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_lmqgate_plugin_v1_auth_proto_init() }
@@ -1374,7 +1474,7 @@ func file_lmqgate_plugin_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lmqgate_plugin_v1_auth_proto_rawDesc), len(file_lmqgate_plugin_v1_auth_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

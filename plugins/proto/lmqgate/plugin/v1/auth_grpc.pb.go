@@ -21,10 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Auth_Authenticate_FullMethodName = "/lmqgate.plugin.v1.Auth/Authenticate"
-	Auth_Authorize_FullMethodName    = "/lmqgate.plugin.v1.Auth/Authorize"
-	Auth_Exchange_FullMethodName     = "/lmqgate.plugin.v1.Auth/Exchange"
-	Auth_Revocations_FullMethodName  = "/lmqgate.plugin.v1.Auth/Revocations"
+	Auth_Authenticate_FullMethodName    = "/lmqgate.plugin.v1.Auth/Authenticate"
+	Auth_AuthenticateAll_FullMethodName = "/lmqgate.plugin.v1.Auth/AuthenticateAll"
+	Auth_Authorize_FullMethodName       = "/lmqgate.plugin.v1.Auth/Authorize"
+	Auth_Exchange_FullMethodName        = "/lmqgate.plugin.v1.Auth/Exchange"
+	Auth_Revocations_FullMethodName     = "/lmqgate.plugin.v1.Auth/Revocations"
 )
 
 // AuthClient is the client API for Auth service.
@@ -34,6 +35,9 @@ type AuthClient interface {
 	// Authenticate judges one CONNECT. A denial is an answer, not a gRPC error; a gRPC error means that no answer could be
 	// had, and the client is refused as "server unavailable".
 	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
+	// AuthenticateAll judges several CONNECTs, each as Authenticate would. It answers one response for each request, in order; where no
+	// answer can be had for one, its reason is REASON_UNAVAILABLE. UNIMPLEMENTED where Describe does not say authenticate_all.
+	AuthenticateAll(ctx context.Context, in *AuthenticateAllRequest, opts ...grpc.CallOption) (*AuthenticateAllResponse, error)
 	// Authorize judges actions of one client. It answers one decision for each action, in order. Client is all that it may
 	// depend on: the plugin may have been started again since Authenticate. An unknown kind, and a topic that MQTT forbids
 	// (empty, over 65,535 bytes, with NUL; a publish with + or #; a malformed filter), is denied.
@@ -58,6 +62,16 @@ func (c *authClient) Authenticate(ctx context.Context, in *AuthenticateRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AuthenticateResponse)
 	err := c.cc.Invoke(ctx, Auth_Authenticate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authClient) AuthenticateAll(ctx context.Context, in *AuthenticateAllRequest, opts ...grpc.CallOption) (*AuthenticateAllResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuthenticateAllResponse)
+	err := c.cc.Invoke(ctx, Auth_AuthenticateAll_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +124,9 @@ type AuthServer interface {
 	// Authenticate judges one CONNECT. A denial is an answer, not a gRPC error; a gRPC error means that no answer could be
 	// had, and the client is refused as "server unavailable".
 	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
+	// AuthenticateAll judges several CONNECTs, each as Authenticate would. It answers one response for each request, in order; where no
+	// answer can be had for one, its reason is REASON_UNAVAILABLE. UNIMPLEMENTED where Describe does not say authenticate_all.
+	AuthenticateAll(context.Context, *AuthenticateAllRequest) (*AuthenticateAllResponse, error)
 	// Authorize judges actions of one client. It answers one decision for each action, in order. Client is all that it may
 	// depend on: the plugin may have been started again since Authenticate. An unknown kind, and a topic that MQTT forbids
 	// (empty, over 65,535 bytes, with NUL; a publish with + or #; a malformed filter), is denied.
@@ -132,6 +149,9 @@ type UnimplementedAuthServer struct{}
 
 func (UnimplementedAuthServer) Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Authenticate not implemented")
+}
+func (UnimplementedAuthServer) AuthenticateAll(context.Context, *AuthenticateAllRequest) (*AuthenticateAllResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuthenticateAll not implemented")
 }
 func (UnimplementedAuthServer) Authorize(context.Context, *AuthorizeRequest) (*AuthorizeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Authorize not implemented")
@@ -177,6 +197,24 @@ func _Auth_Authenticate_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AuthServer).Authenticate(ctx, req.(*AuthenticateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Auth_AuthenticateAll_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuthenticateAllRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServer).AuthenticateAll(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Auth_AuthenticateAll_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServer).AuthenticateAll(ctx, req.(*AuthenticateAllRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -238,6 +276,10 @@ var Auth_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Authenticate",
 			Handler:    _Auth_Authenticate_Handler,
+		},
+		{
+			MethodName: "AuthenticateAll",
+			Handler:    _Auth_AuthenticateAll_Handler,
 		},
 		{
 			MethodName: "Authorize",

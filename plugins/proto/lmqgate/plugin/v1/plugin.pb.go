@@ -366,9 +366,12 @@ type AuthTraits struct {
 	// The MQTT 5 authentication methods that Exchange serves, for instance "SCRAM-SHA-256".
 	Methods []string `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
 	// True where Revocations is served.
-	Revocations   bool `protobuf:"varint,3,opt,name=revocations,proto3" json:"revocations,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Revocations bool `protobuf:"varint,3,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	// True where AuthenticateAll is served. Only for a plugin whose answers to CONNECTs take microseconds: one that is slow holds up those
+	// that came with it.
+	AuthenticateAll bool `protobuf:"varint,4,opt,name=authenticate_all,json=authenticateAll,proto3" json:"authenticate_all,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AuthTraits) Reset() {
@@ -418,6 +421,13 @@ func (x *AuthTraits) GetMethods() []string {
 func (x *AuthTraits) GetRevocations() bool {
 	if x != nil {
 		return x.Revocations
+	}
+	return false
+}
+
+func (x *AuthTraits) GetAuthenticateAll() bool {
+	if x != nil {
+		return x.AuthenticateAll
 	}
 	return false
 }
@@ -953,12 +963,13 @@ const file_lmqgate_plugin_v1_plugin_proto_rawDesc = "" +
 	"\brequired\x18\x03 \x01(\bR\brequired\x12\x16\n" +
 	"\x06secret\x18\x04 \x01(\bR\x06secret\x12 \n" +
 	"\vdescription\x18\x05 \x01(\tR\vdescription\x12\x18\n" +
-	"\adefault\x18\x06 \x01(\tR\adefault\"\x94\x01\n" +
+	"\adefault\x18\x06 \x01(\tR\adefault\"\xbf\x01\n" +
 	"\n" +
 	"AuthTraits\x12J\n" +
 	"\x0fforeign_clients\x18\x01 \x01(\x0e2!.lmqgate.plugin.v1.ForeignClientsR\x0eforeignClients\x12\x18\n" +
 	"\amethods\x18\x02 \x03(\tR\amethods\x12 \n" +
-	"\vrevocations\x18\x03 \x01(\bR\vrevocations\"\x82\x02\n" +
+	"\vrevocations\x18\x03 \x01(\bR\vrevocations\x12)\n" +
+	"\x10authenticate_all\x18\x04 \x01(\bR\x0fauthenticateAll\"\x82\x02\n" +
 	"\n" +
 	"MetaTraits\x12\x14\n" +
 	"\x05watch\x18\x01 \x01(\bR\x05watch\x12&\n" +

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clmqgate/plugin/v1/auth.proto\x12\x11lmqgate.plugin.v1\"\xc5\x01\n\nConnection\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x14\n\x0chas_username\x18\x02 \x01(\x08\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x14\n\x0cmqtt_version\x18\x04 \x01(\r\x12\x10\n\x08listener\x18\x05 \x01(\t\x12\x16\n\x0eremote_address\x18\x06 \x01(\t\x12<\n\x10peer_certificate\x18\x07 \x01(\x0b\x32\".lmqgate.plugin.v1.PeerCertificate\"w\n\x0fPeerCertificate\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x13\n\x0b\x63ommon_name\x18\x03 \x01(\t\x12\x11\n\tdns_names\x18\x04 \x03(\t\x12\x0c\n\x04uris\x18\x05 \x03(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\"p\n\x13\x41uthenticateRequest\x12\x31\n\nconnection\x18\x01 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.Connection\x12\x14\n\x0chas_password\x18\x02 \x01(\x08\x12\x10\n\x08password\x18\x03 \x01(\x0c\"\xa5\x02\n\x14\x41uthenticateResponse\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.lmqgate.plugin.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12K\n\nattributes\x18\x04 \x03(\x0b\x32\x37.lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\x12)\n\x06rights\x18\x06 \x01(\x0b\x32\x19.lmqgate.plugin.v1.Rights\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x06Rights\x12\x10\n\x08\x63\x61\x63he_ms\x18\x01 \x01(\x03\x12(\n\x06rights\x18\x02 \x03(\x0b\x32\x18.lmqgate.plugin.v1.Right\"J\n\x05Right\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x0f\n\x07publish\x18\x02 \x01(\x08\x12\x11\n\tsubscribe\x18\x03 \x01(\x08\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"\xd4\x01\n\x06\x43lient\x12\x31\n\nconnection\x18\x01 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.Connection\x12\x10\n\x08identity\x18\x02 \x01(\t\x12=\n\nattributes\x18\x03 \x03(\x0b\x32).lmqgate.plugin.v1.Client.AttributesEntry\x12\x13\n\x0b\x61\x64mitted_by\x18\x04 \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x06\x41\x63tion\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.lmqgate.plugin.v1.ActionKind\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x0b\n\x03qos\x18\x03 \x01(\r\x12\x0e\n\x06retain\x18\x04 \x01(\x08\x12\x13\n\x0bshare_group\x18\x05 \x01(\t\"i\n\x10\x41uthorizeRequest\x12)\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x19.lmqgate.plugin.v1.Client\x12*\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32\x19.lmqgate.plugin.v1.Action\"Z\n\x08\x44\x65\x63ision\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x10\n\x08\x63\x61\x63he_ms\x18\x02 \x01(\x03\x12\x1d\n\x15\x64\x65pends_on_qos_retain\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"C\n\x11\x41uthorizeResponse\x12.\n\tdecisions\x18\x01 \x03(\x0b\x32\x1b.lmqgate.plugin.v1.Decision\"\xa0\x01\n\x0f\x45xchangeRequest\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x31\n\nconnection\x18\x04 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.Connection\x12\x16\n\x0ereauthenticate\x18\x05 \x01(\x08\x12\x0f\n\x07\x61\x62\x61ndon\x18\x06 \x01(\x08\"g\n\x10\x45xchangeResponse\x12\x0c\n\x04more\x18\x01 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x37\n\x06result\x18\x03 \x01(\x0b\x32\'.lmqgate.plugin.v1.AuthenticateResponse\"\x14\n\x12RevocationsRequest\"g\n\nRevocation\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x12\n\ndisconnect\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t*\x93\x01\n\x06Reason\x12\r\n\tREASON_OK\x10\x00\x12\x1a\n\x16REASON_BAD_CREDENTIALS\x10\x01\x12\x19\n\x15REASON_NOT_AUTHORIZED\x10\x02\x12\x18\n\x14REASON_BAD_CLIENT_ID\x10\x03\x12\x11\n\rREASON_BANNED\x10\x04\x12\x16\n\x12REASON_UNAVAILABLE\x10\x05*]\n\nActionKind\x12\x1b\n\x17\x41\x43TION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43TION_KIND_PUBLISH\x10\x01\x12\x19\n\x15\x41\x43TION_KIND_SUBSCRIBE\x10\x02\x32\xeb\x02\n\x04\x41uth\x12_\n\x0c\x41uthenticate\x12&.lmqgate.plugin.v1.AuthenticateRequest\x1a\'.lmqgate.plugin.v1.AuthenticateResponse\x12V\n\tAuthorize\x12#.lmqgate.plugin.v1.AuthorizeRequest\x1a$.lmqgate.plugin.v1.AuthorizeResponse\x12S\n\x08\x45xchange\x12\".lmqgate.plugin.v1.ExchangeRequest\x1a#.lmqgate.plugin.v1.ExchangeResponse\x12U\n\x0bRevocations\x12%.lmqgate.plugin.v1.RevocationsRequest\x1a\x1d.lmqgate.plugin.v1.Revocation0\x01\x42\x45ZCgithub.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1;pluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clmqgate/plugin/v1/auth.proto\x12\x11lmqgate.plugin.v1\"\xc5\x01\n\nConnection\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x14\n\x0chas_username\x18\x02 \x01(\x08\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x14\n\x0cmqtt_version\x18\x04 \x01(\r\x12\x10\n\x08listener\x18\x05 \x01(\t\x12\x16\n\x0eremote_address\x18\x06 \x01(\t\x12<\n\x10peer_certificate\x18\x07 \x01(\x0b\x32\".lmqgate.plugin.v1.PeerCertificate\"w\n\x0fPeerCertificate\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x13\n\x0b\x63ommon_name\x18\x03 \x01(\t\x12\x11\n\tdns_names\x18\x04 \x03(\t\x12\x0c\n\x04uris\x18\x05 \x03(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\"p\n\x13\x41uthenticateRequest\x12\x31\n\nconnection\x18\x01 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.Connection\x12\x14\n\x0chas_password\x18\x02 \x01(\x08\x12\x10\n\x08password\x18\x03 \x01(\x0c\"\xa5\x02\n\x14\x41uthenticateResponse\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.lmqgate.plugin.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12K\n\nattributes\x18\x04 \x03(\x0b\x32\x37.lmqgate.plugin.v1.AuthenticateResponse.AttributesEntry\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\x12)\n\x06rights\x18\x06 \x01(\x0b\x32\x19.lmqgate.plugin.v1.Rights\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x16\x41uthenticateAllRequest\x12\x38\n\x08requests\x18\x01 \x03(\x0b\x32&.lmqgate.plugin.v1.AuthenticateRequest\"U\n\x17\x41uthenticateAllResponse\x12:\n\tresponses\x18\x01 \x03(\x0b\x32\'.lmqgate.plugin.v1.AuthenticateResponse\"D\n\x06Rights\x12\x10\n\x08\x63\x61\x63he_ms\x18\x01 \x01(\x03\x12(\n\x06rights\x18\x02 \x03(\x0b\x32\x18.lmqgate.plugin.v1.Right\"J\n\x05Right\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x0f\n\x07publish\x18\x02 \x01(\x08\x12\x11\n\tsubscribe\x18\x03 \x01(\x08\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"\xd4\x01\n\x06\x43lient\x12\x31\n\nconnection\x18\x01 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.Connection\x12\x10\n\x08identity\x18\x02 \x01(\t\x12=\n\nattributes\x18\x03 \x03(\x0b\x32).lmqgate.plugin.v1.Client.AttributesEntry\x12\x13\n\x0b\x61\x64mitted_by\x18\x04 \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x06\x41\x63tion\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.lmqgate.plugin.v1.ActionKind\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x0b\n\x03qos\x18\x03 \x01(\r\x12\x0e\n\x06retain\x18\x04 \x01(\x08\x12\x13\n\x0bshare_group\x18\x05 \x01(\t\"i\n\x10\x41uthorizeRequest\x12)\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x19.lmqgate.plugin.v1.Client\x12*\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32\x19.lmqgate.plugin.v1.Action\"Z\n\x08\x44\x65\x63ision\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x10\n\x08\x63\x61\x63he_ms\x18\x02 \x01(\x03\x12\x1d\n\x15\x64\x65pends_on_qos_retain\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"C\n\x11\x41uthorizeResponse\x12.\n\tdecisions\x18\x01 \x03(\x0b\x32\x1b.lmqgate.plugin.v1.Decision\"\xa0\x01\n\x0f\x45xchangeRequest\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x31\n\nconnection\x18\x04 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.Connection\x12\x16\n\x0ereauthenticate\x18\x05 \x01(\x08\x12\x0f\n\x07\x61\x62\x61ndon\x18\x06 \x01(\x08\"g\n\x10\x45xchangeResponse\x12\x0c\n\x04more\x18\x01 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x37\n\x06result\x18\x03 \x01(\x0b\x32\'.lmqgate.plugin.v1.AuthenticateResponse\"\x14\n\x12RevocationsRequest\"g\n\nRevocation\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x12\n\ndisconnect\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t*\x93\x01\n\x06Reason\x12\r\n\tREASON_OK\x10\x00\x12\x1a\n\x16REASON_BAD_CREDENTIALS\x10\x01\x12\x19\n\x15REASON_NOT_AUTHORIZED\x10\x02\x12\x18\n\x14REASON_BAD_CLIENT_ID\x10\x03\x12\x11\n\rREASON_BANNED\x10\x04\x12\x16\n\x12REASON_UNAVAILABLE\x10\x05*]\n\nActionKind\x12\x1b\n\x17\x41\x43TION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43TION_KIND_PUBLISH\x10\x01\x12\x19\n\x15\x41\x43TION_KIND_SUBSCRIBE\x10\x02\x32\xd5\x03\n\x04\x41uth\x12_\n\x0c\x41uthenticate\x12&.lmqgate.plugin.v1.AuthenticateRequest\x1a\'.lmqgate.plugin.v1.AuthenticateResponse\x12h\n\x0f\x41uthenticateAll\x12).lmqgate.plugin.v1.AuthenticateAllRequest\x1a*.lmqgate.plugin.v1.AuthenticateAllResponse\x12V\n\tAuthorize\x12#.lmqgate.plugin.v1.AuthorizeRequest\x1a$.lmqgate.plugin.v1.AuthorizeResponse\x12S\n\x08\x45xchange\x12\".lmqgate.plugin.v1.ExchangeRequest\x1a#.lmqgate.plugin.v1.ExchangeResponse\x12U\n\x0bRevocations\x12%.lmqgate.plugin.v1.RevocationsRequest\x1a\x1d.lmqgate.plugin.v1.Revocation0\x01\x42\x45ZCgithub.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHENTICATERESPONSE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_CLIENT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_CLIENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_REASON']._serialized_start=1927
-  _globals['_REASON']._serialized_end=2074
-  _globals['_ACTIONKIND']._serialized_start=2076
-  _globals['_ACTIONKIND']._serialized_end=2169
+  _globals['_REASON']._serialized_start=2098
+  _globals['_REASON']._serialized_end=2245
+  _globals['_ACTIONKIND']._serialized_start=2247
+  _globals['_ACTIONKIND']._serialized_end=2340
   _globals['_CONNECTION']._serialized_start=52
   _globals['_CONNECTION']._serialized_end=249
   _globals['_PEERCERTIFICATE']._serialized_start=251
@@ -50,30 +50,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHENTICATERESPONSE']._serialized_end=780
   _globals['_AUTHENTICATERESPONSE_ATTRIBUTESENTRY']._serialized_start=731
   _globals['_AUTHENTICATERESPONSE_ATTRIBUTESENTRY']._serialized_end=780
-  _globals['_RIGHTS']._serialized_start=782
-  _globals['_RIGHTS']._serialized_end=850
-  _globals['_RIGHT']._serialized_start=852
-  _globals['_RIGHT']._serialized_end=926
-  _globals['_CLIENT']._serialized_start=929
-  _globals['_CLIENT']._serialized_end=1141
+  _globals['_AUTHENTICATEALLREQUEST']._serialized_start=782
+  _globals['_AUTHENTICATEALLREQUEST']._serialized_end=864
+  _globals['_AUTHENTICATEALLRESPONSE']._serialized_start=866
+  _globals['_AUTHENTICATEALLRESPONSE']._serialized_end=951
+  _globals['_RIGHTS']._serialized_start=953
+  _globals['_RIGHTS']._serialized_end=1021
+  _globals['_RIGHT']._serialized_start=1023
+  _globals['_RIGHT']._serialized_end=1097
+  _globals['_CLIENT']._serialized_start=1100
+  _globals['_CLIENT']._serialized_end=1312
   _globals['_CLIENT_ATTRIBUTESENTRY']._serialized_start=731
   _globals['_CLIENT_ATTRIBUTESENTRY']._serialized_end=780
-  _globals['_ACTION']._serialized_start=1143
-  _globals['_ACTION']._serialized_end=1261
-  _globals['_AUTHORIZEREQUEST']._serialized_start=1263
-  _globals['_AUTHORIZEREQUEST']._serialized_end=1368
-  _globals['_DECISION']._serialized_start=1370
-  _globals['_DECISION']._serialized_end=1460
-  _globals['_AUTHORIZERESPONSE']._serialized_start=1462
-  _globals['_AUTHORIZERESPONSE']._serialized_end=1529
-  _globals['_EXCHANGEREQUEST']._serialized_start=1532
-  _globals['_EXCHANGEREQUEST']._serialized_end=1692
-  _globals['_EXCHANGERESPONSE']._serialized_start=1694
-  _globals['_EXCHANGERESPONSE']._serialized_end=1797
-  _globals['_REVOCATIONSREQUEST']._serialized_start=1799
-  _globals['_REVOCATIONSREQUEST']._serialized_end=1819
-  _globals['_REVOCATION']._serialized_start=1821
-  _globals['_REVOCATION']._serialized_end=1924
-  _globals['_AUTH']._serialized_start=2172
-  _globals['_AUTH']._serialized_end=2535
+  _globals['_ACTION']._serialized_start=1314
+  _globals['_ACTION']._serialized_end=1432
+  _globals['_AUTHORIZEREQUEST']._serialized_start=1434
+  _globals['_AUTHORIZEREQUEST']._serialized_end=1539
+  _globals['_DECISION']._serialized_start=1541
+  _globals['_DECISION']._serialized_end=1631
+  _globals['_AUTHORIZERESPONSE']._serialized_start=1633
+  _globals['_AUTHORIZERESPONSE']._serialized_end=1700
+  _globals['_EXCHANGEREQUEST']._serialized_start=1703
+  _globals['_EXCHANGEREQUEST']._serialized_end=1863
+  _globals['_EXCHANGERESPONSE']._serialized_start=1865
+  _globals['_EXCHANGERESPONSE']._serialized_end=1968
+  _globals['_REVOCATIONSREQUEST']._serialized_start=1970
+  _globals['_REVOCATIONSREQUEST']._serialized_end=1990
+  _globals['_REVOCATION']._serialized_start=1992
+  _globals['_REVOCATION']._serialized_end=2095
+  _globals['_AUTH']._serialized_start=2343
+  _globals['_AUTH']._serialized_end=2812
 # @@protoc_insertion_point(module_scope)

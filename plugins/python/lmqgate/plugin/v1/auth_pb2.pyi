@@ -98,6 +98,18 @@ class AuthenticateResponse(_message.Message):
     rights: Rights
     def __init__(self, reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., identity: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., expires_at_ms: _Optional[int] = ..., rights: _Optional[_Union[Rights, _Mapping]] = ...) -> None: ...
 
+class AuthenticateAllRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[AuthenticateRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[AuthenticateRequest, _Mapping]]] = ...) -> None: ...
+
+class AuthenticateAllResponse(_message.Message):
+    __slots__ = ("responses",)
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    responses: _containers.RepeatedCompositeFieldContainer[AuthenticateResponse]
+    def __init__(self, responses: _Optional[_Iterable[_Union[AuthenticateResponse, _Mapping]]] = ...) -> None: ...
+
 class Rights(_message.Message):
     __slots__ = ("cache_ms", "rights")
     CACHE_MS_FIELD_NUMBER: _ClassVar[int]

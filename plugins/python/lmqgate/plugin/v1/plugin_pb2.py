@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elmqgate/plugin/v1/plugin.proto\x12\x11lmqgate.plugin.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xf8\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.lmqgate.plugin.v1.Kind\x12\x31\n\x0b\x63onfig_keys\x18\x04 \x03(\x0b\x32\x1c.lmqgate.plugin.v1.ConfigKey\x12\x11\n\texclusive\x18\x05 \x01(\x08\x12+\n\x04\x61uth\x18\x06 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.AuthTraits\x12+\n\x04meta\x18\x07 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.MetaTraits\"o\n\tConfigKey\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0e\n\x06secret\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\t\"n\n\nAuthTraits\x12:\n\x0f\x66oreign_clients\x18\x01 \x01(\x0e\x32!.lmqgate.plugin.v1.ForeignClients\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x13\n\x0brevocations\x18\x03 \x01(\x08\"\xab\x01\n\nMetaTraits\x12\r\n\x05watch\x18\x01 \x01(\x08\x12\x17\n\x0f\x63ompare_and_set\x18\x02 \x01(\x08\x12\x0b\n\x03ttl\x18\x03 \x01(\x08\x12\x14\n\x0c\x61tomic_batch\x18\x04 \x01(\x08\x12\x17\n\x0fmax_value_bytes\x18\x05 \x01(\x04\x12\x10\n\x08max_keys\x18\x06 \x01(\x04\x12\x17\n\x0fmax_total_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06shared\x18\x08 \x01(\x08\"^\n\x10\x43onfigureRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61ta_dir\x18\x03 \x01(\t\x12\x12\n\nconfig_dir\x18\x04 \x01(\t\"G\n\x11\x43onfigureResponse\x12\x32\n\x08problems\x18\x01 \x03(\x0b\x32 .lmqgate.plugin.v1.ConfigProblem\"-\n\rConfigProblem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x11\n\x0f\x41\x63tivateRequest\"\x12\n\x10\x41\x63tivateResponse\"\x13\n\x11\x44\x65\x61\x63tivateRequest\"\x14\n\x12\x44\x65\x61\x63tivateResponse\"\x0f\n\rHealthRequest\",\n\x0eHealthResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t*:\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_AUTH\x10\x01\x12\r\n\tKIND_META\x10\x02*E\n\x0e\x46oreignClients\x12\x18\n\x14\x46OREIGN_CLIENTS_DENY\x10\x00\x12\x19\n\x15\x46OREIGN_CLIENTS_JUDGE\x10\x01\x32\xb4\x03\n\x06Plugin\x12S\n\x08\x44\x65scribe\x12\".lmqgate.plugin.v1.DescribeRequest\x1a#.lmqgate.plugin.v1.DescribeResponse\x12V\n\tConfigure\x12#.lmqgate.plugin.v1.ConfigureRequest\x1a$.lmqgate.plugin.v1.ConfigureResponse\x12S\n\x08\x41\x63tivate\x12\".lmqgate.plugin.v1.ActivateRequest\x1a#.lmqgate.plugin.v1.ActivateResponse\x12Y\n\nDeactivate\x12$.lmqgate.plugin.v1.DeactivateRequest\x1a%.lmqgate.plugin.v1.DeactivateResponse\x12M\n\x06Health\x12 .lmqgate.plugin.v1.HealthRequest\x1a!.lmqgate.plugin.v1.HealthResponseBEZCgithub.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1;pluginv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elmqgate/plugin/v1/plugin.proto\x12\x11lmqgate.plugin.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xf8\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.lmqgate.plugin.v1.Kind\x12\x31\n\x0b\x63onfig_keys\x18\x04 \x03(\x0b\x32\x1c.lmqgate.plugin.v1.ConfigKey\x12\x11\n\texclusive\x18\x05 \x01(\x08\x12+\n\x04\x61uth\x18\x06 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.AuthTraits\x12+\n\x04meta\x18\x07 \x01(\x0b\x32\x1d.lmqgate.plugin.v1.MetaTraits\"o\n\tConfigKey\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0e\n\x06secret\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\t\"\x88\x01\n\nAuthTraits\x12:\n\x0f\x66oreign_clients\x18\x01 \x01(\x0e\x32!.lmqgate.plugin.v1.ForeignClients\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x13\n\x0brevocations\x18\x03 \x01(\x08\x12\x18\n\x10\x61uthenticate_all\x18\x04 \x01(\x08\"\xab\x01\n\nMetaTraits\x12\r\n\x05watch\x18\x01 \x01(\x08\x12\x17\n\x0f\x63ompare_and_set\x18\x02 \x01(\x08\x12\x0b\n\x03ttl\x18\x03 \x01(\x08\x12\x14\n\x0c\x61tomic_batch\x18\x04 \x01(\x08\x12\x17\n\x0fmax_value_bytes\x18\x05 \x01(\x04\x12\x10\n\x08max_keys\x18\x06 \x01(\x04\x12\x17\n\x0fmax_total_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06shared\x18\x08 \x01(\x08\"^\n\x10\x43onfigureRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61ta_dir\x18\x03 \x01(\t\x12\x12\n\nconfig_dir\x18\x04 \x01(\t\"G\n\x11\x43onfigureResponse\x12\x32\n\x08problems\x18\x01 \x03(\x0b\x32 .lmqgate.plugin.v1.ConfigProblem\"-\n\rConfigProblem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x11\n\x0f\x41\x63tivateRequest\"\x12\n\x10\x41\x63tivateResponse\"\x13\n\x11\x44\x65\x61\x63tivateRequest\"\x14\n\x12\x44\x65\x61\x63tivateResponse\"\x0f\n\rHealthRequest\",\n\x0eHealthResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t*:\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_AUTH\x10\x01\x12\r\n\tKIND_META\x10\x02*E\n\x0e\x46oreignClients\x12\x18\n\x14\x46OREIGN_CLIENTS_DENY\x10\x00\x12\x19\n\x15\x46OREIGN_CLIENTS_JUDGE\x10\x01\x32\xb4\x03\n\x06Plugin\x12S\n\x08\x44\x65scribe\x12\".lmqgate.plugin.v1.DescribeRequest\x1a#.lmqgate.plugin.v1.DescribeResponse\x12V\n\tConfigure\x12#.lmqgate.plugin.v1.ConfigureRequest\x1a$.lmqgate.plugin.v1.ConfigureResponse\x12S\n\x08\x41\x63tivate\x12\".lmqgate.plugin.v1.ActivateRequest\x1a#.lmqgate.plugin.v1.ActivateResponse\x12Y\n\nDeactivate\x12$.lmqgate.plugin.v1.DeactivateRequest\x1a%.lmqgate.plugin.v1.DeactivateResponse\x12M\n\x06Health\x12 .lmqgate.plugin.v1.HealthRequest\x1a!.lmqgate.plugin.v1.HealthResponseBEZCgithub.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1;pluginv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,38 +32,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lmqgate.plugin.v1.plugin_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZCgithub.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1;pluginv1'
-  _globals['_KIND']._serialized_start=1083
-  _globals['_KIND']._serialized_end=1141
-  _globals['_FOREIGNCLIENTS']._serialized_start=1143
-  _globals['_FOREIGNCLIENTS']._serialized_end=1212
+  _globals['_KIND']._serialized_start=1110
+  _globals['_KIND']._serialized_end=1168
+  _globals['_FOREIGNCLIENTS']._serialized_start=1170
+  _globals['_FOREIGNCLIENTS']._serialized_end=1239
   _globals['_DESCRIBEREQUEST']._serialized_start=53
   _globals['_DESCRIBEREQUEST']._serialized_end=70
   _globals['_DESCRIBERESPONSE']._serialized_start=73
   _globals['_DESCRIBERESPONSE']._serialized_end=321
   _globals['_CONFIGKEY']._serialized_start=323
   _globals['_CONFIGKEY']._serialized_end=434
-  _globals['_AUTHTRAITS']._serialized_start=436
-  _globals['_AUTHTRAITS']._serialized_end=546
-  _globals['_METATRAITS']._serialized_start=549
-  _globals['_METATRAITS']._serialized_end=720
-  _globals['_CONFIGUREREQUEST']._serialized_start=722
-  _globals['_CONFIGUREREQUEST']._serialized_end=816
-  _globals['_CONFIGURERESPONSE']._serialized_start=818
-  _globals['_CONFIGURERESPONSE']._serialized_end=889
-  _globals['_CONFIGPROBLEM']._serialized_start=891
-  _globals['_CONFIGPROBLEM']._serialized_end=936
-  _globals['_ACTIVATEREQUEST']._serialized_start=938
-  _globals['_ACTIVATEREQUEST']._serialized_end=955
-  _globals['_ACTIVATERESPONSE']._serialized_start=957
-  _globals['_ACTIVATERESPONSE']._serialized_end=975
-  _globals['_DEACTIVATEREQUEST']._serialized_start=977
-  _globals['_DEACTIVATEREQUEST']._serialized_end=996
-  _globals['_DEACTIVATERESPONSE']._serialized_start=998
-  _globals['_DEACTIVATERESPONSE']._serialized_end=1018
-  _globals['_HEALTHREQUEST']._serialized_start=1020
-  _globals['_HEALTHREQUEST']._serialized_end=1035
-  _globals['_HEALTHRESPONSE']._serialized_start=1037
-  _globals['_HEALTHRESPONSE']._serialized_end=1081
-  _globals['_PLUGIN']._serialized_start=1215
-  _globals['_PLUGIN']._serialized_end=1651
+  _globals['_AUTHTRAITS']._serialized_start=437
+  _globals['_AUTHTRAITS']._serialized_end=573
+  _globals['_METATRAITS']._serialized_start=576
+  _globals['_METATRAITS']._serialized_end=747
+  _globals['_CONFIGUREREQUEST']._serialized_start=749
+  _globals['_CONFIGUREREQUEST']._serialized_end=843
+  _globals['_CONFIGURERESPONSE']._serialized_start=845
+  _globals['_CONFIGURERESPONSE']._serialized_end=916
+  _globals['_CONFIGPROBLEM']._serialized_start=918
+  _globals['_CONFIGPROBLEM']._serialized_end=963
+  _globals['_ACTIVATEREQUEST']._serialized_start=965
+  _globals['_ACTIVATEREQUEST']._serialized_end=982
+  _globals['_ACTIVATERESPONSE']._serialized_start=984
+  _globals['_ACTIVATERESPONSE']._serialized_end=1002
+  _globals['_DEACTIVATEREQUEST']._serialized_start=1004
+  _globals['_DEACTIVATEREQUEST']._serialized_end=1023
+  _globals['_DEACTIVATERESPONSE']._serialized_start=1025
+  _globals['_DEACTIVATERESPONSE']._serialized_end=1045
+  _globals['_HEALTHREQUEST']._serialized_start=1047
+  _globals['_HEALTHREQUEST']._serialized_end=1062
+  _globals['_HEALTHRESPONSE']._serialized_start=1064
+  _globals['_HEALTHRESPONSE']._serialized_end=1108
+  _globals['_PLUGIN']._serialized_start=1242
+  _globals['_PLUGIN']._serialized_end=1678
 # @@protoc_insertion_point(module_scope)

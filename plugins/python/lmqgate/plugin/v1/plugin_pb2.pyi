@@ -62,14 +62,16 @@ class ConfigKey(_message.Message):
     def __init__(self, path: _Optional[str] = ..., type: _Optional[str] = ..., required: bool = ..., secret: bool = ..., description: _Optional[str] = ..., default: _Optional[str] = ...) -> None: ...
 
 class AuthTraits(_message.Message):
-    __slots__ = ("foreign_clients", "methods", "revocations")
+    __slots__ = ("foreign_clients", "methods", "revocations", "authenticate_all")
     FOREIGN_CLIENTS_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    AUTHENTICATE_ALL_FIELD_NUMBER: _ClassVar[int]
     foreign_clients: ForeignClients
     methods: _containers.RepeatedScalarFieldContainer[str]
     revocations: bool
-    def __init__(self, foreign_clients: _Optional[_Union[ForeignClients, str]] = ..., methods: _Optional[_Iterable[str]] = ..., revocations: bool = ...) -> None: ...
+    authenticate_all: bool
+    def __init__(self, foreign_clients: _Optional[_Union[ForeignClients, str]] = ..., methods: _Optional[_Iterable[str]] = ..., revocations: bool = ..., authenticate_all: bool = ...) -> None: ...
 
 class MetaTraits(_message.Message):
     __slots__ = ("watch", "compare_and_set", "ttl", "atomic_batch", "max_value_bytes", "max_keys", "max_total_bytes", "shared")
