@@ -2,17 +2,21 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/plugins/auth-hmac/credential"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -75,6 +79,43 @@ func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 		require.NotContains(t, line, "demo-secret")
 		require.NotContains(t, line, "3/sHZi5nxZRYk1NHTxIkPCV6bI8=")
 	}
+}
+
+func TestManyLoginsAtOnceHaveEachItsOwnAnswerFromTheDefaultAuthPlugin(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t)
+	buildDefault(t, h)
+	p := startAuth(t, h, "auth-hmac", map[string]any{"users": []any{map[string]any{"username": "demo", "secret_key": "demo-secret",
+		"rules": []any{map[string]any{"effect": "allow", "action": "all", "topic": "cmd/%c/#"}}}}})
+	a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
+	require.True(t, p.Describe().GetAuth().GetAuthenticateAll())
+	var logins sync.WaitGroup
+	for i := range 200 {
+		logins.Go(func() {
+			id := fmt.Sprintf("client-%d", i)
+			password := credential.Password("demo-secret", fmt.Sprintf("client-%d", i-i%2)) // every other one is that of another client
+			who, err := a.Authenticate(t.Context(), auth.Request{
+				ClientID: id, Username: "demo", HasUsername: true, Password: []byte(password), HasPassword: true, Version: 5,
+			})
+			if i%2 == 1 {
+				var denied *auth.Denied
+				if !errors.As(err, &denied) || denied.Reason != auth.BadCredentials {
+					t.Errorf("%s: %v", id, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Errorf("%s: %v", id, err)
+				return
+			}
+			for topic, want := range map[string]bool{"cmd/" + id + "/x": true, "cmd/client-1/x": false} {
+				if ok, err := a.Authorize(t.Context(), who, auth.Action{Kind: auth.Publish, Topic: topic}); err != nil || ok != want {
+					t.Errorf("%s publishes %s: %v, %v", id, topic, ok, err)
+				}
+			}
+		})
+	}
+	logins.Wait()
 }
 
 // BenchmarkAuthorize measures authorisation with the default auth plugin: from the cache, and through gRPC.
