@@ -70,10 +70,13 @@ func crowd(t *testing.T, a *Auth, s *scripted, waiting int, givenUp bool) map[st
 
 func TestLoginsThatComeAtOnceShareCallsAndEachHasItsOwnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var sizes []int
 		s := &scripted{authenticate: judged}
 		s.all = func(req *pluginv1.AuthenticateAllRequest) (*pluginv1.AuthenticateAllResponse, error) {
+			mu.Lock()
 			sizes = append(sizes, len(req.GetRequests()))
+			mu.Unlock()
 			resp := &pluginv1.AuthenticateAllResponse{}
 			for _, one := range req.GetRequests() {
 				resp.Responses = append(resp.Responses, judged(one))
@@ -89,6 +92,7 @@ func TestLoginsThatComeAtOnceShareCallsAndEachHasItsOwnAnswer(t *testing.T) {
 				require.NoError(t, err, id)
 			}
 		}
+		synctest.Wait() // until the last call has given up its turn
 		total := 0
 		for _, n := range sizes {
 			total += n

@@ -128,6 +128,9 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		if !ok {
 			continue // the connection has ended
 		}
+		if fresh[i] { // also for values that the tail has yet to bring
+			settles.add(sub, found, s.m.o.Settle)
+		}
 		due := found[:0]
 		for _, v := range found {
 			if !(in.NoLocal && v.Message.Publisher == s.id) && start.Missed(v.Message.Topic, v.Position) {
@@ -154,9 +157,6 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		line.behind = behind(older, in.Filter)
 		s.retained = append(s.retained, line)
 		s.sent.begin()
-		if fresh[i] {
-			settles.add(sub, due, s.m.o.Settle)
-		}
 	}
 	settles.ask(s)
 	return func() {
