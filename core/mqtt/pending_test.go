@@ -69,7 +69,7 @@ func TestSilentConnectionsAreBoundedAndKeepNobodyOut(t *testing.T) {
 
 func TestTheConnectionsOfAnAddressAreBounded(t *testing.T) {
 	t.Parallel()
-	n := mqtttest.Start(t, behindLoopback, func(c *mqtttest.Config) { c.MQTT.MaxPendingOfAddress = 4 })
+	n := mqtttest.Start(t, behindLoopback, func(c *mqtttest.Config) { c.MQTT.MaxPendingOfAddress, c.MQTT.ConnectTimeout = 4, mqtttest.Patience })
 	from := func(ip string) net.Conn {
 		nc := dial(t, n.Addr(0))
 		_, err := proxyproto.HeaderProxyFromAddrs(2, &net.TCPAddr{IP: net.ParseIP(ip), Port: 4711}, &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}).WriteTo(nc)
@@ -91,6 +91,7 @@ func TestTheConnectionsOfANetworkOfIPv6AreBounded(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, behindLoopback, func(c *mqtttest.Config) {
 		c.MQTT.MaxPending, c.MQTT.MaxPendingOfListener, c.MQTT.MaxPendingOfAddress = 64, 32, 2
+		c.MQTT.ConnectTimeout = mqtttest.Patience
 	})
 	from := func(ip string) net.Conn {
 		nc := dial(t, n.Addr(0))
