@@ -64,23 +64,39 @@ func (m *Manager) settle(ctx context.Context, id string, c Conn) {
 	}
 }
 
-// release releases the claim of a connection that is over, at once if nothing that it published waits.
+// release releases the claim of a connection that is over, at once if nothing that it published waits. A node that stops waits for that.
 func (m *Manager) release(ctx context.Context, id string, claim *cluster.Claim, c Conn) {
-	now, cancel := context.WithCancel(ctx)
-	cancel()
-	if claim == nil || c.Settle(now) == nil {
-		claim.Release()
+	switch {
+	case m.stops():
+		m.settle(ctx, id, c)
+	case claim != nil && publishes(c) && m.releaseLater(id, claim, c):
 		return
 	}
+	claim.Release()
+}
+
+// publishes reports whether something waits that a connection published.
+func publishes(c Conn) bool {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return c.Settle(now) != nil
+}
+
+// releaseLater releases a claim once everything that its connection published has its outcome. It returns false if the node stops.
+func (m *Manager) releaseLater(id string, claim *cluster.Claim, c Conn) bool {
 	m.publishing.add(id, c)
-	finish := func(ctx context.Context) {
-		if c.Settle(ctx) != nil { // the node stops
+	return m.run(func() {
+		if c.Settle(m.ctx) != nil { // the node stops
 			c.Withhold()
 		}
 		m.publishing.remove(id, c)
 		claim.Release()
-	}
-	if !m.run(func() { finish(m.ctx) }) {
-		finish(ctx)
-	}
+	})
+}
+
+// stops reports whether the manager is closing.
+func (m *Manager) stops() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
 }

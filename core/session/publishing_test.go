@@ -132,3 +132,24 @@ func TestASessionIsNotResumedWithoutTheStateOfItsQoS2Messages(t *testing.T) {
 		require.True(t, b.connect("client", durable).present, "its topic was deleted")
 	})
 }
+
+func TestANodeThatStopsStoresWhatItWasSent(t *testing.T) {
+	for _, names := range [][]string{nil, {"a"}} {
+		var w *wire
+		inVirtualTime(t, func(t *testing.T, n *node) {
+			reader := n.connect("reader", durable)
+			reader.subscribe(1, "t/#")
+			c := n.connect("client", clean)
+			w.cut()
+			for _, payload := range []string{"1", "2", "3"} {
+				c.begin(0, 0, "t/x", payload)
+			}
+			time.AfterFunc(time.Second, w.mend)
+			n.restart()
+			n.connect("reader", durable).gets("1", "2", "3")
+		}, func(n *node) {
+			n.id, n.named = "a", names
+			n.wrap = func(s store.Store) store.Store { w = newWire(s); return w }
+		})
+	}
+}
