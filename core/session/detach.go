@@ -218,6 +218,7 @@ func (s *Session) discard(ended bool) {
 
 // leaveMemory removes the session from the node's memory. Called with mu held.
 func (s *Session) leaveMemory() {
+	s.gone.Store(true)
 	for _, sub := range s.subs {
 		s.giveMemory(sub)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,4 +153,33 @@ func TestANodeThatStopsStoresWhatItWasSent(t *testing.T) {
 			n.wrap = func(s store.Store) store.Store { w = newWire(s); return w }
 		})
 	}
+}
+
+func TestASessionThatHasLeftANodeIsNotWrittenByIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, w := wiredNodes(t)
+		reader := b.connect("reader", durable)
+		reader.subscribe(2, "t/#")
+		c := a.connect("client", durable)
+		for id := uint16(1); id <= 3; id++ {
+			require.NoError(t, c.send(id, "t/x", strconv.Itoa(int(id))))
+		}
+		old := c.s
+		now := b.connect("client", durable)
+		for id := uint16(1); id <= 3; id++ {
+			_, err := now.release(id)
+			require.NoError(t, err)
+		}
+		w.cut()
+		failed := make(chan error, 1)
+		old.states.Note(func(err error) { failed <- err })
+		old.dirty()
+		w.mend()
+		require.ErrorIs(t, <-failed, errLost)
+		pass(time.Minute)
+		now.drop()
+		back := a.connect("client", durable)
+		require.NoError(t, back.send(1, "t/x", "4"), "the packet id is free")
+		reader.gets("1", "2", "3", "4")
+	})
 }

@@ -146,7 +146,7 @@ func (c *chaos) run(lasts time.Duration) {
 	for _, s := range subs {
 		for !s.complete(pubs) {
 			if time.Since(whole) > 2*time.Minute {
-				c.fail("%s has got only %v", s.id, s.counts())
+				c.fail("what %s has got is not complete: %v", s.id, s.lasts(pubs))
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -354,12 +354,15 @@ func (s *taker) complete(pubs []*giver) bool {
 	return true
 }
 
-func (s *taker) counts() map[string]int {
+// lasts returns, for each publisher, the last message that the subscriber has got and the number of messages.
+func (s *taker) lasts(pubs []*giver) map[string][2]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := map[string]int{}
-	for name, got := range s.got {
-		all[name] = len(got)
+	all := map[string][2]int{}
+	for _, p := range pubs {
+		if got := s.got[p.topic()]; len(got) > 0 {
+			all[p.id] = [2]int{got[len(got)-1], p.done()}
+		}
 	}
 	return all
 }

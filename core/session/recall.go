@@ -28,7 +28,7 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	var st journal.State
 	ours := func(rec *store.Record) bool { return rec.Topic == publish.SessionTopic } // anybody can publish to a queue of this name
 	answered, err := s.eachQueue(ctx, "", topic.SessionQueue(s.id), ours, func(records journal.Records) (err error) {
-		st, err = journal.Newest(st, created, records)
+		st, err = journal.Newest(st, created, rec.Epoch, records)
 		return err
 	})
 	if err != nil && !answered {

@@ -49,6 +49,8 @@ type Session struct {
 	claim      *cluster.Claim // of the connection on the client id; nil if the node is configured to be alone
 	// claimed is the latest claim, even after its connection has ended. It needs no lock.
 	claimed atomic.Pointer[cluster.Claim]
+	// gone is set when the session leaves the node's memory: from then on, whoever loads it writes for it.
+	gone atomic.Bool
 	expire  *time.Timer
 
 	subs    map[string]*subscription
@@ -129,12 +131,12 @@ func (s *Session) Writable() {
 // dirty marks the session as possibly having progress to commit.
 func (s *Session) dirty() { s.m.commits.add(s) }
 
-// Lost reports whether another node has taken over the session. It takes no lock.
-func (s *Session) Lost() bool { return s.claimed.Load().Lost() }
+// Lost reports whether another node has taken over the session, or the session has left this node's memory. It takes no lock.
+func (s *Session) Lost() bool { return s.gone.Load() || s.claimed.Load().Lost() }
 
 // Held reports whether nothing may be sent, stored, acknowledged or committed for the session, because another node has it, or may have it
 // while this node is fenced. It takes no lock.
-func (s *Session) Held() bool { return s.Ownership().Held() }
+func (s *Session) Held() bool { return s.m.o.Cluster.Fenced() || s.Lost() }
 
 // Ownership says whether one connection of a session owns the client id. Unlike the session, it knows nothing of newer connections.
 type Ownership struct {

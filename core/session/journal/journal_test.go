@@ -110,9 +110,11 @@ func TestTheNewestStateCounts(t *testing.T) {
 		{"an older one than another broker's", State{Epoch: 3, Seq: 1}, records(nil, at(1, 2, 9)), 3, 1, nil},
 		{"of the same epoch the later", State{Epoch: 3, Seq: 1}, records(nil, at(1, 3, 2)), 3, 2, nil},
 		{"an error keeps what is known", State{Epoch: 3, Seq: 1}, records(errBroken, junk), 3, 1, errBroken},
+		{"of a node that had the session before", State{}, records(nil, at(1, 2, 9), at(1, 4, 1), at(1, 4, 2)), 4, 1, nil},
+		{"nothing behind the last node's", State{}, records(nil, at(1, 4, 1), at(1, 5, 1)), 4, 1, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			st, err := Newest(c.best, 1, c.records)
+			st, err := Newest(c.best, 1, 4, c.records)
 			require.ErrorIs(t, err, c.err)
 			require.Equal(t, c.epoch, st.Epoch)
 			require.Equal(t, c.seq, st.Seq)
@@ -138,6 +140,7 @@ func TestMessagesThatAreStoredAndNotReleasedAreFound(t *testing.T) {
 		{"of one id the later", State{Epoch: 5, Counter: 0}, messages(nil, next, a), []Held{next}, nil},
 		{"the later one also where it is read last", State{Epoch: 5, Counter: 0}, messages(nil, a, next), []Held{next}, nil},
 		{"an error keeps what is known", State{Epoch: 5, Counter: 0}, messages(errBroken, c), []Held{c}, errBroken},
+		{"one came late", State{Epoch: 5, Counter: 1}, messages(nil, Held{9, 4, 7}, c, b, a), []Held{b, c}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			held := map[uint16]Held{}

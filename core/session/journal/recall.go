@@ -9,8 +9,14 @@ import (
 // Records iterates over the records of a queue, newest first. An error ends the iteration.
 type Records = iter.Seq2[*store.Record, error]
 
-// Newest returns the newer of best and the session's newest state in the records.
-func Newest(best State, created int64, records Records) (State, error) {
+// late is how many records of a node that no longer has the session may lie behind those of the node that has it. Such a node has few
+// records under way when it loses the session; the store may take them later.
+const late = 64
+
+// Newest returns the newer of best and the session's newest state in the records. epoch is that of the last node that had the session. The
+// last record may be one of a node that had the session before.
+func Newest(best State, created, epoch int64, records Records) (State, error) {
+	looked := 0
 	for rec, err := range records {
 		if err != nil {
 			return best, err
@@ -22,7 +28,9 @@ func Newest(best State, created int64, records Records) (State, error) {
 		if st.after(&best) {
 			best = st
 		}
-		break
+		if looked++; st.Epoch >= epoch || looked > late {
+			break
+		}
 	}
 	return best, nil
 }
@@ -39,6 +47,7 @@ func Unreleased(st *State, created int64, records Records, held map[uint16]Held)
 		}
 	}
 	last := Held{Epoch: st.Epoch, Counter: st.Counter}
+	older := 0 // in a row
 	for rec, err := range records {
 		if err != nil {
 			return err
@@ -50,12 +59,16 @@ func Unreleased(st *State, created int64, records Records, held map[uint16]Held)
 		case of != created: // an earlier session of the client id
 			continue
 		case h.before(lowest):
-			return nil
+			if older++; older > late {
+				return nil
+			}
+			continue
 		case listed[h] || last.before(h):
 			if newest, ok := held[h.ID]; !ok || newest.before(h) {
 				held[h.ID] = h
 			}
 		}
+		older = 0
 	}
 	return nil
 }
