@@ -50,8 +50,8 @@ type Session struct {
 	// claimed is the latest claim, even after its connection has ended. It needs no lock.
 	claimed atomic.Pointer[cluster.Claim]
 	// gone is set when the session leaves the node's memory: from then on, whoever loads it writes for it.
-	gone atomic.Bool
-	expire  *time.Timer
+	gone   atomic.Bool
+	expire *time.Timer
 
 	subs    map[string]*subscription
 	matcher *topic.Trie[*subscription] // built once there are many subscriptions
