@@ -43,8 +43,10 @@ type Claim struct {
 	over     bool
 	yielding bool
 	fate     atomic.Int32 // kept, anew or missed; see Lost and Missed
-	told     time.Time    // when the owner node was last told
-	owner    string       // the owner node that was told
+	// next is the newer claim to the client id on this node that ended this one.
+	next  atomic.Pointer[Claim]
+	told  time.Time // when the owner node was last told
+	owner string    // the owner node that was told
 }
 
 // Client returns the client id.
@@ -58,8 +60,8 @@ const (
 )
 
 // Lost reports whether another node may have changed the session already. Nothing of this connection may be sent, stored, committed or
-// recorded then. It takes no lock.
-func (cl *Claim) Lost() bool { return cl != nil && cl.fate.Load() != kept }
+// recorded then. If a newer connection on this node ended the claim, that is so once the newer claim is lost. It takes no lock.
+func (cl *Claim) Lost() bool { return cl != nil && (cl.fate.Load() != kept || cl.next.Load().Lost()) }
 
 // Missed reports whether the claim is lost because this node did not read its inbox for too long. What has to happen at the end of this
 // connection is then up to the newer connection.
@@ -85,6 +87,7 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	if old := c.claims[client]; old != nil {
 		cl.order = max(cl.order, old.order+1)
 		c.end(old, nil)
+		old.next.Store(cl)
 	}
 	c.claims[client] = cl
 	if c.alone() && (w.Transient || len(c.rolls) == 0) {

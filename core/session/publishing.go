@@ -69,25 +69,29 @@ func (m *Manager) release(ctx context.Context, id string, claim *cluster.Claim, 
 	switch {
 	case m.stops():
 		m.settle(ctx, id, c)
-	case claim != nil && publishes(c) && m.releaseLater(id, claim, c):
+	case claim != nil && m.publishes(id, c) && m.releaseLater(id, claim, c):
 		return
 	}
 	claim.Release()
 }
 
-// publishes reports whether something waits that a connection published.
-func publishes(c Conn) bool {
+// publishes reports whether something waits that came over a connection, or over older ones of the client here.
+func (m *Manager) publishes(id string, c Conn) bool {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
-	return c.Settle(now) != nil
+	return c.Settle(now) != nil || len(m.publishing.of(id)) > 0
 }
 
-// releaseLater releases a claim once everything that its connection published has its outcome. It returns false if the node stops.
+// releaseLater releases a claim once everything that its connection and older ones published has its outcome: the claims of the older ones
+// have ended with this one. It returns false if the node stops.
 func (m *Manager) releaseLater(id string, claim *cluster.Claim, c Conn) bool {
+	all := append(m.publishing.of(id), c)
 	m.publishing.add(id, c)
 	return m.run(func() {
-		if c.Settle(m.ctx) != nil { // the node stops
-			c.Withhold()
+		for _, c := range all {
+			if c.Settle(m.ctx) != nil { // the node stops
+				c.Withhold()
+			}
 		}
 		m.publishing.remove(id, c)
 		claim.Release()

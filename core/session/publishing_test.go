@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -181,5 +182,32 @@ func TestASessionThatHasLeftANodeIsNotWrittenByIt(t *testing.T) {
 		back := a.connect("client", durable)
 		require.NoError(t, back.send(1, "t/x", "4"), "the packet id is free")
 		reader.gets("1", "2", "3", "4")
+	})
+}
+
+func TestWhatWaitsOverAnOlderConnectionIsNotStoredEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, w := wiredNodes(t)
+		reader := b.connect("reader", durable)
+		reader.subscribe(2, "t/#")
+		id := "client"
+		for i := 0; !a.o.Cluster.Decides(id); i++ {
+			id = fmt.Sprint("client", i)
+		}
+		old := a.connect(id, durable)
+		w.cut()
+		lost := old.begin(2, 1, "t/x", "1")
+		again := make(chan *client)
+		go func() { c, _ := a.tryConnect(id, durable); again <- c }()
+		now := b.connect(id, durable)
+		for i, payload := range []string{"1", "2"} {
+			require.NoError(t, now.send(uint16(i+1), "t/x", payload))
+		}
+		w.mend()
+		require.ErrorIs(t, <-lost, publish.ErrEnded)
+		<-again
+		reader.gets("1", "2")
+		pass(time.Minute)
+		require.Zero(t, reader.waiting())
 	})
 }
