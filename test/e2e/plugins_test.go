@@ -272,7 +272,13 @@ func breakPlugin(t *testing.T, g *Gateway, dir, name string) (mend func()) {
 func TestWithoutItsAuthPluginAGatewayAdmitsNobodyAndServesWhatIsDecided(t *testing.T) {
 	t.Parallel()
 	dir := pluginDir(t, "auth-hmac", "meta-local")
-	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}})
+	var rules []settings // more than the plugin can state when it admits a client
+	for i := range 16 {
+		rules = append(rules, settings{"effect": "deny", "action": "all", "topic": fmt.Sprint("never/", i)})
+	}
+	rules = append(rules, settings{"effect": "allow", "action": "all", "topic": "#"})
+	users := []settings{{"username": user, "secret_key": secret, "rules": rules}}
+	g := start(t, localProfile, settings{"plugins": settings{"dir": dir}, "auth": settings{"config": settings{"users": users}}})
 	topic := g.Topic("decided")
 	pub, sub := g.connect(t, g.Name("publisher")), g.connect(t, g.Name("subscriber"))
 	sub.subscribe(topic+"/#", 1)
