@@ -76,6 +76,7 @@ type Will struct {
 	By *auth.Principal
 
 	memory *Memory // nil: it is small
+	failed bool    // the store did not take it when it was due
 }
 
 // Subscription is one authorised filter of a SUBSCRIBE.

@@ -42,25 +42,31 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		old = m.session(r.ClientID) // the session may have ended
 	}
 	var waiting *meta.Will // of the session that ends; it is pending on another node
-	hadWill := false
+	var delayed *delayedWill
+	refuse := func(err error) (*Session, bool, error) {
+		r.claim.Release()
+		if delayed != nil && !r.CleanStart {
+			m.willAgain(r.ClientID, delayed) // the client is not back
+		}
+		return nil, false, err
+	}
 	for try := 1; ; try++ {
 		rec, unread := m.load(ctx, r)
 		if err := m.mayResume(r, rec); err != nil {
-			r.claim.Release()
-			return nil, false, err
+			return refuse(err)
 		}
 		if try == 1 {
 			if r.claim, err = m.claim(ctx, r); err != nil {
 				return nil, false, err // a delayed will stays pending
 			}
 			if unread == nil || m.o.AnyOwner { // the owner of the session is known
-				hadWill = m.cancelWill(r.ClientID, r.CleanStart)
+				delayed = m.cancelWill(ctx, r.ClientID, r.CleanStart)
 			}
 			if m.o.Cluster.Shared() {
 				continue // another node may have changed the session before the claim: load it again
 			}
 		}
-		if waiting == nil && !hadWill && rec != nil && (r.CleanStart || m.due(rec)) {
+		if waiting == nil && (delayed == nil || delayed.elsewhere) && rec != nil && (r.CleanStart || m.due(rec)) {
 			waiting = m.waitingWill(ctx, rec)
 		}
 		s, present, err := m.admit(ctx, r, old, rec, unread)
@@ -70,11 +76,12 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 			continue
 		}
 		if err != nil {
-			r.claim.Release()
-		} else if waiting != nil {
+			return refuse(err)
+		}
+		if waiting != nil {
 			m.run(func() { m.publishRecorded(waiting) })
 		}
-		return s, present, err
+		return s, present, nil
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/store/local"
 	"github.com/lmqgate/lmqgate/core/store/storetest"
 	"github.com/lmqgate/lmqgate/internal/leftover"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(leftover.Patient(m)) }
@@ -38,6 +40,10 @@ type node struct {
 	hub     delivery.Options
 	topics  catalog.Options
 	wrap    func(store.Store) store.Store // wraps the store that sessions use
+	// link is the node's way to the metadata; nil: calls reach it at once. With wired, the metadata tells the node who lives, as in package
+	// gateway; otherwise named does.
+	link  func(pluginv1.MetaClient) pluginv1.MetaClient
+	wired bool
 	// id is the node id. beside is another node; both share its store and metadata. named lists the cluster's nodes, and is empty outside a
 	// cluster.
 	id     string
@@ -145,6 +151,13 @@ func (m *metadata) onLoad(f func(id string)) {
 	m.loaded = f
 }
 
+func (m *metadata) LoadWill(ctx context.Context, id string) (*meta.Will, error) {
+	if err := m.failing(); err != nil {
+		return nil, err
+	}
+	return m.Meta.LoadWill(ctx, id)
+}
+
 func (m *metadata) DropSession(ctx context.Context, s *meta.Session) error {
 	if err := m.failing(); err != nil {
 		return err
@@ -246,7 +259,11 @@ func (n *node) start() {
 	if n.wrap != nil {
 		seen = n.wrap(n.store)
 	}
-	md, err := meta.New(meta.Options{Client: n.backend.Client(), Traits: n.backend.Traits, NodeID: n.id})
+	client := n.backend.Client()
+	if n.link != nil {
+		client = n.link(client)
+	}
+	md, err := meta.New(meta.Options{Client: client, Traits: n.backend.Traits, NodeID: n.id})
 	require.NoError(n.t, err)
 	n.meta = &metadata{Meta: md}
 	n.topics.Store, n.topics.Meta = seen, md
@@ -258,7 +275,14 @@ func (n *node) start() {
 	o := n.options
 	o.Cluster = n.claims(topics, seen)
 	o.NodeID, o.Store, o.Hub, o.Catalog, o.Publisher, o.Meta = n.id, seen, hub, topics, n.pub, n.meta
+	if n.wired {
+		o.Alive = func(node string) bool { return slices.Contains(n.alive(), node) }
+	}
 	n.Manager = NewManager(o)
+	if n.wired {
+		md.ReadBy(hub)
+		md.OnNodeLost(n.NodeLost)
+	}
 	require.NoError(n.t, md.Start(ctx))
 	if n.beside == nil {
 		require.NoError(n.t, st.Start(ctx))
@@ -287,11 +311,24 @@ func (n *node) claims(topics *catalog.Catalog, seen store.Store) *cluster.Cluste
 	if len(n.named) == 0 {
 		return nil
 	}
-	return cluster.New(cluster.Options{NodeID: n.id, Store: seen, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
+	o := cluster.Options{NodeID: n.id, Store: seen, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
 		Yield: func(ctx context.Context, cl *cluster.Claim, ends bool) { n.Yield(ctx, cl, ends) }, Unfenced: func() { n.Resume() },
 		Answer: func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
 			return n.LearnFilters(ctx, body)
-		}})
+		}}
+	if n.wired {
+		o.Nodes, o.Listed, o.CatchUp = n.alive, n.meta.NodesAge, n.meta.CatchUp
+	}
+	return cluster.New(o)
+}
+
+// alive returns the nodes that the metadata believes alive.
+func (n *node) alive() []string {
+	var ids []string
+	for _, live := range n.meta.Nodes() {
+		ids = append(ids, live.ID)
+	}
+	return ids
 }
 
 // restart stops the node cleanly and starts it again.

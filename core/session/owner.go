@@ -183,7 +183,7 @@ func (m *Manager) End(ctx context.Context, id string, away bool) error {
 			return err
 		}
 	}
-	m.cancelWill(id, true)
+	m.cancelWill(ctx, id, true)
 	m.log.Info("session ended by an operator", "client", id)
 	return nil
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
+	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
 // envSeeds is how many seeds TestEverythingArrivesOnceAndInOrderWhateverHappens tries; empty: a few, for a shorter time each.
@@ -24,6 +26,12 @@ const envSeeds = "LMQGATE_SESSION_SEEDS"
 // while nodes crash, restart and lose their way to the store at random. Nothing that was acknowledged may be lost, nothing may overtake,
 // and at QoS 2 nothing may come twice.
 func TestEverythingArrivesOnceAndInOrderWhateverHappens(t *testing.T) {
+	inChaos(t, chaosFaults{}, (*chaos).run)
+}
+
+// inChaos calls run with a number of seeds.
+func inChaos(t *testing.T, faults chaosFaults, run func(*chaos, time.Duration)) {
+	t.Helper()
 	seeds, lasts := 2, 40*time.Second
 	if n, err := strconv.Atoi(os.Getenv(envSeeds)); err == nil {
 		seeds, lasts = n, 2*time.Minute
@@ -31,13 +39,20 @@ func TestEverythingArrivesOnceAndInOrderWhateverHappens(t *testing.T) {
 	first, _ := strconv.Atoi(os.Getenv(envSeeds + "_FROM"))
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newChaos(t, uint64(seed)).run(lasts) })
+			synctest.Test(t, func(t *testing.T) { run(newChaos(t, uint64(seed), faults), lasts) })
 		})
 	}
 }
 
+// chaosFaults are the faults of a chaos beside cuts from the store and crashes.
+type chaosFaults struct {
+	metadata bool          // nodes lose their way to the metadata as well
+	down     time.Duration // how long a node that crashed is away, at most; 0: 10 s
+}
+
 // chaos is a run of random events in a cluster.
 type chaos struct {
+	chaosFaults
 	t     *testing.T
 	rand  *rand.Rand
 	ids   []string
@@ -54,10 +69,11 @@ type chaos struct {
 type process struct {
 	*node
 	wire *wire
+	link *metaLink
 }
 
-func newChaos(t *testing.T, seed uint64) *chaos {
-	c := &chaos{t: t, rand: rand.New(rand.NewPCG(seed, 1)), ids: []string{"a", "b", "c"}, nodes: map[string]*process{}, stop: make(chan struct{})}
+func newChaos(t *testing.T, seed uint64, faults chaosFaults) *chaos {
+	c := &chaos{chaosFaults: faults, t: t, rand: rand.New(rand.NewPCG(seed, 1)), ids: []string{"a", "b", "c"}, nodes: map[string]*process{}, stop: make(chan struct{})}
 	for _, id := range c.ids {
 		c.begin(id)
 	}
@@ -76,6 +92,8 @@ func (c *chaos) begin(id string) {
 		n.options.CommitInterval = 200 * time.Millisecond
 		n.options.Log = slog.New(slog.NewTextHandler(&notes{c, id}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 		n.wrap = func(s store.Store) store.Store { p.wire = newWire(s); return p.wire }
+		n.link = func(m pluginv1.MetaClient) pluginv1.MetaClient { p.link = newMetaLink(m, c.dice()); return p.link }
+		n.wired = true
 	}
 	if p.node = startNode(c.t, change); c.store == nil {
 		c.store = p.node
@@ -133,15 +151,7 @@ func (c *chaos) run(lasts time.Duration) {
 		pubs = append(pubs, p)
 		roaming.Go(p.run)
 	}
-	for until := time.Now().Add(lasts); time.Now().Before(until); {
-		c.strike()
-		time.Sleep(later(6*time.Second, c.rand.Int64N))
-	}
-	for _, id := range c.ids {
-		c.node(id).wire.mend()
-	}
-	c.note("all is whole")
-	close(c.stop)
+	c.storm(lasts)
 	whole := time.Now()
 	for _, s := range subs {
 		for !s.complete(pubs) {
@@ -156,12 +166,45 @@ func (c *chaos) run(lasts time.Duration) {
 		s.leaves()
 	}
 	roaming.Wait()
-	c.tasks.Wait()
+	c.settled()
 	for _, s := range subs {
 		for _, p := range pubs {
 			s.judge(p)
 		}
 	}
+}
+
+// settled waits until no detachment is under way, and no connection is open that its client has left for another.
+func (c *chaos) settled() {
+	c.within(5*time.Minute, &c.tasks, "a connection is still open whose client has another one")
+}
+
+// within waits for something, and fails with what it means if that takes too long.
+func (c *chaos) within(most time.Duration, wg *sync.WaitGroup, otherwise string) {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(most):
+		c.fail("%s", otherwise)
+	}
+}
+
+// storm strikes the nodes for a while, and then mends everything.
+func (c *chaos) storm(lasts time.Duration) {
+	for until := time.Now().Add(lasts); time.Now().Before(until); {
+		c.strike()
+		time.Sleep(later(6*time.Second, c.rand.Int64N))
+	}
+	for _, id := range c.ids {
+		c.node(id).wire.mend()
+		c.node(id).link.set(linkWhole)
+	}
+	c.note("all is whole")
+	close(c.stop)
 }
 
 func (c *chaos) fail(format string, args ...any) {
@@ -177,6 +220,10 @@ func (c *chaos) fail(format string, args ...any) {
 func (c *chaos) strike() {
 	id := c.ids[c.rand.IntN(len(c.ids))]
 	n := c.node(id)
+	if c.metadata && c.rand.IntN(2) == 0 {
+		c.strikeMetadata(id)
+		return
+	}
 	switch what := c.rand.IntN(10); {
 	case what < 4:
 		c.note("cut %s", id)
@@ -193,11 +240,25 @@ func (c *chaos) strike() {
 		n.crashed.Store(true)
 		n.meta.fail(errCut)
 		n.wire.kill()
+		n.link.set(linkDead)
 		n.stop()
 		n.stop = func() {}
-		time.Sleep(later(10*time.Second, c.rand.Int64N))
+		time.Sleep(later(cmp.Or(c.down, 10*time.Second), c.rand.Int64N))
 		c.begin(id)
 		c.note("%s is back", id)
+	}
+}
+
+// strikeMetadata does something to a node's way to the metadata, or to that of all nodes.
+func (c *chaos) strikeMetadata(id string) {
+	state := []linkState{linkWhole, linkHangs, linkRefuses}[c.rand.IntN(3)]
+	some := []string{id}
+	if c.rand.IntN(3) == 0 {
+		some = c.ids
+	}
+	c.note("metadata of %v: %v", some, state)
+	for _, id := range some {
+		c.node(id).link.set(state)
 	}
 }
 
@@ -387,6 +448,8 @@ func (s *taker) judge(p *giver) {
 type giver struct {
 	roamer
 	qos      byte
+	message  func(n int) *store.Message // makes the n-th message; nil: a number
+	pause    time.Duration              // between messages, at most; 0: 30 ms
 	id16     uint16
 	next     int
 	inFlight []*given
@@ -398,7 +461,7 @@ type giver struct {
 
 // given is a message in flight.
 type given struct {
-	n    int
+	m    *store.Message
 	id   uint16
 	told chan error // the answer of the present connection
 	rec  bool       // PUBREC has come
@@ -429,18 +492,26 @@ func (p *giver) run() {
 		}
 		for len(p.inFlight) < 4 && !p.c.stopped() && p.rand.IntN(3) > 0 {
 			p.id16 = p.id16%5 + 1
-			g := &given{n: p.next, id: p.id16}
+			g := &given{m: p.numbered(p.next), id: p.id16}
 			p.next++
 			p.inFlight = append(p.inFlight, g)
 			p.send(g)
 		}
-		time.Sleep(later(30*time.Millisecond, p.rand.Int64N))
+		time.Sleep(later(cmp.Or(p.pause, 30*time.Millisecond), p.rand.Int64N))
 		p.listen()
 	}
 	p.mu.Lock()
 	p.number, p.ended = p.next, true
 	p.mu.Unlock()
 	p.conn.leave()
+}
+
+// numbered makes the n-th message.
+func (p *giver) numbered(n int) *store.Message {
+	if p.message != nil {
+		return p.message(n)
+	}
+	return &store.Message{Topic: p.topic(), Payload: []byte(strconv.Itoa(n))}
 }
 
 // send sends a message, or its PUBREL, over the present connection.
@@ -452,8 +523,9 @@ func (p *giver) send(g *given) {
 		conn.s.Release(g.id, func(_ bool, err error) { conn.tells(answer, err) })
 		return
 	}
-	m := &store.Message{Topic: p.topic(), Payload: []byte(strconv.Itoa(g.n)), QoS: p.qos, Publisher: p.id, Created: time.Now()}
-	conn.s.Publish(context.Background(), conn.lanes, m, g.id, func(err error) { conn.tells(answer, err) })
+	m := *g.m
+	m.QoS, m.Publisher, m.Created = p.qos, p.id, time.Now()
+	conn.s.Publish(context.Background(), conn.lanes, &m, g.id, func(err error) { conn.tells(answer, err) })
 }
 
 // tells answers a client as the server does: an error ends the connection, and an answer waits while another node may have the client.

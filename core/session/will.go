@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
@@ -58,7 +59,7 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wills[id] = &delayedWill{will: w, timer: m.willTimer(id, w, delay)}
+	m.waits(id, &delayedWill{will: w, due: time.Now().Add(delay)})
 }
 
 // publishDue publishes a will that is due at once. If the node is fenced, the client may have moved to another node because this one did
@@ -79,47 +80,76 @@ func (m *Manager) publishDue(id string, w *Will) {
 // willMoves holds back the will of a client that this node has sent to another node. The will is published if the client does not connect
 // to any node.
 func (m *Manager) willMoves(id string, w *Will) {
+	delay := max(w.Delay, m.o.WillGrace)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wills[id] = &delayedWill{will: w, moved: true, timer: m.willTimer(id, w, max(w.Delay, m.o.WillGrace))}
+	m.waits(id, &delayedWill{will: w, due: time.Now().Add(delay), moved: true})
 }
 
-// willTimer starts a timer that publishes a will after its delay. Called with mu held.
-func (m *Manager) willTimer(id string, w *Will, delay time.Duration) *time.Timer {
-	return time.AfterFunc(delay, func() {
+// waits publishes a will when it is due. Called with mu held.
+func (m *Manager) waits(id string, d *delayedWill) {
+	d.timer = time.AfterFunc(time.Until(d.due), func() {
 		m.mu.Lock()
-		delete(m.wills, id)
-		closed := m.closed
+		if m.wills[id] == d {
+			delete(m.wills, id)
+		}
+		closed, elsewhere := m.closed, d.elsewhere
 		if !closed {
 			m.wg.Add(1)
 		}
 		m.mu.Unlock()
 		if !closed {
 			defer m.wg.Done()
-			m.publishDelayed(id, w)
+			if elsewhere && !m.readable(id) {
+				m.willAgain(id, &delayedWill{will: d.will, due: time.Now().Add(willPause), elsewhere: true})
+				return
+			}
+			m.publishDelayed(id, d.will)
 		}
 	})
+	m.wills[id] = d
 }
 
 // delayedWill is a will that waits for its delay.
 type delayedWill struct {
 	will  *Will
 	timer *time.Timer
+	due   time.Time
 	moved bool // the client was sent to another node: see willMoves
+	// elsewhere: the client may be back on another node. Only the will's record tells.
+	elsewhere bool
 }
 
-// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9]. If ends is set, the client begins a new session: the old
-// session ends and its will is due. cancelWill reports whether there was a delayed will.
-func (m *Manager) cancelWill(id string, ends bool) bool {
+// cancelWill stops a delayed will because its client is back [MQTT-3.1.3-9], and returns it; nil: there is none. If ends is set, the client
+// begins a new session: the old session ends and its will is due.
+func (m *Manager) cancelWill(ctx context.Context, id string, ends bool) *delayedWill {
 	m.mu.Lock()
 	w := m.wills[id]
 	stopped := w != nil && w.timer.Stop()
 	delete(m.wills, id)
 	m.mu.Unlock()
-	if stopped && ends && !w.moved {
+	if !stopped || ends && w.elsewhere && !m.recordedYet(ctx, id, w.will) {
+		return nil
+	}
+	if ends && !w.moved {
 		m.run(func() { m.publishWill(id, w.will) })
 	}
-	return stopped
+	return w
+}
+
+// recordedYet reports whether the record of a client's will is that of a given one.
+func (m *Manager) recordedYet(ctx context.Context, id string, w *Will) bool {
+	now, err := m.o.Meta.LoadWill(ctx, id)
+	return err == nil && now != nil && now.Message.Created.UnixMilli() == w.Message.Created.UnixMilli()
+}
+
+// willElsewhere deals with a delayed will whose client wants to connect to another node. It stays, because the client may not get there.
+func (m *Manager) willElsewhere(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.wills[id]; d != nil {
+		d.elsewhere = true
+	}
 }
 
 // waitingWill returns the will of a session that is about to end, if its delay runs on another node or if it was left by a process that is
@@ -145,10 +175,18 @@ func (m *Manager) waitingWill(ctx context.Context, rec *meta.Session) *meta.Will
 	return nil
 }
 
+// readable reports whether the metadata tells about a client's will.
+func (m *Manager) readable(id string) bool {
+	ctx, cancel := context.WithTimeout(m.ctx, willTimeout)
+	defer cancel()
+	_, err := m.o.Meta.LoadWill(ctx, id)
+	return err == nil
+}
+
 // publishDelayed publishes a will whose delay is over, unless its client has come back on another node: that node has then removed or
 // replaced the will's record [MQTT-3.1.3-9].
 func (m *Manager) publishDelayed(id string, w *Will) {
-	if m.o.Cluster != nil {
+	if m.o.Cluster != nil || w.failed {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
 		back := m.isBack(ctx, id, w)
 		cancel()
@@ -189,14 +227,41 @@ func (m *Manager) publishWill(id string, w *Will) {
 		out.Expires = out.Created.Add(msg.Expires.Sub(msg.Created))
 	}
 	if err := m.o.Publisher.One(ctx, id, &out); err != nil {
-		m.log.Warn("publishing a will failed", "client", id, "topic", msg.Topic, "error", err)
-		if errors.Is(err, meta.ErrLimit) { // it was delivered, but is not retained
-			m.dropThisWill(ctx, id, msg)
-		}
+		m.unpublished(ctx, id, w, err)
 		return
 	}
 	m.metrics.wills.Inc()
 	m.dropThisWill(ctx, id, msg)
+}
+
+// unpublished deals with a will that could not be published. If the store did not take it, it is tried again until the client is back.
+func (m *Manager) unpublished(ctx context.Context, id string, w *Will, err error) {
+	switch {
+	case errors.Is(err, meta.ErrLimit): // it was delivered, but is not retained
+		m.log.Warn("publishing a will failed", "client", id, "topic", w.Message.Topic, "error", err)
+		m.dropThisWill(ctx, id, w.Message)
+	case publish.Refused(err), errors.Is(err, meta.ErrUnavailable): // it may have been delivered, and would be at each attempt
+		m.log.Warn("publishing a will failed", "client", id, "topic", w.Message.Topic, "error", err)
+	default:
+		if !w.failed {
+			m.log.Warn("publishing a will failed; trying again", "client", id, "topic", w.Message.Topic, "error", err)
+		}
+		again := *w
+		again.failed = true
+		m.willAgain(id, &delayedWill{will: &again, due: time.Now().Add(willPause)})
+	}
+}
+
+// willPause is the pause before another attempt to publish a will that the store did not take.
+const willPause = 5 * time.Second
+
+// willAgain lets a will wait once more, unless its client has left another one meanwhile.
+func (m *Manager) willAgain(id string, d *delayedWill) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && m.wills[id] == nil {
+		m.waits(id, d)
+	}
 }
 
 // dropThisWill removes the record of a will that is dealt with. It leaves alone the will of a connection that came meanwhile.

@@ -129,3 +129,64 @@ func TestWillsOfALostNodeArePublishedByOneOfThoseThatLive(t *testing.T) {
 		a.meta.fail(nil)
 	})
 }
+
+func TestAWillThatTheStoreDoesNotTakeIsPublishedOnceItDoes(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		reader := n.connect("reader")
+		reader.subscribe(1, "wills/#")
+		n.store.FailAppends(store.ErrUnavailable)
+		n.connect("gone", durable, will("gone", 0)).drop()
+		n.connect("back", durable, will("back", 0)).drop()
+		pass(time.Minute)
+		n.connect("back", durable)
+		pass(willTimeout) // the attempt that was under way is over
+		n.store.FailAppends(nil)
+		reader.gets("gone")
+		pass(time.Minute)
+		require.Zero(t, reader.waiting())
+	})
+}
+
+func TestADelayedWillIsPublishedThoughItsClientWasRefusedMeanwhile(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		reader := n.connect("reader")
+		reader.subscribe(1, "wills/#")
+		n.connect("client", durable, will("left", 20*time.Second)).drop()
+		pass(time.Second)
+		n.meta.onSave(func(*meta.Session) error { return meta.ErrUnavailable })
+		_, err := n.tryConnect("client", durable)
+		require.Error(t, err)
+		n.meta.onSave(nil)
+		pass(15 * time.Second)
+		require.Zero(t, reader.waiting())
+		reader.gets("left")
+	})
+}
+
+func TestADelayedWillIsPublishedThoughItsClientWasRefusedOnAnotherNode(t *testing.T) {
+	inACluster(t, func(t *testing.T, a, b, c *node) {
+		reader := c.connect("reader", durable)
+		reader.subscribe(1, "wills/#")
+		refused := func(name string) {
+			conn := a.connect("client", durable, will(name, 20*time.Second))
+			b.meta.fail(meta.ErrUnavailable)
+			_, err := b.tryConnect("client", durable)
+			require.Error(t, err)
+			require.True(t, conn.isClosed())
+			b.meta.fail(nil)
+			pass(15 * time.Second)
+			require.Zero(t, reader.waiting())
+		}
+		refused("left")
+		a.meta.fail(meta.ErrUnavailable) // nobody can tell whether the client is back
+		pass(time.Minute)
+		require.Zero(t, reader.waiting())
+		a.meta.fail(nil)
+		reader.gets("left")
+		refused("ended")
+		a.connect("client", durable, clean)
+		reader.gets("ended")
+		pass(time.Minute)
+		require.Zero(t, reader.waiting())
+	})
+}

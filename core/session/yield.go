@@ -32,7 +32,11 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	c.Close(packet.SessionTakenOver, "another connection uses this client id")
 	m.settle(ctx, id, c)
 	s.detach(ctx, c, Ending{})
-	m.cancelWill(id, ends)
+	if ends {
+		m.cancelWill(ctx, id, true)
+	} else {
+		m.willElsewhere(id)
+	}
 	if m.session(id) == s {
 		s.discard(false) // from now on the other node changes the session
 	}
