@@ -124,11 +124,19 @@ func (l *metaLink) Batch(ctx context.Context, r *pluginv1.BatchRequest, _ ...grp
 	return call(ctx, l, true, l.MetaClient.Batch, r)
 }
 
-func (l *metaLink) List(ctx context.Context, r *pluginv1.ListRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
+func (l *metaLink) List(
+	ctx context.Context,
+	r *pluginv1.ListRequest,
+	_ ...grpc.CallOption,
+) (grpc.ServerStreamingClient[pluginv1.ListResponse], error) {
 	return linked(ctx, l, l.MetaClient.List, r)
 }
 
-func (l *metaLink) Watch(ctx context.Context, r *pluginv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[pluginv1.WatchResponse], error) {
+func (l *metaLink) Watch(
+	ctx context.Context,
+	r *pluginv1.WatchRequest,
+	_ ...grpc.CallOption,
+) (grpc.ServerStreamingClient[pluginv1.WatchResponse], error) {
 	return linked(ctx, l, l.MetaClient.Watch, r)
 }
 

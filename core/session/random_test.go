@@ -19,7 +19,7 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// envSeeds is how many seeds TestEverythingArrivesOnceAndInOrderWhateverHappens tries; empty: a few, for a shorter time each.
+// envSeeds is how many seeds the random tests try; empty: one, for a shorter time.
 const envSeeds = "LMQGATE_SESSION_SEEDS"
 
 // TestEverythingArrivesOnceAndInOrderWhateverHappens lets publishers and subscribers with sessions roam between the nodes of a cluster,
@@ -32,7 +32,7 @@ func TestEverythingArrivesOnceAndInOrderWhateverHappens(t *testing.T) {
 // inChaos calls run with a number of seeds.
 func inChaos(t *testing.T, faults chaosFaults, run func(*chaos, time.Duration)) {
 	t.Helper()
-	seeds, lasts := 2, 40*time.Second
+	seeds, lasts := 1, 30*time.Second
 	if n, err := strconv.Atoi(os.Getenv(envSeeds)); err == nil {
 		seeds, lasts = n, 2*time.Minute
 	}
@@ -267,6 +267,7 @@ type roamer struct {
 	c    *chaos
 	id   string
 	rand *rand.Rand
+	as   func(*Request) // nil: durable
 	conn *client
 }
 
@@ -296,7 +297,11 @@ func (r *roamer) connect() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), later(15*time.Second, r.rand.Int64N))
-		conn, err := n.dial(ctx, r.id, durable)
+		as := durable
+		if r.as != nil {
+			as = r.as
+		}
+		conn, err := n.dial(ctx, r.id, as)
 		cancel()
 		r.c.note("%s at %s: %v", r.id, id, err)
 		if err != nil {

@@ -178,6 +178,22 @@ func (l *wire) Forget(ctx context.Context, client string, queues []store.QueueRe
 	return l.only(ctx, func() error { return l.Store.Forget(ctx, client, queues) })
 }
 
+func (l *wire) PlaceGroup(ctx context.Context, g store.Group, offset int64) error {
+	return l.only(ctx, func() error { return l.Store.PlaceGroup(ctx, g, offset) })
+}
+
+func (l *wire) Pop(ctx context.Context, g store.Group, n int, hidden, wait time.Duration) ([]store.Handout, error) {
+	return through(ctx, l, func() ([]store.Handout, error) { return l.Store.Pop(ctx, g, n, hidden, wait) })
+}
+
+func (l *wire) PopAck(ctx context.Context, g store.Group, receipts []string) error {
+	return l.only(ctx, func() error { return l.Store.PopAck(ctx, g, receipts) })
+}
+
+func (l *wire) PopHide(ctx context.Context, g store.Group, receipts []string, hidden time.Duration) ([]string, error) {
+	return through(ctx, l, func() ([]string, error) { return l.Store.PopHide(ctx, g, receipts, hidden) })
+}
+
 func (l *wire) Tail(ctx context.Context, topic string, f store.TailFunc) (store.Tail, error) {
 	return l.tail(ctx, f, func(f store.TailFunc) (store.Tail, error) { return l.Store.Tail(ctx, topic, f) })
 }
