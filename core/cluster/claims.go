@@ -114,8 +114,10 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	defer c.mu.Unlock()
 	switch {
 	case cl.err != nil:
+		cl.fate.CompareAndSwap(kept, missed) // and so are the claims that it ended: the owner node knows none of them any more
 		return nil, fmt.Errorf("claiming client id %q: %w", client, cl.err)
 	case !cl.granted:
+		cl.fate.CompareAndSwap(kept, missed)
 		c.end(cl, nil)
 		return nil, fmt.Errorf("claiming client id %q: %w", client, ErrUnanswered)
 	}

@@ -44,7 +44,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 	var waiting *meta.Will // of the session that ends; it is pending on another node
 	var delayed *delayedWill
 	refuse := func(err error) (*Session, bool, error) {
-		r.claim.Release()
+		m.release(ctx, r.ClientID, r.claim, nil)
 		if delayed != nil && !r.CleanStart {
 			m.willAgain(r.ClientID, delayed) // the client is not back
 		}

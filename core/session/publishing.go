@@ -64,7 +64,8 @@ func (m *Manager) settle(ctx context.Context, id string, c Conn) {
 	}
 }
 
-// release releases the claim of a connection that is over, at once if nothing that it published waits. A node that stops waits for that.
+// release releases a claim, at once if nothing waits that came over its connection c, which is over, or over older ones of the client here:
+// their claims ended with this one. c is nil if the connection was refused. A node that stops waits for all of that.
 func (m *Manager) release(ctx context.Context, id string, claim *cluster.Claim, c Conn) {
 	switch {
 	case m.stops():
@@ -75,22 +76,23 @@ func (m *Manager) release(ctx context.Context, id string, claim *cluster.Claim, 
 	claim.Release()
 }
 
-// publishes reports whether something waits that came over a connection, or over older ones of the client here.
 func (m *Manager) publishes(id string, c Conn) bool {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
-	return c.Settle(now) != nil || len(m.publishing.of(id)) > 0
+	return c != nil && c.Settle(now) != nil || len(m.publishing.of(id)) > 0
 }
 
-// releaseLater releases a claim once everything that its connection and older ones published has its outcome: the claims of the older ones
-// have ended with this one. It returns false if the node stops.
+// releaseLater releases a claim once everything that release looks for has its outcome. It returns false if the node stops.
 func (m *Manager) releaseLater(id string, claim *cluster.Claim, c Conn) bool {
-	all := append(m.publishing.of(id), c)
-	m.publishing.add(id, c)
+	all := m.publishing.of(id)
+	if c != nil {
+		all = append(all, c)
+		m.publishing.add(id, c)
+	}
 	return m.run(func() {
-		for _, c := range all {
-			if c.Settle(m.ctx) != nil { // the node stops
-				c.Withhold()
+		for _, each := range all {
+			if each.Settle(m.ctx) != nil { // the node stops
+				each.Withhold()
 			}
 		}
 		m.publishing.remove(id, c)
