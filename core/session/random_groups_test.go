@@ -71,7 +71,7 @@ func (c *chaos) runGroup(lasts time.Duration) {
 	}
 	var pubs []*giver
 	for i := range chaosPublishers {
-		p := &giver{roamer: roamer{c: c, id: fmt.Sprint("pub", i), rand: c.dice()}, qos: 1, pause: 100 * time.Millisecond}
+		p := &giver{roamer: roamer{c: c, id: fmt.Sprint("pub", i), rand: c.dice()}, qos: byte(1 + i%2), pause: 100 * time.Millisecond}
 		pubs = append(pubs, p)
 		publishers.Go(p.run)
 	}
@@ -118,7 +118,7 @@ func (m *member) run() {
 	for {
 		select {
 		case <-m.over:
-			m.conn.leave()
+			m.leave()
 			return
 		default:
 		}

@@ -174,10 +174,8 @@ func (c *chaos) run(lasts time.Duration) {
 	}
 }
 
-// settled waits until no detachment is under way, and no connection is open that its client has left for another.
-func (c *chaos) settled() {
-	c.within(5*time.Minute, &c.tasks, "a connection is still open whose client has another one")
-}
+// settled waits until no detachment is under way.
+func (c *chaos) settled() { c.within(5*time.Minute, &c.tasks, "a connection is still being detached") }
 
 // within waits for something, and fails with what it means if that takes too long.
 func (c *chaos) within(most time.Duration, wg *sync.WaitGroup, otherwise string) {
@@ -269,6 +267,7 @@ type roamer struct {
 	rand *rand.Rand
 	as   func(*Request) // nil: durable
 	conn *client
+	open []*client // older connections that the client has not closed
 }
 
 // connect leaves the present connection, in any way, and opens one to some node. It tries until it succeeds.
@@ -281,6 +280,7 @@ func (r *roamer) connect() {
 		case 1:
 			r.c.tasks.Go(old.leave)
 		default: // it stays open until the gateway closes it
+			r.open = append(r.open, old)
 			r.c.tasks.Go(func() {
 				for !old.isClosed() && !old.n.crashed.Load() {
 					time.Sleep(50 * time.Millisecond)
@@ -310,6 +310,21 @@ func (r *roamer) connect() {
 		}
 		r.conn = conn
 	}
+}
+
+// leave ends the client's connection. It has waited until the gateway has closed the older ones.
+func (r *roamer) leave() {
+	for _, old := range r.open {
+		for since := time.Now(); !old.isClosed() && !old.n.crashed.Load(); time.Sleep(50 * time.Millisecond) {
+			if r.lost() { // for an older one, whose node was cut off when it came
+				r.connect()
+			}
+			if time.Since(since) > time.Minute {
+				r.c.fail("a connection of %s at %s is still open, and it has another one at %s", r.id, old.n.id, r.conn.n.id)
+			}
+		}
+	}
+	r.conn.leave()
 }
 
 // stopped reports whether nothing happens any more.
@@ -348,7 +363,7 @@ func (s *taker) run() {
 		s.take()
 		time.Sleep(later(20*time.Millisecond, s.rand.Int64N))
 	}
-	s.conn.leave()
+	s.leave()
 }
 
 // take handles what has come since, or the first part of it.
@@ -508,7 +523,7 @@ func (p *giver) run() {
 	p.mu.Lock()
 	p.number, p.ended = p.next, true
 	p.mu.Unlock()
-	p.conn.leave()
+	p.leave()
 }
 
 // numbered makes the n-th message.
