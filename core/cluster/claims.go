@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,14 +113,10 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case cl.err != nil:
+	if !cl.granted {
 		cl.fate.CompareAndSwap(kept, missed) // and so are the claims that it ended: the owner node knows none of them any more
-		return nil, fmt.Errorf("claiming client id %q: %w", client, cl.err)
-	case !cl.granted:
-		cl.fate.CompareAndSwap(kept, missed)
 		c.end(cl, nil)
-		return nil, fmt.Errorf("claiming client id %q: %w", client, ErrUnanswered)
+		return nil, fmt.Errorf("claiming client id %q: %w", client, cmp.Or(cl.err, ErrUnanswered))
 	}
 	c.metrics.waited.Observe(time.Since(now).Seconds())
 	return cl, nil

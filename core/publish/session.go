@@ -13,8 +13,7 @@ const SessionTopic = store.OwnPrefix + "sessions"
 const sessionTopicQueues = 8
 
 // SaveSession stores the state that a durable session needs after a crash, and waits until it is stored. The newest record of
-// topic.SessionQueue counts. While the holder holds it, a failure is not tried again, and
-// wraps store.ErrUnavailable.
+// topic.SessionQueue counts. While the holder holds it, a failure is not tried again, and wraps store.ErrUnavailable.
 func (p *Publisher) SaveSession(client string, state []byte, h store.Holder) error {
 	ctx := p.deadline()
 	if err := p.o.Catalog.EnsureOwn(ctx, SessionTopic, sessionTopicQueues); err != nil {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 
@@ -17,75 +18,54 @@ import (
 type metaLink struct {
 	pluginv1.MetaClient
 	rand func() uint64
+	gate gate
 
 	mu      sync.Mutex
-	state   linkState
-	changed chan struct{}   // closed at each change of state
 	streams context.Context //nolint:containedctx // ends the streams that were open when the link began to refuse
 	end     context.CancelFunc
 }
 
-type linkState int
-
-const (
-	linkWhole linkState = iota
-	linkHangs
-	linkRefuses
-	linkDead
-)
-
 var _ pluginv1.MetaClient = (*metaLink)(nil)
 
 func newMetaLink(c pluginv1.MetaClient, r *rand.Rand) *metaLink {
-	l := &metaLink{MetaClient: c, rand: r.Uint64, changed: make(chan struct{})}
+	l := &metaLink{MetaClient: c, rand: r.Uint64, gate: newGate()}
 	l.streams, l.end = context.WithCancel(context.Background())
 	return l
 }
 
-// set changes the state. A dead link stays dead.
 func (l *metaLink) set(to linkState) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state == linkDead {
+	if !l.gate.set(to) || to < linkRefuses {
 		return
 	}
-	l.state = to
-	close(l.changed)
-	l.changed = make(chan struct{})
-	if to >= linkRefuses {
-		l.end()
-		l.streams, l.end = context.WithCancel(context.Background())
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end()
+	l.streams, l.end = context.WithCancel(context.Background())
 }
 
 var errLink = status.Error(codes.Unavailable, "the way to the metadata is cut")
 
 // pass waits while the link hangs.
 func (l *metaLink) pass(ctx context.Context) error {
-	for {
-		l.mu.Lock()
-		state, changed := l.state, l.changed
-		l.mu.Unlock()
-		switch state {
-		case linkWhole:
-			return nil
-		case linkHangs:
-		default:
-			return errLink
-		}
-		select {
-		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		case <-changed:
-		}
+	err := l.gate.pass(ctx)
+	switch {
+	case errors.Is(err, errShut):
+		return errLink
+	case err != nil:
+		return status.FromContextError(err).Err()
 	}
+	return nil
 }
 
 // strays reports whether a write passes the link all the same, and only its answer does not.
 func (l *metaLink) strays() bool {
+	state := l.gate.at()
+	if state == linkWhole || state == linkDead {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state != linkWhole && l.state != linkDead && l.rand()%4 == 0
+	return l.rand()%4 == 0
 }
 
 // call makes a call through the link.

@@ -77,10 +77,15 @@ func (m *Manager) release(ctx context.Context, id string, claim *cluster.Claim, 
 }
 
 func (m *Manager) publishes(id string, c Conn) bool {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	return c != nil && c.Settle(now) != nil || len(m.publishing.of(id)) > 0
+	return c != nil && c.Settle(atOnce) != nil || len(m.publishing.of(id)) > 0
 }
+
+// atOnce is a context that has ended, for a look without a wait.
+var atOnce = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // releaseLater releases a claim once everything that release looks for has its outcome. It returns false if the node stops.
 func (m *Manager) releaseLater(id string, claim *cluster.Claim, c Conn) bool {

@@ -14,8 +14,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// wiredNodes starts two nodes of one cluster. The first one's way to the store can be cut.
-func wiredNodes(t *testing.T) (a, b *node, w *wire) {
+// wiredNodes starts two nodes of one cluster. The first one's way to the store can be cut. A reader at the second one subscribes to t/#.
+func wiredNodes(t *testing.T, qos byte) (a, b *node, w *wire, reader *client) {
 	t.Helper()
 	names := []string{"a", "b"}
 	b = startNode(t, func(n *node) { n.id, n.named = "b", names })
@@ -25,7 +25,9 @@ func wiredNodes(t *testing.T) (a, b *node, w *wire) {
 		n.wrap = func(s store.Store) store.Store { w = newWire(s); return w }
 	})
 	a.eventually("the nodes know one another", func() bool { return len(a.o.Cluster.Members()) == 2 && len(b.o.Cluster.Members()) == 2 })
-	return a, b, w
+	reader = b.connect("reader", durable)
+	reader.subscribe(qos, "t/#")
+	return a, b, w, reader
 }
 
 // begin publishes a message of a client without waiting for its outcome.
@@ -41,9 +43,7 @@ func TestWhatWaitsForTheStoreIsNotStoredOnceItsClientIsAtAnotherNode(t *testing.
 		for name, ends := range map[string]func(*client){"left": (*client).leave, "dropped": (*client).drop, "open": func(*client) {}} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					a, b, w := wiredNodes(t)
-					reader := b.connect("reader", durable)
-					reader.subscribe(2, "t/#")
+					a, b, w, reader := wiredNodes(t, 2)
 					old := a.connect("client", durable)
 					w.cut()
 					lost := old.begin(qos, 1, "t/x", "1")
@@ -71,9 +71,7 @@ func TestWhatWaitsForTheStoreIsNotStoredOnceItsClientIsAtAnotherNode(t *testing.
 
 func TestAClientThatGoesToAnotherNodeDoesNotOvertakeWhatItPublishedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, w := wiredNodes(t)
-		reader := b.connect("reader", durable)
-		reader.subscribe(1, "t/#")
+		a, b, w, reader := wiredNodes(t, 1)
 		old := a.connect("client", durable)
 		old.begin(0, 0, "t/x", "0")
 		pass(time.Second) // the other node knows the client
@@ -91,9 +89,7 @@ func TestAClientThatGoesToAnotherNodeDoesNotOvertakeWhatItPublishedBefore(t *tes
 
 func TestAReleaseThatIsRepeatedIsAnsweredOnceItIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, w := wiredNodes(t)
-		reader := b.connect("reader", durable)
-		reader.subscribe(2, "t/#")
+		a, b, w, reader := wiredNodes(t, 2)
 		c := a.connect("client", durable)
 		require.NoError(t, c.send(1, "t/x", "1"))
 		w.cut()
@@ -115,9 +111,7 @@ func TestAReleaseThatIsRepeatedIsAnsweredOnceItIsStored(t *testing.T) {
 
 func TestASessionIsNotResumedWithoutTheStateOfItsQoS2Messages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, _ := wiredNodes(t)
-		reader := b.connect("reader", durable)
-		reader.subscribe(2, "t/#")
+		a, b, _, reader := wiredNodes(t, 2)
 		c := b.connect("client", durable)
 		require.NoError(t, c.send(1, "t/x", "1"))
 		c.drop()
@@ -158,9 +152,7 @@ func TestANodeThatStopsStoresWhatItWasSent(t *testing.T) {
 
 func TestASessionThatHasLeftANodeIsNotWrittenByIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, w := wiredNodes(t)
-		reader := b.connect("reader", durable)
-		reader.subscribe(2, "t/#")
+		a, b, w, reader := wiredNodes(t, 2)
 		c := a.connect("client", durable)
 		for id := uint16(1); id <= 3; id++ {
 			require.NoError(t, c.send(id, "t/x", strconv.Itoa(int(id))))
@@ -187,9 +179,7 @@ func TestASessionThatHasLeftANodeIsNotWrittenByIt(t *testing.T) {
 
 func TestWhatWaitsOverAnOlderConnectionIsNotStoredEither(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, w := wiredNodes(t)
-		reader := b.connect("reader", durable)
-		reader.subscribe(2, "t/#")
+		a, b, w, reader := wiredNodes(t, 2)
 		id := "client"
 		for i := 0; !a.o.Cluster.Decides(id); i++ {
 			id = fmt.Sprint("client", i)

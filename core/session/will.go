@@ -140,7 +140,12 @@ func (m *Manager) cancelWill(ctx context.Context, id string, ends bool) *delayed
 // recordedYet reports whether the record of a client's will is that of a given one.
 func (m *Manager) recordedYet(ctx context.Context, id string, w *Will) bool {
 	now, err := m.o.Meta.LoadWill(ctx, id)
-	return err == nil && now != nil && now.Message.Created.UnixMilli() == w.Message.Created.UnixMilli()
+	return err == nil && isOf(now, w.Message)
+}
+
+// isOf reports whether a will's record is that of a given message; nil is no record.
+func isOf(rec *meta.Will, m *store.Message) bool {
+	return rec != nil && rec.Message.Created.UnixMilli() == m.Created.UnixMilli()
 }
 
 // willElsewhere deals with a delayed will whose client wants to connect to another node. It stays, because the client may not get there.
@@ -267,7 +272,7 @@ func (m *Manager) willAgain(id string, d *delayedWill) {
 // dropThisWill removes the record of a will that is dealt with. It leaves alone the will of a connection that came meanwhile.
 func (m *Manager) dropThisWill(ctx context.Context, id string, msg *store.Message) {
 	w, err := m.o.Meta.LoadWill(ctx, id)
-	if err != nil || w == nil || w.Message.Created.UnixMilli() != msg.Created.UnixMilli() {
+	if err != nil || !isOf(w, msg) {
 		return
 	}
 	if _, err := m.o.Meta.TakeThisWill(ctx, w); err != nil {

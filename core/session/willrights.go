@@ -62,7 +62,7 @@ func (m *Manager) isBack(ctx context.Context, id string, w *Will) bool {
 		return true
 	}
 	now, err := m.o.Meta.LoadWill(ctx, id)
-	return err == nil && (now == nil || now.Message.Created.UnixMilli() != w.Message.Created.UnixMilli())
+	return err == nil && !isOf(now, w.Message)
 }
 
 // denyWill drops a will that its client may no longer publish.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,80 +10,95 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
+// gate is what calls pass on their way. Once it is dead it stays so.
+type gate struct {
+	mu      sync.Mutex
+	state   linkState
+	changed chan struct{} // closed at each change of state
+}
+
+type linkState int
+
+const (
+	linkWhole   linkState = iota
+	linkHangs             // calls wait
+	linkRefuses           // calls fail
+	linkDead              // calls fail for good
+)
+
+func newGate() gate { return gate{changed: make(chan struct{})} }
+
+// set changes the state. It returns false if the gate is dead.
+func (g *gate) set(to linkState) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == linkDead {
+		return false
+	}
+	g.state = to
+	close(g.changed)
+	g.changed = make(chan struct{})
+	return true
+}
+
+func (g *gate) at() linkState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state
+}
+
+var errShut = errors.New("calls fail")
+
+// pass waits while calls have to wait. It returns errShut where they fail.
+func (g *gate) pass(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		state, changed := g.state, g.changed
+		g.mu.Unlock()
+		switch state {
+		case linkWhole:
+			return nil
+		case linkHangs:
+		default:
+			return errShut
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
 // wire is a node's way to a store that other nodes use as well. It can be cut and mended. While it is cut, requests and answers wait; an
-// append that meets the cut is lost. Once the link is dead, as after a crash, nothing passes any more.
+// append that meets the cut is lost. Once the wire is dead, as after a crash, nothing passes any more.
 type wire struct {
 	store.Store
-
-	mu   sync.Mutex
-	up   chan struct{} // closed while the link is whole
-	dead chan struct{} // closed once the link is dead
+	gate gate
 }
 
 var _ store.Store = (*wire)(nil)
 
-func newWire(s store.Store) *wire {
-	l := &wire{Store: s, up: make(chan struct{}), dead: make(chan struct{})}
-	close(l.up)
-	return l
-}
+func newWire(s store.Store) *wire { return &wire{Store: s, gate: newGate()} }
 
-func (l *wire) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.up:
-		l.up = make(chan struct{})
-	default:
-	}
-}
+func (l *wire) cut() { l.gate.set(linkHangs) }
 
-func (l *wire) mend() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.up:
-	default:
-		close(l.up)
-	}
-}
+func (l *wire) mend() { l.gate.set(linkWhole) }
 
-func (l *wire) kill() { close(l.dead) }
+func (l *wire) kill() { l.gate.set(linkDead) }
 
 var errCut = fmt.Errorf("the link is cut: %w", store.ErrUnavailable)
 
-// now reports whether the link is whole, without waiting.
-func (l *wire) now() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.dead:
-		return false
-	default:
-	}
-	select {
-	case <-l.up:
-		return true
-	default:
-		return false
-	}
-}
+// now reports whether the wire is whole, without waiting.
+func (l *wire) now() bool { return l.gate.at() == linkWhole }
 
-// pass waits until the link is whole.
+// pass waits until the wire is whole.
 func (l *wire) pass(ctx context.Context) error {
-	for !l.now() {
-		l.mu.Lock()
-		up := l.up
-		l.mu.Unlock()
-		select {
-		case <-l.dead:
-			return errCut
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-up:
-		}
+	err := l.gate.pass(ctx)
+	if errors.Is(err, errShut) {
+		return errCut
 	}
-	return nil
+	return err
 }
 
 // Limits says that others append as well.
