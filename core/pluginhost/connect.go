@@ -44,7 +44,7 @@ func (i *instance) connect(made *connections) error {
 	protocol, err := i.client.Client()
 	if err != nil {
 		made.close()
-		if end := i.endedMeanwhile(); end != nil {
+		if end := i.endedMeanwhile(context.Background()); end != nil {
 			return end
 		}
 		return fmt.Errorf("no connection to it could be made: %w", err)

@@ -88,11 +88,11 @@ func (i *instance) drain(patience time.Duration) {
 // that; it does not fail the start.
 func (i *instance) activate(ctx context.Context) error {
 	if _, err := i.control.Activate(ctx, &pluginv1.ActivateRequest{}); err != nil {
-		return i.step("Activate", err)
+		return i.step(ctx, "Activate", err)
 	}
 	health, err := i.control.Health(ctx, &pluginv1.HealthRequest{})
 	if err != nil {
-		return i.step("Health", err)
+		return i.step(ctx, "Health", err)
 	}
 	i.unwell = unwellness(i.describe.GetName(), health)
 	return nil
@@ -202,18 +202,20 @@ func (i *instance) explain(err error) error {
 	if fields[4] != string(plugin.ProtocolGRPC) {
 		return fmt.Errorf("%s speaks %s; a plugin must speak grpc", file.path, clip(fields[4]))
 	}
-	if end := i.endedMeanwhile(); end != nil {
+	if end := i.endedMeanwhile(context.Background()); end != nil {
 		return end
 	}
 	return fmt.Errorf("%s: %s", file.path, clip(err.Error()))
 }
 
 // endedMeanwhile returns how the process ended when that explains a broken connection better than the connection's own error, or nil when
-// the process goes on. The connection can break a moment before the exit is seen.
-func (i *instance) endedMeanwhile() error {
+// the process goes on. The connection can break a moment before the exit is seen, so it waits for that, but not longer than ctx.
+func (i *instance) endedMeanwhile(ctx context.Context) error {
 	select {
 	case <-i.exited():
 		return i.process.endedEarly()
+	case <-ctx.Done():
+		return nil
 	case <-time.After(exitSeenWithin):
 		return nil
 	}
@@ -228,13 +230,13 @@ func versionList(versions []int) string {
 	return strings.Join(texts, " and ")
 }
 
-// step returns an error that says in which step of its start a plugin failed.
-func (i *instance) step(name string, err error) error {
+// step returns an error that says in which step of its start a plugin failed. ctx is that of the step's call.
+func (i *instance) step(ctx context.Context, name string, err error) error {
 	s := status.Convert(err)
 	switch s.Code() {
 	case codes.Unavailable, codes.Canceled:
 		// The connection is broken, or go-plugin gave it up, most likely because the process ended.
-		if end := i.endedMeanwhile(); end != nil {
+		if end := i.endedMeanwhile(ctx); end != nil {
 			return end
 		}
 	case codes.DeadlineExceeded:

@@ -24,27 +24,36 @@ func (h *Host) launch(ctx context.Context, s spec) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, inst.answersBy)
+	answering, cancel := context.WithDeadline(ctx, inst.answersBy)
 	defer cancel()
-	if err := inst.activate(ctx); err != nil {
+	if err := inst.activate(answering); err != nil {
 		inst.end(discardTimeout)
-		return nil, err
+		return nil, givenUp(ctx, err)
 	}
 	return inst, nil
+}
+
+// givenUp returns the error of a failed start: err, unless ctx, the caller's context, has ended. Whatever failed then failed because the
+// start was given up, at whichever step that was.
+func givenUp(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("its start was given up: %w", context.Cause(ctx))
+	}
+	return err
 }
 
 // prepare is launch without Activate: a swap calls it while the old process still serves.
 func (h *Host) prepare(ctx context.Context, s spec) (*instance, error) {
 	inst, err := h.process(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, givenUp(ctx, err)
 	}
 	inst.answersBy = time.Now().Add(h.opts.timing.startup)
-	ctx, cancel := context.WithDeadline(ctx, inst.answersBy)
+	answering, cancel := context.WithDeadline(ctx, inst.answersBy)
 	defer cancel()
-	if err := h.introduce(ctx, inst); err != nil {
+	if err := h.introduce(answering, inst); err != nil {
 		inst.end(discardTimeout)
-		return nil, err
+		return nil, givenUp(ctx, err)
 	}
 	return inst, nil
 }
@@ -124,7 +133,7 @@ func (h *Host) begin(ctx context.Context, s spec, file verified) (*instance, err
 	if err != nil {
 		inst.end(discardTimeout)
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("its start was given up: %w", context.Cause(ctx))
+			return nil, err // a process that was killed has nothing to explain
 		}
 		return nil, inst.explain(err)
 	}
@@ -182,7 +191,7 @@ func attend(ctx context.Context, inst *instance, born <-chan *process, shaken <-
 func (h *Host) introduce(ctx context.Context, inst *instance) error {
 	describe, err := inst.control.Describe(ctx, &pluginv1.DescribeRequest{})
 	if err != nil {
-		return inst.step("Describe", err)
+		return inst.step(ctx, "Describe", err)
 	}
 	inst.describe = describe
 	switch {
@@ -199,7 +208,7 @@ func (h *Host) introduce(ctx context.Context, inst *instance) error {
 		ConfigJson: inst.spec.block, NodeId: opts.NodeID, DataDir: opts.DataDir, ConfigDir: opts.ConfigDir,
 	})
 	if err != nil {
-		return inst.step("Configure", err)
+		return inst.step(ctx, "Configure", err)
 	}
 	if len(resp.GetProblems()) > 0 {
 		return &ConfigError{Section: sectionOf(inst.spec.Kind), Problems: problemsOf(resp)}

@@ -40,7 +40,7 @@ func (i *instance) healthy(ctx context.Context) error {
 		case told != nil && status.Code(err) == codes.DeadlineExceeded:
 			err = told // only the last check timed out; the plugin's side may see that before ctx ends here
 		default:
-			err = i.step("Health", err)
+			err = i.step(ctx, "Health", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -77,7 +77,7 @@ func (i *instance) pingAuth(ctx context.Context) error {
 	admitted, err := client.Authenticate(ctx, &pluginv1.AuthenticateRequest{Connection: connection, HasPassword: true,
 		Password: []byte(rand.Text())})
 	if err != nil {
-		return i.step("Authenticate", err)
+		return i.step(ctx, "Authenticate", err)
 	}
 	switch r := admitted.GetReason(); {
 	case r == pluginv1.Reason_REASON_UNAVAILABLE:
@@ -93,7 +93,7 @@ func (i *instance) pingAuth(ctx context.Context) error {
 	asked, err := client.Authorize(ctx, &pluginv1.AuthorizeRequest{Actions: actions,
 		Client: &pluginv1.Client{Connection: connection, Identity: nobody, AdmittedBy: i.spec.Name}})
 	if err != nil {
-		return i.step("Authorize", err)
+		return i.step(ctx, "Authorize", err)
 	}
 	if n := len(asked.GetDecisions()); n != len(actions) {
 		return fmt.Errorf("Authorize answered %d decisions to %d actions", n, len(actions))
@@ -117,14 +117,14 @@ func (i *instance) pingMeta(ctx context.Context) error {
 	key := rand.Text()
 	got, err := client.Get(ctx, &pluginv1.GetRequest{Namespace: pingNamespace, Key: key})
 	if err != nil {
-		return i.step("Get", err)
+		return i.step(ctx, "Get", err)
 	}
 	if got.GetFound() {
 		return fmt.Errorf("Get found the key %q of namespace %s, which was never written", key, pingNamespace)
 	}
 	list, err := client.List(ctx, &pluginv1.ListRequest{Namespace: pingNamespace, Prefix: key})
 	if err != nil {
-		return i.step("List", err)
+		return i.step(ctx, "List", err)
 	}
 	var revision int64
 	for {
@@ -133,7 +133,7 @@ func (i *instance) pingMeta(ctx context.Context) error {
 			break
 		}
 		if err != nil {
-			return i.step("List", err)
+			return i.step(ctx, "List", err)
 		}
 		if n := len(page.GetEntries()); n > 0 {
 			return fmt.Errorf("List answered %d entries of a namespace that was never written, %s", n, pingNamespace)
@@ -164,5 +164,5 @@ func (i *instance) served(ctx context.Context, name string, open func(context.Co
 	if errors.Is(err, io.EOF) || ctx.Err() != nil {
 		return nil
 	}
-	return i.step(name, err)
+	return i.step(ctx, name, err)
 }

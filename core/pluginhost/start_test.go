@@ -80,6 +80,25 @@ func TestAStartThatIsGivenUpEndsItsProcess(t *testing.T) {
 	require.Empty(t, childrenOf(t, os.Getpid(), h.opts.Dir))
 }
 
+func TestAStartThatIsGivenUpIsToldAsThatWhereverItStands(t *testing.T) {
+	t.Parallel()
+	h, _ := newHost(t, "plug-auth")
+	h.opts.timing.startup = time.Hour
+	for delay := time.Duration(0); delay < 240*time.Millisecond; delay += 40 * time.Millisecond {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := h.Start(ctx, "plug-auth", pluginv1.Kind_KIND_AUTH, map[string]any{"mode": "hang-configure"})
+			ended <- err
+		}()
+		eventually(t, "its process runs", func() bool { return len(childrenOf(t, os.Getpid(), h.opts.Dir)) == 1 })
+		time.Sleep(delay) // whichever step the start is at now
+		cancel()
+		require.ErrorContains(t, <-ended, "its start was given up")
+		require.Empty(t, childrenOf(t, os.Getpid(), h.opts.Dir))
+	}
+}
+
 func TestPluginsThatStartTogetherDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t, "plug-silent", "plug-auth")
