@@ -506,6 +506,53 @@ func TestANodeThatWasKilledAndStartedAgainHoldsNothing(t *testing.T) {
 	})
 }
 
+// TestANodeThatWasStartedAgainReportsWhatItGrantedAlone starts a node again, within its lease, while the metadata names no other node: it
+// has a client by itself before the other one hears from it. The other one decides about that client id.
+func TestANodeThatWasStartedAgainReportsWhatItGrantedAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n := w.start("a", "b")
+		client := clientOf("a", "a", "b")
+		n[1].pause(true)
+		w.crashed = append(w.crashed, n[1])
+		w.know("b")
+		again := w.begin("b")
+		require.NoError(t, again.connect(client, durable))
+		w.eventually("they know each other", func() bool { return len(again.Members()) == 2 && len(n[0].Members()) == 2 && !n[0].calling() })
+		require.NoError(t, n[0].connect(client, durable))
+		pass(time.Second)
+		require.Equal(t, []string{"a"}, w.holders(client))
+		require.Equal(t, []string{client}, again.gaveUp())
+	})
+}
+
+// TestOfThreeConnectionsTheLatestStaysThoughAnotherWaits has a connection wait for an older one while a node that knew no other has a newer
+// one.
+func TestOfThreeConnectionsTheLatestStaysThoughAnotherWaits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n := w.start("a", "b", "c")
+		client := clientOf("a", "a", "b", "c", "d") // a decides without d too
+		require.NoError(t, n[2].connect(client, durable))
+		hold := make(chan struct{})
+		n[2].mu.Lock()
+		n[2].hold = hold
+		n[2].mu.Unlock()
+		waits := make(chan error, 1)
+		go func() { waits <- n[1].connect(client, durable) }()
+		pass(10 * time.Millisecond)
+		require.Equal(t, []string{client}, n[1].waitingClaims())
+		w.know()
+		d := w.begin("d")
+		require.NoError(t, d.connect(client, durable))
+		w.know("a", "b", "c", "d")
+		err := <-waits
+		close(hold)
+		require.ErrorIs(t, err, ErrTakenOver)
+		w.eventually("only the latest is left", func() bool { return slices.Equal(w.holders(client), []string{"d"}) })
+		pass(time.Minute)
+		require.Equal(t, []string{"d"}, w.holders(client))
+	})
+}
+
 func TestNodesThatDidNotKnowOneAnotherFindWhoIsConnectedTwice(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a := w.start("a")[0]

@@ -55,7 +55,8 @@ func (c *Cluster) heard(id, instance string) {
 		p = &peer{id: id}
 		c.peers[id] = p
 	}
-	if p.instance != instance && p.instance != "" {
+	again := p.instance != instance && p.instance != ""
+	if again {
 		c.log.Info("node was started again; what its earlier process held is free", "node", id)
 		c.loseUntold()
 		c.free(id)
@@ -66,6 +67,20 @@ func (c *Cluster) heard(id, instance string) {
 	}
 	p.instance, p.heard = instance, time.Now()
 	delete(c.gones, id)
+	if again && slices.Contains(c.members, id) { // else look adds it
+		// It may have been alone as far as it knew, and have granted client ids about which this node decides.
+		c.callAdded(c.decided(), []string{id})
+	}
+}
+
+// decided returns the buckets about which this node decides. Called with mu held.
+func (c *Cluster) decided() (set bucketSet) {
+	for b, t := range c.tables {
+		if t != nil {
+			set.add(b)
+		}
+	}
+	return set
 }
 
 // answered records that a peer has read a letter to it. Called with mu held.

@@ -190,9 +190,14 @@ func (c *Cluster) merge(t *table, client string, n *bid) {
 	case s.holder.id == n.id, s.waiter != nil && s.waiter.id == n.id, n.precedes(s.holder), n.precedes(s.waiter):
 	case s.holder.node == n.node || s.holder.order < n.order || s.holder.order == n.order && s.holder.id < n.id:
 		old := s.holder
-		s.holder = n
+		s.holder, s.asked = n, false
 		if old.node != n.node {
 			c.evict(old, client, false)
+		}
+		if w := s.waiter; w != nil && w.order < n.order { // n came later than the claim that waits for the older one
+			s.waiter = nil
+			delete(c.asking, s)
+			c.evict(w, client, false)
 		}
 	default:
 		c.evict(n, client, false)
