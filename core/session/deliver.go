@@ -135,7 +135,6 @@ func (s *Session) dispatch(m *store.Message, qos byte, retain bool, ids []uint32
 	defer s.keep(d, from.queue)
 	switch {
 	case !known:
-		s.noting = d.Assigned // messages behind it must not overtake it
 		s.sendNoted(d)
 	case s.send(m, qos, retain, false, d.ID, ids, s.delivers(m, qos, !from.retained)) == TooLarge:
 		s.out.Remove(d) // [MQTT-3.1.2-25]: behave as if it had been sent

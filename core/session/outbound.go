@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/flight"
 )
@@ -27,16 +29,18 @@ func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 	return true
 }
 
-// received sends PUBREL for a message that the client has. For a recorded session it does so once the journal has noted it. Called with mu
-// held.
+// received sends PUBREL for a message that the client has. For a recorded session it does so once the journal has noted it. If that fails,
+// Start does it on the next connection: the client does not send PUBREC again. Called with mu held.
 func (s *Session) received(m *flight.Message) {
 	if !s.durable() {
 		s.release(m)
 		return
 	}
+	m.Noting = true
 	s.states.Note(func(err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		m.Noting = false
 		if err != nil || m.Done {
 			return
 		}
@@ -91,14 +95,18 @@ func (s *Session) sendAgain() bool {
 		switch {
 		case m.Done:
 			continue
-		case m.Unsent, m.Received && !m.Released: // the journal continues the exchange
+		case m.Noting, m.Received && !m.Released: // the journal continues the exchange
 		case s.blocked(), !m.Released && (s.out.Len()-left >= s.window || !s.roomFor(m.Content)):
 			s.resend = s.resend[i:]
 			return false
 		case m.Released:
 			s.conn.SendAck(packet.PUBREL, m.ID, packet.Success)
-		case s.send(m.Content, m.QoS, m.Retain, true, m.ID, m.SubscriptionIDs, nil) == TooLarge:
-			s.complete(m)
+		default:
+			dup := !m.Unsent
+			m.Unsent = false
+			if s.send(m.Content, m.QoS, m.Retain, dup, m.ID, m.SubscriptionIDs, nil) == TooLarge {
+				s.complete(m)
+			}
 		}
 		left--
 	}
@@ -106,20 +114,38 @@ func (s *Session) sendAgain() bool {
 	return true
 }
 
-// sendNoted sends a QoS 2 message once the journal has its packet id. Called with mu held.
+// noteAgain continues the exchanges whose states the journal could not store. Called with mu held.
+func (s *Session) noteAgain() {
+	for _, m := range s.resend {
+		switch {
+		case m.Noting, m.Released:
+		case m.Received:
+			s.received(m)
+		case m.Unsent:
+			s.sendNoted(m)
+		}
+	}
+}
+
+// sendNoted sends a QoS 2 message once the journal has its packet id. If that fails, Start tries again on the next connection. Called with
+// mu held.
 func (s *Session) sendNoted(m *flight.Message) {
-	m.Unsent = true
+	m.Unsent, m.Noting = true, true
+	s.noting = s.noting || m.Assigned // messages behind it must not overtake it
 	s.states.Note(func(err error) {
 		s.mu.Lock()
-		m.Unsent = false
+		m.Noting = false
 		if m.Assigned {
 			s.noting = false
 		}
 		switch {
 		case err != nil, m.Done, s.conn == nil:
-		case !s.started: // Start sends it
-		case s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs, s.delivers(m.Content, m.QoS, m.RecordID != "")) == TooLarge:
-			s.complete(m)
+		case !s.started, slices.Contains(s.resend, m): // sendAgain sends it, behind what was sent before it
+		default:
+			m.Unsent = false
+			if s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs, s.delivers(m.Content, m.QoS, m.RecordID != "")) == TooLarge {
+				s.complete(m)
+			}
 		}
 		s.flush()
 		s.mu.Unlock()

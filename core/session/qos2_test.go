@@ -156,9 +156,33 @@ func TestAStateThatCannotBeStoredClosesTheConnection(t *testing.T) {
 				c = n.connect("c", durable)
 				pass(time.Second)
 				require.Zero(t, c.waiting(), "the client has it")
+				c.awaitAck(packet.PUBREL, p.PacketID)
+				c.s.Ack(packet.PUBCOMP, p.PacketID, packet.Success)
+				n.publish(2, "T/a", "another")
+				c.gets("another")
 			})
 		})
 	}
+}
+
+func TestAMessageWhoseStateCouldNotBeStoredIsSentOnTheNextConnection(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		m := &store.Message{Topic: "T/a", Payload: []byte("kept"), QoS: 2, Retain: true, Created: time.Now()}
+		require.NoError(t, n.pub.One(context.Background(), "p", m))
+		c := n.connect("c", durable)
+		n.store.FailAppends(errors.New("broken"))
+		c.subscribe(2, "T/+")
+		n.eventually("the connection is closed", c.isClosed)
+		n.store.FailAppends(nil)
+		c.drop()
+		c = n.connect("c", durable)
+		p := c.next()
+		require.Equal(t, "kept", string(p.Payload))
+		require.False(t, p.Dup, "it was not sent before")
+		c.ack(p)
+		pass(time.Second)
+		require.Zero(t, c.waiting())
+	})
 }
 
 func TestWithoutARecordOfItsJournalAMessageIsTakenOnceWhileTheNodeLives(t *testing.T) {

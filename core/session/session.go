@@ -116,6 +116,7 @@ func (s *Session) Start() {
 	s.forgoWithdrawn()
 	s.started = true
 	s.resend = s.out.InOrder()
+	s.noteAgain()
 	s.mu.Unlock()
 	s.wake()
 }

@@ -189,7 +189,7 @@ func (s *Session) forsake(ended bool) {
 	for _, d := range s.out.InOrder() {
 		switch {
 		case d.Lease == nil:
-		case d.QoS == 2 && (ended || d.Released):
+		case d.QoS == 2 && (ended || d.Received):
 			d.Lease.Ack()
 		default:
 			back = append(back, d.Lease)

@@ -15,7 +15,8 @@ type Message struct {
 	Retain          bool
 	Noted           bool           // QoS 2: the journal makes the client forget the packet id after a crash
 	Assigned        bool           // QoS 2: the packet id was not derived from the record's id, so the journal has it
-	Unsent          bool           // waits for the journal
+	Unsent          bool           // was not sent yet, because the journal has to have its packet id first
+	Noting          bool           // the journal is about to store a state with it
 	Recalled        bool           // a queue that is not among its progress may bring the record again
 	Received        bool           // PUBREC has arrived
 	Released        bool           // PUBREL was sent or is about to be
