@@ -27,14 +27,15 @@ type brokerSet struct {
 	mu    sync.Mutex
 	more  map[string]*local.Store
 	down  map[string]bool
-	fails error  // returned by Brokers
-	busy  int    // how many times Brokers encodes a record before it returns, if it is asked for all brokers
-	next  string // the broker that appends go to
+	mute  map[string]bool // for a fleet
+	fails error           // returned by Brokers
+	busy  int             // how many times Brokers encodes a record before it returns, if it is asked for all brokers
+	next  string          // the broker that appends go to
 	tails []*clusterTail
 }
 
 func newCluster(first store.Store) *brokerSet {
-	return &brokerSet{Store: first, more: map[string]*local.Store{}, down: map[string]bool{}, next: local.Broker}
+	return &brokerSet{Store: first, more: map[string]*local.Store{}, down: map[string]bool{}, mute: map[string]bool{}, next: local.Broker}
 }
 
 // inCluster gives the sessions of a node a brokerSet as their store and sets c to it.
@@ -139,10 +140,14 @@ func (c *brokerSet) AppendBatch(ctx context.Context, batch []store.Append, done 
 	c.Append(ctx, batch[0], func(p store.Position, err error) { done(1, p, err) })
 }
 
-// as returns a copy of a record whose position names the given broker.
+// as returns a copy of a record whose position names the given broker, with the id that a fleet gave it.
 func as(broker string, r *store.Record) *store.Record {
 	c := *r
 	c.Position.Broker = broker
+	if p := r.Properties; p != nil && len(p.User) > 0 && p.User[len(p.User)-1].Key == idKey {
+		c.ID = p.User[len(p.User)-1].Value
+		c.Properties = nil
+	}
 	return &c
 }
 
@@ -284,6 +289,8 @@ type clusterTail struct {
 	open func(s store.Store, f store.TailFunc) (store.Tail, error)
 	f    store.TailFunc
 	all  []clusterPart
+
+	closed chan struct{}
 }
 
 // clusterPart is the tail of one broker. name is empty for the first broker.
@@ -293,16 +300,29 @@ type clusterPart struct {
 }
 
 func (t *clusterTail) follow(broker string, s store.Store) {
-	if tail, err := t.open(s, func(p store.Partition, records []*store.Record) {
-		p.Broker = broker
-		out := make([]*store.Record, len(records))
-		for i, r := range records {
-			out[i] = as(broker, r)
-		}
-		t.f(p, out)
-	}); err == nil {
+	if tail, err := t.open(s, func(p store.Partition, records []*store.Record) { t.take(broker, p, records) }); err == nil {
 		t.all = append(t.all, clusterPart{tail, broker})
 	}
+}
+
+// take passes the records of a broker on, once it is not down.
+func (t *clusterTail) take(broker string, p store.Partition, records []*store.Record) {
+	for {
+		if _, err := t.c.at(broker); err == nil {
+			break
+		}
+		select {
+		case <-t.closed:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	p.Broker = broker
+	out := make([]*store.Record, len(records))
+	for i, r := range records {
+		out[i] = as(broker, r)
+	}
+	t.f(p, out)
 }
 
 func (t *clusterTail) Ends(f func(p store.Partition, begin, end int64)) {
@@ -327,17 +347,19 @@ func (t *clusterTail) Close() {
 	t.c.mu.Lock()
 	t.c.tails = slices.DeleteFunc(t.c.tails, func(o *clusterTail) bool { return o == t })
 	t.c.mu.Unlock()
+	close(t.closed)
 	for _, tail := range t.all {
 		tail.Close()
 	}
 }
 
 func (c *brokerSet) tail(f store.TailFunc, open func(s store.Store, f store.TailFunc) (store.Tail, error)) (store.Tail, error) {
-	first, err := open(c.Store, f)
+	t := &clusterTail{c: c, open: open, f: f, closed: make(chan struct{})}
+	first, err := open(c.Store, func(p store.Partition, records []*store.Record) { t.take(local.Broker, p, records) })
 	if err != nil {
 		return nil, err
 	}
-	t := &clusterTail{c: c, open: open, f: f, all: []clusterPart{{first, ""}}}
+	t.all = append(t.all, clusterPart{first, ""})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, s := range c.more {

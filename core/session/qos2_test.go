@@ -13,6 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/store/local"
 )
 
 // send publishes a QoS 2 message of a client and waits until it is stored or has failed.
@@ -237,6 +238,29 @@ func TestAJournalThatCannotBeReadDoesNotKeepTheClientOut(t *testing.T) {
 		known, err := c.release(7)
 		require.NoError(t, err)
 		require.True(t, known, "it is on the broker that answers")
+	}, inCluster(&brokers, store.Limits{}))
+}
+
+func TestAMessageIsNotTakenForOneWhoseReleaseIsOnABrokerThatIsAway(t *testing.T) {
+	var brokers *brokerSet
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		brokers.add(t, "second")
+		reader := n.connect("reader", durable)
+		reader.subscribe(1, "T/+")
+		c := n.connect("c", durable)
+		require.NoError(t, c.send(7, "T/a", "first"))
+		brokers.set(func(c *brokerSet) { c.next = "second" })
+		known, err := c.release(7)
+		require.NoError(t, err)
+		require.True(t, known)
+		brokers.set(func(c *brokerSet) { c.next = local.Broker })
+		n.crash()
+		brokers.set(func(c *brokerSet) { c.down["second"] = true })
+		c = n.connect("c", durable)
+		require.NoError(t, c.send(7, "T/a", "second"))
+		require.NoError(t, c.send(7, "T/a", "second"), "the same again")
+		reader = n.connect("reader", durable)
+		reader.gets("first", "second")
 	}, inCluster(&brokers, store.Limits{}))
 }
 

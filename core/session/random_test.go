@@ -47,6 +47,7 @@ func inChaos(t *testing.T, faults chaosFaults, run func(*chaos, time.Duration)) 
 // chaosFaults are the faults of a chaos beside cuts from the store and crashes.
 type chaosFaults struct {
 	metadata bool          // nodes lose their way to the metadata as well
+	brokers  []string      // of the store, which are away at times; nil: the store is one that is always there
 	down     time.Duration // how long a node that crashed is away, at most; 0: 10 s
 }
 
@@ -57,6 +58,7 @@ type chaos struct {
 	rand  *rand.Rand
 	ids   []string
 	store *node // has the store
+	fleet *fleet
 	stop  chan struct{}
 	tasks sync.WaitGroup // detachments and publications under way
 
@@ -91,7 +93,16 @@ func (c *chaos) begin(id string) {
 		n.id, n.named, n.beside = id, c.ids, c.store
 		n.options.CommitInterval = 200 * time.Millisecond
 		n.options.Log = slog.New(slog.NewTextHandler(&notes{c, id}, &slog.HandlerOptions{Level: slog.LevelInfo}))
-		n.wrap = func(s store.Store) store.Store { p.wire = newWire(s); return p.wire }
+		n.wrap = func(s store.Store) store.Store {
+			if c.fleet == nil && c.brokers != nil {
+				c.fleet = newFleet(c.t, s, c.brokers)
+			}
+			if c.fleet != nil {
+				s = c.fleet
+			}
+			p.wire = newWire(s)
+			return p.wire
+		}
 		n.link = func(m pluginv1.MetaClient) pluginv1.MetaClient { p.link = newMetaLink(m, c.dice()); return p.link }
 		n.wired = true
 	}
@@ -201,6 +212,9 @@ func (c *chaos) storm(lasts time.Duration) {
 		c.node(id).wire.mend()
 		c.node(id).link.set(linkWhole)
 	}
+	for _, broker := range c.brokers {
+		c.fleet.strike(broker, brokerWell)
+	}
 	c.note("all is whole")
 	close(c.stop)
 }
@@ -218,8 +232,12 @@ func (c *chaos) fail(format string, args ...any) {
 func (c *chaos) strike() {
 	id := c.ids[c.rand.IntN(len(c.ids))]
 	n := c.node(id)
-	if c.metadata && c.rand.IntN(2) == 0 {
+	switch {
+	case c.metadata && c.rand.IntN(2) == 0:
 		c.strikeMetadata(id)
+		return
+	case c.brokers != nil && c.rand.IntN(2) == 0:
+		c.strikeBroker()
 		return
 	}
 	switch what := c.rand.IntN(10); {
@@ -258,6 +276,13 @@ func (c *chaos) strikeMetadata(id string) {
 	for _, id := range some {
 		c.node(id).link.set(state)
 	}
+}
+
+// strikeBroker does something to a broker.
+func (c *chaos) strikeBroker() {
+	broker, to := c.brokers[c.rand.IntN(len(c.brokers))], []broken{brokerWell, brokerMute, brokerAway}[c.rand.IntN(3)]
+	c.note("broker %s: %v", broker, to)
+	c.fleet.strike(broker, to)
 }
 
 // roamer is a client with a session that connects here and there.
@@ -452,6 +477,9 @@ func (s *taker) lasts(pubs []*giver) map[string][2]int {
 func (s *taker) judge(p *giver) {
 	next, twice := 0, min(s.qos, p.qos) < 2
 	got := s.got[p.topic()]
+	if s.c.brokers != nil {
+		got = slices.Compact(slices.Sorted(slices.Values(got)))
+	}
 	for i, n := range got {
 		if n == next {
 			next++

@@ -17,6 +17,9 @@ import (
 
 // recall reads the journal of a session that this node does not have in memory. If one of several brokers does not answer, it is skipped,
 // because the client is waiting: messages noted there may then be delivered or stored twice. If none answers, recall fails.
+//
+// A skipped broker may have the newest state. An older one does not tell which packet ids the client has released and used again. No
+// message from the client is taken for one that is stored already then: rather twice than not at all.
 func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	topics, journaled := record.QoS2Topics(rec)
 	if !journaled {
@@ -34,7 +37,8 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	if err != nil && !answered {
 		return fmt.Errorf("reading the state of the session's QoS 2 messages: %w", err)
 	}
-	if err != nil {
+	outdated := err != nil
+	if outdated {
 		s.m.log.Warn("reading the state of a session's QoS 2 messages failed; they may come twice", "client", s.id, "error", err)
 	}
 	held := make(map[uint16]journal.Held)
@@ -57,6 +61,9 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.journal.Restore(topics, &st, held, &s.inbound, &s.out)
+	if outdated {
+		s.inbound.Doubt()
+	}
 	return nil
 }
 

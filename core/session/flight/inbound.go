@@ -8,6 +8,7 @@ type Taken struct {
 	Epoch, Counter int64
 
 	stored  bool
+	doubted bool // the client may have released it
 	waiting []func(error)
 }
 
@@ -33,7 +34,7 @@ const (
 // Take records the arrival of a PUBLISH [MQTT-4.3.3-10].
 func (in *Inbound) Take(id uint16, done func(error)) (*Taken, Arrival) {
 	switch t := in.byID[id]; {
-	case t == nil:
+	case t == nil, t.doubted:
 		t = &Taken{}
 		in.put(id, t)
 		return t, New
@@ -48,6 +49,14 @@ func (in *Inbound) Take(id uint16, done func(error)) (*Taken, Arrival) {
 // Restore puts back a message that is known to be stored.
 func (in *Inbound) Restore(id uint16, epoch, counter int64) {
 	in.put(id, &Taken{Epoch: epoch, Counter: counter, stored: true})
+}
+
+// Doubt says that the client may have released any of the messages, and used its packet id again: a PUBLISH with the packet id counts as
+// new. A PUBREL is still known.
+func (in *Inbound) Doubt() {
+	for _, t := range in.byID {
+		t.doubted = true
+	}
 }
 
 func (in *Inbound) put(id uint16, t *Taken) {
