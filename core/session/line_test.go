@@ -27,6 +27,7 @@ func TestAClientThatDoesNotReadKeepsNoRetainedMessagesOfThePast(t *testing.T) {
 		clear(found)
 		c := n.connect("c", func(r *Request) { r.ReceiveMaximum = 1 })
 		c.subscribe(1, "T/#")
+		n.eventually("the first one is sent", func() bool { return c.waiting() == 1 })
 		for i := range 40 {
 			n.retain(fmt.Sprintf("T/%d", i), "new")
 		}
