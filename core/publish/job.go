@@ -15,6 +15,19 @@ const (
 	turnBytes    = 1 << 20
 )
 
+// UnretainedError says that a message with the retain flag is stored, but its retained message could not be recorded.
+type UnretainedError struct {
+	// At is where the message is stored.
+	At  store.Position
+	Err error
+}
+
+// Error implements error.
+func (e *UnretainedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *UnretainedError) Unwrap() error { return e.Err }
+
 // ErrNoRoom says that a message was not stored, because there is no room to retain it.
 var ErrNoRoom = errors.New("no room to retain the message")
 
@@ -209,7 +222,19 @@ func (j *job) retain() {
 		ctx = j.p.deadline()
 	}
 	// In a goroutine: Retain waits for metadata, which a callback of the store must not do.
-	go func() { j.finish(j.kept.n, j.p.o.Retainer.Retain(ctx, m, j.kept.last)) }()
+	go func() {
+		err := j.p.o.Retainer.Retain(ctx, m, j.kept.last)
+		if err != nil && j.kept.n == 1 { // of several, only the position of the last is known
+			err = &UnretainedError{At: j.kept.last, Err: err}
+		}
+		j.finish(j.kept.n, err)
+	}()
+}
+
+// RetainAgain records the retained message of a message that is stored already. done is called from another goroutine.
+func (p *Publisher) RetainAgain(m *store.Message, at store.Position, done func(error)) {
+	ctx := p.deadline()
+	go func() { done(p.o.Retainer.Retain(ctx, m, at)) }()
 }
 
 // finish reports the outcome of the first n messages, and then passes the turn on. The first callback may break the lanes; then the

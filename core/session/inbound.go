@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
 
+	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/session/journal"
@@ -27,11 +29,17 @@ func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Me
 	switch arrival {
 	case flight.UnderWay: // done is called together with the first one
 	case flight.Repeated:
-		done(nil)
+		s.retainAgain(in, m, done)
 	case flight.New:
 		lanes.Publish(m, func(err error) {
 			s.mu.Lock()
-			waiting := s.inbound.Stored(id, in, err)
+			outcome := err
+			var unretained *publish.UnretainedError
+			if errors.As(err, &unretained) && s.version != packet.V5 {
+				// The client, which cannot be told, sends the message again: it must not be stored again then.
+				in.Due, outcome = &unretained.At, nil
+			}
+			waiting := s.inbound.Stored(id, in, outcome)
 			s.mu.Unlock()
 			done(err)
 			for _, f := range waiting {
@@ -39,6 +47,25 @@ func (s *Session) Publish(ctx context.Context, lanes *publish.Lanes, m *store.Me
 			}
 		})
 	}
+}
+
+// retainAgain answers a repetition of a stored message. If its retained message may not be recorded, that is done first.
+func (s *Session) retainAgain(in *flight.Taken, m *store.Message, done func(error)) {
+	s.mu.Lock()
+	due := in.Due
+	s.mu.Unlock()
+	if due == nil || !m.Retain {
+		done(nil)
+		return
+	}
+	s.m.o.Publisher.RetainAgain(m, *due, func(err error) {
+		s.mu.Lock()
+		if err == nil {
+			in.Due = nil
+		}
+		s.mu.Unlock()
+		done(err)
+	})
 }
 
 // journals reports whether to note a QoS 2 message from the client in the journal. With the client's first QoS 2 message to a first-level

@@ -264,6 +264,44 @@ func TestAMessageIsNotTakenForOneWhoseReleaseIsOnABrokerThatIsAway(t *testing.T)
 	}, inCluster(&brokers, store.Limits{}))
 }
 
+// TestAStoredMessageIsRetainedWhenItComesAgain sends a retained QoS 2 message while the metadata takes nothing: it is stored, and neither
+// retained nor acknowledged. Whether the node lives on or crashes, the client sends it again, and it is retained without being stored again.
+func TestAStoredMessageIsRetainedWhenItComesAgain(t *testing.T) {
+	for name, after := range map[string]func(*node){"the node lives": func(*node) {}, "it crashed": (*node).crash} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, n *node) {
+				reader := n.connect("reader", durable)
+				reader.subscribe(2, "T/+")
+				v311 := func(r *Request) { r.Version = packet.V311 }
+				c := n.connect("c", durable, v311)
+				require.NoError(t, c.send(6, "T/other", "first"))
+				reader.gets("first") // the records of both sessions know of their journals
+				send := func() error {
+					done := make(chan error, 1)
+					m := &store.Message{Topic: "T/a", Payload: []byte("kept"), QoS: 2, Retain: true, Publisher: c.id, Created: time.Now()}
+					c.s.Publish(context.Background(), c.lanes, m, 7, func(err error) { done <- err })
+					return <-done
+				}
+				n.backend.Fail(true)
+				require.Error(t, send())
+				n.backend.Fail(false)
+				n.eventually("the metadata is back", func() bool { return n.meta.Ready() == nil })
+				reader.gets("kept")
+				c.drop()
+				after(n)
+				c = n.connect("c", durable, v311)
+				require.NoError(t, send())
+				values, _ := n.meta.Retained("T/a")
+				require.Len(t, values, 1)
+				require.Equal(t, "kept", string(values[0].Message.Payload))
+				reader = n.connect("reader", durable)
+				pass(time.Second)
+				require.Zero(t, reader.waiting(), "it is not stored again")
+			})
+		})
+	}
+}
+
 func TestAMessageUnderATakenPacketIDWaitsForTheJournal(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		c := n.connect("c", durable, func(r *Request) { r.ReceiveMaximum = 1000 })

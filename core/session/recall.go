@@ -41,7 +41,7 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	if outdated {
 		s.m.log.Warn("reading the state of a session's QoS 2 messages failed; they may come twice", "client", s.id, "error", err)
 	}
-	held := make(map[uint16]journal.Held)
+	held := make(map[uint16]journal.Stored)
 	for physical := range topics {
 		ours := func(rec *store.Record) bool {
 			at, err := s.m.o.Catalog.Physical(ctx, rec.Topic)

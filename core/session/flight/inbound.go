@@ -1,11 +1,17 @@
 package flight
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/lmqgate/lmqgate/core/store"
+)
 
 // Taken is a QoS 2 message from the client that the client has not released.
 type Taken struct {
 	// Epoch and Counter identify the message in the journal; both are 0 if the journal does not have it.
 	Epoch, Counter int64
+	// Due is the position of a stored record whose retained message may not be recorded; nil: none.
+	Due *store.Position
 
 	stored  bool
 	doubted bool // the client may have released it
@@ -46,9 +52,9 @@ func (in *Inbound) Take(id uint16, done func(error)) (*Taken, Arrival) {
 	}
 }
 
-// Restore puts back a message that is known to be stored.
-func (in *Inbound) Restore(id uint16, epoch, counter int64) {
-	in.put(id, &Taken{Epoch: epoch, Counter: counter, stored: true})
+// Restore puts back a message that is known to be stored. due is its Taken.Due.
+func (in *Inbound) Restore(id uint16, epoch, counter int64, due *store.Position) {
+	in.put(id, &Taken{Epoch: epoch, Counter: counter, Due: due, stored: true})
 }
 
 // Doubt says that the client may have released any of the messages, and used its packet id again: a PUBLISH with the packet id counts as

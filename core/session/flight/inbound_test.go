@@ -50,8 +50,8 @@ func TestAMessageThatWasNotStoredIsForgotten(t *testing.T) {
 
 func TestRestoredMessagesAreKnownAsStored(t *testing.T) {
 	var in Inbound
-	in.Restore(7, 5, 6)
-	in.Restore(8, 5, 7)
+	in.Restore(7, 5, 6, nil)
+	in.Restore(8, 5, 7, nil)
 	require.Equal(t, map[uint16]*Taken{7: {Epoch: 5, Counter: 6, stored: true}, 8: {Epoch: 5, Counter: 7, stored: true}}, maps.Collect(in.All()))
 	for range in.All() {
 		break

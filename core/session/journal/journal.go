@@ -179,10 +179,10 @@ func (j *Journal) GiveUp(m *flight.Message, out *flight.Window) {
 }
 
 // Restore rebuilds the journal of a session from its records, and puts the messages that it names in flight.
-func (j *Journal) Restore(topics map[string]bool, st *State, held map[uint16]Held, in *flight.Inbound, out *flight.Window) {
+func (j *Journal) Restore(topics map[string]bool, st *State, held map[uint16]Stored, in *flight.Inbound, out *flight.Window) {
 	*j = Journal{topics: topics, stale: len(st.Released) > 0}
 	for id, h := range held {
-		in.Restore(id, h.Epoch, h.Counter)
+		in.Restore(id, h.Epoch, h.Counter, h.Retained)
 	}
 	for _, r := range st.Released {
 		out.Add(&flight.Message{ID: r.ID, QoS: 2, Received: true, Released: true, Recalled: r.Record != "", RecordID: r.Record})

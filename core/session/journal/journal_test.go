@@ -143,21 +143,26 @@ func TestMessagesThatAreStoredAndNotReleasedAreFound(t *testing.T) {
 		{"one came late", State{Epoch: 5, Counter: 1}, messages(nil, Held{9, 4, 7}, c, b, a), []Held{b, c}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			held := map[uint16]Held{}
+			held := map[uint16]Stored{}
 			require.ErrorIs(t, Unreleased(&tt.st, 1, tt.records, held), tt.err)
 			var got []Held
 			for _, h := range held {
-				got = append(got, h)
+				got = append(got, h.Held)
 			}
 			slices.SortFunc(got, func(a, b Held) int { return int(a.ID) - int(b.ID) })
 			require.Equal(t, tt.want, got)
 		})
 	}
 	// Records of an earlier session of the same client id are skipped. A record that names no exchange ends the search.
-	held := map[uint16]Held{}
+	held := map[uint16]Stored{}
 	other := heldRecord(9, c)
 	require.NoError(t, Unreleased(&State{}, 1, seq(other, heldRecord(1, a), &store.Record{}, heldRecord(1, b)), held))
-	require.Equal(t, map[uint16]Held{1: a}, held)
+	require.Equal(t, map[uint16]Stored{1: {Held: a}}, held)
+	retained := heldRecord(1, a)
+	retained.Retain, retained.Position.Offset = true, 5
+	clear(held)
+	require.NoError(t, Unreleased(&State{}, 1, seq(retained), held))
+	require.Equal(t, map[uint16]Stored{1: {Held: a, Retained: &retained.Position}}, held)
 }
 
 // received adds a message to the window and marks it as received by the client.
@@ -191,7 +196,7 @@ func TestARestoredJournalSaysTheSameAgain(t *testing.T) {
 	var in flight.Inbound
 	var out flight.Window
 	require.False(t, j.Recorded(""))
-	j.Restore(map[string]bool{"T": true}, &st, map[uint16]Held{7: {7, 5, 4}}, &in, &out)
+	j.Restore(map[string]bool{"T": true}, &st, map[uint16]Stored{7: {Held: Held{7, 5, 4}}}, &in, &out)
 	require.True(t, j.Recorded(""))
 	require.True(t, j.Recorded("T"))
 	require.False(t, j.Recorded("U"))

@@ -35,9 +35,17 @@ func Newest(best State, created, epoch int64, records Records) (State, error) {
 	return best, nil
 }
 
+// Stored is a stored message from the client that the client has not released.
+type Stored struct {
+	Held
+	// Retained is the position of a record with the retain flag; else nil. The node that stored it may have ended before it recorded the
+	// retained message.
+	Retained *store.Position
+}
+
 // Unreleased adds to held the stored messages from the client that the state does not list as released. records are those of an exchange
 // queue.
-func Unreleased(st *State, created int64, records Records, held map[uint16]Held) error {
+func Unreleased(st *State, created int64, records Records, held map[uint16]Stored) error {
 	listed := make(map[Held]bool, len(st.Held))
 	lowest := Held{Epoch: st.Epoch, Counter: st.Counter + 1}
 	for _, h := range st.Held {
@@ -65,7 +73,11 @@ func Unreleased(st *State, created int64, records Records, held map[uint16]Held)
 			continue
 		case listed[h] || last.before(h):
 			if newest, ok := held[h.ID]; !ok || newest.before(h) {
-				held[h.ID] = h
+				found := Stored{Held: h}
+				if rec.Retain {
+					found.Retained = &rec.Position
+				}
+				held[h.ID] = found
 			}
 		}
 		older = 0
