@@ -49,16 +49,16 @@ func TestWhatAnOperatorListsIsRegisteredHoweverItIsWritten(t *testing.T) {
 }
 
 func TestAFilterListedAndRecordedStaysUntilBothAreGone(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	require.NoError(t, m.PinFilter(context.Background(), "t/+"))
-	eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/+" })
-	b.Edit(NamespaceUpstream, "t", "")
-	require.Never(t, func() bool { return !m.HasFilter("t/+") }, 50*time.Millisecond, 5*time.Millisecond)
-	b.Edit(NamespaceFilters, "t/+", "")
-	eventually(t, func() bool { return !m.HasFilter("t/+") })
-	require.Empty(t, queues(m, "t/x"))
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		require.NoError(t, m.PinFilter(context.Background(), "t/+"))
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/+" })
+		b.Edit(NamespaceUpstream, "t", "")
+		require.Never(t, func() bool { return !m.HasFilter("t/+") }, 50*time.Millisecond, 5*time.Millisecond)
+		b.Edit(NamespaceFilters, "t/+", "")
+		eventually(t, func() bool { return !m.HasFilter("t/+") })
+		require.Empty(t, queues(m, "t/x"))
+	})
 }
 
 func TestTooManyFiltersAreRefusedAndNoneOfThemRegistered(t *testing.T) {
@@ -86,16 +86,16 @@ func TestTooManyFiltersAreRefusedAndNoneOfThemRegistered(t *testing.T) {
 }
 
 func TestARegisteredFilterCostsNoWrite(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
-	require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
-	eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") != "" })
-	before := b.Calls("Batch")
-	for range 10 {
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
 		require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
-	}
-	require.Equal(t, before, b.Calls("Batch"))
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") != "" })
+		before := b.Calls("Batch")
+		for range 10 {
+			require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
+		}
+		require.Equal(t, before, b.Calls("Batch"))
+	})
 }
 
 // reads is a set of filters for which GroupReads reports true.
@@ -168,24 +168,24 @@ func TestAFilterInUseThatVanishesComesBack(t *testing.T) {
 }
 
 func TestARecordThatCannotBeReadKeepsItsFilter(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	b.Edit(NamespaceFilters, "t/+", "not json")
-	b.Edit(NamespaceFilters, "t/#", `{"v":99}`)
-	b.Edit(NamespaceFilters, "t/#/bad", `{"v":1}`)
-	m := start(t, b, "one")
-	require.Len(t, queues(m, "t/x"), 2)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		b.Edit(NamespaceFilters, "t/+", "not json")
+		b.Edit(NamespaceFilters, "t/#", `{"v":99}`)
+		b.Edit(NamespaceFilters, "t/#/bad", `{"v":1}`)
+		m := start(t, b, "one")
+		require.Len(t, queues(m, "t/x"), 2)
+	})
 }
 
 func TestMatchingAllocatesNothing(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	require.NoError(t, m.RegisterFilters(context.Background(), "a/+/c", "a/#", "#", "x/y"))
-	n := 0
-	count := func(string) { n++ }
-	require.Zero(t, testing.AllocsPerRun(100, func() { m.MatchFilters("a/b/c", count); m.HasTopic("a") }))
-	require.Positive(t, n)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		require.NoError(t, m.RegisterFilters(context.Background(), "a/+/c", "a/#", "#", "x/y"))
+		n := 0
+		count := func(string) { n++ }
+		require.Zero(t, testing.AllocsPerRun(100, func() { m.MatchFilters("a/b/c", count); m.HasTopic("a") }))
+		require.Positive(t, n)
+	})
 }
 
 func BenchmarkMatchAmongFilters(b *testing.B) {
@@ -274,21 +274,21 @@ func TestWhatIsWithdrawnIsGoneUnlessSomebodyElseAskedForIt(t *testing.T) {
 }
 
 func TestThousandsOfFiltersAreWrittenSeveralBatchesAtATime(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	b.Delay(20 * time.Millisecond)
-	var names []string
-	for i := range 2_000 {
-		names = append(names, fmt.Sprintf("t/%d/#", i))
-	}
-	r := m.Register(context.Background(), Owner{}, "", names)
-	b.Delay(0)
-	for _, name := range names {
-		require.NoError(t, r.Err(name))
-	}
-	require.Equal(t, 2_000, m.FilterCount("t"))
-	require.Greater(t, b.MostAtATime(), 1)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		b.Delay(20 * time.Millisecond)
+		var names []string
+		for i := range 2_000 {
+			names = append(names, fmt.Sprintf("t/%d/#", i))
+		}
+		r := m.Register(context.Background(), Owner{}, "", names)
+		b.Delay(0)
+		for _, name := range names {
+			require.NoError(t, r.Err(name))
+		}
+		require.Equal(t, 2_000, m.FilterCount("t"))
+		require.Greater(t, b.MostAtATime(), 1)
+	})
 }
 
 func TestANodeThatCatchesUpKnowsEveryFilterThatWasRegisteredBefore(t *testing.T) {

@@ -31,18 +31,17 @@ func TestRemovingAPlanLetsWritesGoOn(t *testing.T) {
 		"decided at a target that there is not, at first": {ID: "by-hand", Phase: migration.Fence, Plugin: "nonsense", Hold: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := metatest.New(metatest.Full())
-			t.Cleanup(b.Close)
-			m := start(t, b, "n1")
-			board := migration.Board{Client: b.Client()}
-			require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "before", Created: time.Now()}))
-			require.NoError(t, board.SetPlan(t.Context(), plan))
-			eventually(t, func() bool { return errors.Is(m.backend.gate.closed(), ErrUnavailable) })
-			require.NoError(t, board.RemovePlan(t.Context()))
-			eventually(t, func() bool { return m.backend.gate.closed() == nil })
-			require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "after", Created: time.Now()}))
-			eventually(t, func() bool { return m.Ready() == nil })
+			on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+				m := start(t, b, "n1")
+				board := migration.Board{Client: b.Client()}
+				require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "before", Created: time.Now()}))
+				require.NoError(t, board.SetPlan(t.Context(), plan))
+				eventually(t, func() bool { return errors.Is(m.backend.gate.closed(), ErrUnavailable) })
+				require.NoError(t, board.RemovePlan(t.Context()))
+				eventually(t, func() bool { return m.backend.gate.closed() == nil })
+				require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "after", Created: time.Now()}))
+				eventually(t, func() bool { return m.Ready() == nil })
+			})
 		})
 	}
 }
@@ -114,23 +113,22 @@ func TestAPlanThatNoGatewayWritesEndsNone(t *testing.T) {
 		"no id, moved away": {Phase: migration.Moved, Plugin: "p"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := metatest.New(metatest.Full())
-			t.Cleanup(b.Close)
-			board := migration.Board{Client: b.Client()}
-			require.NoError(t, board.SetPlan(t.Context(), plan))
-			m := launch(t, b, "n1") // with the plan there from the start
-			if plan.ID == "" {
+			on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+				board := migration.Board{Client: b.Client()}
+				require.NoError(t, board.SetPlan(t.Context(), plan))
+				m := launch(t, b, "n1") // with the plan there from the start
+				if plan.ID == "" {
+					eventually(t, func() bool { return m.Ready() == nil })
+					require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "a", Created: time.Now()}))
+				} else {
+					eventually(t, func() bool { return m.Ready() != nil && strings.Contains(m.Ready().Error(), "run the newer lmqgate") })
+				}
+				require.NoError(t, board.SetPlan(t.Context(), migration.Plan{ID: "over", Phase: migration.Aborted}))
+				require.NoError(t, board.SetPlan(t.Context(), plan))
+				require.NoError(t, board.RemovePlan(t.Context()))
 				eventually(t, func() bool { return m.Ready() == nil })
-				require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "a", Created: time.Now()}))
-			} else {
-				eventually(t, func() bool { return m.Ready() != nil && strings.Contains(m.Ready().Error(), "run the newer lmqgate") })
-			}
-			require.NoError(t, board.SetPlan(t.Context(), migration.Plan{ID: "over", Phase: migration.Aborted}))
-			require.NoError(t, board.SetPlan(t.Context(), plan))
-			require.NoError(t, board.RemovePlan(t.Context()))
-			eventually(t, func() bool { return m.Ready() == nil })
-			require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "b", Created: time.Now()}))
+				require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "b", Created: time.Now()}))
+			})
 		})
 	}
 }

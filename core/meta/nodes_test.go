@@ -79,12 +79,12 @@ func TestANodeThatFallsSilentIsLostOnce(t *testing.T) {
 }
 
 func TestANodeLostWhileNobodyWatchedIsFoundAtStart(t *testing.T) {
-	b := metatest.New(metatest.Plain())
-	t.Cleanup(b.Close)
-	b.Edit(NamespaceNodes, "ghost", `{"v":1,"instance":"x","beat_ms":1}`)
-	m := launch(t, b, "one")
-	lost := watchNodes(m)
-	eventually(t, func() bool { return len(lost.get()) == 1 })
+	on(t, metatest.Plain(), func(t *testing.T, b *metatest.Backend) {
+		b.Edit(NamespaceNodes, "ghost", `{"v":1,"instance":"x","beat_ms":1}`)
+		m := launch(t, b, "one")
+		lost := watchNodes(m)
+		eventually(t, func() bool { return len(lost.get()) == 1 })
+	})
 }
 
 func TestAnOutageOfTheBackendLosesNoNode(t *testing.T) {
@@ -142,18 +142,18 @@ func TestANodeStartsWhileTheBackendIsDown(t *testing.T) {
 }
 
 func TestAfterCompactionEverythingIsListedAgain(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
-	eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") == "a/+" }) // so that no write is in progress any more
-	b.Fail(true)
-	b.Edit(NamespaceFilters, "a/+", "")
-	b.Edit(NamespaceFilters, "b/+", `{"v":1,"pinned":true}`)
-	b.Edit(NamespaceUpstream, "a", "")
-	b.Compact()
-	b.Fail(false)
-	eventually(t, func() bool { return m.HasFilter("b/+") && !m.HasFilter("a/+") })
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		require.NoError(t, m.RegisterFilters(context.Background(), "a/+"))
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "a") == "a/+" }) // so that no write is in progress any more
+		b.Fail(true)
+		b.Edit(NamespaceFilters, "a/+", "")
+		b.Edit(NamespaceFilters, "b/+", `{"v":1,"pinned":true}`)
+		b.Edit(NamespaceUpstream, "a", "")
+		b.Compact()
+		b.Fail(false)
+		eventually(t, func() bool { return m.HasFilter("b/+") && !m.HasFilter("a/+") })
+	})
 }
 
 func TestAFullBackendIsALimitAndOthersInTheBatchStillPass(t *testing.T) {
@@ -179,15 +179,15 @@ func TestAFullBackendIsALimitAndOthersInTheBatchStillPass(t *testing.T) {
 }
 
 func TestCallsAfterCloseFail(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	require.NoError(t, m.Close())
-	require.NoError(t, m.Close())
-	require.ErrorIs(t, m.RegisterFilters(context.Background(), "x/+"), ErrClosed)
-	never, err := New(Options{Client: b.Client(), Traits: b.Traits, NodeID: "never"})
-	require.NoError(t, err)
-	require.NoError(t, never.Close())
-	_, err = New(Options{})
-	require.Error(t, err)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		require.NoError(t, m.Close())
+		require.NoError(t, m.Close())
+		require.ErrorIs(t, m.RegisterFilters(context.Background(), "x/+"), ErrClosed)
+		never, err := New(Options{Client: b.Client(), Traits: b.Traits, NodeID: "never"})
+		require.NoError(t, err)
+		require.NoError(t, never.Close())
+		_, err = New(Options{})
+		require.Error(t, err)
+	})
 }

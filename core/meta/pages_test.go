@@ -32,9 +32,7 @@ func eachPaged(t *testing.T, f func(t *testing.T, b *metatest.Backend)) {
 		t.Run(name, func(t *testing.T) {
 			few := traits()
 			few.MaxValueBytes = 16 << 10
-			b := metatest.New(few)
-			t.Cleanup(b.Close)
-			f(t, b)
+			on(t, few, f)
 		})
 	}
 }
@@ -105,54 +103,54 @@ func TestASuccessorOfWhatWasWrittenGoesOnFromThere(t *testing.T) {
 }
 
 func TestAChangeOfOneSubscriptionWritesOnePage(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	ctx := context.Background()
-	m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
-	s := &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 3_000)}
-	require.NoError(t, m.SaveSession(ctx, s))
-	pages := len(b.Keys(NamespaceSubscriptions))
-	require.InDelta(t, 90, pages, 30)
-
-	written := b.Written()
-	require.NoError(t, m.SaveSession(ctx, s))
-	require.Equal(t, written, b.Written(), "nothing changed")
-	change := func(f func()) int64 {
-		written := b.Written()
-		f()
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
+		s := &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 3_000)}
 		require.NoError(t, m.SaveSession(ctx, s))
-		reload(t, m, s)
-		return b.Written() - written
-	}
-	require.Less(t, change(func() { s.Subscriptions[1500].QoS = 2 }), int64(9000))
-	require.Less(t, change(func() { s.Subscriptions = append(s.Subscriptions, subscriptions(3_000, 3_001)...) }), int64(9000))
-	require.Less(t, change(func() { s.Subscriptions = slices.Delete(s.Subscriptions, 77, 78) }), int64(9000))
-	require.Less(t, change(func() { s.Disconnected = time.UnixMilli(5) }), int64(500), "the record alone")
+		pages := len(b.Keys(NamespaceSubscriptions))
+		require.InDelta(t, 90, pages, 30)
+
+		written := b.Written()
+		require.NoError(t, m.SaveSession(ctx, s))
+		require.Equal(t, written, b.Written(), "nothing changed")
+		change := func(f func()) int64 {
+			written := b.Written()
+			f()
+			require.NoError(t, m.SaveSession(ctx, s))
+			reload(t, m, s)
+			return b.Written() - written
+		}
+		require.Less(t, change(func() { s.Subscriptions[1500].QoS = 2 }), int64(9000))
+		require.Less(t, change(func() { s.Subscriptions = append(s.Subscriptions, subscriptions(3_000, 3_001)...) }), int64(9000))
+		require.Less(t, change(func() { s.Subscriptions = slices.Delete(s.Subscriptions, 77, 78) }), int64(9000))
+		require.Less(t, change(func() { s.Disconnected = time.UnixMilli(5) }), int64(500), "the record alone")
+	})
 }
 
 func TestASessionThatGrowsByOneSubscriptionAtATimeIsNotWrittenWholeEachTime(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	ctx := context.Background()
-	m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
-	s := &Session{ClientID: "c", Epoch: 1}
-	before := b.Written()
-	for i := range 300 {
-		s.Subscriptions = append(s.Subscriptions, subscriptions(i, i+1)...)
-		require.NoError(t, m.SaveSession(ctx, s))
-	}
-	require.Less(t, b.Written()-before, int64(300*6000))
-	reload(t, m, s)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one", func(o *Options) { o.HeartbeatInterval = time.Hour })
+		s := &Session{ClientID: "c", Epoch: 1}
+		before := b.Written()
+		for i := range 300 {
+			s.Subscriptions = append(s.Subscriptions, subscriptions(i, i+1)...)
+			require.NoError(t, m.SaveSession(ctx, s))
+		}
+		require.Less(t, b.Written()-before, int64(300*6000))
+		reload(t, m, s)
+	})
 }
 
 func TestABackendThatWritesKeyByKeyHasOneKeyForASessionOfHundreds(t *testing.T) {
-	b := metatest.New(metatest.Plain())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	s := &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 500)}
-	require.NoError(t, m.SaveSession(context.Background(), s))
-	require.Empty(t, b.Keys(NamespaceSubscriptions))
-	reload(t, m, s)
+	on(t, metatest.Plain(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		s := &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 500)}
+		require.NoError(t, m.SaveSession(context.Background(), s))
+		require.Empty(t, b.Keys(NamespaceSubscriptions))
+		reload(t, m, s)
+	})
 }
 
 func TestAWriteWhoseAnswerWasLostDoesNotHinderTheNext(t *testing.T) {
@@ -226,32 +224,32 @@ func TestPagesThatNoSessionNamesAreRemovedAndOthersStay(t *testing.T) {
 }
 
 func TestFiltersOfASessionWithManySubscriptionsAreNotRetired(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	ctx := context.Background()
-	m := start(t, b, "one", func(o *Options) { o.FilterGrace = 200 * time.Millisecond })
-	s := &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 300)}
-	require.NoError(t, m.SaveSession(ctx, s))
-	require.NoError(t, m.RegisterFilters(ctx, "t/00299/+", "t/unused/+"))
-	eventually(t, func() bool { return !m.HasFilter("t/unused/+") })
-	require.True(t, m.HasFilter("t/00299/+"))
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one", func(o *Options) { o.FilterGrace = 200 * time.Millisecond })
+		s := &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 300)}
+		require.NoError(t, m.SaveSession(ctx, s))
+		require.NoError(t, m.RegisterFilters(ctx, "t/00299/+", "t/unused/+"))
+		eventually(t, func() bool { return !m.HasFilter("t/unused/+") })
+		require.True(t, m.HasFilter("t/00299/+"))
+	})
 }
 
 func TestAPageThatCannotBeReadNamesItself(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	ctx := context.Background()
-	m := start(t, b, "one")
-	require.NoError(t, m.SaveSession(ctx, &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 300)}))
-	key := b.Keys(NamespaceSubscriptions)[0]
-	b.Edit(NamespaceSubscriptions, key, "{")
-	_, err := m.LoadSession(ctx, "c")
-	require.ErrorContains(t, err, key)
-	require.NoError(t, m.EachSession(ctx, func(*Session) error { return errors.New("it is passed over") }))
-	b.Edit(NamespaceSubscriptions, key, "")
-	s, err := m.LoadSession(ctx, "c")
-	require.NoError(t, err)
-	require.NotEmpty(t, s.Subscriptions, "the other pages are there")
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		m := start(t, b, "one")
+		require.NoError(t, m.SaveSession(ctx, &Session{ClientID: "c", Epoch: 1, Subscriptions: subscriptions(0, 300)}))
+		key := b.Keys(NamespaceSubscriptions)[0]
+		b.Edit(NamespaceSubscriptions, key, "{")
+		_, err := m.LoadSession(ctx, "c")
+		require.ErrorContains(t, err, key)
+		require.NoError(t, m.EachSession(ctx, func(*Session) error { return errors.New("it is passed over") }))
+		b.Edit(NamespaceSubscriptions, key, "")
+		s, err := m.LoadSession(ctx, "c")
+		require.NoError(t, err)
+		require.NotEmpty(t, s.Subscriptions, "the other pages are there")
+	})
 }
 
 // BenchmarkSaveSession saves a session of 10,000 subscriptions: with all of them new, with one changed, and with none changed.

@@ -69,42 +69,42 @@ func TestWhatTheBackendShowsIsToldUnlessATailHasBroughtItOrSomethingNewer(t *tes
 }
 
 func TestWhatTailsBroughtIsBoundedAndForgottenInTime(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	for i := range maxAhead + 10 {
-		m.SeenRetained(brought(fmt.Sprintf("a/%d", i), "x", int64(i+10)))
-	}
-	require.Len(t, m.retained.ahead.since, maxAhead)
-	m.SeenRetained(brought("large", string(make([]byte, maxAheadBytes)), 1))
-	require.Len(t, m.retained.ahead.since, 1)
-	m.SeenRetained(brought("small", "x", 2))
-	require.Len(t, m.retained.ahead.since, 1)
-	require.Equal(t, 1, m.retained.ahead.bytes)
-	m.retained.sweepAhead(time.Now().Add(aheadFor / 2))
-	require.Len(t, m.retained.ahead.since, 1)
-	m.retained.sweepAhead(time.Now().Add(aheadFor + time.Second))
-	require.Empty(t, m.retained.ahead.since)
-	require.Zero(t, m.retained.ahead.bytes)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		for i := range maxAhead + 10 {
+			m.SeenRetained(brought(fmt.Sprintf("a/%d", i), "x", int64(i+10)))
+		}
+		require.Len(t, m.retained.ahead.since, maxAhead)
+		m.SeenRetained(brought("large", string(make([]byte, maxAheadBytes)), 1))
+		require.Len(t, m.retained.ahead.since, 1)
+		m.SeenRetained(brought("small", "x", 2))
+		require.Len(t, m.retained.ahead.since, 1)
+		require.Equal(t, 1, m.retained.ahead.bytes)
+		m.retained.sweepAhead(time.Now().Add(aheadFor / 2))
+		require.Len(t, m.retained.ahead.since, 1)
+		m.retained.sweepAhead(time.Now().Add(aheadFor + time.Second))
+		require.Empty(t, m.retained.ahead.since)
+		require.Zero(t, m.retained.ahead.bytes)
+	})
 }
 
 func TestWhatTheBackendRefusesIsNotRetained(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	m := start(t, b, "one")
-	b.Limit(1)
-	m.SeenRetained(brought("a", "x", 10))
-	require.ErrorIs(t, m.SetRetained(context.Background(), value("a", "x", 10)), ErrLimit)
-	require.Empty(t, matched(m, "#"))
-	require.ErrorIs(t, m.SetRetained(context.Background(), value("b", "x", 11)), ErrLimit)
-	m.SeenRetained(brought("b", "x", 11)) // the tail delivers it after the refusal
-	require.Empty(t, matched(m, "#"))
-	for i := range maxRefused + 10 {
-		m.retained.forget(fmt.Sprint("c/", i), value("c", "", 20).Position)
-	}
-	require.Len(t, m.retained.ahead.refused, maxRefused)
-	m.retained.sweepAhead(time.Now().Add(aheadFor + time.Second))
-	require.Empty(t, m.retained.ahead.refused)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		b.Limit(1)
+		m.SeenRetained(brought("a", "x", 10))
+		require.ErrorIs(t, m.SetRetained(context.Background(), value("a", "x", 10)), ErrLimit)
+		require.Empty(t, matched(m, "#"))
+		require.ErrorIs(t, m.SetRetained(context.Background(), value("b", "x", 11)), ErrLimit)
+		m.SeenRetained(brought("b", "x", 11)) // the tail delivers it after the refusal
+		require.Empty(t, matched(m, "#"))
+		for i := range maxRefused + 10 {
+			m.retained.forget(fmt.Sprint("c/", i), value("c", "", 20).Position)
+		}
+		require.Len(t, m.retained.ahead.refused, maxRefused)
+		m.retained.sweepAhead(time.Now().Add(aheadFor + time.Second))
+		require.Empty(t, m.retained.ahead.refused)
+	})
 }
 
 func TestWhatIsRetainedForOneClientMatchesNoFilter(t *testing.T) {

@@ -69,61 +69,62 @@ func TestANodeGoesOnOnAnotherBackendWithRevisionsOfItsOwn(t *testing.T) {
 	for from, before := range flavours {
 		for to, after := range flavours {
 			t.Run(from+" to "+to, func(t *testing.T) {
-				ctx := t.Context()
-				a, b := metatest.New(before()), metatest.New(after())
-				t.Cleanup(a.Close)
-				t.Cleanup(b.Close)
-				s := newSwitchable(a, b)
-				m := start(t, a, "one", func(o *Options) { o.Client, o.Traits = s, s.traits })
-				for i := range 50 { // so that the revisions are far from those of the other backend
-					require.NoError(t, m.RegisterFilters(ctx, fmt.Sprintf("old/%d/#", i)))
-				}
-				require.NoError(t, m.AddTopic(ctx, "first"))
-				kept := &Retained{Message: &store.Message{Topic: "first/r", Payload: []byte("1")}, Position: store.Position{Log: 1}}
-				require.NoError(t, m.SetRetained(ctx, kept))
-				session := &Session{ClientID: "c", Expiry: time.Hour}
-				require.NoError(t, m.SaveSession(ctx, session))
-				require.NoError(t, m.SaveWill(ctx, &Will{ClientID: "c", Node: "one", Message: &store.Message{Topic: "first/w"}}))
-				will, err := m.LoadWill(ctx, "c")
-				require.NoError(t, err)
-				loaded, err := m.LoadSession(ctx, "c")
-				require.NoError(t, err)
-
-				of := func(x *metatest.Backend) string {
-					text, err := Content(ctx, x.Client())
+				on(t, before(), func(t *testing.T, a *metatest.Backend) {
+					ctx := t.Context()
+					b := metatest.New(after())
+					t.Cleanup(b.Close)
+					s := newSwitchable(a, b)
+					m := start(t, a, "one", func(o *Options) { o.Client, o.Traits = s, s.traits })
+					for i := range 50 { // so that the revisions are far from those of the other backend
+						require.NoError(t, m.RegisterFilters(ctx, fmt.Sprintf("old/%d/#", i)))
+					}
+					require.NoError(t, m.AddTopic(ctx, "first"))
+					kept := &Retained{Message: &store.Message{Topic: "first/r", Payload: []byte("1")}, Position: store.Position{Log: 1}}
+					require.NoError(t, m.SetRetained(ctx, kept))
+					session := &Session{ClientID: "c", Expiry: time.Hour}
+					require.NoError(t, m.SaveSession(ctx, session))
+					require.NoError(t, m.SaveWill(ctx, &Will{ClientID: "c", Node: "one", Message: &store.Message{Topic: "first/w"}}))
+					will, err := m.LoadWill(ctx, "c")
 					require.NoError(t, err)
-					return text
-				}
-				eventually(t, func() bool { copyAll(t, a, b); return of(a) == of(b) }) // lists are written in the background
-				require.Contains(t, of(a), "items with the digest")
+					loaded, err := m.LoadSession(ctx, "c")
+					require.NoError(t, err)
 
-				s.to.Store(b)
-				m.Switched()
-				// Another node on the new backend, where revisions are low.
-				other := start(t, b, "two")
-				require.NoError(t, other.RegisterFilters(ctx, "new/#"))
-				eventually(t, func() bool { return m.HasFilter("new/#") })
-				require.True(t, m.HasFilter("old/7/#"))
-				require.Len(t, queues(m, "old/7/x"), 1)
-				next := &Retained{Message: &store.Message{Topic: "first/r", Payload: []byte("2")}, Position: store.Position{Log: 2}}
-				require.NoError(t, other.SetRetained(ctx, next))
-				eventually(t, func() bool { return string(retainedPayload(m, "first/r")) == "2" })
+					of := func(x *metatest.Backend) string {
+						text, err := Content(ctx, x.Client())
+						require.NoError(t, err)
+						return text
+					}
+					eventually(t, func() bool { copyAll(t, a, b); return of(a) == of(b) }) // lists are written in the background
+					require.Contains(t, of(a), "items with the digest")
 
-				// Records that were read from the old backend can be written and claimed.
-				session.Username, session.Epoch = "u", 1
-				require.NoError(t, m.SaveSession(ctx, session))
-				again, err := m.LoadSession(ctx, "c")
-				require.NoError(t, err)
-				require.Equal(t, "u", again.Username)
-				done, err := m.TakeThisWill(ctx, will)
-				require.NoError(t, err)
-				require.True(t, done)
-				require.ErrorIs(t, m.DropSession(ctx, loaded), ErrConflict, "it was saved since")
-				require.NoError(t, m.DropSession(ctx, again))
-				require.NoError(t, m.RegisterFilters(ctx, "own/#"))
-				eventually(t, func() bool { return other.HasFilter("own/#") })
-				require.NotEqual(t, of(a), of(b))
-				eventually(t, func() bool { return m.Healthy() == nil })
+					s.to.Store(b)
+					m.Switched()
+					// Another node on the new backend, where revisions are low.
+					other := start(t, b, "two")
+					require.NoError(t, other.RegisterFilters(ctx, "new/#"))
+					eventually(t, func() bool { return m.HasFilter("new/#") })
+					require.True(t, m.HasFilter("old/7/#"))
+					require.Len(t, queues(m, "old/7/x"), 1)
+					next := &Retained{Message: &store.Message{Topic: "first/r", Payload: []byte("2")}, Position: store.Position{Log: 2}}
+					require.NoError(t, other.SetRetained(ctx, next))
+					eventually(t, func() bool { return string(retainedPayload(m, "first/r")) == "2" })
+
+					// Records that were read from the old backend can be written and claimed.
+					session.Username, session.Epoch = "u", 1
+					require.NoError(t, m.SaveSession(ctx, session))
+					again, err := m.LoadSession(ctx, "c")
+					require.NoError(t, err)
+					require.Equal(t, "u", again.Username)
+					done, err := m.TakeThisWill(ctx, will)
+					require.NoError(t, err)
+					require.True(t, done)
+					require.ErrorIs(t, m.DropSession(ctx, loaded), ErrConflict, "it was saved since")
+					require.NoError(t, m.DropSession(ctx, again))
+					require.NoError(t, m.RegisterFilters(ctx, "own/#"))
+					eventually(t, func() bool { return other.HasFilter("own/#") })
+					require.NotEqual(t, of(a), of(b))
+					eventually(t, func() bool { return m.Healthy() == nil })
+				})
 			})
 		}
 	}

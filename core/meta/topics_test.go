@@ -57,15 +57,15 @@ func TestNamesThatACommaListCannotHoldGetAKeyEach(t *testing.T) {
 }
 
 func TestConcurrentAdditionsOfTopicsAllStay(t *testing.T) {
-	b := metatest.New(metatest.Full())
-	t.Cleanup(b.Close)
-	nodes := []*Meta{start(t, b, "one"), start(t, b, "two"), start(t, b, "three")}
-	var wg sync.WaitGroup
-	for i := range 30 {
-		wg.Go(func() { require.NoError(t, nodes[i%3].AddTopic(context.Background(), fmt.Sprintf("t%d", i))) })
-	}
-	wg.Wait()
-	require.Len(t, strings.Split(b.Value(NamespaceUpstream, keyFirstTopics), ","), 30)
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		nodes := []*Meta{start(t, b, "one"), start(t, b, "two"), start(t, b, "three")}
+		var wg sync.WaitGroup
+		for i := range 30 {
+			wg.Go(func() { require.NoError(t, nodes[i%3].AddTopic(context.Background(), fmt.Sprintf("t%d", i))) })
+		}
+		wg.Wait()
+		require.Len(t, strings.Split(b.Value(NamespaceUpstream, keyFirstTopics), ","), 30)
+	})
 }
 
 func FuzzListsOfOperators(f *testing.F) {
