@@ -25,8 +25,9 @@ const testSecret = "test-secret"
 // broker is an MQTT broker of another project, so that pub and sub are tested against the protocol, not against this project's reading of
 // it.
 type broker struct {
-	url  string
-	port string
+	url    string
+	port   string
+	server *mochi.Server
 }
 
 // hmacHook admits user u with auth-hmac's password, and denies access to the topic "closed".
@@ -53,13 +54,23 @@ func startBroker(t *testing.T) broker {
 	require.NoError(t, server.Serve())
 	t.Cleanup(func() { l.Close(func(string) {}) }) // the server's own Close races with connections that it accepts
 	_, port, _ := strings.Cut(l.Address(), ":")
-	return broker{url: "mqtt://" + l.Address(), port: port}
+	return broker{url: "mqtt://" + l.Address(), port: port, server: server}
 }
 
 func (b broker) config(t *testing.T) string {
 	t.Helper()
 	return writeFile(t, "c.yaml", "listeners: [{type: ws, address: \":0\"}, {type: tcp, address: \":"+b.port+"\"}]\n"+
 		"auth: {config: {users: [{username: u, secret_key: "+testSecret+"}]}}\n")
+}
+
+// session waits until the broker's session of a client is as wanted: the broker handles what a client sent, and tells subscribers of a
+// message, after the client's command may have ended.
+func (b broker) session(t *testing.T, client, what string, is func(*mochi.Client) bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		c, ok := b.server.Clients.Get(client)
+		return ok && is(c)
+	}, time.Minute, 5*time.Millisecond, what)
 }
 
 func TestSubPrintsWhatPubPublishes(t *testing.T) {
@@ -152,8 +163,10 @@ func TestAPersistentMQTT5SessionGetsOnlyWhatWasNotPrinted(t *testing.T) {
 	retained := runCommand(t, "", "pub", "--config", conf, "-t", "p/first", "-m", "first", "-q", "1", "-r")
 	require.Equal(t, result{}, retained)
 	require.Equal(t, result{0, "first\n", ""}, sub("1"))
+	b.session(t, "mine", "its DISCONNECT was handled, and what came before", (*mochi.Client).Closed)
 	require.Equal(t, result{}, runCommand(t, "", "pub", "--config", conf, "-t", "p/first", "-m", "", "-q", "1", "-r"))
 	require.Equal(t, result{}, runCommand(t, "", "pub", "--config", conf, "-t", "p/second", "-m", "second", "-q", "1"))
+	b.session(t, "mine", "both wait for it", func(c *mochi.Client) bool { return c.State.Inflight.Len() >= 2 })
 	r := sub("2")
 	require.Zero(t, r.status, r.err)
 	require.ElementsMatch(t, []string{"", "second", ""}, strings.Split(r.out, "\n"), "the removal and the second, and not the first again")
