@@ -35,10 +35,12 @@ func TestMain(m *testing.M) {
 }
 
 // activate starts a plugin and releases it with the test.
+// activate returns a plugin that etcd serves. Its requests may take long, because on a busy machine they do; a test that waits for their end
+// configures another request_timeout.
 func activate(t testing.TB, endpoints []string, more map[string]any) *etcd {
 	t.Helper()
 	e := newEtcd()
-	block := map[string]any{"endpoints": endpoints}
+	block := map[string]any{"endpoints": endpoints, "request_timeout": "30s"}
 	maps.Copy(block, more)
 	raw, err := json.Marshal(block)
 	require.NoError(t, err)

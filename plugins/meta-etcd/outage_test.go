@@ -189,7 +189,7 @@ func TestAnEtcdThatWasReplacedEndsWatches(t *testing.T) {
 func TestANewLeaderCostsNeitherWritesNorEvents(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{Members: 3})
-	e := activate(t, c.Endpoints(), nil)
+	e := activate(t, c.Endpoints(), map[string]any{"request_timeout": "3s"})
 	start := mustPut(t, e, put("a", "before", "v"))
 	f := watch(t, e, "a", "", start)
 	for i := range 10 {
@@ -237,7 +237,7 @@ func TestAllResumesAfterEtcdWasAwayForAWhile(t *testing.T) {
 	require.Equal(t, codes.Unavailable, status.Code(late.err), late.err)
 	require.Less(t, time.Since(begin), 30*time.Second)
 
-	other := activate(t, c.Endpoints(), nil) // while etcd is away
+	other := activate(t, c.Endpoints(), map[string]any{"request_timeout": "3s"}) // while etcd is away
 	require.Error(t, other.Health(t.Context()))
 	c.StartMembers()
 	tryPut(t, other, "a", "2")
