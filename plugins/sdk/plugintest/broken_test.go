@@ -69,6 +69,8 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 		plugin, fails string
 		// what, asked and came are expected parts of the report; empty matches anything.
 		what, asked, came string
+		// waits says that the fault shows when a deadline passes, so that no more time than usual is given.
+		waits bool
 	}{
 		{
 			plugin: "start-wrong-version",
@@ -109,9 +111,10 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			fails:  "life/ends with its standard input",
 			what:   "does not end with its standard input; it would outlive its gateway",
 			asked:  "the end of standard input right after its start",
+			waits:  true,
 		},
-		{plugin: "start-ignores-sigterm", fails: "life/ends at SIGTERM", what: "the process does not end at SIGTERM"},
-		{plugin: "start-leaves-a-child", fails: "life/ends with its standard input", what: "the plugin leaves processes behind"},
+		{plugin: "start-ignores-sigterm", fails: "life/ends at SIGTERM", what: "the process does not end at SIGTERM", waits: true},
+		{plugin: "start-leaves-a-child", fails: "life/ends with its standard input", what: "the plugin leaves processes behind", waits: true},
 		{
 			plugin: "start-always-active",
 			fails:  "life/refuses calls before Activate",
@@ -124,12 +127,14 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			fails:  "start/takes the profile's configuration",
 			what:   "no answer to Configure within the gateway's 9s",
 			asked:  "Configure{config_json: <",
+			waits:  true,
 		},
 		{plugin: "auth-cannot-activate", fails: "start/is ready after Activate", what: `gRPC error FailedPrecondition: "no port is free"`},
 		{
 			plugin: "auth-unwell",
 			fails:  "start/is ready after Activate",
 			what:   `Health says for 15s that it cannot do its work: "my database is away"`,
+			waits:  true,
 		},
 		{
 			plugin: "auth-takes-any-config",
@@ -148,7 +153,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			fails:  "life/configures beside an active one",
 			what:   "it declares that it is exclusive, and two are active at once",
 		},
-		{plugin: "auth-hangs-in-deactivate", fails: "life/can be activated again", what: "no answer to Deactivate within the gateway's 5s"},
+		{plugin: "auth-hangs-in-deactivate", fails: "life/can be activated again", what: "no answer to Deactivate within the gateway's 5s", waits: true},
 
 		{
 			plugin: "auth-allows-everything",
@@ -186,7 +191,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			what:   "gRPC error Internal",
 			came:   "the plugin panicked in /lmqgate.plugin.v1.Auth/Authenticate",
 		},
-		{plugin: "auth-hangs-on-strangers", fails: "auth/denies strangers", what: "no answer to Authenticate within the gateway's 3s"},
+		{plugin: "auth-hangs-on-strangers", fails: "auth/denies strangers", what: "no answer to Authenticate within the gateway's 3s", waits: true},
 		{plugin: "auth-shows-the-password", fails: "life/shows no secret", what: "a text of the plugin repeats a secret", came: "<SECRET>"},
 		{
 			plugin: "auth-repeats-values",
@@ -244,7 +249,7 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			what:   "after it was stopped and started again: List lacks the key",
 		},
 		{plugin: "meta-expires-early", fails: "meta/lets entries expire", what: "is gone"},
-		{plugin: "meta-ignores-ttl", fails: "meta/lets entries expire", what: "the entry is still there"},
+		{plugin: "meta-ignores-ttl", fails: "meta/lets entries expire", what: "the entry is still there", waits: true},
 		{plugin: "meta-trims-keys", fails: "meta/keeps unusual keys apart", what: "was "},
 		{plugin: "meta-cuts-values-at-nul", fails: "meta/keeps values of every byte", what: "was put last"},
 		{plugin: "meta-lists-in-no-order", fails: "meta/lists in key order", what: "keys come in the order of their bytes"},
@@ -272,23 +277,26 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			plugin: "meta-watches-undeclared",
 			fails:  "meta/watches if it declares watch",
 			what:   "Describe does not declare watch; the answer must be UNIMPLEMENTED",
+			waits:  true,
 		},
 		{plugin: "meta-forgets-watch-events", fails: "meta/tells a watch of every change", what: "change 5 was", asked: "Watch{namespace:"},
 		{plugin: "meta-tells-no-removals", fails: "meta/tells a watch of every change", what: `was [delete "b"`},
-		{plugin: "meta-watches-from-now", fails: "meta/tells a watch of what came between", what: "did not come within"},
+		{plugin: "meta-watches-from-now", fails: "meta/tells a watch of what came between", what: "did not come within", waits: true},
 		{plugin: "meta-watches-in-no-order", fails: "meta/tells a watch of what came between", what: "they come in revision order"},
 		{plugin: "meta-ends-watches", fails: "meta/tells a watch of every change", what: "the stream ended by itself"},
 		{
 			plugin: "meta-waits-for-the-future",
 			fails:  "meta/says compacted to a revision that it never had",
 			what:   "a word of compaction did not come within 10s",
+			waits:  true,
 		},
-		{plugin: "meta-forgets-before-a-restart", fails: "meta/streams what is old, or says compacted", what: "did not come within"},
+		{plugin: "meta-forgets-before-a-restart", fails: "meta/streams what is old, or says compacted", what: "did not come within", waits: true},
 		{plugin: "meta-forgets-old-changes", fails: "meta/streams what is old, or says compacted", what: "without a word of compaction"},
 		{
 			plugin: "meta-waits-for-slow-watches",
 			fails:  "meta/goes on while a watch does not read",
 			what:   "no answer to Put within the gateway's 10s",
+			waits:  true,
 		},
 	}
 	for _, c := range cases {
@@ -312,6 +320,9 @@ func TestEachBrokenPluginFailsWithALineThatSaysWhy(t *testing.T) {
 			}
 			begin := time.Now()
 			opts := Options{Only: regexp.MustCompile(only)}
+			if c.waits {
+				opts.Patience = 1
+			}
 			if c.plugin == "start-silent" {
 				opts.StartTimeout = 5 * time.Second
 			}
@@ -353,7 +364,7 @@ func TestAPluginThatHangsInEveryCallIsGivenUp(t *testing.T) {
 	t.Parallel()
 	target := brokenPlugin(t, "meta-hangs")
 	begin := time.Now()
-	report, err := Run(t.Context(), target, Profile{}, Options{})
+	report, err := Run(t.Context(), target, Profile{}, Options{Patience: 1})
 	require.NoError(t, err)
 	require.Less(t, time.Since(begin), mostTime)
 	require.Equal(t, mostLate, report.Count(Failed), "%+v", report.Results)

@@ -94,7 +94,7 @@ func (t *trial) must(err error) {
 // sentence explains the error of a call.
 func (t *trial) sentence(err error) string {
 	s := status.Convert(err)
-	if t.touched != nil && t.touched.proc != nil && s.Code() == codes.Unavailable && t.touched.proc.await(time.Second) {
+	if t.touched != nil && t.touched.proc != nil && s.Code() == codes.Unavailable && t.touched.proc.await(t.patience.times(time.Second)) {
 		return "the process ended during the call: " + t.touched.proc.how()
 	}
 	switch {
@@ -114,9 +114,9 @@ func (t *trial) sentence(err error) string {
 
 func (t *trial) limit() time.Duration {
 	if t.check.limit > 0 {
-		return t.check.limit
+		return t.patience.times(t.check.limit)
 	}
-	return caseLimit
+	return t.patience.times(caseLimit)
 }
 
 // run runs a case and returns its result.

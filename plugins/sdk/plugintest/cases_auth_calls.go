@@ -111,7 +111,7 @@ func (t *trial) revocations() {
 		}()
 		limit := openFor
 		if !t.suite.describe.GetAuth().GetRevocations() {
-			limit = authLimit
+			limit = t.patience.times(authLimit)
 		}
 		select {
 		case err := <-ended:

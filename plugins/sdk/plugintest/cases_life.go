@@ -146,14 +146,14 @@ func (t *trial) deactivateUnderCalls() {
 		if status.Code(err) == codes.DeadlineExceeded {
 			t.failf("a call that was under way at Deactivate was never answered")
 		}
-	case <-time.After(metaLimit + 2*time.Second):
+	case <-time.After(t.patience.times(metaLimit + 2*time.Second)):
 		t.failf("calls are answered after Deactivate, as if the plugin were active")
 	}
 	if ended != nil {
 		select {
 		case <-ended:
-		case <-time.After(deactivateLimit):
-			t.failf("a stream is still open %v after Deactivate", deactivateLimit)
+		case <-time.After(t.patience.times(deactivateLimit)):
+			t.failf("a stream is still open %v after Deactivate", t.patience.times(deactivateLimit))
 		}
 	}
 	t.alive(r)
@@ -240,15 +240,15 @@ func (t *trial) endOfInput() {
 		asked := "the end of standard input " + stage.what
 		_ = r.proc.stdin.Close()
 		begin := time.Now()
-		if !r.proc.await(exitLimit) {
+		if !r.proc.await(t.patience.times(exitLimit)) {
 			t.failAt(
 				asked,
-				fmt.Sprintf("the process still runs after %v", exitLimit),
+				fmt.Sprintf("the process still runs after %v", t.patience.times(exitLimit)),
 				"the process does not end with its standard input; it would outlive its gateway",
 			)
 		}
 		for r.proc.leftBehind() {
-			if time.Since(begin) > exitLimit {
+			if time.Since(begin) > t.patience.times(exitLimit) {
 				t.failAt(asked, "the process ended, others of its process group still run", "the plugin leaves processes behind")
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -262,8 +262,8 @@ func (t *trial) sigterm() {
 	if err := r.proc.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.failf("the process ended by itself: %s", r.proc.how())
 	}
-	if !r.proc.await(exitLimit) {
-		t.failAt("SIGTERM", fmt.Sprintf("the process still runs after %v", exitLimit), "the process does not end at SIGTERM")
+	if limit := t.patience.times(exitLimit); !r.proc.await(limit) {
+		t.failAt("SIGTERM", fmt.Sprintf("the process still runs after %v", limit), "the process does not end at SIGTERM")
 	}
 }
 

@@ -53,7 +53,8 @@ func (t *trial) totalLimits() {
 
 func (t *trial) expiry() {
 	r, ns := t.plugin(), t.namespace("ttl")
-	const ttl, late = 2 * time.Second, 15 * time.Second
+	const ttl = 2 * time.Second
+	late := t.patience.times(15 * time.Second)
 	const clocks = 10 * time.Millisecond // by which the plugin's clock may differ from this one meanwhile
 	put := func(key string, ttl time.Duration) time.Time {
 		sent := time.Now()
@@ -236,22 +237,23 @@ func (t *trial) sharedData() {
 		_, revision := t.list(two, ns, "", 0)
 		f = t.follow(two, ns, "", revision)
 	}
+	limit := t.patience.times(5 * time.Second)
 	t.put(one, ns, "a", []byte("1"))
 	begin := time.Now()
 	for t.get(two, ns, "a") == nil {
-		if time.Since(begin) > 5*time.Second {
-			t.failf("what one node put is not there for another after 5 s")
+		if time.Since(begin) > limit {
+			t.failf("what one node put is not there for another after %v", limit)
 		}
 		t.sleep(20 * time.Millisecond)
 	}
 	t.remove(two, ns, "a")
 	for begin = time.Now(); t.get(one, ns, "a") != nil; t.sleep(20 * time.Millisecond) {
-		if time.Since(begin) > 5*time.Second {
-			t.failf("what another node removed is still there after 5 s")
+		if time.Since(begin) > limit {
+			t.failf("what another node removed is still there after %v", limit)
 		}
 	}
 	if f != nil {
-		t.await(f, metaLimit, "what another node changed", func(events []*pluginv1.Event) bool { return len(events) >= 2 })
+		t.await(f, t.patience.times(metaLimit), "what another node changed", func(events []*pluginv1.Event) bool { return len(events) >= 2 })
 	}
 }
 

@@ -197,7 +197,7 @@ func (t *trial) laterVersions() {
 func (t *trial) grpcHealth() {
 	t.process()
 	r := t.start(t.site())
-	ctx, cancel := context.WithTimeout(t.ctx, healthLimit)
+	ctx, cancel := context.WithTimeout(t.ctx, t.patience.times(healthLimit))
 	defer cancel()
 	resp, err := r.health.Check(ctx, &healthv1.HealthCheckRequest{Service: handshake.HealthService})
 	if err != nil {

@@ -71,7 +71,7 @@ func (t *trial) watchDeclared() {
 	if t.traits().GetWatch() {
 		f := t.follow(r, ns, "", revision)
 		t.put(r, ns, "a", nil)
-		t.await(f, metaLimit, "a change", func(events []*pluginv1.Event) bool { return len(events) > 0 })
+		t.await(f, t.patience.times(metaLimit), "a change", func(events []*pluginv1.Event) bool { return len(events) > 0 })
 		return
 	}
 	stream, err := r.meta.Watch(t.ctx, &pluginv1.WatchRequest{Namespace: ns, AfterRevision: revision})
@@ -86,7 +86,7 @@ func (t *trial) watchDeclared() {
 			}
 			t.failAt("Watch", errText(err), "Describe does not declare watch; the answer must be UNIMPLEMENTED")
 		}
-	case <-time.After(metaLimit):
+	case <-time.After(t.patience.times(metaLimit)):
 		t.failAt("Watch", "a stream that stays open", "Describe does not declare watch; the answer must be UNIMPLEMENTED")
 	}
 }
@@ -152,7 +152,7 @@ func (t *trial) story(r *running, ns string) []step {
 
 // tells waits until a watch has reported a story.
 func (t *trial) tells(f *follower, steps []step) {
-	t.await(f, metaLimit, fmt.Sprintf("the last of %d changes", len(steps)), func(events []*pluginv1.Event) bool {
+	t.await(f, t.patience.times(metaLimit), fmt.Sprintf("the last of %d changes", len(steps)), func(events []*pluginv1.Event) bool {
 		for i, e := range events {
 			if i >= len(steps) {
 				t.failAt(f.asked, eventsText(events[:i+1]), "it tells of %s, and there were only %d changes", eventText(e), len(steps))
@@ -226,7 +226,7 @@ func (t *trial) watchWhileWriting() {
 	}
 	for i, v := range views {
 		var all []*pluginv1.Event
-		t.await(v.f, metaLimit, "the change that was made last", func(events []*pluginv1.Event) bool {
+		t.await(v.f, t.patience.times(metaLimit), "the change that was made last", func(events []*pluginv1.Event) bool {
 			all = events
 			return len(events) > 0 && events[len(events)-1].GetEntry().GetRevision() >= end
 		})
@@ -323,8 +323,8 @@ func (t *trial) slowWatch() {
 			}
 		}
 	}()
-	told := 0
-	t.awaitOrCompacted(slow, metaLimit, fmt.Sprintf("the last of %d changes", changes), func(events []*pluginv1.Event) bool {
+	told, limit := 0, t.patience.times(metaLimit)
+	t.awaitOrCompacted(slow, limit, fmt.Sprintf("the last of %d changes", changes), func(events []*pluginv1.Event) bool {
 		for ; told < len(events); told++ {
 			if told >= changes || !steps[told].matches(events[told]) {
 				t.failAt(
@@ -345,7 +345,7 @@ func (t *trial) revisionOfAnother() {
 	t.watched()
 	r, ns := t.plugin(), t.namespace("another")
 	f := t.follow(r, ns, "", t.put(r, ns, "a", nil)+1<<40)
-	if !t.awaitOrCompacted(f, metaLimit, "a word of compaction", func([]*pluginv1.Event) bool { return false }) {
+	if !t.awaitOrCompacted(f, t.patience.times(metaLimit), "a word of compaction", func([]*pluginv1.Event) bool { return false }) {
 		t.failAt(f.asked, "no compaction", "it waits for revisions that it may come to only after many changes that the watch then misses")
 	}
 }
@@ -360,7 +360,7 @@ func (t *trial) oldRevision() {
 		var all []*pluginv1.Event
 		if t.awaitOrCompacted(
 			f,
-			metaLimit,
+			t.patience.times(metaLimit),
 			fmt.Sprintf("the last of %d changes that are older %s", want, when),
 			func(events []*pluginv1.Event) bool {
 				all = events

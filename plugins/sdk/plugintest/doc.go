@@ -14,8 +14,8 @@
 // cases on an executable.
 //
 // Run is the engine, and does not use package testing. A case (see case.go) calls the plugin over gRPC as the gateway does, with the
-// gateway's deadlines and size limit, and ends at its first failure. Cases share one active plugin, which is restarted if it dies. Cases
-// about the life cycle start plugins of their own.
+// gateway's size limit and deadlines (which PatienceVariable multiplies), and ends at its first failure. Cases share one active plugin,
+// which is restarted if it dies. Cases about the life cycle start plugins of their own.
 //
 // The kit needs Unix, because it sends signals to processes.
 package plugintest

@@ -45,7 +45,8 @@ func limitOf(method string) time.Duration {
 // watcher sees every message between the kit and one process, for reports and for checks that apply to every answer.
 type watcher struct {
 	// texts receives every human-readable text: details, problems, reasons, error messages.
-	texts func(where, text string)
+	texts    func(where, text string)
+	patience patience
 
 	mu          sync.Mutex
 	asked, came string
@@ -70,11 +71,11 @@ func (w *watcher) unary(
 	opts ...grpc.CallOption,
 ) error {
 	limit := limitOf(method)
-	bound, cancel := context.WithTimeout(ctx, limit)
+	bound, cancel := context.WithTimeout(ctx, w.patience.times(limit))
 	defer cancel()
 	begin := time.Now()
 	err := invoke(bound, method, req, reply, cc, opts...)
-	if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil && time.Since(begin) >= limit {
+	if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil && time.Since(begin) >= w.patience.times(limit) {
 		err = status.Errorf(codes.DeadlineExceeded, "no answer to %s within the gateway's %v", short(method), limit)
 	}
 	w.note(method, req, reply, err)

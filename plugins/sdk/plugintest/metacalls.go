@@ -165,7 +165,8 @@ func (w wrongListing) Error() string { return w.text }
 func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entries []*pluginv1.Entry, revision int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	late := time.AfterFunc(metaLimit, cancel)
+	limit := r.watcher.patience.times(metaLimit)
+	late := time.AfterFunc(limit, cancel)
 	defer late.Stop()
 	wrong := func(format string, args ...any) ([]*pluginv1.Entry, int64, error) {
 		return nil, 0, wrongListing{text: fmt.Sprintf(format, args...)}
@@ -184,11 +185,11 @@ func listing(ctx context.Context, r *running, req *pluginv1.ListRequest) (entrie
 		case errors.Is(err, io.EOF):
 			return entries, revision, nil
 		case err != nil && ctx.Err() != nil && !late.Stop():
-			return nil, 0, wrongListing{text: fmt.Sprintf("no page of List within %v", metaLimit), late: true}
+			return nil, 0, wrongListing{text: fmt.Sprintf("no page of List within %v", limit), late: true}
 		case err != nil:
 			return nil, 0, err
 		}
-		late.Reset(metaLimit)
+		late.Reset(limit)
 		if n := len(resp.GetEntries()); req.GetPageSize() > 0 && n > int(req.GetPageSize()) {
 			return wrong("a page of List has %d entries, and page_size is %d", n, req.GetPageSize())
 		}

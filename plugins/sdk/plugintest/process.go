@@ -41,6 +41,7 @@ type process struct {
 	// socketDir is the private directory that its socket may be in.
 	socketDir string
 	own       tls.Certificate
+	patience  patience
 
 	// line carries the first line that the process printed; it is closed at the end of standard output.
 	line chan string
@@ -60,6 +61,8 @@ type launch struct {
 	inherit bool
 	// seen is called with every line that the process prints, except the handshake.
 	seen func(line string)
+	// patience is that of the run.
+	patience patience
 }
 
 // environment returns the variables that a gateway sets for a plugin, besides those of the handshake.
@@ -82,7 +85,7 @@ func (l launch) start() (*process, error) {
 		offered[i] = strconv.Itoa(v)
 	}
 	p := &process{
-		socketDir: l.dir, own: own, out: &tail{seen: l.seen},
+		socketDir: l.dir, own: own, patience: l.patience, out: &tail{seen: l.seen},
 		line: make(chan string, 1), exited: make(chan struct{}),
 	}
 	p.cmd = &exec.Cmd{Path: l.path, Args: []string{l.path}, Dir: filepath.Dir(l.path)}
@@ -136,7 +139,7 @@ func (l launch) start() (*process, error) {
 		go func() { readers.Wait(); close(drained) }()
 		select {
 		case <-drained:
-		case <-time.After(500 * time.Millisecond): // a process that the plugin left behind holds the pipes open
+		case <-time.After(p.patience.times(500 * time.Millisecond)): // a process that the plugin left behind holds the pipes open
 		}
 		_ = pipes[1][1].Close()
 		_ = pipes[2][1].Close()
@@ -232,7 +235,7 @@ func (p *process) shake(ctx context.Context, versions []int, limit time.Duration
 	select {
 	case text, ok := <-p.line:
 		if !ok {
-			if p.await(exitLimit) {
+			if p.await(p.patience.times(exitLimit)) {
 				return shaken{}, fmt.Errorf("it did not start: the process ended before it printed a handshake line: %s", p.howEarly())
 			}
 			return shaken{}, errors.New("it did not start: it closed its standard output without a handshake line")

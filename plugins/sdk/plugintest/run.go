@@ -20,6 +20,8 @@ type Options struct {
 	Progress io.Writer
 	// StartTimeout is how long a process may take until its handshake line; 0 means a minute, the default of plugins.start_timeout.
 	StartTimeout time.Duration
+	// Patience multiplies the other deadlines; 0 means what PatienceVariable says, or 1.
+	Patience int
 }
 
 // Run runs every case that applies to the plugin's kind. An error means that the cases could not be run; faults of the plugin are
@@ -36,6 +38,9 @@ func Run(ctx context.Context, target Target, profile Profile, opts Options) (_ *
 	}()
 	if opts.StartTimeout > 0 {
 		s.startTimeout = opts.StartTimeout
+	}
+	if opts.Patience > 0 {
+		s.patience = patience(opts.Patience)
 	}
 	report := &Report{Path: target.path}
 	words := &writer{out: opts.Progress}

@@ -27,6 +27,7 @@ type suite struct {
 	sites         int
 	// startTimeout is how long a process may take until its handshake.
 	startTimeout time.Duration
+	patience     patience
 
 	describe *pluginv1.DescribeResponse // nil until Describe succeeded
 	// refused is why the profile's configuration was refused; unready is why the plugin could not be activated.
@@ -51,6 +52,10 @@ func newSuite(target Target, profile Profile) (*suite, error) {
 	if err := target.check(); err != nil {
 		return nil, err
 	}
+	times, err := patienceOfEnvironment()
+	if err != nil {
+		return nil, err
+	}
 	work, err := os.MkdirTemp("", "lmqgate-plugintest-")
 	if err != nil {
 		return nil, noTemporary(err)
@@ -64,7 +69,7 @@ func newSuite(target Target, profile Profile) (*suite, error) {
 		return nil, errors.Join(noTemporary(err), os.RemoveAll(work))
 	}
 	s := &suite{target: target, profile: profile, id: strings.ToLower(rand.Text()[:8]), work: work, sockets: sockets,
-		startTimeout: defaultStart}
+		startTimeout: defaultStart, patience: times}
 	if s.mainSite, err = s.newSite(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -226,10 +231,13 @@ func (t *trial) activate(r *running) {
 	t.awaitWell(r)
 }
 
+// wellLimit is the time from Activate until Health reports ok.
+const wellLimit = 15 * time.Second
+
 // awaitWell waits until Health reports ok; a backend may need a moment.
 func (t *trial) awaitWell(r *running) {
-	const patience = 15 * time.Second
-	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	limit := t.patience.times(wellLimit)
+	ctx, cancel := context.WithTimeout(t.ctx, limit)
 	defer cancel()
 	for {
 		h, err := r.control.Health(t.ctx, &pluginv1.HealthRequest{})
@@ -240,7 +248,7 @@ func (t *trial) awaitWell(r *running) {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			t.failf("Health says for %v that it cannot do its work: %s", patience, quote(h.GetReason()))
+			t.failf("Health says for %v that it cannot do its work: %s", limit, quote(h.GetReason()))
 		}
 	}
 }

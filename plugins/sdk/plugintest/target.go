@@ -84,7 +84,7 @@ type running struct {
 
 // begin starts an instance, up to the point where Describe can be called. An error is a sentence about the plugin.
 func (s *suite) begin(ctx context.Context, at *site, versions []int, inherit bool) (*running, error) {
-	r := &running{site: at, watcher: &watcher{texts: s.texts}}
+	r := &running{site: at, watcher: &watcher{texts: s.texts, patience: s.patience}}
 	if s.target.inProcess() {
 		l := bufconn.Listen(1 << 20)
 		if s.target.auth != nil {
@@ -103,7 +103,7 @@ func (s *suite) begin(ctx context.Context, at *site, versions []int, inherit boo
 	if err != nil {
 		return nil, err
 	}
-	r.proc, err = launch{path: path, dir: dir, versions: versions, inherit: inherit, seen: s.printed}.start()
+	r.proc, err = launch{path: path, dir: dir, versions: versions, inherit: inherit, seen: s.printed, patience: s.patience}.start()
 	if err != nil {
 		return nil, fmt.Errorf("it cannot be started: %w", err)
 	}
@@ -148,12 +148,12 @@ func (r *running) dial(dialer func(context.Context, string) (net.Conn, error), c
 func (r *running) end() {
 	if r.proc != nil && !r.proc.gone() {
 		if r.active {
-			ctx, cancel := context.WithTimeout(context.Background(), deactivateLimit)
+			ctx, cancel := context.WithTimeout(context.Background(), r.watcher.patience.times(deactivateLimit))
 			_, _ = r.control.Deactivate(ctx, &pluginv1.DeactivateRequest{})
 			cancel()
 		}
 		_ = r.proc.stdin.Close()
-		r.proc.await(exitLimit)
+		r.proc.await(r.watcher.patience.times(exitLimit))
 	}
 	r.kill()
 }
