@@ -39,6 +39,7 @@ func closed(list []net.Conn) (n int) {
 		if _, err := nc.Read(make([]byte, 1)); err != nil && !os.IsTimeout(err) {
 			n++
 		}
+		_ = nc.SetReadDeadline(time.Time{})
 	}
 	return n
 }
@@ -98,6 +99,8 @@ func TestTheConnectionsOfANetworkOfIPv6AreBounded(t *testing.T) {
 		at := &net.TCPAddr{IP: net.ParseIP(ip), Port: 4711}
 		_, err := proxyproto.HeaderProxyFromAddrs(2, at, at).WriteTo(nc)
 		require.NoError(t, err)
+		// Until the header is read, the connection belongs to no network.
+		mqtttest.Eventually(t, "its network is known", func() bool { return n.Server.Attributed(nc.LocalAddr()) || closed([]net.Conn{nc}) > 0 })
 		return nc
 	}
 	others := []net.Conn{from("2001:db8:2::1"), from("192.0.2.1")} // silent for longest
