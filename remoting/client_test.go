@@ -235,31 +235,43 @@ func TestWhatAPeerHasNotTakenIsForgottenWithItsConnection(t *testing.T) {
 }
 
 func TestACallThatIsLeftEndsADeadConnectionAndNoOther(t *testing.T) {
-	for _, dead := range []bool{true, false} {
-		s := newServer(t, func(r *Command) *Command {
-			if r.Code == 1 || dead {
+	// leave leaves a call after a moment, and returns its connection.
+	leave := func(t *testing.T, limit time.Duration, answer func(*Command) *Command) (*Client, *server, *conn) {
+		s := newServer(t, answer)
+		c := newClient(t, Config{RequestTimeout: limit, DialTimeout: time.Minute})
+		cn, err := c.connection(t.Context(), s.addr())
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err = c.Invoke(ctx, s.addr(), &Command{Code: 1})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		return c, s, cn
+	}
+	t.Run("dead", func(t *testing.T) {
+		_, _, cn := leave(t, time.Second, func(*Command) *Command { return nil })
+		select {
+		case <-cn.done:
+		case <-time.After(time.Minute):
+			require.Fail(t, "it stays open")
+		}
+	})
+	t.Run("alive", func(t *testing.T) {
+		c, s, cn := leave(t, time.Minute, func(r *Command) *Command {
+			if r.Code == 1 {
 				return nil
 			}
 			return &Command{}
 		})
-		c := newClient(t, Config{RequestTimeout: time.Second})
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := c.Invoke(ctx, s.addr(), &Command{Code: 1})
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		cn := c.open(s.addr())
-		require.NotNil(t, cn)
-		if !dead {
-			_, err = c.Invoke(t.Context(), s.addr(), &Command{Code: 2})
-			require.NoError(t, err)
-		}
+		_, err := c.Invoke(t.Context(), s.addr(), &Command{Code: 2})
+		require.NoError(t, err)
+		cn.checkLeft(time.Now().Add(time.Hour))
+		require.Nil(t, cn.left)
 		select {
 		case <-cn.done:
-			require.True(t, dead)
-		case <-time.After(2 * time.Second):
-			require.False(t, dead)
+			require.Fail(t, "it was closed", cn.err)
+		default:
 		}
-	}
+	})
 }
 
 func TestClosingTheClientFailsCallsInFlight(t *testing.T) {
