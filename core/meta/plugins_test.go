@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,13 +21,39 @@ import (
 	rocketmq "github.com/lmqgate/lmqgate/test/rocketmq/cluster"
 )
 
+// programs are the plugins that were built before, by name.
+var programs = struct {
+	sync.Mutex
+	text map[string][]byte
+}{text: make(map[string][]byte)}
+
+// install puts the executable of a plugin into dir.
+func install(t *testing.T, dir, name string) {
+	t.Helper()
+	programs.Lock()
+	defer programs.Unlock()
+	path := filepath.Join(dir, name)
+	if text := programs.text[name]; text != nil {
+		// A process that is started meanwhile would have the file open for writing, so that it could not be executed.
+		syscall.ForkLock.RLock()
+		err := os.WriteFile(path, text, 0o755)
+		syscall.ForkLock.RUnlock()
+		require.NoError(t, err)
+		require.NoError(t, os.Chmod(path, 0o755)) // whatever the umask is
+		return
+	}
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "github.com/lmqgate/lmqgate/plugins/"+name).CombinedOutput()
+	require.NoError(t, err, string(out))
+	programs.text[name], err = os.ReadFile(path)
+	require.NoError(t, err)
+}
+
 // run starts the executable of a plugin and a Meta on it.
 func run(t *testing.T, name string, config map[string]any) (*meta.Meta, *pluginhost.Plugin, func()) {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
-	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, name), "github.com/lmqgate/lmqgate/plugins/"+name).CombinedOutput()
-	require.NoError(t, err, string(out))
+	install(t, dir, name)
 	host, err := pluginhost.New(pluginhost.Options{Dir: dir, NodeID: "n", DataDir: t.TempDir(), ConfigDir: dir})
 	require.NoError(t, err)
 	p, err := host.Start(t.Context(), name, pluginv1.Kind_KIND_META, config)

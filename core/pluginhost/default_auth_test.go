@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -20,21 +17,17 @@ import (
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
-// buildDefault installs the default auth plugin.
-func buildDefault(t testing.TB, h *Host) {
+// installDefault installs the default auth plugin.
+func installDefault(t testing.TB, h *Host) {
 	t.Helper()
-	path := filepath.Join(h.opts.Dir, "auth-hmac")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "../../plugins/auth-hmac")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	require.NoError(t, os.Chmod(path, 0o755))
+	installProgram(t, "../../plugins/auth-hmac", h.opts.Dir, "auth-hmac")
 }
 
 // The test runs the default auth plugin as it is shipped, with everything between it and a connection.
 func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 	t.Parallel()
 	h, logs := newHost(t)
-	buildDefault(t, h)
+	installDefault(t, h)
 
 	_, err := h.Start(t.Context(), "auth-hmac", pluginv1.Kind_KIND_AUTH, map[string]any{"users": []any{map[string]any{"username": "demo"}}})
 	require.EqualError(t, err, `plugin "auth-hmac": it refuses its configuration: auth.config.users[0].secret_key: is required`)
@@ -84,7 +77,7 @@ func TestTheDefaultAuthPluginServesAnAuthorityThroughACrash(t *testing.T) {
 func TestManyLoginsAtOnceHaveEachItsOwnAnswerFromTheDefaultAuthPlugin(t *testing.T) {
 	t.Parallel()
 	h, _ := newHost(t)
-	buildDefault(t, h)
+	installDefault(t, h)
 	p := startAuth(t, h, "auth-hmac", map[string]any{"users": []any{map[string]any{"username": "demo", "secret_key": "demo-secret",
 		"rules": []any{map[string]any{"effect": "allow", "action": "all", "topic": "cmd/%c/#"}}}}})
 	a := auth.New(auth.Options{Client: p.Auth(), PluginName: p.Name, Traits: func() *pluginv1.AuthTraits { return p.Describe().GetAuth() }})
@@ -121,7 +114,7 @@ func TestManyLoginsAtOnceHaveEachItsOwnAnswerFromTheDefaultAuthPlugin(t *testing
 // BenchmarkAuthorize measures authorisation with the default auth plugin: from the cache, and through gRPC.
 func BenchmarkAuthorize(b *testing.B) {
 	h, _ := newHost(b)
-	buildDefault(b, h)
+	installDefault(b, h)
 	p, err := h.Start(b.Context(), "auth-hmac", pluginv1.Kind_KIND_AUTH, map[string]any{"users": []any{map[string]any{
 		"username": "demo", "secret_key": "demo-secret", "rules": []any{map[string]any{"effect": "allow", "action": "all", "topic": "cmd/%c/#"}},
 	}}})

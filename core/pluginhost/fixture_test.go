@@ -295,8 +295,12 @@ func installVersion(t *testing.T, dir, name, version string) string {
 	text, err := os.ReadFile(pluginBinary(t))
 	require.NoError(t, err)
 	path := filepath.Join(dir, name)
-	// Like an installer: the running file is not overwritten; a new file takes its name.
-	require.NoError(t, os.WriteFile(path+".new", append(text, versionMark+version...), 0o755))
+	// Like an installer: the running file is not overwritten; a new file takes its name. No process may be started meanwhile: it would have
+	// the file open for writing until it executes its own, and a file that somebody may write cannot be executed.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(path+".new", append(text, versionMark+version...), 0o755)
+	syscall.ForkLock.RUnlock()
+	require.NoError(t, err)
 	require.NoError(t, os.Chmod(path+".new", 0o755))
 	require.NoError(t, os.Rename(path+".new", path))
 	return path

@@ -21,10 +21,7 @@ const frozenDir = "../../test/frozenplugin/v1"
 func TestTodaysHostWorksWithAFrozenPlugin(t *testing.T) {
 	h, _ := newHost(t)
 	for _, name := range []string{"frozen-auth", "frozen-meta"} {
-		path := filepath.Join(h.opts.Dir, name)
-		out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", path, frozenDir).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.NoError(t, os.Chmod(path, 0o755))
+		installProgram(t, frozenDir, h.opts.Dir, name)
 	}
 	a, err := h.Start(t.Context(), "frozen-auth", pluginv1.Kind_KIND_AUTH, map[string]any{"password": "frozen-password"})
 	require.NoError(t, err)

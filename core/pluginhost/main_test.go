@@ -65,6 +65,28 @@ func pluginBinary(t testing.TB) string {
 	return filepath.Join(built.dir, "plugin")
 }
 
+// programs are the programs of other packages that tests start; each is built once.
+var programs = struct {
+	sync.Mutex
+	paths map[string]string
+}{paths: make(map[string]string)}
+
+// installProgram puts the program of a package, which a relative path names, into dir under a name.
+func installProgram(t testing.TB, pkg, dir, name string) {
+	t.Helper()
+	within := filepath.Dir(pluginBinary(t)) // TestMain removes it
+	programs.Lock()
+	defer programs.Unlock()
+	if programs.paths[pkg] == "" {
+		path := filepath.Join(within, fmt.Sprint("program", len(programs.paths)))
+		out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, pkg).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.NoError(t, os.Chmod(path, 0o755))
+		programs.paths[pkg] = path
+	}
+	require.NoError(t, os.Link(programs.paths[pkg], filepath.Join(dir, name)))
+}
+
 // hostUntilKilled is a gateway reduced to its plugin host: it starts the plugins in its working directory and prints their
 // process ids.
 func hostUntilKilled() {
