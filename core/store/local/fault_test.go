@@ -61,7 +61,7 @@ var errDisk = errors.New("input/output error (injected)")
 const childFaults = "LOCAL_STORE_TEST_FAULTS"
 
 func TestAFailedDiskRefusesWritesAndAcknowledgesNothing(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestChildWithFailingDisk$", "-test.v", "-test.timeout=60s")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestChildWithFailingDisk$", "-test.v", "-test.timeout=10m") // the end of what hangs
 	cmd.Env = append(os.Environ(), childFaults+"=1")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
