@@ -38,8 +38,9 @@ type Config struct {
 
 // Client calls RocketMQ servers. Lifecycle: New -> use -> Close. All methods are safe for concurrent use.
 type Client struct {
-	cfg    Config
-	opaque atomic.Int32
+	cfg     Config
+	opaque  atomic.Int32
+	numbers atomic.Uint64 // of connections, from 1
 
 	// base ends when the client is closed; dials and connections derive from it.
 	base context.Context
@@ -133,7 +134,7 @@ func check(addr string, req, resp *Command, good ...int) error {
 	if resp.Code == Success || slices.Contains(good, resp.Code) {
 		return nil
 	}
-	return &Error{Addr: addr, Request: req.Code, Code: resp.Code, Remark: resp.Remark}
+	return &Error{Addr: addr, Request: req.Code, Code: resp.Code, Remark: resp.Remark, Connection: resp.conn}
 }
 
 // connection returns the open connection to addr, opening one if there is none. Concurrent callers wait for the same attempt.

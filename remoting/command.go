@@ -36,6 +36,8 @@ type Command struct {
 	Body []byte
 	// Binary sends the header in RocketMQ's own form instead of JSON. Servers answer in the form of the request.
 	Binary bool
+
+	conn uint64 // the connection that brought the answer
 }
 
 // header is the JSON form of a command's header.

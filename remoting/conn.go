@@ -23,6 +23,7 @@ const writeTimeout = 10 * time.Second
 type conn struct {
 	client *Client
 	addr   string
+	number uint64 // no other connection of the client has it
 
 	opened chan struct{} // closed when the connection is ready for calls
 	done   chan struct{} // closed by fail after it has set err
@@ -42,7 +43,7 @@ type conn struct {
 
 func newConn(c *Client, addr string) *conn {
 	return &conn{
-		client: c, addr: addr,
+		client: c, addr: addr, number: c.numbers.Add(1),
 		opened: make(chan struct{}), done: make(chan struct{}),
 		out:   outgoing{wake: make(chan struct{}, 1)},
 		calls: make(map[int32]chan *Command), sends: make(map[int32]pendingSend),
@@ -161,6 +162,7 @@ func (cn *conn) read(nc net.Conn) error {
 			return err
 		}
 		cn.reads.Add(1)
+		cmd.conn = cn.number
 		if cmd.Flag&flagResponse == 0 {
 			continue // a request of the server, such as a change of a consumer group: ignored
 		}

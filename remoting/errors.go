@@ -25,6 +25,8 @@ type Error struct {
 	Code    int
 	// Remark is the peer's explanation; it can be long and contain names of Java exceptions.
 	Remark string
+	// Connection is the number of the connection that brought the answer; see PullResult.
+	Connection uint64
 }
 
 // Error implements error.

@@ -39,6 +39,8 @@ type PullResult struct {
 	// Next is the offset for the next pull; Min and Max are the first offset of the queue and the offset after its last message.
 	Next, Min, Max int64
 	Messages       []Message
+	// Connection is the number of the connection that brought the answer. All answers with one number are of one process.
+	Connection uint64
 }
 
 // PullMessage pulls messages. Canceling ctx makes it return at once, even while the broker holds the pull.
@@ -69,7 +71,7 @@ func (c *Client) PullMessage(ctx context.Context, broker string, p PullRequest) 
 	if err := check(broker, req, resp, PullNotFound, PullRetry, PullOffsetMoved); err != nil {
 		return nil, err
 	}
-	r := &PullResult{Code: resp.Code}
+	r := &PullResult{Code: resp.Code, Connection: resp.conn}
 	for name, to := range map[string]*int64{"nextBeginOffset": &r.Next, "minOffset": &r.Min, "maxOffset": &r.Max} {
 		if *to, err = field(resp, broker, name); err != nil {
 			return nil, err

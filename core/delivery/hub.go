@@ -207,6 +207,7 @@ func (h *Hub) QueueP2P(ctx context.Context, client, broker string, start, offset
 
 func (h *Hub) openQueue(ctx context.Context, filter, client string, ref store.QueueRef, start, offset int64, owner Owner) (*QueueReader,
 	error) {
+	cuts := h.store.Cuts(ref.Broker)
 	s, err := h.source(ctx, filter, client)
 	if err != nil {
 		return nil, err
@@ -215,13 +216,13 @@ func (h *Hub) openQueue(ctx context.Context, filter, client string, ref store.Qu
 	defer s.mu.Unlock()
 	v := s.queues[ref]
 	if v == nil {
-		v = &queueView{src: s, ref: ref}
+		v = &queueView{src: s, ref: ref, cuts: cuts}
 		if s.queues == nil {
 			s.queues = make(map[store.QueueRef]*queueView, 1)
 		}
 		s.queues[ref] = v
 	}
-	r := &QueueReader{view: v, owner: owner, start: start, offset: offset}
+	r := &QueueReader{view: v, owner: owner, start: start, offset: offset, cuts: cuts}
 	v.readers = append(v.readers, r)
 	return r, nil
 }

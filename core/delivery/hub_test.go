@@ -30,6 +30,9 @@ type faultyStore struct {
 	tails  map[string]store.TailFunc
 	// missing are topics that the store does not have.
 	missing map[string]bool
+	// cuts is how often the broker's log was cut, cutAt where it was cut last, in every queue.
+	cuts  int32
+	cutAt int64
 	// endless makes every read return an empty end of the queue, for benchmarks.
 	endless bool
 }
@@ -66,10 +69,38 @@ func (s *faultyStore) TailQueue(ctx context.Context, queue string, f store.TailF
 	return s.Tail(ctx, queue, f)
 }
 
+func (s *faultyStore) Cuts(string) int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cuts
+}
+
+func (*faultyStore) Mark(_ string, cuts int32) store.Mark { return store.Mark(fmt.Sprint(cuts)) }
+
+func (s *faultyStore) Resume(_ context.Context, _ store.QueueRef, next int64, m store.Mark) (int64, int32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m != store.Mark(fmt.Sprint(s.cuts)) {
+		next = min(next, s.cutAt)
+	}
+	return next, s.cuts, nil
+}
+
+// cut loses the records of every queue from an offset on.
+func (s *faultyStore) cut(from int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cuts++
+	s.cutAt = from
+	for ref, slots := range s.queues {
+		s.queues[ref] = slices.DeleteFunc(slots, func(sl slot) bool { return sl.offset >= from })
+	}
+}
+
 func (s *faultyStore) Read(_ context.Context, q store.QueueRef, offset int64, limit int) (store.Batch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := store.Batch{Next: offset}
+	b := store.Batch{Next: offset, Cuts: s.cuts}
 	if s.endless {
 		b.Max = offset
 		return b, nil
@@ -115,7 +146,7 @@ func (s *faultyStore) record(name string, part int32, entries ...store.Entry) *s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := store.Partition{Broker: testBroker, ID: part}
-	r := &store.Record{Message: store.Message{Topic: name, QoS: 1}, Entries: entries,
+	r := &store.Record{Message: store.Message{Topic: name, QoS: 1}, Entries: entries, Cuts: s.cuts,
 		Position: store.Position{Broker: testBroker, Partition: part, Offset: int64(len(s.parts[p]))}}
 	r.ID = fmt.Sprintf("%s-%d-%d", name, part, r.Position.Offset)
 	s.parts[p] = append(s.parts[p], r)

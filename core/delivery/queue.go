@@ -25,6 +25,8 @@ type queueView struct {
 	ref     store.QueueRef
 	readers []*QueueReader
 	live    int // number of readers that read the window
+	// cuts is how often the broker's log had been cut when the offsets of the window were valid.
+	cuts int32
 	// next is the offset after the last one in the window. It is valid only while known is true.
 	next  int64
 	known bool
@@ -40,9 +42,10 @@ type queueView struct {
 
 // add takes a record of the queue from a tail. Records may come in any order; their topic matches.
 func (v *queueView) add(rec *store.Record, offset int64) {
-	if len(v.readers) == 0 {
+	if len(v.readers) == 0 || rec.Cuts < v.cuts {
 		return
 	}
+	v.follow(rec.Cuts)
 	if !v.known {
 		v.known, v.next, v.fedFrom = true, offset, offset
 	}
@@ -113,7 +116,7 @@ func (v *queueView) trim() {
 func (v *queueView) join(r *QueueReader) bool {
 	seq := v.end()
 	switch {
-	case !v.known:
+	case !v.known, r.cuts != v.cuts:
 		return false
 	case r.offset >= v.next:
 	default:
@@ -181,6 +184,14 @@ func (v *queueView) forget() {
 	v.wake()
 }
 
+// follow gives up the window if the broker's log was cut since: its offsets are those of other records now.
+func (v *queueView) follow(cuts int32) {
+	if cuts > v.cuts {
+		v.cuts = cuts
+		v.forget()
+	}
+}
+
 // begin resets the view for its first record.
 func (v *queueView) begin() {
 	v.pending, v.filled, v.known, v.attempts = nil, nil, false, 0
@@ -235,6 +246,9 @@ func (v *queueView) fill(ctx context.Context) {
 func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 	switch {
 	case err != nil || !v.known || len(v.readers) == 0:
+		return false
+	case batch.Cuts != v.cuts:
+		v.follow(batch.Cuts)
 		return false
 	case v.next != from:
 		return len(v.pending) > 0

@@ -19,6 +19,7 @@ type QueueReader struct {
 	// start and offset belong to the goroutine that uses the reader.
 	start  int64 // first offset of the subscription
 	offset int64 // next offset to hand out
+	cuts   int32 // after how many cuts of the broker's log both are valid
 	// Guarded by the source's mutex.
 	seq    uint64
 	live   bool
@@ -44,7 +45,7 @@ func (r *QueueReader) Passed(rec *store.Record) bool {
 		return false
 	}
 	offset, ok := rec.Offset(r.view.ref.Queue)
-	return ok && offset >= r.start && offset < r.offset
+	return ok && rec.Cuts == r.cuts && offset >= r.start && offset < r.offset
 }
 
 // Covers reports whether the reader has handed out or will hand out a record, judging by the record's offset in the queue.
@@ -53,7 +54,7 @@ func (r *QueueReader) Covers(rec *store.Record) bool {
 		return false
 	}
 	offset, ok := rec.Offset(r.view.ref.Queue)
-	return ok && offset >= r.start
+	return ok && (offset >= r.start || rec.Cuts > r.cuts)
 }
 
 // Next implements Reader.
@@ -103,10 +104,16 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 			return out, err
 		}
 	}
+	if r.cuts != hub.store.Cuts(v.ref.Broker) {
+		return out, r.goBack(ctx)
+	}
 	from := r.offset
 	batch, err := r.aheadOfIt().read(from, limit, func(n int) (store.Batch, error) { return hub.store.Read(ctx, v.ref, from, n) })
 	if err != nil {
 		return out, err
+	}
+	if batch.Cuts != r.cuts {
+		return out, r.goBack(ctx)
 	}
 	if batch.Min > from {
 		hub.lost(v.ref, from, batch.Min)
@@ -133,6 +140,35 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	return out, nil
 }
 
+// goBack makes the offset valid after the broker's log was cut. If others have taken the places of records that the reader has handed out,
+// it moves back to the first of them.
+func (r *QueueReader) goBack(ctx context.Context) error {
+	v := r.view
+	hub := v.src.hub
+	at, cuts, err := hub.store.Resume(ctx, v.ref, r.offset, hub.store.Mark(v.ref.Broker, r.cuts))
+	if err != nil {
+		return err
+	}
+	if at < r.offset {
+		hub.log.Info("a broker lost the newest records of a queue; going on where they are missing", "queue", v.ref.Queue,
+			"broker", v.ref.Broker, "offset", r.offset, "first", at)
+	}
+	v.src.mu.Lock()
+	defer v.src.mu.Unlock()
+	r.ahead.close()
+	r.ahead = nil
+	r.cuts, r.offset, r.start, r.empty = cuts, at, min(r.start, at), 0
+	v.follow(cuts)
+	return nil
+}
+
+// Cuts returns after how many cuts of the broker's log the reader's offset is valid; see store.Store.
+func (r *QueueReader) Cuts() int32 { return r.cuts }
+
+// After sets after how many cuts of the broker's log the offset is valid at which the reader was opened. It must be called before the
+// reader is used.
+func (r *QueueReader) After(cuts int32) { r.cuts = cuts }
+
 // aheadOfIt returns what the reader has read in advance.
 func (r *QueueReader) aheadOfIt() *ahead {
 	s := r.view.src
@@ -157,6 +193,7 @@ func (r *QueueReader) drained() {
 	v.src.mu.Lock()
 	defer v.src.mu.Unlock()
 	switch {
+	case r.cuts != v.cuts:
 	case !v.known:
 		v.known, v.next, v.fedFrom = true, r.offset, r.offset
 		// A record may lie between the end that the store reported and the first record that the tail brings.

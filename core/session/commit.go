@@ -157,7 +157,22 @@ func (s *Session) later() {
 }
 
 // uncommitted returns the offsets to commit. Called with mu held.
-func (s *Session) uncommitted() []flight.Commit { return flight.Commits(s.progress()) }
+func (s *Session) uncommitted() []flight.Commit { return flight.Commits(s.valid()) }
+
+// valid is progress without that of feeds which have to go back first, because the broker's log was cut. Their pump does it. Called with mu
+// held.
+func (s *Session) valid() (all []*flight.Progress) {
+	s.eachFeed(func(f *feed) {
+		switch {
+		case f.at.Ref.Queue == "":
+		case !f.at.Placed || f.cuts == s.m.o.Store.Cuts(f.at.Ref.Broker):
+			all = append(all, &f.at)
+		case f.queue != nil:
+			s.feedReady(f)
+		}
+	})
+	return all
+}
 
 // progress returns the session's progress in each queue. Called with mu held.
 func (s *Session) progress() (all []*flight.Progress) {

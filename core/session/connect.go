@@ -307,6 +307,7 @@ func (s *Session) restore(rec *meta.Session) {
 		s.giveMemory(sub)
 	}
 	s.subs, s.matcher, s.p2p = nil, nil, nil
+	s.marks, s.reached = record.Marks(rec), record.Progress(rec)
 	for broker, start := range record.P2PStarts(rec) {
 		s.p2p = append(s.p2p, recordedFeed(s, nil, store.QueueRef{Queue: topic.P2PQueue(s.id), Broker: broker}, start))
 	}

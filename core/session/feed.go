@@ -14,6 +14,8 @@ type feed struct {
 	sub *subscription // nil for point-to-point
 	// at is the progress of a queue feed. Other feeds use only at.Closed, and their at.Ref is empty.
 	at flight.Progress
+	// cuts is after how many cuts of the broker's log the offsets of at are valid.
+	cuts int32
 	// reader is nil while the client is away. queue or group is the same reader if it reads a queue or a shared group.
 	reader delivery.Reader
 	queue  *delivery.QueueReader
@@ -43,6 +45,27 @@ func (f *feed) track(item delivery.Item, m *flight.Message) {
 func (f *feed) settle() {
 	if f.queue != nil && f.at.Settle() {
 		f.s.dirty()
+	}
+}
+
+// goBack takes over where the reader has gone on after the broker's log was cut: it may have moved back, with nothing handed out since.
+// Called with the session's mutex held, and with nothing held back.
+func (f *feed) goBack() {
+	f.cuts = f.queue.Cuts()
+	if at := f.queue.Offset(); at < f.at.Cursor {
+		f.cut(at)
+		f.s.dirty()
+	}
+}
+
+// cut moves the feed's progress back to an offset.
+func (f *feed) cut(at int64) {
+	f.at.Cut(at)
+	if f.sub == nil {
+		return
+	}
+	if key := startKey(f.sub.filter, f.at.Ref); f.sub.starts[key] > at {
+		f.sub.starts[key] = at
 	}
 }
 

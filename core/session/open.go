@@ -61,6 +61,7 @@ func anyPlaced(feeds []*feed) bool {
 
 // placeOn places the feeds on one broker.
 func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) error {
+	cuts := s.m.o.Store.Cuts(broker)
 	bounds, err := s.bounds(ctx, broker, feeds)
 	if err != nil {
 		return err
@@ -79,6 +80,7 @@ func (s *Session) placeOn(ctx context.Context, broker string, feeds []*feed) err
 			at = max(bounds[i].Min, next)
 		}
 		f.at.Begin(at)
+		f.cuts = cuts
 		f.ended = at == bounds[i].Max
 	}
 	return nil
@@ -143,33 +145,68 @@ func (s *Session) placeRecorded(ctx context.Context) error {
 		}
 	})
 	s.mu.Unlock()
-	return eachBroker(open, func(_ string, all []*feed) error {
+	return eachBroker(open, func(broker string, all []*feed) error {
+		cuts := s.m.o.Store.Cuts(broker)
 		for feeds := range slices.Chunk(all, askedTogether) {
 			at := make(map[store.QueueRef]int64, len(feeds))
 			if err := s.committed(ctx, feeds, at); err != nil {
 				return fmt.Errorf("reading the progress of client %q: %w", s.id, err)
 			}
-			s.resumeAt(feeds, at)
+			if err := s.resumeAt(ctx, feeds, at, cuts); err != nil {
+				return fmt.Errorf("comparing the progress of client %q with the broker's log: %w", s.id, err)
+			}
 		}
 		return nil
 	})
 }
 
-// resumeAt places recorded feeds. A committed offset before a feed's start is the progress of an older subscription to the queue.
-func (s *Session) resumeAt(feeds []*feed, at map[store.QueueRef]int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// resumeAt places recorded feeds. A committed offset before a feed's start is the progress of an older subscription to the queue. Progress
+// in the record may be ahead of the committed offset where a slave, which copies those every ten seconds, has become the master. An offset
+// from before the broker's log was cut is moved back to the cut.
+func (s *Session) resumeAt(ctx context.Context, feeds []*feed, at map[store.QueueRef]int64, cuts int32) error {
 	for _, f := range feeds {
-		next, ok := at[f.at.Ref]
-		switch {
-		case f.at.Placed:
-		case !ok:
-			f.at.Placed = true
-		default:
-			f.at.Resume(max(next, f.at.Start))
-			f.since = time.Time{}
+		s.mu.Lock()
+		start, placed, mark, reached := f.at.Start, f.at.Placed, s.marks[f.at.Ref.Broker], s.reached[f.at.Ref]
+		s.mu.Unlock()
+		if placed {
+			continue
 		}
+		committed, ok := at[f.at.Ref]
+		next := max(start, committed)
+		if mark != "" {
+			next = max(next, reached)
+		}
+		valid, now := next, cuts
+		if mark != "" && next > 0 {
+			ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+			var err error
+			valid, now, err = s.m.o.Store.Resume(ctx, f.at.Ref, next, mark)
+			cancel()
+			if err != nil {
+				return err
+			}
+		}
+		s.mu.Lock()
+		if !f.at.Placed {
+			f.at.Placed, f.cuts = true, now
+			if ok {
+				f.at.Resume(max(start, committed))
+			}
+			if ok || next > start {
+				f.since = time.Time{}
+			}
+			if next > max(start, committed) {
+				f.at.Ahead(next)
+				s.dirty()
+			}
+			if valid < next {
+				f.cut(valid)
+				s.dirty()
+			}
+		}
+		s.mu.Unlock()
 	}
+	return nil
 }
 
 // openFeeds opens the feeds of a connection: now whatever the store can open at once, the rest as soon as the store allows. look says
@@ -322,11 +359,16 @@ func (s *Session) openQueueFeeds(ctx context.Context, feeds []*feed) error {
 }
 
 // openReader opens the reader of a feed of a queue at the feed's cursor.
-func (s *Session) openReader(ctx context.Context, f *feed) (*delivery.QueueReader, error) {
+func (s *Session) openReader(ctx context.Context, f *feed) (r *delivery.QueueReader, err error) {
 	if f.sub == nil {
-		return s.m.o.Hub.QueueP2P(ctx, s.id, f.at.Ref.Broker, f.at.Start, f.at.Cursor, f)
+		r, err = s.m.o.Hub.QueueP2P(ctx, s.id, f.at.Ref.Broker, f.at.Start, f.at.Cursor, f)
+	} else {
+		r, err = s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, f.at.Start, f.at.Cursor, f)
 	}
-	return s.m.o.Hub.Queue(ctx, f.sub.filter, f.at.Ref, f.at.Start, f.at.Cursor, f)
+	if err == nil {
+		r.After(f.cuts)
+	}
+	return r, err
 }
 
 // openQueueFeed opens a feed of a queue at its cursor.
@@ -370,6 +412,7 @@ func (s *Session) openReaders(ctx context.Context, feeds []*feed) map[*feed]*del
 // handReader gives a placed feed the reader that was opened for it before. It is called before SUBACK, while the feeds wait.
 func (s *Session) handReader(f *feed, r *delivery.QueueReader) {
 	r.Begin(f.at.Start, f.at.Cursor)
+	r.After(f.cuts)
 	if f.ended {
 		r.AtEnd()
 	}

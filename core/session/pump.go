@@ -96,6 +96,9 @@ func (s *Session) step(buf *[]delivery.Item) bool {
 	}
 	if f.queue != nil {
 		// The reader belongs to the pump, even while the pump reads the store without mu. Others look at the cursor.
+		if f.queue.Cuts() != f.cuts {
+			f.goBack()
+		}
 		f.at.Cursor = f.queue.Offset()
 	}
 	*buf = items

@@ -14,6 +14,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/session/journal"
 	"github.com/lmqgate/lmqgate/core/session/record"
+	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/lmqgate/lmqgate/internal/wait"
 )
@@ -69,6 +70,10 @@ type Session struct {
 	// ownRetains concerns messages retained for the client itself, point to point.
 	ownRetains retains
 	held       []heldItem
+	// marks are those of the brokers' logs in the record that the session was loaded from.
+	marks map[string]store.Mark
+	// reached is the progress in that record.
+	reached map[store.QueueRef]int64
 
 	turns     turns
 	delivered atomic.Uint64

@@ -186,8 +186,61 @@ func (s *Session) fill(r *meta.Session) {
 		}
 	}
 	record.SetP2PStarts(r, starts)
+	marks := s.marksNow()
+	record.SetMarks(r, marks)
+	record.SetProgress(r, s.reachedNow(marks))
 	r.SetOwner(s.owner)
 }
+
+// reachedNow returns how far the session has got in each queue of the brokers that have marks. Called with mu held.
+func (s *Session) reachedNow(marks map[string]store.Mark) map[store.QueueRef]int64 {
+	all := make(map[store.QueueRef]int64)
+	s.eachFeed(func(f *feed) {
+		if f.at.Ref.Queue == "" || marks[f.at.Ref.Broker] == "" {
+			return
+		}
+		next, known := f.at.Acked(), f.at.Placed
+		if !known {
+			next, known = s.reached[f.at.Ref]
+		}
+		if before, ok := all[f.at.Ref]; known && (!ok || next < before) { // filters may share a queue
+			all[f.at.Ref] = next
+		}
+	})
+	return all
+}
+
+// marksNow returns a mark of each broker's log in which the session's progress is valid. Called with mu held.
+func (s *Session) marksNow() map[string]store.Mark {
+	cuts := make(map[string]int32)
+	marks := make(map[string]store.Mark)
+	s.eachFeed(func(f *feed) {
+		broker := f.at.Ref.Broker
+		if f.at.Ref.Queue == "" {
+			return
+		}
+		n := f.cuts
+		if !f.at.Placed {
+			n = unplaced
+		}
+		if before, ok := cuts[broker]; !ok || n < before {
+			cuts[broker] = n
+		}
+	})
+	for broker, n := range cuts {
+		mark := s.marks[broker]
+		if n != unplaced {
+			mark = cmp.Or(s.m.o.Store.Mark(broker, n), mark)
+		}
+		if mark != "" {
+			marks[broker] = mark
+		}
+	}
+	return marks
+}
+
+// unplaced stands for the cuts of a feed whose progress is as the record has it.
+const unplaced = -1
 
 // subscribeTimeout bounds one SUBSCRIBE. The bound grows with the number of filters: a backend that writes key by key needs time for each.
 func (m *Manager) subscribeTimeout(filters int) time.Duration {

@@ -137,6 +137,9 @@ type Record struct {
 	// Partial is true if the dispatch set did not fit this record. Records with the same ID, stored elsewhere before it, carry the other
 	// entries.
 	Partial bool
+	// Cuts is how often the log of the record's broker had been cut when the record was read; see Store.Cuts. It is 0 for records that were
+	// not read from a queue.
+	Cuts int32
 }
 
 // Offset returns the record's offset in queue.
@@ -208,7 +211,13 @@ type Batch struct {
 	// Min is the queue's first offset, Max the one after its last. If Min is greater than the requested offset, records were lost to
 	// retention. If Max is less, the queue was reset.
 	Min, Max int64
+	// Cuts is how often the broker's log had been cut when the batch was read; see Store.Cuts.
+	Cuts int32
 }
+
+// Mark stands for everything that a broker's log had at some moment. Stores make and compare marks; others only keep them. Empty: nothing
+// is known of the log.
+type Mark string
 
 // Bounds are the first offset of a queue and the one after its last; both are 0 for a queue that does not exist yet.
 type Bounds struct{ Min, Max int64 }
@@ -303,6 +312,17 @@ type Store interface {
 	Bounds(ctx context.Context, q QueueRef) (Bounds, error)
 	// BoundsOn returns the bounds of many queues on one broker, in the order of queues.
 	BoundsOn(ctx context.Context, broker string, queues []string) ([]Bounds, error)
+
+	// Cuts returns how often a broker's log was cut, as far as this process has read from it. A log is cut where its newest records are
+	// lost and others may take their offsets: a slave that was behind has become the master, or a disk has lost what was not written. A
+	// reader whose offset was valid before a cut continues where Resume says.
+	Cuts(broker string) int32
+	// Mark returns a mark of the newest record that this process had read from the broker while its log had been cut that often.
+	Mark(broker string, cuts int32) Mark
+	// Resume returns where a reader continues that has passed every record of a queue before next, in the log that the mark is of. It is
+	// next unless the log was cut since. Else it is the first offset at which there is, or will be, another record than the reader has
+	// passed; at most next. What cannot be told apart counts as another record. The offset is valid after the number of cuts returned.
+	Resume(ctx context.Context, q QueueRef, next int64, m Mark) (at int64, cuts int32, err error)
 
 	// Tail follows a first-level topic from its present end: every record stored after Tail returned reaches f once. Partitions that appear
 	// later are read from their beginning. After an interruption the tail continues at its last offset. Records that retention removed

@@ -111,9 +111,8 @@ func (f *fleet) replicated() {
 	require.NoError(f.t, f.mq.AwaitTopics(ctx, 0, f.first, "lmqgate_control", "lmqgate_sessions"))
 }
 
-// promoted is what a promotion may cost: a slave copies the progress of sessions every ten seconds only, and a session that has read what
-// the slave does not have reads its queue once more from the beginning.
-var promoted = bounds{duplicates: 100, repeats: 1 << 20, refused: true}
+// promoted is what a promotion may cost: what was in flight, and what was stored again because the old master had not confirmed it.
+var promoted = bounds{duplicates: 50, repeats: 500, refused: true}
 
 // promote makes the slave the master, and waits until every sender goes on.
 func (f *fleet) promote(senders []*sender) {

@@ -43,6 +43,9 @@ func (p *Progress) Resume(next int64) {
 	p.Cursor, p.acked, p.committed, p.Placed = next, next, next, true
 }
 
+// Ahead sets an offset up to which the session has got, past the commit offset that the store returned.
+func (p *Progress) Ahead(at int64) { p.Cursor, p.acked, p.Placed = at, at, true }
+
 // Track records that the record before next is in flight as m, or needs no acknowledgement (nil). It reports whether there may be something
 // to commit.
 func (p *Progress) Track(next int64, m *Message) (moved bool) {
@@ -84,6 +87,19 @@ func (p *Progress) Settle() (moved bool) {
 	}
 	p.acked = p.Cursor
 	return p.acked != p.committed
+}
+
+// Cut moves the progress back to an offset: others have taken the places of the records from there on, and the session has none of them.
+// What is in flight stays so, and holds up nothing.
+func (p *Progress) Cut(at int64) {
+	p.Start, p.Cursor = min(p.Start, at), min(p.Cursor, at)
+	if p.committed > at {
+		p.committed = -1
+	}
+	p.acked = min(p.acked, at)
+	for i := range p.tracks {
+		p.tracks[i].next = min(p.tracks[i].next, at)
+	}
 }
 
 // Back moves the cursor back to a record that was read but not sent.

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/store"
 )
 
 // Storage stores records; see package meta for the contracts.
@@ -118,7 +119,64 @@ const (
 	p2pStarts = "p2p_start"
 	// qos2Topics lists the store's topics to which the session has sent QoS 2 messages. Without this attribute there is no journal.
 	qos2Topics = "qos2_topics"
+	// marks is a mark of each broker's log in which the session's progress is valid.
+	marks = "marks"
+	// progress is how far the session has got in each queue, by broker. It is left out of sessions with many queues.
+	progress = "progress"
 )
+
+// maxProgress is the most queues whose progress a record has.
+const maxProgress = 32
+
+// Progress returns how far the session had got in each queue when the record was written. The store may have later progress;
+// but a broker's slave copies that now and then only. Queues may be missing.
+func Progress(s *meta.Session) map[store.QueueRef]int64 {
+	var all map[string]map[string]int64
+	if json.Unmarshal([]byte(s.Attributes[progress]), &all) != nil {
+		return nil
+	}
+	out := make(map[store.QueueRef]int64)
+	for broker, queues := range all {
+		for queue, next := range queues {
+			out[store.QueueRef{Queue: queue, Broker: broker}] = next
+		}
+	}
+	return out
+}
+
+// SetProgress sets how far the session has got in each queue.
+func SetProgress(s *meta.Session, all map[store.QueueRef]int64) {
+	if len(all) == 0 || len(all) > maxProgress {
+		delete(s.Attributes, progress)
+		return
+	}
+	byBroker := make(map[string]map[string]int64)
+	for ref, next := range all {
+		if byBroker[ref.Broker] == nil {
+			byBroker[ref.Broker] = make(map[string]int64)
+		}
+		byBroker[ref.Broker][ref.Queue] = next
+	}
+	setAttribute(s, progress, byBroker)
+}
+
+// Marks returns a mark of each broker's log in which the session's progress is valid.
+func Marks(s *meta.Session) map[string]store.Mark {
+	var all map[string]store.Mark
+	if json.Unmarshal([]byte(s.Attributes[marks]), &all) != nil {
+		return nil
+	}
+	return all
+}
+
+// SetMarks sets a mark of each broker's log in which the session's progress is valid.
+func SetMarks(s *meta.Session, all map[string]store.Mark) {
+	if len(all) == 0 {
+		delete(s.Attributes, marks)
+		return
+	}
+	setAttribute(s, marks, all)
+}
 
 // P2PStarts returns the start of the session's point-to-point queue, by broker.
 func P2PStarts(s *meta.Session) map[string]int64 {

@@ -64,7 +64,7 @@ func counted(t *testing.T, c prometheus.Collector) int {
 }
 
 // pulled returns the result of a pull of n messages of topic T, whose offsets in queue T%q% begin at from.
-func pulled(from, n int64, m remoting.Message) *remoting.PullResult {
+func pulled(from, n int64, m remoting.Message) pullAnswer {
 	pull := &remoting.PullResult{Next: from + n, Max: from + n}
 	for i := range n {
 		at := from + i
@@ -74,7 +74,7 @@ func pulled(from, n int64, m remoting.Message) *remoting.PullResult {
 		m.Properties = string(remoting.AppendProperty(props, propOffsets, strconv.FormatInt(at, 10)))
 		pull.Messages = append(pull.Messages, m)
 	}
-	return pull
+	return pullAnswer{PullResult: pull}
 }
 
 func TestBodiesThatInflateToMoreThanAMessageAreSkippedCountedAndLoggedOnce(t *testing.T) {

@@ -17,6 +17,7 @@ type partitionTail struct {
 	relay *relay // nil for a light message queue
 
 	offset int64 // of the next record
+	cuts   int32 // after how many cuts of the broker's log the offset is valid
 	seen   int64 // the newest store time, for finding the place after a reset
 	fails  int
 	last   time.Time // when a pull last brought records
@@ -27,7 +28,7 @@ type partitionTail struct {
 }
 
 type answer struct {
-	pull *remoting.PullResult
+	pull pullAnswer
 	err  error
 }
 
@@ -126,6 +127,10 @@ func (t *partitionTail) answered(a answer) {
 	}
 	t.fails = 0
 	pull := a.pull
+	if pull.cuts != t.cuts {
+		t.goBack()
+		return
+	}
 	if pull.Code == remoting.PullOffsetMoved && t.offset > pull.Max {
 		if !t.lagging() {
 			t.reset(pull)
@@ -158,7 +163,7 @@ func (t *partitionTail) answered(a answer) {
 }
 
 // deliver hands out the records of a pull that were not handed out yet, and returns their number.
-func (t *partitionTail) deliver(pull *remoting.PullResult) int {
+func (t *partitionTail) deliver(pull pullAnswer) int {
 	for i := range pull.Messages {
 		t.seen = max(t.seen, pull.Messages[i].StoreTime)
 	}
@@ -194,8 +199,25 @@ func (t *partitionTail) lagging() bool {
 	return true
 }
 
+// goBack continues after the broker's log was cut: records that others have taken the place of do not count as read.
+func (t *partitionTail) goBack() {
+	at, cuts, err := t.s.resume(t.ctx, t.p.Broker, t.topic, t.p.ID, t.offset, t.s.Mark(t.p.Broker, t.cuts))
+	if err != nil {
+		t.failed(err)
+		return
+	}
+	t.cuts = cuts
+	if at < t.offset {
+		if t.relay != nil {
+			t.relay.end.distrust()
+		}
+		t.offset = at
+		t.begin(t.p, at)
+	}
+}
+
 // reset continues in a queue that has begun again.
-func (t *partitionTail) reset(pull *remoting.PullResult) {
+func (t *partitionTail) reset(pull pullAnswer) {
 	t.s.metrics.resets.Inc()
 	t.s.log.Warn("a queue has begun anew, going on with its new records", "topic", t.topic, "broker", t.p.Broker,
 		"queue", t.p.ID, "offset", t.offset, "end", pull.Max)
@@ -238,7 +260,8 @@ func (t *partitionTail) burst() (more bool) {
 	more = true
 	for i := range answers {
 		a := <-answers[i]
-		if !more || a.err != nil || a.pull.Code != remoting.Success || t.offset != first+int64(i*burstSize) || t.ctx.Err() != nil {
+		if !more || a.err != nil || a.pull.cuts != t.cuts || a.pull.Code != remoting.Success || t.offset != first+int64(i*burstSize) ||
+			t.ctx.Err() != nil {
 			more = false
 			continue
 		}

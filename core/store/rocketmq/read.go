@@ -46,7 +46,7 @@ func (s *Store) read(ctx context.Context, name, topic string, id int32, queue st
 	}
 	if pull.Code == remoting.PullOffsetMoved && offset > pull.Max {
 		s.metrics.resets.Inc()
-		return store.Batch{Next: pull.Min, Min: pull.Min, Max: pull.Max}, nil
+		return store.Batch{Next: pull.Min, Min: pull.Min, Max: pull.Max, Cuts: pull.cuts}, nil
 	}
 	if pull.Code == remoting.PullOffsetMoved && pull.Next > offset {
 		// The wanted records are gone; the remaining ones begin at Next.
@@ -55,15 +55,43 @@ func (s *Store) read(ctx context.Context, name, topic string, id int32, queue st
 			return store.Batch{}, err
 		}
 	}
-	b := store.Batch{Min: pull.Min, Max: pull.Max}
+	b := store.Batch{Min: pull.Min, Max: pull.Max, Cuts: pull.cuts}
 	b.Records, b.Offsets, b.Next = s.records(name, queue, req.Offset, pull, true)
 	b.Next = max(b.Next, req.Offset)
 	s.metrics.read.WithLabelValues("read").Add(float64(len(b.Records)))
 	return b, nil
 }
 
-// pull sends a pull request to a broker's master. It tries once more if the connection was dead, with the broker's present address.
-func (s *Store) pull(ctx context.Context, name string, p remoting.PullRequest) (*remoting.PullResult, error) {
+// pullAnswer is an answer to a pull, with how often the broker's log had been cut by then.
+type pullAnswer struct {
+	*remoting.PullResult
+	cuts int32
+}
+
+// pull sends a pull request to a broker's master. It repeats the request where the answer came over a connection that nothing has come over
+// yet, and the broker's log has to be compared first.
+func (s *Store) pull(ctx context.Context, name string, p remoting.PullRequest) (pullAnswer, error) {
+	l := s.lineages.of(name)
+	for range maxPulls {
+		res, err := s.pullOnce(ctx, name, p)
+		if err != nil {
+			return pullAnswer{}, err
+		}
+		if cuts, ok := l.take(res); ok {
+			return pullAnswer{res, cuts}, nil
+		}
+		if err := s.compare(ctx, name, l); err != nil {
+			return pullAnswer{}, err
+		}
+	}
+	return pullAnswer{}, brokerError(name, fmt.Errorf("%w: its connections keep breaking", store.ErrUnavailable))
+}
+
+// maxPulls bounds how often one pull is sent.
+const maxPulls = 4
+
+// pullOnce sends a pull request. It tries once more if the connection was dead, with the broker's present address.
+func (s *Store) pullOnce(ctx context.Context, name string, p remoting.PullRequest) (*remoting.PullResult, error) {
 	var res *remoting.PullResult
 	err := s.asks(p.Topic)(ctx, name, func(addr string) (err error) {
 		res, err = s.client.PullMessage(ctx, addr, p)
@@ -115,7 +143,7 @@ func brokerError(name string, err error) error {
 // records decodes the records of a pull, and returns each record's offset in the queue that was pulled. Records that do not count are left
 // out, and so are follow-ups if they are not wanted. next is where to continue. It lies before the end of the pull if the inflated bodies
 // reach answerBudget.
-func (s *Store) records(name, queue string, offset int64, pull *remoting.PullResult, followUps bool) (records []*store.Record,
+func (s *Store) records(name, queue string, offset int64, pull pullAnswer, followUps bool) (records []*store.Record,
 	offsets []int64, next int64) {
 	records = make([]*store.Record, 0, len(pull.Messages))
 	offsets = make([]int64, 0, len(pull.Messages))
@@ -125,6 +153,7 @@ func (s *Store) records(name, queue string, offset int64, pull *remoting.PullRes
 	for i := range pull.Messages {
 		m := &pull.Messages[i]
 		r, d := s.decode(name, m)
+		r.Cuts = pull.cuts
 		// The record's own entry gives its offset in the queue. If the entry is missing or wrong, the record's place in the pull does.
 		switch own, ok := r.Offset(queue); {
 		case queue == "":

@@ -2,6 +2,7 @@ package rocketmq
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -73,6 +74,10 @@ type Store struct {
 	breaks  breaks
 	own     own
 	hints   hints
+	// lineages are those of the brokers' logs.
+	lineages lineages
+	// process tells the marks that this store has made from others.
+	process string
 	repeat  *repeat.Log
 
 	inflating inflating
@@ -113,7 +118,7 @@ func New(o Options) (*Store, error) {
 		o.SendTimeout = 3 * time.Second
 	}
 	s := &Store{
-		opts: o, log: o.Log, metrics: newMetrics(o.Registerer), ids: newIDs(),
+		opts: o, log: o.Log, metrics: newMetrics(o.Registerer), ids: newIDs(), process: rand.Text()[:8],
 		slots: make(chan struct{}, o.MaxInFlight),
 	}
 	s.base, s.stop = context.WithCancel(context.Background())

@@ -166,7 +166,7 @@ func (t *tail) follow(p store.Partition, offset int64) {
 		return
 	}
 	t.known[p] = true
-	pt := &partitionTail{tail: t, p: p, offset: offset, answers: make(chan answer, 1)}
+	pt := &partitionTail{tail: t, p: p, offset: offset, cuts: t.s.Cuts(p.Broker), answers: make(chan answer, 1)}
 	if t.queue == "" {
 		pt.relay = t.s.own.watch(t.topic, p)
 		if offset != unknownOffset {

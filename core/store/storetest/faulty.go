@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,10 +22,11 @@ type Faulty struct {
 
 	mu      sync.Mutex
 	queues  map[string]*faults
-	missing map[string]int // by topic: records that tails still have to miss
-	held    chan struct{}  // set while tails are held; closed when they may continue
-	shared  bool           // others append as well
-	bounded func()         // called once, after the next BoundsOn
+	missing map[string]int     // by topic: records that tails still have to miss
+	held    chan struct{}      // set while tails are held; closed when they may continue
+	shared  bool               // others append as well
+	bounded func()             // called once, after the next BoundsOn
+	cuts    []map[string]int64 // of each cut of the log: by queue, where it is
 	reads   error
 	parts   error
 	appends error
@@ -42,6 +44,8 @@ var _ store.Store = (*Faulty)(nil)
 // faults are the faults of one queue. All offsets are those of the wrapped store.
 type faults struct {
 	base    int64           // records before it are gone, and the queue began again at 0
+	cut     int64           // the first record that the broker lost
+	lost    int64           // the number of records that it lost, whose offsets others took
 	gaps    map[int64]int64 // by record: the number of offsets skipped before it
 	twice   map[int64]bool  // the record has two successive entries
 	repeats map[int64]bool  // the record claims the offset of the one before it
@@ -70,6 +74,46 @@ func (f *Faulty) Repeat(queue string, at int64) {
 // Reset makes the queue begin again at 0 with the record at offset at. Earlier records are gone.
 func (f *Faulty) Reset(queue string, at int64) {
 	f.change(queue, func(q *faults) { q.base = at })
+}
+
+// Cut makes the broker lose all records of the queue from the one at offset at on, of those that there are. Their offsets are free for
+// others. It is for queues without other faults, and for one cut.
+func (f *Faulty) Cut(ctx context.Context, ref store.QueueRef, at int64) error {
+	b, err := f.Store.Bounds(ctx, ref)
+	if err != nil {
+		return err
+	}
+	f.change(ref.Queue, func(q *faults) { q.cut, q.lost = at, b.Max-at })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cuts = append(f.cuts, map[string]int64{ref.Queue: at})
+	return nil
+}
+
+// Cuts returns how often Cut was called.
+func (f *Faulty) Cuts(string) int32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return int32(len(f.cuts))
+}
+
+// Mark returns a mark that says how often Cut was called before.
+func (*Faulty) Mark(_ string, cuts int32) store.Mark { return store.Mark(strconv.Itoa(int(cuts))) }
+
+// Resume goes back to each cut of the queue since the mark.
+func (f *Faulty) Resume(_ context.Context, ref store.QueueRef, next int64, m store.Mark) (int64, int32, error) {
+	since, err := strconv.Atoi(string(m))
+	if err != nil {
+		since = 0
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, cut := range f.cuts[since:] {
+		if at, ok := cut[ref.Queue]; ok {
+			next = min(next, at)
+		}
+	}
+	return next, int32(len(f.cuts)), nil
 }
 
 // MissInTails makes tails of the first-level topic miss the next n records.
@@ -175,7 +219,7 @@ func (f *Faulty) of(queue string) *faults {
 func (q *faults) clone() *faults {
 	c := &faults{gaps: map[int64]int64{}, twice: map[int64]bool{}, repeats: map[int64]bool{}}
 	if q != nil {
-		c.base = q.base
+		c.base, c.cut, c.lost = q.base, q.cut, q.lost
 		maps.Copy(c.gaps, q.gaps)
 		maps.Copy(c.twice, q.twice)
 		maps.Copy(c.repeats, q.repeats)
@@ -186,6 +230,9 @@ func (q *faults) clone() *faults {
 // first returns the offset shown for a record; for a record shown twice, the first of the two.
 func (q *faults) first(at int64) int64 {
 	shown := max(at-q.base, 0)
+	if q.lost > 0 && at >= q.cut {
+		shown = max(at-q.lost, q.cut)
+	}
 	for gap, n := range q.gaps {
 		if gap >= q.base && gap <= at {
 			shown += n
@@ -204,8 +251,14 @@ func (q *faults) end(at int64) int64 {
 	if q.twice[at] {
 		return q.first(at) + 2
 	}
+	if q.isLost(at) {
+		return q.first(at) // it has no entry
+	}
 	return q.first(at) + 1
 }
+
+// isLost reports whether the broker has lost a record.
+func (q *faults) isLost(at int64) bool { return at >= q.cut && at < q.cut+q.lost }
 
 // Append fails or appends.
 func (f *Faulty) Append(ctx context.Context, a store.Append, done func(store.Position, error)) {
@@ -335,14 +388,14 @@ func (f *Faulty) Read(ctx context.Context, ref store.QueueRef, offset int64, n i
 	q := f.of(ref.Queue)
 	if q == nil {
 		b, err := f.Store.Read(ctx, ref, offset, n)
-		b.Records = f.showAll(b.Records)
+		b.Records, b.Cuts = f.showAll(b.Records), f.Cuts("")
 		return b, err
 	}
 	real, err := f.Store.Bounds(ctx, ref)
 	if err != nil {
 		return store.Batch{}, err
 	}
-	b := store.Batch{Next: offset}
+	b := store.Batch{Next: offset, Cuts: f.Cuts("")}
 	b.Min, b.Max = q.bounds(real.Min, real.Max)
 	if offset > b.Max {
 		b.Next = b.Min
@@ -531,6 +584,11 @@ func (f *Faulty) showAll(records []*store.Record) []*store.Record {
 
 func (f *Faulty) show(r *store.Record) *store.Record {
 	shown := r
+	if n := f.Cuts(""); n > 0 {
+		c := *r
+		c.Entries, c.Cuts = slices.Clone(r.Entries), n
+		shown = &c
+	}
 	for i, e := range r.Entries {
 		q := f.of(e.Queue)
 		if q == nil {
