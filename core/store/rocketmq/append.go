@@ -334,7 +334,7 @@ func (op *operation) missing() error {
 	if _, err := r.refreshTopic(op.ctx, op.append.Topic); err == nil || !remoting.IsCode(err, remoting.TopicNotExist) {
 		return nil
 	}
-	if err := r.missing(op.ctx, op.append.Topic); errors.Is(err, store.ErrUnknownTopic) {
+	if err := r.missing(op.ctx, op.append.Topic); errors.Is(err, store.ErrUnknownTopic) && !op.s.remade(op.ctx, op.append.Topic) {
 		return err
 	}
 	return nil

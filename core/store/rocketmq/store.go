@@ -76,6 +76,8 @@ type Store struct {
 	hints   hints
 	// lineages are those of the brokers' logs.
 	lineages lineages
+	// ownTopics are those of the gateway's own that every broker should have.
+	ownTopics ownTopics
 	// process tells the marks that this store has made from others.
 	process string
 	repeat  *repeat.Log
@@ -125,7 +127,7 @@ func New(o Options) (*Store, error) {
 	s.client = remoting.New(o.Remoting())
 	s.breaks.log = o.Log
 	s.repeat = repeat.New(o.Log, 0)
-	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base, joined: s.breaks.back}
+	s.routes = &routes{client: s.client, namesrvs: o.Namesrv, log: o.Log, base: s.base, joined: s.joined}
 	var err error
 	if s.sender, err = newSender(o); err != nil {
 		s.stop()
@@ -133,6 +135,12 @@ func New(o Options) (*Store, error) {
 		return nil, fmt.Errorf("make the RocketMQ producer: %w", err)
 	}
 	return s, nil
+}
+
+// joined is called when a broker registers for the first time, or at another address: a slave has become the master.
+func (s *Store) joined(broker string) {
+	s.breaks.back(broker)
+	s.spread(broker)
 }
 
 // Start implements store.Store.

@@ -113,6 +113,8 @@ func (s *Store) CreateTopic(ctx context.Context, name string, queues int) error 
 	}
 	defer s.end()
 	if rt, err := s.routes.refreshTopic(ctx, name); err == nil && len(rt.writable) > 0 {
+		s.keepOwn(name, queues)
+		s.spread("")
 		return nil
 	} else if err != nil && !remoting.IsCode(err, remoting.TopicNotExist) {
 		return unavailable("create topic "+name, err)
@@ -137,7 +139,11 @@ func (s *Store) CreateTopic(ctx context.Context, name string, queues int) error 
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return s.awaitWritable(ctx, name, st.names)
+	if err := s.awaitWritable(ctx, name, st.names); err != nil {
+		return err
+	}
+	s.keepOwn(name, queues)
+	return nil
 }
 
 func (s *Store) createOn(ctx context.Context, addr, name string, queues int) error {
@@ -268,5 +274,6 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	err = g.Wait()
 	s.routes.forget(name)
 	s.own.forget(name)
+	s.ownTopics.drop(name)
 	return err
 }
