@@ -59,6 +59,22 @@ func collectFew(t *testing.T, r *QueueReader, n int) (out []string) {
 	return out
 }
 
+func TestAQueueWhoseIndexLagsBehindTheTailHasNotBegunAnew(t *testing.T) {
+	st := newFaultyStore()
+	h := newHub(t, st, Options{})
+	recs := st.fill(0, 10)
+	o, r := openQueue(t, h, 11) // the tail has brought one record more
+	for range 5 {
+		items, err := r.Fetch(t.Context(), 32, nil)
+		require.NoError(t, err)
+		require.Empty(t, items, "not the whole queue")
+	}
+	late, next := st.record("T/a", 0, at(10)), st.record("T/a", 0, at(11))
+	st.index(late, next)
+	require.Equal(t, ids(next), collect(t, o, r, 1))
+	require.NotEmpty(t, recs)
+}
+
 func TestWhatATailBringsLateFromBeforeACutIsPassedOver(t *testing.T) {
 	st := newFaultyStore()
 	h := newHub(t, st, Options{})

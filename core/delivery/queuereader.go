@@ -28,7 +28,16 @@ type QueueReader struct {
 	ahead  *ahead // nil unless the reader is behind
 
 	empty int // consecutive fetches that found nothing
+	// beyond is since when the queue has ended before the offset; zero: it does not.
+	beyond time.Time
 }
+
+// beganAnewAfter is how long a queue may end before a reader's offset until it counts as begun anew. A tail can bring a record before the
+// index of its queue has it; on a busy broker the index lags behind for seconds.
+const beganAnewAfter = 5 * time.Second
+
+// beganAnewPause is the pause between two looks at such a queue.
+const beganAnewPause = 50 * time.Millisecond
 
 // Filter implements Reader.
 func (r *QueueReader) Filter() string { return r.view.src.filter }
@@ -115,6 +124,10 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	if batch.Cuts != r.cuts {
 		return out, r.goBack(ctx)
 	}
+	if batch.Next < from && !r.beganAnew() {
+		return out, wait.For(ctx, beganAnewPause)
+	}
+	r.beyond = time.Time{}
 	if batch.Min > from {
 		hub.lost(v.ref, from, batch.Min)
 	}
@@ -138,6 +151,14 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	r.empty++
 	r.drained()
 	return out, nil
+}
+
+// beganAnew reports whether the queue has ended before the offset for so long that it must have begun anew.
+func (r *QueueReader) beganAnew() bool {
+	if r.beyond.IsZero() {
+		r.beyond = time.Now()
+	}
+	return time.Since(r.beyond) >= beganAnewAfter
 }
 
 // goBack makes the offset valid after the broker's log was cut. If others have taken the places of records that the reader has handed out,
