@@ -37,11 +37,12 @@ type export struct {
 	once    sync.Once
 	closing chan struct{}
 	ended   chan struct{}
+	last    time.Duration // lastExport, except in tests
 }
 
 func newExport(to sdk.SpanExporter, o Options, m *metrics) *export {
 	e := &export{to: to, metrics: m, log: o.Log, address: o.Endpoint, queue: make(chan sdk.ReadOnlySpan, waiting),
-		closing: make(chan struct{}), ended: make(chan struct{})}
+		closing: make(chan struct{}), ended: make(chan struct{}), last: lastExport}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	// What a collector remarks about spans that it has taken comes this way; the library would write it to standard error.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.log.Debug("a remark about traces", "error", err) }))
@@ -75,9 +76,9 @@ func (e *export) stop(ctx context.Context) {
 	e.once.Do(func() {
 		close(e.closing)
 		defer context.AfterFunc(ctx, e.cancel)()
-		defer time.AfterFunc(lastExport, e.cancel).Stop()
+		defer time.AfterFunc(e.last, e.cancel).Stop()
 		<-e.ended
-		last, cancel := context.WithTimeout(ctx, lastExport)
+		last, cancel := context.WithTimeout(ctx, e.last)
 		defer cancel()
 		for rest := e.take(nil); len(rest) > 0 && last.Err() == nil; rest = e.take(rest[:0]) {
 			e.send(last, rest)
