@@ -26,7 +26,7 @@ func wsPair(t *testing.T) (*wsConn, net.Conn) {
 	require.NoError(t, err)
 	for _, nc := range []net.Conn{client, server} {
 		t.Cleanup(func() { _ = nc.Close() })
-		require.NoError(t, nc.SetDeadline(time.Now().Add(30*time.Second)))
+		require.NoError(t, nc.SetDeadline(time.Now().Add(2*time.Minute)))
 	}
 	return newWSConn(server, nil), client
 }
