@@ -143,7 +143,8 @@ func (s *Session) sendNoted(m *flight.Message) {
 		case !s.started, slices.Contains(s.resend, m): // sendAgain sends it, behind what was sent before it
 		default:
 			m.Unsent = false
-			if s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs, s.delivers(m.Content, m.QoS, m.RecordID != "")) == TooLarge {
+			span := s.delivers(m.Content, m.QoS, m.RecordID != "")
+			if s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs, span) == TooLarge {
 				s.complete(m)
 			}
 		}

@@ -57,6 +57,9 @@ func (in *Inbound) Restore(id uint16, epoch, counter int64, due *store.Position)
 	in.put(id, &Taken{Epoch: epoch, Counter: counter, Due: due, stored: true})
 }
 
+// Doubted reports whether the client may have released the message.
+func (t *Taken) Doubted() bool { return t.doubted }
+
 // Doubt says that the client may have released any of the messages, and used its packet id again: a PUBLISH with the packet id counts as
 // new. A PUBREL is still known.
 func (in *Inbound) Doubt() {

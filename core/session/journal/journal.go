@@ -77,7 +77,7 @@ func (j *Journal) State(created, epoch int64, in *flight.Inbound, out *flight.Wi
 	j.stale = false
 	st := State{Created: created, Epoch: epoch, Seq: j.seq, Counter: j.counter}
 	for id, t := range in.All() {
-		if t.Epoch != 0 {
+		if t.Epoch != 0 && !t.Doubted() { // the next node could not tell that it is doubted
 			st.Held = append(st.Held, Held{id, t.Epoch, t.Counter})
 		}
 	}
