@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -332,6 +333,33 @@ func TestOffsetsThatDoNotExistAreSkipped(t *testing.T) {
 	st.tail(a, c)
 	require.Equal(t, ids(a, c), collect(t, o, r, 2))
 	require.EqualValues(t, 6, r.Offset())
+}
+
+// TestAnOffsetThatTheIndexHasYetToReachIsWaitedFor has a broker whose index lags behind what the tail brings. The tail of another partition
+// lags too, so an offset is missing that exists.
+func TestAnOffsetThatTheIndexHasYetToReachIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newFaultyStore()
+		h := newHub(t, st, Options{})
+		o, r := openQueue(t, h, 0)
+		settle(t, r)
+		behind, slow := openQueue(t, h, 1)
+		a, b, c := st.record("T/a", 0, at(0)), st.record("T/a", 1, at(1)), st.record("T/a", 0, at(2))
+		st.index(a)
+		st.tail(a, c)
+		require.Equal(t, ids(a), collect(t, o, r, 1))
+		for range 30 {
+			time.Sleep(time.Second)
+			items, _ := r.Next(32, nil)
+			require.Empty(t, items)
+			items, err := slow.Fetch(t.Context(), 32, nil)
+			require.NoError(t, err)
+			require.Empty(t, items)
+		}
+		st.index(b, c)
+		require.Equal(t, ids(b, c), collect(t, o, r, 2))
+		require.Equal(t, ids(b, c), collect(t, behind, slow, 2))
+	})
 }
 
 func TestTwoRecordsAtOneOffsetAreBothRead(t *testing.T) {

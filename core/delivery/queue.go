@@ -14,6 +14,9 @@ const (
 	gapDelay = 30 * time.Millisecond
 	// gapRetries is how often the store is asked for a missing offset before the offset counts as skipped.
 	gapRetries = 6
+	// lagRetries is the same where the store's index ends at the offset: it lags behind the tail, and may still bring the offset. It is about
+	// a minute.
+	lagRetries = 300
 	// maxPending bounds the records that wait for a missing offset.
 	maxPending = 4096
 )
@@ -233,7 +236,7 @@ func (v *queueView) fill(ctx context.Context) {
 			again := len(v.pending) > 0 && ctx.Err() == nil
 			v.filling = again
 			if again {
-				v.src.hub.after(gapDelay*time.Duration(1+v.attempts), v.fill)
+				v.src.hub.after(gapDelay*time.Duration(1+min(v.attempts, gapRetries)), v.fill)
 			}
 			v.src.mu.Unlock()
 			return
@@ -260,7 +263,7 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 			return false
 		}
 		v.attempts++
-		if v.attempts >= gapRetries {
+		if v.attempts >= gapRetries && batch.Max > from || v.attempts >= lagRetries {
 			v.src.hub.metrics.gaps.Inc()
 			v.next = v.pending[0].offset
 			v.drain()

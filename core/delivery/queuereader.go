@@ -149,7 +149,7 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 		return out, nil
 	}
 	r.empty++
-	r.drained()
+	r.drained(batch.Max)
 	return out, nil
 }
 
@@ -206,10 +206,10 @@ func (r *QueueReader) Begin(start, offset int64) { r.start, r.offset = start, of
 
 // AtEnd tells the reader that the store has nothing more at its offset, as seen after the reader was opened. It saves the reader its first
 // read. Only the goroutine that uses the reader may call it.
-func (r *QueueReader) AtEnd() { r.drained() }
+func (r *QueueReader) AtEnd() { r.drained(r.offset) }
 
-// drained is called when the store has nothing more at the cursor.
-func (r *QueueReader) drained() {
+// drained is called when the store has nothing more at the cursor. end is where its index of the queue ends.
+func (r *QueueReader) drained(end int64) {
 	v := r.view
 	v.src.mu.Lock()
 	defer v.src.mu.Unlock()
@@ -219,6 +219,7 @@ func (r *QueueReader) drained() {
 		v.known, v.next, v.fedFrom = true, r.offset, r.offset
 		// A record may lie between the end that the store reported and the first record that the tail brings.
 		v.src.hub.verifySoon(v)
+	case v.next > r.offset && end <= r.offset && v.len() > 0 && r.empty <= 2*lagRetries: // the store's index lags behind the window
 	case v.next > r.offset && r.empty > gapRetries && v.len() > 0 && v.first().offset > r.offset:
 		// The store has nothing before the window: the offsets in between were skipped.
 		v.src.hub.metrics.gaps.Inc()
