@@ -257,6 +257,12 @@ func (c *conn) Held() bool {
 	return owns != nil && owns.Held()
 }
 
+// Lost implements publish.Holder: it reports whether another node has taken the client.
+func (c *conn) Lost() bool {
+	owns := c.rights.owns.Load()
+	return owns != nil && owns.Lost()
+}
+
 // Cork implements publish.Corker: answers that follow are written together.
 func (c *conn) Cork() { c.out.cork() }
 

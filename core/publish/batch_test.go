@@ -278,6 +278,7 @@ type corks struct {
 }
 
 func (c *corks) Held() bool { return false }
+func (c *corks) Lost() bool { return false }
 
 func (c *corks) Cork() {
 	c.mu.Lock()

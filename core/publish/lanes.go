@@ -34,7 +34,11 @@ type Lanes struct {
 
 // Holder reports whether nothing from a connection may be stored for now, because another node may have its client. Waiting messages are
 // then stored later, or withheld if the lanes are broken.
-type Holder = store.Holder
+type Holder interface {
+	store.Holder
+	// Lost reports whether another node has taken the client, so that nothing from the connection may be stored any more.
+	Lost() bool
+}
 
 // Corker is a Holder whose connection can gather the answers of several messages. Between Cork and Uncork it may put off writing them.
 type Corker interface {
@@ -84,6 +88,16 @@ func (l *Lanes) Stop() {
 func (l *Lanes) Break() {
 	l.broken.Store(true)
 	l.Stop()
+}
+
+// forsaken reports whether the connection is over and nothing of it may be stored any more.
+func (l *Lanes) forsaken() bool {
+	if l == nil || l.holder == nil || !l.holder.Lost() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped
 }
 
 // Settle waits until the outcome of every message of this connection is known, or until ctx ends. After Stop or Break, nothing of the

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -332,6 +333,30 @@ func TestFirstDeliveriesAreInOrderWhateverFails(t *testing.T) {
 		}
 		require.Equal(t, messages, next)
 	}
+}
+
+// ownership is a Holder that tests change.
+type ownership struct{ held, lost atomic.Bool }
+
+func (o *ownership) Held() bool { return o.held.Load() || o.lost.Load() }
+func (o *ownership) Lost() bool { return o.lost.Load() }
+
+func TestWhatAConnectionThatIsOverMayNotStoreHoldsUpNoNewerOne(t *testing.T) {
+	n := newNode(t)
+	var owns ownership
+	old := &client{n: n, lanes: n.p.Lanes("c", &owns), outcomes: make(map[string]error)}
+	owns.held.Store(true) // the node is fenced
+	old.send("T/a", false, "old", "older")
+	old.lanes.Stop()
+	newer := n.client("c", false)
+	newer.send("T/a", false, "new")
+	owns.lost.Store(true) // the client was at another node meanwhile
+	require.NoError(t, old.lanes.Settle(t.Context()))
+	for _, payload := range []string{"old", "older"} {
+		require.ErrorIs(t, old.results()[payload], ErrEnded)
+	}
+	require.NoError(t, newer.results()["new"])
+	require.Equal(t, []string{"new"}, n.stored("T/a"))
 }
 
 // sendAll publishes messages like an MQTT 3.1.1 client that keeps a window of messages in flight.

@@ -431,6 +431,11 @@ func (c *client) Held() bool {
 	return h != nil && h.Held()
 }
 
+func (c *client) Lost() bool {
+	h := c.owns.Load()
+	return h != nil && h.Lost()
+}
+
 func (c *client) Settle(ctx context.Context) error {
 	if c.lanes == nil {
 		return nil
