@@ -17,8 +17,21 @@ import (
 // are away for a while. Meanwhile appends go to another one, so messages may overtake, and a session's state may be where nobody can read
 // it, so messages may come twice. None may be lost.
 func TestEverythingArrivesWhateverHappensToTheBrokers(t *testing.T) {
-	inChaos(t, chaosFaults{brokers: []string{local.Broker, "second", "third"}}, (*chaos).run)
+	inChaos(t, chaosFaults{brokers: threeBrokers}, (*chaos).run)
 }
+
+// TestWillsArePublishedWhateverHappensToTheBrokers is TestWillsArePublishedWhateverHappens with several brokers.
+func TestWillsArePublishedWhateverHappensToTheBrokers(t *testing.T) {
+	inChaos(t, chaosFaults{brokers: threeBrokers}, (*chaos).runWills)
+}
+
+// TestEveryMessageReachesSomeMemberWhateverHappensToTheBrokers is TestEveryMessageReachesSomeMemberWhateverHappens with several brokers, and
+// metadata that is always there.
+func TestEveryMessageReachesSomeMemberWhateverHappensToTheBrokers(t *testing.T) {
+	inChaos(t, chaosFaults{brokers: threeBrokers}, (*chaos).runGroup)
+}
+
+var threeBrokers = []string{local.Broker, "second", "third"}
 
 // fleet is a store of several brokers, as RocketMQ is one: an append that a broker does not confirm is tried again with another one, under
 // the same id.

@@ -65,12 +65,16 @@ func (c *chaos) runWills(lasts time.Duration) {
 
 // stored returns all that the store has of a first-level topic.
 func (c *chaos) stored(first string) []*store.Record {
-	brokers, err := c.store.own.Brokers(context.Background(), first)
+	var st store.Store = c.store.own
+	if c.fleet != nil {
+		st = c.fleet
+	}
+	brokers, err := st.Brokers(context.Background(), first)
 	require.NoError(c.t, err)
 	var all []*store.Record
 	for _, broker := range brokers {
 		for at := int64(0); ; {
-			b, err := c.store.own.ReadPartition(context.Background(), first, store.Partition{Broker: broker}, at, 100)
+			b, err := st.ReadPartition(context.Background(), first, store.Partition{Broker: broker}, at, 100)
 			if errors.Is(err, store.ErrUnknownTopic) { // nothing was ever stored
 				return nil
 			}
