@@ -3,7 +3,6 @@ package abuse
 import (
 	"context"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,15 +59,16 @@ func TestHonestClientsHardlyNoticeHostileLoads(t *testing.T) {
 	}
 }
 
-// under runs loads for a while. Meanwhile new honest clients must be admitted.
+// under runs loads for a while, in a process of their own. Meanwhile new honest clients must be admitted.
 func under(t *testing.T, g *gateway, lasts time.Duration, size float64, some []load) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
-	var wg sync.WaitGroup
+	attack := hostile{Addr: g.addr, Size: size, Lasts: lasts}
 	for _, l := range some {
-		wg.Go(func() { l.run(ctx, g, size) })
+		attack.Loads = append(attack.Loads, l.name)
 	}
+	wait := attack.start(t)
 	for n := 0; ctx.Err() == nil; n++ {
 		require.NoError(t, newcomer(t.Context(), g, n), "a new honest client")
 		select {
@@ -76,7 +76,7 @@ func under(t *testing.T, g *gateway, lasts time.Duration, size float64, some []l
 		case <-time.After(lasts / 8):
 		}
 	}
-	wg.Wait()
+	wait()
 }
 
 // bounds checks the bounds that hold under any load.
