@@ -14,8 +14,8 @@ const (
 	gapDelay = 30 * time.Millisecond
 	// gapRetries is how often the store is asked for a missing offset before the offset counts as skipped.
 	gapRetries = 6
-	// lagRetries is the same where the store's index ends at the offset: it lags behind the tail, and may still bring the offset. It is about
-	// a minute.
+	// lagRetries is the same where the store's index ends at the offset: it lags behind the tail, and may still bring the offset. It is
+	// about a minute.
 	lagRetries = 300
 	// maxPending bounds the records that wait for a missing offset.
 	maxPending = 4096

@@ -151,8 +151,8 @@ func (j *job) Held() bool {
 // heldLook is the interval between two looks whether a message is still held.
 const heldLook = 50 * time.Millisecond
 
-// hold tries the next n messages later, or withholds them if their lanes are broken, or if their connection is over and has lost the client:
-// messages of newer connections wait behind them.
+// hold tries the next n messages later, or withholds them if their lanes are broken, or if their connection is over and has lost the
+// client: messages of newer connections wait behind them.
 func (j *job) hold(n int) {
 	if j.from.forsaken() {
 		j.from.Break()
