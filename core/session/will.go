@@ -74,7 +74,7 @@ func (m *Manager) publishDue(id string, w *Will) {
 			return // the node is stopping; another node publishes the will
 		}
 	}
-	m.publishDelayed(id, w)
+	m.publishDelayed(id, w, false)
 }
 
 // willMoves holds back the will of a client that this node has sent to another node. The will is published if the client does not connect
@@ -100,11 +100,7 @@ func (m *Manager) waits(id string, d *delayedWill) {
 		m.mu.Unlock()
 		if !closed {
 			defer m.wg.Done()
-			if elsewhere && !m.readable(id) {
-				m.willAgain(id, &delayedWill{will: d.will, due: time.Now().Add(willPause), elsewhere: true})
-				return
-			}
-			m.publishDelayed(id, d.will)
+			m.publishDelayed(id, d.will, elsewhere)
 		}
 	})
 	m.wills[id] = d
@@ -180,22 +176,18 @@ func (m *Manager) waitingWill(ctx context.Context, rec *meta.Session) *meta.Will
 	return nil
 }
 
-// readable reports whether the metadata tells about a client's will.
-func (m *Manager) readable(id string) bool {
-	ctx, cancel := context.WithTimeout(m.ctx, willTimeout)
-	defer cancel()
-	_, err := m.o.Meta.LoadWill(ctx, id)
-	return err == nil
-}
-
 // publishDelayed publishes a will whose delay is over, unless its client has come back on another node: that node has then removed or
-// replaced the will's record [MQTT-3.1.3-9].
-func (m *Manager) publishDelayed(id string, w *Will) {
+// replaced the will's record [MQTT-3.1.3-9]. With elsewhere the will waits until the record can be read; see delayedWill.
+func (m *Manager) publishDelayed(id string, w *Will, elsewhere bool) {
 	if m.o.Cluster != nil || w.failed {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
-		back := m.isBack(ctx, id, w)
+		back, err := m.isBack(ctx, id, w)
 		cancel()
-		if back {
+		switch {
+		case back:
+			return
+		case err != nil && elsewhere:
+			m.willAgain(id, &delayedWill{will: w, due: time.Now().Add(willPause), elsewhere: true})
 			return
 		}
 	}
@@ -217,7 +209,11 @@ func (m *Manager) publishWill(id string, w *Will) {
 		m.denyWill(ctx, id, w)
 		return
 	}
-	if waited && m.isBack(ctx, id, w) {
+	back := false
+	if waited {
+		back, _ = m.isBack(ctx, id, w) // a record that cannot be read tells nothing
+	}
+	if back {
 		m.log.Warn("a will that could not be judged in time is not published: its client is back", "client", id, "topic", w.Message.Topic)
 		m.dropThisWill(ctx, id, w.Message)
 		return
@@ -391,7 +387,7 @@ func (m *Manager) publishLeft(w *meta.Will) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(m.ctx, willTimeout)
-	back := m.isBack(ctx, w.ClientID, will)
+	back, _ := m.isBack(ctx, w.ClientID, will)
 	cancel()
 	switch {
 	case back:

@@ -56,13 +56,13 @@ func (m *Manager) mayPublish(id string, w *Will) (allowed, waited bool, err erro
 }
 
 // isBack reports whether the client of a delayed will has connected again: to this node, or to another one, which has replaced or removed
-// the will's record. It is also true if another node has published the will.
-func (m *Manager) isBack(ctx context.Context, id string, w *Will) bool {
+// the will's record. It is also true if another node has published the will. After an error it is false: the record could not be read.
+func (m *Manager) isBack(ctx context.Context, id string, w *Will) (back bool, err error) {
 	if s := m.session(id); s != nil && !s.detached() {
-		return true
+		return true, nil
 	}
 	now, err := m.o.Meta.LoadWill(ctx, id)
-	return err == nil && !isOf(now, w.Message)
+	return err == nil && !isOf(now, w.Message), err
 }
 
 // denyWill drops a will that its client may no longer publish.
