@@ -5,6 +5,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session/flight"
+	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
 // Ack handles a PUBACK, PUBREC or PUBCOMP from the client. It returns false for a packet id that is not in flight.
@@ -102,16 +103,21 @@ func (s *Session) sendAgain() bool {
 		case m.Released:
 			s.conn.SendAck(packet.PUBREL, m.ID, packet.Success)
 		default:
-			dup := !m.Unsent
-			m.Unsent = false
-			if s.send(m.Content, m.QoS, m.Retain, dup, m.ID, m.SubscriptionIDs, nil) == TooLarge {
-				s.complete(m)
-			}
+			s.sendInFlight(m, nil)
 		}
 		left--
 	}
 	s.resend = nil
 	return true
+}
+
+// sendInFlight sends a message that is in flight already, for the first time or again. Called with mu held and while there is a connection.
+func (s *Session) sendInFlight(m *flight.Message, span *tracing.Span) {
+	dup := !m.Unsent
+	m.Unsent = false
+	if s.send(m.Content, m.QoS, m.Retain, dup, m.ID, m.SubscriptionIDs, span) == TooLarge {
+		s.complete(m)
+	}
 }
 
 // noteAgain continues the exchanges whose states the journal could not store. Called with mu held.
@@ -142,11 +148,7 @@ func (s *Session) sendNoted(m *flight.Message) {
 		case err != nil, m.Done, s.conn == nil:
 		case !s.started, slices.Contains(s.resend, m): // sendAgain sends it, behind what was sent before it
 		default:
-			m.Unsent = false
-			span := s.delivers(m.Content, m.QoS, m.RecordID != "")
-			if s.send(m.Content, m.QoS, m.Retain, false, m.ID, m.SubscriptionIDs, span) == TooLarge {
-				s.complete(m)
-			}
+			s.sendInFlight(m, s.delivers(m.Content, m.QoS, m.RecordID != ""))
 		}
 		s.flush()
 		s.mu.Unlock()

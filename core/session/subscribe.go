@@ -194,6 +194,9 @@ func (s *Session) fill(r *meta.Session) {
 
 // reachedNow returns how far the session has got in each queue of the brokers that have marks. Called with mu held.
 func (s *Session) reachedNow(marks map[string]store.Mark) map[store.QueueRef]int64 {
+	if len(marks) == 0 {
+		return nil
+	}
 	all := make(map[store.QueueRef]int64)
 	s.eachFeed(func(f *feed) {
 		if f.at.Ref.Queue == "" || marks[f.at.Ref.Broker] == "" {
