@@ -38,11 +38,12 @@ func (o *ownTopics) all() map[string]int {
 	return maps.Clone(o.queues)
 }
 
-// keepOwn remembers a topic if it is one of the gateway's own.
-func (s *Store) keepOwn(name string, queues int) {
-	if strings.HasPrefix(name, ownPrefix) {
-		s.ownTopics.put(name, max(queues, 1))
+// keepOwn remembers a topic if it is one of the gateway's own, and reports whether it is.
+func (s *Store) keepOwn(name string, queues int) (own bool) {
+	if own = strings.HasPrefix(name, ownPrefix); own {
+		s.ownTopics.put(name, queues)
 	}
+	return own
 }
 
 // spreadFor bounds the making of topics on brokers that lack them.
@@ -81,11 +82,7 @@ func (s *Store) complete(ctx context.Context, name string, queues int, broker st
 		if on[b] || broker != "" && b != broker {
 			continue
 		}
-		n := queues
-		if st.singleFeeder(b) {
-			n = 1
-		}
-		if err := s.createOn(ctx, st.brokers[b].addr, name, n); err != nil {
+		if err := s.createAt(ctx, st, b, name, queues); err != nil {
 			s.log.Debug("a broker lacks one of the gateway's topics and does not make it", "topic", name, "broker", b, "error", err)
 			continue
 		}

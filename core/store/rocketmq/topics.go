@@ -113,8 +113,9 @@ func (s *Store) CreateTopic(ctx context.Context, name string, queues int) error 
 	}
 	defer s.end()
 	if rt, err := s.routes.refreshTopic(ctx, name); err == nil && len(rt.writable) > 0 {
-		s.keepOwn(name, queues)
-		s.spread("")
+		if s.keepOwn(name, queues) {
+			s.spread("")
+		}
 		return nil
 	} else if err != nil && !remoting.IsCode(err, remoting.TopicNotExist) {
 		return unavailable("create topic "+name, err)
@@ -128,13 +129,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, queues int) error 
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, b := range st.names {
-		n := max(queues, 1)
-		if st.singleFeeder(b) {
-			n = 1
-		}
-		g.Go(func() error {
-			return unavailable("create topic "+name+" on "+b, s.createOn(gctx, st.brokers[b].addr, name, n))
-		})
+		g.Go(func() error { return unavailable("create topic "+name+" on "+b, s.createAt(gctx, st, b, name, queues)) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -144,6 +139,15 @@ func (s *Store) CreateTopic(ctx context.Context, name string, queues int) error 
 	}
 	s.keepOwn(name, queues)
 	return nil
+}
+
+// createAt creates a topic on a broker, with as many queues as the broker's version may have.
+func (s *Store) createAt(ctx context.Context, st *clusterState, broker, name string, queues int) error {
+	queues = max(queues, 1)
+	if st.singleFeeder(broker) {
+		queues = 1
+	}
+	return s.createOn(ctx, st.brokers[broker].addr, name, queues)
 }
 
 func (s *Store) createOn(ctx context.Context, addr, name string, queues int) error {
