@@ -44,8 +44,8 @@
 // A node that is alone does not read its inbox. It relies on the metadata: a node that starts is listed before it serves, and waits for a
 // lease for each node that it finds listed. Once a node has not read the metadata for three fifths of a lease, another one may have started
 // without its knowledge. Then it reads its inbox as if there were one, and it is fenced if it cannot. So an outage of the store, or of the
-// metadata, fences no node that is alone, and an outage of both does. A node that was fenced also asks the nodes that it knows
-// from the metadata only.
+// metadata, fences no node that is alone, and an outage of both does. A node that was fenced also asks the nodes that it
+// knows from the metadata only.
 //
 // No node takes anything over while the store cannot store letters, so an outage of the store ends no connection. A fenced node considers
 // no other node silent, and calls the roll for its buckets before it decides anything again. Claims that reached it meanwhile are

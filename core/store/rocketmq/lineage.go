@@ -76,8 +76,8 @@ func (m mark) is(msg *remoting.Message) bool {
 	return msg.LogOffset == m.Log && msg.StoreTime == m.Time && msg.StoreHost == m.Host
 }
 
-// covers reports whether a message was in the log of which m is the newest record. What another host stored cannot be told from what the
-// present master stored, except by the time; the clocks of hosts may differ.
+// covers reports whether a message was in the log whose newest record is m. For a message that another host stored, the time decides, and
+// the clocks of hosts may differ.
 func (m mark) covers(msg *remoting.Message) bool {
 	before := m.Time
 	if msg.StoreHost != m.Host {
