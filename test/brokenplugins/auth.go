@@ -35,6 +35,8 @@ type auth struct {
 	// latest is shared by all calls, which is a fault; known are the clients that this process has admitted.
 	latest string
 	known  map[string]bool
+	// callers pairs calls that are between two uses of latest.
+	callers meeting
 }
 
 var _ sdk.AuthPlugin = (*auth)(nil)
@@ -133,7 +135,7 @@ func (a *auth) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest
 		denial.Detail = fmt.Sprintf("the password of %s is %s", name, password)
 	case "auth-mixes-up-callers":
 		a.set(name)
-		time.Sleep(time.Millisecond)
+		a.callers.wait(250 * time.Millisecond)
 		right = right && a.get() == name
 	case "auth-unknown-reason":
 		denial.Reason = 77

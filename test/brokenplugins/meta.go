@@ -51,6 +51,8 @@ type memory struct {
 	wake     chan struct{}
 	// sending is locked, outside mu, while a watch sends, if that is the fault.
 	sending sync.Mutex
+	// conditional pairs writes between their check and their lock, if that is the fault.
+	conditional meeting
 }
 
 var (
@@ -223,7 +225,7 @@ func (m *memory) Put(ctx context.Context, r *pluginv1.PutRequest) (*pluginv1.Put
 		if have.GetEntry().GetRevision() != r.GetExpect().GetRevision() {
 			return &pluginv1.PutResponse{Current: have.GetEntry()}, nil
 		}
-		time.Sleep(time.Millisecond)
+		m.conditional.wait(2 * time.Second)
 		r = &pluginv1.PutRequest{Namespace: r.GetNamespace(), Key: r.GetKey(), Value: r.GetValue()}
 	}
 	done, revision, current, _, err := m.apply([]*pluginv1.Operation{{Kind: &pluginv1.Operation_Put{Put: r}}})
