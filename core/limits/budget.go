@@ -2,12 +2,17 @@ package limits
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
 
 // Budget is a shared amount of memory, in bytes. Requests are granted in order while there is room. A request larger than the whole budget
 // is granted alone.
+//
+// Large requests leave a part of the budget to small ones. A small request may pass large ones that wait, until as many bytes have passed a
+// request as it asks for itself. So who holds the budget with large messages delays no small ones, and small ones cannot keep a large one
+// waiting for ever.
 type Budget struct {
 	whole atomic.Int64
 	tight func() bool // the process is short of memory: the budget shrinks to a sixteenth
@@ -22,7 +27,15 @@ type Budget struct {
 type request struct {
 	bytes   int64
 	granted func()
+	passed  int64 // bytes of the requests that were granted before it and asked after it
 }
+
+const (
+	// smallRequest is the size up to which a request is small, in bytes.
+	smallRequest = 16 << 10
+	// smallShare is the part of a budget, one in so many, that only small requests may take.
+	smallShare = 8
+)
 
 // NewBudget makes a Budget. tight may be nil.
 func NewBudget(whole int64, tight func() bool) *Budget {
@@ -57,11 +70,41 @@ func (b *Budget) size() int64 {
 // Over reports whether nothing is left.
 func (b *Budget) Over() bool { return b.used.Load() >= b.size() }
 
-// Try takes bytes unless someone waits or there is no room for them. It reports whether it did.
-func (b *Budget) Try(bytes int64) bool { return b.queue.Load() == 0 && b.try(bytes) }
+// Try takes bytes unless there is no room for them, or someone waits whom they may not pass. It reports whether it did.
+func (b *Budget) Try(bytes int64) bool {
+	if b.queue.Load() == 0 {
+		return b.try(bytes)
+	}
+	if bytes > smallRequest {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pass(bytes, b.waiting)
+}
+
+// pass takes bytes if they may pass all requests of ahead and there is room for them. It reports whether it did. Called with mu held.
+func (b *Budget) pass(bytes int64, ahead []*request) bool {
+	for _, r := range ahead {
+		if r.bytes <= smallRequest || r.passed+bytes > r.bytes {
+			return false
+		}
+	}
+	if !b.try(bytes) {
+		return false
+	}
+	for _, r := range ahead {
+		r.passed += bytes
+	}
+	return true
+}
 
 func (b *Budget) try(bytes int64) bool {
-	for size := b.size(); ; {
+	size := b.size()
+	if bytes > smallRequest {
+		size -= size / smallShare
+	}
+	for {
 		used := b.used.Load()
 		if used > 0 && used+bytes > size {
 			return false
@@ -100,6 +143,10 @@ func (b *Budget) Tell(f func()) { b.ask(&request{granted: func() { go f() }}) }
 func (b *Budget) ask(r *request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if r.bytes > 0 && r.bytes <= smallRequest && b.pass(r.bytes, b.waiting) {
+		r.granted()
+		return
+	}
 	b.waiting = append(b.waiting, r)
 	b.queue.Store(int32(len(b.waiting)))
 	b.grant()
@@ -120,19 +167,39 @@ func (b *Budget) withdraw(r *request) bool {
 	return false
 }
 
-// grant grants waiting requests, in order, as long as there is room. Called with mu held.
+// grant grants waiting requests, in order, as long as there is room, and then the first small one that may pass those before it. Called
+// with mu held.
 func (b *Budget) grant() {
 	for len(b.waiting) > 0 {
 		r := b.waiting[0]
 		if r.bytes > 0 && !b.try(r.bytes) || r.bytes == 0 && b.Over() {
-			return
+			break
 		}
 		b.waiting[0] = nil
 		b.waiting = b.waiting[1:]
-		b.queue.Store(int32(len(b.waiting)))
-		r.granted()
+		b.granted(r)
 	}
-	b.waiting = nil
+	for i := 0; i < len(b.waiting); {
+		r := b.waiting[i]
+		if r.bytes > smallRequest {
+			i++
+			continue
+		}
+		if r.bytes == 0 || !b.pass(r.bytes, b.waiting[:i]) {
+			return
+		}
+		b.waiting = slices.Delete(b.waiting, i, i+1)
+		b.granted(r)
+	}
+	if len(b.waiting) == 0 {
+		b.waiting = nil
+	}
+}
+
+// granted tells who asked that a request is granted, which is no longer among those that wait. Called with mu held.
+func (b *Budget) granted(r *request) {
+	b.queue.Store(int32(len(b.waiting)))
+	r.granted()
 }
 
 // Give gives bytes back.

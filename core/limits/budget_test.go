@@ -38,6 +38,67 @@ func TestABudgetGrantsInTheOrderOfTheQuestions(t *testing.T) {
 	})
 }
 
+func TestLargeRequestsLeaveRoomForSmallOnes(t *testing.T) {
+	b := NewBudget(8<<20, nil)
+	for range 7 {
+		require.True(t, b.Try(1<<20))
+	}
+	require.False(t, b.Try(1<<20), "the last part is for small ones")
+	require.False(t, b.Try(smallRequest+1))
+	for range 1 << 20 / smallRequest {
+		require.True(t, b.Try(smallRequest))
+	}
+	require.False(t, b.Try(1), "it is full")
+}
+
+func TestSmallRequestsPassALargeOneUntilItIsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(8<<20, nil)
+		require.True(t, b.Try(7<<20))
+		var large atomic.Bool
+		go func() { large.Store(b.Take(t.Context(), 1<<20) == nil) }()
+		synctest.Wait()
+		for i := range 1 << 20 / smallRequest {
+			require.True(t, b.Try(smallRequest), i)
+			b.Give(smallRequest)
+		}
+		require.False(t, b.Try(1), "as much has passed the large one as it wants itself")
+		require.False(t, large.Load())
+		b.Give(1 << 20)
+		synctest.Wait()
+		require.True(t, large.Load())
+		require.True(t, b.Try(1), "nobody waits any more")
+	})
+}
+
+func TestASmallRequestThatWaitedPassesALargeOneToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(8<<20, nil)
+		b.Add(8 << 20)
+		var got []int64
+		for _, n := range []int64{2 << 20, 10, 3 << 20, 20} {
+			go func() {
+				if b.Take(t.Context(), n) == nil {
+					got = append(got, n)
+				}
+			}()
+			synctest.Wait()
+		}
+		b.Give(10)
+		synctest.Wait()
+		require.Equal(t, []int64{10}, got)
+		b.Give(20)
+		synctest.Wait()
+		require.Equal(t, []int64{10, 20}, got)
+		require.Equal(t, 2, b.Waiting())
+		b.Give(3 << 20)
+		synctest.Wait()
+		b.Give(4 << 20)
+		synctest.Wait()
+		require.Equal(t, []int64{10, 20, 2 << 20, 3 << 20}, got, "the large ones keep their order")
+	})
+}
+
 func TestWhatIsLargerThanABudgetIsGrantedAlone(t *testing.T) {
 	b := NewBudget(10, nil)
 	require.True(t, b.Try(1000))
