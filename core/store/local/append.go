@@ -60,7 +60,7 @@ func (s *Store) AppendBatch(ctx context.Context, batch []store.Append, done func
 			break // it begins the next call, which reports the error or waits
 		}
 		if op.topic != ops[0].topic { // the topic was deleted and created again meanwhile
-			s.budget.Release(op.weight)
+			s.budget.Give(op.weight)
 			break
 		}
 		ops = append(ops, op)
@@ -118,7 +118,10 @@ func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Pos
 	if err != nil {
 		return nil, err
 	}
-	if err := s.budget.Acquire(ctx, op.weight); err != nil {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.budget.Take(ctx, op.weight); err != nil {
 		return nil, err
 	}
 	return op, nil
@@ -133,7 +136,7 @@ func (s *Store) prepareNow(a store.Append, done func(store.Position, error)) (*a
 	if err != nil {
 		return nil, err
 	}
-	if !s.budget.TryAcquire(op.weight) {
+	if !s.budget.Try(op.weight) {
 		return nil, errNoRoom
 	}
 	return op, nil
@@ -170,7 +173,7 @@ func (s *Store) finish(op *appendOp, p store.Position, err error) {
 		if err != nil {
 			s.metrics.refused.Inc()
 		}
-		s.budget.Release(op.weight)
+		s.budget.Give(op.weight)
 	}
 	done := op.done
 	*op = appendOp{}

@@ -62,7 +62,7 @@ func (s *Store) commitLoop() {
 	var spare []*appendOp
 	var groups []*sealedBatch
 	for {
-		ops, ok := s.append.take(spare[:0])
+		ops, ok := s.append.take(spare[:0], s.pressed)
 		if !ok {
 			return
 		}

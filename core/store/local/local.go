@@ -13,8 +13,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/store"
-	"golang.org/x/sync/semaphore"
 )
 
 // Broker is the name of the only broker.
@@ -60,15 +61,16 @@ type Store struct {
 	parking sync.Once
 	full    atomic.Bool // too little free disk space
 
-	append  appendQueue
-	budget  *semaphore.Weighted
-	flight  inFlight
-	commits committer
-	sealed  chan *sealedBatch
-	visible atomic.Int64 // records below this place in the log are durable and visible to readers
-	recent  recent
-	tails   tails
-	groups  groups
+	append   appendQueue
+	budget   *limits.Budget
+	pressure pressure
+	flight   inFlight
+	commits  committer
+	sealed   chan *sealedBatch
+	visible  atomic.Int64 // records below this place in the log are durable and visible to readers
+	recent   recent
+	tails    tails
+	groups   groups
 
 	adminMu  sync.Mutex // serializes creations and deletions of topics
 	topicsMu sync.RWMutex
@@ -95,7 +97,7 @@ func New(opts Options) (*Store, error) {
 	s := &Store{
 		opts:    opts,
 		metrics: m,
-		budget:  semaphore.NewWeighted(inFlightBytes),
+		budget:  limits.NewBudget(inFlightBytes, nil),
 		sealed:  make(chan *sealedBatch, 1),
 		topics:  map[string]*topicState{},
 		stop:    make(chan struct{}),
@@ -124,6 +126,8 @@ func (s *Store) open() error {
 			"stop the other process or set store.local.path to a directory of its own: %w", path, err)
 	}
 	l := &logger{log: o.Log, fail: s.fail, background: s.backgroundError}
+	events := l.events()
+	s.watchTables(events)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref() // the database keeps its own reference
 	options := &pebble.Options{
@@ -131,14 +135,14 @@ func (s *Store) open() error {
 		Lock:                        lock,
 		Cache:                       cache,
 		MemTableSize:                memTableBytes,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTablesStop,
 		FlushSplitBytes:             flushFileBytes,
 		L0CompactionThreshold:       mergeAfter,
 		L0StopWritesThreshold:       stopAfter,
 		MaxOpenFiles:                256,
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      l,
-		EventListener:               l.events(),
+		EventListener:               events,
 		// Retention deletes ranges. Their space should be freed without waiting for more writes.
 		FlushDelayDeleteRange: 10 * time.Second,
 	}

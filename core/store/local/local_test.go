@@ -337,14 +337,14 @@ func TestAnUnknownBrokerIsAnError(t *testing.T) {
 func TestAppendsWaitForTheBudgetAndEndWithTheirContext(t *testing.T) {
 	s := start(t, Options{Path: "mem", fs: vfs.NewMem()})
 	require.NoError(t, s.CreateTopic(context.Background(), "T", 1))
-	require.NoError(t, s.budget.Acquire(context.Background(), inFlightBytes))
+	require.NoError(t, s.budget.Take(context.Background(), inFlightBytes))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	done := make(chan error, 1)
 	a := store.Append{Message: &store.Message{Topic: "T/a"}, Topic: "T", Queues: []string{queueA.Queue}}
 	s.Append(ctx, a, func(_ store.Position, err error) { done <- err })
 	require.ErrorIs(t, <-done, context.DeadlineExceeded)
-	s.budget.Release(inFlightBytes)
+	s.budget.Give(inFlightBytes)
 	_, err := put(s, "1")
 	require.NoError(t, err)
 }

@@ -2,6 +2,7 @@ package local
 
 import (
 	"sync"
+	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
 )
@@ -11,12 +12,16 @@ import (
 // While few appends wait, they leave in order of arrival. Once more wait than one group commit takes, each publisher gets an equal share of
 // the commit's bytes. So a client that floods the store delays itself and hardly anybody else. The appends of one publisher always keep
 // their order.
+//
+// While the disk is too slow for what comes, only the first few bytes of each publisher leave. The rest waits for the disk here, and not in
+// pebble, where everybody would wait with it.
 type appendQueue struct {
 	mu     sync.Mutex
 	ops    []*appendOp
 	bytes  int // of ops
 	closed bool
-	wake   chan struct{} // one token: there are new ops
+	wake   chan struct{} // one token: there are new ops, or it is time to look again
+	held   bool          // the committer waits although there are ops
 }
 
 // push adds ops; it returns false if the queue is closed.
@@ -26,47 +31,94 @@ func (q *appendQueue) push(ops ...*appendOp) bool {
 		q.mu.Unlock()
 		return false
 	}
-	first := len(q.ops) == 0
+	first, held := len(q.ops) == 0, q.held
 	q.ops = append(q.ops, ops...)
 	for _, op := range ops {
 		q.bytes += op.size
 	}
 	q.mu.Unlock()
-	if first {
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
+	if first || held {
+		q.look()
 	}
 	return true
 }
 
+// look makes a waiting take look at the queue again.
+func (q *appendQueue) look() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
 // take returns the appends to commit next. spare must be empty; take returns it filled, or keeps it in place of the returned slice. It
-// blocks until there are appends, and returns false once the queue is closed.
-func (q *appendQueue) take(spare []*appendOp) ([]*appendOp, bool) {
-	for {
+// blocks until there are appends, and returns false once the queue is closed. pressed reports whether only light appends may leave now;
+// when its answer changes, look must be called.
+func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp, bool) {
+	var patience *time.Timer
+	var over <-chan time.Time // nil until something is held back
+	for late := false; ; {
+		light := !late && pressed()
 		q.mu.Lock()
+		q.held = false
 		if q.closed {
 			q.mu.Unlock()
 			return spare, false
 		}
 		if len(q.ops) > 0 {
 			var ops []*appendOp
-			if q.bytes > commitBytes {
+			switch {
+			case light && q.bytes > shareStep:
+				ops = q.takeLight(spare)
+			case q.bytes > commitBytes:
 				ops = q.takeShares(spare)
-			} else {
+			default:
 				ops, q.ops, q.bytes = q.ops, spare, 0
 			}
-			q.mu.Unlock()
-			return ops, true
+			if len(ops) > 0 {
+				q.mu.Unlock()
+				return ops, true
+			}
+			q.held = true
+			if patience == nil {
+				patience = time.NewTimer(heldMost)
+				defer patience.Stop()
+				over = patience.C
+			}
 		}
 		q.mu.Unlock()
-		<-q.wake
+		select {
+		case <-q.wake:
+		case <-over:
+			late = true
+		}
 	}
 }
 
-// shareStep is how many bytes a publisher may take in one round of takeShares.
-const shareStep = 16 << 10
+const (
+	// shareStep is how many bytes a publisher may take in one round of takeShares, and while only light appends leave.
+	shareStep = 16 << 10
+	// heldMost is how long the queue holds heavy appends back while there are no light ones.
+	heldMost = time.Second
+)
+
+// takeLight moves to out what each publisher sent first, up to shareStep bytes of it. Called with mu held.
+func (q *appendQueue) takeLight(out []*appendOp) []*appendOp {
+	if q.ops[0].topic == nil {
+		return q.remove(append(out, q.ops[0]))
+	}
+	sent := make(map[string]int) // bytes, by publisher
+	for _, op := range q.ops {
+		if op.topic == nil || len(out) == commitOps {
+			break
+		}
+		sent[op.msg.Publisher] += op.size
+		if sent[op.msg.Publisher] <= shareStep {
+			out = append(out, op)
+		}
+	}
+	return q.remove(out)
+}
 
 // takeShares moves one group commit's worth of appends to out. The oldest append is always among them, so none waits for ever. The others
 // are taken from the publishers in turn. Called with mu held.
@@ -142,10 +194,7 @@ func (q *appendQueue) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.look()
 }
 
 // drain fails the ops that wait in the queue.

@@ -3,7 +3,10 @@ package local
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,6 +31,20 @@ func waiting(words string) *appendQueue {
 	return q
 }
 
+// taken returns the words for what take returns.
+func taken(q *appendQueue, pressed func() bool) string {
+	ops, _ := q.take(nil, pressed)
+	var words []string
+	for _, op := range ops {
+		if op.topic == nil {
+			words = append(words, "|")
+		} else {
+			words = append(words, op.msg.Topic)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -50,20 +67,46 @@ func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
 			t.Parallel()
 			q := waiting(c.waits)
 			for _, want := range c.takes {
-				ops, ok := q.take(nil)
-				require.True(t, ok)
-				var got []string
-				for _, op := range ops {
-					if op.topic == nil {
-						got = append(got, "|")
-					} else {
-						got = append(got, op.msg.Topic)
-					}
-				}
-				require.Equal(t, want, strings.Join(got, " "))
+				require.Equal(t, want, taken(q, func() bool { return false }))
 			}
 			require.Empty(t, q.ops)
 			require.Zero(t, q.bytes)
 		})
 	}
+}
+
+func TestOnlyTheFirstBytesOfEachPublisherLeaveWhileTheDiskIsSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var slow atomic.Bool
+		slow.Store(true)
+		q := waiting("a1000 b10 a1 b10 c10 | d1")
+		require.Equal(t, "b1 c1", taken(q, slow.Load))
+		require.Equal(t, "b2", taken(q, slow.Load), "one publisher's appends keep their order")
+
+		begin := time.Now()
+		require.Equal(t, "a1 a2 | d1", taken(q, slow.Load))
+		require.Equal(t, heldMost, time.Since(begin), "nothing waits for ever")
+
+		q.push(&appendOp{topic: new(topicState), size: 1 << 20, msg: &store.Message{Publisher: "a", Topic: "a3"}})
+		next := make(chan string, 1)
+		go func() { next <- taken(q, slow.Load) }()
+		synctest.Wait()
+		require.Empty(t, next)
+		q.push(&appendOp{topic: new(topicState), size: 1, msg: &store.Message{Publisher: "b", Topic: "b3"}})
+		require.Equal(t, "b3", <-next, "a light one that comes later passes")
+		go func() { next <- taken(q, slow.Load) }()
+		synctest.Wait()
+		slow.Store(false)
+		q.look()
+		require.Equal(t, "a3", <-next, "the disk has caught up")
+		require.Zero(t, q.bytes)
+	})
+}
+
+func TestABarrierLeavesWhileTheDiskIsSlow(t *testing.T) {
+	t.Parallel()
+	q := waiting("| a1000 b1")
+	require.Equal(t, "|", taken(q, func() bool { return true }))
+	require.Equal(t, "b1", taken(q, func() bool { return true }))
 }
