@@ -261,7 +261,8 @@ func TestSubscribersThatDoNotReadCostBoundedMemoryAndHoldUpNobodyForLong(t *test
 	t.Parallel()
 	const subscribers = 6
 	outbound := limits.NewBudget(4*large, nil)
-	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Outbound, c.MQTT.StalledAfter = outbound, 300*time.Millisecond })
+	// Long enough for the honest subscriber to read something in that time on a busy machine.
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.Outbound, c.MQTT.StalledAfter = outbound, 5*time.Second })
 	for i := range subscribers {
 		n.DialSlow(packet.V311).Connect("slow"+strconv.Itoa(i)).Subscribe(0, "T/#")
 	}
