@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -35,6 +36,8 @@ type auth struct {
 	// latest is shared by all calls, which is a fault; known are the clients that this process has admitted.
 	latest string
 	known  map[string]bool
+	// called says that there was a call.
+	called atomic.Bool
 	// callers pairs calls that are between two uses of latest.
 	callers meeting
 }
@@ -117,11 +120,14 @@ func (a *auth) Authenticate(_ context.Context, req *pluginv1.AuthenticateRequest
 	case "auth-huge-answer":
 		return &pluginv1.AuthenticateResponse{Reason: denial.Reason, Detail: huge}, nil
 	case "auth-exits-after-a-call":
+		if a.called.Swap(true) {
+			select {} // the exit is due, and on a busy machine it may be late
+		}
 		time.AfterFunc(5*time.Millisecond, func() { os.Exit(0) })
 	case "auth-crashes-on-nobody":
 		if name == "" {
 			go panic("a user name was expected")
-			time.Sleep(time.Second)
+			select {}
 		}
 	case "auth-panics-on-nobody":
 		if name == "" {

@@ -37,8 +37,12 @@ func (m *memory) Watch(ctx context.Context, r *pluginv1.WatchRequest, send func(
 			})
 		}
 		if len(events) > 0 {
-			if is("meta-watches-in-no-order") {
+			switch {
+			case is("meta-watches-in-no-order"):
 				slices.Reverse(events)
+			case is("meta-ends-watches"):
+				events = events[:1] // more are sure to follow
+				upTo = events[0].GetEntry().GetRevision()
 			}
 			if err := m.send(&pluginv1.WatchResponse{Events: events, Revision: upTo}, send); err != nil {
 				return err
