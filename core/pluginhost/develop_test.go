@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/internal/freeport"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 )
 
@@ -82,8 +83,10 @@ func TestAGatewayAttachesToAPluginThatItsAuthorStarted(t *testing.T) {
 	h, _ := newHost(t)
 	h.opts.timing.healthTimeout = 500 * time.Millisecond
 	path := install(t, pluginDir(t), "plug-mine")
-	cmd, address := debugged(t, path, "--debug=127.0.0.1:0")
-	require.Regexp(t, `^127\.0\.0\.1:\d+$`, address)
+	free, err := freeport.Address() // nobody else takes the address while the plugin is down
+	require.NoError(t, err)
+	cmd, address := debugged(t, path, "--debug="+free)
+	require.Equal(t, free, address)
 	spec := h.Spec("plug-mine", pluginv1.Kind_KIND_AUTH, map[string]any{"says": "attached"})
 	spec.Attach = address
 	p, err := h.Run(t.Context(), spec)

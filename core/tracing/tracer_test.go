@@ -3,7 +3,6 @@ package tracing_test
 import (
 	"context"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/lmqgate/lmqgate/core/tracing/tracingtest"
+	"github.com/lmqgate/lmqgate/internal/freeport"
 	"github.com/lmqgate/lmqgate/internal/testlog"
 )
 
@@ -168,18 +168,10 @@ func TestACollectorThatHangsDelaysNobodyAndWhatWaitsIsBounded(t *testing.T) {
 	}, time.Minute, time.Millisecond)
 }
 
-// An address where nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func TestACollectorThatIsAwayIsOneLineOfTheLog(t *testing.T) {
 	log := &testlog.Buffer{}
-	address := nobody(t)
+	address, err := freeport.Address()
+	require.NoError(t, err)
 	tracer, counter := start(t, tracing.Options{Endpoint: "http://" + address, RetryFor: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil))})
 	for i := range 2000 { // several batches
 		tracer.Begin("x", tracing.Consumer, sampled, time.Now()).End()
