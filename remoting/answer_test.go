@@ -85,7 +85,7 @@ func TestManySendsAreAnsweredOnceEach(t *testing.T) {
 	const n = 2000
 	results := make(chan SendResult, n)
 	for range n {
-		c.Send(s.addr(), SendRequest{Group: "g", Topic: "t", Queue: 2, Body: []byte("x")}, 5*time.Second, func(r SendResult, err error) {
+		c.Send(s.addr(), SendRequest{Group: "g", Topic: "t", Queue: 2, Body: []byte("x")}, time.Minute, func(r SendResult, err error) {
 			if err != nil {
 				t.Error(err)
 			}

@@ -40,7 +40,7 @@ func TestABatchIsOneRequestWithItsMessagesInOrder(t *testing.T) {
 			answer := make(chan SendResult, 1)
 			c.SendBatch(s.addr(), SendRequest{Group: "g", Topic: "t", Queue: 3}, []BatchPart{
 				{Properties: []Property{{"a", "1"}, {"b", ""}}, Body: []byte("one")}, {Body: []byte("two")}, {Properties: []Property{{"c", "3"}}},
-			}, 5*time.Second, func(r SendResult, err error) {
+			}, time.Minute, func(r SendResult, err error) {
 				if err != nil {
 					t.Error(err)
 				}

@@ -209,7 +209,7 @@ func TestAPeerThatNeverAnswersLosesItsConnection(t *testing.T) {
 		}
 		return &Command{}
 	})
-	c := newClient(t, Config{RequestTimeout: 500 * time.Millisecond})
+	c := newClient(t, Config{RequestTimeout: 3 * time.Second, DialTimeout: time.Minute}) // long enough for the answer to the second call
 	_, err := c.Invoke(t.Context(), s.addr(), &Command{Code: 1})
 	require.ErrorIs(t, err, ErrConnection)
 	_, err = c.Invoke(t.Context(), s.addr(), &Command{Code: 2})
