@@ -284,9 +284,9 @@ func TestAnEntryWithATTLDisappearsUnlessItIsPutAgain(t *testing.T) {
 	l := fresh(t)
 	f := watch(t, l, "a", 0)
 	short := put("a", "short", "v")
-	short.TtlMs = 1500
+	short.TtlMs = 4000
 	kept := put("a", "kept", "v")
-	kept.TtlMs = 1500
+	kept.TtlMs = 4000 // longer than a slow disk takes for the next write
 	mustPut(t, l, short)
 	mustPut(t, l, kept)
 	mustPut(t, l, put("a", "kept", "v"))
