@@ -155,7 +155,7 @@ func TestIntegrationABrokerWithoutLightMessageQueuesIsNotReady(t *testing.T) {
 	require.Eventually(t, func() bool {
 		ready = s.Ready(t.Context())
 		return ready != nil && strings.Contains(ready.Error(), "enableLmq=true and enableMultiDispatch=true")
-	}, 30*time.Second, 20*time.Millisecond)
+	}, patience, 20*time.Millisecond)
 	require.ErrorContains(t, ready, `"broker-a"`)
 	topic := newTopic(t, s, 1)
 	ref := store.QueueRef{Queue: topic + "%a%", Broker: "broker-a"}
@@ -181,8 +181,8 @@ func TestARecordThatIsHeldIsNotTriedAgain(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	require.NoError(t, s.Start(t.Context()))
-	for _, h := range []held{true, false} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	for h, limit := range map[held]time.Duration{true: patience, false: time.Second} {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
 		_, err := appendWait(ctx, s, store.Append{Message: message("t/a", "m"), Topic: "t", Key: "k", Holder: h})
 		require.ErrorIs(t, err, store.ErrUnavailable)
