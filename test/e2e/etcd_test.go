@@ -202,6 +202,13 @@ func TestAFullEtcdRefusesWhatNeedsItAndNothingElse(t *testing.T) {
 		}
 		return nil
 	})
+	// If the refusal came when the entry was applied, etcd raises its alarm a moment later; until then small writes succeed.
+	eventually(t, patience, func() error {
+		if _, err := raw.Put(t.Context(), "fill/probe", "x"); err == nil {
+			return errors.New("etcd takes small writes")
+		}
+		return nil
+	})
 
 	require.Equal(t, byte(0x80), r.stored.trySubscribe("full/more/+", 1)["full/more/+"])
 	_, err := g.tryConnect(t, g.Name("new"), persistent)

@@ -288,7 +288,7 @@ func TestRulesDecideWhatAUserMayDo(t *testing.T) {
 				)
 			}
 		}
-		r := execute(t, time.Minute, m.sub, login("-t", ruledUser+"/#", "-W", "5", "-d")...)
+		r := execute(t, time.Minute, m.sub, login("-t", ruledUser+"/#", "-W", "60", "-d")...)
 		require.Contains(t, r.stdout+r.stderr, "denied")
 		execute(t, time.Minute, m.sub, login("-t", ruledUser+"/in/#", "-E", "-q", "1")...).OK()
 		m.publish("-t", ruledUser+"/in/x", "-m", "end", "-q", "1")
