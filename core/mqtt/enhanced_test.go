@@ -213,8 +213,8 @@ func TestAnExchangeThatGoesWrongIsRefusedWithoutActingOnAnythingElse(t *testing.
 // Proves 5.0: [MQTT-4.12.0-4]
 func TestAnExchangeIsBoundedInStepsAndTime(t *testing.T) {
 	t.Parallel()
-	n, _ := startRiddles(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = 3 * time.Second })
-	c := begin(t, n)
+	patient, _ := startRiddles(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = mqtttest.Patience })
+	c := begin(t, patient)
 	for i := range 100 {
 		c.Send(step(packet.ContinueAuthentication, "RIDDLE", "more"))
 		p := c.Next()
@@ -225,6 +225,7 @@ func TestAnExchangeIsBoundedInStepsAndTime(t *testing.T) {
 		}
 	}
 	c.ExpectClosed()
+	n, _ := startRiddles(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = 3 * time.Second })
 	silent := begin(t, n)
 	require.Equal(t, packet.NotAuthorized, mqtttest.Expect[*packet.Connack](silent).Code)
 	silent.ExpectClosed()

@@ -225,7 +225,7 @@ func TestWillsAreJudgedWhenTheyAreDue(t *testing.T) {
 	c := n.Connect(packet.V311, "c", will(1, false, "allowed"))
 	c.Close()
 	watch.Ack(watch.ExpectPublish("W/a", "allowed"))
-	c, d := n.Connect(packet.V311, "c", will(1, false, "denied")), n.Connect(packet.V5, "d", mqtttest.Keep, delayed(1, "denied"))
+	c, d := n.Connect(packet.V311, "c", will(1, false, "denied")), n.Connect(packet.V5, "d", mqtttest.Keep, delayed(3, "denied"))
 	kicked := n.Connect(packet.V5, "kicked", will(1, false, "denied"))
 	d.Close()
 	r.set(false, "W/a")

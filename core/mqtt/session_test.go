@@ -251,7 +251,7 @@ func TestASessionEndsWhenItsExpiryHasPassed(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t)
 	pub := n.Connect(packet.V5, "pub")
-	c := n.Connect(packet.V5, "c", mqtttest.Resume, mqtttest.Expiry(1))
+	c := n.Connect(packet.V5, "c", mqtttest.Resume, mqtttest.Expiry(60))
 	c.Subscribe(1, "T/#")
 	c.Close()
 	pub.Publish(1, "T/a", "1")

@@ -322,7 +322,7 @@ func TestTheSubProtocolIsEchoed(t *testing.T) {
 func TestAClientThatDoesNotGetToItsConnectInTimeIsClosed(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = 3 * time.Second }, func(c *mqtttest.Config) {
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ConnectTimeout = 8 * time.Second }, func(c *mqtttest.Config) {
 		c.MQTT.Listeners = []mqtt.Listener{
 			{Type: "tls", Address: "127.0.0.1:0", TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{ca.issue("server")}}},
 			{Type: "tcp", Address: "127.0.0.1:0", ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},

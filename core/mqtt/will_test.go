@@ -127,11 +127,11 @@ func TestADelayedWillWaitsForTheDelayOrTheEndOfTheSession(t *testing.T) {
 	g.Disconnect()
 
 	// The will of a client that is back in time is dropped, even if the client took over its own connection.
-	n.Connect(packet.V5, "h", mqtttest.Keep, delayed(4, "back")).Close()
-	h := n.Connect(packet.V5, "h", mqtttest.Keep, delayed(4, "back again"))
+	n.Connect(packet.V5, "h", mqtttest.Keep, delayed(8, "back")).Close()
+	h := n.Connect(packet.V5, "h", mqtttest.Keep, delayed(8, "back again"))
 	i := n.Connect(packet.V5, "h", mqtttest.Keep)
 	h.ExpectDisconnect(packet.SessionTakenOver)
-	n.Connect(packet.V5, "j", mqtttest.Keep, delayed(5, "end")).Close()
+	n.Connect(packet.V5, "j", mqtttest.Keep, delayed(9, "end")).Close()
 	expect("end")
 	i.Disconnect()
 }
