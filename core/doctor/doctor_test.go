@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/config"
+	"github.com/lmqgate/lmqgate/internal/freeport"
 	"github.com/lmqgate/lmqgate/remoting"
 )
 
@@ -69,10 +70,9 @@ func (p *patient) tls(cert, key string) {
 // closed returns an address where nobody listens.
 func (p *patient) closed() string {
 	p.t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address() // the next listener, or another process, may get what was an ephemeral port
 	require.NoError(p.t, err)
-	defer ln.Close()
-	return ln.Addr().String()
+	return address
 }
 
 func (p *patient) taken() string {
