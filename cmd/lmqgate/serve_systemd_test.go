@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,15 +18,29 @@ func TestServeTellsTheServiceManagerHowItIs(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "50000")
 	t.Setenv("WATCHDOG_PID", "")
-	// await reads notifications until one has the given prefix.
-	await := func(beginning string) string {
-		b := make([]byte, 4096)
-		require.NoError(t, nc.SetReadDeadline(time.Now().Add(time.Minute)))
-		for {
+	// They are read as they come: a socket holds few of them, and then holds up the gateway.
+	notifications := make(chan string, 1000)
+	go func() {
+		defer close(notifications)
+		for b := make([]byte, 4096); ; {
 			n, err := nc.Read(b)
-			require.NoError(t, err, "waiting for %s", beginning)
-			if told := string(b[:n]); len(told) >= len(beginning) && told[:len(beginning)] == beginning {
-				return told
+			if err != nil {
+				return
+			}
+			notifications <- string(b[:n])
+		}
+	}()
+	// await takes notifications until one has the given prefix.
+	await := func(beginning string) string {
+		deadline := time.After(time.Minute)
+		for {
+			select {
+			case told := <-notifications:
+				if strings.HasPrefix(told, beginning) {
+					return told
+				}
+			case <-deadline:
+				require.Fail(t, "nothing begins with "+beginning)
 			}
 		}
 	}
