@@ -87,29 +87,31 @@ func metadata(t *testing.T) *metatest.Backend {
 }
 
 func TestABanIsInForceOnEveryNodeThatLives(t *testing.T) {
-	// Each has metadata of its own, so only a question can bring the ban.
-	a, b := banNode(t, "a", metadata(t)), banNode(t, "b", metadata(t))
-	a.cluster = nodesThatAsk(t, b.answer)
-	here := &backend{a}
-	ctx := t.Context()
-	require.NoError(t, here.AddBan(ctx, admin.BanRequest{Kind: "client", Name: "c", Reason: "why", Seconds: 60}))
-	for _, g := range []*Gateway{a, b} {
-		ban, in := g.bans.Banned(limits.ByClient, "c")
-		require.True(t, in, g.id)
-		require.Equal(t, "why", ban.Reason)
-	}
-	require.True(t, b.bans.Add(limits.Ban{Kind: limits.ByUser, Name: "u", Until: time.Now().Add(time.Minute)}))
-	list := here.Bans(ctx, admin.Page{Limit: 10})
-	require.Empty(t, list.Unanswered)
-	require.Len(t, list.Items, 2)
-	require.Equal(t, []string{"a", "b"}, list.Items[0].Nodes)
-	require.Equal(t, []string{"b"}, list.Items[1].Nodes)
-	require.NoError(t, here.RemoveBan(ctx, "user", "u"), "another node has it")
-	require.NoError(t, here.RemoveBan(ctx, "client", "c"))
-	require.Empty(t, here.Bans(ctx, admin.Page{Limit: 10}).Items)
-	require.ErrorIs(t, here.RemoveBan(ctx, "client", "c"), admin.ErrNotFound)
-	_, missing := here.Recent(ctx, admin.RecentQuery{ClientID: "c"})
-	require.Empty(t, missing)
+	synctest.Test(t, func(t *testing.T) { // a node has two seconds to answer
+		// Each has metadata of its own, so only a question can bring the ban.
+		a, b := banNode(t, "a", metadata(t)), banNode(t, "b", metadata(t))
+		a.cluster = nodesThatAsk(t, b.answer)
+		here := &backend{a}
+		ctx := t.Context()
+		require.NoError(t, here.AddBan(ctx, admin.BanRequest{Kind: "client", Name: "c", Reason: "why", Seconds: 60}))
+		for _, g := range []*Gateway{a, b} {
+			ban, in := g.bans.Banned(limits.ByClient, "c")
+			require.True(t, in, g.id)
+			require.Equal(t, "why", ban.Reason)
+		}
+		require.True(t, b.bans.Add(limits.Ban{Kind: limits.ByUser, Name: "u", Until: time.Now().Add(time.Minute)}))
+		list := here.Bans(ctx, admin.Page{Limit: 10})
+		require.Empty(t, list.Unanswered)
+		require.Len(t, list.Items, 2)
+		require.Equal(t, []string{"a", "b"}, list.Items[0].Nodes)
+		require.Equal(t, []string{"b"}, list.Items[1].Nodes)
+		require.NoError(t, here.RemoveBan(ctx, "user", "u"), "another node has it")
+		require.NoError(t, here.RemoveBan(ctx, "client", "c"))
+		require.Empty(t, here.Bans(ctx, admin.Page{Limit: 10}).Items)
+		require.ErrorIs(t, here.RemoveBan(ctx, "client", "c"), admin.ErrNotFound)
+		_, missing := here.Recent(ctx, admin.RecentQuery{ClientID: "c"})
+		require.Empty(t, missing)
+	})
 }
 
 func TestANodeThatStartsLaterKnowsTheBans(t *testing.T) {
@@ -167,17 +169,19 @@ func TestABanOfLoopbackThatWasWrittenByHandHasNoEffect(t *testing.T) {
 }
 
 func TestABanThatSomeNodeDoesNotConfirmNamesTheNode(t *testing.T) {
-	a := banNode(t, "a", metadata(t))
-	a.cluster = nodesThatAsk(t, func(context.Context, string, string, []byte) ([]byte, error) {
-		return nil, errors.New("it does not know bans")
+	synctest.Test(t, func(t *testing.T) { // a node has two seconds to answer
+		a := banNode(t, "a", metadata(t))
+		a.cluster = nodesThatAsk(t, func(context.Context, string, string, []byte) ([]byte, error) {
+			return nil, errors.New("it does not know bans")
+		})
+		err := (&backend{a}).AddBan(t.Context(), admin.BanRequest{Kind: "client", Name: "c", Seconds: 60})
+		require.ErrorContains(t, err, "done, but not on b (it does not know bans)")
+		_, in := a.bans.Banned(limits.ByClient, "c")
+		require.True(t, in, "it is in force where it could be")
+		events, missing := (&backend{a}).Recent(t.Context(), admin.RecentQuery{})
+		require.Empty(t, events)
+		require.Equal(t, []admin.Unanswered{{Node: "b", Error: "it does not know bans"}}, missing)
 	})
-	err := (&backend{a}).AddBan(t.Context(), admin.BanRequest{Kind: "client", Name: "c", Seconds: 60})
-	require.ErrorContains(t, err, "done, but not on b (it does not know bans)")
-	_, in := a.bans.Banned(limits.ByClient, "c")
-	require.True(t, in, "it is in force where it could be")
-	events, missing := (&backend{a}).Recent(t.Context(), admin.RecentQuery{})
-	require.Empty(t, events)
-	require.Equal(t, []admin.Unanswered{{Node: "b", Error: "it does not know bans"}}, missing)
 }
 
 func TestWhoIsBannedByAnOperatorLeavesNoWill(t *testing.T) {

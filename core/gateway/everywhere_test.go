@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -157,30 +158,32 @@ func nodesThatAsk(t *testing.T, answer func(ctx context.Context, from, subject s
 }
 
 func TestANodeThatFailsOrDoesNotUnderstandIsNamed(t *testing.T) {
-	c := nodesThatAsk(t, func(_ context.Context, _, subject string, body []byte) ([]byte, error) {
-		switch subject {
-		case "fails":
-			return nil, errors.New("the disk is full")
-		case "mumbles":
-			return []byte("{"), nil
-		}
-		return body, nil
+	synctest.Test(t, func(t *testing.T) { // a node has two seconds to answer
+		c := nodesThatAsk(t, func(_ context.Context, _, subject string, body []byte) ([]byte, error) {
+			switch subject {
+			case "fails":
+				return nil, errors.New("the disk is full")
+			case "mumbles":
+				return []byte("{"), nil
+			}
+			return body, nil
+		})
+		answers, missing := ask[string](t.Context(), c, "x", "echo")
+		require.Equal(t, []answered[string]{{"b", "echo"}}, answers)
+		require.Empty(t, missing)
+		_, missing = ask[string](t.Context(), c, "fails", "echo")
+		require.Equal(t, []admin.Unanswered{{Node: "b", Error: "the disk is full"}}, missing)
+		answers, missing = ask[string](t.Context(), c, "mumbles", "echo")
+		require.Empty(t, answers)
+		require.Equal(t, "b", missing[0].Node)
+		require.ErrorContains(t, unasked("c", missing), `it may be on b, which did not`)
+		require.NoError(t, unasked("c", nil))
+		g := &Gateway{version: "1"}
+		_, err := g.answer(t.Context(), "b", "what else", nil)
+		require.ErrorContains(t, err, "does not know")
+		_, err = g.answer(t.Context(), "b", askKick, []byte("{"))
+		require.ErrorContains(t, err, "cannot be read")
 	})
-	answers, missing := ask[string](t.Context(), c, "x", "echo")
-	require.Equal(t, []answered[string]{{"b", "echo"}}, answers)
-	require.Empty(t, missing)
-	_, missing = ask[string](t.Context(), c, "fails", "echo")
-	require.Equal(t, []admin.Unanswered{{Node: "b", Error: "the disk is full"}}, missing)
-	answers, missing = ask[string](t.Context(), c, "mumbles", "echo")
-	require.Empty(t, answers)
-	require.Equal(t, "b", missing[0].Node)
-	require.ErrorContains(t, unasked("c", missing), `it may be on b, which did not`)
-	require.NoError(t, unasked("c", nil))
-	g := &Gateway{version: "1"}
-	_, err := g.answer(t.Context(), "b", "what else", nil)
-	require.ErrorContains(t, err, "does not know")
-	_, err = g.answer(t.Context(), "b", askKick, []byte("{"))
-	require.ErrorContains(t, err, "cannot be read")
 }
 
 func TestWhichNodesSendHowManyClientsOff(t *testing.T) {
