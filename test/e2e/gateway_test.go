@@ -385,7 +385,8 @@ func (g *Gateway) AwaitSubscriptions(clientID string, n int) {
 	})
 }
 
-// inFlight returns how many messages a client has not acknowledged, and whether it is connected.
+// inFlight returns how many messages a client has not acknowledged, and whether it is connected. A twin that was too busy to answer may have
+// the client, and messages in flight to it.
 func (g *Gateway) inFlight(clientID string) (n int, online bool) {
 	g.t.Helper()
 	var answer struct {
@@ -393,8 +394,14 @@ func (g *Gateway) inFlight(clientID string) (n int, online bool) {
 			ClientID string `json:"client_id"`
 			InFlight int    `json:"in_flight"`
 		}
+		Unanswered []struct{ Node string }
 	}
 	g.GetJSON("/api/v1/clients?limit=10000", &answer)
+	for _, u := range answer.Unanswered {
+		if g.other != nil && u.Node == g.other.ID {
+			return 1, true
+		}
+	}
 	for _, c := range answer.Clients {
 		if c.ClientID == clientID {
 			return c.InFlight, true
