@@ -134,8 +134,8 @@ func (r *rover) move(g *Gateway, first bool) error {
 	select {
 	case <-was:
 		return nil
-	case <-time.After(time.Second):
-		return errors.New("the old connection is open a second later")
+	case <-time.After(30 * time.Second): // it has no keep alive, so nothing else would close it
+		return errors.New("the old connection is open half a minute later")
 	}
 }
 
