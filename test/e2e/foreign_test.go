@@ -50,7 +50,7 @@ func TestPahoForPython(t *testing.T) {
 		require.NoError(t, err)
 		for _, version := range []string{"3.1.1", "5"} {
 			t.Run(version, func(t *testing.T) {
-				out := execute(t, 2*time.Minute, filepath.Join(venv, "bin", "python"), filepath.Join(programs, "smoke.py"),
+				out := execute(t, 5*time.Minute, filepath.Join(venv, "bin", "python"), filepath.Join(programs, "smoke.py"),
 					host, port, user, secret, g.Topic("python"+version[:1]), version).OK()
 				require.Equal(t, "ok\n", out)
 			})
@@ -84,7 +84,7 @@ func TestMQTTjs(t *testing.T) {
 		for _, version := range []string{"3.1.1", "5"} {
 			for transport, url := range map[string]string{"tcp": "mqtt://" + g.TCP, "ws": "ws://" + g.WS + "/mqtt"} {
 				t.Run(transport+"-"+version, func(t *testing.T) {
-					out := execute(t, 2*time.Minute, node, filepath.Join(cache, "smoke.js"), url, user, secret,
+					out := execute(t, 5*time.Minute, node, filepath.Join(cache, "smoke.js"), url, user, secret,
 						g.Topic("node"+transport+version[:1]), version, page).OK()
 					require.Equal(t, "ok\n", out)
 				})

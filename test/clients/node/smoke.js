@@ -7,7 +7,7 @@ import mqtt from 'mqtt'
 
 const [url, username, secret, topic, version, origin] = process.argv.slice(2)
 const v5 = version === '5'
-const patience = 30_000
+const patience = 60_000
 
 // within fails a wait that takes too long.
 function within (promise, what) {

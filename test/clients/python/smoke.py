@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 HOST, PORT, USER, SECRET, TOPIC, VERSION = sys.argv[1:]
-PATIENCE = 30
+PATIENCE = 60
 V5 = VERSION == "5"
 
 
