@@ -91,7 +91,8 @@ func TestManyLoginsAtOnceHaveEachItsOwnAnswerFromTheDefaultAuthPlugin(t *testing
 			var who *auth.Principal
 			var err error
 			var denied *auth.Denied
-			for until := time.Now().Add(time.Minute); time.Now().Before(until); { // on a busy machine a login may wait too long for its turn
+			// On a busy machine a login may wait too long for its turn.
+			for until := time.Now().Add(time.Minute); time.Now().Before(until); {
 				denied = nil
 				who, err = a.Authenticate(t.Context(), auth.Request{
 					ClientID: id, Username: "demo", HasUsername: true, Password: []byte(password), HasPassword: true, Version: 5,

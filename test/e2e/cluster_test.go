@@ -20,8 +20,8 @@ func list[T any](g *Gateway, args ...string) (items []T) {
 	return items
 }
 
-// TestTheClusterIsOneForOperators queries one node about clients of another. Nodes of other tests may be in the same cluster, and any node may
-// be too busy to answer in time.
+// TestTheClusterIsOneForOperators queries one node about clients of another. Nodes of other tests may be in the same cluster, and any node
+// may be too busy to answer in time.
 func TestTheClusterIsOneForOperators(t *testing.T) {
 	onOneNode(t, ownNodes)
 	t.Parallel()

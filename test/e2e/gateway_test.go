@@ -385,8 +385,8 @@ func (g *Gateway) AwaitSubscriptions(clientID string, n int) {
 	})
 }
 
-// inFlight returns how many messages a client has not acknowledged, and whether it is connected. A twin that was too busy to answer may have
-// the client, and messages in flight to it.
+// inFlight returns how many messages a client has not acknowledged, and whether it is connected. A twin that was too busy to answer may
+// have the client, and messages in flight to it.
 func (g *Gateway) inFlight(clientID string) (n int, online bool) {
 	g.t.Helper()
 	var answer struct {
