@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +74,10 @@ func TestSubscribersThatMoveAmongThreeGatewaysMissNothing(t *testing.T) {
 				}
 				eventually(t, patience, func() error { return r.complete(publishers * messages) })
 				duplicates, disorder := r.faults()
-				t.Logf("QoS %d: %d moves, %d messages, %d duplicates", qos, moves, publishers*messages, duplicates)
+				slices.Sort(r.open)
+				t.Logf("QoS %d: %d moves, %d messages, %d duplicates; old connections open for %v at most", qos, moves,
+					publishers*messages, duplicates, r.open[len(r.open)-1])
+				require.Less(t, r.open[len(r.open)/2], time.Second, "the median, which other work on the machine hardly moves")
 				require.Empty(t, disorder)
 				if qos == 2 {
 					require.Zero(t, duplicates)
@@ -92,6 +96,7 @@ type rover struct {
 	qos        byte
 	now        net.Conn
 	ended      <-chan struct{} // closed when the gateway has closed the present connection
+	open       []time.Duration // how long old connections were open after CONNACK
 	live       sync.WaitGroup
 
 	mu       sync.Mutex
@@ -131,8 +136,10 @@ func (r *rover) move(g *Gateway, first bool) error {
 	if old == nil {
 		return nil
 	}
+	begin := time.Now()
 	select {
 	case <-was:
+		r.open = append(r.open, time.Since(begin))
 		return nil
 	case <-time.After(30 * time.Second): // it has no keep alive, so nothing else would close it
 		return errors.New("the old connection is open half a minute later")
