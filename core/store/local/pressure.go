@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// While this many memtables, or level 0 files on top of each other, wait for pebble, only light appends are committed. At
-	// memTablesStop and stopAfter pebble stops all writes.
-	memTablesPressed = 3
+	// While pebble has this many memtables, one of which it fills, or this many level 0 files on top of each other, only light appends are
+	// committed. At memTablesStop and stopAfter pebble stops all writes.
+	memTablesPressed = 2
 	memTablesStop    = 4
-	filesPressed     = 16
+	filesPressed     = 12
 )
 
 // pressure tells whether pebble is close to stopping all writes, because it writes its tables more slowly than records come in.
