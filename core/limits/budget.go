@@ -10,9 +10,9 @@ import (
 // Budget is a shared amount of memory, in bytes. Requests are granted in order while there is room. A request larger than the whole budget
 // is granted alone.
 //
-// Large requests leave a part of the budget to small ones. A small request may pass large ones that wait, until as many bytes have passed a
-// request as it asks for itself. So who holds the budget with large messages delays no small ones, and small ones cannot keep a large one
-// waiting for ever.
+// Large requests leave a part of the budget to small ones. A small request may pass large ones that wait, until as many bytes have passed
+// the first of them as it asks for itself. So who holds the budget with large messages delays no small ones, and small ones cannot keep a
+// large one waiting for ever.
 type Budget struct {
 	whole atomic.Int64
 	tight func() bool // the process is short of memory: the budget shrinks to a sixteenth
@@ -21,13 +21,14 @@ type Budget struct {
 
 	mu      sync.Mutex
 	waiting []*request
+	small   int // how many of waiting are small
 }
 
 // request waits for room. A request with bytes takes them when it is granted; one without is only told that there is room.
 type request struct {
 	bytes   int64
 	granted func()
-	passed  int64 // bytes of the requests that were granted before it and asked after it
+	passed  int64 // bytes of the requests that passed it while it was the first
 }
 
 const (
@@ -80,24 +81,29 @@ func (b *Budget) Try(bytes int64) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.pass(bytes, b.waiting)
+	return b.pass(bytes)
 }
 
-// pass takes bytes if they may pass all requests of ahead and there is room for them. It reports whether it did. Called with mu held.
-func (b *Budget) pass(bytes int64, ahead []*request) bool {
-	for _, r := range ahead {
-		if r.bytes <= smallRequest || r.passed+bytes > r.bytes {
-			return false
-		}
+// pass takes bytes if they may pass all that wait and there is room for them. It reports whether it did. Called with mu held.
+func (b *Budget) pass(bytes int64) bool {
+	if len(b.waiting) == 0 {
+		return b.try(bytes)
 	}
-	if !b.try(bytes) {
+	return b.small == 0 && b.passFirst(bytes)
+}
+
+// passFirst takes bytes if they may pass the first that waits, which is large, and there is room for them. Called with mu held.
+func (b *Budget) passFirst(bytes int64) bool {
+	first := b.waiting[0]
+	if first.passed+bytes > first.bytes || !b.try(bytes) {
 		return false
 	}
-	for _, r := range ahead {
-		r.passed += bytes
-	}
+	first.passed += bytes
 	return true
 }
+
+// isSmall reports whether the request is small. One without bytes is.
+func (r *request) isSmall() bool { return r.bytes <= smallRequest }
 
 func (b *Budget) try(bytes int64) bool {
 	size := b.size()
@@ -143,11 +149,14 @@ func (b *Budget) Tell(f func()) { b.ask(&request{granted: func() { go f() }}) }
 func (b *Budget) ask(r *request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r.bytes > 0 && r.bytes <= smallRequest && b.pass(r.bytes, b.waiting) {
+	if r.bytes > 0 && r.isSmall() && b.pass(r.bytes) {
 		r.granted()
 		return
 	}
 	b.waiting = append(b.waiting, r)
+	if r.isSmall() {
+		b.small++
+	}
 	b.queue.Store(int32(len(b.waiting)))
 	b.grant()
 }
@@ -156,50 +165,46 @@ func (b *Budget) ask(r *request) {
 func (b *Budget) withdraw(r *request) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, w := range b.waiting {
-		if w == r {
-			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
-			b.queue.Store(int32(len(b.waiting)))
-			b.grant()
-			return true
-		}
+	i := slices.Index(b.waiting, r)
+	if i < 0 {
+		return false
 	}
-	return false
+	b.remove(i)
+	b.grant()
+	return true
 }
 
-// grant grants waiting requests, in order, as long as there is room, and then the first small one that may pass those before it. Called
-// with mu held.
-func (b *Budget) grant() {
-	for len(b.waiting) > 0 {
-		r := b.waiting[0]
-		if r.bytes > 0 && !b.try(r.bytes) || r.bytes == 0 && b.Over() {
-			break
-		}
+// remove takes a request out of those that wait. Called with mu held.
+func (b *Budget) remove(i int) *request {
+	r := b.waiting[i]
+	if i == 0 { // the usual case, and there may be thousands
 		b.waiting[0] = nil
 		b.waiting = b.waiting[1:]
-		b.granted(r)
-	}
-	for i := 0; i < len(b.waiting); {
-		r := b.waiting[i]
-		if r.bytes > smallRequest {
-			i++
-			continue
-		}
-		if r.bytes == 0 || !b.pass(r.bytes, b.waiting[:i]) {
-			return
-		}
+	} else {
 		b.waiting = slices.Delete(b.waiting, i, i+1)
-		b.granted(r)
 	}
-	if len(b.waiting) == 0 {
-		b.waiting = nil
+	if r.isSmall() {
+		b.small--
 	}
+	b.queue.Store(int32(len(b.waiting)))
+	return r
 }
 
-// granted tells who asked that a request is granted, which is no longer among those that wait. Called with mu held.
-func (b *Budget) granted(r *request) {
-	b.queue.Store(int32(len(b.waiting)))
-	r.granted()
+// grant grants waiting requests, in order, as long as there is room, and then the small ones that may pass the first. Called with mu held.
+func (b *Budget) grant() {
+	for len(b.waiting) > 0 {
+		if r := b.waiting[0]; r.bytes > 0 && !b.try(r.bytes) || r.bytes == 0 && b.Over() {
+			break
+		}
+		b.remove(0).granted()
+	}
+	for b.small > 0 {
+		i := slices.IndexFunc(b.waiting, (*request).isSmall)
+		if r := b.waiting[i]; i == 0 || r.bytes == 0 || !b.passFirst(r.bytes) {
+			return
+		}
+		b.remove(i).granted()
+	}
 }
 
 // Give gives bytes back.
