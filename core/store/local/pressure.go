@@ -7,9 +7,10 @@ import (
 )
 
 const (
-	// While pebble has this many memtables, one of which it fills, or this many level 0 files on top of each other, only light appends are
-	// committed. At memTablesStop and stopAfter pebble stops all writes.
-	memTablesPressed = 2
+	// While pebble's memtables have this many bytes, or this many level 0 files lie on top of each other, only light appends are committed.
+	// Pebble fills one memtable, and writes the others to a table once they have half of a memtable's bytes: so it is writing one then.
+	// At memTablesStop memtables and stopAfter files it stops all writes.
+	memTablesPressed = memTableBytes + memTableBytes/2
 	memTablesStop    = 4
 	filesPressed     = 12
 )
@@ -24,7 +25,7 @@ type pressure struct {
 func (s *Store) pressed() bool {
 	if s.pressure.changed.Load() && s.pressure.changed.Swap(false) {
 		m := s.db.Metrics()
-		s.pressure.high = m.MemTable.Count >= memTablesPressed || m.Levels[0].Sublevels >= filesPressed
+		s.pressure.high = m.MemTable.Size >= memTablesPressed || m.Levels[0].Sublevels >= filesPressed
 	}
 	return s.pressure.high
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -109,4 +110,19 @@ func TestABarrierLeavesWhileTheDiskIsSlow(t *testing.T) {
 	q := waiting("| a1000 b1")
 	require.Equal(t, "|", taken(q, func() bool { return true }))
 	require.Equal(t, "b1", taken(q, func() bool { return true }))
+}
+
+func TestAStoreThatIsNotPressedHoldsNothingBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, Options{Path: "mem", fs: vfs.NewMem(), Sync: SyncInterval, SyncInterval: time.Hour})
+		require.NoError(t, s.CreateTopic(t.Context(), "T", 1))
+		begin := time.Now()
+		for range 32 { // the memtables grow from 256 KiB to 8 MiB meanwhile
+			_, err := put(s, strings.Repeat("x", 1<<20))
+			require.NoError(t, err)
+			synctest.Wait() // pebble has written what it wants to write
+		}
+		require.Less(t, time.Since(begin), heldMost)
+	})
 }
