@@ -118,7 +118,7 @@ func TestAStoreThatIsNotPressedHoldsNothingBack(t *testing.T) {
 		s := start(t, Options{Path: "mem", fs: vfs.NewMem(), Sync: SyncInterval, SyncInterval: time.Hour})
 		require.NoError(t, s.CreateTopic(t.Context(), "T", 1))
 		begin := time.Now()
-		for range 32 { // the memtables grow from 256 KiB to 8 MiB meanwhile
+		for range 12 { // the memtables grow from 256 KiB to 8 MiB meanwhile
 			_, err := put(s, strings.Repeat("x", 1<<20))
 			require.NoError(t, err)
 			synctest.Wait() // pebble has written what it wants to write
