@@ -14,7 +14,7 @@ import (
 // their order.
 //
 // While the disk is too slow for what comes, only the first few bytes of each publisher leave. The rest waits for the disk here, and not in
-// pebble, where everybody would wait with it.
+// pebble, where everybody would wait with it. If nobody sends little, nobody gains from that, and all leave as ever.
 type appendQueue struct {
 	mu     sync.Mutex
 	ops    []*appendOp
@@ -22,6 +22,9 @@ type appendQueue struct {
 	closed bool
 	wake   chan struct{} // one token: there are new ops, or it is time to look again
 	held   bool          // the committer waits although there are ops
+
+	// lightAt is when a publisher last sent little while the disk was slow; heavyAt is since when the rest waits, zero if nothing does.
+	lightAt, heavyAt time.Time
 }
 
 // push adds ops; it returns false if the queue is closed.
@@ -55,10 +58,9 @@ func (q *appendQueue) look() {
 // blocks until there are appends, and returns false once the queue is closed. pressed reports whether only light appends may leave now;
 // when its answer changes, look must be called.
 func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp, bool) {
-	var patience *time.Timer
-	var over <-chan time.Time // nil until something is held back
-	for late := false; ; {
-		light := !late && pressed()
+	for {
+		var over <-chan time.Time // nil unless something is held back
+		light := pressed()
 		q.mu.Lock()
 		q.held = false
 		if q.closed {
@@ -66,31 +68,26 @@ func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp,
 			return spare, false
 		}
 		if len(q.ops) > 0 {
-			var ops []*appendOp
-			switch {
-			case light && q.bytes > shareStep:
-				ops = q.takeLight(spare)
-			case q.bytes > commitBytes:
-				ops = q.takeShares(spare)
-			default:
-				ops, q.ops, q.bytes = q.ops, spare, 0
+			ops := spare
+			if !light || !q.takeLight(&ops) {
+				q.heavyAt = time.Time{}
+				if q.bytes > commitBytes {
+					ops = q.takeShares(spare)
+				} else {
+					ops, q.ops, q.bytes = q.ops, spare, 0
+				}
 			}
 			if len(ops) > 0 {
 				q.mu.Unlock()
 				return ops, true
 			}
 			q.held = true
-			if patience == nil {
-				patience = time.NewTimer(heldMost)
-				defer patience.Stop()
-				over = patience.C
-			}
+			over = time.After(heldMost - time.Since(q.heavyAt))
 		}
 		q.mu.Unlock()
 		select {
 		case <-q.wake:
 		case <-over:
-			late = true
 		}
 	}
 }
@@ -98,26 +95,45 @@ func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp,
 const (
 	// shareStep is how many bytes a publisher may take in one round of takeShares, and while only light appends leave.
 	shareStep = 16 << 10
-	// heldMost is how long the queue holds heavy appends back while there are no light ones.
+	// heldMost is how long the queue holds heavy appends back. Then a group commit takes some of them, whatever the disk does.
 	heldMost = time.Second
 )
 
-// takeLight moves to out what each publisher sent first, up to shareStep bytes of it. Called with mu held.
-func (q *appendQueue) takeLight(out []*appendOp) []*appendOp {
+// takeLight moves to out what each publisher sent first, up to shareStep bytes of it. It returns false, and moves nothing, if the rest has
+// waited for heldMost, or if no publisher sent less than that in the last heldMost. Called with mu held.
+func (q *appendQueue) takeLight(out *[]*appendOp) bool {
+	if q.bytes <= shareStep || !q.heavyAt.IsZero() && time.Since(q.heavyAt) >= heldMost {
+		return false
+	}
 	if q.ops[0].topic == nil {
-		return q.remove(append(out, q.ops[0]))
+		*out = q.remove(append(*out, q.ops[0]))
+		return true
 	}
 	sent := make(map[string]int) // bytes, by publisher
+	var first []*appendOp
 	for _, op := range q.ops {
-		if op.topic == nil || len(out) == commitOps {
+		if op.topic == nil || len(first) == commitOps {
 			break
 		}
 		sent[op.msg.Publisher] += op.size
 		if sent[op.msg.Publisher] <= shareStep {
-			out = append(out, op)
+			first = append(first, op)
 		}
 	}
-	return q.remove(out)
+	for _, bytes := range sent {
+		if bytes <= shareStep {
+			q.lightAt = time.Now()
+			break
+		}
+	}
+	if time.Since(q.lightAt) >= heldMost {
+		return false
+	}
+	*out = q.remove(append(*out, first...))
+	if q.heavyAt.IsZero() && len(q.ops) > 0 {
+		q.heavyAt = time.Now()
+	}
+	return true
 }
 
 // takeShares moves one group commit's worth of appends to out. The oldest append is always among them, so none waits for ever. The others

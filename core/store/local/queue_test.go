@@ -89,7 +89,9 @@ func TestOnlyTheFirstBytesOfEachPublisherLeaveWhileTheDiskIsSlow(t *testing.T) {
 		require.Equal(t, "a1 a2 | d1", taken(q, slow.Load))
 		require.Equal(t, heldMost, time.Since(begin), "nothing waits for ever")
 
-		q.push(&appendOp{topic: new(topicState), size: 1 << 20, msg: &store.Message{Publisher: "a", Topic: "a3"}})
+		q.push(&appendOp{topic: new(topicState), size: 1 << 20, msg: &store.Message{Publisher: "a", Topic: "a3"}},
+			&appendOp{topic: new(topicState), size: 1, msg: &store.Message{Publisher: "c", Topic: "c2"}})
+		require.Equal(t, "c2", taken(q, slow.Load))
 		next := make(chan string, 1)
 		go func() { next <- taken(q, slow.Load) }()
 		synctest.Wait()
@@ -110,6 +112,40 @@ func TestABarrierLeavesWhileTheDiskIsSlow(t *testing.T) {
 	q := waiting("| a1000 b1")
 	require.Equal(t, "|", taken(q, func() bool { return true }))
 	require.Equal(t, "b1", taken(q, func() bool { return true }))
+	q = waiting("a1000 b1 | c1 a1000")
+	require.Equal(t, "b1", taken(q, func() bool { return true }), "nothing passes it")
+}
+
+func TestHeavyAppendsLeaveOnceASecondHoweverManyLightOnesCome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, left := waiting("a1000 a1000 a1000 a1000 b1"), 0
+		for begin := time.Now(); time.Since(begin) < 3*heldMost; time.Sleep(heldMost / 100) {
+			if strings.Contains(taken(q, func() bool { return true }), "a") {
+				left++
+				require.GreaterOrEqual(t, time.Since(begin), time.Duration(left)*heldMost)
+			}
+			q.push(&appendOp{topic: new(topicState), size: 1, msg: &store.Message{Publisher: "b", Topic: "b"}})
+		}
+		require.Equal(t, 2, left, "two of them make a group")
+	})
+}
+
+func TestNothingIsHeldBackWhereNobodySendsLittle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := func() bool { return true }
+		begin := time.Now()
+		require.Equal(t, "a1 a2", taken(waiting("a10 a1000"), slow))
+		require.Equal(t, "a1 b1", taken(waiting("a1000 b1000"), slow))
+		require.Zero(t, time.Since(begin))
+
+		q := waiting("a1000 b1")
+		require.Equal(t, "b1", taken(q, slow))
+		time.Sleep(heldMost / 2)
+		require.Equal(t, "a1", taken(q, slow))
+		require.Equal(t, heldMost, time.Since(begin), "it has waited since the light one left")
+	})
 }
 
 func TestAStoreThatIsNotPressedHoldsNothingBack(t *testing.T) {
