@@ -81,11 +81,6 @@ func (b *Budget) Try(bytes int64) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.pass(bytes)
-}
-
-// pass takes bytes if they may pass all that wait and there is room for them. It reports whether it did. Called with mu held.
-func (b *Budget) pass(bytes int64) bool {
 	if len(b.waiting) == 0 {
 		return b.try(bytes)
 	}
@@ -149,10 +144,6 @@ func (b *Budget) Tell(f func()) { b.ask(&request{granted: func() { go f() }}) }
 func (b *Budget) ask(r *request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r.bytes > 0 && r.isSmall() && b.pass(r.bytes) {
-		r.granted()
-		return
-	}
 	b.waiting = append(b.waiting, r)
 	if r.isSmall() {
 		b.small++

@@ -10,19 +10,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// takeAll asks for the given bytes, one after the other, and adds to got what is granted.
+func takeAll(t *testing.T, b *Budget, got *[]int64, bytes ...int64) {
+	t.Helper()
+	for _, n := range bytes {
+		go func() {
+			if b.Take(t.Context(), n) == nil {
+				*got = append(*got, n)
+			}
+		}()
+		synctest.Wait()
+	}
+}
+
 func TestABudgetGrantsInTheOrderOfTheQuestions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(100, nil)
 		require.True(t, b.Try(90))
 		var got []int64
-		for _, n := range []int64{60, 5} { // the small request does not overtake the large one
-			go func() {
-				if b.Take(t.Context(), n) == nil {
-					got = append(got, n)
-				}
-			}()
-			synctest.Wait()
-		}
+		takeAll(t, b, &got, 60, 5) // the one that asks for less does not overtake the other
 		require.False(t, b.Try(1), "others wait")
 		require.Empty(t, got)
 		b.Give(30)
@@ -76,14 +82,7 @@ func TestASmallRequestThatWaitedPassesALargeOneToo(t *testing.T) {
 		b := NewBudget(8<<20, nil)
 		b.Add(8 << 20)
 		var got []int64
-		for _, n := range []int64{2 << 20, 10, 3 << 20, 20} {
-			go func() {
-				if b.Take(t.Context(), n) == nil {
-					got = append(got, n)
-				}
-			}()
-			synctest.Wait()
-		}
+		takeAll(t, b, &got, 2<<20, 10, 3<<20, 20)
 		b.Give(10)
 		synctest.Wait()
 		require.Equal(t, []int64{10}, got)

@@ -68,16 +68,7 @@ func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp,
 			return spare, false
 		}
 		if len(q.ops) > 0 {
-			ops := spare
-			if !light || !q.takeLight(&ops) {
-				q.heavyAt = time.Time{}
-				if q.bytes > commitBytes {
-					ops = q.takeShares(spare)
-				} else {
-					ops, q.ops, q.bytes = q.ops, spare, 0
-				}
-			}
-			if len(ops) > 0 {
+			if ops := q.choose(spare, light); len(ops) > 0 {
 				q.mu.Unlock()
 				return ops, true
 			}
@@ -92,6 +83,23 @@ func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp,
 	}
 }
 
+// choose moves to out what leaves next, or returns all of it and keeps out instead. It returns nothing if all is held back. Called with mu
+// held.
+func (q *appendQueue) choose(out []*appendOp, light bool) []*appendOp {
+	if light {
+		if ops, ok := q.takeLight(out); ok {
+			return ops
+		}
+	}
+	q.heavyAt = time.Time{}
+	if q.bytes > commitBytes {
+		return q.takeShares(out)
+	}
+	ops := q.ops
+	q.ops, q.bytes = out, 0
+	return ops
+}
+
 const (
 	// shareStep is how many bytes a publisher may take in one round of takeShares, and while only light appends leave.
 	shareStep = 16 << 10
@@ -101,23 +109,21 @@ const (
 
 // takeLight moves to out what each publisher sent first, up to shareStep bytes of it. It returns false, and moves nothing, if the rest has
 // waited for heldMost, or if no publisher sent less than that in the last heldMost. Called with mu held.
-func (q *appendQueue) takeLight(out *[]*appendOp) bool {
+func (q *appendQueue) takeLight(out []*appendOp) ([]*appendOp, bool) {
 	if q.bytes <= shareStep || !q.heavyAt.IsZero() && time.Since(q.heavyAt) >= heldMost {
-		return false
+		return nil, false
 	}
 	if q.ops[0].topic == nil {
-		*out = q.remove(append(*out, q.ops[0]))
-		return true
+		return q.remove(append(out, q.ops[0])), true
 	}
 	sent := make(map[string]int) // bytes, by publisher
-	var first []*appendOp
 	for _, op := range q.ops {
-		if op.topic == nil || len(first) == commitOps {
+		if op.topic == nil || len(out) == commitOps {
 			break
 		}
 		sent[op.msg.Publisher] += op.size
 		if sent[op.msg.Publisher] <= shareStep {
-			first = append(first, op)
+			out = append(out, op)
 		}
 	}
 	for _, bytes := range sent {
@@ -127,13 +133,14 @@ func (q *appendQueue) takeLight(out *[]*appendOp) bool {
 		}
 	}
 	if time.Since(q.lightAt) >= heldMost {
-		return false
+		clear(out)
+		return nil, false
 	}
-	*out = q.remove(append(*out, first...))
+	out = q.remove(out)
 	if q.heavyAt.IsZero() && len(q.ops) > 0 {
 		q.heavyAt = time.Now()
 	}
-	return true
+	return out, true
 }
 
 // takeShares moves one group commit's worth of appends to out. The oldest append is always among them, so none waits for ever. The others
