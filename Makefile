@@ -59,12 +59,14 @@ test: test-unit test-fuzz test-authors test-chart test-alerts test-dist test-e2e
 GOTEST := LMQGATE_PLUGINTEST_PATIENCE=10 go test -vet=off -ldflags=-w
 
 # The longest packages come first. Tests often wait for processes and for time to pass, so more of them run concurrently than there are
-# processors.
-SLOW_PACKAGES := ./core/mqtt ./core/pluginhost ./plugins/sdk/plugintest ./plugins/meta-etcd ./core/meta
+# processors. With the race detector garbage collections are dear, so there are fewer of them.
+SLOW_PACKAGES := ./core/pluginhost ./core/mqtt ./plugins/sdk/plugintest ./plugins/meta-etcd ./core/meta ./core/store/local ./core/session \
+	./plugins/meta-local ./plugins/auth-jwt ./cmd/lmqgate
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
-	LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 4 -timeout 15m $(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
+	GOGC=400 LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$((2 * $$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 8 -timeout 15m \
+		$(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
 
 .PHONY: test-authors
 test-authors: test-packages ## Test what authors of plugins are given: projects, tutorial, Python, examples

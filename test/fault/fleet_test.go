@@ -177,8 +177,8 @@ func (f *fleet) knowEachOther() error {
 // wake connects sleepers to any node, and requires that no session is lost.
 func (f *fleet) wake(rep *report, sleepers []*rover) {
 	f.t.Helper()
+	f.atOnce(sleepers, func(s *rover) error { return within(func() error { return s.connect(f.any(s.rand)) }) })
 	for _, s := range sleepers {
-		f.eventually(func() error { return s.connect(f.any(s.rand)) })
 		s.mu.Lock()
 		rep.Forgotten += s.lost
 		assert.Zero(f.t, s.lost, "the session of %s is lost", s.id)
@@ -189,14 +189,21 @@ func (f *fleet) wake(rep *report, sleepers []*rover) {
 // eventually waits until a condition holds.
 func (f *fleet) eventually(condition func() error) {
 	f.t.Helper()
+	if err := within(condition); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// within waits until a condition holds, for patience at most.
+func within(condition func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := condition()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			f.t.Fatalf("after %v: %v", patience, err)
+			return fmt.Errorf("after %v: %w", patience, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

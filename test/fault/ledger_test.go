@@ -2,6 +2,7 @@ package fault
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -26,14 +27,20 @@ func (f *fleet) settle(rep *report, senders []*sender, rovers []*rover, b bounds
 	for _, r := range rovers {
 		r.stay()
 	}
+	f.finish(rep, senders, b)
+	f.balance(rep, senders, rovers, b)
+}
+
+// finish waits until senders have finished, and checks what was answered to them.
+func (f *fleet) finish(rep *report, senders []*sender, b bounds) {
+	f.t.Helper()
 	for _, s := range senders {
 		if err := s.finish(); err != nil {
 			f.t.Error(err)
 		}
 		rep.Messages += s.count()
 	}
-	f.complete(rep, senders, rovers)
-	f.oldOnesClose(senders, rovers)
+	f.oldOnesClose(senders, nil)
 	for _, s := range senders {
 		s.mu.Lock()
 		rep.WrongAcks += len(s.wrong)
@@ -48,6 +55,13 @@ func (f *fleet) settle(rep *report, senders []*sender, rovers []*rover, b bounds
 		}
 		s.mu.Unlock()
 	}
+}
+
+// balance ends rovers, once everything of senders that have finished has come to each of them.
+func (f *fleet) balance(rep *report, senders []*sender, rovers []*rover, b bounds) {
+	f.t.Helper()
+	f.complete(rep, senders, rovers)
+	f.oldOnesClose(nil, rovers)
 	for _, r := range rovers {
 		r.finish()
 		r.judge(rep, b)
@@ -57,15 +71,24 @@ func (f *fleet) settle(rep *report, senders []*sender, rovers []*rover, b bounds
 // complete waits until everything has arrived.
 func (f *fleet) complete(rep *report, senders []*sender, rovers []*rover) {
 	f.t.Helper()
+	type pair struct {
+		r *rover
+		s *sender
+	}
+	var waiting []pair
+	for _, r := range rovers {
+		for _, s := range senders {
+			waiting = append(waiting, pair{r, s})
+		}
+	}
 	progress, last := time.Now(), -1
 	for {
 		missing := 0
-		for _, r := range rovers {
-			for _, s := range senders {
-				n, _ := r.lacks(s)
-				missing += n
-			}
-		}
+		waiting = slices.DeleteFunc(waiting, func(p pair) bool {
+			n, _ := p.r.lacks(p.s)
+			missing += n
+			return n == 0
+		})
 		if missing != last {
 			progress, last = time.Now(), missing
 		}
@@ -73,17 +96,14 @@ func (f *fleet) complete(rep *report, senders []*sender, rovers []*rover) {
 			return
 		}
 		if time.Since(progress) > 30*time.Second {
-			rep.Lost = missing
-			for _, r := range rovers {
-				for _, s := range senders {
-					if n, first := r.lacks(s); n > 0 {
-						at := "nobody"
-						if node := r.at(); node != nil {
-							at = node.id
-						}
-						f.t.Errorf("%d messages of %s, from %d on, have not come to %s, which is connected to %s", n, s.id, first, r.id, at)
-					}
+			rep.Lost += missing
+			for _, p := range waiting[:min(50, len(waiting))] {
+				n, first := p.r.lacks(p.s)
+				at := "nobody"
+				if node := p.r.at(); node != nil {
+					at = node.id
 				}
+				f.t.Errorf("%d messages of %s, from %d on, have not come to %s, which is connected to %s", n, p.s.id, first, p.r.id, at)
 			}
 			return
 		}

@@ -15,13 +15,18 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 	each(t, func(t *testing.T, r *rand.Rand, rep *report) {
 		f := newFleet(t, r, 3)
 		watcher := f.newRover("watcher", f.first+"/wills/#", 1, 0, f.nodes[0])
-		senders, rovers := f.crowd(scale(2, 20), 3, time.Second)
-		sleepers := make([]*rover, scale(40, 2000))
-		for i := range sleepers {
-			s := f.newRover(fmt.Sprint("sleeper", i), fmt.Sprintf("%s/sender%d", f.first, i%3), 1, 0, f.nodes[r.IntN(3)])
+		// Sleeping and live sessions have a slow sender in common, of three: each gets little, and must get everything.
+		ofSlow := func(i int) string { return fmt.Sprintf("%s/slow%d", f.first, i%3) }
+		sleepers := f.newRovers("sleeper", scale(40, 10_000), ofSlow)
+		for _, s := range sleepers {
 			s.freeze()
 			_ = s.link.Close()
-			sleepers[i] = s
+		}
+		live := f.newRovers("live", scale(20, 1000), ofSlow)
+		senders, rovers := f.crowd(2, 3, time.Second)
+		var slow []*sender
+		for i := range 3 {
+			slow = append(slow, f.newSender(fmt.Sprint("slow", i), byte(1+i%2), time.Duration(scale(50, 500))*time.Millisecond, f.nodes[i]))
 		}
 		var devices []*device
 		for i := range 6 {
@@ -37,19 +42,19 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 				}
 			}
 			n.start()
-			f.more(senders, 20)
+			f.more(append(senders, slow...), 20)
 		}
 		f.wake(rep, sleepers)
-		f.settle(rep, senders, rovers, bounds{duplicates: 20})
-		for i, s := range sleepers {
-			own := senders[i%3]
-			f.eventually(func() error {
-				if n, first := s.lacks(own); n > 0 && first >= 0 {
-					return s.sinceAsleep(own)
+		f.settle(rep, append(senders, slow...), rovers, bounds{duplicates: 20})
+		rep.Clients = len(sleepers) + len(live)
+		for i, s := range slow {
+			var own []*rover
+			for _, of := range [][]*rover{live, sleepers} {
+				for j := i; j < len(of); j += len(slow) {
+					own = append(own, of[j])
 				}
-				return nil
-			})
-			s.finish()
+			}
+			f.balance(rep, []*sender{s}, own, bounds{duplicates: 20})
 		}
 		for _, d := range devices {
 			_ = d.link.Close()

@@ -31,6 +31,7 @@ type rover struct {
 	suback    chan packet.Code
 	moves     int
 	every     time.Duration // between two moves; 0: it stays
+	poll      time.Duration // between two looks at its connection
 	impatient bool          // it leaves a gateway that is not up if nothing arrives
 	moved     time.Time
 	pending   map[uint16]bool  // QoS 2 packet ids that were not released yet
@@ -52,32 +53,85 @@ type rover struct {
 // newRover begins a session and returns once it is subscribed.
 func (f *fleet) newRover(name, filter string, qos byte, every time.Duration, at *node) *rover {
 	f.t.Helper()
-	r := &rover{f: f, id: name + "-" + f.salt, filter: filter, qos: qos, every: every, suback: make(chan packet.Code, 1),
+	r := f.newRoverAway(name, filter, qos)
+	r.every = every
+	if err := r.begin(at); err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+// newRoverAway returns a rover whose session does not exist yet.
+func (f *fleet) newRoverAway(name, filter string, qos byte) *rover {
+	return &rover{f: f, id: name + "-" + f.salt, filter: filter, qos: qos, suback: make(chan packet.Code, 1), poll: 5 * time.Millisecond,
 		rand: rand.New(rand.NewPCG(f.rand.Uint64(), 2)), stop: make(chan struct{}), stopped: make(chan struct{}),
 		pending: map[uint16]bool{}, seen: map[string]int{}, last: map[string][]int{}}
-	f.eventually(func() error { return r.connect(at) })
-	f.eventually(func() error {
-		if r.link.over() {
-			if err := r.connect(at); err != nil {
-				return err
+}
+
+// newRovers begins many sessions at once, at any nodes. Those of number i have the filter that filter returns for i.
+func (f *fleet) newRovers(name string, n int, filter func(i int) string) []*rover {
+	f.t.Helper()
+	rovers := make([]*rover, n)
+	for i := range rovers {
+		rovers[i] = f.newRoverAway(fmt.Sprint(name, i), filter(i), 1)
+		rovers[i].poll = 50 * time.Millisecond
+	}
+	f.atOnce(rovers, func(r *rover) error { return r.begin(f.any(r.rand)) })
+	return rovers
+}
+
+// atOnce calls do for many rovers, for many of them at a time.
+func (f *fleet) atOnce(rovers []*rover, do func(*rover) error) {
+	f.t.Helper()
+	next := make(chan *rover)
+	var all sync.WaitGroup
+	for range min(len(rovers), 50) {
+		all.Go(func() {
+			for r := range next {
+				if err := do(r); err != nil {
+					f.t.Errorf("%s: %v", r.id, err)
+				}
 			}
-		}
-		if err := r.link.send(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: filter, QoS: qos}}}); err != nil {
-			return err
-		}
-		select {
-		case code := <-r.suback:
-			if code > 2 {
-				return fmt.Errorf("SUBACK has code %#x", byte(code))
-			}
-			return nil
-		case <-time.After(patience):
-			return errors.New("no SUBACK")
-		}
-	})
+		})
+	}
+	for _, r := range rovers {
+		next <- r
+	}
+	close(next)
+	all.Wait()
+}
+
+// begin begins the session, subscribes it, and starts the rover.
+func (r *rover) begin(at *node) error {
+	if err := within(func() error { return r.connect(at) }); err != nil {
+		return err
+	}
+	if err := within(func() error { return r.subscribe(at) }); err != nil {
+		return err
+	}
 	r.moved, r.impatient = time.Now(), true
 	go r.run()
-	return r
+	return nil
+}
+
+func (r *rover) subscribe(at *node) error {
+	if r.link.over() {
+		if err := r.connect(at); err != nil {
+			return err
+		}
+	}
+	if err := r.link.send(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: r.filter, QoS: r.qos}}}); err != nil {
+		return err
+	}
+	select {
+	case code := <-r.suback:
+		if code > 2 {
+			return fmt.Errorf("SUBACK has code %#x", byte(code))
+		}
+		return nil
+	case <-time.After(patience):
+		return errors.New("no SUBACK")
+	}
 }
 
 func (r *rover) run() {
@@ -86,7 +140,7 @@ func (r *rover) run() {
 		select {
 		case <-r.stop:
 			return
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(r.poll):
 		}
 		r.mu.Lock()
 		l := r.link
