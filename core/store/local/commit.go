@@ -62,7 +62,7 @@ func (s *Store) commitLoop() {
 	var spare []*appendOp
 	var groups []*sealedBatch
 	for {
-		ops, ok := s.append.take(spare[:0], s.pressed)
+		ops, heavy, ok := s.append.take(spare[:0], s.pressed)
 		if !ok {
 			return
 		}
@@ -73,6 +73,7 @@ func (s *Store) commitLoop() {
 			groups = append(groups, &sealedBatch{ops: append([]*appendOp(nil), rest[:n]...)})
 			rest = rest[n:]
 		}
+		groups[len(groups)-1].heavy = heavy
 		clear(ops)
 		spare = ops
 		s.flight.add(groups)

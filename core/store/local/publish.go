@@ -28,6 +28,9 @@ func (s *Store) publish(b *sealedBatch) {
 		}
 	}
 	s.flight.remove(b)
+	if b.heavy {
+		s.append.landed()
+	}
 	s.answer(b, err)
 }
 

@@ -13,8 +13,9 @@ import (
 // the commit's bytes. So a client that floods the store delays itself and hardly anybody else. The appends of one publisher always keep
 // their order.
 //
-// While the disk is too slow for what comes, only the first few bytes of each publisher leave. The rest waits for the disk here, and not in
-// pebble, where everybody would wait with it. If nobody sends little, nobody gains from that, and all leave as ever.
+// While some publishers send little and others much, what is much leaves in small groups, one after another, and the disk rests between
+// them. While the disk is too slow for what comes, it does not leave at all. The rest waits for the disk here, and not in pebble, where
+// everybody would wait with it. If nobody sends little, nobody gains from that, and all leave as ever.
 type appendQueue struct {
 	mu     sync.Mutex
 	ops    []*appendOp
@@ -23,8 +24,14 @@ type appendQueue struct {
 	wake   chan struct{} // one token: there are new ops, or it is time to look again
 	held   bool          // the committer waits although there are ops
 
-	// lightAt is when a publisher last sent little while the disk was slow; heavyAt is since when the rest waits, zero if nothing does.
+	// lightAt is when a publisher last sent little while others sent much; heavyAt is since when the rest waits, zero if nothing does.
 	lightAt, heavyAt time.Time
+	// away is when the heavy group left that is not stored yet, zero if there is none; rest is until when no other one leaves.
+	away, rest time.Time
+	passed     bool // light ones have left since the last heavy group
+	// given is what publishers took since givenAt, in bytes, as far as anybody waited.
+	given   map[string]int
+	givenAt time.Time
 }
 
 // push adds ops; it returns false if the queue is closed.
@@ -54,26 +61,26 @@ func (q *appendQueue) look() {
 	}
 }
 
-// take returns the appends to commit next. spare must be empty; take returns it filled, or keeps it in place of the returned slice. It
-// blocks until there are appends, and returns false once the queue is closed. pressed reports whether only light appends may leave now;
-// when its answer changes, look must be called.
-func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp, bool) {
+// take returns the appends to commit next. spare must be empty; take returns it filled, or keeps it in place of the returned slice. heavy
+// means that landed must be called once they are stored. take blocks until there are appends, and returns false once the queue is closed.
+// pressed reports whether only light appends may leave now; when its answer changes, look must be called.
+func (q *appendQueue) take(spare []*appendOp, pressed func() bool) (ops []*appendOp, heavy, ok bool) {
 	for {
 		var over <-chan time.Time // nil unless something is held back
-		light := pressed()
+		slow := pressed()
 		q.mu.Lock()
 		q.held = false
 		if q.closed {
 			q.mu.Unlock()
-			return spare, false
+			return spare, false, false
 		}
 		if len(q.ops) > 0 {
-			if ops := q.choose(spare, light); len(ops) > 0 {
+			if ops, heavy = q.choose(spare, slow); len(ops) > 0 {
 				q.mu.Unlock()
-				return ops, true
+				return ops, heavy, true
 			}
 			q.held = true
-			over = time.After(heldMost - time.Since(q.heavyAt))
+			over = time.After(q.patience(slow))
 		}
 		q.mu.Unlock()
 		select {
@@ -83,76 +90,131 @@ func (q *appendQueue) take(spare []*appendOp, pressed func() bool) ([]*appendOp,
 	}
 }
 
-// choose moves to out what leaves next, or returns all of it and keeps out instead. It returns nothing if all is held back. Called with mu
-// held.
-func (q *appendQueue) choose(out []*appendOp, light bool) []*appendOp {
-	if light {
-		if ops, ok := q.takeLight(out); ok {
-			return ops
-		}
+// landed tells the queue that the last heavy group is stored.
+func (q *appendQueue) landed() {
+	q.mu.Lock()
+	if !q.away.IsZero() {
+		now := time.Now()
+		q.rest, q.away = now.Add(restFactor*now.Sub(q.away)), time.Time{}
 	}
-	q.heavyAt = time.Time{}
-	if q.bytes > commitBytes {
-		return q.takeShares(out)
+	held := q.held
+	q.mu.Unlock()
+	if held {
+		q.look()
 	}
-	ops := q.ops
-	q.ops, q.bytes = out, 0
-	return ops
 }
 
 const (
-	// shareStep is how many bytes a publisher may take in one round of takeShares, and while only light appends leave.
-	shareStep = 16 << 10
+	// shareStep is how many bytes a publisher may take in one round of takeShares. A publisher sends little if no more of it waits, and if it
+	// took no more than heavySender since givenAt. It sends much if more than heavySender waits.
+	shareStep   = 16 << 10
+	heavySender = 64 << 10
+	// heavyBytes is the size of a group of heavy appends while others send little. A larger append goes alone.
+	heavyBytes = 256 << 10
+	// After a heavy group, the disk is left to light appends for restFactor times as long as the group took.
+	restFactor = 1
 	// heldMost is how long the queue holds heavy appends back. Then a group commit takes some of them, whatever the disk does.
 	heldMost = time.Second
 )
 
-// takeLight moves to out what each publisher sent first, up to shareStep bytes of it. It returns false, and moves nothing, if the rest has
-// waited for heldMost, or if no publisher sent less than that in the last heldMost. Called with mu held.
-func (q *appendQueue) takeLight(out []*appendOp) ([]*appendOp, bool) {
-	if q.bytes <= shareStep || !q.heavyAt.IsZero() && time.Since(q.heavyAt) >= heldMost {
-		return nil, false
+// choose moves to out what leaves next, or returns all of it and keeps out instead. It returns nothing if all is held back. Called with mu
+// held.
+func (q *appendQueue) choose(out []*appendOp, slow bool) (ops []*appendOp, heavy bool) {
+	if q.bytes <= heavySender || q.bytes <= heavyBytes && !slow {
+		return q.all(out), false
 	}
-	if q.ops[0].topic == nil {
-		return q.remove(append(out, q.ops[0])), true
+	light, mixed := q.light(out)
+	hold := mixed && (q.patience(slow) > 0 || len(light) > 0 && !q.passed)
+	if !hold {
+		clear(light)
 	}
-	sent := make(map[string]int) // bytes, by publisher
-	for _, op := range q.ops {
-		if op.topic == nil || len(out) == commitOps {
+	switch {
+	case hold:
+		q.passed = true
+		ops = q.remove(light)
+		if q.heavyAt.IsZero() && len(q.ops) > 0 {
+			q.heavyAt = time.Now()
+		}
+	case mixed:
+		q.heavyAt, q.away, q.passed = time.Time{}, time.Now(), false
+		ops = q.takeShares(out, heavyBytes)
+	case q.bytes > commitBytes:
+		q.heavyAt = time.Time{}
+		ops = q.takeShares(out, commitBytes)
+	default:
+		ops = q.all(out)
+	}
+	for _, op := range ops {
+		if op.topic != nil {
+			q.given[op.msg.Publisher] += op.size
+		}
+	}
+	return ops, mixed && !hold
+}
+
+// patience returns for how long heavy appends have to wait yet. Called with mu held.
+func (q *appendQueue) patience(slow bool) time.Duration {
+	most := heldMost
+	if !q.heavyAt.IsZero() {
+		most -= time.Since(q.heavyAt)
+	}
+	if slow || !q.away.IsZero() {
+		return most
+	}
+	return min(most, time.Until(q.rest))
+}
+
+// all takes everything, and keeps out in its place. Called with mu held.
+func (q *appendQueue) all(out []*appendOp) []*appendOp {
+	ops := q.ops
+	q.ops, q.bytes, q.heavyAt = out, 0, time.Time{}
+	return ops
+}
+
+// light appends to out what each publisher sent first, up to shareStep bytes of it. It reports whether one sends much and others send
+// little, or did so in the last heldMost. Called with mu held.
+func (q *appendQueue) light(out []*appendOp) ([]*appendOp, bool) {
+	now := time.Now()
+	if now.Sub(q.givenAt) >= heldMost {
+		q.givenAt, q.given = now, make(map[string]int)
+	}
+	sent, most := make(map[string]int), 0 // bytes, by publisher
+	for i, op := range q.ops {
+		if op.topic == nil {
+			if i == 0 {
+				return append(out, op), true
+			}
 			break
 		}
-		sent[op.msg.Publisher] += op.size
-		if sent[op.msg.Publisher] <= shareStep {
+		n := sent[op.msg.Publisher] + op.size
+		sent[op.msg.Publisher] = n
+		most = max(most, n)
+		if n <= shareStep && len(out) < commitOps {
 			out = append(out, op)
 		}
 	}
-	for _, bytes := range sent {
-		if bytes <= shareStep {
-			q.lightAt = time.Now()
+	if most <= heavySender {
+		return out, false
+	}
+	for publisher, n := range sent {
+		if n <= shareStep && q.given[publisher] <= heavySender {
+			q.lightAt = now
 			break
 		}
 	}
-	if time.Since(q.lightAt) >= heldMost {
-		clear(out)
-		return nil, false
-	}
-	out = q.remove(out)
-	if q.heavyAt.IsZero() && len(q.ops) > 0 {
-		q.heavyAt = time.Now()
-	}
-	return out, true
+	return out, now.Sub(q.lightAt) < heldMost
 }
 
-// takeShares moves one group commit's worth of appends to out. The oldest append is always among them, so none waits for ever. The others
+// takeShares moves a group of appends to out, of at most so many bytes or one append. The oldest append is always among them, so none waits for ever. The others
 // are taken from the publishers in turn. Called with mu held.
-func (q *appendQueue) takeShares(out []*appendOp) []*appendOp {
+func (q *appendQueue) takeShares(out []*appendOp, most int) []*appendOp {
 	// Appends behind a barrier stay behind it.
 	upTo, before := 0, 0
 	for upTo < len(q.ops) && q.ops[upTo].topic != nil {
 		before += q.ops[upTo].size
 		upTo++
 	}
-	if before <= commitBytes {
+	if before <= most {
 		upTo = min(upTo+1, len(q.ops)) // including the barrier
 		return q.remove(append(out, q.ops[:upTo]...))
 	}
@@ -183,7 +245,7 @@ func (q *appendQueue) takeShares(out []*appendOp) []*appendOp {
 		open = false // unless a line has an append that fits
 		for _, l := range lines {
 			l.credit += shareStep
-			for len(l.ops) > 0 && taken+l.ops[0].size <= commitBytes && len(out) < commitOps {
+			for len(l.ops) > 0 && taken+l.ops[0].size <= most && len(out) < commitOps {
 				open = true
 				if l.credit < l.ops[0].size {
 					break

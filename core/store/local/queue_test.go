@@ -32,9 +32,13 @@ func waiting(words string) *appendQueue {
 	return q
 }
 
+func fast() bool { return false }
+
+func slow() bool { return true }
+
 // taken returns the words for what take returns.
 func taken(q *appendQueue, pressed func() bool) string {
-	ops, _ := q.take(nil, pressed)
+	ops, _, _ := q.take(nil, pressed)
 	var words []string
 	for _, op := range ops {
 		if op.topic == nil {
@@ -52,28 +56,77 @@ func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
 		waits string
 		takes []string // the result of each call of take
 	}{
-		"what fits leaves in the order in which it came": {"a1000 b10 a1000 c10", []string{"a1 b1 a2 c1"}},
-		"a flood delays itself":                          {"a1000 a1000 a1000 a1000 b10 c10 b10", []string{"a1 b1 c1 b2 a2", "a3 a4"}},
+		"what fits leaves in the order in which it came": {"a1000 b20 a1000 c20", []string{"a1 b1 a2 c1"}},
+		"a flood delays itself":                          {"a990 a990 a990 a990 b20 c20 b20", []string{"a1 b1 c1 b2 a2", "a3 a4"}},
 		"two floods have the same":                       {"a500 a500 a500 a500 a500 b500 b500", []string{"a1 b1 a2 b2", "a3 a4 a5"}},
 		"the oldest leaves even if nothing fits beside it": {
-			"a3000 b10 b10", []string{"a1", "b1 b2"},
+			"a3000 b20 b20", []string{"a1", "b1 b2"},
 		},
-		"a large one does not wait for ever": {"b10 a1900 b400 b400 b400 b400", []string{"b1 b2 b3 b4 b5", "a1"}},
+		"a large one does not wait for ever": {"b20 a1900 b400 b400 b400 b400", []string{"b1 b2 b3 b4 b5", "a1"}},
 		"a barrier is behind what came before it, and before the rest": {
-			"a1000 a1000 a1000 | b10 b10", []string{"a1 a2", "a3 | b1 b2"},
+			"a1000 a1000 a1000 | b20 b20", []string{"a1 a2", "a3 | b1 b2"},
 		},
-		"what came before a barrier leaves with it": {"a10 | a1000 a1000 a1000 b10", []string{"a1 |", "a2 b1 a3", "a4"}},
+		"what came before a barrier leaves with it": {"a20 | a1000 a1000 a1000 b20", []string{"a1 |", "a2 b1 a3", "a4"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			q := waiting(c.waits)
 			for _, want := range c.takes {
-				require.Equal(t, want, taken(q, func() bool { return false }))
+				require.Equal(t, want, taken(q, fast))
 			}
 			require.Empty(t, q.ops)
 			require.Zero(t, q.bytes)
 		})
 	}
+}
+
+// one is an append of a publisher.
+func one(publisher, name string, size int) *appendOp {
+	return &appendOp{topic: new(topicState), size: size, msg: &store.Message{Publisher: publisher, Topic: name}}
+}
+
+func TestWhoSendsMuchWaitsForTheDiskAndWhoSendsLittleDoesNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := waiting("a1000 b10 a1000 a100 a100 a100 c10 b10")
+		require.Equal(t, "b1 c1", taken(q, fast), "what is little comes first")
+		require.Equal(t, "a1", taken(q, fast), "then a group of what is much, which is larger than its bound only with one append")
+		begin := time.Now()
+		require.Equal(t, "b2", taken(q, fast))
+		next := make(chan string, 1)
+		go func() { next <- taken(q, fast) }()
+		time.Sleep(20 * time.Millisecond)
+		synctest.Wait()
+		require.Empty(t, next, "one heavy group is under way at a time")
+		q.push(one("c", "c2", 1))
+		require.Equal(t, "c2", <-next)
+		q.landed()
+		require.Equal(t, "a2", taken(q, fast))
+		require.Equal(t, 40*time.Millisecond, time.Since(begin), "the disk rested for as long as the group took")
+		q.landed()
+		q.push(one("b", "b3", 1))
+		require.Equal(t, "b3", taken(q, fast))
+		require.Equal(t, "a3 a4", taken(q, fast), "a group is small")
+		require.Zero(t, q.patience(false)-heldMost)
+		require.Equal(t, "a5", taken(q, fast), "the rest is no more than one publisher may send in a group")
+		require.Zero(t, q.bytes)
+	})
+}
+
+func TestAFloodOfManyIsNoReasonToWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		q := waiting("a900 b900")
+		for i := range 20 {
+			taken(q, fast)
+			q.push(one("b", "b", 900<<10), one("a", "a", 10<<10))
+			if i%2 == 0 {
+				q.push(one("a", "a", 900<<10))
+			}
+		}
+		require.Zero(t, time.Since(begin), "at times a has little to send, but it sends much")
+	})
 }
 
 func TestOnlyTheFirstBytesOfEachPublisherLeaveWhileTheDiskIsSlow(t *testing.T) {
@@ -89,14 +142,13 @@ func TestOnlyTheFirstBytesOfEachPublisherLeaveWhileTheDiskIsSlow(t *testing.T) {
 		require.Equal(t, "a1 a2 | d1", taken(q, slow.Load))
 		require.Equal(t, heldMost, time.Since(begin), "nothing waits for ever")
 
-		q.push(&appendOp{topic: new(topicState), size: 1 << 20, msg: &store.Message{Publisher: "a", Topic: "a3"}},
-			&appendOp{topic: new(topicState), size: 1, msg: &store.Message{Publisher: "c", Topic: "c2"}})
+		q.push(one("a", "a3", 1<<20), one("c", "c2", 1))
 		require.Equal(t, "c2", taken(q, slow.Load))
 		next := make(chan string, 1)
 		go func() { next <- taken(q, slow.Load) }()
 		synctest.Wait()
 		require.Empty(t, next)
-		q.push(&appendOp{topic: new(topicState), size: 1, msg: &store.Message{Publisher: "b", Topic: "b3"}})
+		q.push(one("b", "b3", 1))
 		require.Equal(t, "b3", <-next, "a light one that comes later passes")
 		go func() { next <- taken(q, slow.Load) }()
 		synctest.Wait()
@@ -110,10 +162,10 @@ func TestOnlyTheFirstBytesOfEachPublisherLeaveWhileTheDiskIsSlow(t *testing.T) {
 func TestABarrierLeavesWhileTheDiskIsSlow(t *testing.T) {
 	t.Parallel()
 	q := waiting("| a1000 b1")
-	require.Equal(t, "|", taken(q, func() bool { return true }))
-	require.Equal(t, "b1", taken(q, func() bool { return true }))
+	require.Equal(t, "|", taken(q, slow))
+	require.Equal(t, "b1", taken(q, slow))
 	q = waiting("a1000 b1 | c1 a1000")
-	require.Equal(t, "b1", taken(q, func() bool { return true }), "nothing passes it")
+	require.Equal(t, "b1", taken(q, slow), "nothing passes it")
 }
 
 func TestHeavyAppendsLeaveOnceASecondHoweverManyLightOnesCome(t *testing.T) {
@@ -121,20 +173,19 @@ func TestHeavyAppendsLeaveOnceASecondHoweverManyLightOnesCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, left := waiting("a1000 a1000 a1000 a1000 b1"), 0
 		for begin := time.Now(); time.Since(begin) < 3*heldMost; time.Sleep(heldMost / 100) {
-			if strings.Contains(taken(q, func() bool { return true }), "a") {
+			if strings.Contains(taken(q, slow), "a") {
 				left++
 				require.GreaterOrEqual(t, time.Since(begin), time.Duration(left)*heldMost)
 			}
-			q.push(&appendOp{topic: new(topicState), size: 1, msg: &store.Message{Publisher: "b", Topic: "b"}})
+			q.push(one("b", "b", 1))
 		}
-		require.Equal(t, 2, left, "two of them make a group")
+		require.Equal(t, 2, left)
 	})
 }
 
 func TestNothingIsHeldBackWhereNobodySendsLittle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		slow := func() bool { return true }
 		begin := time.Now()
 		require.Equal(t, "a1 a2", taken(waiting("a10 a1000"), slow))
 		require.Equal(t, "a1 b1", taken(waiting("a1000 b1000"), slow))
