@@ -26,7 +26,7 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 		senders, rovers := f.crowd(2, 3, time.Second)
 		var slow []*sender
 		for i := range 3 {
-			slow = append(slow, f.newSender(fmt.Sprint("slow", i), byte(1+i%2), time.Duration(scale(50, 500))*time.Millisecond, f.nodes[i]))
+			slow = append(slow, f.newSender(fmt.Sprint("slow", i), byte(1+i%2), time.Duration(scale(50, 1000))*time.Millisecond, f.nodes[i]))
 		}
 		var devices []*device
 		for i := range 6 {
@@ -42,7 +42,8 @@ func TestARollingRestartLosesNoSessionAndPublishesNoWill(t *testing.T) {
 				}
 			}
 			n.start()
-			f.more(append(senders, slow...), 20)
+			f.more(senders, 20)
+			f.more(slow, scale(20, 5))
 		}
 		f.wake(rep, sleepers)
 		f.settle(rep, append(senders, slow...), rovers, bounds{duplicates: 20})
