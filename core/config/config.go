@@ -349,6 +349,8 @@ type RocketMQ struct {
 	Dispatch string `yaml:"dispatch"`
 	// What sends messages to the brokers. `remoting`: lmqgate's own client, which is about twice as fast. `client-go`: the producer of rocketmq-client-go, which can neither verify TLS certificates nor sign with a security token.
 	Producer string `yaml:"producer"`
+	// How long a broker may take to answer before a message is sent again, which may store it twice: 100ms to 1m; 0: 3s.
+	SendTimeout time.Duration `yaml:"send_timeout"`
 }
 
 // The values of store.rocketmq.producer.

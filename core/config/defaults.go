@@ -56,7 +56,7 @@ func Default() *Config {
 		Meta: Meta{Plugin: DefaultMetaPlugin},
 		Store: Store{
 			Type:     StoreRocketMQ,
-			RocketMQ: RocketMQ{Namesrv: []string{"127.0.0.1:9876"}, Dispatch: DispatchAuto, Producer: ProducerRemoting},
+			RocketMQ: RocketMQ{Namesrv: []string{"127.0.0.1:9876"}, Dispatch: DispatchAuto, Producer: ProducerRemoting, SendTimeout: 3 * time.Second},
 			Local:    Local{Retention: 72 * time.Hour},
 		},
 		Topics:  Topics{Queues: 4, MaxFilters: 100_000},

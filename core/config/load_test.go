@@ -54,7 +54,7 @@ auth: {plugin: auth-hmac, config: {users: [{username: u, secret_key: k, rules: [
 meta: {plugin: meta-etcd, config: {endpoints: ["127.0.0.1:2379"], prefix: /lmqgate}}
 store:
   type: local
-  rocketmq: {namesrv: ["a:1", "b:2"], access_key: ak, secret_key: sk, security_token: st, dispatch: lean, producer: remoting, tls: {enabled: true, ca_file: ca.pem, insecure_skip_verify: true}}
+  rocketmq: {namesrv: ["a:1", "b:2"], access_key: ak, secret_key: sk, security_token: st, dispatch: lean, producer: remoting, send_timeout: 5s, tls: {enabled: true, ca_file: ca.pem, insecure_skip_verify: true}}
   local: {path: msgs, sync: 1s, retention: 24h}
 topics: {queues: 8, max_filters: 7, fallback: fb}
 admin: {address: "0.0.0.0:8080", token: tok-of-16-letters, tokens: [{name: grafana, role: viewer, token: a-viewers-token-1}]}
@@ -84,7 +84,8 @@ log: {level: debug, format: json}
 	require.Equal(t, PluginConfig{"endpoints": []any{"127.0.0.1:2379"}, "prefix": "/lmqgate"}, c.Meta.Config)
 	require.Equal(t, RocketMQ{
 		Namesrv: []string{"a:1", "b:2"}, AccessKey: "ak", SecretKey: "sk", SecurityToken: "st", Dispatch: "lean", Producer: "remoting",
-		TLS: TLS{Enabled: true, CAFile: filepath.Join(c.Dir, "ca.pem"), InsecureSkipVerify: true},
+		SendTimeout: 5 * time.Second,
+		TLS:         TLS{Enabled: true, CAFile: filepath.Join(c.Dir, "ca.pem"), InsecureSkipVerify: true},
 	}, c.Store.RocketMQ)
 	require.Equal(t, Local{Path: filepath.Join(c.Dir, "msgs"), Sync: Sync(time.Second), Retention: 24 * time.Hour}, c.Store.Local)
 	require.Equal(t, Topics{AutoCreate: true, Queues: 8, MaxFilters: 7, Fallback: "fb"}, c.Topics)

@@ -178,6 +178,7 @@ func (c *Config) validateStore(p *problems) {
 	if r.Producer == ProducerClientGo && (r.TLS.Enabled || r.SecurityToken != "") {
 		p.add("store.rocketmq.producer", "client-go can neither verify TLS certificates nor sign with a security token; use remoting")
 	}
+	duration(p, "store.rocketmq.send_timeout", r.SendTimeout, 100*time.Millisecond, time.Minute)
 	duration(p, "store.local.sync", c.Store.Local.Sync.Interval(), time.Millisecond, time.Hour)
 	duration(p, "store.local.retention", c.Store.Local.Retention, time.Second, 0)
 }

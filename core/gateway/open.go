@@ -40,5 +40,5 @@ func RocketMQ(c config.RocketMQ) (rocketmq.Options, error) {
 		return rocketmq.Options{}, fmt.Errorf("store.rocketmq.tls: %w", err)
 	}
 	return rocketmq.Options{Namesrv: c.Namesrv, AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
-		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer}, nil
+		SecurityToken: c.SecurityToken.Reveal(), TLS: tlsConfig, Producer: c.Producer, SendTimeout: c.SendTimeout}, nil
 }

@@ -30,7 +30,8 @@ var (
 
 func rocketmqSettings(namesrv []string) settings {
 	return settings{
-		"store": settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv}},
+		// Tests count records, and a record that is sent again may be there twice.
+		"store": settings{"type": "rocketmq", "rocketmq": settings{"namesrv": namesrv, "send_timeout": "30s"}},
 		// One user has the sessions of all tests that share these name servers.
 		"limits": settings{"identity": settings{"share": 100}},
 		"meta":   settings{"plugin": "meta-namesrv", "config": settings{"namesrv": namesrv}},
