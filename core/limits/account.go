@@ -9,6 +9,7 @@ import (
 // Account is one client's part of a Budget, with a bound of its own. Only one goroutine may take from it; any goroutine may give back.
 type Account struct {
 	b     *Budget
+	from  string
 	bound atomic.Int64
 	used  atomic.Int64
 	waits atomic.Bool
@@ -22,6 +23,9 @@ func (a *Account) Init(b *Budget, bound int64) {
 	a.b = b
 	a.bound.Store(bound)
 }
+
+// For names the party of the budget that the client belongs to from now on. Only the goroutine that takes may call it.
+func (a *Account) For(party string) { a.from = party }
 
 // SetBound changes the bound for later calls of Try and Take.
 func (a *Account) SetBound(bound int64) { a.bound.Store(bound) }
@@ -56,7 +60,7 @@ func (a *Account) Take(ctx context.Context, bytes int64) error {
 			return ctx.Err()
 		}
 	}
-	if err := a.b.Take(ctx, bytes); err != nil {
+	if err := a.b.Take(ctx, a.from, bytes); err != nil {
 		return err
 	}
 	a.used.Add(bytes)

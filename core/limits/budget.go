@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// Budget is a shared amount of memory, in bytes. Requests are granted in order while there is room. A request larger than the whole budget
-// is granted alone.
+// Budget is a shared amount of memory, in bytes. Requests are granted while there is room: those of one party in order, and the parties in
+// turn. A request larger than the whole budget is granted alone.
 //
 // Large requests leave a part of the budget to small ones. A small request may pass large ones that wait, until as many bytes have passed
 // the first of them as it asks for itself. So who holds the budget with large messages delays no small ones, and small ones cannot keep a
@@ -17,15 +17,23 @@ type Budget struct {
 	whole atomic.Int64
 	tight func() bool // the process is short of memory: the budget shrinks to a sixteenth
 	used  atomic.Int64
-	queue atomic.Int32 // len(waiting), readable without mu
+	queue atomic.Int32 // how many requests wait, readable without mu
 
 	mu      sync.Mutex
-	waiting []*request
-	small   int // how many of waiting are small
+	parties map[string]*party // those that wait
+	turn    []*party          // the same; the first is next
+	small   int               // how many of the waiting requests are small
+}
+
+// party is one of those that share a budget, such as an identity, while it waits.
+type party struct {
+	name    string
+	waiting []*request // in order
 }
 
 // request waits for room. A request with bytes takes them when it is granted; one without is only told that there is room.
 type request struct {
+	from    string
 	bytes   int64
 	granted func()
 	passed  int64 // bytes of the requests that passed it while it was the first
@@ -43,7 +51,7 @@ func NewBudget(whole int64, tight func() bool) *Budget {
 	if tight == nil {
 		tight = func() bool { return false }
 	}
-	b := &Budget{tight: tight}
+	b := &Budget{tight: tight, parties: make(map[string]*party)}
 	b.whole.Store(whole)
 	return b
 }
@@ -81,7 +89,7 @@ func (b *Budget) Try(bytes int64) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waiting) == 0 {
+	if len(b.turn) == 0 {
 		return b.try(bytes)
 	}
 	return b.small == 0 && b.passFirst(bytes)
@@ -89,7 +97,7 @@ func (b *Budget) Try(bytes int64) bool {
 
 // passFirst takes bytes if they may pass the first that waits, which is large, and there is room for them. Called with mu held.
 func (b *Budget) passFirst(bytes int64) bool {
-	first := b.waiting[0]
+	first := b.turn[0].waiting[0]
 	if first.passed+bytes > first.bytes || !b.try(bytes) {
 		return false
 	}
@@ -119,13 +127,13 @@ func (b *Budget) try(bytes int64) bool {
 // Add takes bytes even if there is no room.
 func (b *Budget) Add(bytes int64) { b.used.Add(bytes) }
 
-// Take waits for room and takes bytes.
-func (b *Budget) Take(ctx context.Context, bytes int64) error {
+// Take waits for room and takes bytes. from names the party that they are for.
+func (b *Budget) Take(ctx context.Context, from string, bytes int64) error {
 	if b.Try(bytes) {
 		return nil
 	}
 	granted := make(chan struct{})
-	r := &request{bytes: bytes, granted: func() { close(granted) }}
+	r := &request{from: from, bytes: bytes, granted: func() { close(granted) }}
 	b.ask(r)
 	select {
 	case <-granted:
@@ -144,11 +152,16 @@ func (b *Budget) Tell(f func()) { b.ask(&request{granted: func() { go f() }}) }
 func (b *Budget) ask(r *request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.waiting = append(b.waiting, r)
+	p := b.parties[r.from]
+	if p == nil {
+		p = &party{name: r.from}
+		b.parties[p.name], b.turn = p, append(b.turn, p)
+	}
+	p.waiting = append(p.waiting, r)
+	b.queue.Add(1)
 	if r.isSmall() {
 		b.small++
 	}
-	b.queue.Store(int32(len(b.waiting)))
 	b.grant()
 }
 
@@ -156,46 +169,73 @@ func (b *Budget) ask(r *request) {
 func (b *Budget) withdraw(r *request) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.Index(b.waiting, r)
+	p := b.parties[r.from]
+	if p == nil {
+		return false
+	}
+	i := slices.Index(p.waiting, r)
 	if i < 0 {
 		return false
 	}
-	b.remove(i)
+	b.remove(p, i)
 	b.grant()
 	return true
 }
 
 // remove takes a request out of those that wait. Called with mu held.
-func (b *Budget) remove(i int) *request {
-	r := b.waiting[i]
+func (b *Budget) remove(p *party, i int) *request {
+	r := p.waiting[i]
 	if i == 0 { // the usual case, and there may be thousands
-		b.waiting[0] = nil
-		b.waiting = b.waiting[1:]
+		p.waiting[0] = nil
+		p.waiting = p.waiting[1:]
 	} else {
-		b.waiting = slices.Delete(b.waiting, i, i+1)
+		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
+	if len(p.waiting) == 0 {
+		delete(b.parties, p.name)
+		if b.turn[0] == p { // the usual case, too
+			b.turn = b.turn[1:]
+		} else {
+			b.turn = slices.DeleteFunc(b.turn, func(q *party) bool { return q == p })
+		}
+	}
+	b.queue.Add(-1)
 	if r.isSmall() {
 		b.small--
 	}
-	b.queue.Store(int32(len(b.waiting)))
 	return r
 }
 
-// grant grants waiting requests, in order, as long as there is room, and then the small ones that may pass the first. Called with mu held.
+// grant grants waiting requests, in turn, as long as there is room, and then the small ones that may pass the first. Called with mu held.
 func (b *Budget) grant() {
-	for len(b.waiting) > 0 {
-		if r := b.waiting[0]; r.bytes > 0 && !b.try(r.bytes) || r.bytes == 0 && b.Over() {
+	for len(b.turn) > 0 {
+		p := b.turn[0]
+		if r := p.waiting[0]; r.bytes > 0 && !b.try(r.bytes) || r.bytes == 0 && b.Over() {
 			break
 		}
-		b.remove(0).granted()
+		r := b.remove(p, 0)
+		if len(p.waiting) > 0 {
+			b.turn = append(b.turn[1:], p)
+		}
+		r.granted()
 	}
 	for b.small > 0 {
-		i := slices.IndexFunc(b.waiting, (*request).isSmall)
-		if r := b.waiting[i]; i == 0 || r.bytes == 0 || !b.passFirst(r.bytes) {
+		p, i := b.firstSmall()
+		if r := p.waiting[i]; r == b.turn[0].waiting[0] || r.bytes == 0 || !b.passFirst(r.bytes) {
 			return
 		}
-		b.remove(i).granted()
+		b.remove(p, i).granted()
 	}
+}
+
+// firstSmall returns where the next small request waits. Called with mu held; there must be one.
+func (b *Budget) firstSmall() (*party, int) {
+	for _, p := range b.turn {
+		if i := slices.IndexFunc(p.waiting, (*request).isSmall); i >= 0 {
+			return p, i
+		}
+	}
+	panic("limits: no small request waits")
 }
 
 // Give gives bytes back.

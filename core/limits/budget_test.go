@@ -15,7 +15,7 @@ func takeAll(t *testing.T, b *Budget, got *[]int64, bytes ...int64) {
 	t.Helper()
 	for _, n := range bytes {
 		go func() {
-			if b.Take(t.Context(), n) == nil {
+			if b.Take(t.Context(), "", n) == nil {
 				*got = append(*got, n)
 			}
 		}()
@@ -62,7 +62,7 @@ func TestSmallRequestsPassALargeOneUntilItIsItsTurn(t *testing.T) {
 		b := NewBudget(8<<20, nil)
 		require.True(t, b.Try(7<<20))
 		var large atomic.Bool
-		go func() { large.Store(b.Take(t.Context(), 1<<20) == nil) }()
+		go func() { large.Store(b.Take(t.Context(), "", 1<<20) == nil) }()
 		synctest.Wait()
 		for i := range 1 << 20 / smallRequest {
 			require.True(t, b.Try(smallRequest), i)
@@ -112,7 +112,7 @@ func TestWhoGivesUpWaitingTakesNothing(t *testing.T) {
 		require.True(t, b.Try(10))
 		ctx, cancel := context.WithCancel(t.Context())
 		errs := make(chan error, 1)
-		go func() { errs <- b.Take(ctx, 10) }()
+		go func() { errs <- b.Take(ctx, "", 10) }()
 		synctest.Wait()
 		require.Equal(t, 1, b.Waiting())
 		cancel()
@@ -199,7 +199,7 @@ func TestAChangedBudgetGrantsWhatNowFits(t *testing.T) {
 		b := NewBudget(100, nil)
 		require.True(t, b.Try(90))
 		var granted atomic.Bool
-		go func() { granted.Store(b.Take(t.Context(), 60) == nil) }()
+		go func() { granted.Store(b.Take(t.Context(), "", 60) == nil) }()
 		synctest.Wait()
 		require.False(t, granted.Load())
 		b.SetWhole(150)
@@ -214,5 +214,29 @@ func TestAChangedBudgetGrantsWhatNowFits(t *testing.T) {
 		require.False(t, a.Try(1))
 		a.SetBound(6)
 		require.True(t, a.Try(1))
+	})
+}
+
+func TestPartiesAreServedInTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(10, nil)
+		require.True(t, b.Try(10))
+		var got []string
+		for _, from := range []string{"flood", "flood", "flood", "a", "flood", "b", "a"} {
+			go func() {
+				if b.Take(t.Context(), from, 2) == nil {
+					got = append(got, from)
+				}
+			}()
+			synctest.Wait()
+		}
+		for range 7 {
+			b.Give(2)
+			synctest.Wait()
+		}
+		require.Equal(t, []string{"flood", "a", "b", "flood", "a", "flood", "flood"}, got)
+		require.Zero(t, b.Waiting())
+		require.Empty(t, b.parties)
 	})
 }

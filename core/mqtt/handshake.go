@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -242,7 +243,8 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(packet.PacketTooLarge, "CONNACK is larger than the client takes")
 	}
 	c.out.mu.Lock()
-	c.lanes = c.srv.o.Publisher.Lanes(c.clientID, c)
+	c.lanes = c.srv.o.Publisher.Lanes(c.clientID, r.Owner.Mark(), c)
+	c.inflow.account.For(cmp.Or(r.Owner.Mark(), c.clientID))
 	c.out.mu.Unlock()
 	attachCtx, cancel := context.WithTimeout(ctx, attachTimeout)
 	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)

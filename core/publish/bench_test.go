@@ -35,7 +35,7 @@ func (flat) Room(*store.Message) error                                    { retu
 func BenchmarkPublish(b *testing.B) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()
-	l := p.Lanes("client", nil)
+	l := p.Lanes("client", "", nil)
 	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
 	done := func(err error) {
 		if err != nil {
@@ -52,7 +52,7 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkPublishInALane(b *testing.B) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()
-	l := p.Lanes("client", nil)
+	l := p.Lanes("client", "", nil)
 	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
 	room := make(chan struct{}, 16)
 	done := func(error) { <-room }

@@ -119,6 +119,9 @@ func (j *job) try() {
 		j.asked = time.Now()
 	}
 	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues, Holder: j}
+	if j.from != nil {
+		first.Identity = j.from.identity
+	}
 	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)
 		return

@@ -20,11 +20,12 @@ var ErrEnded = errors.New("the connection is over")
 // under way at a time. Messages that arrive meanwhile wait and go to the store together. So messages from a client's new connection are
 // stored after those from its old one.
 type Lanes struct {
-	p      *Publisher
-	client string
-	holder Holder
-	corker Corker // nil: the holder is none
-	broken atomic.Bool
+	p        *Publisher
+	client   string
+	identity string
+	holder   Holder
+	corker   Corker // nil: the holder is none
+	broken   atomic.Bool
 
 	mu      sync.Mutex
 	stopped bool
@@ -46,10 +47,11 @@ type Corker interface {
 	Uncork()
 }
 
-// Lanes makes the lanes of a client's connection. A nil holder never holds messages back.
-func (p *Publisher) Lanes(client string, h Holder) *Lanes {
+// Lanes makes the lanes of a client's connection. identity is the client's, see store.Append; it may be empty. A nil holder never holds
+// messages back.
+func (p *Publisher) Lanes(client, identity string, h Holder) *Lanes {
 	corker, _ := h.(Corker)
-	return &Lanes{p: p, client: client, holder: h, corker: corker}
+	return &Lanes{p: p, client: client, identity: identity, holder: h, corker: corker}
 }
 
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block while the

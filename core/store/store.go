@@ -185,6 +185,9 @@ type Append struct {
 	Key string
 	// Queues is the dispatch set: names made by package topic (topic.Queue). It may be empty, and must not contain duplicates.
 	Queues []string
+	// Identity is the identity that the message comes from, if that is known. A busy store may divide its capacity among identities, and
+	// among the publishers of each.
+	Identity string
 	// Holder may be nil. While it holds the record, the store does not try again after a failure, but returns ErrUnavailable.
 	Holder Holder
 }

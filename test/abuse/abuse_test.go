@@ -3,6 +3,7 @@ package abuse
 import (
 	"context"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestHonestClientsHardlyNoticeHostileLoads(t *testing.T) {
 	if !full {
 		t.Skip("run by make abuse")
 	}
-	for _, l := range append(loads, load{name: "all at once"}) {
+	for _, l := range slices.Concat(loads, separate, []load{{name: "all at once"}}) {
 		t.Run(l.name, func(t *testing.T) {
 			some := []load{l}
 			if l.run == nil {

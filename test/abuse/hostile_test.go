@@ -54,14 +54,15 @@ func attacks(spec string) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), h.Lasts)
 	defer cancel()
+	all := slices.Concat(loads, separate)
 	var wg sync.WaitGroup
 	for _, name := range h.Loads {
-		i := slices.IndexFunc(loads, func(l load) bool { return l.name == name })
+		i := slices.IndexFunc(all, func(l load) bool { return l.name == name })
 		if i < 0 {
 			fmt.Fprintf(os.Stderr, "there is no load %q\n", name)
 			return 2
 		}
-		wg.Go(func() { loads[i].run(ctx, &gateway{addr: h.Addr}, h.Size) })
+		wg.Go(func() { all[i].run(ctx, &gateway{addr: h.Addr}, h.Size) })
 	}
 	wg.Wait()
 	return 0

@@ -58,6 +58,9 @@ var loads = []load{
 	{"clients that flap", flappers},
 }
 
+// separate are loads that do not run with all others at once.
+var separate = []load{{"many clients of one user", swarm}}
+
 func manyFilters(ctx context.Context, g *gateway, size float64) {
 	inParallel(4, func(i int) {
 		again(ctx, 10*time.Millisecond, func(n int) {
@@ -162,6 +165,27 @@ func floods(ctx context.Context, g *gateway, _ float64) {
 	inParallel(4, func(i int) {
 		again(ctx, 100*time.Millisecond, func(int) {
 			c, err := g.connect(ctx, "evil", fmt.Sprintf("flood-%d", i), false)
+			if err != nil {
+				return
+			}
+			for ctx.Err() == nil {
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+			}
+		})
+	})
+}
+
+// swarm sends what is little for each client, and much for their user.
+func swarm(ctx context.Context, g *gateway, size float64) {
+	b, err := packet.Append(nil, &packet.Publish{Topic: "evil/swarm", Payload: bytes.Repeat([]byte("s"), 14<<10)}, packet.V5)
+	if err != nil {
+		panic(err)
+	}
+	inParallel(scaled(300, size), func(i int) {
+		again(ctx, 100*time.Millisecond, func(int) {
+			c, err := g.connect(ctx, "evil", fmt.Sprintf("swarm-%d", i), false)
 			if err != nil {
 				return
 			}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,11 @@ type appendOp struct {
 	topic  *topicState
 	msg    *store.Message
 	queues []string
+	from   string // the identity, or else the publisher
 	done   func(store.Position, error)
 	size   int   // estimated encoded size, in bytes
 	weight int64 // its share of the budget
 
-	taken  bool          // the op has left the queue
 	record *store.Record // set by the committer
 }
 
@@ -121,7 +122,7 @@ func (s *Store) prepare(ctx context.Context, a store.Append, done func(store.Pos
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.budget.Take(ctx, op.weight); err != nil {
+	if err := s.budget.Take(ctx, op.from, op.weight); err != nil {
 		return nil, err
 	}
 	return op, nil
@@ -163,7 +164,8 @@ func (s *Store) check(a store.Append, done func(store.Position, error)) (*append
 			a.Message.Topic, size, s.opts.MaxRecord, store.ErrTooLarge)
 	}
 	op := appendOps.Get().(*appendOp)
-	*op = appendOp{topic: t, msg: a.Message, queues: a.Queues, done: done, size: size, weight: min(int64(size+opOverhead), inFlightBytes)}
+	*op = appendOp{topic: t, msg: a.Message, from: cmp.Or(a.Identity, a.Message.Publisher), queues: a.Queues, done: done,
+		size: size, weight: min(int64(size+opOverhead), inFlightBytes)}
 	return op, nil
 }
 

@@ -337,7 +337,7 @@ func TestAnUnknownBrokerIsAnError(t *testing.T) {
 func TestAppendsWaitForTheBudgetAndEndWithTheirContext(t *testing.T) {
 	s := start(t, Options{Path: "mem", fs: vfs.NewMem()})
 	require.NoError(t, s.CreateTopic(context.Background(), "T", 1))
-	require.NoError(t, s.budget.Take(context.Background(), inFlightBytes))
+	require.NoError(t, s.budget.Take(context.Background(), "", inFlightBytes))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	done := make(chan error, 1)

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,17 +11,18 @@ import (
 
 // appendQueue holds the appends that wait for the committer. The store's budget bounds its length.
 //
-// While few appends wait, they leave in order of arrival. Once more wait than one group commit takes, each publisher gets an equal share of
-// the commit's bytes. So a client that floods the store delays itself and hardly anybody else. The appends of one publisher always keep
-// their order.
+// While few appends wait, they leave in order of arrival. Once more wait than one group commit takes, the identities have equal shares of
+// the commit's bytes, and so have the publishers of each. So a client that floods the store delays itself and hardly anybody else. The
+// appends of one publisher always keep their order.
 //
-// While some publishers send little and others much, what is much leaves in small groups, one after another, and the disk rests between
-// them. While the disk is too slow for what comes, it does not leave at all. The rest waits for the disk here, and not in pebble, where
-// everybody would wait with it. If nobody sends little, nobody gains from that, and all leave as ever.
+// While some send little and others much, what is much leaves in small groups, one after another, and the disk rests between them. While
+// the disk is too slow for what comes, it does not leave at all. The rest waits for the disk here, and not in pebble, where everybody would
+// wait with it. If nobody sends little, nobody gains from that, and all leave as ever.
 type appendQueue struct {
 	mu     sync.Mutex
-	ops    []*appendOp
-	bytes  int // of ops
+	ops    []*appendOp // the latest, in order of arrival; the first may be a barrier
+	sorted backlog     // those before ops
+	bytes  int         // of ops and sorted
 	closed bool
 	wake   chan struct{} // one token: there are new ops, or it is time to look again
 	held   bool          // the committer waits although there are ops
@@ -29,9 +32,9 @@ type appendQueue struct {
 	// away is when the heavy group left that is not stored yet, zero if there is none; rest is until when no other one leaves.
 	away, rest time.Time
 	passed     bool // light ones have left since the last heavy group
-	// given is what publishers took since givenAt, in bytes, as far as anybody waited.
-	given   map[string]int
-	givenAt time.Time
+	// came is what came into the backlog since cameAt.
+	came   sums
+	cameAt time.Time
 }
 
 // push adds ops; it returns false if the queue is closed.
@@ -74,7 +77,7 @@ func (q *appendQueue) take(spare []*appendOp, pressed func() bool) (ops []*appen
 			q.mu.Unlock()
 			return spare, false, false
 		}
-		if len(q.ops) > 0 {
+		if q.bytes > 0 || len(q.ops) > 0 {
 			if ops, heavy = q.choose(spare, slow); len(ops) > 0 {
 				q.mu.Unlock()
 				return ops, heavy, true
@@ -105,10 +108,12 @@ func (q *appendQueue) landed() {
 }
 
 const (
-	// shareStep is how many bytes a publisher may take in one round of takeShares. A publisher sends little if no more of it waits, and if it
-	// took no more than heavySender since givenAt. It sends much if more than heavySender waits.
-	shareStep   = 16 << 10
-	heavySender = 64 << 10
+	// shareStep is how many bytes a publisher may take in its turn. It sends little if no more of it waits, and if no more than heavySender
+	// came from it since cameAt.
+	shareStep = 16 << 10
+	// A publisher sends much if more than heavySender waits of it, and an identity if more than heavyIdentity waits of its publishers.
+	heavySender   = 64 << 10
+	heavyIdentity = 1 << 20
 	// heavyBytes is the size of a group of heavy appends while others send little. A larger append goes alone.
 	heavyBytes = 256 << 10
 	// After a heavy group, the disk is left to light appends for restFactor times as long as the group took.
@@ -120,37 +125,67 @@ const (
 // choose moves to out what leaves next, or returns all of it and keeps out instead. It returns nothing if all is held back. Called with mu
 // held.
 func (q *appendQueue) choose(out []*appendOp, slow bool) (ops []*appendOp, heavy bool) {
-	if q.bytes <= heavySender || q.bytes <= heavyBytes && !slow {
-		return q.all(out), false
+	if q.sorted.empty() && (q.bytes <= heavySender || q.bytes <= heavyBytes && !slow) {
+		q.heavyAt = time.Time{}
+		ops, q.ops, q.bytes = q.ops, out, 0
+		return ops, false
 	}
-	light, mixed := q.light(out)
-	hold := mixed && (q.patience(slow) > 0 || len(light) > 0 && !q.passed)
-	if !hold {
-		clear(light)
+	if q.sort(); q.sorted.empty() {
+		out, q.ops = append(out, q.ops[0]), drop(q.ops) // a barrier
+		return out, false
 	}
-	switch {
-	case hold:
+	before := len(out)
+	switch mixed := q.sorted.heavy() && time.Since(q.lightAt) < heldMost; {
+	case !mixed:
+		q.heavyAt = time.Time{}
+		out = q.sorted.takeShares(out, commitBytes)
+	case q.patience(slow) > 0 || q.sorted.lightLines > 0 && !q.passed:
 		q.passed = true
-		ops = q.remove(light)
-		if q.heavyAt.IsZero() && len(q.ops) > 0 {
+		if out = q.sorted.takeLight(out); q.heavyAt.IsZero() {
 			q.heavyAt = time.Now()
 		}
-	case mixed:
-		q.heavyAt, q.away, q.passed = time.Time{}, time.Now(), false
-		ops = q.takeShares(out, heavyBytes)
-	case q.bytes > commitBytes:
-		q.heavyAt = time.Time{}
-		ops = q.takeShares(out, commitBytes)
 	default:
-		ops = q.all(out)
+		q.heavyAt, q.away, q.passed, heavy = time.Time{}, time.Now(), false, true
+		out = q.sorted.takeShares(q.sorted.takeLight(out), heavyBytes)
 	}
-	for _, op := range ops {
-		if op.topic != nil {
-			q.given[op.msg.Publisher] += op.size
-		}
+	for _, op := range out[before:] {
+		q.bytes -= op.size
 	}
-	return ops, mixed && !hold
+	return out, heavy
 }
+
+// sort moves what has come up to a barrier into the backlog, and notes whether somebody sends little. Called with mu held.
+func (q *appendQueue) sort() {
+	now := time.Now()
+	if now.Sub(q.cameAt) >= heldMost {
+		q.cameAt, q.came = now, sums{make(map[string]int), make(map[string]int)}
+	}
+	n := 0
+	for ; n < len(q.ops) && q.ops[n].topic != nil; n++ {
+		q.sorted.add(q.ops[n])
+		q.came.publishers[q.ops[n].msg.Publisher] += q.ops[n].size
+		q.came.identities[q.ops[n].from] += q.ops[n].size
+	}
+	if q.sorted.heavy() && slices.ContainsFunc(q.ops[:n], q.isLittle) {
+		q.lightAt = now
+	}
+	rest := copy(q.ops, q.ops[n:])
+	clear(q.ops[rest:])
+	q.ops = q.ops[:rest]
+}
+
+// isLittle reports whether the publisher of an append in the backlog sends little beside one that sends much, or its identity does beside
+// one whose publishers send much together. Called with mu held.
+func (q *appendQueue) isLittle(op *appendOp) bool {
+	l := q.sorted.lines[op.msg.Publisher]
+	if l.isHeavy || q.came.publishers[l.publisher] > heavySender {
+		return false
+	}
+	return q.sorted.heavyLines > 0 || l.of.bytes <= shareStep && q.came.identities[op.from] <= heavySender
+}
+
+// sums are bytes of appends, by publisher and by identity.
+type sums struct{ publishers, identities map[string]int }
 
 // patience returns for how long heavy appends have to wait yet. Called with mu held.
 func (q *appendQueue) patience(slow bool) time.Duration {
@@ -164,117 +199,6 @@ func (q *appendQueue) patience(slow bool) time.Duration {
 	return min(most, time.Until(q.rest))
 }
 
-// all takes everything, and keeps out in its place. Called with mu held.
-func (q *appendQueue) all(out []*appendOp) []*appendOp {
-	ops := q.ops
-	q.ops, q.bytes, q.heavyAt = out, 0, time.Time{}
-	return ops
-}
-
-// light appends to out what each publisher sent first, up to shareStep bytes of it. It reports whether one sends much and others send
-// little, or did so in the last heldMost. Called with mu held.
-func (q *appendQueue) light(out []*appendOp) ([]*appendOp, bool) {
-	now := time.Now()
-	if now.Sub(q.givenAt) >= heldMost {
-		q.givenAt, q.given = now, make(map[string]int)
-	}
-	sent, most := make(map[string]int), 0 // bytes, by publisher
-	for i, op := range q.ops {
-		if op.topic == nil {
-			if i == 0 {
-				return append(out, op), true
-			}
-			break
-		}
-		n := sent[op.msg.Publisher] + op.size
-		sent[op.msg.Publisher] = n
-		most = max(most, n)
-		if n <= shareStep && len(out) < commitOps {
-			out = append(out, op)
-		}
-	}
-	if most <= heavySender {
-		return out, false
-	}
-	for publisher, n := range sent {
-		if n <= shareStep && q.given[publisher] <= heavySender {
-			q.lightAt = now
-			break
-		}
-	}
-	return out, now.Sub(q.lightAt) < heldMost
-}
-
-// takeShares moves a group of appends to out, of at most so many bytes or one append. The oldest append is always among them, so none waits for ever. The others
-// are taken from the publishers in turn. Called with mu held.
-func (q *appendQueue) takeShares(out []*appendOp, most int) []*appendOp {
-	// Appends behind a barrier stay behind it.
-	upTo, before := 0, 0
-	for upTo < len(q.ops) && q.ops[upTo].topic != nil {
-		before += q.ops[upTo].size
-		upTo++
-	}
-	if before <= most {
-		upTo = min(upTo+1, len(q.ops)) // including the barrier
-		return q.remove(append(out, q.ops[:upTo]...))
-	}
-
-	type line struct {
-		ops    []*appendOp
-		credit int // bytes
-	}
-	var lines []*line
-	of := make(map[string]*line)
-	for _, op := range q.ops[:upTo] {
-		l := of[op.msg.Publisher]
-		if l == nil {
-			l = new(line)
-			of[op.msg.Publisher], lines = l, append(lines, l)
-		}
-		l.ops = append(l.ops, op)
-	}
-	taken := 0
-	move := func(l *line) {
-		taken += l.ops[0].size
-		out = append(out, l.ops[0])
-		l.ops = l.ops[1:]
-	}
-	lines[0].credit = -lines[0].ops[0].size
-	move(lines[0])
-	for open := true; open && len(out) < commitOps; {
-		open = false // unless a line has an append that fits
-		for _, l := range lines {
-			l.credit += shareStep
-			for len(l.ops) > 0 && taken+l.ops[0].size <= most && len(out) < commitOps {
-				open = true
-				if l.credit < l.ops[0].size {
-					break
-				}
-				l.credit -= l.ops[0].size
-				move(l)
-			}
-		}
-	}
-	return q.remove(out)
-}
-
-// remove takes ops out of the queue and returns them. Called with mu held.
-func (q *appendQueue) remove(ops []*appendOp) []*appendOp {
-	for _, op := range ops {
-		op.taken = true
-		q.bytes -= op.size
-	}
-	rest := q.ops[:0]
-	for _, op := range q.ops {
-		if !op.taken {
-			rest = append(rest, op)
-		}
-	}
-	clear(q.ops[len(rest):])
-	q.ops = rest
-	return ops
-}
-
 func (q *appendQueue) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -285,7 +209,11 @@ func (q *appendQueue) close() {
 // drain fails the ops that wait in the queue.
 func (q *appendQueue) drain(s *Store, err error) {
 	q.mu.Lock()
-	ops := q.ops
+	var ops []*appendOp
+	for !q.sorted.empty() {
+		ops = append(ops, q.sorted.takeShares(nil, math.MaxInt)...)
+	}
+	ops = append(ops, q.ops...)
 	q.ops, q.bytes = nil, 0
 	q.mu.Unlock()
 	for _, op := range ops {

@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,7 +26,7 @@ func waiting(words string) *appendQueue {
 			kib := 0
 			_, _ = fmt.Sscan(word[1:], &kib)
 			n[word[0]]++
-			op = &appendOp{topic: new(topicState), size: kib << 10, msg: &store.Message{Publisher: word[:1], Topic: fmt.Sprint(word[:1], n[word[0]])}}
+			op = one(word[:1], fmt.Sprint(word[:1], n[word[0]]), kib<<10)
 		}
 		q.push(op)
 	}
@@ -56,17 +57,15 @@ func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
 		waits string
 		takes []string // the result of each call of take
 	}{
-		"what fits leaves in the order in which it came": {"a1000 b20 a1000 c20", []string{"a1 b1 a2 c1"}},
-		"a flood delays itself":                          {"a990 a990 a990 a990 b20 c20 b20", []string{"a1 b1 c1 b2 a2", "a3 a4"}},
-		"two floods have the same":                       {"a500 a500 a500 a500 a500 b500 b500", []string{"a1 b1 a2 b2", "a3 a4 a5"}},
-		"the oldest leaves even if nothing fits beside it": {
-			"a3000 b20 b20", []string{"a1", "b1 b2"},
-		},
+		"what fits leaves at once":           {"a1000 b20 a1000 c20", []string{"b1 c1 a1 a2"}},
+		"a flood delays itself":              {"a990 a990 a990 a990 b20 c20 b20", []string{"b1 c1 b2 a1 a2", "a3 a4"}},
+		"two floods have the same":           {"a500 a500 a500 a500 a500 b500 b500", []string{"a1 b1 a2 b2", "a3 a4 a5"}},
+		"what is too large leaves alone":     {"a3000 b20 b20", []string{"b1 b2", "a1"}},
 		"a large one does not wait for ever": {"b20 a1900 b400 b400 b400 b400", []string{"b1 b2 b3 b4 b5", "a1"}},
 		"a barrier is behind what came before it, and before the rest": {
-			"a1000 a1000 a1000 | b20 b20", []string{"a1 a2", "a3 | b1 b2"},
+			"a1000 a1000 a1000 | b20 b20", []string{"a1 a2", "a3", "| b1 b2"},
 		},
-		"what came before a barrier leaves with it": {"a20 | a1000 a1000 a1000 b20", []string{"a1 |", "a2 b1 a3", "a4"}},
+		"what came before a barrier leaves before it": {"a20 | a1000 a1000 a1000 b20", []string{"a1", "|", "b1 a2 a3", "a4"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,17 +81,16 @@ func TestPublishersShareAGroupCommitOnceMoreWaitsThanItTakes(t *testing.T) {
 
 // one is an append of a publisher.
 func one(publisher, name string, size int) *appendOp {
-	return &appendOp{topic: new(topicState), size: size, msg: &store.Message{Publisher: publisher, Topic: name}}
+	return &appendOp{topic: new(topicState), size: size, from: publisher, msg: &store.Message{Publisher: publisher, Topic: name}}
 }
 
 func TestWhoSendsMuchWaitsForTheDiskAndWhoSendsLittleDoesNot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q := waiting("a1000 b10 a1000 a100 a100 a100 c10 b10")
-		require.Equal(t, "b1 c1", taken(q, fast), "what is little comes first")
+		q := waiting("a1000 b5 a1000 a100 a100 a100 c10 b5")
+		require.Equal(t, "b1 b2 c1", taken(q, fast), "what is little comes first")
 		require.Equal(t, "a1", taken(q, fast), "then a group of what is much, which is larger than its bound only with one append")
 		begin := time.Now()
-		require.Equal(t, "b2", taken(q, fast))
 		next := make(chan string, 1)
 		go func() { next <- taken(q, fast) }()
 		time.Sleep(20 * time.Millisecond)
@@ -107,10 +105,104 @@ func TestWhoSendsMuchWaitsForTheDiskAndWhoSendsLittleDoesNot(t *testing.T) {
 		q.push(one("b", "b3", 1))
 		require.Equal(t, "b3", taken(q, fast))
 		require.Equal(t, "a3 a4", taken(q, fast), "a group is small")
-		require.Zero(t, q.patience(false)-heldMost)
-		require.Equal(t, "a5", taken(q, fast), "the rest is no more than one publisher may send in a group")
+		q.landed()
+		require.Equal(t, "a5", taken(q, fast))
 		require.Zero(t, q.bytes)
+		require.True(t, q.sorted.empty())
 	})
+}
+
+func TestManyPublishersOfOneIdentityAreAFloodTogether(t *testing.T) {
+	t.Parallel()
+	q := waiting("")
+	for i := range 100 {
+		for range 2 {
+			op := one(fmt.Sprint("evil", i), fmt.Sprint("e", i), 14<<10)
+			op.from = "evil"
+			q.push(op)
+		}
+	}
+	honest := one("honest", "h", 100)
+	honest.from = "honest"
+	q.push(honest)
+	require.Equal(t, "h", taken(q, fast))
+	require.Len(t, strings.Fields(taken(q, fast)), heavyBytes/(14<<10))
+	q.push(one("honest", "h", 100))
+	require.Equal(t, "h", taken(q, fast), "while a group is under way")
+
+	q = waiting("a1000")
+	for i := range 100 {
+		op := one(fmt.Sprint("evil", i), "e", 14<<10)
+		op.from = "evil"
+		q.push(op)
+	}
+	q.push(honest)
+	require.Equal(t, "e e e e e h", taken(q, fast), "what its publishers send little of is bounded for an identity, too")
+
+	q = waiting("")
+	for i := range 100 {
+		q.push(one(fmt.Sprint("p", i), "p", 14<<10))
+	}
+	require.Len(t, strings.Fields(taken(q, fast)), 100, "publishers that are nobody's together are no flood")
+}
+
+func TestWhateverWaitsLeavesOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			q := waiting("")
+			var all, came int
+			next := map[string]int{} // by publisher
+			last := map[string]int{}
+			var before []int // how many came before each barrier
+			take := func() {
+				ops, heavy, _ := q.take(nil, func() bool { return r.IntN(4) == 0 })
+				for _, op := range ops {
+					if op.topic == nil {
+						require.Equal(t, before[0], came, "nothing passes a barrier")
+						before = before[1:]
+						continue
+					}
+					n := 0
+					_, _ = fmt.Sscan(op.msg.Topic, &n)
+					last[op.msg.Publisher]++
+					require.Equal(t, last[op.msg.Publisher], n, "in order")
+					came++
+				}
+				if heavy {
+					time.Sleep(time.Duration(r.IntN(10)) * time.Millisecond)
+					q.landed()
+				}
+			}
+			for range 300 {
+				for range r.IntN(40) {
+					if r.IntN(200) == 0 {
+						q.push(new(appendOp))
+						before = append(before, all)
+						continue
+					}
+					publisher := fmt.Sprint("p", r.IntN(12))
+					next[publisher]++
+					op := one(publisher, fmt.Sprint(next[publisher]), 1<<r.IntN(21))
+					op.from = fmt.Sprint("i", r.IntN(3))
+					q.push(op)
+					all++
+				}
+				if r.IntN(3) > 0 && len(q.ops) > 0 {
+					take()
+				}
+			}
+			for len(q.ops) > 0 || !q.sorted.empty() {
+				take()
+			}
+			require.Equal(t, all, came)
+			require.Zero(t, q.bytes)
+			require.Equal(t, backlog{lines: q.sorted.lines, from: q.sorted.from, turn: q.sorted.turn}, q.sorted, "nobody is counted any more")
+			require.Empty(t, q.sorted.lines)
+			require.Empty(t, q.sorted.from)
+		})
+	}
 }
 
 func TestAFloodOfManyIsNoReasonToWait(t *testing.T) {
@@ -129,18 +221,18 @@ func TestAFloodOfManyIsNoReasonToWait(t *testing.T) {
 	})
 }
 
-func TestOnlyTheFirstBytesOfEachPublisherLeaveWhileTheDiskIsSlow(t *testing.T) {
+func TestOnlyWhatIsLittleLeavesWhileTheDiskIsSlow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var slow atomic.Bool
 		slow.Store(true)
-		q := waiting("a1000 b10 a1 b10 c10 | d1")
-		require.Equal(t, "b1 c1", taken(q, slow.Load))
-		require.Equal(t, "b2", taken(q, slow.Load), "one publisher's appends keep their order")
+		q := waiting("a1000 b5 a1 b5 c10 | d1")
+		require.Equal(t, "b1 b2 c1", taken(q, slow.Load))
 
 		begin := time.Now()
-		require.Equal(t, "a1 a2 | d1", taken(q, slow.Load))
+		require.Equal(t, "a1 a2", taken(q, slow.Load))
 		require.Equal(t, heldMost, time.Since(begin), "nothing waits for ever")
+		require.Equal(t, "| d1", taken(q, slow.Load), "nothing passes a barrier")
 
 		q.push(one("a", "a3", 1<<20), one("c", "c2", 1))
 		require.Equal(t, "c2", taken(q, slow.Load))
