@@ -10,8 +10,8 @@ import (
 )
 
 // filterFor inserts the subject's names into a rule's topic, in one pass, so that a name is never read as a placeholder. sound is false if
-// a name that the rule refers to is missing or could mean more than itself: a wildcard, several levels, or a system topic. An allow rule
-// then matches nothing, and a deny rule matches everything.
+// a name that the rule refers to is missing or could mean more than itself: a wildcard, several levels, a system topic, or the level that
+// makes a topic point to point. An allow rule then matches nothing, and a deny rule matches everything.
 func (r Rule) filterFor(s Subject) (filter string, sound bool) {
 	filter, sound = expand(r.Topic, func(placeholder string) (string, bool) {
 		var name string
@@ -25,10 +25,41 @@ func (r Rule) filterFor(s Subject) (filter string, sound bool) {
 		}
 		return name, plain(name)
 	})
-	if strings.HasPrefix(filter, "$") && !strings.HasPrefix(r.Topic, "$") {
+	if !sound || filter == r.Topic {
+		return filter, sound
+	}
+	text, _ := expand(r.Topic, func(string) (string, bool) { return "\x00", true }) // no name has this character
+	if redirected(text, filter) {
 		return "", false
 	}
-	return filter, sound
+	return filter, true
+}
+
+// p2p is the second level of topics that go to one client without a subscription, {first}/p2p/{client id}.
+const p2p = "p2p"
+
+// ownFirst are the first levels that have a meaning to the gateway.
+var ownFirst = []string{"$SYS", "$events", "$share"}
+
+// redirected reports whether names have given a filter a meaning that the rule does not have: a first level that begins with "$", or a
+// second level "p2p", through which a client could reach every other. text is the rule's topic with something else in place of each name.
+//
+// A leading "/" is skipped when the gateway counts levels. A first level "+" also matches the empty level before it.
+func redirected(text, filter string) bool {
+	was, is := strings.SplitN(text, "/", 4), strings.SplitN(filter, "/", 4)
+	slash, maybe := is[0] == "", is[0] == "+"
+	for i := range min(3, len(is)) {
+		if was[i] == is[i] {
+			continue
+		}
+		first := i == 0 || i == 1 && (slash || maybe)
+		second := i == 1 && !slash || i == 2 && (slash || maybe)
+		if first && strings.HasPrefix(is[i], "$") && (!strings.HasPrefix(was[i], "$") || slices.Contains(ownFirst, is[i])) ||
+			second && is[i] == p2p {
+			return true
+		}
+	}
+	return false
 }
 
 // plain reports whether a name stands only for itself within one level of a topic.

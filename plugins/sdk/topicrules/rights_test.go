@@ -11,18 +11,19 @@ import (
 	"github.com/lmqgate/lmqgate/plugins/sdk/topicfilter"
 )
 
-var subjects = []Subject{{ClientID: "dev1", Username: "demo"}, {ClientID: "+", Username: "a/b"}, {ClientID: "$SYS", Username: "demo"}, {}}
+var subjects = []Subject{{ClientID: "dev1", Username: "demo"}, {ClientID: "+", Username: "a/b"}, {ClientID: "$SYS", Username: "demo"},
+	{ClientID: "p2p", Username: "p2p"}, {}}
 
 // samples are rules for the tests of this file.
 var samples = []string{
 	"", "allow all #", "allow all cmd/%c/#", "deny all cmd/%c/#; allow all #", "allow publish a/+; allow subscribe a/#",
 	"deny subscribe a/secret; allow all a/#", "allow all a/#; deny all a/secret", "deny publish +/x; allow all #", "allow all %u/#",
-	"allow all $SYS/#; allow all #", "deny publish %u; allow publish b/#", "allow all %c/#",
+	"allow all $SYS/#; allow all #", "deny publish %u; allow publish b/#", "allow all %c/#", "allow all /cmd/%c/#; deny all +/p2p/#; allow all #",
 }
 
 func TestRightsAllowWhatTheRulesAllow(t *testing.T) {
 	topics := []string{"a", "a/x", "a/secret", "a/#", "a/+", "+", "#", "+/x", "$SYS/x", "$SYS/#", "cmd/dev1/x", "cmd/dev1/#", "cmd/+/#",
-		"demo/x", "b/x", "b/#", "t/p2p/dev1"}
+		"demo/x", "b/x", "b/#", "t/p2p/dev1", "cmd/p2p/dev1", "/cmd/p2p/dev1"}
 	for _, text := range samples {
 		rules := parse(t, text)
 		for _, s := range subjects {

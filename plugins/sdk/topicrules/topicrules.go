@@ -86,5 +86,5 @@ func ownP2P(s Subject, filter string) bool {
 		return false
 	}
 	first, rest, ok := strings.Cut(filter, "/")
-	return ok && !strings.ContainsAny(first, "+#") && strings.TrimSuffix(rest, "/") == "p2p/"+s.ClientID
+	return ok && !strings.ContainsAny(first, "+#") && strings.TrimSuffix(rest, "/") == p2p+"/"+s.ClientID
 }

@@ -121,8 +121,105 @@ func TestAPlaceholderInANameIsNotReplaced(t *testing.T) {
 }
 
 func TestANameDoesNotReachSystemTopics(t *testing.T) {
-	got, _ := Decide(parse(t, "allow all %c/#"), Subject{ClientID: "$SYS"}, Subscribe, "$SYS/#")
-	require.False(t, got)
+	for _, c := range []struct {
+		topic, id, asked string
+		want             bool
+	}{
+		{"%c/#", "$SYS", "$SYS/#", false},
+		{"%c/#", "$share", "$share/g/a", false},
+		{"%c/#", "$events", "$events/#", false},
+		{"/%c/#", "$events", "/$events/#", false},
+		{"+/%c/#", "$events", "/$events/#", false},
+		{"$%c/#", "SYS", "$SYS/#", false},
+		{"$e%c/#", "vents", "$events/#", false},
+		{"$%c/#", "dev1", "$dev1/#", true},
+		{"$SYS/%c/#", "dev1", "$SYS/dev1/#", true},
+		{"a/%c/#", "$dev1", "a/$dev1/#", true},
+	} {
+		got, why := Decide(parse(t, "allow all "+c.topic), Subject{ClientID: c.id}, Subscribe, c.asked)
+		require.Equal(t, c.want, got, "%s, client %s, %s: %s", c.topic, c.id, c.asked, why)
+	}
+}
+
+func TestANameDoesNotMakeATopicPointToPoint(t *testing.T) {
+	named := Subject{ClientID: "p2p", Username: "p2p", Values: map[string]string{"tenant": "p2p", "https://id/a": "p2p", "two": "2"}}
+	cases := []struct {
+		rules, topic string
+		want         bool
+	}{
+		{"allow all state/%c/#", "state/p2p/victim", false},
+		{"allow all state/%c/#", "state/p2p/p2p", false},
+		{"allow all state/%u/#", "state/p2p/victim", false},
+		{"allow all state/%{tenant}/#", "state/p2p/victim", false},
+		{"allow all state/%{https://id/a}/#", "state/p2p/victim", false},
+		{"allow all state/p%{two}p/+", "state/p2p/victim", false},
+		{"allow all %c/%c/+", "p2p/p2p/victim", false},
+		{"allow all /state/%c/#", "/state/p2p/victim", false},
+		{"allow all //%c/#", "//p2p/victim", false},
+		{"allow all /%u/%c/#", "/p2p/p2p/victim", false},
+		{"allow all +/%c/#", "state/p2p/victim", false},
+		{"allow all +/+/%c/#", "/state/p2p/victim", false}, // + matches the empty level before the first "/"
+		{"deny all state/%c/#; allow all #", "other", false},
+		// The rule says so itself, or the name is on another level.
+		{"allow all state/p2p/%c", "state/p2p/p2p", true},
+		{"allow all %c/p2p/#", "p2p/p2p/victim", true},
+		{"allow all state/#", "state/p2p/victim", true},
+		{"allow all state/+/%c", "state/p2p/p2p", true},
+		{"allow all %c/x", "p2p/x", true},
+		{"allow all /%c/x", "/p2p/x", true},
+		{"allow all a/b/%c/x", "a/b/p2p/x", true},
+		{"allow all a/x-%c/b", "a/x-p2p/b", true},
+		{"allow all a/%{two}/b", "a/2/b", true},
+	}
+	for _, c := range cases {
+		got, why := Decide(parse(t, c.rules), named, Publish, c.topic)
+		require.Equal(t, c.want, got, "rules %q, %s: %s", c.rules, c.topic, why)
+		require.Equal(t, c.want, Allows(Rights(parse(t, c.rules), named, time.Minute), Publish, c.topic), "rights of %q, %s", c.rules, c.topic)
+	}
+	got, _ := Decide(parse(t, "allow all state/%c/#"), named, Subscribe, "state/p2p/p2p")
+	require.True(t, got, "its own point-to-point topic")
+}
+
+func TestADenyRuleKeepsPointToPointTopicsOutOfAWildcard(t *testing.T) {
+	rules := parse(t, "deny publish +/p2p/#; deny publish /+/p2p/#; allow all #")
+	for topic, want := range map[string]bool{
+		"b/p2p/victim": false, "/b/p2p/victim": false, "//p2p/victim": false, "/$b/p2p/a/b": false, "b/x/p2p": true, "b/p2px/victim": true,
+	} {
+		got, why := Decide(rules, subjects[0], Publish, topic)
+		require.Equal(t, want, got, "%s: %s", topic, why)
+	}
+	got, _ := Decide(rules, subjects[0], Subscribe, "#")
+	require.True(t, got, "it denies publishing only")
+}
+
+// targetOf returns the client that a topic addresses, as the gateway reads it.
+func targetOf(topic string) string {
+	_, rest, _ := strings.Cut(strings.TrimPrefix(topic, "/"), "/")
+	target, ok := strings.CutPrefix(rest, "p2p/")
+	if !ok {
+		return ""
+	}
+	return strings.TrimSuffix(target, "/")
+}
+
+// Whatever name a client has, rules that name no point-to-point topic, also by no wildcard, let it send to no client.
+func FuzzNamesReachNoOtherClient(f *testing.F) {
+	f.Add("p2p", "state/p2p/victim")
+	f.Add("p2p", "/a/p2p/victim")
+	f.Add("p", "b/p2p/victim")
+	rules := parse(f, "allow all state/%c/#; allow all /a/%u/#; allow all b/%c2p/#; allow all %c/x/#; allow all //%c/#")
+	f.Fuzz(func(t *testing.T, name, topic string) {
+		if topicfilter.ValidateName(topic) != nil || targetOf(topic) == "" {
+			t.Skip()
+		}
+		s := Subject{ClientID: name, Username: name}
+		if allowed, why := Decide(rules, s, Publish, topic); allowed {
+			t.Fatalf("%q may publish %q: %s", name, topic, why)
+		}
+		if Allows(Rights(rules, s, time.Minute), Publish, topic) {
+			t.Fatalf("%q may publish %q by its rights", name, topic)
+		}
+	})
 }
 
 // Whatever name a client chooses, a rule about its own branch never gives it access to another client's branch.
