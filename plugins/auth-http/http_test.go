@@ -407,12 +407,13 @@ func TestRulesDecideWhereTheWebhookDoesNot(t *testing.T) {
 			"rules":         []block{{"effect": "allow", "topic": "%u/%c/#"}, {"effect": "allow", "topic": "role/%{role}/%c"}},
 		},
 	)
+	role := "sensor"
 	may := func(by, identity, topic string) bool {
 		resp, err := p.Authorize(t.Context(), &pluginv1.AuthorizeRequest{
 			Client: &pluginv1.Client{
 				Connection: device,
 				Identity:   identity,
-				Attributes: map[string]string{"role": "sensor"},
+				Attributes: map[string]string{"role": role},
 				AdmittedBy: by,
 			},
 			Actions: []*pluginv1.Action{publish(topic)},
@@ -424,6 +425,8 @@ func TestRulesDecideWhereTheWebhookDoesNot(t *testing.T) {
 	require.False(t, may(name, "acme", "sensor/dev1/x"))
 	require.True(t, may(name, "acme", "role/sensor/dev1"))
 	require.False(t, may("another", "acme", "role/sensor/dev1"), "attributes of another plugin are not ours")
+	role = "p2p"
+	require.False(t, may(name, "acme", "role/p2p/dev1"), "an attribute does not make a topic point to point")
 	require.Empty(t, s.questions())
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/internal/testlog"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
+	"github.com/lmqgate/lmqgate/plugins/sdk/topicrules"
 )
 
 func TestClaimsDecideWhoMayConnect(t *testing.T) {
@@ -200,6 +201,23 @@ func TestRulesOfTheConfigurationComeBeforeThoseOfTheToken(t *testing.T) {
 	bare := admitted(admit(t, p, signed(t, nil)), "client1")
 	for what, want := range map[string]bool{"+state/acme/dev1/client1": false, "+other": false, "?t/p2p/client1": true} {
 		require.Equal(t, want, may(t, p, bare, what), "a token without rules and tenant: %s", what)
+	}
+}
+
+func TestNoClaimMakesATopicPointToPoint(t *testing.T) {
+	p, _ := activate(t, "", secretOnly(block{
+		"rules_claim": "acl",
+		"rules":       []block{{"effect": "allow", "action": "publish", "topic": "state/%{tenant}/#"}},
+	}))
+	for _, acl := range []any{
+		[]map[string]any{{"effect": "allow", "topic": "t/%{tenant}/#"}, {"effect": "allow", "topic": "/u/%u/#"}, {"effect": "allow", "topic": "a/#"}},
+		map[string]any{"publish": []string{"t/%{tenant}/#", "/u/%u/#", "a/#"}},
+	} {
+		resp := admit(t, p, signed(t, jwt.MapClaims{"acl": acl, "tenant": "p2p", "sub": "p2p"}))
+		for what, want := range map[string]bool{"state/p2p/victim": false, "t/p2p/victim": false, "/u/p2p/victim": false, "a/x": true} {
+			require.Equal(t, want, may(t, p, admitted(resp, "client1"), "+"+what), "%v: %s", acl, what)
+			require.Equal(t, want, topicrules.Allows(resp.GetRights(), topicrules.Publish, what), "rights by %v: %s", acl, what)
+		}
 	}
 }
 
