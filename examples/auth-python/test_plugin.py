@@ -47,6 +47,21 @@ class RulesTest(unittest.TestCase):
         self.assertFalse(self.allowed(["allow all %c/#"], "subscribe", "$SYS/#", client_id="$SYS"))
         self.assertFalse(self.allowed(["allow all %u"], "publish", "c1", username="%c"))
 
+    def test_a_name_does_not_make_a_topic_point_to_point(self):
+        for rule, topic, want in [
+            ("allow all state/%c/#", "state/p2p/victim", False),
+            ("allow all /state/%u/#", "/state/p2p/victim", False),
+            ("allow all //%c/#", "//p2p/victim", False),
+            ("allow all +/+/%c/#", "/state/p2p/victim", False),
+            ("allow all state/p2p/%c", "state/p2p/p2p", True),
+            ("allow all state/#", "state/p2p/victim", True),
+            ("allow all a/b/%c/x", "a/b/p2p/x", True),
+            ("allow all %c/x", "p2p/x", True),
+        ]:
+            self.assertEqual(self.allowed([rule], "publish", topic, client_id="p2p", username="p2p"), want, rule)
+        self.assertFalse(self.allowed(["allow all /%c/#"], "subscribe", "/$events/#", client_id="$events"))
+        self.assertFalse(self.allowed(["allow all $%c/#"], "subscribe", "$SYS/#", client_id="SYS"))
+
     def test_a_rule_that_is_no_filter_is_on_the_safe_side(self):
         self.assertFalse(self.allowed(["allow all a/#/b"], "publish", "a/x"))
         self.assertFalse(self.allowed(["deny all a/#/b", "allow all #"], "publish", "z"))

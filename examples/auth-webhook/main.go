@@ -83,9 +83,9 @@ func authorize(w http.ResponseWriter, r *http.Request) {
 	for _, a := range q.Actions {
 		allow := false
 		switch q.Identity {
-		case "sensor": // only its own branches; a name with a slash or a wildcard would reach others
+		case "sensor": // only its own branches; a name with a slash or a wildcard would reach others, and state/p2p/ID each client
 			own := map[string]string{"publish": "state/", "subscribe": "cmd/"}[a.Action] + q.ClientID + "/"
-			allow = !strings.ContainsAny(q.ClientID, "/+#") && strings.HasPrefix(a.Topic, own)
+			allow = !strings.ContainsAny(q.ClientID, "/+#") && q.ClientID != "p2p" && strings.HasPrefix(a.Topic, own)
 		case "operator":
 			allow = !strings.HasPrefix(a.Topic, "secret/") && !(a.Action == "subscribe" && strings.ContainsAny(a.Topic[:1], "+#"))
 		}
