@@ -5,8 +5,8 @@
 //
 // The first rule that matches decides. An action that no rule matches is denied.
 //
-// Wildcards in the topic of a publish rule include point-to-point topics, {first}/p2p/{client id}: "allow publish b/#" reaches every client.
-// A deny rule before it excludes them. A name in a placeholder never makes a topic point to point.
+// Wildcards in the topic of a publish rule include point-to-point topics, {first}/p2p/{client id}: "allow publish b/#" reaches every
+// client. A deny rule before it excludes them. A name in a placeholder never makes a topic point to point.
 package topicrules
 
 import (
