@@ -28,7 +28,7 @@ func newBansListCommand(app *app) *cobra.Command {
 	}.command(app)
 }
 
-const banLong = "KIND is address, user or client; flapping and login, for clients that the gateway has banned, are to remove only. Of an IPv6 address its network of 64 bits is meant; networks of 56 and 48 bits can be named. A ban is in force on every gateway, also on those that start later, until it ends or is removed."
+const banLong = "KIND is address, user or client; flapping and login, for clients that the gateway has banned, are to remove only, by the NAME that the list shows: USER/CLIENT@ADDRESS, with quotes around a USER with / or a CLIENT with @. Of an IPv6 address its network of 64 bits is meant; networks of 56 and 48 bits can be named. A ban is in force on every gateway, also on those that start later, until it ends or is removed."
 
 func newBansAddCommand(app *app) *cobra.Command {
 	var flags adminFlags

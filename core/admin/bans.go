@@ -11,7 +11,7 @@ import (
 // Ban keeps an address, a user or a client out of nodes for a while. A node itself bans addresses, and clients that flap.
 type Ban struct {
 	Kind   string    `json:"kind" enum:"address,user,client,flapping,login"`
-	Name   string    `json:"name" doc:"An address or network, a user name, a client id, or, of a client that flaps or whose logins fail, its user and client id."`
+	Name   string    `json:"name" doc:"An address or network, a user name, a client id, or, of a client that flaps or whose logins fail, USER/CLIENT@ADDRESS. Parts are quoted where they could be mistaken; of a name of more than 256 bytes there is the beginning and a digest."`
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until"`
 	Nodes  []string  `json:"nodes" doc:"Where it is in force."`

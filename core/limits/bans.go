@@ -2,8 +2,6 @@ package limits
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strings"
 	"sync"
@@ -30,17 +28,6 @@ const (
 	ByLogin = "login"
 )
 
-// FlappingName returns the Name of a Ban of the kind ByFlapping. Such a ban does not affect other users of the client id, nor the same user
-// from another address.
-func FlappingName(user, client, address string) string {
-	name := user + "/" + client + "@" + address
-	if len(name) <= longestName {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:])
-}
-
 const (
 	// failuresFree failures cost nothing. After them, each failure doubles the delay of the next attempt, from firstDelay to longestDelay.
 	// When the number of failures that the caller allows is reached within failuresWithin, a ban of banFirst follows; the ban doubles each
@@ -59,11 +46,6 @@ const (
 
 // key identifies a record. Names are those that BanName returns.
 type key struct{ kind, name string }
-
-const longestName = 256
-
-// BanName returns the name under which someone is banned: names, which clients choose, are truncated to 256 bytes.
-func BanName(name string) string { return name[:min(len(name), longestName)] }
 
 func keyOf(kind, name string) key { return key{kind, strings.Clone(BanName(name))} }
 

@@ -17,11 +17,11 @@ type Login struct {
 
 // Name returns the Name of a Ban of the kind ByLogin. Such a ban keeps out one user name with one client id from one address.
 func (l Login) Name() string {
-	client := l.Client
+	name := join(l.User, l.Client, l.Source.String())
 	if l.Exchange {
-		client += " (enhanced authentication)"
+		name += " (enhanced authentication)" // no address ends like this
 	}
-	return FlappingName(l.User, client, l.Source.String())
+	return BanName(name)
 }
 
 // nameless reports whether nothing tells the attempt from others of its address.
@@ -35,16 +35,16 @@ const (
 	mostNamed = 128
 )
 
-// nameSeed keeps clients from choosing names that collide.
-var nameSeed = maphash.MakeSeed()
+// loginSeed keeps clients from choosing names whose hashes collide.
+var loginSeed = maphash.MakeSeed()
 
 // owes adds a failure of a Login; it returns false if that Login has its most already.
 func (r *record) owes(l Login, most int) bool {
 	if l.nameless() {
 		return true
 	}
-	name := maphash.String(nameSeed, l.Name())
-	switch n, known := r.of[name]; {
+	id := maphash.Comparable(loginSeed, l)
+	switch n, known := r.of[id]; {
 	case !known && len(r.of) >= mostNamed:
 		return true
 	case int(n) >= most:
@@ -53,15 +53,15 @@ func (r *record) owes(l Login, most int) bool {
 	if r.of == nil {
 		r.of = make(map[uint64]uint8)
 	}
-	r.of[name]++
+	r.of[id]++
 	return true
 }
 
 // forgives takes back the failures of a Login, and those of no other: otherwise who has one password could guess others for ever.
 func (r *record) forgives(l Login, free int) {
-	name := maphash.String(nameSeed, l.Name())
-	r.failures -= int(r.of[name])
-	delete(r.of, name)
+	id := maphash.Comparable(loginSeed, l)
+	r.failures -= int(r.of[id])
+	delete(r.of, id)
 	if r.failures <= free {
 		r.free = time.Time{}
 	}
