@@ -58,21 +58,25 @@ func (p *Principal) RemoteAddr() string { return p.client.GetConnection().GetRem
 // Identity returns the identity that the plugin established, or the user name if the plugin returned none.
 func (p *Principal) Identity() string { return p.client.GetIdentity() }
 
-// maxIdentityName bounds an identity's stable name, in bytes.
-const maxIdentityName = 256
+// maxIdentityName bounds an identity's stable name, in bytes. digestPrefix begins the names that are digests.
+const (
+	maxIdentityName = 256
+	digestPrefix    = "sha256:"
+)
 
 // Name returns the identity for records and quotas: deterministic, of bounded length, and without secrets. It is the identity itself if
-// that is short and not a token, otherwise a digest. Anonymous clients have no name.
+// that is short, not a token and does not look like a digest, otherwise a digest: no identity has the name of another. Anonymous clients
+// have no name.
 func (p *Principal) Name() string {
 	id := p.Identity()
 	switch {
 	case p.AdmittedBy() == "":
 		return ""
-	case len(id) <= maxIdentityName && Shown(id) == id:
+	case len(id) <= maxIdentityName && Shown(id) == id && !strings.HasPrefix(id, digestPrefix):
 		return id
 	default:
 		sum := sha256.Sum256([]byte(id))
-		return "sha256:" + hex.EncodeToString(sum[:])
+		return digestPrefix + hex.EncodeToString(sum[:])
 	}
 }
 

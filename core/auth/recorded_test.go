@@ -54,5 +54,6 @@ func TestAnIdentitysNameIsShortAlwaysTheSameAndNoSecret(t *testing.T) {
 	require.NotEqual(t, name(long), name(long+"y"))
 	for _, id := range []string{long, "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"} {
 		require.Len(t, name(id), len("sha256:")+64)
+		require.NotEqual(t, name(id), name(name(id)), "nobody has the name of another by choosing it as identity")
 	}
 }

@@ -119,6 +119,13 @@ func TestAClientThatMovesIsListedOnceWhereItIsNow(t *testing.T) {
 	require.Len(t, subscriptionPage(10, []part[admin.Subscription]{{Items: []admin.Subscription{s}}, {Items: []admin.Subscription{s}}}, nil).Items, 1)
 }
 
+func TestSubscriptionsWithLineBreaksAreListedApart(t *testing.T) {
+	items := []admin.Subscription{{ClientID: "a", Filter: "b\nc"}, {ClientID: "a\nb", Filter: "c"}}
+	for _, parts := range [][]part[admin.Subscription]{{{Items: items}}, {{Items: items[:1]}, {Items: items[1:]}}} {
+		require.ElementsMatch(t, items, subscriptionPage(10, parts, nil).Items)
+	}
+}
+
 func TestAPartOfLongNamesEndsEarlierAndThePageGoesOnThere(t *testing.T) {
 	found := &firstOf[admin.Subscription]{n: 100, key: subscriptionKey}
 	for i := range 100 {

@@ -101,5 +101,5 @@ func addSubscription(found *firstOf[admin.Subscription], q admin.SubscriptionQue
 	}
 }
 
-// subscriptionKey orders subscriptions. A line break in a client id does no harm, because keys are only compared.
-func subscriptionKey(s admin.Subscription) string { return s.ClientID + "\n" + s.Filter }
+// subscriptionKey identifies and orders subscriptions. Neither client ids nor filters contain U+0000 [MQTT-1.5.4-2].
+func subscriptionKey(s admin.Subscription) string { return s.ClientID + "\x00" + s.Filter }

@@ -237,6 +237,9 @@ func TestClientIDsThatAreNoGroupNamesAreHashed(t *testing.T) {
 	require.Equal(t, "%LMQ%dev@1", consumerGroup("dev@1"))
 	require.NotEqual(t, consumerGroup("\x01"), consumerGroup("\x02"))
 	require.Less(t, len(consumerGroup(strings.Repeat("x", 65535))), 100)
+	require.Equal(t, "%LMQ%lmqgate_1", consumerGroup("lmqgate_1"))
+	hashed := consumerGroup("\x01")
+	require.NotEqual(t, hashed, consumerGroup(strings.TrimPrefix(hashed, "%LMQ%")), "nobody has the offsets of another by choosing its group as id")
 }
 
 func TestABrokerThatFailedIsAvoidedLongerEachTimeAndUsedAgainAfterASuccess(t *testing.T) {

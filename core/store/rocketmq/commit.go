@@ -23,10 +23,11 @@ const maxGroup = 250
 // forgotten is the offset that brokers treat as no offset.
 const forgotten = -1
 
-// consumerGroup returns the group that holds a client's offsets. If the client id is printable and not too long, it is the name that Apache
-// RocketMQ MQTT uses.
+// consumerGroup returns the group that holds a client's offsets. If the client id is printable, not too long and does not look like the
+// digest of another one, it is the name that Apache RocketMQ MQTT uses.
 func consumerGroup(client string) string {
-	plain := len(client) <= maxGroup && !strings.HasPrefix(client, shareName)
+	plain := len(client) <= maxGroup && !strings.HasPrefix(client, shareName) &&
+		(len(client) != len(ownPrefix)+2*sha256.Size || !strings.HasPrefix(client, ownPrefix))
 	for _, r := range client {
 		plain = plain && r != unicode.ReplacementChar && !unicode.IsControl(r)
 	}
