@@ -41,8 +41,8 @@ func (c *Config) CheckPrivate() error {
 			strings.Join(c.secretKeys[:min(3, len(c.secretKeys))], ", "), c.Path)})
 	}
 	check := func(key, path string) {
-		if path != "" && exposed.ToOthers(path) {
-			p.add(key, "every user of this machine may read the private key; run: chmod o-rwx %s", path)
+		if err := exposed.PrivateKey(path); path != "" && err != nil {
+			p.add(key, "%s", err)
 		}
 	}
 	for i, l := range c.Listeners {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert/clientcerttest"
 	"github.com/lmqgate/lmqgate/plugins/internal/webclient"
 	pluginv1 "github.com/lmqgate/lmqgate/plugins/proto/lmqgate/plugin/v1"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
@@ -502,4 +503,12 @@ func TestTheHeadersAreDeclaredSecret(t *testing.T) {
 	for _, k := range sdk.ConfigKeys((&plugin{}).Info().Config) {
 		require.Equal(t, k.GetPath() == "headers", k.GetSecret(), k.GetPath())
 	}
+}
+
+func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
+	clientcerttest.RefusesAnExposedKey(t, "tls.key_file", func(dir string) []sdk.Problem {
+		text, err := json.Marshal(block{"authenticate_url": "https://a.example", "tls": block{"cert_file": "cert.pem", "key_file": "key.pem"}})
+		require.NoError(t, err)
+		return (&plugin{}).Configure(t.Context(), sdk.Setup{Config: text, ConfigDir: dir})
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert/clientcerttest"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -200,4 +201,34 @@ func TestSecretsAreDeclaredSecret(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"keys[].secret", "jwks[].headers"}, secrets)
+}
+
+func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
+	clientcerttest.RefusesAnExposedKey(t, "jwks[0].tls.key_file", func(dir string) []sdk.Problem {
+		_, _, problems := configure(t, dir, block{"jwks": []block{{"url": "https://a.example", "tls": block{"cert_file": "cert.pem", "key_file": "key.pem"}}}})
+		return problems
+	})
+}
+
+func TestASetWithSecretsThatEverybodyMayReadIsRefused(t *testing.T) {
+	dir := clientcerttest.OpenDir(t)
+	file := filepath.Join(dir, "jwks.json")
+	require.NoError(t, os.WriteFile(file, webKeys(t, webKey(t, "one", []byte(secret), nil)), 0o600))
+	require.NoError(t, os.Chmod(file, 0o644))
+	set := block{"file": "jwks.json", "algorithms": []string{"ES256", "HS256"}}
+	_, _, problems := configure(t, dir, block{"jwks": []block{set}})
+	require.Len(t, problems, 1)
+	require.Equal(t, "jwks[0].file", problems[0].Key)
+	require.Contains(t, problems[0].Message, "run `chmod o-rwx` on it")
+
+	require.NoError(t, os.Chmod(file, 0o640))
+	p, _ := activate(t, dir, block{"jwks": []block{set}})
+	healthy(t, p)
+	require.NoError(t, os.Chmod(file, 0o644))
+	_, _, err := p.verifier.sources[0].fetch(t.Context())
+	require.ErrorContains(t, err, "holds secrets")
+
+	delete(set, "algorithms") // secrets in the set are then not used
+	_, _, problems = configure(t, dir, block{"jwks": []block{set}})
+	require.Empty(t, problems)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,9 @@ func newSource(c jwksConfig, setup sdk.Setup, at string) (*source, []sdk.Problem
 	if c.File != "" {
 		s.path = setup.Path(c.File)
 		s.name = s.path
+		if err := trustedfile.CheckSecret(s.path); s.secret() && err != nil {
+			return s, []sdk.Problem{sdk.Problemf(at+".file", "%s %v", c.File, err)}
+		}
 		return s, nil
 	}
 	s.name, _, _ = strings.Cut(c.URL, "?")
@@ -63,6 +67,11 @@ func newSource(c jwksConfig, setup sdk.Setup, at string) (*source, []sdk.Problem
 	client, problems := webclient.New(setup, at+".tls", webclient.Options{TLS: c.TLS, MaxConnections: 2, MaxAnswer: maxSetBytes})
 	s.client = client
 	return s, problems
+}
+
+// secret reports whether the set's shared secrets would be used, so that nobody else may read them.
+func (s *source) secret() bool {
+	return slices.ContainsFunc(s.Algorithms, func(alg string) bool { return strings.HasPrefix(alg, "HS") })
 }
 
 // announce marks that a read is about to begin, so that tokens wait for it.
@@ -133,7 +142,11 @@ func (s *source) refresh(ctx context.Context) error {
 func (s *source) fetch(ctx context.Context) (set keys, passed []string, err error) {
 	var text []byte
 	if s.path != "" {
-		text, err = trustedfile.Read(s.path, maxSetBytes)
+		read := trustedfile.Read
+		if s.secret() {
+			read = trustedfile.ReadSecret
+		}
+		text, err = read(s.path, maxSetBytes)
 	} else {
 		var a *webclient.Answer
 		if a, err = s.client.Do(ctx, http.MethodGet, s.URL, s.header, nil); err == nil {

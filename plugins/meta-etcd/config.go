@@ -16,6 +16,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/internal/redact"
 	"github.com/lmqgate/lmqgate/internal/regular"
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -114,14 +115,8 @@ func (c *config) client(setup sdk.Setup) (clientv3.Config, []sdk.Problem) {
 		}
 	}
 	if c.TLS.CertFile != "" {
-		load := func() (*tls.Certificate, error) {
-			pair, err := regular.KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
-			return &pair, err
-		}
-		if _, err := load(); err != nil {
-			problems = append(problems, sdk.Problemf("tls.cert_file", "%v", err))
-		}
-		// The files are read at each handshake, because certificates are renewed while the gateway runs.
+		_, load, wrong := clientcert.Load(setup, "tls", c.TLS.CertFile, c.TLS.KeyFile)
+		problems = append(problems, wrong...)
 		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	cc.TLS = t

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert/clientcerttest"
+	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
 func TestProblemsOfEndpointsShowNoPassword(t *testing.T) {
@@ -16,4 +19,11 @@ func TestProblemsOfEndpointsShowNoPassword(t *testing.T) {
 		require.Contains(t, fmt.Sprint(problems), "xxxxx@etcd:2379")
 		require.NotContains(t, fmt.Sprint(problems), "geheim")
 	}
+}
+
+func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
+	clientcerttest.RefusesAnExposedKey(t, "tls.key_file", func(dir string) []sdk.Problem {
+		block := `{"endpoints": ["e:1"], "tls": {"enabled": true, "cert_file": "cert.pem", "key_file": "key.pem"}}`
+		return newEtcd().Configure(t.Context(), sdk.Setup{Config: []byte(block), ConfigDir: dir})
+	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/internal/redact"
 	"github.com/lmqgate/lmqgate/internal/regular"
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 	"github.com/lmqgate/lmqgate/remoting"
 )
@@ -75,10 +76,8 @@ func (c *config) client(setup sdk.Setup) (remoting.Config, []sdk.Problem) {
 		}
 	}
 	if c.TLS.CertFile != "" {
-		pair, err := regular.KeyPair(setup.Path(c.TLS.CertFile), setup.Path(c.TLS.KeyFile))
-		if err != nil {
-			problems = append(problems, sdk.Problemf("tls.cert_file", "%v", err))
-		}
+		pair, _, wrong := clientcert.Load(setup, "tls", c.TLS.CertFile, c.TLS.KeyFile)
+		problems = append(problems, wrong...)
 		rc.TLS.Certificates = []tls.Certificate{pair}
 	}
 	return rc, problems

@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert/clientcerttest"
+	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
 func TestProblemsOfNameServersShowNoPassword(t *testing.T) {
@@ -14,4 +17,11 @@ func TestProblemsOfNameServersShowNoPassword(t *testing.T) {
 		require.Contains(t, text, "xxxxx@namesrv:9876")
 		require.NotContains(t, text, "geheim")
 	}
+}
+
+func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
+	clientcerttest.RefusesAnExposedKey(t, "tls.key_file", func(dir string) []sdk.Problem {
+		block := `{"namesrv": ["n:1"], "tls": {"enabled": true, "cert_file": "cert.pem", "key_file": "key.pem"}}`
+		return newNamesrv().Configure(t.Context(), sdk.Setup{Config: []byte(block), ConfigDir: dir})
+	})
 }

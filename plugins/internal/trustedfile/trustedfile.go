@@ -16,10 +16,18 @@ const othersMayWrite = 0o002
 
 // ReadSecret is Read for a file with secrets: it also refuses one that every user of the machine may read.
 func ReadSecret(path string, max int64) ([]byte, error) {
-	if exposed.ToOthers(path) {
-		return nil, errors.New("may be read by every user of this machine, and holds secrets; run `chmod o-rwx` on it")
+	if err := CheckSecret(path); err != nil {
+		return nil, err
 	}
 	return Read(path, max)
+}
+
+// CheckSecret refuses a file with secrets that every user of the machine may read. The error does not name the path.
+func CheckSecret(path string) error {
+	if exposed.ToOthers(path) {
+		return errors.New("may be read by every user of this machine, and holds secrets; run `chmod o-rwx` on it")
+	}
+	return nil
 }
 
 // Read reads a regular file of at most max bytes that is not world-writable. The error does not name the path.

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/internal/regular"
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -228,14 +229,8 @@ func (t TLS) config(setup sdk.Setup, key string) (*tls.Config, []sdk.Problem) {
 		return nil, append(problems, sdk.Problemf(key+".key_file", "cert_file and key_file go together; set both or none"))
 	}
 	if t.CertFile != "" {
-		load := func() (*tls.Certificate, error) {
-			pair, err := regular.KeyPair(setup.Path(t.CertFile), setup.Path(t.KeyFile))
-			return &pair, err
-		}
-		if _, err := load(); err != nil {
-			problems = append(problems, sdk.Problemf(key+".cert_file", "%v", err))
-		}
-		// The files are read at each handshake, because certificates are renewed while the gateway runs.
+		_, load, wrong := clientcert.Load(setup, key, t.CertFile, t.KeyFile)
+		problems = append(problems, wrong...)
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return conf, problems

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/plugins/internal/clientcert/clientcerttest"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
 
@@ -203,4 +204,11 @@ func TestHeadersThatCannotBeSentAreNamedWithoutTheirValue(t *testing.T) {
 		require.NotContains(t, err.Error(), "secret")
 	}
 	require.Equal(t, http.Header{"X-Key": {"v"}}, Headers(map[string]string{"x-key": "v"}))
+}
+
+func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
+	clientcerttest.RefusesAnExposedKey(t, "tls.key_file", func(dir string) []sdk.Problem {
+		_, problems := New(sdk.Setup{ConfigDir: dir}, "tls", Options{TLS: TLS{CertFile: "cert.pem", KeyFile: "key.pem"}})
+		return problems
+	})
 }
