@@ -1,6 +1,7 @@
 package config
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -92,6 +93,87 @@ func TestAnAdminTokenInANamedPipeIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, c.AdminTokenPath()+" is a named pipe, not a regular file")
 		require.ErrorContains(t, err, "or delete it, and the gateway makes one")
 	}
+}
+
+// The gateway's user could lead commands of root to a file of root, and they would send it to the admin port.
+func TestALinkInPlaceOfTheAdminTokenIsNotFollowed(t *testing.T) {
+	c := Default()
+	dir := t.TempDir()
+	c.Node.DataDir = filepath.Join(dir, "data")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o700))
+	require.NoError(t, os.Symlink("real", c.Node.DataDir)) // the operator's choice
+	token, _, err := c.MakeAdminToken()
+	require.NoError(t, err)
+	found, err := c.FindAdminToken()
+	require.NoError(t, err)
+	require.Equal(t, token, found)
+
+	other := filepath.Join(dir, "other")
+	require.NoError(t, os.Rename(c.AdminTokenPath(), other))
+	require.NoError(t, os.Symlink(other, c.AdminTokenPath()))
+	for _, take := range []func() (string, error){c.FindAdminToken, func() (string, error) { token, _, err := c.MakeAdminToken(); return token, err }} {
+		token, err := take()
+		require.Empty(t, token)
+		require.ErrorIs(t, err, regular.ErrNot)
+		require.ErrorContains(t, err, c.AdminTokenPath()+" is a symbolic link")
+		require.ErrorContains(t, err, "or delete it, and the gateway makes one")
+	}
+}
+
+// owned is a file or directory of a user, with a number of names.
+type owned struct {
+	fs.FileInfo
+	stat syscall.Stat_t
+}
+
+func (o *owned) Sys() any { return &o.stat }
+
+func TestAnAdminTokenOfAStrangerIsRefused(t *testing.T) {
+	const root, service, me, stranger = 0, 995, 1000, 1001
+	of := func(uid uint32, names int) fs.FileInfo {
+		o := &owned{}
+		o.stat.Uid = uid
+		for range names {
+			o.stat.Nlink++
+		}
+		return o
+	}
+	for name, tc := range map[string]struct {
+		file, dir uint32
+		names     int
+		uid       int
+		refused   bool
+	}{
+		"root reads the gateway's":                  {service, service, 1, root, false},
+		"the gateway's, while it is made":           {service, service, 2, root, false},
+		"a file of root in the gateway's":           {root, service, 1, root, false}, // a gateway that root has started
+		"another name of a file of root":            {root, service, 2, root, true},
+		"mine":                                      {me, me, 1, me, false},
+		"mine in a directory of root":               {me, root, 1, me, false},
+		"a stranger's":                              {stranger, service, 1, root, true},
+		"a stranger's, and I am not the gateway":    {stranger, service, 1, me, true},
+		"the gateway's in a directory of root":      {service, root, 1, root, true},
+		"a stranger's in a directory of my own":     {stranger, me, 1, me, true},
+		"the gateway's, and its user runs commands": {service, service, 1, service, false},
+	} {
+		require.Equal(t, tc.refused, foreign(of(tc.file, tc.names), of(tc.dir, 1), tc.uid), name)
+	}
+
+	if os.Geteuid() != root {
+		t.Skip("only root can give a file to somebody else")
+	}
+	c := Default()
+	c.Node.DataDir = t.TempDir()
+	token, _, err := c.MakeAdminToken()
+	require.NoError(t, err)
+	require.NoError(t, os.Chown(c.AdminTokenPath(), stranger, -1))
+	_, err = c.FindAdminToken()
+	require.ErrorContains(t, err, c.AdminTokenPath()+" belongs neither to the owner of its directory nor to you")
+	require.ErrorContains(t, err, "run the command as the user that the gateway runs as, or set admin.token")
+	require.NoError(t, os.Chown(c.Node.DataDir, stranger, -1))
+	found, err := c.FindAdminToken()
+	require.NoError(t, err)
+	require.Equal(t, token, found)
 }
 
 func TestKeysCertificatesAndTheNodesIDInNamedPipesAreRefused(t *testing.T) {

@@ -17,8 +17,19 @@ var ErrNot = errors.New("not a regular file; put a file with the content in its 
 
 // Open opens a regular file for reading; links are followed. It does not wait, whatever the path leads to. An error for another kind of
 // file wraps ErrNot.
-func Open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+func Open(path string) (*os.File, error) { return open(path, 0) }
+
+// OpenUnlinked is Open for a file in a directory that another user may write in: a symbolic link, which could lead to any file that the
+// caller may read, is refused with an error that wraps ErrNot. Links in the path to the directory are followed.
+func OpenUnlinked(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%s is a symbolic link, %w", path, ErrNot)
+	}
+	return open(path, noFollow) // a link that is put there meanwhile is not followed
+}
+
+func open(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
 	if err != nil {
 		if errors.Is(err, syscall.ENXIO) { // a socket file
 			err = fmt.Errorf("%s is a socket, %w", path, ErrNot)

@@ -39,3 +39,27 @@ func TestOnlyRegularFilesAreReadAndNothingIsWaitedFor(t *testing.T) {
 	_, err = Read(at("none"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestALinkInPlaceOfAFileIsNotFollowedWhereThatIsAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	require.NoError(t, os.Mkdir(at("in"), 0o700))
+	require.NoError(t, os.WriteFile(at("in/file"), []byte("content"), 0o600))
+	require.NoError(t, os.Symlink("file", at("in/link")))
+	require.NoError(t, os.Symlink("none", at("in/loose")))
+	require.NoError(t, os.Symlink("in", at("there")))
+	for _, path := range []string{at("in/link"), at("in/loose"), at("there/link")} {
+		_, err := OpenUnlinked(path)
+		require.ErrorIs(t, err, ErrNot)
+		require.ErrorContains(t, err, path+" is a symbolic link")
+		_, err = open(path, noFollow) // it was put there after the look
+		require.ErrorIs(t, err, syscall.ELOOP)
+	}
+	f, err := OpenUnlinked(at("there/file"))
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = OpenUnlinked(at("in"))
+	require.ErrorIs(t, err, ErrNot)
+	_, err = OpenUnlinked(at("none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
