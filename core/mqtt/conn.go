@@ -69,10 +69,8 @@ type conn struct {
 	rights    rights
 	// known is what the connection can be banned by; set once its CONNECT has arrived.
 	known atomic.Pointer[known]
-	// slot: the connection counts against mqtt.max_connections. replaces is the connection whose slot it took, until the takeover is done.
-	// Server.mu guards both.
-	slot     bool
-	replaces *conn
+	// seat is the connection's part in the slot of its client id; guarded by Server.mu.
+	seat seat
 
 	// asked is when CONNECT arrived, connected when the client was admitted, said whether the client sent DISCONNECT. Used by the reader
 	// only.

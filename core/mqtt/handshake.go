@@ -266,7 +266,6 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.rights.owns.Store(&owns)
 	c.rights.session.Store(s)
 	c.review(ctx) // judge the subscriptions of a resumed session before anything is sent for them
-	c.srv.keepSlot(c)
 	c.place.leave()
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
 	c.out.mu.Lock()

@@ -215,7 +215,7 @@ func (s *Server) left(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.leaveRates(c)
-	s.slots.leave(c, func(old *conn) bool { _, open := s.conns[old]; return open })
+	s.slots.leave(c)
 	s.mu.Unlock()
 }
 
@@ -248,13 +248,6 @@ func (s *Server) takeSlot(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.slots.take(c)
-}
-
-// keepSlot records that a client has its session.
-func (s *Server) keepSlot(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.slots.attached(c)
 }
 
 // Connections returns the number of open connections, admitted or not.

@@ -1,52 +1,58 @@
 package mqtt
 
-// slots counts admitted clients against mqtt.max_connections. A client has one slot: a connection that takes over another of the same
-// client id takes its slot as well, so it gets in even if no slot is free. Slots are taken after authentication, so a stranger neither
-// holds one nor learns from the answer whether a client is connected.
+// slots counts admitted clients against mqtt.max_connections. A client id has one slot, which its connections share: the one that is attached
+// to the session, those that want to take it over, and those that were taken over and are not closed yet. The slot is free once all of them
+// have left, whoever of them gets the session. So a client gets in by replacing its own connection even if no slot is free, and one that is
+// refused takes nothing from the one that it wanted to replace.
+//
+// Slots are taken after authentication, so a stranger neither holds one nor learns from the answer whether a client is connected.
 //
 // Its methods are called with Server.mu held.
 type slots struct {
-	limit int // 0: no limit
-	taken int
-	of    map[string]*conn // holders of the slots, by client id
+	limit int              // 0: no limit
+	of    map[string]*conn // a connection of each client id; seat.next leads to the others
 }
 
-// take gives a connection the slot of its client id, or a free one. It returns false if there is neither.
+// seat is a connection's part in the slot of its client id.
+type seat struct {
+	taken bool
+	next  *conn // another connection in the slot
+}
+
+// take gives a connection a part in the slot of its client id, or a free slot. It returns false if there is neither.
 func (s *slots) take(c *conn) bool {
-	if old := s.of[c.clientID]; old != nil {
-		old.slot, c.slot, c.replaces = false, true, old
-		s.of[c.clientID] = c
-		return true
-	}
-	if s.limit > 0 && s.taken >= s.limit {
+	first := s.of[c.clientID]
+	if first == nil && s.limit > 0 && len(s.of) >= s.limit {
 		return false
 	}
 	if s.of == nil {
 		s.of = make(map[string]*conn)
 	}
-	s.taken++
+	c.seat.taken, c.seat.next = true, first
 	s.of[c.clientID] = c
-	c.slot = true
 	return true
 }
 
-// attached records that a connection has its session, which completes a takeover.
-func (s *slots) attached(c *conn) { c.replaces = nil }
-
-// leave gives a connection's slot back. If the connection took over another one's slot, the takeover failed, and the other connection is
-// still open, that one gets the slot.
-func (s *slots) leave(c *conn, open func(*conn) bool) {
-	old := c.replaces
-	c.replaces = nil
-	if !c.slot {
+// leave takes a connection out of its slot, if it has one.
+func (s *slots) leave(c *conn) {
+	if !c.seat.taken {
 		return
 	}
-	c.slot = false
-	if old != nil && open(old) {
-		old.slot = true
-		s.of[c.clientID] = old
+	first := s.of[c.clientID]
+	if first == c {
+		first = c.seat.next
+	} else {
+		for o := first; o != nil; o = o.seat.next {
+			if o.seat.next == c {
+				o.seat.next = c.seat.next
+				break
+			}
+		}
+	}
+	c.seat.taken, c.seat.next = false, nil
+	if first == nil {
+		delete(s.of, c.clientID)
 		return
 	}
-	delete(s.of, c.clientID)
-	s.taken--
+	s.of[c.clientID] = first
 }

@@ -95,6 +95,41 @@ func TestATakeoverThatFailsGivesTheSlotBack(t *testing.T) {
 	require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("c").Code)
 }
 
+// as makes a client log in as a user.
+func as(user string) mqtttest.Option {
+	return func(cn *packet.Connect) { cn.HasUsername, cn.Username = true, user }
+}
+
+func TestConnectsThatAreRefusedTakeNoSlotFromTheClientThatTheyWantToReplace(t *testing.T) {
+	t.Parallel()
+	for name, leaves := range map[string][]int{"in turn": {0, 1, 2}, "the last one first": {2, 1, 0}, "the middle one first": {1, 2, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := mqtttest.Start(t, func(c *mqtttest.Config) {
+				c.MQTT.MaxConnections, c.Authority = 1, &mqtttest.Rules{Name: "auth"}
+			})
+			victim := n.Connect(packet.V5, "a", as("victim"))
+			var others []*mqtttest.Client
+			for range leaves {
+				c := n.Dial(packet.V5)
+				require.Equal(t, packet.ClientIdentifierNotValid, c.TryConnect("a", as("other")).Code)
+				others = append(others, c) // stays until it is closed here, or the server gives up waiting
+			}
+			for i, who := range leaves {
+				others[who].Close()
+				mqtttest.Eventually(t, "a refused connection has left", func() bool { return n.Server.Connections() <= len(leaves)-i })
+				b := n.Dial(packet.V5)
+				require.Equal(t, packet.ServerBusy, b.TryConnect("b", as("other")).Code)
+				b.Close()
+				mqtttest.Eventually(t, "that of b has left", func() bool { return n.Server.Connections() <= len(leaves)-i })
+			}
+			require.Empty(t, victim.Ping())
+			victim.Disconnect()
+			mqtttest.Eventually(t, "the slot is free", func() bool { return !n.Dial(packet.V5).TryConnect("b", as("other")).Code.Failed() })
+		})
+	}
+}
+
 func TestRepeatsOfAnOpenQoS2MessageDoNotCountTowardsTheReceiveMaximum(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.MQTT.ReceiveMaximum = 2 })
