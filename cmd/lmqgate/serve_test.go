@@ -80,6 +80,30 @@ func TestAGatewayTellsWhatItsChecksFind(t *testing.T) {
 	require.Regexp(t, `level=ERROR msg="a check found a fault" area=machine what="a process may have .*" remedy="raise it: LimitNOFILE`, log)
 }
 
+func TestAGatewayTellsThatItsConnectionsAreNearlyUsedUp(t *testing.T) {
+	g := startServe(t, "mqtt: {max_connections: 1}")
+	says := func() string {
+		r, err := http.Get(g.admin + "/readyz")
+		require.NoError(t, err)
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, r.StatusCode)
+		return string(body)
+	}
+	require.NotContains(t, says(), "nearly full")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		var out, errOut testlog.Buffer
+		ended <- run(ctx, []string{"sub", "-t", "a", "--config", g.conf, "--port", g.port}, stdio{strings.NewReader(""), &out, &errOut}, nil)
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(says(), "nearly full: connections, 1 of 1\n") }, time.Minute, 20*time.Millisecond)
+	cancel()
+	<-ended
+	require.Eventually(t, func() bool { return !strings.Contains(says(), "nearly full") }, time.Minute, 20*time.Millisecond)
+}
+
 func TestServePrintsOneLineAndServesTheOtherCommands(t *testing.T) {
 	g := startServe(t)
 	client := []string{"--config", g.conf, "--port", g.port}

@@ -186,8 +186,10 @@ type ClientLimits struct {
 
 // IdentityLimits are the limits of an identity.
 type IdentityLimits struct {
-	// Share that the clients of one identity may use of the metadata backend's capacity (keys and bytes), of the limits of the cluster, of `topics.max_filters`, and of the node's memory for filters, subscriptions and retained messages, in percent; 1 to 100. Requests beyond it are refused with reason code 0x97; existing data stays. If all clients are one user, set `100`.
+	// Share that the clients of one identity may use of the metadata backend's capacity (keys and bytes), of the limits of the cluster, of `topics.max_filters`, and of the node's memory for filters, subscriptions and retained messages, in percent; 1 to 100. Requests beyond it are refused with reason code 0x97; existing data stays. The last tenth of `mqtt.max_connections` is for identities that have less than this share of the connections. If all clients are one user, set `100`.
 	Share int `yaml:"share"`
+	// Admitted clients that one identity may have on this node at a time; 0 is no limit but that of `limits.identity.share`. Further ones are refused with reason code 0x97, or 0x03 in 3.1.1; a client that replaces its own connection never is.
+	Connections int `yaml:"connections"`
 	// Authenticated connections of an identity per second, in the same way.
 	ConnectRate int `yaml:"connect_rate"`
 	// Messages that the clients of an identity may publish per second in total, as in `limits.client`.
@@ -262,6 +264,8 @@ type ListenerLimits struct {
 type AddressLimits struct {
 	// Open connections of an address whose clients are not admitted yet; 0 is an eighth of the node's. Of IPv6, an address is here and below a network of 64 bits; a network of 56 bits may have 4 times as many, one of 48 bits 16 times, and no more than half and three quarters of the listener's.
 	Unauthenticated int `yaml:"unauthenticated"`
+	// Admitted clients that an address may have on this node at a time, as in `limits.identity`; 0 is no limit. A network of 56 bits may have 4 times as many, one of 48 bits 16 times.
+	Connections int `yaml:"connections"`
 	// Connections that an address may open per second, on average; 0 is no limit. A burst of two seconds' worth is allowed; further ones are closed. A network of 56 bits may open 4 times as many, one of 48 bits 16 times.
 	ConnectRate int `yaml:"connect_rate"`
 	// Failed logins of an address within five minutes before it is banned: for a minute, then for twice as long each time, an hour at most. From the sixth on, each failure delays the next login of the address and of the user name. A client, that is a user name with a client id, counts for its address with five failures at most; with more it is delayed, and at the limit banned, by itself. A successful login forgives the failures of the same client, if the identity is that user name, and no others. A network of 56 bits may have 4 times as many failures, one of 48 bits 16 times. 0 is no limit and no delay.

@@ -80,6 +80,8 @@ func (c *Config) validateLimits(p *problems) {
 	between(p, "limits.client.subscriptions", int64(c.Limits.Client.Subscriptions), 1, most)
 	between(p, "limits.client.share", int64(c.Limits.Client.Share), 1, 100)
 	between(p, "limits.identity.share", int64(c.Limits.Identity.Share), 1, 100)
+	between(p, "limits.identity.connections", int64(c.Limits.Identity.Connections), 0, 1<<31-1)
+	between(p, "limits.address.connections", int64(c.Limits.Address.Connections), 0, 1<<31-1)
 	between(p, "limits.cluster.reserve", int64(c.Limits.Cluster.Reserve), 1, 90)
 	between(p, "limits.cluster.sessions", int64(c.Limits.Cluster.Sessions), 0, mostMemory)
 	between(p, "limits.cluster.filters", int64(c.Limits.Cluster.Filters), 0, mostMemory)

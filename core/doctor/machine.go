@@ -30,28 +30,24 @@ type Machine struct {
 
 // ThisMachine returns the machine that the process runs on.
 func ThisMachine() *Machine {
-	return &Machine{Now: time.Now, OpenFiles: openFiles, Memory: limits.Available, TempDir: os.TempDir,
+	return &Machine{Now: time.Now, OpenFiles: limits.OpenFiles, Memory: limits.Available, TempDir: os.TempDir,
 		Free: func(dir string) (uint64, error) {
 			usage, err := vfs.Default.GetDiskUsage(dir)
 			return usage.AvailBytes, err
 		}}
 }
 
-const (
-	// filesBeside is how many files a gateway has open at most, besides client connections.
-	filesBeside = 2048
-	// someFiles is the recommended limit for a gateway without a limit of connections.
-	someFiles = 65536
-)
+// someFiles is the recommended limit of open files for a gateway without a limit of connections.
+const someFiles = 65536
 
 // machine checks the limits of the machine.
 func machine(_ context.Context, o *Options) (out []Finding) {
 	limit, clients := o.Machine.OpenFiles(), o.Config.MQTT.MaxConnections
 	switch {
 	case limit == 0:
-	case clients > 0 && limit < uint64(clients)+filesBeside:
+	case clients > 0 && limit < uint64(clients)+limits.FilesBeside:
 		out = append(out, fault(fmt.Sprintf("a process may have %d files open, which is too few for mqtt.max_connections (%d) and %d for everything else",
-			limit, clients, filesBeside), raiseFiles+", or lower mqtt.max_connections"))
+			limit, clients, limits.FilesBeside), raiseFiles+", or lower mqtt.max_connections"))
 	case clients == 0 && limit < someFiles:
 		out = append(out, warning(fmt.Sprintf("a process may have only %d files open, each connection is one, and mqtt.max_connections has no limit",
 			limit), raiseFiles))

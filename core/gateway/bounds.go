@@ -38,6 +38,9 @@ const fill = "fill "
 // fills are these bounds, by name; see meta.Fill.
 func (g *Gateway) fills() []meta.Fill {
 	out := g.meta.Fills()
+	if used, limit := g.mqtt.Fill(); limit > 0 {
+		out = append(out, meta.Fill{Resource: "connections", Used: int64(used), Max: int64(limit)})
+	}
 	if used, limit := g.sessions.SubscriptionMemory(); limit > 0 {
 		out = append(out, meta.Fill{Resource: "subscription_memory", Used: used, Max: limit})
 	}
@@ -60,7 +63,7 @@ func (g *Gateway) seenBounds() []seenBound {
 	away := func(bound string) []string { return []string{turnedAway + "{" + bound + "}"} }
 	const (
 		count, bytes, rate = "count", "bytes", "per second"
-		refused, stalled   = "lmqgate_mqtt_refused_connects_total", "lmqgate_mqtt_stalled_connections_total"
+		refused, stalled   = "lmqgate_mqtt_refused_clients_total", "lmqgate_mqtt_stalled_connections_total"
 	)
 	full := func(resource string) []string {
 		return []string{"lmqgate_meta_quota_refused_total{" + resource + ",the cluster}"}
@@ -69,7 +72,11 @@ func (g *Gateway) seenBounds() []seenBound {
 	seen := []seenBound{
 		{"mqtt.max_connections", "Clients that are connected.", count, "lmqgate_sessions_connected",
 			key(func(c *config.Config) int { return c.MQTT.MaxConnections }),
-			[]string{refused + "{server busy}", refused + "{use another server}"}, addresses},
+			[]string{refused + "{node}"}, addresses},
+		{"limits.identity.connections", "Clients of one identity that are connected.", count, "",
+			key(func(c *config.Config) int { return c.Limits.Identity.Connections }), []string{refused + "{identity}"}, nil},
+		{"limits.address.connections", "Clients of one address that are connected.", count, "",
+			key(func(c *config.Config) int { return c.Limits.Address.Connections }), []string{refused + "{address}"}, addresses},
 		{"limits.node.unauthenticated", "Connections whose client is not admitted yet.", count, "lmqgate_mqtt_unadmitted_connections",
 			key(func(c *config.Config) int { return c.Limits.Node.Unauthenticated }), away("node"), nil},
 		{"limits.listener.unauthenticated", "The same, of one listener.", count, "",
@@ -107,7 +114,7 @@ func (g *Gateway) seenBounds() []seenBound {
 		{"limits.client.share", "What one client has of the metadata, in percent.", count, "",
 			key(func(c *config.Config) int { return c.Limits.Client.Share }), share("the client"), nil},
 		{"limits.identity.share", "What the clients of one identity have, in percent.", count, "",
-			key(func(c *config.Config) int { return c.Limits.Identity.Share }), share("the identity"), nil},
+			key(func(c *config.Config) int { return c.Limits.Identity.Share }), append(share("the identity"), refused+"{share}"), nil},
 		{"limits.node.filter_memory", "Filters of sessions that outlive their connections.", bytes, fill + "filter_memory", nil, nil, firstLevels},
 		{"metadata keys", "Keys that the metadata backend takes, without the reserve (limits.cluster.reserve).", count,
 			fill + "keys", nil, nil, nil},

@@ -48,7 +48,8 @@ func (g *Gateway) applyLive(applied, next *config.Config) []string {
 // bounds returns the bounds of the MQTT side from a configuration.
 func bounds(c *config.Config) mqtt.Bounds {
 	client, identity, address, listener, node := c.Limits.Client, c.Limits.Identity, c.Limits.Address, c.Limits.Listener, c.Limits.Node
-	return mqtt.Bounds{MaxConnections: c.MQTT.MaxConnections, MaxPending: c.Limits.Node.Unauthenticated,
+	return mqtt.Bounds{MaxConnections: c.MQTT.MaxConnections, IdentityConnections: identity.Connections, IdentityShare: identity.Share,
+		AddressConnections: address.Connections, Files: limits.ConnectionsOf(limits.OpenFiles()), MaxPending: c.Limits.Node.Unauthenticated,
 		MaxPendingOfListener: c.Limits.Listener.Unauthenticated, MaxPendingOfAddress: address.Unauthenticated,
 		BoundLoopback: address.Loopback, ConnectMemory: int64(c.Limits.Node.ConnectMemory), ClientInbound: int64(client.InboundMemory),
 		Client: rates(client.ConnectRate, client.MessageRate, client.SubscribeRate, client.ByteRate, client.OutboundByteRate),

@@ -155,6 +155,7 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 		c.principal = a.Principal
 		c.admitted.Store(a.Principal)
 		c.srv.joinRates(c)
+		c.srv.renameSlot(c)
 		if err := c.session.Renewed(ctx, c, ownerOf(a.Principal), a.Principal); err != nil {
 			c.log.Warn("a client that authenticated anew cannot be recorded; closing the connection", "client", c.clientID, "error", err)
 			return c.fail(packet.ServerBusy, "the session cannot be recorded now")

@@ -165,24 +165,10 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 			return c.refuse(packet.NotAuthorized, "the client may not publish its will")
 		}
 	}
-	if !c.srv.takeSlot(c) {
-		return c.full()
+	if full := c.srv.takeSlot(c); full != nil {
+		return c.full(full)
 	}
 	return nil
-}
-
-// full refuses a client because mqtt.max_connections is reached.
-func (c *conn) full() error {
-	c.log.Warn("connection refused: mqtt.max_connections is reached", "client", c.clientID, "remote", c.remote, "limit", c.srv.bounds.Load().MaxConnections)
-	const cause = "too many connections"
-	if c.version != packet.V5 {
-		return c.refuse(packet.ServerUnavailable, cause)
-	}
-	if reference := c.srv.o.ServerReference; reference != "" {
-		elsewhere := &packet.Properties{ServerReference: &reference}
-		return c.refuseWith(&packet.Connack{Code: packet.UseAnotherServer, Properties: elsewhere}, cause)
-	}
-	return c.refuse(packet.ServerBusy, cause)
 }
 
 // noMemory refuses a client because the process is short of memory.

@@ -9,7 +9,7 @@ import (
 // metrics of the protocol side; see docs/metrics.md for their meaning.
 type metrics struct {
 	received                      [3]prometheus.Counter
-	refused, refusals             *prometheus.CounterVec
+	refused, refusals, tooMany    *prometheus.CounterVec
 	handshakes                    *prometheus.CounterVec
 	turnedAway, stalled           *prometheus.CounterVec
 	unread, unsent, slowed        prometheus.Counter
@@ -33,6 +33,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		refusals: prometheus.NewCounterVec(opts("refusals_total",
 			"What clients wanted and was refused, by packet (CONNECT, PUBLISH, or SUBSCRIBE: each filter) and reason."),
 			[]string{"packet", "reason"}),
+		tooMany: prometheus.NewCounterVec(opts("refused_clients_total",
+			"Authenticated clients that were refused because there were too many connections, by bound."), []string{"bound"}),
 		handshakes: prometheus.NewCounterVec(opts("failed_handshakes_total",
 			"Connections closed before MQTT began: by their PROXY protocol header, TLS or WebSocket handshake, or silence."), []string{"listener"}),
 		turnedAway: prometheus.NewCounterVec(opts("turned_away_connections_total",
@@ -75,6 +77,9 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	for _, bound := range []string{"node", "listener", "address", "descriptors", "ban", "rate"} {
 		m.turnedAway.WithLabelValues(bound)
 	}
+	for _, bound := range []string{boundNode, boundIdentity, boundShare, boundAddress} {
+		m.tooMany.WithLabelValues(bound)
+	}
 	for _, memory := range []string{"inbound", "outbound"} {
 		m.stalled.WithLabelValues(memory)
 	}
@@ -107,14 +112,16 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		r.MustRegister(packets, bytes, m.clients, m.stalled, m.unread, m.unsent,
 			memory("inbound_memory_bytes", "Memory of messages on their way into the store.", s.inbound),
 			memory("outbound_memory_bytes", "Memory of what is in connections' buffers, on its way to clients.", s.outbound))
-		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.refusals, m.handshakes, m.turnedAway,
+		r.MustRegister(received, m.disconnects, m.connectTime, stored, m.refused, m.refusals, m.tooMany, m.handshakes, m.turnedAway,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "unadmitted_connections",
 				Help: "Open connections whose client is not admitted.",
 			}, func() float64 { return float64(s.pending.size()) }), m.connects, m.malformed, m.tooLarge, m.withdrawn, m.refusedAgain,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Namespace: "lmqgate", Subsystem: "mqtt", Name: "connections", Help: "Open connections, admitted or not.",
-			}, func() float64 { return float64(s.Connections()) }))
+			}, func() float64 { return float64(s.Connections()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("connections_fill_ratio",
+				"How much of mqtt.max_connections, or of what the limit of open files allows, is used; 0 if there is no bound.")), s.fillRatio))
 	}
 	return m
 }

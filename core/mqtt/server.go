@@ -110,6 +110,8 @@ type Server struct {
 	stalledTold repeat.Line
 	// turnedAway limits the log lines about connections that are turned away.
 	turnedAway repeat.Line
+	// repeat limits the log lines about identities and addresses that have too many connections.
+	repeat *repeat.Log
 
 	mu        sync.Mutex
 	closed    bool
@@ -152,7 +154,7 @@ func New(o Options) *Server {
 		o.Outbound = limits.NewBudget(nodeMemory, nil)
 	}
 	s := &Server{o: o, inbound: o.Inbound, outbound: o.Outbound, log: o.Log, conns: make(map[*conn]struct{}),
-		slots: slots{limit: o.MaxConnections}}
+		slots: slots{bounds: &o.Bounds}, repeat: repeat.New(o.Log, 0)}
 	s.bounds.Store(&o.Bounds)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registerer, s)
@@ -243,11 +245,22 @@ func (s *Server) add(c *conn) bool {
 	return true
 }
 
-// takeSlot counts a client against mqtt.max_connections; it returns false if the limit is reached.
-func (s *Server) takeSlot(c *conn) bool {
+// takeSlot counts an authenticated client among the connections of the node, its identity and its address. If one of them may have no more,
+// it returns that bound.
+func (s *Server) takeSlot(c *conn) *tooMany {
+	identity, source := ownerOf(c.principal).Mark(), c.place.address()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.seat.identity, c.seat.source = identity, source
 	return s.slots.take(c)
+}
+
+// renameSlot counts a client for the identity that it has authenticated as anew.
+func (s *Server) renameSlot(c *conn) {
+	identity := ownerOf(c.principal).Mark()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots.rename(c, identity)
 }
 
 // Connections returns the number of open connections, admitted or not.
@@ -295,6 +308,7 @@ func (s *Server) Close() {
 		_ = srv.Close() // connections that have not become WebSockets
 	}
 	s.wg.Wait()
+	s.repeat.Close()
 	s.poller.Close()
 }
 

@@ -3,13 +3,17 @@ package mqtt_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/mqtt"
 	"github.com/lmqgate/lmqgate/core/mqtt/mqtttest"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/internal/testlog"
 )
 
 // A half-open connection is one whose client has gone without a DISCONNECT. The server cannot tell it from a silent connection.
@@ -127,6 +131,92 @@ func TestConnectsThatAreRefusedTakeNoSlotFromTheClientThatTheyWantToReplace(t *t
 			victim.Disconnect()
 			mqtttest.Eventually(t, "the slot is free", func() bool { return !n.Dial(packet.V5).TryConnect("b", as("other")).Code.Failed() })
 		})
+	}
+}
+
+// taken returns how many connections count against mqtt.max_connections.
+func taken(n *mqtttest.Node) int {
+	used, _ := n.Server.Fill()
+	return used
+}
+
+func TestOneUserLeavesConnectionsToOthers(t *testing.T) {
+	for key, bounds := range map[string]mqtt.Bounds{
+		"limits.identity.share":       {MaxConnections: 10, IdentityShare: 50},
+		"limits.identity.connections": {MaxConnections: 20, IdentityConnections: 9},
+	} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			log := &testlog.Buffer{}
+			n := mqtttest.Start(t, func(c *mqtttest.Config) {
+				c.MQTT.Bounds, c.Authority = bounds, &mqtttest.Rules{Name: "auth"}
+				c.Log = slog.New(slog.NewTextHandler(log, nil))
+			})
+			greedy := make([]*mqtttest.Client, 9)
+			for i := range greedy {
+				greedy[i] = n.Connect(packet.V5, fmt.Sprint("greedy", i), as("greedy"))
+			}
+			for range 3 {
+				require.Equal(t, packet.QuotaExceeded, n.Dial(packet.V5).TryConnect("greedy9", as("greedy")).Code)
+				require.EqualValues(t, 3, n.Dial(packet.V311).TryConnect("greedy9", as("greedy")).Code)
+			}
+			n.Connect(packet.V311, "greedy1", as("greedy")) // replaces its own connection
+			require.Equal(t, packet.SessionTakenOver, mqtttest.Expect[*packet.Disconnect](greedy[1]).Code)
+			n.Connect(packet.V5, "a", as("honest"))
+			require.Equal(t, 1, strings.Count(log.String(), "clients are refused: their identity has too many connections"))
+			require.Contains(t, log.String(), "key="+key+" identity=greedy")
+			greedy[0].Disconnect()
+			mqtttest.Eventually(t, "one of the user has left", func() bool { return taken(n) == 9 })
+			if key == "limits.identity.connections" {
+				n.Connect(packet.V5, "greedy9", as("greedy"))
+				return
+			}
+			n.Server.SetBounds(mqtt.Bounds{MaxConnections: 10, IdentityShare: 100})
+			n.Connect(packet.V5, "greedy9", as("greedy"))
+			require.Equal(t, packet.ServerBusy, n.Dial(packet.V5).TryConnect("greedy10", as("greedy")).Code)
+		})
+	}
+}
+
+func TestAnAddressHasNoMoreClientsThanItMay(t *testing.T) {
+	t.Parallel()
+	log := &testlog.Buffer{}
+	n := mqtttest.Start(t, func(c *mqtttest.Config) {
+		c.MQTT.AddressConnections, c.MQTT.BoundLoopback = 2, true
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
+	})
+	a := n.Connect(packet.V5, "a")
+	n.Connect(packet.V311, "b")
+	require.Equal(t, packet.QuotaExceeded, n.Dial(packet.V5).TryConnect("c").Code)
+	require.EqualValues(t, 3, n.Dial(packet.V311).TryConnect("c").Code)
+	require.Equal(t, 1, strings.Count(log.String(), "clients are refused: their address has too many connections"))
+	require.Contains(t, log.String(), "address=127.0.0.1/32")
+	again := n.Connect(packet.V5, "a")
+	require.Equal(t, packet.SessionTakenOver, mqtttest.Expect[*packet.Disconnect](a).Code)
+	again.Disconnect()
+	mqtttest.Eventually(t, "there is room", func() bool { return !n.Dial(packet.V5).TryConnect("c").Code.Failed() })
+	n.Server.SetBounds(mqtt.Bounds{AddressConnections: 2})
+	n.Connect(packet.V5, "d")
+}
+
+func TestTheServerTellsHowFullItIs(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	n.Connect(packet.V5, "a")
+	n.Connect(packet.V5, "b")
+	for name, c := range map[string]struct {
+		bounds     mqtt.Bounds
+		used, most int
+	}{
+		"no bound":               {mqtt.Bounds{}, 0, 0},
+		"of max_connections":     {mqtt.Bounds{MaxConnections: 5}, 2, 5},
+		"of files":               {mqtt.Bounds{Files: 7}, 2, 7},
+		"of files, which is few": {mqtt.Bounds{MaxConnections: 5, Files: 4}, 2, 4},
+		"of max_connections, which is fewer than files": {mqtt.Bounds{MaxConnections: 5, Files: 6}, 2, 5},
+	} {
+		n.Server.SetBounds(c.bounds)
+		used, most := n.Server.Fill()
+		require.Equal(t, []int{c.used, c.most}, []int{used, most}, name)
 	}
 }
 

@@ -206,6 +206,13 @@ func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
 			says:  []string{"sessions of a: 90% of what the metadata may have is used"},
 			quiet: `lmqgate_meta_fill_ratio{instance="a",resource="sessions"} 0.8x60`,
 		},
+		"LmqgateConnectionsFull": {
+			until: 20 * time.Minute,
+			fires: `lmqgate_mqtt_connections_fill_ratio{instance="a"} 0.9x60
+				lmqgate_mqtt_connections_fill_ratio{instance="b"} 0.1x60`,
+			says:  []string{"a has 90% of the connections that it may have"},
+			quiet: `lmqgate_mqtt_connections_fill_ratio{instance="a"} 0.8x60`,
+		},
 		"LmqgateBacklogGrows": { // messages a minute
 			until: 4 * time.Hour,
 			fires: `lmqgate_backlog_messages{instance="a"} 0+2000x300`,

@@ -1,6 +1,0 @@
-//go:build !unix
-
-package doctor
-
-// openFiles is unknown here.
-func openFiles() uint64 { return 0 }
