@@ -30,7 +30,7 @@ func TestRefusedNamesAreBoundedByCountBytesAndTime(t *testing.T) {
 				c := newCatalog(p, Options{})
 				name := func(i int) string { return strings.Repeat("x", tc.size-6) + fmt.Sprintf("%06d", i) }
 				for i := range tc.n {
-					_, err := c.Ensure(t.Context(), name(i))
+					_, err := c.Ensure(t.Context(), name(i), client)
 					require.ErrorIs(t, err, store.ErrUnknownTopic)
 					require.LessOrEqual(t, len(c.refused.names), maxRefused)
 					require.LessOrEqual(t, c.refused.bytes, maxRefusedBytes)
@@ -39,7 +39,7 @@ func TestRefusedNamesAreBoundedByCountBytesAndTime(t *testing.T) {
 				require.Error(t, c.refused.get(name(tc.n-1)), "the newest is kept")
 				require.NoError(t, c.refused.get(name(0)), "the oldest goes first")
 				time.Sleep(refusedFor)
-				_, err := c.Ensure(t.Context(), "one more")
+				_, err := c.Ensure(t.Context(), "one more", client)
 				require.ErrorIs(t, err, store.ErrUnknownTopic)
 				require.Len(t, c.refused.names, 1, "what is over is dropped")
 				require.Len(t, c.refused.queue, 1)
@@ -64,7 +64,7 @@ func TestNamesForTheFallbackAreNotRemembered(t *testing.T) {
 	p := newPlace("rest")
 	c := newCatalog(p, Options{Fallback: "rest"})
 	for i := range 1000 {
-		got, err := c.Ensure(t.Context(), fmt.Sprintf("a.%d", i))
+		got, err := c.Ensure(t.Context(), fmt.Sprintf("a.%d", i), client)
 		require.NoError(t, err)
 		require.Equal(t, "rest", got)
 	}
@@ -93,9 +93,9 @@ func TestTopicsComeAndGoFromManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for i := range 100 {
 				name := fmt.Sprint("t", i%7)
-				_, err := c.Ensure(t.Context(), name)
+				_, err := c.Ensure(t.Context(), name, client)
 				require.NoError(t, err)
-				_, err = c.Physical(t.Context(), "a."+name+"/x")
+				_, err = c.Physical(t.Context(), "a."+name+"/x", client)
 				require.NoError(t, err)
 				_, _ = c.Resolve(name)
 				if g == 0 {

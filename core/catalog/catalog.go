@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lmqgate/lmqgate/core/store"
 	"github.com/lmqgate/lmqgate/core/topic"
@@ -29,8 +30,11 @@ type Metadata interface {
 	Topics() []string
 	// HasTopic reports whether a first-level topic is registered.
 	HasTopic(name string) bool
-	// AddTopic registers a first-level topic.
-	AddTopic(ctx context.Context, name string) error
+	// ClaimTopic makes room for a first-level topic that is about to be made, or says why there is none. The caller calls release once
+	// MakeTopic has returned, or is not called after all. A registered topic needs no room.
+	ClaimTopic(name string, by topic.Maker) (release func(), err error)
+	// MakeTopic registers a first-level topic, for which there is room.
+	MakeTopic(ctx context.Context, name string, by topic.Maker) error
 	// RemoveTopic drops the registration of a first-level topic.
 	RemoveTopic(ctx context.Context, name string) error
 	// UpstreamNodes lists the registered gateways of Apache RocketMQ MQTT.
@@ -66,7 +70,8 @@ type Options struct {
 	Meta  Metadata
 	// Dispatch is the dispatch mode; empty: Auto.
 	Dispatch DispatchMode
-	// AutoCreate creates unknown first-level topics. Queues is the number of physical queues that they get on each broker; 0: 4.
+	// AutoCreate creates unknown first-level topics that clients use. Queues is the number of physical queues that they get on each broker;
+	// 0: 4.
 	AutoCreate bool
 	Queues     int
 	// Fallback is the store's topic for first levels that are no valid topic of the store; empty: they are refused.
@@ -93,6 +98,12 @@ type Catalog struct {
 
 // knownFor is how long the catalog trusts that a topic exists before it asks the store again.
 const knownFor = 30 * time.Second
+
+// maxMadeName is the length of the longest name of a first-level topic that a client can make, in characters. It is RocketMQ's bound.
+const maxMadeName = 127
+
+// ErrTooManyTopics says that there is no room for another first-level topic. It is wrapped with the reason.
+var ErrTooManyTopics = errors.New("no first-level topic can be made")
 
 // New makes a Catalog.
 func New(o Options) *Catalog {
@@ -175,6 +186,12 @@ func (c *Catalog) physical(first string) (string, error) {
 		return c.o.Events, nil
 	}
 	err := c.o.Store.ValidTopic(first)
+	if err == nil && c.o.AutoCreate && len(first) > maxMadeName {
+		if n := utf8.RuneCountInString(first); n > maxMadeName && !c.o.Meta.HasTopic(first) {
+			err = fmt.Errorf("%w: a first-level topic that is made on first use has at most %d characters, not %d", store.ErrInvalidTopic,
+				maxMadeName, n)
+		}
+	}
 	switch {
 	case err == nil:
 		return first, nil
@@ -185,8 +202,20 @@ func (c *Catalog) physical(first string) (string, error) {
 	}
 }
 
-// Ensure returns the store's topic for a first level. It asks the store, and creates the topic if so configured.
-func (c *Catalog) Ensure(ctx context.Context, first string) (string, error) {
+// Ensure returns the store's topic for a first level. It asks the store, and creates the topic on behalf of by if so configured. If there
+// is none, the error wraps store.ErrUnknownTopic or store.ErrInvalidTopic, or ErrTooManyTopics if it could be created but for the room.
+func (c *Catalog) Ensure(ctx context.Context, first string, by topic.Maker) (string, error) {
+	return c.ensure(ctx, first, by, true)
+}
+
+// Check returns nil if Ensure would succeed now, otherwise its error. It creates nothing and keeps no room.
+func (c *Catalog) Check(ctx context.Context, first string, by topic.Maker) error {
+	_, err := c.ensure(ctx, first, by, false)
+	return err
+}
+
+// ensure is Ensure, or Check unless the topic may be created.
+func (c *Catalog) ensure(ctx context.Context, first string, by topic.Maker, create bool) (string, error) {
 	last := c.known.get(first)
 	if last != nil && time.Now().Before(last.until) {
 		return last.name, nil
@@ -203,13 +232,21 @@ func (c *Catalog) Ensure(ctx context.Context, first string) (string, error) {
 	if err := c.refused.get(physical); err != nil {
 		return "", err
 	}
-	switch err := c.find(ctx, physical); {
+	there, err := c.find(ctx, physical, by, create)
+	switch {
+	case err == nil && !there:
+		return physical, nil
 	case err == nil:
 		return c.known.put(physical).name, nil
 	case errors.Is(err, store.ErrUnknownTopic) || errors.Is(err, store.ErrInvalidTopic):
 		c.known.drop(physical)
-		c.refused.add(physical, err)
+		if !c.o.AutoCreate || by.Known() { // otherwise the next caller may create it
+			c.refused.add(physical, err)
+		}
 		return "", err
+	case errors.Is(err, ErrTooManyTopics):
+		c.known.drop(physical)
+		return "", err // not kept: the room of another client is another
 	case last != nil:
 		return last.name, nil // the store is unavailable; an append waits for it, and fails if the topic is gone
 	default:
@@ -217,31 +254,57 @@ func (c *Catalog) Ensure(ctx context.Context, first string) (string, error) {
 	}
 }
 
-// find checks that the store has a topic, and creates it if so configured.
-func (c *Catalog) find(ctx context.Context, name string) error {
+// find checks that the store has a topic. If not, and if so configured, it creates the topic, or only looks whether there is room for it.
+// there reports whether the topic exists now.
+func (c *Catalog) find(ctx context.Context, name string, by topic.Maker, create bool) (there bool, err error) {
 	if c.o.Events != "" && name == c.o.Events {
-		return c.EnsureOwn(ctx, name, c.o.Queues)
+		return true, c.EnsureOwn(ctx, name, c.o.Queues)
 	}
-	_, err := c.o.Store.Topic(ctx, name)
-	if err == nil && (c.o.Meta.HasTopic(name) || !c.o.AutoCreate) {
-		return nil
+	fallback := name == c.o.Fallback
+	if fallback {
+		by = topic.Maker{Operator: true} // who configured it
+	}
+	creates := c.o.AutoCreate && by.Known()
+	if creates && !c.o.Meta.HasTopic(name) { // before the store is asked: a client without room costs it nothing
+		release, err := c.claim(name, by)
+		if err != nil {
+			return false, err
+		}
+		release()
+	}
+	_, err = c.o.Store.Topic(ctx, name)
+	if err == nil && (c.o.Meta.HasTopic(name) || !creates) {
+		return true, nil
 	}
 	if err != nil && !errors.Is(err, store.ErrUnknownTopic) {
-		return err
+		return false, err
 	}
-	if err != nil && !c.o.AutoCreate && name != c.o.Fallback {
-		c.log.Warn("unknown first-level topic; create it with: lmqgate topic create NAME", "topic", name)
-		return err
+	if err != nil && !creates && !fallback {
+		if !c.o.AutoCreate {
+			c.log.Warn("unknown first-level topic; create it with: lmqgate topic create NAME", "topic", name)
+		}
+		return false, err
+	}
+	if !create {
+		return false, nil
 	}
 	release, err := c.begin(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer release()
 	if k := c.known.get(name); k != nil && time.Now().Before(k.until) {
-		return nil // another message has created it meanwhile
+		return true, nil // another message has created it meanwhile
 	}
-	return c.create(ctx, name, c.o.Queues)
+	return true, c.create(ctx, name, c.o.Queues, by)
+}
+
+// claim makes room for a topic that is about to be created.
+func (c *Catalog) claim(name string, by topic.Maker) (release func(), err error) {
+	if release, err = c.o.Meta.ClaimTopic(name, by); err != nil {
+		return nil, fmt.Errorf("%w: %q: %w", ErrTooManyTopics, name, err)
+	}
+	return release, nil
 }
 
 // begin waits for its turn to create or delete a topic.
@@ -255,8 +318,8 @@ func (c *Catalog) begin(ctx context.Context) (release func(), err error) {
 }
 
 // Physical returns the store's topic for messages to a topic name, as Ensure does.
-func (c *Catalog) Physical(ctx context.Context, name string) (string, error) {
-	physical, err := c.Ensure(ctx, topic.First(name))
+func (c *Catalog) Physical(ctx context.Context, name string, by topic.Maker) (string, error) {
+	physical, err := c.Ensure(ctx, topic.First(name), by)
 	if err != nil {
 		return "", err
 	}
@@ -266,8 +329,8 @@ func (c *Catalog) Physical(ctx context.Context, name string) (string, error) {
 	return physical, nil
 }
 
-// Create creates a first-level topic in the store, registers it and notifies the watchers. queues is the number of physical queues on each
-// broker; 0: as configured. An existing topic is not an error.
+// Create creates a first-level topic in the store for an operator, registers it and notifies the watchers. queues is the number of physical
+// queues on each broker; 0: as configured. An existing topic is not an error. ErrTooManyTopics: the metadata backend is full.
 func (c *Catalog) Create(ctx context.Context, name string, queues int) error {
 	if queues == 0 {
 		queues = c.o.Queues
@@ -277,16 +340,21 @@ func (c *Catalog) Create(ctx context.Context, name string, queues int) error {
 		return err
 	}
 	defer release()
-	return c.create(ctx, name, queues)
+	return c.create(ctx, name, queues, topic.Maker{Operator: true})
 }
 
-// create is Create for a caller that holds creating.
-func (c *Catalog) create(ctx context.Context, name string, queues int) error {
+// create creates a topic on behalf of by. The caller holds creating. What is refused leaves nothing behind.
+func (c *Catalog) create(ctx context.Context, name string, queues int, by topic.Maker) error {
 	name = strings.Clone(name) // it may share its memory with a payload
+	release, err := c.claim(name, by)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := c.o.Store.CreateTopic(ctx, name, queues); err != nil {
 		return err
 	}
-	if err := c.o.Meta.AddTopic(ctx, name); err != nil {
+	if err := c.o.Meta.MakeTopic(ctx, name, by); err != nil {
 		return fmt.Errorf("registering first-level topic %q: %w", name, err)
 	}
 	c.refused.clear()

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // place is a store and metadata with topics only. It counts its calls.
@@ -26,7 +27,12 @@ type place struct {
 	made       int
 	err        error // of every call of the store
 	single     bool
+	most       int // the topics that clients may make; 0: no limit
+	claimed    int
 }
+
+// client is a client that makes topics.
+var client = topic.Maker{Client: "c", Identity: "u"}
 
 func newPlace(topics ...string) *place {
 	p := &place{topics: make(map[string]bool), registered: topics}
@@ -83,7 +89,23 @@ func (p *place) Topics() []string {
 
 func (p *place) HasTopic(name string) bool { return slices.Contains(p.Topics(), name) }
 
-func (p *place) AddTopic(_ context.Context, name string) error {
+func (p *place) ClaimTopic(name string, by topic.Maker) (func(), error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !by.Operator && !slices.Contains(p.registered, name) && p.most > 0 && len(p.registered)+p.claimed >= p.most {
+		return nil, errFull
+	}
+	p.claimed++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.claimed--
+	}, nil
+}
+
+var errFull = errors.New("full")
+
+func (p *place) MakeTopic(_ context.Context, name string, _ topic.Maker) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !slices.Contains(p.registered, name) {
@@ -159,7 +181,7 @@ func TestAFirstLevelHasItsTopicOrAReasonWhyNot(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCatalog(newPlace("sensors"), tc.options)
 			for range 3 { // from the store, then from memory
-				got, err := c.Ensure(t.Context(), tc.first)
+				got, err := c.Ensure(t.Context(), tc.first, client)
 				require.ErrorIs(t, err, tc.err)
 				require.Equal(t, tc.ensured, got)
 				got, err = c.Resolve(tc.first)
@@ -199,7 +221,7 @@ func TestTheStoreIsAskedAboutATopicNowAndThen(t *testing.T) {
 				c := newCatalog(p, Options{})
 				for n := range 3 {
 					for range 5 {
-						_, _ = c.Ensure(t.Context(), tc.first)
+						_, _ = c.Ensure(t.Context(), tc.first, client)
 					}
 					asked, _ := p.counts()
 					require.Equal(t, n+1, asked)
@@ -214,20 +236,20 @@ func TestAKnownTopicStaysKnownWhileTheStoreIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace("sensors")
 		c := newCatalog(p, Options{})
-		_, err := c.Ensure(t.Context(), "sensors")
+		_, err := c.Ensure(t.Context(), "sensors", client)
 		require.NoError(t, err)
 		time.Sleep(knownFor)
 		p.fail(fmt.Errorf("%w: no broker is registered", store.ErrUnavailable))
-		physical, err := c.Ensure(t.Context(), "sensors")
+		physical, err := c.Ensure(t.Context(), "sensors", client)
 		require.NoError(t, err, "the append waits for the store, and must get the chance to")
 		require.Equal(t, "sensors", physical)
-		_, err = c.Ensure(t.Context(), "other")
+		_, err = c.Ensure(t.Context(), "other", client)
 		require.ErrorIs(t, err, store.ErrUnavailable)
 		p.fail(store.ErrUnknownTopic)
-		_, err = c.Ensure(t.Context(), "sensors")
+		_, err = c.Ensure(t.Context(), "sensors", client)
 		require.ErrorIs(t, err, store.ErrUnknownTopic, "a topic that is gone is not taken for known")
 		p.fail(nil)
-		_, err = c.Ensure(t.Context(), "other")
+		_, err = c.Ensure(t.Context(), "other", client)
 		require.ErrorIs(t, err, store.ErrUnknownTopic, "an outage is not remembered as a refusal")
 	})
 }
@@ -235,10 +257,10 @@ func TestAKnownTopicStaysKnownWhileTheStoreIsUnavailable(t *testing.T) {
 func TestATopicOfTheStoreThatIsNotRegisteredIsRegisteredOnFirstUse(t *testing.T) {
 	p := newPlace("sensors")
 	p.registered = nil
-	_, err := newCatalog(p, Options{}).Ensure(t.Context(), "sensors")
+	_, err := newCatalog(p, Options{}).Ensure(t.Context(), "sensors", client)
 	require.NoError(t, err)
 	require.False(t, p.HasTopic("sensors"), "without auto-create an operator decides")
-	_, err = newCatalog(p, Options{AutoCreate: true}).Ensure(t.Context(), "sensors")
+	_, err = newCatalog(p, Options{AutoCreate: true}).Ensure(t.Context(), "sensors", client)
 	require.NoError(t, err)
 	require.True(t, p.HasTopic("sensors"))
 }
@@ -249,7 +271,7 @@ func TestManyMessagesToANewTopicCreateItOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			_, err := c.Ensure(t.Context(), "sensors")
+			_, err := c.Ensure(t.Context(), "sensors", client)
 			require.NoError(t, err)
 		})
 	}
@@ -275,7 +297,7 @@ func TestWatchersAreToldBeforeATopicIsUsed(t *testing.T) {
 	c := newCatalog(p, Options{AutoCreate: true})
 	w := &watcher{c: c, err: errors.New("no tail")}
 	c.Watch(w)
-	_, err := c.Ensure(t.Context(), "b")
+	_, err := c.Ensure(t.Context(), "b", client)
 	require.ErrorIs(t, err, w.err, "no message goes to a topic that this node does not tail")
 	require.Equal(t, [][]string{{"a", "b"}}, w.told)
 	w.err = nil
@@ -300,10 +322,10 @@ func TestARefusedNameIsUsableOnceItsTopicIsThere(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPlace()
 			c := newCatalog(p, Options{})
-			_, err := c.Ensure(t.Context(), "new")
+			_, err := c.Ensure(t.Context(), "new", client)
 			require.ErrorIs(t, err, store.ErrUnknownTopic)
 			tc.make(t, c, p)
-			_, err = c.Ensure(t.Context(), "new")
+			_, err = c.Ensure(t.Context(), "new", client)
 			require.NoError(t, err)
 		})
 	}
@@ -312,10 +334,10 @@ func TestARefusedNameIsUsableOnceItsTopicIsThere(t *testing.T) {
 func TestADeletedTopicIsUnknownAtOnce(t *testing.T) {
 	p := newPlace("sensors")
 	c := newCatalog(p, Options{})
-	_, err := c.Ensure(t.Context(), "sensors")
+	_, err := c.Ensure(t.Context(), "sensors", client)
 	require.NoError(t, err)
 	require.NoError(t, c.Delete(t.Context(), "sensors"))
-	_, err = c.Ensure(t.Context(), "sensors")
+	_, err = c.Ensure(t.Context(), "sensors", client)
 	require.ErrorIs(t, err, store.ErrUnknownTopic)
 	_, err = c.Resolve("sensors")
 	require.ErrorIs(t, err, store.ErrUnknownTopic)
@@ -337,7 +359,7 @@ func TestWhoWaitsToCreateATopicStopsWithItsContext(t *testing.T) {
 	defer release()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = c.Ensure(ctx, "sensors")
+	_, err = c.Ensure(ctx, "sensors", client)
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -347,15 +369,15 @@ func TestPointToPointHasATopicOfItsOwnWhereOneTopicMayFeedAQueue(t *testing.T) {
 		p.single = single
 		c := newCatalog(p, Options{})
 		for range 2 {
-			got, err := c.Physical(t.Context(), "sensors/p2p/client")
+			got, err := c.Physical(t.Context(), "sensors/p2p/client", client)
 			require.NoError(t, err)
 			require.Equal(t, want, got)
 		}
-		got, err := c.Physical(t.Context(), "sensors/a")
+		got, err := c.Physical(t.Context(), "sensors/a", client)
 		require.NoError(t, err)
 		require.Equal(t, "sensors", got)
 		require.Equal(t, []string{"sensors"}, c.Topics(), "it is no first-level topic")
-		_, err = c.Physical(t.Context(), "other/p2p/client")
+		_, err = c.Physical(t.Context(), "other/p2p/client", client)
 		require.ErrorIs(t, err, store.ErrUnknownTopic)
 	}
 }
@@ -382,8 +404,8 @@ func TestDispatchIsCompatibleAsConfiguredOrWhereUpstreamGatewaysAre(t *testing.T
 
 func TestAnsweringFromMemoryAllocatesNothing(t *testing.T) {
 	c := newCatalog(newPlace("sensors"), Options{})
-	_, err := c.Ensure(t.Context(), "sensors")
+	_, err := c.Ensure(t.Context(), "sensors", client)
 	require.NoError(t, err)
 	ctx := t.Context()
-	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = c.Physical(ctx, "sensors/a/b") }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = c.Physical(ctx, "sensors/a/b", client) }))
 }

@@ -212,6 +212,8 @@ type ClusterLimits struct {
 	Filters int `yaml:"filters"`
 	// Topics with a retained message; 0 is no limit. Beyond the limit a message for another topic is refused: 0x97; 3.1.1: disconnected. A will is published but not retained.
 	RetainedMessages int `yaml:"retained_messages"`
+	// First-level topics, up to which clients make new ones by using them (`topics.auto_create`); 0 is no limit. A client may make `limits.client.share` of them, and an identity `limits.identity.share`. Beyond that a message or subscription that needs a new one is refused: 0x97; 3.1.1: disconnected, or 0x80 in SUBACK. A will is not published. `lmqgate topic create` is not limited.
+	Topics int `yaml:"topics"`
 }
 
 // NodeLimits are the limits of the node.
@@ -389,7 +391,7 @@ type TLS struct {
 
 // Topics governs first-level topics and the filters below them.
 type Topics struct {
-	// Whether a missing first-level topic is created on first use. Default: `true` on the local store, `false` on RocketMQ, where `lmqgate topic create` does it.
+	// Whether a missing first-level topic is created on first use, up to `limits.cluster.topics` and with a name of up to 127 characters. Default: `true` on the local store, `false` on RocketMQ, where `lmqgate topic create` does it.
 	AutoCreate bool `yaml:"auto_create"`
 	// Queues for each broker of a RocketMQ topic that the gateway creates; 1 to 1024.
 	Queues int `yaml:"queues"`

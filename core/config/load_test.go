@@ -49,7 +49,7 @@ listeners:
   - {type: tcp, address: "127.0.0.1:0"}
   - {type: ws, address: "127.0.0.1:8083", path: /m}
 mqtt: {max_packet_size: 64KiB, receive_maximum: 10, max_keep_alive: 120s, session_expiry_max: 0, max_connections: 5, max_topic_levels: 9, sys_interval: 1m, session_owner: client_id}
-limits: {client: {inbound_memory: 1MiB, outbound_memory: 2MiB, message_rate: 1, byte_rate: 2, subscribe_rate: 3, outbound_byte_rate: 4, flaps: 10, subscriptions: 11, share: 12, connect_rate: 20}, identity: {share: 13, connections: 26, connect_rate: 21, message_rate: 22, byte_rate: 23, subscribe_rate: 24, outbound_byte_rate: 25}, cluster: {reserve: 14, sessions: 15, filters: 16, retained_messages: 17}, node: {connect_rate: 41, message_rate: 42, byte_rate: 43, subscribe_rate: 44, outbound_byte_rate: 45, memory: 1GiB, filter_memory: 5MiB, subscription_memory: 6MiB, inbound_memory: 3MiB, outbound_memory: 4MiB, unauthenticated: 7, connect_memory: 1MiB}, listener: {unauthenticated: 6, connect_rate: 31, message_rate: 32, byte_rate: 33, subscribe_rate: 34, outbound_byte_rate: 35}, address: {unauthenticated: 5, connections: 56, connect_rate: 6, failed_logins: 7, loopback: true, message_rate: 52, byte_rate: 53, subscribe_rate: 54, outbound_byte_rate: 55}}
+limits: {client: {inbound_memory: 1MiB, outbound_memory: 2MiB, message_rate: 1, byte_rate: 2, subscribe_rate: 3, outbound_byte_rate: 4, flaps: 10, subscriptions: 11, share: 12, connect_rate: 20}, identity: {share: 13, connections: 26, connect_rate: 21, message_rate: 22, byte_rate: 23, subscribe_rate: 24, outbound_byte_rate: 25}, cluster: {reserve: 14, sessions: 15, filters: 16, retained_messages: 17, topics: 18}, node: {connect_rate: 41, message_rate: 42, byte_rate: 43, subscribe_rate: 44, outbound_byte_rate: 45, memory: 1GiB, filter_memory: 5MiB, subscription_memory: 6MiB, inbound_memory: 3MiB, outbound_memory: 4MiB, unauthenticated: 7, connect_memory: 1MiB}, listener: {unauthenticated: 6, connect_rate: 31, message_rate: 32, byte_rate: 33, subscribe_rate: 34, outbound_byte_rate: 35}, address: {unauthenticated: 5, connections: 56, connect_rate: 6, failed_logins: 7, loopback: true, message_rate: 52, byte_rate: 53, subscribe_rate: 54, outbound_byte_rate: 55}}
 auth: {plugin: auth-hmac, config: {users: [{username: u, secret_key: k, rules: [{effect: allow, action: all, topic: "cmd/%c/#"}]}]}}
 meta: {plugin: meta-etcd, config: {endpoints: ["127.0.0.1:2379"], prefix: /lmqgate}}
 store:
@@ -74,7 +74,7 @@ log: {level: debug, format: json}
 		Client: ClientLimits{InboundMemory: 1 << 20, OutboundMemory: 2 << 20, MessageRate: 1, ByteRate: 2, SubscribeRate: 3, OutboundByteRate: 4,
 			Flaps: 10, Subscriptions: 11, Share: 12, ConnectRate: 20},
 		Identity: IdentityLimits{Share: 13, Connections: 26, ConnectRate: 21, MessageRate: 22, ByteRate: 23, SubscribeRate: 24, OutboundByteRate: 25},
-		Cluster:  ClusterLimits{Reserve: 14, Sessions: 15, Filters: 16, RetainedMessages: 17},
+		Cluster:  ClusterLimits{Reserve: 14, Sessions: 15, Filters: 16, RetainedMessages: 17, Topics: 18},
 		Node: NodeLimits{ConnectRate: 41, MessageRate: 42, ByteRate: 43, SubscribeRate: 44, OutboundByteRate: 45,
 			FilterMemory: 5 << 20, SubscriptionMemory: 6 << 20, Memory: 1 << 30, InboundMemory: 3 << 20, OutboundMemory: 4 << 20, Unauthenticated: 7, ConnectMemory: 1 << 20},
 		Listener: ListenerLimits{Unauthenticated: 6, ConnectRate: 31, MessageRate: 32, ByteRate: 33, SubscribeRate: 34, OutboundByteRate: 35},

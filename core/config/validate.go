@@ -86,6 +86,7 @@ func (c *Config) validateLimits(p *problems) {
 	between(p, "limits.cluster.sessions", int64(c.Limits.Cluster.Sessions), 0, mostMemory)
 	between(p, "limits.cluster.filters", int64(c.Limits.Cluster.Filters), 0, mostMemory)
 	between(p, "limits.cluster.retained_messages", int64(c.Limits.Cluster.RetainedMessages), 0, mostMemory)
+	between(p, "limits.cluster.topics", int64(c.Limits.Cluster.Topics), 0, mostMemory)
 	orNone(p, "limits.node.filter_memory", int64(c.Limits.Node.FilterMemory), 1<<20, mostMemory)
 	orNone(p, "limits.node.subscription_memory", int64(c.Limits.Node.SubscriptionMemory), 1<<20, mostMemory)
 	orNone(p, "limits.node.retained_memory", int64(c.Limits.Node.RetainedMemory), 1<<20, mostMemory)

@@ -111,6 +111,8 @@ func (g *Gateway) seenBounds() []seenBound {
 			full("filters"), firstLevels},
 		{"limits.cluster.retained_messages", "Topics with a retained message.", count, fill + "retained_messages", nil,
 			full("retained messages"), nil},
+		{"limits.cluster.topics", "First-level topics, of which clients make no more.", count, fill + "topics", nil,
+			full("first-level topics"), nil},
 		{"limits.client.share", "What one client has of the metadata, in percent.", count, "",
 			key(func(c *config.Config) int { return c.Limits.Client.Share }), share("the client"), nil},
 		{"limits.identity.share", "What the clients of one identity have, in percent.", count, "",

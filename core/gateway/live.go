@@ -70,8 +70,8 @@ func rates(connects, messages, filters int, bytes, outbound config.Size) mqtt.Ra
 // quotas returns the quotas of the metadata from a configuration.
 func (g *Gateway) quotas(c *config.Config) meta.Quotas {
 	of := c.Limits.Cluster
-	return meta.Quotas{Sessions: of.Sessions, Filters: of.Filters, Retained: of.RetainedMessages, FilterMemory: g.memory.filters,
-		IdentityShare: c.Limits.Identity.Share, ClientShare: c.Limits.Client.Share, Reserve: of.Reserve}
+	return meta.Quotas{Sessions: of.Sessions, Filters: of.Filters, Retained: of.RetainedMessages, Topics: of.Topics,
+		FilterMemory: g.memory.filters, IdentityShare: c.Limits.Identity.Share, ClientShare: c.Limits.Client.Share, Reserve: of.Reserve}
 }
 
 // set changes the limit and divides it again. The windows of delivery keep their bound.

@@ -68,7 +68,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, operation := range []string{"get", "list", "put", "batch", "watch"} {
 		m.errors.WithLabelValues(operation)
 	}
-	for _, resource := range []string{countSessions, countFilters, countRetained, countWills} {
+	for _, resource := range []string{countSessions, countFilters, countRetained, countTopics, countWills} {
 		for _, share := range []string{"the client", "the identity", "the cluster"} {
 			m.quotaRefused.WithLabelValues(resource, share)
 		}

@@ -26,8 +26,9 @@ import (
 
 // Quotas bound the growth of the metadata caused by clients. Zero values mean no bound unless stated otherwise.
 type Quotas struct {
-	// Sessions, Filters and Retained bound their numbers in the cluster. Shared groups count as filters.
-	Sessions, Filters, Retained int
+	// Sessions, Filters, Retained and Topics bound their numbers in the cluster. Shared groups count as filters. All registered first-level
+	// topics count, but only clients are refused more of them.
+	Sessions, Filters, Retained, Topics int
 	// FilterMemory bounds the approximate memory of filters on each node, in bytes. For retained messages see SetRetainedMemory.
 	FilterMemory int64
 	// IdentityShare and ClientShare are the parts of each bound, and of the backend's capacity, that one identity and one client may use,
@@ -74,6 +75,7 @@ const (
 	countSessions = "sessions"
 	countFilters  = "filters"
 	countRetained = "retained messages"
+	countTopics   = "first-level topics"
 	countWills    = "wills"
 	countPages    = "pages of subscriptions"
 )
@@ -151,10 +153,12 @@ type ledger struct {
 
 	mu    sync.Mutex
 	tally map[string]*tally
-	// clients are the filters and the retained messages by client: who registered or published them.
+	// clients are the filters, the retained messages and the first-level topics by client: who registered, published or made them.
 	clients map[string]*tally
-	wills   map[string]willCount
-	census  time.Time // when the sessions were last counted
+	// listed are the first-level topics that have no key of their own, as keys, and the bytes of their list. See topics.countListed.
+	listed amount
+	wills  map[string]willCount
+	census time.Time // when the sessions were last counted
 	// writing are the new sessions being written. listings are the listings of sessions under way, each with the new sessions that it may
 	// have missed.
 	writing  tally
@@ -170,8 +174,8 @@ type willCount struct {
 
 func newLedger(m *Meta) *ledger {
 	l := &ledger{m: m, wake: make(chan struct{}, 1), wills: map[string]willCount{}, full: map[string]bool{}, tally: map[string]*tally{},
-		clients: map[string]*tally{countFilters: {}, countRetained: {}}, listings: map[*tally]struct{}{}}
-	for _, what := range []string{countSessions, countFilters, countRetained, countWills, countPages} {
+		clients: map[string]*tally{countFilters: {}, countRetained: {}, countTopics: {}}, listings: map[*tally]struct{}{}}
+	for _, what := range []string{countSessions, countFilters, countRetained, countTopics, countWills, countPages} {
 		l.tally[what] = &tally{}
 	}
 	l.quotas.Store(m.opts.Quotas.withDefaults())
@@ -192,6 +196,23 @@ func (l *ledger) countOf(what, mark string, client uint64, a amount) {
 	l.tally[what].add(mark, a)
 	l.clients[what].addTo(client, a)
 }
+
+// setListed sets the number of first-level topics without a key of their own, and the bytes of the list that registers topics.
+func (l *ledger) setListed(bare int, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listed = amount{keys: bare, bytes: bytes}
+}
+
+// addListed changes the number of first-level topics without a key of their own.
+func (l *ledger) addListed(by int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listed.keys += by
+}
+
+// topics returns how many first-level topics are registered or being made. Called with mu held.
+func (l *ledger) topics() int { return l.tally[countTopics].all.keys + l.listed.keys }
 
 // take makes room for something new, and counts it until give is called: by then it is either counted as an existing item, or was not
 // written. net is what the cluster needs for it: less than a if something of another owner makes room. Existing sessions are not counted
@@ -282,6 +303,10 @@ func (l *ledger) room(what, mark string, client uint64, a, net amount) error {
 		if err = check(keys, mine, client, t.all, int64(q.Retained), 0, "limits.cluster.retained_messages"); err == nil {
 			err = check(memory, mine, client, amount{}, l.m.retained.room.max.Load(), 0, "limits.node.retained_memory")
 		}
+	case countTopics:
+		if client != 0 { // not an operator
+			err = check(keys, mine, client, amount{keys: l.topics()}, int64(q.Topics), 0, "limits.cluster.topics")
+		}
 	}
 	if err != nil {
 		return err
@@ -304,6 +329,7 @@ func (l *ledger) sum(mark string) (all, own amount) {
 	for _, t := range l.tally {
 		all, own = all.plus(t.all), own.plus(t.of[key])
 	}
+	all.bytes += l.listed.bytes
 	return all, own
 }
 
@@ -319,8 +345,8 @@ func (l *ledger) refuse(what, of string, used, limit int64, key string) error {
 
 // Fill is how much of a bound is used.
 type Fill struct {
-	// Resource is what is bounded: "sessions", "filters", "retained_messages", "filter_memory", "retained_memory" or, for the backend,
-	// "keys" and "bytes".
+	// Resource is what is bounded: "sessions", "filters", "retained_messages", "topics", "filter_memory", "retained_memory" or, for the
+	// backend, "keys" and "bytes".
 	Resource  string
 	Used, Max int64
 }
@@ -342,6 +368,7 @@ func (m *Meta) Fills() []Fill {
 		{"sessions", int64(l.tally[countSessions].all.keys), int64(q.Sessions)},
 		{"filters", int64(l.tally[countFilters].all.keys), int64(q.Filters)},
 		{"retained_messages", int64(l.tally[countRetained].all.keys), int64(q.Retained)},
+		{"topics", int64(l.topics()), int64(q.Topics)},
 		{"filter_memory", l.tally[countFilters].all.memory, q.FilterMemory},
 		{"retained_memory", retained, m.retained.room.max.Load()},
 		{"keys", int64(all.keys), int64(traits.GetMaxKeys()) * left / 100},

@@ -160,6 +160,7 @@ func (c *conn) reauthenticate(ctx context.Context, p *packet.Auth) error {
 			c.log.Warn("a client that authenticated anew cannot be recorded; closing the connection", "client", c.clientID, "error", err)
 			return c.fail(packet.ServerBusy, "the session cannot be recorded now")
 		}
+		c.belongsTo(ownerOf(a.Principal))
 		c.rights.doubts.Add(1)
 		c.srv.queueReviews(c) // judge the subscriptions by the new rights
 		c.expireWith(a.Principal)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/catalog"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
@@ -173,6 +174,8 @@ func (c *conn) published(k *ack, span *tracing.Span, m *store.Message, err error
 		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, err.Error(), nil)
 	case errors.Is(err, publish.ErrNoRoom):
 		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, "there is no room to retain it; it is not delivered either", err)
+	case errors.Is(err, catalog.ErrTooManyTopics):
+		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, "its first-level topic does not exist, and there is no room for another", err)
 	case errors.Is(err, meta.ErrLimit):
 		c.refusePublish(k, span, m.Topic, packet.QuotaExceeded, "it is delivered, but there is no room to retain it", err)
 	case publish.Refused(err):
@@ -196,7 +199,12 @@ func (c *conn) refusePublish(k *ack, span *tracing.Span, name string, code packe
 	}
 	c.eventDropped(name, code.String(), logged)
 	c.noteRefusal(packet.PUBLISH, name, code, logged)
-	c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
+	if !errors.Is(cause, catalog.ErrTooManyTopics) {
+		c.log.Warn("message refused", "client", c.clientID, "topic", name, "reason", code.String(), "cause", logged)
+	} else if times, due := c.srv.topicsTold.Due(tellEvery); due { // a client that makes up names sends many
+		c.log.Warn("messages refused: there is no room for their first-level topics", "times", times, "client", c.clientID, "topic", name,
+			"cause", logged)
+	}
 	if c.version == packet.V5 {
 		if k != nil {
 			k.reason = why

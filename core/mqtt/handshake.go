@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -229,9 +228,9 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 		return c.refuse(packet.PacketTooLarge, "CONNACK is larger than the client takes")
 	}
 	c.out.mu.Lock()
-	c.lanes = c.srv.o.Publisher.Lanes(c.clientID, r.Owner.Mark(), c)
-	c.inflow.account.For(cmp.Or(r.Owner.Mark(), c.clientID))
+	c.lanes = c.srv.o.Publisher.Lanes(c.clientID, c)
 	c.out.mu.Unlock()
+	c.belongsTo(r.Owner)
 	attachCtx, cancel := context.WithTimeout(ctx, attachTimeout)
 	s, present, err := c.srv.o.Sessions.Connect(attachCtx, r)
 	cancel()

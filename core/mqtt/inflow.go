@@ -1,11 +1,13 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"sync/atomic"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
 )
 
@@ -79,6 +81,12 @@ func (c *conn) takeInbound(cost int64) (waited bool, err error) {
 	}
 	c.inflow.taken += cost
 	return waited, nil
+}
+
+// belongsTo counts what the client sends from now on under its identity, or under the client where there is none.
+func (c *conn) belongsTo(owner meta.Owner) {
+	c.lanes.By(owner.Mark())
+	c.inflow.account.For(cmp.Or(owner.Mark(), c.clientID))
 }
 
 // claim hands over the memory of the packet; the caller gives it back later.

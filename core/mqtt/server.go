@@ -112,6 +112,8 @@ type Server struct {
 	turnedAway repeat.Line
 	// repeat limits the log lines about identities and addresses that have too many connections.
 	repeat *repeat.Log
+	// topicsTold limits the log lines about messages for whose first-level topics there is no room.
+	topicsTold repeat.Line
 
 	mu        sync.Mutex
 	closed    bool

@@ -163,7 +163,7 @@ func whyRefused(code packet.Code) string {
 	case packet.TopicFilterInvalid:
 		return "no filter, or too many levels, or its first-level topic does not exist"
 	case packet.QuotaExceeded:
-		return "there are too many filters already"
+		return "there are too many filters or first-level topics already"
 	case packet.UnspecifiedError:
 		return "not possible now; try again"
 	default:

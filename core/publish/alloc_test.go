@@ -13,7 +13,7 @@ import (
 func TestAMessageCostsPublishingSixAllocations(t *testing.T) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()
-	l := p.Lanes("client", "", nil)
+	l := p.Lanes("client", nil)
 	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
 	failed := 0
 	done := func(err error) {

@@ -305,7 +305,7 @@ func TestTheAnswersOfMessagesThatAreStoredTogetherAreGathered(t *testing.T) {
 	n := newNode(t)
 	reached, end := n.hold("1")
 	conn := new(corks)
-	lanes := n.p.Lanes("c", "", conn)
+	lanes := n.p.Lanes("c", conn)
 	var answered sync.WaitGroup
 	for _, payload := range payloadsTo(20) {
 		answered.Add(1)

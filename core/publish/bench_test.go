@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // instant is a store that stores every message immediately.
@@ -24,18 +25,18 @@ func (instant) Limits() store.Limits { return store.Limits{} }
 // flat is a catalog with one topic, and metadata without filters.
 type flat struct{}
 
-func (flat) Physical(context.Context, string) (string, error)             { return "T", nil }
-func (flat) EnsureOwn(context.Context, string, int) error                 { return nil }
-func (flat) Forget(string)                                                {}
-func (flat) Compatible() bool                                             { return false }
-func (flat) MatchFilters(string, func(string))                            {}
-func (flat) Retain(context.Context, *store.Message, store.Position) error { return nil }
-func (flat) Room(*store.Message) error                                    { return nil }
+func (flat) Physical(context.Context, string, topic.Maker) (string, error) { return "T", nil }
+func (flat) EnsureOwn(context.Context, string, int) error                  { return nil }
+func (flat) Forget(string)                                                 {}
+func (flat) Compatible() bool                                              { return false }
+func (flat) MatchFilters(string, func(string))                             {}
+func (flat) Retain(context.Context, *store.Message, store.Position) error  { return nil }
+func (flat) Room(*store.Message) error                                     { return nil }
 
 func BenchmarkPublish(b *testing.B) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()
-	l := p.Lanes("client", "", nil)
+	l := p.Lanes("client", nil)
 	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
 	done := func(err error) {
 		if err != nil {
@@ -52,7 +53,7 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkPublishInALane(b *testing.B) {
 	p := New(Options{Store: instant{}, Catalog: flat{}, Meta: flat{}, Retainer: flat{}})
 	defer p.Close()
-	l := p.Lanes("client", "", nil)
+	l := p.Lanes("client", nil)
 	m := &store.Message{Topic: "T/a/b", QoS: 1, Created: time.Now()}
 	room := make(chan struct{}, 16)
 	done := func(error) { <-room }

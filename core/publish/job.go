@@ -3,10 +3,10 @@ package publish
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Bounds of the messages that a lane stores together in one turn: their number, and the bytes of their payloads.
@@ -99,7 +99,7 @@ func (j *job) try() {
 		j.hold(1 + len(rest))
 		return
 	}
-	physical, queues, err := j.p.dispatch(j.ctx, j.client, head.m)
+	physical, queues, err := j.p.dispatch(j.ctx, j.maker(), head.m)
 	if err != nil {
 		j.failed(1+len(rest), err)
 		return
@@ -108,10 +108,10 @@ func (j *job) try() {
 		j.hold(1 + len(rest))
 		return
 	}
-	if j.m.Retain && j.kept == nil && j.from != nil {
+	if j.kept == nil && j.from != nil {
 		// Check the room before storing the message: a client that cannot be told of the refusal would send the message again and again.
-		if err := j.p.o.Retainer.Room(head.m); err != nil {
-			j.failed(1, fmt.Errorf("%w: %w", ErrNoRoom, err))
+		if err := j.p.Room(head.m); err != nil {
+			j.failed(1, err)
 			return
 		}
 	}
@@ -120,7 +120,9 @@ func (j *job) try() {
 	}
 	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues, Holder: j}
 	if j.from != nil {
-		first.Identity = j.from.identity
+		if mark := j.from.identity.Load(); mark != nil {
+			first.Identity = *mark
+		}
 	}
 	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)
@@ -131,13 +133,24 @@ func (j *job) try() {
 		a := first
 		a.Message = k.m
 		if (k.m.Exchange == "") != (head.m.Exchange == "") { // only one of them needs the exchange queue
-			if _, a.Queues, err = j.p.dispatch(j.ctx, j.client, k.m); err != nil {
+			if _, a.Queues, err = j.p.dispatch(j.ctx, j.maker(), k.m); err != nil {
 				break
 			}
 		}
 		batch = append(batch, a)
 	}
 	j.p.o.Store.AppendBatch(j.ctx, batch, j.appendedAll)
+}
+
+// maker returns on whose behalf the message's first-level topic is created.
+func (j *job) maker() topic.Maker {
+	by := topic.Maker{Client: j.client, Identity: j.m.Identity, Operator: j.client == ""}
+	if j.from != nil {
+		if mark := j.from.identity.Load(); mark != nil {
+			by.Identity = *mark
+		}
+	}
+	return by
 }
 
 // Held reports whether the message may not be stored now, because the node is fenced, another node has the client, or the lanes are broken.

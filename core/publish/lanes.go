@@ -22,7 +22,7 @@ var ErrEnded = errors.New("the connection is over")
 type Lanes struct {
 	p        *Publisher
 	client   string
-	identity string
+	identity atomic.Pointer[string] // the mark of the client's identity; see By
 	holder   Holder
 	corker   Corker // nil: the holder is none
 	broken   atomic.Bool
@@ -47,12 +47,15 @@ type Corker interface {
 	Uncork()
 }
 
-// Lanes makes the lanes of a client's connection. identity is the client's, see store.Append; it may be empty. A nil holder never holds
-// messages back.
-func (p *Publisher) Lanes(client, identity string, h Holder) *Lanes {
+// Lanes makes the lanes of a client's connection. A nil holder never holds messages back.
+func (p *Publisher) Lanes(client string, h Holder) *Lanes {
 	corker, _ := h.(Corker)
-	return &Lanes{p: p, client: client, identity: identity, holder: h, corker: corker}
+	return &Lanes{p: p, client: client, holder: h, corker: corker}
 }
+
+// By says to which identity the client belongs from now on; see meta.Owner.Mark. The first-level topics that it makes are counted under it,
+// and its messages have the identity's share of the store; see store.Append.
+func (l *Lanes) By(identity string) { l.identity.Store(&identity) }
 
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block while the
 // store accepts no more messages (back-pressure). If Refused reports true for the error, a retry cannot help. ErrEnded means that the

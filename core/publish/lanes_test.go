@@ -87,7 +87,7 @@ type client struct {
 }
 
 func (n *node) client(id string, told bool) *client {
-	return &client{n: n, lanes: n.p.Lanes(id, "", nil), told: told, outcomes: make(map[string]error)}
+	return &client{n: n, lanes: n.p.Lanes(id, nil), told: told, outcomes: make(map[string]error)}
 }
 
 // send publishes payloads to a topic without waiting in between.
@@ -344,7 +344,7 @@ func (o *ownership) Lost() bool { return o.lost.Load() }
 func TestWhatAConnectionThatIsOverMayNotStoreHoldsUpNoNewerOne(t *testing.T) {
 	n := newNode(t)
 	var owns ownership
-	old := &client{n: n, lanes: n.p.Lanes("c", "", &owns), outcomes: make(map[string]error)}
+	old := &client{n: n, lanes: n.p.Lanes("c", &owns), outcomes: make(map[string]error)}
 	owns.held.Store(true) // the node is fenced
 	old.send("T/a", false, "old", "older")
 	old.lanes.Stop()
@@ -365,7 +365,7 @@ func sendAll(n *node, id string, messages, window int) {
 	changed := sync.NewCond(&mu)
 	acked := make([]bool, messages)
 	for first := 0; first < messages; {
-		l := n.p.Lanes(id, "", nil)
+		l := n.p.Lanes(id, nil)
 		over := false
 		for i := first; i < messages; i++ {
 			mu.Lock()

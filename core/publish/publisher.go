@@ -16,7 +16,7 @@ import (
 
 // Catalog is what publishing needs to know about first-level topics; see package catalog.
 type Catalog interface {
-	Physical(ctx context.Context, name string) (string, error)
+	Physical(ctx context.Context, name string, by topic.Maker) (string, error)
 	EnsureOwn(ctx context.Context, name string, queues int) error
 	Forget(name string)
 	Compatible() bool
@@ -91,22 +91,38 @@ func Refused(err error) bool {
 	return errors.Is(err, store.ErrUnknownTopic) || errors.Is(err, store.ErrInvalidTopic) || errors.Is(err, store.ErrTooLarge)
 }
 
-// dispatch returns the store's topic and the dispatch set of a client's message.
-func (p *Publisher) dispatch(ctx context.Context, client string, m *store.Message) (string, []string, error) {
-	name := m.Topic
-	if topic.IsOwn(name) {
-		return "", nil, fmt.Errorf("%w: topics below $SYS/broker are the gateway's own", store.ErrInvalidTopic)
+// Room returns nil if there is room to retain a message, or it need not be retained. Otherwise the error wraps ErrNoRoom.
+func (p *Publisher) Room(m *store.Message) error {
+	if !m.Retain {
+		return nil
 	}
-	if err := p.keepOut(name); err != nil {
+	if err := p.o.Retainer.Room(m); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
+	return nil
+}
+
+// open returns nil if clients may publish to a topic name.
+func (p *Publisher) open(name string) error {
+	if topic.IsOwn(name) {
+		return fmt.Errorf("%w: topics below $SYS/broker are the gateway's own", store.ErrInvalidTopic)
+	}
+	return p.keepOut(name)
+}
+
+// dispatch returns the store's topic and the dispatch set of a client's message. It may create the topic on behalf of by.
+func (p *Publisher) dispatch(ctx context.Context, by topic.Maker, m *store.Message) (string, []string, error) {
+	name := m.Topic
+	if err := p.open(name); err != nil {
 		return "", nil, err
 	}
-	physical, err := p.o.Catalog.Physical(ctx, name)
+	physical, err := p.o.Catalog.Physical(ctx, name, by)
 	if err != nil {
 		return "", nil, err
 	}
 	var exchange []string
 	if m.Exchange != "" {
-		exchange = []string{topic.ExchangeQueue(physical, client)}
+		exchange = []string{topic.ExchangeQueue(physical, by.Client)}
 	}
 	if client, ok := topic.P2PTarget(name); ok {
 		return physical, append(exchange, topic.P2PQueue(client), topic.P2PBucket(client)), nil

@@ -91,7 +91,7 @@ func (b *batch) at(ctx context.Context, first string) places {
 	p, known := b.places[first]
 	if !known {
 		var physical string
-		if physical, p.err = b.s.m.o.Catalog.Ensure(ctx, first); p.err == nil {
+		if physical, p.err = b.s.m.o.Catalog.Ensure(ctx, first, b.s.maker()); p.err == nil {
 			p.brokers, p.err = b.s.m.o.Store.Brokers(ctx, physical)
 		}
 		b.places[first] = p
@@ -102,7 +102,7 @@ func (b *batch) at(ctx context.Context, first string) places {
 // queues lists the queues that can hold records of a filter, as Manager.queues does.
 func (b *batch) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
 	if topic.HasWildcardFirst(filter) {
-		return b.s.m.queues(ctx, filter)
+		return b.s.m.queues(ctx, filter, b.s.maker())
 	}
 	p := b.at(ctx, topic.First(filter))
 	if p.err != nil {

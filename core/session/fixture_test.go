@@ -481,7 +481,7 @@ func (n *node) tryConnect(id string, change ...func(*Request)) (*client, error) 
 // dial is tryConnect within a context.
 func (n *node) dial(ctx context.Context, id string, change ...func(*Request)) (*client, error) {
 	c := &client{n: n, id: id}
-	c.lanes = n.pub.Lanes(id, "", c)
+	c.lanes = n.pub.Lanes(id, c)
 	r := Request{ClientID: id, Version: packet.V5, ReceiveMaximum: 16, Conn: c}
 	for _, f := range change {
 		f(&r)

@@ -81,7 +81,7 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	if noted || full {
 		return noted
 	}
-	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic)
+	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic, s.maker())
 	if err != nil {
 		return false // publishing the message fails with the reason
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
 	"github.com/lmqgate/lmqgate/core/tracing"
 	"github.com/lmqgate/lmqgate/internal/wait"
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,8 +56,9 @@ type Metadata interface {
 type Catalog interface {
 	Topics() []string
 	Resolve(first string) (string, error)
-	Ensure(ctx context.Context, first string) (string, error)
-	Physical(ctx context.Context, name string) (string, error)
+	Ensure(ctx context.Context, first string, by topic.Maker) (string, error)
+	Check(ctx context.Context, first string, by topic.Maker) error
+	Physical(ctx context.Context, name string, by topic.Maker) (string, error)
 	Compatible() bool
 }
 

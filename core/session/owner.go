@@ -13,6 +13,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/packet"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // A session belongs to the identity that its client was admitted as. While it lives, another identity gets neither the session nor its
@@ -99,6 +100,11 @@ func (s *Session) Owner() meta.Owner {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.owner
+}
+
+// maker returns on whose behalf first-level topics are created for the session.
+func (s *Session) maker() topic.Maker {
+	return topic.Maker{Client: s.id, Identity: s.Owner().Mark()}
 }
 
 // Renewed handles the reauthentication of a connected client. If the identity changed, the client has proven both identities, and the

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session/flight"
 	"github.com/lmqgate/lmqgate/core/store"
@@ -13,10 +14,11 @@ import (
 )
 
 // queues lists the queues that can hold records of a filter: one on each broker of its first-level topic. A filter with a wildcard in the
-// first level has one on each broker; if a queue may be fed by one topic only, it has one for each topic on each broker.
-func (m *Manager) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
+// first level has one on each broker; if a queue may be fed by one topic only, it has one for each topic on each broker. The first-level
+// topic is created on behalf of by.
+func (m *Manager) queues(ctx context.Context, filter string, by topic.Maker) ([]store.QueueRef, error) {
 	if !topic.HasWildcardFirst(filter) {
-		physical, err := m.o.Catalog.Ensure(ctx, topic.First(filter))
+		physical, err := m.o.Catalog.Ensure(ctx, topic.First(filter), by)
 		if err != nil {
 			return nil, err
 		}
@@ -168,7 +170,7 @@ func (s *Session) addQueues(grown map[string]bool) {
 	s.mu.Unlock()
 	changed := false
 	for _, sub := range subs {
-		refs, err := s.m.queues(s.m.ctx, sub.reads)
+		refs, err := s.m.queues(s.m.ctx, sub.reads, s.maker())
 		if err != nil {
 			continue // tried again with the next change, and when the session is resumed
 		}
@@ -222,7 +224,7 @@ next:
 }
 
 // lookForQueues adds feeds for queues that appeared while the session slept. Filters that cannot be resolved, because their topic was
-// deleted, are left out.
+// deleted, and for which there is no room to create it again, are left out.
 func (s *Session) lookForQueues(ctx context.Context) error {
 	s.mu.Lock()
 	subs := make([]*subscription, 0, len(s.subs))
@@ -234,7 +236,7 @@ func (s *Session) lookForQueues(ctx context.Context) error {
 	s.mu.Unlock()
 	var errs []error
 	add := func(sub *subscription, refs []store.QueueRef, err error) {
-		if err != nil && !publish.Refused(err) {
+		if err != nil && !publish.Refused(err) && !errors.Is(err, meta.ErrLimit) {
 			errs = append(errs, err)
 			return
 		}

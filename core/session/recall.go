@@ -44,7 +44,7 @@ func (s *Session) recall(ctx context.Context, rec *meta.Session) error {
 	held := make(map[uint16]journal.Stored)
 	for physical := range topics {
 		ours := func(rec *store.Record) bool {
-			at, err := s.m.o.Catalog.Physical(ctx, rec.Topic)
+			at, err := s.m.o.Catalog.Physical(ctx, rec.Topic, topic.Maker{})
 			return err != nil || at == physical
 		}
 		answered, err := s.eachQueue(ctx, physical, topic.ExchangeQueue(physical, s.id), ours, func(records journal.Records) error {

@@ -441,7 +441,7 @@ func (s *Session) missedItself(ctx context.Context, v *meta.Retained) bool {
 func (m *Manager) recordAt(ctx context.Context, v *meta.Retained) *store.Record {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	physical, err := m.o.Catalog.Physical(ctx, v.Message.Topic)
+	physical, err := m.o.Catalog.Physical(ctx, v.Message.Topic, topic.Maker{})
 	if err != nil {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/lmqgate/lmqgate/core/meta"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/store"
+	"github.com/lmqgate/lmqgate/core/topic"
 )
 
 // Shared subscriptions (MQTT 5, 4.8.2). A member holds a record of a group from the moment its feed brings the record until the client
@@ -23,8 +24,8 @@ import (
 
 // joinGroup makes the session a member of a group. A new group begins now; an existing one continues where it is.
 func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
-	m := s.m
-	refs, err := m.queues(ctx, sub.reads)
+	m, by := s.m, s.maker()
+	refs, err := m.queues(ctx, sub.reads, by)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,10 @@ var errDetached = errors.New("the connection has ended")
 
 // reopenGroupFeed opens the feed of a group that a resumed session belongs to.
 func (s *Session) reopenGroupFeed(ctx context.Context, sub *subscription) error {
-	refs, err := s.m.queues(ctx, sub.reads)
+	refs, err := s.m.queues(ctx, sub.reads, s.maker())
+	if errors.Is(err, meta.ErrLimit) {
+		return nil // the group's topic was deleted, and there is no room to create it again
+	}
 	if err == nil {
 		err = s.m.o.Meta.RegisterFilters(ctx, sub.reads, sub.filter)
 	}
@@ -217,7 +221,7 @@ func (m *Manager) GroupBacklog(ctx context.Context, filter string) (int64, error
 	if !sub.shared() {
 		return 0, nil
 	}
-	refs, err := m.queues(ctx, sub.reads)
+	refs, err := m.queues(ctx, sub.reads, topic.Maker{})
 	if err != nil {
 		if publish.Refused(err) {
 			return 0, nil // the group's topic was deleted
@@ -241,7 +245,7 @@ func (m *Manager) EndGroup(ctx context.Context, filter string) error {
 	if !sub.shared() {
 		return nil
 	}
-	refs, err := m.queues(ctx, sub.reads)
+	refs, err := m.queues(ctx, sub.reads, topic.Maker{})
 	if err != nil {
 		if publish.Refused(err) {
 			return nil

@@ -47,6 +47,9 @@ func (s *Session) Subscribe(ctx context.Context, list []Subscription) ([]packet.
 			} else {
 				s.m.metrics.overMemory.Inc()
 			}
+		case errors.Is(failed, meta.ErrTooManyFilters), errors.Is(failed, meta.ErrLimit):
+			codes[i] = packet.QuotaExceeded
+			over, why = over+1, failed
 		case failed != nil:
 			codes[i] = s.refused(in.Filter, failed)
 		}
@@ -66,8 +69,6 @@ func (s *Session) refused(filter string, err error) packet.Code {
 	switch {
 	case publish.Refused(err):
 		return packet.TopicFilterInvalid
-	case errors.Is(err, meta.ErrTooManyFilters), errors.Is(err, meta.ErrLimit):
-		return packet.QuotaExceeded
 	default:
 		return packet.UnspecifiedError
 	}

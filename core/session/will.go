@@ -238,7 +238,7 @@ func (m *Manager) publishWill(id string, w *Will) {
 // unpublished deals with a will that could not be published. If the store did not take it, it is tried again until the client is back.
 func (m *Manager) unpublished(ctx context.Context, id string, w *Will, err error) {
 	switch {
-	case errors.Is(err, meta.ErrLimit): // it was delivered, but is not retained
+	case errors.Is(err, meta.ErrLimit): // it was delivered, but is not retained; or there is no room for its first-level topic
 		m.log.Warn("publishing a will failed", "client", id, "topic", w.Message.Topic, "error", err)
 		m.dropThisWill(ctx, id, w.Message)
 	case publish.Refused(err), errors.Is(err, meta.ErrUnavailable): // it may have been delivered, and would be at each attempt
