@@ -24,6 +24,26 @@ func firsts(t *testing.T, n *mqtttest.Node) []string {
 	return names
 }
 
+func TestAMessageThatMayNotBeRetainedLeavesNoFirstLevelTopicBehind(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t)
+	c := n.Connect(packet.V5, "c", mqtttest.Expiry(3600))
+	c.Publish(1, "T/a", "m")
+	n.Meta.SetRetainedMemory(1)
+	c.Send(&packet.Publish{Topic: "new1/x", QoS: 1, PacketID: 1, Retain: true, Payload: []byte("m")})
+	c.ExpectAck(packet.PUBACK, 1, packet.QuotaExceeded)
+	c.Send(&packet.Publish{Topic: "new2/x", QoS: 2, PacketID: 2, Retain: true, Payload: []byte("m")})
+	c.ExpectAck(packet.PUBREC, 2, packet.QuotaExceeded)
+	c.Send(&packet.Publish{Topic: "new3/x", Retain: true, Payload: []byte("m")})
+	c.Send(&packet.Publish{Topic: "$SYS/broker/x", QoS: 1, PacketID: 3, Retain: true, Payload: []byte("m")})
+	c.ExpectAck(packet.PUBACK, 3, packet.TopicNameInvalid)
+	old := n.Connect(packet.V311, "old", mqtttest.Keep)
+	old.Send(&packet.Publish{Topic: "new4/x", QoS: 2, PacketID: 1, Retain: true, Payload: []byte("m")})
+	old.ExpectClosed()
+	c.Publish(1, "T/b", "m")
+	require.Equal(t, []string{"T"}, firsts(t, n))
+}
+
 func TestWhatTheRulesForbidMakesNoFirstLevelTopic(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, deny)

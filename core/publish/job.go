@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -99,6 +100,14 @@ func (j *job) try() {
 		j.hold(1 + len(rest))
 		return
 	}
+	if j.kept == nil && j.from != nil {
+		// Check the room before storing the message: a client that cannot be told of the refusal would send the message again and again.
+		// And before dispatch, which may create the first-level topic: a refused message leaves nothing behind.
+		if err := cmp.Or(j.p.open(head.m.Topic), j.p.Room(head.m)); err != nil {
+			j.failed(1, err)
+			return
+		}
+	}
 	physical, queues, err := j.p.dispatch(j.ctx, j.maker(), head.m)
 	if err != nil {
 		j.failed(1+len(rest), err)
@@ -107,13 +116,6 @@ func (j *job) try() {
 	if j.Held() { // after a long stop, dispatch may have missed new filters
 		j.hold(1 + len(rest))
 		return
-	}
-	if j.kept == nil && j.from != nil {
-		// Check the room before storing the message: a client that cannot be told of the refusal would send the message again and again.
-		if err := j.p.Room(head.m); err != nil {
-			j.failed(1, err)
-			return
-		}
 	}
 	if j.p.o.Spans.On() {
 		j.asked = time.Now()

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -44,6 +45,19 @@ func send(lanes *Lanes, m *store.Message) error {
 	result := make(chan error, 1)
 	lanes.Publish(m, func(err error) { result <- err })
 	return <-result
+}
+
+func TestNoTopicIsMadeForARefusedMessage(t *testing.T) {
+	full := errors.New("full")
+	p, m := newMakers(t, full)
+	lanes := p.Lanes("c", nil)
+	err := send(lanes, &store.Message{Topic: "new/a", Payload: []byte("m"), QoS: 1, Retain: true})
+	require.ErrorIs(t, err, ErrNoRoom)
+	require.ErrorIs(t, err, full)
+	require.ErrorIs(t, send(lanes, &store.Message{Topic: "$SYS/broker/a", QoS: 1, Retain: true}), store.ErrInvalidTopic)
+	require.Empty(t, m.asked)
+	require.NoError(t, send(lanes, &store.Message{Topic: "new/a", QoS: 1}), "it is not retained, and needs no room")
+	require.Len(t, m.asked, 1)
 }
 
 func TestTheCatalogIsToldForWhomATopicIsMade(t *testing.T) {

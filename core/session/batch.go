@@ -25,8 +25,9 @@ type batch struct {
 	registered *meta.Registration
 	// unconfirmed is the error with which a new shared group was refused because not every node confirmed it.
 	unconfirmed error
-	// places caches the brokers of first-level topics.
-	places map[string]places
+	// places caches the brokers of first-level topics, and checked whether a topic exists or could be created.
+	places  map[string]places
+	checked map[string]error
 }
 
 // places lists the brokers that have the queues of one first-level topic.
@@ -49,7 +50,7 @@ func (s *Session) change(ctx context.Context) (done func()) {
 // prepare makes or changes the subscriptions of a SUBSCRIBE in memory. It sets fresh for those that are new. suback is closed once SUBACK
 // is in the connection's buffer.
 func (s *Session) prepare(list []Subscription, fresh []bool, suback <-chan struct{}) *batch {
-	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}}
+	b := &batch{s: s, errs: map[string]error{}, places: map[string]places{}, checked: map[string]error{}}
 	made := make(map[string]*subscription)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,6 +100,16 @@ func (b *batch) at(ctx context.Context, first string) places {
 	return p
 }
 
+// check returns nil if a first-level topic exists or could be created now. It creates nothing.
+func (b *batch) check(ctx context.Context, first string) error {
+	err, known := b.checked[first]
+	if !known {
+		err = b.s.m.o.Catalog.Check(ctx, first, b.s.maker())
+		b.checked[first] = err
+	}
+	return err
+}
+
 // queues lists the queues that can hold records of a filter, as Manager.queues does.
 func (b *batch) queues(ctx context.Context, filter string) ([]store.QueueRef, error) {
 	if topic.HasWildcardFirst(filter) {
@@ -146,6 +157,8 @@ func (b *batch) open(ctx context.Context) {
 			return err
 		case topic.HasWildcardFirst(sub.filter):
 			return nil
+		case s.durable(): // the topic is created once there is room for the filter: a refused filter creates none
+			return b.check(ctx, topic.First(sub.filter))
 		default:
 			return b.at(ctx, topic.First(sub.filter)).err
 		}
@@ -195,6 +208,11 @@ func (b *batch) openQueues(ctx context.Context) {
 		}
 		if err := b.registered.Err(sub.filter); err != nil {
 			return err
+		}
+		if !topic.HasWildcardFirst(sub.filter) {
+			if err := b.at(ctx, topic.First(sub.filter)).err; err != nil {
+				return err
+			}
 		}
 		// The tail comes first: it brings the records that are stored while it runs but missing from the queue.
 		if err := s.openTailFeed(ctx, sub, s.m.o.Hub.Loose); err != nil {

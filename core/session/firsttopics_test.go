@@ -22,6 +22,31 @@ func (n *node) firsts() []string {
 	return names
 }
 
+func TestARefusedSubscriptionLeavesNoFirstLevelTopicBehind(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, n *node) {
+		c, brief := n.connect("c", durable), n.connect("brief")
+		c.subscribe(1, "T/known/+")
+		n.meta.SetQuotas(meta.Quotas{Filters: 1})
+		full := []packet.Code{packet.QuotaExceeded}
+		require.Equal(t, full, c.trySubscribe(1, "new1/a/#"))
+		require.Equal(t, full, c.trySubscribe(1, "$share/g/new2/a/#"))
+		require.Equal(t, full, brief.trySubscribe(1, "$share/g/new3/#"))
+		require.Equal(t, []string{"T"}, n.meta.Topics())
+		require.Equal(t, []string{"T"}, n.firsts())
+		require.Equal(t, []packet.Code{1}, brief.trySubscribe(1, "new4/#"), "it needs no room")
+
+		n.meta.SetQuotas(meta.Quotas{})
+		c.subscribe(1, "new1/a/#", "$share/g/new2/a/#")
+		brief.subscribe(1, "$share/g/new3/#")
+		n.publish(1, "new1/a/b", "one")
+		c.gets("one")
+		n.publish(1, "new2/a/b", "two")
+		c.gets("two")
+		n.publish(1, "new3/a", "three")
+		brief.gets("three")
+	})
+}
+
 func TestASubscriptionForWhoseFirstLevelTopicThereIsNoRoomLeavesNothingBehind(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, n *node) {
 		c, brief := n.connect("c", durable), n.connect("brief")

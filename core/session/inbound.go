@@ -81,9 +81,12 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 	if noted || full {
 		return noted
 	}
+	if s.m.o.Publisher.Room(m) != nil {
+		return false // publishing the message fails with the reason, and a refused message creates no topic
+	}
 	physical, err := s.m.o.Catalog.Physical(ctx, m.Topic, s.maker())
 	if err != nil {
-		return false // publishing the message fails with the reason
+		return false // as above
 	}
 	if err := s.keepsJournal(ctx, physical); err != nil {
 		s.m.log.Warn("recording that a session sends QoS 2 messages failed; after a crash they may be stored twice",

@@ -25,6 +25,9 @@ import (
 // joinGroup makes the session a member of a group. A new group begins now; an existing one continues where it is.
 func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 	m, by := s.m, s.maker()
+	if err := s.roomForGroup(ctx, sub, by); err != nil {
+		return err
+	}
 	refs, err := m.queues(ctx, sub.reads, by)
 	if err != nil {
 		return err
@@ -69,6 +72,25 @@ func (s *Session) joinGroup(ctx context.Context, sub *subscription) error {
 		m.run(func() { m.leaveNoGroup(context.WithoutCancel(ctx), r, sub) })
 	}
 	return err
+}
+
+// roomForGroup returns nil unless the group's first-level topic would have to be created and there is no room for the topic or the group:
+// a refused subscription creates no topic.
+func (s *Session) roomForGroup(ctx context.Context, sub *subscription, by topic.Maker) error {
+	m := s.m
+	if _, err := m.first(sub.reads); err == nil {
+		return nil
+	}
+	if err := m.o.Catalog.Check(ctx, topic.First(sub.reads), by); err != nil {
+		return err
+	}
+	if err := m.o.Meta.LearnFilters(ctx, sub.filter); err != nil {
+		return err
+	}
+	if m.o.Meta.HasFilter(sub.filter) {
+		return nil
+	}
+	return m.o.Meta.Room(s.Owner(), s.id, sub.reads, sub.filter)
 }
 
 // leaveNoGroup undoes the registration of a group whose first member could not join, and then removes the group's place.
