@@ -118,6 +118,9 @@ func (c *conn) end(ctx context.Context, err error) {
 		c.expiry.Stop()
 	}
 	c.abandon()
+	if errors.Is(err, errFrames) {
+		c.flooded()
+	}
 	c.out.close()
 	defer c.out.linger(ctx)
 	c.reader.Release()

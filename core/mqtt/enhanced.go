@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -93,7 +94,7 @@ func (c *conn) nextStep(end time.Time) ([]byte, error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, c.refuse(packet.NotAuthorized, "the authentication was not finished in time")
 		}
-		return nil, errEnded
+		return nil, fmt.Errorf("%w: %w", errEnded, err)
 	}
 	c.place.judging(true)
 	switch p := p.(type) {

@@ -253,6 +253,9 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.review(ctx) // judge the subscriptions of a resumed session before anything is sent for them
 	c.place.leave()
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
+	if w, ok := c.nc.(*wsConn); ok {
+		w.bound.admit()
+	}
 	c.out.mu.Lock()
 	c.out.writable = s.Writable
 	c.out.mu.Unlock()

@@ -58,7 +58,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	}
 	for _, code := range []packet.Code{packet.SessionTakenOver, packet.KeepAliveTimeout, packet.MalformedPacket, packet.ProtocolError,
 		packet.NotAuthorized, packet.ServerShuttingDown, packet.UseAnotherServer, packet.PacketTooLarge, packet.QuotaExceeded,
-		packet.AdministrativeAction, packet.MaximumConnectTime} {
+		packet.AdministrativeAction, packet.MaximumConnectTime, packet.MessageRateTooHigh} {
 		m.disconnects.WithLabelValues(code.String())
 	}
 	for _, code := range []packet.Code{packet.UnsupportedProtocolVersion, packet.ClientIdentifierNotValid, packet.BadUserNameOrPassword,

@@ -271,7 +271,11 @@ func (o *outbox) linger(ctx context.Context) {
 	})
 	defer stop()
 	_ = o.nc.SetReadDeadline(time.Now().Add(lingerClose))
-	_, _ = io.CopyN(io.Discard, o.nc, lingerBytes)
+	var rest io.Reader = o.nc
+	if w, ok := o.nc.(*wsConn); ok {
+		rest = w.remains()
+	}
+	_, _ = io.CopyN(io.Discard, rest, lingerBytes)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.lingers = false

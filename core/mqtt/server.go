@@ -114,6 +114,8 @@ type Server struct {
 	repeat *repeat.Log
 	// topicsTold limits the log lines about messages for whose first-level topics there is no room.
 	topicsTold repeat.Line
+	// floodedTold limits the log lines about WebSockets with too many frames without data.
+	floodedTold repeat.Line
 
 	mu        sync.Mutex
 	closed    bool

@@ -24,12 +24,14 @@ type wsConn struct {
 	mask  [4]byte
 	at    int   // position in the mask of the next payload byte
 	ended error // the error that ended reading
+	bound frames
 
 	writing sync.Mutex // held while a frame is written
 	mu      sync.Mutex // guards the fields below; taken last
 	// answer is a control frame that waits for the frame being written. A newer control frame replaces it.
-	answer []byte
-	closed bool // a close frame was sent, or waits in answer: nothing may follow it
+	answer  []byte
+	closed  bool // a close frame was sent, or waits in answer: nothing may follow it
+	ponging bool // a goroutine writes pongs, and takes answer when it gets there
 }
 
 var (
@@ -123,6 +125,11 @@ func (w *wsConn) next() error {
 	case h.OpCode == ws.OpText:
 		return w.fail(ws.StatusUnsupportedData, errTextFrame)
 	}
+	if h.Length > 0 {
+		w.bound.data()
+	} else if !w.bound.empty() {
+		return w.fail(ws.StatusPolicyViolation, errFrames)
+	}
 	_, _ = w.in.Discard(size)
 	w.state = w.state.Clear(ws.StateFragmented)
 	if !h.Fin {
@@ -152,6 +159,9 @@ func (w *wsConn) control(h ws.Header, size int) error {
 	frame, err := w.in.Peek(size + int(h.Length))
 	if err != nil {
 		return unexpectedEnd(err)
+	}
+	if h.OpCode != ws.OpClose && !w.bound.control() {
+		return w.fail(ws.StatusPolicyViolation, errFrames)
 	}
 	payload := bytes.Clone(frame[size:])
 	_, _ = w.in.Discard(len(frame))
@@ -184,6 +194,15 @@ func (w *wsConn) fail(code ws.StatusCode, err error) error {
 	w.ended = err
 	_ = w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(code, err.Error())))
 	return err
+}
+
+// remains returns what linger discards: the frames that follow, or, if the client broke the protocol, whatever bytes it sends. Used by the
+// reader only.
+func (w *wsConn) remains() io.Reader {
+	if w.ended != nil && !errors.Is(w.ended, io.EOF) {
+		return w.Conn
+	}
+	return w
 }
 
 // unexpectedEnd turns the end of the stream within a frame into io.ErrUnexpectedEOF.
@@ -236,35 +255,65 @@ func (w *wsConn) send(f ws.Frame) error {
 		return nil
 	}
 	w.closed = f.Header.OpCode == ws.OpClose
-	closed := w.closed
+	closed, ponging := w.closed, w.ponging
+	w.ponging = w.ponging || !closed
 	w.answer = b
 	w.mu.Unlock()
-	if closed {
+	switch {
+	case closed:
 		_ = w.Conn.SetWriteDeadline(time.Now().Add(lingerClose))
 		return w.writeAnswers()
+	case !ponging:
+		go w.pong() // a client that does not read must not block the reader
 	}
-	go func() { _ = w.writeAnswers() }() // a client that does not read must not block the reader
 	return nil
+}
+
+// pong writes control frames as long as any waits. A connection has one such goroutine at most, however many pings its client sends and
+// does not read the answers of. It ends with the connection at the latest.
+func (w *wsConn) pong() {
+	for w.owes() {
+		w.writing.Lock()
+		err := w.writeAnswer()
+		w.writing.Unlock()
+		if err != nil {
+			return // ponging stays set: nothing more can be written
+		}
+	}
+}
+
+// owes reports to pong whether a control frame waits. If none does, pong has ended.
+func (w *wsConn) owes() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ponging = w.answer != nil
+	return w.ponging
 }
 
 // writeAnswers writes the waiting control frame unless a data frame is being written; the writer of that frame calls writeAnswers
 // afterwards.
 func (w *wsConn) writeAnswers() error {
 	for w.waits() && w.writing.TryLock() {
-		w.mu.Lock()
-		b := w.answer
-		w.answer = nil
-		w.mu.Unlock()
-		var err error
-		if b != nil { // else another goroutine has written it
-			_, err = w.Conn.Write(b)
-		}
+		err := w.writeAnswer()
 		w.writing.Unlock()
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeAnswer writes the waiting control frame unless another goroutine has written it. Called with writing held.
+func (w *wsConn) writeAnswer() error {
+	w.mu.Lock()
+	b := w.answer
+	w.answer = nil
+	w.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	_, err := w.Conn.Write(b)
+	return err
 }
 
 // waits reports whether a control frame waits to be written.

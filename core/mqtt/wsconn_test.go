@@ -184,23 +184,3 @@ func TestFramesOfSeveralWritersAreWhole(t *testing.T) {
 	}
 	all.Wait()
 }
-
-func TestAClientThatSendsPingsAndReadsNothingHoldsUpNoReader(t *testing.T) {
-	w, client := wsPair(t)
-	ping := encoded(t, ws.NewPingFrame(make([]byte, 125)))
-	var all sync.WaitGroup
-	all.Go(func() {
-		for range 100_000 { // 13 MB, more than the kernel buffers of the answers
-			if _, err := client.Write(ping); err != nil {
-				return
-			}
-		}
-		_, _ = client.Write(encoded(t, ws.NewBinaryFrame([]byte("x"))))
-	})
-	b := make([]byte, 10)
-	n, err := w.Read(b)
-	require.NoError(t, err)
-	require.Equal(t, "x", string(b[:n]))
-	require.NoError(t, w.Close())
-	all.Wait()
-}
