@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/auth"
+	"github.com/lmqgate/lmqgate/core/limits"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
@@ -77,6 +78,8 @@ type conn struct {
 	asked, connected time.Time
 	said             bool
 	bytesIn          int64 // of packets; by the reader only
+	// vainRate limits packets without effect; nil: there were none. Used by the reader only.
+	vainRate *limits.Bucket
 
 	causeMu   sync.Mutex
 	cause     string // why the server closed the connection

@@ -32,7 +32,7 @@ func (c *conn) handle(ctx context.Context, p packet.Packet) error {
 		return c.unsubscribe(ctx, p)
 	case *packet.Pingreq:
 		c.out.add(packet.AppendPingresp)
-		return nil
+		return c.vain()
 	case *packet.Disconnect:
 		return c.disconnect(p)
 	case *packet.Auth:
@@ -227,7 +227,9 @@ func (c *conn) sendPublishAck(k *ack) {
 // acknowledged handles PUBACK, PUBREC and PUBCOMP for messages to the client, and PUBREL for messages from it.
 func (c *conn) acknowledged(ctx context.Context, p *packet.Ack) error {
 	if p.Kind != packet.PUBREL {
-		c.session.Ack(p.Kind, p.PacketID, p.Code)
+		if !c.session.Ack(p.Kind, p.PacketID, p.Code) {
+			return c.vain()
+		}
 		return nil
 	}
 	for c.Held() {
@@ -239,7 +241,9 @@ func (c *conn) acknowledged(ctx context.Context, p *packet.Ack) error {
 		}
 	}
 	id := p.PacketID
-	c.session.Release(id, func(known bool, err error) { c.released(id, known, err) })
+	if !c.session.Release(id, func(known bool, err error) { c.released(id, known, err) }) {
+		return c.vain()
+	}
 	return nil
 }
 

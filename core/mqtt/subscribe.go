@@ -113,7 +113,7 @@ func (c *conn) subscribe(ctx context.Context, p *packet.Subscribe) error {
 	if sys {
 		c.beginSys(ctx, show)
 	}
-	return nil
+	return c.vainUnless(codes)
 }
 
 func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
@@ -133,7 +133,7 @@ func (c *conn) unsubscribe(ctx context.Context, p *packet.Unsubscribe) error {
 	}
 	c.write(answer)
 	c.eventUnsubscribed(p.Filters, codes)
-	return nil
+	return c.vainUnless(codes)
 }
 
 // refusedFilters returns the reason string of a SUBACK or UNSUBACK: the refused filters, each with the reason; empty if none was refused.

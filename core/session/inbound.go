@@ -100,17 +100,18 @@ func (s *Session) journals(ctx context.Context, m *store.Message) bool {
 }
 
 // Release handles a PUBREL from the client. It calls done, from any goroutine, once PUBCOMP may be sent: with known false if the packet id
-// is unknown, and with an error if the release could not be recorded.
-func (s *Session) Release(id uint16, done func(known bool, err error)) {
+// is unknown, and with an error if the release could not be recorded. It returns the same known at once.
+func (s *Session) Release(id uint16, done func(known bool, err error)) (known bool) {
 	s.mu.Lock()
 	in := s.inbound.Release(id)
 	s.mu.Unlock()
-	known := in != nil
+	known = in != nil
 	if known && in.Epoch == 0 || !known && !s.states.Unsaved() {
 		done(known, nil)
-		return
+		return known
 	}
 	// An unknown packet id may have been released a moment ago over an older connection. The client uses the id again after PUBCOMP, so the
 	// release must be stored before: otherwise another node could take the next message for the one that was released.
 	s.states.Note(func(err error) { done(known, err) })
+	return known
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
-// Ack handles a PUBACK, PUBREC or PUBCOMP from the client. It returns false for a packet id that is not in flight.
+// Ack handles a PUBACK, PUBREC or PUBCOMP from the client. It returns false if that changes nothing: the packet id is
+// not in flight, or the packet was handled before.
 func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,9 +24,11 @@ func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 		s.complete(m)
 	case flight.ReleaseAgain:
 		s.sendRelease(id, packet.Success)
+		return false
 	case flight.Release:
 		s.received(m)
 	case flight.Wait: // the journal continues the exchange
+		return false
 	}
 	return true
 }
