@@ -1,6 +1,7 @@
 package mqtt_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -369,4 +371,26 @@ func TestOnlySmallPacketsAreTakenBeforeAClientIsAdmitted(t *testing.T) {
 		cn.HasPassword, cn.Password = true, make([]byte, 65535)
 	})
 	big.Publish(1, "T/a", string(make([]byte, 2<<20)))
+}
+
+func TestAConnectionOfAWebSocketListenerHasOneRequest(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, listening(mqtt.Listener{Type: "ws", Address: "127.0.0.1:0", Path: "/mqtt"}))
+	for _, request := range []string{"GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n", "GET /mqtt HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /mqtt HTTP/1.1\r\nHost: h\r\nOrigin: https://evil.org\r\n\r\n", "GET /mqtt HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 32<<10) + "\r\n\r\n",
+		"POST /mqtt HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"} {
+		nc := dial(t, n.Addr(0))
+		require.NoError(t, nc.SetDeadline(time.Now().Add(mqtttest.Patience)))
+		go func() { _, _ = io.WriteString(nc, strings.Repeat(request, 3)) }()
+		in := bufio.NewReader(nc)
+		resp, err := http.ReadResponse(in, nil)
+		require.NoError(t, err, "%.60q", request)
+		require.GreaterOrEqual(t, resp.StatusCode, 400, "%.60q", request)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		_, err = http.ReadResponse(in, nil)
+		require.Error(t, err, "%.60q", request)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+		_ = nc.Close()
+	}
 }

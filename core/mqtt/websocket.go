@@ -27,17 +27,19 @@ type accepted struct {
 	place *place
 }
 
-// httpServer makes the HTTP side of a WebSocket listener. Requests other than a WebSocket handshake get an error, and their connections are
-// not kept for long.
+// httpServer makes the HTTP side of a WebSocket listener. A request other than a WebSocket handshake gets an error, and its connection ends:
+// otherwise a stranger could send such requests without end.
 func (s *Server) httpServer(l Listener) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc(l.Path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(l, w, r) })
-	return &http.Server{Handler: mux, ReadHeaderTimeout: s.o.ConnectTimeout, ReadTimeout: s.o.ConnectTimeout,
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: s.o.ConnectTimeout, ReadTimeout: s.o.ConnectTimeout,
 		WriteTimeout: s.o.ConnectTimeout, IdleTimeout: s.o.ConnectTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
 			return context.WithValue(ctx, accepted{}, accepted{time.Now(), placeOf(nc)})
 		}}
+	srv.SetKeepAlivesEnabled(false)
+	return srv
 }
 
 // serveWebSocket serves one WebSocket listener until it is closed.
