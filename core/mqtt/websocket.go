@@ -27,8 +27,8 @@ type accepted struct {
 	place *place
 }
 
-// httpServer makes the HTTP side of a WebSocket listener. A request other than a WebSocket handshake gets an error, and its connection ends:
-// otherwise a stranger could send such requests without end.
+// httpServer makes the HTTP side of a WebSocket listener. A request other than a WebSocket handshake gets an error, and its connection
+// ends: otherwise a stranger could send such requests without end.
 func (s *Server) httpServer(l Listener) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc(l.Path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(l, w, r) })
