@@ -18,7 +18,7 @@ var ErrUnanswered = errors.New("the other nodes did not answer in time")
 
 // Want describes a claim.
 type Want struct {
-	// Transient: the session begins anew and ends with its connection. Such a claim waits for nothing.
+	// Transient: the session begins anew and ends with its connection. Such a claim waits for no other node.
 	Transient bool
 	// Fresh: the session begins anew, so an older one ends.
 	Fresh bool
@@ -48,6 +48,8 @@ type Claim struct {
 	next  atomic.Pointer[Claim]
 	told  time.Time // when the owner node was last told
 	owner string    // the owner node that was told
+	// posted is the state of the letter that announces a transient claim.
+	posted posted
 }
 
 // Client returns the client id.
@@ -75,6 +77,9 @@ func (cl *Claim) waits() bool { return !cl.granted && !cl.want.Transient }
 // session. The caller must have ended older connections of the client on this node. It returns ErrTakenOver if a later connection came, or
 // ErrUnanswered.
 //
+// A transient claim never fails. It returns once its letter is stored, so that every later CONNECT of the client comes behind it, or after
+// storedLongest at most.
+//
 // Release ends the claim. A nil Cluster, and one whose node is alone, grants everything at once.
 func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, error) {
 	if c == nil {
@@ -100,9 +105,10 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	if !w.Transient {
 		c.pending[cl] = struct{}{}
 	}
-	c.announceOne(cl, now)
+	c.announceOne(cl, now, false)
 	c.mu.Unlock()
 	if w.Transient {
+		c.awaitStored(ctx, cl)
 		return cl, nil
 	}
 	c.metrics.claims.Inc()
@@ -185,14 +191,37 @@ func (c *Cluster) over(client, id string) {
 	}
 }
 
-// announceOne tells the owner node about a claim. Called with mu held.
-func (c *Cluster) announceOne(cl *Claim, now time.Time) {
+// announceOne tells the owner node about a claim. again: it was told before. Called with mu held.
+func (c *Cluster) announceOne(cl *Claim, now time.Time, again bool) {
 	cl.told, cl.owner = now, c.owners[bucketOf(cl.client)]
 	if p := c.peers[cl.silent]; p == nil || !c.silent(p, now) {
 		cl.silent = ""
 	}
-	c.tell(cl.owner, message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient,
-		Fresh: cl.want.Fresh, Owner: cl.want.Owner, Silent: cl.silent})
+	m := message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient,
+		Fresh: cl.want.Fresh, Owner: cl.want.Owner, Silent: cl.silent, Late: again}
+	switch {
+	case cl.want.Transient:
+		c.postTransient(cl, m)
+	case cl.owner == c.o.NodeID && (again || c.alone()): // its letter was not read in time, or nobody else writes any
+		m.direct = true
+		c.handle(cl.owner, &m)
+	default:
+		c.post(cl.owner, m)
+	}
+}
+
+// claimedHere handles a claim of this node to a client id about which it decides, once it has read the claim in its own inbox. The claim
+// takes that way so that it comes behind all claims of other nodes that were stored before. Called with mu held.
+func (c *Cluster) claimedHere(m *message) {
+	cl := c.claims[m.Client]
+	open := cl != nil && cl.id == m.Claim
+	if open {
+		m.Owner = cl.want.Owner
+	}
+	c.handle(c.o.NodeID, m)
+	if !open { // it has ended older ones all the same
+		c.over(m.Client, m.Claim)
+	}
 }
 
 // announce tells owner nodes about waiting claims: claims whose bucket has another owner now, and claims announced before a given time.
@@ -205,9 +234,9 @@ func (c *Cluster) announce(before *time.Time) {
 			if p := c.peers[cl.owner]; p != nil && c.silent(p, now) {
 				cl.silent = cl.owner
 			}
-			c.announceOne(cl, now)
+			c.announceOne(cl, now, false)
 		} else if before != nil && cl.told.Before(*before) {
-			c.announceOne(cl, now)
+			c.announceOne(cl, now, true)
 		}
 	}
 }

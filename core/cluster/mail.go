@@ -27,6 +27,8 @@ type box struct {
 	// waits are the messages in the queue that are repeated until answered; each needs to be in the queue only once.
 	waits map[sameness]struct{}
 	busy  bool
+	// since is when the goroutine began to store the present letter; zero: there is none.
+	since time.Time
 }
 
 // sameness identifies repetitions of a message.
@@ -50,37 +52,45 @@ type outgoing struct {
 	m message
 	// stored is called, with the mutex held, once the letter is stored; it may be nil.
 	stored func()
+	// claim is the transient claim that the message announces; nil for other messages.
+	claim *Claim
 }
 
 // post sends a message to a node. Called with mu held.
 func (c *Cluster) post(to string, m message) { c.postWith(to, m, nil) }
 
 func (c *Cluster) postWith(to string, m message, stored func()) {
+	c.postOut(to, outgoing{m: m, stored: stored})
+}
+
+// postOut puts a message into the box of a node. It returns false if the message is left out. Called with mu held.
+func (c *Cluster) postOut(to string, o outgoing) bool {
 	if c.stopped {
 		c.metrics.left.Inc()
-		return
+		return false
 	}
 	b := c.boxes[to]
 	if b == nil {
 		b = &box{to: to, waits: map[sameness]struct{}{}}
 		c.boxes[to] = b
 	}
-	same, repeats := m.repeats()
+	same, repeats := o.m.repeats()
 	if _, waits := b.waits[same]; waits && repeats {
-		return
+		return true
 	}
 	if len(b.queue) >= boxMost {
 		c.metrics.left.Inc()
-		return
+		return false
 	}
 	if repeats {
 		b.waits[same] = struct{}{}
 	}
-	b.queue = append(b.queue, outgoing{m, stored})
+	b.queue = append(b.queue, o)
 	if !b.busy {
 		b.busy = true
 		c.wg.Go(func() { c.deliver(b) })
 	}
+	return true
 }
 
 // deliver sends the messages of a box until the box is empty or the node stops.
@@ -89,13 +99,14 @@ func (c *Cluster) deliver(b *box) {
 		c.mu.Lock()
 		batch := b.take()
 		if len(batch) == 0 || c.ctx.Err() != nil {
-			b.busy = false
+			b.busy, b.since = false, time.Time{}
 			if len(b.queue) == 0 {
 				delete(c.boxes, b.to)
 			}
 			c.mu.Unlock()
 			return
 		}
+		b.since = time.Now()
 		c.mu.Unlock()
 		c.mail(b.to, batch)
 	}
@@ -104,21 +115,17 @@ func (c *Cluster) deliver(b *box) {
 // mail stores messages as one letter, or as several if the store refuses a letter of this size. A single message that the store refuses is
 // dropped.
 func (c *Cluster) mail(to string, batch []outgoing) {
-	l := letter{From: c.o.NodeID, Instance: c.instance, Messages: make([]message, len(batch))}
-	for i := range batch {
-		l.Messages[i] = batch[i].m
-	}
 	c.mu.Lock()
 	before := c.answersOf(to)
 	c.mu.Unlock()
-	switch err := c.send(to, &l); {
+	switch err := c.send(to, batch); {
 	case errors.Is(err, store.ErrTooLarge) && len(batch) > 1:
 		c.mail(to, batch[:len(batch)/2])
 		c.mail(to, batch[len(batch)/2:])
 		return
 	case errors.Is(err, store.ErrTooLarge):
 		c.metrics.left.Inc()
-		c.log.Warn("the store takes no letter of this size; leaving it out", "to", to, "kind", l.Messages[0].Kind, "error", err)
+		c.log.Warn("the store takes no letter of this size; leaving it out", "to", to, "kind", batch[0].m.Kind, "error", err)
 		return
 	case err != nil:
 		return // the node is stopping
@@ -161,18 +168,21 @@ func (b *box) next() []outgoing {
 }
 
 // send stores a letter, retrying as often as needed. It fails only with ErrTooLarge, or when the node stops.
-func (c *Cluster) send(to string, l *letter) error {
-	body, err := l.encode()
-	if err != nil {
-		return err // strings and numbers always encode
-	}
+func (c *Cluster) send(to string, batch []outgoing) error {
 	for pause := retryPause; ; pause = min(2*pause, 2*time.Second) {
-		err := c.store(c.ctx, to, body)
+		l := letter{From: c.o.NodeID, Instance: c.instance, Messages: c.trying(batch)}
+		body, err := l.encode()
+		if err != nil {
+			return err // strings and numbers always encode
+		}
+		err = c.store(c.ctx, to, body)
+		splits := errors.Is(err, store.ErrTooLarge)
+		c.tried(batch, err == nil, err != nil && (!splits || len(batch) > 1))
 		if err == nil {
 			c.failures.ok()
 			return nil
 		}
-		if c.ctx.Err() != nil || errors.Is(err, store.ErrTooLarge) {
+		if c.ctx.Err() != nil || splits {
 			return err
 		}
 		if c.failures.first() {
@@ -225,8 +235,12 @@ func (c *Cluster) receive(l *letter) {
 	c.noteAbsence(time.Now())
 	if l.From == c.o.NodeID {
 		for i := range l.Messages {
-			if m := &l.Messages[i]; m.Kind == kindSelf && l.Instance == c.instance {
+			switch m := &l.Messages[i]; {
+			case l.Instance != c.instance:
+			case m.Kind == kindSelf:
 				c.proven(time.Duration(m.Sent))
+			case m.Kind == kindClaim:
+				c.claimedHere(m)
 			}
 		}
 		return

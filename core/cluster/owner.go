@@ -36,6 +36,8 @@ type bid struct {
 	transient bool
 	fresh     bool
 	owner     string
+	// direct: the bid did not come through the inbox, so older ones may come after it.
+	direct bool
 }
 
 // precedes reports whether the process that made the other bid made this one before it. It has ended this one then: a process has one claim
@@ -47,6 +49,12 @@ func (b *bid) precedes(other *bid) bool {
 	}
 	mine, others := b.id[instanceSize:], other.id[instanceSize:] // numbers to base 36
 	return cmp.Or(cmp.Compare(len(mine), len(others)), cmp.Compare(mine, others)) < 0
+}
+
+// isOlder reports whether the other bid is of a later CONNECT although it came first. That can be if this one is late, or the other one did
+// not come through the inbox; the nodes' clocks decide then.
+func (b *bid) isOlder(other *bid, late bool) bool {
+	return other != nil && (late || other.direct) && !other.precedes(b) && other.order >= b.order
 }
 
 // roll is a roll call; missing are the nodes whose answers are missing.
@@ -255,6 +263,7 @@ func (c *Cluster) claimed(from string, m *message) {
 		on := *m
 		on.Hops++
 		on.From = from
+		on.Late = on.Transient // a later claim may have found the new owner sooner
 		c.tell(owner, on)
 		return
 	}
@@ -287,7 +296,7 @@ func (c *Cluster) claimed(from string, m *message) {
 
 // decide grants a client id to a claim, or makes the claim wait. Called with mu held.
 func (c *Cluster) decide(t *table, from string, m *message) {
-	n := &bid{node: from, id: m.Claim, order: m.Order, transient: m.Transient, fresh: m.Fresh, owner: m.Owner}
+	n := &bid{node: from, id: m.Claim, order: m.Order, transient: m.Transient, fresh: m.Fresh, owner: m.Owner, direct: m.direct}
 	s := t.seats[m.Client]
 	if s == nil {
 		s = &seat{holder: n}
@@ -297,6 +306,7 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 	}
 	switch {
 	case s.holder.id == n.id:
+		s.holder.direct = s.holder.direct && n.direct
 		c.grant(s, m.Client)
 		return
 	case s.waiter != nil && s.waiter.id == n.id:
@@ -305,6 +315,9 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 	case n.precedes(s.holder), n.precedes(s.waiter): // it is over
 		return
 	case s.holder.owner != "" && s.holder.owner != n.owner:
+		c.evict(n, m.Client, false)
+		return
+	case n.isOlder(s.holder, m.Late), n.isOlder(s.waiter, m.Late):
 		c.evict(n, m.Client, false)
 		return
 	}

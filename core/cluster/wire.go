@@ -41,6 +41,8 @@ type message struct {
 	// Transient: the session is new and ends with the connection. Fresh: the session is new, so an existing one ends.
 	Transient bool `json:"t,omitempty"`
 	Fresh     bool `json:"f,omitempty"`
+	// Late: the client may have been let in, and have connected elsewhere, before this claim arrives.
+	Late bool `json:"w,omitempty"`
 	// Owner is the identity that owns the claim; see Want.
 	Owner string `json:"u,omitempty"`
 	// Hops is how often a claim was passed on.
@@ -62,6 +64,8 @@ type message struct {
 	Part    int    `json:"p,omitempty"`
 	Parts   int    `json:"z,omitempty"`
 	Failure string `json:"x,omitempty"`
+	// direct: this node's own claim, decided before it was read in the node's inbox. It is never in a letter.
+	direct bool
 }
 
 // wantsAnswer reports whether the recipient of this message answers at once.
