@@ -50,6 +50,8 @@ type Claim struct {
 	owner string    // the owner node that was told
 	// posted is the state of the letter that announces a transient claim.
 	posted posted
+	// direct: this node decided the claim before it had read it in its inbox.
+	direct bool
 }
 
 // Client returns the client id.
@@ -203,11 +205,16 @@ func (c *Cluster) announceOne(cl *Claim, now time.Time, again bool) {
 	case cl.want.Transient:
 		c.postTransient(cl, m)
 	case cl.owner == c.o.NodeID && (again || c.alone()): // its letter was not read in time, or nobody else writes any
-		m.direct = true
-		c.handle(cl.owner, &m)
+		c.handleDirectly(cl, &m)
 	default:
 		c.post(cl.owner, m)
 	}
+}
+
+// handleDirectly handles a claim of this node to a client id about which it decides, without the way through its inbox. Called with mu held.
+func (c *Cluster) handleDirectly(cl *Claim, m *message) {
+	cl.direct, m.direct = true, true
+	c.handle(c.o.NodeID, m)
 }
 
 // claimedHere handles a claim of this node to a client id about which it decides, once it has read the claim in its own inbox. The claim
@@ -218,6 +225,7 @@ func (c *Cluster) claimedHere(m *message) {
 	if open {
 		m.Owner = cl.want.Owner
 	}
+	m.Late = m.Late || !open || cl.direct // others may have come after it already
 	c.handle(c.o.NodeID, m)
 	if !open { // it has ended older ones all the same
 		c.over(m.Client, m.Claim)

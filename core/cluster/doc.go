@@ -16,7 +16,17 @@
 // and neither metadata nor store has to decide a race. A waiting claim is also told to yield when a still later one comes, so of any number
 // of CONNECTs the last one wins. Three cases do not wait for the older node: a newcomer that begins a new session (it is granted at once);
 // an older session that ends with its connection (there is nothing to hand over); and a newcomer whose session is new and ends with its
-// connection. The last does not even wait for the grant, so such clients can connect whatever state the store is in.
+// connection. The last (a transient claim) does not even wait for the grant.
+//
+// # Which claim is the later one
+//
+// A CONNECT that begins after another one's CONNACK must win. So no CONNACK leaves before the claim is in the owner's inbox: a transient
+// claim waits until its letter is stored. A node sends the claims to client ids about which it decides itself to its own inbox, behind the
+// claims of other nodes that were stored before. While the store does not answer, a transient claim goes on without after a second, or at
+// once if letters to that owner have not been stored for a second already. So such clients can connect whatever state the store is in. The
+// next attempt to store the letter says that the claim is late, and the owner then compares the times of the two CONNECTs, by the nodes'
+// clocks. It does the same for claims that are repeated or passed on, and where it had to decide its own claim before it has read it in its
+// inbox. What no letter can say is that it was stored after its client was let in, if one attempt takes longer than three seconds.
 //
 // # Membership
 //
@@ -54,8 +64,9 @@
 // # Cost
 //
 // A node that is alone, and whose metadata answers and lists no other, writes and reads nothing, and decides in memory. Otherwise a CONNECT
-// costs at most two small appends (claim and grant), or one if the owner is the node itself or nobody waits. The end of a connection costs
-// one (gone). Messages to an inbox that come while an append to it is under way share the next append. A node reads only its own inbox.
+// costs at most two small appends (claim and grant), or one if the owner is the node itself or the claim is transient. The end of a
+// connection costs one (gone), or none if the owner is the node itself. Messages to an inbox that come while an append to it is under way
+// share the next append. A node reads only its own inbox.
 //
 // With 50 nodes and 100,000 CONNECTs per second in the cluster, each node announces 2,000 per second, 40 to each owner. As an owner it
 // reads 2,000 claims and 2,000 ends per second, as a newcomer's node 2,000 grants: 6,000 entries of about 100 bytes, 600 KB per second. All
@@ -68,7 +79,8 @@
 // # In this package
 //
 // Cluster is a node's side of the protocol, Claim a connection's side. wire.go defines the letters, and mail.go sends them. members.go
-// tracks the members. owner.go decides claims; claims.go holds this node's claims. wake.go has what a node asks after it was fenced. ask.go
+// tracks the members. owner.go decides claims; claims.go holds this node's claims, and transient.go has the wait for their letters. wake.go
+// has what a node asks after it was fenced. ask.go
 // asks other nodes on behalf of operators. One mutex guards everything and is never held during I/O; sessions are told in goroutines of
 // their own. The package imports the contract of the store, and nothing about sessions.
 package cluster

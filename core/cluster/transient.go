@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A transient claim waits for no other node, only until its letter is stored. Until then, a later CONNECT of the client on another node could
-// reach the owner first, and lose its client id to the older one. While the store does not take the letter the claim goes on without, and
-// the letter then says that it is late: the owner orders it by the nodes' clocks.
+// A transient claim waits for no other node, only until its letter is stored. Until then, a later CONNECT of the client on another node
+// could reach the owner first, and lose its client id to the older one. While the store does not take the letter the claim goes on without,
+// and the letter then says that it is late: the owner orders it by the nodes' clocks.
 
 const (
 	// storedWait is how long a transient claim waits until its letter is stored. While an attempt to store it is under way, it waits for
@@ -64,8 +64,8 @@ func (c *Cluster) awaitStored(ctx context.Context, cl *Claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if cl.owner == c.o.NodeID && !cl.posted.stored && !cl.over && !c.alone() {
-		c.handle(cl.owner, &message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: true, Fresh: cl.want.Fresh,
-			Owner: cl.want.Owner, Late: true, direct: true})
+		c.handleDirectly(cl, &message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: true,
+			Fresh: cl.want.Fresh, Owner: cl.want.Owner, Late: true})
 	}
 }
 

@@ -31,8 +31,8 @@ func TestALaterCleanConnectionStaysThoughTheOlderOnesClaimWasStoredAtTheSecondAt
 	})
 }
 
-// TestALaterConnectionStaysThoughItsNodeDecides lets the node that decides about a client id read the older claim late: its own client comes
-// later.
+// TestALaterConnectionStaysThoughItsNodeDecides lets the node that decides about a client id read the older claim late: its own client
+// comes later.
 func TestALaterConnectionStaysThoughItsNodeDecides(t *testing.T) {
 	for name, newer := range map[string]Want{"clean": clean, "fresh": {Fresh: true}, "durable": durable} {
 		t.Run(name, func(t *testing.T) {
