@@ -211,7 +211,8 @@ func (c *Cluster) announceOne(cl *Claim, now time.Time, again bool) {
 	}
 }
 
-// handleDirectly handles a claim of this node to a client id about which it decides, without the way through its inbox. Called with mu held.
+// handleDirectly handles a claim of this node to a client id about which it decides, without the way through its inbox. Called with
+// mu held.
 func (c *Cluster) handleDirectly(cl *Claim, m *message) {
 	cl.direct, m.direct = true, true
 	c.handle(c.o.NodeID, m)

@@ -164,6 +164,27 @@ func TestAClaimThatWasPassedOnOrRepeatedTakesNothingFromALaterOne(t *testing.T) 
 	}
 }
 
+// TestAClaimThatItsNodeDecidedEarlyTakesNothingWhenItIsRead keeps a claim of the deciding node out of its inbox until the client has
+// connected elsewhere.
+func TestAClaimThatItsNodeDecidedEarlyTakesNothingWhenItIsRead(t *testing.T) {
+	for name, older := range map[string]Want{"clean": clean, "fresh": {Fresh: true}, "durable": durable} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				all := w.start("a", "b", "c")
+				a, b := all[0], all[1]
+				client := clientOf("b", "a", "b", "c")
+				b.mute.Store(true)
+				require.NoError(t, b.connect(client, older))
+				pass(time.Millisecond)
+				require.NoError(t, a.connect(client, clean))
+				b.mute.Store(false)
+				pass(5 * time.Second)
+				require.Equal(t, []string{"a"}, w.holders(client))
+			})
+		})
+	}
+}
+
 // TestTheLatestConnectionStaysWhateverTheStoreDoes lets clients connect here and there, each as it likes, while the store refuses the
 // letters of nodes for a moment, or takes long for them. In the end each client has the connection that it made last, and no other.
 func TestTheLatestConnectionStaysWhateverTheStoreDoes(t *testing.T) {
