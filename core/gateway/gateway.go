@@ -270,6 +270,7 @@ func (g *Gateway) build() error {
 	})
 	g.meta.ReadBy(g.hub)
 	g.meta.OnNodeLost(g.sessions.NodeLost)
+	g.meta.OnNodeLeft(g.sessions.NodeLeft)
 	g.meta.OnFilterLost(func(filter string) {
 		ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 		defer cancel()

@@ -15,8 +15,10 @@ type callbacks struct {
 	topicsChanged []func()
 	filterLost    []func(string)
 	nodeLost      []func(string)
+	nodeLeft      []func(string)
 	bansChanged   []func()
 	lostNodes     []string
+	leftNodes     []string
 	readers       Readers
 }
 
@@ -39,9 +41,10 @@ func (c *callbacks) run(ctx context.Context) {
 		topics, bans := c.m.topics.takeChanged(), c.m.bans.takeChanged()
 		filters := c.m.filters.takeLost()
 		c.mu.Lock()
-		nodes := c.lostNodes
-		c.lostNodes = nil
-		onTopics, onFilter, onNode, onBans := c.topicsChanged, c.filterLost, c.nodeLost, c.bansChanged
+		lost, left := c.lostNodes, c.leftNodes
+		c.lostNodes, c.leftNodes = nil, nil
+		onTopics, onFilter, onBans := c.topicsChanged, c.filterLost, c.bansChanged
+		onLost, onLeft := c.nodeLost, c.nodeLeft
 		c.mu.Unlock()
 		if bans {
 			for _, f := range onBans {
@@ -64,8 +67,13 @@ func (c *callbacks) run(ctx context.Context) {
 				c.m.retired.restore(filter)
 			}
 		}
-		for _, node := range nodes {
-			for _, f := range onNode {
+		for _, node := range lost {
+			for _, f := range onLost {
+				f(node)
+			}
+		}
+		for _, node := range left {
+			for _, f := range onLeft {
 				f(node)
 			}
 		}
@@ -110,11 +118,19 @@ func (m *Meta) OnFilterLost(f func(filter string)) {
 }
 
 // OnNodeLost registers f to be called with the id of each node that was not heard from for Options.LostAfter. It is not called for a node
-// that left cleanly. Every live node is told, usually once for each loss.
+// that left cleanly; see OnNodeLeft. Every live node is told, usually once for each loss.
 func (m *Meta) OnNodeLost(f func(node string)) {
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()
 	m.calls.nodeLost = append(m.calls.nodeLost, f)
+}
+
+// OnNodeLeft registers f to be called with the id of each node that has left cleanly, as soon as this node knows. The node may be about to
+// be started again. f is not called for a node that had left before this one started, or that is back before this one has learned of it.
+func (m *Meta) OnNodeLeft(f func(node string)) {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	m.calls.nodeLeft = append(m.calls.nodeLeft, f)
 }
 
 // OnBansChanged registers f to be called after Bans has changed. One call may stand for several changes. It is not called when a ban ends

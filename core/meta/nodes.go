@@ -65,6 +65,16 @@ func newNodes(m *Meta) *nodes {
 
 // applyKey applies one key of NamespaceNodes.
 func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
+	if n.applied(key, e) {
+		n.m.calls.mu.Lock()
+		n.m.calls.leftNodes = append(n.m.calls.leftNodes, key)
+		n.m.calls.mu.Unlock()
+		n.m.calls.wakeUp()
+	}
+}
+
+// applied is applyKey. It reports whether the key shows that a node has just left.
+func (n *nodes) applied(key string, e *pluginv1.Entry) (left bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p := n.peers[key]
@@ -73,12 +83,12 @@ func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
 		if p != nil && (p.record.Left || p.lost || key == n.m.opts.NodeID) {
 			delete(n.peers, key)
 		}
-		return
+		return false
 	}
 	var r nodeRecord
 	if err := decode(NamespaceNodes, key, e.GetValue(), &r); err != nil {
 		n.m.invalid(NamespaceNodes, key, err)
-		return
+		return false
 	}
 	if key == n.m.opts.NodeID && r.Instance != n.m.instance && !r.Left && r.Started > n.started.UnixMilli() && !n.warned {
 		n.warned = true
@@ -87,8 +97,11 @@ func (n *nodes) applyKey(key string, e *pluginv1.Entry) {
 	if p == nil {
 		p = &peer{}
 		n.peers[key] = p
+	} else {
+		left = r.Left && !p.record.Left && key != n.m.opts.NodeID
 	}
 	p.record, p.heard, p.lost = r, time.Now(), false
+	return left
 }
 
 // run sends heartbeats and looks for lost nodes until ctx ends.

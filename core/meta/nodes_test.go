@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,8 +27,20 @@ type lostNodes struct {
 
 func watchNodes(m *Meta) *lostNodes {
 	l := &lostNodes{}
-	m.OnNodeLost(func(id string) { l.mu.Lock(); l.ids = append(l.ids, id); l.mu.Unlock() })
+	m.OnNodeLost(l.add)
 	return l
+}
+
+func (l *lostNodes) add(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = append(l.ids, id)
+}
+
+func (l *lostNodes) forget(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = slices.DeleteFunc(l.ids, func(other string) bool { return other == id })
 }
 
 func (l *lostNodes) get() []string {
@@ -51,6 +64,27 @@ func TestNodesSeeEachOtherAndWhoLeft(t *testing.T) {
 		eventually(t, func() bool { return len(one.Nodes()) == 2 })
 		eventually(t, func() bool { return len(b.Keys(NamespaceNodes)) == 2 })
 		require.Empty(t, lost.get(), "a node that leaves in good order is not lost")
+	})
+}
+
+func TestANodeThatLeavesIsReportedAtEachDeparture(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		one, two := start(t, b, "one"), start(t, b, "two")
+		left := &lostNodes{}
+		one.OnNodeLeft(left.add)
+		for n := range 2 {
+			eventually(t, func() bool { return len(one.Nodes()) == 2 })
+			require.NoError(t, two.Close())
+			eventually(t, func() bool { return len(left.get()) == n+1 })
+			late := launch(t, b, "three")
+			late.OnNodeLeft(func(id string) { require.NotEqual(t, "two", id, "it had left before") })
+			eventually(t, func() bool { return late.Ready() == nil && slices.Contains(ids(one), "three") })
+			require.NoError(t, late.Close())
+			eventually(t, func() bool { return len(left.get()) == n+2 })
+			left.forget("three")
+			two = start(t, b, "two")
+		}
+		require.Equal(t, []string{"two", "two"}, left.get())
 	})
 }
 

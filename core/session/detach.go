@@ -134,7 +134,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 	case will == nil:
 	case e.Graceful:
 		s.m.dropWill(ctx, s.id)
-	case closing: // published by another node, or by this one after a restart
+	case closing: // published by this node after a restart, or by another one if this one does not come back; see NodeLeft
 	case claim.Missed(): // its client is at another node, and came there because this one did not answer
 	case e.Moved:
 		s.m.willMoves(s.id, will)

@@ -282,6 +282,7 @@ func (n *node) start() {
 	if n.wired {
 		md.ReadBy(hub)
 		md.OnNodeLost(n.NodeLost)
+		md.OnNodeLeft(n.NodeLeft)
 	}
 	require.NoError(n.t, md.Start(ctx))
 	if n.beside == nil {

@@ -103,7 +103,8 @@ type Options struct {
 	// that one client may use of it, in bytes; 0: 1 MiB. Messages that are not kept are read from the store again.
 	Kept    *limits.Budget
 	MaxKept int64
-	// WillGrace is how long clients have to reconnect after a restart before their wills are published; 0: 30 s.
+	// WillGrace is how long clients have to reconnect after a restart, and a node that left cleanly to come back, before wills are
+	// published; 0: 30 s.
 	WillGrace time.Duration
 	// Events takes what happens to sessions; nil: nobody wants to know.
 	Events *events.Log
@@ -162,7 +163,10 @@ type Manager struct {
 	sessions map[string]*Session // connected, or away with messages in flight
 	locks    map[string]*clientLock
 	wills    map[string]*delayedWill // delayed wills by client id
-	online   int
+	// left are the nodes whose return NodeLeft awaits, each with the number of its departure; departures counts those.
+	left       map[string]int64
+	departures int64
+	online     int
 }
 
 type clientLock struct {
@@ -194,7 +198,8 @@ func NewManager(o Options) *Manager {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
-		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill), topicsChanged: make(chan struct{}, 1)}
+		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill),
+		left: make(map[string]int64), topicsChanged: make(chan struct{}, 1)}
 	m.maxKept.Store(o.MaxKept)
 	m.SetSubscriptions(o.MaxSubscriptions, o.SubscriptionMemory, o.IdentityShare)
 	m.work = newRunning()

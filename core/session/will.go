@@ -305,32 +305,55 @@ func (m *Manager) NodeLost(node string) {
 	if node == m.o.NodeID {
 		return
 	}
+	m.run(func() { m.publishWillsWithout(node) })
+}
+
+// NodeLeft publishes the wills of a node that has left cleanly, and of its clients that do not come back within WillGrace, if no other
+// process of the node has started by then: that one would publish them itself.
+func (m *Manager) NodeLeft(node string) {
+	if node == m.o.NodeID {
+		return
+	}
+	m.mu.Lock()
+	m.departures++
+	latest := m.departures
+	m.left[node] = latest
+	m.mu.Unlock()
 	m.run(func() {
-		for m.member(node) {
-			select {
-			case <-m.ctx.Done():
-				return
-			case <-time.After(memberPause):
-			}
-			if m.o.Alive != nil && m.o.Alive(node) {
-				return // the node is back
-			}
-		}
-		// Every live node runs this code. Each client's will is published by the node that decides about its client id. If that node is
-		// lost too, or the nodes disagree about which node decides, the wills are still there after othersPause, and any node publishes
-		// them.
-		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node && m.o.Cluster.Decides(w.ClientID) })
-		select {
-		case <-m.ctx.Done():
-			return
-		case <-time.After(othersPause):
-		}
-		if m.o.Alive != nil && m.o.Alive(node) {
+		if wait.For(m.ctx, m.o.WillGrace) != nil {
 			return
 		}
-		m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node })
+		m.mu.Lock()
+		again := m.left[node] != latest // it came back, and has left once more
+		if !again {
+			delete(m.left, node)
+		}
+		m.mu.Unlock()
+		if !again && !m.isAlive(node) {
+			m.log.Info("a node that left is not back; its clients' wills are published here", "node", node)
+			m.publishWillsWithout(node)
+		}
 	})
 }
+
+// publishWillsWithout publishes the wills of a node that the metadata does not list, unless the node comes back.
+func (m *Manager) publishWillsWithout(node string) {
+	for m.member(node) {
+		if wait.For(m.ctx, memberPause) != nil || m.isAlive(node) {
+			return
+		}
+	}
+	// Every live node runs this code. Each client's will is published by the node that decides about its client id. If that node is lost
+	// too, or the nodes disagree about which node decides, the wills are still there after othersPause, and any node publishes them.
+	m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node && m.o.Cluster.Decides(w.ClientID) })
+	if wait.For(m.ctx, othersPause) != nil || m.isAlive(node) {
+		return
+	}
+	m.publishWillsOf(func(w *meta.Will) bool { return w.Node == node })
+}
+
+// isAlive reports whether the metadata lists a node.
+func (m *Manager) isAlive(node string) bool { return m.o.Alive != nil && m.o.Alive(node) }
 
 // othersPause is how long a node leaves the other nodes to publish the wills that are theirs.
 const othersPause = 15 * time.Second
