@@ -3,8 +3,10 @@ package session
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/cluster"
 	"github.com/lmqgate/lmqgate/core/events"
 	"github.com/lmqgate/lmqgate/core/meta"
 )
@@ -78,17 +80,21 @@ func (m *Manager) asleep() map[string]int64 {
 }
 
 // expireLoop ends sessions that have expired, until the manager closes. Sessions that a crash of this node left as connected expire as if
-// their clients had left when this process started.
+// their clients had left when this process started. Those of a node that is gone expire as if their clients had left in the sweep that
+// first found it gone; the node that decides about a client id records that in the next sweep.
 func (m *Manager) expireLoop() {
 	defer m.wg.Done()
 	started := m.started
+	var gone absences
 	for {
 		select {
 		case <-m.ctx.Done():
 			return
 		case <-time.After(sweepInterval):
 		}
-		var due, orphans []*meta.Session
+		var due, orphans, left []*meta.Session
+		before := gone
+		gone = absences{}
 		asleep := m.asleep()
 		err := m.o.Meta.EachSessionState(m.ctx, func(rec *meta.Session) error {
 			if epoch, here := asleep[rec.ClientID]; here && rec.Epoch <= epoch {
@@ -99,10 +105,14 @@ func (m *Manager) expireLoop() {
 				due = append(due, rec)
 			case rec.Node == m.o.NodeID && rec.Disconnected.IsZero() && rec.Connected.Before(started) && m.session(rec.ClientID) == nil:
 				orphans = append(orphans, rec)
+			case rec.Node != m.o.NodeID && rec.Disconnected.IsZero() && m.stillGone(rec.Node, before, gone) &&
+				m.o.Cluster.Decides(rec.ClientID):
+				left = append(left, rec)
 			}
 			return nil
 		})
 		if err != nil {
+			gone = before
 			continue // callers that need the metadata more log the failure
 		}
 		for id, epoch := range asleep { // its record is newer, or gone
@@ -114,10 +124,54 @@ func (m *Manager) expireLoop() {
 		for _, rec := range orphans {
 			m.adopt(rec, started)
 		}
+		m.adoptAll(left, gone)
 	}
 }
 
-// adopt records that the client is away, for a session that a crash left as connected.
+// absences are the nodes that a sweep asked about: since when each has been gone, or the zero time if it was not.
+type absences map[string]time.Time
+
+// stillGone reports whether a node was gone in the last sweep and is so in this one. It asks once a sweep.
+func (m *Manager) stillGone(node string, last, now absences) bool {
+	since, asked := now[node]
+	if !asked {
+		if !m.o.Cluster.Fenced() && m.gone(node) {
+			since = last[node]
+			if since.IsZero() {
+				since = time.Now()
+			}
+		}
+		now[node] = since
+	}
+	return !since.IsZero() && since.Equal(last[node])
+}
+
+// adoptAll adopts sessions of nodes that are gone, several at a time.
+func (m *Manager) adoptAll(sessions []*meta.Session, gone absences) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	limit := make(chan struct{}, adoptParallel)
+	for _, rec := range sessions {
+		since := gone[rec.Node]
+		if since.Before(rec.Connected) { // the node was back for a moment
+			since = rec.Connected
+		}
+		limit <- struct{}{}
+		if m.ctx.Err() != nil {
+			return
+		}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			m.adopt(rec, since)
+		})
+	}
+}
+
+// adoptParallel bounds how many sessions of nodes that are gone are adopted at the same time.
+const adoptParallel = 16
+
+// adopt records that the client is away, for a session that a crash left as connected. If another node had the client, adopt claims the
+// client id: should that node only have been stopped, it closes the connection when it wakes.
 func (m *Manager) adopt(rec *meta.Session, since time.Time) {
 	ctx, cancel := context.WithTimeout(m.ctx, detachTimeout)
 	defer cancel()
@@ -130,8 +184,18 @@ func (m *Manager) adopt(rec *meta.Session, since time.Time) {
 		return
 	}
 	now, err := m.o.Meta.LoadSession(ctx, rec.ClientID)
-	if err == nil && (now == nil || now.Epoch != rec.Epoch) {
-		return // ended, or connected elsewhere
+	if err == nil && !sameConnection(now, rec) {
+		return
+	}
+	if err == nil && rec.Node != m.o.NodeID && m.o.Cluster.Shared() {
+		claim, refused := m.o.Cluster.Claim(ctx, rec.ClientID, cluster.Want{Owner: m.claimOwner(rec.Owner())})
+		if refused != nil {
+			return // the client has connected; if it has not, the next sweep tries again
+		}
+		defer claim.Release()
+		if now, err = m.o.Meta.LoadSession(ctx, rec.ClientID); err == nil && !sameConnection(now, rec) {
+			return
+		}
 	}
 	if err == nil {
 		now.Disconnected = since
@@ -140,4 +204,10 @@ func (m *Manager) adopt(rec *meta.Session, since time.Time) {
 	if err != nil && !errors.Is(err, meta.ErrSuperseded) {
 		m.log.Debug("recording a disconnection failed", "client", rec.ClientID, "error", err)
 	}
+}
+
+// sameConnection reports whether a record, which may be nil, is that of the connection that it was when it was listed: the session has not
+// ended, and its client has not connected again.
+func sameConnection(now, listed *meta.Session) bool {
+	return now != nil && now.Epoch == listed.Epoch && now.Disconnected.IsZero()
 }
