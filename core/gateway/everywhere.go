@@ -51,6 +51,8 @@ func (g *Gateway) answer(ctx context.Context, from, subject string, body []byte)
 		})
 	case session.AskFilters:
 		return g.sessions.LearnFilters(ctx, body)
+	case session.AskWills:
+		return g.sessions.AnswerWills(ctx, body)
 	case askBacklog:
 		return json.Marshal(g.backlog.Latest())
 	case askGroups:

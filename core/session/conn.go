@@ -64,8 +64,10 @@ type Request struct {
 	// Bytes is how much of CONNECT stays in memory: the client id, the user name and the will.
 	Bytes int64
 
-	claim  *cluster.Claim // on the client id; set by Connect
-	memory *Memory        // for Bytes; set by Connect
+	claim *cluster.Claim // on the client id; set by Connect
+	// willKnown: the will of an older connection is dealt with; set by Connect.
+	willKnown bool
+	memory    *Memory // for Bytes; set by Connect
 }
 
 // Will is a will message and the delay of its publication.

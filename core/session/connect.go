@@ -69,6 +69,7 @@ func (m *Manager) Connect(ctx context.Context, r Request) (*Session, bool, error
 		if waiting == nil && (delayed == nil || delayed.elsewhere) && rec != nil && (r.CleanStart || m.due(rec)) {
 			waiting = m.waitingWill(ctx, rec)
 		}
+		r.willKnown = waiting != nil || delayed != nil
 		s, present, err := m.admit(ctx, r, old, rec, unread)
 		if errors.Is(err, meta.ErrConflict) && try < connectTries {
 			// Another writer changed the session meanwhile. Load it again: this connection is still the newest.
@@ -148,7 +149,7 @@ func (m *Manager) admit(ctx context.Context, r Request, old *Session, rec *meta.
 	if s == nil {
 		s = m.newSession(r, rec, replaces)
 	}
-	a := attachment{fresh: rec == nil, resumed: old != nil, reachable: reachable}
+	a := attachment{fresh: rec == nil, resumed: old != nil, reachable: reachable, willKnown: r.willKnown}
 	if err := s.attach(ctx, r, a); err != nil {
 		s.discard(false)
 		return nil, false, err
@@ -195,6 +196,7 @@ type attachment struct {
 	fresh     bool // the session begins now
 	resumed   bool // the session is in memory already
 	reachable bool // the metadata answered
+	willKnown bool // an older will is dealt with
 }
 
 // attach ties the session to its connection.
@@ -238,7 +240,7 @@ func (s *Session) attach(ctx context.Context, r Request, a attachment) error {
 		}
 		s.m.commits.add(s)
 	}
-	if err := s.saveWill(ctx, a.reachable); err != nil {
+	if err := s.saveWill(ctx, a); err != nil {
 		if a.fresh {
 			s.leaveNothing(ctx)
 		}

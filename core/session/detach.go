@@ -136,6 +136,7 @@ func (s *Session) detach(ctx context.Context, c Conn, e Ending) {
 		s.m.dropWill(ctx, s.id)
 	case closing: // published by this node after a restart, or by another one if this one does not come back; see NodeLeft
 	case claim.Missed(): // its client is at another node, and came there because this one did not answer
+		s.m.leaveWill(s.id, will)
 	case e.Moved:
 		s.m.willMoves(s.id, will)
 	default:

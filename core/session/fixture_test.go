@@ -314,7 +314,10 @@ func (n *node) claims(topics *catalog.Catalog, seen store.Store) *cluster.Cluste
 	}
 	o := cluster.Options{NodeID: n.id, Store: seen, Ensure: topics.EnsureOwn, Nodes: func() []string { return n.named },
 		Yield: func(ctx context.Context, cl *cluster.Claim, ends bool) { n.Yield(ctx, cl, ends) }, Unfenced: func() { n.Resume() },
-		Answer: func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
+		Answer: func(ctx context.Context, _, subject string, body []byte) ([]byte, error) {
+			if subject == AskWills {
+				return n.AnswerWills(ctx, body)
+			}
 			return n.LearnFilters(ctx, body)
 		}}
 	if n.wired {

@@ -166,7 +166,13 @@ type Manager struct {
 	// left are the nodes whose return NodeLeft awaits, each with the number of its departure; departures counts those.
 	left       map[string]int64
 	departures int64
-	online     int
+	// inherited are wills taken from other nodes, by node; see inherit. leftTo are those that this node has left to others, by client id;
+	// they were last looked through at leftSwept. undecided counts, by client id, the wills that are due and may be left to others yet.
+	inherited map[string][]inherited
+	leftTo    map[string]leftWill
+	leftSwept time.Time
+	undecided map[string]int
+	online    int
 }
 
 type clientLock struct {
@@ -199,7 +205,8 @@ func NewManager(o Options) *Manager {
 	}
 	m := &Manager{o: o, log: o.Log, fetches: make(chan struct{}, maxFetches), sessions: make(map[string]*Session),
 		locks: make(map[string]*clientLock), wills: make(map[string]*delayedWill),
-		left: make(map[string]int64), topicsChanged: make(chan struct{}, 1)}
+		left: make(map[string]int64), inherited: make(map[string][]inherited), leftTo: make(map[string]leftWill),
+		undecided: make(map[string]int), topicsChanged: make(chan struct{}, 1)}
 	m.maxKept.Store(o.MaxKept)
 	m.SetSubscriptions(o.MaxSubscriptions, o.SubscriptionMemory, o.IdentityShare)
 	m.work = newRunning()

@@ -139,7 +139,7 @@ func (s *Session) Renewed(ctx context.Context, c Conn, owner meta.Owner, p *auth
 		}
 	}
 	if anothersWill {
-		if err := s.saveWill(ctx, true); err != nil {
+		if err := s.saveWill(ctx, attachment{reachable: true}); err != nil {
 			return fmt.Errorf("recording whose the will is: %w", err)
 		}
 	}

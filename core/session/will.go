@@ -15,18 +15,12 @@ import (
 )
 
 // saveWill records the will of the connection that is being attached, or removes the will that an earlier connection left.
-func (s *Session) saveWill(ctx context.Context, reachable bool) error {
-	if s.will == nil && !reachable {
-		return nil
+func (s *Session) saveWill(ctx context.Context, a attachment) error {
+	inherits := a.fresh && !a.willKnown && s.m.o.Cluster.Shared()
+	if a.reachable && (s.will == nil || inherits) {
+		s.takeOlderWill(ctx, inherits)
 	}
 	if s.will == nil {
-		w, err := s.m.o.Meta.LoadWill(ctx, s.id)
-		if err == nil && w != nil {
-			_, err = s.m.o.Meta.TakeThisWill(ctx, w)
-		}
-		if err != nil {
-			s.m.log.Warn("removing an older will failed; it may be published after a restart", "client", s.id, "error", err)
-		}
 		return nil
 	}
 	w := &meta.Will{ClientID: s.id, Node: s.m.o.NodeID, Epoch: s.epoch, Message: s.will.Message, Delay: s.will.Delay,
@@ -44,6 +38,27 @@ func (s *Session) saveWill(ctx context.Context, reachable bool) error {
 	return err
 }
 
+// takeOlderWill removes the will that an earlier connection left. With inherits, the earlier session has ended, and its will may be this
+// node's to publish if that was on another node; other wills are left to be overwritten if the session has a will.
+func (s *Session) takeOlderWill(ctx context.Context, inherits bool) {
+	if !s.durable() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookupTimeout)
+		defer cancel()
+	}
+	w, err := s.m.o.Meta.LoadWill(ctx, s.id)
+	inherits = inherits && w != nil && s.inherits(w)
+	if err == nil && w != nil && (inherits || s.will == nil) {
+		var taken bool
+		if taken, err = s.m.o.Meta.TakeThisWill(ctx, w); taken && inherits {
+			s.m.inherit(w)
+		}
+	}
+	if err != nil {
+		s.m.log.Warn("removing an older will failed; it may be published after a restart", "client", s.id, "error", err)
+	}
+}
+
 func (m *Manager) dropWill(ctx context.Context, id string) {
 	if err := m.o.Meta.DeleteWill(ctx, id); err != nil {
 		m.log.Warn("removing a will failed; it may be published after a restart", "client", id, "error", err)
@@ -54,7 +69,7 @@ func (m *Manager) dropWill(ctx context.Context, id string) {
 func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	delay := min(w.Delay, expiry)
 	if delay <= 0 {
-		m.run(func() { m.publishDue(id, w) })
+		m.dueNow(id, w)
 		return
 	}
 	m.mu.Lock()
@@ -62,10 +77,31 @@ func (m *Manager) willDue(id string, w *Will, expiry time.Duration) {
 	m.waits(id, &delayedWill{will: w, due: time.Now().Add(delay)})
 }
 
-// publishDue publishes a will that is due at once. If the node is fenced, the client may have moved to another node because this one did
+// dueNow publishes a will that is due at once, in a goroutine of its own.
+func (m *Manager) dueNow(id string, w *Will) {
+	m.mu.Lock()
+	m.undecided[id]++
+	m.mu.Unlock()
+	decided := sync.OnceFunc(func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.undecided[id]--; m.undecided[id] == 0 {
+			delete(m.undecided, id)
+		}
+	})
+	if !m.run(func() {
+		defer decided()
+		m.publishDue(id, w, decided)
+	}) {
+		decided()
+	}
+}
+
+// publishDue publishes a will that is due at once, and calls decided before it does. If the node is fenced, the client may have moved to another node because this one did
 // not answer. Whether it has is known once the fence is lifted, so publishDue waits for that.
-func (m *Manager) publishDue(id string, w *Will) {
+func (m *Manager) publishDue(id string, w *Will, decided func()) {
 	if !m.o.Cluster.Fenced() {
+		decided()
 		m.publishWill(id, w)
 		return
 	}
@@ -74,7 +110,20 @@ func (m *Manager) publishDue(id string, w *Will) {
 			return // the node is stopping; another node publishes the will
 		}
 	}
-	m.publishDelayed(id, w, false)
+	if m.elsewhereNow(id, w) {
+		m.leaveWill(id, w)
+		return
+	}
+	decided()
+	m.publishWill(id, w)
+}
+
+// elsewhereNow reports whether a will's client is back, as isBack does. A record that cannot be read tells nothing.
+func (m *Manager) elsewhereNow(id string, w *Will) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), willTimeout)
+	defer cancel()
+	back, _ := m.isBack(ctx, id, w)
+	return back
 }
 
 // willMoves holds back the will of a client that this node has sent to another node. The will is published if the client does not connect
@@ -131,6 +180,18 @@ func (m *Manager) cancelWill(ctx context.Context, id string, ends bool) *delayed
 		m.run(func() { m.publishWill(id, w.will) })
 	}
 	return w
+}
+
+// willEndsElsewhere makes a delayed will due because its session ends: its client has begun a new one on another node.
+func (m *Manager) willEndsElsewhere(id string) {
+	m.mu.Lock()
+	w := m.wills[id]
+	stopped := w != nil && w.timer.Stop()
+	delete(m.wills, id)
+	m.mu.Unlock()
+	if stopped && !w.moved {
+		m.dueNow(id, w.will)
+	}
 }
 
 // recordedYet reports whether the record of a client's will is that of a given one.
@@ -314,6 +375,7 @@ func (m *Manager) NodeLeft(node string) {
 	if node == m.o.NodeID {
 		return
 	}
+	m.disinherit(node)
 	m.mu.Lock()
 	m.departures++
 	latest := m.departures

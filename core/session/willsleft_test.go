@@ -1,8 +1,11 @@
 package session
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,5 +166,107 @@ func TestSessionsOfANodeThatIsBackSoonStayConnected(t *testing.T) {
 		pass(5 * time.Minute)
 		require.False(t, kept.isClosed())
 		require.True(t, a.record("client").Disconnected.IsZero())
+	})
+}
+
+// TestTheWillOfASessionThatEndsWhileItsNodeIsStoppedIsPublishedOnce lets clients begin new sessions on another node, for which theirs end,
+// while their node does not run: for a while shorter than the lease, for longer, for good, and until its process is started again.
+func TestTheWillOfASessionThatEndsWhileItsNodeIsStoppedIsPublishedOnce(t *testing.T) {
+	for _, of := range []struct {
+		name  string
+		stops func(c *process)
+		after time.Duration // when the node goes on
+		goes  func(c *process)
+	}{
+		{"it runs", func(*process) {}, 0, func(*process) {}},
+		{"stopped for a moment", (*process).halts, 5 * time.Second, (*process).goesOn},
+		{"stopped for almost a lease", (*process).halts, 9 * time.Second, (*process).goesOn},
+		{"stopped for longer", (*process).halts, 16 * time.Second, (*process).goesOn},
+		{"stopped for minutes", (*process).halts, 3 * time.Minute, (*process).goesOn},
+		{"killed and started again", (*process).dies, 5 * time.Second, func(c *process) { c.start() }},
+		{"killed", (*process).dies, 0, func(*process) {}},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			listedCluster(t, func(t *testing.T, a, b, c *process) {
+				reader := a.connect("reader", durable)
+				reader.subscribe(1, "wills/#")
+				kinds := []string{"at once", "delayed", "clean", "replaced"}
+				var want []string
+				for i := range 12 { // enough that each node decides about some of them
+					kind := kinds[i%len(kinds)]
+					id := fmt.Sprint(kind, i)
+					switch kind {
+					case "at once":
+						c.connect(id, expiry(5*time.Minute), will(id, 0))
+					case "delayed":
+						c.connect(id, expiry(5*time.Minute), will(id, time.Minute))
+					default:
+						c.connect(id, clean, will(id, 0))
+					}
+					want = append(want, id)
+				}
+				pass(time.Second)
+				of.stops(c)
+				if of.after > 0 {
+					time.AfterFunc(of.after, func() { of.goes(c) })
+				}
+				var again sync.WaitGroup
+				for _, id := range want {
+					again.Go(func() {
+						change := []func(*Request){durable, clean}
+						if strings.HasPrefix(id, "replaced") {
+							change = append(change, will("never", 0))
+						}
+						if strings.HasPrefix(id, "clean") {
+							change = change[1:]
+						}
+						b.connect(id, change...)
+					})
+				}
+				again.Wait()
+				pass(5 * time.Minute)
+				var got []string
+				for reader.waiting() > 0 {
+					p := reader.next()
+					reader.ack(p)
+					got = append(got, string(p.Payload))
+					synctest.Wait()
+				}
+				require.ElementsMatch(t, want, got)
+			})
+		})
+	}
+}
+
+func TestNoWillIsInheritedFromANodeThatLeaves(t *testing.T) {
+	listedCluster(t, func(t *testing.T, a, b, c *process) {
+		reader := a.connect("reader", durable)
+		reader.subscribe(1, "wills/#")
+		c.connect("clean", clean, will("never", 0))
+		moves := c.connect("moves", clean, will("never", 0))
+		moves.s.Detach(moves, Ending{Moved: true})
+		pass(time.Second)
+		c.leaves()
+		b.connect("clean", clean)
+		b.connect("moves", clean, will("another", 0))
+		pass(100 * time.Millisecond)
+		c.start()
+		pass(5 * time.Minute)
+		require.Zero(t, reader.waiting())
+	})
+}
+
+func TestNobodyInheritsTheWillOfAnotherIdentity(t *testing.T) {
+	listedCluster(t, func(t *testing.T, a, b, c *process) {
+		reader := a.connect("reader", durable)
+		reader.subscribe(1, "wills/#")
+		victim := c.connect("client", clean, will("never", 0), asUser("alice"))
+		pass(time.Second)
+		c.halts()
+		time.AfterFunc(3*time.Second, c.goesOn)
+		_, _ = b.tryConnect("client", clean, asUser("mallory"))
+		pass(time.Minute)
+		require.False(t, victim.isClosed())
+		require.Zero(t, reader.waiting())
 	})
 }

@@ -33,7 +33,7 @@ func (m *Manager) Yield(ctx context.Context, claim *cluster.Claim, ends bool) {
 	m.settle(ctx, id, c)
 	s.detach(ctx, c, Ending{})
 	if ends {
-		m.cancelWill(ctx, id, true)
+		m.willEndsElsewhere(id)
 	} else {
 		m.willElsewhere(id)
 	}
