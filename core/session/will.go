@@ -97,8 +97,8 @@ func (m *Manager) dueNow(id string, w *Will) {
 	}
 }
 
-// publishDue publishes a will that is due at once, and calls decided before it does. If the node is fenced, the client may have moved to another node because this one did
-// not answer. Whether it has is known once the fence is lifted, so publishDue waits for that.
+// publishDue publishes a will that is due at once, and calls decided before it does. If the node is fenced, the client may have moved to
+// another node because this one did not answer. Whether it has is known once the fence is lifted, so publishDue waits for that.
 func (m *Manager) publishDue(id string, w *Will, decided func()) {
 	if !m.o.Cluster.Fenced() {
 		decided()
