@@ -115,6 +115,13 @@ func (b *backend) connected(c *session.Client) admin.Client {
 		Subscriptions: &c.Subscriptions, InFlight: c.InFlight, Delivered: c.Delivered}
 }
 
+// isOf reports whether the connection in a record is one to a running process of one of the nodes.
+func isOf(rec *meta.Session, nodes []meta.Node) bool {
+	return slices.ContainsFunc(nodes, func(n meta.Node) bool {
+		return n.ID == rec.Node && !rec.Connected.Before(n.Started.Truncate(time.Millisecond))
+	})
+}
+
 // recorded describes a client by its session's record. If the record says that the client is connected, stale decides whether that is
 // wrong.
 func recorded(rec *meta.Session, stale func(*meta.Session) bool) admin.Client {
@@ -252,7 +259,8 @@ func (b *backend) Sessions(ctx context.Context, q admin.ClientQuery) (admin.List
 	if q.Backlog {
 		q.Limit = min(q.Limit, backlogPage)
 	}
-	gone := func(rec *meta.Session) bool { return !b.g.alive(rec.Node) }
+	nodes := b.g.meta.Nodes()
+	gone := func(rec *meta.Session) bool { return !isOf(rec, nodes) }
 	found := &firstOf[admin.Session]{n: q.Limit, key: func(s admin.Session) string { return s.ClientID }}
 	err := b.g.meta.EachSessionState(ctx, func(rec *meta.Session) error {
 		if !wanted(q, rec.ClientID, rec.Username) {
