@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -100,10 +99,14 @@ func (j *job) try() {
 		j.hold(1 + len(rest))
 		return
 	}
+	if err := j.p.open(head.m.Topic); err != nil { // all messages of a lane have one topic
+		j.failed(1+len(rest), err)
+		return
+	}
 	if j.kept == nil && j.from != nil {
 		// Check the room before storing the message: a client that cannot be told of the refusal would send the message again and again.
 		// And before dispatch, which may create the first-level topic: a refused message leaves nothing behind.
-		if err := cmp.Or(j.p.open(head.m.Topic), j.p.Room(head.m)); err != nil {
+		if err := j.p.Room(head.m); err != nil {
 			j.failed(1, err)
 			return
 		}
@@ -120,12 +123,7 @@ func (j *job) try() {
 	if j.p.o.Spans.On() {
 		j.asked = time.Now()
 	}
-	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues, Holder: j}
-	if j.from != nil {
-		if mark := j.from.identity.Load(); mark != nil {
-			first.Identity = *mark
-		}
-	}
+	first := store.Append{Message: head.m, Topic: physical, Key: j.key, Queues: queues, Identity: j.from.mark(""), Holder: j}
 	if len(rest) == 0 {
 		j.p.o.Store.Append(j.ctx, first, j.appended)
 		return
@@ -146,13 +144,7 @@ func (j *job) try() {
 
 // maker returns on whose behalf the message's first-level topic is created.
 func (j *job) maker() topic.Maker {
-	by := topic.Maker{Client: j.client, Identity: j.m.Identity, Operator: j.client == ""}
-	if j.from != nil {
-		if mark := j.from.identity.Load(); mark != nil {
-			by.Identity = *mark
-		}
-	}
-	return by
+	return topic.Maker{Client: j.client, Identity: j.from.mark(j.m.Identity), Operator: j.client == ""}
 }
 
 // Held reports whether the message may not be stored now, because the node is fenced, another node has the client, or the lanes are broken.

@@ -57,6 +57,17 @@ func (p *Publisher) Lanes(client string, h Holder) *Lanes {
 // and its messages have the identity's share of the store; see store.Append.
 func (l *Lanes) By(identity string) { l.identity.Store(&identity) }
 
+// mark returns what By was told last, or otherwise if there are no lanes or By was not called.
+func (l *Lanes) mark(otherwise string) string {
+	if l == nil {
+		return otherwise
+	}
+	if identity := l.identity.Load(); identity != nil {
+		return *identity
+	}
+	return otherwise
+}
+
 // Publish stores a message and then calls done exactly once, from any goroutine. done must not block. Publish itself may block while the
 // store accepts no more messages (back-pressure). If Refused reports true for the error, a retry cannot help. ErrEnded means that the
 // message was not stored, unless the store had not answered an earlier attempt. Any other error means that the store did not answer in

@@ -110,12 +110,9 @@ func (p *Publisher) open(name string) error {
 	return p.keepOut(name)
 }
 
-// dispatch returns the store's topic and the dispatch set of a client's message. It may create the topic on behalf of by.
+// dispatch returns the store's topic and the dispatch set of a message whose topic name is open. It may create the topic on behalf of by.
 func (p *Publisher) dispatch(ctx context.Context, by topic.Maker, m *store.Message) (string, []string, error) {
 	name := m.Topic
-	if err := p.open(name); err != nil {
-		return "", nil, err
-	}
 	physical, err := p.o.Catalog.Physical(ctx, name, by)
 	if err != nil {
 		return "", nil, err
