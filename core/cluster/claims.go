@@ -199,8 +199,8 @@ func (c *Cluster) announceOne(cl *Claim, now time.Time, again bool) {
 	if p := c.peers[cl.silent]; p == nil || !c.silent(p, now) {
 		cl.silent = ""
 	}
-	m := message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient,
-		Fresh: cl.want.Fresh, Owner: cl.want.Owner, Silent: cl.silent, Late: again}
+	m := cl.announcement(again)
+	m.Silent = cl.silent
 	switch {
 	case cl.want.Transient:
 		c.postTransient(cl, m)
@@ -211,15 +211,20 @@ func (c *Cluster) announceOne(cl *Claim, now time.Time, again bool) {
 	}
 }
 
-// handleDirectly handles a claim of this node to a client id about which it decides, without the way through its inbox. Called with
-// mu held.
+// announcement is the message that tells an owner about the claim. Called with mu held.
+func (cl *Claim) announcement(late bool) message {
+	return message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: cl.want.Transient, Fresh: cl.want.Fresh,
+		Owner: cl.want.Owner, Late: late}
+}
+
+// handleDirectly handles this node's own claim, which this node also decides, without the way through its inbox. Called with mu held.
 func (c *Cluster) handleDirectly(cl *Claim, m *message) {
 	cl.direct, m.direct = true, true
 	c.handle(c.o.NodeID, m)
 }
 
-// claimedHere handles a claim of this node to a client id about which it decides, once it has read the claim in its own inbox. The claim
-// takes that way so that it comes behind all claims of other nodes that were stored before. Called with mu held.
+// claimedHere handles this node's own claim, which this node also decides, once it was read in the inbox. The claim goes through the inbox
+// so that it comes behind all claims of other nodes that were stored before. Called with mu held.
 func (c *Cluster) claimedHere(m *message) {
 	cl := c.claims[m.Client]
 	open := cl != nil && cl.id == m.Claim

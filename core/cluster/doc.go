@@ -21,12 +21,12 @@
 // # Which claim is the later one
 //
 // A CONNECT that begins after another one's CONNACK must win. So no CONNACK leaves before the claim is in the owner's inbox: a transient
-// claim waits until its letter is stored. A node sends the claims to client ids about which it decides itself to its own inbox, behind the
-// claims of other nodes that were stored before. While the store does not answer, a transient claim goes on without after a second, or at
-// once if letters to that owner have not been stored for a second already. So such clients can connect whatever state the store is in. The
-// next attempt to store the letter says that the claim is late, and the owner then compares the times of the two CONNECTs, by the nodes'
-// clocks. It does the same for claims that are repeated or passed on, and where it had to decide its own claim before it has read it in its
-// inbox. What no letter can say is that it was stored after its client was let in, if one attempt takes longer than three seconds.
+// claim waits until its letter is stored. Claims that a node decides itself take the way through its own inbox, behind the claims of other
+// nodes that were stored before. While the store does not answer, a transient claim goes on without after a second, or at once if letters
+// to that owner have not been stored for a second already. So such clients can connect whatever state the store is in. The next attempt to
+// store the letter says that the claim is late, and the owner then compares the times of the two CONNECTs, by the nodes' clocks. It does
+// the same for claims that are repeated or passed on, and where it had to decide its own claim before it has read it in its inbox. What no
+// letter can say is that it was stored after its client was let in, if one attempt takes longer than three seconds.
 //
 // # Membership
 //

@@ -37,8 +37,8 @@ func (p *posted) end() {
 	}
 }
 
-// postTransient sends a transient claim to the owner of its bucket. The claim does not wait if letters to that node
-// have not been stored for a while. Called with mu held.
+// postTransient sends a transient claim to the owner of its bucket. The claim does not wait if letters to that node have not been stored
+// for a while. Called with mu held.
 func (c *Cluster) postTransient(cl *Claim, m message) {
 	cl.posted.done = make(chan struct{})
 	if b := c.boxes[cl.owner]; b != nil && !b.since.IsZero() && time.Since(b.since) >= storedWait {
@@ -64,8 +64,8 @@ func (c *Cluster) awaitStored(ctx context.Context, cl *Claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if cl.owner == c.o.NodeID && !cl.posted.stored && !cl.over && !c.alone() {
-		c.handleDirectly(cl, &message{Kind: kindClaim, Client: cl.client, Claim: cl.id, Order: cl.order, Transient: true,
-			Fresh: cl.want.Fresh, Owner: cl.want.Owner, Late: true})
+		m := cl.announcement(true)
+		c.handleDirectly(cl, &m)
 	}
 }
 
