@@ -8,8 +8,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/tracing"
 )
 
-// Ack handles a PUBACK, PUBREC or PUBCOMP from the client. It returns false if that changes nothing: the packet id is
-// not in flight, or the packet was handled before.
+// Ack handles a PUBACK, PUBREC or PUBCOMP from the client. It returns false if that changes nothing: the packet id is not in
+// flight, or the packet was handled before.
 func (s *Session) Ack(kind packet.Type, id uint16, code packet.Code) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
