@@ -65,16 +65,22 @@ func startServe(t *testing.T, more ...string) running {
 	return running{conf, m[1], "http://" + m[2], stop}
 }
 
+// readyz returns what a gateway that is ready says about itself.
+func (r running) readyz(t *testing.T) string {
+	t.Helper()
+	answer, err := http.Get(r.admin + "/readyz")
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	return string(body)
+}
+
 func TestAGatewayTellsWhatItsChecksFind(t *testing.T) {
 	g := startServe(t, "mqtt: {max_connections: 1000000000}")
 	require.Eventually(t, func() bool {
-		r, err := http.Get(g.admin + "/readyz")
-		require.NoError(t, err)
-		defer r.Body.Close()
-		body, err := io.ReadAll(r.Body)
-		require.NoError(t, err)
-		require.Equal(t, http.StatusOK, r.StatusCode)
-		return regexp.MustCompile(`^ready\n(?s:.*)fault: machine: a process may have \d+ files open, .*; raise it: LimitNOFILE`).Match(body)
+		return regexp.MustCompile(`^ready\n(?s:.*)fault: machine: a process may have \d+ files open, .*; raise it: LimitNOFILE`).MatchString(g.readyz(t))
 	}, time.Minute, 20*time.Millisecond)
 	_, _, log := g.stop()
 	require.Regexp(t, `level=ERROR msg="a check found a fault" area=machine what="a process may have .*" remedy="raise it: LimitNOFILE`, log)
@@ -82,26 +88,17 @@ func TestAGatewayTellsWhatItsChecksFind(t *testing.T) {
 
 func TestAGatewayTellsThatItsConnectionsAreNearlyUsedUp(t *testing.T) {
 	g := startServe(t, "mqtt: {max_connections: 1}")
-	says := func() string {
-		r, err := http.Get(g.admin + "/readyz")
-		require.NoError(t, err)
-		defer r.Body.Close()
-		body, err := io.ReadAll(r.Body)
-		require.NoError(t, err)
-		require.Equal(t, http.StatusOK, r.StatusCode)
-		return string(body)
-	}
-	require.NotContains(t, says(), "nearly full")
+	require.NotContains(t, g.readyz(t), "nearly full")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
 		var out, errOut testlog.Buffer
 		ended <- run(ctx, []string{"sub", "-t", "a", "--config", g.conf, "--port", g.port}, stdio{strings.NewReader(""), &out, &errOut}, nil)
 	}()
-	require.Eventually(t, func() bool { return strings.Contains(says(), "nearly full: connections, 1 of 1\n") }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(g.readyz(t), "nearly full: connections, 1 of 1\n") }, time.Minute, 20*time.Millisecond)
 	cancel()
 	<-ended
-	require.Eventually(t, func() bool { return !strings.Contains(says(), "nearly full") }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return !strings.Contains(g.readyz(t), "nearly full") }, time.Minute, 20*time.Millisecond)
 }
 
 func TestServePrintsOneLineAndServesTheOtherCommands(t *testing.T) {

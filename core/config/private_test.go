@@ -8,27 +8,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/lmqgate/lmqgate/internal/exposed"
+	"github.com/lmqgate/lmqgate/internal/exposed/exposedtest"
 )
 
-// openDir returns a directory that everybody may enter, including all its parents; without such a place the test is skipped.
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for d := dir; len(d) > len(os.TempDir()); d = filepath.Dir(d) {
-		require.NoError(t, os.Chmod(d, 0o755))
-	}
-	probe := filepath.Join(dir, "probe")
-	require.NoError(t, os.WriteFile(probe, nil, 0o644))
-	require.NoError(t, os.Chmod(probe, 0o644))
-	if !exposed.ToOthers(probe) {
-		t.Skip("the directory of temporary files is closed to others")
-	}
-	return dir
-}
-
 func TestAFileWithSecretsThatEverybodyMayReadIsRefused(t *testing.T) {
-	dir := openDir(t)
+	dir := exposedtest.OpenDir(t)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "closed"), 0o700))
 	const token = "admin: {token: 0123456789abcdef}\n"
 	cases := []struct {
@@ -67,7 +51,7 @@ func TestAFileWithSecretsThatEverybodyMayReadIsRefused(t *testing.T) {
 }
 
 func TestALinkToAFileWithSecretsIsJudgedByTheFile(t *testing.T) {
-	dir := openDir(t)
+	dir := exposedtest.OpenDir(t)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "closed"), 0o700))
 	inside, link := filepath.Join(dir, "closed", "c.yaml"), filepath.Join(dir, "link.yaml")
 	require.NoError(t, os.WriteFile(inside, []byte("admin: {token: 0123456789abcdef}\n"), 0o644))
@@ -81,7 +65,7 @@ func TestALinkToAFileWithSecretsIsJudgedByTheFile(t *testing.T) {
 }
 
 func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
-	key := filepath.Join(openDir(t), "key.pem")
+	key := filepath.Join(exposedtest.OpenDir(t), "key.pem")
 	require.NoError(t, os.WriteFile(key, nil, 0o644))
 	require.NoError(t, os.Chmod(key, 0o644))
 	c := Default()

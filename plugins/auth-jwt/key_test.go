@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmqgate/lmqgate/internal/exposed/exposedtest"
 	"github.com/lmqgate/lmqgate/plugins/internal/clientcert/clientcerttest"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
@@ -211,7 +212,7 @@ func TestAPrivateKeyThatEverybodyMayReadIsRefused(t *testing.T) {
 }
 
 func TestASetWithSecretsThatEverybodyMayReadIsRefused(t *testing.T) {
-	dir := clientcerttest.OpenDir(t)
+	dir := exposedtest.OpenDir(t)
 	file := filepath.Join(dir, "jwks.json")
 	require.NoError(t, os.WriteFile(file, webKeys(t, webKey(t, "one", []byte(secret), nil)), 0o600))
 	require.NoError(t, os.Chmod(file, 0o644))

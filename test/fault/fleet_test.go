@@ -177,7 +177,7 @@ func (f *fleet) knowEachOther() error {
 // wake connects sleepers to any node, and requires that no session is lost.
 func (f *fleet) wake(rep *report, sleepers []*rover) {
 	f.t.Helper()
-	f.atOnce(sleepers, func(s *rover) error { return within(func() error { return s.connect(f.any(s.rand)) }) })
+	f.eachRover(sleepers, func(s *rover) error { return within(func() error { return s.connect(f.any(s.rand)) }) })
 	for _, s := range sleepers {
 		s.mu.Lock()
 		rep.Forgotten += s.lost
@@ -191,6 +191,36 @@ func (f *fleet) eventually(condition func() error) {
 	f.t.Helper()
 	if err := within(condition); err != nil {
 		f.t.Fatal(err)
+	}
+}
+
+// atOnce calls do for the numbers below n, by a number of workers, which have numbers too. Errors fail the test; as many as there are
+// workers are reported.
+func atOnce(t *testing.T, n, workers int, do func(worker, i int) error) {
+	t.Helper()
+	next := make(chan int)
+	failures := make(chan error, workers)
+	var all sync.WaitGroup
+	for worker := range workers {
+		all.Go(func() {
+			for i := range next {
+				if err := do(worker, i); err != nil {
+					select {
+					case failures <- err:
+					default:
+					}
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	close(failures)
+	for err := range failures {
+		t.Error(err)
 	}
 }
 

@@ -92,31 +92,11 @@ func (h *horde) comeBack(rep *report) {
 // connect connects all clients. connected is called for each, by one goroutine at a time.
 func (h *horde) connect(to func(*rand.Rand) *node, connected func(*link)) {
 	h.f.t.Helper()
-	next := make(chan int)
-	failures := make(chan error, hordeAtOnce)
-	var all sync.WaitGroup
-	for i := range hordeAtOnce {
-		own := rand.New(rand.NewPCG(h.f.rand.Uint64(), uint64(i)))
-		all.Go(func() {
-			for i := range next {
-				if err := h.one(i, own, to, connected); err != nil {
-					select {
-					case failures <- err:
-					default:
-					}
-				}
-			}
-		})
+	own := make([]*rand.Rand, hordeAtOnce)
+	for i := range own {
+		own[i] = rand.New(rand.NewPCG(h.f.rand.Uint64(), uint64(i)))
 	}
-	for i := range h.ids {
-		next <- i
-	}
-	close(next)
-	all.Wait()
-	close(failures)
-	for err := range failures {
-		h.f.t.Error(err)
-	}
+	atOnce(h.f.t, len(h.ids), hordeAtOnce, func(worker, i int) error { return h.one(i, own[worker], to, connected) })
 }
 
 // one connects one client. A refusal is an error; a failed connection is retried.

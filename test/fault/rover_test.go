@@ -76,29 +76,22 @@ func (f *fleet) newRovers(name string, n int, filter func(i int) string) []*rove
 		rovers[i] = f.newRoverAway(fmt.Sprint(name, i), filter(i), 1)
 		rovers[i].poll = 50 * time.Millisecond
 	}
-	f.atOnce(rovers, func(r *rover) error { return r.begin(f.any(r.rand)) })
+	f.eachRover(rovers, func(r *rover) error { return r.begin(f.any(r.rand)) })
 	return rovers
 }
 
-// atOnce calls do for many rovers, for many of them at a time.
-func (f *fleet) atOnce(rovers []*rover, do func(*rover) error) {
+// roversAtOnce is how many rovers connect at a time.
+const roversAtOnce = 50
+
+// eachRover calls do for many rovers, for roversAtOnce of them at a time.
+func (f *fleet) eachRover(rovers []*rover, do func(*rover) error) {
 	f.t.Helper()
-	next := make(chan *rover)
-	var all sync.WaitGroup
-	for range min(len(rovers), 50) {
-		all.Go(func() {
-			for r := range next {
-				if err := do(r); err != nil {
-					f.t.Errorf("%s: %v", r.id, err)
-				}
-			}
-		})
-	}
-	for _, r := range rovers {
-		next <- r
-	}
-	close(next)
-	all.Wait()
+	atOnce(f.t, len(rovers), roversAtOnce, func(_, i int) error {
+		if err := do(rovers[i]); err != nil {
+			return fmt.Errorf("%s: %w", rovers[i].id, err)
+		}
+		return nil
+	})
 }
 
 // begin begins the session, subscribes it, and starts the rover.

@@ -15,31 +15,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/lmqgate/lmqgate/internal/exposed"
+	"github.com/lmqgate/lmqgate/internal/exposed/exposedtest"
 	"github.com/lmqgate/lmqgate/plugins/sdk"
 )
-
-// OpenDir returns a directory that every user of the machine may enter; where there is no place for one, the test is skipped.
-func OpenDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for d := dir; len(d) > len(os.TempDir()); d = filepath.Dir(d) {
-		require.NoError(t, os.Chmod(d, 0o755)) //nolint:gosec // others are to read the file
-	}
-	probe := filepath.Join(dir, "probe")
-	write(t, probe, nil)
-	require.NoError(t, os.Chmod(probe, 0o644)) //nolint:gosec // as the file of the test
-	if !exposed.ToOthers(probe) {
-		t.Skip("the directory of temporary files is closed to others")
-	}
-	return dir
-}
 
 // RefusesAnExposedKey tests that a plugin whose block holds the files cert.pem and key.pem, in the directory that configure is called with,
 // refuses a private key that every user may read, and no other. The problem is to be on key.
 func RefusesAnExposedKey(t *testing.T, key string, configure func(dir string) []sdk.Problem) {
 	t.Helper()
-	dir := OpenDir(t)
+	dir := exposedtest.OpenDir(t)
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
