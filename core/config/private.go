@@ -41,7 +41,10 @@ func (c *Config) CheckPrivate() error {
 			strings.Join(c.secretKeys[:min(3, len(c.secretKeys))], ", "), c.Path)})
 	}
 	check := func(key, path string) {
-		if err := exposed.PrivateKey(path); path != "" && err != nil {
+		if path == "" {
+			return
+		}
+		if err := exposed.PrivateKey(path); err != nil {
 			p.add(key, "%s", err)
 		}
 	}

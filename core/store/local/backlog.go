@@ -34,8 +34,8 @@ func (b *backlog) empty() bool { return len(b.turn) == 0 }
 // heavy reports whether a publisher, or the publishers of an identity, wait with much.
 func (b *backlog) heavy() bool { return b.heavyLines > 0 || b.heavySenders > 0 }
 
-// add adds an append and returns its publisher's line.
-func (b *backlog) add(op *appendOp) *line {
+// add adds an append.
+func (b *backlog) add(op *appendOp) {
 	if b.lines == nil {
 		b.lines, b.from = make(map[string]*line), make(map[string]*sender)
 	}
@@ -57,7 +57,6 @@ func (b *backlog) add(op *appendOp) *line {
 		l.of.heavy = append(l.of.heavy, l)
 		b.lightLines--
 	}
-	return l
 }
 
 // count adds bytes to a line, which may be negative.

@@ -162,9 +162,10 @@ func (q *appendQueue) sort() {
 	}
 	n := 0
 	for ; n < len(q.ops) && q.ops[n].topic != nil; n++ {
-		q.sorted.add(q.ops[n])
-		q.came.publishers[q.ops[n].msg.Publisher] += q.ops[n].size
-		q.came.identities[q.ops[n].from] += q.ops[n].size
+		op := q.ops[n]
+		q.sorted.add(op)
+		q.came.publishers[op.msg.Publisher] += op.size
+		q.came.identities[op.from] += op.size
 	}
 	if q.sorted.heavy() && slices.ContainsFunc(q.ops[:n], q.isLittle) {
 		q.lightAt = now
