@@ -18,6 +18,8 @@ const Largest = 20
 const (
 	// rest is the ratio of pause to counting: a Counter pauses rest times as long as it counted.
 	rest = 4
+	// shortestRest is the shortest pause worth making.
+	shortestRest = 10 * time.Millisecond
 	// patience bounds the count of one session or group.
 	patience = 30 * time.Second
 	// failures is how many consecutive failures end a round: the store or the metadata is away.
@@ -123,11 +125,14 @@ func (c *Counter) Latest() Summary {
 func (c *Counter) round(ctx context.Context) (Summary, error) {
 	began := time.Now()
 	var s Summary
+	var p pace
 	names, err := c.o.Source.Sessions(ctx)
+	if err == nil {
+		err = p.rest(ctx, time.Since(began)) // listing a million sessions is work too, of the metadata above all
+	}
 	if err != nil {
 		return s, err
 	}
-	var p pace
 	err = p.each(ctx, names, c.o.Source.Session, func(name string, n int64) {
 		s.Counted++
 		if n > 0 {
@@ -154,6 +159,17 @@ func (c *Counter) round(ctx context.Context) (Summary, error) {
 // pace counts sequentially, with pauses in between.
 type pace struct{ owed time.Duration }
 
+// rest pauses after work that took some time, or adds the pause to that after the next work if it is short.
+func (p *pace) rest(ctx context.Context, worked time.Duration) error {
+	p.owed += rest * worked
+	if p.owed <= shortestRest {
+		return nil
+	}
+	owed := p.owed
+	p.owed = 0
+	return wait.For(ctx, owed)
+}
+
 // each counts for each name and passes the counts to f. It skips counts that fail, and returns an error if too many fail in a row.
 func (p *pace) each(ctx context.Context, names []string, count func(context.Context, string) (int64, error), f func(string, int64)) error {
 	failed := 0
@@ -162,11 +178,8 @@ func (p *pace) each(ctx context.Context, names []string, count func(context.Cont
 		limited, cancel := context.WithTimeout(ctx, patience)
 		n, err := count(limited, name)
 		cancel()
-		if p.owed += rest * time.Since(began); p.owed > 10*time.Millisecond {
-			if err := wait.For(ctx, p.owed); err != nil {
-				return err
-			}
-			p.owed = 0
+		if err := p.rest(ctx, time.Since(began)); err != nil {
+			return err
 		}
 		switch {
 		case ctx.Err() != nil:
