@@ -15,6 +15,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt/websocket"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/publish"
 	"github.com/lmqgate/lmqgate/core/session"
@@ -121,7 +122,7 @@ func (c *conn) end(ctx context.Context, err error) {
 		c.expiry.Stop()
 	}
 	c.abandon()
-	if errors.Is(err, errFrames) {
+	if errors.Is(err, websocket.ErrFlooded) {
 		c.flooded()
 	}
 	c.out.close()

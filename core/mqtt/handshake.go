@@ -12,6 +12,7 @@ import (
 
 	"github.com/lmqgate/lmqgate/core/auth"
 	"github.com/lmqgate/lmqgate/core/meta"
+	"github.com/lmqgate/lmqgate/core/mqtt/websocket"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/core/session"
 	"github.com/lmqgate/lmqgate/core/store"
@@ -107,8 +108,8 @@ func (c *conn) admit(ctx context.Context, cn *packet.Connect, props *packet.Prop
 	switch t := c.nc.(type) {
 	case *tls.Conn:
 		req.PeerCertificates = t.ConnectionState().PeerCertificates
-	case *wsConn:
-		if state := t.tlsState(); state != nil {
+	case *websocket.Conn:
+		if state := t.TLSState(); state != nil {
 			req.PeerCertificates = state.PeerCertificates
 		}
 	}
@@ -253,8 +254,8 @@ func (c *conn) attach(ctx context.Context, cn *packet.Connect, props *packet.Pro
 	c.review(ctx) // judge the subscriptions of a resumed session before anything is sent for them
 	c.place.leave()
 	c.reader.SetMaxPacketSize(c.srv.o.MaxPacketSize)
-	if w, ok := c.nc.(*wsConn); ok {
-		w.bound.admit()
+	if w, ok := c.nc.(*websocket.Conn); ok {
+		w.Admit()
 	}
 	c.out.mu.Lock()
 	c.out.writable = s.Writable

@@ -37,7 +37,7 @@ func (l Listener) listen() (net.Listener, error) {
 	var ln net.Listener
 	var err error
 	if l.Type == "unix" {
-		ln, err = listenUnix(l.Address, l.Permissions)
+		ln, err = socket.ListenUnix(l.Address, l.Permissions)
 	} else {
 		ln, err = net.Listen("tcp", l.Address)
 	}

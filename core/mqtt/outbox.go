@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/limits"
+	"github.com/lmqgate/lmqgate/core/mqtt/websocket"
+	"github.com/lmqgate/lmqgate/internal/buffers"
 	"github.com/lmqgate/lmqgate/internal/socket"
 )
 
@@ -18,15 +20,11 @@ const (
 	highWater   = 64 << 10
 	lowWater    = 32 << 10
 	stopReading = 256 << 10
-	// keepBuffer is the largest buffer that goes back to the pool, in bytes.
-	keepBuffer = 128 << 10
 	// lingerClose bounds how long a closing connection may take to write the rest, and the client to read it.
 	lingerClose = 2 * time.Second
 	// lingerBytes bounds how much input from the client is read and discarded while the connection closes.
 	lingerBytes = 16 << 20
 )
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 // corkSize is how many bytes are gathered before a write starts although more is to come.
 const corkSize = 16 << 10
@@ -105,7 +103,7 @@ func (o *outbox) gather(f func(b []byte) []byte) (size int, ok bool) {
 // append puts what f encodes into the buffer and returns the buffer's size. Called with mu held.
 func (o *outbox) append(f func(b []byte) []byte) (size int) {
 	if o.buf == nil {
-		o.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+		o.buf = buffers.Get()
 	}
 	before := len(*o.buf)
 	*o.buf = f(*o.buf)
@@ -145,7 +143,7 @@ func (o *outbox) write() {
 	o.budget.Give(int64(n))
 	o.mu.Lock()
 	if err == nil && n == len(*b) {
-		recycle(b)
+		buffers.Put(b)
 		if o.buf != nil && len(*o.buf) > 0 {
 			go o.drain()
 			return
@@ -156,7 +154,7 @@ func (o *outbox) write() {
 	rest := (*b)[:copy(*b, (*b)[n:])]
 	if o.buf != nil {
 		rest = append(rest, *o.buf...)
-		recycle(o.buf)
+		buffers.Put(o.buf)
 	}
 	*b = rest
 	o.buf = b
@@ -168,18 +166,11 @@ func (o *outbox) done() {
 	o.flushing = false
 	o.room.Broadcast()
 	if o.buf != nil {
-		recycle(o.buf)
+		buffers.Put(o.buf)
 		o.buf = nil
 	}
 	if o.closing {
 		o.finish()
-	}
-}
-
-func recycle(b *[]byte) {
-	if cap(*b) <= keepBuffer {
-		*b = (*b)[:0]
-		buffers.Put(b)
 	}
 }
 
@@ -199,7 +190,7 @@ func (o *outbox) closeLocked(last func(b []byte) []byte) {
 		o.append(last)
 	}
 	_, half := o.nc.(halfCloser)
-	_, shakes := o.nc.(handShaker)
+	_, shakes := o.nc.(*websocket.Conn) // the client's side of its closing handshake is waited for
 	writes := o.flushing || o.buf != nil && len(*o.buf) > 0
 	o.lingers = shakes || half && writes
 	o.closing = true // before write, which may release mu
@@ -225,17 +216,11 @@ func (o *outbox) closed() bool {
 // halfCloser is a connection that can close its sending side and still read.
 type halfCloser interface{ CloseWrite() error }
 
-// handShaker is a halfCloser whose protocol has a closing handshake.
-type handShaker interface {
-	halfCloser
-	shakesHands()
-}
-
 // finish ends the stream to the client after everything is written. Called with mu held.
 func (o *outbox) finish() {
-	if shaker, ok := o.nc.(handShaker); ok && o.lingers {
+	if w, ok := o.nc.(*websocket.Conn); ok && o.lingers {
 		_ = o.nc.SetWriteDeadline(time.Now().Add(lingerClose))
-		go func() { _ = shaker.CloseWrite() }() // in the background: the client may not be reading
+		go func() { _ = w.CloseWrite() }() // in the background: the client may not be reading
 		if !o.drained {
 			_ = o.nc.SetReadDeadline(time.Unix(1, 0))
 		}
@@ -272,8 +257,8 @@ func (o *outbox) linger(ctx context.Context) {
 	defer stop()
 	_ = o.nc.SetReadDeadline(time.Now().Add(lingerClose))
 	var rest io.Reader = o.nc
-	if w, ok := o.nc.(*wsConn); ok {
-		rest = w.remains()
+	if w, ok := o.nc.(*websocket.Conn); ok {
+		rest = w.Remains()
 	}
 	_, _ = io.CopyN(io.Discard, rest, lingerBytes)
 	o.mu.Lock()
@@ -325,7 +310,7 @@ func (o *outbox) drain() {
 		o.mu.Unlock()
 		err := o.writeParts(*b)
 		o.budget.Give(int64(len(*b)))
-		recycle(b)
+		buffers.Put(b)
 		if err != nil {
 			o.abort()
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmqgate/lmqgate/core/mqtt/websocket"
 	"github.com/lmqgate/lmqgate/core/packet"
 	"github.com/lmqgate/lmqgate/internal/socket"
 )
@@ -88,8 +89,8 @@ func (c *conn) holdsInput() bool {
 		return true
 	}
 	holds := c.reader.Poll()
-	if w, ok := c.nc.(*wsConn); ok {
-		holds = w.holds() || holds
+	if w, ok := c.nc.(*websocket.Conn); ok {
+		holds = w.Holds() || holds
 	}
 	// A concurrent close may have moved the deadline meanwhile; rests checks for that afterwards.
 	return c.nc.SetReadDeadline(time.Time{}) != nil || holds

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/lmqgate/lmqgate/core/mqtt/websocket"
+	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 // subprotocols that clients may ask for. The specification names the first [MQTT-6.0.0-3]; older clients use the second.
@@ -101,16 +104,16 @@ func (s *Server) upgrade(l Listener, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pending, _ := rw.Reader.Peek(rw.Reader.Buffered()) // peeking at buffered bytes cannot fail
-	nc := newWSConn(raw, bytes.Clone(pending))
+	nc := websocket.New(raw, bytes.Clone(pending))
 	if shaken.Protocol == "" {
 		s.metrics.handshakes.WithLabelValues(l.Type).Inc()
-		_ = nc.fail(ws.StatusProtocolError, errNoSubprotocol)
+		_ = nc.Fail(ws.StatusProtocolError, errNoSubprotocol)
 		_ = nc.Close()
 		return
 	}
 	c := s.newConn(nc, l.Type, r.RemoteAddr, door.at, door.place)
 	if !s.add(c) {
-		_ = nc.fail(ws.StatusGoingAway, errStopping)
+		_ = nc.Fail(ws.StatusGoingAway, errStopping)
 		_ = nc.Close()
 		return
 	}
@@ -146,4 +149,17 @@ func checkOrigin(r *http.Request, allowed []string) error {
 		}
 	}
 	return fmt.Errorf("origin %q may not connect", origin)
+}
+
+// flooded tells operators that the connection is closed because of websocket.ErrFlooded.
+func (c *conn) flooded() {
+	c.causeMu.Lock()
+	if c.cause == "" {
+		c.cause, c.closeCode = websocket.ErrFlooded.Error(), packet.MessageRateTooHigh
+	}
+	c.causeMu.Unlock()
+	if times, due := c.srv.floodedTold.Due(tellEvery); due {
+		c.log.Warn("connections are closed: they sent too many WebSocket frames without data", "times", times, "last_from", c.remote,
+			"client", c.clientID)
+	}
 }

@@ -1,4 +1,5 @@
-// Package socket writes to network connections without blocking.
+// Package socket does with sockets what package net does not: it writes without blocking (Writer), waits for many idle connections without
+// a goroutine or a buffer for each (Poller, WaitReadable), and listens on socket files that others may not open (ListenUnix).
 //
 // A goroutine that has bytes for an idle connection can write them itself, which costs less than waking a writer goroutine. A peer that
 // reads slowly must not block it. So what the kernel does not accept at once is left to a writer that may block.

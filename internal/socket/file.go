@@ -1,4 +1,4 @@
-package mqtt
+package socket
 
 import (
 	"errors"
@@ -17,9 +17,9 @@ type socketFile struct {
 	path string
 }
 
-// listenUnix listens on a socket file with the given permissions. It replaces a file that an earlier process left behind, but no socket on
+// ListenUnix listens on a socket file with the given permissions. It replaces a file that an earlier process left behind, but no socket on
 // which somebody listens and no file of another kind.
-func listenUnix(path string, permissions fs.FileMode) (net.Listener, error) {
+func ListenUnix(path string, permissions fs.FileMode) (net.Listener, error) {
 	if err := freeSocket(path); err != nil {
 		return nil, err
 	}

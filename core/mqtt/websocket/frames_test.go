@@ -1,4 +1,4 @@
-package mqtt
+package websocket
 
 import (
 	"bytes"
@@ -28,11 +28,11 @@ func closeCode(t *testing.T, client io.Reader) ws.StatusCode {
 }
 
 // wsPipe returns the server's WebSocket on a pipe, which buffers nothing, and the client's end of the pipe.
-func wsPipe(t *testing.T) (*wsConn, net.Conn) {
+func wsPipe(t *testing.T) (*Conn, net.Conn) {
 	t.Helper()
 	server, client := net.Pipe()
 	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
-	return newWSConn(server, nil), client
+	return New(server, nil), client
 }
 
 func TestBeforeItsAdmissionAClientMaySendFewFramesWithoutData(t *testing.T) {
@@ -67,7 +67,7 @@ func TestBeforeItsAdmissionAClientMaySendFewFramesWithoutData(t *testing.T) {
 		_, err = client.Write(encoded(t, ws.NewPongFrame(nil)))
 		require.NoError(t, err)
 		got, err := io.ReadAll(w)
-		require.ErrorIs(t, err, errFrames, name)
+		require.ErrorIs(t, err, ErrFlooded, name)
 		require.Len(t, got, want, name)
 		require.Equal(t, ws.StatusPolicyViolation, closeCode(t, client), name)
 		require.Equal(t, maxFramesBefore+1, w.bound.used, name)
@@ -114,7 +114,7 @@ func TestAnAdmittedClientMayPingAllTheTimeAndNotWithoutEnd(t *testing.T) {
 			require.Empty(t, ended)
 			_, err = client.Write(one)
 			require.NoError(t, err)
-			require.ErrorIs(t, <-ended, errFrames)
+			require.ErrorIs(t, <-ended, ErrFlooded)
 			require.Equal(t, ws.StatusPolicyViolation, <-codes)
 		})
 	}

@@ -1,4 +1,4 @@
-package mqtt
+package websocket
 
 import (
 	"bufio"
@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/lmqgate/lmqgate/internal/buffers"
 )
 
-// wsConn presents a WebSocket as a stream of bytes: the payloads of its binary frames. It has a buffer only while there is input that was
+// Conn presents a WebSocket as a stream of bytes: the payloads of its binary frames. It has a buffer only while there is input that was
 // not handed over, so that a connection can rest. One goroutine at a time may read, and one may write.
-type wsConn struct {
+type Conn struct {
 	net.Conn // the socket, or TLS
 
 	in    *bufio.Reader // nil while there is no input to hold
@@ -34,16 +36,21 @@ type wsConn struct {
 	ponging bool // a goroutine writes pongs, and takes answer when it gets there
 }
 
+// ErrClosed says that a close frame was sent, so that nothing more can be written.
+var ErrClosed = errors.New("the WebSocket is closed for writing")
+
+// closeWithin bounds how long a close frame may take to be written.
+const closeWithin = 2 * time.Second
+
 var (
 	errTextFrame = errors.New("a WebSocket frame is not binary") // [MQTT-6.0.0-1]
-	errWSClosed  = errors.New("the WebSocket is closed for writing")
 
-	wsReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 )
 
-// newWSConn makes a wsConn. pending is input that arrived with the handshake.
-func newWSConn(nc net.Conn, pending []byte) *wsConn {
-	w := &wsConn{Conn: nc, state: ws.StateServerSide}
+// New makes a Conn. pending is input that arrived with the handshake.
+func New(nc net.Conn, pending []byte) *Conn {
+	w := &Conn{Conn: nc, state: ws.StateServerSide}
 	if len(pending) > 0 { // it fits into the buffer, and the first read fills the buffer with it
 		w.in = takeReader(io.MultiReader(bytes.NewReader(pending), nc))
 	}
@@ -51,16 +58,19 @@ func newWSConn(nc net.Conn, pending []byte) *wsConn {
 }
 
 func takeReader(src io.Reader) *bufio.Reader {
-	in := wsReaders.Get().(*bufio.Reader) //nolint:forcetypeassert // the pool holds nothing else
+	in := readers.Get().(*bufio.Reader) //nolint:forcetypeassert // the pool holds nothing else
 	in.Reset(src)
 	return in
 }
 
-// NetConn returns the underlying connection.
-func (w *wsConn) NetConn() net.Conn { return w.Conn }
+// Admit says that the client is admitted: it may send more frames without data from now on. Called by the reader.
+func (w *Conn) Admit() { w.bound.admit() }
 
-// tlsState returns the state of the underlying TLS connection; nil if there is none.
-func (w *wsConn) tlsState() *tls.ConnectionState {
+// NetConn returns the underlying connection.
+func (w *Conn) NetConn() net.Conn { return w.Conn }
+
+// TLSState returns the state of the underlying TLS connection; nil if there is none.
+func (w *Conn) TLSState() *tls.ConnectionState {
 	t, ok := w.Conn.(*tls.Conn)
 	if !ok {
 		return nil
@@ -69,8 +79,8 @@ func (w *wsConn) tlsState() *tls.ConnectionState {
 	return &state
 }
 
-// holds reports whether there is input that was not handed over. If there is none, it gives the buffer back.
-func (w *wsConn) holds() bool {
+// Holds reports whether there is input that was not handed over. If there is none, it gives the buffer back.
+func (w *Conn) Holds() bool {
 	if w.in == nil {
 		return false
 	}
@@ -78,13 +88,13 @@ func (w *wsConn) holds() bool {
 		return true
 	}
 	w.in.Reset(nil)
-	wsReaders.Put(w.in)
+	readers.Put(w.in)
 	w.in = nil
 	return false
 }
 
 // Read implements net.Conn. No input is lost when a deadline passes.
-func (w *wsConn) Read(b []byte) (int, error) {
+func (w *Conn) Read(b []byte) (int, error) {
 	if w.ended != nil {
 		return 0, w.ended
 	}
@@ -104,7 +114,7 @@ func (w *wsConn) Read(b []byte) (int, error) {
 }
 
 // next reads the header of a data frame, or a whole control frame.
-func (w *wsConn) next() error {
+func (w *Conn) next() error {
 	head, err := w.in.Peek(ws.MinHeaderSize)
 	if err != nil {
 		return err
@@ -119,16 +129,16 @@ func (w *wsConn) next() error {
 	}
 	switch {
 	case err != nil:
-		return w.fail(ws.StatusProtocolError, err)
+		return w.Fail(ws.StatusProtocolError, err)
 	case h.OpCode.IsControl():
 		return w.control(h, size)
 	case h.OpCode == ws.OpText:
-		return w.fail(ws.StatusUnsupportedData, errTextFrame)
+		return w.Fail(ws.StatusUnsupportedData, errTextFrame)
 	}
 	if h.Length > 0 {
 		w.bound.data()
 	} else if !w.bound.empty() {
-		return w.fail(ws.StatusPolicyViolation, errFrames)
+		return w.Fail(ws.StatusPolicyViolation, ErrFlooded)
 	}
 	_, _ = w.in.Discard(size)
 	w.state = w.state.Clear(ws.StateFragmented)
@@ -155,13 +165,13 @@ func headerSize(second byte) int {
 }
 
 // control handles a control frame. CheckHeader has bounded its length.
-func (w *wsConn) control(h ws.Header, size int) error {
+func (w *Conn) control(h ws.Header, size int) error {
 	frame, err := w.in.Peek(size + int(h.Length))
 	if err != nil {
 		return unexpectedEnd(err)
 	}
 	if h.OpCode != ws.OpClose && !w.bound.control() {
-		return w.fail(ws.StatusPolicyViolation, errFrames)
+		return w.Fail(ws.StatusPolicyViolation, ErrFlooded)
 	}
 	payload := bytes.Clone(frame[size:])
 	_, _ = w.in.Discard(len(frame))
@@ -176,11 +186,11 @@ func (w *wsConn) control(h ws.Header, size int) error {
 }
 
 // closedByClient answers a close frame with the client's own code (RFC 6455, 5.5.1).
-func (w *wsConn) closedByClient(payload []byte) error {
+func (w *Conn) closedByClient(payload []byte) error {
 	if len(payload) > 0 {
 		code, reason := ws.ParseCloseFrameData(payload)
 		if err := ws.CheckCloseFrameData(code, reason); err != nil {
-			return w.fail(ws.StatusProtocolError, err)
+			return w.Fail(ws.StatusProtocolError, err)
 		}
 		payload = payload[:2]
 	}
@@ -189,16 +199,16 @@ func (w *wsConn) closedByClient(payload []byte) error {
 	return w.ended
 }
 
-// fail ends the WebSocket and tells the client why.
-func (w *wsConn) fail(code ws.StatusCode, err error) error {
+// Fail ends the WebSocket, tells the client why, and returns err. Called by the reader.
+func (w *Conn) Fail(code ws.StatusCode, err error) error {
 	w.ended = err
 	_ = w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(code, err.Error())))
 	return err
 }
 
-// remains returns what linger discards: the frames that follow, or, if the client broke the protocol, whatever bytes it sends. Used by the
-// reader only.
-func (w *wsConn) remains() io.Reader {
+// Remains returns what is to be read and discarded while the connection closes: the frames that follow, or, if the client broke the
+// protocol, whatever bytes it sends. Called by the reader.
+func (w *Conn) Remains() io.Reader {
 	if w.ended != nil && !errors.Is(w.ended, io.EOF) {
 		return w.Conn
 	}
@@ -214,7 +224,7 @@ func unexpectedEnd(err error) error {
 }
 
 // Write implements net.Conn. It sends b in one frame.
-func (w *wsConn) Write(b []byte) (int, error) {
+func (w *Conn) Write(b []byte) (int, error) {
 	err := w.writeFrame(b)
 	if also := w.writeAnswers(); err == nil {
 		err = also
@@ -225,17 +235,17 @@ func (w *wsConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (w *wsConn) writeFrame(b []byte) error {
+func (w *Conn) writeFrame(b []byte) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	w.mu.Lock()
 	closed := w.closed
 	w.mu.Unlock()
 	if closed {
-		return errWSClosed
+		return ErrClosed
 	}
-	buf := buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
-	defer recycle(buf)
+	buf := buffers.Get()
+	defer buffers.Put(buf)
 	head := bytes.NewBuffer((*buf)[:0])
 	_ = ws.WriteHeader(head, ws.Header{Fin: true, OpCode: ws.OpBinary, Length: int64(len(b))}) // to memory
 	*buf = append(head.Bytes(), b...)
@@ -244,7 +254,7 @@ func (w *wsConn) writeFrame(b []byte) error {
 }
 
 // send writes a control frame, at once or after the frame being written.
-func (w *wsConn) send(f ws.Frame) error {
+func (w *Conn) send(f ws.Frame) error {
 	b, err := ws.CompileFrame(f)
 	if err != nil {
 		return err
@@ -261,7 +271,7 @@ func (w *wsConn) send(f ws.Frame) error {
 	w.mu.Unlock()
 	switch {
 	case closed:
-		_ = w.Conn.SetWriteDeadline(time.Now().Add(lingerClose))
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(closeWithin))
 		return w.writeAnswers()
 	case !ponging:
 		go w.pong() // a client that does not read must not block the reader
@@ -271,7 +281,7 @@ func (w *wsConn) send(f ws.Frame) error {
 
 // pong writes control frames as long as any waits. A connection has one such goroutine at most, however many pings its client sends and
 // does not read the answers of. It ends with the connection at the latest.
-func (w *wsConn) pong() {
+func (w *Conn) pong() {
 	for w.owes() {
 		w.writing.Lock()
 		err := w.writeAnswer()
@@ -283,7 +293,7 @@ func (w *wsConn) pong() {
 }
 
 // owes reports to pong whether a control frame waits. If none does, pong has ended.
-func (w *wsConn) owes() bool {
+func (w *Conn) owes() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ponging = w.answer != nil
@@ -292,7 +302,7 @@ func (w *wsConn) owes() bool {
 
 // writeAnswers writes the waiting control frame unless a data frame is being written; the writer of that frame calls writeAnswers
 // afterwards.
-func (w *wsConn) writeAnswers() error {
+func (w *Conn) writeAnswers() error {
 	for w.waits() && w.writing.TryLock() {
 		err := w.writeAnswer()
 		w.writing.Unlock()
@@ -304,7 +314,7 @@ func (w *wsConn) writeAnswers() error {
 }
 
 // writeAnswer writes the waiting control frame unless another goroutine has written it. Called with writing held.
-func (w *wsConn) writeAnswer() error {
+func (w *Conn) writeAnswer() error {
 	w.mu.Lock()
 	b := w.answer
 	w.answer = nil
@@ -317,16 +327,13 @@ func (w *wsConn) writeAnswer() error {
 }
 
 // waits reports whether a control frame waits to be written.
-func (w *wsConn) waits() bool {
+func (w *Conn) waits() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.answer != nil
 }
 
 // CloseWrite begins the closing handshake (RFC 6455, 7.1.2): the client answers and closes.
-func (w *wsConn) CloseWrite() error {
+func (w *Conn) CloseWrite() error {
 	return w.send(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
 }
-
-// shakesHands marks connections that wait for the client's side of the close even if nothing was left to write.
-func (w *wsConn) shakesHands() {}

@@ -1,4 +1,4 @@
-package mqtt
+package websocket
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 )
 
 // wsPair returns the server's WebSocket and the client's end of its socket.
-func wsPair(t *testing.T) (*wsConn, net.Conn) {
+func wsPair(t *testing.T) (*Conn, net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func wsPair(t *testing.T) (*wsConn, net.Conn) {
 		t.Cleanup(func() { _ = nc.Close() })
 		require.NoError(t, nc.SetDeadline(time.Now().Add(2*time.Minute)))
 	}
-	return newWSConn(server, nil), client
+	return New(server, nil), client
 }
 
 // encoded encodes frames as a client sends them.
@@ -70,7 +70,7 @@ func TestAWebSocketIsAStreamOfItsPayloads(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, ws.OpPong, pong.Header.OpCode)
 		require.Equal(t, "now", string(pong.Payload))
-		require.False(t, w.holds())
+		require.False(t, w.Holds())
 	}
 }
 
@@ -105,7 +105,7 @@ func TestWhatAWebSocketMayNotCarryEndsItWithItsCode(t *testing.T) {
 		code, _ := ws.ParseCloseFrameData(f.Payload)
 		require.Equal(t, c.code, code, name)
 		_, err = w.Write([]byte("more"))
-		require.ErrorIs(t, err, errWSClosed, "nothing follows a close frame")
+		require.ErrorIs(t, err, ErrClosed, "nothing follows a close frame")
 	}
 }
 

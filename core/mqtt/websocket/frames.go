@@ -1,10 +1,9 @@
-package mqtt
+package websocket
 
 import (
 	"errors"
 
 	"github.com/lmqgate/lmqgate/core/limits"
-	"github.com/lmqgate/lmqgate/core/packet"
 )
 
 const (
@@ -15,8 +14,8 @@ const (
 	framesPerSecond limits.Rate = 250
 )
 
-// errFrames ends a WebSocket whose client floods it. The client reads the text in the close frame.
-var errFrames = errors.New("too many WebSocket frames without data")
+// ErrFlooded ends a WebSocket whose client floods it. The client reads the text in the close frame.
+var ErrFlooded = errors.New("too many WebSocket frames without data")
 
 // frames bounds the frames without data of a WebSocket: control frames, and empty frames of messages. They carry nothing that the bound on
 // CONNECT or a rate of the client could count. Frames with data are not counted, however small they are. Used by the reader only.
@@ -54,16 +53,3 @@ func (f *frames) control() bool {
 
 // admit applies the bound for admitted clients from now on.
 func (f *frames) admit() { f.admitted = true }
-
-// flooded tells operators that the connection is closed because of errFrames.
-func (c *conn) flooded() {
-	c.causeMu.Lock()
-	if c.cause == "" {
-		c.cause, c.closeCode = errFrames.Error(), packet.MessageRateTooHigh
-	}
-	c.causeMu.Unlock()
-	if times, due := c.srv.floodedTold.Due(tellEvery); due {
-		c.log.Warn("connections are closed: they sent too many WebSocket frames without data", "times", times, "last_from", c.remote,
-			"client", c.clientID)
-	}
-}
