@@ -59,13 +59,14 @@ test: test-unit test-fuzz test-authors test-chart test-alerts test-dist test-e2e
 GOTEST := LMQGATE_PLUGINTEST_PATIENCE=10 go test -vet=off -ldflags=-w
 
 # The longest packages come first. Tests often wait for processes and for time to pass, so more of them run concurrently than there are
-# processors. With the race detector garbage collections are dear, so there are fewer of them.
+# processors. With the race detector garbage collections are dear, so there are fewer of them, and a process would stay for a second at its
+# end, for races of goroutines that are left. goleak finds these goroutines where there are any.
 SLOW_PACKAGES := ./core/pluginhost ./core/mqtt ./plugins/sdk/plugintest ./plugins/meta-etcd ./core/meta ./core/store/local ./core/session \
 	./plugins/meta-local ./plugins/auth-jwt ./cmd/lmqgate
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
-	GOGC=400 LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$((2 * $$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 8 -timeout 15m \
+	GOGC=400 GORACE=atexit_sleep_ms=50 LMQGATE_ROCKETMQ= LMQGATE_REQUIRE_ROCKETMQ= $(GOTEST) -race -p $$((2 * $$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 8 -timeout 15m \
 		$(SLOW_PACKAGES) $$(go list ./... | grep -v '/test/')
 
 .PHONY: test-authors
