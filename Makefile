@@ -62,7 +62,8 @@ GOTEST := LMQGATE_PLUGINTEST_PATIENCE=10 go test -vet=off -ldflags=-w
 # processors. With the race detector garbage collections are dear, so there are fewer of them, and a process would stay for a second at its
 # end, for races of goroutines that are left. goleak finds these goroutines where there are any.
 SLOW_PACKAGES := ./core/pluginhost ./core/mqtt ./plugins/sdk/plugintest ./plugins/meta-etcd ./core/meta ./core/store/local ./core/session \
-	./plugins/meta-local ./plugins/auth-jwt ./cmd/lmqgate
+	./plugins/meta-local ./plugins/auth-jwt ./cmd/lmqgate ./core/cluster ./plugins/auth-file ./core/meta/migration/coordinator \
+	./plugins/auth-http ./internal/mqttload ./core/store/rocketmq ./remoting
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go, with the race detector
