@@ -90,9 +90,11 @@ func (s *Session) eachQueue(
 }
 
 const (
-	// backStep is how many records of a queue are read at a time when going backwards; backMost is how many are read in all.
-	backStep = 64
-	backMost = 8192
+	// backStep is how many offsets of a queue are read at a time when going backwards. Where no offset has a record, because a crash took
+	// them, the step grows up to backLeap. backReads is how many reads are made in all; some stores return up to 32 records each time.
+	backStep  = 64
+	backLeap  = 2048
+	backReads = 256
 )
 
 // backwards iterates over the records of a queue for which ours returns true, newest first.
@@ -103,12 +105,18 @@ func (s *Session) backwards(ctx context.Context, ref store.QueueRef, ours func(*
 			yield(nil, err)
 			return
 		}
-		for end := b.Max; end > b.Min && b.Max-end < backMost; {
-			from := max(b.Min, end-backStep)
-			records, err := s.between(ctx, ref, from, end)
+		step, left := int64(backStep), backReads
+		for end := b.Max; end > b.Min && left > 0; {
+			from := max(b.Min, end-step)
+			records, reads, err := s.between(ctx, ref, from, end)
 			if err != nil {
 				yield(nil, err)
 				return
+			}
+			if left -= reads; len(records) > 0 {
+				step = backStep
+			} else {
+				step = min(2*step, backLeap)
 			}
 			for _, rec := range slices.Backward(records) {
 				if ours(rec) && !yield(rec, nil) {
@@ -120,13 +128,12 @@ func (s *Session) backwards(ctx context.Context, ref store.QueueRef, ours func(*
 	}
 }
 
-// between reads the records of a queue in the offsets from, inclusive, to end, exclusive.
-func (s *Session) between(ctx context.Context, ref store.QueueRef, from, end int64) ([]*store.Record, error) {
-	var records []*store.Record
-	for at := from; at < end; {
+// between reads the records of a queue in the offsets from, inclusive, to end, exclusive. It also returns how many reads that took.
+func (s *Session) between(ctx context.Context, ref store.QueueRef, from, end int64) (records []*store.Record, reads int, err error) {
+	for at := from; at < end; reads++ {
 		batch, err := s.m.o.Store.Read(ctx, ref, at, int(end-at))
 		if err != nil {
-			return nil, err
+			return nil, reads, err
 		}
 		for i, rec := range batch.Records {
 			if batch.Offsets[i] < end {
@@ -138,5 +145,5 @@ func (s *Session) between(ctx context.Context, ref store.QueueRef, from, end int
 		}
 		at = batch.Next
 	}
-	return records, nil
+	return records, reads, nil
 }

@@ -21,6 +21,7 @@ const (
 // committer is the state of the committer goroutine. After load, no other goroutine touches it.
 type committer struct {
 	nextLog   int64
+	ahead     int64 // the places up to here are reserved; see gaps.go
 	lastTime  int64
 	lastQueue uint64 // the highest queue id assigned
 
@@ -38,16 +39,16 @@ type queueState struct {
 	next int64
 }
 
-func (c *committer) load(s *Store, nextLog int64) error {
-	c.nextLog = nextLog
+func (c *committer) load(s *Store, nextLog, end int64) error {
+	c.nextLog, c.ahead = nextLog, nextLog
 	c.young = map[string]*queueState{}
 	c.remember = queueCache
 	last, _, err := s.getNumber(keyLastQueue)
 	c.lastQueue = last
-	if err != nil || nextLog == 0 {
+	if err != nil || end == 0 {
 		return err
 	}
-	value, err := s.get(appendNumber(nil, kindRecord, uint64(nextLog-1)))
+	value, err := s.get(appendNumber(nil, kindRecord, uint64(end-1)))
 	if err == nil && value != nil {
 		h, err := decodeHead(value)
 		c.lastTime = h.time
@@ -103,7 +104,7 @@ func (s *Store) seal(b *sealedBatch) error {
 		return err
 	}
 	var err error
-	if s.opts.Sync == SyncAlways {
+	if b.synced {
 		err = s.db.ApplyNoSyncWait(b.batch, pebble.Sync)
 	} else {
 		err = s.db.Apply(b.batch, pebble.NoSync)
@@ -139,8 +140,17 @@ func (s *Store) build(b *sealedBatch) error {
 		}
 		b.shown = append(b.shown, shown{op.topic, op.record})
 	}
+	b.synced = s.opts.Sync == SyncAlways
 	if c.lastQueue != queues {
-		return b.batch.Set(keyLastQueue, binary.BigEndian.AppendUint64(nil, c.lastQueue), nil)
+		b.synced = true // see gaps.go
+		if err := b.batch.Set(keyLastQueue, binary.BigEndian.AppendUint64(nil, c.lastQueue), nil); err != nil {
+			return err
+		}
+	}
+	if s.opts.Sync == SyncInterval {
+		reserved, err := c.reserve(b.batch)
+		b.synced = b.synced || reserved
+		return err
 	}
 	return nil
 }

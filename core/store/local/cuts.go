@@ -6,7 +6,8 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// Cuts implements store.Store. What was acknowledged is on the disk, so this log is never cut.
+// Cuts implements store.Store. A crash may take the end of this log, but nothing else takes its places; see
+// gaps.go. So the log is never cut.
 func (*Store) Cuts(string) int32 { return 0 }
 
 // Mark implements store.Store.

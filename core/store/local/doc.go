@@ -3,7 +3,7 @@
 //
 // There is one broker, named "local", and each first-level topic has one partition, 0. Each record is written once, to one log for
 // the whole store. A queue (a light message queue, or the partition of a topic) is an index from the queue's offsets to positions
-// in the log. Offsets never restart and never repeat.
+// in the log. Offsets never restart and never repeat. After a crash some are left out.
 //
 // # Goroutines
 //
@@ -21,7 +21,8 @@
 //
 // With SyncAlways, a callback means that the record is on stable storage (the write-ahead log is synced). With SyncInterval, a crash
 // of the process or the machine can lose appends that were acknowledged within the last interval, and never older ones: what is left
-// is a prefix of the log. Readers and tails see a record once its append is acknowledged.
+// is a prefix of the log. Nothing else gets the offsets and the places in the log of what was lost: see gaps.go. Readers and tails see a
+// record once its append is acknowledged.
 //
 // While the disk is full or nearly full (Options.MinFree), appends fail with store.ErrUnavailable. They succeed again once there is
 // space. Any other error of the write-ahead log, and any failed sync, is final: the store rejects all further writes, acknowledges

@@ -13,7 +13,9 @@ type sealedBatch struct {
 	batch *pebble.Batch // nil: nothing was written
 	shown []shown
 	err   error
-	heavy bool // the queue waits until it is stored; see appendQueue.landed
+	// synced: the batch is acknowledged once it is on stable storage.
+	synced bool
+	heavy  bool // the queue waits until it is stored; see appendQueue.landed
 
 	mu       sync.Mutex // held while the batch is built and while answered is checked
 	ops      []*appendOp

@@ -21,6 +21,8 @@ var (
 	keyStoreID   = []byte("mid")
 	keyLastQueue = []byte("mqueues") // the highest queue id assigned
 	keyNextLog   = []byte("mlog")    // lower bound of the next place in the log, after records were removed
+	keyAhead     = []byte("mahead")  // upper bound of the places in the log that were given; see gaps.go
+	keyGaps      = []byte("mgaps")   // the places that crashes left without a record; see gaps.go
 )
 
 // partitionQueue is the queue name of a first-level topic's partition. Queue names from package topic contain no control characters, so

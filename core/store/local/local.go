@@ -48,6 +48,7 @@ type Store struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
 	id      string // prefix of record ids, generated once for a directory
+	gaps    gaps   // that crashes left; not changed after New
 
 	// life is held shared during every use of db, and exclusively while closing it.
 	life    sync.RWMutex
@@ -163,13 +164,17 @@ func (s *Store) load() error {
 	if err := s.loadFormat(); err != nil {
 		return err
 	}
-	next, err := s.endOfLog()
+	end, err := s.endOfLog()
+	if err != nil {
+		return err
+	}
+	next, err := s.loadGaps(end)
 	if err != nil {
 		return err
 	}
 	s.visible.Store(next)
 	s.recent.base = next
-	if err := s.commits.load(s, next); err != nil {
+	if err := s.commits.load(s, next, end); err != nil {
 		return err
 	}
 	return s.loadTopics()
@@ -259,7 +264,7 @@ func (s *Store) closeDB() error {
 	defer s.life.Unlock()
 	var err error
 	if s.failure.Load() == nil && s.opts.Sync == SyncInterval {
-		err = s.db.LogData(nil, pebble.Sync)
+		err = s.closeLog()
 	}
 	return errors.Join(inBrief(err), inBrief(s.db.Close()), s.lock.Close())
 }

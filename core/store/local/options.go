@@ -16,7 +16,8 @@ type SyncMode int
 const (
 	// SyncAlways acknowledges a record after fsync.
 	SyncAlways SyncMode = iota
-	// SyncInterval acknowledges a record once it is in the write-ahead log, which is synced every Options.SyncInterval.
+	// SyncInterval acknowledges a record once it is in the write-ahead log, which is synced every Options.SyncInterval. The first record of
+	// a queue, and one in some thousands, is acknowledged after fsync as well; see gaps.go.
 	SyncInterval
 )
 

@@ -18,7 +18,7 @@ func (s *Store) publishLoop() {
 func (s *Store) publish(b *sealedBatch) {
 	err := b.err
 	if b.batch != nil && err == nil {
-		if s.opts.Sync == SyncAlways {
+		if b.synced {
 			err = s.writableAfter(b.batch.SyncWait())
 		}
 		if err == nil {

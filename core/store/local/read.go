@@ -104,7 +104,7 @@ func (s *Store) bounds(queue string) (store.Bounds, error) {
 	if err != nil {
 		return store.Bounds{}, err
 	}
-	b, err := s.iterBounds(it, id, s.visible.Load())
+	b, _, err := s.iterBounds(it, id, s.visible.Load())
 	if closeErr := it.Close(); err == nil && closeErr != nil {
 		err = s.readError(closeErr)
 	}
@@ -135,32 +135,32 @@ func (s *Store) indexIter(id uint64) (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// iterBounds returns a queue's visible bounds.
-func (s *Store) iterBounds(it *pebble.Iterator, id uint64, visible int64) (store.Bounds, error) {
+// iterBounds returns a queue's visible bounds, and how many offsets it skips behind them because of crashes.
+func (s *Store) iterBounds(it *pebble.Iterator, id uint64, visible int64) (b store.Bounds, skips int64, err error) {
 	if !it.First() {
 		if err := it.Error(); err != nil {
-			return store.Bounds{}, s.readError(err)
+			return store.Bounds{}, 0, s.readError(err)
 		}
 		// Read this number only after creating the iterator: a removal of the last entries writes both in one batch.
 		next, _, err := s.getNumber(appendNumber(nil, kindNext, id))
-		return store.Bounds{Min: int64(next), Max: int64(next)}, err
+		return store.Bounds{Min: int64(next), Max: int64(next)}, s.skipped(next), err
 	}
-	b := store.Bounds{Min: indexOffset(it.Key())}
+	b.Min = indexOffset(it.Key())
 	b.Max = b.Min
 	for ok := it.Last(); ok; ok = it.Prev() {
 		logPlace, err := s.indexLog(it)
 		if err != nil {
-			return store.Bounds{}, err
+			return store.Bounds{}, 0, err
 		}
 		if logPlace < visible {
-			b.Max = indexOffset(it.Key()) + 1
+			b.Max, skips = indexOffset(it.Key())+1, s.gaps.behind(logPlace)
 			break
 		}
 	}
 	if err := it.Error(); err != nil {
-		return store.Bounds{}, s.readError(err)
+		return store.Bounds{}, 0, s.readError(err)
 	}
-	return b, nil
+	return b, skips, nil
 }
 
 func (s *Store) indexLog(it *pebble.Iterator) (int64, error) {
@@ -175,21 +175,38 @@ func (s *Store) indexLog(it *pebble.Iterator) (int64, error) {
 	return int64(n), nil
 }
 
-// nextOffset returns the offset after a queue's last entry, visible or not. Used by the committer.
+// nextOffset returns the offset of a queue's next entry, behind the last one, visible or not. Used by the committer.
 func (s *Store) nextOffset(id uint64) (int64, error) {
 	it, err := s.indexIter(id)
 	if err != nil {
 		return 0, err
 	}
-	var last int64
+	var last, skipped int64
 	if it.Last() {
-		last = indexOffset(it.Key()) + 1
+		logPlace, err := s.indexLog(it)
+		if err != nil {
+			_ = it.Close()
+			return 0, err
+		}
+		last, skipped = indexOffset(it.Key())+1, s.gaps.behind(logPlace)
 	}
 	if err := it.Close(); err != nil {
 		return 0, s.readError(err)
 	}
 	next, _, err := s.getNumber(appendNumber(nil, kindNext, id)) // after creating the iterator, as in iterBounds
-	return max(last, int64(next)), err
+	if err != nil || int64(next) <= last {
+		return last + skipped, err
+	}
+	return int64(next) + s.skipped(next), nil
+}
+
+// skipped returns how many offsets a queue skips whose last entry was removed; next is the offset behind that. The entry may have been
+// before every gap.
+func (s *Store) skipped(next uint64) int64 {
+	if next == 0 {
+		return 0 // it never had an entry
+	}
+	return s.gaps.behind(-1)
 }
 
 func (s *Store) readQueue(ctx context.Context, id uint64, offset int64, n int) (batch store.Batch, err error) {
@@ -208,13 +225,26 @@ func (s *Store) readQueue(ctx context.Context, id uint64, offset int64, n int) (
 		}
 		reader.close()
 	}()
-	b, err := s.iterBounds(it, id, visible)
+	b, skips, err := s.iterBounds(it, id, visible)
 	if err != nil {
 		return store.Batch{}, err
 	}
 	batch.Min, batch.Max = b.Min, b.Max
+	if offset < b.Min && len(s.gaps) > 0 {
+		// Offsets that were skipped behind the last entry that retention has removed are not lost to retention.
+		removed, _, err := s.getNumber(appendNumber(nil, kindNext, id))
+		if err != nil {
+			return store.Batch{}, err
+		}
+		batch.Min = min(b.Min, int64(removed))
+	}
 	if offset > b.Max {
-		batch.Next = b.Min
+		if offset > b.Max+skips {
+			batch.Next = b.Min
+			return batch, nil
+		}
+		batch.Max += skips // a crash has taken what was before the offset; the queue goes on behind the gap
+		batch.Next = batch.Max
 		return batch, nil
 	}
 	batch.Next = max(offset, b.Min)
