@@ -273,6 +273,115 @@ func TestAValueThatAnotherNodeStoresInTheMomentOfASubscribeIsNotLeftOut(t *testi
 	eventually(t, c, "4")
 }
 
+func TestNoValueIsLeftOutBehindOneThatOnlyTheTailBrings(t *testing.T) {
+	t.Parallel()
+	for _, s := range subscribers {
+		for _, before := range []bool{true, false} { // whether the lookup finds a value
+			t.Run(fmt.Sprintf("%s, found %t", s.name, before), func(t *testing.T) {
+				t.Parallel()
+				n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+				other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, mqtttest.Patience })
+				mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+				n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, s.filter) // so that the filter's queue exists
+				pub, tailed := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed")
+				tailed.Subscribe(1, "T/b")
+				pub.Publish(1, "T/b", "the tail runs")
+				eventually(t, tailed, "the tail runs")
+				// "1" and "2" are stored before the SUBSCRIBE. The tail of the other node brings neither before it; the metadata shows at most "1".
+				first := other.Faults.HoldTails()
+				defer first()
+				var news func()
+				if before {
+					pub.Retain(1, "T/a", "1")
+					newest(t, other, "T/a", "1")
+					news = other.HoldNews()
+				} else {
+					news = other.HoldNews()
+					pub.Retain(1, "T/a", "1")
+				}
+				defer news()
+				pub.Retain(1, "T/a", "2")
+				c := other.Connect(packet.V5, "c", s.options...)
+				c.Subscribe(1, s.filter)
+				// "1" comes and is the newest. When "2" comes, "3" is the newest already.
+				second := other.Faults.HoldTailsAt(2)
+				defer second()
+				first()
+				eventually(t, c, "r 1")
+				pub.Retain(1, "T/a", "3")
+				news()
+				newest(t, other, "T/a", "3")
+				second()
+				eventually(t, c, "r 2", "3")
+			})
+		}
+	}
+}
+
+func TestNoValueIsLeftOutBehindALiveOneThatMissedTheQueue(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, mqtttest.Patience })
+	other.Faults.Shared()
+	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+	pub, tailed := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed")
+	tailed.Subscribe(1, "T/b")
+	pub.Publish(1, "T/b", "the tail runs")
+	eventually(t, tailed, "the tail runs")
+	news, first := other.HoldNews(), other.Faults.HoldTails()
+	defer news()
+	defer first()
+	pub.Retain(1, "T/a", "1") // the filter is not known yet, so no queue has it
+	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#")
+	pub.Retain(1, "T/a", "2")
+	c := other.Connect(packet.V5, "c", mqtttest.Keep)
+	c.Subscribe(1, "T/#") // it begins in the queue behind "2"
+	second := other.Faults.HoldTailsAt(2)
+	defer second()
+	first()
+	eventually(t, c, "1")
+	// When "2" comes, "3" is the newest already.
+	pub.Retain(1, "T/a", "3")
+	news()
+	newest(t, other, "T/a", "3")
+	second()
+	eventually(t, c, "r 2", "3")
+}
+
+func TestAValueThatTheTailBringsIsNotSentBehindANewerOneFromTheQueue(t *testing.T) {
+	t.Parallel()
+	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
+	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#") // so that the filter's queue exists
+	pub, tailed := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed")
+	tailed.Subscribe(1, "T/b")
+	pub.Publish(1, "T/b", "the tail runs")
+	eventually(t, tailed, "the tail runs")
+	news, first := other.HoldNews(), other.Faults.HoldTails()
+	defer news()
+	defer first()
+	pub.Retain(1, "T/a", "1")
+	c := other.Connect(packet.V5, "c", mqtttest.Keep)
+	placed, stored := make(chan struct{}), make(chan struct{})
+	other.Faults.AfterBounds(func() { close(placed); <-stored })
+	c.Send(&packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: "T/#", QoS: 1}}})
+	<-placed
+	pub.Retain(1, "T/a", "2")
+	close(stored)
+	mqtttest.Expect[*packet.Suback](c)
+	eventually(t, c, "2")
+	second := other.Faults.HoldTailsAt(2)
+	defer second()
+	first()
+	newest(t, other, "T/a", "1")
+	require.Empty(t, got(c))
+	second()
+	newest(t, other, "T/a", "2")
+	pub.Retain(1, "T/a", "3")
+	eventually(t, c, "3")
+}
+
 func TestWhatTheMetadataShowsLateIsNotSentBehindSomethingNewer(t *testing.T) {
 	t.Parallel()
 	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })

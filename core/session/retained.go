@@ -20,9 +20,10 @@ import (
 //   - the metadata, if no tail of this node brought the record and the metadata shows it later (Manager.retainedShown).
 //
 // Values to be sent as retained wait in line. A value is sent only while it is still the newest of its topic. A newer value comes by one of
-// the three ways itself, and a record is the newest of its topic before it is fed to anybody. So no value is sent behind a newer one of its
-// topic. A value that a feed brings early is also sent if the session has sent an older value of its topic and no newer one (sentValues):
-// otherwise there would be a gap before the live messages.
+// the three ways itself, and a record is the newest of its topic before a tail feeds it to anybody. A queue can be read ahead of the tail,
+// so a value is not sent either if the session has sent a newer one of its topic (sentValues). So no value is sent behind a newer one of its
+// topic. A value that a feed brings early is also sent if the session has sent an older value of its topic and no newer one, live or as
+// retained, whichever way it came: otherwise there would be a gap before the live messages.
 
 // retainedLine is the values that one subscription is to be sent as retained. Guarded by Session.mu.
 type retainedLine struct {
@@ -83,8 +84,9 @@ type retains struct {
 	// suback is closed once SUBACK is in the connection's buffer. Until then the feeds of a new subscription wait.
 	suback <-chan struct{}
 	// settling is set while the tail still has to bring what was stored before the subscription's queues began. Until it is nil, the queues
-	// wait.
+	// wait. settled is set once they have begun to wait.
 	settling *settling
+	settled  bool
 }
 
 func (r *retains) waits() bool { return open(r.suback) }
@@ -121,6 +123,7 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		}
 		found, version := s.m.o.Meta.Retained(in.Filter)
 		sub.retains.wanted, sub.retains.asOf = true, version
+		s.sent.begin() // also for values that only the tail brings
 		if len(found) == 0 {
 			continue
 		}
@@ -156,7 +159,6 @@ func (s *Session) lookUp(list []Subscription, codes []packet.Code, fresh []bool,
 		}
 		line.behind = behind(older, in.Filter)
 		s.retained = append(s.retained, line)
-		s.sent.begin()
 	}
 	settles.ask(s)
 	return func() {
@@ -254,7 +256,13 @@ func (s *Session) early(f *feed, rec *store.Record) {
 			return // the queue brings it
 		}
 	}
-	s.addRetained(sub, &meta.Retained{Message: &rec.Message, Position: rec.Position}, f, true)
+	v := &meta.Retained{Message: &rec.Message, Position: rec.Position}
+	if !sub.retains.settled { // the lookup found nothing
+		var settles settlers
+		settles.add(sub, []*meta.Retained{v}, s.m.o.Settle)
+		settles.ask(s)
+	}
+	s.addRetained(sub, v, f, true)
 	s.sendRetained() // before anything else that the feed brings
 }
 
@@ -351,15 +359,21 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		}
 		l.values[0] = waitingValue{}
 		l.values = l.values[1:]
-		newest := s.m.o.Meta.IsNewest(v.Message.Topic, v.Position)
-		if !expired(v.Message) && (newest || l.early && s.sent.follows(v.Message.Topic, v.Position)) {
-			s.sent.retained(v.Message.Topic, v.Position)
+		if !expired(v.Message) && s.isDue(v, l.early) {
+			s.sent.sent(v.Message.Topic, v.Position)
 			// A client that may have been sent the previous value learns of its removal like any other subscriber. A message without
 			// payload is never sent as retained.
 			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{retained: true})
 		}
 	}
 	return true
+}
+
+// isDue reports whether a value in line is to be sent now. The session may have had a newer one from a queue, which can be ahead of both the
+// tails of this node and the metadata. Called with mu held.
+func (s *Session) isDue(v *meta.Retained, early bool) bool {
+	name, at := v.Message.Topic, v.Position
+	return !s.sent.passed(name, at) && (s.m.o.Meta.IsNewest(name, at) || early && s.sent.follows(name, at))
 }
 
 // retainedOnConnect puts in line the point-to-point messages that are retained for the client itself. They are sent when a session begins;

@@ -14,7 +14,7 @@ import (
 
 // settling is the wait of a subscription's queues for its tail. The tail first hands out the values stored between the lookup of the
 // SUBSCRIBE and the start of the queues; live messages from the queues follow. The wait lasts as long as the tail comes forward: a live
-// message that went first would leave a gap behind it.
+// message that went first would leave a gap behind it. If the lookup found nothing, the wait begins with the first such value.
 type settling struct {
 	tail   settler
 	known  delivery.Known
@@ -76,6 +76,7 @@ func (s *Session) settles(f *feed) bool {
 		f.sub.retains.settling = nil
 		return false
 	}
+	s.sent.begin() // what the tail brings has to be compared with what was sent, however long it takes
 	g.pause = min(max(2*g.pause, firstSettle), lastSettle)
 	time.AfterFunc(g.pause, func() { s.feedReady(f) })
 	return true
@@ -94,7 +95,7 @@ func (w *settlers) add(sub *subscription, values []*meta.Retained, stalls time.D
 	}
 	for _, f := range sub.feeds {
 		if r, ok := f.reader.(*delivery.LiveReader); ok {
-			sub.retains.settling = newSettling(r, stalls)
+			sub.retains.settling, sub.retains.settled = newSettling(r, stalls), true
 			w.all = append(w.all, sub.retains.settling)
 		}
 	}

@@ -23,6 +23,7 @@ type Faulty struct {
 	queues  map[string]*faults
 	missing map[string]int     // by topic: records that tails still have to miss
 	held    chan struct{}      // set while tails are held; closed when they may continue
+	from    int64              // the first offset at which tails of topics are held
 	shared  bool               // others append as well
 	bounded func()             // called once, after the next BoundsOn
 	cuts    []map[string]int64 // of each cut of the log: by queue, where it is
@@ -83,16 +84,22 @@ func (f *Faulty) MissInTails(topic string, n int) {
 }
 
 // HoldTails blocks all tails, as if they were slow, until release is called.
-func (f *Faulty) HoldTails() (release func()) {
+func (f *Faulty) HoldTails() (release func()) { return f.HoldTailsAt(0) }
+
+// HoldTailsAt is HoldTails, except that tails of first-level topics still bring the records before an offset. The latest call counts for
+// what no earlier one holds.
+func (f *Faulty) HoldTailsAt(offset int64) (release func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	held := make(chan struct{})
-	f.held = held
+	f.held, f.from = held, offset
 	return sync.OnceFunc(func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		close(held)
-		f.held = nil
+		if f.held == held {
+			f.held = nil
+		}
 	})
 }
 
@@ -122,6 +129,20 @@ func (f *Faulty) isShared() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.shared
+}
+
+// free returns how many of a topic's next records its tails need not hold.
+func (f *Faulty) free(records []*store.Record) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held == nil {
+		return len(records)
+	}
+	n := 0
+	for n < len(records) && records[n].Position.Offset < f.from {
+		n++
+	}
+	return n
 }
 
 func (f *Faulty) await() {
@@ -399,8 +420,7 @@ func (f *Faulty) ReadPartition(ctx context.Context, topic string, p store.Partit
 
 // Tail follows a topic, without the records that have to be missed.
 func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (store.Tail, error) {
-	t, err := f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
-		f.await()
+	bring := func(p store.Partition, records []*store.Record) {
 		f.mu.Lock()
 		miss := min(f.missing[topic], len(records))
 		f.missing[topic] -= miss
@@ -408,6 +428,14 @@ func (f *Faulty) Tail(ctx context.Context, topic string, fn store.TailFunc) (sto
 		if records = f.showAll(records[miss:]); len(records) > 0 {
 			fn(p, records)
 		}
+	}
+	t, err := f.Store.Tail(ctx, topic, func(p store.Partition, records []*store.Record) {
+		for n := f.free(records); n < len(records); n = f.free(records) {
+			bring(p, records[:n])
+			records = records[n:]
+			f.await()
+		}
+		bring(p, records)
 	})
 	return faultyTail{t, f}, err
 }
