@@ -21,9 +21,10 @@ import (
 //
 // Values to be sent as retained wait in line. A value is sent only while it is still the newest of its topic. A newer value comes by one of
 // the three ways itself, and a record is the newest of its topic before a tail feeds it to anybody. A queue can be read ahead of the tail,
-// so a value is not sent either if the session has sent a newer one of its topic (sentValues). So no value is sent behind a newer one of its
-// topic. A value that a feed brings early is also sent if the session has sent an older value of its topic and no newer one, live or as
-// retained, whichever way it came: otherwise there would be a gap before the live messages.
+// so a value is not sent either if the session has sent a newer one of its topic (sentValues). So no value is sent behind a newer one.
+//
+// A value that a feed brings early is also sent if the session has sent an older value of its topic and no newer one, live or as retained,
+// whichever way it came: otherwise there would be a gap before the live messages.
 
 // retainedLine is the values that one subscription is to be sent as retained. Guarded by Session.mu.
 type retainedLine struct {
@@ -369,8 +370,8 @@ func (s *Session) sendLine(l *retainedLine) bool {
 	return true
 }
 
-// isDue reports whether a value in line is to be sent now. The session may have had a newer one from a queue, which can be ahead of both the
-// tails of this node and the metadata. Called with mu held.
+// isDue reports whether a value in line is to be sent now. The session may have had a newer one from a queue, which can be ahead of the
+// tails of this node and of the metadata. Called with mu held.
 func (s *Session) isDue(v *meta.Retained, early bool) bool {
 	name, at := v.Message.Topic, v.Position
 	return !s.sent.passed(name, at) && (s.m.o.Meta.IsNewest(name, at) || early && s.sent.follows(name, at))

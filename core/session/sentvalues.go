@@ -6,18 +6,18 @@ import (
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
-// sentValues remembers, after a SUBSCRIBE that asked for retained messages, the value of each topic that the session sent last, whichever way
-// the value came. It is needed only for the short time in which tails still bring records older than the subscription. The zero value
-// remembers nothing. Guarded by Session.mu.
+// sentValues remembers, after a SUBSCRIBE that asked for retained messages, the newest value of each topic that the session has sent,
+// whichever way the value came. It is needed only for the short time in which tails still bring records older than the subscription. The
+// zero value remembers nothing. Guarded by Session.mu.
 type sentValues struct {
 	of    map[string]store.Position // by topic
 	until time.Time                 // zero: nothing is remembered
 }
 
 const (
-	// sentFor is how long after a SUBSCRIBE, or after its queues have waited for the tail, the tail may bring what was acknowledged before it.
-	// sentMost bounds the topics remembered: values
-	// of further topics that a tail brings are sent only while they are the newest.
+	// sentFor is how long after a SUBSCRIBE, or after its queues have waited for the tail, the tail may bring what was acknowledged before
+	// the SUBSCRIBE. sentMost bounds the topics remembered: values of further topics that a tail brings are sent only while they are the
+	// newest.
 	sentFor  = 10 * time.Second
 	sentMost = 256
 )
