@@ -236,8 +236,8 @@ func (p *pages) read(e *pluginv1.Entry) ([]Subscription, error) {
 	if _, err := fmt.Sscanf(strings.TrimPrefix(e.GetKey(), p.name+"/"), "%d", &page); err != nil || pageKey(p.name, page) != e.GetKey() {
 		return nil, fmt.Errorf("%s %q is no page of subscriptions; remove the key", NamespaceSubscriptions, e.GetKey())
 	}
-	if page > maxPages {
-		return nil, fmt.Errorf("%s %q: the highest page is %d; remove the key", NamespaceSubscriptions, e.GetKey(), maxPages)
+	if page < 0 || page > maxPages {
+		return nil, fmt.Errorf("%s %q: pages are numbered from 0 to %d; remove the key", NamespaceSubscriptions, e.GetKey(), maxPages)
 	}
 	var r pageRecord
 	if err := decode(NamespaceSubscriptions, e.GetKey(), e.GetValue(), &r); err != nil {

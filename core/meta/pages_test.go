@@ -283,3 +283,22 @@ func BenchmarkSaveSession(b *testing.B) {
 		backend.Close()
 	}
 }
+
+func TestPagesThatCannotBeAreNamed(t *testing.T) {
+	eachPaged(t, func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "one")
+		b.Edit(NamespaceSessions, "c", `{"v":2,"epoch":1,"expiry_ms":1,"created_ms":1,"disconnected_ms":1,"pages":"p"}`)
+		for _, key := range []string{"p/-0001", "p/-99999", "p/100000", "p/9223372036854775808", "p/1", "p/", "p/00001/"} {
+			b.Edit(NamespaceSubscriptions, key, `{"v":1,"client":"c","subscriptions":[{"filter":"a","qos":1}]}`)
+			_, err := m.LoadSession(t.Context(), "c")
+			require.ErrorContains(t, err, "remove the key", key)
+			require.NoError(t, m.EachSession(t.Context(), func(*Session) error { return nil }), key)
+			_, err = b.Client().Delete(t.Context(), &pluginv1.DeleteRequest{Namespace: NamespaceSubscriptions, Key: key})
+			require.NoError(t, err)
+		}
+		b.Edit(NamespaceSubscriptions, "p/00001", `{"v":1,"client":"c","subscriptions":[{"filter":"a","qos":1}]}`)
+		s, err := m.LoadSession(t.Context(), "c")
+		require.NoError(t, err)
+		require.Len(t, s.Subscriptions, 1)
+	})
+}

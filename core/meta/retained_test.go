@@ -166,6 +166,8 @@ func TestTheIndexFindsWhatMatchingEachTopicFinds(t *testing.T) {
 func FuzzValuesWrittenByHand(f *testing.F) {
 	f.Add("k", []byte(`{"v":1,"position":{"time_ms":5},"message":{"topic":"x"}}`))
 	f.Add("a/b", []byte(`{"v":1,"expiry_ms":-5,"subscriptions":[{}]}`))
+	f.Add("p/-0001", []byte(`{"v":1,"subscriptions":[{"filter":"a"}]}`))
+	f.Add("p/99999", []byte(`{"v":1,"subscriptions":[{"filter":"a"}]}`))
 	b := metatest.New(metatest.Full())
 	f.Cleanup(b.Close)
 	f.Fuzz(func(t *testing.T, key string, data []byte) {
@@ -177,7 +179,7 @@ func FuzzValuesWrittenByHand(f *testing.F) {
 		m.nodes.applyKey(key, e)
 		m.topics.applyKey(key, e)
 		_, _, _ = decodeSession(e, stored{})
-		_, _ = newPages().read(e)
+		_, _ = (&pages{name: "p", at: map[string]place{}}).read(e)
 		_, _ = decodeWill(e, stored{})
 		m.MatchRetained("#", func(*Retained) bool { return true })
 	})
