@@ -96,14 +96,19 @@ func (f *follower) look(ctx context.Context) error {
 	for {
 		began := time.Now()
 		p, err := f.board().Plan(ctx)
+		if errors.Is(err, migration.ErrUnreadable) {
+			f.m.invalid(migration.Namespace, "plan", err)
+			p, err = nil, nil
+		}
 		if err != nil {
 			if _, ok := status.FromError(err); ok {
 				return err
 			}
 			return status.Error(codes.Unavailable, err.Error())
 		}
-		if p != nil && p.ID == "" {
-			f.m.invalid(migration.Namespace, "plan", errors.New("a plan without an id counts as none; remove the key"))
+		if p != nil && (p.ID == "" || len(p.ID) > migration.MaxID) {
+			f.m.invalid(migration.Namespace, "plan", fmt.Errorf("a plan whose id has %d bytes, and not 1 to %d, counts as none; remove the key",
+				len(p.ID), migration.MaxID))
 			p = nil
 		}
 		if p != nil && (p.Phase == migration.Prepare || p.Phase == migration.Fence) && !f.has(p.ID) {

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -131,6 +132,33 @@ func TestAPlanThatNoGatewayWritesEndsNone(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAPlanThatCannotBeReadHoldsNoWrites(t *testing.T) {
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "n1")
+		for i, plan := range []string{"garbage", "", "[]", `{"v":"x"}`, `{"v":1,"id":5,"phase":"fence"}`,
+			fmt.Sprintf(`{"v":1,"id":%q,"phase":"fence","plugin":"p","hold_ms":1000}`, strings.Repeat("x", migration.MaxID+1))} {
+			b.Edit(migration.Namespace, "plan", plan)
+			m.backend.gate.expire() // the next write reads the plan
+			require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: fmt.Sprint(i), Created: time.Now()}), plan)
+			require.NoError(t, m.Ready(), plan)
+		}
+	})
+}
+
+// What a later release writes may have any form.
+func TestAPlanOfALaterReleaseHoldsWrites(t *testing.T) {
+	on(t, metatest.Full(), func(t *testing.T, b *metatest.Backend) {
+		m := start(t, b, "n1")
+		b.Edit(migration.Namespace, "plan", `{"v":2,"id":{"of":"another form"}}`)
+		m.backend.gate.expire()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorContains(t, m.SaveSession(ctx, &Session{ClientID: "c", Created: time.Now()}), "use the newer one")
+		require.NoError(t, migration.Board{Client: b.Client()}.RemovePlan(t.Context()))
+		require.NoError(t, m.SaveSession(t.Context(), &Session{ClientID: "c", Created: time.Now()}))
+	})
 }
 
 func TestATimeThatSomebodyWroteByHandCanBeShown(t *testing.T) {

@@ -35,6 +35,9 @@ const recordVersion = 1
 // callTimeout bounds one call of a plugin.
 const callTimeout = 3 * time.Second
 
+// MaxID bounds the length of a plan's id, in bytes: it is in the keys and values that nodes write. The command's have 26.
+const MaxID = 128
+
 // Phase is the progress of a plan.
 type Phase string
 
@@ -232,6 +235,9 @@ func (b Board) Tidy(ctx context.Context, id string) error {
 	return nil
 }
 
+// ErrUnreadable says that a value is not JSON of the expected form. No release of lmqgate has written it.
+var ErrUnreadable = errors.New("is not of lmqgate's making")
+
 func (b Board) get(ctx context.Context, key string, record any) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -248,6 +254,9 @@ func (b Board) get(ctx context.Context, key string, record any) (bool, error) {
 	if err := json.Unmarshal(resp.GetEntry().GetValue(), &h); err != nil {
 		return false, unreadable(key, err)
 	}
+	if h.V > recordVersion { // its form may be another one
+		return false, newer(key, h.V)
+	}
 	return true, decode(key, resp.GetEntry().GetValue(), &h.V, record)
 }
 
@@ -257,9 +266,13 @@ func decode(key string, value []byte, v *int, record any) error {
 		return unreadable(key, err)
 	}
 	if *v > recordVersion {
-		return fmt.Errorf("%s %q has version %d, this lmqgate reads up to %d; use the newer one", Namespace, key, *v, recordVersion)
+		return newer(key, *v)
 	}
 	return nil
+}
+
+func newer(key string, v int) error {
+	return fmt.Errorf("%s %q has version %d, this lmqgate reads up to %d; use the newer one", Namespace, key, v, recordVersion)
 }
 
 // failure returns an error that says what failed, with the plugin's status code.
@@ -269,7 +282,7 @@ func failure(err error, what, key string) error {
 }
 
 func unreadable(key string, err error) error {
-	return fmt.Errorf("%s %q is not of lmqgate's making (%w); remove the key", Namespace, key, err)
+	return fmt.Errorf("%s %q %w (%w); remove the key", Namespace, key, ErrUnreadable, err)
 }
 
 func (b Board) put(ctx context.Context, key string, record any) error {
