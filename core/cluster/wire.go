@@ -54,7 +54,7 @@ type message struct {
 	// Call is the number of a roll call, Buckets its buckets. Last: the answer is complete.
 	Call    int64   `json:"r,omitempty"`
 	Buckets string  `json:"b,omitempty"`
-	Entries []entry `json:"e,omitempty"`
+	Entries entries `json:"e,omitempty"`
 	Last    bool    `json:"l,omitempty"`
 	// Sent is the time of a self message by the sender's clock, in nanoseconds since the node began.
 	Sent int64 `json:"a,omitempty"`
@@ -129,9 +129,53 @@ type entry struct {
 
 // letter is the content of one record of an inbox.
 type letter struct {
-	From     string    `json:"f"`
-	Instance string    `json:"n"`
-	Messages []message `json:"m"`
+	From     string   `json:"f"`
+	Instance string   `json:"n"`
+	Messages messages `json:"m"`
+}
+
+// messages and entries are lists that decode only up to the bounds that every node keeps to: a list of empty elements takes a hundred times
+// its text in memory.
+type (
+	messages []message
+	entries  []entry
+)
+
+// UnmarshalJSON implements json.Unmarshaler. It fails if there are more than letterMessages.
+func (l *messages) UnmarshalJSON(b []byte) error {
+	if n := elements(b); n > letterMessages {
+		return fmt.Errorf("%d messages, over %d", n, letterMessages)
+	}
+	return json.Unmarshal(b, (*[]message)(l))
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It fails if there are more than reportEntries.
+func (l *entries) UnmarshalJSON(b []byte) error {
+	if n := elements(b); n > reportEntries {
+		return fmt.Errorf("%d claims in a message, over %d", n, reportEntries)
+	}
+	return json.Unmarshal(b, (*[]entry)(l))
+}
+
+// elements returns the number of elements of a valid JSON array, and 1 for an empty one. It allocates nothing.
+func elements(b []byte) int {
+	n, depth, inText := 1, 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inText && c == '\\':
+			i++ // the escaped character may be a quotation mark
+		case c == '"':
+			inText = !inText
+		case inText:
+		case c == '[', c == '{':
+			depth++
+		case c == ']', c == '}':
+			depth--
+		case c == ',' && depth == 1:
+			n++
+		}
+	}
+	return n
 }
 
 // talks reports whether the letter contains only questions and answers. Those are not signs of life.
@@ -147,7 +191,14 @@ func (l *letter) encode() ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// letterMost bounds a letter that is read, in bytes. Those that nodes write are smaller: letterBytes, and one message with the longest
+// client id and owner.
+const letterMost = 1 << 20
+
 func decodeLetter(b []byte) (*letter, error) {
+	if len(b) > letterMost {
+		return nil, fmt.Errorf("letter of %d bytes, over %d", len(b), letterMost)
+	}
 	l := new(letter)
 	if err := json.Unmarshal(b, l); err != nil {
 		return nil, fmt.Errorf("letter of %d bytes: %w", len(b), err)
