@@ -413,6 +413,23 @@ func TestAClientIDIsNotTakenFromAnotherOwner(t *testing.T) {
 	})
 }
 
+func TestAClientIDOfANodeThatHasStoppedIsFreeForOtherOwners(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodes := w.start("a", "b", "c")
+		a, b := nodes[0], nodes[1]
+		client := clientOf("c", "b", "c")
+		require.NoError(t, a.connect(client, Want{Owner: "x"}))
+		a.pause(true)
+		require.ErrorIs(t, b.connect(client, Want{Owner: "y"}), ErrTakenOver, "it may only be slow")
+		w.eventually("the others go on without it", func() bool { return len(b.Members()) == 2 && len(nodes[2].Members()) == 2 })
+		require.NoError(t, b.connect(client, Want{Owner: "y"}))
+		require.True(t, a.Fenced())
+		a.pause(false)
+		w.eventually("it gives up what was taken over", func() bool { return !a.has(client) })
+		require.True(t, b.has(client))
+	})
+}
+
 func TestANodeThatDoesNotAnswerIsWaitedForOneLease(t *testing.T) {
 	for _, owner := range []string{"a", "b", "c"} { // a is the node that stops
 		inWorld(t, func(w *world) {

@@ -314,7 +314,7 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 		return
 	case n.precedes(s.holder), n.precedes(s.waiter): // it is over
 		return
-	case s.holder.owner != "" && s.holder.owner != n.owner:
+	case s.holder.owner != "" && s.holder.owner != n.owner && c.lives(s.holder):
 		c.evict(n, m.Client, false)
 		return
 	case n.isOlder(s.holder, m.Late), n.isOlder(s.waiter, m.Late):
@@ -342,6 +342,16 @@ func (c *Cluster) decide(t *table, from string, m *message) {
 		c.ask(s, m.Client)
 		c.waiting(from, m)
 	}
+}
+
+// lives reports whether the connection of a bid may still be there. Once its node has stopped, it keeps its client id from nobody: there is
+// no other node that would end the claim. Called with mu held.
+func (c *Cluster) lives(b *bid) bool {
+	if b.node == c.o.NodeID {
+		return true
+	}
+	p := c.peers[b.node]
+	return p != nil && !c.silent(p, time.Now())
 }
 
 // evict makes a node give up a claim, without waiting for that. ends: the session is over. Called with mu held.
