@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"os"
 	"strings"
@@ -50,10 +51,23 @@ func send(namesrv, topic, text string, filters ...string) error {
 	return err
 }
 
-// lmq names the queue of an MQTT topic or filter without "%" and ",".
+// lmq names the queue of an MQTT topic or filter of up to 250 bytes. A comma that stays in a name can stop the broker.
 func lmq(name string) string {
+	special := func(r rune) bool { return r == '%' || r == ',' || r < ' ' || r == 0x7f }
+	suffix := ""
+	if strings.ContainsFunc(name, special) {
+		var b strings.Builder
+		for _, r := range name {
+			if r == '~' || special(r) {
+				fmt.Fprintf(&b, "~%02X", r)
+			} else {
+				b.WriteRune(r)
+			}
+		}
+		name, suffix = b.String(), "%e"
+	}
 	if strings.Contains(name, "/") && !strings.HasSuffix(name, "/") {
 		name += "/"
 	}
-	return "%LMQ%" + strings.ReplaceAll(name, "/", "%")
+	return "%LMQ%" + strings.ReplaceAll(name, "/", "%") + suffix
 }
