@@ -96,8 +96,9 @@ func PopRetryTopic(topic, group, form string) string {
 	return topic
 }
 
-// PopMessage pops messages without waiting for any. offset returns the offset of a message in the queue, if it can tell: the stored field
-// is the offset in the topic's own queue, which differs for a light message queue.
+// PopMessage pops messages without waiting for any. offset returns the offset that a message states for the queue, if it does: the stored
+// field is the offset in the topic's own queue, which differs for a light message queue. It is asked only if the broker's answer leaves open
+// which of its offsets are whose.
 func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p PopRequest, offset func(*Message) (int64,
 	bool)) (*PopResult, error) {
 	req := &Command{Code: CodePopMessage, Ext: queueFields(p.Topic, -1)}
@@ -135,6 +136,7 @@ func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p Po
 		return nil, fmt.Errorf("%w of %s", err, broker)
 	}
 	r.Messages = make([]Popped, 0, len(msgs))
+	var own []int // the messages that are not from a retry topic
 	for i := range msgs {
 		m := Popped{Message: msgs[i], Receipt: Receipt{Start: start, PopTime: popTime, Hidden: hidden, ReviveQueue: int(revive), Retry: "0",
 			Broker: brokerName}}
@@ -144,15 +146,21 @@ func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p Po
 			r.Messages = append(r.Messages, m)
 			continue
 		}
-		if len(offsets) == 0 {
-			return nil, fmt.Errorf("%w: %s handed out a message without its place", ErrMalformed, broker)
-		}
-		// The messages are in the order of the offsets; a message's own entry is more reliable.
-		m.Receipt.Offset, offsets = offsets[0], offsets[1:]
-		if at, ok := offset(&m.Message); ok {
-			m.Receipt.Offset = at
-		}
+		own = append(own, len(r.Messages))
 		r.Messages = append(r.Messages, m)
+	}
+	if len(offsets) < len(own) {
+		return nil, fmt.Errorf("%w: %s handed out a message without its place", ErrMalformed, broker)
+	}
+	// The messages are in the order of the offsets. If there are more offsets, only the messages themselves can tell which are theirs.
+	for n, i := range own {
+		m := &r.Messages[i]
+		m.Receipt.Offset = offsets[n]
+		if len(offsets) > len(own) {
+			if at, ok := offset(&m.Message); ok {
+				m.Receipt.Offset = at
+			}
+		}
 	}
 	return r, nil
 }

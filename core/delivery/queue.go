@@ -41,6 +41,9 @@ type queueView struct {
 	filled   map[int64]string
 	filling  bool
 	attempts int
+	// shift is how far the offsets that records state lie beyond their places, judged by the record of the queue at judged in the broker's
+	// log. If it is above 0, only the store feeds the window: up to got in the log so far, and due is the newest record that the tail brought.
+	shift, judged, due, got int64
 }
 
 // add takes a record of the queue from a tail. Records may come in any order; their topic matches.
@@ -49,6 +52,13 @@ func (v *queueView) add(rec *store.Record, offset int64) {
 		return
 	}
 	v.follow(rec.Cuts)
+	switch {
+	case v.shift > 0:
+		v.await(rec)
+		return
+	case v.got > 0 && rec.Position.Log <= v.got:
+		return // read from the store when its offset was not its place
+	}
 	if !v.known {
 		v.known, v.next, v.fedFrom = true, offset, offset
 	}
@@ -191,13 +201,14 @@ func (v *queueView) forget() {
 func (v *queueView) follow(cuts int32) {
 	if cuts > v.cuts {
 		v.cuts = cuts
+		v.shift, v.judged, v.due = 0, 0, 0
 		v.forget()
 	}
 }
 
 // begin resets the view for its first record.
 func (v *queueView) begin() {
-	v.pending, v.filled, v.known, v.attempts = nil, nil, false, 0
+	v.pending, v.filled, v.known, v.attempts, v.got = nil, nil, false, 0, 0
 }
 
 // wake signals the waiting readers that have something to do.
@@ -233,7 +244,7 @@ func (v *queueView) fill(ctx context.Context) {
 		batch, err := v.src.hub.store.Read(ctx, v.ref, from, fetchLimit)
 		v.src.mu.Lock()
 		if !v.merge(from, batch, err) {
-			again := len(v.pending) > 0 && ctx.Err() == nil
+			again := (len(v.pending) > 0 || v.missing()) && v.known && ctx.Err() == nil
 			v.filling = again
 			if again {
 				v.src.hub.after(gapDelay*time.Duration(1+min(v.attempts, gapRetries)), v.fill)
@@ -254,15 +265,21 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 		v.follow(batch.Cuts)
 		return false
 	case v.next != from:
-		return len(v.pending) > 0
+		return len(v.pending) > 0 || v.missing()
 	case batch.Next < from: // the queue began again at a lower offset
 		v.forget()
 		return false
 	case len(batch.Records) == 0 && batch.Next == from:
-		if len(v.pending) == 0 {
+		if len(v.pending) == 0 && !v.missing() {
 			return false
 		}
 		v.attempts++
+		if v.missing() {
+			if v.attempts >= lagRetries {
+				v.due = v.got // the queue does not have it
+			}
+			return false
+		}
 		if v.attempts >= gapRetries && batch.Max > from || v.attempts >= lagRetries {
 			v.src.hub.metrics.gaps.Inc()
 			v.next = v.pending[0].offset
@@ -272,7 +289,13 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 		return false
 	}
 	v.attempts = 0
+	if v.learn(batch.Records, batch.Offsets) {
+		return false
+	}
 	for i, rec := range batch.Records {
+		if v.shift > 0 || v.got > 0 {
+			v.got = max(v.got, rec.Position.Log)
+		}
 		if offset := batch.Offsets[i]; offset >= v.next {
 			if len(v.filled) >= maxPending {
 				v.filled = nil

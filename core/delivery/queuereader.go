@@ -20,6 +20,8 @@ type QueueReader struct {
 	start  int64 // first offset of the subscription
 	offset int64 // next offset to hand out
 	cuts   int32 // after how many cuts of the broker's log both are valid
+	shift  int64 // how far the last record handed out states an offset beyond its place
+	log    int64 // where that record lies in the broker's log; kept where shift is above 0, and for what was fetched
 	// Guarded by the source's mutex.
 	seq    uint64
 	live   bool
@@ -54,6 +56,9 @@ func (r *QueueReader) Passed(rec *store.Record) bool {
 		return false
 	}
 	offset, ok := rec.Offset(r.view.ref.Queue)
+	if r.shift > 0 { // the next record may lie by another distance, so its offset tells nothing
+		return ok && rec.Cuts == r.cuts && offset >= r.start && rec.Position.Log <= r.log
+	}
 	return ok && rec.Cuts == r.cuts && offset >= r.start && offset < r.offset
 }
 
@@ -89,6 +94,9 @@ func (r *QueueReader) Next(limit int, out []Item) ([]Item, State) {
 				continue
 			}
 			r.offset = e.offset + 1
+			if v.shift > 0 || r.shift > 0 {
+				r.shift, r.log = shiftOf(e.rec, v.ref.Queue, e.offset), e.rec.Position.Log
+			}
 		}
 		if !e.foreign {
 			out = append(out, Item{Record: e.rec, Next: r.offset})
@@ -131,8 +139,12 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 	if batch.Min > from {
 		hub.lost(v.ref, from, batch.Min)
 	}
+	v.src.mu.Lock()
+	v.learn(batch.Records, batch.Offsets)
+	v.src.mu.Unlock()
 	for i, rec := range batch.Records {
-		r.offset = batch.Offsets[i] + 1
+		r.offset, r.log = batch.Offsets[i]+1, rec.Position.Log
+		r.shift = shiftOf(rec, v.ref.Queue, batch.Offsets[i])
 		if v.src.accepts(rec) {
 			out = append(out, Item{Record: rec, Next: r.offset})
 		}
@@ -178,7 +190,7 @@ func (r *QueueReader) goBack(ctx context.Context) error {
 	defer v.src.mu.Unlock()
 	r.ahead.close()
 	r.ahead = nil
-	r.cuts, r.offset, r.start, r.empty = cuts, at, min(r.start, at), 0
+	r.cuts, r.offset, r.start, r.empty, r.shift, r.log = cuts, at, min(r.start, at), 0, 0, 0
 	v.follow(cuts)
 	return nil
 }
@@ -216,7 +228,13 @@ func (r *QueueReader) drained(end int64) {
 	switch {
 	case r.cuts != v.cuts:
 	case !v.known:
-		v.known, v.next, v.fedFrom = true, r.offset, r.offset
+		v.known, v.next, v.fedFrom, v.got = true, r.offset, r.offset, 0
+		if v.shift > 0 {
+			v.got = r.log
+		}
+		if v.missing() {
+			v.look()
+		}
 		// A record may lie between the end that the store reported and the first record that the tail brings.
 		v.src.hub.verifySoon(v)
 	case v.next > r.offset && end <= r.offset && v.len() > 0 && r.empty <= 2*lagRetries: // the store's index lags behind the window

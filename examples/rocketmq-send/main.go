@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/apache/rocketmq-client-go/v2"
@@ -44,7 +45,9 @@ func send(namesrv, topic, text string, filters ...string) error {
 	m.WithProperty("qosLevel", "1")
 	queues := []string{lmq(topic)}
 	for _, f := range filters {
-		queues = append(queues, lmq(f))
+		if q := lmq(f); !slices.Contains(queues, q) { // never name a queue twice
+			queues = append(queues, q)
+		}
 	}
 	m.WithProperty("INNER_MULTI_DISPATCH", strings.Join(queues, ","))
 	_, err = p.SendSync(context.Background(), m)

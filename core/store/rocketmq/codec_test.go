@@ -184,6 +184,18 @@ func TestPropertiesOfRocketMQProducersThatNoPublishMayCarryAreLeftOut(t *testing
 	require.Nil(t, r.Properties)
 }
 
+func TestARecordLiesWhereThePullHasItNotWhereItSays(t *testing.T) {
+	s := closedStore(t, nil)
+	pull := pulled(7, 5, remoting.Message{Body: []byte("x")}) // they say 7 to 11
+	pull.Next, pull.Max = 10, 10
+	_, offsets, next := s.records("b", "T%q%", 5, pull, true)
+	require.Equal(t, []int64{5, 6, 7, 8, 9}, offsets)
+	require.EqualValues(t, 10, next)
+	pull.Next, pull.Max = 14, 14 // the pull leaves some out, so only the records can tell
+	_, offsets, _ = s.records("b", "T%q%", 5, pull, true)
+	require.Equal(t, []int64{7, 8, 9, 10, 11}, offsets)
+}
+
 func TestIdentitiesAreUnique(t *testing.T) {
 	a, b := newIDs(), newIDs()
 	seen := map[string]bool{}

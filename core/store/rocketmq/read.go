@@ -154,14 +154,15 @@ func (s *Store) records(name, queue string, offset int64, pull pullAnswer, follo
 		m := &pull.Messages[i]
 		r, d := s.decode(name, m)
 		r.Cuts = pull.cuts
-		// The record's own entry gives its offset in the queue. If the entry is missing or wrong, the record's place in the pull does.
+		// The record's place in the pull gives its offset in the queue. The record's own entry can lie beyond it, if a producer named the
+		// queue twice; it counts only where the pull leaves out records.
 		switch own, ok := r.Offset(queue); {
 		case queue == "":
 			at = m.QueueOffset
+		case dense:
+			at = offset + int64(i)
 		case ok && own > at && own < pull.Next:
 			at = own
-		case dense:
-			at = max(at+1, offset+int64(i))
 		default:
 			at++
 		}
