@@ -168,6 +168,59 @@ func TestARocketMQMessageWithQueuesReachesSleepingSessions(t *testing.T) {
 	require.ElementsMatch(t, want, texts(wildcard.await(2)))
 }
 
+// A broker counts such a queue twice and indexes it once: from then on records state offsets that are not their places.
+func TestAProducerThatNamesAQueueTwiceCostsSessionsNothing(t *testing.T) {
+	t.Parallel()
+	g := start(t, rocketmqProfile)
+	app := newApplication(t)
+	topic := g.Topic("twice")
+	reader := g.connect(t, g.Name("reader"), persistent)
+	reader.subscribe(topic+"/#", 1)
+	over := g.connect(t, g.Name("overlapping"), persistent)
+	over.subscribe(topic+"/#", 1)
+	over.subscribe(topic+"/+", 1)
+	member := g.connect(t, g.Name("member"), persistent)
+	require.Equal(t, map[string]byte{topic + "/#": 1}, member.trySubscribe("$share/workers/"+topic+"/#", 1))
+	pub := g.connect(t, g.Name("publisher"))
+	wild, one := "%LMQ%"+topic+"%#%", "%LMQ%"+topic+"%+%"
+	var want []string
+	publish := func(n int) {
+		for range n {
+			want = append(want, strconv.Itoa(len(want)))
+			pub.publish(topic+"/x", 1, want[len(want)-1])
+		}
+	}
+	twice := func() {
+		want = append(want, strconv.Itoa(len(want)))
+		app.send(topic, want[len(want)-1], "originMqttTopic", topic+"/x", "INNER_MULTI_DISPATCH", wild+","+one+","+wild+","+one+","+wild)
+	}
+	publish(3)
+	for _, c := range []*client{reader, over, member} {
+		require.ElementsMatch(t, want, texts(c.await(len(want))))
+	}
+	twice()
+	publish(3)
+	for _, c := range []*client{reader, over, member} {
+		require.ElementsMatch(t, want, texts(c.await(len(want))))
+	}
+	reader.leave()
+	reader.forget()
+	from := len(want)
+	publish(4)
+	twice()
+	publish(4)
+	reader = g.connect(t, g.Name("reader"), persistent)
+	require.ElementsMatch(t, want[from:], texts(reader.await(len(want)-from)))
+	publish(2)
+	require.ElementsMatch(t, want[from:], texts(reader.await(len(want)-from)))
+	reader.leave() // what it has acknowledged must not come again
+	reader = g.connect(t, g.Name("reader"), persistent)
+	reader.only(pub, topic+"/end")
+	for _, c := range []*client{over, member} {
+		require.ElementsMatch(t, want, texts(c.await(len(want) + 1)[:len(want)]))
+	}
+}
+
 func TestCompressedBodiesOfOtherClientsArrive(t *testing.T) {
 	g := start(t, rocketmqProfile)
 	app := newApplication(t)

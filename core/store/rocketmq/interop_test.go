@@ -54,6 +54,46 @@ func TestIntegrationMessagesOfARocketMQProducerReachTheTail(t *testing.T) {
 	require.Equal(t, "queued", string(readAll(t, s, topic+"%a%", 1)[0].Payload))
 }
 
+func TestIntegrationTheNameOfAQueueTwiceInOneRecordMovesNoPlaces(t *testing.T) {
+	t.Parallel()
+	c := sharedCluster(t)
+	s := open(t, c)
+	topic := newTopic(t, s, 1)
+	ref := store.QueueRef{Queue: topic + "%a%", Broker: c.BrokerNames()[0]}
+	group := store.Group{QueueRef: ref, Name: "g"}
+	put := func(text string, queues ...string) store.Position {
+		return appendOne(t, s, store.Append{Message: message(topic+"/a", text), Topic: topic, Key: "k", Queues: queues})
+	}
+	put("0", ref.Queue, ref.Queue)
+	require.NoError(t, s.PlaceGroup(t.Context(), group, 0))
+	put("1", ref.Queue)
+	last := put("2", ref.Queue)
+	addr := c.Brokers()[0]
+	require.Eventually(t, func() bool { return s.indexed(t.Context(), addr, ref.Queue, 2, last.Log) }, patience, 20*time.Millisecond)
+	require.False(t, s.indexed(t.Context(), addr, ref.Queue, 1, last.Log))
+	require.False(t, s.indexed(t.Context(), addr, ref.Queue, -1, last.Log))
+	bounds, err := s.Bounds(t.Context(), ref)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, bounds.Max)
+	batch, err := s.Read(t.Context(), ref, 0, 32)
+	require.NoError(t, err)
+	require.Equal(t, []int64{0, 1, 2}, batch.Offsets)
+	stated, _ := batch.Records[2].Offset(ref.Queue)
+	require.EqualValues(t, 3, stated, "the broker counts twice")
+	// A group acknowledges what it was handed, and nothing else.
+	var receipts []string
+	require.Eventually(t, func() bool {
+		out, err := s.Pop(t.Context(), group, 32, time.Minute, time.Second)
+		require.NoError(t, err)
+		for _, h := range out {
+			receipts = append(receipts, strings.Fields(h.Receipt)[7])
+			require.NoError(t, s.PopAck(t.Context(), group, []string{h.Receipt}))
+		}
+		return len(receipts) == 3
+	}, patience, 20*time.Millisecond)
+	require.Equal(t, []string{"0", "1", "2"}, receipts)
+}
+
 func TestIntegrationARocketMQConsumerReceivesTheMessagesAndNoFollowUps(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)

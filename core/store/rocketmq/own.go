@@ -251,7 +251,7 @@ func (s *Store) awaitIndex(ctx context.Context, broker, addr string) error {
 		if err != nil {
 			return err
 		}
-		if end > last.Offset {
+		if end > last.Offset || wait >= statedFor && s.indexed(ctx, addr, last.Queue, end-1, at.Log) {
 			break
 		}
 		select {
@@ -264,4 +264,17 @@ func (s *Store) awaitIndex(ctx context.Context, broker, addr string) error {
 	defer m.mu.Unlock()
 	m.checked = max(m.checked, at.Log)
 	return nil
+}
+
+// statedFor is how long the offset that a record states for a queue is believed to be its place. It lies beyond the place if a producer
+// named the queue twice in an earlier record.
+const statedFor = 8 * time.Millisecond
+
+// indexed reports whether the record at a place of a queue was stored no earlier than what lies at log in the broker's log.
+func (s *Store) indexed(ctx context.Context, addr, queue string, place, log int64) bool {
+	if place < 0 {
+		return false
+	}
+	pull, err := s.client.PullMessage(ctx, addr, remoting.PullRequest{Group: pullGroup, Topic: lmqPrefix + queue, Offset: place, Max: 1})
+	return err == nil && len(pull.Messages) > 0 && pull.Messages[0].LogOffset >= log
 }
