@@ -21,6 +21,8 @@ type lists struct {
 
 	mu    sync.Mutex
 	dirty map[string]struct{}
+	// left holds the first-level topics whose list has lost registered filters, lately and before the last heal.
+	left, leftBefore map[string]struct{}
 }
 
 // Pauses of run: after a touch, so that a burst becomes one write (debounce), and after a failure.
@@ -30,7 +32,7 @@ const (
 )
 
 func newLists(m *Meta) *lists {
-	return &lists{m: m, editing: make(chan struct{}, 1), wake: make(chan struct{}, 1), dirty: map[string]struct{}{}}
+	return &lists{m: m, editing: make(chan struct{}, 1), wake: make(chan struct{}, 1), dirty: map[string]struct{}{}, left: map[string]struct{}{}}
 }
 
 // listableFilter reports whether a filter belongs in LMQ/{topic}. Filters without wildcards do not: Apache RocketMQ MQTT sends to their
@@ -149,6 +151,26 @@ func (l *lists) refill() {
 	}
 	f.mu.RUnlock()
 	for _, first := range firsts {
+		l.touch(first)
+	}
+}
+
+// lose notes that LMQ/{first} has lost a filter that has a record: an operator has replaced the list, or another node is retiring the
+// filter and removes its record next.
+func (l *lists) lose(first string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left[first] = struct{}{}
+}
+
+// heal touches the lists that had lost filters by the last call. It is called so rarely that the records of filters which were retired are
+// known to be gone.
+func (l *lists) heal() {
+	l.mu.Lock()
+	due := l.leftBefore
+	l.leftBefore, l.left = l.left, map[string]struct{}{}
+	l.mu.Unlock()
+	for first := range due {
 		l.touch(first)
 	}
 }

@@ -238,7 +238,12 @@ func (f *filters) setListed(first string, items []string) {
 	}
 	for name := range before {
 		if _, has := next[name]; !has {
-			f.edit(name, func(st *filter) { st.lists-- })
+			f.edit(name, func(st *filter) {
+				st.lists--
+				if st.recorded && !st.retiring && st.lists == 0 && listableFilter(name) {
+					f.m.lists.lose(first)
+				}
+			})
 		}
 	}
 }

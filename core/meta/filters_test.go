@@ -34,6 +34,20 @@ func TestFiltersAreListedForUpstreamsGateways(t *testing.T) {
 	})
 }
 
+func TestAListThatAnOperatorReplacesIsCompletedAgain(t *testing.T) {
+	each(t, func(t *testing.T, b *metatest.Backend) {
+		ctx := context.Background()
+		one := start(t, b, "one")
+		start(t, b, "two")
+		require.NoError(t, one.RegisterFilters(ctx, "t/+", "t/1/#"))
+		eventually(t, func() bool { return len(b.Value(NamespaceUpstream, "t")) == len("t/+,t/1/#") })
+		b.Edit(NamespaceUpstream, "t", "t/theirs/#")
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/theirs/#,t/+,t/1/#" })
+		b.Edit(NamespaceUpstream, "t", "")
+		eventually(t, func() bool { return b.Value(NamespaceUpstream, "t") == "t/+,t/1/#" })
+	})
+}
+
 func TestWhatAnOperatorListsIsRegisteredHoweverItIsWritten(t *testing.T) {
 	each(t, func(t *testing.T, b *metatest.Backend) {
 		m := start(t, b, "one")

@@ -55,18 +55,22 @@ func (s *sweep) restore(filter string) {
 	}
 }
 
-// run sweeps every half FilterGrace until ctx ends.
+// run sweeps every half FilterGrace until ctx ends, and completes lists that an operator has replaced every LostAfter.
 func (s *sweep) run(ctx context.Context) {
 	t := time.NewTicker(s.m.opts.FilterGrace / 2)
 	defer t.Stop()
 	keep := time.NewTicker(s.m.opts.FilterGrace / 4)
 	defer keep.Stop()
+	heal := time.NewTicker(s.m.opts.LostAfter)
+	defer heal.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
 			s.refill(ctx)
+		case <-heal.C:
+			s.m.lists.heal()
 		case <-keep.C:
 			s.again(ctx)
 			s.keepAlive(ctx)
