@@ -97,8 +97,8 @@ func PopRetryTopic(topic, group, form string) string {
 }
 
 // PopMessage pops messages without waiting for any. offset returns the offset that a message states for the queue, if it does: the stored
-// field is the offset in the topic's own queue, which differs for a light message queue. It is asked only if the broker's answer leaves open
-// which of its offsets are whose.
+// field is the offset in the topic's own queue, which differs for a light message queue. It is asked only if the broker's answer leaves
+// open which of its offsets are whose.
 func (c *Client) PopMessage(ctx context.Context, broker, brokerName string, p PopRequest, offset func(*Message) (int64,
 	bool)) (*PopResult, error) {
 	req := &Command{Code: CodePopMessage, Ext: queueFields(p.Topic, -1)}

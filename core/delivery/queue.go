@@ -42,7 +42,7 @@ type queueView struct {
 	filling  bool
 	attempts int
 	// shift is how far the offsets that records state lie beyond their places, judged by the record of the queue at judged in the broker's
-	// log. If it is above 0, only the store feeds the window: up to got in the log so far, and due is the newest record that the tail brought.
+	// log. If it is above 0, only the store feeds the window: so far up to got in the log. due is the newest record that the tail brought.
 	shift, judged, due, got int64
 }
 

@@ -32,7 +32,8 @@ const (
 )
 
 func newLists(m *Meta) *lists {
-	return &lists{m: m, editing: make(chan struct{}, 1), wake: make(chan struct{}, 1), dirty: map[string]struct{}{}, left: map[string]struct{}{}}
+	return &lists{m: m, editing: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		dirty: map[string]struct{}{}, left: map[string]struct{}{}}
 }
 
 // listableFilter reports whether a filter belongs in LMQ/{topic}. Filters without wildcards do not: Apache RocketMQ MQTT sends to their
