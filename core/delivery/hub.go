@@ -76,8 +76,8 @@ type Hub struct {
 	filters   *topic.Trie[*source]
 	retain    func(*store.Record)
 	looks     chan struct{} // bounds the concurrent reads of look-backs
-	// unverified are the new views that are still to be compared with the store.
-	unverified unverified
+	// unverified are the new views that are still to be compared with the store; followUps are those that look for follow-up records.
+	unverified, followUps line
 
 	// routing is held for reading while a record is routed, and for writing while a reader of a tail is attached. So each record either
 	// lies before a reader's start or reaches the reader. It is taken before the other locks.
@@ -106,6 +106,7 @@ func New(o Options) *Hub {
 		store: o.Store, catalog: o.Catalog, log: o.Log, events: o.Events,
 		budget: o.MaxBuffered, maxBehind: o.MaxBehind, linger: o.Linger, verify: o.Verify, hidden: o.Hidden,
 		filters: topic.NewTrie[*source](), retain: o.Retained, looks: make(chan struct{}, lookBackReads),
+		unverified: line{most: verifyMost}, followUps: line{most: followUpsMost},
 		ctx: ctx, cancel: cancel,
 		sources: make(map[string]*source),
 		tails:   make(map[tailKey]*tail),

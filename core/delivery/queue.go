@@ -41,6 +41,10 @@ type queueView struct {
 	filled   map[int64]string
 	filling  bool
 	attempts int
+	// awaits is the id of the newest message whose follow-up record the view looks for; empty: none. asked: another read of the store is
+	// wanted once the present one, for which reading is set, is over.
+	awaits         string
+	asked, reading bool
 	// shift is how far the offsets that records state lie beyond their places, judged by the record of the queue at judged in the broker's
 	// log. If it is above 0, only the store feeds the window: so far up to got in the log. due is the newest record that the tail brought.
 	shift, judged, due, got int64
@@ -232,28 +236,60 @@ func (v *queueView) look() {
 
 // fill reads the queue from the end of the window until nothing is missing before the pending records.
 func (v *queueView) fill(ctx context.Context) {
+	h := v.src.hub
 	for {
 		v.src.mu.Lock()
-		from, known := v.next, v.known
-		if len(v.readers) == 0 || !known {
-			v.filling = false
+		from, awaits := v.next, v.awaits
+		v.asked = false
+		if len(v.readers) == 0 || !v.known {
+			v.filling, v.awaits = false, ""
 			v.src.mu.Unlock()
 			return
 		}
+		v.reading = true
 		v.src.mu.Unlock()
-		batch, err := v.src.hub.store.Read(ctx, v.ref, from, fetchLimit)
+		batch, err := h.store.Read(ctx, v.ref, from, fetchLimit)
 		v.src.mu.Lock()
-		if !v.merge(from, batch, err) {
-			again := (len(v.pending) > 0 || v.missing()) && v.known && ctx.Err() == nil
+		v.reading = false
+		more := v.merge(from, batch, err)
+		if !more {
+			if v.awaits == awaits {
+				v.awaits = ""
+			}
+			again := (len(v.pending) > 0 || v.missing() || v.asked) && v.known && ctx.Err() == nil
 			v.filling = again
 			if again {
-				v.src.hub.after(gapDelay*time.Duration(1+min(v.attempts, gapRetries)), v.fill)
+				h.after(gapDelay*time.Duration(1+min(v.attempts, gapRetries)), v.fill)
 			}
-			v.src.mu.Unlock()
-			return
 		}
 		v.src.mu.Unlock()
+		if awaits != "" && err == nil {
+			for _, rec := range batch.Records {
+				h.share(rec, v)
+			}
+		}
+		if !more {
+			return
+		}
 	}
+}
+
+// fillIn appends a record that was read from the store to the window.
+func (v *queueView) fillIn(rec *store.Record, offset int64) {
+	v.note(rec, offset)
+	v.take(entry{rec: rec, offset: offset, foreign: !v.src.accepts(rec)})
+	v.drain()
+}
+
+// note records that a record was read from the store, in case the tail brings it too.
+func (v *queueView) note(rec *store.Record, offset int64) {
+	if len(v.filled) >= maxPending {
+		v.filled = nil
+	}
+	if v.filled == nil {
+		v.filled = make(map[int64]string)
+	}
+	v.filled[offset] = rec.ID
 }
 
 // merge takes what fill has read, and reports whether to read on at once.
@@ -297,15 +333,7 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 			v.got = max(v.got, rec.Position.Log)
 		}
 		if offset := batch.Offsets[i]; offset >= v.next {
-			if len(v.filled) >= maxPending {
-				v.filled = nil
-			}
-			if v.filled == nil {
-				v.filled = make(map[int64]string)
-			}
-			v.filled[offset] = rec.ID
-			v.take(entry{rec: rec, offset: offset, foreign: !v.src.accepts(rec)})
-			v.drain()
+			v.fillIn(rec, offset)
 		}
 	}
 	v.next = max(v.next, batch.Next)

@@ -68,7 +68,7 @@ func (s *source) feed(from origin, rec *store.Record) {
 	case rec.Partial && len(s.queues) > 0:
 		// The queue's entry, if there is one, is on another record, which no tail brings.
 		if v := s.queues[ref]; v != nil {
-			v.look()
+			v.lookForFollowUp(rec.ID)
 		}
 	case s.loose.used():
 		s.loose.add(s.hub, entry{rec: rec, offset: -1, from: from})

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/lmqgate/lmqgate/internal/wait"
@@ -14,6 +13,7 @@ import (
 // verifySoon compares a view's end with the store once, one to two seconds after the view learned it.
 func (h *Hub) verifySoon(v *queueView) {
 	if v.filling {
+		v.asked = true
 		return
 	}
 	v.filling = true
@@ -26,45 +26,6 @@ func (h *Hub) verifySoon(v *queueView) {
 
 // verifyMost bounds the new views that are compared with the store concurrently.
 const verifyMost = 16
-
-// unverified is the queue of new views that have to be compared with the store.
-type unverified struct {
-	mu      sync.Mutex
-	line    []*queueView
-	workers int
-}
-
-// join puts a view in the queue and returns the first one, or nil if enough workers are running already.
-func (u *unverified) join(v *queueView) *queueView {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.line = append(u.line, v)
-	if u.workers == verifyMost {
-		return nil
-	}
-	u.workers++
-	return u.take()
-}
-
-// next returns the next view; nil ends the worker.
-func (u *unverified) next() *queueView {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.line) == 0 {
-		u.workers--
-		return nil
-	}
-	return u.take()
-}
-
-func (u *unverified) take() *queueView {
-	v := u.line[0]
-	u.line[0] = nil
-	if u.line = u.line[1:]; len(u.line) == 0 {
-		u.line = nil
-	}
-	return v
-}
 
 // sweep periodically compares the end of each idle queue view with the store, so that a lost wake-up has no lasting effect.
 func (h *Hub) sweep() {

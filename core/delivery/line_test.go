@@ -7,7 +7,7 @@ import (
 )
 
 func TestABoundedNumberOfNewViewsIsComparedWithTheStoreAtATimeAndNoneIsLeftOut(t *testing.T) {
-	var u unverified
+	u := line{most: verifyMost}
 	views := make([]*queueView, 10*verifyMost)
 	var seen []*queueView
 	for i := range views {
