@@ -22,6 +22,7 @@ const (
 type committer struct {
 	nextLog   int64
 	ahead     int64 // the places up to here are reserved; see gaps.go
+	reserved  int64 // the same, on disk before anything further is acknowledged
 	lastTime  int64
 	lastQueue uint64 // the highest queue id assigned
 
@@ -40,7 +41,7 @@ type queueState struct {
 }
 
 func (c *committer) load(s *Store, nextLog, end int64) error {
-	c.nextLog, c.ahead = nextLog, nextLog
+	c.nextLog, c.ahead, c.reserved = nextLog, nextLog, nextLog
 	c.young = map[string]*queueState{}
 	c.remember = queueCache
 	last, _, err := s.getNumber(keyLastQueue)
@@ -109,6 +110,9 @@ func (s *Store) seal(b *sealedBatch) error {
 	} else {
 		err = s.db.Apply(b.batch, pebble.NoSync)
 	}
+	if err == nil && b.ahead > 0 {
+		s.reserved.written.Store(b.ahead)
+	}
 	c := &s.commits
 	if len(c.young) > c.remember { // only here: a queue in a batch that is not applied yet could not be loaded again
 		c.old, c.young = c.young, make(map[string]*queueState, c.remember)
@@ -148,8 +152,8 @@ func (s *Store) build(b *sealedBatch) error {
 		}
 	}
 	if s.opts.Sync == SyncInterval {
-		reserved, err := c.reserve(b.batch)
-		b.synced = b.synced || reserved
+		ahead, synced, err := s.reserved.reserve(c, b.batch)
+		b.ahead, b.synced = ahead, b.synced || synced
 		return err
 	}
 	return nil

@@ -15,7 +15,8 @@ type sealedBatch struct {
 	err   error
 	// synced: the batch is acknowledged once it is on stable storage.
 	synced bool
-	heavy  bool // the queue waits until it is stored; see appendQueue.landed
+	ahead  int64 // up to where the batch reserves places in the log; 0: it reserves none
+	heavy  bool  // the queue waits until it is stored; see appendQueue.landed
 
 	mu       sync.Mutex // held while the batch is built and while answered is checked
 	ops      []*appendOp

@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -11,15 +12,23 @@ import (
 // the positions of retained messages, and clients have messages. So the places in the log and the offsets of lost records are not given
 // again. Two facts on disk ensure that:
 //
-//   - keyAhead is an upper bound of the places in the log that were given so far. It is on disk before a place near it is acknowledged.
+//   - keyAhead is an upper bound of the places in the log that were given so far. It is on disk before a place behind it is acknowledged.
 //   - keyGaps is the places that a start found between the end of the log and keyAhead.
 //
 // A queue lost at most as many offsets as the log lost places. So each queue skips as many offsets as a gap has places, behind its last
 // entry before the gap. A batch that names a new queue is synced, so that a queue with lost entries never vanishes itself.
 
-// aheadPlaces is how many places in the log are reserved together. That is one sync for so many records. It is also the largest gap of a
-// crash, and a sleeping session's backlog may seem larger by as much.
-const aheadPlaces = 16 << 10
+// leastAhead is half of the fewest places in the log that are reserved together. More are reserved if more come: four times as many as came
+// between the last two syncs. The largest gap of a crash is as large, and a sleeping session's backlog may seem larger by as much.
+const leastAhead = 8 << 10
+
+// reservation is how far places in the log are reserved. The committer reserves places before they run out, so that the periodic sync takes
+// the reservation to the disk. Only if places come quicker than before, a batch is synced for it.
+type reservation struct {
+	written atomic.Int64 // the places up to here are reserved in the log
+	synced  atomic.Int64 // the same, on disk
+	recent  atomic.Int64 // how many places were given between the last two syncs
+}
 
 // gap is a run of places in the log that have no record because of a crash.
 type gap struct{ at, places int64 }
@@ -79,13 +88,31 @@ func (s *Store) loadGaps(end int64) (next int64, err error) {
 	return ahead, s.apply(b, pebble.Sync)
 }
 
-// reserve reserves places in the log, if a batch uses up the last. The batch must then be synced before it is acknowledged.
-func (c *committer) reserve(batch *pebble.Batch) (synced bool, err error) {
-	if c.nextLog <= c.ahead {
-		return false, nil
+// reserve reserves places in the log if few are left. It returns up to where; 0: it reserved none. If a batch uses up the last places, it must
+// be synced before it is acknowledged. Called by the committer.
+func (r *reservation) reserve(c *committer, batch *pebble.Batch) (ahead int64, synced bool, err error) {
+	c.reserved = max(c.reserved, r.synced.Load())
+	need := max(leastAhead, 2*r.recent.Load())
+	synced = c.nextLog > c.reserved
+	if !synced && c.nextLog+need <= c.ahead {
+		return 0, false, nil
 	}
-	c.ahead = c.nextLog + aheadPlaces
-	return true, batch.Set(keyAhead, binary.BigEndian.AppendUint64(nil, uint64(c.ahead)), nil)
+	c.ahead = c.nextLog + 2*need
+	if synced {
+		c.reserved = c.ahead // no later batch is acknowledged before this one
+	}
+	return c.ahead, synced, batch.Set(keyAhead, binary.BigEndian.AppendUint64(nil, uint64(c.ahead)), nil)
+}
+
+// sync syncs the log, which had given places so far, and was last synced at a number of places.
+func (s *Store) sync(given, last int64) error {
+	written := s.reserved.written.Load()
+	if err := s.writableAfter(s.db.LogData(nil, pebble.Sync)); err != nil {
+		return err
+	}
+	s.reserved.synced.Store(written)
+	s.reserved.recent.Store(given - last)
+	return nil
 }
 
 // closeLog syncs the log at a close, and notes that it is complete.

@@ -141,3 +141,34 @@ func TestGapsAddUpBehindAPlace(t *testing.T) {
 	require.EqualValues(t, 2, g.behind(20))
 	require.EqualValues(t, 0, g.behind(32))
 }
+
+func TestPlacesThatComeSteadilyAreReservedByThePeriodicSyncs(t *testing.T) {
+	s, _ := crashed(t, vfs.NewCrashableMem())
+	for name, perSync := range map[string]int64{"few": 500, "some": 10_000, "many": 250_000} {
+		t.Run(name, func(t *testing.T) {
+			var r reservation
+			var c committer
+			batch := s.db.NewBatch()
+			defer func() { _ = batch.Close() }()
+			forced := 0
+			for second := range 20 {
+				for n := int64(0); n < perSync; n += 500 {
+					c.nextLog += 500
+					ahead, synced, err := r.reserve(&c, batch)
+					require.NoError(t, err)
+					if ahead > 0 {
+						r.written.Store(ahead)
+						require.LessOrEqual(t, ahead-c.nextLog, max(2*leastAhead, 4*perSync))
+					}
+					require.LessOrEqual(t, c.nextLog, max(c.reserved, r.synced.Load()), "what is given is reserved, on disk")
+					if second > 3 && synced {
+						forced++
+					}
+				}
+				r.synced.Store(r.written.Load()) // the periodic sync
+				r.recent.Store(perSync)
+			}
+			require.Zero(t, forced, "batches that are synced for the reservation")
+		})
+	}
+}

@@ -49,6 +49,8 @@ type Store struct {
 	lock    *pebble.Lock
 	id      string // prefix of record ids, generated once for a directory
 	gaps    gaps   // that crashes left; not changed after New
+	// reserved is the reservation of places in the log; see gaps.go.
+	reserved reservation
 
 	// life is held shared during every use of db, and exclusively while closing it.
 	life    sync.RWMutex

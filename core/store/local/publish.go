@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/lmqgate/lmqgate/core/store"
 )
 
@@ -52,7 +51,7 @@ func (s *Store) show(list []shown) {
 func (s *Store) syncLoop() {
 	tick := time.NewTicker(s.opts.SyncInterval)
 	defer tick.Stop()
-	var synced int64
+	synced := s.visible.Load()
 	for {
 		select {
 		case <-s.stop:
@@ -60,7 +59,7 @@ func (s *Store) syncLoop() {
 		case <-tick.C:
 		}
 		if end := s.visible.Load(); end != synced && s.failure.Load() == nil {
-			if s.writableAfter(s.db.LogData(nil, pebble.Sync)) == nil {
+			if s.sync(end, synced) == nil {
 				synced = end
 			}
 		}
