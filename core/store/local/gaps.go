@@ -88,8 +88,8 @@ func (s *Store) loadGaps(end int64) (next int64, err error) {
 	return ahead, s.apply(b, pebble.Sync)
 }
 
-// reserve reserves places in the log if few are left. It returns up to where; 0: it reserved none. If a batch uses up the last places, it must
-// be synced before it is acknowledged. Called by the committer.
+// reserve reserves places in the log if few are left. It returns up to where; 0: it reserved none. If a batch uses up the last places, it
+// must be synced before it is acknowledged. Called by the committer.
 func (r *reservation) reserve(c *committer, batch *pebble.Batch) (ahead int64, synced bool, err error) {
 	c.reserved = max(c.reserved, r.synced.Load())
 	need := max(leastAhead, 2*r.recent.Load())
