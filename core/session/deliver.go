@@ -32,7 +32,9 @@ func (s *Session) deliver(f *feed, item delivery.Item) bool {
 			return false
 		}
 		if s.due(f, item, w) {
-			s.sent.live(rec)
+			if rec.Retain {
+				s.sentValue(rec.Topic, rec.Position)
+			}
 			m = s.dispatch(&rec.Message, w.qos, w.retain, w.ids, origin{recordID: rec.ID, queue: f.queue != nil})
 		}
 	}

@@ -361,7 +361,7 @@ func (s *Session) sendLine(l *retainedLine) bool {
 		l.values[0] = waitingValue{}
 		l.values = l.values[1:]
 		if !expired(v.Message) && s.isDue(v, l.early) {
-			s.sent.sent(v.Message.Topic, v.Position)
+			s.sentValue(v.Message.Topic, v.Position)
 			// A client that may have been sent the previous value learns of its removal like any other subscriber. A message without
 			// payload is never sent as retained.
 			s.dispatch(v.Message, qos, len(v.Message.Payload) > 0, ids, origin{retained: true})

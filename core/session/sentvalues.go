@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strings"
 	"time"
 
 	"github.com/lmqgate/lmqgate/core/store"
@@ -11,15 +12,17 @@ import (
 // zero value remembers nothing. Guarded by Session.mu.
 type sentValues struct {
 	of    map[string]store.Position // by topic
+	bytes int                       // of the topics
 	until time.Time                 // zero: nothing is remembered
 }
 
 const (
 	// sentFor is how long after a SUBSCRIBE, or after its queues have waited for the tail, the tail may bring what was acknowledged before
-	// the SUBSCRIBE. sentMost bounds the topics remembered: values of further topics that a tail brings are sent only while they are the
-	// newest.
-	sentFor  = 10 * time.Second
-	sentMost = 256
+	// the SUBSCRIBE. sentMost and sentBytes bound the topics remembered: values of further topics that a tail brings are sent only while
+	// they are the newest.
+	sentFor   = 10 * time.Second
+	sentMost  = 256
+	sentBytes = 32 << 10
 )
 
 // begin starts remembering, or goes on.
@@ -33,25 +36,39 @@ func (v *sentValues) over() bool {
 	return v.until.IsZero()
 }
 
-// sent records that the value at a position was sent, unless a newer one of its topic was sent before.
-func (v *sentValues) sent(name string, at store.Position) {
+// sent records that the value at a position was sent, unless a newer one of its topic was sent before. It reports whether this is the first
+// that is remembered.
+func (v *sentValues) sent(name string, at store.Position) (first bool) {
 	if v.over() {
-		return
+		return false
 	}
 	last, known := v.of[name]
-	if known && !last.Before(at) || !known && len(v.of) >= sentMost {
-		return
+	switch {
+	case known && last.Before(at):
+		v.of[name] = at
+	case !known && len(v.of) < sentMost && v.bytes+len(name) <= sentBytes:
+		if first = v.of == nil; first {
+			v.of = make(map[string]store.Position)
+		}
+		v.of[strings.Clone(name)] = at // clone: the topic shares memory with the payload
+		v.bytes += len(name)
 	}
-	if v.of == nil {
-		v.of = make(map[string]store.Position)
-	}
-	v.of[name] = at
+	return first
 }
 
-// live records a record sent live.
-func (v *sentValues) live(rec *store.Record) {
-	if rec.Retain {
-		v.sent(rec.Topic, rec.Position)
+// sentValue remembers a value that was sent, until no tail can bring an older one. Called with mu held.
+func (s *Session) sentValue(name string, at store.Position) {
+	if s.sent.sent(name, at) {
+		time.AfterFunc(sentFor, s.forgetSent)
+	}
+}
+
+// forgetSent gives back the memory of the values that were sent, once they are over.
+func (s *Session) forgetSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sent.over() && s.sent.of != nil {
+		time.AfterFunc(time.Until(s.sent.until)+time.Millisecond, s.forgetSent)
 	}
 }
 
