@@ -54,6 +54,7 @@ type member struct {
 	yielded []string
 	lost    map[*Claim]bool
 	hold    chan struct{} // while it is set, each yield receives from it first
+	goesOn  func()        // called when the sessions are told to go on; nil: nothing is
 	answers func(from, subject string, body []byte) ([]byte, error)
 	listed  []string  // the nodes that the metadata named when it was last read
 	blind   time.Time // since when the metadata cannot be read; zero: it can
@@ -124,7 +125,7 @@ func (w *world) start(ids ...string) []*member {
 func (w *world) begin(id string) *member {
 	w.t.Helper()
 	n := &member{w: w, id: id, conns: map[string]*Claim{}, lost: map[*Claim]bool{}}
-	n.Cluster = New(Options{NodeID: id, Store: n, Ensure: w.store.CreateTopic, Nodes: n.list, Listed: n.age, Yield: n.yielding, Unfenced: func() { n.resumed.Add(1) }, Answer: n.answering, CatchUp: n.catchingUp})
+	n.Cluster = New(Options{NodeID: id, Store: n, Ensure: w.store.CreateTopic, Nodes: n.list, Listed: n.age, Yield: n.yielding, Unfenced: n.unfence, Answer: n.answering, CatchUp: n.catchingUp})
 	require.NoError(w.t, n.Start(context.Background()))
 	w.nodes[id] = n
 	return n
@@ -213,6 +214,16 @@ func (n *member) TailQueue(ctx context.Context, queue string, f store.TailFunc) 
 
 // pause makes a node behave like a stopped process, which neither reads nor writes.
 func (n *member) pause(on bool) { n.deaf.Store(on); n.mute.Store(on) }
+
+// unfence lets the sessions go on.
+func (n *member) unfence() {
+	n.resumed.Add(1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.goesOn != nil {
+		n.goesOn()
+	}
+}
 
 // catchingUp calls the test's function, if there is one.
 func (n *member) catchingUp(ctx context.Context) error {

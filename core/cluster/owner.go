@@ -172,7 +172,7 @@ func (c *Cluster) told(from string, m *message) {
 		}
 		if e.Waits {
 			c.claimed(from, &message{Kind: kindClaim, Client: e.Client, Claim: e.Claim, Order: e.Order, Transient: e.Transient,
-				Fresh: e.Fresh, Owner: e.Owner})
+				Fresh: e.Fresh, Owner: e.Owner, Late: true}) // the node may have made it before it was stopped
 			continue
 		}
 		c.merge(t, e.Client, &bid{node: from, id: e.Claim, order: e.Order, transient: e.Transient, fresh: e.Fresh, owner: e.Owner})
@@ -269,6 +269,10 @@ func (c *Cluster) claimed(from string, m *message) {
 	}
 	if c.tables[b] == nil {
 		switch {
+		case c.alone() && from != c.o.NodeID:
+			// The node is no member: it has stopped, or wakes. Its claim may be from before, and this node's own connections are in no
+			// table. Once the node answers, the roll call includes its claims.
+			return
 		case c.alone() && len(c.rolls) > 0:
 			return // complete grants it
 		case c.alone():

@@ -83,16 +83,19 @@ func (cl *Claim) settles(ctx context.Context, most time.Duration) bool {
 	return false
 }
 
-// trying begins an attempt to store messages. It returns them as they are now.
+// trying begins an attempt to store messages. It returns them as they are now: claims that have waited long are late.
 func (c *Cluster) trying(batch []outgoing) []message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	messages := make([]message, len(batch))
 	for i := range batch {
 		messages[i] = batch[i].m
+		if messages[i].Kind == kindClaim && time.Since(batch[i].posted) >= storedWait {
+			messages[i].Late = true // the store did not take it, or the node was stopped
+		}
 		if cl := batch[i].claim; cl != nil {
 			cl.posted.trying = true
-			messages[i].Late = cl.posted.late
+			messages[i].Late = messages[i].Late || cl.posted.late
 		}
 	}
 	return messages

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -293,5 +294,51 @@ func TestClaimsThatEndedWhileTheirOwnerWasStoppedAreForgotten(t *testing.T) {
 			require.NoError(t, a.connect(client, durable))
 			require.Equal(t, []string{"a"}, w.holders(client), "a has waited until the other node had given the client up")
 		})
+	}
+}
+
+// TestAClaimFromBeforeAStopTakesNoClientFromTheNodeThatWentOn stops a node whose client is connecting. The client connects to the other node
+// instead, which has gone on without it by then.
+func TestAClaimFromBeforeAStopTakesNoClientFromTheNodeThatWentOn(t *testing.T) {
+	for _, c := range []struct {
+		ids   []string
+		owner string
+	}{{[]string{"a", "b"}, "a"}, {[]string{"a", "b"}, "b"}, {[]string{"a", "b", "c"}, "a"}, {[]string{"a", "b", "c"}, "b"}, {[]string{"a", "b", "c"}, "c"}} {
+		for _, stored := range []bool{false, true} { // whether the claim was stored before the stop
+			t.Run(fmt.Sprintf("%d nodes, decided by %s, stored %t", len(c.ids), c.owner, stored), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					nodes := w.start(c.ids...)
+					a, b := nodes[0], nodes[1]
+					client := clientOf(c.owner, c.ids...)
+					require.NoError(t, b.connect(client, durable))
+					if stored {
+						b.hold = make(chan struct{}) // it does not yield before the stop
+					}
+					a.mute.Store(!stored)
+					came := make(chan error, 1)
+					go func() { came <- a.connect(client, durable) }()
+					synctest.Wait()
+					pass(10 * time.Millisecond)
+					a.pause(true)
+					if stored {
+						close(b.hold)
+					}
+					w.eventually("the other one goes on without it", func() bool { return len(b.Members()) == len(c.ids)-1 })
+					require.NoError(t, b.connect(client, durable))
+					before := b.gaveUp()
+					live := make(chan bool, 10)
+					a.mu.Lock()
+					a.goesOn = func() { live <- a.conns[client] != nil && !a.conns[client].Lost() }
+					a.mu.Unlock()
+					a.pause(false)
+					require.False(t, <-live, "the client would be connected twice")
+					w.eventually("the nodes know one another", func() bool { return len(b.Members()) == len(c.ids) })
+					pass(2 * repeatAfter)
+					require.Equal(t, []string{"b"}, w.holders(client))
+					require.Equal(t, before, b.gaveUp())
+					<-came
+				})
+			})
+		}
 	}
 }
