@@ -273,20 +273,29 @@ func TestAValueThatAnotherNodeStoresInTheMomentOfASubscribeIsNotLeftOut(t *testi
 	eventually(t, c, "4")
 }
 
+// withATailBeside starts a node, and another one beside it on which a tail of T runs. pub publishes on the first. settle is how long a tail
+// of the other one may stand still until queues wait for it no longer; 0: the default.
+func withATailBeside(t *testing.T, settle time.Duration) (n, other *mqtttest.Node, pub *mqtttest.Client) {
+	t.Helper()
+	n = mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
+	other = mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, settle })
+	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+	pub = n.Connect(packet.V5, "pub")
+	tailed := other.Connect(packet.V5, "tailed")
+	tailed.Subscribe(1, "T/b")
+	pub.Publish(1, "T/b", "the tail runs")
+	eventually(t, tailed, "the tail runs")
+	return n, other, pub
+}
+
 func TestNoValueIsLeftOutBehindOneThatOnlyTheTailBrings(t *testing.T) {
 	t.Parallel()
 	for _, s := range subscribers {
 		for _, before := range []bool{true, false} { // whether the lookup finds a value
 			t.Run(fmt.Sprintf("%s, found %t", s.name, before), func(t *testing.T) {
 				t.Parallel()
-				n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
-				other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, mqtttest.Patience })
-				mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+				n, other, pub := withATailBeside(t, mqtttest.Patience)
 				n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, s.filter) // so that the filter's queue exists
-				pub, tailed := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed")
-				tailed.Subscribe(1, "T/b")
-				pub.Publish(1, "T/b", "the tail runs")
-				eventually(t, tailed, "the tail runs")
 				// "1" and "2" are stored before the SUBSCRIBE. The tail of the other node brings neither before it; the metadata shows at most "1".
 				first := other.Faults.HoldTails()
 				defer first()
@@ -320,14 +329,8 @@ func TestNoValueIsLeftOutBehindOneThatOnlyTheTailBrings(t *testing.T) {
 
 func TestNoValueIsLeftOutBehindALiveOneThatMissedTheQueue(t *testing.T) {
 	t.Parallel()
-	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
-	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside, c.Session.Settle = n, mqtttest.Patience })
+	n, other, pub := withATailBeside(t, mqtttest.Patience)
 	other.Faults.Shared()
-	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
-	pub, tailed := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed")
-	tailed.Subscribe(1, "T/b")
-	pub.Publish(1, "T/b", "the tail runs")
-	eventually(t, tailed, "the tail runs")
 	news, first := other.HoldNews(), other.Faults.HoldTails()
 	defer news()
 	defer first()
@@ -350,14 +353,8 @@ func TestNoValueIsLeftOutBehindALiveOneThatMissedTheQueue(t *testing.T) {
 
 func TestAValueThatTheTailBringsIsNotSentBehindANewerOneFromTheQueue(t *testing.T) {
 	t.Parallel()
-	n := mqtttest.Start(t, func(c *mqtttest.Config) { c.KnownTopics = []string{"T"} })
-	other := mqtttest.Start(t, func(c *mqtttest.Config) { c.Beside = n })
-	mqtttest.Eventually(t, "the topic is known", func() bool { return other.Meta.HasTopic("T") })
+	n, other, pub := withATailBeside(t, 0)
 	n.Connect(packet.V5, "sleeper", mqtttest.Keep).Subscribe(1, "T/#") // so that the filter's queue exists
-	pub, tailed := n.Connect(packet.V5, "pub"), other.Connect(packet.V5, "tailed")
-	tailed.Subscribe(1, "T/b")
-	pub.Publish(1, "T/b", "the tail runs")
-	eventually(t, tailed, "the tail runs")
 	news, first := other.HoldNews(), other.Faults.HoldTails()
 	defer news()
 	defer first()
