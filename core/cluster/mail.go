@@ -49,8 +49,8 @@ func (m *message) repeats() (sameness, bool) {
 }
 
 type outgoing struct {
-	m      message
-	posted time.Time
+	m     message
+	since time.Time // when it was posted
 	// stored is called, with the mutex held, once the letter is stored; it may be nil.
 	stored func()
 	// claim is the transient claim that the message announces; nil for other messages.
@@ -86,7 +86,7 @@ func (c *Cluster) postOut(to string, o outgoing) bool {
 	if repeats {
 		b.waits[same] = struct{}{}
 	}
-	o.posted = time.Now()
+	o.since = time.Now()
 	b.queue = append(b.queue, o)
 	if !b.busy {
 		b.busy = true

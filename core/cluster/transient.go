@@ -89,14 +89,14 @@ func (c *Cluster) trying(batch []outgoing) []message {
 	defer c.mu.Unlock()
 	messages := make([]message, len(batch))
 	for i := range batch {
-		messages[i] = batch[i].m
-		if messages[i].Kind == kindClaim && time.Since(batch[i].posted) >= storedWait {
-			messages[i].Late = true // the store did not take it, or the node was stopped
-		}
+		m := batch[i].m
+		// The store did not take it, or the node was stopped.
+		m.Late = m.Late || m.Kind == kindClaim && time.Since(batch[i].since) >= storedWait
 		if cl := batch[i].claim; cl != nil {
 			cl.posted.trying = true
-			messages[i].Late = messages[i].Late || cl.posted.late
+			m.Late = m.Late || cl.posted.late
 		}
+		messages[i] = m
 	}
 	return messages
 }

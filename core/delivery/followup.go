@@ -29,9 +29,7 @@ func (v *queueView) lookForFollowUp(id string) {
 	v.filling = true
 	h := v.src.hub
 	h.after(gapDelay, func(ctx context.Context) {
-		for v := h.followUps.join(v); v != nil; v = h.followUps.next() {
-			v.fillUnlessShared(ctx)
-		}
+		h.followUps.run(v, func(v *queueView) { v.fillUnlessShared(ctx) })
 	})
 }
 
@@ -69,7 +67,7 @@ func (h *Hub) share(rec *store.Record, by *queueView) {
 	})
 }
 
-// offer takes a record that another view has read, if the window does not have it yet. Called with the source's mutex held.
+// offer takes a record that another view has read, and that matches the filter, if the window does not have it yet. Called with the source's mutex held.
 func (v *queueView) offer(rec *store.Record, offset int64) {
 	if len(v.readers) == 0 || !v.known || rec.Cuts != v.cuts || v.shift > 0 {
 		return
@@ -77,12 +75,12 @@ func (v *queueView) offer(rec *store.Record, offset int64) {
 	if v.awaits == rec.ID {
 		v.awaits = ""
 	}
-	switch {
+	switch e := (entry{rec: rec, offset: offset}); {
 	case offset == v.next:
-		v.fillIn(rec, offset)
+		v.fillIn(e)
 	case offset > v.next:
-		v.note(rec, offset)
-		v.postpone(entry{rec: rec, offset: offset})
+		v.note(e)
+		v.postpone(e)
 	}
 	v.wake()
 }

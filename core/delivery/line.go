@@ -11,6 +11,13 @@ type line struct {
 	workers int
 }
 
+// run puts a view in the queue. Unless enough workers are running already, it then calls read for each view in the queue.
+func (l *line) run(v *queueView, read func(*queueView)) {
+	for v = l.join(v); v != nil; v = l.next() {
+		read(v)
+	}
+}
+
 // join puts a view in the queue and returns the first one, or nil if enough workers are running already.
 func (l *line) join(v *queueView) *queueView {
 	l.mu.Lock()

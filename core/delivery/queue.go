@@ -275,21 +275,21 @@ func (v *queueView) fill(ctx context.Context) {
 }
 
 // fillIn appends a record that was read from the store to the window.
-func (v *queueView) fillIn(rec *store.Record, offset int64) {
-	v.note(rec, offset)
-	v.take(entry{rec: rec, offset: offset, foreign: !v.src.accepts(rec)})
+func (v *queueView) fillIn(e entry) {
+	v.note(e)
+	v.take(e)
 	v.drain()
 }
 
 // note records that a record was read from the store, in case the tail brings it too.
-func (v *queueView) note(rec *store.Record, offset int64) {
+func (v *queueView) note(e entry) {
 	if len(v.filled) >= maxPending {
 		v.filled = nil
 	}
 	if v.filled == nil {
 		v.filled = make(map[int64]string)
 	}
-	v.filled[offset] = rec.ID
+	v.filled[e.offset] = e.rec.ID
 }
 
 // merge takes what fill has read, and reports whether to read on at once.
@@ -325,7 +325,7 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 		return false
 	}
 	v.attempts = 0
-	if v.learn(batch.Records, batch.Offsets) {
+	if v.learn(batch) {
 		return false
 	}
 	for i, rec := range batch.Records {
@@ -333,7 +333,7 @@ func (v *queueView) merge(from int64, batch store.Batch, err error) bool {
 			v.got = max(v.got, rec.Position.Log)
 		}
 		if offset := batch.Offsets[i]; offset >= v.next {
-			v.fillIn(rec, offset)
+			v.fillIn(entry{rec: rec, offset: offset, foreign: !v.src.accepts(rec)})
 		}
 	}
 	v.next = max(v.next, batch.Next)

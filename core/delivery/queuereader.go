@@ -140,11 +140,13 @@ func (r *QueueReader) Fetch(ctx context.Context, limit int, out []Item) ([]Item,
 		hub.lost(v.ref, from, batch.Min)
 	}
 	v.src.mu.Lock()
-	v.learn(batch.Records, batch.Offsets)
+	v.learn(batch)
 	v.src.mu.Unlock()
+	if n := len(batch.Records); n > 0 {
+		r.shift, r.log = shiftOf(batch.Records[n-1], v.ref.Queue, batch.Offsets[n-1]), batch.Records[n-1].Position.Log
+	}
 	for i, rec := range batch.Records {
-		r.offset, r.log = batch.Offsets[i]+1, rec.Position.Log
-		r.shift = shiftOf(rec, v.ref.Queue, batch.Offsets[i])
+		r.offset = batch.Offsets[i] + 1
 		if v.src.accepts(rec) {
 			out = append(out, Item{Record: rec, Next: r.offset})
 		}

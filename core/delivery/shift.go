@@ -16,15 +16,15 @@ func shiftOf(rec *store.Record, queue string, place int64) int64 {
 	return max(0, own-place)
 }
 
-// learn compares what records that were read from the queue state with their places. It reports whether the window was given up, because
-// it may hold records at offsets that are not their places. Called with the source's mutex held.
-func (v *queueView) learn(records []*store.Record, places []int64) bool {
-	was := v.shift
-	for i, rec := range records {
-		if rec.Position.Log > v.judged {
-			v.judged, v.shift = rec.Position.Log, shiftOf(rec, v.ref.Queue, places[i])
-		}
+// learn compares what the last record of a read of the queue states with its place. It reports whether the window was given up, because it
+// may hold records at offsets that are not their places. Called with the source's mutex held.
+func (v *queueView) learn(b store.Batch) bool {
+	n := len(b.Records)
+	if n == 0 || b.Records[n-1].Position.Log <= v.judged {
+		return false
 	}
+	was, last := v.shift, b.Records[n-1]
+	v.judged, v.shift = last.Position.Log, shiftOf(last, v.ref.Queue, b.Offsets[n-1])
 	if was > 0 || v.shift == 0 {
 		return false
 	}

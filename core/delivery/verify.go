@@ -18,9 +18,7 @@ func (h *Hub) verifySoon(v *queueView) {
 	}
 	v.filling = true
 	h.after(time.Second+rand.N(time.Second), func(ctx context.Context) { // spread out: thousands of views may be new at once
-		for v := h.unverified.join(v); v != nil; v = h.unverified.next() {
-			v.fill(ctx)
-		}
+		h.unverified.run(v, func(v *queueView) { v.fill(ctx) })
 	})
 }
 

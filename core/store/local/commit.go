@@ -21,8 +21,6 @@ const (
 // committer is the state of the committer goroutine. After load, no other goroutine touches it.
 type committer struct {
 	nextLog   int64
-	ahead     int64 // the places up to here are reserved; see gaps.go
-	reserved  int64 // the same, on disk before anything further is acknowledged
 	lastTime  int64
 	lastQueue uint64 // the highest queue id assigned
 
@@ -41,7 +39,8 @@ type queueState struct {
 }
 
 func (c *committer) load(s *Store, nextLog, end int64) error {
-	c.nextLog, c.ahead, c.reserved = nextLog, nextLog, nextLog
+	c.nextLog = nextLog
+	s.reserved.begin(nextLog)
 	c.young = map[string]*queueState{}
 	c.remember = queueCache
 	last, _, err := s.getNumber(keyLastQueue)
@@ -152,7 +151,7 @@ func (s *Store) build(b *sealedBatch) error {
 		}
 	}
 	if s.opts.Sync == SyncInterval {
-		ahead, synced, err := s.reserved.reserve(c, b.batch)
+		ahead, synced, err := s.reserved.reserve(c.nextLog, b.batch)
 		b.ahead, b.synced = ahead, b.synced || synced
 		return err
 	}

@@ -25,6 +25,10 @@ const leastAhead = 8 << 10
 // reservation is how far places in the log are reserved. The committer reserves places before they run out, so that the periodic sync takes
 // the reservation to the disk. Only if places come quicker than before, a batch is synced for it.
 type reservation struct {
+	// ahead and safe belong to the committer. The places up to ahead are reserved; those up to safe are so on disk before anything further is
+	// acknowledged.
+	ahead, safe int64
+
 	written atomic.Int64 // the places up to here are reserved in the log
 	synced  atomic.Int64 // the same, on disk
 	recent  atomic.Int64 // how many places were given between the last two syncs
@@ -88,20 +92,23 @@ func (s *Store) loadGaps(end int64) (next int64, err error) {
 	return ahead, s.apply(b, pebble.Sync)
 }
 
-// reserve reserves places in the log if few are left. It returns up to where; 0: it reserved none. If a batch uses up the last places, it
-// must be synced before it is acknowledged. Called by the committer.
-func (r *reservation) reserve(c *committer, batch *pebble.Batch) (ahead int64, synced bool, err error) {
-	c.reserved = max(c.reserved, r.synced.Load())
+// begin sets the next place in the log when the store opens.
+func (r *reservation) begin(next int64) { r.ahead, r.safe = next, next }
+
+// reserve reserves places in the log if few are left behind next. It returns up to where; 0: it reserved none. If a batch uses up the last
+// places, it must be synced before it is acknowledged. Called by the committer.
+func (r *reservation) reserve(next int64, batch *pebble.Batch) (ahead int64, synced bool, err error) {
+	r.safe = max(r.safe, r.synced.Load())
 	need := max(leastAhead, 2*r.recent.Load())
-	synced = c.nextLog > c.reserved
-	if !synced && c.nextLog+need <= c.ahead {
+	synced = next > r.safe
+	if !synced && next+need <= r.ahead {
 		return 0, false, nil
 	}
-	c.ahead = c.nextLog + 2*need
+	r.ahead = next + 2*need
 	if synced {
-		c.reserved = c.ahead // no later batch is acknowledged before this one
+		r.safe = r.ahead // no later batch is acknowledged before this one
 	}
-	return c.ahead, synced, batch.Set(keyAhead, binary.BigEndian.AppendUint64(nil, uint64(c.ahead)), nil)
+	return r.ahead, synced, batch.Set(keyAhead, binary.BigEndian.AppendUint64(nil, uint64(r.ahead)), nil)
 }
 
 // sync syncs the log, which had given places so far, and was last synced at a number of places.
