@@ -79,8 +79,8 @@
 // # In this package
 //
 // Cluster is a node's side of the protocol, Claim a connection's side. wire.go defines the letters, and mail.go sends them. members.go
-// tracks the members. owner.go decides claims; claims.go holds this node's claims, and transient.go has the wait for their letters. wake.go
-// has what a node asks after it was fenced. ask.go
-// asks other nodes on behalf of operators. One mutex guards everything and is never held during I/O; sessions are told in goroutines of
-// their own. The package imports the contract of the store, and nothing about sessions.
+// tracks the members. owner.go decides claims, after rollcall.go has asked for those that there are. claims.go holds this node's claims,
+// and transient.go has the wait for their letters. wake.go has what a node asks after it was fenced. ask.go asks other nodes on behalf of
+// operators. One mutex guards everything and is never held during I/O; sessions are told in goroutines of their own. The package imports
+// the contract of the store, and nothing about sessions.
 package cluster

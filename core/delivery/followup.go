@@ -67,7 +67,8 @@ func (h *Hub) share(rec *store.Record, by *queueView) {
 	})
 }
 
-// offer takes a record that another view has read, and that matches the filter, if the window does not have it yet. Called with the source's mutex held.
+// offer takes a record that another view has read, and that matches the filter, if the window does not have it yet. Called with the
+// source's mutex held.
 func (v *queueView) offer(rec *store.Record, offset int64) {
 	if len(v.readers) == 0 || !v.known || rec.Cuts != v.cuts || v.shift > 0 {
 		return

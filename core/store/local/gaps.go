@@ -25,8 +25,8 @@ const leastAhead = 8 << 10
 // reservation is how far places in the log are reserved. The committer reserves places before they run out, so that the periodic sync takes
 // the reservation to the disk. Only if places come quicker than before, a batch is synced for it.
 type reservation struct {
-	// ahead and safe belong to the committer. The places up to ahead are reserved; those up to safe are so on disk before anything further is
-	// acknowledged.
+	// ahead and safe belong to the committer. The places up to ahead are reserved; those up to safe are so on disk before anything further
+	// is acknowledged.
 	ahead, safe int64
 
 	written atomic.Int64 // the places up to here are reserved in the log
