@@ -34,6 +34,8 @@ type Claim struct {
 	want   Want
 	order  int64
 	began  time.Time
+	// stale: this node did not know the present content of its inbox when the claim was made. What the claim ended is lost then.
+	stale bool
 	// silent is the owner node that was asked and has stopped.
 	silent string
 
@@ -91,7 +93,7 @@ func (c *Cluster) Claim(ctx context.Context, client string, w Want) (*Claim, err
 	c.serial++
 	now := time.Now()
 	cl := &Claim{c: c, client: client, id: c.instance + strconv.FormatInt(c.serial, 36), want: w, order: now.UnixMicro(),
-		began: now, resolved: make(chan struct{})}
+		began: now, stale: c.stale(now), resolved: make(chan struct{})}
 	if old := c.claims[client]; old != nil {
 		cl.order = max(cl.order, old.order+1)
 		c.end(old, nil)
@@ -207,7 +209,7 @@ func (c *Cluster) announceOne(cl *Claim, now time.Time, again bool) {
 	case cl.owner == c.o.NodeID && (again || c.alone()): // its letter was not read in time, or nobody else writes any
 		c.handleDirectly(cl, &m)
 	default:
-		c.post(cl.owner, m)
+		c.postOut(cl.owner, outgoing{m: m, made: cl.began})
 	}
 }
 

@@ -49,8 +49,9 @@ func (m *message) repeats() (sameness, bool) {
 }
 
 type outgoing struct {
-	m     message
-	since time.Time // when it was posted
+	m message
+	// made is when the claim was made that the message announces; zero for other messages.
+	made time.Time
 	// stored is called, with the mutex held, once the letter is stored; it may be nil.
 	stored func()
 	// claim is the transient claim that the message announces; nil for other messages.
@@ -86,7 +87,6 @@ func (c *Cluster) postOut(to string, o outgoing) bool {
 	if repeats {
 		b.waits[same] = struct{}{}
 	}
-	o.since = time.Now()
 	b.queue = append(b.queue, o)
 	if !b.busy {
 		b.busy = true

@@ -45,7 +45,7 @@ func (c *Cluster) postTransient(cl *Claim, m message) {
 		cl.posted.late = true
 		cl.posted.end()
 	}
-	if !c.postOut(cl.owner, outgoing{m: m, claim: cl}) {
+	if !c.postOut(cl.owner, outgoing{m: m, made: cl.began, claim: cl}) {
 		cl.posted.end()
 	}
 }
@@ -90,8 +90,8 @@ func (c *Cluster) trying(batch []outgoing) []message {
 	messages := make([]message, len(batch))
 	for i := range batch {
 		m := batch[i].m
-		// The store did not take it, or the node was stopped.
-		m.Late = m.Late || m.Kind == kindClaim && time.Since(batch[i].since) >= storedWait
+		// The store did not take it, or the node was stopped, or the bucket has another owner now.
+		m.Late = m.Late || !batch[i].made.IsZero() && time.Since(batch[i].made) >= storedWait
 		if cl := batch[i].claim; cl != nil {
 			cl.posted.trying = true
 			m.Late = m.Late || cl.posted.late

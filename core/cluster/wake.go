@@ -148,9 +148,9 @@ func (c *Cluster) went(from string, m *message) {
 	for i := range m.Entries {
 		switch cl := c.claims[m.Entries[i].Client]; {
 		case cl == nil:
-		case cl.waits() && cl.began.Before(w.began): // its client did not wait for it
+		case cl.waits() && !cl.stale: // its client did not wait for it
 			c.end(cl, ErrTakenOver)
-		default:
+		default: // one that waits is late, so it gets the client id only if it is the later one
 			c.lose(cl)
 		}
 	}
