@@ -342,3 +342,36 @@ func TestAClaimFromBeforeAStopTakesNoClientFromTheNodeThatWentOn(t *testing.T) {
 		}
 	}
 }
+
+func TestAClaimThatANodeMakesWhileItIsFencedIsDecidedByWhoCameLater(t *testing.T) {
+	for _, ids := range [][]string{{"a", "b"}, {"a", "b", "c"}} {
+		for _, later := range []string{"a", "b"} {
+			t.Run(fmt.Sprintf("%d nodes, to %s", len(ids), later), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					nodes := w.start(ids...)
+					a, b := nodes[0], nodes[1]
+					require.NoError(t, a.connect("client", durable))
+					a.pause(true)
+					w.eventually("the other ones go on without it", func() bool { return len(b.Members()) == len(ids)-1 })
+					came := make(chan error, 1)
+					if later == "a" {
+						require.NoError(t, b.connect("client", durable))
+						pass(time.Second)
+					}
+					go func() { came <- a.connect("client", durable) }()
+					pass(time.Second)
+					if later == "b" {
+						require.NoError(t, b.connect("client", durable))
+					}
+					a.pause(false)
+					err := <-came
+					pass(2 * repeatAfter)
+					require.Equal(t, []string{later}, w.holders("client"))
+					if later == "a" {
+						require.NoError(t, err)
+					}
+				})
+			})
+		}
+	}
+}
